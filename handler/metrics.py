@@ -1,0 +1,60 @@
+"""What is counted, through TorchServe's metrics.
+
+Names and units are declared for TorchServe's frontend in server/metrics.yaml;
+what is not declared there is dropped without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from handler.schema import PageResult
+
+__all__ = ["COUNTERS", "HISTOGRAMS", "Metrics"]
+
+COUNTERS = ("Requests", "Pages", "OutputTokens", "Failures", "Retries")
+HISTOGRAMS = ("QueueSeconds", "PageSeconds", "RequestSeconds")
+
+
+class Metric(Protocol):
+    """TorchServe's `CachingMetric`, as far as it is used."""
+
+    def add_or_update(self, value: float, dimension_values: list[str]) -> None: ...
+
+
+class Metrics:
+    """Counts answered requests; used by the thread that answers them.
+
+    `find` gives TorchServe's metric by its kind, `counter` or `histogram`, and
+    its name.
+    """
+
+    def __init__(self, find: Callable[[str, str], Metric], model_name: str) -> None:
+        self._metrics = {name: find("counter", name) for name in COUNTERS}
+        self._metrics |= {name: find("histogram", name) for name in HISTOGRAMS}
+        self._dimensions = [model_name, "Model"]
+
+    def record(
+        self, pages: Sequence[PageResult], code: str | None, seconds: float
+    ) -> None:
+        """One request: its pages, the code it failed with, the time it took."""
+        self._add("Requests", 1)
+        self._add("RequestSeconds", seconds)
+        if code is not None:
+            self._add("Failures", 1, code)
+        for page in pages:
+            self._add("Pages", 1)
+            if page.error is not None:
+                # The request's own failure stands for its pages'.
+                if code is None:
+                    self._add("Failures", 1, page.error.code)
+            else:
+                self._add("OutputTokens", page.output_tokens)
+                self._add("QueueSeconds", page.queue_seconds)
+                self._add("PageSeconds", page.page_seconds)
+            if page.attempts > 1:
+                self._add("Retries", page.attempts - 1)
+
+    def _add(self, name: str, value: float, *dimensions: str) -> None:
+        self._metrics[name].add_or_update(value, [*self._dimensions, *dimensions])

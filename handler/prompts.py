@@ -1,0 +1,40 @@
+"""What we say to the model: prompts of the chandra-ocr release it was trained with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+
+from handler.errors import ModelLoadError
+from handler.profiles import Profile
+
+__all__ = ["IMAGE_TOKEN", "chat", "load_prompts"]
+
+IMAGE_TOKEN = "<|image_pad|>"
+
+
+def load_prompts(profile: Profile) -> Mapping[str, str]:
+    """The prompt of each prompt type; ModelLoadError where the release is another."""
+    wanted = profile.prompt_package
+    install = f"pip install --no-deps chandra-ocr=={wanted}"
+    try:
+        found = importlib.metadata.version("chandra-ocr")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelLoadError(
+            f"the profile {profile.name} needs the prompts of chandra-ocr {wanted}, "
+            f"which is not installed: {install}"
+        ) from error
+    if found != wanted:
+        raise ModelLoadError(
+            f"the profile {profile.name} needs the prompts of chandra-ocr {wanted}, "
+            f"but {found} is installed, with which every box is lost: {install}"
+        )
+    from chandra.prompts import PROMPT_MAPPING
+
+    return dict(PROMPT_MAPPING)
+
+
+def chat(prompt: str, num_image_tokens: int) -> str:
+    """One user turn, the image first and the prompt after it, and the reply begun."""
+    image = f"<|vision_start|>{IMAGE_TOKEN * num_image_tokens}<|vision_end|>"
+    return f"<|im_start|>user\n{image}{prompt}<|im_end|>\n<|im_start|>assistant\n"

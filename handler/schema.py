@@ -1,0 +1,216 @@
+"""The values that pass between the stages, and their JSON."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Block",
+    "Document",
+    "DocumentInfo",
+    "ModelInfo",
+    "Options",
+    "Page",
+    "PageContent",
+    "PageError",
+    "PageResult",
+    "PageWarning",
+    "Status",
+]
+
+
+class Status(enum.StrEnum):
+    """How a page or a document fared."""
+
+    SUCCESS = "success"
+    PARTIAL_SUCCESS = "partial_success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller may ask for besides the document."""
+
+    prompt_type: str = "ocr_layout"
+    pages: str | None = None
+    """Page ranges such as `1-3,7`, counted from 1; None: all pages."""
+    max_output_tokens: int | None = None
+    deadline_seconds: float | None = None
+    include_images: bool = False
+    include_headers_footers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """What is known of a document before any of its pages is decoded."""
+
+    media_type: str
+    num_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page as the model will see it.
+
+    `pixels` is RGB, uint8, row by row: `pixel_height * pixel_width * 3` bytes on
+    the grid the vision encoder needs. `width` and `height` are those of the page
+    as the caller knows it: pixels of the upright image, or of the rendered PDF
+    page. Bounding boxes are in those.
+    """
+
+    number: int
+    width: int
+    height: int
+    pixel_width: int
+    pixel_height: int
+    pixels: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A region of a page: its kind, its place, its content as clean HTML."""
+
+    label: str
+    bbox: tuple[int, int, int, int] | None
+    """(left, top, right, bottom) in pixels of the page; None: not given or unusable."""
+    html: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "bbox": None if self.bbox is None else list(self.bbox),
+            "html": self.html,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PageWarning:
+    """Something a reader of the page should know; the page is still an answer."""
+
+    code: str
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"code": self.code, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class PageError:
+    """Why a page could not be read."""
+
+    code: str
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"code": self.code, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class PageContent:
+    """What the model's words about a page amount to."""
+
+    blocks: tuple[Block, ...] = ()
+    html: str = ""
+    markdown: str = ""
+    text: str = ""
+    figures: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    """Names of pictures the HTML and Markdown point to, and where to cut them out."""
+    warnings: tuple[PageWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageResult:
+    """One page of the answer."""
+
+    page: int
+    status: Status
+    width: int | None = None
+    height: int | None = None
+    content: PageContent = PageContent()
+    images: dict[str, str] = field(default_factory=dict)
+    """Base64 of WebP pictures by the name they have in `content`."""
+    raw: str = ""
+    finish_reason: str | None = None
+    attempts: int = 0
+    output_tokens: int = 0
+    queue_seconds: float = 0.0
+    page_seconds: float = 0.0
+    error: PageError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "page": self.page,
+            "status": str(self.status),
+            "width": self.width,
+            "height": self.height,
+            "markdown": self.content.markdown,
+            "html": self.content.html,
+            "blocks": [block.to_json() for block in self.content.blocks],
+            "images": dict(self.images),
+            "raw": self.raw,
+            "finish_reason": self.finish_reason,
+            "attempts": self.attempts,
+            "output_tokens": self.output_tokens,
+            "warnings": [warning.to_json() for warning in self.content.warnings],
+            "error": None if self.error is None else self.error.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which weights answered."""
+
+    id: str
+    revision: str | None
+    engine: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "revision": self.revision, "engine": self.engine}
+
+
+PAGE_SEPARATOR = "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The whole answer to one request."""
+
+    request_id: str
+    model: ModelInfo
+    pages: tuple[PageResult, ...]
+    processing_time: float
+    """Seconds from the request's arrival to its answer."""
+
+    @property
+    def status(self) -> Status:
+        succeeded = sum(page.status is Status.SUCCESS for page in self.pages)
+        if succeeded == len(self.pages):
+            return Status.SUCCESS
+        return Status.PARTIAL_SUCCESS if succeeded else Status.FAILURE
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(page.output_tokens for page in self.pages)
+
+    def joined(self, name: str) -> str:
+        """`markdown`, `html` or `text` of all pages, in page order."""
+        parts = (getattr(page.content, name) for page in self.pages)
+        return PAGE_SEPARATOR.join(part for part in parts if part)
+
+    def usage_json(self) -> dict[str, Any]:
+        return {"pages": len(self.pages), "output_tokens": self.output_tokens}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "request_id": self.request_id,
+            "status": str(self.status),
+            "model": self.model.to_json(),
+            "pages": [page.to_json() for page in self.pages],
+            "markdown": self.joined("markdown"),
+            "text": self.joined("text"),
+            "raw": PAGE_SEPARATOR.join(page.raw for page in self.pages if page.raw),
+            "processing_time": round(self.processing_time, 3),
+            "usage": self.usage_json(),
+        }

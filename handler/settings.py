@@ -1,0 +1,210 @@
+"""What can be set, read once.
+
+An environment variable beats model-config.yaml, which beats the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handler.errors import ModelLoadError
+
+__all__ = ["VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
+
+PREFIX = "CHANDRA_"
+KUBERNETES = (f"{PREFIX}PORT", f"{PREFIX}SERVICE_")
+
+VARIABLES = {
+    "MODEL_DIR": "model_dir",
+    "MODEL_S3_URI": "model_s3_uri",
+    "MODEL_ID": "model_id",
+    "MODEL_REVISION": "model_revision",
+    "MODEL_PROFILE": "model_profile",
+    "ALLOW_CPU": "allow_cpu",
+}
+"""Variables with a short name; every setting also goes by CHANDRA_ and its name."""
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ModelLoadError(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSettings:
+    """How requests are received and answered. Sizes are bytes, times seconds."""
+
+    max_open_requests: int = 64
+    """More are refused with 503 and Retry-After."""
+    max_document_bytes: int = 100 * 1024 * 1024
+    max_reply_bytes: int = 100 * 1024 * 1024
+    """Not above `max_response_size` of config.properties, which ends the worker."""
+    max_pages: int = 1000
+    max_pixels: int = 100_000_000
+    """Decoded pixels of one page."""
+    max_side: int | None = None
+    """Cap on the long side of a page as the model sees it, in pixels."""
+    max_output_tokens: int | None = None
+    """Upper bound for every page; None: the profile's."""
+    deadline_seconds: float | None = 55.0
+    """For requests that name none; None: no deadline, as in batch transform."""
+    decode_seconds: float = 20.0
+    """For decoding one page, after which the page is given up."""
+    decoder_processes: int = 2
+    decoder_memory_bytes: int = 4 * 1024**3
+    writer_processes: int = 1
+    wait_seconds: float = 0.1
+    """How long a call of `handle` waits for news; longer with large bodies open."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "max_open_requests",
+            "max_document_bytes",
+            "max_reply_bytes",
+            "max_pages",
+            "max_pixels",
+            "decoder_processes",
+            "decoder_memory_bytes",
+            "writer_processes",
+        ):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} must be at least 1, not {value}")
+        for name, most in (("decode_seconds", 60), ("wait_seconds", 5)):
+            value = getattr(self, name)
+            _require(
+                0 < value <= most,
+                f"{name} must be above 0 and at most {most} s, not {value}",
+            )
+        for name in ("max_side", "max_output_tokens", "deadline_seconds"):
+            value = getattr(self, name)
+            _require(
+                value is None or value > 0,
+                f"{name} must be above 0 or left out, not {value}",
+            )
+        _require(
+            self.max_side is None or self.max_side >= 32,
+            f"max_side must be at least 32 pixels, not {self.max_side}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Which model is loaded, and how its processes are run."""
+
+    model_dir: str | None = None
+    model_s3_uri: str | None = None
+    model_id: str | None = None
+    model_revision: str | None = None
+    model_profile: str | None = None
+    """chandra, chandra-2 or mini; None: read from the weights."""
+    cache_dir: str = "~/.cache/chandra-torchserve"
+    """Where weights from S3 are kept; those from the hub are where HF_HOME says."""
+    allow_cpu: bool = False
+    """Load more than `mini` where there is no CUDA device: minutes a page."""
+    max_sequences: int = 1
+    """Pages generated together; `generate` waits for the longest of them."""
+    load_seconds: float = 1700.0
+    """For fetching and loading the weights; below TorchServe's startupTimeout."""
+    stall_seconds: float = 300.0
+    """An engine process that shows no progress for this long is replaced."""
+    max_failed_starts: int = 3
+    """Failed starts in a row after which the worker gives up."""
+    cpu_threads: int | None = None
+    """Threads of a CPU engine; None: torch decides."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_sequences", "max_failed_starts"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} must be at least 1, not {value}")
+        for name in ("load_seconds", "stall_seconds"):
+            value = getattr(self, name)
+            _require(value > 0, f"{name} must be above 0, not {value}")
+        _require(
+            self.cpu_threads is None or self.cpu_threads >= 1,
+            f"cpu_threads must be at least 1 or left out, not {self.cpu_threads}",
+        )
+
+
+def read_settings(
+    table: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[HandlerSettings, EngineSettings]:
+    """Settings from the `handler:` table of model-config.yaml and the environment.
+
+    Raises ModelLoadError with the name of what is unknown or makes no sense.
+    """
+    kinds = _kinds()
+    if not isinstance(table, Mapping):
+        raise ModelLoadError("handler: in model-config.yaml must be a table")
+    for name in table:
+        if name not in kinds:
+            raise ModelLoadError(f"unknown setting {name}{_nearest(name, kinds)}")
+    values = dict(table)
+    # The long names last: they win over the short ones.
+    names = VARIABLES | {PREFIX + name.upper(): name for name in kinds}
+    for variable in environ:
+        # Kubernetes tells every pod about a service that is called chandra.
+        is_ours = variable.startswith(PREFIX) and not variable.startswith(KUBERNETES)
+        if is_ours and variable not in names:
+            hint = _nearest(variable, names)
+            raise ModelLoadError(f"unknown variable {variable}{hint}")
+    for variable, name in names.items():
+        if environ.get(variable):
+            values[name] = environ[variable]
+    parsed = {name: _parse(name, value, kinds[name]) for name, value in values.items()}
+
+    def of(cls: type) -> dict[str, Any]:
+        wanted = {field.name for field in dataclasses.fields(cls)}
+        return {name: value for name, value in parsed.items() if name in wanted}
+
+    return HandlerSettings(**of(HandlerSettings)), EngineSettings(**of(EngineSettings))
+
+
+def _kinds() -> dict[str, Any]:
+    """The type of each setting by its name."""
+    return {
+        name: kind
+        for cls in (HandlerSettings, EngineSettings)
+        for name, kind in typing.get_type_hints(cls).items()
+    }
+
+
+def _nearest(name: object, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _parse(name: str, value: Any, kind: Any) -> Any:
+    """`value`, from YAML or the environment, as the type the setting has."""
+    allowed = set(typing.get_args(kind)) or {kind}
+    if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+        if type(None) in allowed:
+            return None
+        raise ModelLoadError(f"{name} cannot be left empty")
+    if bool in allowed:
+        return _parse_bool(name, value)
+    if str in allowed:
+        if isinstance(value, Mapping | list):
+            raise ModelLoadError(f"{name} must be text, not {value!r}")
+        return str(value)
+    number = int if int in allowed else float
+    try:
+        if isinstance(value, bool) or (number is int and int(value) != float(value)):
+            raise ValueError
+        return number(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind_name = "a whole number" if number is int else "a number"
+        raise ModelLoadError(f"{name} must be {kind_name}, not {value!r}") from error
+
+
+def _parse_bool(name: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off"):
+        return False
+    raise ModelLoadError(f"{name} must be true or false, not {value!r}")
