@@ -1,0 +1,29 @@
+"""Documents become pages: decoded, upright, on white, the size the model wants.
+
+Everything here meets bytes of strangers, so it runs in a child process that may
+crash, hang or run out of memory without harm. Each call stands alone: it takes a
+path, opens it, and returns values that can be pickled. The path may be one of
+/proc/<pid>/fd, to a file that has no name any more.
+
+No torch: pages become tensors in the engine.
+"""
+
+from __future__ import annotations
+
+from handler.preprocess.document import crops_at, inspect_document, page_at
+from handler.preprocess.limits import Limits
+from handler.preprocess.media import MEDIA_TYPES, media_type_of
+from handler.preprocess.ranges import page_numbers
+from handler.preprocess.sizing import pdf_render_size, target_size
+
+__all__ = [
+    "MEDIA_TYPES",
+    "Limits",
+    "crops_at",
+    "inspect_document",
+    "media_type_of",
+    "page_at",
+    "page_numbers",
+    "pdf_render_size",
+    "target_size",
+]

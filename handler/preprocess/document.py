@@ -1,0 +1,129 @@
+"""What a document holds, its pages one by one, and pictures cut out of them."""
+
+from __future__ import annotations
+
+import io
+import mmap
+from pathlib import Path
+
+from PIL import Image
+
+from handler.errors import UnreadableDocumentError
+from handler.preprocess import pdf, tiff
+from handler.preprocess.faults import reading
+from handler.preprocess.images import open_image, upright_rgb
+from handler.preprocess.limits import Limits
+from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
+from handler.preprocess.sizing import Size, target_size
+from handler.profiles import Sizing
+from handler.schema import DocumentInfo, Page
+
+__all__ = ["crops_at", "inspect_document", "page_at"]
+
+_MAX_WEBP_SIDE = 16_383
+
+
+def inspect_document(path: str, declared: str | None, limits: Limits) -> DocumentInfo:
+    """Type and number of pages, before a pixel is decoded.
+
+    An image over the limit is refused here. Of several TIFF frames each is
+    judged by itself in `page_at`, so that one of them fails alone.
+    """
+    data = _mapped(path)
+    media_type = agreed_media_type(declared, data[:HEAD_BYTES])
+    with reading("the document"):
+        num_pages = _num_pages(data, media_type)
+        if num_pages == 1 and media_type != PDF:
+            open_image("the image", data, media_type, limits)
+    return DocumentInfo(media_type=media_type, num_pages=num_pages)
+
+
+def page_at(
+    path: str, media_type: str, number: int, sizing: Sizing, limits: Limits
+) -> Page:
+    """Page `number`, counted from 1, at the size the model sees it."""
+    data = _mapped(path)
+    with reading(_subject(media_type, number)):
+        image, size = _picture(data, media_type, number, sizing, limits)
+        seen = image.resize(size, Image.Resampling.LANCZOS)
+        return Page(
+            number=number,
+            width=image.width,
+            height=image.height,
+            pixel_width=seen.width,
+            pixel_height=seen.height,
+            pixels=seen.tobytes(),
+        )
+
+
+def crops_at(
+    path: str,
+    media_type: str,
+    number: int,
+    sizing: Sizing,
+    limits: Limits,
+    boxes: dict[str, tuple[int, int, int, int]],
+) -> dict[str, bytes]:
+    """WebP pictures by name, cut from page `number` at `Page.width` x `Page.height`.
+
+    Boxes are (left, top, right, bottom). What lies outside the page is left out,
+    and so is a picture of which nothing remains.
+    """
+    data = _mapped(path)
+    with reading(_subject(media_type, number)):
+        image, _ = _picture(data, media_type, number, sizing, limits)
+    crops = {}
+    for name, (left, top, right, bottom) in boxes.items():
+        box = (
+            max(left, 0),
+            max(top, 0),
+            min(right, image.width),
+            min(bottom, image.height),
+        )
+        if box[0] < box[2] and box[1] < box[3]:
+            crops[name] = _webp(image.crop(box))
+    return crops
+
+
+def _mapped(path: str) -> mmap.mmap:
+    """The document in memory, as a private copy that costs only what is changed.
+
+    It is freed with its last user.
+    """
+    with Path(path).open("rb") as file:
+        if file.seek(0, io.SEEK_END) == 0:
+            raise UnreadableDocumentError("the document is empty")
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def _num_pages(data: mmap.mmap, media_type: str) -> int:
+    if media_type == PDF:
+        return pdf.count_pages(data)
+    if media_type == TIFF:
+        return tiff.count_frames(data)
+    # Of animations and of JPEGs with a second picture, the first one.
+    return 1
+
+
+def _picture(
+    data: mmap.mmap, media_type: str, number: int, sizing: Sizing, limits: Limits
+) -> tuple[Image.Image, Size]:
+    """The page as the caller knows it, and the size at which the model sees it."""
+    if media_type == PDF:
+        return pdf.draw_page(data, number, sizing)
+    if media_type == TIFF:
+        tiff.show_frame(data, number)
+    subject = _subject(media_type, number)
+    image = upright_rgb(open_image(subject, data, media_type, limits))
+    return image, target_size(image.width, image.height, sizing)
+
+
+def _subject(media_type: str, number: int) -> str:
+    return f"page {number}" if media_type in (PDF, TIFF) else "the image"
+
+
+def _webp(image: Image.Image) -> bytes:
+    image.thumbnail((_MAX_WEBP_SIDE, _MAX_WEBP_SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "WEBP")
+    return stream.getvalue()

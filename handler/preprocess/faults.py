@@ -1,0 +1,48 @@
+"""What decoders say when they fail, turned into one error of ours.
+
+The only place where it happens: Pillow and pdfium raise a dozen unrelated kinds
+of exception on damaged files, and their messages name paths and C structures.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import UnidentifiedImageError
+
+from handler.errors import HandlerError, UnreadableDocumentError
+
+__all__ = ["reading"]
+
+_MAX_REASON_CHARACTERS = 200
+
+
+@contextmanager
+def reading(subject: str) -> Iterator[None]:
+    """Whatever fails in here means that `subject`, such as "page 3", is unreadable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except HandlerError:
+        raise
+    # Any exception: a decoder that meets a stranger's bytes promises no list.
+    except Exception as error:
+        raise UnreadableDocumentError(
+            f"{subject} cannot be read: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "its header is damaged"
+    if isinstance(error, MemoryError):
+        return "it needs too much memory"
+    # The others speak to programmers: KeyError(18), "unpack requires 4 bytes".
+    if isinstance(error, (OSError, SyntaxError, NotImplementedError, EOFError)):
+        words = " ".join(str(error).split())
+        if words and words.isprintable():
+            return words[:_MAX_REASON_CHARACTERS]
+    return "its data are damaged"

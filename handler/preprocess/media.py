@@ -1,0 +1,96 @@
+"""Tell what kind of document some bytes are, and whether they are what was declared."""
+
+from __future__ import annotations
+
+from handler.errors import UnsupportedMediaTypeError
+
+__all__ = [
+    "HEAD_BYTES",
+    "MEDIA_TYPES",
+    "PDF",
+    "TIFF",
+    "agreed_media_type",
+    "media_type_of",
+]
+
+PDF = "application/pdf"
+TIFF = "image/tiff"
+
+MEDIA_TYPES = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/bmp",
+    "image/gif",
+    TIFF,
+    PDF,
+)
+"""What we read."""
+
+HEAD_BYTES = 1024
+"""How much of a document `media_type_of` needs; a PDF's header may come late."""
+
+_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/x-ms-bmp": "image/bmp",
+    "image/tif": TIFF,
+    "application/x-pdf": PDF,
+}
+
+# The second is what S3 calls an object that was uploaded without a type.
+_UNDECLARED = frozenset({"application/octet-stream", "binary/octet-stream"})
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\0", TIFF),
+    (b"MM\0*", TIFF),
+    (b"II+\0", TIFF),
+    (b"MM\0+", TIFF),
+    (b"BM", "image/bmp"),
+)
+
+
+def media_type_of(head: bytes) -> str | None:
+    """The type of a document by its first bytes; None: none that we read."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    for magic, media_type in _MAGIC:
+        if head.startswith(magic):
+            return media_type
+    return PDF if b"%PDF-" in head[:HEAD_BYTES] else None
+
+
+def agreed_media_type(declared: str | None, head: bytes) -> str:
+    """The type on which declaration and bytes agree; without the one, the other."""
+    found = media_type_of(head)
+    wanted = _declared_type(declared)
+    if wanted is None:
+        if found is None:
+            raise UnsupportedMediaTypeError(
+                f"the bytes are of no type we read: {', '.join(MEDIA_TYPES)}"
+            )
+        return found
+    if found != wanted:
+        raise UnsupportedMediaTypeError(
+            f"the document is declared {wanted}, but its bytes are "
+            f"{found or 'of no type we read'}"
+        )
+    return wanted
+
+
+def _declared_type(declared: str | None) -> str | None:
+    """What the caller says it is; None where that leaves the answer to the bytes."""
+    name = (declared or "").partition(";")[0].strip().lower()
+    if not name or name in _UNDECLARED:
+        return None
+    media_type = _ALIASES.get(name, name)
+    if media_type not in MEDIA_TYPES:
+        raise UnsupportedMediaTypeError(
+            f"{name[:100]} is not a type we read; send one of {', '.join(MEDIA_TYPES)}"
+        )
+    return media_type

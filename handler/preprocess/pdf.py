@@ -1,0 +1,76 @@
+"""Draw a page of a PDF as a viewer would show it, by pdfium.
+
+pdfium is not thread safe. The processes this runs in have one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from mmap import mmap
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+from PIL import Image
+
+from handler.errors import UnreadableDocumentError
+from handler.preprocess.sizing import Size, pdf_render_scale, pdf_target_size
+from handler.profiles import Sizing
+
+__all__ = ["count_pages", "draw_page"]
+
+_REASONS = {
+    pdfium.FPDF_ERR_PASSWORD: "it is encrypted and needs a password",
+    pdfium.FPDF_ERR_SECURITY: "it is encrypted in a way that is not supported",
+    pdfium.FPDF_ERR_FORMAT: "it is damaged, or ends early",
+}
+
+
+def count_pages(data: mmap) -> int:
+    with _opened(data) as document:
+        return len(document)
+
+
+def draw_page(data: mmap, number: int, sizing: Sizing) -> tuple[Image.Image, Size]:
+    """Page `number`, counted from 1, and the size at which the model sees it.
+
+    On white, with its form fields and annotations.
+    """
+    with _opened(data) as document:
+        if number > len(document):
+            raise UnreadableDocumentError(f"the PDF has no page {number}")
+        document.init_forms()
+        page = document[number - 1]
+        width, height = page.get_size()
+        if not (width > 0 and height > 0):
+            raise UnreadableDocumentError(f"page {number} has no area")
+        # First, because it says no to pages like a thread: there is no bitmap yet.
+        size = pdf_target_size(width, height, sizing)
+        bitmap = page.render(
+            scale=pdf_render_scale(width, height, sizing),
+            may_draw_forms=True,
+            draw_annots=True,
+            rev_byteorder=True,
+        )
+        image: Image.Image = bitmap.to_pil().convert("RGB")
+        return image, size
+
+
+@contextmanager
+def _opened(data: mmap) -> Iterator[pypdfium2.PdfDocument]:
+    # Not by path: pypdfium2 resolves /proc/<pid>/fd to a name that is gone.
+    memory = (ctypes.c_char * len(data)).from_buffer(data)
+    # Not by PdfDocument(memory), which asks pdfium for an error where there is
+    # none, and so calls a PDF of no pages encrypted if the last one was.
+    raw = pdfium.FPDF_LoadMemDocument64(memory, len(data), None)
+    if not raw:
+        reason = _REASONS.get(pdfium.FPDF_GetLastError(), "pdfium cannot open it")
+        raise UnreadableDocumentError(f"the PDF cannot be read: {reason}")
+    document = pypdfium2.PdfDocument(raw)
+    try:
+        if len(document) == 0:
+            raise UnreadableDocumentError("the PDF has no pages")
+        yield document
+    finally:
+        document.close()

@@ -1,0 +1,56 @@
+"""Read page ranges such as `1-3,7,9-`."""
+
+from __future__ import annotations
+
+import re
+
+from handler.errors import DocumentTooLargeError, InvalidOptionError
+
+__all__ = ["page_numbers"]
+
+_EXAMPLE = "write pages as 1-3,7,9- (counted from 1; 9- is page 9 to the last)"
+# Digits are bounded because int() is slow, then refuses, on very many.
+_RANGE = re.compile(r"\s*([0-9]{1,18})\s*(?:(-)\s*([0-9]{1,18})?\s*)?", re.ASCII)
+
+
+def page_numbers(ranges: str | None, num_pages: int, max_pages: int) -> list[int]:
+    """The pages that `ranges` chooses of `num_pages`, in order, each once.
+
+    Never builds a longer list than `max_pages`, whatever is written.
+    """
+    if ranges is None:
+        if num_pages > max_pages:
+            raise DocumentTooLargeError(
+                f"the document has {num_pages} pages and at most {max_pages} are read "
+                f"in one request; choose some with pages, such as 1-{max_pages}"
+            )
+        return list(range(1, num_pages + 1))
+    chosen: list[int] = []
+    for first, last in sorted(_interval(part, num_pages) for part in ranges.split(",")):
+        start = max(first, chosen[-1] + 1) if chosen else first
+        if len(chosen) + last - start + 1 > max_pages:
+            raise DocumentTooLargeError(
+                f"pages chooses more than {max_pages} pages, "
+                "the limit for one request; choose fewer"
+            )
+        chosen.extend(range(start, last + 1))
+    return chosen
+
+
+def _interval(part: str, num_pages: int) -> tuple[int, int]:
+    """First and last page of `7`, `7-9` or `7-`."""
+    match = _RANGE.fullmatch(part)
+    if match is None:
+        raise InvalidOptionError(f"pages has {part.strip()[:40]!r}; {_EXAMPLE}")
+    first = int(match[1])
+    last = int(match[3] or (num_pages if match[2] else first))
+    if first < 1:
+        raise InvalidOptionError(f"pages has {part.strip()!r}, but pages count from 1")
+    if max(first, last) > num_pages:
+        raise InvalidOptionError(
+            f"pages has {part.strip()!r}, but the document has "
+            f"{num_pages} page{'' if num_pages == 1 else 's'}"
+        )
+    if first > last:
+        raise InvalidOptionError(f"pages has {part.strip()!r}; write {last}-{first}")
+    return first, last
