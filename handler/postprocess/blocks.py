@@ -1,0 +1,183 @@
+"""Cut a page into blocks, each with clean HTML of its own.
+
+A block is a `<div>` with a label or a box. What stands between blocks is a block
+too, because text without a box is still text; so is a whole page that was read
+with the prompt that asks for no blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from handler.postprocess.flow import collapsed, is_block
+from handler.postprocess.layout import (
+    BLANK_PAGE,
+    UNLABELLED,
+    Bbox,
+    bbox_from,
+    label_from,
+)
+from handler.postprocess.markup import Element, Node, serialise
+from handler.postprocess.sanitise import clean, picture_name
+from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
+from handler.profiles import BboxFormat
+from handler.schema import Block
+
+__all__ = ["Blocks", "Paper"]
+
+# Pictures are cut out for these even when the model wrote no <img>.
+_PICTURES = frozenset({"Image", "Figure"})
+# Each is cut out and encoded: a page must not be able to ask for thousands.
+_MAX_FIGURES = 64
+# What bare text in a block is; a paragraph in any other.
+_BARE_TAGS = {"Section-Header": "h2", "Code-Block": "pre"}
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """The page that was read: how large it is, and how the model writes boxes."""
+
+    number: int
+    width: int
+    height: int
+    bbox_format: BboxFormat
+
+    def bbox_from(self, written: str | None) -> Bbox | None:
+        return bbox_from(written, self.bbox_format, self.width, self.height)
+
+
+@dataclass(slots=True)
+class Blocks:
+    """The blocks of one page, in reading order, and the pictures to cut out of it."""
+
+    paper: Paper
+    include_images: bool
+    found: list[Block] = field(default_factory=list)
+    figures: dict[str, Bbox] = field(default_factory=dict)
+    num_unusable_boxes: int = 0
+
+    def add_page(self, nodes: Iterable[Node], stray_label: str = UNLABELLED) -> None:
+        """Add the top level of a page; `stray_label` is for what is in no block."""
+        stray: list[Node] = []
+        for node in nodes:
+            if not _is_labelled(node):
+                stray.append(node)
+                continue
+            self._add_stray(stray_label, stray)
+            stray = []
+            assert isinstance(node, Element)
+            label = label_from(node.attrs.get("data-label"))
+            bbox = self.paper.bbox_from(node.attrs.get("data-bbox"))
+            if bbox is None and label != BLANK_PAGE:
+                self.num_unusable_boxes += 1
+            self._add(label, bbox, node.children)
+        self._add_stray(stray_label, stray)
+
+    def _add_stray(self, label: str, nodes: list[Node]) -> None:
+        if _says_something(nodes):
+            self._add(label, None, nodes)
+
+    def _add(self, label: str, bbox: Bbox | None, nodes: list[Node]) -> None:
+        num_figures = len(self.figures)
+        tidy = self._tidied(nodes, bbox)
+        if label in _PICTURES and len(self.figures) == num_figures:
+            name = self._figure(bbox)
+            if name is not None:
+                tidy.insert(0, Element("img", {"src": name, "alt": label}))
+        html = clean(serialise(_wrapped(label, tidy))).strip()
+        self.found.append(Block(label, bbox, html))
+
+    def _tidied(self, nodes: Iterable[Node], bbox: Bbox | None) -> list[Node]:
+        """The same nodes with the attributes we keep, and pictures where they belong.
+
+        `bbox` is that of the innermost block around the nodes.
+        """
+        tidy: list[Node] = []
+        for node in nodes:
+            if isinstance(node, str):
+                tidy.append(node)
+            elif node.tag == "img":
+                image = self._image(node, bbox)
+                if image is not None:
+                    tidy.append(image)
+            else:
+                inner = self.paper.bbox_from(node.attrs.get("data-bbox")) or bbox
+                children = self._tidied(node.children, inner)
+                tidy.append(Element(node.tag, _attributes(node), children))
+        return tidy
+
+    def _image(self, image: Element, bbox: Bbox | None) -> Element | None:
+        """An image that points to a picture we cut out, or to nothing."""
+        alt = collapsed(image.attrs.get("alt", "")).strip()
+        name = self._figure(bbox)
+        if name is None:
+            return Element("img", {"alt": alt}) if alt else None
+        return Element("img", {"src": name, "alt": alt})
+
+    def _figure(self, bbox: Bbox | None) -> str | None:
+        """A name for the picture in a box; each box is cut out once."""
+        if bbox is None or not self.include_images or bbox in self.figures.values():
+            return None
+        if len(self.figures) == _MAX_FIGURES:
+            return None
+        name = picture_name(self.paper.number, len(self.figures) + 1)
+        self.figures[name] = bbox
+        return name
+
+
+def _is_labelled(node: Node) -> bool:
+    return (
+        isinstance(node, Element)
+        and node.tag == "div"
+        and ("data-bbox" in node.attrs or "data-label" in node.attrs)
+    )
+
+
+def _says_something(nodes: Iterable[Node]) -> bool:
+    return any(
+        bool(node.strip())
+        if isinstance(node, str)
+        else node.tag in ("img", "input") or _says_something(node.children)
+        for node in nodes
+    )
+
+
+def _wrapped(label: str, nodes: list[Node]) -> list[Node]:
+    """Bare text in the element it stands for."""
+    is_bare = any(isinstance(node, str) and node.strip() for node in nodes)
+    if label in _BARE_TAGS:
+        is_bare = is_bare or bool(nodes)
+    if not is_bare or any(isinstance(n, Element) and is_block(n) for n in nodes):
+        return nodes
+    return [Element(_BARE_TAGS.get(label, "p"), {}, nodes)]
+
+
+_SMALL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
+_VALUES = {
+    "align": re.compile(r"left|right|center|justify"),
+    "border": _SMALL_NUMBER,
+    "checked": re.compile(".*"),
+    "colspan": _SMALL_NUMBER,
+    "display": re.compile(r"block|inline"),
+    "rowspan": _SMALL_NUMBER,
+    "start": re.compile(r"\d{1,6}", re.ASCII),
+    "class": re.compile(r"[\w #+-]{1,200}", re.ASCII),
+}
+_INPUT_TYPES = frozenset({"checkbox", "radio", "text"})
+
+
+def _attributes(element: Element) -> dict[str, str]:
+    """The attributes of an element that we keep, where their values make sense."""
+    kept = GLOBAL_ATTRIBUTES | ATTRIBUTES.get(element.tag, frozenset())
+    attrs = {}
+    for name, value in element.attrs.items():
+        value = "" if name == "checked" else value.strip()
+        form = _VALUES.get(name)
+        if name in kept and (form is None or form.fullmatch(value)):
+            attrs[name] = value
+    if element.tag == "input":
+        written = attrs.get("type", "").lower()
+        attrs["type"] = written if written in _INPUT_TYPES else "text"
+    return attrs

@@ -1,0 +1,84 @@
+"""One page: from the model's words to everything a reply says about it.
+
+Runs in the processes of a pool, so what goes in and out is plain values.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from handler.postprocess.answer import answer_of
+from handler.postprocess.blocks import Blocks, Paper
+from handler.postprocess.layout import BLANK_PAGE, UNLABELLED
+from handler.postprocess.markdown import markdown_from
+from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
+from handler.postprocess.plain import text_from
+from handler.profiles import BboxFormat
+from handler.schema import Block, PageContent, PageWarning
+
+__all__ = ["page_content"]
+
+_BLANK = frozenset({BLANK_PAGE})
+_MARGINS = frozenset({"Page-Header", "Page-Footer"})
+
+
+def page_content(
+    raw: str,
+    *,
+    bbox_format: BboxFormat,
+    width: int,
+    height: int,
+    prompt_type: str,
+    page_number: int,
+    include_images: bool,
+    include_headers_footers: bool,
+) -> PageContent:
+    """Blocks, HTML, Markdown and plain text of a page. Never raises, loses no text.
+
+    `width` and `height` are pixels of the page the boxes are given for. Blocks are
+    all there; headers and footers are left out of the other three unless asked for.
+    """
+    answer, warnings = answer_of(raw)
+    tree = parse(answer)
+    blocks = Blocks(Paper(page_number, width, height, bbox_format), include_images)
+    blocks.add_page(tree.nodes, "Text" if prompt_type == "ocr" else UNLABELLED)
+    hidden = _BLANK if include_headers_footers else _BLANK | _MARGINS
+    shown = [b for b in blocks.found if b.html and b.label not in hidden]
+    nodes: list[Node] = [Element("div", {}, _clean_nodes(b.html)) for b in shown]
+    return PageContent(
+        blocks=tuple(blocks.found),
+        html="\n".join(map(_div, shown)),
+        markdown=markdown_from(nodes),
+        text=text_from(nodes),
+        figures=blocks.figures,
+        warnings=(
+            *warnings,
+            *_box_warnings(blocks.num_unusable_boxes, len(blocks.found)),
+            *_depth_warnings(tree.num_flattened),
+        ),
+    )
+
+
+def _clean_nodes(html: str) -> list[Node]:
+    # Cleaning adds a level to each table, so the limit must be out of the way.
+    return parse(html, max_depth=2 * MAX_DEPTH).nodes
+
+
+def _div(block: Block) -> str:
+    bbox = "" if block.bbox is None else ' data-bbox="{} {} {} {}"'.format(*block.bbox)
+    label = escape(block.label)
+    return f'<div class="block" data-label="{label}"{bbox}>{block.html}</div>'
+
+
+def _box_warnings(num_unusable: int, num_blocks: int) -> tuple[PageWarning, ...]:
+    if not num_unusable:
+        return ()
+    detail = f"{num_unusable} of {num_blocks} blocks have no readable box on the page"
+    return (PageWarning("bbox_unreadable", detail),)
+
+
+def _depth_warnings(num_flattened: int) -> tuple[PageWarning, ...]:
+    if not num_flattened:
+        return ()
+    detail = f"{num_flattened} elements nested too deep were reduced to their content"
+    return (PageWarning("nesting_flattened", detail),)

@@ -1,0 +1,128 @@
+"""Write what runs inside a line of Markdown: words, marks, formulas, links.
+
+A line break is "\n" in here; whoever asked decides how it is written. Text is
+`escaped` and still has to be `finished` with the whole line, except by `line_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from handler.postprocess.escape import (
+    emphasised,
+    escaped,
+    finished,
+    link_target,
+    safe_latex,
+)
+from handler.postprocess.flow import collapsed, input_mark, latex_of
+from handler.postprocess.markup import Element, Node, text_of
+
+__all__ = ["code_span", "inline", "line_of", "longest_run", "math"]
+
+
+def line_of(nodes: Iterable[Node]) -> str:
+    """Everything on one line, breaks as spaces."""
+    return finished(collapsed(inline(nodes)).strip(" "), starts_block=False)
+
+
+def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
+    """Words and marks; `around` are the marks already there, and "a" in a link."""
+    nodes = list(_unwrapped(nodes, around))
+    text = ""
+    pieces: list[str] = []
+    for index, node in enumerate(nodes):
+        if isinstance(node, str):
+            piece = escaped(collapsed(node), in_brackets="a" in around)
+            if text.endswith("$") and piece[:1].isdigit():
+                piece = " " + piece
+        elif mark := _MARKS.get(node.tag):
+            inner = inline(node.children, around | {mark})
+            following = text_of(nodes[index + 1 : index + 2])[:1]
+            piece = emphasised(inner, mark, text[-1:], following)
+        else:
+            piece = _piece(node, around)
+            if text.endswith("$") and piece.startswith("$"):
+                piece = " " + piece
+        if piece:
+            pieces.append(piece)
+            text = piece
+    return "".join(pieces)
+
+
+_MARKS = {"b": "**", "strong": "**", "i": "*", "del": "~~"}
+_TRANSPARENT_TAGS = frozenset({"span", "small", "big"})
+
+
+def _unwrapped(nodes: Iterable[Node], around: frozenset[str]) -> Iterator[Node]:
+    """The same nodes without elements that leave no mark of their own."""
+    for node in nodes:
+        if isinstance(node, Element) and (
+            node.tag in _TRANSPARENT_TAGS or _MARKS.get(node.tag) in around
+        ):
+            yield from _unwrapped(node.children, around)
+        else:
+            yield node
+
+
+def _piece(node: Element, around: frozenset[str]) -> str:
+    match node.tag:
+        case "br":
+            return "\n"
+        case "math":
+            return math(node)
+        case "chem":
+            return code_span(latex_of(node))
+        case "code":
+            return code_span(collapsed(text_of(node.children)))
+        case "input":
+            return escaped(input_mark(node))
+        case "img":
+            return _image(node)
+        case "a":
+            return _link(node, around)
+        case "sub" | "sup" | "u":
+            inner = inline(node.children, around)
+            return f"<{node.tag}>{inner}</{node.tag}>" if inner.strip() else inner
+        case _:
+            return "\n" + inline(node.children, around) + "\n"
+
+
+def math(element: Element) -> str:
+    """LaTeX between dollars, two on each side if it stands alone."""
+    latex = safe_latex(latex_of(element))
+    if not latex:
+        return ""
+    return f"$${latex}$$" if element.attrs.get("display") == "block" else f"${latex}$"
+
+
+def code_span(text: str) -> str:
+    """Text between more backticks than it holds."""
+    text = text.strip(" ")
+    if not text:
+        return ""
+    fence = "`" * (longest_run("`", text) + 1)
+    padding = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{padding}{text}{padding}{fence}"
+
+
+def _image(image: Element) -> str:
+    alt = image.attrs.get("alt", "")
+    if "src" in image.attrs:
+        return f"![{escaped(alt, in_brackets=True)}]({link_target(image.attrs['src'])})"
+    return f"*{escaped(alt)}*" if alt else ""
+
+
+def _link(link: Element, around: frozenset[str]) -> str:
+    target = "" if "a" in around else link_target(link.attrs.get("href", ""))
+    if not target:
+        return inline(link.children, around)
+    inner = collapsed(inline(link.children, around | {"a"}))
+    words = inner.strip(" ")
+    return inner.replace(words, f"[{words}]({target})", 1) if words else inner
+
+
+def longest_run(character: str, text: str) -> int:
+    """How often a character is repeated at most."""
+    return max(map(len, re.findall(re.escape(character) + "+", text)), default=0)

@@ -1,0 +1,91 @@
+"""Read the labels and boxes of blocks.
+
+A model's spelling drifts: `Page-footer`, `section header`, commas in a box that
+should have none. What can be understood is, and what cannot is None.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from handler.profiles import BboxFormat
+
+__all__ = ["BLANK_PAGE", "LABELS", "UNLABELLED", "Bbox", "bbox_from", "label_from"]
+
+Bbox = tuple[int, int, int, int]
+
+UNLABELLED = "Block"
+"""For a block whose kind the model did not say. "Text" would be a claim."""
+
+BLANK_PAGE = "Blank-Page"
+"""There is nothing on it, so there is no box around it either."""
+
+# Fifteen labels of Chandra 1, and the four that Chandra 2 adds.
+LABELS = (
+    "Caption",
+    "Footnote",
+    "Equation-Block",
+    "List-Group",
+    "Page-Header",
+    "Page-Footer",
+    "Image",
+    "Section-Header",
+    "Table",
+    "Text",
+    "Complex-Block",
+    "Code-Block",
+    "Form",
+    "Table-Of-Contents",
+    "Figure",
+    "Chemical-Block",
+    "Diagram",
+    "Bibliography",
+    BLANK_PAGE,
+)
+
+_SEPARATORS = re.compile(r"[\s_-]+")
+_BY_KEY = {_SEPARATORS.sub("", label).lower(): label for label in LABELS}
+_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]+")
+_MAX_LABEL_CHARACTERS = 41
+_NUMBER = re.compile(
+    r"[-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})(?:e[-+]?\d)?", re.IGNORECASE
+)
+_PUNCTUATION = re.compile(r"[\s,;\[\](){}\"']+")
+_MAX_BBOX_CHARACTERS = 200
+
+
+def label_from(written: str | None) -> str:
+    """The label of the prompt that is meant, else a tidy form of what is written."""
+    if written is None:
+        return UNLABELLED
+    known = _BY_KEY.get(_SEPARATORS.sub("", written).lower())
+    if known is not None:
+        return known
+    tidy = _NOT_IN_LABELS.sub("", written).strip(" _-").lstrip("0123456789 _-")
+    return tidy[:_MAX_LABEL_CHARACTERS].rstrip() or UNLABELLED
+
+
+def bbox_from(
+    written: str | None, form: BboxFormat, width: int, height: int
+) -> Bbox | None:
+    """A box in pixels of a page of this size; None when it is no box on the page.
+
+    Both ways of writing are read whatever the format; the scale is the format's.
+    """
+    if written is None or len(written) > _MAX_BBOX_CHARACTERS:
+        return None
+    words = _PUNCTUATION.sub(" ", written).split()
+    if len(words) != 4 or not all(_NUMBER.fullmatch(word) for word in words):
+        return None
+    x0, y0, x1, y1 = map(float, words)
+    left, right = sorted((_pixel(x0, form, width), _pixel(x1, form, width)))
+    top, bottom = sorted((_pixel(y0, form, height), _pixel(y1, form, height)))
+    if right - left < 1 or bottom - top < 1:
+        return None
+    return left, top, right, bottom
+
+
+def _pixel(value: float, form: BboxFormat, side: int) -> int:
+    # Half up, so that neighbours that share an edge still share it.
+    return min(max(math.floor(value * side / form.scale + 0.5), 0), side)

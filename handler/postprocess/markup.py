@@ -1,0 +1,209 @@
+"""HTML as a tree, however broken the text is.
+
+`parse` never raises, takes time linear in its input, and loses nothing readable:
+what cannot be a tag is text, what was never closed is closed, what was cut off at
+the end is dropped. It knows the one rule of Chandra's pages that HTML has not: a
+`<div>` with a label or a box begins a new block, unless it is inside a
+Complex-Block, even if the block before it was never closed.
+
+The tree decides nothing about safety; that is `sanitise`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from handler.postprocess.tokens import Tokeniser, decoded
+from handler.postprocess.vocabulary import BLOCK_TAGS, KEPT_TAGS, VOID_TAGS
+
+__all__ = ["MAX_DEPTH", "Element", "Node", "Tree", "parse", "serialise", "text_of"]
+
+MAX_DEPTH = 40
+"""Deeper elements lose their tags. Everything that walks the tree recurses this far."""
+
+
+@dataclass(slots=True)
+class Element:
+    """A tag, its attributes, and what it holds."""
+
+    tag: str
+    attrs: dict[str, str] = field(default_factory=dict)
+    children: list[Node] = field(default_factory=list)
+
+
+Node: TypeAlias = Element | str
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What `parse` made of a text."""
+
+    nodes: list[Node]
+    num_flattened: int = 0
+    """Elements that lost their tags because they were nested too deep."""
+
+
+def parse(source: str, max_depth: int = MAX_DEPTH) -> Tree:
+    """Read HTML, however broken."""
+    builder = _Builder(max_depth)
+    Tokeniser(source, builder).run()
+    return Tree(builder.root.children, builder.num_flattened)
+
+
+def serialise(nodes: Iterable[Node]) -> str:
+    """Write a tree as well-formed HTML, text and attributes escaped."""
+    parts: list[str] = []
+    for node in nodes:
+        if isinstance(node, str):
+            parts.append(html.escape(node, quote=False))
+            continue
+        attrs = "".join(f' {k}="{html.escape(v)}"' for k, v in node.attrs.items())
+        parts.append(f"<{node.tag}{attrs}>")
+        if node.tag not in VOID_TAGS:
+            parts.append(serialise(node.children))
+            parts.append(f"</{node.tag}>")
+    return "".join(parts)
+
+
+def text_of(nodes: Iterable[Node]) -> str:
+    """All the text in a tree, line breaks included."""
+    return "".join(_texts(nodes))
+
+
+def _texts(nodes: Iterable[Node]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, str):
+            yield node
+        elif node.tag == "br":
+            yield "\n"
+        else:
+            yield from _texts(node.children)
+
+
+# An element of one of these tags ends the open one of the tags listed, which
+# nobody closes by hand: `<li>one<li>two`.
+_HEADINGS = tuple(f"h{level}" for level in range(1, 7))
+_ENDS_PARAGRAPH = ("div", "hr", "ol", "p", "pre", "table", "ul", *_HEADINGS)
+_ENDS_BEFORE = {
+    "li": frozenset({"li"}),
+    "td": frozenset({"td", "th"}),
+    "th": frozenset({"td", "th"}),
+    "tr": frozenset({"tr"}),
+    "tbody": frozenset({"thead", "tbody", "caption"}),
+    "thead": frozenset({"thead", "tbody", "caption"}),
+    **dict.fromkeys(_ENDS_PARAGRAPH, frozenset({"p"})),
+}
+_SCOPES = {
+    "li": frozenset({"ul", "ol", "table", "td", "th"}),
+    "td": frozenset({"table", "tr"}),
+    "th": frozenset({"table", "tr"}),
+    "tr": frozenset({"table"}),
+    "tbody": frozenset({"table"}),
+    "thead": frozenset({"table"}),
+    **dict.fromkeys(_ENDS_PARAGRAPH, BLOCK_TAGS - {"p"}),
+}
+# What an end tag may close through: `</b>` closes no table cell.
+_TABLE_PARTS = frozenset({"tr", "td", "th", "tbody", "thead", "caption"})
+_END_SCOPES = {
+    **dict.fromkeys(KEPT_TAGS - BLOCK_TAGS, BLOCK_TAGS - {"p"}),
+    **dict.fromkeys(_TABLE_PARTS, frozenset({"table"})),
+    "li": frozenset({"ul", "ol", "table"}),
+    "ul": frozenset({"td", "th", "table"}),
+    "ol": frozenset({"td", "th", "table"}),
+    "p": BLOCK_TAGS - {"p"},
+}
+_NOTHING: frozenset[str] = frozenset()
+
+
+class _Builder:
+    """Elements are opened and closed; a tree comes out."""
+
+    def __init__(self, max_depth: int) -> None:
+        self.root = Element("")
+        self.num_flattened = 0
+        self._max_depth = max_depth
+        self._open = [self.root]
+        # Open elements below the deepest one kept, by tag.
+        self._flattened: Counter[str] = Counter()
+        self._text: list[str] = []
+
+    def text(self, text: str) -> None:
+        """Characters as they were written, references included."""
+        if text:
+            self._text.append(text)
+
+    def flush(self) -> None:
+        """Put the text gathered so far into the tree."""
+        if not self._text:
+            return
+        text = decoded("".join(self._text))
+        self._text.clear()
+        top = self._open[-1]
+        if top.tag == "pre" and not top.children:
+            text = text.removeprefix("\n")
+        if text:
+            top.children.append(text)
+
+    def start(self, tag: str, attrs: dict[str, str]) -> None:
+        self.flush()
+        if tag == "div" and _is_block(attrs) and not self._in_complex_block():
+            del self._open[1:]
+            self._flattened.clear()
+        ended = self._find(_ENDS_BEFORE.get(tag, _NOTHING), _SCOPES.get(tag, _NOTHING))
+        if ended is not None and not self._flattened:
+            del self._open[ended:]
+        element = Element(tag, attrs)
+        if tag in VOID_TAGS:
+            self._open[-1].children.append(element)
+        elif len(self._open) > self._max_depth:
+            self._flattened[tag] += 1
+            self.num_flattened += 1
+        else:
+            self._open[-1].children.append(element)
+            self._open.append(element)
+
+    def end(self, tag: str) -> None:
+        self.flush()
+        if self._flattened:
+            if self._flattened[tag]:
+                self._flattened[tag] -= 1
+                self._flattened += Counter()  # forgets the zeros
+                return
+            if tag not in BLOCK_TAGS:
+                return
+        closed = self._find(frozenset({tag}), _END_SCOPES.get(tag, _NOTHING))
+        if closed is not None:
+            del self._open[closed:]
+            self._flattened.clear()
+
+    def literal(self, tag: str, attrs: dict[str, str], content: str) -> None:
+        """An element whose content is text, already decoded."""
+        self.flush()
+        children: list[Node] = [content] if content else []
+        self._open[-1].children.append(Element(tag, attrs, children))
+
+    def _in_complex_block(self) -> bool:
+        if len(self._open) < 2:
+            return False
+        label = self._open[1].attrs.get("data-label", "")
+        return re.sub(r"[\s_-]", "", label).lower() == "complexblock"
+
+    def _find(self, tags: frozenset[str], scope: frozenset[str]) -> int | None:
+        """Where the innermost open element of these tags is, not beyond `scope`."""
+        if not tags:
+            return None
+        for index in range(len(self._open) - 1, 0, -1):
+            if self._open[index].tag in tags:
+                return index
+            if self._open[index].tag in scope:
+                return None
+        return None
+
+
+def _is_block(attrs: dict[str, str]) -> bool:
+    return "data-bbox" in attrs or "data-label" in attrs

@@ -1,0 +1,93 @@
+"""Choose the format of a reply from an Accept header."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from handler.errors import NotAcceptableError
+
+__all__ = ["ACCEPTED", "choose_media_type"]
+
+ACCEPTED = (
+    "application/json",
+    "text/markdown",
+    "text/html",
+    "text/plain",
+    "application/x-ndjson",
+)
+
+# Other names in use for the same thing.
+_ALIASES = {
+    "application/json-lines": "application/x-ndjson",
+    "application/jsonl": "application/x-ndjson",
+    "application/jsonlines": "application/x-ndjson",
+    "application/ndjson": "application/x-ndjson",
+    "application/x-jsonlines": "application/x-ndjson",
+    "application/xhtml+xml": "text/html",
+    "text/x-markdown": "text/markdown",
+}
+_TOKEN = r"[A-Za-z0-9!#$&^_.+*-]+"
+_RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_QUALITY = re.compile(r"[0-9](\.[0-9]{0,9})?|\.[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """One entry of an Accept header: `text/*;q=0.5`."""
+
+    pattern: str
+    quality: float
+    position: int
+
+    def matches(self, media_type: str) -> bool:
+        kind, _, subtype = self.pattern.partition("/")
+        if subtype == "*":
+            return kind in ("*", media_type.partition("/")[0])
+        return self.pattern == media_type
+
+    @property
+    def num_wildcards(self) -> int:
+        return self.pattern.count("*")
+
+
+def choose_media_type(accept: str | None) -> str:
+    """The type the client likes best; JSON if it does not say, or says nonsense.
+
+    Of two it likes equally, the one it names first.
+    """
+    ranges = list(_ranges_in(accept or ""))
+    if not ranges:
+        return ACCEPTED[0]
+    best: tuple[float, int, str] | None = None
+    for media_type in ACCEPTED:
+        matching = [r for r in ranges if r.matches(media_type)]
+        if not matching:
+            continue
+        # The narrowest range that names a type speaks for it.
+        narrowest = min(matching, key=lambda r: (r.num_wildcards, r.position))
+        rank = (-narrowest.quality, narrowest.position, media_type)
+        if narrowest.quality > 0 and (best is None or rank[:2] < best[:2]):
+            best = rank
+    if best is None:
+        raise NotAcceptableError(f"a document can be had as {', '.join(ACCEPTED)}")
+    return best[2]
+
+
+def _ranges_in(accept: str) -> Iterator[_Range]:
+    for position, entry in enumerate(accept.split(",")):
+        written, *parameters = (part.strip() for part in entry.split(";"))
+        pattern = "*/*" if written == "*" else written.lower()
+        if _RANGE.fullmatch(pattern):
+            yield _Range(_ALIASES.get(pattern, pattern), _quality(parameters), position)
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            # What cannot be read as a quality is taken for the usual one.
+            number = _QUALITY.fullmatch(value.strip())
+            return min(float(value), 1.0) if number else 1.0
+    return 1.0

@@ -1,0 +1,68 @@
+"""Make HTML harmless.
+
+What the model writes is what a stranger's document told it to write. Every piece
+of HTML that leaves in a reply has been through `clean`: the tags and attributes of
+the prompts, pictures of our own, links to http, https and mailto, no style, nothing
+that runs or loads by itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+import nh3
+
+from handler.postprocess.vocabulary import (
+    ATTRIBUTES,
+    DROPPED_TAGS,
+    GLOBAL_ATTRIBUTES,
+    KEPT_TAGS,
+)
+
+__all__ = ["clean", "is_safe_link", "picture_name"]
+
+_SCHEMES = frozenset({"http", "https", "mailto"})
+_PICTURE = re.compile(r"page-\d+-figure-\d+\.webp", re.ASCII)
+
+
+def clean(html: str) -> str:
+    """The same HTML without anything that could act; well-formed."""
+    return _CLEANER.clean(html)
+
+
+def picture_name(page_number: int, figure_number: int) -> str:
+    """What a picture cut out of a page is called, the only kind `clean` lets be."""
+    return f"page-{page_number}-figure-{figure_number}.webp"
+
+
+def is_safe_link(url: str) -> bool:
+    """Whether a link leads to a page, to mail, or to something beside the document.
+
+    Stricter than HTML needs. Markdown decodes references and backslashes in a link,
+    so there `javascript&colon;alert(1)` has a scheme, and here it has none yet.
+    """
+    start = re.split(r"[/?#]", url.strip(), maxsplit=1)[0]
+    scheme, colon, _ = start.partition(":")
+    if colon:
+        return scheme.lower() in _SCHEMES
+    return not re.search(r"[&\\]", start)
+
+
+def _attribute(tag: str, name: str, value: str) -> str | None:
+    if name == "href" and not is_safe_link(value):
+        return None
+    if name == "src" and not _PICTURE.fullmatch(value):
+        return None
+    return value
+
+
+_CLEANER = nh3.Cleaner(
+    tags=KEPT_TAGS,
+    clean_content_tags=DROPPED_TAGS,
+    attributes={tag: set(names) for tag, names in ATTRIBUTES.items()}
+    | {"*": set(GLOBAL_ATTRIBUTES)},
+    attribute_filter=_attribute,
+    url_schemes=_SCHEMES,
+    # A checkbox on paper is not one to click.
+    set_tag_attribute_values={"input": {"disabled": ""}},
+)
