@@ -1,0 +1,16 @@
+"""Pages in, text out. Knows nothing of HTTP."""
+
+from handler.engine.engine import Engine, EngineInfo
+from handler.engine.process import Health
+from handler.engine.processes import EngineProcesses
+from handler.engine.sequence import FinishReason, Generation, Sequence
+
+__all__ = [
+    "Engine",
+    "EngineInfo",
+    "EngineProcesses",
+    "FinishReason",
+    "Generation",
+    "Health",
+    "Sequence",
+]

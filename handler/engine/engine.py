@@ -1,0 +1,53 @@
+"""What every engine does, whichever way it generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from handler.engine.sequence import Generation, Sequence
+
+__all__ = ["Engine", "EngineInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What is loaded, where, and how much it takes at once."""
+
+    model_id: str
+    revision: str | None
+    profile: str
+    engine: str
+    device: str
+    num_slots: int
+    """Pages worth having in the engine process at once."""
+    is_trained: bool = True
+
+
+class Engine(Protocol):
+    """Reads pages, some of them together. Used by one thread.
+
+    Pages join by `submit` and leave by `cancel` at any time, also from within
+    `poll`; every page submitted comes out of `step` exactly once.
+    """
+
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a page."""
+
+    def cancel(self, sequence_id: str) -> None:
+        """Give a page up as soon as possible; unknown ids are ignored."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+
+    def num_output_tokens(self) -> dict[str, int]:
+        """How far each page being read has got."""
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        """Work for a while and return the pages that ended.
+
+        An engine whose step takes longer than a token calls `poll` after each.
+        Raises only when nothing in this process can be relied on any more.
+        """

@@ -1,0 +1,208 @@
+"""Read pages with transformers' `generate`, one at a time or a few together.
+
+The baseline of every benchmark, and the way out for models the native engine
+does not know. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from handler.engine.model import Inputs, Model
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.errors import OutOfMemoryError
+from handler.schema import PageError
+
+__all__ = ["GenerateEngine"]
+
+
+class GenerateEngine:
+    """An Engine whose step is one call of `generate` over up to `max_sequences` pages.
+
+    A step waits for its longest page; pages of fewer tokens are padded, and a
+    cancelled one stops growing at the next token.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        max_sequences: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._max_sequences = max_sequences
+        self._waiting: deque[Sequence] = deque()
+        self._cancelled: set[str] = set()
+        self._progress: dict[str, int] = {}
+        self._ended: list[Generation] = []
+
+    def submit(self, sequence: Sequence) -> None:
+        self._waiting.append(sequence)
+
+    def cancel(self, sequence_id: str) -> None:
+        for sequence in self._waiting:
+            if sequence.id == sequence_id:
+                self._waiting.remove(sequence)
+                self._ended.append(Generation(sequence_id, FinishReason.ABORTED))
+                return
+        if sequence_id in self._progress:
+            self._cancelled.add(sequence_id)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._ended)
+
+    def num_output_tokens(self) -> dict[str, int]:
+        return dict(self._progress)
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        batch: list[Sequence] = []
+        while self._waiting and len(batch) < self._max_sequences:
+            batch.append(self._waiting.popleft())
+        generations = self._read(batch, poll) if batch else []
+        generations += self._ended
+        self._ended = []
+        return generations
+
+    def _read(
+        self, batch: list[Sequence], poll: Callable[[], None]
+    ) -> list[Generation]:
+        self._progress = {sequence.id: 0 for sequence in batch}
+        try:
+            if (generations := self._timed(batch, poll)) is not None:
+                return generations
+            if len(batch) == 1:
+                return [_too_large(batch[0])]
+            # Too much together is not too much alone.
+            return [
+                generation
+                for sequence in batch
+                for generation in self._timed([sequence], poll)
+                or [_too_large(sequence)]
+            ]
+        finally:
+            self._progress = {}
+            self._cancelled = set()
+
+    def _timed(
+        self, batch: list[Sequence], poll: Callable[[], None]
+    ) -> list[Generation] | None:
+        """The batch's generations; None where there is no memory for them.
+
+        Out here the exception is gone, and with it what it held on the device.
+        """
+        started = self._clock()
+        try:
+            generations = self._generate(batch, poll)
+        except torch.OutOfMemoryError:
+            generations = None
+        if generations is None:
+            torch.cuda.empty_cache()
+            return None
+        seconds = self._clock() - started
+        return [replace(g, page_seconds=seconds) for g in generations]
+
+    @torch.inference_mode()
+    def _generate(
+        self, batch: list[Sequence], poll: Callable[[], None]
+    ) -> list[Generation]:
+        pages = [self._model.inputs_from(s.page, s.prompt) for s in batch]
+        prompt_length = max(len(page.input_ids) for page in pages)
+        room = self._model.max_tokens - prompt_length
+        limits = [max(1, min(s.max_output_tokens, room)) for s in batch]
+        pad_id = self._model.stop_token_ids[-1]
+        input_ids = torch.stack([_left_pad(p, prompt_length, pad_id) for p in pages])
+        mask = torch.stack([_left_pad(p, prompt_length, 0, ones=True) for p in pages])
+        growth = _Growth(self, batch, limits, prompt_length, poll)
+        output = self._model.module.generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            mm_token_type_ids=(input_ids == self._model.image_token_id).int(),
+            pixel_values=torch.cat([page.pixel_values for page in pages]),
+            image_grid_thw=torch.tensor([page.grid for page in pages]).to(mask.device),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max(limits),
+                eos_token_id=list(self._model.stop_token_ids),
+                pad_token_id=pad_id,
+            ),
+            stopping_criteria=StoppingCriteriaList([growth]),
+        )
+        rows = output[:, prompt_length:].tolist()
+        return [
+            self._generation(sequence, row[: limits[i]])
+            for i, (sequence, row) in enumerate(zip(batch, rows, strict=True))
+        ]
+
+    def _generation(self, sequence: Sequence, row: list[int]) -> Generation:
+        stops = self._model.stop_token_ids
+        length = next((i for i, token in enumerate(row) if token in stops), len(row))
+        if sequence.id in self._cancelled:
+            reason = FinishReason.ABORTED
+        elif length < len(row):
+            reason = FinishReason.STOP
+        else:
+            reason = FinishReason.LENGTH
+        return Generation(
+            sequence.id,
+            reason,
+            text=self._model.text_from(row[:length]),
+            num_output_tokens=length,
+        )
+
+
+def _too_large(sequence: Sequence) -> Generation:
+    error = OutOfMemoryError(
+        f"a page of {sequence.page.pixel_width} x {sequence.page.pixel_height} pixels "
+        "does not fit into the accelerator's memory: lower max_side"
+    )
+    return Generation(
+        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
+    )
+
+
+class _Growth(StoppingCriteria):
+    """Looks up between two tokens: ends what is cancelled or at its limit."""
+
+    def __init__(
+        self,
+        engine: GenerateEngine,
+        batch: list[Sequence],
+        limits: list[int],
+        prompt_length: int,
+        poll: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._batch = batch
+        self._limits = limits
+        self._prompt_length = prompt_length
+        self._poll = poll
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor | None, **kwargs: object
+    ) -> torch.Tensor:
+        num_tokens = input_ids.shape[1] - self._prompt_length
+        for sequence in self._batch:
+            self._engine._progress[sequence.id] = num_tokens
+        self._poll()
+        is_over = [
+            sequence.id in self._engine._cancelled or num_tokens >= limit
+            for sequence, limit in zip(self._batch, self._limits, strict=True)
+        ]
+        return torch.tensor(is_over, device=input_ids.device)
+
+
+def _left_pad(
+    page: Inputs, length: int, value: int, *, ones: bool = False
+) -> torch.Tensor:
+    """The page's token ids, or ones in their place, right-aligned in `length`."""
+    content = torch.ones_like(page.input_ids) if ones else page.input_ids
+    return torch.nn.functional.pad(content, (length - len(content), 0), value=value)

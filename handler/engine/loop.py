@@ -1,0 +1,141 @@
+"""What an engine process does: load, then step while there is work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from handler.engine.engine import Engine, EngineInfo
+from handler.engine.messages import (
+    Cancel,
+    Ended,
+    LoadFailed,
+    Prepared,
+    Progress,
+    Ready,
+    Submit,
+    ToEngine,
+)
+from handler.errors import ModelLoadError
+from handler.prompts import load_prompts
+from handler.settings import EngineSettings
+
+__all__ = ["Loop", "main"]
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.5
+
+
+def main(connection: Connection, settings: EngineSettings, index: int) -> None:
+    """Entry point of the engine process for accelerator `index`."""
+    try:
+        engine, info = _load(connection, settings, index)
+    except ModelLoadError as error:
+        connection.send(LoadFailed(error.detail))
+        return
+    connection.send(Ready(info))
+    Loop(engine, connection).run()
+
+
+def _load(
+    connection: Connection, settings: EngineSettings, index: int
+) -> tuple[Engine, EngineInfo]:
+    from handler.engine.accelerator import choose_device
+    from handler.engine.generate import GenerateEngine
+    from handler.engine.model import accelerators, load_model
+    from handler.engine.weights import fetch, find_source
+
+    source = find_source(settings)
+    found = accelerators()
+    # Before 18 GB are fetched in vain, and once more when it is known what they are.
+    choose_device(
+        found,
+        index,
+        is_mini=source.may_be_mini,
+        allow_cpu=settings.allow_cpu,
+        weights_bytes=0,
+    )
+    weights = fetch(source, settings, Path(settings.cache_dir).expanduser())
+    load_prompts(weights.profile)
+    device = choose_device(
+        found,
+        index,
+        is_mini=weights.profile.name == "mini",
+        allow_cpu=settings.allow_cpu,
+        weights_bytes=weights.num_bytes,
+    )
+    connection.send(Prepared(len(found) if device != "cpu" else 1))
+    model = load_model(weights, device, settings.cpu_threads)
+    info = EngineInfo(
+        model_id=weights.model_id,
+        revision=weights.revision,
+        profile=weights.profile.name,
+        engine="generate",
+        device=device,
+        # One step's pages and the next step's, so that no step waits for the pipe.
+        num_slots=2 * settings.max_sequences,
+        is_trained=weights.is_trained,
+    )
+    return GenerateEngine(model, settings.max_sequences), info
+
+
+class Loop:
+    """Hands messages to an engine and its results back, until the pipe closes.
+
+    A thread of its own reads the pipe, so that messages arrive during a step and
+    the process ends at once when the worker is gone.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        connection: Connection,
+        clock: Callable[[], float] = time.monotonic,
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._clock = clock
+        self._leave = leave
+        self._inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
+        self._last_progress = clock()
+
+    def run(self) -> None:
+        """Never returns; an exception of the engine ends the process."""
+        threading.Thread(target=self._receive, daemon=True).start()
+        while True:
+            if not self._engine.has_work:
+                self._apply(self._inbox.get())
+            self._poll()
+            for generation in self._engine.step(self._poll):
+                self._connection.send(Ended(generation))
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._inbox.put(self._connection.recv())
+        except (EOFError, OSError):
+            # Not sys.exit: a forward pass of seconds would keep the device busy.
+            self._leave(0)
+
+    def _poll(self) -> None:
+        while not self._inbox.empty():
+            self._apply(self._inbox.get())
+        now = self._clock()
+        if now - self._last_progress >= PROGRESS_SECONDS:
+            self._last_progress = now
+            self._connection.send(Progress(self._engine.num_output_tokens()))
+
+    def _apply(self, message: ToEngine) -> None:
+        match message:
+            case Submit(sequence):
+                self._engine.submit(sequence)
+            case Cancel(sequence_id):
+                self._engine.cancel(sequence_id)

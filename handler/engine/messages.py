@@ -1,0 +1,73 @@
+"""What the worker and an engine process say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handler.engine.engine import EngineInfo
+from handler.engine.sequence import Generation, Sequence
+
+__all__ = [
+    "Cancel",
+    "Ended",
+    "FromEngine",
+    "LoadFailed",
+    "Prepared",
+    "Progress",
+    "Ready",
+    "Submit",
+    "ToEngine",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Read this page."""
+
+    sequence: Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Nobody waits for this page any more."""
+
+    sequence_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The weights are on this machine's disk, and it has so many accelerators."""
+
+    num_accelerators: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Pages can be read now."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model cannot be loaded; trying again changes nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Output tokens so far of each page being read; also a sign of life."""
+
+    num_output_tokens: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A page is done, one way or another."""
+
+    generation: Generation
+
+
+ToEngine = Submit | Cancel
+FromEngine = Prepared | Ready | LoadFailed | Progress | Ended

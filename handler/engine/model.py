@@ -1,0 +1,154 @@
+"""Weights onto the device, and pages into what the model takes.
+
+Shared by every engine; the only other place that knows torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from handler.engine.accelerator import Accelerator
+from handler.engine.weights import Weights
+from handler.errors import ModelLoadError
+from handler.prompts import IMAGE_TOKEN, chat
+from handler.schema import Page
+
+__all__ = ["Inputs", "Model", "accelerators", "load_model", "patches_from"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One page as tensors on the device."""
+
+    input_ids: torch.Tensor
+    """[n] int64: the chat, with one image token for each merged patch."""
+    pixel_values: torch.Tensor
+    """[patches, channels * frames * patch * patch] in the model's dtype."""
+    grid: tuple[int, int, int]
+    """Frames, rows and columns of patches."""
+
+
+class Model:
+    """A loaded checkpoint with its tokenizer."""
+
+    def __init__(
+        self, module: Any, tokenizer: Any, stop_tokens: tuple[str, ...]
+    ) -> None:
+        self.module = module
+        self.tokenizer = tokenizer
+        self.device: torch.device = module.device
+        vision = module.config.vision_config
+        self.patch_size: int = vision.patch_size
+        self.merge_size: int = vision.spatial_merge_size
+        self.num_frames: int = vision.temporal_patch_size
+        self.max_tokens: int = module.config.get_text_config().max_position_embeddings
+        self.image_token_id: int = self._token_id(IMAGE_TOKEN)
+        self.stop_token_ids = tuple(self._token_id(token) for token in stop_tokens)
+
+    def _token_id(self, token: str) -> int:
+        ids = self.tokenizer.encode(token, add_special_tokens=False)
+        if len(ids) != 1:
+            raise ModelLoadError(f"the tokenizer does not know {token}")
+        return int(ids[0])
+
+    def inputs_from(self, page: Page, prompt: str) -> Inputs:
+        """Tokenise the prompt and cut the page into patches, on the device."""
+        rows = page.pixel_height // self.patch_size
+        columns = page.pixel_width // self.patch_size
+        num_image_tokens = rows * columns // self.merge_size**2
+        ids = self.tokenizer.encode(
+            chat(prompt, num_image_tokens), add_special_tokens=False
+        )
+        pixels = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
+        pixels = pixels.view(page.pixel_height, page.pixel_width, 3)
+        patches = patches_from(
+            pixels.to(self.device), self.patch_size, self.merge_size, self.num_frames
+        )
+        return Inputs(
+            input_ids=torch.tensor(ids, device=self.device),
+            pixel_values=patches.to(self.module.dtype),
+            grid=(1, rows, columns),
+        )
+
+    def text_from(self, token_ids: list[int]) -> str:
+        """Detokenise, leaving the stop and other special tokens out."""
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
+
+
+def patches_from(
+    pixels: torch.Tensor, patch_size: int, merge_size: int, num_frames: int
+) -> torch.Tensor:
+    """[height, width, 3] uint8 to [patches, 3 * num_frames * patch_size**2] float32.
+
+    What the reference image processor of Qwen-VL does after its resize: scale to
+    [-1, 1], repeat the image for every frame, and list the patches so that those
+    merged into one token stand together.
+    """
+    height, width, _ = pixels.shape
+    merged_rows = height // (patch_size * merge_size)
+    merged_columns = width // (patch_size * merge_size)
+    scaled = pixels.permute(2, 0, 1).to(torch.float32).div(127.5).sub(1.0)
+    tiles = scaled.reshape(
+        3, merged_rows, merge_size, patch_size, merged_columns, merge_size, patch_size
+    ).permute(1, 4, 2, 5, 0, 3, 6)
+    frames = tiles.unsqueeze(5).expand(-1, -1, -1, -1, -1, num_frames, -1, -1)
+    return frames.reshape(-1, 3 * num_frames * patch_size**2)
+
+
+def accelerators() -> list[Accelerator]:
+    """The CUDA devices of this machine."""
+    found = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(
+            Accelerator(
+                name=properties.name,
+                capability=(properties.major, properties.minor),
+                memory_bytes=properties.total_memory,
+            )
+        )
+    return found
+
+
+def load_model(weights: Weights, device: str, cpu_threads: int | None = None) -> Model:
+    """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device."""
+    if cpu_threads is not None:
+        torch.set_num_threads(cpu_threads)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    started = time.monotonic()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True)
+        module = AutoModelForImageTextToText.from_pretrained(
+            weights.path,
+            dtype=torch.bfloat16,
+            device_map={"": device},
+            attn_implementation="sdpa",
+            local_files_only=True,
+        )
+    except torch.OutOfMemoryError as error:
+        raise ModelLoadError(
+            f"{weights.path} does not fit into the memory of {device}: {error}"
+        ) from error
+    except Exception as error:  # a broken checkpoint raises whatever it comes upon
+        raise ModelLoadError(f"{weights.path} cannot be loaded: {error}") from error
+    seconds = time.monotonic() - started
+    logger.info(
+        "weights loaded",
+        extra={
+            "bytes": weights.num_bytes,
+            "seconds": round(seconds, 3),
+            "bytes_per_second": round(weights.num_bytes / seconds),
+            "device": device,
+        },
+    )
+    return Model(module.eval(), tokenizer, weights.profile.stop_tokens)

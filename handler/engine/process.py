@@ -1,0 +1,235 @@
+"""One engine process, kept alive: started, fed, listened to, started again."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from handler.child import Child
+from handler.engine import loop
+from handler.engine.engine import EngineInfo
+from handler.engine.messages import (
+    Ended,
+    LoadFailed,
+    Prepared,
+    Progress,
+    Ready,
+    ToEngine,
+)
+from handler.engine.sequence import Generation
+from handler.errors import ModelLoadError
+from handler.settings import EngineSettings
+
+__all__ = ["EngineChild", "EngineProcess", "Health", "Listener", "StartChild"]
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+
+
+class Health(enum.StrEnum):
+    """Whether a page could be read now."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+
+
+class EngineChild(Protocol):
+    """What is needed of a process; `Child` is the real one."""
+
+    connection: Connection
+
+    @property
+    def pid(self) -> int: ...
+    def kill(self) -> None: ...
+    def close(self) -> None: ...
+    def last_words(self) -> str: ...
+
+
+StartChild = Callable[[EngineSettings, int], EngineChild]
+
+
+def start_engine_child(settings: EngineSettings, index: int) -> EngineChild:
+    """An engine process for accelerator `index`."""
+    return Child(loop.main, settings, index)
+
+
+class Listener(Protocol):
+    """Who wants to know what happens to a process."""
+
+    def on_ready(self, process: EngineProcess) -> None: ...
+    def on_progress(self, num_output_tokens: dict[str, int]) -> None: ...
+    def on_ended(self, process: EngineProcess, generation: Generation) -> None: ...
+    def on_death(self, process: EngineProcess, words: str) -> None: ...
+
+
+class EngineProcess:
+    """Keeps one engine process running and carries messages both ways.
+
+    `prepared` holds the number of accelerators and `ready` what was loaded, or
+    ModelLoadError where the first start failed; later starts are tried
+    `max_failed_starts` times in a row, a little later each time.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        index: int,
+        listener: Listener,
+        *,
+        start_child: StartChild = start_engine_child,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.health = Health.STARTING
+        self.prepared: Future[int] = Future()
+        self.ready: Future[EngineInfo] = Future()
+        self._settings = settings
+        self._index = index
+        self._listener = listener
+        self._start_child = start_child
+        self._clock = clock
+        self._sleep = sleep
+        self._child: EngineChild | None = None
+        self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        self._is_busy = False
+        self._last_sign = clock()
+        self._is_closed = False
+        self._watcher = threading.Thread(
+            target=self._watch, name=f"engine-{index}", daemon=True
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The operating system's number of the process, while there is one."""
+        return None if self._child is None else self._child.pid
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        self._watcher.start()
+
+    def send(self, message: ToEngine) -> None:
+        """Queue a message; it is lost if the process dies, as `on_death` tells."""
+        self._outbox.put(message)
+
+    def set_busy(self, is_busy: bool) -> None:
+        """Say whether the process has pages: only then is silence suspicious."""
+        if is_busy and not self._is_busy:
+            self._last_sign = self._clock()
+        self._is_busy = is_busy
+
+    def close(self) -> None:
+        """End the process for good."""
+        self._is_closed = True
+        while self._watcher.is_alive():
+            # More than once: a new one may just have been started.
+            if (child := self._child) is not None:
+                child.kill()
+            self._watcher.join(0.1)
+
+    def _watch(self) -> None:
+        num_failed = 0
+        while not self._is_closed:
+            is_first = not self.ready.done()
+            words, was_ready = self._run_once()
+            num_failed = 0 if was_ready else num_failed + 1
+            is_hopeless = is_first and not was_ready
+            if is_hopeless or num_failed >= self._settings.max_failed_starts:
+                self.health = Health.FAILED
+            if not self._is_closed:
+                logger.error(
+                    "engine process ended",
+                    extra={"engine": self._index, "how": words, "then": self.health},
+                )
+            self._listener.on_death(self, words)
+            if self.health is Health.FAILED:
+                self._fail_start(f"the engine process {words}")
+                return
+            self._sleep(num_failed)
+
+    def _run_once(self) -> tuple[str, bool]:
+        """One process from start to end; how it ended, and whether it was ready."""
+        outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        self._outbox = outbox
+        try:
+            child = self._child = self._start_child(self._settings, self._index)
+        except OSError as error:
+            return f"could not be started: {error}", False
+        feeder = threading.Thread(
+            target=_feed, args=(child.connection, outbox), daemon=True
+        )
+        feeder.start()
+        self._last_sign = self._clock()
+        try:
+            words = self._listen(child)
+            was_ready = self.health is Health.READY
+            # Before anything slow: from here on, nothing is handed to it.
+            self.health = Health.RESTARTING
+            return words, was_ready
+        finally:
+            # In this order: a pipe closed under a writer could be somebody else's
+            # file by the time it writes.
+            self._child = None
+            child.kill()
+            outbox.put(None)
+            feeder.join()
+            child.close()
+
+    def _listen(self, child: EngineChild) -> str:
+        is_ready = False
+        started = self._clock()
+        while True:
+            try:
+                if child.connection.poll(POLL_SECONDS):
+                    message = child.connection.recv()
+                    self._last_sign = self._clock()
+                else:
+                    message = None
+            except (EOFError, OSError):
+                return child.last_words()
+            match message:
+                case Prepared(num_accelerators):
+                    if not self.prepared.done():
+                        self.prepared.set_result(num_accelerators)
+                case Ready(info):
+                    is_ready = True
+                    self.health = Health.READY
+                    if not self.ready.done():
+                        self.ready.set_result(info)
+                    self._listener.on_ready(self)
+                case LoadFailed(reason):
+                    self._fail_start(reason)
+                    return f"could not load the model: {reason}"
+                case Progress(num_output_tokens):
+                    self._listener.on_progress(num_output_tokens)
+                case Ended(generation):
+                    self._listener.on_ended(self, generation)
+            if not is_ready and self._clock() - started > self._settings.load_seconds:
+                return f"was not ready after {self._settings.load_seconds:g} s"
+            silent_seconds = self._clock() - self._last_sign
+            is_stalled = silent_seconds > self._settings.stall_seconds
+            if is_ready and self._is_busy and is_stalled:
+                return f"showed no sign of life for {silent_seconds:.0f} s"
+
+    def _fail_start(self, reason: str) -> None:
+        for future in (self.prepared, self.ready):
+            if not future.done():
+                future.set_exception(ModelLoadError(reason))
+
+
+def _feed(connection: Connection, outbox: queue.SimpleQueue[ToEngine | None]) -> None:
+    """Send what is queued; pages are large, so nobody else should wait for that."""
+    while (message := outbox.get()) is not None:
+        try:
+            connection.send(message)
+        except OSError:
+            return

@@ -1,0 +1,47 @@
+"""One page's generation: what is asked for, and what became of it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from handler.schema import Page, PageError
+
+__all__ = ["FinishReason", "Generation", "Sequence"]
+
+
+class FinishReason(enum.StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    REPETITION = "repetition"
+    ABORTED = "aborted"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A page to be read: its image, the words said to the model, and a limit."""
+
+    id: str
+    request_id: str
+    page: Page = field(repr=False)
+    prompt: str = field(repr=False)
+    max_output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the model said about one page, or why it said nothing."""
+
+    sequence_id: str
+    finish_reason: FinishReason
+    text: str = field(default="", repr=False)
+    num_output_tokens: int = 0
+    num_attempts: int = 1
+    error: PageError | None = None
+    page_seconds: float = 0.0
+    """From the engine taking the page up to the end, in the run that counts."""
+    queue_seconds: float = 0.0
+    """The rest of the time since its submission."""
