@@ -1,0 +1,71 @@
+"""Decodes in the pool's processes, and says whose fault it is when that fails."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from handler.errors import (
+    DeadlineExceededError,
+    OverloadedError,
+    UnreadableDocumentError,
+)
+from handler.pool import (
+    CallCrashedError,
+    CallTimeoutError,
+    OutOfTimeError,
+    Pool,
+    PoolBusyError,
+)
+
+__all__ = ["Decoding"]
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Decoding:
+    """Runs decoders for at most `max_seconds`, and never beyond a deadline."""
+
+    def __init__(
+        self, pool: Pool, max_seconds: float, clock: Callable[[], float]
+    ) -> None:
+        self._pool = pool
+        self._max_seconds = max_seconds
+        self._clock = clock
+
+    def run(
+        self,
+        deadline: float | None,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """What the decoder returns, or the HandlerError it raises.
+
+        A decoder that hangs or crashes is its document's fault; one that waits
+        for others is ours.
+        """
+        left = math.inf if deadline is None else deadline - self._clock()
+        try:
+            return self._pool.call_within(
+                left, self._max_seconds, function, *args, **kwargs
+            )
+        except OutOfTimeError as error:
+            raise DeadlineExceededError(
+                "the deadline came before this page was decoded"
+            ) from error
+        except PoolBusyError as error:
+            raise OverloadedError("all decoders are busy with other pages") from error
+        except CallTimeoutError as error:
+            raise UnreadableDocumentError(
+                f"decoding took longer than {self._max_seconds:g} s and was given up"
+            ) from error
+        except CallCrashedError as error:
+            logger.warning("decoder crashed", extra={"how": str(error)})
+            raise UnreadableDocumentError("the decoder crashed on it") from error

@@ -1,0 +1,293 @@
+"""The pump: submit what is new, wait briefly, answer what is finished.
+
+TorchServe calls again and again with every request not yet answered. One left
+out of `context.request_ids` stays open and comes back in the next call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from handler.errors import (
+    DocumentTooLargeError,
+    EngineError,
+    HandlerError,
+    OverloadedError,
+)
+from handler.reply import Reply, header_safe, problem
+from handler.request import headers_from
+
+__all__ = ["OpenRequest", "Pump"]
+
+logger = logging.getLogger(__name__)
+
+UNANSWERED = b""
+# TorchServe sends every open body again in every call, at about 1.7 ms a MB;
+# waiting ten times as long keeps that below a tenth of the time.
+WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
+MAX_WAIT_SECONDS = 5.0
+ABANDONED_SECONDS = 10.0
+"""TorchServe calls again within milliseconds while it has an open request."""
+
+
+class OpenRequest:
+    """A request that TorchServe waits for: read in a thread, answered by the pump."""
+
+    def __init__(
+        self,
+        request_id: str,
+        row: Mapping[str, Any],
+        headers: Mapping[str, str],
+        news: threading.Event,
+    ) -> None:
+        self.id = request_id
+        self.row = row
+        """The body and parameters; let go of once they are understood."""
+        self.headers = headers
+        self.received_at = time.monotonic()
+        self.num_bytes = sum(
+            len(value) for value in row.values() if isinstance(value, bytes | bytearray)
+        )
+        self.media_type: str | None = None
+        """What the answer will be; known once the request is understood."""
+        self.future: Future[Reply] = Future()
+        self.is_cancelled = False
+        self.has_begun = False
+        """Whether the head of a stream has left."""
+        self._news = news
+        self._lines: list[bytes] = []
+        self._lock = threading.Lock()
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more; whoever reads it will notice."""
+        if not self.is_cancelled and not self.future.done():
+            logger.info("request cancelled", extra={"request_id": self.id})
+        self.is_cancelled = True
+
+    def stream(self, line: bytes) -> None:
+        """Send a part of the answer now; the reply's body follows at the end."""
+        with self._lock:
+            self._lines.append(line)
+        self._news.set()
+
+    def take_lines(self) -> bytes:
+        """What was streamed since the last call."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        return b"".join(lines)
+
+
+class Pump:
+    """Turns TorchServe's calls into threads that read, and their replies back.
+
+    `read` runs in a thread for each request and returns its reply; whatever it
+    raises becomes one. `answered` is told of every reply that leaves.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[OpenRequest], Reply],
+        *,
+        max_open_requests: int,
+        max_reply_bytes: int,
+        wait_seconds: float,
+        answered: Callable[[OpenRequest, Reply], None],
+        abandoned_seconds: float = ABANDONED_SECONDS,
+    ) -> None:
+        self._read = read
+        self._max_open_requests = max_open_requests
+        self._max_reply_bytes = max_reply_bytes
+        self._wait_seconds = wait_seconds
+        self._answered = answered
+        self._abandoned_seconds = abandoned_seconds
+        self._open: dict[str, OpenRequest] = {}
+        self._news = threading.Event()
+        self._threads = ThreadPoolExecutor(max_open_requests, "request")
+        # Held for a whole turn: between two turns, the watch may have a look.
+        self._turn = threading.Lock()
+        self._last_turn = time.monotonic()
+        self._is_closed = threading.Event()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def turn(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """One call of `handle`: an entry for each row, answered or not."""
+        with self._turn:
+            try:
+                return self._take_turn(rows, context)
+            finally:
+                self._last_turn = time.monotonic()
+
+    def _take_turn(
+        self, rows: Sequence[Mapping[str, Any]], context: Any
+    ) -> list[bytes]:
+        request_ids: dict[int, str] = dict(context.request_ids)
+        # The context outlives the call; so would yesterday's streams.
+        context.stopping_criteria = None
+        try:
+            self._cancel_all_but(set(request_ids.values()))
+            for index, request_id in request_ids.items():
+                if request_id not in self._open:
+                    headers = headers_from(context.get_all_request_header(index))
+                    self._accept(request_id, rows[index], headers)
+            self._wait(request_ids)
+            return self._answer(request_ids, len(rows), context)
+        except Exception:
+            # An exception here would answer every open request with one error.
+            logger.exception("the pump failed")
+            return self._give_up(request_ids, len(rows), context)
+
+    def drain(self, timeout_seconds: float) -> None:
+        """Turn new requests away and wait until those that are open are answered."""
+        self._is_closed.set()
+        deadline = time.monotonic() + timeout_seconds
+        while self._open and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Forget every request; their threads notice."""
+        self._is_closed.set()
+        with self._turn:
+            self._cancel_all_but(set())
+        self._threads.shutdown(wait=True)
+
+    def _watch(self) -> None:
+        """Cancel what nobody asks for: after its last one, TorchServe just stops."""
+        while not self._is_closed.wait(self._abandoned_seconds / 4):
+            with self._turn:
+                if time.monotonic() - self._last_turn > self._abandoned_seconds:
+                    # They stay in the books: should TorchServe ask again after all,
+                    # each is answered with what became of it.
+                    for request in self._open.values():
+                        request.cancel()
+
+    def _cancel_all_but(self, request_ids: set[str]) -> None:
+        """Requests leave when the client of a stream is gone."""
+        for request_id in self._open.keys() - request_ids:
+            self._open.pop(request_id).cancel()
+
+    def _accept(
+        self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
+        request = OpenRequest(request_id, row, headers, self._news)
+        if self._is_closed.is_set():
+            error: EngineError = EngineError("the worker is about to be replaced")
+            request.future.set_result(problem(error, request_id))
+        elif len(self._open) >= self._max_open_requests:
+            error = OverloadedError(
+                f"{self._max_open_requests} requests are being read already"
+            )
+            request.future.set_result(problem(error, request_id))
+        else:
+            self._threads.submit(self._run, request)
+        self._open[request_id] = request
+
+    def _run(self, request: OpenRequest) -> None:
+        try:
+            if request.is_cancelled:
+                raise EngineError("the client is gone")
+            reply = self._read(request)
+        except HandlerError as error:
+            reply = problem(error, request.id)
+        except Exception:
+            logger.exception("request failed", extra={"request_id": request.id})
+            reply = problem(HandlerError(), request.id)
+        request.future.set_result(reply)
+        self._news.set()
+
+    def _wait(self, request_ids: Mapping[int, str]) -> None:
+        num_bytes = sum(self._open[name].num_bytes for name in request_ids.values())
+        seconds = max(self._wait_seconds, num_bytes * WAIT_SECONDS_PER_BYTE)
+        if not any(self._open[name].future.done() for name in request_ids.values()):
+            self._news.wait(min(seconds, MAX_WAIT_SECONDS))
+        self._news.clear()
+
+    def _answer(
+        self, request_ids: Mapping[int, str], num_rows: int, context: Any
+    ) -> list[bytes]:
+        bodies = [UNANSWERED] * num_rows
+        # By row: None for a plain reply, False for a stream's frame, True for its
+        # last. True as the first frame would send no head, and the client would hang.
+        is_last: dict[int, bool | None] = {}
+        for index, request_id in request_ids.items():
+            request = self._open[request_id]
+            if request.future.done():
+                reply = self._last_words(request, request.future.result())
+                is_last[index] = True if request.has_begun else None
+                del self._open[request_id]
+                self._report(request, reply)
+            elif lines := request.take_lines():
+                reply = Reply(200, "application/x-ndjson", lines)
+                is_last[index], request.has_begun = False, True
+            else:
+                del context.request_ids[index]
+                continue
+            bodies[index] = reply.body
+            _set_head(context, index, reply)
+        _set_stopping_criteria(context, is_last)
+        return bodies
+
+    def _report(self, request: OpenRequest, reply: Reply) -> None:
+        try:
+            self._answered(request, reply)
+        except Exception:  # an answer is not to be lost to its bookkeeping
+            logger.exception("not reported", extra={"request_id": request.id})
+
+    def _last_words(self, request: OpenRequest, reply: Reply) -> Reply:
+        """The reply, with what was streamed before it and is still here."""
+        lines = request.take_lines()
+        if reply.status < 400:
+            reply = reply.with_body(lines + reply.body)
+        if len(reply.body) > self._max_reply_bytes:
+            error = DocumentTooLargeError(
+                f"the answer has {len(reply.body):,} bytes, above the limit of "
+                f"{self._max_reply_bytes:,}: ask for fewer pages, or without images"
+            )
+            reply = problem(error, request.id, reply.pages)
+        if reply.status >= 400 and request.has_begun:
+            # The status has left already: an error can only be one more line.
+            reply = _error_line(reply)
+        return reply
+
+    def _give_up(
+        self, request_ids: Mapping[int, str], num_rows: int, context: Any
+    ) -> list[bytes]:
+        context.request_ids.update(request_ids)
+        bodies = [UNANSWERED] * num_rows
+        is_last: dict[int, bool | None] = {}
+        for index, request_id in request_ids.items():
+            request = self._open.pop(request_id, None)
+            reply = problem(HandlerError(), request_id)
+            is_last[index] = None
+            if request is not None:
+                request.cancel()
+                if request.has_begun:
+                    reply, is_last[index] = _error_line(reply), True
+            bodies[index] = reply.body
+            _set_head(context, index, reply)
+        _set_stopping_criteria(context, is_last)
+        return bodies
+
+
+def _error_line(reply: Reply) -> Reply:
+    """A problem as the last line of a stream whose status has left already."""
+    return reply.with_body(b'{"event": "error", ' + reply.body[1:] + b"\n")
+
+
+def _set_stopping_criteria(context: Any, is_last: Mapping[int, bool | None]) -> None:
+    """What TorchServe asks of every answered row as soon as one is a stream."""
+    if any(flag is not None for flag in is_last.values()):
+        context.stopping_criteria = {
+            index: (lambda _body, flag=flag: flag) for index, flag in is_last.items()
+        }
+
+
+def _set_head(context: Any, index: int, reply: Reply) -> None:
+    context.set_response_status(reply.status, reply.phrase, index)
+    context.set_response_content_type(index, header_safe(reply.media_type))
+    for name, value in reply.headers.items():
+        context.set_response_header(index, name, header_safe(value))

@@ -1,0 +1,206 @@
+"""Reads one document: opens it, sends its pages to the engine, collects the results.
+
+Runs in a thread for each request and mostly waits: decoding and HTML happen in
+pools of processes, generation in the engine's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from typing import Protocol
+
+from handler import preprocess
+from handler.decoding import Decoding
+from handler.engine import EngineInfo, Generation, Sequence
+from handler.errors import (
+    DeadlineExceededError,
+    EngineError,
+    HandlerError,
+)
+from handler.pool import Pool
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
+from handler.reading import Reading
+from handler.request import OCRRequest
+from handler.schema import Page, PageError, PageResult, Status
+from handler.settings import HandlerSettings
+from handler.spool import Spool
+from handler.writing import Writing
+
+__all__ = ["Engines", "Reader"]
+
+_Running = dict[Future[Generation], tuple[str, Page]]
+
+CANCEL_SECONDS = 0.25
+"""How often a reading looks up to see whether its client is still there."""
+
+
+class Engines(Protocol):
+    """What is needed of the engine processes."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+    @property
+    def num_slots(self) -> int: ...
+    def submit(self, sequence: Sequence) -> Future[Generation]: ...
+    def cancel(self, sequence_id: str) -> None: ...
+
+
+class Reader:
+    """Opens documents and yields their pages. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: HandlerSettings,
+        engines: Engines,
+        decoders: Pool,
+        writers: Pool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._engines = engines
+        self._decoding = Decoding(decoders, settings.decode_seconds, clock)
+        self._clock = clock
+        self._counter = itertools.count()
+        self._profile = PROFILES[engines.info.profile]
+        self._prompts = load_prompts(self._profile)
+        self._sizing = replace(self._profile.sizing, max_side=settings.max_side)
+        self._limits = preprocess.Limits(
+            max_pages=settings.max_pages, max_pixels=settings.max_pixels
+        )
+        self._writing = Writing(
+            writers,
+            settings.decode_seconds,
+            self._profile.bbox_format,
+            self._decoding,
+            self._sizing,
+            self._limits,
+        )
+
+    def open(
+        self,
+        request_id: str,
+        request: OCRRequest,
+        received_at: float,
+        is_cancelled: Callable[[], bool],
+    ) -> Reading:
+        """Look at the document without decoding it; RequestError where it is no use."""
+        seconds = request.options.deadline_seconds or self._settings.deadline_seconds
+        deadline = None if seconds is None else received_at + seconds
+        document = Spool(request.document)
+        try:
+            info = self._decoding.run(
+                deadline,
+                preprocess.inspect_document,
+                document.path,
+                request.media_type,
+                self._limits,
+            )
+            numbers = preprocess.page_numbers(
+                request.options.pages, info.num_pages, self._limits.max_pages
+            )
+        except BaseException:
+            document.close()
+            raise
+        return Reading(
+            request_id=request_id,
+            document=document,
+            info=info,
+            page_numbers=numbers,
+            options=request.options,
+            deadline=deadline,
+            is_cancelled=is_cancelled,
+        )
+
+    def pages(self, reading: Reading) -> Iterator[PageResult]:
+        """Every page of the document, in the order they are done.
+
+        At most a few are on their way at once, so that the pixels of a thousand
+        pages take no more memory than those of ten, and others get their turn.
+        """
+        numbers = deque(reading.page_numbers)
+        running: _Running = {}
+        reason: HandlerError | None = None
+        try:
+            while numbers or running:
+                if reason := reason or self._reason_to_stop(reading):
+                    break
+                if numbers and len(running) <= self._engines.num_slots:
+                    # The engine first: it must not wait for what we do with results.
+                    number = numbers.popleft()
+                    try:
+                        sequence = self._sequence(reading, number)
+                    except HandlerError as error:
+                        yield _failed(number, error)
+                        continue
+                    page = replace(sequence.page, pixels=b"")
+                    running[self._engines.submit(sequence)] = (sequence.id, page)
+                    continue
+                for result in self._done(reading, running, self._patience(reading)):
+                    if result.error and result.error.code == EngineError.code:
+                        reason = EngineError(result.error.detail)
+                    yield result
+            if reason:
+                yield from self._done(reading, running, 0.0)
+                left = [page.number for _, page in running.values()] + [*numbers]
+                for number in sorted(left):
+                    yield _failed(number, reason)
+        finally:
+            for sequence_id, _ in running.values():
+                self._engines.cancel(sequence_id)
+
+    def _done(
+        self, reading: Reading, running: _Running, seconds: float
+    ) -> Iterator[PageResult]:
+        """Take out what is done, now or within so many seconds."""
+        done, _ = wait(running, seconds, FIRST_COMPLETED)
+        for future in done:
+            _, page = running.pop(future)
+            yield self._writing.result(reading, page, future.result())
+
+    def _reason_to_stop(self, reading: Reading) -> HandlerError | None:
+        if reading.is_cancelled():
+            return EngineError("the client is gone")
+        if reading.deadline is not None and self._clock() >= reading.deadline:
+            return DeadlineExceededError("the deadline came before this page was read")
+        return None
+
+    def _patience(self, reading: Reading) -> float:
+        if reading.deadline is None:
+            return CANCEL_SECONDS
+        return max(0.0, min(CANCEL_SECONDS, reading.deadline - self._clock()))
+
+    def _sequence(self, reading: Reading, number: int) -> Sequence:
+        page = self._decoding.run(
+            reading.deadline,
+            preprocess.page_at,
+            reading.document.path,
+            reading.info.media_type,
+            number,
+            self._sizing,
+            self._limits,
+        )
+        bounds = (
+            reading.options.max_output_tokens,
+            self._settings.max_output_tokens,
+            self._profile.max_output_tokens,
+        )
+        return Sequence(
+            # Numbered through: TorchServe may send a request again that we gave up.
+            id=f"{reading.request_id}/{number}/{next(self._counter)}",
+            request_id=reading.request_id,
+            page=page,
+            prompt=self._prompts[reading.options.prompt_type],
+            max_output_tokens=min(bound for bound in bounds if bound is not None),
+        )
+
+
+def _failed(number: int, error: HandlerError) -> PageResult:
+    return PageResult(
+        page=number, status=Status.FAILURE, error=PageError(error.code, error.detail)
+    )

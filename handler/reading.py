@@ -1,0 +1,29 @@
+"""A document that has been opened and is being read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from handler.schema import DocumentInfo, Options
+from handler.spool import Spool
+
+__all__ = ["Reading"]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is known of a document while its pages come and go."""
+
+    request_id: str
+    document: Spool
+    info: DocumentInfo
+    page_numbers: list[int]
+    options: Options
+    deadline: float | None
+    """On the reader's clock; None: whenever it is done."""
+    is_cancelled: Callable[[], bool] = field(default=lambda: False)
+
+    def close(self) -> None:
+        """Let go of the document's bytes."""
+        self.document.close()

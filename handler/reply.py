@@ -1,0 +1,61 @@
+"""One HTTP reply: status, headers and body, safe to hand to TorchServe."""
+
+from __future__ import annotations
+
+import http
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from handler.errors import HandlerError
+from handler.schema import PageResult
+
+__all__ = ["PROBLEM", "Reply", "header_safe", "problem"]
+
+PROBLEM = "application/problem+json"
+RETRY_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back to one client."""
+
+    status: int
+    media_type: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pages: tuple[PageResult, ...] = field(default=(), repr=False)
+    """What was read, for the metrics and the log."""
+    code: str | None = None
+    """The error's code, where it is one."""
+
+    def with_body(self, body: bytes) -> Reply:
+        return replace(self, body=body)
+
+    @property
+    def phrase(self) -> str:
+        """The reason phrase: TorchServe leaves it empty otherwise."""
+        return http.HTTPStatus(self.status).phrase
+
+
+def problem(
+    error: HandlerError, request_id: str, pages: tuple[PageResult, ...] = ()
+) -> Reply:
+    """RFC 9457: what happened, in words and as a code."""
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    headers = {"Retry-After": str(RETRY_SECONDS)} if error.status == 503 else {}
+    return Reply(
+        error.status, PROBLEM, json.dumps(body).encode(), headers, pages, error.code
+    )
+
+
+def header_safe(value: str) -> str:
+    """Printable ASCII only: anything else in a header ends TorchServe's worker."""
+    return "".join(c for c in value if " " <= c <= "~")[:1024]

@@ -1,0 +1,275 @@
+"""What TorchServe hands over, made into a request: a document, options, a format.
+
+TorchServe mixes form parts, query parameters and headers; nothing after this
+module needs to know that.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from handler.errors import (
+    DocumentTooLargeError,
+    InvalidOptionError,
+    RequestError,
+    UnsupportedMediaTypeError,
+)
+from handler.schema import Options
+
+__all__ = ["OCRRequest", "headers_from", "request_from"]
+
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+DOCUMENT_KEYS = ("document", "image")
+FORM_KEYS = ("document", "image", "data", "file")
+PROMPT_TYPES = ("ocr_layout", "ocr")
+# Not options: TorchServe routes by it, and SageMaker names variants with it.
+IGNORED_PARAMETERS = frozenset({"model_name"})
+MAX_DEADLINE_SECONDS = 86_400.0
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OCRRequest:
+    """One document and what to do with it."""
+
+    document: bytes = field(repr=False)
+    media_type: str | None
+    """As declared; None where the bytes must speak for themselves."""
+    options: Options
+    accept: str | None
+
+
+def headers_from(mixed: Mapping[str, Any]) -> dict[str, str]:
+    """Headers by lower-case name; TorchServe keeps the client's case, and more."""
+    return {
+        str(name).lower(): value
+        for name, value in mixed.items()
+        if isinstance(value, str)
+    }
+
+
+def request_from(
+    row: Row, headers: Mapping[str, str], *, max_document_bytes: int
+) -> OCRRequest:
+    """The request in `row` of TorchServe's batch, or the RequestError it deserves.
+
+    Options in the body beat those in Custom-Attributes, which beat those in the
+    query string.
+    """
+    media_type = _media_type(headers.get("content-type"))
+    options: dict[str, Any] = {}
+    if media_type == "multipart/form-data":
+        document, declared, in_body = _from_form(row)
+    else:
+        document, declared, in_body = _from_body(row.get("body"), media_type)
+        options |= _from_query(row)
+    options |= _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    options |= in_body
+    if not document:
+        raise RequestError("the document is empty")
+    if len(document) > max_document_bytes:
+        raise DocumentTooLargeError(
+            f"the document has {len(document):,} bytes; "
+            f"the limit is {max_document_bytes:,} bytes"
+        )
+    return OCRRequest(
+        document=document,
+        media_type=declared,
+        options=options_from(options),
+        accept=headers.get("accept"),
+    )
+
+
+def options_from(values: Mapping[str, Any]) -> Options:
+    """Options from whatever the caller wrote, JSON values or text."""
+    options = Options()
+    for name, value in values.items():
+        parse = _PARSERS.get(name)
+        if parse is None:
+            close = difflib.get_close_matches(name, _PARSERS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {_known()}"
+            raise InvalidOptionError(f"unknown option {_quoted(name)}; {hint}")
+        if value is not None:
+            options = replace(options, **{name: parse(name, value)})
+    return options
+
+
+def _media_type(content_type: str | None) -> str | None:
+    if content_type is None:
+        return None
+    return content_type.split(";")[0].strip().lower() or None
+
+
+def _from_form(row: Row) -> tuple[bytes, str | None, dict[str, Any]]:
+    """A multipart form: one part holds the document, the others are options."""
+    names = [name for name in FORM_KEYS if name in row]
+    if len(names) != 1:
+        raise RequestError(
+            "send the document in one form part, named document, image, data or file"
+        )
+    values = {
+        name: _text(name, value)
+        for name, value in row.items()
+        if name not in names and name not in IGNORED_PARAMETERS
+    }
+    return _bytes(row[names[0]]), None, values
+
+
+def _from_query(row: Row) -> dict[str, Any]:
+    return {
+        name: _text(name, value)
+        for name, value in row.items()
+        if name != "body" and name not in IGNORED_PARAMETERS
+    }
+
+
+def _from_attributes(attributes: str) -> dict[str, Any]:
+    """`pages=1-3;prompt_type=ocr`, as SageMaker's Custom-Attributes carry options."""
+    values = {}
+    for item in attributes.split(";"):
+        name, equals, value = item.partition("=")
+        if equals:
+            values[name.strip()] = value.strip()
+        elif item.strip():
+            raise InvalidOptionError(
+                f"{_quoted(item.strip())} in X-Amzn-SageMaker-Custom-Attributes is not "
+                "an option; write them as pages=1-3;prompt_type=ocr"
+            )
+    return values
+
+
+def _from_body(
+    body: Any, media_type: str | None
+) -> tuple[bytes, str | None, dict[str, Any]]:
+    if body is None:
+        raise UnsupportedMediaTypeError(
+            "the body arrived as a form: send the document itself, for example with "
+            "curl --data-binary @page.png -H 'Content-Type: image/png'"
+        )
+    if not isinstance(body, bytes | bytearray | str):
+        return _from_json(body)  # TorchServe can be set to parse it for us
+    content = _bytes(body)
+    if media_type == "application/json":
+        try:
+            parsed = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise RequestError("the body is not valid JSON") from error
+        return _from_json(parsed)
+    return content, media_type, {}
+
+
+def _from_json(body: Any) -> tuple[bytes, str | None, dict[str, Any]]:
+    if not isinstance(body, Mapping):
+        raise RequestError("the JSON body must be an object with a document in it")
+    names = [name for name in DOCUMENT_KEYS if body.get(name) is not None]
+    if len(names) != 1:
+        raise RequestError(
+            'the JSON body must hold one "document" (or "image"), as base64'
+        )
+    encoded = body[names[0]]
+    if not isinstance(encoded, str):
+        raise RequestError(f"{names[0]} must be a base64 string")
+    if encoded.startswith("data:"):
+        encoded = encoded.partition(",")[2]
+    try:
+        document = base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(f"{names[0]} is not valid base64") from error
+    options = {name: v for name, v in body.items() if name not in DOCUMENT_KEYS}
+    return document, None, options
+
+
+def _bytes(value: bytes | bytearray | str) -> bytes:
+    if isinstance(value, str):
+        return value.encode(errors="surrogatepass")
+    return bytes(value)
+
+
+def _text(name: str, value: Any) -> str:
+    try:
+        return _bytes(value).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidOptionError(f"{_quoted(name)} is not text") from error
+
+
+def _quoted(text: str) -> str:
+    """Something a client wrote, short and safe to repeat."""
+    return json.dumps(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _known() -> str:
+    return ", ".join(_PARSERS)
+
+
+def _prompt_type(name: str, value: Any) -> str:
+    if value not in PROMPT_TYPES:
+        close = difflib.get_close_matches(str(value), PROMPT_TYPES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InvalidOptionError(f"{name} must be ocr_layout or ocr{hint}")
+    return str(value)
+
+
+def _pages(name: str, value: Any) -> str:
+    # One page as a bare number is what people write in JSON.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidOptionError(f'{name} must be page ranges such as "1-3,7"')
+    return value
+
+
+def _positive_int(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if number != int(number) or number < 1:
+        raise InvalidOptionError(f"{name} must be a whole number above 0")
+    return int(number)
+
+
+def _seconds(name: str, value: Any) -> float:
+    number = _number(name, value)
+    if not 0 < number <= MAX_DEADLINE_SECONDS:
+        raise InvalidOptionError(
+            f"{name} must be above 0 and at most {MAX_DEADLINE_SECONDS:g}"
+        )
+    return number
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    except (ValueError, OverflowError) as error:
+        raise InvalidOptionError(f"{name} must be a number") from error
+
+
+def _bool(name: str, value: Any) -> bool:
+    match value:
+        case bool():
+            return value
+        case str() if value.lower() in ("true", "1", "yes"):
+            return True
+        case str() if value.lower() in ("false", "0", "no"):
+            return False
+    raise InvalidOptionError(f"{name} must be true or false")
+
+
+_PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "prompt_type": _prompt_type,
+    "pages": _pages,
+    "max_output_tokens": _positive_int,
+    "deadline_seconds": _seconds,
+    "include_images": _bool,
+    "include_headers_footers": _bool,
+}

@@ -1,0 +1,214 @@
+"""The one class TorchServe loads: its calls become pages, and results replies.
+
+TorchServe wants exactly one class defined in this file, and no function named
+`handle`; everything else lives beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ts.metrics.metric_type_enum import MetricTypes
+from ts.torch_handler.base_handler import BaseHandler
+
+from handler import postprocess
+from handler.engine import EngineProcesses
+from handler.errors import HandlerError, ModelLoadError, error_with_code
+from handler.logs import log_to_stdout
+from handler.metrics import Metrics
+from handler.pool import Pool
+from handler.pump import OpenRequest, Pump
+from handler.reader import Reader
+from handler.reading import Reading
+from handler.reply import Reply, problem
+from handler.request import request_from
+from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
+from handler.settings import read_settings
+
+# Not __name__: in the archive this file is a module called service.
+logger = logging.getLogger("handler.service")
+
+NDJSON = "application/x-ndjson"
+LAST_WORDS_SECONDS = 10.0
+
+
+class ChandraHandler(BaseHandler):
+    """Reads documents for TorchServe, many at once, each answered when it is done."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the model; ModelLoadError says what to change."""
+        log_to_stdout()
+        # TorchServe's own line for every call of `handle`, ten a second.
+        for stream in logging.getLogger().handlers:
+            stream.addFilter(
+                lambda line: not line.getMessage().startswith("Backend received")
+            )
+        started = time.monotonic()
+        try:
+            table = (context.model_yaml_config or {}).get("handler") or {}
+            self.settings, engine_settings = read_settings(table, os.environ)
+            self.engines = EngineProcesses(engine_settings)
+            info = self.engines.start()
+        except ModelLoadError as error:
+            logger.error("model not loaded", extra={"reason": error.detail})
+            raise
+        self.model = ModelInfo(info.model_id, info.revision, info.engine)
+        self.decoders = Pool(
+            self.settings.decoder_processes,
+            memory_bytes=self.settings.decoder_memory_bytes,
+        )
+        self.writers = Pool(self.settings.writer_processes)
+        self.reader = Reader(self.settings, self.engines, self.decoders, self.writers)
+        self.metrics = Metrics(
+            lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
+            context.model_name,
+        )
+        self.pump = Pump(
+            self.read,
+            max_open_requests=self.settings.max_open_requests,
+            max_reply_bytes=self.settings.max_reply_bytes,
+            wait_seconds=self.settings.wait_seconds,
+            answered=self._answered,
+        )
+        threading.Thread(target=self._leave_when_failed, daemon=True).start()
+        self.initialized = True
+        logger.info(
+            "ready",
+            extra={
+                "model_id": info.model_id,
+                "revision": info.revision,
+                "profile": info.profile,
+                "engine": info.engine,
+                "device": info.device,
+                "weights": "trained" if info.is_trained else "random",
+                "seconds": round(time.monotonic() - started, 3),
+            },
+        )
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Submit new requests, wait briefly, answer the finished ones.
+
+        TorchServe calls again with every request not yet answered. The list
+        returned has one entry per request, answered or not.
+        """
+        return self.pump.turn(data, context)
+
+    def read(self, request: OpenRequest) -> Reply:
+        """All three stages for one request."""
+        reading = self.preprocess(request)
+        try:
+            return self.postprocess(request, reading, self.inference(reading))
+        finally:
+            reading.close()
+
+    def preprocess(self, request: OpenRequest) -> Reading:
+        """Bytes to a document whose pages are counted and chosen, none decoded yet."""
+        ocr_request = request_from(
+            request.row,
+            request.headers,
+            max_document_bytes=self.settings.max_document_bytes,
+        )
+        request.row = {}
+        request.media_type = postprocess.choose_media_type(ocr_request.accept)
+        return self.reader.open(
+            request.id,
+            ocr_request,
+            request.received_at,
+            lambda: request.is_cancelled,
+        )
+
+    def inference(self, reading: Reading) -> Iterator[PageResult]:
+        """A document's pages as the model reads them, in the order they are done."""
+        return self.reader.pages(reading)
+
+    def postprocess(
+        self, request: OpenRequest, reading: Reading, pages: Iterator[PageResult]
+    ) -> Reply:
+        """Results to the reply asked for; NDJSON leaves line by line meanwhile."""
+        assert request.media_type is not None
+        is_stream = request.media_type == NDJSON
+        results: list[PageResult] = []
+        num_sent = 0
+        has_success = False
+        for result in pages:
+            has_success = has_success or result.status is Status.SUCCESS
+            results.append(result)
+            if is_stream and has_success:
+                # Not before: where every page fails, the reply is an error.
+                for line in results[num_sent:]:
+                    request.stream(postprocess.page_line(line, request.id))
+                # What has left need not be kept.
+                results[num_sent:] = map(_without_content, results[num_sent:])
+                num_sent = len(results)
+        document = Document(
+            request_id=request.id,
+            model=self.model,
+            pages=tuple(sorted(results, key=lambda result: result.page)),
+            processing_time=time.monotonic() - request.received_at,
+        )
+        if not has_success:
+            return problem(_reason(document), request.id, document.pages)
+        if is_stream:
+            body = postprocess.end_line(document)
+        else:
+            body = postprocess.render(document, request.media_type)
+        headers = {"X-Chandra-Status": str(document.status)}
+        return Reply(200, request.media_type, body, headers, document.pages)
+
+    def _leave_when_failed(self) -> None:
+        """End the worker once no engine is left and the requests know.
+
+        TorchServe starts a worker again that has ended, not one that answers errors.
+        """
+        self.engines.wait_until_failed()
+        self.pump.drain(LAST_WORDS_SECONDS)
+        # TorchServe's loop sends the last answers after our call has returned.
+        time.sleep(0.5)
+        logger.critical("no engine left: the worker ends")
+        os._exit(1)
+
+    def _answered(self, request: OpenRequest, reply: Reply) -> None:
+        seconds = time.monotonic() - request.received_at
+        self.metrics.record(reply.pages, reply.code, seconds)
+        logger.info(
+            "request",
+            extra={
+                "request_id": request.id,
+                "status": reply.status,
+                "code": reply.code,
+                "media_type": reply.media_type,
+                "received_bytes": request.num_bytes,
+                "sent_bytes": len(reply.body),
+                "pages": len(reply.pages),
+                "failed_pages": {
+                    page.page: page.error.code
+                    for page in reply.pages
+                    if page.error is not None
+                },
+                "output_tokens": sum(page.output_tokens for page in reply.pages),
+                "queue_seconds": round(
+                    max((page.queue_seconds for page in reply.pages), default=0.0), 3
+                ),
+                "seconds": round(seconds, 3),
+            },
+        )
+
+
+def _without_content(result: PageResult) -> PageResult:
+    return replace(result, content=PageContent(), images={}, raw="")
+
+
+def _reason(document: Document) -> HandlerError:
+    """Why nothing could be read: of several reasons, what the caller may retry."""
+    errors = [
+        error_with_code(page.error.code, page.error.detail)
+        for page in document.pages
+        if page.error is not None
+    ]
+    return max(errors, key=lambda error: error.status, default=HandlerError())

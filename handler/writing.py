@@ -1,0 +1,155 @@
+"""From the model's words about a page to that page of the answer."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from dataclasses import replace
+
+from handler import postprocess, preprocess
+from handler.decoding import Decoding
+from handler.engine import FinishReason, Generation
+from handler.errors import EngineError, HandlerError, OverloadedError
+from handler.pool import CallCrashedError, CallTimeoutError, Pool, PoolBusyError
+from handler.profiles import BboxFormat, Sizing
+from handler.reading import Reading
+from handler.schema import (
+    Page,
+    PageContent,
+    PageError,
+    PageResult,
+    PageWarning,
+    Status,
+)
+
+__all__ = ["Writing"]
+
+logger = logging.getLogger(__name__)
+
+
+class Writing:
+    """Converts in the writers' pool, and cuts figures out in the decoders'."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        max_seconds: float,
+        bbox_format: BboxFormat,
+        decoding: Decoding,
+        sizing: Sizing,
+        limits: preprocess.Limits,
+    ) -> None:
+        self._pool = pool
+        self._max_seconds = max_seconds
+        self._bbox_format = bbox_format
+        self._decoding = decoding
+        self._sizing = sizing
+        self._limits = limits
+
+    def result(
+        self, reading: Reading, page: Page, generation: Generation
+    ) -> PageResult:
+        """The page of the answer; an error of its own where there is none."""
+        result = PageResult(
+            page=page.number,
+            status=Status.FAILURE,
+            width=page.width,
+            height=page.height,
+            attempts=generation.num_attempts,
+            queue_seconds=generation.queue_seconds,
+            page_seconds=generation.page_seconds,
+            error=generation.error,
+        )
+        if generation.error is not None:
+            return result
+        if generation.finish_reason is FinishReason.ABORTED:
+            error = EngineError("the engine was stopped while it read this page")
+            return replace(result, error=PageError(error.code, error.detail))
+        try:
+            content, images = self._content_and_images(reading, page, generation)
+        except HandlerError as error:
+            return replace(result, error=PageError(error.code, error.detail))
+        except Exception:  # a bug, and the page's: the others are worth having
+            logger.exception("page failed", extra={"page": page.number})
+            bug = HandlerError()
+            return replace(result, error=PageError(bug.code, bug.detail))
+        return replace(
+            result,
+            status=Status.SUCCESS,
+            content=content,
+            images=images,
+            raw=generation.text,
+            finish_reason=str(generation.finish_reason),
+            output_tokens=generation.num_output_tokens,
+        )
+
+    def _content_and_images(
+        self, reading: Reading, page: Page, generation: Generation
+    ) -> tuple[PageContent, dict[str, str]]:
+        warnings = []
+        if generation.finish_reason is FinishReason.LENGTH:
+            warnings.append(
+                PageWarning(
+                    "truncated",
+                    f"the model was stopped after {generation.num_output_tokens} "
+                    "tokens; raise max_output_tokens for the rest",
+                )
+            )
+        wants_images = reading.options.include_images
+        content = self._content(reading, page, generation, wants_images)
+        try:
+            images = self._images(reading, page, content)
+        except Exception as error:
+            if not isinstance(error, HandlerError):
+                logger.exception("no images", extra={"page": page.number})
+            # The text is worth having without them, and without references to them.
+            content = self._content(reading, page, generation, include_images=False)
+            images = {}
+            warnings.append(
+                PageWarning("images_missing", "the figures could not be cut out")
+            )
+        return replace(content, warnings=(*content.warnings, *warnings)), images
+
+    def _content(
+        self,
+        reading: Reading,
+        page: Page,
+        generation: Generation,
+        include_images: bool,
+    ) -> PageContent:
+        try:
+            return self._pool.call(
+                self._max_seconds,
+                postprocess.page_content,
+                generation.text,
+                bbox_format=self._bbox_format,
+                width=page.width,
+                height=page.height,
+                prompt_type=reading.options.prompt_type,
+                page_number=page.number,
+                include_images=include_images,
+                include_headers_footers=reading.options.include_headers_footers,
+            )
+        except PoolBusyError as error:
+            raise OverloadedError("all writers are busy with other pages") from error
+        except (CallTimeoutError, CallCrashedError) as error:
+            logger.exception("conversion failed", extra={"page": page.number})
+            raise HandlerError("the model's answer could not be converted") from error
+
+    def _images(
+        self, reading: Reading, page: Page, content: PageContent
+    ) -> dict[str, str]:
+        """Base64 of WebP by the name the content has for each figure."""
+        if not content.figures:
+            return {}
+        crops = self._decoding.run(
+            reading.deadline,
+            preprocess.crops_at,
+            reading.document.path,
+            reading.info.media_type,
+            page.number,
+            self._sizing,
+            self._limits,
+            content.figures,
+        )
+        return {name: base64.b64encode(crop).decode() for name, crop in crops.items()}
