@@ -1,0 +1,1 @@
+"""Makes `model-store/mini`, the small checkpoint that ships with the code."""
