@@ -1,0 +1,1 @@
+"""Runs TorchServe with our archive: for a laptop, for the tests, for the demo."""

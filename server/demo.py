@@ -1,0 +1,47 @@
+"""The demo: start the server, read the two samples, show what came back, stop."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from server.archive import ROOT
+from server.console import say
+from server.torchserve import ServerFailedError, TorchServe, opener
+
+__all__ = ["demo"]
+
+SAMPLES = {
+    ROOT / "samples" / "page.png": "image/png",
+    ROOT / "samples" / "report.pdf": "application/pdf",
+}
+
+
+def demo(server: TorchServe) -> None:
+    """Read the samples with a server that is ready, and print their Markdown."""
+    for sample, media_type in SAMPLES.items():
+        started = time.monotonic()
+        answer = _read(server.predictions, sample, media_type)
+        seconds = time.monotonic() - started
+        say(f"--- {sample.relative_to(ROOT)}")
+        say(answer["markdown"] or "(no text)")
+        usage = answer["usage"]
+        say(
+            f"--- {answer['status']}: {usage['pages']} page(s), "
+            f"{usage['output_tokens']} tokens in {seconds:.1f} s"
+        )
+        say()
+
+
+def _read(url: str, document: Path, media_type: str) -> Any:
+    request = urllib.request.Request(
+        url, document.read_bytes(), {"Content-Type": media_type}
+    )
+    try:
+        with opener.open(request, timeout=120) as response:
+            return json.load(response)
+    except OSError as error:  # an HTTP error is one, too
+        raise ServerFailedError(f"{document.name} was not read: {error}") from error

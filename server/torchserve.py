@@ -1,0 +1,240 @@
+"""TorchServe as a child process: configured, started, awaited, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from server.archive import MODEL_NAME, ROOT
+from server.java import find_java_home
+
+__all__ = ["ServerFailedError", "TorchServe", "opener", "read_properties"]
+
+Line = Callable[[str], None]
+
+MAX_FAILED_LOADS = 3
+"""TorchServe itself would go on trying for minutes."""
+
+
+class ServerFailedError(Exception):
+    """TorchServe ended, or will never be ready; the message says why."""
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The keys and values of a config.properties."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+class TorchServe:
+    """A running TorchServe with a temporary directory of its own.
+
+    `overrides` replace keys of config.properties, `environ` is what the server
+    and the handler see. Every line the server prints goes to `line`.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Path = ROOT / "config.properties",
+        overrides: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        line: Line = lambda text: None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        java_home = find_java_home(environ)
+        self.scratch = Path(tempfile.mkdtemp(prefix="chandra-serve-"))
+        self.properties = read_properties(config) | dict(overrides or {})
+        for key in ("model_store", "metrics_config"):
+            if key in self.properties:
+                self.properties[key] = str(ROOT / self.properties[key])
+        rendered = self.scratch / "config.properties"
+        rendered.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
+        self._line = line
+        self._failure: str | None = None
+        self._num_failed_loads = 0
+        self._process = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("torchserve"),
+                *("--start", "--foreground", "--ncs"),
+                *("--ts-config", rendered),
+                *("--log-config", ROOT / "server" / "log4j2.xml"),
+            ],
+            cwd=self.scratch,
+            env=self._environment(environ, java_home),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # Ctrl-C is for us: we stop the server, the terminal does not.
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._process.stdout,), daemon=True
+        )
+        self._listener.start()
+
+    def _environment(
+        self, environ: Mapping[str, str], java_home: Path
+    ) -> dict[str, str]:
+        scratch = str(self.scratch)
+        own = {
+            "JAVA_HOME": str(java_home),
+            # The pid file, the workers' sockets and the unpacked archive.
+            "TEMP": scratch,
+            "TMPDIR": scratch,
+            "LOG_LOCATION": scratch,
+            "METRICS_LOCATION": scratch,
+        }
+        # Python's own output would be held back until a buffer is full.
+        return {**environ, **own, "PYTHONUNBUFFERED": "1"}
+
+    def __enter__(self) -> TorchServe:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """Where documents are sent, without a path."""
+        return self.properties["inference_address"]
+
+    @property
+    def management_address(self) -> str:
+        return self.properties["management_address"]
+
+    @property
+    def metrics_address(self) -> str:
+        return self.properties["metrics_address"]
+
+    @property
+    def predictions(self) -> str:
+        """The address that reads documents."""
+        return f"{self.address}/predictions/{MODEL_NAME}"
+
+    @property
+    def pid(self) -> int | None:
+        """Java's process, while there is one."""
+        try:
+            return int((self.scratch / ".model_server.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """Wait until the server has ended; its exit status."""
+        return self._process.wait(timeout_seconds)
+
+    def wait_until_ready(self, timeout_seconds: float = 1800) -> None:
+        """Wait until the worker has loaded the model.
+
+        TorchServe's /ping says Healthy long before; its management API knows.
+        Raises ServerFailedError where the model cannot be loaded.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if self._failure is not None:
+                raise ServerFailedError(self._failure)
+            if not self.is_running:
+                raise ServerFailedError(
+                    f"TorchServe ended with status {self._process.returncode}"
+                )
+            if self.is_ready():
+                return
+            time.sleep(0.1)
+        raise ServerFailedError(f"the model was not loaded in {timeout_seconds:g} s")
+
+    def is_ready(self) -> bool:
+        """Whether the worker has loaded the model just now."""
+        try:
+            described = _get_json(f"{self.management_address}/models/{MODEL_NAME}")
+        except (OSError, ValueError):
+            return False
+        workers = described[0]["workers"]
+        return bool(workers) and all(
+            worker["status"] == "READY" and self._is_ours(worker["pid"])
+            for worker in workers
+        )
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether a process is of this server, and not of another on its ports."""
+        try:
+            return os.getsid(pid) == self._process.pid
+        except ProcessLookupError:
+            return False
+
+    def worker_pid(self) -> int:
+        """The Python worker's process, by TorchServe's management API."""
+        described = _get_json(f"{self.management_address}/models/{MODEL_NAME}")
+        return int(described[0]["workers"][0]["pid"])
+
+    def stop(self, timeout_seconds: float = 20) -> None:
+        """End the server and everything it started, and remove what it wrote."""
+        deadline = time.monotonic() + timeout_seconds
+        asked: int | None = None
+        # Asked once Java is there: it may only just have been started.
+        while self.is_running and time.monotonic() < deadline:
+            if (pid := self.pid) is not None and pid != asked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                asked = pid
+            time.sleep(0.05)
+        with contextlib.suppress(ProcessLookupError):
+            # Whatever is left, of a session that is all ours.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._listener.join(timeout_seconds)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _listen(self, output: IO[str]) -> None:
+        with output:
+            for text in output:
+                text = text.rstrip("\n")
+                with contextlib.suppress(OSError):  # nobody may be reading any more
+                    self._line(text)
+                if '"model not loaded"' in text:
+                    self._failure = _reason(text)
+                self._num_failed_loads += "Load model failed" in text
+                if self._num_failed_loads == MAX_FAILED_LOADS and not self._failure:
+                    self._failure = "the worker ends while it loads the handler"
+
+
+def _reason(line: str) -> str:
+    try:
+        return str(json.loads(line)["reason"])
+    except (ValueError, TypeError, LookupError):
+        return line
+
+
+# The server is on this machine, whatever http_proxy says.
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _get_json(url: str) -> Any:
+    with opener.open(url, timeout=5) as response:
+        return json.load(response)
