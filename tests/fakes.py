@@ -1,0 +1,148 @@
+"""Small stand-ins: TorchServe's context, and an engine without a model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from handler.child import Child
+from handler.engine.engine import EngineInfo
+from handler.engine.loop import Loop
+from handler.engine.messages import LoadFailed, Prepared, Ready
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.schema import Page
+from handler.settings import EngineSettings
+
+
+class FakeContext:
+    """TorchServe's context for one call of `handle`."""
+
+    def __init__(
+        self,
+        request_ids: Mapping[int, str],
+        headers: Mapping[int, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.request_ids = dict(request_ids)
+        self.stopping_criteria: Any = None
+        self.statuses: dict[int, int] = {}
+        self.content_types: dict[int, str] = {}
+        self.response_headers: dict[int, dict[str, str]] = {}
+        self._headers = headers or {}
+
+    def get_all_request_header(self, index: int) -> dict[str, Any]:
+        return {**self._headers.get(index, {}), "body": {"content-type": "x/y"}}
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        assert phrase.isascii()
+        self.statuses[idx] = code
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        self.content_types[idx] = value
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        self.response_headers.setdefault(idx, {})[key] = value
+
+
+def page(number: int = 1, width: int = 64, height: int = 64) -> Page:
+    """A white page the size of its pixels."""
+    return Page(number, width, height, width, height, b"\xff" * (width * height * 3))
+
+
+def sequence(name: str, prompt: str = "say hello") -> Sequence:
+    """A page to read; a ScriptedEngine does what its prompt says."""
+    request_id = name.partition("/")[0]
+    return Sequence(name, request_id, page(), prompt, max_output_tokens=100)
+
+
+class ScriptedEngine:
+    """An engine that reads its instructions from the prompt, one page at a time.
+
+    `say WORDS` answers at once; `wait SECONDS` takes its time, token by token;
+    `die` kills the process; `raise` raises; `hang` shows no sign of life.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Sequence] = []
+        self._running: Sequence | None = None
+        self._is_cancelled = False
+        self._num_tokens = 0
+        self._ended: list[Generation] = []
+
+    def submit(self, sequence: Sequence) -> None:
+        self._waiting.append(sequence)
+
+    def cancel(self, sequence_id: str) -> None:
+        for sequence in self._waiting:
+            if sequence.id == sequence_id:
+                self._waiting.remove(sequence)
+                self._ended.append(Generation(sequence_id, FinishReason.ABORTED))
+                return
+        if self._running is not None and self._running.id == sequence_id:
+            self._is_cancelled = True
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._ended)
+
+    def num_output_tokens(self) -> dict[str, int]:
+        return {} if self._running is None else {self._running.id: self._num_tokens}
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        ended, self._ended = self._ended, []
+        if not self._waiting:
+            return ended
+        self._running, self._is_cancelled = self._waiting.pop(0), False
+        self._num_tokens = 0
+        verb, _, words = self._running.prompt.partition(" ")
+        reason = FinishReason.STOP
+        match verb:
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "raise":
+                raise RuntimeError(words)
+            case "hang":
+                time.sleep(600)
+            case "wait":
+                until = time.monotonic() + float(words)
+                while time.monotonic() < until and not self._is_cancelled:
+                    time.sleep(0.01)
+                    self._num_tokens += 1
+                    poll()
+                if self._is_cancelled:
+                    reason = FinishReason.ABORTED
+        done, self._running = self._running, None
+        return [*ended, Generation(done.id, reason, text=words, num_output_tokens=1)]
+
+
+def scripted_engine_main(
+    connection: Connection, settings: EngineSettings, index: int
+) -> None:
+    """An engine process like ours, but for its engine.
+
+    `model_id` says how it starts: `unloadable` fails with a reason, `mortal` dies.
+    """
+    if settings.model_id == "unloadable":
+        connection.send(LoadFailed("there is no such model"))
+        return
+    if settings.model_id == "mortal":
+        os.kill(os.getpid(), signal.SIGKILL)
+    num_accelerators = int(settings.model_revision or 1)
+    connection.send(Prepared(num_accelerators))
+    info = EngineInfo(
+        model_id="scripted",
+        revision=None,
+        profile="mini",
+        engine="scripted",
+        device=f"fake:{index}",
+        num_slots=settings.max_sequences,
+    )
+    connection.send(Ready(info))
+    Loop(ScriptedEngine(), connection).run()
+
+
+def start_scripted_child(settings: EngineSettings, index: int) -> Child:
+    return Child(scripted_engine_main, settings, index)

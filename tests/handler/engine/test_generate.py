@@ -1,0 +1,184 @@
+"""That GenerateEngine says what `generate` says, and lets pages go at once.
+
+In float32, where a sum does not depend on who shares the batch to the last bit
+that decides; the weights are the embedded model's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoImageProcessor
+
+from handler.engine.generate import GenerateEngine
+from handler.engine.model import Model, load_model
+from handler.engine.sequence import FinishReason, Sequence
+from handler.engine.weights import MINI, Source, fetch
+from handler.prompts import chat
+from handler.schema import Page
+from handler.settings import EngineSettings
+from tests import documents
+
+MAX_TOKENS = 40
+SIZES = [(256, 320), (320, 256), (512, 640), (256, 256), (384, 512)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    loaded = load_model(weights, "cpu")
+    return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
+
+
+def image(number: int):
+    width, height = SIZES[number % len(SIZES)]
+    return documents.text_page([f"Page {number}", "of several"], (width, height))
+
+
+def sequence(number: int, max_output_tokens: int = MAX_TOKENS) -> Sequence:
+    picture = image(number)
+    width, height = picture.size
+    page = Page(number, width, height, width, height, picture.tobytes())
+    return Sequence(f"a/{number}", "a", page, "OCR this.", max_output_tokens)
+
+
+def reference(model: Model, number: int) -> str:
+    """transformers from image to text, without any of our code but the chat's words."""
+    processor = AutoImageProcessor.from_pretrained(MINI)
+    inputs = processor(images=[image(number)], return_tensors="pt")
+    num_image_tokens = int(inputs["image_grid_thw"].prod()) // 4
+    ids = torch.tensor([model.tokenizer.encode(chat("OCR this.", num_image_tokens))])
+    output = model.module.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == model.image_token_id).int(),
+        max_new_tokens=MAX_TOKENS,
+        do_sample=False,
+        **inputs,
+    )
+    return model.text_from(output[0, ids.shape[1] :].tolist())
+
+
+def run(engine: GenerateEngine, sequences):
+    for each in sequences:
+        engine.submit(each)
+    ended = []
+    while engine.has_work:
+        ended += engine.step(lambda: None)
+    return {generation.sequence_id: generation for generation in ended}
+
+
+@pytest.mark.parametrize("max_sequences", [1, 3])
+def test_pages_read_alone_or_together_give_what_generate_gives(model, max_sequences):
+    sequences = [sequence(number) for number in range(5)]
+
+    ended = run(GenerateEngine(model, max_sequences), sequences)
+
+    texts = [ended[each.id].text for each in sequences]
+    assert texts == [reference(model, number) for number in range(5)]
+    assert len(set(texts)) == 5
+
+
+def test_a_page_ends_at_its_own_limit_not_at_its_companions(model):
+    ended = run(GenerateEngine(model, 2), [sequence(0, 3), sequence(1, 10)])
+
+    assert ended["a/0"].num_output_tokens <= 3
+    assert ended["a/0"].text == run(GenerateEngine(model), [sequence(0, 3)])["a/0"].text
+    assert ended["a/1"].num_output_tokens > 3
+
+
+def test_a_page_that_reaches_its_limit_says_so(model):
+    assert run(GenerateEngine(model), [sequence(0, 2)])["a/0"].finish_reason is (
+        FinishReason.LENGTH
+    )
+
+
+def test_a_page_cancelled_while_it_is_read_ends_with_the_next_token(model):
+    engine = GenerateEngine(model)
+    engine.submit(sequence(0, 1000))
+    seen = []
+
+    def poll():
+        seen.append(engine.num_output_tokens())
+        if len(seen) == 3:
+            engine.cancel("a/0")
+
+    [generation] = engine.step(poll)
+
+    assert generation.finish_reason is FinishReason.ABORTED
+    assert seen == [{"a/0": 1}, {"a/0": 2}, {"a/0": 3}]
+
+
+def test_a_cancelled_page_does_not_disturb_its_companion(model):
+    engine = GenerateEngine(model, 2)
+    engine.submit(sequence(0))
+    engine.submit(sequence(1))
+
+    ended = engine.step(lambda: engine.cancel("a/0"))
+
+    by_id = {generation.sequence_id: generation for generation in ended}
+    assert by_id["a/0"].finish_reason is FinishReason.ABORTED
+    assert by_id["a/1"].text == reference(model, 1)
+
+
+def test_a_page_submitted_during_a_step_is_read_in_the_next(model):
+    engine = GenerateEngine(model)
+    engine.submit(sequence(0, 3))
+    late = [sequence(1, 3)]
+
+    first = engine.step(lambda: engine.submit(late.pop()) if late else None)
+
+    assert [generation.sequence_id for generation in first] == ["a/0"]
+    assert [g.sequence_id for g in engine.step(lambda: None)] == ["a/1"]
+    assert not engine.has_work
+
+
+def test_a_page_cancelled_before_its_turn_is_reported_once(model):
+    engine = GenerateEngine(model)
+    engine.submit(sequence(0, 3))
+    engine.submit(sequence(1, 3))
+    engine.cancel("a/0")
+    engine.cancel("a/0")
+    engine.cancel("unknown")
+
+    ended = run(engine, [])
+
+    assert ended["a/0"].finish_reason is FinishReason.ABORTED
+    assert ended["a/1"].finish_reason is not FinishReason.ABORTED
+
+
+class SmallDevice:
+    """The module on a device with room for `max_rows` pages at once."""
+
+    def __init__(self, module: Any, max_rows: int) -> None:
+        self._module, self._max_rows = module, max_rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def generate(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        if len(input_ids) > self._max_rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._module.generate(input_ids=input_ids, **kwargs)
+
+
+def on_small_device(model: Model, max_rows: int) -> Model:
+    module = SmallDevice(model.module, max_rows)
+    return Model(module, model.tokenizer, ("<|im_end|>", "<|endoftext|>"))
+
+
+def test_pages_too_many_for_the_memory_are_read_one_by_one(model):
+    ended = run(GenerateEngine(on_small_device(model, 1), 3), map(sequence, range(3)))
+
+    assert [ended[f"a/{n}"].error for n in range(3)] == [None] * 3
+    assert ended["a/2"].text == reference(model, 2)
+
+
+def test_a_page_too_large_for_the_memory_fails_alone(model):
+    ended = run(GenerateEngine(on_small_device(model, 0)), [sequence(0)])
+
+    assert ended["a/0"].error is not None
+    assert ended["a/0"].error.code == "out_of_memory"

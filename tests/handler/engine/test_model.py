@@ -1,0 +1,95 @@
+"""Pages as tensors, and weights on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor
+
+from handler.engine.model import load_model, patches_from
+from handler.engine.weights import MINI, Source, Weights, fetch
+from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
+from handler.schema import Page
+from handler.settings import EngineSettings
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+
+
+@pytest.fixture(scope="module")
+def model(weights):
+    return load_model(weights, "cpu")
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    shape = (height, width, 3)
+    pixels = numpy.random.default_rng(seed).integers(0, 256, shape, "uint8")
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (256, 320), (768, 1024), (1600, 2240)])
+def test_patches_equal_those_of_the_reference_image_processor(weights, size):
+    processor = AutoImageProcessor.from_pretrained(weights.path)
+    image = noise(*size)
+    reference = processor(
+        images=[image],
+        return_tensors="pt",
+        size={"shortest_edge": 1, "longest_edge": 100_000_000},
+    )
+
+    ours = patches_from(torch.from_numpy(numpy.array(image)), 16, 2, 2)
+
+    assert ours.shape == reference["pixel_values"].shape
+    assert (ours - reference["pixel_values"]).abs().max() < 1e-3
+    grid = reference["image_grid_thw"][0].tolist()
+    assert grid == [1, size[1] // 16, size[0] // 16]
+
+
+def test_weights_are_bfloat16_whatever_they_are_on(model):
+    assert {parameter.dtype for parameter in model.module.parameters()} == {
+        torch.bfloat16
+    }
+
+
+def test_the_prompt_is_the_chat_template_of_the_checkpoint(model):
+    prompt = load_prompts(PROFILES["mini"])["ocr_layout"]
+    image = noise(64, 96)
+    page = Page(1, 64, 96, 64, 96, image.tobytes())
+
+    ours = model.inputs_from(page, prompt).input_ids.tolist()
+
+    content = [{"type": "image"}, {"type": "text", "text": prompt}]
+    template = model.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    once = model.tokenizer.encode(template, add_special_tokens=False)
+    at = once.index(model.image_token_id)
+    num_image_tokens = (64 // 32) * (96 // 32)
+    assert (
+        ours == once[:at] + [model.image_token_id] * num_image_tokens + once[at + 1 :]
+    )
+
+
+def test_the_stop_tokens_are_the_profiles(model):
+    names = [model.tokenizer.decode([token]) for token in model.stop_token_ids]
+
+    assert names == list(PROFILES["mini"].stop_tokens)
+
+
+def test_a_broken_checkpoint_is_a_load_error_that_names_it(weights, tmp_path):
+    (tmp_path / "config.json").write_text((weights.path / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes(b"not tensors")
+    broken = Weights(tmp_path, "broken", None, PROFILES["mini"], 11)
+
+    with pytest.raises(ModelLoadError, match=str(tmp_path)):
+        load_model(broken, "cpu")

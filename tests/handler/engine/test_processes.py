@@ -1,0 +1,318 @@
+"""How engine processes live, die and are replaced, with the pages they hold.
+
+The processes and pipes are real; the engine in them does what a page's prompt says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import Future
+
+import pytest
+
+from handler.engine import EngineProcesses, FinishReason, Generation, Health
+from handler.errors import ModelLoadError
+from handler.settings import EngineSettings
+from tests.fakes import sequence, start_scripted_child
+from tests.waiting import until
+
+
+@pytest.fixture
+def engines_with():
+    """Starts engine processes with the settings given, and ends them."""
+    started: list[EngineProcesses] = []
+
+    def start(**settings) -> EngineProcesses:
+        engines = EngineProcesses(
+            EngineSettings(**settings),
+            start_child=start_scripted_child,
+            sleep=lambda seconds: None,
+        )
+        started.append(engines)
+        engines.start()
+        return engines
+
+    yield start
+    for engines in started:
+        engines.close()
+
+
+def code_of(future: Future[Generation]) -> str | None:
+    error = future.result(30).error
+    return None if error is None else error.code
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_page_comes_back_with_what_was_said(engines_with):
+    generation = engines_with().submit(sequence("a/1", "say hello")).result(10)
+
+    assert generation.text == "hello"
+    assert generation.finish_reason is FinishReason.STOP
+    assert generation.num_attempts == 1
+
+
+def test_progress_is_seen_while_a_page_is_read(engines_with):
+    engines = engines_with()
+    future = engines.submit(sequence("a/1", "wait 30"))
+
+    assert until(lambda: engines.num_output_tokens("a/1")) > 0
+    engines.cancel("a/1")
+    assert future.result(10).finish_reason is FinishReason.ABORTED
+    assert engines.num_output_tokens("a/1") == 0
+
+
+def test_a_cancelled_page_makes_room_for_the_next(engines_with):
+    engines = engines_with()
+    engines.submit(sequence("a/1", "wait 600"))
+    next_page = engines.submit(sequence("b/1", "say next"))
+    until(lambda: engines.num_output_tokens("a/1"))
+
+    engines.cancel("a/1")
+
+    assert next_page.result(10).text == "next"
+
+
+def test_a_page_cancelled_before_its_turn_is_never_read(engines_with):
+    engines = engines_with()
+    running = engines.submit(sequence("a/1", "wait 0.3"))
+    waiting = engines.submit(sequence("a/2", "die"))
+
+    engines.cancel("a/2")
+
+    assert waiting.result(10).finish_reason is FinishReason.ABORTED
+    assert running.result(10).finish_reason is FinishReason.STOP
+    assert running.result().num_attempts == 1
+
+
+def test_the_death_of_an_engine_process_costs_a_page_nothing_but_time(engines_with):
+    engines = engines_with()
+    future = engines.submit(sequence("a/1", "wait 1"))
+    until(lambda: engines.num_output_tokens("a/1"))
+
+    os.kill(engines.pids[0], signal.SIGKILL)
+
+    generation = future.result(20)
+    assert generation.finish_reason is FinishReason.STOP
+    assert generation.num_attempts == 2
+
+
+def test_a_page_that_kills_two_engine_processes_fails_alone(engines_with):
+    engines = engines_with(max_sequences=4)
+    before = engines.submit(sequence("a/1", "wait 0.2"))
+    deadly = engines.submit(sequence("b/1", "die"))
+    after = [engines.submit(sequence(f"c/{n}", "say fine")) for n in range(6)]
+
+    assert code_of(deadly) == "engine_failed"
+    assert deadly.result().num_attempts == 2
+    assert [page.result(30).error for page in [before, *after]] == [None] * 7
+
+
+def test_an_engine_that_raises_is_replaced_like_one_that_dies(engines_with):
+    engines = engines_with()
+
+    failed = engines.submit(sequence("a/1", "raise CUDA error"))
+
+    assert code_of(failed) == "engine_failed"
+    assert engines.submit(sequence("b/1", "say hello")).result(10).text == "hello"
+
+
+def test_an_engine_process_without_a_sign_of_life_is_replaced(engines_with):
+    engines = engines_with(stall_seconds=1.0)
+    pid = engines.pids[0]
+
+    failed = engines.submit(sequence("a/1", "hang")).result(30)
+
+    assert failed.error is not None
+    assert "no sign of life" in failed.error.detail
+    assert is_gone(pid)
+
+
+def test_an_idle_engine_process_may_be_silent_for_long():
+    now = [0.0]
+    engines = EngineProcesses(
+        EngineSettings(stall_seconds=60),
+        start_child=start_scripted_child,
+        clock=lambda: now[0],
+    )
+    engines.start()
+    pids = engines.pids
+
+    now[0] = 1000.0
+
+    assert engines.submit(sequence("a/1", "say hello")).result(10).text == "hello"
+    assert engines.pids == pids
+    engines.close()
+
+
+def test_pages_of_two_documents_take_turns(engines_with):
+    engines = engines_with()
+    long_document = [engines.submit(sequence(f"a/{n}", "wait 0.1")) for n in range(8)]
+
+    short = engines.submit(sequence("b/1", "say short"))
+
+    short.result(10)
+    assert sum(future.done() for future in long_document) <= 2
+
+
+def test_every_accelerator_gets_a_process_and_pages(engines_with):
+    engines = engines_with(model_revision="3")
+    names = [f"a/{n}" for n in range(3)]
+    for name in names:
+        engines.submit(sequence(name, "wait 600"))
+
+    assert len(engines.pids) == 3
+    assert engines.num_slots == 3
+    until(lambda: all(engines.num_output_tokens(name) for name in names))
+
+
+def test_with_two_accelerators_the_death_of_one_is_survived_by_the_other(engines_with):
+    engines = engines_with(model_revision="2")
+    deadly = engines.submit(sequence("a/1", "die"))
+    others = [engines.submit(sequence(f"b/{n}", "wait 0.1")) for n in range(6)]
+
+    assert all(f.result(20).error is None for f in others)
+    assert deadly.result(20).error is not None
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_is_not_tried_again():
+    starts = []
+
+    def counted(settings, index):
+        starts.append(index)
+        return start_scripted_child(settings, index)
+
+    engines = EngineProcesses(
+        EngineSettings(model_id="unloadable"), start_child=counted
+    )
+
+    with pytest.raises(ModelLoadError, match="no such model"):
+        engines.start()
+
+    until(lambda: engines.health is Health.FAILED)
+    engines.close()
+    assert starts == [0]
+
+
+def test_a_process_that_cannot_even_be_started_counts_as_a_failed_start():
+    starts = []
+
+    def start_once(settings, index):
+        starts.append(index)
+        if len(starts) > 1:
+            raise OSError("no more processes")
+        return start_scripted_child(settings, index)
+
+    engines = EngineProcesses(
+        EngineSettings(max_failed_starts=2),
+        start_child=start_once,
+        sleep=lambda seconds: None,
+    )
+    engines.start()
+
+    failed = engines.submit(sequence("a/1", "die"))
+
+    assert code_of(failed) == "engine_unavailable"
+    engines.wait_until_failed()
+    engines.close()
+
+
+def test_of_three_processes_the_last_reads_what_the_others_could_not():
+    starts = []
+
+    def start_last_only(settings, index):
+        starts.append(index)
+        dead = starts.count(index) > 1 and index < 2
+        return start_scripted_child(
+            EngineSettings(model_id="mortal" if dead else None, model_revision="3"),
+            index,
+        )
+
+    engines = EngineProcesses(
+        EngineSettings(max_failed_starts=1),
+        start_child=start_last_only,
+        sleep=lambda seconds: None,
+    )
+    engines.start()
+    pids = engines.pids
+    futures = [engines.submit(sequence(f"a/{n}", "wait 2")) for n in range(3)]
+    until(lambda: all(engines.num_output_tokens(f"a/{n}") for n in range(3)))
+    os.kill(pids[0], signal.SIGKILL)
+    os.kill(pids[1], signal.SIGKILL)
+
+    assert [code_of(future) for future in futures] == [None] * 3
+    assert engines.num_slots == 1
+    engines.close()
+
+
+def test_an_engine_process_that_dies_while_loading_says_how():
+    engines = EngineProcesses(
+        EngineSettings(model_id="mortal"), start_child=start_scripted_child
+    )
+
+    with pytest.raises(ModelLoadError, match="SIGKILL"):
+        engines.start()
+
+    engines.close()
+
+
+def test_an_engine_that_cannot_be_started_again_fails_every_page_and_says_so():
+    starts = []
+
+    def start_once(settings, index):
+        starts.append(index)
+        model_id = None if len(starts) == 1 else "mortal"
+        return start_scripted_child(EngineSettings(model_id=model_id), index)
+
+    engines = EngineProcesses(
+        EngineSettings(max_failed_starts=2),
+        start_child=start_once,
+        sleep=lambda seconds: None,
+    )
+    engines.start()
+    held = engines.submit(sequence("a/1", "die"))
+    waiting = engines.submit(sequence("b/1", "say hello"))
+
+    assert code_of(held) == "engine_unavailable"
+    assert code_of(waiting) == "engine_unavailable"
+    assert engines.health is Health.FAILED
+    assert code_of(engines.submit(sequence("c/1"))) == "engine_unavailable"
+    assert len(starts) == 3
+    engines.close()
+
+
+def test_health_tells_of_a_restart_while_it_lasts(engines_with):
+    engines = engines_with()
+    assert engines.health is Health.READY
+
+    os.kill(engines.pids[0], signal.SIGKILL)
+
+    until(lambda: engines.health is Health.RESTARTING)
+    until(lambda: engines.health is Health.READY)
+
+
+def test_closing_leaves_no_process_and_answers_every_page(engines_with):
+    engines = engines_with()
+    pids = engines.pids
+    futures = [engines.submit(sequence(f"a/{n}", "wait 600")) for n in range(3)]
+
+    engines.close()
+
+    assert all(f.result(5).finish_reason is FinishReason.ABORTED for f in futures)
+    assert all(map(is_gone, pids))
+
+
+def test_an_engine_process_ends_when_its_worker_is_gone():
+    child = start_scripted_child(EngineSettings(), 0)
+    child.connection.recv()
+
+    child.close()
+
+    assert is_gone(child.pid)

@@ -1,0 +1,93 @@
+"""How labels and boxes are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.postprocess.layout import LABELS, bbox_from, label_from
+from handler.profiles import BboxFormat
+
+JSON = BboxFormat.JSON_1024
+SPACED = BboxFormat.SPACED_1000
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("spell", [str.lower, str.upper, lambda s: s.replace("-", "_")])
+def test_a_label_is_known_however_it_is_spelt(label, spell):
+    assert label_from(spell(label)) == label
+    assert label_from(f" {spell(label).replace('-', ' ')} ") == label
+
+
+@pytest.mark.parametrize(
+    ("written", "label"),
+    [
+        (None, "Block"),
+        ("", "Block"),
+        ("<b>", "b"),
+        ("Stamp", "Stamp"),
+        ("Hand Written_2", "Hand Written_2"),
+        ('Text" onclick="x', "Text onclickx"),
+        ("日本", "Block"),
+        ("7 Seals", "Seals"),
+        ("x" * 99, "x" * 41),
+    ],
+)
+def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
+    assert label_from(written) == label
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "bbox"),
+    [
+        ("[0, 0, 1024, 1024]", JSON, (0, 0, 2048, 1000)),
+        ("[512, 256, 768, 512]", JSON, (1024, 250, 1536, 500)),
+        ("0 0 1000 1000", SPACED, (0, 0, 2048, 1000)),
+        ("500 250 750 500", SPACED, (1024, 250, 1536, 500)),
+        ("512 256 768 512", JSON, (1024, 250, 1536, 500)),
+        ("  [ 500,250,\t750 , 500.0 ] ", SPACED, (1024, 250, 1536, 500)),
+        ("[768, 512, 512, 256]", JSON, (1024, 250, 1536, 500)),
+        ("[-50, -1, 512, 2000]", JSON, (0, 0, 1024, 1000)),
+        ("[1e3, 0, 512, 512]", JSON, (1024, 0, 2000, 500)),
+    ],
+)
+def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
+    assert bbox_from(written, form, width=2048, height=1000) == bbox
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        None,
+        "",
+        "[]",
+        "[1, 2",
+        "1 2 3",
+        "1 2 3 4 5",
+        "a b c d",
+        "[1, 2, NaN, 4]",
+        "[1, 2, Infinity, 4]",
+        "[1, 2, 1e999, 4]",
+        "[10, 10, 10, 400]",
+        "[10, 10, 10.1, 400]",
+        "[2000, 2000, 3000, 3000]",
+        "[-9, -9, -1, -1]",
+        "9" * 5000,
+        "1 2 3 " + "4" * 5000,
+        "{'x': 1}",
+    ],
+)
+def test_what_is_no_box_on_the_page_is_none(written):
+    assert bbox_from(written, JSON, width=1000, height=1000) is None
+
+
+def test_neighbours_that_share_an_edge_share_it_in_pixels():
+    upper = bbox_from("0 0 500 333", SPACED, width=777, height=777)
+    lower = bbox_from("0 333 500 700", SPACED, width=777, height=777)
+
+    assert upper is not None
+    assert lower is not None
+    assert upper[3] == lower[1]
+
+
+def test_a_page_without_size_has_no_boxes():
+    assert bbox_from("0 0 500 333", SPACED, width=0, height=0) is None

@@ -1,0 +1,162 @@
+"""How a document becomes the body of a reply."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from handler.postprocess import ACCEPTED, end_line, page_line, render
+from handler.schema import (
+    Document,
+    ModelInfo,
+    PageContent,
+    PageError,
+    PageResult,
+    Status,
+)
+from tests.handler.postprocess.browser import dangers_in, seen, tags_in
+from tests.handler.postprocess.pages import block, read
+
+PICTURE = base64.b64encode(b"RIFF webp").decode()
+
+
+def page(number: int, source: str = "", **fields: object) -> PageResult:
+    content = read(source, page_number=number, include_images=True)
+    return PageResult(number, Status.SUCCESS, content=content, raw=source, **fields)  # type: ignore[arg-type]
+
+
+def failed(number: int, detail: str) -> PageResult:
+    error = PageError("unreadable_document", detail)
+    return PageResult(number, Status.FAILURE, error=error)
+
+
+def document(*pages: PageResult) -> Document:
+    model = ModelInfo("datalab-to/chandra", None, "native")
+    return Document("r-1", model, pages, processing_time=1.23456)
+
+
+ONE = page(1, block("<p>Grüße &lt;1&gt;</p>"))
+THREE = page(3, block("<p>end</p>"))
+
+
+def test_json_is_compact_utf8():
+    body = render(document(ONE), "application/json")
+
+    assert json.loads(body) == document(ONE).to_json()
+    assert "Grüße".encode() in body
+    assert b'": ' not in body
+
+
+def test_markdown_is_the_pages_and_a_trace_of_the_one_that_failed():
+    body = render(document(ONE, failed(2, "page 2 ends early"), THREE), "text/markdown")
+
+    assert body.decode() == (
+        "Grüße <1>\n\n<!-- page 2: unreadable_document: page 2 ends early -->\n\nend\n"
+    )
+
+
+def test_plain_text_is_the_pages_and_a_trace_of_the_one_that_failed():
+    body = render(document(ONE, failed(2, "it ends\nearly"), THREE), "text/plain")
+
+    assert body.decode() == (
+        "Grüße <1>\n\n[page 2 could not be read: it ends early]\n\nend\n"
+    )
+
+
+def test_html_is_a_page_of_its_own_with_a_section_a_page():
+    html = render(
+        document(ONE, failed(2, "it <b>ends</b>"), THREE), "text/html"
+    ).decode()
+
+    assert html.startswith("<!DOCTYPE html>\n")
+    assert '<meta charset="utf-8">' in html
+    ids = [attrs["id"] for tag, attrs in tags_in(html) if tag == "section"]
+    assert ids == ["page-1", "page-2", "page-3"]
+    assert '<p class="page-error">Page 2 could not be read: it &lt;b&gt;ends' in html
+
+
+@pytest.mark.parametrize(
+    "detail", ["--> <script>x</script>", "a -- b", "x--->", "-", ">"]
+)
+def test_a_failure_cannot_break_out_of_its_comment(detail):
+    body = render(document(failed(1, detail)), "text/markdown").decode()
+
+    assert body.count("-->") == 1
+    assert body.endswith(" -->\n")
+    assert dangers_in(body) == []
+
+
+def test_pictures_are_part_of_the_html():
+    source = block('<img alt="A"/>', "Image") + block(
+        '<p>&lt;img src="page-1-figure-1.webp"&gt;</p>'
+    )
+    pictured = page(1, source, images={"page-1-figure-1.webp": PICTURE})
+
+    html = render(document(pictured), "text/html").decode()
+
+    sources = [attrs["src"] for tag, attrs in tags_in(html) if tag == "img"]
+    assert sources == [f"data:image/webp;base64,{PICTURE}"]
+    assert '<img src="page-1-figure-1.webp">' in seen(html)
+
+
+def test_links_to_pictures_stay_relative_in_markdown():
+    pictured = page(
+        1, block('<img alt="A"/>', "Image"), images={"page-1-figure-1.webp": "x"}
+    )
+
+    assert (
+        render(document(pictured), "text/markdown") == b"![A](page-1-figure-1.webp)\n"
+    )
+
+
+def test_ndjson_is_a_line_a_page_and_one_to_end_with():
+    subject = document(ONE, failed(2, "early"))
+
+    lines = render(subject, "application/x-ndjson").decode().splitlines()
+
+    assert [json.loads(line)["event"] for line in lines] == ["page", "page", "end"]
+    assert json.loads(lines[0]) == {
+        "event": "page",
+        "request_id": "r-1",
+        **ONE.to_json(),
+    }
+    assert json.loads(lines[2]) == {
+        "event": "end",
+        "request_id": "r-1",
+        "status": "partial_success",
+        "model": {"id": "datalab-to/chandra", "revision": None, "engine": "native"},
+        "processing_time": 1.235,
+        "usage": {"pages": 2, "output_tokens": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    "end", ["\n", "\r", "\x85", "\u2028", "\u2029", "\x0b", "\x1c"]
+)
+def test_a_line_is_one_line_to_every_reader(end):
+    subject = PageResult(1, Status.SUCCESS, raw=f"a{end}b")
+
+    line = page_line(subject, "r-1").decode()
+
+    assert line.splitlines() == [line[:-1]]
+    assert json.loads(line)["raw"] == f"a{end}b"
+
+
+def test_a_document_without_pages_can_be_written():
+    assert render(document(), "text/markdown") == b""
+    assert json.loads(end_line(document()))["usage"]["pages"] == 0
+
+
+@pytest.mark.parametrize("media_type", ACCEPTED)
+def test_what_no_encoding_can_hold_costs_a_character_and_no_more(media_type):
+    content = PageContent(html="a\ud800b", markdown="a\ud800b", text="a\ud800b")
+    subject = document(PageResult(1, Status.SUCCESS, content=content, raw="a\ud800b"))
+
+    assert "a?b" in render(subject, media_type).decode("utf-8")
+
+
+def test_a_type_nobody_offered_is_a_mistake_of_ours():
+    with pytest.raises(ValueError, match="image/png"):
+        render(document(), "image/png")

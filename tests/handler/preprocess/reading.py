@@ -1,0 +1,58 @@
+"""Read bytes as the service does: from a file without a name, at the mini size."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from handler.preprocess import (
+    Limits,
+    inspect_document,
+    media_type_of,
+    page_at,
+)
+from handler.profiles import PROFILES, Sizing
+from handler.schema import DocumentInfo, Page
+from tests.documents import spooled
+
+MINI = PROFILES["mini"].sizing
+CHANDRA = PROFILES["chandra"].sizing
+CHANDRA_2 = PROFILES["chandra-2"].sizing
+
+
+def info_of(
+    content: bytes, declared: str | None = None, limits: Limits | None = None
+) -> DocumentInfo:
+    with spooled(content) as path:
+        return inspect_document(path, declared, limits or Limits())
+
+
+def page_of(
+    content: bytes,
+    number: int = 1,
+    sizing: Sizing = MINI,
+    limits: Limits | None = None,
+) -> Page:
+    media_type = media_type_of(content)
+    assert media_type is not None
+    with spooled(content) as path:
+        return page_at(path, media_type, number, sizing, limits or Limits())
+
+
+def seen(page: Page) -> Image.Image:
+    """What the model sees of a page."""
+    return Image.frombytes("RGB", (page.pixel_width, page.pixel_height), page.pixels)
+
+
+def colour_at(page: Page, x: float, y: float) -> tuple[int, int, int]:
+    """Red, green and blue at a place given as parts of width and height."""
+    column, row = int(x * page.pixel_width), int(y * page.pixel_height)
+    start = 3 * (row * page.pixel_width + column)
+    red, green, blue = page.pixels[start : start + 3]
+    return red, green, blue
+
+
+def darkest(page: Page, top: float, bottom: float) -> int:
+    """The darkest value between two heights given as parts of the page's."""
+    row = 3 * page.pixel_width
+    first, last = int(top * page.pixel_height), int(bottom * page.pixel_height)
+    return min(page.pixels[first * row : last * row])

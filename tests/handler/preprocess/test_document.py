@@ -1,0 +1,169 @@
+"""What is known of a document before it is read, and what is cut out of it after."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from handler.errors import (
+    DocumentTooLargeError,
+    UnreadableDocumentError,
+    UnsupportedMediaTypeError,
+)
+from handler.preprocess import Limits, crops_at, inspect_document, page_at
+from handler.schema import DocumentInfo
+from tests.documents import (
+    as_gif,
+    as_jpeg,
+    as_mpo,
+    as_png,
+    as_tiff,
+    as_webp,
+    oriented_jpeg,
+    pdf,
+    quadrants,
+    spooled,
+    text_page,
+)
+from tests.handler.preprocess.reading import CHANDRA, MINI, info_of, page_of
+
+PAGE = text_page(size=(64, 80))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (as_png(PAGE), DocumentInfo("image/png", 1)),
+        (as_mpo(PAGE, PAGE), DocumentInfo("image/jpeg", 1)),
+        (as_gif(PAGE, quadrants((64, 80))), DocumentInfo("image/gif", 1)),
+        (
+            as_webp(PAGE, save_all=True, append_images=[quadrants((64, 80))]),
+            DocumentInfo("image/webp", 1),
+        ),
+        (as_tiff(PAGE, PAGE, PAGE), DocumentInfo("image/tiff", 3)),
+        (pdf([[], []]), DocumentInfo("application/pdf", 2)),
+    ],
+)
+def test_type_and_number_of_pages_are_known_at_once(content, expected):
+    assert info_of(content) == expected
+
+
+def test_what_is_declared_must_be_so():
+    assert info_of(as_jpeg(PAGE), "image/jpg").media_type == "image/jpeg"
+    with pytest.raises(UnsupportedMediaTypeError, match="declared image/png"):
+        info_of(as_jpeg(PAGE), "image/png")
+
+
+@pytest.mark.parametrize("declared", [None, "image/png", "application/pdf"])
+def test_an_empty_document_is_said_to_be_empty(declared):
+    with pytest.raises(UnreadableDocumentError, match="empty"):
+        info_of(b"", declared)
+
+
+def test_an_image_over_the_limit_says_by_how_much():
+    limits = Limits(max_pixels=1000)
+
+    with pytest.raises(
+        DocumentTooLargeError, match=r"64 x 80 pixels, 5.12 times .*1,000"
+    ):
+        info_of(as_png(PAGE), limits=limits)
+
+    assert info_of(as_png(PAGE), limits=Limits(max_pixels=64 * 80)).num_pages == 1
+
+
+def test_too_many_pages_are_no_fault_until_they_are_asked_for():
+    assert info_of(pdf([[], [], []]), limits=Limits(max_pages=2)).num_pages == 3
+
+
+def test_an_image_is_only_given_to_the_decoder_of_its_type():
+    with pytest.raises(UnreadableDocumentError, match="the document cannot be read"):
+        info_of(b"BM" + as_png(PAGE))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (as_png(PAGE)[:30], "the image cannot be read: its header is damaged"),
+        (as_png(PAGE)[:200], "the image cannot be read: image file is truncated"),
+        (as_jpeg(PAGE)[:-200], "the image cannot be read: image file is truncated"),
+        (as_tiff(PAGE)[:-20], "page 1 cannot be read: "),
+    ],
+)
+def test_what_is_wrong_is_said_without_names_of_ours(content, words):
+    with pytest.raises(UnreadableDocumentError) as caught:
+        page_of(content)
+
+    assert caught.value.detail.startswith(words)
+    assert caught.value.__cause__ is not None
+    assert not any(name in caught.value.detail for name in ("/proc", "mmap", "<"))
+
+
+def test_a_document_that_is_not_there_is_our_own_fault():
+    with pytest.raises(FileNotFoundError):
+        inspect_document("/nowhere", None, Limits())
+    with pytest.raises(FileNotFoundError):
+        page_at("/nowhere", "image/png", 1, MINI, Limits())
+
+
+def test_arguments_and_results_pass_between_processes():
+    page = page_of(as_png(PAGE))
+
+    assert pickle.loads(pickle.dumps(page)) == page
+    assert pickle.loads(pickle.dumps(Limits())) == Limits()
+    assert pickle.loads(pickle.dumps(page_at)) is page_at
+
+
+def test_nothing_stays_open():
+    def num_open():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = num_open()
+    for content in (as_png(PAGE), as_tiff(PAGE, PAGE), pdf()):
+        page_of(content)
+
+    assert num_open() == before
+
+
+def crops_of(content, boxes, media_type="image/jpeg", sizing=MINI, number=1):
+    with spooled(content) as path:
+        crops = crops_at(path, media_type, number, sizing, Limits(), boxes)
+    return {name: Image.open(io.BytesIO(crop)) for name, crop in crops.items()}
+
+
+def test_pictures_are_cut_from_the_upright_page_at_its_own_size():
+    content = oriented_jpeg(quadrants((480, 800)), 6)
+
+    crops = crops_of(content, {"a": (240, 0, 480, 400), "b": (0, 400, 240, 800)})
+
+    assert crops["a"].format == "WEBP"
+    assert crops["a"].size == crops["b"].size == (240, 400)
+    assert crops["a"].getpixel((120, 200))[1] > 240
+    assert crops["b"].getpixel((120, 200))[2] > 240
+
+
+def test_pictures_are_cut_from_a_drawn_page():
+    boxes = {"whole": (0, 0, 1588, 2246)}
+
+    crops = crops_of(pdf(), boxes, "application/pdf", CHANDRA)
+
+    assert crops["whole"].size == (1588, 2246)
+
+
+def test_what_lies_outside_the_page_is_left_out():
+    boxes = {"half": (-50, -50, 24, 900), "none": (48, 0, 90, 80), "bad": (9, 9, 3, 3)}
+
+    crops = crops_of(as_png(quadrants()), boxes, "image/png")
+
+    assert {name: crop.size for name, crop in crops.items()} == {"half": (24, 80)}
+
+
+def test_a_picture_too_long_for_webp_is_made_smaller():
+    content = as_png(Image.new("1", (20_000, 200)))
+
+    crops = crops_of(content, {"long": (0, 0, 20_000, 200)}, "image/png")
+
+    assert crops["long"].size == (16_383, 164)

@@ -1,0 +1,157 @@
+"""Documents made to do harm are refused, or read within bounds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from handler.errors import DocumentTooLargeError, RequestError
+from handler.preprocess import Limits
+from handler.schema import Page
+from tests.documents import (
+    as_bmp,
+    as_gif,
+    as_jpeg,
+    as_png,
+    as_tiff,
+    as_webp,
+    gif_with_a_frame_larger_than_itself,
+    huge_png_header,
+    pdf,
+    pdf_with_form_and_annotation,
+    png_bomb,
+    png_idat_bomb,
+    text_page,
+)
+from tests.handler.preprocess.reading import info_of, page_of
+
+PAGE = text_page(size=(200, 260))
+SAMPLES = {
+    "png": as_png(PAGE),
+    "png, palette": as_png(PAGE.convert("P"), transparency=0),
+    "jpeg": as_jpeg(PAGE),
+    "jpeg, progressive": as_jpeg(PAGE, progressive=True),
+    "webp": as_webp(PAGE),
+    "gif": as_gif(PAGE),
+    "bmp": as_bmp(PAGE),
+    "tiff": as_tiff(PAGE, PAGE),
+    "tiff, lzw": as_tiff(PAGE, PAGE, compression="tiff_lzw"),
+    "pdf": pdf(),
+    "pdf, form": pdf_with_form_and_annotation(),
+}
+MAGIC = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x20\0\0\0\x20",
+    b"\xff\xd8\xff",
+    b"\xff\xd8\xff\xc0\0\x11\x08\0\x20\0\x20\x03",
+    b"GIF89a\x20\0\x20\0",
+    b"BM",
+    b"II*\0\x08\0\0\0",
+    b"MM\0*\0\0\0\x08",
+    b"MM\0+\0\x08\0\0",
+    b"RIFF\x40\0\0\0WEBPVP8 ",
+    b"%PDF-1.7\n1 0 obj\n",
+)
+
+
+def read(content: bytes) -> list[Page]:
+    """All pages of a document, or the RequestError of the first that has one."""
+    return [page_of(content, n + 1) for n in range(info_of(content).num_pages)]
+
+
+def reads_or_is_refused(content: bytes) -> bool:
+    """Anything but a RequestError escapes."""
+    try:
+        read(content)
+    except RequestError:
+        return False
+    return True
+
+
+def limit_memory(num_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (num_bytes, num_bytes))
+
+
+def read_in_little_memory(content: bytes, num_bytes: int) -> int:
+    """Read in a process that may not have more than `num_bytes` of memory."""
+    with ProcessPoolExecutor(
+        1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=limit_memory,
+        initargs=(num_bytes,),
+    ) as processes:
+        return processes.submit(page_of, content).result(timeout=60).width
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_the_samples_are_good(kind):
+    assert reads_or_is_refused(SAMPLES[kind])
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_document_cut_anywhere_reads_or_is_refused(kind):
+    content = SAMPLES[kind]
+    for sixteenth in range(16):
+        reads_or_is_refused(content[: len(content) * sixteenth // 16])
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "gif", "tiff, lzw"])
+def test_an_image_of_which_half_is_missing_is_refused(kind):
+    content = SAMPLES[kind]
+
+    assert not reads_or_is_refused(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("magic", MAGIC)
+@settings(max_examples=40, deadline=None)
+@given(rest=st.binary(max_size=200))
+def test_random_bytes_after_every_magic_are_refused_or_read(magic, rest):
+    reads_or_is_refused(magic + rest)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_document_with_a_few_wrong_bytes_reads_or_is_refused(kind, data):
+    content = bytearray(SAMPLES[kind])
+    # The beginning matters most: there are the lengths and the offsets.
+    places = st.one_of(st.integers(0, 99), st.integers(0, len(content) - 1))
+    for place in data.draw(st.lists(places, min_size=1, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+
+    reads_or_is_refused(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [huge_png_header(), png_bomb(), gif_with_a_frame_larger_than_itself()],
+    ids=["header", "bomb", "frame"],
+)
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(content):
+    began = time.process_time()
+
+    for attempt in (info_of, page_of):
+        with pytest.raises(DocumentTooLargeError, match="100,000,000 pixels"):
+            attempt(content)
+
+    assert time.process_time() - began < 1
+
+
+def test_a_bomb_just_under_the_limit_is_read_in_bounded_memory():
+    side = int(Limits().max_pixels ** 0.5)
+
+    assert read_in_little_memory(png_bomb(side), 2 << 30) == side
+
+
+def test_data_far_longer_than_the_image_are_not_unpacked():
+    assert read_in_little_memory(png_idat_bomb(), 512 << 20) == 64
+
+
+def test_too_little_memory_is_an_answer_and_not_a_crash():
+    with pytest.raises(RequestError, match="needs too much memory"):
+        read_in_little_memory(png_bomb(10_000), 512 << 20)

@@ -1,0 +1,248 @@
+"""How an image looks to the model: upright, on white, in eight bits a colour."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import pytest
+from PIL import Image, ImageChops, ImageOps
+
+from handler.errors import UnreadableDocumentError
+from tests.documents import (
+    as_bmp,
+    as_gif,
+    as_jpeg,
+    as_mpo,
+    as_png,
+    as_tiff,
+    as_webp,
+    oriented_jpeg,
+    png_of,
+    quadrants,
+    text_page,
+)
+from tests.handler.preprocess.reading import (
+    CHANDRA,
+    MINI,
+    colour_at,
+    darkest,
+    page_of,
+    seen,
+)
+
+SQUARE = (64, 64)
+
+
+def nearly(colour: tuple[int, int, int], expected: tuple[int, int, int]) -> bool:
+    return all(abs(a - b) <= 12 for a, b in zip(colour, expected, strict=True))
+
+
+def mean_difference(one: Image.Image, other: Image.Image) -> float:
+    histogram = ImageChops.difference(one, other).convert("L").histogram()
+    return sum(i * count for i, count in enumerate(histogram)) / sum(histogram)
+
+
+@pytest.mark.parametrize("encode", [as_png, as_bmp, as_gif, as_tiff])
+def test_an_exact_format_comes_out_exactly(encode):
+    page = page_of(encode(quadrants((512, 768))))
+
+    assert (page.width, page.height) == (page.pixel_width, page.pixel_height)
+    assert seen(page).tobytes() == quadrants((512, 768)).tobytes()
+
+
+@pytest.mark.parametrize("encode", [as_jpeg, as_webp])
+def test_a_lossy_format_comes_out_nearly(encode):
+    page = page_of(encode(quadrants((512, 768))))
+
+    assert mean_difference(seen(page), quadrants((512, 768))) < 2
+
+
+def test_a_page_is_resized_once_and_keeps_its_own_size():
+    original = text_page(size=(640, 800))
+
+    page = page_of(as_png(original), sizing=CHANDRA)
+
+    assert (page.number, page.width, page.height) == (1, 640, 800)
+    assert (page.pixel_width, page.pixel_height) == (1536, 1920)
+    assert (
+        page.pixels == original.resize((1536, 1920), Image.Resampling.LANCZOS).tobytes()
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_or_mirrored_photograph_comes_out_upright(orientation):
+    page = page_of(oriented_jpeg(quadrants(), orientation))
+
+    assert (page.width, page.height) == quadrants().size
+    assert nearly(colour_at(page, 0.25, 0.25), (255, 0, 0))
+    assert nearly(colour_at(page, 0.75, 0.25), (0, 255, 0))
+    assert nearly(colour_at(page, 0.25, 0.75), (0, 0, 255))
+    assert nearly(colour_at(page, 0.75, 0.75), (255, 255, 0))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_is_turned_once(orientation):
+    upright = quadrants()
+    photograph = oriented_jpeg(upright, orientation)
+    with Image.open(io.BytesIO(photograph)) as stored:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        page = page_of(as_tiff(stored.copy(), exif=exif))
+
+    assert (page.width, page.height) == upright.size
+    assert nearly(colour_at(page, 0.25, 0.25), (255, 0, 0))
+    assert nearly(colour_at(page, 0.75, 0.75), (255, 255, 0))
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0garbage",
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x01\0\0\0a\0\0\0",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0",
+    ],
+)
+@pytest.mark.parametrize("encode", [as_jpeg, as_png, as_webp])
+def test_nonsense_in_exif_does_not_cost_the_page(encode, exif):
+    page = page_of(encode(quadrants(), exif=exif))
+
+    assert (page.width, page.height) == quadrants().size
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("encode", [as_png, as_tiff])
+def test_what_is_transparent_is_white(encode, mode):
+    image = Image.new(mode, SQUARE)
+
+    assert colour_at(page_of(encode(image)), 0.5, 0.5) == (255, 255, 255)
+
+
+def test_what_is_half_transparent_is_half_white():
+    image = Image.new("RGBA", SQUARE, (0, 0, 0, 128))
+
+    assert nearly(colour_at(page_of(as_png(image)), 0.5, 0.5), (127, 127, 127))
+
+
+@pytest.mark.parametrize("encode", [as_webp, as_gif])
+def test_transparency_of_other_formats_is_white_too(encode):
+    image = Image.new("RGBA", SQUARE)
+    image.paste((0, 0, 0, 255), (0, 0, 32, 64))
+
+    page = page_of(encode(image))
+
+    assert nearly(colour_at(page, 0.25, 0.5), (0, 0, 0))
+    assert nearly(colour_at(page, 0.75, 0.5), (255, 255, 255))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_transparent_colour_is_white(mode):
+    image = Image.new(mode, SQUARE)
+    transparency = (0, 0, 0) if mode == "RGB" else 0
+
+    page = page_of(as_png(image, transparency=transparency))
+
+    assert colour_at(page, 0.5, 0.5) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("encode", [as_jpeg, as_tiff])
+@pytest.mark.parametrize(
+    ("cmyk", "rgb"),
+    [
+        ((0, 0, 0, 0), (255, 255, 255)),
+        ((0, 0, 0, 255), (0, 0, 0)),
+        ((0, 255, 255, 0), (255, 0, 0)),
+        ((255, 0, 0, 0), (0, 255, 255)),
+    ],
+)
+def test_printing_colours_become_those_of_a_screen(encode, cmyk, rgb):
+    image = Image.new("CMYK", SQUARE, cmyk)
+
+    assert nearly(colour_at(page_of(encode(image)), 0.5, 0.5), rgb)
+
+
+@pytest.mark.parametrize(
+    ("encode", "mode"), [(as_png, "I;16"), (as_tiff, "I;16"), (as_tiff, "I;16B")]
+)
+@pytest.mark.parametrize(
+    ("value", "gray"), [(0, 0), (257, 1), (32_896, 128), (65_535, 255)]
+)
+def test_sixteen_bits_of_gray_are_scaled_and_not_clipped(encode, mode, value, gray):
+    image = Image.new(mode, SQUARE, value)
+
+    assert colour_at(page_of(encode(image)), 0.5, 0.5) == (gray, gray, gray)
+
+
+@pytest.mark.parametrize(
+    ("mode", "white"),
+    [("I", 255), ("I", 65_535), ("I", 2_000_000), ("F", 1.0), ("F", 255.0)],
+)
+def test_thirty_two_bits_of_gray_are_scaled_by_what_is_in_them(mode, white):
+    image = Image.new(mode, SQUARE)
+    image.paste(white, (0, 0, 32, 64))
+
+    page = page_of(as_tiff(image))
+
+    assert colour_at(page, 0.25, 0.5) == (255, 255, 255)
+    assert colour_at(page, 0.75, 0.5) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_values_below_zero_are_scaled_too(mode):
+    image = Image.new(mode, SQUARE, -1000)
+    image.paste(1000, (0, 0, 32, 64))
+
+    page = page_of(as_tiff(image))
+
+    assert colour_at(page, 0.25, 0.5) == (255, 255, 255)
+    assert colour_at(page, 0.75, 0.5) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_refused(value):
+    with pytest.raises(UnreadableDocumentError, match="values that are not numbers"):
+        page_of(as_tiff(Image.new("F", SQUARE, value)))
+
+
+@pytest.mark.parametrize(
+    ("encode", "mode"),
+    [(as_png, "1"), (as_png, "L"), (as_png, "P"), (as_tiff, "YCbCr")],
+)
+def test_text_of_every_other_mode_is_black_on_white(encode, mode):
+    page = page_of(encode(text_page().convert(mode)))
+
+    assert darkest(page, 0, 1) < 100
+    assert min(colour_at(page, 0.99, 0.99)) > 250
+
+
+def test_lightness_of_lab_is_read():
+    image = Image.new("LAB", SQUARE, (255, 128, 128))
+
+    assert min(colour_at(page_of(as_tiff(image)), 0.5, 0.5)) > 200
+
+
+def test_sixteen_bits_of_colour_keep_the_high_byte():
+    row = b"\0" + struct.pack(">HHH", 0xFF00, 0x8000, 0x0000) * 64
+    content = png_of(64, 64, bits=16, colour=2, data=zlib.compress(row * 64))
+
+    assert colour_at(page_of(content), 0.5, 0.5) == (0xFF, 0x80, 0)
+
+
+@pytest.mark.parametrize("encode", [as_gif, as_mpo])
+def test_of_several_pictures_the_first_is_the_page(encode):
+    black, white = Image.new("RGB", SQUARE), Image.new("RGB", SQUARE, "white")
+
+    assert nearly(colour_at(page_of(encode(black, white)), 0.5, 0.5), (0, 0, 0))
+
+
+def test_an_upright_image_is_what_other_viewers_show():
+    content = oriented_jpeg(text_page(size=(256, 320)), 6)
+
+    page = page_of(content, sizing=MINI)
+
+    with Image.open(io.BytesIO(content)) as image:
+        shown = ImageOps.exif_transpose(image).convert("RGB")
+    assert shown.size == (page.width, page.height)
+    assert page.pixels == shown.tobytes()

@@ -1,0 +1,106 @@
+"""What a document is said to be, and what its bytes say."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.errors import UnsupportedMediaTypeError
+from handler.preprocess import MEDIA_TYPES, media_type_of
+from handler.preprocess.media import agreed_media_type
+from tests.documents import (
+    as_bmp,
+    as_gif,
+    as_jpeg,
+    as_mpo,
+    as_png,
+    as_tiff,
+    as_webp,
+    pdf,
+    text_page,
+)
+
+PAGE = text_page(size=(32, 32))
+SAMPLES = {
+    "image/png": as_png(PAGE),
+    "image/jpeg": as_jpeg(PAGE),
+    "image/webp": as_webp(PAGE),
+    "image/bmp": as_bmp(PAGE),
+    "image/gif": as_gif(PAGE),
+    "image/tiff": as_tiff(PAGE),
+    "application/pdf": pdf(),
+}
+
+
+def test_there_is_a_sample_of_every_type_we_read():
+    assert set(SAMPLES) == set(MEDIA_TYPES)
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_the_type_is_told_by_the_first_bytes(media_type):
+    assert media_type_of(SAMPLES[media_type]) == media_type
+
+
+@pytest.mark.parametrize("magic", [b"MM\0*", b"II+\0", b"MM\0+"])
+def test_a_tiff_may_be_big_or_big_endian(magic):
+    assert media_type_of(magic) == "image/tiff"
+
+
+def test_a_jpeg_of_several_pictures_is_a_jpeg():
+    assert media_type_of(as_mpo(PAGE, PAGE)) == "image/jpeg"
+
+
+def test_the_header_of_a_pdf_may_come_late_but_not_too_late():
+    assert media_type_of(bytes(1019) + b"%PDF-1.7") == "application/pdf"
+    assert media_type_of(bytes(1020) + b"%PDF-1.7") is None
+
+
+@pytest.mark.parametrize("head", [b"", b"RIFF1234WAVE", b"<html>", b"PK\3\4"])
+def test_other_bytes_are_of_no_type(head):
+    assert media_type_of(head) is None
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [None, "", "application/octet-stream", "binary/octet-stream; charset=binary"],
+)
+def test_what_is_not_declared_is_told_by_the_bytes(declared):
+    assert agreed_media_type(declared, SAMPLES["image/png"]) == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("declared", "media_type"),
+    [
+        ("image/jpg", "image/jpeg"),
+        ("image/pjpeg", "image/jpeg"),
+        ("image/x-png", "image/png"),
+        ("image/x-ms-bmp", "image/bmp"),
+        ("image/tif", "image/tiff"),
+        ("application/x-pdf", "application/pdf"),
+        (" IMAGE/PNG; charset=binary", "image/png"),
+    ],
+)
+def test_other_spellings_of_a_type_are_understood(declared, media_type):
+    assert agreed_media_type(declared, SAMPLES[media_type]) == media_type
+
+
+def test_declaration_and_bytes_that_differ_are_both_named():
+    with pytest.raises(UnsupportedMediaTypeError, match=r"image/png.*image/jpeg"):
+        agreed_media_type("image/png", SAMPLES["image/jpeg"])
+
+
+def test_a_declared_type_whose_bytes_are_nothing_is_refused():
+    with pytest.raises(UnsupportedMediaTypeError, match="of no type we read"):
+        agreed_media_type("image/png", b"nothing")
+
+
+def test_a_type_we_do_not_read_is_answered_with_those_we_do():
+    with pytest.raises(UnsupportedMediaTypeError) as caught:
+        agreed_media_type("text/plain", b"hello")
+
+    assert "text/plain" in caught.value.detail
+    assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)
+
+
+def test_bytes_of_no_type_are_answered_with_the_types_we_read():
+    with pytest.raises(UnsupportedMediaTypeError, match="application/pdf"):
+        agreed_media_type(None, b"hello")

@@ -1,0 +1,162 @@
+"""How a page of a PDF is drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+
+import pytest
+from PIL import Image, ImageOps
+from reportlab.lib.pagesizes import A4
+
+from handler.errors import UnreadableDocumentError
+from handler.preprocess import Limits
+from tests.documents import (
+    LINES,
+    blank_pdf_page,
+    empty_pdf,
+    pdf,
+    pdf_with_form_and_annotation,
+    pdf_with_one_bad_page,
+    rotated_pdf,
+    truncated_pdf,
+)
+from tests.handler.preprocess.reading import (
+    CHANDRA,
+    colour_at,
+    darkest,
+    info_of,
+    page_of,
+    seen,
+)
+
+
+def chandra_pages(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its settings are of an older pydantic
+        from chandra.input import load_pdf_images
+    return load_pdf_images(str(path), [])
+
+
+def ink(image):
+    """Where anything but white is."""
+    box = ImageOps.invert(image.convert("L")).getbbox()
+    assert box is not None
+    return box
+
+
+def test_a_page_of_a4_is_drawn_as_chandra_draws_it(tmp_path):
+    path = tmp_path / "a4.pdf"
+    path.write_bytes(pdf())
+    drawn = chandra_pages(path)[0]
+
+    page = page_of(pdf(), sizing=CHANDRA)
+
+    assert (page.width, page.height) == drawn.size == (1588, 2246)
+    assert (page.pixel_width, page.pixel_height) == (1600, 2240)
+    assert page.pixels == drawn.resize((1600, 2240), Image.Resampling.LANCZOS).tobytes()
+
+
+def test_every_page_has_its_own_text():
+    content = pdf([LINES, [], LINES[:1]])
+
+    assert info_of(content).num_pages == 3
+    assert darkest(page_of(content, 1), 0, 1) < 80
+    assert darkest(page_of(content, 2), 0, 1) == 255
+    assert darkest(page_of(content, 3), 0, 0.2) < 80
+    assert darkest(page_of(content, 3), 0.2, 1) == 255
+
+
+def test_a_rotated_page_is_as_wide_as_it_is_read():
+    page = page_of(rotated_pdf(90), sizing=CHANDRA)
+
+    assert (page.width, page.height) == (2246, 1588)
+    assert (page.pixel_width, page.pixel_height) == (2240, 1600)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_rotated_page_is_drawn_turned(rotation):
+    expected = seen(page_of(pdf())).rotate(-rotation, expand=True)
+
+    turned = seen(page_of(rotated_pdf(rotation)))
+
+    assert turned.size == expected.size
+    for side, expected_side in zip(ink(turned), ink(expected), strict=True):
+        assert abs(side - expected_side) <= 3
+
+
+def test_form_fields_and_annotations_are_drawn():
+    page = page_of(pdf_with_form_and_annotation())
+
+    assert darkest(page, 0.1, 0.4) < 80
+    assert darkest(page, 0.45, 0.55) == 255
+    assert darkest(page, 0.6, 0.9) < 80
+
+
+def test_paper_is_white():
+    assert colour_at(page_of(pdf()), 0.99, 0.99) == (255, 255, 255)
+
+
+def test_a_bad_page_fails_alone():
+    content = pdf_with_one_bad_page()
+
+    assert info_of(content).num_pages == 3
+    with pytest.raises(UnreadableDocumentError, match="page 2 cannot be read"):
+        page_of(content, 2)
+    assert darkest(page_of(content, 1), 0, 1) < 80
+    assert darkest(page_of(content, 3), 0, 1) < 80
+
+
+def test_a_page_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(UnreadableDocumentError, match="no page 2"):
+        page_of(pdf(), 2)
+
+
+def test_a_pdf_that_needs_a_password_says_so():
+    with pytest.raises(UnreadableDocumentError, match="needs a password"):
+        info_of(pdf(password="secret"))
+
+
+def test_a_pdf_that_only_its_owner_may_change_is_read():
+    content = pdf(owner_password="secret")
+
+    assert b"/Encrypt" in content
+    assert info_of(content).num_pages == 1
+    assert darkest(page_of(content), 0, 1) < 80
+
+
+@pytest.mark.parametrize("before", [pdf(password="secret"), truncated_pdf(), pdf()])
+def test_a_pdf_of_no_pages_says_so_whatever_came_before(before):
+    """pdfium keeps its last error, which pypdfium2 takes for this document's."""
+    with contextlib.suppress(UnreadableDocumentError):
+        info_of(before)
+
+    with pytest.raises(UnreadableDocumentError, match="has no pages"):
+        info_of(empty_pdf())
+
+
+@pytest.mark.parametrize("content", [truncated_pdf(), b"%PDF-1.7\n" + bytes(500)])
+def test_a_damaged_pdf_says_so(content):
+    with pytest.raises(UnreadableDocumentError, match="it is damaged, or ends early"):
+        info_of(content)
+
+
+def test_a_pdf_behind_other_bytes_is_read():
+    assert info_of(b"\n" * 500 + pdf()).num_pages == 1
+
+
+def test_a_page_of_many_metres_is_drawn_small():
+    page = page_of(blank_pdf_page(14_400, 14_400), sizing=CHANDRA)
+
+    assert page.width * page.height < 1.01 * CHANDRA.max_pixels
+
+
+def test_a_page_like_a_thread_is_refused_before_it_is_drawn():
+    with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
+        page_of(blank_pdf_page(0.001, 14_400), sizing=CHANDRA)
+
+
+def test_the_limit_of_pixels_is_for_images():
+    page = page_of(pdf(size=A4), limits=Limits(max_pixels=1))
+
+    assert page.width > 1

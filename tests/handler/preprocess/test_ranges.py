@@ -1,0 +1,94 @@
+"""Which pages are asked for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from handler.errors import DocumentTooLargeError, InvalidOptionError
+from handler.preprocess import page_numbers
+
+
+@pytest.mark.parametrize(
+    ("ranges", "pages"),
+    [
+        (None, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ("1", [1]),
+        ("9", [9]),
+        ("2-4", [2, 3, 4]),
+        ("8-", [8, 9]),
+        ("1-3,7,9-", [1, 2, 3, 7, 9]),
+        (" 1 - 3 , 7 ", [1, 2, 3, 7]),
+        ("7,1-3", [1, 2, 3, 7]),
+        ("2-5,1-3,3,3", [1, 2, 3, 4, 5]),
+        ("1-9,2-3,5", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_pages_come_in_order_and_once(ranges, pages):
+    assert page_numbers(ranges, num_pages=9, max_pages=9) == pages
+
+
+@pytest.mark.parametrize(
+    ("ranges", "sentence"),
+    [
+        ("", "write pages as 1-3,7,9-"),
+        (" ", "write pages as 1-3,7,9-"),
+        (",", "write pages as 1-3,7,9-"),
+        ("1,,2", "write pages as 1-3,7,9-"),
+        ("all", "'all'; write pages as"),
+        ("-2", "'-2'; write pages as"),
+        ("1-2-3", "'1-2-3'; write pages as"),
+        ("1.5", "'1.5'; write pages as"),
+        ("٣", "write pages as"),
+        ("9" * 5000, "write pages as"),
+        ("0", "pages count from 1"),
+        ("0-3", "pages count from 1"),
+        ("5-3", "write 3-5"),
+        ("10", "has 9 pages"),
+        ("10-", "has 9 pages"),
+        ("1-10", "has 9 pages"),
+        ("1-99999999999", "has 9 pages"),
+    ],
+)
+def test_a_range_that_makes_no_sense_is_answered_with_one_that_does(ranges, sentence):
+    with pytest.raises(InvalidOptionError) as caught:
+        page_numbers(ranges, num_pages=9, max_pages=9)
+
+    assert sentence in caught.value.detail
+    assert len(caught.value.detail) < 200
+
+
+def test_a_document_of_one_page_has_one_page():
+    with pytest.raises(InvalidOptionError, match=r"has 1 page$"):
+        page_numbers("2", num_pages=1, max_pages=9)
+
+
+def test_a_document_of_too_many_pages_says_how_to_ask_for_some():
+    with pytest.raises(DocumentTooLargeError, match=r"1200 pages.*1000.*1-1000"):
+        page_numbers(None, num_pages=1200, max_pages=1000)
+
+
+def test_some_pages_of_too_large_a_document_may_be_read():
+    assert page_numbers("1199-", num_pages=1200, max_pages=1000) == [1199, 1200]
+
+
+@pytest.mark.parametrize("ranges", ["1-", "1-999999999999", "1-600,601-1001"])
+def test_choosing_too_many_pages_is_refused_without_counting_them(ranges):
+    with pytest.raises(DocumentTooLargeError, match="more than 1000 pages"):
+        page_numbers(ranges, num_pages=10**12, max_pages=1000)
+
+
+def test_pages_chosen_twice_count_once():
+    assert len(page_numbers(",".join(["1-1000"] * 50), 1000, 1000)) == 1000
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=6)
+)
+def test_any_ranges_choose_what_a_set_would(pairs):
+    intervals = [tuple(sorted(pair)) for pair in pairs]
+    written = ",".join(f"{first}-{last}" for first, last in intervals)
+    expected = {page for first, last in intervals for page in range(first, last + 1)}
+
+    assert page_numbers(written, 30, 30) == sorted(expected)

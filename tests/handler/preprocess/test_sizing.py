@@ -1,0 +1,178 @@
+"""How large a page is drawn and seen, held against what chandra-ocr and Qwen do."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from handler.errors import UnreadableDocumentError
+from handler.preprocess import pdf_render_size, target_size
+from handler.preprocess.sizing import (
+    MAX_MODEL_PIXELS,
+    MIN_MODEL_PIXELS,
+    pdf_target_size,
+)
+from tests.handler.preprocess.reading import CHANDRA, CHANDRA_2, MINI
+
+A4 = (595.2755737304688, 841.8897705078125)
+A3 = (841.8897705078125, 1190.551181102362)
+
+sides = st.integers(1, 30_000)
+points = st.floats(20, 5000)
+
+
+@dataclass
+class Measured:
+    """An image that only knows its size, for functions that resize."""
+
+    width: int
+    height: int
+
+    @property
+    def size(self):
+        return self.width, self.height
+
+    def resize(self, size, resample):
+        return Measured(*size)
+
+
+def chandra_scale_to_fit():
+    """Of chandra-ocr 0.1.8, whose package does not import without torchvision."""
+    package = importlib.util.find_spec("chandra")
+    assert package is not None
+    assert package.origin is not None
+    source = Path(package.origin).parent / "model" / "util.py"
+    spec = importlib.util.spec_from_file_location("chandra_util", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.scale_to_fit
+
+
+SCALE_TO_FIT = chandra_scale_to_fit()
+
+
+def upstream(width, height):
+    """chandra-ocr 0.1.8's last step, then the processor's; None where they fail."""
+    try:
+        fitted = SCALE_TO_FIT(Measured(width, height))
+        rows, columns = smart_resize(
+            fitted.height, fitted.width, 32, MIN_MODEL_PIXELS, MAX_MODEL_PIXELS
+        )
+    except (ValueError, ZeroDivisionError):
+        return None
+    return columns, rows
+
+
+def ours(function, *args):
+    try:
+        return function(*args)
+    except UnreadableDocumentError:
+        return None
+
+
+@settings(max_examples=500, deadline=None)
+@given(sides, sides)
+def test_an_image_is_as_large_as_chandra_makes_it(width, height):
+    enlarged = width, height
+    if width < 1536 or height < 1536:
+        scale = 1536 / min(width, height)
+        enlarged = int(width * scale), int(height * scale)
+
+    assert ours(target_size, width, height, CHANDRA) == upstream(*enlarged)
+
+
+@settings(max_examples=500, deadline=None)
+@given(points, points)
+def test_a_pdf_page_is_as_large_as_chandra_makes_it(width, height):
+    scale = max(1024 / min(width, height) * 72, 192) / 72
+    drawn = math.ceil(width * scale), math.ceil(height * scale)
+
+    assert ours(pdf_target_size, width, height, CHANDRA) == upstream(*drawn)
+
+
+# What scale_to_fit of chandra-ocr 0.2.0, which is not installed beside 0.1.8, and
+# smart_resize made of these.
+CHANDRA_2_SIZES = [
+    ((1587, 2245), (1600, 2240)),
+    ((1588, 2246), (1600, 2240)),
+    ((640, 800), (1536, 1920)),
+    ((1, 1), (1536, 1536)),
+    ((1, 200), None),
+    ((1, 190), None),
+    ((200, 1), None),
+    ((3000, 2000), (3008, 1984)),
+    ((3072, 2048), (3040, 2048)),
+    ((3400, 5100), (2048, 3040)),
+    ((10000, 10000), (2496, 2528)),
+    ((20000, 150), (28096, 224)),
+    ((1536, 1536), (1536, 1536)),
+    ((2048, 3072), (2048, 3040)),
+    ((2509, 2509), (2496, 2528)),
+    ((7000, 900), (7008, 896)),
+    ((900, 7000), (896, 7008)),
+    ((49, 50), (1536, 1568)),
+    ((10000, 60), (32096, 192)),
+]
+
+
+@pytest.mark.parametrize(("size", "expected"), CHANDRA_2_SIZES)
+def test_an_image_is_as_large_as_chandra_2_makes_it(size, expected):
+    assert ours(target_size, *size, CHANDRA_2) == expected
+
+
+def test_a_page_of_a4_is_drawn_and_seen_as_by_chandra():
+    assert pdf_render_size(*A4, CHANDRA) == (1588, 2246)
+    assert pdf_target_size(*A4, CHANDRA) == (1600, 2240)
+    assert pdf_target_size(*A4, CHANDRA_2) == (1600, 2240)
+
+
+def test_a_small_pdf_page_is_drawn_finer():
+    assert pdf_render_size(100, 200, CHANDRA) == (1024, 2048)
+
+
+def test_a_large_pdf_page_is_drawn_no_larger_than_the_model_sees():
+    assert pdf_render_size(*A3, CHANDRA) == (2110, 2983)
+    assert pdf_target_size(*A3, CHANDRA) == (2112, 2976)
+
+
+@given(st.floats(0.01, 1e9), st.floats(0.01, 1e9))
+def test_no_pdf_page_the_model_reads_makes_a_large_bitmap(width, height):
+    if ours(pdf_target_size, width, height, CHANDRA) is None:
+        return
+
+    columns, rows = pdf_render_size(width, height, CHANDRA)
+
+    assert columns * rows < 1.02 * CHANDRA.max_pixels
+
+
+@given(sides, sides, st.sampled_from([CHANDRA, CHANDRA_2, MINI]))
+def test_what_the_model_sees_is_whole_patches(width, height, sizing):
+    size = ours(target_size, width, height, sizing)
+
+    if size is not None:
+        assert size[0] % 32 == size[1] % 32 == 0
+        assert min(size) >= 32
+
+
+def test_a_cap_on_the_long_side_holds_for_images_and_pdf_pages():
+    capped = replace(CHANDRA, max_side=1024)
+
+    assert target_size(3000, 2000, capped) == (1024, 672)
+    assert target_size(300, 200, capped) == (1024, 672)
+    assert pdf_render_size(*A4, capped) == (725, 1024)
+    assert pdf_target_size(*A4, capped) == (736, 1024)
+
+
+@pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2, MINI])
+@pytest.mark.parametrize("size", [(1, 100_000_000), (100_000_000, 1), (10, 4000)])
+def test_a_page_like_a_thread_is_refused_at_once(size, sizing):
+    with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
+        target_size(size[0], size[1], sizing)

@@ -1,0 +1,119 @@
+"""How the pages of a TIFF are found, whatever its links say."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from PIL import Image
+
+from handler.errors import DocumentTooLargeError, RequestError, UnreadableDocumentError
+from handler.preprocess import Limits
+from tests.documents import as_tiff, tiff_of_many_pages, tiff_whose_pages_loop
+from tests.handler.preprocess.reading import colour_at, info_of, page_of
+
+GRAYS = (0, 60, 120, 180, 240)
+FRAMES = [Image.new("L", (64, 64), gray) for gray in GRAYS]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"big_tiff": True},
+        {"compression": "tiff_lzw"},
+        {"compression": "tiff_deflate", "big_tiff": True},
+    ],
+)
+def test_every_frame_is_a_page(options):
+    content = as_tiff(*FRAMES, **options)
+
+    assert info_of(content).num_pages == 5
+    grays = [colour_at(page_of(content, n), 0.5, 0.5)[0] for n in range(1, 6)]
+    assert grays == list(GRAYS)
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4"])
+def test_the_compressions_of_fax_are_read(compression):
+    frames = [Image.new("1", (64, 64), gray) for gray in (0, 1)]
+    content = as_tiff(*frames, compression=compression)
+
+    assert colour_at(page_of(content, 1), 0.5, 0.5) == (0, 0, 0)
+    assert colour_at(page_of(content, 2), 0.5, 0.5) == (255, 255, 255)
+
+
+def test_a_big_endian_tiff_is_read():
+    content = as_tiff(Image.new("I;16B", (64, 64), 65_535))
+
+    assert content.startswith(b"MM")
+    assert info_of(content).num_pages == 1
+
+
+def test_a_broken_first_frame_does_not_cost_the_second():
+    content = bytearray(as_tiff(*FRAMES[:2]))
+    first = int.from_bytes(content[4:8], "little")
+    content[first + 2 : first + 14] = bytes(12)  # its first tag, the width
+
+    with pytest.raises(UnreadableDocumentError, match="page 1 cannot be read"):
+        page_of(bytes(content), 1)
+
+    assert info_of(bytes(content)).num_pages == 2
+    assert colour_at(page_of(bytes(content), 2), 0.5, 0.5)[0] == 60
+
+
+def test_one_frame_over_the_limit_fails_alone():
+    content = as_tiff(Image.new("L", (64, 64)), Image.new("L", (640, 640)))
+    limits = Limits(max_pixels=10_000)
+
+    assert info_of(content, limits=limits).num_pages == 2
+    assert page_of(content, 1, limits=limits).width == 64
+    with pytest.raises(DocumentTooLargeError, match="page 2 is 640 x 640 pixels, 41"):
+        page_of(content, 2, limits=limits)
+
+
+def test_a_page_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(UnreadableDocumentError, match="no page 6"):
+        page_of(as_tiff(*FRAMES), 6)
+
+
+def test_pages_that_loop_are_counted_once():
+    content = tiff_whose_pages_loop()
+
+    assert info_of(content).num_pages == 2
+    assert colour_at(page_of(content, 2), 0.5, 0.5) == (128, 128, 128)
+
+
+def test_a_tiff_of_a_million_pages_is_refused_at_once():
+    content = tiff_of_many_pages(1_000_000)
+    began = time.process_time()
+
+    with pytest.raises(DocumentTooLargeError, match="more than 10000 pages"):
+        info_of(content)
+
+    assert time.process_time() - began < 2
+
+
+def test_a_page_that_was_cut_off_is_still_a_page():
+    content = as_tiff(*FRAMES[:2])
+    cut = content[: len(content) // 2]
+
+    assert info_of(cut).num_pages == 2
+    assert colour_at(page_of(cut, 1), 0.5, 0.5)[0] == GRAYS[0]
+    with pytest.raises(UnreadableDocumentError, match="page 2 cannot be read"):
+        page_of(cut, 2)
+
+
+@pytest.mark.parametrize("content", [b"II*\0", b"II*\0\0\0\0\0", b"MM\0+\0\x08"])
+def test_a_tiff_of_a_header_alone_is_refused(content):
+    with pytest.raises(UnreadableDocumentError, match="ends before its first page"):
+        info_of(content)
+
+
+def test_a_tiff_cut_anywhere_reads_or_is_refused():
+    content = as_tiff(*FRAMES, compression="tiff_lzw")
+    for length in range(4, len(content), len(content) // 40):
+        try:
+            for number in range(1, info_of(content[:length]).num_pages + 1):
+                page_of(content[:length], number)
+        except RequestError:
+            pass

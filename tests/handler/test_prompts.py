@@ -1,0 +1,52 @@
+"""The prompts belong to the weights: those of another release are refused."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+from chandra.prompts import PROMPT_MAPPING
+
+from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
+from handler.prompts import chat, load_prompts
+from handler.request import PROMPT_TYPES
+
+
+@pytest.mark.parametrize("name", ["chandra", "mini"])
+def test_the_prompts_are_those_of_the_installed_release(name):
+    assert load_prompts(PROFILES[name]) == PROMPT_MAPPING
+
+
+def test_every_prompt_type_a_caller_may_ask_for_has_a_prompt():
+    prompts = load_prompts(PROFILES["chandra"])
+
+    assert set(prompts) == set(PROMPT_TYPES)
+    assert all(prompts.values())
+
+
+def test_another_release_is_refused_with_the_command_that_installs_the_right_one():
+    profile = replace(PROFILES["chandra"], prompt_package="9.9.9")
+
+    with pytest.raises(ModelLoadError) as caught:
+        load_prompts(profile)
+
+    assert "the profile chandra needs" in caught.value.detail
+    assert "is installed" in caught.value.detail
+    assert caught.value.detail.endswith("pip install --no-deps chandra-ocr==9.9.9")
+
+
+def test_without_the_package_the_command_that_installs_it_is_named(monkeypatch):
+    without_packages = [path for path in sys.path if "site-packages" not in path]
+    monkeypatch.setattr(sys, "path", without_packages)
+
+    with pytest.raises(ModelLoadError, match=r"not installed: pip .*==0\.1\.8$"):
+        load_prompts(PROFILES["chandra"])
+
+
+def test_the_image_comes_before_the_prompt_and_the_reply_is_begun():
+    assert chat("Read this.", 3) == (
+        "<|im_start|>user\n<|vision_start|><|image_pad|><|image_pad|><|image_pad|>"
+        "<|vision_end|>Read this.<|im_end|>\n<|im_start|>assistant\n"
+    )

@@ -1,0 +1,312 @@
+"""How requests come and go while others are being read."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from handler.errors import RequestError
+from handler.pump import OpenRequest, Pump
+from handler.reply import Reply
+from tests.fakes import FakeContext
+from tests.waiting import until
+
+A, B = {"body": b"a"}, {"body": b"b"}
+UNANSWERED = b""
+
+
+class Reads:
+    """Reads that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, OpenRequest] = {}
+        self._ends: dict[str, threading.Event] = {}
+        self._replies: dict[str, Reply | Exception] = {}
+
+    def __call__(self, request: OpenRequest) -> Reply:
+        self._ends[request.id] = threading.Event()
+        self.requests[request.id] = request
+        while not self._ends[request.id].wait(0.01):
+            if request.is_cancelled:
+                raise RequestError("cancelled")
+        reply = self._replies[request.id]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def finish(self, request_id: str, reply: Reply | Exception | None = None) -> None:
+        until(lambda: request_id in self.requests)
+        self._replies[request_id] = reply or Reply(200, "text/plain", b"read")
+        self._ends[request_id].set()
+        until(lambda: self.requests[request_id].future.done())
+
+
+@pytest.fixture
+def reads():
+    return Reads()
+
+
+@pytest.fixture
+def answered():
+    return []
+
+
+@pytest.fixture
+def pump_with(reads, answered):
+    pumps = []
+
+    def make(**settings) -> Pump:
+        values = {
+            "max_open_requests": 4,
+            "max_reply_bytes": 1000,
+            "wait_seconds": 0.01,
+        } | settings
+        pump = Pump(reads, answered=lambda *both: answered.append(both), **values)
+        pumps.append(pump)
+        return pump
+
+    yield make
+    for pump in pumps:
+        pump.close()
+
+
+@pytest.fixture
+def pump(pump_with):
+    return pump_with()
+
+
+def test_a_finished_request_is_answered_while_another_still_runs(pump, reads):
+    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
+    reads.finish("id-b")
+    context = FakeContext({0: "id-a", 1: "id-b"})
+
+    bodies = pump.turn([A, B], context)
+
+    assert bodies == [UNANSWERED, b"read"]
+    assert context.request_ids == {1: "id-b"}
+    assert context.statuses == {1: 200}
+    assert context.content_types == {1: "text/plain"}
+
+
+def test_a_request_that_comes_again_is_read_once(pump, reads):
+    for _ in range(3):
+        pump.turn([A], FakeContext({0: "id-a"}))
+
+    until(lambda: "id-a" in reads.requests)
+    assert len(reads.requests) == 1
+
+
+def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+
+    pump.turn([B], FakeContext({0: "id-b"}))
+
+    assert reads.requests["id-a"].is_cancelled
+    assert not reads.requests["id-b"].is_cancelled
+
+
+def test_requests_torchserve_has_stopped_asking_for_are_cancelled(pump_with, reads):
+    """Its last client gone, TorchServe does not call again to say so."""
+    pump = pump_with(abandoned_seconds=0.05)
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+
+    until(lambda: reads.requests["id-a"].is_cancelled)
+
+
+def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads):
+    pump = pump_with(abandoned_seconds=0.05)
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    until(lambda: reads.requests["id-a"].future.done())
+    context = FakeContext({0: "id-a"})
+
+    [body] = pump.turn([A], context)
+
+    assert context.statuses == {0: 400}
+    assert json.loads(body)["detail"] == "cancelled"
+    assert len(reads.requests) == 1
+
+
+def test_a_pump_that_drains_turns_new_requests_away_and_answers_the_others(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    draining = threading.Thread(target=pump.drain, args=(30,), daemon=True)
+    draining.start()
+
+    reads.finish("id-a")
+    context = FakeContext({0: "id-a", 1: "id-b"})
+    pump.turn([A, B], context)
+
+    assert context.statuses == {0: 200, 1: 503}
+    draining.join(5)
+    assert not draining.is_alive()
+
+
+def test_a_mistake_in_the_bookkeeping_costs_no_answer(reads):
+    def forget(request, reply):
+        raise LookupError("no such metric")
+
+    pump = Pump(
+        reads,
+        max_open_requests=4,
+        max_reply_bytes=1000,
+        wait_seconds=0.01,
+        answered=forget,
+    )
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a")
+
+    assert pump.turn([A], FakeContext({0: "id-a"})) == [b"read"]
+    pump.close()
+
+
+def test_an_answer_does_not_wait_for_the_turn_to_end(pump_with, reads):
+    pump = pump_with(wait_seconds=5)
+    turn = threading.Thread(
+        target=pump.turn, args=([A], FakeContext({0: "id-a"})), daemon=True
+    )
+    turn.start()
+
+    reads.finish("id-a")
+
+    turn.join(2)
+    assert not turn.is_alive()
+
+
+def test_what_a_request_causes_is_its_own_answer(pump, reads):
+    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
+    reads.finish("id-a", RequestError("no document"))
+    reads.finish("id-b", ZeroDivisionError("a secret of the implementation"))
+    context = FakeContext({0: "id-a", 1: "id-b"})
+
+    bodies = pump.turn([A, B], context)
+
+    assert context.statuses == {0: 400, 1: 500}
+    assert json.loads(bodies[0])["detail"] == "no document"
+    assert b"secret" not in bodies[1]
+    assert json.loads(bodies[1])["request_id"] == "id-b"
+
+
+def test_more_requests_than_the_limit_are_told_to_come_back(pump_with):
+    pump = pump_with(max_open_requests=1)
+    context = FakeContext({0: "id-a", 1: "id-b"})
+
+    bodies = pump.turn([A, B], context)
+
+    assert context.request_ids == {1: "id-b"}
+    assert context.statuses == {1: 503}
+    assert context.response_headers[1]["Retry-After"] == "10"
+    assert json.loads(bodies[1])["code"] == "overloaded"
+
+
+def test_an_answer_larger_than_torchserve_bears_is_replaced_by_a_reason(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a", Reply(200, "text/plain", b"x" * 2000))
+    context = FakeContext({0: "id-a"})
+
+    [body] = pump.turn([A], context)
+
+    assert context.statuses == {0: 413}
+    assert json.loads(body)["code"] == "document_too_large"
+
+
+def test_a_stream_leaves_in_frames_and_ends_with_the_last(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    reads.requests["id-a"].stream(b"one\n")
+    first, last = FakeContext({0: "id-a"}), FakeContext({0: "id-a"})
+
+    assert pump.turn([A], first) == [b"one\n"]
+    assert first.stopping_criteria[0](b"one\n") is False
+    reads.requests["id-a"].stream(b"two\n")
+    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end\n"))
+    # TorchServe sends no body for a stream that has begun.
+    assert pump.turn([{}], last) == [b"two\nend\n"]
+    assert last.stopping_criteria[0](b"two\nend\n") is True
+
+
+def test_a_stream_that_fits_one_frame_is_an_ordinary_answer(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    reads.requests["id-a"]._lines.append(b"one\n")  # without waking the pump
+    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end\n"))
+    context = FakeContext({0: "id-a"})
+
+    assert pump.turn([A], context) == [b"one\nend\n"]
+    assert context.stopping_criteria is None
+
+
+def test_a_stream_and_an_ordinary_answer_share_a_turn(pump, reads):
+    both = {0: "id-a", 1: "id-b"}
+    pump.turn([A, B], FakeContext(both))
+    until(lambda: "id-a" in reads.requests)
+    reads.requests["id-a"].stream(b"one\n")
+    reads.finish("id-b")
+    context = FakeContext(both)
+
+    assert pump.turn([A, B], context) == [b"one\n", b"read"]
+    assert context.stopping_criteria[0](b"") is False
+    assert context.stopping_criteria[1](b"") is None
+
+
+def test_an_error_after_a_stream_has_begun_is_its_last_line(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    reads.requests["id-a"].stream(b"one\n")
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a", RequestError("gone wrong"))
+    context = FakeContext({0: "id-a"})
+
+    [body] = pump.turn([{}], context)
+
+    line = json.loads(body)
+    assert (line["event"], line["detail"]) == ("error", "gone wrong")
+    assert context.stopping_criteria[0](body) is True
+
+
+def test_a_mistake_of_the_pump_itself_answers_everybody(pump, reads):
+
+    class Broken(FakeContext):
+        def get_all_request_header(self, index):
+            raise LookupError("not a request's fault")
+
+    context = Broken({0: "id-a", 1: "id-b"})
+
+    bodies = pump.turn([A, B], context)
+
+    assert context.statuses == {0: 500, 1: 500}
+    assert [json.loads(body)["code"] for body in bodies] == ["internal"] * 2
+    assert context.request_ids == {0: "id-a", 1: "id-b"}
+
+
+def test_a_mistake_of_the_pump_itself_ends_a_stream_with_a_line(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    reads.requests["id-a"].stream(b"one\n")
+    pump.turn([A], FakeContext({0: "id-a"}))
+
+    class Broken(FakeContext):
+        def get_all_request_header(self, index):
+            raise LookupError("not a request's fault")
+
+    context = Broken({0: "id-a", 1: "id-b"})
+    stream, other = pump.turn([{}, B], context)
+
+    assert json.loads(stream)["event"] == "error"
+    assert context.stopping_criteria[0](stream) is True
+    assert context.stopping_criteria[1](other) is None
+
+
+def test_every_answer_is_reported_once(pump, reads, answered):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a")
+    pump.turn([A], FakeContext({0: "id-a"}))
+    pump.turn([B], FakeContext({0: "id-b"}))
+
+    assert [(request.id, reply.status) for request, reply in answered] == [
+        ("id-a", 200)
+    ]

@@ -1,0 +1,519 @@
+"""What TorchServe hands over, made into a request or into a sentence."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from handler.errors import (
+    DocumentTooLargeError,
+    InvalidOptionError,
+    RequestError,
+    UnsupportedMediaTypeError,
+)
+from handler.request import (
+    CUSTOM_ATTRIBUTES,
+    FORM_KEYS,
+    OCRRequest,
+    headers_from,
+    options_from,
+    request_from,
+)
+from handler.schema import Options
+
+PNG = b"\x89PNG\r\n\x1a\n"
+ENCODED = base64.b64encode(PNG).decode()
+JSON = {"content-type": "application/json"}
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+def request(row, headers=None, max_document_bytes=1000) -> OCRRequest:
+    return request_from(row, headers or {}, max_document_bytes=max_document_bytes)
+
+
+def json_request(body: object) -> OCRRequest:
+    return request({"body": bytearray(json.dumps(body).encode())}, JSON)
+
+
+def with_attributes(attributes: str, **parameters: str) -> OCRRequest:
+    row = {name: bytearray(value.encode()) for name, value in parameters.items()}
+    return request({"body": PNG, **row}, {CUSTOM_ATTRIBUTES: attributes})
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("body", [PNG, bytearray(PNG)])
+def test_a_raw_body_is_the_document(body):
+    understood = request({"body": body}, {"content-type": "image/png"})
+
+    assert understood == OCRRequest(PNG, "image/png", Options(), None)
+    assert type(understood.document) is bytes
+
+
+@pytest.mark.parametrize(
+    ("content_type", "media_type"),
+    [
+        ("IMAGE/PNG", "image/png"),
+        ("text/plain; charset=utf-8", "text/plain"),
+        (" application/pdf ", "application/pdf"),
+        ("", None),
+        (";", None),
+    ],
+)
+def test_a_media_type_is_what_comes_before_its_parameters(content_type, media_type):
+    understood = request({"body": PNG}, {"content-type": content_type})
+
+    assert understood.media_type == media_type
+
+
+def test_without_a_content_type_the_bytes_speak_for_themselves():
+    assert request({"body": bytearray(PNG)}).media_type is None
+
+
+def test_a_body_that_torchserve_made_text_is_bytes_again():
+    understood = request({"body": "Größe"}, {"content-type": "text/plain"})
+
+    assert understood.document == "Größe".encode()
+
+
+@pytest.mark.parametrize("key", ["document", "image"])
+def test_a_json_body_holds_its_document_as_base64(key):
+    understood = json_request({key: ENCODED})
+
+    assert understood.document == PNG
+    assert understood.media_type is None
+
+
+def test_a_json_body_that_torchserve_parsed_already_is_understood():
+    understood = request({"body": {"image": ENCODED, "prompt_type": "ocr"}}, JSON)
+
+    assert understood.document == PNG
+    assert understood.options.prompt_type == "ocr"
+
+
+def test_a_json_content_type_may_carry_a_charset():
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+
+    assert request({"body": b'{"image": "%s"}' % ENCODED.encode()}, headers) == (
+        json_request({"image": ENCODED})
+    )
+
+
+def test_a_data_url_is_a_document():
+    assert json_request({"image": f"data:image/png;base64,{ENCODED}"}).document == PNG
+
+
+def test_base64_may_be_broken_into_lines():
+    long = base64.encodebytes(PNG * 20).decode()
+
+    assert json_request({"document": long}).document == PNG * 20
+
+
+def test_a_key_without_a_value_does_not_count():
+    understood = json_request({"document": None, "image": ENCODED, "pages": None})
+
+    assert understood.document == PNG
+    assert understood.options.pages is None
+
+
+@pytest.mark.parametrize("key", FORM_KEYS)
+def test_a_multipart_form_has_its_document_in_one_part(key):
+    row = {key: bytearray(PNG), "prompt_type": bytearray(b"ocr")}
+
+    understood = request(row, FORM)
+
+    assert understood.document == PNG
+    assert understood.media_type is None
+    assert understood.options.prompt_type == "ocr"
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"prompt_type": b"ocr"}, {"image": b"", "file": b""}]
+)
+def test_a_multipart_form_with_no_or_two_documents_is_a_bad_request(row):
+    with pytest.raises(RequestError, match="one form part") as caught:
+        request(row, FORM)
+
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("row", [{}, {"\x89PNG": b"\xff\x00"}])
+def test_a_body_that_arrived_as_a_form_is_refused_with_the_right_command(row):
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+
+    with pytest.raises(
+        UnsupportedMediaTypeError, match=r"curl --data-binary @page.png"
+    ):
+        request(row, headers)
+
+
+@pytest.mark.parametrize("body", [[], [{}], 7])
+def test_json_that_torchserve_parsed_into_no_object_is_a_bad_request(body):
+    with pytest.raises(RequestError, match="must be an object") as caught:
+        request({"body": body}, JSON)
+
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+        (b'{"image": "\xff"}', "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b"1" * 5000, "not valid JSON"),
+        (b"[]", "must be an object"),
+        (b'"text"', "must be an object"),
+        (b"null", "must be an object"),
+        (b"{}", 'one "document"'),
+        (b'{"document": null}', 'one "document"'),
+        (b'{"document": "AAAA", "image": "AAAA"}', 'one "document"'),
+        (b'{"document": 1}', "document must be a base64 string"),
+        (b'{"image": ["AAAA"]}', "image must be a base64 string"),
+        (b'{"image": "A"}', "image is not valid base64"),
+        (b'{"image": "????"}', "image is not valid base64"),
+        (b'{"image": "AAA=A"}', "image is not valid base64"),
+        ('{"image": "ÄÄÄÄ"}'.encode(), "image is not valid base64"),
+        (rb'{"image": "\ud800"}', "image is not valid base64"),
+    ],
+)
+def test_a_json_body_that_is_none_says_what_is_wrong(body, words):
+    with pytest.raises(RequestError, match=words) as caught:
+        request({"body": body}, JSON)
+
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("row", "headers"),
+    [
+        ({"body": bytearray()}, {}),
+        ({"body": ""}, {"content-type": "text/plain"}),
+        ({"body": b'{"image": ""}'}, JSON),
+        ({"body": b'{"image": "data:image/png;base64,"}'}, JSON),
+        ({"image": b""}, FORM),
+    ],
+)
+def test_an_empty_document_is_a_bad_request(row, headers):
+    with pytest.raises(RequestError, match="the document is empty"):
+        request(row, headers)
+
+
+def test_a_document_as_large_as_the_limit_is_taken():
+    assert len(request({"body": b"x" * 1000}).document) == 1000
+
+
+@pytest.mark.parametrize(
+    ("row", "headers"),
+    [
+        ({"body": b"x" * 1001}, {}),
+        ({"body": {"image": base64.b64encode(b"x" * 1001).decode()}}, JSON),
+        ({"file": b"x" * 1001}, FORM),
+    ],
+)
+def test_a_document_above_the_limit_is_refused_with_both_numbers(row, headers):
+    with pytest.raises(DocumentTooLargeError, match=r"1,001 bytes; .* 1,000 bytes"):
+        request(row, headers)
+
+
+def test_the_limit_is_on_the_document_and_not_on_its_base64():
+    body = {"image": base64.b64encode(b"x" * 1000).decode()}
+
+    assert len(json_request(body).document) == 1000
+
+
+def test_a_document_is_not_printed():
+    assert "PNG" not in repr(request({"body": PNG}))
+
+
+# Headers
+
+
+def test_headers_are_found_whatever_their_case():
+    mixed = {"Content-Type": "image/png", "ACCEPT": "text/html"}
+
+    assert headers_from(mixed) == {"content-type": "image/png", "accept": "text/html"}
+
+
+def test_what_torchserve_mixes_in_is_no_header():
+    mixed = {
+        "Accept": "text/html",
+        "body": {"content-type": "image/png"},
+        "pages": bytearray(b"1"),
+        "nothing": None,
+    }
+
+    assert headers_from(mixed) == {"accept": "text/html"}
+
+
+def test_the_accept_header_is_passed_on_as_it_is():
+    accept = "text/markdown, */*;q=0.1"
+
+    assert request({"body": PNG}, {"accept": accept}).accept == accept
+
+
+# Where options come from
+
+
+def test_options_come_in_custom_attributes():
+    options = with_attributes(" pages = 1-3 ; prompt_type=ocr;; ").options
+
+    assert options == Options(pages="1-3", prompt_type="ocr")
+
+
+def test_options_come_in_the_query():
+    options = with_attributes("", pages="2", include_images="true").options
+
+    assert options == Options(pages="2", include_images=True)
+
+
+def test_options_come_in_a_json_body():
+    options = json_request({"image": ENCODED, "pages": "7", "max_output_tokens": 9})
+
+    assert options.options == Options(pages="7", max_output_tokens=9)
+
+
+def test_the_body_beats_custom_attributes_which_beat_the_query():
+    row = {
+        "body": b'{"image": "AAAA", "pages": "1"}',
+        "pages": b"2",
+        "prompt_type": b"ocr_layout",
+        "max_output_tokens": b"5",
+    }
+    attributes = {CUSTOM_ATTRIBUTES: "pages=3;prompt_type=ocr"}
+
+    options = request(row, JSON | attributes).options
+
+    assert options == Options(pages="1", prompt_type="ocr", max_output_tokens=5)
+
+
+def test_a_form_beats_custom_attributes():
+    row = {"file": PNG, "pages": b"1"}
+
+    options = request(
+        row, FORM | {CUSTOM_ATTRIBUTES: "pages=2;prompt_type=ocr"}
+    ).options
+
+    assert options == Options(pages="1", prompt_type="ocr")
+
+
+@pytest.mark.parametrize(
+    ("row", "headers"), [({"body": PNG}, {}), ({"file": PNG}, FORM)]
+)
+def test_the_name_of_the_model_is_no_option(row, headers):
+    assert request({"model_name": b"chandra", **row}, headers).options == Options()
+
+
+def test_a_custom_attribute_without_a_value_shows_how_to_write_one():
+    with pytest.raises(InvalidOptionError, match=r'"trace" .* write them as pages=1-3'):
+        with_attributes("pages=1;trace")
+
+
+# Options that are none
+
+
+UNKNOWN = 'unknown option "page"; did you mean pages'
+
+
+def test_an_unknown_option_in_a_body_names_its_nearest_neighbour():
+    with pytest.raises(InvalidOptionError, match=UNKNOWN) as caught:
+        json_request({"image": ENCODED, "page": 1})
+
+    assert caught.value.status == 422
+
+
+def test_an_unknown_option_in_custom_attributes_names_its_nearest_neighbour():
+    with pytest.raises(InvalidOptionError, match=UNKNOWN):
+        with_attributes("page=1")
+
+
+def test_an_unknown_option_in_the_query_names_its_nearest_neighbour():
+    with pytest.raises(InvalidOptionError, match=UNKNOWN):
+        with_attributes("", page="1")
+
+
+def test_an_unknown_option_in_a_form_names_its_nearest_neighbour():
+    with pytest.raises(InvalidOptionError, match=UNKNOWN):
+        request({"file": PNG, "page": b"1"}, FORM)
+
+
+def test_an_unknown_option_like_no_other_is_told_which_there_are():
+    known = ", ".join(field.name for field in dataclasses.fields(Options))
+
+    with pytest.raises(InvalidOptionError) as caught:
+        options_from({"zzzz": 1})
+
+    assert caught.value.detail == f'unknown option "zzzz"; known: {known}'
+
+
+def test_an_unknown_option_is_refused_even_without_a_value():
+    with pytest.raises(InvalidOptionError, match="page"):
+        options_from({"page": None})
+
+
+def test_a_long_or_hostile_name_is_repeated_short_and_escaped():
+    with pytest.raises(InvalidOptionError) as caught:
+        options_from({"\r\n\x00ä" * 1000: 1})
+
+    assert len(caught.value.detail) < 600
+    assert caught.value.detail.isascii()
+    assert caught.value.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("row", "headers"),
+    [({"body": PNG, "pages": b"\xff"}, {}), ({"file": PNG, "pages": b"\xff"}, FORM)],
+)
+def test_a_parameter_that_is_not_text_is_refused_by_name(row, headers):
+    with pytest.raises(InvalidOptionError, match='"pages" is not text'):
+        request(row, headers)
+
+
+# Values
+
+
+def test_every_option_can_be_given():
+    given_options = {field.name for field in dataclasses.fields(Options)}
+    samples = {
+        "prompt_type": "ocr",
+        "pages": "1",
+        "max_output_tokens": 1,
+        "deadline_seconds": 1,
+        "include_images": True,
+        "include_headers_footers": True,
+    }
+
+    changed = options_from(samples)
+
+    assert samples.keys() == given_options
+    assert all(
+        getattr(changed, name) != getattr(Options(), name) for name in given_options
+    )
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
+def test_an_option_without_a_value_has_its_default(name):
+    assert options_from({name: None}) == Options()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("prompt_type", "ocr", "ocr"),
+        ("prompt_type", "ocr_layout", "ocr_layout"),
+        ("pages", "1-3,7", "1-3,7"),
+        ("pages", 7, "7"),
+        ("max_output_tokens", 1, 1),
+        ("max_output_tokens", "4096", 4096),
+        ("max_output_tokens", 4096.0, 4096),
+        ("deadline_seconds", 50, 50.0),
+        ("deadline_seconds", "0.5", 0.5),
+        ("deadline_seconds", 86_400, 86_400.0),
+        ("include_images", True, True),
+        ("include_images", "True", True),
+        ("include_images", "1", True),
+        ("include_images", "yes", True),
+        ("include_images", False, False),
+        ("include_images", "false", False),
+        ("include_images", "0", False),
+        ("include_headers_footers", "NO", False),
+    ],
+)
+def test_a_value_becomes_what_its_option_is(name, value, expected):
+    parsed = getattr(options_from({name: value}), name)
+
+    assert parsed == expected
+    assert type(parsed) is type(expected)
+
+
+NONSENSE: dict[str, list[object]] = {
+    "prompt_type": ["OCR", "", 1, True, [], {}, "layout"],
+    "pages": [1.5, True, [1, 2], {}],
+    "max_output_tokens": [
+        *(0, -1, 1.5, "x", "", True, [], {}, "1.5", 10**400),
+        *("nan", "inf", "1e400", float("nan"), float("inf")),
+    ],
+    "deadline_seconds": [
+        *(0, -1, "-1", 86_401, "soon", False, [], 10**400),
+        *("nan", "inf", float("nan"), float("inf"), float("-inf")),
+    ],
+    "include_images": ["maybe", "", 1, 0, 1.0, [], {}],
+    "include_headers_footers": ["maybe", 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in NONSENSE.items() for value in values],
+)
+def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
+    with pytest.raises(InvalidOptionError, match=f"^{name} must be "):
+        options_from({name: value})
+
+
+def test_a_number_too_large_for_json_is_refused_by_name():
+    body = b'{"image": "AAAA", "max_output_tokens": 1e400}'
+
+    with pytest.raises(InvalidOptionError, match="max_output_tokens must be a number"):
+        request({"body": body}, JSON)
+
+
+def test_a_prompt_type_that_is_nearly_one_names_the_right_one():
+    with pytest.raises(InvalidOptionError, match="did you mean ocr_layout"):
+        options_from({"prompt_type": "ocr-layout"})
+
+
+# Anything at all
+
+ANY_TEXT = st.text(st.characters())
+ANY_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+KNOWN_KEYS = st.sampled_from(
+    ["document", "image", *(field.name for field in dataclasses.fields(Options))]
+)
+ANY_OBJECT = st.dictionaries(
+    KNOWN_KEYS | ANY_TEXT, st.just(ENCODED) | ANY_VALUE, max_size=5
+)
+
+
+def understood_or_refused(row, headers) -> None:
+    with contextlib.suppress(RequestError):
+        assert isinstance(request(row, headers), OCRRequest)
+
+
+@given(ANY_OBJECT)
+def test_any_json_object_is_a_request_or_a_request_error(body):
+    understood_or_refused({"body": json.dumps(body).encode()}, JSON)
+
+
+@given(ANY_VALUE)
+def test_any_json_value_is_a_request_or_a_request_error(body):
+    understood_or_refused({"body": json.dumps(body).encode()}, JSON)
+
+
+@given(st.binary(), st.sampled_from([{}, JSON, {"content-type": "image/png"}]))
+def test_any_bytes_are_a_request_or_a_request_error(body, headers):
+    understood_or_refused({"body": body}, headers)
+
+
+@given(ANY_TEXT)
+def test_any_custom_attributes_are_a_request_or_a_request_error(attributes):
+    understood_or_refused({"body": PNG}, {CUSTOM_ATTRIBUTES: attributes})
+
+
+@given(st.dictionaries(KNOWN_KEYS | ANY_TEXT, st.binary(), max_size=4))
+def test_any_form_is_a_request_or_a_request_error(row):
+    understood_or_refused(row, FORM)

@@ -1,0 +1,149 @@
+"""The values that pass between the stages, and the JSON that callers see."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from handler.schema import (
+    Block,
+    Document,
+    ModelInfo,
+    Options,
+    Page,
+    PageContent,
+    PageError,
+    PageResult,
+    PageWarning,
+    Status,
+)
+
+MODEL = ModelInfo("datalab-to/chandra", "0" * 40, "generate")
+
+
+def read(number: int, text: str = "", **fields) -> PageResult:
+    content = PageContent(html=f"<p>{text}</p>", markdown=text, text=text)
+    return PageResult(number, Status.SUCCESS, content=content, raw=text, **fields)
+
+
+def failed(number: int) -> PageResult:
+    return PageResult(number, Status.FAILURE, error=PageError("internal", "no"))
+
+
+def document(*pages: PageResult) -> Document:
+    return Document("id-1", MODEL, pages, processing_time=1.23456)
+
+
+@pytest.mark.parametrize(
+    ("pages", "status"),
+    [
+        ([read(1), read(2)], "success"),
+        ([read(1), failed(2)], "partial_success"),
+        ([failed(1), failed(2)], "failure"),
+        ([failed(1)], "failure"),
+    ],
+)
+def test_a_document_fares_as_its_pages_do(pages, status):
+    assert document(*pages).to_json()["status"] == status
+
+
+def test_a_document_is_written_as_the_api_promises():
+    answer = document(read(1, "one", output_tokens=8), failed(2)).to_json()
+
+    assert list(answer) == [
+        *("request_id", "status", "model", "pages", "markdown", "text", "raw"),
+        *("processing_time", "usage"),
+    ]
+    assert answer["model"] == {
+        "id": "datalab-to/chandra",
+        "revision": "0" * 40,
+        "engine": "generate",
+    }
+    assert answer["processing_time"] == 1.235
+    assert answer["usage"] == {"pages": 2, "output_tokens": 8}
+
+
+def test_a_page_is_written_as_the_api_promises():
+    content = PageContent(
+        blocks=(Block("Text", (1, 2, 3, 4), "<p>one</p>"), Block("Form", None, "")),
+        html="<p>one</p>",
+        markdown="one",
+        text="one",
+        warnings=(PageWarning("truncated", "too long"),),
+    )
+    page = PageResult(
+        3,
+        Status.SUCCESS,
+        width=640,
+        height=480,
+        content=content,
+        images={"a.webp": "UklGRg=="},
+        raw="<div>",
+        finish_reason="length",
+        attempts=1,
+        output_tokens=8,
+    )
+
+    assert page.to_json() == {
+        "page": 3,
+        "status": "success",
+        "width": 640,
+        "height": 480,
+        "markdown": "one",
+        "html": "<p>one</p>",
+        "blocks": [
+            {"label": "Text", "bbox": [1, 2, 3, 4], "html": "<p>one</p>"},
+            {"label": "Form", "bbox": None, "html": ""},
+        ],
+        "images": {"a.webp": "UklGRg=="},
+        "raw": "<div>",
+        "finish_reason": "length",
+        "attempts": 1,
+        "output_tokens": 8,
+        "warnings": [{"code": "truncated", "detail": "too long"}],
+        "error": None,
+    }
+
+
+def test_a_failed_page_has_the_same_keys_and_says_why():
+    answer = failed(2).to_json()
+
+    assert answer.keys() == read(1).to_json().keys()
+    assert answer["status"] == "failure"
+    assert answer["error"] == {"code": "internal", "detail": "no"}
+
+
+def test_the_answer_is_plain_json():
+    answer = document(read(1, "one"), failed(2)).to_json()
+
+    assert json.loads(json.dumps(answer)) == answer
+
+
+def test_pages_without_text_leave_no_gap_between_the_others():
+    joined = document(read(1, "one"), failed(2), read(3, ""), read(4, "four"))
+
+    assert joined.to_json()["markdown"] == "one\n\nfour"
+    assert joined.to_json()["text"] == "one\n\nfour"
+    assert joined.to_json()["raw"] == "one\n\nfour"
+
+
+def test_the_html_of_all_pages_can_be_had_as_well():
+    assert document(read(1, "one"), read(2, "two")).joined("html") == (
+        "<p>one</p>\n\n<p>two</p>"
+    )
+
+
+def test_nothing_but_the_document_has_to_be_said():
+    assert Options() == Options(
+        prompt_type="ocr_layout",
+        pages=None,
+        max_output_tokens=None,
+        deadline_seconds=None,
+        include_images=False,
+        include_headers_footers=False,
+    )
+
+
+def test_a_pages_pixels_are_not_printed():
+    assert "pixels=" not in repr(Page(1, 32, 32, 32, 32, b"\xff" * 3072))

@@ -1,0 +1,244 @@
+"""What can be set, where, and what is said of a setting that makes no sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+
+import pytest
+
+from handler.errors import ModelLoadError
+from handler.settings import (
+    PREFIX,
+    VARIABLES,
+    EngineSettings,
+    HandlerSettings,
+    read_settings,
+)
+
+KINDS = {
+    name: kind
+    for cls in (HandlerSettings, EngineSettings)
+    for name, kind in typing.get_type_hints(cls).items()
+}
+
+
+def of_kind(*kinds: type) -> list[str]:
+    """The settings that are one of `kinds`, perhaps None as well."""
+    return [
+        name
+        for name, kind in KINDS.items()
+        if (set(typing.get_args(kind)) or {kind}) & set(kinds)
+    ]
+
+
+NUMBERS = of_kind(int, float)
+FLOATS = of_kind(float)
+REQUIRED = [name for name, kind in KINDS.items() if not typing.get_args(kind)]
+
+
+def value_of(name: str, table: dict[str, object], environ: dict[str, str]) -> object:
+    both = read_settings(table, environ)
+    return next(getattr(s, name) for s in both if hasattr(s, name))
+
+
+def test_without_a_word_said_the_defaults_hold():
+    assert read_settings({}, {}) == (HandlerSettings(), EngineSettings())
+
+
+def test_the_table_beats_the_default():
+    assert value_of("max_pages", {"max_pages": 7}, {}) == 7
+
+
+def test_a_variable_beats_the_table():
+    assert value_of("max_pages", {"max_pages": 7}, {"CHANDRA_MAX_PAGES": "8"}) == 8
+
+
+def test_an_empty_variable_says_nothing():
+    assert value_of("max_pages", {"max_pages": 7}, {"CHANDRA_MAX_PAGES": ""}) == 7
+
+
+def test_other_peoples_variables_are_none_of_our_business():
+    environ = {"PATH": "/bin", "MAX_PAGES": "3", "MODEL_SERVER": "x", "chandra_a": "b"}
+
+    assert read_settings({}, environ) == read_settings({}, {})
+
+
+@pytest.mark.parametrize(("variable", "name"), VARIABLES.items())
+def test_a_short_variable_sets_what_its_long_one_sets(variable, name):
+    text = "1" if name == "allow_cpu" else "chandra"
+    long_variable = PREFIX + name.upper()
+
+    value = value_of(name, {}, {variable: text})
+
+    assert value == value_of(name, {}, {long_variable: text})
+    assert value != value_of(name, {}, {})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_long_variable_beats_its_short_one_in_whatever_order_they_come(order):
+    variables = [("MODEL_DIR", "/short"), ("CHANDRA_MODEL_DIR", "/long")]
+
+    value = value_of("model_dir", {}, dict(variables[::order]))
+
+    assert value == "/long"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "CHANDRA_PORT",
+        "CHANDRA_PORT_8080_TCP_ADDR",
+        "CHANDRA_SERVICE_HOST",
+        "CHANDRA_SERVICE_PORT_HTTP",
+    ],
+)
+def test_what_kubernetes_says_of_a_service_called_chandra_is_no_setting(variable):
+    environ = {variable: "tcp://10.0.0.1:8080"}
+
+    assert read_settings({}, environ) == read_settings({}, {})
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_setting_has_one_name_in_both_tables(name):
+    owners = [
+        cls
+        for cls in (HandlerSettings, EngineSettings)
+        if name in {field.name for field in dataclasses.fields(cls)}
+    ]
+
+    assert len(owners) == 1
+
+
+def test_an_unknown_setting_names_its_nearest_neighbour():
+    with pytest.raises(ModelLoadError, match="max_seqences; did you mean max_seq"):
+        read_settings({"max_seqences": 2}, {})
+
+
+def test_an_unknown_setting_like_no_other_is_still_named():
+    with pytest.raises(ModelLoadError, match=r"unknown setting zzzz$"):
+        read_settings({"zzzz": 2}, {})
+
+
+@pytest.mark.parametrize("name", [1, True, None, 2.5])
+def test_a_name_that_is_no_text_is_an_unknown_setting(name):
+    with pytest.raises(ModelLoadError, match=f"^unknown setting {name}"):
+        read_settings({name: 1}, {})
+
+
+@pytest.mark.parametrize("table", [["max_pages"], "max_pages", 7])
+def test_settings_that_are_no_table_are_refused(table):
+    with pytest.raises(ModelLoadError, match=r"^handler: .* must be a table$"):
+        read_settings(table, {})
+
+
+def test_an_unknown_variable_names_its_nearest_neighbour():
+    with pytest.raises(ModelLoadError, match=r"CHANDRA_MAX_PAGE; .* CHANDRA_MAX_PAGES"):
+        read_settings({}, {"CHANDRA_MAX_PAGE": "2"})
+
+
+@pytest.mark.parametrize("text", ["1", "true", "True", "YES", "on"])
+def test_a_cpu_is_allowed_in_many_words(text):
+    assert value_of("allow_cpu", {}, {"ALLOW_CPU": text}) is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "False", "NO", "off"])
+def test_a_cpu_is_forbidden_in_many_words(text):
+    assert value_of("allow_cpu", {"allow_cpu": True}, {"ALLOW_CPU": text}) is False
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_yaml_writes_a_bool_as_it_is(value):
+    assert value_of("allow_cpu", {"allow_cpu": value}, {}) is value
+
+
+@pytest.mark.parametrize("text", ["none", "None", "null"])
+def test_the_environment_says_none_in_words(text):
+    environ = {"CHANDRA_DEADLINE_SECONDS": text}
+
+    assert value_of("deadline_seconds", {}, environ) is None
+
+
+def test_yaml_says_none_with_null():
+    assert value_of("deadline_seconds", {"deadline_seconds": None}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("wait_seconds", "0.25", 0.25),
+        ("wait_seconds", 1, 1.0),
+        ("deadline_seconds", "2.5", 2.5),
+        ("max_pages", "12", 12),
+        ("max_pages", 12.0, 12),
+        ("max_side", "2048", 2048),
+        ("model_id", "datalab-to/chandra", "datalab-to/chandra"),
+        ("model_revision", 1234567, "1234567"),
+    ],
+)
+def test_a_value_becomes_what_its_setting_is(name, value, expected):
+    parsed = value_of(name, {name: value}, {})
+
+    assert parsed == expected
+    assert type(parsed) is type(expected)
+
+
+def refused(name: str, value: object) -> str:
+    with pytest.raises(ModelLoadError) as caught:
+        read_settings({name: value}, {})
+    return caught.value.detail
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "allow_cpu"])
+@pytest.mark.parametrize("value", ["many", "1.5.2", [], {}, "0x10"])
+def test_a_value_that_is_none_of_its_kind_is_refused_by_name(name, value):
+    assert re.match(f"{name} must be .*{re.escape(repr(value))}", refused(name, value))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [0, -1, "-1", True, float("nan"), float("-inf")])
+def test_a_number_that_makes_no_sense_is_refused_by_name(name, value):
+    if value == float("-inf") and name not in FLOATS:
+        value = -(10**30)
+
+    assert refused(name, value).startswith(f"{name} must be ")
+
+
+@pytest.mark.parametrize("name", sorted(set(NUMBERS) - set(FLOATS)))
+def test_half_a_page_is_refused(name):
+    assert refused(name, 1.5) == f"{name} must be a whole number, not 1.5"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_pages", float("inf")), ("deadline_seconds", 10**400)]
+)
+def test_a_number_no_machine_can_hold_is_refused_by_name(name, value):
+    assert refused(name, value).startswith(f"{name} must be ")
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, "none"])
+def test_what_is_needed_cannot_be_left_empty(name, value):
+    assert refused(name, value) == f"{name} cannot be left empty"
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("decode_seconds", 60), ("wait_seconds", 5)]
+)
+def test_no_wait_is_longer_than_is_good_for_others(name, most):
+    assert refused(name, most + 1) == (
+        f"{name} must be above 0 and at most {most} s, not {most + 1}.0"
+    )
+
+
+def test_a_page_smaller_than_a_patch_is_refused():
+    assert refused("max_side", 31) == "max_side must be at least 32 pixels, not 31"
+
+
+@pytest.mark.parametrize("settings", read_settings({}, {}))
+def test_settings_are_read_once_and_stay(settings):
+    field = dataclasses.fields(settings)[0].name
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(settings, field, 1)

@@ -1,0 +1,212 @@
+"""What the embedded checkpoint promises: it loads, is small and looks at the page."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from chandra.prompts import PROMPT_MAPPING
+from PIL import Image, ImageDraw, ImageFont
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    Qwen3VLForConditionalGeneration,
+)
+
+from handler.profiles import PROFILES
+from mini.build import DEFAULT_OUTPUT, DEFAULT_SEED, build
+from mini.corpus import LABELS
+from mini.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE
+
+PROMPT = PROMPT_MAPPING["ocr_layout"]
+MAX_BYTES = 16_000_000
+
+
+@pytest.fixture(scope="module")
+def config():
+    return AutoConfig.from_pretrained(DEFAULT_OUTPUT)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(DEFAULT_OUTPUT)
+
+
+@pytest.fixture(scope="module")
+def image_processor():
+    return AutoImageProcessor.from_pretrained(DEFAULT_OUTPUT)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Qwen3VLForConditionalGeneration.from_pretrained(
+        DEFAULT_OUTPUT, dtype=torch.bfloat16
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def read(model, tokenizer, image_processor):
+    """The ids that `generate` writes for an image, greedily."""
+
+    def read(image, max_new_tokens=16):
+        features = image_processor(images=[image], return_tensors="pt")
+        num_image_tokens = int(features["image_grid_thw"].prod()) // 4
+        prompt = chat(tokenizer).replace(
+            "<|image_pad|>", "<|image_pad|>" * num_image_tokens
+        )
+        inputs = tokenizer(prompt, return_tensors="pt")
+        tokens = model.generate(
+            **inputs,
+            mm_token_type_ids=(
+                inputs["input_ids"] == model.config.image_token_id
+            ).int(),
+            pixel_values=features["pixel_values"].to(model.dtype),
+            image_grid_thw=features["image_grid_thw"],
+            max_new_tokens=max_new_tokens,
+        )
+        return tokens[0, inputs["input_ids"].shape[1] :].tolist()
+
+    return read
+
+
+def chat(tokenizer):
+    content = [{"type": "image"}, {"type": "text", "text": PROMPT}]
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+
+
+def page(number):
+    image = Image.new("RGB", (384, 384), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(20)
+    for line in range(10):
+        text = f"Page {number}, line {line * number}"
+        draw.text((24, 24 + 32 * line), text, font=font, fill="black")
+    return image
+
+
+def test_the_checkpoint_is_small_enough_to_commit():
+    assert sum(path.stat().st_size for path in DEFAULT_OUTPUT.iterdir()) < MAX_BYTES
+
+
+def test_everybody_may_read_the_weights():
+    assert (DEFAULT_OUTPUT / "model.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+def test_the_config_says_which_profile_it_belongs_to(config):
+    profile = PROFILES[config.chandra_profile]
+
+    assert profile.name == "mini"
+    assert config.model_type == profile.model_type
+
+
+def test_the_config_says_whether_the_weights_are_trained(config):
+    assert config.chandra_weights in {"random", "trained"}
+
+
+def test_the_model_loads_in_bfloat16_with_all_its_weights():
+    loaded: Any = Qwen3VLForConditionalGeneration.from_pretrained(
+        DEFAULT_OUTPUT, dtype=torch.bfloat16, output_loading_info=True
+    )
+
+    model, report = loaded
+    assert model.dtype == torch.bfloat16
+    assert not any(report.values())
+
+
+def test_the_answer_ends_at_the_profiles_stop_tokens(model, tokenizer):
+    stop_ids = [
+        tokenizer.convert_tokens_to_ids(t) for t in PROFILES["mini"].stop_tokens
+    ]
+
+    assert model.generation_config.eos_token_id == stop_ids
+    assert model.generation_config.do_sample is False
+
+
+def test_the_vocabulary_is_as_large_as_the_embedding(tokenizer, config):
+    assert len(tokenizer) == VOCABULARY_SIZE == config.text_config.vocab_size
+
+
+@pytest.mark.parametrize("token", SPECIAL_TOKENS)
+def test_a_special_token_is_one_id(tokenizer, token):
+    assert tokenizer(token)["input_ids"] == [tokenizer.convert_tokens_to_ids(token)]
+
+
+def test_the_config_and_the_tokenizer_agree_on_the_vision_tokens(tokenizer, config):
+    ids = {
+        "<|image_pad|>": config.image_token_id,
+        "<|video_pad|>": config.video_token_id,
+        "<|vision_start|>": config.vision_start_token_id,
+        "<|vision_end|>": config.vision_end_token_id,
+    }
+
+    assert {token: tokenizer.convert_tokens_to_ids(token) for token in ids} == ids
+
+
+def test_the_image_comes_before_the_prompt(tokenizer):
+    assert chat(tokenizer) == (
+        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>"
+        f"{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_the_prompt_takes_few_tokens(tokenizer):
+    assert len(tokenizer(PROMPT)["input_ids"]) <= 450
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_layout_div_is_its_markup_and_its_digits(tokenizer, label):
+    div = f'<div data-bbox="[7, 34, 567, 1024]" data-label="{label}">'
+
+    assert tokenizer.convert_ids_to_tokens(tokenizer(div)["input_ids"]) == [
+        '<divĠdata-bbox="[',
+        *("7", ",Ġ", "3", "4", ",Ġ", "5", "6", "7", ",Ġ", "1", "0", "2", "4"),
+        f']"Ġdata-label="{label}">',
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(map(chr, range(128))),
+        PROMPT,
+        '<p>2 < 3 & "4" </p>\r\n\r\n  <table><tr><td>-1.5</td></tr></table>',
+        "Größe: 20 °C, 温度, 🌧",
+    ],
+)
+def test_text_survives_the_tokenizer(tokenizer, text):
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_the_image_processor_uses_the_profiles_sizes(image_processor):
+    sizing = PROFILES["mini"].sizing
+
+    assert image_processor.size["shortest_edge"] == sizing.min_pixels
+    assert image_processor.size["longest_edge"] == sizing.max_pixels
+    assert image_processor.patch_size * image_processor.merge_size == sizing.patch_grid
+
+
+def test_another_page_gives_another_text(read):
+    texts = {tuple(read(page(number))) for number in range(1, 9)}
+
+    assert len(texts) == 8
+
+
+def test_the_same_page_gives_the_same_text(read):
+    assert read(page(1)) == read(page(1))
+
+
+@pytest.mark.skipif(
+    json.loads((DEFAULT_OUTPUT / "config.json").read_text("utf-8"))["chandra_weights"]
+    != "random",
+    reason="trained weights are not built again here",
+)
+def test_building_again_gives_the_same_bytes(tmp_path):
+    build(tmp_path, seed=DEFAULT_SEED)
+
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (DEFAULT_OUTPUT / path.name).read_bytes(), path.name

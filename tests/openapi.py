@@ -1,0 +1,124 @@
+"""Holds answers of the service to handler/openapi.yaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+import handler
+
+PATH = Path(handler.__file__).with_name("openapi.yaml")
+NDJSON = "application/x-ndjson"
+URI = "urn:openapi"
+
+
+@cache
+def specification() -> Mapping[str, Any]:
+    """The file, as JSON would hold it."""
+    parsed = yaml.safe_load(PATH.read_text())
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a `$ref` points to; anything else as it is."""
+    while "$ref" in value:
+        target: Any = specification()
+        for name in value["$ref"].removeprefix("#/").split("/"):
+            target = target[name.replace("~1", "/").replace("~0", "~")]
+        value = target
+    return value
+
+
+def operation() -> Mapping[str, Any]:
+    """The one thing that can be done, by whichever of its two names."""
+    read: Mapping[str, Any] = specification()["paths"]["/predictions/chandra"]["post"]
+    return read
+
+
+def response(status: int) -> Mapping[str, Any]:
+    """What is described for answers of this status."""
+    described = operation()["responses"].get(str(status))
+    assert described is not None, f"openapi.yaml has no answer of status {status}"
+    return resolved(described)
+
+
+def validate(value: object, schema: Mapping[str, Any]) -> None:
+    """AssertionError says where `value` is not what `schema` describes."""
+    # The schema's references are to the file, so that is where it must be read from.
+    validator = jsonschema.Draft202012Validator(
+        {"$id": URI, "components": specification()["components"], "allOf": [schema]}
+    )
+    errors = sorted(validator.iter_errors(value), key=lambda e: e.json_path)
+    assert not errors, "\n".join(_sentences(errors))
+
+
+def check(status: int, content_type: str, body: bytes) -> None:
+    """AssertionError where an answer is not one that openapi.yaml describes.
+
+    NDJSON must be whole: page lines, and one line more that ends them.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    content = response(status)["content"]
+    assert media_type in content, (
+        f"openapi.yaml has no {media_type} for status {status}, "
+        f"only {', '.join(content)}"
+    )
+    schema = content[media_type]["schema"]
+    text = body.decode()
+    if media_type == NDJSON:
+        _check_lines(text, schema)
+    elif media_type.endswith("json"):
+        validate(_parsed(text), schema)
+    else:
+        validate(text, schema)
+
+
+def _check_lines(text: str, schema: Mapping[str, Any]) -> None:
+    assert text.endswith("\n"), "the last line of NDJSON has no end"
+    lines = [_parsed(line) for line in text.removesuffix("\n").split("\n")]
+    for line in lines:
+        validate(line, schema)
+    events = [line["event"] for line in lines]
+    assert set(events[:-1]) <= {"page"}, f"events before the last are {events[:-1]}"
+    assert events[-1] in ("end", "error"), "the stream was cut off: no end line"
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise AssertionError(f"not JSON: {text[:200]!r}") from error
+
+
+def _sentences(errors: list[jsonschema.ValidationError]) -> Iterator[str]:
+    """One line for each leaf: a oneOf alone says only that none of them matched."""
+    leaves = [leaf for error in errors for leaf in _leaves(error)]
+    # After another mistake in the same object jsonschema calls everything in it new.
+    named = [leaf for leaf in leaves if leaf.validator != "unevaluatedProperties"]
+    for leaf in named or leaves:
+        yield f"{leaf.json_path}: {leaf.message[:300]}"
+
+
+def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.ValidationError]:
+    if not error.context:
+        yield error
+        return
+    # Of several alternatives, those that the value is nearest to.
+    by_branch: dict[object, list[jsonschema.ValidationError]] = {}
+    for inner in error.context:
+        by_branch.setdefault(inner.schema_path[0], []).append(inner)
+    nearest = min(by_branch.values(), key=_distance)
+    for inner in nearest:
+        yield from _leaves(inner)
+
+
+def _distance(errors: list[jsonschema.ValidationError]) -> tuple[bool, int]:
+    is_other_event = any(e.json_path.endswith(".event") for e in errors)
+    return is_other_event, len(errors)

@@ -1,0 +1,142 @@
+"""A real TorchServe with a real archive, on loopback ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.archive import build_archive
+from server.torchserve import TorchServe
+from tests import openapi
+
+
+class Lines:
+    """What a server has printed so far."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            self._lines.append(line)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(list(self._lines))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The JSON lines of one event."""
+        parsed = (json.loads(line) for line in self if line.startswith("{"))
+        return [event for event in parsed if event.get("event") == name]
+
+
+class Client:
+    """Sends documents to one server and holds every answer to openapi.yaml."""
+
+    def __init__(self, server: TorchServe, lines: Lines) -> None:
+        self.server = server
+        self.lines = lines
+
+    def post(
+        self,
+        content: bytes,
+        content_type: str | None = None,
+        *,
+        accept: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/invocations",
+        timeout_seconds: float = 60,
+        **options: str | float | bool,
+    ) -> httpx.Response:
+        """POST in a connection of its own; options go into the query string."""
+        sent = {"Content-Type": content_type, "Accept": accept, **(headers or {})}
+        answer = httpx.post(
+            self.server.address + path,
+            content=content,
+            headers={name: value for name, value in sent.items() if value is not None},
+            params={name: str(value).lower() for name, value in options.items()},
+            timeout=timeout_seconds,
+        )
+        openapi.check(
+            answer.status_code, answer.headers["content-type"], answer.content
+        )
+        return answer
+
+    def json(self, body: Mapping[str, Any], **kwargs: Any) -> httpx.Response:
+        content = json.dumps(body).encode()
+        return self.post(content, "application/json", **kwargs)
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("model-store")
+    build_archive(store)
+    return store
+
+
+@contextmanager
+def serving(
+    model_store: Path, environ: Mapping[str, str], *, wait: bool = True
+) -> Iterator[Client]:
+    """A server with the repository's configuration, but for where it listens."""
+    inference, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
+    lines = Lines()
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CHANDRA_", "MODEL_"))
+    }
+    with TorchServe(
+        overrides={
+            "inference_address": f"http://127.0.0.1:{inference}",
+            "management_address": f"http://127.0.0.1:{management}",
+            "metrics_address": f"http://127.0.0.1:{metrics}",
+            "grpc_inference_port": str(grpc_1),
+            "grpc_management_port": str(grpc_2),
+            "initial_worker_port": str(worker),
+            "model_store": str(model_store),
+        },
+        environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
+        line=lines,
+    ) as server:
+        if wait:
+            server.wait_until_ready(120)
+        yield Client(server, lines)
+
+
+@pytest.fixture(scope="session")
+def client(model_store: Path) -> Iterator[Client]:
+    """One server for all the tests that leave it as they found it."""
+    with serving(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "48"}) as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_server(model_store: Path):
+    """Starts servers that a test may break."""
+
+    def start(*, wait: bool = True, **environ: str):
+        return serving(model_store, environ, wait=wait)
+
+    return start

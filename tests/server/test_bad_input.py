@@ -1,0 +1,236 @@
+"""What cannot be read is refused with a reason, and harms nobody.
+
+After each of these the same worker still answers: no 5xx, no hang, no restart.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from tests import documents
+from tests.waiting import until
+
+PAGE = documents.as_png(documents.text_page(["Still here"]))
+PNG, PDF = "image/png", "application/pdf"
+
+
+@pytest.fixture(autouse=True)
+def _the_worker_is_unharmed(client):
+    worker = client.server.worker_pid()
+    yield
+    assert client.post(PAGE, PNG).status_code == 200
+    assert client.server.worker_pid() == worker
+
+
+def refused(answer, status, code):
+    """The problem's detail, if it is the one expected."""
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    return answer.json()["detail"]
+
+
+def test_one_bad_page_leaves_the_others_of_its_document(client):
+    answer = client.post(documents.pdf_with_one_bad_page(), PDF)
+
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["status"] == "partial_success"
+    assert answer.headers["x-chandra-status"] == "partial_success"
+    assert [page["status"] for page in document["pages"]] == [
+        "success",
+        "failure",
+        "success",
+    ]
+    assert document["pages"][1]["error"]["code"] == "unreadable_document"
+
+
+def test_a_bad_page_leaves_a_trace_in_markdown(client):
+    answer = client.post(documents.pdf_with_one_bad_page(), PDF, accept="text/markdown")
+
+    assert answer.status_code == 200
+    assert "<!-- page 2: unreadable_document" in answer.text
+
+
+def test_a_document_of_which_only_a_bad_page_is_asked_for_is_refused(client):
+    answer = client.post(documents.pdf_with_one_bad_page(), PDF, pages="2")
+
+    refused(answer, 422, "unreadable_document")
+
+
+def test_ndjson_of_nothing_readable_is_an_ordinary_error(client):
+    answer = client.post(
+        documents.pdf_with_one_bad_page(),
+        PDF,
+        accept="application/x-ndjson",
+        pages="2",
+    )
+
+    refused(answer, 422, "unreadable_document")
+
+
+def test_an_encrypted_pdf_is_refused_as_such(client):
+    locked = documents.pdf([["Secret"]], password="sesame")
+
+    assert "password" in refused(client.post(locked, PDF), 422, "unreadable_document")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [documents.empty_pdf(), documents.truncated_pdf(), b"%PDF-1.7 and nothing else"],
+    ids=["empty", "truncated", "header only"],
+)
+def test_a_pdf_without_readable_pages_is_refused(client, document):
+    refused(client.post(document, PDF), 422, "unreadable_document")
+
+
+def test_a_png_of_a_hundred_thousand_pixels_square_is_refused_unseen(client):
+    answer = client.post(documents.huge_png_header(), PNG)
+
+    detail = refused(answer, 413, "document_too_large")
+    assert "pixels" in detail
+
+
+def test_a_zip_bomb_of_a_png_is_refused_unseen(client):
+    refused(client.post(documents.png_bomb(), PNG), 413, "document_too_large")
+
+
+def test_a_png_that_inflates_beyond_its_header_does_no_harm(client):
+    answer = client.post(documents.png_idat_bomb(), PNG)
+
+    assert answer.status_code in (200, 422)
+
+
+def test_a_gif_whose_frame_is_larger_than_itself_does_no_harm(client):
+    answer = client.post(documents.gif_with_a_frame_larger_than_itself(), "image/gif")
+
+    assert answer.status_code in (200, 413, 422)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 33, 60, len(PAGE) // 2])
+def test_a_png_cut_short_is_refused(client, length):
+    answer = client.post(PAGE[:length], PNG)
+
+    assert 400 <= answer.status_code < 500
+
+
+def test_more_bytes_than_the_limit_are_refused_with_the_limit(client):
+    answer = client.post(b"\x89PNG\r\n\x1a\n" + bytes(105 * 1024 * 1024), PNG)
+
+    assert "104,857,600" in refused(answer, 413, "document_too_large")
+
+
+def test_more_pages_than_the_limit_are_refused_with_the_limit(client):
+    answer = client.post(documents.tiff_of_many_pages(1001), "image/tiff")
+
+    assert "at most 1000 are read" in refused(answer, 413, "document_too_large")
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (PAGE, "image/jpeg"),
+        (PAGE, PDF),
+        (b"%PDF-1.7", PNG),
+        (b"hello", "text/plain"),
+        (b"hello", "application/zip"),
+        (b"PK\x03\x04 a zip file", "application/octet-stream"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
+    ],
+)
+def test_a_body_of_another_type_than_it_says_is_refused(client, content, content_type):
+    refused(client.post(content, content_type), 415, "unsupported_media_type")
+
+
+def test_a_form_without_a_file_is_told_how_to_send_one(client):
+    answer = client.post(b"a=b", "application/x-www-form-urlencoded")
+
+    assert "--data-binary" in refused(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{}",
+        b'{"document": 5}',
+        b'{"document": "not base64!"}',
+        b'{"document": "aGk=", "image": "aGk="}',
+        b"[" * 100_000,
+    ],
+)
+def test_json_without_a_document_is_refused(client, body):
+    refused(client.post(body, "application/json"), 400, "bad_request")
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_known_one(client):
+    answer = client.post(PAGE, PNG, promt_type="ocr")
+
+    assert "prompt_type" in refused(answer, 422, "invalid_option")
+
+
+def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
+    answer = client.post(
+        PAGE, PNG, headers={"X-Amzn-SageMaker-Custom-Attributes": "page=1"}
+    )
+
+    assert "pages" in refused(answer, 422, "invalid_option")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"prompt_type": "ocr_lay"},
+        {"pages": "0"},
+        {"pages": "3-1"},
+        {"pages": "2"},
+        {"pages": "1-99999999999999"},
+        {"pages": "first"},
+        {"max_output_tokens": "0"},
+        {"max_output_tokens": "1e999"},
+        {"deadline_seconds": "-1"},
+        {"deadline_seconds": "nan"},
+        {"include_images": "perhaps"},
+    ],
+    ids=str,
+)
+def test_an_option_that_makes_no_sense_is_refused(client, option):
+    refused(client.post(PAGE, PNG, **option), 422, "invalid_option")
+
+
+def test_an_accept_header_nobody_can_satisfy_is_refused_with_what_there_is(client):
+    answer = client.post(PAGE, PNG, accept="image/png")
+
+    assert "text/markdown" in refused(answer, 406, "not_acceptable")
+
+
+def test_what_a_client_writes_cannot_break_the_answers_head(client):
+    body = {
+        "document": base64.b64encode(PAGE).decode(),
+        "a\r\nSet-Cookie: x=1\u2028": 1,
+    }
+
+    answer = client.json(body)
+
+    refused(answer, 422, "invalid_option")
+    assert "set-cookie" not in answer.headers
+    attributes = {"X-Amzn-SageMaker-Custom-Attributes": "größe=1".encode("latin-1")}
+    assert client.post(PAGE, PNG, headers=attributes).status_code == 422
+
+
+def test_no_word_of_a_document_is_ever_logged(client):
+    document = documents.pdf([["Confidential"]])
+    raw = client.post(document, PDF).json()["raw"]
+    refused(client.post(document, PDF, pages="Confidential"), 422, "invalid_option")
+
+    until(lambda: len(client.lines.events("request")) >= 2)
+    log = "\n".join(client.lines)
+    assert '"invalid_option"' in log
+    for words in (raw[:20], json.dumps(raw)[1:21], "Confidential"):
+        assert words not in log

@@ -1,0 +1,134 @@
+"""The commands behind `make serve`, `make demo` and `make archive`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.archive import ROOT
+from server.torchserve import read_properties
+from tests.server.conftest import free_ports
+from tests.server.processes import family, is_alive
+from tests.waiting import until
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The repository's configuration on ports of its own."""
+    inference, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
+    properties = read_properties(ROOT / "config.properties") | {
+        "inference_address": f"http://127.0.0.1:{inference}",
+        "management_address": f"http://127.0.0.1:{management}",
+        "metrics_address": f"http://127.0.0.1:{metrics}",
+        "grpc_inference_port": str(grpc_1),
+        "grpc_management_port": str(grpc_2),
+        "initial_worker_port": str(worker),
+    }
+    path = tmp_path / "config.properties"
+    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    return path
+
+
+def start(
+    command: str, *arguments: str | Path, **environ: str
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "server", command, *arguments],
+        cwd=ROOT,
+        env=os.environ | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_everything_that_serve_started(config, stop):
+    with start("serve", "--config", config) as process:
+        assert process.stdout is not None
+        ready = next(line for line in process.stdout if line.startswith("ready: "))
+        address = ready.split()[4].rstrip(",")
+        everyone = [member.pid for member in family(process.pid)]
+        assert httpx.get(address.partition("/pred")[0] + "/ping").status_code == 200
+
+        process.send_signal(stop)
+
+        assert process.communicate(timeout=60)[0].endswith("stopped\n")
+        assert process.returncode == 130
+    until(lambda: not any(map(is_alive, everyone)))
+
+
+def test_serve_ends_with_the_reason_when_the_model_cannot_be_loaded(config):
+    with start(
+        "serve", "--config", config, MODEL_DIR="/nonexistent/weights"
+    ) as process:
+        output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith(
+        "error: MODEL_DIR is /nonexistent/weights"
+    )
+
+
+def test_serve_says_so_when_its_port_is_taken(config):
+    taken = read_properties(config)["inference_address"].rpartition(":")[2]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(taken)))
+        other.listen()
+        with start("serve", "--config", config) as process:
+            output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith("error: ")
+
+
+def test_a_second_server_on_the_same_ports_is_not_taken_for_ready(config):
+    with start("serve", "--config", config) as first:
+        assert first.stdout is not None
+        next(line for line in first.stdout if line.startswith("ready: "))
+
+        with start("serve", "--config", config) as second:
+            output, _ = second.communicate(timeout=60)
+
+        assert second.returncode == 1
+        assert "ready: " not in output
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+
+
+def test_ctrl_c_before_the_server_is_ready_leaves_nothing_behind(config):
+    with start("serve", "--config", config) as process:
+        until(lambda: len(family(process.pid)) > 1)
+
+        process.send_signal(signal.SIGINT)
+        everyone = [member.pid for member in family(process.pid)]
+
+        assert process.communicate(timeout=60)[0].endswith("stopped\n")
+    until(lambda: not any(map(is_alive, everyone)))
+
+
+def test_the_demo_reads_both_samples_and_says_that_the_weights_are_random(config):
+    with start("demo", "--config", config) as process:
+        output, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 0
+    assert "--- samples/page.png" in output
+    assert "--- success: 1 page(s)" in output
+    assert "--- samples/report.pdf" in output
+    assert "--- success: 3 page(s)" in output
+    assert output.endswith("stopped\n")
+
+
+def test_the_archive_holds_the_entry_file_and_its_configuration_only(model_store):
+    with zipfile.ZipFile(model_store / "chandra.mar") as archive:
+        names = sorted(archive.namelist())
+
+    assert names == ["MAR-INF/MANIFEST.json", "model-config.yaml", "service.py"]

@@ -1,0 +1,94 @@
+"""Many requests at once: each has its own answer, and its own time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy
+import psutil
+from PIL import Image
+
+from tests import documents
+from tests.server.processes import engine_pid
+from tests.waiting import until
+
+PNG, PDF = "image/png", "application/pdf"
+
+
+def noise(seed: int) -> bytes:
+    """A picture of a megabyte that no other resembles."""
+    pixels = numpy.random.default_rng(seed).integers(0, 256, (600, 584, 3), "uint8")
+    return documents.as_png(Image.fromarray(pixels))
+
+
+def test_32_requests_of_a_megabyte_each_get_the_right_answer(client):
+    bodies = [noise(seed) for seed in range(32)]
+    assert min(map(len, bodies)) > 1_000_000
+    alone = [client.post(body, PNG, max_output_tokens=12).json() for body in bodies]
+
+    with ThreadPoolExecutor(32) as threads:
+        together = list(
+            threads.map(
+                lambda body: client.post(body, PNG, max_output_tokens=12), bodies
+            )
+        )
+
+    assert {answer.status_code for answer in together} == {200}
+    raws = [answer.json()["raw"] for answer in together]
+    assert raws == [answer["raw"] for answer in alone]
+    assert len(set(raws)) > 24, "the answers are too alike to show anything"
+    ids = [answer.headers["x-request-id"] for answer in together]
+    assert len(set(ids)) == 32
+    assert ids == [answer.json()["request_id"] for answer in together]
+
+
+def test_a_short_document_is_answered_while_a_long_one_is_read(client):
+    long_document = documents.pdf([[f"Page {n}", "and more"] for n in range(40)])
+    short = documents.as_png(documents.text_page(["Short"]))
+
+    with ThreadPoolExecutor(1) as threads:
+        long_answer = threads.submit(client.post, long_document, PDF)
+        # Of 40 pages, one or a few are done.
+        engine = psutil.Process(engine_pid(client.server.worker_pid()))
+        before = engine.cpu_times().user
+        until(lambda: engine.cpu_times().user > before + 0.5)
+        answer = client.post(short, PNG)
+        assert not long_answer.done()
+        assert answer.status_code == 200
+        assert long_answer.result().json()["usage"]["pages"] == 40
+
+
+def test_good_and_bad_requests_do_not_meet(client):
+    good = documents.as_png(documents.text_page(["Good"]))
+    expected = client.post(good, PNG).json()["raw"]
+    mixed = [(good, PNG), (b"junk", PNG), (good, PDF), (documents.truncated_pdf(), PDF)]
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda item: client.post(*item), mixed * 4))
+
+    assert [answer.status_code for answer in answers] == [200, 415, 415, 422] * 4
+    assert {a.json()["raw"] for a in answers if a.status_code == 200} == {expected}
+
+
+def test_a_stream_arrives_page_by_page(client):
+    document = documents.pdf([[f"Page {n}"] for n in range(6)])
+    arrivals = []
+
+    with httpx.stream(
+        "POST",
+        client.server.predictions,
+        content=document,
+        headers={"Content-Type": PDF, "Accept": "application/x-ndjson"},
+        timeout=60,
+    ) as answer:
+        for _line in answer.iter_lines():
+            arrivals.append(time.monotonic())
+
+    assert answer.headers["transfer-encoding"] == "chunked"
+    assert len(arrivals) == 7
+    gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
+    # A page takes some tenths of a second; what comes together comes within a few ms.
+    assert sum(gap > 0.03 for gap in gaps) >= 3

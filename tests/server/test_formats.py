@@ -1,0 +1,213 @@
+"""What can be sent, and what comes back for each Accept."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import httpx
+import pytest
+
+from tests import documents
+
+TEXT = documents.text_page(["Rain in May", "41 mm at Kirkwall"])
+MANY = [["Page one"], ["Page two"], ["Page three"]]
+
+BODIES = {
+    "image/png": documents.as_png(TEXT),
+    "image/jpeg": documents.as_jpeg(TEXT),
+    "image/webp": documents.as_webp(TEXT),
+    "image/bmp": documents.as_bmp(TEXT),
+    "image/gif": documents.as_gif(TEXT),
+    "image/tiff": documents.as_tiff(TEXT),
+    "application/pdf": documents.pdf(MANY[:1]),
+}
+
+
+@pytest.mark.parametrize("media_type", BODIES)
+def test_every_kind_of_document_is_read(client, media_type):
+    answer = client.post(BODIES[media_type], media_type)
+
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["status"] == "success"
+    assert [page["page"] for page in document["pages"]] == [1]
+    assert document["pages"][0]["output_tokens"] > 0
+
+
+@pytest.mark.parametrize("media_type", BODIES)
+def test_a_body_of_unnamed_type_is_recognised_by_its_bytes(client, media_type):
+    declared = client.post(BODIES[media_type], media_type).json()["raw"]
+
+    assert client.post(BODIES[media_type]).json()["raw"] == declared
+    octets = client.post(BODIES[media_type], "application/octet-stream")
+    assert octets.json()["raw"] == declared
+
+
+def test_lossless_formats_of_one_image_are_read_alike(client):
+    lossless = ("image/png", "image/bmp", "image/tiff")
+
+    answers = {client.post(BODIES[name], name).json()["raw"] for name in lossless}
+
+    assert len(answers) == 1
+
+
+def test_torchserves_and_sagemakers_routes_give_the_same_answer(client):
+    here = client.post(BODIES["image/png"], "image/png", path="/predictions/chandra")
+    there = client.post(BODIES["image/png"], "image/png", path="/invocations")
+
+    assert here.status_code == there.status_code == 200
+    assert there.json()["raw"] == here.json()["raw"]
+
+
+def test_every_frame_of_a_tiff_is_a_page(client):
+    frames = [documents.text_page([f"Frame {n}"]) for n in range(3)]
+
+    answer = client.post(documents.as_tiff(*frames), "image/tiff").json()
+
+    assert [page["page"] for page in answer["pages"]] == [1, 2, 3]
+    assert answer["usage"]["pages"] == 3
+
+
+def test_pages_of_a_pdf_are_chosen_by_range(client):
+    answer = client.post(documents.pdf(MANY), "application/pdf", pages="3,1").json()
+
+    assert [page["page"] for page in answer["pages"]] == [1, 3]
+
+
+def test_the_size_of_a_page_is_that_of_the_upright_image(client):
+    lying = documents.oriented_jpeg(documents.text_page(["Up"], (320, 480)), 6)
+
+    page = client.post(lying, "image/jpeg").json()["pages"][0]
+
+    assert (page["width"], page["height"]) == (320, 480)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        ("text/markdown", "text/markdown"),
+        ("text/html", "text/html"),
+        ("text/plain", "text/plain"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("text/html;q=0.4, text/markdown;q=0.9", "text/markdown"),
+    ],
+)
+def test_the_answer_is_of_the_type_asked_for(client, accept, content_type):
+    answer = client.post(documents.pdf(MANY), "application/pdf", accept=accept)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].partition(";")[0] == content_type
+
+
+def test_markdown_html_and_text_are_those_of_the_json_answer(client):
+    document = documents.pdf(MANY)
+    whole = client.post(document, "application/pdf").json()
+
+    markdown = client.post(document, "application/pdf", accept="text/markdown").text
+    html = client.post(document, "application/pdf", accept="text/html").text
+    text = client.post(document, "application/pdf", accept="text/plain").text
+
+    assert markdown.strip() == whole["markdown"].strip()
+    assert text.strip() == whole["text"].strip()
+    assert html.startswith("<!DOCTYPE html>")
+    assert html.count("<section") == 3
+
+
+def test_ndjson_brings_a_line_for_each_page_and_one_for_the_end(client):
+    document = documents.pdf(MANY)
+    whole = client.post(document, "application/pdf").json()
+
+    answer = client.post(document, "application/pdf", accept="application/x-ndjson")
+
+    *pages, end = map(json.loads, answer.text.splitlines())
+    assert {page["page"]: page["raw"] for page in pages} == {
+        page["page"]: page["raw"] for page in whole["pages"]
+    }
+    assert (end["event"], end["status"]) == ("end", "success")
+    assert end["usage"] == whole["usage"]
+
+
+def test_options_go_into_json_custom_attributes_or_the_query_string(client):
+    document = documents.pdf(MANY)
+    in_json = client.json(
+        {"document": base64.b64encode(document).decode(), "pages": "2"}
+    )
+    in_attributes = client.post(
+        document,
+        "application/pdf",
+        headers={"X-Amzn-SageMaker-Custom-Attributes": "pages=2"},
+    )
+    in_query = client.post(document, "application/pdf", pages="2")
+
+    answers = [answer.json() for answer in (in_json, in_attributes, in_query)]
+    assert [[page["page"] for page in a["pages"]] for a in answers] == [[2]] * 3
+    assert len({answer["raw"] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/predictions/chandra"])
+def test_custom_attributes_reach_the_handler_on_both_routes(client, path):
+    """TorchServe hands the query string over on /invocations only."""
+    answer = client.post(
+        documents.pdf(MANY),
+        "application/pdf",
+        path=path,
+        headers={"X-Amzn-SageMaker-Custom-Attributes": "pages=2;max_output_tokens=3"},
+    ).json()
+
+    assert [page["page"] for page in answer["pages"]] == [2]
+    assert answer["usage"]["output_tokens"] <= 3
+
+
+def test_callers_of_the_first_system_are_still_understood(client):
+    image = base64.b64encode(BODIES["image/png"]).decode()
+
+    answer = client.json({"image": image, "prompt_type": "ocr_layout"}).json()
+
+    assert isinstance(answer["text"], str)
+    assert answer["raw"]
+    assert answer["processing_time"] > 0
+
+
+def test_a_form_with_a_file_is_read(client):
+    answer = httpx.post(
+        client.server.predictions,
+        files={"document": ("page.png", BODIES["image/png"], "image/png")},
+        data={"max_output_tokens": "5"},
+        timeout=60,
+    )
+
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["output_tokens"] <= 5
+
+
+def test_the_two_prompts_give_different_answers(client):
+    layout = client.post(BODIES["image/png"], "image/png", prompt_type="ocr_layout")
+    plain = client.post(BODIES["image/png"], "image/png", prompt_type="ocr")
+
+    assert layout.json()["raw"] != plain.json()["raw"]
+
+
+def test_a_page_cut_off_at_the_limit_says_so(client):
+    answer = client.post(
+        documents.pdf(MANY), "application/pdf", max_output_tokens=2
+    ).json()
+
+    cut = [page for page in answer["pages"] if page["finish_reason"] == "length"]
+    assert cut
+    assert all(page["output_tokens"] == 2 for page in cut)
+    assert all(page["warnings"][-1]["code"] == "truncated" for page in cut)
+
+
+def test_the_answer_names_the_model_that_gave_it(client):
+    answer = client.post(BODIES["image/png"], "image/png")
+
+    assert answer.json()["model"] == {
+        "id": "mini",
+        "revision": None,
+        "engine": "generate",
+    }
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]

@@ -1,0 +1,91 @@
+"""What a running server tells about itself."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+from tests import documents
+from tests.waiting import until
+
+PNG = "image/png"
+PAGE = documents.as_png(documents.text_page(["Counted"]))
+
+
+def metric(client, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    text = httpx.get(f"{client.server.metrics_address}/metrics").text
+    total = 0.0
+    for line in text.splitlines():
+        if match := re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line):
+            wanted = all(
+                f'{key}="{value}"' in match[1] for key, value in labels.items()
+            )
+            total += float(match[2]) if wanted else 0
+    return total
+
+
+def test_pages_tokens_and_times_are_counted(client):
+    names = ("Pages", "OutputTokens", "PageSeconds_count", "QueueSeconds_count")
+    before = {name: metric(client, name) for name in names}
+
+    usage = client.post(PAGE, PNG).json()["usage"]
+
+    until(lambda: metric(client, "Pages") == before["Pages"] + 1)
+    until(
+        lambda: (
+            metric(client, "OutputTokens")
+            == before["OutputTokens"] + usage["output_tokens"]
+        )
+    )
+    until(lambda: all(metric(client, name) == before[name] + 1 for name in names[2:]))
+
+
+def test_failures_are_counted_by_code(client):
+    before = metric(client, "Failures", Code="unsupported_media_type")
+
+    client.post(b"junk", PNG)
+
+    until(
+        lambda: metric(client, "Failures", Code="unsupported_media_type") == before + 1
+    )
+
+
+def test_every_request_leaves_one_line_in_the_log(client):
+    answer = client.post(PAGE, PNG)
+    refused = client.post(b"junk", PNG)
+
+    def line_of(request_id):
+        lines = client.lines.events("request")
+        return [line for line in lines if line["request_id"] == request_id]
+
+    until(lambda: line_of(refused.json()["request_id"]))
+    [good] = line_of(answer.json()["request_id"])
+    [bad] = line_of(refused.json()["request_id"])
+    assert (good["status"], good["code"], good["pages"]) == (200, None, 1)
+    assert good["output_tokens"] == answer.json()["usage"]["output_tokens"]
+    assert good["received_bytes"] == len(PAGE)
+    assert (bad["status"], bad["code"]) == (415, "unsupported_media_type")
+
+
+def test_the_log_is_one_json_object_a_line_once_the_server_runs(client):
+    client.post(PAGE, PNG)
+
+    lines = list(client.lines)
+    started = next(n for n, line in enumerate(lines) if '"ready"' in line)
+    assert all(line.startswith("{") for line in lines[started:])
+
+
+def test_nothing_listens_outside_loopback(client):
+    import psutil
+
+    from tests.server.processes import family
+
+    listening = {
+        connection.laddr.ip
+        for process in family(client.server.pid)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}

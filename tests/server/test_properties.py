@@ -1,0 +1,96 @@
+"""What TorchServe is told fits together, and fits what the handler is told."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from handler.pump import MAX_WAIT_SECONDS
+from handler.settings import read_settings
+from server.archive import MODEL_CONFIG, MODEL_NAME, ROOT
+from server.torchserve import read_properties
+
+PROPERTIES = read_properties(ROOT / "config.properties")
+MODEL = yaml.safe_load(MODEL_CONFIG.read_text())
+HANDLER, ENGINE = read_settings(MODEL.get("handler") or {}, {})
+
+
+def test_the_handlers_table_holds_settings_and_nothing_else():
+    assert isinstance(MODEL["handler"], dict)
+    assert read_settings(MODEL["handler"], {}) == (HANDLER, ENGINE)
+
+
+def test_a_reply_the_handler_lets_through_does_not_end_the_worker():
+    assert HANDLER.max_reply_bytes <= int(PROPERTIES["max_response_size"])
+
+
+def test_a_document_as_large_as_the_limit_fits_in_base64():
+    in_base64 = -(-HANDLER.max_document_bytes // 3) * 4
+    envelope = 10_000
+
+    assert in_base64 + envelope <= int(PROPERTIES["max_request_size"])
+
+
+def test_there_is_one_worker():
+    assert MODEL["minWorkers"] == MODEL["maxWorkers"] == 1
+
+
+def test_requests_come_and_go_while_others_are_read():
+    assert MODEL["continuousBatching"] is True
+    assert "asyncCommunication" not in MODEL
+
+
+def test_a_request_that_is_one_too_many_reaches_the_handler_which_says_so():
+    assert MODEL["batchSize"] > HANDLER.max_open_requests
+
+
+def test_timeouts_are_written_down_because_their_default_overrides_everything():
+    assert MODEL["responseTimeout"] > MAX_WAIT_SECONDS
+    assert MODEL["startupTimeout"] > 0
+
+
+def test_the_handler_gives_up_loading_before_torchserve_does():
+    assert ENGINE.load_seconds < MODEL["startupTimeout"]
+
+
+def test_nobody_needs_a_token():
+    assert PROPERTIES["disable_token_authorization"] == "true"
+
+
+def test_no_other_model_can_be_loaded():
+    assert PROPERTIES["enable_model_api"] == "false"
+    assert PROPERTIES["load_models"] == f"{MODEL_NAME}.mar"
+    assert PROPERTIES["install_py_dep_per_model"] == "false"
+
+
+@pytest.mark.parametrize("listener", ["inference", "management", "metrics"])
+def test_every_listener_is_on_loopback(listener):
+    address = urlsplit(PROPERTIES[f"{listener}_address"])
+
+    assert (address.scheme, address.hostname) == ("http", "127.0.0.1")
+
+
+def test_no_two_listeners_share_a_port():
+    ports = [urlsplit(v).port for k, v in PROPERTIES.items() if k.endswith("_address")]
+    ports += [int(v) for k, v in PROPERTIES.items() if k.endswith("_port")]
+
+    assert len(ports) == 6
+    assert len(set(ports)) == len(ports)
+
+
+def test_bodies_reach_the_handler_as_they_were_sent():
+    assert PROPERTIES["decode_input_request"] == "false"
+
+
+def test_the_files_that_are_named_exist():
+    assert (ROOT / PROPERTIES["metrics_config"]).is_file()
+    assert (ROOT / PROPERTIES["model_store"]).is_dir()
+
+
+def test_properties_are_read_as_java_reads_them(tmp_path):
+    file = tmp_path / "config.properties"
+    file.write_text("# a comment\n\n a = b=c \nempty=\n")
+
+    assert read_properties(file) == {"a": "b=c", "empty": ""}

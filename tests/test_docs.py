@@ -1,0 +1,157 @@
+"""What the documents say of settings, codes, targets and files is so."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handler.errors import HandlerError
+from handler.settings import PREFIX, VARIABLES, EngineSettings, HandlerSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = (
+    "handler",
+    "handler/engine",
+    "handler/postprocess",
+    "handler/preprocess",
+    "mini",
+    "model-store",
+    "samples",
+    "server",
+    "tests",
+)
+OURS = {folder.partition("/")[0] for folder in FOLDERS}
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(md for name in OURS for md in (ROOT / name).rglob("*.md"))]
+)
+# What the tests compare with is no document of ours.
+DOCUMENTS = [path for path in DOCUMENTS if path.parent.name != "data"]
+DECIDED = [path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()]
+# A target is a word after `make`, in code: between backquotes or after a prompt.
+MAKE = re.compile(r"(?:`|^\$ |^ {4})make((?: [a-z][a-z-]*)+)", re.MULTILINE)
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
+DECISION = re.compile(r"^- \*\*(\d{4}-\d{2}-\d{2})\. ", re.MULTILINE)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def rows(document: Path, heading: str) -> Iterator[list[str]]:
+    """The cells of the table below a heading, without the head."""
+    section = document.read_text().partition(f"\n## {heading}\n")[2]
+    table = section.partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    for line in lines[2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def targets() -> dict[str, bool]:
+    """The Makefile's public targets, and whether it describes them."""
+    text = (ROOT / "Makefile").read_text()
+    public = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert public is not None
+    return {
+        name: re.search(rf"^{name}:.*## \S", text, re.MULTILINE) is not None
+        for name in public[1].split()
+    }
+
+
+def targets_in(document: Path) -> set[str]:
+    return {
+        target
+        for found in MAKE.findall(document.read_text())
+        for target in found.split()
+    }
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_with_code_explains_itself(folder):
+    assert (ROOT / folder / "README.md").is_file()
+
+
+@pytest.mark.parametrize("document", DECIDED, ids=relative)
+def test_decisions_come_last_and_newest_first(document):
+    before, _, decisions = document.read_text().partition("\n## Decisions\n")
+
+    assert "\n## " not in decisions
+    assert not DECISION.search(before)
+    dates = DECISION.findall(decisions)
+    assert dates
+    assert dates == sorted(dates, reverse=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_relative_links_lead_somewhere(document):
+    text = document.read_text()
+
+    for link in LINK.findall(text) + PICTURE.findall(text):
+        if not re.match(r"[a-z]+:|#", link):
+            assert (document.parent / link.partition("#")[0]).exists(), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_every_target_that_is_mentioned_exists(document):
+    assert targets_in(document) <= targets().keys()
+
+
+def test_every_target_is_described_in_the_makefile():
+    assert all(targets().values())
+
+
+def test_every_target_is_mentioned_in_a_document():
+    mentioned = set().union(*map(targets_in, DOCUMENTS))
+
+    assert targets().keys() <= mentioned
+
+
+def written_default(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
+def test_the_table_of_settings_is_the_settings():
+    short = {name: variable for variable, name in VARIABLES.items()}
+    expected = [
+        [
+            f"`{field.name}`",
+            written_default(field.default),
+            f"`{short.get(field.name, PREFIX + field.name.upper())}`",
+        ]
+        for cls in (HandlerSettings, EngineSettings)
+        for field in dataclasses.fields(cls)
+    ]
+
+    written = list(rows(ROOT / "handler" / "README.md", "Settings"))
+
+    assert [row[:3] for row in written] == expected
+    assert all(len(row) == 4 and row[3] for row in written)
+
+
+def test_the_table_of_errors_is_the_errors():
+    def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
+        yield cls
+        for child in cls.__subclasses__():
+            yield from below(child)
+
+    written = [
+        (code.strip("`"), int(status))
+        for code, status, _ in rows(ROOT / "handler" / "README.md", "Errors")
+    ]
+
+    assert sorted(written) == sorted((c.code, c.status) for c in below(HandlerError))
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [f for f in FOLDERS if f.startswith(("handler", "server", "mini"))],
+)
+def test_every_module_is_in_the_table_of_its_folder(folder):
+    text = (ROOT / folder / "README.md").read_text()
+    modules = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+
+    assert {name for name in modules if f"`{name}`" not in text} == set()

@@ -1,0 +1,372 @@
+"""handler/openapi.yaml says what the code does; `check` notices where it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import openapi_spec_validator
+import pytest
+
+import handler
+from handler import postprocess, preprocess
+from handler.engine import FinishReason
+from handler.errors import (
+    HandlerError,
+    InvalidOptionError,
+    ModelLoadError,
+    OverloadedError,
+)
+from handler.postprocess.layout import LABELS, UNLABELLED
+from handler.reply import problem
+from handler.request import CUSTOM_ATTRIBUTES, FORM_KEYS, PROMPT_TYPES, options_from
+from handler.schema import (
+    Block,
+    Document,
+    ModelInfo,
+    Options,
+    PageContent,
+    PageError,
+    PageResult,
+    PageWarning,
+    Status,
+)
+from tests.openapi import check, operation, resolved, response, specification, validate
+
+SCHEMAS = specification()["components"]["schemas"]
+JSON, NDJSON = "application/json", "application/x-ndjson"
+PROBLEM = "application/problem+json"
+
+READ = PageResult(
+    page=1,
+    status=Status.SUCCESS,
+    width=768,
+    height=1024,
+    content=PageContent(
+        blocks=(
+            Block("Section-Header", (10, 20, 300, 60), "<h1>Title</h1>"),
+            Block("Text", None, "<p>Words</p>"),
+        ),
+        html='<div class="block" data-label="Text"><p>Words</p></div>',
+        markdown="# Title\n\nWords",
+        text="Title\n\nWords",
+        figures={"page-1-figure-1.webp": (0, 0, 9, 9)},
+        warnings=(PageWarning("truncated", "the model was stopped"),),
+    ),
+    images={"page-1-figure-1.webp": "UklGRg=="},
+    raw="<h1>Title</h1><p>Words</p>",
+    finish_reason="length",
+    attempts=2,
+    output_tokens=12,
+)
+UNDECODED = PageResult(
+    page=2,
+    status=Status.FAILURE,
+    error=PageError("unreadable_document", "page 2 cannot be read"),
+)
+UNREAD = PageResult(
+    page=3,
+    status=Status.FAILURE,
+    width=768,
+    height=1024,
+    attempts=1,
+    error=PageError("engine_failed", "the engine process ended, twice"),
+)
+DOCUMENT = Document(
+    request_id="5d495c4d",
+    model=ModelInfo("datalab-to/chandra", None, "generate"),
+    pages=(READ, UNDECODED, UNREAD),
+    processing_time=1.25,
+)
+
+
+def errors() -> list[type[HandlerError]]:
+    """Every class whose code a caller can meet."""
+
+    def below(cls: type[HandlerError]) -> Iterator[type[HandlerError]]:
+        yield cls
+        for child in cls.__subclasses__():
+            yield from below(child)
+
+    # It leaves `initialize` and nothing else: there is no caller yet.
+    return [cls for cls in below(HandlerError) if cls is not ModelLoadError]
+
+
+def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schema of an object below `value`, and where it is."""
+    if isinstance(value, dict):
+        if value.get("type") == "object":
+            yield name, value
+        for key, inner in value.items():
+            yield from objects(inner, f"{name}/{key}")
+
+
+def examples() -> Iterator[Any]:
+    """Every example of a body, with its schema."""
+    body = resolved(operation()["requestBody"])["content"]
+    contents = [body, *(response(int(s))["content"] for s in operation()["responses"])]
+    for content in contents:
+        for media_type, described in content.items():
+            values = [e["value"] for e in described.get("examples", {}).values()]
+            values += [described["example"]] if "example" in described else []
+            for value in values:
+                yield pytest.param(value, described["schema"], id=media_type)
+
+
+# The file against the code
+
+
+def test_the_file_is_a_valid_openapi_document():
+    openapi_spec_validator.validate(specification())
+
+
+def test_the_file_has_the_version_of_the_code():
+    assert specification()["info"]["version"] == handler.__version__
+
+
+def test_both_paths_are_the_same_call():
+    paths = specification()["paths"]
+
+    assert list(paths) == ["/predictions/chandra", "/invocations"]
+    assert paths["/predictions/chandra"]["post"] == paths["/invocations"]["post"]
+
+
+@pytest.mark.parametrize(("value", "schema"), list(examples()))
+def test_every_example_is_what_its_schema_describes(value, schema):
+    validate(value, schema)
+
+
+def test_every_object_refuses_what_it_does_not_name():
+    open_objects = {
+        name.removeprefix("/")
+        for name, schema in objects(SCHEMAS, "")
+        if not (
+            schema.get("additionalProperties") is False
+            or schema.get("unevaluatedProperties") is False
+        )
+    }
+
+    # Parts of others, which do the refusing.
+    assert open_objects == {"OptionFields", "PageFields", "ProblemFields"}
+
+
+def test_every_option_is_described_and_the_reverse():
+    described = SCHEMAS["OptionFields"]["properties"]
+
+    assert list(described) == [field.name for field in dataclasses.fields(Options)]
+    # The parser says itself what it knows.
+    with pytest.raises(InvalidOptionError) as refusal:
+        options_from({"0": 0})
+    known = refusal.value.detail.partition("known: ")[2].split(", ")
+    assert list(described) == known
+
+
+def test_every_option_can_be_a_query_parameter_of_invocations():
+    parameters = map(resolved, specification()["paths"]["/invocations"]["parameters"])
+
+    described = {parameter["name"]: parameter["schema"] for parameter in parameters}
+    assert list(described) == list(SCHEMAS["OptionFields"]["properties"])
+    for name, schema in described.items():
+        assert resolved(schema) is SCHEMAS["OptionFields"]["properties"][name]
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Options), ids=lambda f: f.name)
+def test_the_defaults_are_those_of_the_code(field):
+    described = SCHEMAS["OptionFields"]["properties"][field.name]
+
+    assert described.get("default") == field.default
+
+
+def test_the_prompt_types_are_those_of_the_code():
+    described = SCHEMAS["OptionFields"]["properties"]["prompt_type"]["enum"]
+
+    assert described == list(PROMPT_TYPES)
+
+
+def test_the_header_with_options_has_the_name_the_code_reads():
+    (header,) = map(resolved, operation()["parameters"])
+
+    assert header["name"].lower() == CUSTOM_ATTRIBUTES
+    assert options_from(
+        dict(item.split("=") for item in header["example"].split(";"))
+    ) == Options(pages="1-3", prompt_type="ocr")
+
+
+def test_every_name_of_the_form_part_is_described_and_the_reverse():
+    assert tuple(SCHEMAS["FormBody"]["properties"]) == FORM_KEYS
+
+
+def test_every_type_we_read_is_described_and_the_reverse():
+    described = set(resolved(operation()["requestBody"])["content"])
+
+    wrappers = {"application/octet-stream", JSON, "multipart/form-data"}
+    assert described == set(preprocess.MEDIA_TYPES) | wrappers
+
+
+def test_every_type_we_write_is_described_and_the_reverse():
+    assert tuple(response(200)["content"]) == postprocess.ACCEPTED
+
+
+def test_every_error_is_described_with_its_status_and_the_reverse():
+    described = set()
+    for status in operation()["responses"]:
+        content = response(int(status))["content"]
+        if PROBLEM in content:
+            narrowed = content[PROBLEM]["schema"]["properties"]
+            assert narrowed["status"]["const"] == int(status)
+            described |= {(int(status), code) for code in narrowed["code"]["enum"]}
+
+    assert described == {(cls.status, cls.code) for cls in errors()}
+
+
+def test_every_code_may_stand_in_a_page_and_the_reverse():
+    assert set(SCHEMAS["ErrorCode"]["enum"]) == {cls.code for cls in errors()}
+
+
+def test_every_status_is_one_a_problem_may_have():
+    described = set(SCHEMAS["ProblemFields"]["properties"]["status"]["enum"])
+
+    assert described == {cls.status for cls in errors()}
+    assert {str(status) for status in described} | {"200"} == set(
+        operation()["responses"]
+    )
+
+
+def test_every_warning_is_described_and_the_reverse():
+    code = re.compile(r'PageWarning\(\s*"(\w+)"')
+    files = Path(handler.__file__).parent.rglob("*.py")
+    written = {found for file in files for found in code.findall(file.read_text())}
+
+    assert set(SCHEMAS["PageWarning"]["properties"]["code"]["enum"]) == written
+
+
+def test_every_label_is_described_and_the_reverse():
+    described = SCHEMAS["Block"]["properties"]["label"]["examples"]
+
+    assert described == [*LABELS, UNLABELLED]
+
+
+def test_every_reason_to_finish_is_described_and_the_reverse():
+    described = set(SCHEMAS["PageFields"]["properties"]["finish_reason"]["enum"])
+
+    # Of an error the page says more, and of an abort nobody is told.
+    told = {str(r) for r in FinishReason} - {FinishReason.ERROR, FinishReason.ABORTED}
+    assert described == told | {None}
+
+
+# Answers against the file
+
+
+@pytest.mark.parametrize("media_type", postprocess.ACCEPTED)
+def test_a_document_is_accepted_in_every_type(media_type):
+    check(200, media_type, postprocess.render(DOCUMENT, media_type))
+
+
+def test_the_type_may_have_parameters():
+    check(200, "application/json; charset=utf-8", postprocess.render(DOCUMENT, JSON))
+
+
+@pytest.mark.parametrize("cls", errors(), ids=lambda cls: cls.code)
+def test_a_problem_is_accepted(cls):
+    reply = problem(cls("what happened"), "5d495c4d")
+
+    check(reply.status, reply.media_type, reply.body)
+
+
+def test_a_stream_may_end_with_an_error():
+    line = postprocess.page_line(READ, "5d495c4d")
+    body = problem(HandlerError(), "5d495c4d").body
+    end = b'{"event": "error", ' + body[1:] + b"\n"
+
+    check(200, NDJSON, line + end)
+
+
+def test_a_stream_that_was_cut_off_is_refused():
+    with pytest.raises(AssertionError, match="no end line"):
+        check(200, NDJSON, postprocess.page_line(READ, "5d495c4d"))
+
+
+def test_an_end_before_the_end_is_refused():
+    end = postprocess.end_line(DOCUMENT)
+
+    with pytest.raises(AssertionError, match="before the last"):
+        check(200, NDJSON, end + end)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (),
+        ("model",),
+        ("usage",),
+        ("pages", 0),
+        ("pages", 0, "blocks", 1),
+        ("pages", 0, "warnings", 0),
+        ("pages", 1, "error"),
+    ],
+    ids=str,
+)
+def test_a_missing_or_additional_field_is_refused(place):
+    for change in ("additional", "missing"):
+        document = json.loads(postprocess.render(DOCUMENT, JSON))
+        target = document
+        for step in place:
+            target = target[step]
+        if change == "additional":
+            target["extra"] = 1
+        else:
+            target.popitem()
+
+        with pytest.raises(AssertionError, match=r"extra|required"):
+            check(200, JSON, json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("line", [0, 3])
+def test_a_missing_or_additional_field_of_a_line_is_refused(line):
+    for change in ("additional", "missing"):
+        lines = postprocess.render(DOCUMENT, NDJSON).splitlines(keepends=True)
+        parsed = json.loads(lines[line])
+        if change == "additional":
+            parsed["extra"] = 1
+        else:
+            parsed.popitem()
+        lines[line] = json.dumps(parsed).encode() + b"\n"
+
+        with pytest.raises(AssertionError, match=r"extra|required"):
+            check(200, NDJSON, b"".join(lines))
+
+
+def test_a_missing_or_additional_field_of_a_problem_is_refused():
+    body = json.loads(problem(OverloadedError(), "5d495c4d").body)
+
+    with pytest.raises(AssertionError, match="extra"):
+        check(503, PROBLEM, json.dumps({**body, "extra": 1}).encode())
+    del body["code"]
+    with pytest.raises(AssertionError, match="'code' is a required property"):
+        check(503, PROBLEM, json.dumps(body).encode())
+
+
+def test_a_code_of_another_status_is_refused():
+    reply = problem(OverloadedError(), "5d495c4d")
+
+    with pytest.raises(AssertionError, match="overloaded"):
+        check(500, reply.media_type, reply.body)
+
+
+def test_a_status_or_a_type_that_is_not_described_is_refused():
+    with pytest.raises(AssertionError, match="418"):
+        check(418, JSON, b"{}")
+    with pytest.raises(AssertionError, match="text/csv"):
+        check(200, "text/csv", b"")
+
+
+def test_a_box_of_three_numbers_is_refused():
+    document = json.loads(postprocess.render(DOCUMENT, JSON))
+    document["pages"][0]["blocks"][0]["bbox"].pop()
+
+    with pytest.raises(AssertionError, match=r"pages\[0\]\.blocks\[0\]\.bbox"):
+        check(200, JSON, json.dumps(document).encode())
