@@ -1,0 +1,128 @@
+"""What the renderer promises: the truth it tells is the page it drew."""
+
+from __future__ import annotations
+
+import html
+import random
+import re
+
+import numpy as np
+import pytest
+
+from handler.postprocess.content import page_content
+from handler.profiles import PROFILES
+from mini.pages import Domain, Page, render_page
+from mini.words import CHARACTERS
+
+CLEAN = Domain(clean=1.0)
+ROUGH = Domain(clean=0.0)
+
+
+def pages(domain: Domain, count: int = 40) -> list[Page]:
+    return [render_page(random.Random(f"test/{n}"), domain) for n in range(count)]
+
+
+def content(page: Page):
+    return page_content(
+        page.html,
+        bbox_format=PROFILES["mini"].bbox_format,
+        width=page.image.width,
+        height=page.image.height,
+        prompt_type="ocr_layout",
+        page_number=1,
+        include_images=False,
+        include_headers_footers=True,
+    )
+
+
+def test_the_same_seed_draws_the_same_page():
+    one, other = (render_page(random.Random("same"), ROUGH) for _ in range(2))
+
+    assert one.image.tobytes() == other.image.tobytes()
+    assert one.html == other.html
+
+
+def test_pages_have_every_label_that_the_model_is_to_know():
+    labels = {block.label for page in pages(CLEAN, 120) for block in page.blocks}
+
+    assert labels == {
+        "Text",
+        "Section-Header",
+        "List-Group",
+        "Table",
+        "Page-Header",
+        "Page-Footer",
+        "Figure",
+    }
+
+
+def test_pages_are_of_the_size_and_the_wealth_of_their_domain():
+    for page in pages(CLEAN):
+        assert CLEAN.widths[0] <= page.image.width <= CLEAN.widths[1]
+        assert CLEAN.heights[0] <= page.image.height <= CLEAN.heights[1]
+        # A page header and a page footer come on top.
+        assert len(page.blocks) <= CLEAN.max_blocks + 2
+
+
+@pytest.mark.parametrize("domain", [CLEAN, ROUGH], ids=["clean", "rough"])
+def test_the_service_reads_the_answer_as_the_blocks_that_were_drawn(domain):
+    for page in pages(domain):
+        read = content(page)
+
+        assert not read.warnings
+        assert [b.label for b in read.blocks] == [b.label for b in page.blocks]
+        for found, drawn in zip(read.blocks, page.blocks, strict=True):
+            assert found.bbox == pytest.approx(drawn.bbox, abs=1.5)
+
+
+def test_the_answer_holds_only_characters_the_model_is_taught():
+    for page in pages(CLEAN):
+        text = html.unescape(re.sub("<[^>]*>", "", page.html))
+
+        assert set(text) <= set(CHARACTERS + " ")
+
+
+@pytest.mark.parametrize("domain", [CLEAN, ROUGH], ids=["clean", "rough"])
+def test_every_letter_lies_in_its_block(domain):
+    for page in pages(domain):
+        for block in page.blocks:
+            x0, y0, x1, y1 = block.bbox
+            for piece in block.pieces:
+                if piece.place is not None:
+                    assert x0 - 2 <= piece.place[0] <= x1 + 2, piece
+                    assert y0 - 2 <= piece.place[1] <= y1 + 2, piece
+
+
+def test_there_is_ink_where_a_letter_is_said_to_stand():
+    wide = set("abdeghkmnopqsuwxABDEGHKMNOPQRSUVWXYZ0234568#@&%")
+    num_letters = num_inked = 0
+    for page in pages(CLEAN):
+        grey = np.asarray(page.image.convert("L"), dtype=int)
+        for block in page.blocks:
+            if block.label in ("Figure", "Table"):
+                continue
+            for piece in block.pieces:
+                if piece.place is None or piece.text not in wide:
+                    continue
+                x, y = map(round, piece.place)
+                around = grey[max(0, y - 6) : y + 7, max(0, x - 4) : x + 5]
+                num_letters += 1
+                num_inked += int(around.max() - around.min() > 60)
+
+    assert num_letters > 3000
+    assert num_inked / num_letters > 0.99
+
+
+def test_a_turned_page_turns_its_letters():
+    """The first letter of a block stands where the picture shows ink for it."""
+    turned = Domain(clean=0.0, max_degrees=3.0)
+
+    slopes = []
+    for page in pages(turned):
+        for block in page.blocks:
+            places = [piece.place for piece in block.pieces if piece.place is not None]
+            if block.label == "Section-Header" and len(places) > 5:
+                (xa, ya), (xb, yb) = places[0], places[-1]
+                slopes.append((yb - ya) / (xb - xa))
+    assert max(slopes) > 0.01
+    assert min(slopes) < -0.01
