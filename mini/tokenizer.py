@@ -1,13 +1,12 @@
-"""The tokenizer: byte-level BPE with Qwen's special tokens and a small vocabulary.
+"""The tokenizer: a token a byte, and whole tokens for what Chandra's pages repeat.
 
-Boxes are what a page's answer has most of, so a number is its digits and the
-markup around it is a handful of tokens, at the same places each time.
+Letters stand alone, because they are what the model reads. Markup is whole, and so
+is every line of Chandra's own prompts: 1,800 characters take some forty tokens.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import (
@@ -17,18 +16,16 @@ from tokenizers import (
     decoders,
     models,
     pre_tokenizers,
-    trainers,
 )
+
+from mini.corpus import markup, prompt_lines
 
 __all__ = [
     "SPECIAL_TOKENS",
-    "VOCABULARY_SIZE",
+    "build_tokenizer",
     "save_tokenizer",
     "token_id",
-    "train_tokenizer",
 ]
-
-VOCABULARY_SIZE = 2048
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -40,20 +37,8 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-# What may become one token, at most. The last four lines are Qwen's.
-_PIECES = "|".join(
-    (
-        r'<div data-bbox="\[',
-        r'\]" data-label="[A-Za-z-]+">',
-        r"</?[a-z]+[1-5]?>",
-        "', '",
-        r", (?=\p{N})",
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}<]?\p{L}+",
-        r"\p{N}",
-        r" ?[^\s\p{L}\p{N}<]+[\r\n]*| ?<[^\s\p{L}\p{N}<]*",
-        r"\s*[\r\n]+|\s+(?!\S)|\s+",
-    )
-)
+# A box's numbers are its digits and three separators; no other bytes are joined.
+_SEPARATOR = r", (?=\p{N})"
 
 # One conversation, as Qwen3-VL's own template writes it without tools.
 _CHAT_TEMPLATE = """\
@@ -78,29 +63,24 @@ _CHAT_TEMPLATE = """\
 """
 
 
-def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """A tokenizer with exactly `VOCABULARY_SIZE` tokens, special ones first."""
-    tokenizer = Tokenizer(models.BPE())
+def build_tokenizer() -> Tokenizer:
+    """The vocabulary, the same each time: nothing in it is learnt."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*alphabet, ",\u0120"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[(",", "\u0120")]))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(f"{_SEPARATOR}|."), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE,
-        special_tokens=[AddedToken(token, special=True) for token in SPECIAL_TOKENS],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True) for token in SPECIAL_TOKENS]
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    size = tokenizer.get_vocab_size()
-    if size != VOCABULARY_SIZE:
-        raise ValueError(
-            f"the corpus yields {size} tokens, not {VOCABULARY_SIZE}; "
-            "add prose to mini/prose.txt"
-        )
+    tokenizer.add_tokens(
+        [AddedToken(text, normalized=False) for text in (*markup(), *prompt_lines())]
+    )
     return tokenizer
 
 

@@ -355,8 +355,8 @@ def test_max_side_makes_the_page_smaller_for_the_model_and_not_for_the_caller(re
 
 @pytest.mark.parametrize(
     ("content", "width", "height"),
-    [(as_png(text_page(size=(640, 800))), 640, 800), (pdf_of(1), 794, 1123)],
-    ids=["image", "PDF at 96 dpi"],
+    [(as_png(text_page(size=(640, 800))), 640, 800), (pdf_of(1), 511, 723)],
+    ids=["image", "PDF at the most pixels"],
 )
 def test_boxes_are_in_pixels_of_the_page_as_it_is_reported(
     read, content, width, height
