@@ -1,0 +1,188 @@
+"""Pages as tensors: what the model sees, what it should say, and where from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from chandra.prompts import PROMPT_MAPPING
+from PIL import Image
+from tokenizers import Tokenizer
+
+from handler.preprocess.sizing import target_size
+from handler.profiles import PROFILES
+from handler.prompts import chat
+from mini.pages import Page, Point
+from mini.tokenizer import token_id
+from mini.words import CHARACTERS
+
+__all__ = ["CELL", "NOWHERE", "NUM_CLASSES", "SLOTS", "Batch", "Sample", "Sampler"]
+
+CELL = 32
+"""Side of a merged visual token, in pixels."""
+SLOTS = 8
+"""How many characters of a cell are asked for."""
+NOWHERE = -1
+
+_PATCH = 16
+_LENGTHS = 64
+_CLASSES = {character: index + 1 for index, character in enumerate(CHARACTERS)}
+NUM_CLASSES = len(CHARACTERS) + 1
+"""Class 0 is an empty slot."""
+
+_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One page. Sizes: P patches, P / 4 cells, T tokens."""
+
+    patches: np.ndarray
+    """[P, 768] uint8, red, green and blue of 16 x 16 pixels, in the model's order."""
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+    cells: np.ndarray
+    """[P / 4, SLOTS] the classes of the characters in each cell, in reading order."""
+    tokens: list[int]
+    """The conversation and its answer, T of them."""
+    num_prompt_tokens: int
+    places: list[int]
+    """For each token of the answer the cell it is read from, or NOWHERE."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Pages side by side, filled up on the right: B pages, T tokens."""
+
+    pixels: torch.Tensor
+    """[patches of all, 1536]."""
+    grids: torch.Tensor
+    """[B, 3]."""
+    cells: torch.Tensor
+    """[cells of all, SLOTS]."""
+    tokens: torch.Tensor
+    """[B, T]."""
+    mask: torch.Tensor
+    """[B, T], 1 where there is a token."""
+    wanted: torch.Tensor
+    """[B, T], the token to say next, or -100."""
+    places: torch.Tensor
+    """[B, T], the cell of this token, or NOWHERE."""
+
+    @property
+    def num_pages(self) -> int:
+        return len(self.tokens)
+
+    def to(self, device: torch.device) -> Batch:
+        names = type(self).__dataclass_fields__
+        return Batch(**{name: getattr(self, name).to(device) for name in names})
+
+
+class Sampler:
+    """Turns pages into samples and samples into batches."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, prompt_type: str = "ocr_layout"
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._prompt = PROMPT_MAPPING[prompt_type]
+        self._image_token = token_id(tokenizer, "<|image_pad|>")
+        self._pad_token = token_id(tokenizer, "<|endoftext|>")
+        self._end_token = token_id(tokenizer, "<|im_end|>")
+
+    def sample(self, page: Page) -> Sample:
+        width, height = target_size(*page.image.size, PROFILES["mini"].sizing)
+        image = page.image.convert("RGB")
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        columns, rows = width // CELL, height // CELL
+        x_scale, y_scale = width / page.image.width, height / page.image.height
+
+        def cell_at(place: tuple[float, float] | None) -> int:
+            if place is None:
+                return NOWHERE
+            column = min(columns - 1, max(0, int(place[0] * x_scale / CELL)))
+            row = min(rows - 1, max(0, int(place[1] * y_scale / CELL)))
+            return row * columns + column
+
+        pieces = page.answer()
+        prompt = self._tokenizer.encode(chat(self._prompt, rows * columns)).ids
+        answer = self._tokenizer.encode("".join(piece.text for piece in pieces))
+        places_of_characters: list[int] = []
+        for piece in pieces:
+            places_of_characters += [cell_at(piece.place)] * len(piece.text)
+        places = [places_of_characters[start] for start, _ in answer.offsets]
+        return Sample(
+            patches=_patches(image),
+            grid=(rows * 2, columns * 2),
+            cells=_cells(page, cell_at, rows * columns),
+            tokens=[*prompt, *answer.ids, self._end_token],
+            num_prompt_tokens=len(prompt),
+            places=[*places, NOWHERE],
+        )
+
+    def batch(self, samples: Sequence[Sample]) -> Batch:
+        # Few different lengths: a processor prepares its kernels for each anew.
+        longest = max(len(sample.tokens) for sample in samples)
+        length = -(-longest // _LENGTHS) * _LENGTHS
+        tokens = torch.full((len(samples), length), self._pad_token)
+        mask = torch.zeros((len(samples), length), dtype=torch.long)
+        wanted = torch.full((len(samples), length), -100)
+        places = torch.full((len(samples), length), NOWHERE)
+        for row, sample in enumerate(samples):
+            count, start = len(sample.tokens), sample.num_prompt_tokens
+            tokens[row, :count] = torch.tensor(sample.tokens)
+            mask[row, :count] = 1
+            wanted[row, start - 1 : count - 1] = tokens[row, start:count]
+            places[row, start:count] = torch.tensor(sample.places)
+        patches = torch.from_numpy(np.concatenate([s.patches for s in samples]))
+        colours = patches.reshape(-1, 3, 1, _PATCH * _PATCH).float() / 127.5 - 1
+        return Batch(
+            # Two moments in time, which are the same for a picture.
+            pixels=colours.expand(-1, 3, 2, -1).reshape(len(patches), -1),
+            grids=torch.tensor([[1, *sample.grid] for sample in samples]),
+            cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
+            tokens=tokens,
+            mask=mask,
+            wanted=wanted,
+            places=places,
+        )
+
+
+def _patches(image: Image.Image) -> np.ndarray:
+    """Patches in the order Qwen3-VL wants: 2 x 2 merge groups, then channels."""
+    pixels = np.asarray(image)
+    rows, columns = pixels.shape[0] // CELL, pixels.shape[1] // CELL
+    blocks = pixels.reshape(rows, 2, _PATCH, columns, 2, _PATCH, 3)
+    return np.ascontiguousarray(blocks.transpose(0, 3, 1, 4, 6, 2, 5)).reshape(-1, 768)
+
+
+def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.ndarray:
+    found: list[list[tuple[float, float, int]]] = [[] for _ in range(num_cells)]
+    for block in page.blocks:
+        if block.label == "Figure":
+            continue
+        for piece in block.pieces:
+            if piece.place is None or piece.text == " ":
+                continue
+            x, y = piece.place
+            character = _ENTITIES.get(piece.text, piece.text)
+            found[cell_at(piece.place)].append((y, x, _CLASSES[character]))
+    cells = np.zeros((num_cells, SLOTS), dtype=np.int64)
+    for index, characters in enumerate(found):
+        kept = _reading_order(characters)[:SLOTS]
+        cells[index, : len(kept)] = kept
+    return cells
+
+
+def _reading_order(characters: list[tuple[float, float, int]]) -> list[int]:
+    # Letters of one line differ in height by a pixel or two where the page is askew.
+    lines: list[list[tuple[float, float, int]]] = []
+    for character in sorted(characters):
+        if lines and character[0] - lines[-1][0][0] < 7:
+            lines[-1].append(character)
+        else:
+            lines.append([character])
+    return [c for line in lines for _, _, c in sorted(line, key=lambda it: it[1])]

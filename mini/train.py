@@ -1,0 +1,302 @@
+"""Teach the model to read: `python -m mini.train`.
+
+Goes through the stages of the curriculum and can be stopped and started again at
+any moment. The learning rate is constant after a short rise; `--cool` goes on from
+the newest state with a rate that falls to nothing, which is how a training ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import Qwen3VLForConditionalGeneration
+
+from mini.lessons import Lesson
+from mini.model import model_config
+from mini.pages import Domain, render_page
+from mini.samples import Batch, Sample, Sampler
+from mini.tokenizer import build_tokenizer
+
+__all__ = ["CURRICULUM", "Stage", "main"]
+
+logger = logging.getLogger(__name__)
+
+_WARMUP_STEPS = 150
+_MUON_GAIN = 1.5
+_WEIGHTS = {"reading": 1.0, "cells": 1.0, "places": 0.3}
+_CLIP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Pages of one kind, until `until` pages were seen in all."""
+
+    name: str
+    until: int
+    domain: Domain
+    pages_a_step: int
+    cells_only: bool = False
+
+
+CURRICULUM = (
+    Stage(
+        "cells",
+        20_000,
+        Domain(widths=(256, 384), heights=(256, 384), max_characters=400),
+        pages_a_step=16,
+        cells_only=True,
+    ),
+    Stage(
+        "few lines",
+        33_600,
+        Domain(widths=(256, 320), heights=(160, 288), max_blocks=3, max_characters=70),
+        pages_a_step=16,
+    ),
+    Stage("pages", 10_000_000, Domain(), pages_a_step=8),
+)
+
+
+class _Pages(IterableDataset[list[Sample]]):
+    """Lists of samples for one step each, from `start` pages on, for ever."""
+
+    def __init__(self, stage: Stage, start: int, seed: int) -> None:
+        self._stage = stage
+        self._start = start
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        torch.set_num_threads(1)
+        sampler = Sampler(build_tokenizer())
+        worker = torch.utils.data.get_worker_info()
+        index, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        count = self._stage.pages_a_step
+        # Pages of like length share a step, so that little is filled up.
+        while True:
+            rng = random.Random(f"{self._seed}/{self._start}/{index}")
+            pool: list[Sample] = []
+            while len(pool) < 4 * count:
+                page = render_page(rng, self._stage.domain)
+                if page.blocks:
+                    pool.append(sampler.sample(page))
+            pool.sort(key=lambda sample: len(sample.tokens))
+            steps = [pool[i : i + count] for i in range(0, len(pool), count)]
+            rng.shuffle(steps)
+            yield from steps
+            index += stride
+
+
+class _State:
+    """What a training is: the model, its optimizers and how far it came."""
+
+    def __init__(self, device: torch.device, rate: float) -> None:
+        self.device = device
+        self.rate = rate
+        model = Qwen3VLForConditionalGeneration(model_config(build_tokenizer()))
+        self.lesson = Lesson(model.float()).to(device).train()
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
+        for name, parameter in self.lesson.named_parameters():
+            is_table = "embed" in name or "head" in name
+            (others if is_table or parameter.ndim != 2 else matrices).append(parameter)
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(
+                matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+        self.num_pages = 0
+        self.num_steps = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(
+            {
+                "lesson": self.lesson.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
+                "num_pages": self.num_pages,
+                "num_steps": self.num_steps,
+                "seconds": self.seconds,
+                "history": self.history,
+            },
+            partial,
+        )
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        found = torch.load(path, map_location=self.device)
+        self.lesson.load_state_dict(found["lesson"])
+        for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.num_pages = found["num_pages"]
+        self.num_steps = found["num_steps"]
+        self.seconds = found["seconds"]
+        self.history = found["history"]
+
+    def start_from(self, checkpoint: Path) -> None:
+        """Take over a checkpoint's weights; how they were come by is not known."""
+        model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint)
+        self.lesson.model.load_state_dict(model.float().state_dict())
+
+    def step(
+        self, batches: Sequence[Batch], *, cells_only: bool, scale: float
+    ) -> dict[str, float]:
+        """One step of the optimizers over batches of like size; the mean losses."""
+        rate = self.rate * scale * min(1.0, (self.num_steps + 1) / _WARMUP_STEPS)
+        for optimizer, gain in zip(self.optimizers, (_MUON_GAIN, 1.0), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = gain * rate
+        means: dict[str, float] = {}
+        for batch in batches:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                losses = self._losses(batch, cells_only=cells_only)
+                weighted = [_WEIGHTS[name] * value for name, value in losses.items()]
+                loss = torch.stack(weighted).sum() / len(batches)
+            loss.backward()
+            for name, value in losses.items():
+                means[name] = means.get(name, 0.0) + float(value.detach()) / len(
+                    batches
+                )
+            self.num_pages += batch.num_pages
+        torch.nn.utils.clip_grad_norm_(self.lesson.parameters(), _CLIP)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.num_steps += 1
+        return means
+
+    def _losses(self, batch: Batch, *, cells_only: bool) -> dict[str, torch.Tensor]:
+        if cells_only:
+            return {"cells": self.lesson.see(batch)}
+        found = self.lesson(batch)
+        return {
+            "reading": found.reading,
+            "cells": found.cells,
+            "places": found.places,
+        }
+
+
+def _stage(num_pages: int, only: str | None) -> Stage:
+    return next(
+        stage
+        for stage in CURRICULUM
+        if (stage.name == only if only else num_pages < stage.until)
+    )
+
+
+def _train(
+    state: _State,
+    path: Path,
+    *,
+    minutes: float,
+    cool: bool,
+    workers: int,
+    only: str | None,
+    pages_a_batch: int,
+) -> None:
+    sampler = Sampler(build_tokenizer())
+    started = time.monotonic()
+    seconds_before = state.seconds
+    saved = started
+    means: dict[str, float] = {}
+    stage, steps = None, iter(())
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    while (elapsed := time.monotonic() - started) < 60 * minutes:
+        if stopped.is_set():
+            break
+        if stage is not (wanted := _stage(state.num_pages, only)):
+            stage = wanted
+            logger.info("stage %r from page %d", stage.name, state.num_pages)
+            steps = iter(
+                DataLoader(
+                    _Pages(stage, state.num_pages, seed=len(state.history)),
+                    batch_size=None,
+                    num_workers=workers,
+                    prefetch_factor=4,
+                    collate_fn=_same,
+                )
+            )
+        samples = next(steps)
+        batches = [
+            sampler.batch(samples[i : i + pages_a_batch]).to(state.device)
+            for i in range(0, len(samples), pages_a_batch)
+        ]
+        scale = 1 - elapsed / (60 * minutes) if cool else 1.0
+        losses = state.step(batches, cells_only=stage.cells_only, scale=scale)
+        state.seconds = seconds_before + time.monotonic() - started
+        for name, value in losses.items():
+            means[name] = 0.98 * means.get(name, value) + 0.02 * value
+        if state.num_steps % 50 == 0:
+            entry = {
+                "stage": stage.name,
+                "pages": state.num_pages,
+                "seconds": round(state.seconds),
+                **{name: round(value, 4) for name, value in means.items()},
+            }
+            state.history.append(entry)
+            logger.info("%s", json.dumps(entry))
+        if time.monotonic() - saved > 240:
+            state.save(path)
+            saved = time.monotonic()
+    state.save(path)
+
+
+def _same(sample: list[Sample]) -> list[Sample]:
+    return sample
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mini.train", description=__doc__)
+    parser.add_argument("--state", type=Path, default=Path("build/mini/state.pt"))
+    parser.add_argument("--start", type=Path, help="a checkpoint, if there is no state")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--cool", action="store_true", help="let the rate fall to 0")
+    parser.add_argument("--stage", help="only this stage; else by the pages seen")
+    parser.add_argument("--pages-a-batch", type=int, default=4, help="in memory")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--workers", type=int, default=1, help="that draw pages")
+    parser.add_argument("--threads", type=int, help="of torch")
+    options = parser.parse_args(arguments)
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(1)
+    state = _State(
+        torch.device("cuda" if torch.cuda.is_available() else "cpu"), options.rate
+    )
+    if options.state.exists():
+        state.load(options.state)
+        logger.info("going on from page %d", state.num_pages)
+    elif options.start:
+        state.start_from(options.start)
+    _train(
+        state,
+        options.state,
+        minutes=options.minutes,
+        cool=options.cool,
+        workers=options.workers,
+        only=options.stage,
+        pages_a_batch=options.pages_a_batch,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,114 @@
+"""What the model is trained on is what it is served: same tensors, same places."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from handler.engine.model import patches_from
+from mini.pages import Block, Domain, Page, Piece, render_page
+from mini.samples import CELL, NOWHERE, SLOTS, Sampler
+from mini.tokenizer import build_tokenizer
+from mini.words import CHARACTERS
+
+SMALL = Domain(widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=50)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def sampler(tokenizer):
+    return Sampler(tokenizer)
+
+
+def blank(width: int, height: int, *blocks: Block) -> Page:
+    from PIL import Image
+
+    return Page(Image.new("RGB", (width, height), "white"), list(blocks))
+
+
+def written(*letters: tuple[str, float, float]) -> Block:
+    return Block("Text", (0, 0, 256, 256), [Piece(c, (x, y)) for c, x, y in letters])
+
+
+def test_patches_are_those_the_service_makes(sampler):
+    page = render_page(random.Random(1), Domain(widths=(512, 512), heights=(640, 640)))
+    sample = sampler.sample(page)
+
+    batch = sampler.batch([sample])
+
+    pixels = torch.from_numpy(np.array(page.image))
+    assert torch.allclose(batch.pixels, patches_from(pixels, 16, 2, 2), atol=1e-6)
+    assert batch.grids.tolist() == [[1, 40, 32]]
+
+
+def test_the_model_is_to_say_the_answer_and_then_stop(sampler, tokenizer):
+    page = render_page(random.Random(2), SMALL)
+    batch = sampler.batch([sampler.sample(page)])
+
+    wanted = batch.wanted[0][batch.wanted[0] != -100].tolist()
+
+    assert tokenizer.decode(wanted[:-1]) == page.html
+    assert tokenizer.id_to_token(wanted[-1]) == "<|im_end|>"
+
+
+def test_a_token_is_wanted_where_the_one_before_it_stands(sampler):
+    batch = sampler.batch([sampler.sample(render_page(random.Random(2), SMALL))])
+
+    known = batch.wanted[0, :-1] != -100
+
+    assert torch.equal(batch.wanted[0, :-1][known], batch.tokens[0, 1:][known])
+
+
+def test_what_fills_up_a_batch_is_neither_wanted_nor_placed(sampler):
+    samples = [sampler.sample(render_page(random.Random(n), SMALL)) for n in range(4)]
+    batch = sampler.batch(samples)
+
+    for row, sample in enumerate(samples):
+        assert (batch.wanted[row, len(sample.tokens) - 1 :] == -100).all()
+        assert (batch.places[row, len(sample.tokens) :] == NOWHERE).all()
+
+
+def test_a_letters_place_is_the_cell_of_its_centre(sampler, tokenizer):
+    page = blank(256, 256, written(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
+    sample = sampler.sample(page)
+
+    answer = sample.tokens[sample.num_prompt_tokens :]
+    places = {
+        tokenizer.id_to_token(token): place
+        for token, place in zip(answer, sample.places, strict=True)
+        if place != NOWHERE
+    }
+
+    columns = 256 // CELL
+    assert places["a"] == 0
+    assert places["b"] == 1
+    assert places["c"] == columns * columns - 1
+
+
+def test_a_cell_names_its_letters_in_reading_order(sampler):
+    page = blank(
+        256, 256, written(("d", 28, 24), ("b", 20, 6), ("a", 4, 7), ("c", 4, 25))
+    )
+
+    cell = sampler.sample(page).cells[0]
+
+    letters = [CHARACTERS[index - 1] for index in cell if index]
+    assert "".join(letters) == "abcd"
+    assert cell[4:].tolist() == [0] * (SLOTS - 4)
+
+
+def test_a_page_off_the_grid_is_resized_with_its_places(sampler):
+    page = blank(250, 262, written(("z", 249, 261)))
+
+    sample = sampler.sample(page)
+
+    rows, columns = sample.grid
+    # Numbers of the box stand at its corners, the letter comes last.
+    assert sample.places[-3] == rows * columns // 4 - 1
