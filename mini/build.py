@@ -1,7 +1,6 @@
-"""Make the checkpoint: `python -m mini.build`.
+"""Write the checkpoint of a trained model: `python -m mini.build`.
 
-The same seed gives the same bytes. The weights are random: a page's text depends
-on the page and says nothing about it.
+The same training state gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,36 +11,53 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from handler.profiles import PROFILES
-from mini.corpus import corpus
-from mini.model import MAX_LENGTH, generation_config, model_config, random_model
-from mini.tokenizer import save_tokenizer, train_tokenizer
+import torch
+from tokenizers import Tokenizer
+from transformers import Qwen3VLForConditionalGeneration
 
-__all__ = ["DEFAULT_OUTPUT", "DEFAULT_SEED", "build", "main"]
+from handler.profiles import PROFILES
+from mini.model import MAX_LENGTH, generation_config, model_config
+from mini.tokenizer import build_tokenizer, save_tokenizer
+
+__all__ = ["DEFAULT_OUTPUT", "build", "main"]
 
 DEFAULT_OUTPUT = Path(__file__).parents[1] / "model-store" / "mini"
-
-# README.md, Decisions: eight pages begin with eight texts, some of which end.
-DEFAULT_SEED = 1
 
 logger = logging.getLogger(__name__)
 
 
-def build(directory: Path, *, seed: int) -> None:
-    """Write a checkpoint that `from_pretrained(directory)` loads."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(corpus())
-    save_tokenizer(tokenizer, directory, max_length=MAX_LENGTH)
+def build(state: Path, directory: Path) -> None:
+    """Write a checkpoint that `from_pretrained(directory)` loads.
 
-    model = random_model(model_config(tokenizer), tokenizer, seed=seed)
+    `state` is what `mini.train` saved; of it only the model's weights are kept.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer()
+    write_settings(directory, tokenizer)
+    model = Qwen3VLForConditionalGeneration(model_config(tokenizer)).float()
+    model.load_state_dict(_weights(state))
     model.generation_config = generation_config(tokenizer)
-    model.save_pretrained(directory)
+    model.bfloat16().save_pretrained(directory)
     # safetensors writes for its owner only; a container reads as somebody else.
     (directory / "model.safetensors").chmod(0o644)
     for name in ("config.json", "generation_config.json"):
         _forget_version(directory / name)
 
+
+def write_settings(directory: Path, tokenizer: Tokenizer) -> None:
+    """Everything but the weights and the files that are written with them."""
+    save_tokenizer(tokenizer, directory, max_length=MAX_LENGTH)
     _write_json(directory / "preprocessor_config.json", _image_settings())
+
+
+def _weights(state: Path) -> dict[str, torch.Tensor]:
+    prefix = "model."
+    lesson = torch.load(state, map_location="cpu")["lesson"]
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in lesson.items()
+        if name.startswith(prefix)
+    }
 
 
 def _forget_version(path: Path) -> None:
@@ -70,12 +86,12 @@ def _image_settings() -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mini.build", description=__doc__)
+    parser.add_argument("--state", type=Path, default=Path("build/mini/state.pt"))
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     options = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build(options.output, seed=options.seed)
+    build(options.state, options.output)
     logger.info("wrote %s", options.output)
     return 0
 

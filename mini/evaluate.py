@@ -1,0 +1,153 @@
+"""Measure a checkpoint on pages it has never seen: `python -m mini.evaluate`.
+
+Pages go as PNG files through the code that serves them, one at a time, and what it
+answers is compared with what was drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handler.engine.generate import GenerateEngine
+from handler.engine.model import load_model
+from handler.engine.sequence import Sequence
+from handler.engine.weights import Source, fetch
+from handler.postprocess.content import page_content
+from handler.preprocess.document import page_at
+from handler.preprocess.limits import Limits
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
+from handler.schema import PageContent
+from handler.settings import EngineSettings
+from mini.build import DEFAULT_OUTPUT
+from mini.pages import Domain, Page, render_page
+from mini.scores import PageScore, score
+
+__all__ = ["Reader", "Reading", "evaluate", "main", "unseen_pages"]
+
+logger = logging.getLogger(__name__)
+
+PROFILE = PROFILES["mini"]
+DEFAULT_REPORT = Path(__file__).with_name("evaluation.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was answered for a page."""
+
+    content: PageContent
+    raw: str
+    seconds: float
+
+
+class Reader:
+    """A checkpoint behind the service's own decoding, engine and parser."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        weights = fetch(
+            Source("folder", str(checkpoint)), EngineSettings(), checkpoint / "none"
+        )
+        self._engine = GenerateEngine(load_model(weights, "cpu"))
+        self._prompt = load_prompts(PROFILE)["ocr_layout"]
+
+    def read(self, page: Page) -> Reading:
+        """The whole way from a PNG file to blocks."""
+        with tempfile.NamedTemporaryFile(suffix=".png") as file:
+            page.image.save(file.name)
+            started = time.monotonic()
+            seen = page_at(file.name, "image/png", 1, PROFILE.sizing, Limits())
+            self._engine.submit(
+                Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
+            )
+            (generation,) = self._engine.step(lambda: None)
+            content = _content(generation.text, page)
+            return Reading(content, generation.text, time.monotonic() - started)
+
+
+def _content(raw: str, page: Page) -> PageContent:
+    return page_content(
+        raw,
+        bbox_format=PROFILE.bbox_format,
+        width=page.image.width,
+        height=page.image.height,
+        prompt_type="ocr_layout",
+        page_number=1,
+        include_images=False,
+        include_headers_footers=True,
+    )
+
+
+def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[Page]:
+    """Pages of the domain that no training has drawn."""
+    rng = random.Random(f"unseen/{seed}")
+    while True:
+        page = render_page(rng, domain or Domain())
+        if page.blocks:
+            yield page
+
+
+def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
+    """Read `num_pages` unseen pages; the report that is committed."""
+    reader = Reader(checkpoint)
+    scores: list[PageScore] = []
+    seconds: list[float] = []
+    for _, page in zip(range(num_pages), unseen_pages(seed), strict=False):
+        truth = _content(page.html, page)
+        reading = reader.read(page)
+        found = reading.content
+        scores.append(score(truth.text, found.text, truth.blocks, found.blocks))
+        seconds.append(reading.seconds)
+    ious = [value for s in scores for value in s.ious]
+    labels = [value for s in scores for value in s.right_labels]
+    num_characters = sum(s.num_characters for s in scores)
+    return {
+        "pages": num_pages,
+        "seed": seed,
+        "characters": num_characters,
+        "blocks": len(ious),
+        "character_error_rate": sum(s.num_errors for s in scores) / num_characters,
+        "pages_without_error": sum(s.num_errors == 0 for s in scores) / num_pages,
+        "mean_iou": statistics.fmean(ious),
+        "right_labels": statistics.fmean(labels),
+        "seconds_a_page": statistics.fmean(seconds),
+        "seconds_of_the_slowest_page": max(seconds),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m mini.evaluate", description=__doc__
+    )
+    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_OUTPUT)
+    parser.add_argument("--pages", type=int, default=100)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--report", type=Path, default=DEFAULT_REPORT)
+    options = parser.parse_args(arguments)
+
+    logging.basicConfig(level=logging.WARNING)
+    report = evaluate(options.checkpoint, num_pages=options.pages, seed=options.seed)
+    text = json.dumps(report, indent=2) + "\n"
+    options.report.write_text(text, "utf-8")
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,78 @@
+"""How well a page was read: characters, boxes and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rapidfuzz.distance import Levenshtein
+
+from handler.schema import Block
+
+__all__ = ["PageScore", "iou", "score"]
+
+Bbox = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PageScore:
+    """One page against the truth."""
+
+    num_characters: int
+    num_errors: int
+    """Insertions, deletions and substitutions."""
+    ious: tuple[float, ...]
+    """Of each true block and the block found for it; 0 where none was."""
+    right_labels: tuple[bool, ...]
+    """Whether that block has the true label."""
+
+
+def score(
+    true_text: str, text: str, true_blocks: Sequence[Block], blocks: Sequence[Block]
+) -> PageScore:
+    """Compare; white space counts once, however long it is."""
+    wanted, found = " ".join(true_text.split()), " ".join(text.split())
+    ious = [0.0] * len(true_blocks)
+    labels = [False] * len(true_blocks)
+    for overlap, index, other in _pairs(true_blocks, blocks):
+        ious[index] = overlap
+        labels[index] = true_blocks[index].label == blocks[other].label
+    return PageScore(
+        num_characters=len(wanted),
+        num_errors=Levenshtein.distance(wanted, found),
+        ious=tuple(ious),
+        right_labels=tuple(labels),
+    )
+
+
+def _pairs(
+    true_blocks: Sequence[Block], blocks: Sequence[Block]
+) -> list[tuple[float, int, int]]:
+    """Blocks that overlap, the best first, each once: overlap, true one, found one."""
+    candidates = sorted(
+        (
+            (iou(true.bbox, block.bbox), index, other)
+            for index, true in enumerate(true_blocks)
+            for other, block in enumerate(blocks)
+            if true.bbox is not None and block.bbox is not None
+        ),
+        reverse=True,
+    )
+    pairs: list[tuple[float, int, int]] = []
+    for candidate in candidates:
+        overlap, index, other = candidate
+        is_taken = any(index == i or other == o for _, i, o in pairs)
+        if overlap > 0 and not is_taken:
+            pairs.append(candidate)
+    return pairs
+
+
+def iou(one: Bbox, other: Bbox) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return shared / (sum(areas) - shared)

@@ -1,0 +1,72 @@
+"""How a reading is scored against the truth."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.schema import Block
+from mini.scores import iou, score
+
+
+def block(label: str, *bbox: int) -> Block:
+    left, top, right, bottom = bbox
+    return Block(label, (left, top, right, bottom), "<p>…</p>")
+
+
+TITLE = block("Section-Header", 0, 0, 100, 20)
+BODY = block("Text", 0, 30, 100, 90)
+
+
+def test_a_perfect_reading_has_no_errors():
+    found = score(
+        "A title\n\nand text", "A title and\ttext", [TITLE, BODY], [TITLE, BODY]
+    )
+
+    assert found.num_errors == 0
+    assert found.num_characters == len("A title and text")
+    assert found.ious == (1.0, 1.0)
+    assert found.right_labels == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [("abcd", 0), ("abxd", 1), ("abd", 1), ("abccd", 1), ("", 4), ("abcdabcd", 4)],
+)
+def test_every_character_too_few_too_many_or_wrong_is_an_error(text, errors):
+    assert score("abcd", text, [], []).num_errors == errors
+
+
+def test_a_block_that_was_not_found_counts_as_wrong():
+    found = score("", "", [TITLE, BODY], [BODY])
+
+    assert found.ious == (0.0, 1.0)
+    assert found.right_labels == (False, True)
+
+
+def test_a_block_is_matched_with_the_one_that_covers_it_best_and_only_once():
+    whole = block("Text", 0, 0, 100, 90)
+
+    found = score("", "", [TITLE, BODY], [whole])
+
+    assert found.ious == pytest.approx((0.0, 60 / 90))
+    assert found.right_labels == (False, True)
+
+
+def test_a_block_found_in_its_place_under_another_name_has_a_wrong_label():
+    found = score("", "", [TITLE], [block("Text", 0, 0, 100, 20)])
+
+    assert found.ious == (1.0,)
+    assert found.right_labels == (False,)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1.0),
+        ((0, 0, 10, 10), (5, 0, 15, 10), 1 / 3),
+        ((0, 0, 10, 10), (10, 0, 20, 10), 0.0),
+        ((0, 0, 10, 10), (20, 20, 30, 30), 0.0),
+    ],
+)
+def test_overlap_is_intersection_over_union(one, other, overlap):
+    assert iou(one, other) == pytest.approx(overlap)
