@@ -38,10 +38,10 @@ def spooled(content: bytes) -> Iterator[str]:
 def text_page(
     lines: Sequence[str] = LINES, size: tuple[int, int] = (640, 800)
 ) -> Image.Image:
-    """Black lines of text on white."""
+    """Black lines of text on white, in letters that the embedded model reads."""
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
-    height = max(10, size[1] // 20)
+    height = max(18, size[1] // 32)
     font = ImageFont.load_default(height)
     for row, line in enumerate(lines):
         draw.text((height, height * (1 + 2 * row)), line, fill="black", font=font)
@@ -231,20 +231,34 @@ def pdf(
     stream = io.BytesIO()
     canvas = Canvas(stream, pagesize=size, encrypt=encryption, invariant=True)
     for lines in pages:
-        canvas.setFont("Helvetica", 18)
+        # Of A4 the embedded model sees six sevenths of a pixel a point.
+        canvas.setFont("Helvetica", 26)
         for row, line in enumerate(lines):
-            canvas.drawString(72, size[1] - 72 - 36 * row, line)
+            canvas.drawString(72, size[1] - 72 - 44 * row, line)
         canvas.showPage()
     canvas.save()
     return stream.getvalue()
 
 
+def as_pdf(*pictures: Image.Image, resolution: int) -> bytes:
+    """Scanned pages without a text layer, `resolution` pixels to the inch."""
+    first, *rest = pictures
+    return _encoded(
+        first, "PDF", save_all=True, append_images=rest, resolution=resolution
+    )
+
+
 def rotated_pdf(rotation: int) -> bytes:
     """A page of text that its /Rotate turns clockwise by so many degrees."""
+    return rotated(pdf(), rotation)
+
+
+def rotated(document: bytes, rotation: int) -> bytes:
+    """The same PDF, its first page turned clockwise by so many degrees."""
     stream = io.BytesIO()
-    with pypdfium2.PdfDocument(pdf()) as document:
-        document[0].set_rotation(rotation)
-        document.save(stream)
+    with pypdfium2.PdfDocument(document) as opened:
+        opened[0].set_rotation(rotation)
+        opened.save(stream)
     return stream.getvalue()
 
 

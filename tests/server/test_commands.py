@@ -115,12 +115,13 @@ def test_ctrl_c_before_the_server_is_ready_leaves_nothing_behind(config):
     until(lambda: not any(map(is_alive, everyone)))
 
 
-def test_the_demo_reads_both_samples_and_says_that_the_weights_are_random(config):
+def test_the_demo_reads_both_samples(config):
     with start("demo", "--config", config) as process:
         output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 0
     assert "--- samples/page.png" in output
+    assert "Harrow Point Station" in output
     assert "--- success: 1 page(s)" in output
     assert "--- samples/report.pdf" in output
     assert "--- success: 3 page(s)" in output

@@ -184,13 +184,6 @@ def test_a_form_with_a_file_is_read(client):
     assert answer.json()["usage"]["output_tokens"] <= 5
 
 
-def test_the_two_prompts_give_different_answers(client):
-    layout = client.post(BODIES["image/png"], "image/png", prompt_type="ocr_layout")
-    plain = client.post(BODIES["image/png"], "image/png", prompt_type="ocr")
-
-    assert layout.json()["raw"] != plain.json()["raw"]
-
-
 def test_a_page_cut_off_at_the_limit_says_so(client):
     answer = client.post(
         documents.pdf(MANY), "application/pdf", max_output_tokens=2
