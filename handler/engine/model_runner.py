@@ -6,8 +6,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from handler.engine.sampling import GREEDY, Sampling
 from handler.engine.kv_cache import Move
+from handler.engine.sampling import GREEDY, Sampling
 from handler.engine.sequence import Sequence
 
 __all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]

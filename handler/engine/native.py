@@ -43,8 +43,9 @@ class Options:
     max_sequences: int = 16
     max_prefill_tokens: int = 1024
     """A step never computes more of a prompt: pages that decode wait for it."""
-    expected_output_tokens: int = 1500
-    max_draft_tokens: int = 8
+    expected_output_tokens: int = 500
+    """For which there is room when a page is admitted; more is found as it grows."""
+    max_draft_tokens: int = 0
     max_verified_tokens: int = 64
     """Of all pages together in a step; more pages leave less for each one's drafts."""
 
@@ -138,9 +139,7 @@ class NativeEngine(Generic[P]):
         return bool(self._pages or self._ended)
 
     def num_output_tokens(self) -> dict[str, int]:
-        return {
-            page.sequence.id: len(page.output) for page in self._scheduler.running
-        }
+        return {page.sequence.id: len(page.output) for page in self._scheduler.running}
 
     def step(self, poll: Callable[[], None]) -> list[Generation]:
         plan = self._scheduler.schedule()
@@ -208,7 +207,9 @@ class NativeEngine(Generic[P]):
         if page.drafts is None:
             return []
         share = self._options.max_verified_tokens // num_pages - 1
-        length = min(self._options.max_draft_tokens, share, page.limit - len(page.output))
+        length = min(
+            self._options.max_draft_tokens, share, page.limit - len(page.output)
+        )
         if page.acceptance < _HOPELESS:
             length = min(length, 1)
         return page.drafts.draft(length)[:length] if length > 0 else []

@@ -109,9 +109,7 @@ class Scheduler(Generic[P]):
         for page in self._running:
             if _num_left(page) > 1:
                 step.prefill = page
-                step.num_prefill_tokens = min(
-                    _num_left(page), self._max_prefill_tokens
-                )
+                step.num_prefill_tokens = min(_num_left(page), self._max_prefill_tokens)
                 break
         return step
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Iterator, Sequence as Seq
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -14,8 +15,15 @@ from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import Sequence
+from handler.errors import OutOfMemoryError
 
-__all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
+__all__ = ["KNOWN_MODEL_TYPES", "TorchRunner", "cache_places"]
+
+_GPU_SHARE = 0.92
+_GPU_WORKSPACE_BYTES = 1600 * 1024**2
+"""For an image of the largest size in the vision encoder; an estimate."""
+_CPU_PLACES = 32_768
+_CPU_BYTES = 2 * 1024**3
 
 KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
@@ -105,8 +113,16 @@ class TorchRunner:
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._model.text_from(list(token_ids))
 
-    @torch.inference_mode()
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int:
+        with _memory_errors(chunk.prompt):
+            return self._prefill(chunk)
+
+    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        with _memory_errors(rows[-1].prompt):
+            return self._decode(rows)
+
+    @torch.inference_mode()
+    def _prefill(self, chunk: Chunk[TorchPrompt]) -> int:
         prompt, start, end = chunk.prompt, chunk.start, chunk.start + chunk.count
         num_prompt = prompt.num_tokens
         embeddings, positions = [], []
@@ -145,14 +161,16 @@ class TorchRunner:
         return token
 
     @torch.inference_mode()
-    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def _decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         counts = [len(row.tokens) for row in rows]
         tokens = [token for row in rows for token in row.tokens]
         numbers = [row.start + i for row in rows for i in range(len(row.tokens))]
         deltas = [row.prompt.rope_delta for row in rows for _ in row.tokens]
         begins = [row.segment_start for row in rows for _ in row.tokens]
         places = [begin + number for begin, number in zip(begins, numbers, strict=True)]
-        positions = [number + delta for number, delta in zip(numbers, deltas, strict=True)]
+        positions = [
+            number + delta for number, delta in zip(numbers, deltas, strict=True)
+        ]
         step = Step(
             self._pool,
             torch.tensor(places, device=self._device),
@@ -219,6 +237,39 @@ class TorchRunner:
             is_image=is_image,
             deepstack=[_joined(layer) for layer in features.deepstack_features],
         )
+
+
+@contextmanager
+def _memory_errors(prompt: TorchPrompt) -> Iterator[None]:
+    """Turn torch's error into ours, and give back what the failed try held."""
+    is_short = False
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        is_short = True
+    # Out here the exception is gone, and with it what it held on the device.
+    if is_short:
+        torch.cuda.empty_cache()
+        page = prompt.sequence.page
+        raise OutOfMemoryError(
+            f"a page of {page.pixel_width} x {page.pixel_height} pixels does not fit "
+            "into the accelerator's memory: lower max_side or kv_cache_tokens"
+        )
+
+
+def cache_places(model: Model) -> int:
+    """How many tokens' keys and values there is memory for, the weights being there.
+
+    On a GPU most of what is free; the rest is for encoding images and for logits.
+    """
+    config = model.module.model.language_model.config
+    num_values = 2 * config.num_hidden_layers * config.num_key_value_heads
+    bytes_a_place = num_values * config.head_dim * model.module.dtype.itemsize
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES
+        return max(1, budget // bytes_a_place)
+    return min(_CPU_PLACES, _CPU_BYTES // bytes_a_place)
 
 
 def _joined(layer: torch.Tensor | Seq[torch.Tensor]) -> torch.Tensor:

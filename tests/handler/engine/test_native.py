@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import FinishReason, Generation, Sequence

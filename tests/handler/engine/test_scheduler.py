@@ -6,8 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from handler.engine.kv_cache import Segment, SegmentPool
 from handler.engine.scheduler import GROWTH, Scheduler

@@ -92,9 +92,7 @@ def test_a_prompt_computed_in_chunks_of_odd_sizes_says_the_same(model, said, chu
 def test_pages_that_give_way_and_come_back_say_the_same(model, said):
     pair = [PAGES[2], PAGES[7]]  # of the same size, and the largest
     num_prompt_tokens = TorchRunner(model, 1).prompt_from(pair[0]).num_tokens
-    engine = native(
-        model, places=2 * num_prompt_tokens + 15, expected_output_tokens=0
-    )
+    engine = native(model, places=2 * num_prompt_tokens + 15, expected_output_tokens=0)
     forgotten = []
     forget = engine._runner.forget
     engine._runner.forget = lambda prompt: (forgotten.append(prompt), forget(prompt))
