@@ -11,6 +11,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Ahead", "TextLayer", "comparable"]
 
@@ -21,7 +22,7 @@ MATCH_LENGTHS = (24, 16, 10, 6)
 _TELLING = 16
 """Fewer count only near the last match, or where the layer has them once."""
 _NEAR = 400
-_SHORT_LINE = 0.75
+_SHORT_LINE = 0.8
 """A line this much shorter than its neighbours ends a paragraph."""
 
 # pdfium's signs for a hyphen at a line's end; which one depends on the call.
@@ -45,7 +46,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What the layer says next."""
+    """What the layer says from some place on."""
 
     text: str
     ends_paragraph: bool
@@ -79,87 +80,85 @@ class TextLayer:
         places = (i for i, letter in enumerate(self._text) if letter != " ")
         self._places = array("I", places)
         self._is_read = bytearray(len(self._starts))
-        self._cursor = 0
-        self._is_found = True
+        self.place = 0
+        self.is_found = True
 
     def rewind(self) -> None:
         """The output starts over."""
         self._is_read = bytearray(len(self._starts))
-        self._cursor = 0
-        self._is_found = True
+        self.place = 0
+        self.is_found = True
 
-    def follow(self, visible: str, num_new: int) -> bool:
-        """Whether the place is known that ends with `visible`.
+    def follow(self, visible: str, num_new: int) -> None:
+        """Go to the place that ends with `visible`.
 
         That is the end of the output in comparable characters, `num_new` of them
         not shown before.
         """
         if num_new == 0:
-            return self._is_found
-        cursor = self._cursor
+            return
+        place = self.place
         if (
-            self._is_found
+            self.is_found
             and num_new <= len(visible)
-            and self._keys.startswith(visible[-num_new:], cursor)
+            and self._keys.startswith(visible[-num_new:], place)
         ):
-            self._advance(cursor, cursor + num_new)
-            return True
-        self._is_found = False
+            self._advance(place, place + num_new)
+            return
+        self.is_found = False
         for length in MATCH_LENGTHS:
-            if len(visible) >= length:
-                place = self._place_of(visible[-length:])
-                if place is not None:
-                    self._advance(place, place + length)
-                    return True
-        return False
+            found = self._find(visible[-length:]) if len(visible) >= length else None
+            if found is not None:
+                self._advance(found, found + length)
+                return
 
     def begin_block(self) -> None:
-        """Something new begins: most likely the next line that was not read."""
-        self._is_found = True
-        line = bisect_left(self._starts, self._cursor)
-        is_within_line = self._starts[line : line + 1] != [self._cursor]
-        if is_within_line and self._cursor != len(self._keys):
-            return
+        """Go where a new block most likely begins, until it turns out otherwise."""
+        self.place = self.next_block(self.place)
+        self.is_found = True
+
+    def next_block(self, place: int) -> int:
+        """Where a new paragraph, heading or cell most likely begins."""
+        line = bisect_left(self._starts, place)
+        is_within_line = self._starts[line : line + 1] != [place]
+        if is_within_line and place != len(self._keys):
+            return place
         unread = self._is_read.find(0, line)
         if unread < 0:
             unread = self._is_read.find(0)
-        if unread >= 0:
-            self._cursor = self._starts[unread]
+        return self._starts[unread] if unread >= 0 else place
 
-    def ahead(self, num_characters: int, *, after_end: bool = False) -> Ahead:
-        """The next words of the paragraph, about so many characters at most.
+    def ahead(
+        self, place: int, num_characters: int, *, begins_text: bool = False
+    ) -> Ahead:
+        """The next words of a paragraph, about so many characters at most.
 
-        `after_end`: of the next one, where this one has ended.
+        Where one ends another begins: `begins_text` says which of them is meant.
         """
-        begin = self._cursor
-        index = (bisect_right if after_end else bisect_left)(self._ends, begin)
-        if index == len(self._ends):
-            return Ahead("", ends_paragraph=begin > 0, ends_word=True)
+        index = (bisect_right if begins_text else bisect_left)(self._ends, place)
+        if index == len(self._ends) or place == self._ends[index]:
+            return Ahead("", ends_paragraph=bool(place), ends_word=True)
         end = self._ends[index]
-        if begin == end:
-            return Ahead("", ends_paragraph=True, ends_word=True)
-        first = self._places[begin - 1] + 1 if begin else 0
-        last = self._places[end - 1] + 1
-        if last - first <= num_characters:
-            text = self._text[first:last]
+        first = self._places[place - 1] + 1 if place else 0
+        text = self._text[first : self._places[end - 1] + 1]
+        if len(text) <= num_characters:
             return Ahead(text, ends_paragraph=True, ends_word=True)
-        text = self._text[first : first + num_characters + 1]
-        border = text.rfind(" ")
-        if border > 0:
-            return Ahead(text[:border], ends_paragraph=False, ends_word=True)
-        return Ahead(text[:num_characters], ends_paragraph=False, ends_word=False)
+        border = text.rfind(" ", 0, num_characters + 1)
+        ends_word = border > 0
+        text = text[: border if ends_word else num_characters]
+        return Ahead(text, ends_paragraph=False, ends_word=ends_word)
 
-    def _place_of(self, tail: str) -> int | None:
+    def _find(self, tail: str) -> int | None:
         length = len(tail)
-        keys, cursor = self._keys, self._cursor
-        place = keys.find(tail, max(0, cursor - length), cursor + _NEAR)
+        keys, near = self._keys, self.place
+        place = keys.find(tail, max(0, near - length), near + _NEAR)
         if place < 0:
-            place = keys.find(tail, cursor)
+            place = keys.find(tail, near)
         if place < 0:
             place = keys.find(tail)
         if place < 0:
             return None
-        is_near = abs(place - cursor) <= _NEAR
+        is_near = abs(place - near) <= _NEAR
         if length < _TELLING and not is_near and keys.rfind(tail) != keys.find(tail):
             return None
         return place
@@ -168,8 +167,8 @@ class TextLayer:
         first = max(0, bisect_right(self._starts, begin) - 1)
         last = bisect_left(self._starts, end)
         self._is_read[first:last] = b"\1" * (last - first)
-        self._cursor = end
-        self._is_found = True
+        self.place = end
+        self.is_found = True
 
 
 def comparable(text: str) -> str:
@@ -193,7 +192,7 @@ def _lines(layer: str) -> list[_Line]:
     layer = _LINE_END_HYPHENS.sub("-\n", layer)
     layer = unicodedata.normalize("NFC", layer.translate(_LETTERS))
     lines = [_Line(" ".join(_seen(line).split())) for line in layer.split("\n")]
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in pairwise(lines):
         word, hyphen, first = line.text[-2:-1], line.text[-1:], following.text[:1]
         if hyphen == "-" and word.isalnum() and first.isalnum():
             line.is_joined = True
