@@ -6,21 +6,27 @@ A guess costs little and is checked: what the model says does not depend on it.
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from handler.engine import markup
-from handler.engine.markup import Markup
+from handler.engine.habits import closing, following
+from handler.engine.markup import (
+    BOXES_IN_BRACKETS,
+    BOXES_OF_NUMBERS,
+    NO_BOXES,
+    Markup,
+)
 from handler.engine.ngrams import Ngrams
-from handler.engine.text_layer import TextLayer
+from handler.engine.text_layer import Ahead, TextLayer
 
 __all__ = ["DraftTokenizer", "Drafter"]
 
 CHARACTERS_PER_TOKEN = 8
 """More than a token has on average: enough text for a draft of any length."""
 TELLING_NGRAM = 3
-"""Tokens alike that count for more than a rule about HTML."""
+"""Tokens that must be alike in text, where two say little, and after a guess."""
 MAX_CONTEXT = 8
 """Tokens of the output that are tokenised again with what may follow."""
 MAX_PIECES = 8
@@ -28,6 +34,7 @@ MAX_PIECES = 8
 MAX_BOX = 64
 """Characters of an unfinished tag within which its box would stand."""
 _BOX = re.compile('data-bbox="([^"]*)')
+_WORD = re.compile(r"\S+")
 _UNFINISHED = "\ufffd"
 
 
@@ -67,9 +74,16 @@ class Drafter:
         self._recent: list[tuple[int, str]] = []
         self._pieces: list[int] = []
         self._num_followed = 0
+        self._tested: tuple[str, int] | None = None
+        # What is usual in HTML, and was not what this page said the last time.
+        self._refuted: set[str] = set()
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Take note of what the model really said."""
+        if tokens and self._tested is not None:
+            rule, token = self._tested
+            (self._refuted.discard if tokens[0] == token else self._refuted.add)(rule)
+            self._tested = None
         for token in tokens:
             self._ngrams.append(token)
             text = self._text_of(token)
@@ -89,16 +103,18 @@ class Drafter:
         return self._without_boxes(guess)
 
     def _guess(self, max_tokens: int) -> list[int]:
-        if self._pieces or self._markup.is_in_entity:
+        state = self._markup
+        if self._pieces or state.is_in_entity:
             return self._from_output(max_tokens)
-        if self._markup.is_in_box:
-            return self._encoded(self._markup.following())
-        return (
-            self._from_layer(max_tokens)
-            or self._from_output(max_tokens, TELLING_NGRAM)
-            or self._from_rules()
-            or self._from_output(max_tokens)
-        )
+        written_on = self._written_on(max_tokens)
+        if state.expects_text or state.is_in_box:
+            return written_on or self._from_output(max_tokens)
+        rule = following(state)
+        if written_on:
+            self._tested = (rule, written_on[0])
+        if rule in self._refuted:
+            return self._from_output(max_tokens) or written_on
+        return written_on or self._from_output(max_tokens)
 
     def _text_of(self, token: int) -> str:
         """What the token adds to the text; nothing while a character is unfinished."""
@@ -117,35 +133,49 @@ class Drafter:
         self._pieces = []
         return text
 
-    def _from_layer(self, max_tokens: int) -> list[int]:
-        state, layer = self._markup, self._layer
-        if state.tag is not None or not state.expects_text or "math" in state.open:
-            return []
-        num_new = state.num_visible - self._num_followed
-        self._num_followed = state.num_visible
-        is_found = layer.follow(state.visible, num_new)
-        if state.begins_text:
-            layer.begin_block()
-        elif not is_found:
-            return []
-        ahead = layer.ahead(
-            CHARACTERS_PER_TOKEN * max_tokens, after_end=state.begins_text
-        )
-        words = ahead.text.lstrip() if state.follows_space else ahead.text
-        text = html.escape(words, quote=False)
-        if ahead.ends_paragraph and (words or not state.begins_text):
-            text += state.closing()
-        tokens = self._encoded(text)
-        # The cut may have gone through what would be one token.
-        return tokens if ahead.ends_word else tokens[:-1]
-
-    def _from_output(self, max_tokens: int, min_length: int = 2) -> list[int]:
+    def _from_output(self, max_tokens: int) -> list[int]:
+        min_length = TELLING_NGRAM if self._markup.expects_text else 2
         return self._ngrams.following(max_tokens, min_length=min_length)
 
-    def _from_rules(self) -> list[int]:
-        if self._markup.expects_text and self._markup.tag is None:
-            return []
-        return self._encoded(self._markup.following())
+    def _written_on(self, max_tokens: int) -> list[int]:
+        """The page as it goes on by its text layer and by what is usual in HTML."""
+        num_characters = CHARACTERS_PER_TOKEN * max_tokens
+        state = self._markup.copy()
+        place = self._place()
+        text = ""
+        ends_word = True
+        while ends_word and len(text) < num_characters:
+            more = ""
+            if not state.expects_text:
+                more = following(state)
+            elif "math" not in state.open:
+                if state.begins_text and place is not None:
+                    place = self._layer.next_block(place)
+                if place is not None:
+                    ahead = self._layer.ahead(
+                        place,
+                        num_characters - len(text),
+                        begins_text=state.begins_text,
+                    )
+                    more, num_read = _as_html(ahead, state)
+                    place += num_read
+                    ends_word = ahead.ends_word
+            if not more:
+                break
+            state.feed(more)
+            text += more
+        tokens = self._encoded(text)
+        # The cut may have gone through what would be one token.
+        return tokens if ends_word else tokens[:-1]
+
+    def _place(self) -> int | None:
+        """Where in the text layer the output has got to; None where it is not found."""
+        visible, num_visible = self._markup.visible, self._markup.num_visible
+        self._layer.follow(visible, num_visible - self._num_followed)
+        self._num_followed = num_visible
+        if self._markup.begins_text:
+            self._layer.begin_block()
+        return self._layer.place if self._layer.is_found else None
 
     def _encoded(self, text: str) -> list[int]:
         """The tokens of text that goes on where the output ends.
@@ -179,9 +209,36 @@ class Drafter:
         return tokens
 
 
+def _as_html(ahead: Ahead, state: Markup) -> tuple[str, int]:
+    """Words of the layer, closed where they end; and how many letters they have."""
+    text, is_closed = ahead.text, ahead.ends_paragraph
+    num_words = state.num_words_left
+    if num_words is not None:
+        # What is glued to the output's end belongs to a word that is begun.
+        is_glued = bool(text) and not (state.follows_space or text[0].isspace())
+        end = _end_of_words(text, num_words + is_glued)
+        is_closed = is_closed or end < len(text)
+        text = text[:end]
+    num_letters = len(text) - text.count(" ")
+    if state.follows_space:
+        text = text.lstrip()
+    tags = ""
+    if is_closed and (text or num_words == 0 or not state.begins_text):
+        tags = closing(state)
+    return html.escape(text, quote=False) + tags, num_letters
+
+
+def _end_of_words(text: str, num_words: int) -> int:
+    """The length of a text's first so many words."""
+    end = 0
+    for match in itertools.islice(_WORD.finditer(text), num_words):
+        end = match.end()
+    return end
+
+
 def _block_start(prompt: str) -> str:
     if prompt and "data-bbox" not in prompt:
-        return markup.NO_BOXES
+        return NO_BOXES
     if "x0 y0" in prompt:
-        return markup.BOXES_OF_NUMBERS
-    return markup.BOXES_IN_BRACKETS
+        return BOXES_OF_NUMBERS
+    return BOXES_IN_BRACKETS
