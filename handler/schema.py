@@ -66,6 +66,8 @@ class Page:
     pixel_width: int
     pixel_height: int
     pixels: bytes = field(repr=False)
+    text_layer: str = field(default="", repr=False)
+    """What a PDF says stands on the page: a hint, for it may be wrong or missing."""
 
 
 @dataclass(frozen=True, slots=True)

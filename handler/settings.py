@@ -30,6 +30,9 @@ VARIABLES = {
 """Variables with a short name; every setting also goes by CHANDRA_ and its name."""
 
 
+ENGINES = ("auto", "native", "generate")
+
+
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ModelLoadError(sentence)
@@ -106,8 +109,15 @@ class EngineSettings:
     """Where weights from S3 are kept; those from the hub are where HF_HOME says."""
     allow_cpu: bool = False
     """Load more than `mini` where there is no CUDA device: minutes a page."""
-    max_sequences: int = 1
-    """Pages generated together; `generate` waits for the longest of them."""
+    engine: str = "auto"
+    """auto, native or generate; auto is native where the architecture is known."""
+    max_sequences: int | None = None
+    """Pages generated together; None: 16 for native, and 1 for generate, which waits
+    for the longest of them."""
+    prefill_tokens: int = 1024
+    """Of a prompt computed at once: pages that are being written wait for it."""
+    kv_cache_tokens: int | None = None
+    """Tokens the native engine's cache holds; None: what memory allows."""
     load_seconds: float = 1700.0
     """For fetching and loading the weights; below TorchServe's startupTimeout."""
     stall_seconds: float = 300.0
@@ -118,9 +128,19 @@ class EngineSettings:
     """Threads of a CPU engine; None: torch decides."""
 
     def __post_init__(self) -> None:
-        for name in ("max_sequences", "max_failed_starts"):
+        for name in ("max_failed_starts", "prefill_tokens"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} must be at least 1, not {value}")
+        for name in ("max_sequences", "kv_cache_tokens"):
+            value = getattr(self, name)
+            _require(
+                value is None or value >= 1,
+                f"{name} must be at least 1 or left out, not {value}",
+            )
+        _require(
+            self.engine in ENGINES,
+            f"engine must be one of {', '.join(ENGINES)}, not {self.engine}",
+        )
         for name in ("load_seconds", "stall_seconds"):
             value = getattr(self, name)
             _require(value > 0, f"{name} must be above 0, not {value}")

@@ -138,7 +138,7 @@ def scripted_engine_main(
         profile="mini",
         engine="scripted",
         device=f"fake:{index}",
-        num_slots=settings.max_sequences,
+        num_slots=settings.max_sequences or 1,
     )
     connection.send(Ready(info))
     Loop(ScriptedEngine(), connection).run()

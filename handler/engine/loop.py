@@ -48,7 +48,7 @@ def _load(
     connection: Connection, settings: EngineSettings, index: int
 ) -> tuple[Engine, EngineInfo]:
     from handler.engine.accelerator import choose_device
-    from handler.engine.generate import GenerateEngine
+    from handler.engine.choice import choose_engine
     from handler.engine.model import accelerators, load_model
     from handler.engine.weights import fetch, find_source
 
@@ -73,17 +73,17 @@ def _load(
     )
     connection.send(Prepared(len(found) if device != "cpu" else 1))
     model = load_model(weights, device, settings.cpu_threads)
+    chosen = choose_engine(model, settings)
     info = EngineInfo(
         model_id=weights.model_id,
         revision=weights.revision,
         profile=weights.profile.name,
-        engine="generate",
+        engine=chosen.name,
         device=device,
-        # One step's pages and the next step's, so that no step waits for the pipe.
-        num_slots=2 * settings.max_sequences,
+        num_slots=chosen.num_slots,
         is_trained=weights.is_trained,
     )
-    return GenerateEngine(model, settings.max_sequences), info
+    return chosen.engine, info
 
 
 class Loop:

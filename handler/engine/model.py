@@ -60,23 +60,30 @@ class Model:
             raise ModelLoadError(f"the tokenizer does not know {token}")
         return int(ids[0])
 
-    def inputs_from(self, page: Page, prompt: str) -> Inputs:
-        """Tokenise the prompt and cut the page into patches, on the device."""
+    def tokens_from(
+        self, page: Page, prompt: str
+    ) -> tuple[torch.Tensor, tuple[int, int, int]]:
+        """Tokenise the prompt: the ids on the device, and the grid of patches."""
         rows = page.pixel_height // self.patch_size
         columns = page.pixel_width // self.patch_size
         num_image_tokens = rows * columns // self.merge_size**2
         ids = self.tokenizer.encode(
             chat(prompt, num_image_tokens), add_special_tokens=False
         )
+        return torch.tensor(ids, device=self.device), (1, rows, columns)
+
+    def inputs_from(self, page: Page, prompt: str) -> Inputs:
+        """Tokenise the prompt and cut the page into patches, on the device."""
+        input_ids, grid = self.tokens_from(page, prompt)
         pixels = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
         pixels = pixels.view(page.pixel_height, page.pixel_width, 3)
         patches = patches_from(
             pixels.to(self.device), self.patch_size, self.merge_size, self.num_frames
         )
         return Inputs(
-            input_ids=torch.tensor(ids, device=self.device),
+            input_ids=input_ids,
             pixel_values=patches.to(self.module.dtype),
-            grid=(1, rows, columns),
+            grid=grid,
         )
 
     def text_from(self, token_ids: list[int]) -> str:

@@ -53,6 +53,7 @@ def page_at(
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
+            text_layer=pdf.text_layer(data, number) if media_type == PDF else "",
         )
 
 

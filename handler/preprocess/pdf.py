@@ -1,4 +1,4 @@
-"""Draw a page of a PDF as a viewer would show it, by pdfium.
+"""Draw a page of a PDF as a viewer would show it, and read its text, by pdfium.
 
 pdfium is not thread safe. The processes this runs in have one thread.
 """
@@ -18,7 +18,10 @@ from handler.errors import UnreadableDocumentError
 from handler.preprocess.sizing import Size, pdf_render_scale, pdf_target_size
 from handler.profiles import Sizing
 
-__all__ = ["count_pages", "draw_page"]
+__all__ = ["count_pages", "draw_page", "text_layer"]
+
+MAX_TEXT_CHARACTERS = 100_000
+"""A page of small print has 20,000."""
 
 _REASONS = {
     pdfium.FPDF_ERR_PASSWORD: "it is encrypted and needs a password",
@@ -55,6 +58,21 @@ def draw_page(data: mmap, number: int, sizing: Sizing) -> tuple[Image.Image, Siz
         )
         image: Image.Image = bitmap.to_pil().convert("RGB")
         return image, size
+
+
+def text_layer(data: mmap, number: int) -> str:
+    """The text page `number` carries, in pdfium's order; "" where there is none.
+
+    A scan has none, and what is broken counts as none: the page is read all the same.
+    """
+    try:
+        with _opened(data) as document:
+            page = document[number - 1]
+            text: str = page.get_textpage().get_text_bounded()
+            return text[:MAX_TEXT_CHARACTERS]
+    # Any exception: what pdfium makes of a stranger's fonts promises no list.
+    except Exception:
+        return ""
 
 
 @contextmanager

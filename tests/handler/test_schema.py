@@ -145,5 +145,8 @@ def test_nothing_but_the_document_has_to_be_said():
     )
 
 
-def test_a_pages_pixels_are_not_printed():
-    assert "pixels=" not in repr(Page(1, 32, 32, 32, 32, b"\xff" * 3072))
+def test_neither_a_pages_pixels_nor_its_text_are_printed():
+    page = Page(1, 32, 32, 32, 32, b"\xff" * 3072, "Invoice 4711")
+
+    assert "pixels=" not in repr(page)
+    assert "Invoice" not in repr(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import warnings
 
 import pytest
@@ -11,14 +12,17 @@ from reportlab.lib.pagesizes import A4
 
 from handler.errors import UnreadableDocumentError
 from handler.preprocess import Limits
+from handler.preprocess.pdf import MAX_TEXT_CHARACTERS, text_layer
 from tests.documents import (
     LINES,
+    as_png,
     blank_pdf_page,
     empty_pdf,
     pdf,
     pdf_with_form_and_annotation,
     pdf_with_one_bad_page,
     rotated_pdf,
+    text_page,
     truncated_pdf,
 )
 from tests.handler.preprocess.reading import (
@@ -160,3 +164,44 @@ def test_the_limit_of_pixels_is_for_images():
     page = page_of(pdf(size=A4), limits=Limits(max_pixels=1))
 
     assert page.width > 1
+
+
+def test_a_page_brings_the_text_it_carries_line_by_line():
+    content = pdf([LINES, ["Two & <three>"]])
+
+    assert page_of(content, 1).text_layer.splitlines() == list(LINES)
+    assert page_of(content, 2).text_layer == "Two & <three>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [blank_pdf_page(200, 300), as_png(text_page())],
+    ids=["a blank page", "an image"],
+)
+def test_what_carries_no_text_has_an_empty_layer(content):
+    assert page_of(content).text_layer == ""
+
+
+def test_a_hyphen_at_a_lines_end_is_one_of_pdfiums_signs():
+    """`handler.engine.text_layer` relies on it."""
+    layer = page_of(pdf([["a long exam-", "ple of it"]])).text_layer
+
+    assert layer == "a long exam\x02ple of it"
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [(truncated_pdf(), 1), (b"not a PDF", 1), (pdf_with_one_bad_page(), 2), (pdf(), 2)],
+)
+def test_a_broken_text_layer_is_an_empty_one(content, number):
+    data = mmap.mmap(-1, len(content))
+    data.write(content)
+
+    assert text_layer(data, number) == ""
+
+
+def test_a_text_layer_has_an_end():
+    line = "word " * 30
+    content = pdf([[line] * (MAX_TEXT_CHARACTERS // len(line) + 100)], size=(4e3, 3e4))
+
+    assert len(page_of(content).text_layer) == MAX_TEXT_CHARACTERS

@@ -1,0 +1,157 @@
+"""Attention of many pages in one row of tokens, each to its own cache segment.
+
+Registered with transformers under a name, so that its text model runs as it is.
+What a forward is about travels as the keyword argument `step`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+__all__ = ["NAME", "KVPool", "Step", "register"]
+
+NAME = "segments"
+
+
+class KVPool:
+    """Keys and values of every layer: [num_places, kv_heads, head_dim] each."""
+
+    def __init__(
+        self, config: Any, num_places: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        shape = (num_places, config.num_key_value_heads, config.head_dim)
+        layers = range(config.num_hidden_layers)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.num_places = num_places
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy places; the two stretches may overlap."""
+        for places in (*self.keys, *self.values):
+            held = places[source : source + length].clone()
+            places[target : target + length] = held
+
+
+@dataclass(slots=True)
+class Step:
+    """One forward: T tokens of N pages, one page after the other."""
+
+    pool: KVPool
+    places: torch.Tensor
+    """[T] where the keys and values of these tokens go."""
+    num_queries: list[int]
+    """[N] tokens of each page, T in all."""
+    segment_starts: list[int]
+    """[N] where each page's cache begins."""
+    num_used: list[int]
+    """[N] places of it in use, these tokens included."""
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+    """On CUDA: int32 query starts [N + 1], segment starts [N + 1] and used [N]."""
+    max_queries: int = 0
+    max_used: int = 0
+    """Bounds on CUDA, constant in a graph."""
+
+
+def register() -> None:
+    """Make the name known to transformers; again changes nothing."""
+    AttentionInterface.register(NAME, _segment_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+
+
+def _no_mask(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+def _segment_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    step: Step,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' signature: [1, heads, T, head_dim] in, [1, T, heads, d] out."""
+    keys = step.pool.keys[module.layer_idx]
+    values = step.pool.values[module.layer_idx]
+    keys.index_copy_(0, step.places, key[0].transpose(0, 1))
+    values.index_copy_(0, step.places, value[0].transpose(0, 1))
+    attend = _by_operator if step.tensors is not None else _page_by_page
+    return attend(query[0], keys, values, step, scaling)[None], None
+
+
+def _by_operator(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    """The CUDA operator, for bfloat16 on sm80 and newer."""
+    assert step.tensors is not None
+    query_starts, segment_starts, num_used = step.tensors
+    output: torch.Tensor
+    output, *_ = torch.ops.aten._flash_attention_forward(
+        query.transpose(0, 1),
+        keys,
+        values,
+        query_starts,
+        segment_starts,
+        step.max_queries,
+        step.max_used,
+        0.0,  # dropout
+        True,  # causal, aligned to the bottom right
+        False,  # no debug mask
+        scale=scaling,
+        seqused_k=num_used,
+    )
+    return output
+
+
+def _page_by_page(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    """The same in torch's own attention: the reference, and what a processor runs."""
+    output = torch.empty_like(query)
+    begin = 0
+    for count, start, used in zip(
+        step.num_queries, step.segment_starts, step.num_used, strict=True
+    ):
+        end = begin + count
+        output[:, begin:end] = _attend(
+            query[:, begin:end],
+            keys[start : start + used].transpose(0, 1),
+            values[start : start + used].transpose(0, 1),
+            scaling,
+        )
+        begin = end
+    return output.transpose(0, 1)
+
+
+def _attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """[heads, n, d] queries, the last n of m tokens, to [kv_heads, m, d] keys."""
+    num_heads, count, size = query.shape
+    num_kv_heads, used, _ = keys.shape
+    group = num_heads // num_kv_heads
+    # Queries that share a key become rows of one head: nothing is copied.
+    rows = query.reshape(num_kv_heads, group * count, size)
+    visible = None
+    if count > 1:
+        visible = torch.ones(count, used, dtype=torch.bool, device=query.device)
+        visible = visible.tril(used - count).repeat(group, 1)
+    attended = scaled_dot_product_attention(
+        rows[None], keys[None], values[None], attn_mask=visible, scale=scaling
+    )
+    return attended[0].reshape(num_heads, count, size)

@@ -1,0 +1,91 @@
+"""What the native engine asks of a model, whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from handler.engine.kv_cache import Move
+from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.sequence import Sequence
+
+__all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]
+
+
+class Prompt(Protocol):
+    """A page and its prompt, tokenised; how it looks is the runner's business."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Image tokens included."""
+
+    @property
+    def last_token(self) -> int:
+        """The token after which the answer begins."""
+
+
+P = TypeVar("P", bound=Prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[P]):
+    """One page's share of a forward: tokens that follow what is in its cache."""
+
+    prompt: P
+    tokens: Seq[int]
+    """The last token said, then those that are guessed to follow it."""
+    start: int
+    """How many tokens of the page are in the cache."""
+    segment_start: int
+    sampling: Sampling = GREEDY
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Generic[P]):
+    """A stretch of a page to be computed: its prompt, and behind that its answer."""
+
+    prompt: P
+    output: Seq[int]
+    start: int
+    """How many tokens of the page are in the cache."""
+    count: int
+    segment_start: int
+    sampling: Sampling = GREEDY
+
+
+class ModelRunner(Protocol[P]):
+    """Computes tokens. Used by one thread; knows nothing of pages coming and going.
+
+    The caller says where a page's keys and values lie; places beyond `start` may
+    hold anything and are written over.
+    """
+
+    @property
+    def num_places(self) -> int:
+        """How many tokens the cache holds, those of all pages together."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest page the model knows positions for."""
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]: ...
+
+    def prompt_from(self, sequence: Sequence) -> P:
+        """Tokenise. Cheap: the image is encoded when its first token is needed."""
+
+    def prefill(self, chunk: Chunk[P]) -> int:
+        """Compute the chunk's tokens; the token said after the last of them."""
+
+    def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
+        """Compute every row's tokens together; what is said after each of them."""
+
+    def move(self, moves: Seq[Move]) -> None:
+        """Copy what lies in the cache from place to place, in this order."""
+
+    def forget(self, prompt: P) -> None:
+        """Drop what was encoded of a page; asked for again, it is encoded again."""
+
+    def text_from(self, token_ids: Seq[int]) -> str:
+        """Detokenise, leaving special tokens out."""

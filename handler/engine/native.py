@@ -1,0 +1,267 @@
+"""The native engine: pages join and leave a running batch at any token.
+
+A step is: schedule, run, update. It computes one token of every page that is
+decoding, and those that were guessed to follow it, then a chunk of one prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeVar
+
+from handler.engine.kv_cache import Segment, SegmentPool
+from handler.engine.model_runner import Chunk, ModelRunner, Prompt, Row
+from handler.engine.scheduler import Schedule, Scheduler
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.errors import OutOfMemoryError
+from handler.schema import PageError
+
+__all__ = ["DraftSource", "NativeEngine", "Options"]
+
+P = TypeVar("P", bound=Prompt)
+
+
+class DraftSource(Protocol):
+    """Guesses how a page goes on."""
+
+    def extend(self, tokens: list[int]) -> None:
+        """Take note of what was really said."""
+
+    def draft(self, max_tokens: int) -> list[int]:
+        """At most so many tokens that may come next; none where it cannot tell."""
+
+    def reset(self) -> None:
+        """Forget what was said: the page is read once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much is done at once. Sizes are tokens."""
+
+    max_sequences: int = 16
+    max_prefill_tokens: int = 1024
+    """A step never computes more of a prompt: pages that decode wait for it."""
+    expected_output_tokens: int = 500
+    """For which there is room when a page is admitted; more is found as it grows."""
+    max_draft_tokens: int = 0
+    max_verified_tokens: int = 64
+    """Of all pages together in a step; more pages leave less for each one's drafts."""
+
+
+@dataclass(eq=False)
+class _Page(Generic[P]):
+    """A page in the engine. What the scheduler needs of it are its numbers."""
+
+    sequence: Sequence
+    prompt: P
+    limit: int
+    """Tokens the answer may have."""
+    drafts: DraftSource | None
+    output: list[int] = field(default_factory=list)
+    num_computed: int = 0
+    segment: Segment | None = None
+    started_at: float | None = None
+    num_forwards: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
+    acceptance: float = 1.0
+    """A running mean of how much of a draft was right; hopeful at first."""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return self.prompt.num_tokens
+
+    @property
+    def num_tokens(self) -> int:
+        return self.prompt.num_tokens + len(self.output)
+
+    @property
+    def last_token(self) -> int:
+        return self.output[-1] if self.output else self.prompt.last_token
+
+
+class NativeEngine(Generic[P]):
+    """An Engine over a ModelRunner."""
+
+    def __init__(
+        self,
+        runner: ModelRunner[P],
+        options: Options,
+        *,
+        drafts_for: Callable[[Sequence], DraftSource | None] = lambda sequence: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._runner = runner
+        self._options = options
+        self._drafts_for = drafts_for
+        self._clock = clock
+        self._scheduler: Scheduler[_Page[P]] = Scheduler(
+            SegmentPool(runner.num_places),
+            max_sequences=options.max_sequences,
+            max_prefill_tokens=options.max_prefill_tokens,
+            expected_output_tokens=options.expected_output_tokens,
+            max_draft_tokens=options.max_draft_tokens,
+        )
+        self._pages: dict[str, _Page[P]] = {}
+        self._ended: list[Generation] = []
+
+    def submit(self, sequence: Sequence) -> None:
+        prompt = self._runner.prompt_from(sequence)
+        longest = min(self._runner.max_tokens, self._scheduler.max_tokens)
+        room = longest - prompt.num_tokens
+        if room < 1:
+            self._ended.append(
+                _failed(
+                    sequence,
+                    f"a page of {prompt.num_tokens} tokens does not fit into a cache "
+                    f"of {longest}: lower max_side or raise kv_cache_tokens",
+                )
+            )
+            return
+        page = _Page(
+            sequence,
+            prompt,
+            limit=max(1, min(sequence.max_output_tokens, room)),
+            drafts=self._drafts_for(sequence),
+        )
+        self._pages[sequence.id] = page
+        self._scheduler.add(page)
+
+    def cancel(self, sequence_id: str) -> None:
+        page = self._pages.get(sequence_id)
+        if page is not None:
+            self._end(page, Generation(sequence_id, FinishReason.ABORTED))
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._pages or self._ended)
+
+    def num_output_tokens(self) -> dict[str, int]:
+        return {page.sequence.id: len(page.output) for page in self._scheduler.running}
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        plan = self._scheduler.schedule()
+        self._runner.move(plan.moves)
+        now = self._clock()
+        for page in plan.admitted:
+            page.started_at = page.started_at or now
+        for page in plan.preempted:
+            self._runner.forget(page.prompt)
+        if plan.decode:
+            self._decode(plan.decode)
+        if plan.prefill is not None:
+            self._prefill(plan.prefill, plan)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
+        assert page.segment is not None
+        count = plan.num_prefill_tokens
+        chunk = Chunk(
+            page.prompt,
+            page.output,
+            page.num_computed,
+            count,
+            page.segment.start,
+        )
+        try:
+            token = self._runner.prefill(chunk)
+        except OutOfMemoryError as error:
+            self._end(page, _failed(page.sequence, error.detail))
+            return
+        page.num_computed += count
+        page.num_forwards += 1
+        if page.num_computed == page.num_tokens:
+            self._say(page, [token])
+
+    def _decode(self, pages: list[_Page[P]]) -> None:
+        drafts = [self._draft(page, len(pages)) for page in pages]
+        rows = []
+        for page, draft in zip(pages, drafts, strict=True):
+            assert page.segment is not None
+            tokens = [page.last_token, *draft]
+            rows.append(Row(page.prompt, tokens, page.num_computed, page.segment.start))
+        try:
+            chosen = self._runner.decode(rows)
+        except OutOfMemoryError as error:
+            # The youngest gives way; alone, a page that fails has failed by itself.
+            page = pages[-1]
+            self._end(page, _failed(page.sequence, error.detail))
+            return
+        for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
+            num_right = _num_equal(draft, tokens)
+            page.num_forwards += 1
+            page.num_drafted += len(draft)
+            page.num_accepted += num_right
+            if draft:
+                share = num_right / len(draft)
+                page.acceptance = 0.9 * page.acceptance + 0.1 * share
+            # What was computed for wrong guesses is written over later.
+            page.num_computed += num_right + 1
+            self._say(page, tokens[: num_right + 1])
+
+    def _draft(self, page: _Page[P], num_pages: int) -> list[int]:
+        """What may follow, as long as it is likely to be worth its computing."""
+        if page.drafts is None:
+            return []
+        share = self._options.max_verified_tokens // num_pages - 1
+        length = min(
+            self._options.max_draft_tokens, share, page.limit - len(page.output)
+        )
+        if page.acceptance < _HOPELESS:
+            length = min(length, 1)
+        return page.drafts.draft(length)[:length] if length > 0 else []
+
+    def _say(self, page: _Page[P], tokens: list[int]) -> None:
+        """Take over tokens, up to a stop token or the page's limit."""
+        said: list[int] = []
+        reason = None
+        for token in tokens:
+            if token in self._runner.stop_token_ids:
+                reason = FinishReason.STOP
+                break
+            said.append(token)
+            if len(page.output) + len(said) == page.limit:
+                reason = FinishReason.LENGTH
+                break
+        page.output += said
+        if page.drafts is not None:
+            page.drafts.extend(said)
+        if reason is not None:
+            self._end(page, self._generation(page, reason))
+
+    def _generation(self, page: _Page[P], reason: FinishReason) -> Generation:
+        return Generation(
+            page.sequence.id,
+            reason,
+            text=self._runner.text_from(page.output),
+            num_output_tokens=len(page.output),
+        )
+
+    def _end(self, page: _Page[P], generation: Generation) -> None:
+        del self._pages[page.sequence.id]
+        self._scheduler.remove(page)
+        self._runner.forget(page.prompt)
+        seconds = self._clock() - page.started_at if page.started_at else 0.0
+        self._ended.append(replace(generation, page_seconds=seconds))
+
+
+_HOPELESS = 0.15
+"""Below this share of right guesses a draft costs more than it brings."""
+
+
+def _num_equal(draft: list[int], tokens: list[int]) -> int:
+    """How many guessed tokens are what the model said itself."""
+    count = 0
+    while count < len(draft) and draft[count] == tokens[count]:
+        count += 1
+    return count
+
+
+def _failed(sequence: Sequence, detail: str) -> Generation:
+    error = OutOfMemoryError(detail)
+    return Generation(
+        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
+    )

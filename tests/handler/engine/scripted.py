@@ -1,0 +1,117 @@
+"""A model that says what a script says, if its cache is kept as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+from handler.engine.kv_cache import Move
+from handler.engine.model_runner import Chunk, Row
+from handler.engine.sequence import Sequence
+from handler.errors import OutOfMemoryError
+from handler.schema import Page
+
+STOP = 0
+WRONG = ord("?")
+
+
+@dataclass(eq=False)
+class ScriptedPrompt:
+    name: str
+    length: int
+    script: list[int]
+    is_encoded: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        return self.length
+
+    @property
+    def last_token(self) -> int:
+        return -self.length
+
+    def token(self, index: int, output: Seq[int]) -> int:
+        """The page's tokens by number: the prompt's are negative."""
+        return -1 - index if index < self.length else output[index - self.length]
+
+
+class ScriptedRunner:
+    """Computes nothing, and looks into the cache as attention would.
+
+    A page's script is the bytes of its prompt. What was said before each token must
+    lie in the page's segment, place by place, or the page says rubbish.
+    """
+
+    def __init__(self, num_places: int = 1000, max_tokens: int = 10_000) -> None:
+        self.num_places = num_places
+        self.max_tokens = max_tokens
+        self.stop_token_ids = (STOP,)
+        self.places: list[object] = [None] * num_places
+        self.forwards: list[list[int]] = []
+        """Tokens computed for each page of each forward."""
+        self.out_of_memory: set[str] = set()
+        self.encoded: list[str] = []
+
+    def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
+        length = sequence.page.pixel_width
+        return ScriptedPrompt(sequence.id, length, [*sequence.prompt.encode()])
+
+    def forget(self, prompt: ScriptedPrompt) -> None:
+        prompt.is_encoded = False
+
+    def move(self, moves: Seq[Move]) -> None:
+        for move in moves:
+            held = self.places[move.source : move.source + move.length]
+            self.places[move.target : move.target + move.length] = held
+
+    def text_from(self, token_ids: Seq[int]) -> str:
+        return bytes(token_ids).decode()
+
+    def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int:
+        prompt = chunk.prompt
+        if prompt.name in self.out_of_memory:
+            raise OutOfMemoryError("there is no more")
+        if not prompt.is_encoded and chunk.start < prompt.length:
+            prompt.is_encoded = True
+            self.encoded.append(prompt.name)
+        tokens = [
+            prompt.token(chunk.start + i, chunk.output) for i in range(chunk.count)
+        ]
+        self.forwards.append([chunk.count])
+        return self._compute(prompt, tokens, chunk.start, chunk.segment_start)[-1]
+
+    def decode(self, rows: Seq[Row[ScriptedPrompt]]) -> list[list[int]]:
+        if any(row.prompt.name in self.out_of_memory for row in rows):
+            raise OutOfMemoryError("there is no more")
+        self.forwards.append([len(row.tokens) for row in rows])
+        return [
+            self._compute(row.prompt, row.tokens, row.start, row.segment_start)
+            for row in rows
+        ]
+
+    def _compute(
+        self, prompt: ScriptedPrompt, tokens: Seq[int], start: int, begin: int
+    ) -> list[int]:
+        said = []
+        for number, token in enumerate(tokens, start):
+            self.places[begin + number] = (prompt.name, number, token)
+            seen = self.places[begin : begin + number + 1]
+            said.append(self._next(prompt, seen))
+        return said
+
+    def _next(self, prompt: ScriptedPrompt, seen: list[object]) -> int:
+        num_said = len(seen) - prompt.length
+        if not 0 <= num_said <= len(prompt.script):
+            return WRONG
+        expected = [
+            (prompt.name, i, prompt.token(i, prompt.script)) for i in range(len(seen))
+        ]
+        return [*prompt.script, STOP][num_said] if seen == expected else WRONG
+
+
+def sequence(
+    name: str, script: str, *, prompt: int = 10, max_output_tokens: int = 1000
+) -> Sequence:
+    """A page whose prompt has so many tokens, and whose answer is the script."""
+    page = Page(1, 1, 1, prompt, 1, b"")
+    return Sequence(name, name, page, script, max_output_tokens)

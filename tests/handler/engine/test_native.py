@@ -1,0 +1,303 @@
+"""The native engine over a scripted model: joining, leaving, giving way, guessing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from handler.engine.native import NativeEngine, Options
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from tests.handler.engine.scripted import ScriptedRunner, sequence
+
+
+class Guesses:
+    """Drafts that are right with a chance of `luck`."""
+
+    def __init__(self, script: str, luck: float = 1.0, seed: int = 0) -> None:
+        self.script = [*script.encode(), 0]
+        self.luck = luck
+        self.rng = random.Random(seed)
+        self.said: list[int] = []
+
+    def extend(self, tokens: list[int]) -> None:
+        self.said += tokens
+
+    def draft(self, max_tokens: int) -> list[int]:
+        following = self.script[len(self.said) : len(self.said) + max_tokens]
+        return [t if self.rng.random() < self.luck else 63 for t in following]
+
+    def reset(self) -> None:
+        self.said = []
+
+
+def engine(runner: ScriptedRunner, *, luck: float | None = None, **options: int):
+    def drafts_for(page: Sequence) -> Guesses | None:
+        return None if luck is None else Guesses(page.prompt, luck)
+
+    options = {"expected_output_tokens": 0, "max_draft_tokens": 0} | options
+    return NativeEngine(runner, Options(**options), drafts_for=drafts_for)
+
+
+def step(engine) -> list[Generation]:
+    return engine.step(lambda: None)
+
+
+def run(engine, pages: Iterable[Sequence] = ()) -> dict[str, Generation]:
+    for page in pages:
+        engine.submit(page)
+    ended = {}
+    while engine.has_work:
+        for generation in step(engine):
+            assert generation.sequence_id not in ended
+            ended[generation.sequence_id] = generation
+    return ended
+
+
+def texts(ended: dict[str, Generation]) -> dict[str, str]:
+    return {name: generation.text for name, generation in ended.items()}
+
+
+def is_whole(runner, engine) -> bool:
+    return engine._scheduler._pool.num_free == runner.num_places
+
+
+def test_a_page_says_its_answer_and_stops():
+    [generation] = run(engine(ScriptedRunner()), [sequence("a", "hello")]).values()
+
+    assert generation.text == "hello"
+    assert generation.finish_reason is FinishReason.STOP
+    assert generation.num_output_tokens == 5
+
+
+def test_an_answer_ends_at_its_limit_and_says_so():
+    page = sequence("a", "hello", max_output_tokens=3)
+
+    [generation] = run(engine(ScriptedRunner()), [page]).values()
+
+    assert (generation.text, generation.finish_reason) == ("hel", FinishReason.LENGTH)
+
+
+def test_an_answer_as_long_as_its_limit_is_cut_off_like_generates():
+    page = sequence("a", "hello", max_output_tokens=5)
+
+    [generation] = run(engine(ScriptedRunner()), [page]).values()
+
+    assert (generation.text, generation.finish_reason) == ("hello", FinishReason.LENGTH)
+
+
+def test_pages_of_any_length_run_together():
+    answers = {name: name * (7 * i + 1) for i, name in enumerate("abcdefgh")}
+    runner = ScriptedRunner()
+
+    ended = run(engine(runner), [sequence(n, answers[n]) for n in answers])
+
+    assert texts(ended) == answers
+    # As many forwards as the longest answer takes, and one prefill each.
+    assert len(runner.forwards) <= len(answers["h"]) + 2 * len(answers)
+
+
+def test_a_page_joins_while_others_are_half_way():
+    runner = ScriptedRunner()
+    running = engine(runner)
+    running.submit(sequence("long", "x" * 50))
+    for _ in range(10):
+        step(running)
+    running.submit(sequence("short", "hi"))
+
+    ended: list[str] = []
+    while running.has_work:
+        ended += [generation.sequence_id for generation in step(running)]
+
+    assert ended == ["short", "long"]
+
+
+def test_a_prompt_is_computed_in_chunks_between_the_tokens_of_others():
+    runner = ScriptedRunner()
+    running = engine(runner, max_prefill_tokens=7)
+    running.submit(sequence("a", "x" * 30, prompt=3))
+    step(running)
+    runner.forwards.clear()
+
+    ended = run(running, [sequence("b", "yes", prompt=40)])
+
+    assert texts(ended) == {"a": "x" * 30, "b": "yes"}
+    assert [7] in runner.forwards
+    assert max(sum(forward) for forward in runner.forwards) <= 7
+
+
+@pytest.mark.parametrize("luck", [1.0, 0.7, 0.0])
+@pytest.mark.parametrize("num_drafts", [1, 4, 9])
+def test_drafts_right_or_wrong_do_not_change_an_answer(luck, num_drafts):
+    answers = {name: f"the answer of {name} " * 3 for name in "abc"}
+    running = engine(ScriptedRunner(), luck=luck, max_draft_tokens=num_drafts)
+
+    ended = run(running, [sequence(n, answers[n]) for n in answers])
+
+    assert texts(ended) == answers
+    assert {g.finish_reason for g in ended.values()} == {FinishReason.STOP}
+
+
+def test_right_drafts_save_forwards():
+    runner = ScriptedRunner()
+    page = sequence("a", "x" * 50)
+
+    run(engine(runner, luck=1.0, max_draft_tokens=4), [page])
+
+    # The prefill says one token; five more come of each forward.
+    assert len(runner.forwards) == 1 + 10
+
+
+def test_a_limit_holds_in_the_middle_of_a_right_draft():
+    page = sequence("a", "x" * 50, max_output_tokens=8)
+
+    ended = run(engine(ScriptedRunner(), luck=1.0, max_draft_tokens=5), [page])
+
+    assert ended["a"].text == "x" * 8
+    assert ended["a"].finish_reason is FinishReason.LENGTH
+
+
+def test_more_pages_leave_fewer_drafts_for_each():
+    runner = ScriptedRunner()
+    pages = [sequence(name, "x" * 20) for name in "abcdefgh"]
+
+    run(engine(runner, luck=1.0, max_draft_tokens=8, max_verified_tokens=16), pages)
+
+    decodes = [forward for forward in runner.forwards if len(forward) > 1]
+    assert max(map(sum, decodes)) <= 16
+
+
+def test_drafts_that_are_never_right_are_given_up():
+    runner = ScriptedRunner()
+
+    run(engine(runner, luck=0.0, max_draft_tokens=8), [sequence("a", "x" * 200)])
+
+    assert [8 + 1] in runner.forwards[:5]
+    assert all(forward <= [2] for forward in runner.forwards[-100:])
+
+
+def test_when_memory_is_short_pages_give_way_and_say_the_same():
+    answers = {name: name * 40 for name in "abcd"}
+    runner = ScriptedRunner(num_places=100)
+    running = engine(runner)
+
+    ended = run(running, [sequence(n, answers[n]) for n in answers])
+
+    assert texts(ended) == answers
+    assert len(runner.encoded) > 4, "nobody gave way, so this shows nothing"
+    assert is_whole(runner, running)
+
+
+def test_a_page_longer_than_the_cache_is_refused_alone():
+    runner = ScriptedRunner(num_places=50)
+
+    ended = run(engine(runner), [sequence("a", "yes"), sequence("b", "no", prompt=60)])
+
+    assert ended["a"].text == "yes"
+    assert ended["b"].finish_reason is FinishReason.ERROR
+    assert ended["b"].error.code == "out_of_memory"
+    assert "60 tokens" in ended["b"].error.detail
+
+
+def test_an_answer_longer_than_the_cache_is_cut_off_there():
+    runner = ScriptedRunner(num_places=30)
+
+    ended = run(engine(runner), [sequence("a", "x" * 50, prompt=10)])
+
+    assert ended["a"].text == "x" * 20
+    assert ended["a"].finish_reason is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 5])
+def test_a_cancelled_page_leaves_at_once_and_the_others_go_on(num_steps):
+    runner = ScriptedRunner()
+    running = engine(runner)
+    for name in "ab":
+        running.submit(sequence(name, name * 20))
+    for _ in range(num_steps):
+        step(running)
+
+    running.cancel("a")
+    ended = run(running)
+
+    assert ended["a"].finish_reason is FinishReason.ABORTED
+    assert ended["b"].text == "b" * 20
+    assert is_whole(runner, running)
+
+
+def test_cancelling_what_is_unknown_or_has_ended_does_nothing():
+    running = engine(ScriptedRunner())
+    run(running, [sequence("a", "yes")])
+
+    running.cancel("a")
+    running.cancel("b")
+
+    assert not running.has_work
+
+
+def test_a_page_that_takes_too_much_memory_fails_alone():
+    runner = ScriptedRunner()
+    runner.out_of_memory = {"b"}
+
+    ended = run(engine(runner), [sequence(name, name * 5) for name in "abc"])
+
+    assert ended["b"].finish_reason is FinishReason.ERROR
+    assert ended["b"].error.code == "out_of_memory"
+    assert {ended[name].text for name in "ac"} == {"aaaaa", "ccccc"}
+
+
+def test_progress_counts_the_tokens_of_pages_that_run():
+    running = engine(ScriptedRunner(), max_sequences=1)
+    running.submit(sequence("a", "x" * 9))
+    running.submit(sequence("b", "x"))
+    for _ in range(3):
+        step(running)
+
+    assert running.num_output_tokens() == {"a": 3}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_thousands_of_random_events_leave_the_memory_whole(seed):
+    rng = random.Random(seed)
+    runner = ScriptedRunner(num_places=rng.randint(60, 300))
+    running = engine(
+        runner,
+        luck=rng.choice([None, 0.0, 0.6, 1.0]),
+        max_sequences=rng.randint(1, 8),
+        max_prefill_tokens=rng.randint(1, 40),
+        expected_output_tokens=rng.randint(0, 20),
+        max_draft_tokens=rng.randint(0, 5),
+    )
+    answers: dict[str, str] = {}
+    ended: dict[str, Generation] = {}
+    cancelled = set()
+    for number in range(400):
+        name = str(number)
+        if number < 250 and rng.random() < 0.2:
+            answers[name] = "".join(rng.choices("abc", k=rng.randint(0, 25)))
+            prompt = rng.randint(1, 25)
+            if rng.random() < 0.1:
+                runner.out_of_memory.add(name)
+            running.submit(sequence(name, answers[name], prompt=prompt))
+        if answers and rng.random() < 0.05:
+            gone = rng.choice(list(answers))
+            if gone not in ended:
+                cancelled.add(gone)
+            running.cancel(gone)
+        for generation in step(running) if running.has_work else []:
+            assert generation.sequence_id not in ended
+            ended[generation.sequence_id] = generation
+    ended |= run(running)
+
+    assert set(ended) == set(answers)
+    assert is_whole(runner, running)
+    for name, generation in ended.items():
+        if generation.finish_reason is FinishReason.STOP:
+            assert generation.text == answers[name]
+        elif generation.finish_reason is FinishReason.ABORTED:
+            assert name in cancelled
+        else:
+            assert name in runner.out_of_memory

@@ -1,0 +1,174 @@
+"""Token for token what transformers' `generate` says, in float32 on a processor.
+
+Whatever a page's company, however its prompt is cut, whether it gave way and came
+back, and whatever was guessed. GenerateEngine stands for `generate`: test_generate.py
+holds it to that.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from handler.engine.generate import GenerateEngine
+from handler.engine.kv_cache import Move
+from handler.engine.model import Model, load_model
+from handler.engine.model_runner import Row
+from handler.engine.native import NativeEngine, Options
+from handler.engine.sampling import Sampling
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner
+from handler.engine.weights import MINI, Source, fetch
+from handler.schema import Page
+from handler.settings import EngineSettings
+from tests import documents
+
+SIZES = [(256, 320), (320, 256), (384, 512), (256, 256), (288, 416)]
+NUM_PAGES = 8
+
+
+def load() -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    loaded = load_model(weights, "cpu")
+    return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load()
+
+
+def page_of(number: int) -> Sequence:
+    width, height = SIZES[number % len(SIZES)]
+    picture = documents.text_page([f"Page {number}", "of several"], (width, height))
+    page = Page(number, width, height, width, height, picture.tobytes())
+    return Sequence(f"a/{number}", "a", page, "OCR this.", 15 + 9 * (number % 4))
+
+
+PAGES = [page_of(number) for number in range(NUM_PAGES)]
+
+
+def run(engine: Any, pages: list[Sequence]) -> dict[str, tuple[str, str, int]]:
+    for page in pages:
+        engine.submit(page)
+    ended = {}
+    while engine.has_work:
+        for g in engine.step(lambda: None):
+            ended[g.sequence_id] = (g.text, g.finish_reason, g.num_output_tokens)
+    return ended
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, tuple[str, str, int]]:
+    """By a model of its own: the runner gives its model another attention."""
+    answers = run(GenerateEngine(load()), PAGES)
+    assert len({text for text, _, _ in answers.values()}) == NUM_PAGES
+    return answers
+
+
+def native(model: Model, *, places: int = 4000, **options: int) -> NativeEngine:
+    options = {"expected_output_tokens": 20, "max_draft_tokens": 0} | options
+    return NativeEngine(TorchRunner(model, places), Options(**options))
+
+
+def test_pages_in_company_say_what_they_say_alone(model, said):
+    assert run(native(model), PAGES) == said
+
+
+def test_a_page_alone_says_the_same(model, said):
+    for page in PAGES:
+        assert run(native(model), [page]) == {page.id: said[page.id]}
+
+
+@pytest.mark.parametrize("chunk", [17, 64, 101])
+def test_a_prompt_computed_in_chunks_of_odd_sizes_says_the_same(model, said, chunk):
+    assert run(native(model, max_prefill_tokens=chunk), PAGES) == said
+
+
+def test_pages_that_give_way_and_come_back_say_the_same(model, said):
+    pair = [PAGES[2], PAGES[7]]  # of the same size, and the largest
+    num_prompt_tokens = TorchRunner(model, 1).prompt_from(pair[0]).num_tokens
+    engine = native(model, places=2 * num_prompt_tokens + 15, expected_output_tokens=0)
+    forgotten = []
+    forget = engine._runner.forget
+    engine._runner.forget = lambda prompt: (forgotten.append(prompt), forget(prompt))
+
+    assert run(engine, pair) == {page.id: said[page.id] for page in pair}
+    assert len(forgotten) > len(pair), "nobody gave way, so this shows nothing"
+
+
+class Guesses:
+    """The true answer with a share of wrong tokens."""
+
+    def __init__(self, tokens: list[int], luck: float) -> None:
+        self.tokens = tokens
+        self.luck = luck
+        self.rng = random.Random(1)
+        self.num_said = 0
+
+    def extend(self, tokens: list[int]) -> None:
+        self.num_said += len(tokens)
+
+    def draft(self, max_tokens: int) -> list[int]:
+        following = self.tokens[self.num_said : self.num_said + max_tokens]
+        return [t if self.rng.random() < self.luck else 9 for t in following]
+
+    def reset(self) -> None:
+        self.num_said = 0
+
+
+@pytest.mark.parametrize("luck", [1.0, 0.6])
+def test_guessed_tokens_do_not_change_what_is_said(model, said, luck):
+    def drafts_for(page: Sequence) -> Guesses:
+        text, _, _ = said[page.id]
+        return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
+
+    options = Options(expected_output_tokens=20, max_draft_tokens=5)
+    engine = NativeEngine(TorchRunner(model, 4000), options, drafts_for=drafts_for)
+
+    assert run(engine, PAGES) == said
+
+
+def test_what_is_moved_in_the_cache_goes_on_as_before(model):
+    runner = TorchRunner(model, 2000)
+    prompt = runner.prompt_from(PAGES[0])
+    first = _prefill(runner, prompt, 0)
+    [[second]] = runner.decode([Row(prompt, [first], prompt.num_tokens, 0)])
+
+    runner.move([Move(0, 50, prompt.num_tokens), Move(50, 900, prompt.num_tokens)])
+
+    again = runner.decode([Row(prompt, [first], prompt.num_tokens, 900)])
+    assert again == [[second]]
+
+
+def _prefill(runner: TorchRunner, prompt: Any, start: int) -> int:
+    from handler.engine.model_runner import Chunk
+
+    return runner.prefill(Chunk(prompt, [], 0, prompt.num_tokens, start))
+
+
+def test_a_draw_at_almost_no_temperature_is_the_likeliest_token(model):
+    runner = TorchRunner(model, 1000)
+    prompt = runner.prompt_from(PAGES[0])
+    first = _prefill(runner, prompt, 0)
+    row = Row(prompt, [first], prompt.num_tokens, 0)
+    [[greedy]] = runner.decode([row])
+
+    cold = Row(prompt, [first], prompt.num_tokens, 0, Sampling(1e-4, 1.0))
+    narrow = Row(prompt, [first], prompt.num_tokens, 0, Sampling(5.0, 1e-6))
+
+    assert runner.decode([cold, narrow]) == [[greedy], [greedy]]
+
+
+def test_a_draw_at_a_high_temperature_differs(model):
+    torch.manual_seed(0)
+    runner = TorchRunner(model, 1000)
+    prompt = runner.prompt_from(PAGES[0])
+    first = _prefill(runner, prompt, 0)
+    hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))
+
+    assert len({runner.decode([hot])[0][0] for _ in range(20)}) > 5
