@@ -109,7 +109,7 @@ class EngineSettings:
     """Where weights from S3 are kept; those from the hub are where HF_HOME says."""
     allow_cpu: bool = False
     """Load more than `mini` where there is no CUDA device: minutes a page."""
-    engine: str = "auto"
+    engine: str = "generate"
     """auto, native or generate; auto is native where the architecture is known."""
     max_sequences: int | None = None
     """Pages generated together; None: 16 for native, and 1 for generate, which waits
@@ -118,6 +118,10 @@ class EngineSettings:
     """Of a prompt computed at once: pages that are being written wait for it."""
     kv_cache_tokens: int | None = None
     """Tokens the native engine's cache holds; None: what memory allows."""
+    draft_tokens: int | None = 8
+    """Tokens of a page guessed and verified at once, at most; None: none."""
+    max_attempts: int = 3
+    """Times a page is read on which the model repeats itself; native engine only."""
     load_seconds: float = 1700.0
     """For fetching and loading the weights; below TorchServe's startupTimeout."""
     stall_seconds: float = 300.0
@@ -128,10 +132,10 @@ class EngineSettings:
     """Threads of a CPU engine; None: torch decides."""
 
     def __post_init__(self) -> None:
-        for name in ("max_failed_starts", "prefill_tokens"):
+        for name in ("max_attempts", "max_failed_starts", "prefill_tokens"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} must be at least 1, not {value}")
-        for name in ("max_sequences", "kv_cache_tokens"):
+        for name in ("max_sequences", "kv_cache_tokens", "draft_tokens"):
             value = getattr(self, name)
             _require(
                 value is None or value >= 1,

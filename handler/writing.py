@@ -95,6 +95,13 @@ class Writing:
                     "tokens; raise max_output_tokens for the rest",
                 )
             )
+        if generation.has_repetition:
+            warnings.append(
+                PageWarning(
+                    "repetition",
+                    "the model repeats itself on this page, also when it is read again",
+                )
+            )
         wants_images = reading.options.include_images
         content = self._content(reading, page, generation, wants_images)
         try:

@@ -213,7 +213,8 @@ def _train(
     seconds_before = state.seconds
     saved = started
     means: dict[str, float] = {}
-    stage, steps = None, iter(())
+    stage: Stage | None = None
+    steps: Iterator[list[Sample]] = iter(())
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -52,8 +52,7 @@ MARGIN = 44
 TITLE = "Harrow Point Station"
 SUBTITLE = "Monthly report, October 2024"
 PARAGRAPHS = (
-    "October was mild and wet. The mean was 11.3 degrees, and rain fell on "
-    "19 days.",
+    "October was mild and wet. The mean was 11.3 degrees, and rain fell on 19 days.",
     "One storm crossed the coast on the 19th. The mast was not damaged.",
 )
 LIST_TITLE = "Work on the station"

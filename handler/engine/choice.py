@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from typing import Any
 
+from handler.engine.attempts import RETRIES
+from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
 from handler.engine.generate import GenerateEngine
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
+from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import KNOWN_MODEL_TYPES, TorchRunner, cache_places
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
@@ -27,7 +32,21 @@ class ChosenEngine:
     num_slots: int
 
 
-def choose_engine(model: Model, settings: EngineSettings) -> ChosenEngine:
+class _Words:
+    """The tokenizer as a drafter wants it: text alone, nothing added."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: Seq[int]) -> str:
+        return str(self._tokenizer.decode(list(ids)))
+
+
+def choose_engine(model: Model, settings: EngineSettings, profile: str) -> ChosenEngine:
     """The engine that is set; `auto` is native where the architecture is known.
 
     Raises ModelLoadError where native is asked for and the architecture is not.
@@ -45,7 +64,21 @@ def choose_engine(model: Model, settings: EngineSettings) -> ChosenEngine:
         return ChosenEngine(GenerateEngine(model, count), "generate", 2 * count)
     count = settings.max_sequences or _NATIVE_SEQUENCES
     places = settings.kv_cache_tokens or cache_places(model)
-    options = Options(max_sequences=count, max_prefill_tokens=settings.prefill_tokens)
-    engine = NativeEngine(TorchRunner(model, places), options)
+    options = Options(
+        max_sequences=count,
+        max_prefill_tokens=settings.prefill_tokens,
+        max_draft_tokens=settings.draft_tokens or 0,
+        max_attempts=settings.max_attempts,
+        retries=RETRIES[profile],
+    )
+
+    def drafts_for(sequence: Sequence) -> Drafter:
+        return Drafter(
+            _Words(model.tokenizer),
+            text_layer=sequence.page.text_layer,
+            prompt=sequence.prompt,
+        )
+
+    engine = NativeEngine(TorchRunner(model, places), options, drafts_for=drafts_for)
     # And some that can join at once when others leave.
     return ChosenEngine(engine, "native", count + 2)

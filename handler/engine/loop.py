@@ -73,7 +73,7 @@ def _load(
     )
     connection.send(Prepared(len(found) if device != "cpu" else 1))
     model = load_model(weights, device, settings.cpu_threads)
-    chosen = choose_engine(model, settings)
+    chosen = choose_engine(model, settings, weights.profile.name)
     info = EngineInfo(
         model_id=weights.model_id,
         revision=weights.revision,

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
+from handler.engine.attempts import Attempt, Attempts
 from handler.engine.kv_cache import Segment, SegmentPool
 from handler.engine.model_runner import Chunk, ModelRunner, Prompt, Row
+from handler.engine.repetition import ends_in_loop, repetition_start
+from handler.engine.sampling import Sampling
 from handler.engine.scheduler import Schedule, Scheduler
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.errors import OutOfMemoryError
@@ -48,6 +51,10 @@ class Options:
     max_draft_tokens: int = 0
     max_verified_tokens: int = 64
     """Of all pages together in a step; more pages leave less for each one's drafts."""
+    max_attempts: int = 3
+    """Times a page is read on which the model repeats itself."""
+    retries: tuple[Sampling, ...] = ()
+    """How tokens are drawn after the first attempt; the last one stays."""
 
 
 @dataclass(eq=False)
@@ -59,6 +66,7 @@ class _Page(Generic[P]):
     limit: int
     """Tokens the answer may have."""
     drafts: DraftSource | None
+    attempts: Attempts
     output: list[int] = field(default_factory=list)
     num_computed: int = 0
     segment: Segment | None = None
@@ -125,6 +133,9 @@ class NativeEngine(Generic[P]):
             prompt,
             limit=max(1, min(sequence.max_output_tokens, room)),
             drafts=self._drafts_for(sequence),
+            attempts=Attempts(
+                self._options.retries, max_attempts=self._options.max_attempts
+            ),
         )
         self._pages[sequence.id] = page
         self._scheduler.add(page)
@@ -165,6 +176,7 @@ class NativeEngine(Generic[P]):
             page.num_computed,
             count,
             page.segment.start,
+            page.attempts.sampling,
         )
         try:
             token = self._runner.prefill(chunk)
@@ -182,7 +194,15 @@ class NativeEngine(Generic[P]):
         for page, draft in zip(pages, drafts, strict=True):
             assert page.segment is not None
             tokens = [page.last_token, *draft]
-            rows.append(Row(page.prompt, tokens, page.num_computed, page.segment.start))
+            rows.append(
+                Row(
+                    page.prompt,
+                    tokens,
+                    page.num_computed,
+                    page.segment.start,
+                    page.attempts.sampling,
+                )
+            )
         try:
             chosen = self._runner.decode(rows)
         except OutOfMemoryError as error:
@@ -204,7 +224,8 @@ class NativeEngine(Generic[P]):
 
     def _draft(self, page: _Page[P], num_pages: int) -> list[int]:
         """What may follow, as long as it is likely to be worth its computing."""
-        if page.drafts is None:
+        # Guesses are held against the likeliest token, so what is drawn has none.
+        if page.drafts is None or page.attempts.sampling.temperature > 0:
             return []
         share = self._options.max_verified_tokens // num_pages - 1
         length = min(
@@ -226,19 +247,41 @@ class NativeEngine(Generic[P]):
             if len(page.output) + len(said) == page.limit:
                 reason = FinishReason.LENGTH
                 break
+        num_before = len(page.output)
         page.output += said
         if page.drafts is not None:
             page.drafts.extend(said)
+        is_due = num_before // _LOOK_EVERY != len(page.output) // _LOOK_EVERY
+        if reason is None and is_due:
+            tail = self._runner.text_from(page.output[-_TAIL_TOKENS:])
+            if ends_in_loop(tail):
+                reason = FinishReason.REPETITION
         if reason is not None:
-            self._end(page, self._generation(page, reason))
+            self._finish(page, reason)
 
-    def _generation(self, page: _Page[P], reason: FinishReason) -> Generation:
-        return Generation(
-            page.sequence.id,
-            reason,
-            text=self._runner.text_from(page.output),
-            num_output_tokens=len(page.output),
+    def _finish(self, page: _Page[P], reason: FinishReason) -> None:
+        """End a page, or begin it once more if it repeats itself."""
+        text = self._runner.text_from(page.output)
+        page.attempts.add(
+            Attempt(text, reason, len(page.output), repetition_start(text))
         )
+        if not page.attempts.is_over:
+            # The prompt stays in the cache; its last token is computed again.
+            page.output.clear()
+            page.num_computed = page.num_prompt_tokens - 1
+            if page.drafts is not None:
+                page.drafts.reset()
+            return
+        best = page.attempts.best
+        generation = Generation(
+            page.sequence.id,
+            best.finish_reason,
+            text=best.text,
+            num_output_tokens=best.num_tokens,
+            num_attempts=page.attempts.num_attempts,
+            has_repetition=not best.is_clean,
+        )
+        self._end(page, generation)
 
     def _end(self, page: _Page[P], generation: Generation) -> None:
         del self._pages[page.sequence.id]
@@ -250,6 +293,10 @@ class NativeEngine(Generic[P]):
 
 _HOPELESS = 0.15
 """Below this share of right guesses a draft costs more than it brings."""
+_LOOK_EVERY = 64
+"""Tokens between two looks for a loop."""
+_TAIL_TOKENS = 6000
+"""Tokens looked at: of blanks and dots, which are several to a token, enough."""
 
 
 def _num_equal(draft: list[int], tokens: list[int]) -> int:

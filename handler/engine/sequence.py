@@ -40,6 +40,8 @@ class Generation:
     text: str = field(default="", repr=False)
     num_output_tokens: int = 0
     num_attempts: int = 1
+    has_repetition: bool = False
+    """Whether the text repeats itself as no page does, in every attempt."""
     error: PageError | None = None
     page_seconds: float = 0.0
     """From the engine taking the page up to the end, in the run that counts."""

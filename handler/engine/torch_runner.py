@@ -264,7 +264,7 @@ def cache_places(model: Model) -> int:
     """
     config = model.module.model.language_model.config
     num_values = 2 * config.num_hidden_layers * config.num_key_value_heads
-    bytes_a_place = num_values * config.head_dim * model.module.dtype.itemsize
+    bytes_a_place: int = num_values * config.head_dim * model.module.dtype.itemsize
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
         budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES

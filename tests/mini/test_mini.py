@@ -197,7 +197,7 @@ def test_a_letter_is_a_token(tokenizer):
 
 
 def test_another_page_gives_another_text(read):
-    texts = {tuple(read(page(number))) for number in range(1, 9)}
+    texts = {tuple(read(page(number), 64)) for number in range(1, 9)}
 
     assert len(texts) == 8
 
@@ -214,10 +214,13 @@ def test_what_lies_beside_the_weights_is_what_the_builder_writes(tmp_path):
 
 
 def test_the_config_is_that_of_the_builders_model(config):
-    built = model_config(build_tokenizer()).to_dict()
+    built = model_config(build_tokenizer())
 
     for part in ("text_config", "vision_config"):
-        assert getattr(config, part).to_dict() == built[part]
+        found, wanted = (getattr(each, part).to_dict() for each in (config, built))
+        assert found | {"transformers_version": None} == wanted | {
+            "transformers_version": None
+        }
 
 
 def test_a_training_state_becomes_a_checkpoint_that_loads(tmp_path):

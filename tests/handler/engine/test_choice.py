@@ -30,29 +30,34 @@ def unknown() -> SimpleNamespace:
 
 @pytest.mark.parametrize("name", ["auto", "native"])
 def test_a_known_architecture_is_read_by_the_native_engine(model, name):
-    chosen = choose_engine(model, EngineSettings(engine=name, kv_cache_tokens=100))
+    chosen = choose_engine(
+        model, EngineSettings(engine=name, kv_cache_tokens=100), "mini"
+    )
 
     assert chosen.name == "native"
     assert isinstance(chosen.engine, NativeEngine)
 
 
 def test_generate_is_taken_where_it_is_asked_for(model):
-    chosen = choose_engine(model, EngineSettings(engine="generate"))
+    chosen = choose_engine(model, EngineSettings(engine="generate"), "mini")
 
     assert (chosen.name, chosen.num_slots) == ("generate", 2)
     assert isinstance(chosen.engine, GenerateEngine)
 
 
 def test_an_unknown_architecture_is_read_by_generate(unknown):
-    assert choose_engine(unknown, EngineSettings()).name == "generate"
+    assert (
+        choose_engine(unknown, EngineSettings(engine="auto"), "chandra-2").name
+        == "generate"
+    )
 
 
 def test_the_native_engine_says_that_it_does_not_know_an_architecture(unknown):
     with pytest.raises(ModelLoadError, match="qwen9_vl"):
-        choose_engine(unknown, EngineSettings(engine="native"))
+        choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
 
 
 def test_more_pages_are_held_than_run_so_that_one_can_join_at_once(model):
-    settings = EngineSettings(max_sequences=3, kv_cache_tokens=100)
+    settings = EngineSettings(engine="native", max_sequences=3, kv_cache_tokens=100)
 
-    assert choose_engine(model, settings).num_slots > 3
+    assert choose_engine(model, settings, "mini").num_slots > 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -18,7 +20,7 @@ class Memory:
         self.names: dict[Segment, int] = {}
         self.num_named = 0
 
-    def allocate(self, length: int) -> Segment | None:
+    def allocate(self, length: int) -> Any:
         if (found := self.pool.allocate(length, self.used)) is None:
             return None
         segment, moves = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -33,7 +34,7 @@ class Guesses:
         self.said = []
 
 
-def engine(runner: ScriptedRunner, *, luck: float | None = None, **options: int):
+def engine(runner: ScriptedRunner, *, luck: float | None = None, **options: Any) -> Any:
     def drafts_for(page: Sequence) -> Guesses | None:
         return None if luck is None else Guesses(page.prompt, luck)
 
@@ -41,11 +42,11 @@ def engine(runner: ScriptedRunner, *, luck: float | None = None, **options: int)
     return NativeEngine(runner, Options(**options), drafts_for=drafts_for)
 
 
-def step(engine) -> list[Generation]:
+def step(engine) -> Any:
     return engine.step(lambda: None)
 
 
-def run(engine, pages: Iterable[Sequence] = ()) -> dict[str, Generation]:
+def run(engine, pages: Iterable[Sequence] = ()) -> dict[str, Any]:
     for page in pages:
         engine.submit(page)
     ended = {}
@@ -60,7 +61,7 @@ def texts(ended: dict[str, Generation]) -> dict[str, str]:
     return {name: generation.text for name, generation in ended.items()}
 
 
-def is_whole(runner, engine) -> bool:
+def is_whole(runner, engine) -> Any:
     return engine._scheduler._pool.num_free == runner.num_places
 
 

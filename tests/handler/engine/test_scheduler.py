@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.kv_cache import Segment, SegmentPool
+from handler.engine.kv_cache import SegmentPool
 from handler.engine.scheduler import GROWTH, Scheduler
 
 
@@ -18,7 +19,7 @@ class Page:
     num_prompt_tokens: int
     num_output_tokens: int = 0
     num_computed: int = 0
-    segment: Segment | None = None
+    segment: Any = None
     history: list[str] = field(default_factory=list)
 
     @property
@@ -48,7 +49,7 @@ def added(scheduler, *lengths: int) -> list[Page]:
     return pages
 
 
-def run(scheduler) -> object:
+def run(scheduler) -> Any:
     """One step, as an engine makes it: each page that is computed says a token."""
     step = scheduler.schedule()
     for page in step.decode:

@@ -70,7 +70,7 @@ def said() -> dict[str, tuple[str, str, int]]:
     return answers
 
 
-def native(model: Model, *, places: int = 4000, **options: int) -> NativeEngine:
+def native(model: Model, *, places: int = 4000, **options: Any) -> Any:
     options = {"expected_output_tokens": 20, "max_draft_tokens": 0} | options
     return NativeEngine(TorchRunner(model, places), Options(**options))
 
@@ -93,9 +93,14 @@ def test_pages_that_give_way_and_come_back_say_the_same(model, said):
     pair = [PAGES[2], PAGES[7]]  # of the same size, and the largest
     num_prompt_tokens = TorchRunner(model, 1).prompt_from(pair[0]).num_tokens
     engine = native(model, places=2 * num_prompt_tokens + 15, expected_output_tokens=0)
-    forgotten = []
+    forgotten: list[Any] = []
     forget = engine._runner.forget
-    engine._runner.forget = lambda prompt: (forgotten.append(prompt), forget(prompt))
+
+    def noted(prompt: Any) -> None:
+        forgotten.append(prompt)
+        forget(prompt)
+
+    engine._runner.forget = noted
 
     assert run(engine, pair) == {page.id: said[page.id] for page in pair}
     assert len(forgotten) > len(pair), "nobody gave way, so this shows nothing"
