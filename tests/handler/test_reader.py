@@ -443,6 +443,16 @@ def test_a_generation_that_was_cut_short_carries_a_warning(read):
     assert "after 7 tokens; raise max_output_tokens" in warning.detail
 
 
+def test_a_generation_that_repeats_itself_carries_a_warning_and_all_its_text(read):
+    generation = Generation("id", FinishReason.REPETITION, TEXT, has_repetition=True)
+
+    page = read(as_png(text_page()), FakeEngines({1: generation}))[1]
+
+    assert page.status is Status.SUCCESS
+    assert page.raw == TEXT
+    assert warnings_of(page) == ["repetition"]
+
+
 def test_a_generation_that_ended_by_itself_carries_none(read):
     page = read(as_png(text_page()), FakeEngines({1: TEXT}))[1]
 

@@ -19,7 +19,7 @@ WRONG = ord("?")
 class ScriptedPrompt:
     name: str
     length: int
-    script: list[int]
+    scripts: list[list[int]]
     is_encoded: bool = False
 
     @property
@@ -38,7 +38,8 @@ class ScriptedPrompt:
 class ScriptedRunner:
     """Computes nothing, and looks into the cache as attention would.
 
-    A page's script is the bytes of its prompt. What was said before each token must
+    A page's script is the bytes of its prompt; behind a "|" stands what it says when
+    tokens are drawn and not taken. What was said before each token must
     lie in the page's segment, place by place, or the page says rubbish.
     """
 
@@ -54,7 +55,9 @@ class ScriptedRunner:
 
     def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
         length = sequence.page.pixel_width
-        return ScriptedPrompt(sequence.id, length, [*sequence.prompt.encode()])
+        greedy, _, drawn = sequence.prompt.partition("|")
+        scripts = [[*greedy.encode()], [*(drawn or greedy).encode()]]
+        return ScriptedPrompt(sequence.id, length, scripts)
 
     def forget(self, prompt: ScriptedPrompt) -> None:
         prompt.is_encoded = False
@@ -78,35 +81,47 @@ class ScriptedRunner:
             prompt.token(chunk.start + i, chunk.output) for i in range(chunk.count)
         ]
         self.forwards.append([chunk.count])
-        return self._compute(prompt, tokens, chunk.start, chunk.segment_start)[-1]
+        script = prompt.scripts[chunk.sampling.temperature > 0]
+        begin = chunk.segment_start
+        return self._compute(prompt, script, tokens, chunk.start, begin)[-1]
 
     def decode(self, rows: Seq[Row[ScriptedPrompt]]) -> list[list[int]]:
         if any(row.prompt.name in self.out_of_memory for row in rows):
             raise OutOfMemoryError("there is no more")
         self.forwards.append([len(row.tokens) for row in rows])
         return [
-            self._compute(row.prompt, row.tokens, row.start, row.segment_start)
+            self._compute(
+                row.prompt,
+                row.prompt.scripts[row.sampling.temperature > 0],
+                row.tokens,
+                row.start,
+                row.segment_start,
+            )
             for row in rows
         ]
 
     def _compute(
-        self, prompt: ScriptedPrompt, tokens: Seq[int], start: int, begin: int
+        self,
+        prompt: ScriptedPrompt,
+        script: list[int],
+        tokens: Seq[int],
+        start: int,
+        begin: int,
     ) -> list[int]:
         said = []
         for number, token in enumerate(tokens, start):
             self.places[begin + number] = (prompt.name, number, token)
             seen = self.places[begin : begin + number + 1]
-            said.append(self._next(prompt, seen))
+            said.append(_next(prompt, script, seen))
         return said
 
-    def _next(self, prompt: ScriptedPrompt, seen: list[object]) -> int:
-        num_said = len(seen) - prompt.length
-        if not 0 <= num_said <= len(prompt.script):
-            return WRONG
-        expected = [
-            (prompt.name, i, prompt.token(i, prompt.script)) for i in range(len(seen))
-        ]
-        return [*prompt.script, STOP][num_said] if seen == expected else WRONG
+
+def _next(prompt: ScriptedPrompt, script: list[int], seen: list[object]) -> int:
+    num_said = len(seen) - prompt.length
+    if not 0 <= num_said <= len(script):
+        return WRONG
+    expected = [(prompt.name, i, prompt.token(i, script)) for i in range(len(seen))]
+    return [*script, STOP][num_said] if seen == expected else WRONG
 
 
 def sequence(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from handler.engine.native import NativeEngine, Options
+from handler.engine.sampling import Sampling
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from tests.handler.engine.scripted import ScriptedRunner, sequence
 
@@ -257,6 +258,47 @@ def test_progress_counts_the_tokens_of_pages_that_run():
         step(running)
 
     assert running.num_output_tokens() == {"a": 3}
+
+
+LOOP = "and so on " * 300
+HOT = (Sampling(0.3, 0.95),)
+
+
+def test_a_page_that_repeats_itself_is_read_again_and_the_clean_reading_counts():
+    runner = ScriptedRunner(num_places=5000)
+    page = sequence("a", f"{LOOP}|The end.", max_output_tokens=3000)
+
+    ended = run(engine(runner, retries=HOT), [page])
+
+    assert ended["a"].text == "The end."
+    assert ended["a"].finish_reason is FinishReason.STOP
+    assert ended["a"].num_attempts == 2
+    assert not ended["a"].has_repetition
+    # A loop is noticed on the way, and the prompt is not computed again.
+    assert sum(map(sum, runner.forwards)) < 1500
+    assert len([forward for forward in runner.forwards if forward == [10]]) == 1
+
+
+def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
+    runner = ScriptedRunner(num_places=5000)
+    page = sequence("a", LOOP, max_output_tokens=3000)
+
+    ended = run(engine(runner, retries=HOT, max_attempts=3), [page])
+
+    assert ended["a"].text.startswith("and so on and so on")
+    assert ended["a"].finish_reason is FinishReason.REPETITION
+    assert ended["a"].num_attempts == 3
+    assert ended["a"].has_repetition
+
+
+def test_guesses_are_left_out_where_tokens_are_drawn():
+    runner = ScriptedRunner(num_places=5000)
+    page = sequence("a", f"{LOOP}|{'The end. ' * 3}", max_output_tokens=3000)
+
+    ended = run(engine(runner, retries=HOT, luck=1.0, max_draft_tokens=4), [page])
+
+    assert ended["a"].text == "The end. " * 3
+    assert runner.forwards[-20:] == [[1]] * 20
 
 
 @settings(max_examples=60, deadline=None)
