@@ -6,27 +6,10 @@ from importlib.metadata import version
 
 from chandra.prompts import PROMPT_MAPPING
 
+from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
-__all__ = ["LABELS", "markup", "prompt_lines"]
-
-LABELS = (
-    "Caption",
-    "Footnote",
-    "Equation-Block",
-    "List-Group",
-    "Page-Header",
-    "Page-Footer",
-    "Image",
-    "Section-Header",
-    "Table",
-    "Text",
-    "Complex-Block",
-    "Code-Block",
-    "Form",
-    "Table-Of-Contents",
-    "Figure",
-)
+__all__ = ["markup", "prompt_lines"]
 
 _TAGS = (
     *("math", "i", "b", "u", "del", "sup", "sub", "table", "tr", "td", "p", "th"),
@@ -41,7 +24,7 @@ def markup() -> list[str]:
     """Pieces of markup, each one token wherever it stands."""
     return [
         '<div data-bbox="[',
-        *(f']" data-label="{label}">' for label in LABELS),
+        *(f']" data-label="{label}">' for label in CHANDRA_1_LABELS),
         *(f"<{tag}>" for tag in _TAGS),
         *(f"</{tag}>" for tag in _TAGS),
         "<br>",

@@ -11,7 +11,15 @@ import re
 
 from handler.profiles import BboxFormat
 
-__all__ = ["BLANK_PAGE", "LABELS", "UNLABELLED", "Bbox", "bbox_from", "label_from"]
+__all__ = [
+    "BLANK_PAGE",
+    "CHANDRA_1_LABELS",
+    "LABELS",
+    "UNLABELLED",
+    "Bbox",
+    "bbox_from",
+    "label_from",
+]
 
 Bbox = tuple[int, int, int, int]
 
@@ -21,8 +29,7 @@ UNLABELLED = "Block"
 BLANK_PAGE = "Blank-Page"
 """There is nothing on it, so there is no box around it either."""
 
-# Fifteen labels of Chandra 1, and the four that Chandra 2 adds.
-LABELS = (
+CHANDRA_1_LABELS = (
     "Caption",
     "Footnote",
     "Equation-Block",
@@ -38,6 +45,11 @@ LABELS = (
     "Form",
     "Table-Of-Contents",
     "Figure",
+)
+
+# And the four that Chandra 2 adds.
+LABELS = (
+    *CHANDRA_1_LABELS,
     "Chemical-Block",
     "Diagram",
     "Bibliography",

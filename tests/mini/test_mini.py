@@ -13,9 +13,9 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
+from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 from mini.build import DEFAULT_OUTPUT, build, write_settings
-from mini.corpus import LABELS
 from mini.model import model_config
 from mini.tokenizer import SPECIAL_TOKENS, build_tokenizer
 
@@ -158,7 +158,7 @@ def test_the_prompt_takes_few_tokens(tokenizer):
     assert len(tokenizer(PROMPT)["input_ids"]) <= 60
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", CHANDRA_1_LABELS)
 def test_a_layout_div_is_its_markup_and_its_digits(tokenizer, label):
     div = f'<div data-bbox="[7, 34, 567, 1024]" data-label="{label}">'
 
