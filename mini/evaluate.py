@@ -38,7 +38,7 @@ from mini.build import DEFAULT_OUTPUT
 from mini.pages import Domain, Page, render_page
 from mini.scores import PageScore, score
 
-__all__ = ["Reader", "Reading", "evaluate", "main", "unseen_pages"]
+__all__ = ["Reader", "Reading", "content_of", "evaluate", "main", "unseen_pages"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +75,12 @@ class Reader:
                 Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
             )
             (generation,) = self._engine.step(lambda: None)
-            content = _content(generation.text, page)
+            content = content_of(generation.text, page)
             return Reading(content, generation.text, time.monotonic() - started)
 
 
-def _content(raw: str, page: Page) -> PageContent:
+def content_of(raw: str, page: Page) -> PageContent:
+    """What the service makes of a model's words about the page."""
     return page_content(
         raw,
         bbox_format=PROFILE.bbox_format,
@@ -107,7 +108,7 @@ def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
     scores: list[PageScore] = []
     seconds: list[float] = []
     for _, page in zip(range(num_pages), unseen_pages(seed), strict=False):
-        truth = _content(page.html, page)
+        truth = content_of(page.html, page)
         reading = reader.read(page)
         found = reading.content
         scores.append(score(truth.text, found.text, truth.blocks, found.blocks))

@@ -9,8 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from handler.postprocess.content import page_content
-from handler.profiles import PROFILES
+from mini.evaluate import content_of
 from mini.pages import Domain, Page, render_page
 from mini.words import CHARACTERS
 
@@ -23,16 +22,7 @@ def pages(domain: Domain, count: int = 40) -> list[Page]:
 
 
 def content(page: Page):
-    return page_content(
-        page.html,
-        bbox_format=PROFILES["mini"].bbox_format,
-        width=page.image.width,
-        height=page.image.height,
-        prompt_type="ocr_layout",
-        page_number=1,
-        include_images=False,
-        include_headers_footers=True,
-    )
+    return content_of(page.html, page)
 
 
 def test_the_same_seed_draws_the_same_page():

@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from handler.postprocess.content import page_content
-from handler.profiles import PROFILES
+from mini.evaluate import content_of
 from mini.pages import Domain, Page, render_page
 from mini.scores import iou
 from tests import documents
@@ -33,16 +32,7 @@ def page(name: str) -> Page:
 
 
 def truth(page: Page):
-    return page_content(
-        page.html,
-        bbox_format=PROFILES["mini"].bbox_format,
-        width=page.image.width,
-        height=page.image.height,
-        prompt_type="ocr_layout",
-        page_number=1,
-        include_images=False,
-        include_headers_footers=True,
-    )
+    return content_of(page.html, page)
 
 
 def assert_reads(answer, *pages: Page) -> None:
