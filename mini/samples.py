@@ -11,6 +11,7 @@ from chandra.prompts import PROMPT_MAPPING
 from PIL import Image
 from tokenizers import Tokenizer
 
+from handler.engine.model import patches_from
 from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES
 from handler.prompts import chat
@@ -27,6 +28,7 @@ SLOTS = 8
 NOWHERE = -1
 
 _PATCH = 16
+_FRAMES = 2
 _LENGTHS = 64
 _CLASSES = {character: index + 1 for index, character in enumerate(CHARACTERS)}
 NUM_CLASSES = len(CHARACTERS) + 1
@@ -39,8 +41,8 @@ _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 class Sample:
     """One page. Sizes: P patches, P / 4 cells, T tokens."""
 
-    patches: np.ndarray
-    """[P, 768] uint8, red, green and blue of 16 x 16 pixels, in the model's order."""
+    pixels: np.ndarray
+    """[height, width, 3] uint8, as the model sees the page."""
     grid: tuple[int, int]
     """Rows and columns of patches."""
     cells: np.ndarray
@@ -64,8 +66,6 @@ class Batch:
     """[cells of all, SLOTS]."""
     tokens: torch.Tensor
     """[B, T]."""
-    mask: torch.Tensor
-    """[B, T], 1 where there is a token."""
     wanted: torch.Tensor
     """[B, T], the token to say next, or -100."""
     places: torch.Tensor
@@ -115,7 +115,7 @@ class Sampler:
             places_of_characters += [cell_at(piece.place)] * len(piece.text)
         places = [places_of_characters[start] for start, _ in answer.offsets]
         return Sample(
-            patches=_patches(image),
+            pixels=np.array(image),
             grid=(rows * 2, columns * 2),
             cells=_cells(page, cell_at, rows * columns),
             tokens=[*prompt, *answer.ids, self._end_token],
@@ -128,35 +128,30 @@ class Sampler:
         longest = max(len(sample.tokens) for sample in samples)
         length = -(-longest // _LENGTHS) * _LENGTHS
         tokens = torch.full((len(samples), length), self._pad_token)
-        mask = torch.zeros((len(samples), length), dtype=torch.long)
         wanted = torch.full((len(samples), length), -100)
         places = torch.full((len(samples), length), NOWHERE)
         for row, sample in enumerate(samples):
             count, start = len(sample.tokens), sample.num_prompt_tokens
             tokens[row, :count] = torch.tensor(sample.tokens)
-            mask[row, :count] = 1
             wanted[row, start - 1 : count - 1] = tokens[row, start:count]
             places[row, start:count] = torch.tensor(sample.places)
-        patches = torch.from_numpy(np.concatenate([s.patches for s in samples]))
-        colours = patches.reshape(-1, 3, 1, _PATCH * _PATCH).float() / 127.5 - 1
         return Batch(
-            # Two moments in time, which are the same for a picture.
-            pixels=colours.expand(-1, 3, 2, -1).reshape(len(patches), -1),
+            pixels=torch.cat([_patches(sample) for sample in samples]),
             grids=torch.tensor([[1, *sample.grid] for sample in samples]),
             cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
             tokens=tokens,
-            mask=mask,
             wanted=wanted,
             places=places,
         )
 
 
-def _patches(image: Image.Image) -> np.ndarray:
-    """Patches in the order Qwen3-VL wants: 2 x 2 merge groups, then channels."""
-    pixels = np.asarray(image)
-    rows, columns = pixels.shape[0] // CELL, pixels.shape[1] // CELL
-    blocks = pixels.reshape(rows, 2, _PATCH, columns, 2, _PATCH, 3)
-    return np.ascontiguousarray(blocks.transpose(0, 3, 1, 4, 6, 2, 5)).reshape(-1, 768)
+def _patches(sample: Sample) -> torch.Tensor:
+    return patches_from(
+        torch.from_numpy(sample.pixels),
+        patch_size=_PATCH,
+        merge_size=CELL // _PATCH,
+        num_frames=_FRAMES,
+    )
 
 
 def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.ndarray:
