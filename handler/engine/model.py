@@ -75,16 +75,18 @@ class Model:
     def inputs_from(self, page: Page, prompt: str) -> Inputs:
         """Tokenise the prompt and cut the page into patches, on the device."""
         input_ids, grid = self.tokens_from(page, prompt)
+        return Inputs(
+            input_ids=input_ids, pixel_values=self.pixel_values_of(page), grid=grid
+        )
+
+    def pixel_values_of(self, page: Page) -> torch.Tensor:
+        """[patches, channels * frames * patch * patch], on the device."""
         pixels = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
         pixels = pixels.view(page.pixel_height, page.pixel_width, 3)
         patches = patches_from(
             pixels.to(self.device), self.patch_size, self.merge_size, self.num_frames
         )
-        return Inputs(
-            input_ids=input_ids,
-            pixel_values=patches.to(self.module.dtype),
-            grid=grid,
-        )
+        return patches.to(self.module.dtype)
 
     def text_from(self, token_ids: list[int]) -> str:
         """Detokenise, leaving the stop and other special tokens out."""

@@ -48,6 +48,8 @@ class TorchPrompt:
     input_ids: torch.Tensor = field(repr=False)
     positions: torch.Tensor = field(repr=False)
     """[3, n], time, height and width of each token."""
+    grid: tuple[int, int, int]
+    """Frames, rows and columns of patches."""
     rope_delta: int
     """A later token's position is its number plus this, on all three axes."""
     encoded: _Encoded | None = field(default=None, repr=False)
@@ -100,6 +102,7 @@ class TorchRunner:
             sequence=sequence,
             input_ids=input_ids,
             positions=positions[:, 0].to(self._device),
+            grid=grid,
             rope_delta=int(rope_delta),
         )
 
@@ -223,10 +226,9 @@ class TorchRunner:
         return torch.tensor(list(numbers), device=self._device).expand(3, -1)
 
     def _encode(self, prompt: TorchPrompt) -> _Encoded:
-        inputs = self._model.inputs_from(prompt.sequence.page, prompt.sequence.prompt)
         features = self._module.model.get_image_features(
-            inputs.pixel_values,
-            torch.tensor([inputs.grid], device=self._device),
+            self._model.pixel_values_of(prompt.sequence.page),
+            torch.tensor([prompt.grid], device=self._device),
             return_dict=True,
         )
         is_image = prompt.input_ids == self._model.image_token_id
