@@ -71,9 +71,6 @@ class _Page(Generic[P]):
     num_computed: int = 0
     segment: Segment | None = None
     started_at: float | None = None
-    num_forwards: int = 0
-    num_drafted: int = 0
-    num_accepted: int = 0
     acceptance: float = 1.0
     """A running mean of how much of a draft was right; hopeful at first."""
 
@@ -184,7 +181,6 @@ class NativeEngine(Generic[P]):
             self._end(page, _failed(page.sequence, error.detail))
             return
         page.num_computed += count
-        page.num_forwards += 1
         if page.num_computed == page.num_tokens:
             self._say(page, [token])
 
@@ -212,9 +208,6 @@ class NativeEngine(Generic[P]):
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
             num_right = _num_equal(draft, tokens)
-            page.num_forwards += 1
-            page.num_drafted += len(draft)
-            page.num_accepted += num_right
             if draft:
                 share = num_right / len(draft)
                 page.acceptance = 0.9 * page.acceptance + 0.1 * share
