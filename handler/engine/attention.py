@@ -6,14 +6,16 @@ What a forward is about travels as the keyword argument `step`.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-__all__ = ["NAME", "KVPool", "Step", "register"]
+__all__ = ["NAME", "KVPool", "Step", "has_operator", "register"]
 
 NAME = "segments"
 
@@ -39,22 +41,25 @@ class KVPool:
 
 @dataclass(slots=True)
 class Step:
-    """One forward: T tokens of N pages, one page after the other."""
+    """One forward: T tokens of N pages, one page after the other.
+
+    The index tensors are int32, as the CUDA operator reads them, and lie where the
+    model does.
+    """
 
     pool: KVPool
     places: torch.Tensor
-    """[T] where the keys and values of these tokens go."""
-    num_queries: list[int]
-    """[N] tokens of each page, T in all."""
-    segment_starts: list[int]
-    """[N] where each page's cache begins."""
-    num_used: list[int]
+    """[T] int64, where the keys and values of these tokens go."""
+    query_starts: torch.Tensor
+    """[N + 1] where each page's tokens begin among the T, and T."""
+    segment_starts: torch.Tensor
+    """[N + 1] where each page's cache begins; the last one says nothing."""
+    num_used: torch.Tensor
     """[N] places of it in use, these tokens included."""
-    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-    """On CUDA: int32 query starts [N + 1], segment starts [N + 1] and used [N]."""
-    max_queries: int = 0
-    max_used: int = 0
-    """Bounds on CUDA, constant in a graph."""
+    max_queries: int
+    """No page has more tokens in this forward."""
+    max_used: int
+    """No page uses more places; a bound, and constant in a captured graph."""
 
 
 def register() -> None:
@@ -82,8 +87,19 @@ def _segment_attention(
     values = step.pool.values[module.layer_idx]
     keys.index_copy_(0, step.places, key[0].transpose(0, 1))
     values.index_copy_(0, step.places, value[0].transpose(0, 1))
-    attend = _by_operator if step.tensors is not None else _page_by_page
-    return attend(query[0], keys, values, step, scaling)[None], None
+    if has_operator(query.device, query.dtype):
+        attended = _by_operator(query[0], keys, values, step, scaling)
+    else:
+        attended = _page_by_page(query[0], keys, values, step, scaling)
+    return attended[None], None
+
+
+@functools.cache
+def has_operator(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch's FlashAttention runs there: half precision on sm80 and newer."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _by_operator(
@@ -93,23 +109,21 @@ def _by_operator(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """The CUDA operator, for bfloat16 on sm80 and newer."""
-    assert step.tensors is not None
-    query_starts, segment_starts, num_used = step.tensors
+    """The CUDA operator. It takes segments in any order, with gaps between them."""
     output: torch.Tensor
     output, *_ = torch.ops.aten._flash_attention_forward(
         query.transpose(0, 1),
         keys,
         values,
-        query_starts,
-        segment_starts,
+        step.query_starts,
+        step.segment_starts,
         step.max_queries,
         step.max_used,
         0.0,  # dropout
         True,  # causal, aligned to the bottom right
         False,  # no debug mask
         scale=scaling,
-        seqused_k=num_used,
+        seqused_k=step.num_used,
     )
     return output
 
@@ -121,20 +135,25 @@ def _page_by_page(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """The same in torch's own attention: the reference, and what a processor runs."""
+    """The same in torch's own attention: the reference, and what a processor runs.
+
+    A call for each page: padding them to one call, which copies their caches, takes
+    as long in bfloat16 and six times as long in float32.
+    """
     output = torch.empty_like(query)
-    begin = 0
-    for count, start, used in zip(
-        step.num_queries, step.segment_starts, step.num_used, strict=True
+    starts = step.query_starts.tolist()
+    for (begin, end), start, used in zip(
+        pairwise(starts),
+        step.segment_starts.tolist()[:-1],
+        step.num_used.tolist(),
+        strict=True,
     ):
-        end = begin + count
         output[:, begin:end] = _attend(
             query[:, begin:end],
             keys[start : start + used].transpose(0, 1),
             values[start : start + used].transpose(0, 1),
             scaling,
         )
-        begin = end
     return output.transpose(0, 1)
 
 

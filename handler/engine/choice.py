@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.engine.attempts import RETRIES
+from handler.engine.attention import has_operator
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
 from handler.engine.generate import GenerateEngine
+from handler.engine.graphs import Shape, shapes
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import Sequence
@@ -19,7 +21,11 @@ from handler.settings import EngineSettings
 
 __all__ = ["ChosenEngine", "choose_engine"]
 
-_NATIVE_SEQUENCES = 16
+_CPU_SEQUENCES = 16
+_GPU_SEQUENCES = 64
+"""At most; memory for fewer than that means fewer."""
+_GPU_PAGE_TOKENS = 4000
+"""A smaller page than most, so that no page waits that there is room for."""
 _GENERATE_SEQUENCES = 1
 
 
@@ -62,8 +68,8 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         count = settings.max_sequences or _GENERATE_SEQUENCES
         # One step's pages and the next step's, so that no step waits for the pipe.
         return ChosenEngine(GenerateEngine(model, count), "generate", 2 * count)
-    count = settings.max_sequences or _NATIVE_SEQUENCES
     places = settings.kv_cache_tokens or cache_places(model)
+    count = settings.max_sequences or _num_sequences(model, places)
     options = Options(
         max_sequences=count,
         max_prefill_tokens=settings.prefill_tokens,
@@ -79,6 +85,20 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
             prompt=sequence.prompt,
         )
 
-    engine = NativeEngine(TorchRunner(model, places), options, drafts_for=drafts_for)
+    runner = TorchRunner(model, places, graph_shapes=_graph_shapes(model, options))
+    engine = NativeEngine(runner, options, drafts_for=drafts_for)
     # And some that can join at once when others leave.
     return ChosenEngine(engine, "native", count + 2)
+
+
+def _num_sequences(model: Model, places: int) -> int:
+    if model.device.type != "cuda":
+        return _CPU_SEQUENCES
+    return max(1, min(_GPU_SEQUENCES, places // _GPU_PAGE_TOKENS))
+
+
+def _graph_shapes(model: Model, options: Options) -> list[Shape]:
+    """What is worth recording: nothing where steps are not bound by launches."""
+    if not has_operator(model.device, model.module.dtype):
+        return []
+    return shapes(options.max_sequences, options.max_draft_tokens)

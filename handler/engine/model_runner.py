@@ -53,6 +53,15 @@ class Chunk(Generic[P]):
     segment_start: int
     sampling: Sampling = GREEDY
 
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing of the page is left to be computed."""
+        return self.end == self.prompt.num_tokens + len(self.output)
+
 
 class ModelRunner(Protocol[P]):
     """Computes tokens. Used by one thread; knows nothing of pages coming and going.
@@ -75,8 +84,11 @@ class ModelRunner(Protocol[P]):
     def prompt_from(self, sequence: Sequence) -> P:
         """Tokenise. Cheap: the image is encoded when its first token is needed."""
 
-    def prefill(self, chunk: Chunk[P]) -> int:
-        """Compute the chunk's tokens; the token said after the last of them."""
+    def prefill(self, chunk: Chunk[P]) -> int | None:
+        """Compute the chunk's tokens; the token said after the page's last one.
+
+        None where the chunk ends before it.
+        """
 
     def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
         """Compute every row's tokens together; what is said after each of them."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence as Seq
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 
 from handler.engine import attention
 from handler.engine.attention import KVPool, Step
+from handler.engine.encoder import Encoder, TorchPrompt
+from handler.engine.graphs import (
+    NUM_FACTS,
+    DecodeGraphs,
+    FixedRow,
+    Record,
+    Shape,
+    record,
+)
 from handler.engine.kv_cache import Move
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
@@ -28,58 +37,45 @@ _CPU_BYTES = 2 * 1024**3
 KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A prompt as the text model takes it. Sizes: n tokens, v of them visual."""
-
-    embeddings: torch.Tensor
-    """[n, hidden]"""
-    is_image: torch.Tensor
-    """[n]"""
-    deepstack: list[torch.Tensor]
-    """[v, hidden] for each of the first layers."""
-
-
-@dataclass(eq=False, slots=True)
-class TorchPrompt:
-    """A page's prompt: what is cheap at once, the image when it is needed."""
-
-    sequence: Sequence = field(repr=False)
-    input_ids: torch.Tensor = field(repr=False)
-    positions: torch.Tensor = field(repr=False)
-    """[3, n], time, height and width of each token."""
-    grid: tuple[int, int, int]
-    """Frames, rows and columns of patches."""
-    rope_delta: int
-    """A later token's position is its number plus this, on all three axes."""
-    encoded: _Encoded | None = field(default=None, repr=False)
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def last_token(self) -> int:
-        return int(self.input_ids[-1])
-
-
 class TorchRunner:
-    """A ModelRunner on a processor, or on a GPU without graphs."""
+    """A ModelRunner over transformers' modules.
 
-    def __init__(self, model: Model, num_places: int) -> None:
+    Where `graph_shapes` are given, steps that fit one of them are replayed.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        num_places: int,
+        *,
+        graph_shapes: Seq[Shape] = (),
+        record: Record = record,
+    ) -> None:
         attention.register()
         self._model = model
         self._module = model.module
         self._text = model.module.model.language_model
         self._text.config._attn_implementation = attention.NAME
         self._device = model.device
+        self._encoder = Encoder(model)
+        self._num_places = num_places
+        # Behind the places of pages, those that idle rows of a graph write to.
+        num_idle = max((shape.width for shape in graph_shapes), default=0)
         self._pool = KVPool(
-            self._text.config, num_places, model.module.dtype, model.device
+            self._text.config, num_places + num_idle, model.module.dtype, model.device
         )
+        with torch.inference_mode():
+            self._graphs = DecodeGraphs(
+                self._decode_fixed,
+                graph_shapes,
+                device=model.device,
+                idle_segment=num_places,
+                record=record,
+            )
 
     @property
     def num_places(self) -> int:
-        return self._pool.num_places
+        return self._num_places
 
     @property
     def max_tokens(self) -> int:
@@ -89,22 +85,8 @@ class TorchRunner:
     def stop_token_ids(self) -> tuple[int, ...]:
         return self._model.stop_token_ids
 
-    @torch.inference_mode()
     def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        input_ids, grid = self._model.tokens_from(sequence.page, sequence.prompt)
-        is_image = input_ids == self._model.image_token_id
-        positions, rope_delta = self._module.model.get_rope_index(
-            input_ids[None],
-            mm_token_type_ids=is_image[None].int(),
-            image_grid_thw=torch.tensor([grid]),
-        )
-        return TorchPrompt(
-            sequence=sequence,
-            input_ids=input_ids,
-            positions=positions[:, 0].to(self._device),
-            grid=grid,
-            rope_delta=int(rope_delta),
-        )
+        return self._encoder.prompt_from(sequence)
 
     def forget(self, prompt: TorchPrompt) -> None:
         prompt.encoded = None
@@ -116,7 +98,7 @@ class TorchRunner:
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._model.text_from(list(token_ids))
 
-    def prefill(self, chunk: Chunk[TorchPrompt]) -> int:
+    def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         with _memory_errors(chunk.prompt):
             return self._prefill(chunk)
 
@@ -125,63 +107,100 @@ class TorchRunner:
             return self._decode(rows)
 
     @torch.inference_mode()
-    def _prefill(self, chunk: Chunk[TorchPrompt]) -> int:
-        prompt, start, end = chunk.prompt, chunk.start, chunk.start + chunk.count
+    def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
+        prompt, start, end = chunk.prompt, chunk.start, chunk.end
         num_prompt = prompt.num_tokens
         embeddings, positions = [], []
         is_image = deepstack = None
         if start < num_prompt:
-            encoded = prompt.encoded = prompt.encoded or self._encode(prompt)
+            encoded = self._encoder.encoded(prompt)
             embeddings.append(encoded.embeddings[start:end])
             positions.append(prompt.positions[:, start:end])
-            is_image = encoded.is_image[start:end]
-            before = int(encoded.is_image[:start].sum())
-            visual = slice(before, before + int(is_image.sum()))
-            deepstack = [layer[visual] for layer in encoded.deepstack]
+            is_image, deepstack = encoded.pictures(start, end)
         if end > num_prompt:
             said = slice(max(0, start - num_prompt), end - num_prompt)
             tokens = list(chunk.output[said])
             embeddings.append(self._embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
-            positions.append(self._positions(range(first, first + len(tokens))))
+            numbers = torch.arange(first, first + len(tokens), device=self._device)
+            positions.append(numbers.expand(3, -1))
             if is_image is not None:
                 is_image = torch.cat([is_image, is_image.new_zeros(len(tokens))])
         if end >= num_prompt:
-            prompt.encoded = None  # gigabytes on a long day
+            self.forget(prompt)  # gigabytes on a long day
         places = torch.arange(
             chunk.segment_start + start, chunk.segment_start + end, device=self._device
         )
-        step = Step(self._pool, places, [chunk.count], [chunk.segment_start], [end])
-        has_image = is_image is not None and bool(is_image.any())
+        step = self._step(places, [chunk.count], [chunk.segment_start], [end])
         hidden = self._forward(
             torch.cat(embeddings),
             torch.cat(positions, dim=1),
             step,
-            is_image if has_image else None,
-            deepstack if has_image else None,
+            is_image,
+            deepstack,
         )
+        if not chunk.is_last:
+            return None
         [token] = self._choose(hidden[-1:], [chunk.sampling])
         return token
 
     @torch.inference_mode()
     def _decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
-        counts = [len(row.tokens) for row in rows]
-        tokens = [token for row in rows for token in row.tokens]
-        numbers = [row.start + i for row in rows for i in range(len(row.tokens))]
-        deltas = [row.prompt.rope_delta for row in rows for _ in row.tokens]
-        begins = [row.segment_start for row in rows for _ in row.tokens]
-        places = [begin + number for begin, number in zip(begins, numbers, strict=True)]
-        positions = [
-            number + delta for number, delta in zip(numbers, deltas, strict=True)
+        fixed = [
+            FixedRow(row.tokens, row.start, row.segment_start, row.prompt.rope_delta)
+            for row in rows
         ]
+        if (shape := self._graphs.shape_for(fixed)) is None:
+            return self._decode_eagerly(rows)
+        tokens, logits = self._graphs.run(fixed, shape)
+        chosen: list[list[int]] = tokens.tolist()
+        for index, row in enumerate(rows):
+            del chosen[index][len(row.tokens) :]
+            if row.sampling.temperature > 0:
+                chosen[index] = [
+                    _sampled(logits[index, i], row.sampling)
+                    for i in range(len(row.tokens))
+                ]
+        return chosen
+
+    def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a graph records: see `graphs.Compute`. Nothing here asks the device."""
+        num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
+        tokens = numbers[:, :width]
+        start, segment, delta = numbers[:, width:].unbind(dim=1)
+        offsets = torch.arange(width, device=self._device)
         step = Step(
             self._pool,
-            torch.tensor(places, device=self._device),
+            places=((segment + start)[:, None] + offsets).flatten(),
+            query_starts=width
+            * torch.arange(num_rows + 1, dtype=torch.int32, device=self._device),
+            segment_starts=torch.cat([segment, segment[-1:]]).int(),
+            num_used=(start + width).int(),
+            max_queries=width,
+            max_used=min(self.max_tokens, self._pool.num_places),
+        )
+        positions = ((start + delta)[:, None] + offsets).flatten()
+        embeddings = self._text.embed_tokens(tokens.flatten())
+        hidden = self._forward(embeddings, positions.expand(3, -1), step)
+        logits = self._module.lm_head(hidden)
+        return logits.argmax(dim=-1), logits
+
+    def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        flat = [
+            (token, row.segment_start + number, number + row.prompt.rope_delta)
+            for row in rows
+            for number, token in enumerate(row.tokens, row.start)
+        ]
+        tokens, places, positions = torch.tensor(flat, device=self._device).T
+        counts = [len(row.tokens) for row in rows]
+        step = self._step(
+            places,
             counts,
             [row.segment_start for row in rows],
             [row.start + len(row.tokens) for row in rows],
         )
-        hidden = self._forward(self._embed(tokens), self._positions(positions), step)
+        embeddings = self._text.embed_tokens(tokens)
+        hidden = self._forward(embeddings, positions.expand(3, -1), step)
         samplings = [row.sampling for row in rows for _ in row.tokens]
         chosen = iter(self._choose(hidden, samplings))
         return [[next(chosen) for _ in range(count)] for count in counts]
@@ -195,8 +214,6 @@ class TorchRunner:
         deepstack: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """[T, hidden] embeddings and [3, T] positions to [T, hidden] states."""
-        if self._device.type == "cuda":
-            _describe_on_device(step, self._device)
         states: torch.Tensor = self._text(
             inputs_embeds=embeddings[None],
             position_ids=positions[:, None],
@@ -206,6 +223,26 @@ class TorchRunner:
             step=step,
         ).last_hidden_state
         return states[0]
+
+    def _step(
+        self,
+        places: torch.Tensor,
+        counts: list[int],
+        segment_starts: list[int],
+        num_used: list[int],
+    ) -> Step:
+        def on_device(numbers: list[int]) -> torch.Tensor:
+            return torch.tensor(numbers, dtype=torch.int32).to(self._device)
+
+        return Step(
+            self._pool,
+            places,
+            query_starts=on_device([0, *itertools.accumulate(counts)]),
+            segment_starts=on_device([*segment_starts, self.num_places]),
+            num_used=on_device(num_used),
+            max_queries=max(counts),
+            max_used=max(num_used),
+        )
 
     def _choose(self, states: torch.Tensor, samplings: Seq[Sampling]) -> list[int]:
         """The token said after each of [T, hidden] states."""
@@ -221,24 +258,6 @@ class TorchRunner:
             torch.tensor(tokens, device=self._device)
         )
         return embedded
-
-    def _positions(self, numbers: Seq[int]) -> torch.Tensor:
-        return torch.tensor(list(numbers), device=self._device).expand(3, -1)
-
-    def _encode(self, prompt: TorchPrompt) -> _Encoded:
-        features = self._module.model.get_image_features(
-            self._model.pixel_values_of(prompt.sequence.page),
-            torch.tensor([prompt.grid], device=self._device),
-            return_dict=True,
-        )
-        is_image = prompt.input_ids == self._model.image_token_id
-        embeddings = self._text.embed_tokens(prompt.input_ids)
-        pictures = torch.cat(list(features.pooler_output)).to(embeddings.dtype)
-        return _Encoded(
-            embeddings=embeddings.masked_scatter(is_image[:, None], pictures),
-            is_image=is_image,
-            deepstack=[_joined(layer) for layer in features.deepstack_features],
-        )
 
 
 @contextmanager
@@ -272,23 +291,6 @@ def cache_places(model: Model) -> int:
         budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES
         return max(1, budget // bytes_a_place)
     return min(_CPU_PLACES, _CPU_BYTES // bytes_a_place)
-
-
-def _joined(layer: torch.Tensor | Seq[torch.Tensor]) -> torch.Tensor:
-    return layer if isinstance(layer, torch.Tensor) else torch.cat(list(layer))
-
-
-def _describe_on_device(step: Step, device: torch.device) -> None:
-    """Put the step's lists where the operator reads them."""
-    ends = torch.tensor([0, *step.num_queries]).cumsum(0)
-    starts = torch.tensor([*step.segment_starts, step.pool.num_places])
-    used = torch.tensor(step.num_used)
-    step.tensors = (
-        ends.to(device, torch.int32),
-        starts.to(device, torch.int32),
-        used.to(device, torch.int32),
-    )
-    step.max_queries, step.max_used = max(step.num_queries), max(step.num_used)
 
 
 def _sampled(logits: torch.Tensor, sampling: Sampling) -> int:

@@ -70,7 +70,7 @@ class ScriptedRunner:
     def text_from(self, token_ids: Seq[int]) -> str:
         return bytes(token_ids).decode()
 
-    def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int:
+    def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int | None:
         prompt = chunk.prompt
         if prompt.name in self.out_of_memory:
             raise OutOfMemoryError("there is no more")
@@ -83,7 +83,8 @@ class ScriptedRunner:
         self.forwards.append([chunk.count])
         script = prompt.scripts[chunk.sampling.temperature > 0]
         begin = chunk.segment_start
-        return self._compute(prompt, script, tokens, chunk.start, begin)[-1]
+        said = self._compute(prompt, script, tokens, chunk.start, begin)
+        return said[-1] if chunk.is_last else None
 
     def decode(self, rows: Seq[Row[ScriptedPrompt]]) -> list[list[int]]:
         if any(row.prompt.name in self.out_of_memory for row in rows):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from handler.engine.generate import GenerateEngine
+from handler.engine.graphs import Shape, shapes
 from handler.engine.kv_cache import Move
 from handler.engine.model import Model, load_model
 from handler.engine.model_runner import Row
@@ -138,6 +139,41 @@ def test_guessed_tokens_do_not_change_what_is_said(model, said, luck):
     assert run(engine, PAGES) == said
 
 
+def recomputed(compute: Any) -> Any:
+    """In place of a CUDA graph: the same outputs, computed anew."""
+    outputs = compute()
+
+    def replay() -> None:
+        for output, new in zip(outputs, compute(), strict=True):
+            output.copy_(new)
+
+    return outputs, replay
+
+
+@pytest.mark.parametrize("luck", [None, 0.6])
+def test_steps_filled_up_to_a_recorded_shape_say_the_same(model, said, luck):
+    def drafts_for(page: Sequence) -> Guesses | None:
+        if luck is None:
+            return None
+        text, _, _ = said[page.id]
+        return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
+
+    runner = TorchRunner(model, 4000, graph_shapes=shapes(8, 4), record=recomputed)
+    runner._decode_eagerly = None  # type: ignore[assignment]
+    options = Options(expected_output_tokens=20, max_draft_tokens=4)
+
+    engine = NativeEngine(runner, options, drafts_for=drafts_for)
+
+    assert run(engine, PAGES) == said
+
+
+def test_a_step_that_fits_no_recorded_shape_is_computed_as_it_is(model, said):
+    runner = TorchRunner(model, 4000, graph_shapes=[Shape(2, 1)], record=recomputed)
+    engine = NativeEngine(runner, Options(expected_output_tokens=20))
+
+    assert run(engine, PAGES) == said
+
+
 def test_what_is_moved_in_the_cache_goes_on_as_before(model):
     runner = TorchRunner(model, 2000)
     prompt = runner.prompt_from(PAGES[0])
@@ -153,7 +189,9 @@ def test_what_is_moved_in_the_cache_goes_on_as_before(model):
 def _prefill(runner: TorchRunner, prompt: Any, start: int) -> int:
     from handler.engine.model_runner import Chunk
 
-    return runner.prefill(Chunk(prompt, [], 0, prompt.num_tokens, start))
+    token = runner.prefill(Chunk(prompt, [], 0, prompt.num_tokens, start))
+    assert token is not None
+    return token
 
 
 def test_a_draw_at_almost_no_temperature_is_the_likeliest_token(model):

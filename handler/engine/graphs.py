@@ -1,0 +1,163 @@
+"""Decode steps of a few fixed shapes, recorded once and replayed.
+
+A GPU computes a step of few tokens faster than a host launches its two thousand
+kernels. A CUDA graph launches them at once, but only for the shape and the memory
+it was recorded with: a step is filled up to the next shape, and everything that
+differs from step to step is one small matrix of numbers, copied in before.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence as Seq
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+__all__ = [
+    "NUM_FACTS",
+    "Compute",
+    "DecodeGraphs",
+    "FixedRow",
+    "Record",
+    "Shape",
+    "record",
+    "shapes",
+]
+
+NUM_FACTS = 3
+"""Columns of the matrix behind the tokens: start, segment, delta."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shape:
+    """A step of `num_rows` pages with `width` tokens each."""
+
+    num_rows: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRow:
+    """One page's share of a step."""
+
+    tokens: Seq[int]
+    start: int
+    """How many tokens of the page are in the cache."""
+    segment_start: int
+    rope_delta: int
+
+
+class Compute(Protocol):
+    """Computes a step; everything it reads and writes stays where it is."""
+
+    def __call__(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[rows, width + NUM_FACTS] int64 to [rows * width] likeliest tokens and
+        [rows * width, vocabulary] logits."""
+
+
+Outputs = tuple[torch.Tensor, torch.Tensor]
+Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
+"""Computes once and returns where the outputs are, and what computes them again."""
+
+
+def shapes(max_rows: int, max_drafts: int) -> list[Shape]:
+    """Rows by powers of two; one token, and all or half of the drafts behind it."""
+    rows = [1]
+    while rows[-1] < max_rows:
+        rows.append(min(2 * rows[-1], max_rows))
+    widths = {1, 1 + (max_drafts + 1) // 2, 1 + max_drafts}
+    return [Shape(count, width) for count in rows for width in sorted(widths)]
+
+
+def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Record a CUDA graph."""
+    # Whatever is allocated or chosen once must be before the graph is recorded.
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            compute()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = compute()
+    return outputs, graph.replay
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    numbers: torch.Tensor
+    outputs: Outputs
+    replay: Callable[[], None]
+
+
+class DecodeGraphs:
+    """Runs steps that fit one of its shapes.
+
+    `idle_segment` is where as many places as the widest step needs belong to nobody:
+    rows that only fill up a shape write there.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        of_shapes: Iterable[Shape],
+        *,
+        device: torch.device,
+        idle_segment: int,
+        record: Record = record,
+    ) -> None:
+        self._idle = FixedRow((0,), 0, idle_segment, 0)
+        self._recorded: dict[Shape, _Recorded] = {}
+        self._device = device
+        # The largest first: what it needs is enough for the others.
+        for shape in sorted(of_shapes, reverse=True):
+            numbers = self._on_host(shape, []).to(device)
+            outputs, replay = record(functools.partial(compute, numbers))
+            self._recorded[shape] = _Recorded(numbers, outputs, replay)
+
+    def shape_for(self, rows: Seq[FixedRow]) -> Shape | None:
+        """The smallest shape the rows fit into."""
+        if not self._recorded:
+            return None
+        width = max(len(row.tokens) for row in rows)
+        fitting = (
+            shape
+            for shape in self._recorded
+            if shape.num_rows >= len(rows) and shape.width >= width
+        )
+        return min(
+            fitting, key=lambda shape: shape.num_rows * shape.width, default=None
+        )
+
+    def run(self, rows: Seq[FixedRow], shape: Shape) -> Outputs:
+        """[rows, width] likeliest tokens and [rows, width, vocabulary] logits.
+
+        They are overwritten by the next step, and lie on the device.
+        """
+        recorded = self._recorded[shape]
+        recorded.numbers.copy_(self._on_host(shape, rows), non_blocking=True)
+        recorded.replay()
+        tokens, logits = (
+            output.view(shape.num_rows, shape.width, *output.shape[1:])
+            for output in recorded.outputs
+        )
+        return tokens[: len(rows)], logits[: len(rows)]
+
+    def _on_host(self, shape: Shape, rows: Seq[FixedRow]) -> torch.Tensor:
+        filled = [*rows, *[self._idle] * (shape.num_rows - len(rows))]
+        numbers = [
+            [
+                *row.tokens,
+                # Behind a page's tokens anything may be computed: nobody sees it,
+                # and its places are written over.
+                *[row.tokens[-1]] * (shape.width - len(row.tokens)),
+                row.start,
+                row.segment_start,
+                row.rope_delta,
+            ]
+            for row in filled
+        ]
+        return torch.tensor(numbers, pin_memory=self._device.type == "cuda")

@@ -1,0 +1,116 @@
+"""Steps of fixed shapes, with a sum in place of a model and no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from handler.engine.graphs import NUM_FACTS, DecodeGraphs, FixedRow, Shape, shapes
+
+CPU = torch.device("cpu")
+IDLE = 900
+
+
+class Recorder:
+    """Computes anew what a graph would replay, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[int, ...]] = []
+        self.given: list[list[list[int]]] = []
+
+    def compute(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.given.append(numbers.tolist())
+        tokens = numbers[:, :-NUM_FACTS].flatten()
+        return tokens + 1, torch.nn.functional.one_hot(tokens + 1, 50)
+
+    def record(self, compute: Callable[[], Any]) -> Any:
+        outputs = compute()
+        self.recorded.append(tuple(outputs[0].shape))
+
+        def replay() -> None:
+            for output, new in zip(outputs, compute(), strict=True):
+                output.copy_(new)
+
+        return outputs, replay
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def graphs(recorder: Recorder, *of_shapes: Shape) -> DecodeGraphs:
+    return DecodeGraphs(
+        recorder.compute,
+        of_shapes,
+        device=CPU,
+        idle_segment=IDLE,
+        record=recorder.record,
+    )
+
+
+def row(*tokens: int) -> FixedRow:
+    return FixedRow(tokens, start=10, segment_start=100, rope_delta=-3)
+
+
+def test_rows_double_up_to_the_most_and_widths_are_none_half_or_all_of_the_drafts():
+    assert shapes(6, 8) == [
+        Shape(count, width) for count in (1, 2, 4, 6) for width in (1, 5, 9)
+    ]
+
+
+def test_without_drafts_every_row_is_one_token():
+    assert {shape.width for shape in shapes(4, 0)} == {1}
+
+
+def test_the_largest_shape_is_recorded_first_so_that_the_others_use_its_memory(
+    recorder,
+):
+    graphs(recorder, Shape(1, 1), Shape(4, 3), Shape(2, 3))
+
+    assert recorder.recorded == [(12,), (6,), (1,)]
+
+
+def test_the_smallest_shape_that_holds_the_rows_is_taken(recorder):
+    several = graphs(recorder, *shapes(4, 4))
+
+    assert several.shape_for([row(1), row(1)]) == Shape(2, 1)
+    assert several.shape_for([row(1), row(1, 2)]) == Shape(2, 3)
+    assert several.shape_for([row(1)] * 3) == Shape(4, 1)
+
+
+def test_no_shape_is_taken_for_more_rows_or_wider_ones_than_there_are(recorder):
+    few = graphs(recorder, Shape(2, 2))
+
+    assert few.shape_for([row(1)] * 3) is None
+    assert few.shape_for([row(1, 2, 3)]) is None
+    assert graphs(recorder).shape_for([row(1)]) is None
+
+
+def test_a_row_says_where_its_page_is_and_is_filled_up_behind_its_tokens(recorder):
+    one = graphs(recorder, Shape(1, 3))
+
+    one.run([row(7, 8)], Shape(1, 3))
+
+    assert recorder.given[-1] == [[7, 8, 8, 10, 100, -3]]
+
+
+def test_idle_rows_write_where_nobody_reads(recorder):
+    one = graphs(recorder, Shape(2, 1))
+
+    one.run([row(7)], Shape(2, 1))
+
+    _, idle = recorder.given[-1]
+    assert idle == [0, 0, IDLE, 0]
+
+
+def test_what_is_said_comes_back_by_row_and_token(recorder):
+    one = graphs(recorder, Shape(4, 2))
+
+    tokens, logits = one.run([row(7, 8), row(1, 2)], Shape(4, 2))
+
+    assert tokens.tolist() == [[8, 9], [2, 3]]
+    assert logits.shape == (2, 2, 50)
