@@ -13,7 +13,10 @@ from handler.schema import PageResult
 
 __all__ = ["COUNTERS", "HISTOGRAMS", "Metrics"]
 
-COUNTERS = ("Requests", "Pages", "OutputTokens", "Failures", "Retries")
+COUNTERS = (
+    *("Requests", "Pages", "OutputTokens", "Forwards"),
+    *("DraftedTokens", "AcceptedTokens", "Failures", "Retries"),
+)
 HISTOGRAMS = ("QueueSeconds", "PageSeconds", "RequestSeconds")
 
 
@@ -51,6 +54,9 @@ class Metrics:
                     self._add("Failures", 1, page.error.code)
             else:
                 self._add("OutputTokens", page.output_tokens)
+                self._add("Forwards", page.forwards)
+                self._add("DraftedTokens", page.drafted_tokens)
+                self._add("AcceptedTokens", page.accepted_tokens)
                 self._add("QueueSeconds", page.queue_seconds)
                 self._add("PageSeconds", page.page_seconds)
             if page.attempts > 1:

@@ -137,6 +137,10 @@ class PageResult:
     finish_reason: str | None = None
     attempts: int = 0
     output_tokens: int = 0
+    forwards: int = 0
+    """Of the model, for these tokens; drafts make them fewer."""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     queue_seconds: float = 0.0
     page_seconds: float = 0.0
     error: PageError | None = None
@@ -172,6 +176,10 @@ class ModelInfo:
         return {"id": self.id, "revision": self.revision, "engine": self.engine}
 
 
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return round(numerator / denominator, 3) if denominator else None
+
+
 PAGE_SEPARATOR = "\n\n"
 
 
@@ -202,7 +210,17 @@ class Document:
         return PAGE_SEPARATOR.join(part for part in parts if part)
 
     def usage_json(self) -> dict[str, Any]:
-        return {"pages": len(self.pages), "output_tokens": self.output_tokens}
+        """What it took; ratios are None where there is nothing to divide by."""
+        forwards = sum(page.forwards for page in self.pages)
+        drafted = sum(page.drafted_tokens for page in self.pages)
+        accepted = sum(page.accepted_tokens for page in self.pages)
+        return {
+            "pages": len(self.pages),
+            "output_tokens": self.output_tokens,
+            "forwards": forwards,
+            "tokens_per_forward": _ratio(self.output_tokens, forwards),
+            "draft_acceptance": _ratio(accepted, drafted),
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {

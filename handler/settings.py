@@ -109,11 +109,11 @@ class EngineSettings:
     """Where weights from S3 are kept; those from the hub are where HF_HOME says."""
     allow_cpu: bool = False
     """Load more than `mini` where there is no CUDA device: minutes a page."""
-    engine: str = "generate"
+    engine: str = "auto"
     """auto, native or generate; auto is native where the architecture is known."""
     max_sequences: int | None = None
-    """Pages generated together; None: 16 for native, and 1 for generate, which waits
-    for the longest of them."""
+    """Pages generated together; None: for native what a GPU's memory holds, at most 64,
+    and 16 without one; for generate, which waits for the longest of them, 1."""
     prefill_tokens: int = 1024
     """Of a prompt computed at once: pages that are being written wait for it."""
     kv_cache_tokens: int | None = None

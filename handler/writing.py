@@ -81,6 +81,9 @@ class Writing:
             raw=generation.text,
             finish_reason=str(generation.finish_reason),
             output_tokens=generation.num_output_tokens,
+            forwards=generation.num_forwards,
+            drafted_tokens=generation.num_drafted_tokens,
+            accepted_tokens=generation.num_accepted_tokens,
         )
 
     def _content_and_images(

@@ -156,6 +156,7 @@ class GenerateEngine:
             reason,
             text=self._model.text_from(row[:length]),
             num_output_tokens=length,
+            num_forwards=length,
         )
 
 

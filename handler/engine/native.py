@@ -6,6 +6,7 @@ decoding, and those that were guessed to follow it, then a chunk of one prompt.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,16 @@ from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.errors import OutOfMemoryError
 from handler.schema import PageError
 
-__all__ = ["DraftSource", "NativeEngine", "Options"]
+__all__ = ["DraftSource", "NativeEngine", "Options", "worthwhile_drafts"]
 
 P = TypeVar("P", bound=Prompt)
+
+_FIRST_CHANCE = 0.8
+_SURE = 0.99
+_LEARNING = 0.05
+"""Weight of a new guess in the running mean: the last twenty or so count."""
+_TRY_EVERY = 16
+"""Forwards after which a page whose guesses are not worth it gets one all the same."""
 
 
 class DraftSource(Protocol):
@@ -71,8 +79,11 @@ class _Page(Generic[P]):
     num_computed: int = 0
     segment: Segment | None = None
     started_at: float | None = None
-    acceptance: float = 1.0
-    """A running mean of how much of a draft was right; hopeful at first."""
+    num_forwards: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
+    chance: float = _FIRST_CHANCE
+    """That a guessed token is right, if those before it are: a running mean."""
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -85,6 +96,11 @@ class _Page(Generic[P]):
     @property
     def last_token(self) -> int:
         return self.output[-1] if self.output else self.prompt.last_token
+
+    def learn(self, num_right: int, *, is_refuted: bool) -> None:
+        """Take note of right guesses, and of the wrong one that ended them."""
+        for is_right in [1.0] * num_right + [0.0] * is_refuted:
+            self.chance += _LEARNING * (is_right - self.chance)
 
 
 class NativeEngine(Generic[P]):
@@ -181,7 +197,8 @@ class NativeEngine(Generic[P]):
             self._end(page, _failed(page.sequence, error.detail))
             return
         page.num_computed += count
-        if page.num_computed == page.num_tokens:
+        if token is not None:
+            page.num_forwards += 1
             self._say(page, [token])
 
     def _decode(self, pages: list[_Page[P]]) -> None:
@@ -208,9 +225,10 @@ class NativeEngine(Generic[P]):
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
             num_right = _num_equal(draft, tokens)
-            if draft:
-                share = num_right / len(draft)
-                page.acceptance = 0.9 * page.acceptance + 0.1 * share
+            page.num_forwards += 1
+            page.num_drafted += len(draft)
+            page.num_accepted += num_right
+            page.learn(num_right, is_refuted=num_right < len(draft))
             # What was computed for wrong guesses is written over later.
             page.num_computed += num_right + 1
             self._say(page, tokens[: num_right + 1])
@@ -220,12 +238,16 @@ class NativeEngine(Generic[P]):
         # Guesses are held against the likeliest token, so what is drawn has none.
         if page.drafts is None or page.attempts.sampling.temperature > 0:
             return []
-        share = self._options.max_verified_tokens // num_pages - 1
+        options = self._options
+        length = worthwhile_drafts(page.chance, num_pages, options.max_verified_tokens)
+        if length == 0 and page.num_forwards % _TRY_EVERY == 0:
+            length = 1  # or it would never be found out that guesses are right again
         length = min(
-            self._options.max_draft_tokens, share, page.limit - len(page.output)
+            length,
+            options.max_draft_tokens,
+            options.max_verified_tokens // num_pages - 1,
+            page.limit - len(page.output) - 1,
         )
-        if page.acceptance < _HOPELESS:
-            length = min(length, 1)
         return page.drafts.draft(length)[:length] if length > 0 else []
 
     def _say(self, page: _Page[P], tokens: list[int]) -> None:
@@ -281,15 +303,34 @@ class NativeEngine(Generic[P]):
         self._scheduler.remove(page)
         self._runner.forget(page.prompt)
         seconds = self._clock() - page.started_at if page.started_at else 0.0
-        self._ended.append(replace(generation, page_seconds=seconds))
+        self._ended.append(
+            replace(
+                generation,
+                num_forwards=page.num_forwards,
+                num_drafted_tokens=page.num_drafted,
+                num_accepted_tokens=page.num_accepted,
+                page_seconds=seconds,
+            )
+        )
 
 
-_HOPELESS = 0.15
-"""Below this share of right guesses a draft costs more than it brings."""
 _LOOK_EVERY = 64
 """Tokens between two looks for a loop."""
 _TAIL_TOKENS = 6000
 """Tokens looked at: of blanks and dots, which are several to a token, enough."""
+
+
+def worthwhile_drafts(chance: float, num_pages: int, max_verified_tokens: int) -> int:
+    """How many tokens of a page are worth guessing, if each is right by `chance`.
+
+    A forward costs about what verifying `max_verified_tokens` more would. The k-th
+    guess saves its page a forward with `chance` to the power of k, and the page's
+    share of that forward is one part of `num_pages`.
+    """
+    share = num_pages / max_verified_tokens
+    if chance <= share:
+        return 0
+    return int(math.log(share) / math.log(min(chance, _SURE)))
 
 
 def _num_equal(draft: list[int], tokens: list[int]) -> int:

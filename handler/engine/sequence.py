@@ -39,6 +39,13 @@ class Generation:
     finish_reason: FinishReason
     text: str = field(default="", repr=False)
     num_output_tokens: int = 0
+    num_forwards: int = 0
+    """Forwards of the model that its tokens took, in every attempt; pages that run
+    together share them. Without right guesses one for each token."""
+    num_drafted_tokens: int = 0
+    """Tokens that were guessed and verified in them."""
+    num_accepted_tokens: int = 0
+    """Of those, the ones the model said itself."""
     num_attempts: int = 1
     has_repetition: bool = False
     """Whether the text repeats itself as no page does, in every attempt."""

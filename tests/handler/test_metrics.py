@@ -97,8 +97,16 @@ def test_a_failures_last_dimension_is_its_code():
 
 def test_a_good_request_counts_its_pages_tokens_and_seconds(metrics, recorded):
     pages = [
-        read(1, output_tokens=800, queue_seconds=0.5, page_seconds=2.0),
-        read(2, output_tokens=12, queue_seconds=0.0, page_seconds=1.0),
+        read(
+            1,
+            output_tokens=800,
+            forwards=400,
+            drafted_tokens=500,
+            accepted_tokens=401,
+            queue_seconds=0.5,
+            page_seconds=2.0,
+        ),
+        read(2, output_tokens=12, forwards=13, page_seconds=1.0),
     ]
 
     metrics.record(pages, None, 3.5)
@@ -108,6 +116,9 @@ def test_a_good_request_counts_its_pages_tokens_and_seconds(metrics, recorded):
         "RequestSeconds": [3.5],
         "Pages": [1, 1],
         "OutputTokens": [800, 12],
+        "Forwards": [400, 13],
+        "DraftedTokens": [500, 0],
+        "AcceptedTokens": [401, 0],
         "QueueSeconds": [0.5, 0.0],
         "PageSeconds": [2.0, 1.0],
     }

@@ -49,7 +49,8 @@ def test_a_document_fares_as_its_pages_do(pages, status):
 
 
 def test_a_document_is_written_as_the_api_promises():
-    answer = document(read(1, "one", output_tokens=8), failed(2)).to_json()
+    counts = {"forwards": 3, "drafted_tokens": 7, "accepted_tokens": 5}
+    answer = document(read(1, "one", output_tokens=8, **counts), failed(2)).to_json()
 
     assert list(answer) == [
         *("request_id", "status", "model", "pages", "markdown", "text", "raw"),
@@ -61,7 +62,21 @@ def test_a_document_is_written_as_the_api_promises():
         "engine": "generate",
     }
     assert answer["processing_time"] == 1.235
-    assert answer["usage"] == {"pages": 2, "output_tokens": 8}
+    assert answer["usage"] == {
+        "pages": 2,
+        "output_tokens": 8,
+        "forwards": 3,
+        "tokens_per_forward": 2.667,
+        "draft_acceptance": 0.714,
+    }
+
+
+def test_nothing_is_said_of_forwards_and_guesses_where_there_were_none():
+    usage = document(failed(1)).usage_json()
+
+    assert usage["forwards"] == 0
+    assert usage["tokens_per_forward"] is None
+    assert usage["draft_acceptance"] is None
 
 
 def test_a_page_is_written_as_the_api_promises():

@@ -201,6 +201,6 @@ def test_the_answer_names_the_model_that_gave_it(client):
     assert answer.json()["model"] == {
         "id": "mini",
         "revision": None,
-        "engine": "generate",
+        "engine": "native",
     }
     assert answer.json()["request_id"] == answer.headers["x-request-id"]

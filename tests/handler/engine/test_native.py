@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.native import NativeEngine, Options
+from handler.engine.native import NativeEngine, Options, worthwhile_drafts
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from tests.handler.engine.scripted import ScriptedRunner, sequence
@@ -321,7 +321,7 @@ def test_thousands_of_random_events_leave_the_memory_whole(seed):
         name = str(number)
         if number < 250 and rng.random() < 0.2:
             answers[name] = "".join(rng.choices("abc", k=rng.randint(0, 25)))
-            prompt = rng.randint(1, 25)
+            prompt = rng.randint(2, 25)
             if rng.random() < 0.1:
                 runner.out_of_memory.add(name)
             running.submit(sequence(name, answers[name], prompt=prompt))
@@ -344,3 +344,54 @@ def test_thousands_of_random_events_leave_the_memory_whole(seed):
             assert name in cancelled
         else:
             assert name in runner.out_of_memory
+
+
+def test_a_page_says_what_its_guesses_brought():
+    page = sequence("a", "x" * 50)
+
+    ended = run(engine(ScriptedRunner(), luck=1.0, max_draft_tokens=4), [page])
+
+    assert ended["a"].num_forwards == 1 + 10
+    assert ended["a"].num_drafted_tokens == 10 * 4
+    assert ended["a"].num_accepted_tokens == 10 * 4
+
+
+def test_without_guesses_a_token_takes_a_forward():
+    ended = run(engine(ScriptedRunner()), [sequence("a", "hello")])
+
+    # The sixth is the one that says stop.
+    assert ended["a"].num_forwards == 6
+    assert ended["a"].num_drafted_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("chance", "num_pages", "most"),
+    [
+        (0.9, 1, 39),
+        (0.9, 16, 13),
+        (0.5, 1, 6),
+        (0.5, 16, 2),
+        (0.2, 16, 0),
+        (0.9, 64, 0),
+    ],
+)
+def test_guessing_goes_as_far_as_it_pays(chance, num_pages, most):
+    assert worthwhile_drafts(chance, num_pages, max_verified_tokens=64) == most
+
+
+def test_a_page_whose_guesses_come_true_again_is_guessed_for_again():
+    class Improving(Guesses):
+        def draft(self, max_tokens: int) -> list[int]:
+            self.luck = float(len(self.said) > 100)
+            return super().draft(max_tokens)
+
+    runner = ScriptedRunner()
+    improving = NativeEngine(
+        runner,
+        Options(expected_output_tokens=0, max_draft_tokens=8),
+        drafts_for=lambda page: Improving(page.prompt),
+    )
+
+    run(improving, [sequence("a", "x" * 900)])
+
+    assert [8 + 1] in runner.forwards[-5:]

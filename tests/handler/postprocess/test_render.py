@@ -128,7 +128,7 @@ def test_ndjson_is_a_line_a_page_and_one_to_end_with():
         "status": "partial_success",
         "model": {"id": "datalab-to/chandra", "revision": None, "engine": "native"},
         "processing_time": 1.235,
-        "usage": {"pages": 2, "output_tokens": 0},
+        "usage": subject.usage_json(),
     }
 
 
