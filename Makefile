@@ -13,7 +13,7 @@ PIP_UNINSTALL = $(PIP) uninstall --yes
 CHANDRA_OCR := chandra-ocr==0.1.8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive test lint types clean
+.PHONY: help demo serve archive test lint types bench-drafts clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +38,9 @@ lint: $(VENV)/dev  ## ruff, and the import contracts
 types: $(VENV)/dev  ## mypy --strict
 	$(BIN)/mypy
 
+bench-drafts: $(VENV)/bench  ## count tokens per forward on real pages
+	@$(BIN)/python -m bench.drafts
+
 clean:           ## remove what the targets made
 	rm -rf $(VENV) build model-store/*.mar
 
@@ -58,4 +61,8 @@ $(VENV)/dev: $(VENV)/serve
 	@$(PIP_UNINSTALL) chandra-ocr 2>/dev/null
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@$(PIP_INSTALL) --no-deps $(CHANDRA_OCR)
+	@touch $@
+
+$(VENV)/bench: $(VENV)/serve
+	@$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@
