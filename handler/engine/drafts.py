@@ -35,6 +35,7 @@ MAX_BOX = 64
 """Characters of an unfinished tag within which its box would stand."""
 _BOX = re.compile('data-bbox="([^"]*)')
 _WORD = re.compile(r"\S+")
+_NUMBER = re.compile(r"(?:^|\s)[^\w\s]?\d")
 _UNFINISHED = "\ufffd"
 
 
@@ -150,7 +151,7 @@ class Drafter:
                 more = following(state)
             elif "math" not in state.open:
                 if state.begins_text and place is not None:
-                    place = self._layer.next_block(place)
+                    place = self._layer.next_block(place, is_item=state.is_item)
                 if place is not None:
                     ahead = self._layer.ahead(
                         place,
@@ -174,7 +175,7 @@ class Drafter:
         self._layer.follow(visible, num_visible - self._num_followed)
         self._num_followed = num_visible
         if self._markup.begins_text:
-            self._layer.begin_block()
+            self._layer.begin_block(is_item=self._markup.is_item)
         return self._layer.place if self._layer.is_found else None
 
     def _encoded(self, text: str) -> list[int]:
@@ -213,7 +214,10 @@ def _as_html(ahead: Ahead, state: Markup) -> tuple[str, int]:
     """Words of the layer, closed where they end; and how many letters they have."""
     text, is_closed = ahead.text, ahead.ends_paragraph
     num_words = state.num_words_left
-    if num_words is not None:
+    number = _NUMBER.search(text) if state.ends_before_number else None
+    if number is not None and number.start():
+        text, is_closed = text[: number.start()], True
+    elif num_words is not None:
         # What is glued to the output's end belongs to a word that is begun.
         is_glued = bool(text) and not (state.follows_space or text[0].isspace())
         end = _end_of_words(text, num_words + is_glued)

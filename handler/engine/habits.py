@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from handler.engine.markup import CONTAINERS, INLINE, Markup
+from handler.engine.markup import CELLS, CONTAINERS, INLINE, Markup
 
 __all__ = ["closing", "following"]
 
@@ -26,6 +26,22 @@ _FIRST_TAGS = {
     "Section-Header": "<h",
     "Table": "<table>",
 }
+_BARE = frozenset(
+    (
+        *("b", "br", "code", "h1", "h2", "h3", "h4", "h5", "i", "li", "ol", "p", "pre"),
+        *("small", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "u"),
+        "ul",
+    )
+)
+"""Elements that seldom have attributes: behind the name the tag ends."""
+_NEXT_LABELS = {
+    "Caption": "Table",
+    "Figure": "Caption",
+    "Footnote": "Page-Footer",
+    "Image": "Caption",
+    "Page-Header": "Section-Header",
+}
+"""What most often comes after a block; behind any other it is text."""
 _BOX = re.compile(r'<div data-bbox="(?:(\[)([\d, ]*)|([\d ]*))(.*)', re.DOTALL)
 
 
@@ -60,8 +76,13 @@ def _after(state: Markup, opened: list[str], is_closed: bool) -> str:
         return _first_tags(state, state.label)
     if name in ("ul", "ol"):
         return "<li>"
+    if name in ("li", *CELLS):
+        # What was closed is a paragraph within.
+        return f"</{name}>" + _after(state, opened[:-1], True) if is_closed else ""
     if name == "tr":
-        return "</tr><tr><td>" if is_closed and state.is_row_full else "<td>"
+        if is_closed and state.is_row_full:
+            return "</tr><tr><td>"
+        return ("<th>" if "thead" in opened else "<td>") + state.cell_tags
     if name in ("table", "tbody"):
         return "<tr><td>"
     if name == "thead":
@@ -74,8 +95,13 @@ def _first_tags(state: Markup, label: str) -> str:
 
 
 def _rest_of_tag(state: Markup, tag: str) -> str:
+    usual = _after(state, state.open, state.is_closed)
+    if usual.startswith(tag):
+        return usual[len(tag) :]
     if tag == "<":
-        return ""
+        return f"{state.inline}>" if state.begins_text else ""
+    if tag[1:] in _BARE:
+        return ">"
     if state.open:
         end = f"</{state.open[-1]}>"
         if end.startswith(tag):
@@ -103,7 +129,17 @@ def _rest_of_block(state: Markup, match: re.Match[str]) -> str:
     label = rest[len(end) :]
     if label.endswith('"'):
         return ">" + _first_tags(state, label[:-1])
-    for known in (state.label, *_LABELS):
+    for known in _likely_labels(state):
         if known.startswith(label):
             return f'{known[len(label) :]}">' + _first_tags(state, known)
     return ""
+
+
+def _likely_labels(state: Markup) -> tuple[str, ...]:
+    if not state.num_blocks:
+        return _LABELS
+    after = state.next_labels.get(state.label) or _NEXT_LABELS.get(state.label, "Text")
+    if state.label == "Page-Header":
+        return (after, state.label, *_LABELS)
+    # The head of the page is written by then.
+    return (after, state.label, "Page-Footer", *_LABELS)

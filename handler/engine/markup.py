@@ -61,18 +61,28 @@ class Markup:
         self.label = "Text"
         self.first_tags: dict[str, str] = {}
         """By label, the tags with which the last such block began."""
+        self.next_labels: dict[str, str] = {}
+        """By label, that of the block which came after the last such block."""
+        self.num_blocks = 0
+        self.inline = "b"
+        """The name of the last inline element."""
+        self.cell_tags = ""
+        """The inline tag with which the last cell of this row began."""
         self._takes_text = False
         self._entity: str | None = None
         self._tags: str | None = None
         self._num_words = 0
-        self._row: list[int] = []  # words of each cell
-        self._last_row: list[int] = []
+        self._has_number = False
+        # Of each cell its words, and whether a number is among them.
+        self._row: list[tuple[int, bool]] = []
+        self._last_row: list[tuple[int, bool]] = []
 
     def copy(self) -> Markup:
         """To write on without having said so."""
         twin = copy.copy(self)
         twin.open = list(self.open)
         twin.first_tags = dict(self.first_tags)
+        twin.next_labels = dict(self.next_labels)
         twin._row = list(self._row)
         return twin
 
@@ -86,14 +96,23 @@ class Markup:
         return self._entity is not None
 
     @property
+    def is_item(self) -> bool:
+        """Whether the text is that of a list's item."""
+        return next((n == "li" for n in reversed(self.open) if n not in INLINE), False)
+
+    @property
     def is_in_box(self) -> bool:
         """Whether the numbers of a box are being written."""
         return self.tag is not None and _BOX.search(self.tag) is not None
 
     @property
     def is_row_full(self) -> bool:
-        """Whether this row of a table has as many cells as the one above."""
-        return len(self._row) == len(self._last_row)
+        """Whether this row of a table has as many cells as the one above.
+
+        The one that is open, if any, is one of them.
+        """
+        num_open = not CELLS.isdisjoint(self.open)
+        return len(self._row) + num_open == len(self._last_row)
 
     @property
     def num_words_left(self) -> int | None:
@@ -101,7 +120,17 @@ class Markup:
         column = len(self._row)
         if CELLS.isdisjoint(self.open) or column >= len(self._last_row):
             return None
-        return max(0, self._last_row[column] - self._num_words)
+        num_left = self._last_row[column][0] - self._num_words
+        # One that has more already is not like the one above.
+        return num_left if num_left >= 0 else None
+
+    @property
+    def ends_before_number(self) -> bool:
+        """Whether this cell has words, as the one above, and numbers come after it."""
+        if CELLS.isdisjoint(self.open) or self._has_number:
+            return False
+        column = len(self._row)
+        return [has for _, has in self._last_row[column : column + 2]] == [False, True]
 
     def feed(self, text: str) -> None:
         """Take note of what was written."""
@@ -148,6 +177,7 @@ class Markup:
     def _write(self, text: str) -> None:
         goes_on = not (self.follows_space or text[0].isspace())
         self._num_words += len(text.split()) - goes_on
+        self._has_number = self._has_number or any(map(str.isdigit, text))
         self.follows_space = text[-1].isspace()
         if not self.open and text.isspace():
             self.gap = text[:_MAX_GAP]
@@ -178,7 +208,8 @@ class Markup:
         else:
             self._open(name, tag)
             self._takes_text = name not in CONTAINERS
-            self.begins_text = self._takes_text and not is_inline
+            if not is_inline:
+                self.begins_text = self._takes_text
 
     def _open(self, name: str, tag: str) -> None:
         if len(self.open) < _MAX_DEPTH:
@@ -186,14 +217,25 @@ class Markup:
         if self._tags is not None:
             self._tags = (self._tags + f"{tag}>")[:_MAX_TAG]
         if name == "div":
-            label = _LABEL.search(tag)
-            self.label = label[1] if label else self.label
+            if (label := _LABEL.search(tag)) is not None:
+                if self.num_blocks:
+                    self.next_labels[self.label] = label[1]
+                self.label = label[1]
+                self.num_blocks += 1
             self._tags = ""
         elif name == "table":
             self._row = []
             self._last_row = []
+        elif name == "tr":
+            self.cell_tags = ""
         elif name in CELLS:
             self._num_words = 0
+            self._has_number = False
+            self.cell_tags = ""
+        elif name in INLINE:
+            self.inline = name
+            if self.begins_text and not CELLS.isdisjoint(self.open[-2:-1]):
+                self.cell_tags = f"{tag}>"
 
     def _close(self, name: str) -> None:
         self._tags = None
@@ -201,7 +243,7 @@ class Markup:
             while self.open.pop() != name:
                 pass
         if name in CELLS:
-            self._row.append(self._num_words)
+            self._row.append((self._num_words, self._has_number))
         elif name == "tr":
             self._last_row, self._row = self._row, []
         if not self.open:

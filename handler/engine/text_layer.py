@@ -21,13 +21,22 @@ MATCH_LENGTHS = (24, 16, 10, 6)
 """Characters that must be the same, the most telling first."""
 _TELLING = 16
 """Fewer count only near the last match, or where the layer has them once."""
+_SURE = 8
+"""Characters that must be the same after a jump until it counts."""
 _NEAR = 400
+_MAX_LINES = 500
+"""Of so many it is looked at how they begin; a page of small print has 200."""
 _SHORT_LINE = 0.8
 """A line this much shorter than its neighbours ends a paragraph."""
 
 # pdfium's signs for a hyphen at a line's end; which one depends on the call.
 _LINE_END_HYPHENS = re.compile("[\x02\ufffe]\n?|[-\u2010\u00ad][ \t]*\n")
 _LINE_ENDS = re.compile("\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
+# Drawn for the eye, and as long as the line has room: models write them as they like.
+_LEADERS = re.compile(r"(?:[.\u2026\u00b7][ \t]*){4,}|_{4,}")
+# What a list's items begin with, where the list does not say it.
+_MARKER = re.compile(r"(?:[^\w\s]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)])(?= )")
+_LEADER_ENDS = ("..", "__")
 _LETTERS = {
     0xFB00: "ff",
     0xFB01: "fi",
@@ -82,12 +91,15 @@ class TextLayer:
         self._is_read = bytearray(len(self._starts))
         self.place = 0
         self.is_found = True
+        self._num_strayed = 0
+        """Characters since the output left the layer's order."""
 
     def rewind(self) -> None:
         """The output starts over."""
         self._is_read = bytearray(len(self._starts))
         self.place = 0
         self.is_found = True
+        self._num_strayed = 0
 
     def follow(self, visible: str, num_new: int) -> None:
         """Go to the place that ends with `visible`.
@@ -97,36 +109,74 @@ class TextLayer:
         """
         if num_new == 0:
             return
-        place = self.place
+        place, strayed = self.place, self._num_strayed
         if (
             self.is_found
             and num_new <= len(visible)
             and self._keys.startswith(visible[-num_new:], place)
         ):
-            self._advance(place, place + num_new)
+            if strayed:
+                self._jump(place - strayed, place + num_new)
+            else:
+                self._advance(place, place + num_new)
             return
-        self.is_found = False
+        if visible.endswith(_LEADER_ENDS):
+            # Not in the layer any more: it goes on behind them.
+            return
+        visible = _LEADERS.sub("", visible)
+        if self.is_found and not strayed:
+            num_right = _num_alike(
+                visible[-num_new:], self._keys[place : place + num_new]
+            )
+            self.place += num_right
+            num_new -= num_right
+        self._num_strayed = strayed + num_new
+        self.is_found = self._find_again(visible)
+
+    def _find_again(self, visible: str) -> bool:
+        strayed = visible[-self._num_strayed :] if self._num_strayed else ""
         for length in MATCH_LENGTHS:
-            found = self._find(visible[-length:]) if len(visible) >= length else None
-            if found is not None:
-                self._advance(found, found + length)
-                return
+            if length == _TELLING and 0 < len(strayed) < _TELLING:
+                place = self._begun(strayed)
+                if place is not None:
+                    self._jump(place, place + len(strayed))
+                    return True
+            place = self._find(visible[-length:]) if len(visible) >= length else None
+            if place is not None:
+                self._advance(place, place + length)
+                return True
+        return False
 
-    def begin_block(self) -> None:
+    def _jump(self, begin: int, end: int) -> None:
+        """Go there for now; it counts when enough has turned out to be the same."""
+        if end - begin < _SURE:
+            self.place = end
+            self._num_strayed = end - begin
+        else:
+            self._advance(begin, end)
+
+    def begin_block(self, *, is_item: bool = False) -> None:
         """Go where a new block most likely begins, until it turns out otherwise."""
-        self.place = self.next_block(self.place)
+        self.place = self.next_block(self.place, is_item=is_item)
         self.is_found = True
+        self._num_strayed = 0
 
-    def next_block(self, place: int) -> int:
-        """Where a new paragraph, heading or cell most likely begins."""
+    def next_block(self, place: int, *, is_item: bool = False) -> int:
+        """Where a new paragraph, heading, cell or item most likely begins.
+
+        An item does behind its bullet or number, which HTML has no text for.
+        """
         line = bisect_left(self._starts, place)
         is_within_line = self._starts[line : line + 1] != [place]
-        if is_within_line and place != len(self._keys):
-            return place
-        unread = self._is_read.find(0, line)
-        if unread < 0:
-            unread = self._is_read.find(0)
-        return self._starts[unread] if unread >= 0 else place
+        if not is_within_line or place == len(self._keys):
+            unread = self._is_read.find(0, line)
+            if unread < 0:
+                unread = self._is_read.find(0)
+            place = self._starts[unread] if unread >= 0 else place
+        if is_item and place < len(self._places):
+            marker = _MARKER.match(self._text, self._places[place])
+            return place + len(marker[0]) if marker else place
+        return place
 
     def ahead(
         self, place: int, num_characters: int, *, begins_text: bool = False
@@ -163,12 +213,34 @@ class TextLayer:
             return None
         return place
 
+    def _begun(self, tail: str) -> int | None:
+        """Where a line begins that way, or else a word: the next one, unread if any.
+
+        For the first words after the output left the layer's order, which are not
+        many enough to be found anywhere.
+        """
+        line = bisect_left(self._starts, self.place)
+        lines: list[int] = [*range(line, min(line + _MAX_LINES, len(self._starts)))]
+        lines += range(min(line, _MAX_LINES - len(lines)))
+        begun = [i for i in lines if self._keys.startswith(tail, self._starts[i])]
+        unread = [i for i in begun if not self._is_read[i]]
+        if unread:
+            return self._starts[unread[0]]
+        place = self._keys.find(tail, self.place, self.place + _NEAR)
+        while place >= 0:
+            first = self._places[place]
+            if not first or self._text[first - 1] == " ":
+                return place
+            place = self._keys.find(tail, place + 1, self.place + _NEAR)
+        return self._starts[begun[0]] if begun else None
+
     def _advance(self, begin: int, end: int) -> None:
         first = max(0, bisect_right(self._starts, begin) - 1)
         last = bisect_left(self._starts, end)
         self._is_read[first:last] = b"\1" * (last - first)
         self.place = end
         self.is_found = True
+        self._num_strayed = 0
 
 
 def comparable(text: str) -> str:
@@ -177,6 +249,12 @@ def comparable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.replace(" ", "")
     return "".join(c for c in text if not c.isspace() and _is_seen(c))
+
+
+def _num_alike(a: str, b: str) -> int:
+    """Characters up to the first that differs."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 @dataclass(slots=True)
@@ -190,6 +268,7 @@ class _Line:
 def _lines(layer: str) -> list[_Line]:
     layer = _LINE_ENDS.sub("\n", layer)
     layer = _LINE_END_HYPHENS.sub("-\n", layer)
+    layer = _LEADERS.sub(" ", layer)
     layer = unicodedata.normalize("NFC", layer.translate(_LETTERS))
     lines = [_Line(" ".join(_seen(line).split())) for line in layer.split("\n")]
     for line, following in pairwise(lines):

@@ -131,6 +131,42 @@ def test_a_cell_ends_after_as_many_words_as_the_one_above_it():
     assert draft.startswith("June 14</td><td>7</td></tr><tr><td>July 8</td>")
 
 
+def test_a_cell_of_words_ends_before_the_numbers_after_it():
+    written = f"{BOX}<table><tr><td>May</td><td>12</td></tr><tr><td>"
+
+    draft = guessed(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
+
+    assert draft.startswith("Late in June</td><td>7</td></tr>")
+
+
+def test_a_cell_longer_than_the_one_above_goes_on():
+    written = f"{BOX}<table><tr><td>May</td><td>one</td></tr><tr><td>Late in"
+
+    draft = guessed(Letters(), written, layer="May one\nLate in June seven")
+
+    assert draft.startswith(" June seven")
+
+
+def test_an_item_of_a_list_has_no_bullet():
+    layer = "! The first\n\n! The second"
+
+    assert guessed(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
+        "The first</li><li>The second"
+    )
+
+
+def test_bold_words_are_those_of_the_layer():
+    assert guessed(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith("The first line")
+
+
+def test_a_block_that_begins_elsewhere_is_found_by_its_first_word():
+    layer = "Page 3 of 7\n\nThe harbour lies north."
+
+    draft = guessed(Letters(), f"{BOX}<p>The", layer=layer)
+
+    assert draft.startswith(" harbour lies north.</p>")
+
+
 def test_no_text_of_the_layer_gets_into_a_tag():
     draft = guessed(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
 

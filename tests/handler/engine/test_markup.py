@@ -83,6 +83,15 @@ def test_text_is_expected_where_html_has_text(written, expected):
         (f"{BOX}<table><tr><td>1</td><td>2</td></tr><tr><td>3</td>", "<td>"),
         (f"{BOX}<table><tr><td>1</td></tr><tr><td>2</td>", "</tr><tr><td>"),
         (f"{BOX}<p>one</p></div>\n{BOX}<p>two</p></div>", '<div data-bbox="['),
+        (f"{BOX}<p>one<br", ">"),
+        (f"{BOX}<table><tr><td>1</td><", "td>"),
+        (f"{BOX}<p><", "b>"),
+        (f"{BOX}<p>a <i>b</i></p><p><", "i>"),
+        (f"{BOX}<ul><li><p>one</p>", "</li><li>"),
+        (f"{BOX}<table><tr><td>1</td></tr><tr><td><p>2</p>", "</td></tr><tr><td>"),
+        (f"{BOX}<table><thead><tr><th>1</th>", "<th>"),
+        (f"{BOX}<table><tr><td><b>1</b></td>", "<td><b>"),
+        (f"{BOX}<table><tr><td><b>1</b></td></tr><tr>", "<td>"),
         ("<img al", ""),
     ],
 )
@@ -117,6 +126,23 @@ def test_a_label_begins_as_it_did_the_last_time():
 
 
 @pytest.mark.parametrize(
+    ("labels", "begun", "expected"),
+    [
+        ("Section-Header", "", "Text"),
+        ("Caption", "", "Table"),
+        ("Page-Header Text", "Page", "Page-Footer"),
+        ("Page-Header", "Page", "Page-Header"),
+        ("Caption Figure Caption", "", "Figure"),
+    ],
+)
+def test_a_label_is_what_came_after_the_one_before(labels, begun, expected):
+    blocks = (BOX.replace("Text", label) + "</div>" for label in labels.split())
+    state = state_after("".join(blocks) + BOX.partition("Text")[0] + begun)
+
+    assert (begun + following(state)).startswith(f'{expected}">')
+
+
+@pytest.mark.parametrize(
     ("written", "expected"),
     [
         (f"{BOX}<p>word", "</p>"),
@@ -135,9 +161,37 @@ def test_a_cell_has_as_many_words_as_the_one_above():
 
     assert state_after(above).num_words_left == 2
     assert state_after(f"{above}on").num_words_left == 1
-    assert state_after(f"{above}one of three").num_words_left == 0
+    assert state_after(f"{above}one of three").num_words_left is None
     assert state_after(f"{above}two more</td><td>").num_words_left == 1
     assert state_after(f"{BOX}<table><tr><td>").num_words_left is None
+
+
+def test_words_end_where_the_row_above_has_numbers():
+    above = f"{BOX}<table><tr><td>two words</td><td>1</td><td>2</td></tr><tr><td>"
+
+    assert state_after(above).ends_before_number
+    assert state_after(f"{above}a much longer").ends_before_number
+    assert not state_after(f"{above}article 7").ends_before_number
+    assert not state_after(f"{above}one</td><td>").ends_before_number
+    assert not state_after(f"{BOX}<table><tr><td>").ends_before_number
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (f"{BOX}<ul><li>", True),
+        (f"{BOX}<ul><li><b>", True),
+        (f"{BOX}<ul><li><p>", False),
+        (f"{BOX}<p>", False),
+    ],
+)
+def test_an_item_is_an_item_whatever_it_is_printed_in(written, expected):
+    assert state_after(written).is_item is expected
+
+
+def test_text_in_bold_may_be_the_first_of_a_paragraph():
+    assert state_after(f"{BOX}<p><b>").begins_text
+    assert not state_after(f"{BOX}<p>a <b>").begins_text
 
 
 def test_to_write_on_in_a_copy_changes_nothing():

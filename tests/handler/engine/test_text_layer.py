@@ -156,3 +156,115 @@ def test_megabytes_are_cut():
     layer = TextLayer("word " * MAX_CHARACTERS)
 
     assert len(layer.ahead(0, 10 * MAX_CHARACTERS).text) < MAX_CHARACTERS
+
+
+# What is drawn for the eye
+
+
+@pytest.mark.parametrize(
+    "leaders", [". . . . . . .", ".......", "\u2026\u2026\u2026\u2026", "_______"]
+)
+@pytest.mark.parametrize(
+    "written", ["", " ", "..........", ". . . . . . . . ", "______"]
+)
+def test_leaders_are_passed_over_however_many_there_are(leaders, written):
+    text = f"Introduction {leaders} 12\n\nThe harbour {leaders} 31"
+
+    assert ahead(text, f"Introduction{written}1") == "2"
+    assert ahead(text, "Introduction") == " 12"
+
+
+def test_a_place_is_kept_while_leaders_are_written():
+    layer = layer_at("Introduction . . . . . 12", "Introduction")
+
+    layer.follow("Introduction....", 4)
+
+    assert layer.is_found
+    assert layer.ahead(layer.place, 100).text == " 12"
+
+
+# When the output leaves the layer's order
+
+COLUMNS = """\
+The left column has lines that go The right one too, and they
+on below each other, as do those are read after the left one
+of any other column. is over."""
+
+
+def followed(text: str, *pieces: str) -> TextLayer:
+    """A layer after pieces of output that were shown one by one."""
+    layer = TextLayer(text)
+    visible = ""
+    for piece in map(comparable, pieces):
+        visible += piece
+        layer.follow(visible, len(piece))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("jump", "expected"),
+    [
+        ("on", " below each other,"),  # to where a line begins
+        ("are", " read after the left"),  # to a word
+        ("o", "n below each other,"),
+    ],
+)
+def test_the_first_word_behind_a_jump_tells_where_to(jump, expected):
+    layer = followed(COLUMNS, "The left column has lines that go", jump)
+
+    assert layer.is_found
+    assert layer.ahead(layer.place, 100).text.startswith(expected)
+
+
+def test_a_jump_that_was_wrong_is_made_again_with_more_words():
+    text = "Before it all.\n\nNext.\n\nThe first line.\n\nThe second line."
+    layer = followed(text, "Before it all.", "The", "second")
+
+    assert layer.ahead(layer.place, 100).text == " line."
+
+
+def test_a_line_that_was_read_is_not_jumped_to():
+    text = "The end of one.\n\nThe end of two.\n\nSomething else."
+    layer = followed(text, "The end of one.", "Something else.", "The")
+
+    assert layer.ahead(layer.place, 100).text == " end of two."
+
+
+def test_a_wrong_jump_marks_no_line_as_read():
+    text = "Before it all.\n\nNext.\n\nThe first line.\n\nThe second line."
+    layer = followed(text, "Before it all.", "The", "second line.")
+
+    layer.follow("Thesecondline.Next.", 5)
+    layer.begin_block()
+
+    assert layer.ahead(layer.place, 100, begins_text=True).text == (" The first line.")
+
+
+@pytest.mark.parametrize(
+    ("marker", "text"),
+    [
+        ("\u2022", "First"),
+        ("!", "First"),
+        ("1.", "First"),
+        ("(b)", "First"),
+        ("iv)", "First"),
+        ("-", "First"),
+    ],
+)
+def test_an_item_begins_behind_its_bullet_or_number(marker, text):
+    layer = TextLayer(f"{marker} {text} of all")
+
+    layer.begin_block(is_item=True)
+
+    assert layer.ahead(layer.place, 100, begins_text=True).text.strip() == (
+        f"{text} of all"
+    )
+
+
+@pytest.mark.parametrize("text", ["First of all", "1.5 litres", "I. first", "12"])
+def test_what_is_no_marker_stays(text):
+    layer = TextLayer(text)
+
+    layer.begin_block(is_item=text != "I. first")
+
+    assert layer.ahead(layer.place, 100, begins_text=True).text == text

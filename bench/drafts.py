@@ -1,0 +1,181 @@
+"""How many tokens a forward gives on real pages, with drafts and without.
+
+Teacher forcing: no model runs. The pages are real, their answers are what a perfect
+Chandra 1 would write of them, and a scripted runner feeds these to the project's own
+engine and drafter. So what is counted is how well the drafts guess a right answer,
+not how fast or how right a model is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import mmap
+from collections.abc import Iterator, Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.report import finish, say
+from bench.scripted import Script, ScriptedRunner
+from handler.engine.drafts import Drafter, DraftTokenizer
+from handler.engine.native import DraftSource, NativeEngine, Options
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.preprocess.pdf import text_layer
+from handler.schema import Page
+
+__all__ = ["PAGES", "Count", "Mode", "Sample", "measure", "samples"]
+
+PAGES = Path(__file__).parent / "pages"
+LENGTHS = (4, 8, 16)
+"""Tokens guessed at most for one forward."""
+_USUAL = 8
+_PROMPT = "a div with the data-bbox attribute in [x0, y0, x1, y1] format"
+"""What a drafter looks for in Chandra 1's prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A real page: the text its PDF carries, and what a perfect model would say."""
+
+    name: str
+    layer: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Where guesses come from."""
+
+    name: str
+    has_drafts: bool = True
+    has_layer: bool = True
+
+
+PLAIN = Mode("no drafts", has_drafts=False)
+WITHOUT_LAYER = Mode("n-grams and markup", has_layer=False)
+WITH_LAYER = Mode("with the text layer")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Tokens said, the forwards they took, and the guesses that saved some."""
+
+    num_tokens: int = 0
+    num_forwards: int = 0
+    num_guessed: int = 0
+    num_accepted: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.num_tokens + other.num_tokens,
+            self.num_forwards + other.num_forwards,
+            self.num_guessed + other.num_guessed,
+            self.num_accepted + other.num_accepted,
+        )
+
+    @property
+    def tokens_per_forward(self) -> float:
+        return self.num_tokens / self.num_forwards
+
+    @property
+    def accepted_share(self) -> float:
+        return self.num_accepted / self.num_guessed if self.num_guessed else 0.0
+
+
+def samples(folder: Path = PAGES) -> Iterator[Sample]:
+    """The bundled pages, by name. An answer ends where its file's last line does."""
+    for path in sorted(folder.glob("*.pdf")):
+        answer = path.with_suffix(".html").read_text(encoding="utf-8")
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data,
+        ):
+            yield Sample(path.stem, text_layer(data, 1), answer.removesuffix("\n"))
+
+
+def measure(
+    sample: Sample, tokenizer: DraftTokenizer, mode: Mode, max_draft_tokens: int
+) -> Count:
+    """Have the engine say the sample's answer, and count how often it asked."""
+    tokens = tokenizer.encode(sample.answer)
+    num_tokens = len(tokens) + 1  # and the one that stops
+    runner = ScriptedRunner({sample.name: tokens}, tokenizer.decode)
+
+    def drafts_for(sequence: Sequence) -> DraftSource | None:
+        if not mode.has_drafts:
+            return None
+        layer = sample.layer if mode.has_layer else ""
+        return Drafter(tokenizer, text_layer=layer, prompt=_PROMPT)
+
+    engine: NativeEngine[Script] = NativeEngine(
+        runner, Options(max_draft_tokens=max_draft_tokens), drafts_for=drafts_for
+    )
+    page = Page(1, 1, 1, 1, 1, b"")
+    engine.submit(
+        Sequence(sample.name, sample.name, page, _PROMPT, max_output_tokens=num_tokens)
+    )
+    said = _generation(engine)
+    if said.finish_reason is not FinishReason.STOP or said.text != sample.answer:
+        raise RuntimeError(f"{sample.name} was not said as it stands in its file")
+    return Count(
+        num_tokens, runner.num_forwards, runner.num_guessed, runner.num_accepted
+    )
+
+
+def _generation(engine: NativeEngine[Script]) -> Generation:
+    while True:
+        for generation in engine.step(lambda: None):
+            return generation
+
+
+def main(arguments: Seq[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.parse_args(arguments)
+    # Late, because it is an extra that the tests do without.
+    from bench.vocabulary import QwenVocabulary
+
+    tokenizer = QwenVocabulary()
+    pages = list(samples())
+    say(__doc__.partition("\n\n")[2])
+    say(f"{len(pages)} pages, {tokenizer.name}'s vocabulary, one page at a time")
+    totals = {}
+    runs = [(PLAIN, 0), *itertools.product((WITHOUT_LAYER, WITH_LAYER), LENGTHS)]
+    for mode, length in runs:
+        say()
+        say(f"{mode.name}, {length} guessed" if length else mode.name)
+        counts = {page.name: measure(page, tokenizer, mode, length) for page in pages}
+        totals[mode, length] = sum(counts.values(), Count())
+        _say_table({**counts, "all": totals[mode, length]})
+    say()
+    finish(
+        "drafts",
+        {
+            "tokens_per_forward_text_layer": _ratio(totals[WITH_LAYER, _USUAL]),
+            "tokens_per_forward_without_text_layer": _ratio(
+                totals[WITHOUT_LAYER, _USUAL]
+            ),
+        },
+        draft_tokens=_USUAL,
+        pages=len(pages),
+        tokenizer=tokenizer.name,
+        teacher_forcing=True,
+    )
+
+
+def _say_table(counts: dict[str, Count]) -> None:
+    say(
+        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}{'right':>8}"
+    )
+    for name, count in counts.items():
+        say(
+            f"  {name:<18}{count.num_tokens:>15}{count.num_forwards:>15}"
+            f"{count.tokens_per_forward:>15.2f}{count.accepted_share:>15.0%}"
+        )
+
+
+def _ratio(count: Count) -> float:
+    return round(count.tokens_per_forward, 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""How many tokens a forward gives, counted."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer
+
+from bench.drafts import (
+    PLAIN,
+    WITH_LAYER,
+    WITHOUT_LAYER,
+    Count,
+    Sample,
+    main,
+    measure,
+    samples,
+)
+from handler.engine.weights import MINI
+from tests.handler.engine.drafting import Letters
+
+BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
+LETTER = Sample(
+    "letter", "Dear people, we have seen it.", f"{BOX}<p>Dear people.</p></div>"
+)
+
+
+class MiniTokenizer:
+    """The embedded checkpoint's."""
+
+    def __init__(self) -> None:
+        self._tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids))
+
+
+def test_without_drafts_each_token_takes_a_forward():
+    tokenizer = Letters()
+
+    count = measure(LETTER, tokenizer, PLAIN, 8)
+
+    num_tokens = len(tokenizer.encode(LETTER.answer)) + 1
+    assert count == Count(num_tokens, num_tokens, 0, 0)
+    assert count.tokens_per_forward == 1
+    assert count.accepted_share == 0
+
+
+@pytest.mark.parametrize("mode", [WITHOUT_LAYER, WITH_LAYER])
+def test_every_token_is_said_or_was_guessed(mode):
+    count = measure(LETTER, Letters(), mode, 8)
+
+    assert count.num_forwards + count.num_accepted == count.num_tokens
+    assert count.num_guessed >= count.num_accepted > 0
+
+
+def test_sums_weigh_pages_by_their_tokens():
+    total = sum((Count(90, 30, 80, 60), Count(10, 10, 20, 0)), Count())
+
+    assert total == Count(100, 40, 100, 60)
+    assert total.tokens_per_forward == 2.5
+    assert total.accepted_share == 0.6
+
+
+def test_real_pages_give_two_tokens_a_forward():
+    pages = list(samples())
+    tokenizer = MiniTokenizer()
+
+    total = sum((measure(page, tokenizer, WITH_LAYER, 8) for page in pages), Count())
+
+    assert total.tokens_per_forward >= 2
+
+
+def test_with_qwens_tokens_too(capsys):
+    main([])
+
+    assert '"bench": "drafts"' in capsys.readouterr().out.splitlines()[-1]

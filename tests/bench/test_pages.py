@@ -1,0 +1,97 @@
+"""The bundled pages: real, readable, and transcribed with care."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from rapidfuzz.distance import Levenshtein
+
+from bench.drafts import PAGES, samples
+from handler.postprocess import page_content
+from handler.postprocess.layout import CHANDRA_1_LABELS
+from handler.profiles import PROFILES
+
+PROFILE = PROFILES["chandra"]
+SAMPLES = list(samples())
+BLOCK = re.compile(
+    r'<div data-bbox="\[(\d+), (\d+), (\d+), (\d+)\]" data-label="(.*?)">'
+)
+
+
+def each_page():
+    return pytest.mark.parametrize("page", SAMPLES, ids=lambda page: page.name)
+
+
+def words(text: str) -> list[str]:
+    """In the order of the alphabet: a layer has columns in an order of its own."""
+    return sorted(re.findall(r"[^\W_]+", text.replace("\x02", "").lower()))
+
+
+class Text(HTMLParser):
+    """What a reader sees of HTML; descriptions of pictures are not on the page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("b", "i", "sup"):
+            self.parts.append(" ")
+
+    def handle_data(self, data):
+        self.parts.append(data)
+
+
+def test_a_handful_of_pages_is_bundled_and_small():
+    size = sum(path.stat().st_size for path in PAGES.iterdir())
+
+    assert 6 <= len(SAMPLES) <= 10
+    assert size < 2_000_000
+
+
+@each_page()
+def test_a_page_comes_with_its_source_and_why_it_may_be_redistributed(page):
+    readme = (PAGES / "README.md").read_text("utf-8")
+    table, _, licences = readme.partition("## Licences")
+
+    assert re.search(rf"^\| `{page.name}` \|", table, re.MULTILINE)
+    assert f"`{page.name}`" in licences
+
+
+@each_page()
+def test_every_block_has_a_label_of_chandra_1_and_a_box_inside_the_page(page):
+    blocks = BLOCK.findall(page.answer)
+
+    assert len(blocks) == page.answer.count("<div ")
+    for *box, label in blocks:
+        left, top, right, bottom = map(int, box)
+        assert 0 <= left < right <= 1024
+        assert 0 <= top < bottom <= 1024
+        assert label in CHANDRA_1_LABELS
+
+
+@each_page()
+def test_the_service_reads_every_block_without_a_warning(page):
+    content = page_content(
+        page.answer,
+        bbox_format=PROFILE.bbox_format,
+        width=1000,
+        height=1000,
+        prompt_type="ocr_layout",
+        page_number=1,
+        include_images=False,
+        include_headers_footers=True,
+    )
+
+    assert len(content.blocks) == page.answer.count("<div ")
+    assert not content.warnings
+
+
+@each_page()
+def test_the_words_are_those_of_the_text_layer(page):
+    seen = words("".join(Text(page.answer).parts))
+
+    assert Levenshtein.normalized_distance(seen, words(page.layer)) < 0.1

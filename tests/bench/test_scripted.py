@@ -1,0 +1,43 @@
+"""A runner that says what it is told to."""
+
+from __future__ import annotations
+
+from bench.scripted import ScriptedRunner
+from handler.engine.model_runner import Chunk, Row
+from handler.engine.sequence import Sequence
+from handler.schema import Page
+
+
+def runner() -> ScriptedRunner:
+    return ScriptedRunner({"a": [7, 8, 9]}, str, num_prompt_tokens=4)
+
+
+def prompt_of(subject):
+    return subject.prompt_from(Sequence("a", "a", Page(1, 1, 1, 1, 1, b""), "", 9))
+
+
+def test_the_first_token_follows_the_whole_prompt():
+    subject = runner()
+    prompt = prompt_of(subject)
+
+    subject.prefill(Chunk(prompt, [], 0, 3, 0))
+    said = subject.prefill(Chunk(prompt, [], 3, 1, 0))
+
+    assert said == 7
+    assert subject.num_forwards == 1
+
+
+def test_the_answer_goes_on_whatever_was_guessed():
+    subject = runner()
+
+    said = subject.decode([Row(prompt_of(subject), [7, 8, 5, 5], 4, 0)])
+
+    assert said == [[8, 9, *subject.stop_token_ids, *subject.stop_token_ids]]
+
+
+def test_guesses_count_up_to_the_first_wrong_one():
+    subject = runner()
+
+    subject.decode([Row(prompt_of(subject), [7, 8, 5, 9], 4, 0)])
+
+    assert (subject.num_guessed, subject.num_accepted) == (3, 1)
