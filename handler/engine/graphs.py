@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence as Seq
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -22,7 +22,7 @@ __all__ = [
     "FixedRow",
     "Record",
     "Shape",
-    "record",
+    "cuda_recorder",
     "shapes",
 ]
 
@@ -53,8 +53,8 @@ class Compute(Protocol):
     """Computes a step; everything it reads and writes stays where it is."""
 
     def __call__(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[rows, width + NUM_FACTS] int64 to [rows * width] likeliest tokens and
-        [rows * width, vocabulary] logits."""
+        """[rows, width + NUM_FACTS] int64 to [rows, width] likeliest tokens, and
+        [rows, vocabulary] logits behind each row's first token."""
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
@@ -71,19 +71,28 @@ def shapes(max_rows: int, max_drafts: int) -> list[Shape]:
     return [Shape(count, width) for count in rows for width in sorted(widths)]
 
 
-def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Record a CUDA graph."""
-    # Whatever is allocated or chosen once must be before the graph is recorded.
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            compute()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = compute()
-    return outputs, graph.replay
+def cuda_recorder() -> Record:
+    """Records CUDA graphs that share their memory, but for their outputs.
+
+    They may: one is replayed at a time, and of each nothing but the outputs is read.
+    """
+    memory: list[Any] = []
+
+    def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+        # Whatever is allocated or chosen once must be before the graph is recorded.
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=memory[0] if memory else None):
+            outputs = compute()
+        memory.append(graph.pool())
+        return outputs, graph.replay
+
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +116,12 @@ class DecodeGraphs:
         *,
         device: torch.device,
         idle_segment: int,
-        record: Record = record,
+        record: Record | None = None,
     ) -> None:
         self._idle = FixedRow((0,), 0, idle_segment, 0)
         self._recorded: dict[Shape, _Recorded] = {}
         self._device = device
+        record = record or cuda_recorder()
         # The largest first: what it needs is enough for the others.
         for shape in sorted(of_shapes, reverse=True):
             numbers = self._on_host(shape, []).to(device)
@@ -133,17 +143,14 @@ class DecodeGraphs:
         )
 
     def run(self, rows: Seq[FixedRow], shape: Shape) -> Outputs:
-        """[rows, width] likeliest tokens and [rows, width, vocabulary] logits.
+        """See `Compute`, for these rows alone.
 
-        They are overwritten by the next step, and lie on the device.
+        Overwritten by the next step, and on the device.
         """
         recorded = self._recorded[shape]
         recorded.numbers.copy_(self._on_host(shape, rows), non_blocking=True)
         recorded.replay()
-        tokens, logits = (
-            output.view(shape.num_rows, shape.width, *output.shape[1:])
-            for output in recorded.outputs
-        )
+        tokens, logits = recorded.outputs
         return tokens[: len(rows)], logits[: len(rows)]
 
     def _on_host(self, shape: Shape, rows: Seq[FixedRow]) -> torch.Tensor:

@@ -17,7 +17,6 @@ from handler.engine.graphs import (
     FixedRow,
     Record,
     Shape,
-    record,
 )
 from handler.engine.kv_cache import Move
 from handler.engine.model import Model
@@ -31,6 +30,8 @@ __all__ = ["KNOWN_MODEL_TYPES", "TorchRunner", "cache_places"]
 _GPU_SHARE = 0.92
 _GPU_WORKSPACE_BYTES = 1600 * 1024**2
 """For an image of the largest size in the vision encoder; an estimate."""
+_GPU_GRAPHS_BYTES = 512 * 1024**2
+"""For what recorded steps compute, most of it logits; an estimate, too."""
 _CPU_PLACES = 32_768
 _CPU_BYTES = 2 * 1024**3
 
@@ -49,7 +50,7 @@ class TorchRunner:
         num_places: int,
         *,
         graph_shapes: Seq[Shape] = (),
-        record: Record = record,
+        record: Record | None = None,
     ) -> None:
         attention.register()
         self._model = model
@@ -156,11 +157,9 @@ class TorchRunner:
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
             del chosen[index][len(row.tokens) :]
+            # Guesses are held against the likeliest token: what is drawn has none.
             if row.sampling.temperature > 0:
-                chosen[index] = [
-                    _sampled(logits[index, i], row.sampling)
-                    for i in range(len(row.tokens))
-                ]
+                chosen[index] = [_sampled(logits[index], row.sampling)]
         return chosen
 
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,8 +181,8 @@ class TorchRunner:
         positions = ((start + delta)[:, None] + offsets).flatten()
         embeddings = self._text.embed_tokens(tokens.flatten())
         hidden = self._forward(embeddings, positions.expand(3, -1), step)
-        logits = self._module.lm_head(hidden)
-        return logits.argmax(dim=-1), logits
+        logits = self._module.lm_head(hidden).view(num_rows, width, -1)
+        return logits.argmax(dim=-1), logits[:, 0].clone()
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         flat = [
@@ -288,7 +287,7 @@ def cache_places(model: Model) -> int:
     bytes_a_place: int = num_values * config.head_dim * model.module.dtype.itemsize
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
-        budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES
+        budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES - _GPU_GRAPHS_BYTES
         return max(1, budget // bytes_a_place)
     return min(_CPU_PLACES, _CPU_BYTES // bytes_a_place)
 

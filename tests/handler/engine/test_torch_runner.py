@@ -215,3 +215,16 @@ def test_a_draw_at_a_high_temperature_differs(model):
     hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))
 
     assert len({runner.decode([hot])[0][0] for _ in range(20)}) > 5
+
+
+def test_tokens_are_drawn_from_a_recorded_shape_too(model):
+    torch.manual_seed(0)
+    runner = TorchRunner(model, 1000, graph_shapes=shapes(2, 4), record=recomputed)
+    prompt = runner.prompt_from(PAGES[0])
+    first = _prefill(runner, prompt, 0)
+    row = Row(prompt, [first], prompt.num_tokens, 0)
+    hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))
+    cold = Row(prompt, [first], prompt.num_tokens, 0, Sampling(1e-4, 1.0))
+
+    assert runner.decode([cold]) == runner.decode([row])
+    assert len({runner.decode([row, hot])[1][0] for _ in range(20)}) > 5
