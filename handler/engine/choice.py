@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from handler.engine.torch_runner import KNOWN_MODEL_TYPES, TorchRunner, cache_pl
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "choose_engine"]
+__all__ = ["ChosenEngine", "choose_engine", "drafts_for"]
 
 _CPU_SEQUENCES = 16
 _GPU_SEQUENCES = 64
@@ -78,17 +78,22 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         retries=RETRIES[profile],
     )
 
-    def drafts_for(sequence: Sequence) -> Drafter:
-        return Drafter(
-            _Words(model.tokenizer),
-            text_layer=sequence.page.text_layer,
-            prompt=sequence.prompt,
-        )
-
     runner = TorchRunner(model, places, graph_shapes=_graph_shapes(model, options))
-    engine = NativeEngine(runner, options, drafts_for=drafts_for)
+    engine = NativeEngine(runner, options, drafts_for=drafts_for(model))
     # And some that can join at once when others leave.
     return ChosenEngine(engine, "native", count + 2)
+
+
+def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
+    """What makes the guesses for a page, in the model's tokens."""
+    words = _Words(model.tokenizer)
+
+    def drafter(sequence: Sequence) -> Drafter:
+        return Drafter(
+            words, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+        )
+
+    return drafter
 
 
 def _num_sequences(model: Model, places: int) -> int:
