@@ -14,14 +14,26 @@ import random
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter, ImageFont
 
+from mini.canvas import Canvas, Mark
 from mini.fonts import FAMILIES, Family, advance, load
 from mini.words import number, sentence, words
 
-__all__ = ["BBOX_SCALE", "Block", "Domain", "Page", "Piece", "Point", "render_page"]
+__all__ = [
+    "BBOX_SCALE",
+    "BBOX_STEP",
+    "Block",
+    "Domain",
+    "Page",
+    "Piece",
+    "Point",
+    "render_page",
+]
 
 BBOX_SCALE = 1024
+BBOX_STEP = 4
+"""An answer's boxes stand on multiples of it: two or three pixels of a page."""
 
 Point = tuple[float, float]
 """x and y in pixels of the page."""
@@ -58,6 +70,9 @@ class Page:
 
     image: Image.Image
     blocks: list[Block]
+    paper: tuple[int, int, int] = (255, 255, 255)
+    marks: list[Mark] = field(default_factory=list)
+    """What was drawn; nothing where the page was turned or degraded afterwards."""
 
     def answer(self) -> list[Piece]:
         """The whole answer, piece by piece."""
@@ -73,14 +88,13 @@ class Page:
         return "".join(piece.text for piece in self.answer())
 
     def _opening(self, block: Block) -> list[Piece]:
-        x0, y0, x1, y1 = block.bbox
-        width, height = self.image.size
-        corners = ((x0, width, 0), (y0, height, 0), (x1, width, 1), (y1, height, 1))
         pieces = [Piece('<div data-bbox="[')]
-        for index, (edge, side, corner) in enumerate(corners):
-            place = (x1 - 1, y1 - 1) if corner else (x0, y0)
-            scaled = min(BBOX_SCALE, max(0, round(edge / side * BBOX_SCALE)))
-            pieces += [Piece(digit, place) for digit in str(scaled)]
+        # Read where the block begins: what is seen there knows how far it reaches.
+        place = next(piece.place for piece in block.pieces if piece.place)
+        for index, edge in enumerate(block.bbox):
+            steps = round(edge / self.image.size[index % 2] * BBOX_SCALE / BBOX_STEP)
+            scaled = min(BBOX_SCALE, max(0, steps * BBOX_STEP))
+            pieces.append(Piece(str(scaled), place))
             pieces.append(
                 Piece(", " if index < 3 else f']" data-label="{block.label}">')
             )
@@ -95,6 +109,7 @@ class Domain:
     heights: tuple[int, int] = (640, 672)
     sizes: tuple[int, int] = (18, 28)
     """Letters, in pixels an em."""
+    min_blocks: int = 1
     max_blocks: int = 12
     max_characters: int = 320
     families: tuple[Family, ...] = FAMILIES
@@ -109,9 +124,10 @@ class _Pen:
 
     rng: random.Random
     domain: Domain
-    image: Image.Image
+    draw: Canvas
     family: Family
     size: int
+    paper: tuple[int, int, int]
     ink: tuple[int, int, int]
     left: int
     right: int
@@ -119,10 +135,6 @@ class _Pen:
     bottom: int
     blocks: list[Block] = field(default_factory=list)
     num_characters: int = 0
-
-    @property
-    def draw(self) -> ImageDraw.ImageDraw:
-        return ImageDraw.Draw(self.image)
 
     def line(
         self,
@@ -133,8 +145,7 @@ class _Pen:
         ink: tuple[int, int, int] | None = None,
     ) -> list[Piece]:
         """Draw a line whose letters stand in the height `y` to `y` + an em."""
-        draw = self.draw
-        draw.text((x, y), text, font=font, fill=ink or self.ink, anchor="ls")
+        self.draw.text((x, y), text, font=font, fill=ink or self.ink)
         middle = y - 0.32 * font.size
         # Measured letter by letter, which is fast, then stretched to the true width,
         # which knows of kerning.
@@ -160,14 +171,16 @@ def render_page(rng: random.Random, domain: Domain) -> Page:
     width, height = rng.randint(*domain.widths), rng.randint(*domain.heights)
     paper = _paper(rng)
     margin = rng.randint(width // 32, width // 8)
+    image = Image.new("RGB", (width, height), paper)
     pen = _Pen(
         rng=rng,
         domain=domain,
-        image=Image.new("RGB", (width, height), paper),
+        draw=Canvas(image),
         family=rng.choice(domain.families),
         size=round(
             domain.sizes[0] + (domain.sizes[1] - domain.sizes[0]) * rng.random() ** 1.3
         ),
+        paper=paper,
         ink=_ink(rng),
         left=margin,
         right=width - rng.randint(width // 32, width // 8),
@@ -175,10 +188,11 @@ def render_page(rng: random.Random, domain: Domain) -> Page:
         bottom=height - rng.randint(height // 40, height // 12),
     )
     _fill(pen)
-    page = Page(pen.image, pen.blocks)
+    page = Page(image, pen.blocks, paper, pen.draw.marks)
     if rng.random() >= domain.clean:
         page = _turned(rng, page, domain.max_degrees, paper)
         page.image = _degraded(rng, page.image)
+        page.marks = []
     return page
 
 
@@ -190,7 +204,7 @@ def _fill(pen: _Pen) -> None:
         pen.y = _place_line(pen, header, pen.y)
     if footer:
         pen.bottom -= round(2.2 * footer[1].size)
-    wanted = rng.randint(1, pen.domain.max_blocks)
+    wanted = rng.randint(pen.domain.min_blocks, pen.domain.max_blocks)
     while len(pen.blocks) < wanted and pen.num_characters < pen.domain.max_characters:
         kind = rng.choices(
             (_text, _heading, _list, _table, _figure), (45, 22, 13, 12, 8)
@@ -264,7 +278,6 @@ def _list(pen: _Pen) -> bool:
             mark,
             font=font,
             fill=pen.ink,
-            anchor="ls",
         )
         pieces.append(Piece("<li>"))
         pieces += _paragraph(pen, lines, pen.left + indent, leading, font)
@@ -307,7 +320,7 @@ def _table(pen: _Pen) -> bool:
     top, x_end = pen.y, pen.left + sum(widths)
     style = rng.choice(("grid", "rows", "header", "none"))
     if style == "header" or rng.random() < 0.2:
-        shade = tuple(max(0, c - 18) for c in pen.image.getpixel((0, 0)))  # type: ignore[union-attr]
+        shade = tuple(max(0, channel - 18) for channel in pen.paper)
         pen.draw.rectangle((pen.left, top, x_end, top + height), fill=shade)
     # Numbers often stand to the right, under a name that does so too.
     first_right = rng.choice((0, 1, num_columns, num_columns))
@@ -360,7 +373,11 @@ def _figure(pen: _Pen) -> bool:
             left = x0 + step * (index + 0.2)
             draw.rectangle((left, y1 - level, left + 0.6 * step, y1), fill=colour)
     elif kind == "line chart":
-        points = [(x0 + step * (i + 0.5), y1 - level) for i, level in enumerate(levels)]
+        points = [
+            coordinate
+            for index, level in enumerate(levels)
+            for coordinate in (x0 + step * (index + 0.5), y1 - level)
+        ]
         draw.line(points, fill=colour, width=rng.randint(1, 3))
     else:
         sky = tuple(rng.randint(120, 220) for _ in range(3))

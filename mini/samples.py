@@ -12,19 +12,35 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from handler.engine.model import patches_from
+from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES
 from handler.prompts import chat
-from mini.pages import Page, Point
+from mini.pages import Page, Piece, Point
 from mini.tokenizer import token_id
 from mini.words import CHARACTERS
 
-__all__ = ["CELL", "NOWHERE", "NUM_CLASSES", "SLOTS", "Batch", "Sample", "Sampler"]
+__all__ = [
+    "BLOCKS",
+    "CELL",
+    "EDGE_STEPS",
+    "NOWHERE",
+    "NUM_CLASSES",
+    "NUM_LABELS",
+    "SLOTS",
+    "Batch",
+    "Sample",
+    "Sampler",
+]
 
 CELL = 32
 """Side of a merged visual token, in pixels."""
 SLOTS = 8
 """How many characters of a cell are asked for."""
+BLOCKS = 2
+"""How many blocks of a cell are asked for."""
+EDGE_STEPS = 64
+"""A block's edges are told in this many parts of the page."""
 NOWHERE = -1
 
 _PATCH = 16
@@ -33,7 +49,12 @@ _LENGTHS = 64
 _CLASSES = {character: index + 1 for index, character in enumerate(CHARACTERS)}
 NUM_CLASSES = len(CHARACTERS) + 1
 """Class 0 is an empty slot."""
+_LABELS = {label: index + 1 for index, label in enumerate(CHANDRA_1_LABELS)}
+NUM_LABELS = len(_LABELS) + 1
+"""Label 0 is no block."""
+_LEAST_OVERLAP = 4
 
+_CLOSING = ("</", '"/', "<div ")
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 
 
@@ -47,6 +68,9 @@ class Sample:
     """Rows and columns of patches."""
     cells: np.ndarray
     """[P / 4, SLOTS] the classes of the characters in each cell, in reading order."""
+    layout: np.ndarray
+    """[P / 4, BLOCKS, 5] float32, the blocks in each cell: label, then the edges left,
+    top, right, bottom of the whole block in steps of the page, 0 to EDGE_STEPS."""
     tokens: list[int]
     """The conversation and its answer, T of them."""
     num_prompt_tokens: int
@@ -64,6 +88,8 @@ class Batch:
     """[B, 3]."""
     cells: torch.Tensor
     """[cells of all, SLOTS]."""
+    layout: torch.Tensor
+    """[cells of all, BLOCKS, 5]."""
     tokens: torch.Tensor
     """[B, T]."""
     wanted: torch.Tensor
@@ -107,7 +133,7 @@ class Sampler:
             row = min(rows - 1, max(0, int(place[1] * y_scale / CELL)))
             return row * columns + column
 
-        pieces = page.answer()
+        pieces = _placed(page.answer())
         prompt = self._tokenizer.encode(chat(self._prompt, rows * columns)).ids
         answer = self._tokenizer.encode("".join(piece.text for piece in pieces))
         places_of_characters: list[int] = []
@@ -118,6 +144,7 @@ class Sampler:
             pixels=np.array(image),
             grid=(rows * 2, columns * 2),
             cells=_cells(page, cell_at, rows * columns),
+            layout=_layout(page, rows, columns),
             tokens=[*prompt, *answer.ids, self._end_token],
             num_prompt_tokens=len(prompt),
             places=[*places, NOWHERE],
@@ -139,6 +166,7 @@ class Sampler:
             pixels=torch.cat([_patches(sample) for sample in samples]),
             grids=torch.tensor([[1, *sample.grid] for sample in samples]),
             cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
+            layout=torch.from_numpy(np.concatenate([s.layout for s in samples])),
             tokens=tokens,
             wanted=wanted,
             places=places,
@@ -152,6 +180,41 @@ def _patches(sample: Sample) -> torch.Tensor:
         merge_size=CELL // _PATCH,
         num_frames=_FRAMES,
     )
+
+
+def _placed(pieces: Sequence[Piece]) -> list[Piece]:
+    """Markup stands nowhere, but is read somewhere: what opens with the letter that
+    follows, what closes with the one before."""
+    places: list[Point | None] = [piece.place for piece in pieces]
+    for index, piece in enumerate(pieces):
+        if places[index] is None and index and piece.text.startswith(_CLOSING):
+            places[index] = places[index - 1]
+    for index in range(len(pieces) - 2, -1, -1):
+        if places[index] is None and not pieces[index].text.startswith(_CLOSING):
+            places[index] = places[index + 1]
+    return [Piece(p.text, place) for p, place in zip(pieces, places, strict=True)]
+
+
+def _layout(page: Page, rows: int, columns: int) -> np.ndarray:
+    width, height = page.image.size
+    cell_width, cell_height = width / columns, height / rows
+    found = np.zeros((rows * columns, BLOCKS, 5), dtype=np.float32)
+    for block in sorted(page.blocks, key=lambda block: block.bbox[1]):
+        x0, y0, x1, y1 = block.bbox
+        edges = np.array([x0 / width, y0 / height, x1 / width, y1 / height])
+        steps = (edges * EDGE_STEPS).clip(0, EDGE_STEPS)
+        for row in range(rows):
+            top = max(y0, row * cell_height)
+            if min(y1, (row + 1) * cell_height) - top < _LEAST_OVERLAP:
+                continue
+            for column in range(columns):
+                left = max(x0, column * cell_width)
+                if min(x1, (column + 1) * cell_width) - left < _LEAST_OVERLAP:
+                    continue
+                cell = found[row * columns + column]
+                if len(free := np.flatnonzero(cell[:, 0] == 0)):
+                    cell[free[0]] = [_LABELS[block.label], *steps]
+    return found
 
 
 def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The tokenizer: a token a byte, and whole tokens for what Chandra's pages repeat.
 
-Letters stand alone, because they are what the model reads. Markup is whole, and so
-is every line of Chandra's own prompts: 1,800 characters take some forty tokens.
+Letters stand alone, because they are what the model reads. Markup is whole, so are
+the numbers of a box, and so is every line of Chandra's own prompts: 1,800 characters
+take some forty tokens.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from tokenizers import (
 )
 
 from mini.corpus import markup, prompt_lines
+from mini.pages import BBOX_SCALE, BBOX_STEP
 
 __all__ = [
+    "NUMBERS",
     "SPECIAL_TOKENS",
     "build_tokenizer",
+    "number_tokens",
     "save_tokenizer",
     "token_id",
 ]
@@ -37,8 +41,14 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-# A box's numbers are its digits and three separators; no other bytes are joined.
+NUMBERS = range(3 * BBOX_STEP, BBOX_SCALE + 1, BBOX_STEP)
+"""The numbers of a box that are one token each; smaller ones have one digit anyway."""
+
+# Between two tokens of markup stand only a box's four numbers, as a rule. Text that
+# ends in ", 64" is cut the same way, and reads back the same.
+_NUMBER = r"^\d+(?=(?:, \d+){3}$)|(?<=, )\d+(?=(?:, \d+){0,2}$)"
 _SEPARATOR = r", (?=\p{N})"
+_JOINED_SEPARATOR = ",\u0120"
 
 # One conversation, as Qwen3-VL's own template writes it without tools.
 _CHAT_TEMPLATE = """\
@@ -66,11 +76,15 @@ _CHAT_TEMPLATE = """\
 def build_tokenizer() -> Tokenizer:
     """The vocabulary, the same each time: nothing in it is learnt."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*alphabet, ",\u0120"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[(",", "\u0120")]))
+    tokens = [*alphabet, _JOINED_SEPARATOR, *map(str, NUMBERS)]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    # No merges: what is cut out as one piece is one token, or else its bytes.
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(f"{_SEPARATOR}|."), behavior="isolated"),
+            pre_tokenizers.Split(
+                Regex(f"{_NUMBER}|{_SEPARATOR}|."), behavior="isolated"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -89,6 +103,12 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
     if found is None:
         raise KeyError(f"{token} is not in the vocabulary")
     return found
+
+
+def number_tokens(tokenizer: Tokenizer) -> range:
+    """The tokens of `NUMBERS`, in their order."""
+    start = token_id(tokenizer, str(NUMBERS[0]))
+    return range(start, start + len(NUMBERS))
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path, *, max_length: int) -> None:

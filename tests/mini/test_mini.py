@@ -159,19 +159,37 @@ def test_the_prompt_takes_few_tokens(tokenizer):
 
 
 @pytest.mark.parametrize("label", CHANDRA_1_LABELS)
-def test_a_layout_div_is_its_markup_and_its_digits(tokenizer, label):
-    div = f'<div data-bbox="[7, 34, 567, 1024]" data-label="{label}">'
+def test_a_layout_div_is_its_markup_and_its_numbers(tokenizer, label):
+    div = f'<div data-bbox="[8, 36, 568, 1024]" data-label="{label}">'
 
     assert tokenizer.convert_ids_to_tokens(tokenizer(div)["input_ids"]) == [
         '<div data-bbox="[',
-        *("7", ",Ġ", "3", "4", ",Ġ", "5", "6", "7", ",Ġ", "1", "0", "2", "4"),
+        *("8", ",Ġ", "36", ",Ġ", "568", ",Ġ", "1024"),
         f']" data-label="{label}">',
     ]
+
+
+def test_a_number_that_the_model_does_not_say_is_its_digits(tokenizer):
+    div = '<div data-bbox="[8, 35, 568, 1025]" data-label="Text">'
+
+    assert tokenizer.convert_ids_to_tokens(tokenizer(div)["input_ids"])[1:-1] == [
+        *("8", ",Ġ", "3", "5", ",Ġ", "568", ",Ġ", "1", "0", "2", "5")
+    ]
+
+
+def test_a_number_in_text_is_its_digits(tokenizer):
+    text = "<td>64</td><p>64, 128 and 1024 of 512</p>"
+
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+
+    assert "".join(pieces).count("64") == 2
+    assert {"64", "128", "512", "1024"}.isdisjoint(pieces)
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        '<div data-bbox="[12, 64, 984, 1024]" data-label="Text"><p>May 4, 984</p>',
         "".join(map(chr, range(128))),
         PROMPT,
         '<p>2 < 3 & "4" </p>\r\n\r\n  <table><tr><td>-1.5</td></tr></table>',

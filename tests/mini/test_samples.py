@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from handler.engine.model import patches_from
+from handler.postprocess.layout import CHANDRA_1_LABELS
 from mini.pages import Block, Domain, Page, Piece, render_page
-from mini.samples import CELL, NOWHERE, SLOTS, Sampler
+from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler
 from mini.tokenizer import build_tokenizer
 from mini.words import CHARACTERS
 
@@ -90,6 +91,9 @@ def test_a_letters_place_is_the_cell_of_its_centre(sampler, tokenizer):
     assert places["a"] == 0
     assert places["b"] == 1
     assert places["c"] == columns * columns - 1
+    # A box is read where its letters begin, an end where they end.
+    assert places["0"] == places["1024"] == places["a"]
+    assert places["</div>"] == places["c"]
 
 
 def test_a_cell_names_its_letters_in_reading_order(sampler):
@@ -104,11 +108,26 @@ def test_a_cell_names_its_letters_in_reading_order(sampler):
     assert cell[4:].tolist() == [0] * (SLOTS - 4)
 
 
+def test_a_cell_names_the_blocks_that_reach_into_it_and_how_far_they_go(sampler):
+    upper = Block("Text", (0, 0, 128, 20), [Piece("a", (5, 5))])
+    lower = Block("Table", (0, 26, 256, 128), [Piece("b", (5, 30))])
+
+    layout = sampler.sample(blank(256, 256, upper, lower)).layout
+
+    text, table = (CHANDRA_1_LABELS.index(name) + 1 for name in ("Text", "Table"))
+    assert layout[0].tolist() == [
+        [text, 0, 0, EDGE_STEPS / 2, EDGE_STEPS * 20 / 256],
+        [table, 0, EDGE_STEPS * 26 / 256, EDGE_STEPS, EDGE_STEPS / 2],
+    ]
+    # To the right of the text there is the table alone, and below both nothing.
+    assert layout[7, :, 0].tolist() == [table, 0]
+    assert layout[-1, :, 0].tolist() == [0, 0]
+
+
 def test_a_page_off_the_grid_is_resized_with_its_places(sampler):
     page = blank(250, 262, written(("z", 249, 261)))
 
     sample = sampler.sample(page)
 
     rows, columns = sample.grid
-    # Numbers of the box stand at its corners, the letter comes last.
-    assert sample.places[-3] == rows * columns // 4 - 1
+    assert set(sample.places) == {rows * columns // 4 - 1, NOWHERE}
