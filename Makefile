@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive test lint types bench-drafts clean
+.PHONY: help demo serve archive test lint types bench-engine bench-drafts soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,12 @@ lint: $(VENV)/dev  ## ruff, and the import contracts
 
 types: $(VENV)/dev  ## mypy --strict
 	$(BIN)/mypy
+
+bench-engine: $(VENV)/dev  ## compare the native engine with generate, on a processor
+	@$(BIN)/python -m bench.engine
+
+soak: $(VENV)/dev  ## watch memory over 2,000 pages through a real server
+	@$(BIN)/python -m bench.soak
 
 bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
 	@$(BIN)/python -m bench.drafts

@@ -1,0 +1,73 @@
+"""Pages to measure with, from the embedded model's renderer: the truth is known."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Sequence as Seq
+
+from handler.engine.sequence import Sequence
+from handler.preprocess.document import page_at
+from handler.preprocess.limits import Limits
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
+from mini.pages import Domain, Page, render_page
+from mini.pdf import as_pdf
+
+__all__ = ["as_pdf_pages", "as_pictures", "pages_of_lognormal_length"]
+
+PROFILE = PROFILES["mini"]
+
+MEDIAN_CHARACTERS = 120
+SIGMA = 0.65
+"""Of the logarithm: that of Chandra's output on real pages is about this."""
+FEWEST, MOST = 20, 500
+
+
+def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
+    """Clean pages, from a line to a full page of text."""
+    rng = random.Random(f"bench/{seed}")
+    pages: list[Page] = []
+    while len(pages) < count:
+        wanted = round(MEDIAN_CHARACTERS * rng.lognormvariate(0, SIGMA))
+        # As many blocks as it takes.
+        domain = Domain(
+            min_blocks=12,
+            max_characters=min(MOST, max(FEWEST, wanted)),
+            # So small that what is wanted fits.
+            sizes=(18, 20),
+            clean=1.0,
+        )
+        page = render_page(rng, domain)
+        if page.blocks:
+            pages.append(page)
+    return pages
+
+
+def as_pictures(pages: Seq[Page]) -> list[Sequence]:
+    """The pages as PNG files, which say nothing but what is seen."""
+    sequences = []
+    for number, page in enumerate(pages, start=1):
+        with tempfile.NamedTemporaryFile(suffix=".png") as file:
+            page.image.save(file.name)
+            sequences.append(_sequence(number, file.name, "image/png", 1))
+    return sequences
+
+
+def as_pdf_pages(pages: Seq[Page]) -> list[Sequence]:
+    """The pages as those of one born-digital PDF, with its text layer."""
+    with tempfile.NamedTemporaryFile(suffix=".pdf") as file:
+        file.write(as_pdf(*pages))
+        file.flush()
+        return [
+            _sequence(number, file.name, "application/pdf", number)
+            for number in range(1, len(pages) + 1)
+        ]
+
+
+def _sequence(number: int, path: str, media_type: str, page_number: int) -> Sequence:
+    page = page_at(path, media_type, page_number, PROFILE.sizing, Limits())
+    prompt = load_prompts(PROFILE)["ocr_layout"]
+    return Sequence(
+        f"page/{number}", str(number), page, prompt, PROFILE.max_output_tokens
+    )

@@ -1,0 +1,184 @@
+"""The native engine against transformers' `generate`: same pages, weights, lengths.
+
+The embedded model reads pages of lognormal length on a processor, in bfloat16 as it is
+served. How long each answer is was settled by `generate`, one page at a time: the
+others say as many tokens of it, whether or not they would have stopped, so that all
+have the same to do. In float32 they also say the same, which is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
+from bench.report import finish, say
+from bench.running import Run, read
+from handler.engine.choice import drafts_for
+from handler.engine.engine import Engine
+from handler.engine.generate import GenerateEngine
+from handler.engine.model import Model, load_model
+from handler.engine.native import NativeEngine, Options
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner, cache_places
+from handler.engine.weights import MINI, Source, fetch
+from handler.settings import EngineSettings
+
+__all__ = ["main"]
+
+IN_FLIGHT = 16
+MICRO_BATCH = 8
+DRAFT_TOKENS = 8
+"""EngineSettings.draft_tokens, as it is when nobody sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """The same weights twice: the native engine gives its model another attention."""
+
+    plain: Model
+    native: Model
+
+    def without_an_end(self) -> None:
+        """From now on answers end at their limit alone."""
+        for model in (self.plain, self.native):
+            never_said = model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+            model.stop_token_ids = (never_said,)
+
+    def generate(self, num_sequences: int) -> Engine:
+        return GenerateEngine(self.plain, num_sequences)
+
+    def continuous(self, num_sequences: int, num_drafts: int) -> Engine:
+        options = Options(
+            max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
+        )
+        runner = TorchRunner(self.native, cache_places(self.native))
+        return NativeEngine(runner, options, drafts_for=drafts_for(self.native))
+
+
+def _load(dtype: torch.dtype) -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    model = load_model(weights, "cpu")
+    module = model.module.to(dtype)
+    return Model(module, model.tokenizer, weights.profile.stop_tokens)
+
+
+def main(arguments: Seq[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=int, default=48)
+    parser.add_argument("--alone", type=int, default=8, help="pages read one by one")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--seed", default="1")
+    options = parser.parse_args(arguments)
+
+    torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype)
+    models = _Models(_load(dtype), _load(dtype))
+    drawn = pages_of_lognormal_length(options.pages, options.seed)
+    pictures, pdf_pages = as_pictures(drawn), as_pdf_pages(drawn)
+    say(__doc__)
+    say(
+        f"{len(drawn)} pages, {IN_FLIGHT} in flight, {options.dtype}, "
+        f"{options.threads} threads"
+    )
+    _warm_up(models, pictures[:2])
+
+    sequential = read(models.generate(1), pictures, in_flight=1)
+    models.without_an_end()
+    pictures, pdf_pages = (
+        [_as_long(page, sequential) for page in pages]
+        for pages in (pictures, pdf_pages)
+    )
+    _say_header()
+    _say_run("generate, one by one", sequential, sequential)
+    runs = {}
+    for name, engine, pages in (
+        (f"generate, {MICRO_BATCH} at once", models.generate(MICRO_BATCH), pictures),
+        ("native, no drafts", models.continuous(IN_FLIGHT, 0), pictures),
+        ("native", models.continuous(IN_FLIGHT, DRAFT_TOKENS), pictures),
+        ("native, PDF", models.continuous(IN_FLIGHT, DRAFT_TOKENS), pdf_pages),
+    ):
+        runs[name] = read(engine, pages, in_flight=IN_FLIGHT)
+        _say_run(name, runs[name], sequential)
+
+    say()
+    alone = _alone(models, pictures[: options.alone])
+    finish(
+        "engine",
+        {
+            "pages_per_second_vs_sequential": _faster(runs["native"], sequential),
+            "pages_per_second_vs_micro_batches": _faster(
+                runs["native"], runs[f"generate, {MICRO_BATCH} at once"]
+            ),
+            "single_page_latency_vs_generate": alone,
+            "tokens_per_forward_text_layer": runs["native, PDF"].tokens_per_forward,
+            "tokens_per_forward_without_text_layer": runs["native"].tokens_per_forward,
+        },
+        pages=len(drawn),
+        in_flight=IN_FLIGHT,
+        dtype=options.dtype,
+        threads=options.threads,
+        torch=torch.__version__,
+    )
+
+
+def _as_long(page: Sequence, run: Run) -> Sequence:
+    """A page whose answer takes as many forwards as in the run, its end included."""
+    said = run.generations[page.id].num_output_tokens
+    return replace(page, max_output_tokens=said + 1)
+
+
+def _warm_up(models: _Models, pages: Seq[Sequence]) -> None:
+    for engine in (models.generate(1), models.continuous(2, DRAFT_TOKENS)):
+        read(engine, pages, in_flight=2)
+
+
+def _alone(models: _Models, pages: Seq[Sequence]) -> float:
+    """How much sooner a page is read that has no company, by turns."""
+    seconds = {"generate": 0.0, "native": 0.0}
+    for page in pages:
+        for name, engine in (
+            ("generate", models.generate(1)),
+            ("native", models.continuous(1, DRAFT_TOKENS)),
+        ):
+            seconds[name] += read(engine, [page], in_flight=1).seconds
+    ratio = seconds["generate"] / seconds["native"]
+    say(
+        f"a page alone, mean of {len(pages)}: "
+        f"generate {seconds['generate'] / len(pages):.2f} s, "
+        f"native {seconds['native'] / len(pages):.2f} s, {ratio:.2f} x"
+    )
+    return ratio
+
+
+def _faster(run: Run, baseline: Run) -> float:
+    return run.pages_per_second / baseline.pages_per_second
+
+
+def _say_header() -> None:
+    say(
+        f"{'':24}{'pages/s':>9}{'tokens/s':>9}{'x':>6}{'tokens a':>10}{'guesses':>9}"
+        f"{'p50 s':>8}{'p95 s':>8}{'same text':>11}"
+    )
+    say(f"{'':48}{'forward':>10}{'right':>9}")
+
+
+def _say_run(name: str, run: Run, baseline: Run) -> None:
+    share = run.accepted_share
+    right = "" if share is None else f"{share:.0%}"
+    same = f"{run.num_same_texts(baseline)}/{len(run.generations)}"
+    say(
+        f"{name:24}{run.pages_per_second:9.2f}{run.tokens_per_second:9.0f}"
+        f"{_faster(run, baseline):6.2f}{run.tokens_per_forward:10.2f}{right:>9}"
+        f"{run.latency(50):8.2f}{run.latency(95):8.2f}{same:>11}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Run an engine over pages, and say how fast it was."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence as Seq
+from dataclasses import dataclass
+
+from handler.engine.engine import Engine
+from handler.engine.sequence import Generation, Sequence
+
+__all__ = ["Run", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Pages read from the first one's start to the last one's end."""
+
+    seconds: float
+    latencies: tuple[float, ...]
+    """Seconds of each page, from its submission on."""
+    generations: dict[str, Generation]
+
+    @property
+    def pages_per_second(self) -> float:
+        return len(self.generations) / self.seconds
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(g.num_output_tokens for g in self.generations.values())
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.num_tokens / self.seconds
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Of a page's own forwards, which it shares with pages that run with it."""
+        return self.num_tokens / sum(g.num_forwards for g in self.generations.values())
+
+    @property
+    def accepted_share(self) -> float | None:
+        """Of the tokens that were guessed; None where none was."""
+        guessed = sum(g.num_drafted_tokens for g in self.generations.values())
+        accepted = sum(g.num_accepted_tokens for g in self.generations.values())
+        return accepted / guessed if guessed else None
+
+    def latency(self, percent: int) -> float:
+        """The percentile of the pages' latencies, in seconds."""
+        if len(self.latencies) == 1:
+            return self.latencies[0]
+        return statistics.quantiles(self.latencies, n=100, method="inclusive")[
+            percent - 1
+        ]
+
+    def num_same_texts(self, other: Run) -> int:
+        """Pages of which both runs say the same, as far as the other goes."""
+        return sum(
+            generation.text.startswith(other.generations[name].text)
+            for name, generation in self.generations.items()
+        )
+
+
+def read(
+    engine: Engine,
+    pages: Seq[Sequence],
+    *,
+    in_flight: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Run:
+    """Closed loop: as one page ends the next is submitted, `in_flight` at a time."""
+    waiting = list(reversed(pages))
+    submitted: dict[str, float] = {}
+    latencies: list[float] = []
+    generations: dict[str, Generation] = {}
+    started = clock()
+    while waiting or engine.has_work:
+        while waiting and len(submitted) - len(generations) < in_flight:
+            page = waiting.pop()
+            submitted[page.id] = clock()
+            engine.submit(page)
+        for generation in engine.step(lambda: None):
+            latencies.append(clock() - submitted[generation.sequence_id])
+            generations[generation.sequence_id] = generation
+    return Run(clock() - started, tuple(latencies), generations)

@@ -1,0 +1,226 @@
+"""Thousands of pages through a real server: does its memory stay as it is?
+
+Small pictures and PDFs of a few pages, some requests broken and some given up by
+their client. Memory is that of each kind of process, resident, sampled as pages are
+answered; the third quarter of the pages is compared with the fourth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import os
+import random
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence as Seq
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from bench.report import finish, say
+from mini.pages import Domain, Page, render_page
+from mini.pdf import as_pdf
+from server.archive import build_archive
+from server.torchserve import TorchServe
+
+__all__ = ["Memory", "main"]
+
+MAX_OUTPUT_TOKENS = 48
+PAGES_OF_A_PDF = (1, 2, 3, 5, 8)
+GIVEN_UP_EVERY = 23
+"""Requests of which one has a client that does not wait for its answer."""
+BROKEN_EVERY = 17
+PATIENCE_SECONDS = 0.05
+MAX_GROWTH = 1.05
+"""From the third quarter to the fourth; what a leak of 20 kB a page would exceed."""
+SMALL = Domain(
+    widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=40, clean=1.0
+)
+
+MiB = 1024 * 1024
+
+
+@dataclass
+class Memory:
+    """Megabytes of each kind of process, by the pages answered so far."""
+
+    samples: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def growth(self, kind: str, num_pages: int) -> float:
+        """The fourth quarter's median over the third's."""
+
+        def median(first: float, last: float) -> float:
+            return statistics.median(
+                by_kind[kind]
+                for answered, by_kind in self.samples
+                if first * num_pages <= answered <= last * num_pages
+            )
+
+        return median(0.75, 1.0) / median(0.5, 0.75)
+
+
+def main(arguments: Seq[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=int, default=2000)
+    parser.add_argument("--clients", type=int, default=6)
+    options = parser.parse_args(arguments)
+
+    say(__doc__)
+    with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
+        build_archive(Path(folder))
+        with _server(Path(folder)) as server:
+            server.wait_until_ready(120)
+            memory, seconds, outcomes = _soak(server, options.pages, options.clients)
+    kinds = memory.samples[0][1]
+    growths = {kind: memory.growth(kind, options.pages) for kind in kinds}
+    say()
+    for kind, growth in growths.items():
+        say(f"{kind:10}{growth:7.3f} x from the third quarter to the fourth")
+    finish(
+        "soak",
+        {f"{kind}_growth": growth for kind, growth in growths.items()},
+        pages=options.pages,
+        pages_per_second=options.pages / seconds,
+        requests=outcomes,
+        megabytes=memory.samples[-1][1],
+    )
+    return int(any(growth > MAX_GROWTH for growth in growths.values()))
+
+
+def _server(model_store: Path) -> TorchServe:
+    ports = _free_ports(6)
+    return TorchServe(
+        overrides={
+            "inference_address": f"http://127.0.0.1:{ports[0]}",
+            "management_address": f"http://127.0.0.1:{ports[1]}",
+            "metrics_address": f"http://127.0.0.1:{ports[2]}",
+            "grpc_inference_port": str(ports[3]),
+            "grpc_management_port": str(ports[4]),
+            "initial_worker_port": str(ports[5]),
+            "model_store": str(model_store),
+        },
+        environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
+    )
+
+
+def _soak(
+    server: TorchServe, num_pages: int, num_clients: int
+) -> tuple[Memory, float, dict[str, int]]:
+    memory = Memory()
+    lock = threading.Lock()
+    answered = 0
+    outcomes = {"answered": 0, "refused": 0, "given up": 0}
+    documents = _documents()
+    started = time.monotonic()
+    worker = server.worker_pid()
+
+    def client() -> None:
+        nonlocal answered
+        while True:
+            with lock:
+                if answered >= num_pages:
+                    return
+                number, (body, media_type, pages) = next(documents)
+            outcome = _send(server, number, body, media_type)
+            with lock:
+                outcomes[outcome] += 1
+                if outcome == "answered":
+                    answered += pages
+                if len(memory.samples) * num_pages <= answered * 100:
+                    by_kind = _megabytes(server, worker)
+                    memory.samples.append((answered, by_kind))
+                    if len(memory.samples) % 10 == 1:
+                        sizes = ", ".join(f"{k} {v:.0f}" for k, v in by_kind.items())
+                        say(f"{answered:6} pages: MB {sizes}")
+
+    with ThreadPoolExecutor(num_clients) as threads:
+        for future in [threads.submit(client) for _ in range(num_clients)]:
+            future.result()
+    return memory, time.monotonic() - started, outcomes
+
+
+def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
+    gives_up = number % GIVEN_UP_EVERY == 0
+    try:
+        answer = httpx.post(
+            server.predictions,
+            content=body,
+            headers={"Content-Type": media_type},
+            timeout=PATIENCE_SECONDS if gives_up else 120,
+        )
+    except httpx.TimeoutException:
+        if gives_up:
+            return "given up"
+        raise
+    if number % BROKEN_EVERY == 0:
+        answer_is_right = answer.status_code == 422
+    else:
+        answer_is_right = answer.status_code == 200
+    if not answer_is_right:
+        raise RuntimeError(f"request {number}: {answer.status_code} {answer.text}")
+    return "answered" if answer.status_code == 200 else "refused"
+
+
+def _documents() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
+    """Numbered requests for ever: body, media type, pages in it."""
+    rng = random.Random("soak")
+    drawn: list[Page] = []
+    while len(drawn) < 40:
+        page = render_page(rng, SMALL)
+        if page.blocks:
+            drawn.append(page)
+    for number in itertools.count(1):
+        if number % BROKEN_EVERY == 0:
+            yield number, (b"%PDF-1.7 and nothing else", "application/pdf", 0)
+        elif number % 2:
+            yield number, (_png(rng.choice(drawn)), "image/png", 1)
+        else:
+            pages = rng.sample(drawn, rng.choice(PAGES_OF_A_PDF))
+            yield number, (as_pdf(*pages), "application/pdf", len(pages))
+
+
+def _png(page: Page) -> bytes:
+    stream = io.BytesIO()
+    page.image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
+    """Resident memory: Java's, the worker's, the engine's, and its helpers' in all."""
+    java = server.pid
+    assert java is not None
+    worker = psutil.Process(worker_pid)
+    children = sorted(_resident(child) for child in worker.children())
+    return {
+        "java": _resident(psutil.Process(java)) / MiB,
+        "worker": _resident(worker) / MiB,
+        # The one that has torch loaded.
+        "engine": children[-1] / MiB,
+        "helpers": sum(children[:-1]) / MiB,
+    }
+
+
+def _resident(process: psutil.Process) -> int:
+    resident: int = process.memory_info().rss
+    return resident
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

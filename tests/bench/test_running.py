@@ -1,0 +1,97 @@
+"""The closed loop in which engines are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.running import Run, read
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.schema import Page
+
+
+class Queue:
+    """An engine that ends the page it has held longest, one a step."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+        self.most = 0
+
+    def submit(self, sequence: Sequence) -> None:
+        self.held.append(sequence.id)
+        self.most = max(self.most, len(self.held))
+
+    def cancel(self, sequence_id: str) -> None:
+        raise NotImplementedError
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.held)
+
+    def num_output_tokens(self) -> dict[str, int]:
+        return {}
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        return [
+            Generation(
+                self.held.pop(0),
+                FinishReason.STOP,
+                text="text",
+                num_output_tokens=10,
+                num_forwards=4,
+                num_drafted_tokens=8,
+                num_accepted_tokens=6,
+            )
+        ]
+
+
+def pages(count: int) -> list[Sequence]:
+    page = Page(1, 1, 1, 1, 1, b"")
+    return [Sequence(str(n), "a", page, "", 10) for n in range(count)]
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that goes on by a second each time somebody looks."""
+    times = iter(range(1000))
+    return lambda: float(next(times))
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_so_many_pages_are_in_flight_and_never_more(in_flight):
+    engine = Queue()
+
+    run = read(engine, pages(7), in_flight=in_flight)
+
+    assert engine.most == in_flight
+    assert set(run.generations) == {str(n) for n in range(7)}
+
+
+def test_a_pages_latency_counts_from_its_submission():
+    run = read(Queue(), pages(2), in_flight=1, clock=ticking())
+
+    assert run.latencies == (1.0, 1.0)
+    assert run.seconds == 5.0
+
+
+def test_a_run_is_summed_up():
+    run = read(Queue(), pages(4), in_flight=2)
+
+    assert run.num_tokens == 40
+    assert run.tokens_per_forward == 2.5
+    assert run.accepted_share == 0.75
+    assert run.num_same_texts(run) == 4
+
+
+def test_no_share_is_right_of_no_guesses():
+    run = Run(1.0, (1.0,), {"a": Generation("a", FinishReason.STOP)})
+
+    assert run.accepted_share is None
+
+
+def test_percentiles_are_of_the_pages():
+    run = Run(1.0, tuple(map(float, range(1, 102))), {})
+
+    assert run.latency(50) == 51.0
+    assert run.latency(95) == 96.0
+    assert Run(1.0, (7.0,), {}).latency(95) == 7.0

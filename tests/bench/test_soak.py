@@ -1,0 +1,25 @@
+"""When memory counts as grown."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.soak import Memory
+
+
+def memory(megabytes) -> Memory:
+    return Memory([(pages, {"engine": megabytes(pages)}) for pages in range(101)])
+
+
+def test_what_stays_as_it_is_has_not_grown():
+    assert memory(lambda pages: 500.0).growth("engine", 100) == 1.0
+
+
+def test_what_grows_only_at_first_has_not_grown():
+    assert memory(lambda pages: min(500, 300 + 10 * pages)).growth("engine", 100) == 1
+
+
+def test_what_grows_with_every_page_has_grown():
+    leak = memory(lambda pages: 500 + pages).growth("engine", 100)
+
+    assert leak == pytest.approx(588 / 563, abs=0.01)
