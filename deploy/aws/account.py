@@ -1,0 +1,179 @@
+"""What is there of one deployment: the planner's Observer, over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.errors import NotFoundError
+from deploy.resources import (
+    LIVE_TAG,
+    OWNER_TAG,
+    VARIANT,
+    EndpointState,
+    Live,
+)
+from deploy.schedule import entry_name, request_again
+
+__all__ = ["Account", "tags_from"]
+
+
+class Account:
+    """Asks AWS each time; remembers nothing."""
+
+    def __init__(self, aws: AWSClient) -> None:
+        self._aws = aws
+
+    def endpoint(self, name: str) -> EndpointState | None:
+        try:
+            answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+        except NotFoundError:
+            return None
+        variants: list[dict[str, Any]] = answer.get("ProductionVariants") or [{}]
+        variant = variants[0]
+        pending = answer.get("PendingDeploymentSummary") or {}
+        changing = next(iter(pending.get("ProductionVariants") or ()), variant)
+        images = variant.get("DeployedImages") or ()
+        return EndpointState(
+            name=name,
+            status=answer["EndpointStatus"],
+            config=answer.get("EndpointConfigName", ""),
+            is_ours=self._owner(answer["EndpointArn"]) == name,
+            pending_config=pending.get("EndpointConfigName"),
+            failure=answer.get("FailureReason"),
+            created=answer.get("CreationTime"),
+            modified=answer.get("LastModifiedTime"),
+            instance_count=variant.get("CurrentInstanceCount"),
+            desired_count=variant.get("DesiredInstanceCount"),
+            image=next((i.get("ResolvedImage") for i in images), None),
+            stages=tuple(
+                stage["Status"] for stage in changing.get("VariantStatus") or ()
+            ),
+            is_scaled=self._is_scaled(name),
+        )
+
+    def has_model(self, name: str) -> bool:
+        return self._exists("describe_model", ModelName=name)
+
+    def has_config(self, name: str) -> bool:
+        return self._exists("describe_endpoint_config", EndpointConfigName=name)
+
+    def describe_config(self, name: str) -> dict[str, Any]:
+        return self._aws.call(
+            "sagemaker", "describe_endpoint_config", EndpointConfigName=name
+        )
+
+    def describe_model(self, name: str) -> dict[str, Any]:
+        return self._aws.call("sagemaker", "describe_model", ModelName=name)
+
+    def history(self, deployment: str) -> Sequence[Live]:
+        found = []
+        for config, tags in self._ours(
+            deployment, "list_endpoint_configs", "EndpointConfig"
+        ):
+            since = tags.get(LIVE_TAG)
+            found.append(
+                Live(
+                    config=config["EndpointConfigName"],
+                    created=config["CreationTime"],
+                    since=datetime.fromisoformat(since) if since else None,
+                )
+            )
+        return sorted(
+            found,
+            key=lambda live: (live.since is not None, live.since or live.created),
+            reverse=True,
+        )
+
+    def models(self, deployment: str) -> list[str]:
+        """Its models, by name."""
+        return [
+            model["ModelName"]
+            for model, _ in self._ours(deployment, "list_models", "Model")
+        ]
+
+    def endpoints(self) -> list[tuple[str, str, str]]:
+        """Endpoints that any deployment of ours made: name, status, deployment."""
+        found = []
+        for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
+            owner = self._owner(summary["EndpointArn"])
+            if owner is not None:
+                found.append(
+                    (summary["EndpointName"], summary["EndpointStatus"], owner)
+                )
+        return found
+
+    def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        found = self._aws.pages(
+            "cloudwatch",
+            "describe_alarms",
+            "MetricAlarms",
+            AlarmNamePrefix=f"{deployment}-",
+        )
+        return [
+            alarm["AlarmName"]
+            for alarm in found
+            if self._alarm_owner(alarm["AlarmArn"]) == deployment
+        ]
+
+    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        try:
+            entry = self._aws.call(
+                "scheduler",
+                "get_schedule",
+                GroupName=deployment,
+                Name=entry_name(deployment, "start"),
+            )
+        except NotFoundError:
+            return None
+        return request_again(entry)
+
+    def _ours(
+        self, deployment: str, operation: str, noun: str
+    ) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
+        """What carries our tag, of everything whose name begins as ours do."""
+        for item in self._aws.pages(
+            "sagemaker", operation, f"{noun}s", NameContains=f"{deployment}-"
+        ):
+            tags = self.tags(item[f"{noun}Arn"])
+            if tags.get(OWNER_TAG) == deployment:
+                yield item, tags
+
+    def tags(self, arn: str) -> dict[str, str]:
+        try:
+            return tags_from(
+                self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
+            )
+        except NotFoundError:
+            return {}
+
+    def _owner(self, arn: str) -> str | None:
+        return self.tags(arn).get(OWNER_TAG)
+
+    def _alarm_owner(self, arn: str) -> str | None:
+        answer = self._aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
+        return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)
+
+    def _exists(self, operation: str, **params: str) -> bool:
+        try:
+            self._aws.call("sagemaker", operation, **params)
+        except NotFoundError:
+            return False
+        return True
+
+    def _is_scaled(self, name: str) -> bool:
+        resource = f"endpoint/{name}/variant/{VARIANT}"
+        answer = self._aws.call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[resource],
+        )
+        return bool(answer.get("ScalableTargets"))
+
+
+def tags_from(items: Any) -> dict[str, str]:
+    """A list of Key and Value as a mapping."""
+    return {item["Key"]: item["Value"] for item in items}
