@@ -21,6 +21,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DeployError",
+    "Interrupted",
     "NotFoundError",
     "ResourceFailedError",
     "WaitTimeoutError",
@@ -93,3 +94,11 @@ class AccessDeniedError(DeployError):
 
     exit_code = 8
     code = "access_denied"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with a sentence that says what exists now."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence

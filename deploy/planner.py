@@ -24,6 +24,7 @@ __all__ = [
     "NothingThere",
     "Observer",
     "Planner",
+    "differences",
     "previous_config",
 ]
 
@@ -261,6 +262,20 @@ def previous_config(history: Sequence[Live], current: str | None) -> str:
         "back to",
         hint="chandra-sagemaker list",
     )
+
+
+def differences(wanted: Endpoint, state: EndpointState) -> list[str]:
+    """Where an endpoint is not as it was asked for, whatever the waiting said."""
+    found = []
+    if state.config != wanted.config.name:
+        found.append(f"it serves config {state.config}, not {wanted.config.name}")
+    count = wanted.variant.instance_count
+    if not state.is_scaled and state.instance_count not in (None, count):
+        found.append(f"it has {state.instance_count} instances, not {count}")
+    digest = wanted.model.image.rpartition("@")[2]
+    if state.image is not None and not state.image.endswith(digest):
+        found.append(f"it runs {state.image}, not {wanted.model.image}")
+    return found
 
 
 def _create(noun: str, name: str, request: dict[str, Any]) -> Call:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
 
 from deploy.actions import Call
 from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
+from tests.deploy.accounts import IMAGE
+from tests.deploy.shim import Shim
 from tests.deploy.validator import violations
 
 
@@ -96,3 +112,116 @@ def refusals(service_model):
         return list(violations(model.operation_model(name).input_shape, call.params))
 
     return of
+
+
+class Front:
+    """The server's application, whose shim each test replaces."""
+
+    def __init__(self) -> None:
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.shim = Shim(self.moto)
+
+    def __call__(self, environ: Any, start: Any) -> Any:
+        return self.shim(environ, start)
+
+
+@pytest.fixture(scope="session")
+def front():
+    """moto on a port of loopback."""
+    application = Front()
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", application
+    server.shutdown()
+    thread.join(timeout=10)
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def wire(front):
+    """Clients of that server; one for all tests, as they are slow to make."""
+    return AWSClient(session_of_ours(), endpoint_url=front[0])
+
+
+@pytest.fixture
+def cloud(front):
+    """An account with nothing in it, and the shim that answers for it."""
+    address, application = front
+    application.shim = Shim(application.moto)
+    urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
+    application.shim.calls.clear()
+    return application.shim
+
+
+class Time:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Ran:
+    """What a command printed, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def at() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def project(tmp_path: Path):
+    """A folder with a chandra.toml in it, to be changed at will."""
+    path = tmp_path / "chandra.toml"
+
+    def write(extra: str = "", *, name: str = "ocr", image: str = IMAGE) -> Path:
+        path.write_text(
+            f'name = "{name}"\nregion = "us-east-1"\n'
+            f'[image]\nuri = "{image}"\n'
+            '[model]\nbucket = "weights"\nrevision = "0123abc"\n' + extra
+        )
+        return path
+
+    write()
+    return write
+
+
+@pytest.fixture
+def chandra(cloud, wire, project, tmp_path, at):
+    """chandra("deploy", "--no-wait"): the command line against that account."""
+
+    def run(*arguments: str, yes: bool = True, sleep: Any = None) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        console = Console(
+            as_json="--json" in arguments,
+            assume_yes=yes,
+            out=out,
+            err=err,
+            answers=io.StringIO(),
+        )
+        status = main(
+            [*arguments, "--config", str(tmp_path / "chandra.toml")],
+            console=console,
+            connect=lambda **_: wire,
+            clock=at,
+            sleep=sleep or at.sleep,
+        )
+        return Ran(status, out.getvalue(), err.getvalue())
+
+    return run

@@ -1,0 +1,150 @@
+"""Arguments in, exit status out; the one place where an error becomes a status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from deploy.aws import AWSClient
+from deploy.commands import deploy, destroy, list as list_, plan, start, status, stop
+from deploy.commands.context import Context
+from deploy.console import Console
+from deploy.errors import DeployError, Interrupted
+
+__all__ = ["COMMANDS", "main", "parser"]
+
+DESCRIPTION = """\
+Chandra OCR on Amazon SageMaker: from an image to an endpoint and back.
+"""
+BUG = 3
+INTERRUPTED = 130
+
+
+class Command(Protocol):
+    """What a module in `commands` has."""
+
+    @property
+    def NAME(self) -> str: ...  # noqa: N802
+    @property
+    def HELP(self) -> str: ...  # noqa: N802
+    @property
+    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]: ...
+    @property
+    def run(self) -> Callable[[Context, argparse.Namespace], int]: ...
+
+
+# In the order in which a newcomer needs them.
+COMMANDS: tuple[Command, ...] = (
+    plan,
+    deploy,
+    status,
+    list_,
+    stop,
+    start,
+    destroy,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and flag; global flags go before the command or after it."""
+    root = argparse.ArgumentParser(
+        prog="chandra-sagemaker", description=DESCRIPTION, allow_abbrev=False
+    )
+    _add_globals(root, is_root=True)
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _add_globals(shared, is_root=False)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        child = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=(command.__doc__ or "").strip(),
+            parents=[shared],
+            allow_abbrev=False,
+        )
+        command.add_arguments(child)
+        child.set_defaults(run=command.run)
+    return root
+
+
+def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
+    """In a command's own parser a flag that is not given must not hide the root's."""
+
+    def default(value: object) -> object:
+        return value if is_root else argparse.SUPPRESS
+
+    group = target.add_argument_group("for every command")
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=default(Path("chandra.toml")),
+        help="the deployment (default chandra.toml)",
+    )
+    group.add_argument(
+        "--profile", default=default(None), help="a profile of the AWS configuration"
+    )
+    group.add_argument(
+        "--region", default=default(None), help="in place of chandra.toml's"
+    )
+    group.add_argument(
+        "--endpoint-url",
+        metavar="URL",
+        default=default(None),
+        help="another AWS, such as one for tests",
+    )
+    for flag, text in (
+        ("--json", "one JSON object on standard output, everything else beside it"),
+        ("--yes", "ask nothing"),
+        ("--dry-run", "say what would be done, and do nothing"),
+    ):
+        group.add_argument(flag, action="store_true", default=default(False), help=text)
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    console: Console | None = None,
+    connect: Callable[..., AWSClient] = AWSClient.connect,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Run one command and return its exit status."""
+    options = parser().parse_args(arguments)
+    console = console or Console(as_json=options.json, assume_yes=options.yes)
+    context = Context(
+        config_path=options.config,
+        console=console,
+        connect=lambda region: connect(
+            profile=options.profile, region=region, endpoint_url=options.endpoint_url
+        ),
+        clock=clock,
+        sleep=sleep,
+        region=options.region,
+        is_dry_run=options.dry_run,
+    )
+    try:
+        status: int = options.run(context, options)
+    except DeployError as error:
+        console.error(error)
+        return error.exit_code
+    except Interrupted as interrupted:
+        console.warn(f"\ninterrupted. {interrupted.sentence}")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        console.warn("\ninterrupted before anything was changed")
+        return INTERRUPTED
+    except Exception:
+        console.warn(traceback.format_exc())
+        console.warn("this is a bug: please report it with the lines above")
+        return BUG
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
