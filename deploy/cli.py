@@ -11,7 +11,23 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy.aws import AWSClient
-from deploy.commands import deploy, destroy, list as list_, plan, start, status, stop
+from deploy.commands import (
+    alarms,
+    cost,
+    dashboard,
+    deploy,
+    destroy,
+    list as list_,
+    logs,
+    metrics,
+    plan,
+    rollback,
+    schedule,
+    start,
+    status,
+    stop,
+    update,
+)
 from deploy.commands.context import Context
 from deploy.console import Console
 from deploy.errors import DeployError, Interrupted
@@ -42,10 +58,18 @@ class Command(Protocol):
 COMMANDS: tuple[Command, ...] = (
     plan,
     deploy,
+    update,
+    rollback,
     status,
     list_,
+    logs,
+    metrics,
+    alarms,
+    dashboard,
     stop,
     start,
+    schedule,
+    cost,
     destroy,
 )
 

@@ -57,7 +57,7 @@ class Schedule:
         partition: str,
         existing: frozenset[str],
     ) -> list[Call]:
-        """Entries that are there already are changed, the others made."""
+        """Of the group and the entries: what exists is changed, the rest made."""
         create = json.dumps(
             {
                 "EndpointName": name,
@@ -66,15 +66,16 @@ class Schedule:
             }
         )
         delete = json.dumps({"EndpointName": name})
-        calls = [
-            Call(
-                "scheduler",
-                "create_schedule_group",
-                {"Name": name, "Tags": tag_list(tags)},
-                f"create schedule group {name}",
-                may_exist=True,
+        calls = []
+        if name not in existing:
+            calls.append(
+                Call(
+                    "scheduler",
+                    "create_schedule_group",
+                    {"Name": name, "Tags": tag_list(tags)},
+                    f"create schedule group {name}",
+                )
             )
-        ]
         for verb, time, method, text in (
             ("start", self.start, "createEndpoint", create),
             ("stop", self.stop, "deleteEndpoint", delete),

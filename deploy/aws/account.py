@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,16 @@ from deploy.resources import (
 )
 from deploy.schedule import entry_name, request_again
 
-__all__ = ["Account", "tags_from"]
+__all__ = ["Account", "AlarmState", "tags_from"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmState:
+    """One alarm of ours."""
+
+    name: str
+    state: str
+    description: str
 
 
 class Account:
@@ -106,29 +116,74 @@ class Account:
         return found
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        return [alarm.name for alarm in self.alarms(deployment)]
+
+    def alarms(self, deployment: str) -> list[AlarmState]:
         found = self._aws.pages(
             "cloudwatch",
             "describe_alarms",
             "MetricAlarms",
             AlarmNamePrefix=f"{deployment}-",
         )
-        return [
-            alarm["AlarmName"]
+        ours = [
+            AlarmState(
+                alarm["AlarmName"],
+                alarm["StateValue"],
+                alarm.get("AlarmDescription", ""),
+            )
             for alarm in found
             if self._alarm_owner(alarm["AlarmArn"]) == deployment
         ]
+        return sorted(ours, key=lambda alarm: alarm.name)
 
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+    def has_dashboard(self, name: str) -> bool:
+        """Dashboards have no tags: ours says whose it is in its first widget."""
         try:
-            entry = self._aws.call(
-                "scheduler",
-                "get_schedule",
-                GroupName=deployment,
-                Name=entry_name(deployment, "start"),
+            found = self._aws.call("cloudwatch", "get_dashboard", DashboardName=name)
+        except NotFoundError:
+            return False
+        return f"{OWNER_TAG} = {name}" in found["DashboardBody"]
+
+    def schedule(self, deployment: str) -> list[dict[str, Any]]:
+        """The entries there are."""
+        found = []
+        for verb in ("start", "stop"):
+            try:
+                entry = self._aws.call(
+                    "scheduler",
+                    "get_schedule",
+                    GroupName=deployment,
+                    Name=entry_name(deployment, verb),
+                )
+            except NotFoundError:
+                continue
+            found.append(entry)
+        return found
+
+    def has_schedule_group(self, name: str) -> bool:
+        """A group of ours; somebody else's of the same name is a conflict."""
+        try:
+            group = self._aws.call("scheduler", "get_schedule_group", Name=name)
+            answer = self._aws.call(
+                "scheduler", "list_tags_for_resource", ResourceArn=group["Arn"]
             )
         except NotFoundError:
+            return False
+        return tags_from(answer["Tags"]).get(OWNER_TAG) == name
+
+    def role(self, name: str) -> dict[str, Any] | None:
+        """A role and its tags."""
+        try:
+            found: dict[str, Any] = self._aws.call("iam", "get_role", RoleName=name)
+        except NotFoundError:
             return None
-        return request_again(entry)
+        role: dict[str, Any] = found["Role"]
+        return role
+
+    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        start = entry_name(deployment, "start")
+        entries = [e for e in self.schedule(deployment) if e["Name"] == start]
+        return request_again(entries[0]) if entries else None
 
     def _ours(
         self, deployment: str, operation: str, noun: str

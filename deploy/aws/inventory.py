@@ -36,8 +36,8 @@ def inventory_of(
         configs=tuple(live.config for live in account.history(name)),
         models=tuple(account.models(name)),
         alarms=tuple(account.rollback_alarms(name)),
-        has_dashboard=_has_dashboard(aws, name),
-        has_schedule=_has_schedule(aws, name),
+        has_dashboard=account.has_dashboard(name),
+        has_schedule=account.has_schedule_group(name),
         is_scaled=is_ours and state is not None and state.is_scaled,
         roles=tuple(role for role in roles if role is not None) if everything else (),
         repository=_repository(aws, config) if everything else None,
@@ -59,24 +59,6 @@ def role_of(aws: AWSClient, role: str, deployment: str) -> Role | None:
     except NotFoundError:
         return None
     return Role(role, tuple(policies))
-
-
-def _has_dashboard(aws: AWSClient, name: str) -> bool:
-    """Dashboards have no tags: ours says whose it is in its first widget."""
-    try:
-        body = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
-    except NotFoundError:
-        return False
-    return OWNER_TAG in body["DashboardBody"]
-
-
-def _has_schedule(aws: AWSClient, name: str) -> bool:
-    try:
-        group = aws.call("scheduler", "get_schedule_group", Name=name)
-        tags = aws.call("scheduler", "list_tags_for_resource", ResourceArn=group["Arn"])
-    except NotFoundError:
-        return False
-    return tags_from(tags["Tags"]).get(OWNER_TAG) == name
 
 
 def _repository(aws: AWSClient, config: DeployConfig) -> str | None:

@@ -19,7 +19,7 @@ from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     create_backend_app,
 )
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from deploy.actions import Call
 from deploy.aws import AWSClient
@@ -114,6 +114,13 @@ def refusals(service_model):
     return of
 
 
+class Quiet(WSGIRequestHandler):
+    """No line for every request."""
+
+    def log_request(self, *_: object) -> None:
+        pass
+
+
 class Front:
     """The server's application, whose shim each test replaces."""
 
@@ -129,7 +136,9 @@ class Front:
 def front():
     """moto on a port of loopback."""
     application = Front()
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server = make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=Quiet
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", application
