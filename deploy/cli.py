@@ -17,6 +17,7 @@ from deploy.commands import (
     dashboard,
     deploy,
     destroy,
+    image,
     list as list_,
     logs,
     metrics,
@@ -31,6 +32,7 @@ from deploy.commands import (
 from deploy.commands.context import Context
 from deploy.console import Console
 from deploy.errors import DeployError, Interrupted
+from deploy.image import Runner, Subprocess
 
 __all__ = ["COMMANDS", "main", "parser"]
 
@@ -56,6 +58,7 @@ class Command(Protocol):
 
 # In the order in which a newcomer needs them.
 COMMANDS: tuple[Command, ...] = (
+    image,
     plan,
     deploy,
     update,
@@ -137,6 +140,7 @@ def main(
     connect: Callable[..., AWSClient] = AWSClient.connect,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    runner: Runner | None = None,
 ) -> int:
     """Run one command and return its exit status."""
     options = parser().parse_args(arguments)
@@ -149,6 +153,7 @@ def main(
         ),
         clock=clock,
         sleep=sleep,
+        runner=runner or Subprocess(console.say),
         region=options.region,
         is_dry_run=options.dry_run,
     )

@@ -56,6 +56,8 @@ class ImageTable:
     repository: str = "chandra-torchserve"
     uri: str | None = None
     """An image by digest, in place of the one in chandra.lock.json."""
+    tag: str | None = None
+    """What it was pushed as; for people."""
     cuda: str = "12.8"
     """CUDA that the image's torch was built for; compared with the driver."""
     dockerfile: str = "Dockerfile"

@@ -29,6 +29,7 @@ class Console:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._answers = answers or sys.stdin
+        self._last_progress: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
         """A line for people."""
@@ -45,6 +46,22 @@ class Console:
     def write(self, text: str) -> None:
         """Text exactly as it is, such as a document."""
         print(text, file=self._out, end="", flush=True)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """A bar on a terminal; elsewhere a line for each tenth."""
+        tenth = 10 * done // max(total, 1)
+        if self._err.isatty():
+            bar = ("#" * (3 * tenth)).ljust(30)
+            end = "\n" if done >= total else ""
+            print(
+                f"\r{label[:30]:30} [{bar}] {megabytes(done)} of {megabytes(total)}",
+                file=self._err,
+                end=end,
+                flush=True,
+            )
+        elif (label, tenth) != self._last_progress:
+            self._last_progress = (label, tenth)
+            self.say(f"{label}: {megabytes(done)} of {megabytes(total)}")
 
     def error(self, error: DeployError) -> None:
         if self.as_json:
@@ -65,6 +82,10 @@ class Console:
             raise ConfigError(f"{question} needs an answer", hint="add --yes")
         print(f"{question} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -14,6 +14,7 @@ from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig, read_config
 from deploy.console import Console
 from deploy.executor import Executor, show
+from deploy.image import Runner
 from deploy.planner import Planner
 from deploy.resources import Identity, log_group
 
@@ -30,6 +31,7 @@ class Context:
     """With a region, or the profile's."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
+    runner: Runner
     region: str | None = None
     is_dry_run: bool = False
 

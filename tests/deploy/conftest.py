@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from deploy.actions import Call
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
+from deploy.image import Runner
 from tests.deploy.accounts import IMAGE
 from tests.deploy.shim import Shim
 from tests.deploy.validator import violations
@@ -211,8 +213,37 @@ def project(tmp_path: Path):
     return write
 
 
+class FakeRunner(Runner):
+    """No program is run; what would be is remembered."""
+
+    def __init__(self) -> None:
+        self.programs = {"docker", "git"}
+        self.outputs = {"rev-parse": "0123456789ab\n", "diff": ""}
+        self.ran: list[list[str]] = []
+        self.secrets: list[str | None] = []
+        self.on_run: Callable[[list[str]], None] = lambda command: None
+
+    def find(self, program: str) -> bool:
+        return program in self.programs
+
+    def capture(self, command: Sequence[str]) -> str | None:
+        if command[0] not in self.programs:
+            return None
+        return next((o for word, o in self.outputs.items() if word in command), "ok")
+
+    def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
+        self.ran.append(list(command))
+        self.secrets.append(secret)
+        self.on_run(list(command))
+
+
 @pytest.fixture
-def chandra(cloud, wire, project, tmp_path, at):
+def runner() -> FakeRunner:
+    return FakeRunner()
+
+
+@pytest.fixture
+def chandra(cloud, wire, project, tmp_path, at, runner):
     """chandra("deploy", "--no-wait"): the command line against that account."""
 
     def run(*arguments: str, yes: bool = True, sleep: Any = None) -> Ran:
@@ -230,6 +261,7 @@ def chandra(cloud, wire, project, tmp_path, at):
             connect=lambda **_: wire,
             clock=at,
             sleep=sleep or at.sleep,
+            runner=runner,
         )
         return Ran(status, out.getvalue(), err.getvalue())
 
