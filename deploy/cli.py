@@ -21,6 +21,7 @@ from deploy.commands import (
     list as list_,
     logs,
     metrics,
+    model,
     plan,
     rollback,
     schedule,
@@ -33,6 +34,7 @@ from deploy.commands.context import Context
 from deploy.console import Console
 from deploy.errors import DeployError, Interrupted
 from deploy.image import Runner, Subprocess
+from deploy.weights import fetch_from_hub
 
 __all__ = ["COMMANDS", "main", "parser"]
 
@@ -59,6 +61,7 @@ class Command(Protocol):
 # In the order in which a newcomer needs them.
 COMMANDS: tuple[Command, ...] = (
     image,
+    model,
     plan,
     deploy,
     update,
@@ -141,6 +144,7 @@ def main(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     runner: Runner | None = None,
+    fetch: Callable[[str, str | None], tuple[Path, str]] = fetch_from_hub,
 ) -> int:
     """Run one command and return its exit status."""
     options = parser().parse_args(arguments)
@@ -154,6 +158,7 @@ def main(
         clock=clock,
         sleep=sleep,
         runner=runner or Subprocess(console.say),
+        fetch=fetch,
         region=options.region,
         is_dry_run=options.dry_run,
     )

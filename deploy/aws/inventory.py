@@ -11,12 +11,9 @@ from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
 from deploy.resources import OWNER_TAG, log_group
 from deploy.teardown import Inventory, Role
+from deploy.weights import MANIFEST
 
 __all__ = ["inventory_of", "role_of"]
-
-MANIFEST = "chandra-manifest.json"
-"""Beside staged weights: what they are, and which deployment staged them."""
-POLICY = "chandra-sagemaker"
 
 
 def inventory_of(

@@ -32,6 +32,8 @@ class Context:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     runner: Runner
+    fetch: Callable[[str, str | None], tuple[Path, str]]
+    """A model from the hub, and its commit."""
     region: str | None = None
     is_dry_run: bool = False
 

@@ -243,7 +243,17 @@ def runner() -> FakeRunner:
 
 
 @pytest.fixture
-def chandra(cloud, wire, project, tmp_path, at, runner):
+def hub(tmp_path):
+    """A Hugging Face hub with one model."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return lambda model, revision: (folder, revision or "c0ffee")
+
+
+@pytest.fixture
+def chandra(cloud, wire, project, tmp_path, at, runner, hub):
     """chandra("deploy", "--no-wait"): the command line against that account."""
 
     def run(*arguments: str, yes: bool = True, sleep: Any = None) -> Ran:
@@ -262,6 +272,7 @@ def chandra(cloud, wire, project, tmp_path, at, runner):
             clock=at,
             sleep=sleep or at.sleep,
             runner=runner,
+            fetch=hub,
         )
         return Ran(status, out.getvalue(), err.getvalue())
 
