@@ -17,7 +17,11 @@ from deploy.commands import (
     dashboard,
     deploy,
     destroy,
+    doctor,
+    iam,
     image,
+    init,
+    invoke,
     list as list_,
     logs,
     metrics,
@@ -60,11 +64,15 @@ class Command(Protocol):
 
 # In the order in which a newcomer needs them.
 COMMANDS: tuple[Command, ...] = (
+    init,
+    doctor,
     image,
     model,
+    iam,
     plan,
     deploy,
     update,
+    invoke,
     rollback,
     status,
     list_,

@@ -9,6 +9,7 @@ from deploy.config import DeployConfig
 from deploy.resources import Identity, log_group
 
 __all__ = [
+    "build_policy",
     "caller_policy",
     "execution_policy",
     "scheduler_policy",
@@ -123,6 +124,7 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
     name = config.name
     role = config.role or identity.role_arn(config.role_name)
     scheduler = identity.role_arn(f"{name}-scheduler")
+    build = identity.role_arn(f"{name}-build")
     endpoint = identity.sagemaker_arn("endpoint", name)
     statements = [
         _allow(
@@ -166,14 +168,32 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}
             },
         },
+        {
+            **_allow("PassBuildRole", ["iam:PassRole"], [build]),
+            "Condition": {
+                "StringEquals": {"iam:PassedToService": "codebuild.amazonaws.com"}
+            },
+        },
+        _allow(
+            "Builds",
+            _actions(
+                "codebuild",
+                "BatchGetProjects CreateProject DeleteProject StartBuild "
+                "BatchGetBuilds",
+            ),
+            [
+                f"arn:{identity.partition}:codebuild:{identity.region}:"
+                f"{identity.account}:project/{name}-image"
+            ],
+        ),
         _allow(
             "Roles",
             _actions(
                 "iam",
                 "GetRole CreateRole TagRole PutRolePolicy DeleteRolePolicy DeleteRole "
-                "ListRoleTags ListRolePolicies",
+                "GetRolePolicy ListRolePolicies",
             ),
-            [identity.role_arn(config.role_name), scheduler],
+            [identity.role_arn(config.role_name), scheduler, build],
         ),
         _allow(
             "Images",
@@ -194,8 +214,9 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "FilterLogEvents DescribeLogStreams DescribeLogGroups DeleteLogGroup",
             ),
             [
-                _logs(identity, log_group(name)),
-                _logs(identity, log_group(name)) + ":*",
+                f"{_logs(identity, group)}{rest}"
+                for group in (log_group(name), f"/aws/codebuild/{name}-image")
+                for rest in ("", ":*")
             ],
         ),
         _allow(
@@ -238,7 +259,7 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                     "GetObject PutObject DeleteObject AbortMultipartUpload "
                     "ListMultipartUploadParts",
                 ),
-                [f"{bucket}/{_prefix(config)}*"],
+                [f"{bucket}/{_prefix(config)}*", f"{bucket}/builds/{name}/*"],
             ),
             _allow(
                 "Bucket",
@@ -273,6 +294,39 @@ def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
             ],
         )
     )
+
+
+def build_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What CodeBuild needs to build the image and push it."""
+    name = config.name
+    logs = _logs(identity, f"/aws/codebuild/{name}-image")
+    statements = [
+        _allow(
+            "Logs",
+            _actions("logs", "CreateLogGroup CreateLogStream PutLogEvents"),
+            [logs, f"{logs}:*"],
+        ),
+        _allow("Registry", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow(
+            "Push",
+            _actions(
+                "ecr",
+                "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer "
+                "InitiateLayerUpload UploadLayerPart CompleteLayerUpload PutImage",
+            ),
+            [_repository(config, identity)],
+        ),
+    ]
+    if config.model.bucket is not None:
+        bucket = _bucket(config, identity)
+        statements.append(
+            _allow(
+                "Source",
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                [f"{bucket}/builds/{name}/*"],
+            )
+        )
+    return _document(*statements)
 
 
 def _document(*statements: dict[str, Any]) -> Document:

@@ -36,6 +36,7 @@ class Inventory:
     is_scaled: bool = False
     roles: tuple[Role, ...] = ()
     repository: str | None = None
+    build_project: str | None = None
     bucket: str | None = None
     weights: tuple[str, ...] = ()
     """Keys of staged weights."""
@@ -155,6 +156,16 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
                 "delete_repository",
                 {"repositoryName": inventory.repository, "force": True},
                 f"delete repository {inventory.repository} with every image in it",
+                may_be_missing=True,
+            )
+        )
+    if inventory.build_project is not None:
+        actions.append(
+            Call(
+                "codebuild",
+                "delete_project",
+                {"name": inventory.build_project},
+                f"delete CodeBuild project {inventory.build_project}",
                 may_be_missing=True,
             )
         )

@@ -180,6 +180,17 @@ class Account:
         role: dict[str, Any] = found["Role"]
         return role
 
+    def role_policy(self, role: str, policy: str) -> dict[str, Any] | None:
+        """A policy inside a role."""
+        try:
+            found = self._aws.call(
+                "iam", "get_role_policy", RoleName=role, PolicyName=policy
+            )
+        except NotFoundError:
+            return None
+        document: dict[str, Any] = found["PolicyDocument"]
+        return document
+
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         start = entry_name(deployment, "start")
         entries = [e for e in self.schedule(deployment) if e["Name"] == start]

@@ -24,7 +24,12 @@ def inventory_of(
     state = account.endpoint(name)
     is_ours = state is not None and state.is_ours
     roles = [
-        role_of(aws, role, name) for role in (config.role_name, f"{name}-scheduler")
+        role_of(aws, role, name)
+        for role in (
+            config.role_name,
+            f"{name}-scheduler",
+            f"{name}-build",
+        )
     ]
     weights = _weights(aws, config) if everything else ()
     return Inventory(
@@ -38,6 +43,7 @@ def inventory_of(
         is_scaled=is_ours and state is not None and state.is_scaled,
         roles=tuple(role for role in roles if role is not None) if everything else (),
         repository=_repository(aws, config) if everything else None,
+        build_project=_build_project(aws, name) if everything else None,
         bucket=config.model.bucket,
         weights=weights,
         has_logs=everything and _has_logs(aws, log_group(name)),
@@ -67,6 +73,13 @@ def _repository(aws: AWSClient, config: DeployConfig) -> str | None:
     except NotFoundError:
         return None
     return name if tags_from(tags).get(OWNER_TAG) == config.name else None
+
+
+def _build_project(aws: AWSClient, deployment: str) -> str | None:
+    name = f"{deployment}-image"
+    found = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
+    tags = {tag["key"]: tag["value"] for project in found for tag in project["tags"]}
+    return name if tags.get(OWNER_TAG) == deployment else None
 
 
 def _weights(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
