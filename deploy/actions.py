@@ -28,6 +28,8 @@ class Call:
     """Already there is as good: its name is a digest of its contents."""
     may_be_missing: bool = False
     """Already gone is as good."""
+    is_patient: bool = False
+    """What it names was made a moment ago: not there is not there yet."""
 
     def to_json(self) -> dict[str, Any]:
         return {

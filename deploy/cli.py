@@ -49,6 +49,22 @@ BUG = 3
 INTERRUPTED = 130
 
 
+class Help(argparse.HelpFormatter):
+    """As wide everywhere, and the same on every Python: the README holds it."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=88)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        names = ", ".join(action.option_strings)
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return names
+        metavar = self._metavar_formatter(action, action.dest.upper())(1)[0]
+        return f"{names} {metavar}"
+
+
 class Command(Protocol):
     """What a module in `commands` has."""
 
@@ -66,23 +82,23 @@ class Command(Protocol):
 COMMANDS: tuple[Command, ...] = (
     init,
     doctor,
+    iam,
     image,
     model,
-    iam,
     plan,
     deploy,
-    update,
     invoke,
-    rollback,
     status,
     list_,
     logs,
     metrics,
-    alarms,
-    dashboard,
+    update,
+    rollback,
     stop,
     start,
     schedule,
+    alarms,
+    dashboard,
     cost,
     destroy,
 )
@@ -91,7 +107,10 @@ COMMANDS: tuple[Command, ...] = (
 def parser() -> argparse.ArgumentParser:
     """Every command and flag; global flags go before the command or after it."""
     root = argparse.ArgumentParser(
-        prog="chandra-sagemaker", description=DESCRIPTION, allow_abbrev=False
+        prog="chandra-sagemaker",
+        description=DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=Help,
     )
     _add_globals(root, is_root=True)
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -102,8 +121,10 @@ def parser() -> argparse.ArgumentParser:
             command.NAME,
             help=command.HELP,
             description=(command.__doc__ or "").strip(),
+            epilog="Flags for every command are in chandra-sagemaker --help.",
             parents=[shared],
             allow_abbrev=False,
+            formatter_class=Help,
         )
         command.add_arguments(child)
         child.set_defaults(run=command.run)
@@ -113,35 +134,32 @@ def parser() -> argparse.ArgumentParser:
 def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
     """In a command's own parser a flag that is not given must not hide the root's."""
 
-    def default(value: object) -> object:
-        return value if is_root else argparse.SUPPRESS
-
     group = target.add_argument_group("for every command")
-    group.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        default=default(Path("chandra.toml")),
-        help="the deployment (default chandra.toml)",
-    )
-    group.add_argument(
-        "--profile", default=default(None), help="a profile of the AWS configuration"
-    )
-    group.add_argument(
-        "--region", default=default(None), help="in place of chandra.toml's"
-    )
-    group.add_argument(
-        "--endpoint-url",
-        metavar="URL",
-        default=default(None),
-        help="another AWS, such as one for tests",
-    )
+    for flag, metavar, value, text in (
+        ("--config", "FILE", Path("chandra.toml"), "the deployment (default "
+         "chandra.toml)"),
+        ("--profile", "NAME", None, "a profile of the AWS configuration"),
+        ("--region", "REGION", None, "in place of chandra.toml's"),
+        ("--endpoint-url", "URL", None, "another AWS, such as one for tests"),
+    ):  # fmt: skip
+        group.add_argument(
+            flag,
+            type=Path if flag == "--config" else str,
+            metavar=metavar,
+            default=value if is_root else argparse.SUPPRESS,
+            help=text if is_root else argparse.SUPPRESS,
+        )
     for flag, text in (
         ("--json", "one JSON object on standard output, everything else beside it"),
         ("--yes", "ask nothing"),
         ("--dry-run", "say what would be done, and do nothing"),
     ):
-        group.add_argument(flag, action="store_true", default=default(False), help=text)
+        group.add_argument(
+            flag,
+            action="store_true",
+            default=False if is_root else argparse.SUPPRESS,
+            help=text if is_root else argparse.SUPPRESS,
+        )
 
 
 def main(
@@ -179,7 +197,7 @@ def main(
         console.warn(f"\ninterrupted. {interrupted.sentence}")
         return INTERRUPTED
     except KeyboardInterrupt:
-        console.warn("\ninterrupted before anything was changed")
+        console.warn("\ninterrupted; this command had changed nothing")
         return INTERRUPTED
     except Exception:
         console.warn(traceback.format_exc())

@@ -12,6 +12,9 @@ from deploy.errors import ConfigError, DeployError
 __all__ = ["Console", "table"]
 
 
+LEAST_PROGRESS_BYTES = 10_000_000
+
+
 class Console:
     """Where output goes; with `as_json`, one object on stdout, the rest on stderr."""
 
@@ -48,7 +51,9 @@ class Console:
         print(text, file=self._out, end="", flush=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """A bar on a terminal; elsewhere a line for each tenth."""
+        """A bar on a terminal; elsewhere a line for each tenth of what takes time."""
+        if total < LEAST_PROGRESS_BYTES:
+            return
         tenth = 10 * done // max(total, 1)
         if self._err.isatty():
             bar = ("#" * (3 * tenth)).ljust(30)

@@ -9,7 +9,12 @@ from typing import Any, Protocol
 from deploy.actions import Action, Call, Goal, Wait
 from deploy.advice import advice_for
 from deploy.console import Console
-from deploy.errors import Interrupted, ResourceFailedError, WaitTimeoutError
+from deploy.errors import (
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+    WaitTimeoutError,
+)
 from deploy.resources import EndpointState
 
 __all__ = ["Executor", "duration", "show"]
@@ -20,6 +25,9 @@ GRACE_SECONDS = 60.0
 # A line now and then, so that nobody wonders whether it hangs.
 REMINDER_SECONDS = 60.0
 NUM_LAST_LINES = 12
+# A new role takes some ten seconds until SageMaker sees it, a new config one or two.
+RETRY_SECONDS = 5.0
+NUM_RETRIES = 6
 
 
 class Performer(Protocol):
@@ -73,12 +81,22 @@ class Executor:
             for current in actions:
                 if isinstance(current, Call):
                     self._console.say(current.sentence)
-                    self._performer.perform(current)
+                    self._perform(current)
                 elif self._is_waiting or current is not _last_wait(actions):
                     self._wait(current)
                 done.append(current)
         except KeyboardInterrupt:
             raise Interrupted(_what_exists(done, current)) from None
+
+    def _perform(self, call: Call) -> None:
+        for _ in range(NUM_RETRIES if call.is_patient else 0):
+            try:
+                self._performer.perform(call)
+            except NotFoundError:
+                self._sleep(RETRY_SECONDS)
+            else:
+                return
+        self._performer.perform(call)
 
     def _wait(self, wait: Wait) -> None:
         started = self._clock()

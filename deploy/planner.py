@@ -100,6 +100,7 @@ class Planner:
             },
             f"create endpoint {name} with config {config}",
             may_exist=True,
+            is_patient=True,
         )
         arrived = Wait(name, Goal.IN_SERVICE, config)
         if state is not None and not state.is_ours:
@@ -152,6 +153,8 @@ class Planner:
             raise ConflictError(f"endpoint {name} is not this deployment's")
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED)]
+        if state.is_changing:
+            return [Wait(name, Goal.SETTLED), *self._delete(name)]
         return self._delete(name)
 
     def _change(
@@ -201,6 +204,7 @@ class Planner:
             "update_endpoint",
             params,
             f"update endpoint {name} from config {state.config} to {config}{watched}",
+            is_patient=True,
         )
 
     def _delete(self, name: str) -> list[Action]:
@@ -231,6 +235,7 @@ class Planner:
                     "Tags": tag_list({LIVE_TAG: self.now.isoformat()}),
                 },
                 f"note on config {config} that it is live",
+                is_patient=True,
             )
         ]
 
@@ -281,5 +286,10 @@ def differences(wanted: Endpoint, state: EndpointState) -> list[str]:
 def _create(noun: str, name: str, request: dict[str, Any]) -> Call:
     words = noun.replace("_", " ")
     return Call(
-        "sagemaker", f"create_{noun}", request, f"create {words} {name}", may_exist=True
+        "sagemaker",
+        f"create_{noun}",
+        request,
+        f"create {words} {name}",
+        may_exist=True,
+        is_patient=True,
     )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
-from deploy.errors import ConflictError
 from deploy.resources import VARIANT, EndpointState, log_group
 
 __all__ = ["Inventory", "Role", "teardown"]
@@ -116,13 +115,10 @@ def _endpoint(inventory: Inventory) -> list[Action]:
     state = inventory.endpoint
     if state is None:
         return []
-    if state.is_changing and state.status != "Deleting":
-        raise ConflictError(
-            f"endpoint {state.name} is {state.status}: SageMaker deletes none that "
-            "changes",
-            hint="chandra-sagemaker status, and destroy once it has settled",
-        )
     actions: list[Action] = []
+    if state.is_changing and state.status != "Deleting":
+        # SageMaker deletes none that changes.
+        actions.append(Wait(state.name, Goal.SETTLED))
     if state.status != "Deleting":
         actions.append(
             Call(

@@ -75,7 +75,7 @@ CODES: dict[str, type[DeployError]] = {
 
 # SageMaker says most things with one code; only its sentence tells them apart.
 SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
-    (r"could not find|does not exist|cannot find", NotFoundError),
+    (r"could not find|does not exist|cannot find|could not assume", NotFoundError),
     (r"already exist", AlreadyExistsError),
     (r"in-progress|cannot update|is being (created|updated|deleted)", ConflictError),
     (r"not authorized", AccessDeniedError),

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=1800,
+        default=3600,
         metavar="SECONDS",
-        help="stop waiting for the endpoint to go after this long (default 1800)",
+        help="stop waiting for the endpoint to go after this long (default 3600)",
     )
 
 

@@ -12,7 +12,7 @@ from deploy.aws.registry import ImageState, Registry
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.config import write_lock
-from deploy.errors import ConfigError, ResourceFailedError
+from deploy.errors import ConfigError, Interrupted, ResourceFailedError
 from deploy.image import engine_of, tag_of
 
 NAME = "image"
@@ -73,19 +73,20 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
     registry = Registry(context.aws, context.config)
     tag = options.tag or tag_of(context.runner, Path(table.context))
-    address = context.identity.registry
-    uri = f"{address}/{table.repository}:{tag}"
+    uri = f"{context.identity.registry}/{table.repository}:{tag}"
     context.run(registry.missing())
-    if options.archive is not None:
-        _push_archive(context, registry, options.archive, tag)
-    elif options.remote:
-        _push_remotely(context, uri, tag)
-    else:
-        engine = engine_of(context.runner)
-        commands = engine.push(table, uri, tag)
-        if not context.is_dry_run:
-            context.runner.run(engine.login(address), secret=registry.password())
-        _run(context, commands)
+    try:
+        if options.archive is not None:
+            _push_archive(context, registry, options.archive, tag)
+        elif options.remote:
+            _push_remotely(context, uri, tag)
+        else:
+            _push_from_here(context, registry, uri, tag)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"repository {table.repository} is there, and layers that arrived stay; "
+            "no digest was recorded, so deployments go on with the image before"
+        ) from None
     if context.is_dry_run:
         context.console.result({"image": uri, "pushed": False})
         return 0
@@ -93,6 +94,14 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     _record(context, state)
     context.console.result(_data(context, state), _lines(context, state))
     return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
+
+
+def _push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
+    engine = engine_of(context.runner)
+    if not context.is_dry_run:
+        address = context.identity.registry
+        context.runner.run(engine.login(address), secret=registry.password())
+    _run(context, engine.push(context.config.image, uri, tag))
 
 
 def _push_archive(context: Context, registry: Registry, path: Path, tag: str) -> None:

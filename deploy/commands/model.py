@@ -11,7 +11,7 @@ from deploy.aws.store import Store
 from deploy.commands.context import Context
 from deploy.config import write_lock
 from deploy.console import megabytes
-from deploy.errors import ConfigError
+from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
 from deploy.weights import MANIFEST, Weights, weights_in, write_tar
 
@@ -85,9 +85,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
-    num_uploaded = store.stage(
-        weights, prefix, context.config.name, context.console.progress
-    )
+    try:
+        num_uploaded = store.stage(
+            weights, prefix, context.config.name, context.console.progress
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"what has arrived in {uri} stays there, and the same command goes on from "
+            "it; there is no manifest yet, so nothing takes it for whole"
+        ) from None
     lines = [
         f"{uri} holds {len(weights.files)} files, {megabytes(weights.size)}, verified "
         f"({num_uploaded} uploaded now)"

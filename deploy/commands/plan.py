@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     config = with_flags(context.config, options)
     reason = "--offline" if options.offline else _why_offline(context)
-    findings = list(checks_of(config))
+    config, findings = _filled(config)
+    findings += checks_of(config)
     changes: list[str] = []
     if reason is None:
         wanted = endpoint_from(config, context.identity)
@@ -44,9 +46,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         changes = _diff(context, wanted)
         findings += quota_checks(context, config)
     else:
-        wanted = endpoint_from(
-            config, UNKNOWN, image=config.image.uri or "<pushed by image push>"
-        )
+        wanted = endpoint_from(config, UNKNOWN)
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(
             wanted, config.update
         )
@@ -56,6 +56,35 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ]
     context.console.result(_data(config, actions, changes, findings, reason), lines)
     return 1 if any(finding.is_fatal for finding in findings) else 0
+
+
+def _filled(config: DeployConfig) -> tuple[DeployConfig, list[Finding]]:
+    """Stands-in for what was never pushed or staged, and what to type for it."""
+    image, model = config.image, config.model
+    findings = []
+    if image.uri is None:
+        image = replace(image, uri=f"{image.repository}@sha256:not-pushed-yet")
+        findings.append(
+            Finding(
+                "image",
+                False,
+                "no image has been pushed yet; its digest changes the names above",
+                "chandra-sagemaker image push",
+            )
+        )
+    if model.revision is None:
+        model = replace(model, revision="not-staged-yet")
+        findings.append(
+            Finding(
+                "weights",
+                False,
+                "no weights have been staged yet; their revision changes the names too",
+                "chandra-sagemaker model stage",
+            )
+        )
+    if model.bucket is None:
+        model = replace(model, bucket="no-bucket-yet")
+    return replace(config, image=image, model=model), findings
 
 
 def _why_offline(context: Context) -> str | None:

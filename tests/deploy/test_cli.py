@@ -89,7 +89,7 @@ def test_ctrl_c_before_anything_happened_says_so(tmp_path, project):
     status, _, err = run(tmp_path, "status", connect=raising(KeyboardInterrupt()))
 
     assert status == 130
-    assert "before anything was changed" in err
+    assert "had changed nothing" in err
 
 
 def test_a_plan_needs_no_credentials(tmp_path, project):

@@ -10,7 +10,12 @@ import pytest
 from deploy.actions import Call, Goal, Wait
 from deploy.advice import ADVICE, advice_for
 from deploy.console import Console
-from deploy.errors import Interrupted, ResourceFailedError, WaitTimeoutError
+from deploy.errors import (
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+    WaitTimeoutError,
+)
 from deploy.executor import Executor, show
 from deploy.resources import EndpointState
 
@@ -161,6 +166,47 @@ def test_ctrl_c_says_what_is_done_and_what_goes_on():
     assert caught.value.sentence.startswith(
         "done: create endpoint. endpoint ocr goes on"
     )
+
+
+class Behind(World):
+    """SageMaker, which sees new things a little later."""
+
+    def __init__(self, num_blind: int):
+        super().__init__(SERVING)
+        self.num_blind = num_blind
+
+    def perform(self, call):
+        super().perform(call)
+        if len(self.performed) <= self.num_blind:
+            raise NotFoundError("could not find endpoint configuration")
+        return {}
+
+
+def test_what_was_just_made_may_take_a_moment_to_be_seen():
+    world = Behind(num_blind=2)
+
+    world.run(replace(call("create_endpoint"), is_patient=True))
+
+    assert len(world.performed) == 3
+    assert world.now == 10
+
+
+def test_what_is_really_missing_is_said_in_the_end():
+    world = Behind(num_blind=100)
+
+    with pytest.raises(NotFoundError):
+        world.run(replace(call("create_endpoint"), is_patient=True))
+
+    assert world.now == 30
+
+
+def test_what_need_not_be_awaited_is_asked_once():
+    world = Behind(num_blind=100)
+
+    with pytest.raises(NotFoundError):
+        world.run(call("delete_endpoint"))
+
+    assert len(world.performed) == 1
 
 
 def test_a_dry_run_is_the_plan_in_words():

@@ -227,6 +227,21 @@ def test_a_model_of_the_hub_is_staged_at_its_commit(bucket, chandra, wire):
     assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
 
 
+def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, wire):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    s3 = wire.client("s3")
+    original, s3.put_object = s3.put_object, interrupted
+    try:
+        ran = chandra("model", "stage")
+    finally:
+        s3.put_object = original
+
+    assert ran.status == 130
+    assert "the same command goes on from it" in ran.err
+
+
 def test_a_dry_run_stages_nothing(bucket, chandra, wire):
     ran = chandra("model", "stage", "--dry-run")
 

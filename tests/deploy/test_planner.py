@@ -216,6 +216,16 @@ def test_stop_deletes_the_endpoint_and_nothing_else():
     assert Planner(NothingThere(), IDENTITY, NOW).stop("ocr") == []
 
 
+def test_stop_waits_for_an_endpoint_that_changes():
+    creating = account(replace(THERE, status="Creating"))
+
+    assert verbs(Planner(creating, IDENTITY, NOW).stop("ocr")) == [
+        "until no longer changing",
+        "delete_endpoint",
+        "until deleted",
+    ]
+
+
 def test_the_previous_config_is_the_one_that_was_live_before():
     history = FakeAccount(live=["ocr-3", "ocr-2", "ocr-1"]).history("ocr")
 
