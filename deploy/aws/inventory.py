@@ -8,7 +8,7 @@ from typing import Any
 from deploy.aws.account import Account, tags_from
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
-from deploy.errors import NotFoundError
+from deploy.errors import ConflictError, NotFoundError
 from deploy.resources import OWNER_TAG, log_group
 from deploy.teardown import Inventory, Role
 from deploy.weights import MANIFEST
@@ -32,11 +32,14 @@ def inventory_of(
         )
     ]
     weights = _weights(aws, config) if everything else ()
+    configs = tuple(live.config for live in account.history(name))
+    models = tuple(account.models(name))
+    _refuse_if_used(aws, account, name, {*configs, *models})
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
-        configs=tuple(live.config for live in account.history(name)),
-        models=tuple(account.models(name)),
+        configs=configs,
+        models=models,
         alarms=tuple(account.rollback_alarms(name)),
         has_dashboard=account.has_dashboard(name),
         has_schedule=account.has_schedule_group(name),
@@ -62,6 +65,28 @@ def role_of(aws: AWSClient, role: str, deployment: str) -> Role | None:
     except NotFoundError:
         return None
     return Role(role, tuple(policies))
+
+
+def _refuse_if_used(
+    aws: AWSClient, account: Account, deployment: str, ours: set[str]
+) -> None:
+    """Without its config or model an endpoint cannot be repaired, nor well deleted."""
+    for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
+        state = account.endpoint(summary["EndpointName"]) if ours else None
+        if state is None or (state.is_ours and state.name == deployment):
+            continue
+        try:
+            config = account.describe_config(state.config)
+        except NotFoundError:
+            continue
+        models = {v.get("ModelName") for v in config["ProductionVariants"]}
+        used = ours & {state.config, *models}
+        if used:
+            raise ConflictError(
+                f"endpoint {state.name}, which is not of deployment {deployment}, uses "
+                f"{', '.join(sorted(used))}",
+                hint=f"delete endpoint {state.name} first, or keep {deployment}",
+            )
 
 
 def _repository(aws: AWSClient, config: DeployConfig) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,14 @@ from deploy.actions import Call
 from deploy.archive import Archive
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
-from deploy.errors import NotFoundError
+from deploy.errors import DeployError, NotFoundError
 from deploy.manifest import DOCKER, is_index, platform_digest, repaired
 from deploy.resources import tag_list, tags_of
 
 __all__ = ["ImageState", "Registry", "lifecycle_policy"]
 
 PART_BYTES = 10 * 1024 * 1024
+CUDA_LABEL = "chandra.cuda-version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,27 @@ class ImageState:
         return self.media_type == DOCKER
 
 
+def download(address: str) -> bytes:
+    """A small blob, from the address that ECR signs for it."""
+    if not address.startswith("https://"):
+        raise ValueError("ECR signs https addresses")
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        content: bytes = answer.read(1 << 20)
+    return content
+
+
 class Registry:
     """One repository."""
 
-    def __init__(self, aws: AWSClient, config: DeployConfig) -> None:
+    def __init__(
+        self,
+        aws: AWSClient,
+        config: DeployConfig,
+        *,
+        download: Callable[[str], bytes] = download,
+    ) -> None:
         self._aws = aws
+        self._download = download
         self._config = config
         self.name = config.image.repository
 
@@ -104,6 +122,26 @@ class Registry:
             )
         content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
         return content
+
+    def cuda(self, state: ImageState) -> str | None:
+        """CUDA that the image says it was built for; None where it says nothing."""
+        try:
+            manifest = self.manifest(state.digest)
+            if is_index(manifest):
+                manifest = self.manifest(platform_digest(manifest))
+            answer = self._aws.call(
+                "ecr",
+                "get_download_url_for_layer",
+                repositoryName=self.name,
+                layerDigest=manifest["config"]["digest"],
+            )
+            content = json.loads(self._download(answer["downloadUrl"]))
+        except (DeployError, OSError, ValueError):
+            # Not worth failing for: what chandra.toml says is compared instead.
+            return None
+        labels = content.get("config", {}).get("Labels") or {}
+        found = labels.get(CUDA_LABEL)
+        return str(found) if found else None
 
     def repair(self, state: ImageState) -> Call:
         """The same image under a Docker manifest, with a tag of its own."""

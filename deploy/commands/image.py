@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.archive import Archive
@@ -91,8 +92,9 @@ def _push(context: Context, options: argparse.Namespace) -> int:
         context.console.result({"image": uri, "pushed": False})
         return 0
     state = registry.image(tag)
-    _record(context, state)
-    context.console.result(_data(context, state), _lines(context, state))
+    cuda = registry.cuda(state) or table.cuda
+    _record(context, state, cuda)
+    context.console.result(_data(context, state, cuda), _lines(context, state, cuda))
     return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
 
 
@@ -145,13 +147,14 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
 def _check(context: Context, options: argparse.Namespace) -> int:
     registry = Registry(context.aws, context.config)
     state = registry.image(_reference(context, options))
+    cuda = registry.cuda(state) or context.config.image.cuda
     if not state.is_taken_by_sagemaker and options.fix:
         call = registry.repair(state)
         context.run([call])
         if not context.is_dry_run:
             state = registry.image(str(call.params["imageTag"]))
-            _record(context, state)
-    context.console.result(_data(context, state), _lines(context, state))
+            _record(context, state, cuda)
+    context.console.result(_data(context, state, cuda), _lines(context, state, cuda))
     return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
 
 
@@ -167,17 +170,17 @@ def _reference(context: Context, options: argparse.Namespace) -> str:
     return uri.rpartition("@")[2]
 
 
-def _record(context: Context, state: ImageState) -> None:
+def _record(context: Context, state: ImageState, cuda: str) -> None:
     """What a deployment uses from now on."""
     table = context.config.image
     uri = f"{context.identity.registry}/{table.repository}@{state.digest}"
     path = write_lock(
-        context.config_path, "image", {"uri": uri, "tag": state.tag, "cuda": table.cuda}
+        context.config_path, "image", {"uri": uri, "tag": state.tag, "cuda": cuda}
     )
     context.console.say(f"recorded {state.digest} in {path.name}")
 
 
-def _data(context: Context, state: ImageState) -> dict[str, object]:
+def _data(context: Context, state: ImageState, cuda: str) -> dict[str, object]:
     return {
         "repository": context.config.image.repository,
         "tag": state.tag,
@@ -185,12 +188,12 @@ def _data(context: Context, state: ImageState) -> dict[str, object]:
         "media_type": state.media_type,
         "bytes": state.size,
         "taken_by_sagemaker": state.is_taken_by_sagemaker,
-        "cuda": context.config.image.cuda,
-        "findings": [finding.to_json() for finding in _driver_findings(context)],
+        "cuda": cuda,
+        "findings": [finding.to_json() for finding in _driver_findings(context, cuda)],
     }
 
 
-def _lines(context: Context, state: ImageState) -> list[str]:
+def _lines(context: Context, state: ImageState, cuda: str) -> list[str]:
     table = context.config.image
     lines = [f"{table.repository}:{state.tag} is {state.media_type}"]
     if state.is_taken_by_sagemaker:
@@ -200,18 +203,17 @@ def _lines(context: Context, state: ImageState) -> list[str]:
             "SageMaker does not take it: it needs a Docker v2 schema 2 manifest",
             "next: chandra-sagemaker image check --fix",
         ]
-    drivers = _driver_findings(context)
+    drivers = _driver_findings(context, cuda)
     lines += [finding.sentence for finding in drivers]
     if not drivers:
-        lines.append(
-            f"CUDA {table.cuda} runs on the driver of {context.config.endpoint.ami}"
-        )
+        lines.append(f"CUDA {cuda} runs on the driver of {context.config.endpoint.ami}")
     return lines
 
 
-def _driver_findings(context: Context) -> list[Finding]:
-    ami = context.config.endpoint.ami
-    return [f for f in checks_of(context.config) if f.subject == ami]
+def _driver_findings(context: Context, cuda: str) -> list[Finding]:
+    config = context.config
+    built = replace(config, image=replace(config.image, cuda=cuda))
+    return [f for f in checks_of(built) if f.subject == config.endpoint.ami]
 
 
 def _run(context: Context, commands: list[list[str]]) -> None:

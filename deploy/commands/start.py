@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.config.name
     state = context.account.endpoint(name)
-    if state is not None and state.status == "InService":
+    if state is not None and state.is_ours and state.status == "InService":
         context.console.result(
             {"endpoint": name, "config": state.config, "actions": []},
             [f"endpoint {name} is in service with config {state.config} already"],

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.deploy.accounts import OTHER_IMAGE
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def configs(shim):
@@ -265,6 +273,143 @@ def test_ctrl_c_says_what_exists(chandra, cloud):
     assert "create endpoint ocr" in ran.err
     assert "endpoint ocr goes on without us" in ran.err
     assert cloud.machines["ocr"].status == "Creating"
+
+
+UPDATE_CALLS = 4
+DESTROY_CALLS = 3
+
+
+@pytest.mark.parametrize("number", range(1, UPDATE_CALLS + 1))
+def test_after_a_crash_at_any_call_of_an_update_deploying_ends_well(
+    chandra, cloud, project, number
+):
+    chandra("deploy")
+    before = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    cloud.calls.clear()
+    cloud.crash_after = number
+
+    crashed = chandra("deploy")
+    cloud.crash_after = None
+    again = chandra("deploy")
+
+    assert crashed.status == 1, crashed.err
+    assert again.status == 0, again.err
+    assert cloud.machines["ocr"].status == "InService"
+    assert cloud.machines["ocr"].config != before
+
+
+def test_no_call_of_an_update_is_left_out_of_the_crashes(chandra, cloud, project):
+    chandra("deploy")
+    project(image=OTHER_IMAGE)
+    cloud.calls.clear()
+
+    chandra("deploy")
+
+    assert len(cloud.changes) == UPDATE_CALLS
+
+
+@pytest.mark.parametrize("number", range(1, DESTROY_CALLS + 1))
+def test_after_a_crash_destroying_again_leaves_nothing(chandra, cloud, number):
+    chandra("deploy")
+    cloud.calls.clear()
+    cloud.crash_after = number
+
+    crashed = chandra("destroy")
+    cloud.crash_after = None
+    again = chandra("destroy")
+
+    assert crashed.status == 1, crashed.err
+    assert again.status == 0, again.err
+    assert cloud.machines == {}
+    assert configs(cloud) == []
+    assert "nothing carries" in chandra("destroy").out
+
+
+def test_a_plan_shows_what_is_live_beside_what_is_wanted(chandra, cloud, project):
+    chandra("deploy")
+    project("[endpoint]\ninstance_count = 2\n")
+
+    ran = chandra("plan")
+
+    assert ran.status == 0, ran.err
+    assert '-  "InitialInstanceCount": 1' in ran.out.replace("- ", "-", 1)
+    assert '"InitialInstanceCount": 2' in ran.out
+    assert "2 x ml.g6e.2xlarge: $5.60 an hour" in ran.out
+    assert "offline" not in ran.out
+
+
+def test_a_plan_of_what_is_live_already_has_no_changes(chandra):
+    chandra("deploy")
+
+    assert "no changes" in chandra("plan").out
+
+
+def test_a_plan_says_that_the_quota_is_zero(chandra, cloud):
+    cloud.limits = {"ml.g6e.2xlarge": 0}
+
+    ran = chandra("plan")
+
+    assert ran.status == 1
+    assert "refused: this account may run 0 ml.g6e.2xlarge" in ran.out
+
+
+def test_somebody_elses_endpoint_is_neither_updated_nor_deleted(chandra, wire, cloud):
+    chandra("deploy")
+    theirs = cloud.machines["ocr"].config
+    chandra("stop")
+    wire.call(
+        "sagemaker", "create_endpoint", EndpointName="ocr", EndpointConfigName=theirs
+    )
+
+    commands = ("deploy", "update", "stop", "start", "destroy")
+    refused = [chandra(command).status for command in commands]
+
+    assert refused == [5] * len(commands)
+    assert cloud.machines["ocr"].config == theirs
+    assert theirs in configs(cloud)
+
+
+def test_a_config_that_another_endpoint_uses_is_not_destroyed(chandra, wire, cloud):
+    chandra("deploy")
+    config = cloud.machines["ocr"].config
+    wire.call(
+        "sagemaker", "create_endpoint", EndpointName="other", EndpointConfigName=config
+    )
+
+    ran = chandra("destroy")
+
+    assert ran.status == 5
+    assert "endpoint other, which is not of deployment ocr, uses" in ran.err
+    assert config in ran.err
+    assert cloud.machines["ocr"].status == "InService"
+
+
+def test_the_program_itself_deploys(front, cloud, project, tmp_path):
+    """Another process, with credentials from its environment and no fake in it."""
+    cloud.num_questions = 0
+    command = [sys.executable, "-m", "deploy", "deploy", "--endpoint-url", front[0]]
+
+    done = subprocess.run(
+        [*command, "--json", "--config", str(tmp_path / "chandra.toml")],
+        env={
+            "PATH": os.environ["PATH"],
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "hidden",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["endpoint"] == "ocr"
+    assert "create endpoint ocr" in done.stderr
+    assert "hidden" not in done.stdout + done.stderr
+    assert cloud.machines["ocr"].status == "InService"
 
 
 NUM_CALLS = 4

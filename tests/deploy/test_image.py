@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from deploy.aws.builds import buildspec, source_zip
+from deploy.aws.registry import ImageState, Registry
 from deploy.config import ImageTable, read_config
 from deploy.errors import ConfigError
 from deploy.image import Engine, engine_of, tag_of
@@ -233,6 +234,44 @@ def test_a_check_names_the_driver(chandra, wire, repository, project):
 
     assert "CUDA 12.8 runs on the driver of al2-ami" in fits.out
     assert fits_not.json["findings"] == []
+
+
+def test_an_image_says_for_which_cuda_it_was_built(script, aws):
+    manifest = repaired(oci_manifest())
+    answer = {"config": {"Labels": {"chandra.cuda-version": "13.0"}}}
+    asked = []
+
+    def download(address):
+        asked.append(address)
+        return json.dumps(answer).encode()
+
+    state = ImageState("v1", "sha256:1", DOCKER, 1)
+    scripted = script("ecr")
+    scripted.expects(
+        "batch_get_image",
+        repositoryName=REPOSITORY,
+        imageIds=[{"imageDigest": "sha256:1"}],
+    ).answers(images=[{"imageManifest": json.dumps(manifest)}])
+    scripted.expects(
+        "get_download_url_for_layer",
+        repositoryName=REPOSITORY,
+        layerDigest=manifest["config"]["digest"],
+    ).answers(downloadUrl="https://signed")
+
+    with scripted:
+        found = Registry(aws, configured(), download=download).cuda(state)
+
+    assert found == "13.0"
+    assert asked == ["https://signed"]
+
+
+def test_an_image_that_does_not_say_is_taken_at_the_files_word(script, aws):
+    state = ImageState("v1", "sha256:1", DOCKER, 1)
+    scripted = script("ecr")
+    scripted.expects("batch_get_image").refuses("AccessDeniedException")
+
+    with scripted:
+        assert Registry(aws, configured()).cuda(state) is None
 
 
 def test_an_image_that_is_not_there_is_named(chandra, repository):
