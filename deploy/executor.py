@@ -10,6 +10,7 @@ from deploy.actions import Action, Call, Goal, Wait
 from deploy.advice import advice_for
 from deploy.console import Console
 from deploy.errors import (
+    DeployError,
     Interrupted,
     NotFoundError,
     ResourceFailedError,
@@ -103,7 +104,7 @@ class Executor:
         last_said, last_status = started, ""
         was_changing = False
         while True:
-            state = self._watcher.endpoint(wait.endpoint)
+            state = self._look(wait.endpoint)
             elapsed = self._clock() - started
             self._show_logs()
             status = _status(state)
@@ -121,6 +122,18 @@ class Executor:
                     "on",
                 )
             self._sleep(POLL_SECONDS)
+
+    def _look(self, endpoint: str) -> EndpointState | None:
+        """Minutes of waiting are not given up for a line that was dead for one."""
+        for _ in range(NUM_RETRIES):
+            try:
+                return self._watcher.endpoint(endpoint)
+            except DeployError as error:
+                if type(error) is not DeployError:
+                    raise
+                self._console.say(f"{error.message}; asking again")
+                self._sleep(RETRY_SECONDS)
+        return self._watcher.endpoint(endpoint)
 
     def _has_arrived(
         self,

@@ -152,6 +152,7 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                     "DescribeScalableTargets DescribeScalingPolicies",
                 ),
                 *_actions("cloudwatch", "DescribeAlarms GetMetricData"),
+                "logs:DescribeLogGroups",
                 "ecr:GetAuthorizationToken",
             ],
             ["*"],
@@ -211,7 +212,7 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             "Logs",
             _actions(
                 "logs",
-                "FilterLogEvents DescribeLogStreams DescribeLogGroups DeleteLogGroup",
+                "FilterLogEvents DescribeLogStreams DeleteLogGroup",
             ),
             [
                 f"{_logs(identity, group)}{rest}"
@@ -226,6 +227,14 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "PutMetricAlarm DeleteAlarms TagResource ListTagsForResource",
             ),
             [_alarms(config, identity)],
+        ),
+        _allow(
+            "Scaling",
+            ["application-autoscaling:DeregisterScalableTarget"],
+            [
+                f"arn:{identity.partition}:application-autoscaling:{identity.region}:"
+                f"{identity.account}:scalable-target/*"
+            ],
         ),
         _allow(
             "Dashboard",

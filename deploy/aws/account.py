@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from deploy.aws.client import AWSClient
-from deploy.errors import NotFoundError
+from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import (
     LIVE_TAG,
     OWNER_TAG,
@@ -108,7 +108,11 @@ class Account:
         """Endpoints that any deployment of ours made: name, status, deployment."""
         found = []
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
-            owner = self._owner(summary["EndpointArn"])
+            try:
+                owner = self._owner(summary["EndpointArn"])
+            except AccessDeniedError:
+                # The least policy lets us look at our own only.
+                continue
             if owner is not None:
                 found.append(
                     (summary["EndpointName"], summary["EndpointStatus"], owner)

@@ -8,7 +8,7 @@ from typing import Any
 from deploy.aws.account import Account, tags_from
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
-from deploy.errors import ConflictError, NotFoundError
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.resources import OWNER_TAG, log_group
 from deploy.teardown import Inventory, Role
 from deploy.weights import MANIFEST
@@ -72,12 +72,13 @@ def _refuse_if_used(
 ) -> None:
     """Without its config or model an endpoint cannot be repaired, nor well deleted."""
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
-        state = account.endpoint(summary["EndpointName"]) if ours else None
-        if state is None or (state.is_ours and state.name == deployment):
-            continue
         try:
+            state = account.endpoint(summary["EndpointName"]) if ours else None
+            if state is None or (state.is_ours and state.name == deployment):
+                continue
             config = account.describe_config(state.config)
-        except NotFoundError:
+        except (AccessDeniedError, NotFoundError):
+            # Whoever may not look at it cannot have made it use what is ours.
             continue
         models = {v.get("ModelName") for v in config["ProductionVariants"]}
         used = ours & {state.config, *models}

@@ -13,6 +13,7 @@ from deploy.aws import Account, AWSClient
 from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig, read_config
 from deploy.console import Console
+from deploy.errors import DeployError
 from deploy.executor import Executor, show
 from deploy.image import Runner
 from deploy.planner import Planner
@@ -84,7 +85,15 @@ class Context:
             self.console,
             clock=self.clock,
             sleep=self.sleep,
-            log_lines=lambda: [event.message for event in reader.read()],
+            log_lines=lambda: _messages(reader),
             timeout_seconds=timeout_seconds,
             is_waiting=is_waiting,
         ).run(actions)
+
+
+def _messages(reader: LogReader) -> list[str]:
+    """Log lines are worth having, and not worth giving a deployment up for."""
+    try:
+        return [event.message for event in reader.read()]
+    except DeployError:
+        return []

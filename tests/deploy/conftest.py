@@ -116,6 +116,17 @@ def refusals(service_model):
     return of
 
 
+class CheckedClient(AWSClient):
+    """Sends nothing that AWS would refuse for its form, whatever moto takes."""
+
+    def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
+        meta = self.client(service).meta
+        name = meta.method_to_api_mapping[operation]
+        shape = meta.service_model.operation_model(name).input_shape
+        assert shape is None or list(violations(shape, params)) == []
+        return super().call(service, operation, **params)
+
+
 class Quiet(WSGIRequestHandler):
     """No line for every request."""
 
@@ -152,7 +163,7 @@ def front():
 @pytest.fixture(scope="session")
 def wire(front):
     """Clients of that server; one for all tests, as they are slow to make."""
-    return AWSClient(session_of_ours(), endpoint_url=front[0])
+    return CheckedClient(session_of_ours(), endpoint_url=front[0])
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from deploy.actions import Call, Goal, Wait
 from deploy.advice import ADVICE, advice_for
 from deploy.console import Console
 from deploy.errors import (
+    AccessDeniedError,
+    DeployError,
     Interrupted,
     NotFoundError,
     ResourceFailedError,
@@ -166,6 +168,37 @@ def test_ctrl_c_says_what_is_done_and_what_goes_on():
     assert caught.value.sentence.startswith(
         "done: create endpoint. endpoint ocr goes on"
     )
+
+
+class Unreliable(World):
+    """Answers in the end, after some time in which nothing does."""
+
+    def __init__(self, error, *, num_failures):
+        super().__init__(SERVING)
+        self.error = error
+        self.num_failures = num_failures
+
+    def endpoint(self, name):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise self.error
+        return super().endpoint(name)
+
+
+def test_a_wait_outlasts_a_line_that_is_dead_for_a_while():
+    out = Unreliable(DeployError("AWS cannot be reached"), num_failures=3).run(ARRIVED)
+
+    assert out.count("AWS cannot be reached; asking again") == 3
+    assert "InService" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "num_failures"),
+    [(DeployError("dead"), 99), (AccessDeniedError("no"), 1)],
+)
+def test_a_wait_ends_where_asking_again_is_no_use(error, num_failures):
+    with pytest.raises(type(error)):
+        Unreliable(error, num_failures=num_failures).run(ARRIVED)
 
 
 class Behind(World):

@@ -20,6 +20,7 @@ GLOBAL = {
     "cloudwatch:GetMetricData",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
+    "logs:DescribeLogGroups",
     "sagemaker:ListEndpointConfigs",
     "sagemaker:ListEndpoints",
     "sagemaker:ListModels",
