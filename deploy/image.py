@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from deploy.config import ImageTable
 from deploy.errors import ConfigError, ResourceFailedError
@@ -15,25 +16,22 @@ from deploy.errors import ConfigError, ResourceFailedError
 __all__ = ["Engine", "Runner", "Subprocess", "engine_of", "tag_of"]
 
 PLATFORM = "linux/amd64"
-NO_GIT = "the image is tagged by its git commit, and there is none"
 
 
-class Runner:
-    """What runs commands: `Subprocess`, or a list of the tests' own."""
+class Runner(Protocol):
+    """What runs other programs."""
 
-    def find(self, program: str) -> bool:
-        raise NotImplementedError
-
+    def find(self, program: str) -> bool: ...
     def capture(self, command: Sequence[str]) -> str | None:
         """Its output; None where it fails."""
-        raise NotImplementedError
+        ...
 
     def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
         """Its output goes to the terminal; `secret` to its standard input."""
-        raise NotImplementedError
+        ...
 
 
-class Subprocess(Runner):
+class Subprocess:
     """The real one."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -131,7 +129,10 @@ def tag_of(runner: Runner, folder: Path) -> str:
     git = ["git", "-C", str(folder)]
     commit = runner.capture([*git, "rev-parse", "--short=12", "HEAD"])
     if commit is None:
-        raise ConfigError(NO_GIT, hint="add --tag NAME")
+        raise ConfigError(
+            "the image is tagged by its git commit, and there is none",
+            hint="add --tag NAME",
+        )
     changes = runner.capture([*git, "diff", "HEAD"])
     if not changes:
         return commit.strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -86,63 +86,55 @@ class Planner:
         return actions + self.serve(wanted.name, config, wanted.tags, update)
 
     def serve(
-        self, name: str, config: str, tags: Any, update: UpdateTable
+        self, name: str, config: str, tags: Mapping[str, str], update: UpdateTable
     ) -> list[Action]:
         """What brings the endpoint to a config that exists, or will by then."""
         state = self.observer.endpoint(name)
-        create = Call(
-            "sagemaker",
-            "create_endpoint",
-            {
-                "EndpointName": name,
-                "EndpointConfigName": config,
-                "Tags": tag_list(tags),
-            },
-            f"create endpoint {name} with config {config}",
-            may_exist=True,
-            is_patient=True,
-        )
-        arrived = Wait(name, Goal.IN_SERVICE, config)
         if state is not None and not state.is_ours:
             raise ConflictError(
                 f"there is an endpoint {name} already, and it is not this deployment's",
                 hint="set another name in chandra.toml",
             )
+        return [
+            *self._arrive(name, config, tags, state, update),
+            *self._remember(name, config),
+            *self._reschedule(name, config),
+        ]
+
+    def _arrive(
+        self,
+        name: str,
+        config: str,
+        tags: Mapping[str, str],
+        state: EndpointState | None,
+        update: UpdateTable,
+    ) -> list[Action]:
+        """From where the endpoint is to in service with the config."""
+        arrived = Wait(name, Goal.IN_SERVICE, config)
+        create: list[Action] = [_create_endpoint(name, config, tags), arrived]
         if state is None:
-            actions: list[Action] = [create, arrived]
-        elif state.status == "Deleting":
-            actions = [Wait(name, Goal.DELETED), create, arrived]
-        elif state.status in ("Failed", "OutOfService"):
-            actions = [*self._delete(name), create, arrived]
-        elif state.is_changing and config in (state.pending_config, state.config):
-            actions = [arrived]
-            pending = state.pending_config
-            if state.status == "Updating" and pending not in (None, config):
-                # On its way from here to somewhere else: turned round once it is there.
-                actions = [
-                    Wait(name, Goal.SETTLED),
-                    self._update(name, config, state, update),
-                    arrived,
-                ]
-        elif state.is_changing:
-            actions = [
-                Wait(name, Goal.SETTLED),
-                *self._change(name, config, state, update, create),
-                arrived,
-            ]
-        elif state.status == "UpdateRollbackFailed":
-            if update.strategy != "recreate":
-                raise ConflictError(
-                    f"endpoint {name} serves a mix of two configs: an update failed, "
-                    "and so did going back",
-                    hint="chandra-sagemaker update --strategy recreate",
-                )
-            actions = [*self._delete(name), create, arrived]
-        elif state.config != config:
-            actions = [*self._change(name, config, state, update, create), arrived]
-        else:
-            actions = []
-        return actions + self._remember(name, config) + self._reschedule(name, config)
+            return create
+        if state.status == "Deleting":
+            return [Wait(name, Goal.DELETED), *create]
+        if state.status in ("Failed", "OutOfService"):
+            return [*self._delete(name), *create]
+        if state.status == "UpdateRollbackFailed":
+            if update.strategy == "recreate":
+                return [*self._delete(name), *create]
+            raise ConflictError(
+                f"endpoint {name} serves a mix of two configs: an update failed, and "
+                "so did going back",
+                hint="chandra-sagemaker update --strategy recreate",
+            )
+        if state.is_changing and _destination(state) == config:
+            return [arrived]
+        if state.config == config and not state.is_changing:
+            return []
+        # SageMaker updates and deletes none that changes.
+        settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
+        if update.strategy == "recreate":
+            return [*settled, *self._delete(name), *create]
+        return [*settled, self._update(name, config, state, update), arrived]
 
     def stop(self, name: str) -> list[Action]:
         """Delete the endpoint, which is what costs money; config and model stay."""
@@ -156,18 +148,6 @@ class Planner:
         if state.is_changing:
             return [Wait(name, Goal.SETTLED), *self._delete(name)]
         return self._delete(name)
-
-    def _change(
-        self,
-        name: str,
-        config: str,
-        state: EndpointState,
-        update: UpdateTable,
-        create: Call,
-    ) -> list[Action]:
-        if update.strategy == "recreate":
-            return [*self._delete(name), create]
-        return [self._update(name, config, state, update)]
 
     def _update(
         self, name: str, config: str, state: EndpointState, update: UpdateTable
@@ -281,6 +261,24 @@ def differences(wanted: Endpoint, state: EndpointState) -> list[str]:
     if state.image is not None and not state.image.endswith(digest):
         found.append(f"it runs {state.image}, not {wanted.model.image}")
     return found
+
+
+def _destination(state: EndpointState) -> str:
+    """The config that an endpoint which changes will have."""
+    if state.status == "RollingBack":
+        return state.config
+    return state.pending_config or state.config
+
+
+def _create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
+    return Call(
+        "sagemaker",
+        "create_endpoint",
+        {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
+        f"create endpoint {name} with config {config}",
+        may_exist=True,
+        is_patient=True,
+    )
 
 
 def _create(noun: str, name: str, request: dict[str, Any]) -> Call:

@@ -26,7 +26,6 @@ from deploy.actions import Call
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
-from deploy.image import Runner
 from tests.deploy.accounts import IMAGE
 from tests.deploy.shim import Shim
 from tests.deploy.validator import violations
@@ -224,7 +223,7 @@ def project(tmp_path: Path):
     return write
 
 
-class FakeRunner(Runner):
+class FakeRunner:
     """No program is run; what would be is remembered."""
 
     def __init__(self) -> None:

@@ -119,10 +119,22 @@ def test_an_endpoint_on_its_way_elsewhere_is_awaited_and_then_updated():
         ]
 
 
-def test_an_endpoint_that_is_being_rolled_back_is_awaited():
+def test_an_endpoint_that_goes_back_to_what_is_wanted_is_awaited():
     state = replace(THERE, status="RollingBack", pending_config="ocr-other")
 
     assert verbs(plan(account(state))) == ["until in service"]
+
+
+def test_an_endpoint_that_goes_back_from_what_is_wanted_is_updated_again():
+    state = replace(
+        THERE, status="RollingBack", config="ocr-old", pending_config=CONFIG
+    )
+
+    assert verbs(plan(account(state))) == [
+        "until no longer changing",
+        "update_endpoint",
+        "until in service",
+    ]
 
 
 def test_an_endpoint_that_is_being_deleted_is_made_again_afterwards():
@@ -133,8 +145,9 @@ def test_an_endpoint_that_is_being_deleted_is_made_again_afterwards():
     ]
 
 
-def test_a_mix_of_two_configs_is_not_touched_without_being_told():
-    state = replace(THERE, status="UpdateRollbackFailed", config="ocr-old")
+@pytest.mark.parametrize("config", ["ocr-old", CONFIG])
+def test_a_mix_of_two_configs_is_not_touched_without_being_told(config):
+    state = replace(THERE, status="UpdateRollbackFailed", config=config)
 
     with pytest.raises(ConflictError, match="mix of two configs") as caught:
         plan(account(state))
