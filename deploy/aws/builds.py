@@ -33,6 +33,7 @@ class Builds:
         self._config = config
         self._identity = identity
         self.project = f"{config.name}-image"
+        self.role = f"{config.name}-build"
 
     def missing(self, key: str) -> list[Call]:
         """The call that makes the project, unless it is there."""
@@ -54,9 +55,7 @@ class Builds:
                         # Without it there is no docker inside.
                         "privilegedMode": True,
                     },
-                    "serviceRole": self._identity.role_arn(
-                        f"{self._config.name}-build"
-                    ),
+                    "serviceRole": self._identity.role_arn(self.role),
                     "tags": [
                         {"key": key, "value": value}
                         for key, value in tags_of(self._config).items()

@@ -12,8 +12,13 @@ from deploy.aws.builds import Builds, source_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
-from deploy.config import write_lock
-from deploy.errors import ConfigError, Interrupted, ResourceFailedError
+from deploy.config import read_config, write_lock
+from deploy.errors import (
+    ConfigError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+)
 from deploy.image import engine_of, tag_of
 
 NAME = "image"
@@ -125,6 +130,11 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             hint="set [model] bucket in chandra.toml",
         )
     builds = Builds(context.aws, context.config, context.identity)
+    if context.account.role(builds.role) is None:
+        raise NotFoundError(
+            f"there is no role {builds.role} for CodeBuild to act in",
+            hint="chandra-sagemaker iam --create",
+        )
     key = f"builds/{context.config.name}/{tag}.zip"
     context.run(builds.missing(key))
     if context.is_dry_run:
@@ -178,6 +188,11 @@ def _record(context: Context, state: ImageState, cuda: str) -> None:
         context.config_path, "image", {"uri": uri, "tag": state.tag, "cuda": cuda}
     )
     context.console.say(f"recorded {state.digest} in {path.name}")
+    if read_config(context.config_path).image.uri != uri:
+        context.console.say(
+            f"note: {context.config_path.name} sets image.uri, which is used in its "
+            "place"
+        )
 
 
 def _data(context: Context, state: ImageState, cuda: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import IO, cast
 
 from deploy.aws.store import Store
 from deploy.commands.context import Context
-from deploy.config import write_lock
+from deploy.config import read_config, write_lock
 from deploy.console import megabytes
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
@@ -104,6 +104,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
     write_lock(context.config_path, "model", {"revision": weights.revision})
+    if read_config(context.config_path).model.revision != weights.revision:
+        lines.append(
+            f"note: {context.config_path.name} sets model.revision, which is used in "
+            "its place"
+        )
     context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
     return 0
 

@@ -8,13 +8,13 @@ import zipfile
 
 import pytest
 
-from deploy.aws.builds import buildspec, source_zip
+from deploy.aws.builds import Builds, buildspec, source_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.config import ImageTable, read_config
-from deploy.errors import ConfigError
+from deploy.errors import ConfigError, ResourceFailedError, WaitTimeoutError
 from deploy.image import Engine, engine_of, tag_of
 from deploy.manifest import DOCKER, repaired
-from tests.deploy.accounts import configured
+from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.images import (
     OCI,
     OCI_INDEX,
@@ -316,6 +316,70 @@ def test_a_remote_push_builds_on_aws(chandra, wire, project, tmp_path, cloud):
     assert ran.status == 0, ran.err
     assert "upload" in ran.out
     assert "codebuild:StartBuild" in cloud.calls
+
+
+def test_a_remote_push_needs_a_role_and_says_which_command_makes_it(chandra, cloud):
+    ran = chandra("image", "push", "--remote", "--tag", "v1")
+
+    assert ran.status == 4
+    assert "iam --create" in ran.err
+
+
+def build_answer(status):
+    return {"builds": [{"id": "b", "buildStatus": status, "currentPhase": "BUILD"}]}
+
+
+def waited(script, aws, *statuses):
+    """Until a build has had these statuses, one after the other."""
+    codebuild, logs = script("codebuild"), script("logs")
+    for status in statuses:
+        codebuild.expects("batch_get_builds", ids=["b"]).answers(**build_answer(status))
+        logs.expects("filter_log_events").answers(
+            events=[
+                {
+                    "eventId": status,
+                    "timestamp": 1,
+                    "logStreamName": "s",
+                    "message": f"line while {status}\n",
+                }
+            ]
+        )
+    said: list[str] = []
+    slept: list[float] = []
+    with codebuild, logs:
+        Builds(aws, configured(), IDENTITY).wait(
+            "b",
+            said.append,
+            clock=lambda: 100.0 * len(slept),
+            sleep=slept.append,
+            timeout_seconds=150,
+        )
+    return said
+
+
+def test_a_build_is_followed_to_its_end(script, aws):
+    assert waited(script, aws, "IN_PROGRESS", "SUCCEEDED") == [
+        "  | line while IN_PROGRESS",
+        "  | line while SUCCEEDED",
+    ]
+
+
+def test_a_build_that_fails_says_in_which_phase(script, aws):
+    with pytest.raises(ResourceFailedError, match="FAILED in phase BUILD"):
+        waited(script, aws, "FAILED")
+
+
+def test_a_build_that_takes_too_long_is_left_to_go_on(script, aws):
+    with pytest.raises(WaitTimeoutError, match="it goes on"):
+        waited(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
+
+
+def test_an_image_that_the_file_overrules_is_said_to_be(chandra, tmp_path):
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    ran = chandra("image", "push", "--archive", archive, "--tag", "v1")
+
+    assert "chandra.toml sets image.uri, which is used in its place" in ran.out
 
 
 def test_a_dry_run_of_a_push_shows_the_commands(chandra, cloud, runner):

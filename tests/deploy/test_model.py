@@ -133,6 +133,17 @@ def test_what_is_there_is_not_sent_again(bucket, wire, folder, cloud):
     assert "s3:PUT" not in cloud.calls
 
 
+def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
+    weights = weights_in(folder, "m", "r")
+    subject = Store(wire, BUCKET, kms_key="alias/ocr")
+
+    subject.stage(weights, "p/", "ocr", lambda *_: None)
+
+    head = wire.call("s3", "head_object", Bucket=BUCKET, Key="p/config.json")
+    assert head["ServerSideEncryption"] == "aws:kms"
+    assert head["SSEKMSKeyId"].endswith("alias/ocr")
+
+
 def test_a_changed_file_is_sent_again(bucket, wire, folder):
     stage(wire, folder)
     (folder / "config.json").write_text('{"b": 2}')
