@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive test lint types bench-engine bench-drafts soak clean
+.PHONY: help demo serve archive test test-aws lint types bench-engine bench-drafts soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,10 @@ archive: $(VENV)/serve  ## build model-store/chandra.mar
 
 test: $(VENV)/dev  ## run every test
 	$(BIN)/python -m pytest
+
+# Opt-in, and never part of `test`: it starts a GPU machine, and takes it down again.
+test-aws: $(VENV)/dev  ## one real round trip on AWS, about a dollar: CONFIG=chandra.toml
+	CONFIG=$(CONFIG) $(BIN)/python -m pytest -m aws tests/aws
 
 lint: $(VENV)/dev  ## ruff, and the import contracts
 	$(BIN)/ruff check

@@ -14,6 +14,7 @@ from handler.settings import PREFIX, VARIABLES, EngineSettings, HandlerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
+    "deploy",
     "handler",
     "handler/engine",
     "handler/postprocess",
@@ -148,7 +149,7 @@ def test_the_table_of_errors_is_the_errors():
 
 @pytest.mark.parametrize(
     "folder",
-    [f for f in FOLDERS if f.startswith(("handler", "server", "mini"))],
+    [f for f in FOLDERS if f.startswith(("deploy", "handler", "server", "mini"))],
 )
 def test_every_module_is_in_the_table_of_its_folder(folder):
     text = (ROOT / folder / "README.md").read_text()

@@ -1,0 +1,68 @@
+"""What a plan is made of: calls not yet made, and waits between them.
+
+A call is a value with a sentence. A dry run prints the sentence, a run makes the call,
+a test compares the parameters with AWS's own service model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+__all__ = ["Action", "Call", "Goal", "Wait"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that changes something."""
+
+    service: str
+    operation: str
+    """The name of boto3's method."""
+    params: Mapping[str, Any]
+    sentence: str
+    """In the imperative: what it does to what."""
+    may_exist: bool = False
+    """Already there is as good: its name is a digest of its contents."""
+    may_be_missing: bool = False
+    """Already gone is as good."""
+    is_patient: bool = False
+    """What it names was made a moment ago: not there is not there yet."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "action": self.sentence,
+            "service": self.service,
+            "operation": self.operation,
+            "params": dict(self.params),
+        }
+
+
+class Goal(Enum):
+    """What a wait is for."""
+
+    IN_SERVICE = "in service"
+    SETTLED = "no longer changing"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing goes on before the endpoint has got there."""
+
+    endpoint: str
+    goal: Goal
+    config: str | None = None
+    """In service with this config; with another one it was rolled back."""
+
+    @property
+    def sentence(self) -> str:
+        return f"wait until endpoint {self.endpoint} is {self.goal.value}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"action": self.sentence, "endpoint": self.endpoint}
+
+
+Action = Call | Wait

@@ -1,0 +1,82 @@
+"""What SageMaker's reasons mean, and what to try."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["ADVICE", "Advice", "advice_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """For whoever reads a reason that holds `message`."""
+
+    message: str
+    meaning: str
+    hint: str
+
+    def is_about(self, reason: str) -> bool:
+        return re.search(re.escape(self.message), reason, re.I) is not None
+
+
+ADVICE = (
+    Advice(
+        "CannotStartContainerError",
+        "the container did not start; without a log line it is the driver, which is "
+        "too old for the image's CUDA",
+        "chandra-sagemaker doctor compares them; see endpoint.ami",
+    ),
+    Advice(
+        "did not pass the ping health check",
+        "the container ran and the model was not loaded in time, or not at all",
+        "chandra-sagemaker logs --errors; or raise endpoint.startup_timeout_seconds",
+    ),
+    Advice(
+        "Unsupported manifest media type",
+        "the image is an OCI image, which SageMaker does not take",
+        "chandra-sagemaker image check --fix",
+    ),
+    Advice(
+        "InsufficientCapacity",
+        "AWS has no such machine free in this region just now",
+        "list several endpoint.instance_types; the first that is free is taken",
+    ),
+    Advice(
+        "Unable to provision requested ML compute capacity",
+        "AWS has no such machine free in this region just now",
+        "list several endpoint.instance_types; the first that is free is taken",
+    ),
+    Advice(
+        "ResourceLimitExceeded",
+        "the account's quota for this instance type is used up, or still zero; an "
+        "update needs the old machines and the new ones at once",
+        "chandra-sagemaker doctor names the quota; or update --strategy recreate",
+    ),
+    Advice(
+        "Could not access model data",
+        "the execution role cannot read the weights, or they are not there",
+        "chandra-sagemaker doctor; chandra-sagemaker model stage",
+    ),
+    Advice(
+        "Failed to download model data",
+        "the weights did not arrive in time",
+        "raise endpoint.download_timeout_seconds; bucket and endpoint belong in one "
+        "region",
+    ),
+    Advice(
+        "Unable to locate at least 2 availability zone",
+        "two machines need subnets in two zones",
+        "add a subnet of another zone to network.subnets",
+    ),
+    Advice(
+        "CloudWatch alarm",
+        "an alarm went off while the new machines were tried, so the old ones serve on",
+        "chandra-sagemaker alarms; chandra-sagemaker logs --errors",
+    ),
+)
+
+
+def advice_for(reason: str) -> Advice | None:
+    """The first that fits."""
+    return next((advice for advice in ADVICE if advice.is_about(reason)), None)

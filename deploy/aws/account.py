@@ -1,0 +1,249 @@
+"""What is there of one deployment: the planner's Observer, over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.errors import AccessDeniedError, NotFoundError
+from deploy.resources import (
+    LIVE_TAG,
+    OWNER_TAG,
+    VARIANT,
+    EndpointState,
+    Live,
+)
+from deploy.schedule import entry_name, request_again
+
+__all__ = ["Account", "AlarmState", "tags_from"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmState:
+    """One alarm of ours."""
+
+    name: str
+    state: str
+    description: str
+
+
+class Account:
+    """Asks AWS each time; remembers nothing."""
+
+    def __init__(self, aws: AWSClient) -> None:
+        self._aws = aws
+
+    def endpoint(self, name: str) -> EndpointState | None:
+        try:
+            answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+        except NotFoundError:
+            return None
+        variants: list[dict[str, Any]] = answer.get("ProductionVariants") or [{}]
+        variant = variants[0]
+        pending = answer.get("PendingDeploymentSummary") or {}
+        changing = next(iter(pending.get("ProductionVariants") or ()), variant)
+        images = variant.get("DeployedImages") or ()
+        return EndpointState(
+            name=name,
+            status=answer["EndpointStatus"],
+            config=answer.get("EndpointConfigName", ""),
+            is_ours=self._owner(answer["EndpointArn"]) == name,
+            pending_config=pending.get("EndpointConfigName"),
+            failure=answer.get("FailureReason"),
+            created=answer.get("CreationTime"),
+            modified=answer.get("LastModifiedTime"),
+            instance_count=variant.get("CurrentInstanceCount"),
+            desired_count=variant.get("DesiredInstanceCount"),
+            image=next((i.get("ResolvedImage") for i in images), None),
+            stages=tuple(
+                stage["Status"] for stage in changing.get("VariantStatus") or ()
+            ),
+            is_scaled=self._is_scaled(name),
+        )
+
+    def has_model(self, name: str) -> bool:
+        return self._exists("describe_model", ModelName=name)
+
+    def has_config(self, name: str) -> bool:
+        return self._exists("describe_endpoint_config", EndpointConfigName=name)
+
+    def describe_config(self, name: str) -> dict[str, Any]:
+        return self._aws.call(
+            "sagemaker", "describe_endpoint_config", EndpointConfigName=name
+        )
+
+    def describe_model(self, name: str) -> dict[str, Any]:
+        return self._aws.call("sagemaker", "describe_model", ModelName=name)
+
+    def history(self, deployment: str) -> Sequence[Live]:
+        found = []
+        for config, tags in self._ours(
+            deployment, "list_endpoint_configs", "EndpointConfig"
+        ):
+            since = tags.get(LIVE_TAG)
+            found.append(
+                Live(
+                    config=config["EndpointConfigName"],
+                    created=config["CreationTime"],
+                    since=datetime.fromisoformat(since) if since else None,
+                )
+            )
+        return sorted(
+            found,
+            key=lambda live: (live.since is not None, live.since or live.created),
+            reverse=True,
+        )
+
+    def models(self, deployment: str) -> list[str]:
+        """Its models, by name."""
+        return [
+            model["ModelName"]
+            for model, _ in self._ours(deployment, "list_models", "Model")
+        ]
+
+    def endpoints(self) -> list[tuple[str, str, str]]:
+        """Endpoints that any deployment of ours made: name, status, deployment."""
+        found = []
+        for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
+            try:
+                owner = self._owner(summary["EndpointArn"])
+            except AccessDeniedError:
+                # The least policy lets us look at our own only.
+                continue
+            if owner is not None:
+                found.append(
+                    (summary["EndpointName"], summary["EndpointStatus"], owner)
+                )
+        return found
+
+    def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        return [alarm.name for alarm in self.alarms(deployment)]
+
+    def alarms(self, deployment: str) -> list[AlarmState]:
+        found = self._aws.pages(
+            "cloudwatch",
+            "describe_alarms",
+            "MetricAlarms",
+            AlarmNamePrefix=f"{deployment}-",
+        )
+        ours = [
+            AlarmState(
+                alarm["AlarmName"],
+                alarm["StateValue"],
+                alarm.get("AlarmDescription", ""),
+            )
+            for alarm in found
+            if self._alarm_owner(alarm["AlarmArn"]) == deployment
+        ]
+        return sorted(ours, key=lambda alarm: alarm.name)
+
+    def has_dashboard(self, name: str) -> bool:
+        """Dashboards have no tags: ours says whose it is in its first widget."""
+        try:
+            found = self._aws.call("cloudwatch", "get_dashboard", DashboardName=name)
+        except NotFoundError:
+            return False
+        return f"{OWNER_TAG} = {name}" in found["DashboardBody"]
+
+    def schedule(self, deployment: str) -> list[dict[str, Any]]:
+        """The entries there are."""
+        found = []
+        for verb in ("start", "stop"):
+            try:
+                entry = self._aws.call(
+                    "scheduler",
+                    "get_schedule",
+                    GroupName=deployment,
+                    Name=entry_name(deployment, verb),
+                )
+            except NotFoundError:
+                continue
+            found.append(entry)
+        return found
+
+    def has_schedule_group(self, name: str) -> bool:
+        """A group of ours; somebody else's of the same name is a conflict."""
+        try:
+            group = self._aws.call("scheduler", "get_schedule_group", Name=name)
+            answer = self._aws.call(
+                "scheduler", "list_tags_for_resource", ResourceArn=group["Arn"]
+            )
+        except NotFoundError:
+            return False
+        return tags_from(answer["Tags"]).get(OWNER_TAG) == name
+
+    def role(self, name: str) -> dict[str, Any] | None:
+        """A role and its tags."""
+        try:
+            found: dict[str, Any] = self._aws.call("iam", "get_role", RoleName=name)
+        except NotFoundError:
+            return None
+        role: dict[str, Any] = found["Role"]
+        return role
+
+    def role_policy(self, role: str, policy: str) -> dict[str, Any] | None:
+        """A policy inside a role."""
+        try:
+            found = self._aws.call(
+                "iam", "get_role_policy", RoleName=role, PolicyName=policy
+            )
+        except NotFoundError:
+            return None
+        document: dict[str, Any] = found["PolicyDocument"]
+        return document
+
+    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        start = entry_name(deployment, "start")
+        entries = [e for e in self.schedule(deployment) if e["Name"] == start]
+        return request_again(entries[0]) if entries else None
+
+    def _ours(
+        self, deployment: str, operation: str, noun: str
+    ) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
+        """What carries our tag, of everything whose name begins as ours do."""
+        for item in self._aws.pages(
+            "sagemaker", operation, f"{noun}s", NameContains=f"{deployment}-"
+        ):
+            tags = self.tags(item[f"{noun}Arn"])
+            if tags.get(OWNER_TAG) == deployment:
+                yield item, tags
+
+    def tags(self, arn: str) -> dict[str, str]:
+        try:
+            return tags_from(
+                self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)
+            )
+        except NotFoundError:
+            return {}
+
+    def _owner(self, arn: str) -> str | None:
+        return self.tags(arn).get(OWNER_TAG)
+
+    def _alarm_owner(self, arn: str) -> str | None:
+        answer = self._aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
+        return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)
+
+    def _exists(self, operation: str, **params: str) -> bool:
+        try:
+            self._aws.call("sagemaker", operation, **params)
+        except NotFoundError:
+            return False
+        return True
+
+    def _is_scaled(self, name: str) -> bool:
+        resource = f"endpoint/{name}/variant/{VARIANT}"
+        answer = self._aws.call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[resource],
+        )
+        return bool(answer.get("ScalableTargets"))
+
+
+def tags_from(items: Any) -> dict[str, str]:
+    """A list of Key and Value as a mapping."""
+    return {item["Key"]: item["Value"] for item in items}

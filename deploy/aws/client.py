@@ -1,0 +1,116 @@
+"""One AWS account as boto3 reaches it: calls made, refusals translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy.actions import Call
+from deploy.aws.faults import fault_of
+from deploy.errors import AlreadyExistsError, NotFoundError
+from deploy.resources import Identity
+
+__all__ = ["AWSClient"]
+
+# Invocations take up to 60 s. A second attempt would pay for the same page again.
+RUNTIME = Config(read_timeout=70, connect_timeout=10, retries={"total_max_attempts": 1})
+CONTROL = Config(connect_timeout=10, retries={"mode": "standard", "max_attempts": 4})
+
+
+class AWSClient:
+    """Makes calls. Raises DeployError and nothing of botocore's."""
+
+    def __init__(
+        self, session: boto3.Session, *, endpoint_url: str | None = None
+    ) -> None:
+        self._session = session
+        self._endpoint_url = endpoint_url
+        self._clients: dict[str, Any] = {}
+        self._identity: Identity | None = None
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        profile: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+    ) -> AWSClient:
+        """With the credentials that boto3 finds."""
+        try:
+            session = boto3.Session(profile_name=profile, region_name=region)
+        except BotoCoreError as error:
+            raise fault_of(error, "reading the AWS profile") from error
+        return cls(session, endpoint_url=endpoint_url)
+
+    @property
+    def region(self) -> str | None:
+        region: str | None = self._session.region_name
+        return region
+
+    @property
+    def has_credentials(self) -> bool:
+        try:
+            return self._session.get_credentials() is not None
+        except BotoCoreError:
+            return False
+
+    def identity(self) -> Identity:
+        """Who we are; asked once."""
+        if self._identity is None:
+            answer = self.call("sts", "get_caller_identity")
+            region = self._session.region_name
+            partition = str(answer["Arn"]).split(":")[1]
+            self._identity = Identity(
+                str(answer["Account"]), region, partition, str(answer["Arn"])
+            )
+        return self._identity
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service, made once."""
+        if service not in self._clients:
+            try:
+                self._clients[service] = self._session.client(
+                    service,
+                    endpoint_url=self._endpoint_url,
+                    config=RUNTIME if service == "sagemaker-runtime" else CONTROL,
+                )
+            except BotoCoreError as error:
+                raise fault_of(error, service) from error
+        return self._clients[service]
+
+    def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
+        """The answer to one call, by the name of boto3's method."""
+        client = self.client(service)
+        try:
+            answer: dict[str, Any] = getattr(client, operation)(**params)
+        except (ClientError, BotoCoreError) as error:
+            raise fault_of(error, f"{service} {operation}") from error
+        return answer
+
+    def pages(
+        self, service: str, operation: str, key: str, **params: Any
+    ) -> Iterator[Any]:
+        """Every item below `key`, over all pages of the answer."""
+        client = self.client(service)
+        try:
+            for page in client.get_paginator(operation).paginate(**params):
+                yield from page.get(key) or ()
+        except (ClientError, BotoCoreError) as error:
+            raise fault_of(error, f"{service} {operation}") from error
+
+    def perform(self, call: Call) -> Mapping[str, Any]:
+        """Make the call of a plan."""
+        try:
+            return self.call(call.service, call.operation, **call.params)
+        except AlreadyExistsError:
+            if not call.may_exist:
+                raise
+        except NotFoundError:
+            if not call.may_be_missing:
+                raise
+        return {}

@@ -1,0 +1,145 @@
+"""What AWS answers when it refuses, in our words."""
+
+from __future__ import annotations
+
+import re
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+
+from deploy.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    ConfigError,
+    ConflictError,
+    DeployError,
+    NotFoundError,
+    ResourceFailedError,
+)
+
+__all__ = ["CODES", "fault_of"]
+
+CODES: dict[str, type[DeployError]] = {
+    "AccessDenied": AccessDeniedError,
+    "AccessDeniedException": AccessDeniedError,
+    "UnauthorizedOperation": AccessDeniedError,
+    "AuthFailure": AccessDeniedError,
+    "ExpiredToken": AccessDeniedError,
+    "ExpiredTokenException": AccessDeniedError,
+    "InvalidClientTokenId": AccessDeniedError,
+    "UnrecognizedClientException": AccessDeniedError,
+    "InvalidSignatureException": AccessDeniedError,
+    "SignatureDoesNotMatch": AccessDeniedError,
+    "403": AccessDeniedError,
+    "404": NotFoundError,
+    "NoSuchBucket": NotFoundError,
+    "NoSuchKey": NotFoundError,
+    "NoSuchEntity": NotFoundError,
+    "NoSuchUpload": NotFoundError,
+    "NotFoundException": NotFoundError,
+    "ObjectNotFoundException": NotFoundError,
+    "ResourceNotFound": NotFoundError,
+    "ResourceNotFoundException": NotFoundError,
+    "RepositoryNotFoundException": NotFoundError,
+    "ImageNotFoundException": NotFoundError,
+    "LifecyclePolicyNotFoundException": NotFoundError,
+    "DashboardNotFoundError": NotFoundError,
+    "NoSuchResourceException": NotFoundError,
+    "EntityAlreadyExists": AlreadyExistsError,
+    "RepositoryAlreadyExistsException": AlreadyExistsError,
+    "ImageAlreadyExistsException": AlreadyExistsError,
+    "ImageTagAlreadyExistsException": AlreadyExistsError,
+    "LayerAlreadyExistsException": AlreadyExistsError,
+    "ResourceAlreadyExistsException": AlreadyExistsError,
+    "BucketAlreadyOwnedByYou": AlreadyExistsError,
+    "ConflictException": ConflictError,
+    "ResourceInUse": ConflictError,
+    "ResourceInUseException": ConflictError,
+    "OperationAborted": ConflictError,
+    "BucketAlreadyExists": ConflictError,
+    "ResourceLimitExceeded": ResourceFailedError,
+    "LimitExceededException": ResourceFailedError,
+    "InsufficientCapacityException": ResourceFailedError,
+}
+
+# SageMaker says most things with one code; only its sentence tells them apart.
+SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
+    (r"could not find|does not exist|cannot find|could not assume", NotFoundError),
+    (r"already exist", AlreadyExistsError),
+    (r"in-progress|cannot update|is being (created|updated|deleted)", ConflictError),
+    (r"not authorized", AccessDeniedError),
+    (r"no scalable target", NotFoundError),
+)
+
+
+def fault_of(error: BotoCoreError | ClientError, doing: str) -> DeployError:
+    """`doing` is the service and the operation, as a person would say them."""
+    if isinstance(error, ClientError):
+        return _refusal(error, doing)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return ConfigError(
+            "there are no AWS credentials",
+            hint="aws sso login, or set AWS_PROFILE; `plan` works without",
+        )
+    if isinstance(
+        error, SSOTokenLoadError | TokenRetrievalError | UnauthorizedSSOTokenError
+    ):
+        return AccessDeniedError(
+            "the AWS login has expired", hint="aws sso login --profile PROFILE"
+        )
+    if isinstance(error, ProfileNotFound):
+        return ConfigError(str(error), hint="aws configure list-profiles")
+    if isinstance(error, NoRegionError):
+        return ConfigError(
+            "no region is set", hint="set region in chandra.toml, or add --region"
+        )
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return DeployError(
+            f"{doing}: AWS cannot be reached: {error}",
+            hint="check the network, the region and --endpoint-url, then run it again",
+        )
+    return DeployError(f"{doing}: {error}")
+
+
+def _refusal(error: ClientError, doing: str) -> DeployError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    sentence = str(error.response.get("Error", {}).get("Message", "")) or code
+    kind = CODES.get(code)
+    if code in ("ValidationException", "ValidationError", "InvalidParameterException"):
+        kind = next(
+            (k for pattern, k in SENTENCES if re.search(pattern, sentence, re.I)), None
+        )
+    if kind is AccessDeniedError:
+        return _denied(code, sentence, doing)
+    if kind is None:
+        return DeployError(f"{doing}: {sentence or 'refused'} ({code or 'no code'})")
+    hint = None
+    if code == "ResourceLimitExceeded":
+        hint = "chandra-sagemaker doctor names the quota and where to raise it"
+    return kind(f"{doing}: {sentence}", hint=hint)
+
+
+def _denied(code: str, sentence: str, doing: str) -> AccessDeniedError:
+    if code in ("ExpiredToken", "ExpiredTokenException"):
+        return AccessDeniedError(
+            f"{doing}: the credentials have expired", hint="aws sso login"
+        )
+    if code in ("InvalidClientTokenId", "UnrecognizedClientException"):
+        return AccessDeniedError(
+            f"{doing}: AWS does not know these credentials", hint="aws configure list"
+        )
+    return AccessDeniedError(
+        f"{doing}: {sentence}",
+        hint="chandra-sagemaker iam --caller prints the policy that allows it",
+    )

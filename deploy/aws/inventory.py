@@ -1,0 +1,142 @@
+"""Everything that carries the tag of one deployment, wherever it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from deploy.aws.account import Account, tags_from
+from deploy.aws.client import AWSClient
+from deploy.config import DeployConfig
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
+from deploy.resources import OWNER_TAG, log_group
+from deploy.teardown import Inventory, Role
+from deploy.weights import MANIFEST
+
+__all__ = ["inventory_of", "role_of"]
+
+
+def inventory_of(
+    aws: AWSClient, config: DeployConfig, *, everything: bool
+) -> Inventory:
+    """With `everything`, also what `destroy --all` removes."""
+    account, name = Account(aws), config.name
+    state = account.endpoint(name)
+    is_ours = state is not None and state.is_ours
+    roles = [
+        role_of(aws, role, name)
+        for role in (
+            config.role_name,
+            f"{name}-scheduler",
+            f"{name}-build",
+        )
+    ]
+    weights = _weights(aws, config) if everything else ()
+    configs = tuple(live.config for live in account.history(name))
+    models = tuple(account.models(name))
+    _refuse_if_used(aws, account, name, {*configs, *models})
+    return Inventory(
+        name=name,
+        endpoint=state if is_ours else None,
+        configs=configs,
+        models=models,
+        alarms=tuple(account.rollback_alarms(name)),
+        has_dashboard=account.has_dashboard(name),
+        has_schedule=account.has_schedule_group(name),
+        is_scaled=is_ours and state is not None and state.is_scaled,
+        roles=tuple(role for role in roles if role is not None) if everything else (),
+        repository=_repository(aws, config) if everything else None,
+        build_project=_build_project(aws, name) if everything else None,
+        bucket=config.model.bucket,
+        weights=weights,
+        has_logs=everything and _has_logs(aws, log_group(name)),
+    )
+
+
+def role_of(aws: AWSClient, role: str, deployment: str) -> Role | None:
+    """A role of the deployment's own; None where it is missing or somebody else's."""
+    try:
+        tags = tags_from(
+            aws.call("iam", "get_role", RoleName=role)["Role"].get("Tags", ())
+        )
+        if tags.get(OWNER_TAG) != deployment:
+            return None
+        policies = aws.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
+    except NotFoundError:
+        return None
+    return Role(role, tuple(policies))
+
+
+def _refuse_if_used(
+    aws: AWSClient, account: Account, deployment: str, ours: set[str]
+) -> None:
+    """Without its config or model an endpoint cannot be repaired, nor well deleted."""
+    for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
+        try:
+            state = account.endpoint(summary["EndpointName"]) if ours else None
+            if state is None or (state.is_ours and state.name == deployment):
+                continue
+            config = account.describe_config(state.config)
+        except (AccessDeniedError, NotFoundError):
+            # Whoever may not look at it cannot have made it use what is ours.
+            continue
+        models = {v.get("ModelName") for v in config["ProductionVariants"]}
+        used = ours & {state.config, *models}
+        if used:
+            raise ConflictError(
+                f"endpoint {state.name}, which is not of deployment {deployment}, uses "
+                f"{', '.join(sorted(used))}",
+                hint=f"delete endpoint {state.name} first, or keep {deployment}",
+            )
+
+
+def _repository(aws: AWSClient, config: DeployConfig) -> str | None:
+    name = config.image.repository
+    try:
+        found = aws.call("ecr", "describe_repositories", repositoryNames=[name])
+        arn = found["repositories"][0]["repositoryArn"]
+        tags = aws.call("ecr", "list_tags_for_resource", resourceArn=arn)["tags"]
+    except NotFoundError:
+        return None
+    return name if tags_from(tags).get(OWNER_TAG) == config.name else None
+
+
+def _build_project(aws: AWSClient, deployment: str) -> str | None:
+    name = f"{deployment}-image"
+    found = aws.call("codebuild", "batch_get_projects", names=[name])["projects"]
+    tags = {tag["key"]: tag["value"] for project in found for tag in project["tags"]}
+    return name if tags.get(OWNER_TAG) == deployment else None
+
+
+def _weights(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
+    """Keys below every prefix whose manifest names this deployment."""
+    bucket = config.model.bucket
+    if bucket is None:
+        return ()
+    prefix = config.model.prefix.strip("/") + "/"
+    keys = [
+        str(item["Key"])
+        for item in aws.pages(
+            "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
+        )
+    ]
+    ours = [
+        key.removesuffix(MANIFEST)
+        for key in keys
+        if key.endswith(f"/{MANIFEST}")
+        and _manifest(aws, bucket, key).get("deployment") == config.name
+    ]
+    return tuple(key for key in keys if key.startswith(tuple(ours)))
+
+
+def _manifest(aws: AWSClient, bucket: str, key: str) -> dict[str, Any]:
+    body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+    content = json.loads(body)
+    return content if isinstance(content, dict) else {}
+
+
+def _has_logs(aws: AWSClient, group: str) -> bool:
+    found = aws.pages(
+        "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group
+    )
+    return any(item["logGroupName"] == group for item in found)

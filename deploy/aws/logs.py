@@ -1,0 +1,74 @@
+"""What the container has written, from every stream of a log group, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from deploy.aws.client import AWSClient
+from deploy.errors import NotFoundError
+
+__all__ = ["LogEvent", "LogReader"]
+
+# CloudWatch takes a while to make lines visible, and not in order of time.
+OVERLAP_MILLISECONDS = 60_000
+# Lines come from Java, Python and the kernel, with levels of their own or none.
+ERROR_WORDS = ("error", "exception", "traceback", "fatal", "critical", "killed")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One line."""
+
+    identifier: str
+    milliseconds: int
+    stream: str
+    message: str
+
+    @property
+    def when(self) -> datetime:
+        return datetime.fromtimestamp(self.milliseconds / 1000, UTC)
+
+    @property
+    def is_error(self) -> bool:
+        return any(word in self.message.lower() for word in ERROR_WORDS)
+
+
+class LogReader:
+    """Reads on from where it stopped; no line twice."""
+
+    def __init__(self, aws: AWSClient, group: str, *, since: datetime) -> None:
+        self._aws = aws
+        self._group = group
+        self._from = int(since.timestamp() * 1000)
+        self._seen: dict[str, int] = {}
+
+    def read(self) -> list[LogEvent]:
+        """Lines that were not there last time; none where the group is not yet."""
+        try:
+            events = sorted(self._new(), key=lambda e: (e.milliseconds, e.identifier))
+        except NotFoundError:
+            return []
+        if events:
+            self._from = max(self._from, events[-1].milliseconds - OVERLAP_MILLISECONDS)
+        self._seen = {
+            name: at for name, at in self._seen.items() if at >= self._from
+        } | {e.identifier: e.milliseconds for e in events}
+        return events
+
+    def _new(self) -> Iterator[LogEvent]:
+        for event in self._aws.pages(
+            "logs",
+            "filter_log_events",
+            "events",
+            logGroupName=self._group,
+            startTime=self._from,
+        ):
+            if event["eventId"] not in self._seen:
+                yield LogEvent(
+                    event["eventId"],
+                    event["timestamp"],
+                    event["logStreamName"],
+                    event["message"].rstrip("\n"),
+                )

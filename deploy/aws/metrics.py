@@ -1,0 +1,54 @@
+"""Numbers over time, from CloudWatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from deploy.aws.client import AWSClient
+from deploy.monitoring import METRICS, Metric, queries
+
+__all__ = ["Series", "read_metrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric, oldest first, in the unit that people read."""
+
+    metric: Metric
+    times: tuple[datetime, ...]
+    values: tuple[float, ...]
+
+
+def read_metrics(
+    aws: AWSClient,
+    endpoint: str,
+    *,
+    start: datetime,
+    end: datetime,
+    period_seconds: int,
+) -> list[Series]:
+    """Every metric of the table; without values where CloudWatch has none."""
+    found: dict[str, list[tuple[datetime, float]]] = {}
+    for result in aws.pages(
+        "cloudwatch",
+        "get_metric_data",
+        "MetricDataResults",
+        MetricDataQueries=queries(endpoint, period_seconds),
+        StartTime=start,
+        EndTime=end,
+        ScanBy="TimestampAscending",
+    ):
+        points = found.setdefault(result["Id"], [])
+        points += zip(result["Timestamps"], result["Values"], strict=True)
+    series = []
+    for metric in METRICS:
+        points = sorted(found.get(metric.identifier, []))
+        series.append(
+            Series(
+                metric,
+                tuple(when for when, _ in points),
+                tuple(value * metric.scale for _, value in points),
+            )
+        )
+    return series

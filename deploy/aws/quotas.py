@@ -1,0 +1,39 @@
+"""How many machines of a kind the account may run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deploy.aws.client import AWSClient
+from deploy.errors import DeployError
+
+__all__ = ["Quota", "endpoint_quotas"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One limit."""
+
+    name: str
+    code: str
+    value: float
+
+
+def endpoint_quotas(aws: AWSClient) -> dict[str, Quota] | None:
+    """By name; None where the caller may not ask."""
+    try:
+        found = list(
+            aws.pages(
+                "service-quotas",
+                "list_service_quotas",
+                "Quotas",
+                ServiceCode="sagemaker",
+            )
+        )
+    except DeployError:
+        return None
+    return {
+        item["QuotaName"]: Quota(item["QuotaName"], item["QuotaCode"], item["Value"])
+        for item in found
+        if item["QuotaName"].endswith(" for endpoint usage")
+    }

@@ -1,0 +1,280 @@
+"""Images in ECR: the repository, what lies in it, and blobs put there by hand."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.actions import Call
+from deploy.archive import Archive
+from deploy.aws.client import AWSClient
+from deploy.config import DeployConfig
+from deploy.errors import DeployError, NotFoundError
+from deploy.manifest import DOCKER, is_index, platform_digest, repaired
+from deploy.resources import tag_list, tags_of
+
+__all__ = ["ImageState", "Registry", "lifecycle_policy"]
+
+PART_BYTES = 10 * 1024 * 1024
+CUDA_LABEL = "chandra.cuda-version"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """One image as the registry has it."""
+
+    tag: str
+    digest: str
+    media_type: str
+    size: int
+
+    @property
+    def is_taken_by_sagemaker(self) -> bool:
+        return self.media_type == DOCKER
+
+
+def download(address: str) -> bytes:
+    """A small blob, from the address that ECR signs for it."""
+    if not address.startswith("https://"):
+        raise ValueError("ECR signs https addresses")
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        content: bytes = answer.read(1 << 20)
+    return content
+
+
+class Registry:
+    """One repository."""
+
+    def __init__(
+        self,
+        aws: AWSClient,
+        config: DeployConfig,
+        *,
+        download: Callable[[str], bytes] = download,
+    ) -> None:
+        self._aws = aws
+        self._download = download
+        self._config = config
+        self.name = config.image.repository
+
+    def missing(self) -> list[Call]:
+        """What makes the repository as it should be; nothing where it is."""
+        calls = []
+        try:
+            self._aws.call("ecr", "describe_repositories", repositoryNames=[self.name])
+        except NotFoundError:
+            calls.append(self._create())
+        if self._lifecycle() != lifecycle_policy(self._config.image.keep):
+            calls.append(
+                Call(
+                    "ecr",
+                    "put_lifecycle_policy",
+                    {
+                        "repositoryName": self.name,
+                        "lifecyclePolicyText": json.dumps(
+                            lifecycle_policy(self._config.image.keep)
+                        ),
+                    },
+                    f"keep {self._config.image.keep} images in repository {self.name}",
+                )
+            )
+        return calls
+
+    def password(self) -> str:
+        """For twelve hours; never to be printed."""
+        answer = self._aws.call("ecr", "get_authorization_token")
+        token = answer["authorizationData"][0]["authorizationToken"]
+        return base64.b64decode(token).decode().partition(":")[2]
+
+    def image(self, reference: str) -> ImageState:
+        """By tag, or by digest."""
+        answer = self._aws.call(
+            "ecr",
+            "describe_images",
+            repositoryName=self.name,
+            imageIds=[_identifier(reference)],
+        )
+        detail = answer["imageDetails"][0]
+        return ImageState(
+            tag=next(iter(detail.get("imageTags") or ()), reference),
+            digest=detail["imageDigest"],
+            media_type=detail.get("imageManifestMediaType", ""),
+            size=int(detail.get("imageSizeInBytes", 0)),
+        )
+
+    def manifest(self, reference: str) -> dict[str, Any]:
+        """By digest: asked by tag, ECR translates, and hides what it has."""
+        answer = self._aws.call(
+            "ecr",
+            "batch_get_image",
+            repositoryName=self.name,
+            imageIds=[_identifier(reference)],
+        )
+        if not answer["images"]:
+            raise NotFoundError(
+                f"there is no image {reference} in {self.name}",
+                hint="chandra-sagemaker image push",
+            )
+        content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
+        return content
+
+    def cuda(self, state: ImageState) -> str | None:
+        """CUDA that the image says it was built for; None where it says nothing."""
+        try:
+            manifest = self.manifest(state.digest)
+            if is_index(manifest):
+                manifest = self.manifest(platform_digest(manifest))
+            answer = self._aws.call(
+                "ecr",
+                "get_download_url_for_layer",
+                repositoryName=self.name,
+                layerDigest=manifest["config"]["digest"],
+            )
+            content = json.loads(self._download(answer["downloadUrl"]))
+        except (DeployError, OSError, ValueError):
+            # Not worth failing for: what chandra.toml says is compared instead.
+            return None
+        labels = content.get("config", {}).get("Labels") or {}
+        found = labels.get(CUDA_LABEL)
+        return str(found) if found else None
+
+    def repair(self, state: ImageState) -> Call:
+        """The same image under a Docker manifest, with a tag of its own."""
+        manifest = self.manifest(state.digest)
+        if is_index(manifest):
+            manifest = self.manifest(platform_digest(manifest))
+        return self.put(repaired(manifest), f"{state.tag}-v2s2")
+
+    def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
+        text = json.dumps(manifest, separators=(",", ":"))
+        return Call(
+            "ecr",
+            "put_image",
+            {
+                "repositoryName": self.name,
+                "imageManifest": text,
+                "imageDigest": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
+                "imageManifestMediaType": DOCKER,
+                "imageTag": tag,
+            },
+            f"put image {self.name}:{tag}",
+            may_exist=True,
+        )
+
+    def upload(
+        self, archive: Archive, progress: Callable[[int, int], None]
+    ) -> dict[str, Any]:
+        """Every blob that is not there; the manifest to put is the answer."""
+        manifest = repaired(archive.manifest())
+        blobs = archive.blobs(manifest)
+        total = sum(blob.size for blob in blobs)
+        done = 0
+        for blob in blobs:
+            if not self._has(blob.digest):
+                for size in self._upload(archive, blob.digest):
+                    done += size
+                    progress(done, total)
+            else:
+                done += blob.size
+                progress(done, total)
+        return manifest
+
+    def _has(self, digest: str) -> bool:
+        answer = self._aws.call(
+            "ecr",
+            "batch_check_layer_availability",
+            repositoryName=self.name,
+            layerDigests=[digest],
+        )
+        return any(
+            layer.get("layerAvailability") == "AVAILABLE"
+            for layer in answer.get("layers", ())
+        )
+
+    def _upload(self, archive: Archive, digest: str) -> list[int]:
+        begun = self._aws.call("ecr", "initiate_layer_upload", repositoryName=self.name)
+        sizes, first = [], 0
+        for part in archive.parts(digest, min(PART_BYTES, int(begun["partSize"]))):
+            self._aws.call(
+                "ecr",
+                "upload_layer_part",
+                repositoryName=self.name,
+                uploadId=begun["uploadId"],
+                partFirstByte=first,
+                partLastByte=first + len(part) - 1,
+                layerPartBlob=part,
+            )
+            first += len(part)
+            sizes.append(len(part))
+        self._aws.perform(
+            Call(
+                "ecr",
+                "complete_layer_upload",
+                {
+                    "repositoryName": self.name,
+                    "uploadId": begun["uploadId"],
+                    "layerDigests": [digest],
+                },
+                f"complete {digest}",
+                may_exist=True,
+            )
+        )
+        return sizes
+
+    def _create(self) -> Call:
+        params: dict[str, Any] = {
+            "repositoryName": self.name,
+            "imageTagMutability": "IMMUTABLE",
+            "imageScanningConfiguration": {"scanOnPush": True},
+            "tags": tag_list(tags_of(self._config)),
+        }
+        if self._config.network.kms_key is not None:
+            params["encryptionConfiguration"] = {
+                "encryptionType": "KMS",
+                "kmsKey": self._config.network.kms_key,
+            }
+        return Call(
+            "ecr",
+            "create_repository",
+            params,
+            f"create repository {self.name}: immutable tags, scanned on push",
+            may_exist=True,
+        )
+
+    def _lifecycle(self) -> dict[str, Any] | None:
+        try:
+            answer = self._aws.call(
+                "ecr", "get_lifecycle_policy", repositoryName=self.name
+            )
+        except NotFoundError:
+            return None
+        content: dict[str, Any] = json.loads(answer["lifecyclePolicyText"])
+        return content
+
+
+def lifecycle_policy(keep: int) -> dict[str, Any]:
+    """The newest images stay."""
+    return {
+        "rules": [
+            {
+                "rulePriority": 1,
+                "description": f"keep {keep} images",
+                "selection": {
+                    "tagStatus": "any",
+                    "countType": "imageCountMoreThan",
+                    "countNumber": keep,
+                },
+                "action": {"type": "expire"},
+            }
+        ]
+    }
+
+
+def _identifier(reference: str) -> dict[str, str]:
+    kind = "imageDigest" if reference.startswith("sha256:") else "imageTag"
+    return {kind: reference}

@@ -1,0 +1,134 @@
+"""Documents through an endpoint: one attempt, and what the container itself said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EventStreamError,
+    ReadTimeoutError,
+)
+
+from deploy.aws.client import AWSClient
+from deploy.aws.faults import fault_of
+from deploy.errors import DeployError, NotFoundError, ResourceFailedError
+
+__all__ = ["MAX_BODY_BYTES", "Runtime"]
+
+MAX_BODY_BYTES = 25 * 1000 * 1000
+SERVICE = "sagemaker-runtime"
+
+HINTS = {
+    "deadline_exceeded": "fewer pages with --pages, or --stream for up to 8 minutes",
+    "document_too_large": "fewer pages with --pages, or a smaller image",
+    "engine_unavailable": "chandra-sagemaker logs --errors",
+    "invalid_option": "chandra-sagemaker invoke --help",
+    "overloaded": "try again in some seconds, or more machines with update "
+    "--instance-count",
+}
+
+
+class Runtime:
+    """One endpoint."""
+
+    def __init__(self, aws: AWSClient, endpoint: str) -> None:
+        self._aws = aws
+        self._endpoint = endpoint
+
+    def invoke(
+        self, body: bytes, *, content_type: str, accept: str, attributes: str
+    ) -> bytes:
+        """The whole answer; SageMaker waits 60 s for it."""
+        try:
+            answer = self._client.invoke_endpoint(
+                **self._request(body, content_type, accept, attributes)
+            )
+            content: bytes = answer["Body"].read()
+        except (ClientError, BotoCoreError) as error:
+            raise self._fault(error) from error
+        return content
+
+    def stream(
+        self, body: bytes, *, content_type: str, accept: str, attributes: str
+    ) -> Iterator[bytes]:
+        """Lines, as they come; SageMaker waits 8 minutes for the last."""
+        rest = b""
+        try:
+            answer = self._client.invoke_endpoint_with_response_stream(
+                **self._request(body, content_type, accept, attributes)
+            )
+            for event in answer["Body"]:
+                *lines, rest = (rest + event["PayloadPart"]["Bytes"]).split(b"\n")
+                yield from (line for line in lines if line)
+        except (ClientError, BotoCoreError) as error:
+            raise self._fault(error) from error
+        if rest:
+            yield rest
+
+    @property
+    def _client(self) -> Any:
+        return self._aws.client(SERVICE)
+
+    def _request(
+        self, body: bytes, content_type: str, accept: str, attributes: str
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "EndpointName": self._endpoint,
+            "ContentType": content_type,
+            "Accept": accept,
+            "Body": body,
+        }
+        if attributes:
+            request["CustomAttributes"] = attributes
+        return request
+
+    def _fault(self, error: ClientError | BotoCoreError) -> DeployError:
+        if isinstance(error, ReadTimeoutError):
+            return ResourceFailedError(
+                f"endpoint {self._endpoint} did not answer within 70 s",
+                hint=HINTS["deadline_exceeded"],
+            )
+        if isinstance(error, EventStreamError):
+            return ResourceFailedError(
+                f"the stream broke off: {error.response['Error'].get('Message')}",
+                hint="chandra-sagemaker logs --errors",
+            )
+        if isinstance(error, ClientError):
+            if error.response["Error"]["Code"] == "ModelError":
+                return self._model_error(error.response)
+            fault = fault_of(error, "invoking the endpoint")
+            if isinstance(fault, NotFoundError) or "not found" in fault.message:
+                return NotFoundError(
+                    f"there is no endpoint {self._endpoint} in service",
+                    hint="chandra-sagemaker status",
+                )
+            return fault
+        return fault_of(error, "invoking the endpoint")
+
+    @staticmethod
+    def _model_error(response: Any) -> DeployError:
+        """SageMaker's ModelError, unwrapped to the problem inside."""
+        status = response.get("OriginalStatusCode")
+        text = response.get("OriginalMessage") or ""
+        try:
+            problem = json.loads(text)
+            code, detail = str(problem["code"]), str(problem["detail"])
+        except (ValueError, KeyError, TypeError):
+            if not status:
+                return ResourceFailedError(
+                    "the container did not answer within SageMaker's 60 s",
+                    hint=HINTS["deadline_exceeded"],
+                )
+            return ResourceFailedError(
+                f"the container answered {status}: {text.strip()[:500] or 'nothing'}",
+                hint="chandra-sagemaker logs --errors",
+            )
+        return ResourceFailedError(
+            f"{detail} ({code}, {status})",
+            hint=HINTS.get(code, "chandra-sagemaker logs --search "
+                           + str(problem.get("request_id", code))),
+        )  # fmt: skip

@@ -1,0 +1,210 @@
+"""Arguments in, exit status out; the one place where an error becomes a status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from deploy.aws import AWSClient
+from deploy.commands import (
+    alarms,
+    cost,
+    dashboard,
+    deploy,
+    destroy,
+    doctor,
+    iam,
+    image,
+    init,
+    invoke,
+    list as list_,
+    logs,
+    metrics,
+    model,
+    plan,
+    rollback,
+    schedule,
+    start,
+    status,
+    stop,
+    update,
+)
+from deploy.commands.context import Context
+from deploy.console import Console
+from deploy.errors import DeployError, Interrupted
+from deploy.image import Runner, Subprocess
+from deploy.weights import fetch_from_hub
+
+__all__ = ["COMMANDS", "main", "parser"]
+
+DESCRIPTION = """\
+Chandra OCR on Amazon SageMaker: from an image to an endpoint and back.
+"""
+BUG = 3
+INTERRUPTED = 130
+
+
+class Help(argparse.HelpFormatter):
+    """As wide everywhere, and the same on every Python: the README holds it."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=88)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        names = ", ".join(action.option_strings)
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return names
+        metavar = self._metavar_formatter(action, action.dest.upper())(1)[0]
+        return f"{names} {metavar}"
+
+
+class Command(Protocol):
+    """What a module in `commands` has."""
+
+    @property
+    def NAME(self) -> str: ...  # noqa: N802
+    @property
+    def HELP(self) -> str: ...  # noqa: N802
+    @property
+    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]: ...
+    @property
+    def run(self) -> Callable[[Context, argparse.Namespace], int]: ...
+
+
+# In the order in which a newcomer needs them.
+COMMANDS: tuple[Command, ...] = (
+    init,
+    doctor,
+    iam,
+    image,
+    model,
+    plan,
+    deploy,
+    invoke,
+    status,
+    list_,
+    logs,
+    metrics,
+    update,
+    rollback,
+    stop,
+    start,
+    schedule,
+    alarms,
+    dashboard,
+    cost,
+    destroy,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and flag; global flags go before the command or after it."""
+    root = argparse.ArgumentParser(
+        prog="chandra-sagemaker",
+        description=DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=Help,
+    )
+    _add_globals(root, is_root=True)
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _add_globals(shared, is_root=False)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        child = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=(command.__doc__ or "").strip(),
+            epilog="Flags for every command are in chandra-sagemaker --help.",
+            parents=[shared],
+            allow_abbrev=False,
+            formatter_class=Help,
+        )
+        command.add_arguments(child)
+        child.set_defaults(run=command.run)
+    return root
+
+
+def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:
+    """In a command's own parser a flag that is not given must not hide the root's."""
+
+    group = target.add_argument_group("for every command")
+    for flag, metavar, value, text in (
+        ("--config", "FILE", Path("chandra.toml"), "the deployment (default "
+         "chandra.toml)"),
+        ("--profile", "NAME", None, "a profile of the AWS configuration"),
+        ("--region", "REGION", None, "in place of chandra.toml's"),
+        ("--endpoint-url", "URL", None, "another AWS, such as one for tests"),
+    ):  # fmt: skip
+        group.add_argument(
+            flag,
+            type=Path if flag == "--config" else str,
+            metavar=metavar,
+            default=value if is_root else argparse.SUPPRESS,
+            help=text if is_root else argparse.SUPPRESS,
+        )
+    for flag, text in (
+        ("--json", "one JSON object on standard output, everything else beside it"),
+        ("--yes", "ask nothing"),
+        ("--dry-run", "say what would be done, and do nothing"),
+    ):
+        group.add_argument(
+            flag,
+            action="store_true",
+            default=False if is_root else argparse.SUPPRESS,
+            help=text if is_root else argparse.SUPPRESS,
+        )
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    console: Console | None = None,
+    connect: Callable[..., AWSClient] = AWSClient.connect,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    runner: Runner | None = None,
+    fetch: Callable[[str, str | None], tuple[Path, str]] = fetch_from_hub,
+) -> int:
+    """Run one command and return its exit status."""
+    options = parser().parse_args(arguments)
+    console = console or Console(as_json=options.json, assume_yes=options.yes)
+    context = Context(
+        config_path=options.config,
+        console=console,
+        connect=lambda region: connect(
+            profile=options.profile, region=region, endpoint_url=options.endpoint_url
+        ),
+        clock=clock,
+        sleep=sleep,
+        runner=runner or Subprocess(console.say),
+        fetch=fetch,
+        region=options.region,
+        is_dry_run=options.dry_run,
+    )
+    try:
+        status: int = options.run(context, options)
+    except DeployError as error:
+        console.error(error)
+        return error.exit_code
+    except Interrupted as interrupted:
+        console.warn(f"\ninterrupted. {interrupted.sentence}")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        console.warn("\ninterrupted; this command had changed nothing")
+        return INTERRUPTED
+    except Exception:
+        console.warn(traceback.format_exc())
+        console.warn("this is a bug: please report it with the lines above")
+        return BUG
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

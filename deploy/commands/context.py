@@ -1,0 +1,99 @@
+"""What a command is given: the configuration, the account, the console, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from deploy.actions import Action
+from deploy.aws import Account, AWSClient
+from deploy.aws.logs import LogReader
+from deploy.config import DeployConfig, read_config
+from deploy.console import Console
+from deploy.errors import DeployError
+from deploy.executor import Executor, show
+from deploy.image import Runner
+from deploy.planner import Planner
+from deploy.resources import Identity, log_group
+
+__all__ = ["Context"]
+
+
+@dataclass
+class Context:
+    """Made once, by the command line."""
+
+    config_path: Path
+    console: Console
+    connect: Callable[[str | None], AWSClient]
+    """With a region, or the profile's."""
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    runner: Runner
+    fetch: Callable[[str, str | None], tuple[Path, str]]
+    """A model from the hub, and its commit."""
+    region: str | None = None
+    is_dry_run: bool = False
+
+    @cached_property
+    def config(self) -> DeployConfig:
+        config = read_config(self.config_path)
+        return replace(config, region=self.region) if self.region else config
+
+    @cached_property
+    def aws(self) -> AWSClient:
+        return self.connect(self.config.region)
+
+    @cached_property
+    def account(self) -> Account:
+        return Account(self.aws)
+
+    @property
+    def identity(self) -> Identity:
+        return self.aws.identity()
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    @property
+    def planner(self) -> Planner:
+        return Planner(self.account, self.identity, self.now)
+
+    def run(
+        self,
+        actions: Sequence[Action],
+        *,
+        timeout_seconds: float = 3600,
+        is_waiting: bool = True,
+    ) -> None:
+        """Make it so; with --dry-run, say what would be."""
+        if self.is_dry_run:
+            show(actions, self.console)
+            return
+        reader = LogReader(
+            self.aws,
+            log_group(self.config.name),
+            since=self.now - timedelta(seconds=5),
+        )
+        Executor(
+            self.aws,
+            self.account,
+            self.console,
+            clock=self.clock,
+            sleep=self.sleep,
+            log_lines=lambda: _messages(reader),
+            timeout_seconds=timeout_seconds,
+            is_waiting=is_waiting,
+        ).run(actions)
+
+
+def _messages(reader: LogReader) -> list[str]:
+    """Log lines are worth having, and not worth giving a deployment up for."""
+    try:
+        return [event.message for event in reader.read()]
+    except DeployError:
+        return []

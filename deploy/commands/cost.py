@@ -1,0 +1,164 @@
+"""What a workload costs on each kind of machine, and what stopping saves."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.catalogue import HOURS_A_DAY, INSTANCES, PRICE_NOTE, Instance
+from deploy.checks import checks_of
+from deploy.commands.context import Context
+from deploy.config import DeployConfig, EndpointTable
+from deploy.console import table
+from deploy.errors import ConfigError
+from deploy.prices import dollars
+from deploy.throughput import ESTIMATE_NOTE, Rate, rate_of
+
+NAME = "cost"
+HELP = "compare machines for so many pages a day; asks AWS nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One kind of machine for the whole workload."""
+
+    name: str
+    instance: Instance
+    rate: Rate
+    num_pages: int
+    hours_a_day: float
+
+    def pages_an_hour(self, *, together: bool) -> float:
+        a_second = self.rate.together if together else self.rate.single
+        return a_second * 3600 * self.instance.num_gpus
+
+    def num_machines(self, *, together: bool) -> int:
+        capacity = self.pages_an_hour(together=together) * self.hours_a_day
+        return max(1, math.ceil(self.num_pages / capacity))
+
+    def a_day(self, *, together: bool) -> float:
+        """Machines run for all of the hours, busy or not."""
+        machines = self.num_machines(together=together)
+        return machines * self.instance.price * self.hours_a_day
+
+    def a_thousand_pages(self, *, together: bool) -> float:
+        """When every hour that is paid for is used."""
+        return self.instance.price / self.pages_an_hour(together=together) * 1000
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "instance_type": self.name,
+            "measured_in": self.rate.measured_in,
+            "price_an_hour": self.instance.price,
+        } | {
+            label: {
+                "pages_an_hour": self.pages_an_hour(together=together),
+                "machines": self.num_machines(together=together),
+                "a_day": self.a_day(together=together),
+                "a_thousand_pages": self.a_thousand_pages(together=together),
+            }
+            for label, together in (("single", False), ("together", True))
+        }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pages-a-day", type=int, default=1000, metavar="N", help="default 1000"
+    )
+    parser.add_argument(
+        "--hours-a-day",
+        type=float,
+        default=float(HOURS_A_DAY),
+        metavar="H",
+        help="how long the endpoint runs each day (default 24)",
+    )
+    parser.add_argument(
+        "--instance-type",
+        action="append",
+        metavar="TYPE",
+        help="only this one; again for another",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("bench/results"),
+        metavar="FOLDER",
+        help="measurements (default bench/results)",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    if options.pages_a_day < 1:
+        raise ConfigError("--pages-a-day must be at least 1")
+    if not 0 < options.hours_a_day <= HOURS_A_DAY:
+        raise ConfigError("--hours-a-day must be above 0 and at most 24")
+    offers = [
+        Offer(name, INSTANCES[name], rate, options.pages_a_day, options.hours_a_day)
+        for name in options.instance_type or INSTANCES
+        if name in INSTANCES
+        and _fits(context.config, name)
+        and (rate := rate_of(INSTANCES[name].gpu.name, options.results)) is not None
+    ]
+    if not offers:
+        raise ConfigError("nothing is known of these instance types")
+    offers.sort(key=lambda offer: offer.a_day(together=False))
+    context.console.result(
+        {
+            "pages_a_day": options.pages_a_day,
+            "hours_a_day": options.hours_a_day,
+            "note": ESTIMATE_NOTE,
+            "offers": [offer.to_json() for offer in offers],
+        },
+        _lines(offers, options.pages_a_day, options.hours_a_day),
+    )
+    return 0
+
+
+def _fits(config: DeployConfig, name: str) -> bool:
+    only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
+    candidate = DeployConfig(image=config.image, model=config.model, endpoint=only,
+                             network=config.network)  # fmt: skip
+    return not any(finding.is_fatal for finding in checks_of(candidate))
+
+
+def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
+    lines = [f"{num_pages:,} pages a day, endpoint running {hours:g} h a day", ""]
+    for title, together in (
+        ("one page at a time (engine = generate, the default)", False),
+        ("many pages at once (engine = native, not yet run on a GPU)", True),
+    ):
+        ordered = sorted(offers, key=lambda offer: offer.a_day(together=together))
+        rows = [
+            (
+                offer.name,
+                f"{offer.pages_an_hour(together=together):,.0f}",
+                str(offer.num_machines(together=together)),
+                dollars(offer.a_day(together=together)),
+                dollars(offer.a_thousand_pages(together=together)),
+                "measured" if offer.rate.measured_in else "estimate",
+            )
+            for offer in ordered
+        ]
+        lines += [
+            title,
+            *table(
+                [
+                    ("TYPE", "PAGES/H", "MACHINES", "A DAY", "1,000 PAGES, BUSY", ""),
+                    *rows,
+                ]
+            ),
+            "",
+        ]
+    if any(offer.rate.measured_in is None for offer in offers):
+        lines.append(ESTIMATE_NOTE)
+    lines.append(f"prices: {PRICE_NOTE}")
+    cheapest = min(offers, key=lambda offer: offer.instance.price)
+    night = cheapest.instance.price * (HOURS_A_DAY - 11)
+    lines.append(
+        f"stopping {cheapest.name} from 19:00 to 08:00 saves {dollars(night)} a day "
+        "for each machine: chandra-sagemaker schedule"
+    )
+    return lines

@@ -1,0 +1,36 @@
+"""A CloudWatch dashboard of the endpoint: requests, latency, GPU, errors."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.commands.context import Context
+from deploy.errors import NotFoundError
+from deploy.monitoring import dashboard_call
+
+NAME = "dashboard"
+HELP = "show where the CloudWatch dashboard is, or make it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--create", action="store_true", help="make or replace it")
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    name, region = context.config.name, context.identity.region
+    if options.create:
+        context.run([dashboard_call(name, region)])
+        if context.is_dry_run:
+            context.console.result({"dashboard": name, "created": False})
+            return 0
+    elif not context.account.has_dashboard(name):
+        raise NotFoundError(
+            f"there is no dashboard {name}",
+            hint="chandra-sagemaker dashboard --create",
+        )
+    address = (
+        f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+        f"#dashboards/dashboard/{name}"
+    )
+    context.console.result({"dashboard": name, "url": address}, [address])
+    return 0

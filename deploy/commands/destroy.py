@@ -1,0 +1,55 @@
+"""Remove what carries this deployment's tag, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.aws.inventory import inventory_of
+from deploy.commands.context import Context
+from deploy.teardown import teardown
+
+NAME = "destroy"
+HELP = "remove everything that carries this deployment's tag, after listing it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also images, staged weights, logs and the roles that `iam` made",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=3600,
+        metavar="SECONDS",
+        help="stop waiting for the endpoint to go after this long (default 3600)",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    name = context.config.name
+    inventory = inventory_of(context.aws, context.config, everything=options.all)
+    actions = teardown(inventory, everything=options.all)
+    data = {
+        "deployment": name,
+        "destroyed": False,
+        "actions": [action.to_json() for action in actions],
+    }
+    if not actions:
+        context.console.result(data, [f"nothing carries the tag of deployment {name}"])
+        return 0
+    for action in actions:
+        context.console.say(f"would {action.sentence}")
+    if context.is_dry_run:
+        context.console.result(data)
+        return 0
+    if not context.console.confirm(f"destroy these of deployment {name}?"):
+        context.console.say("nothing was changed")
+        return 1
+    context.run(actions, timeout_seconds=options.timeout)
+    kept = [] if options.all else ["images, weights, logs and roles are kept: --all"]
+    context.console.result(
+        data | {"destroyed": True}, [f"deployment {name} is gone", *kept]
+    )
+    return 0

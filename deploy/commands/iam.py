@@ -1,0 +1,144 @@
+"""The roles and policies a deployment needs, as small as it allows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from deploy.actions import Call
+from deploy.commands.context import Context
+from deploy.errors import ConflictError
+from deploy.policies import (
+    build_policy,
+    caller_policy,
+    execution_policy,
+    scheduler_policy,
+    trust_policy,
+)
+from deploy.resources import OWNER_TAG, Identity, tag_list, tags_of
+
+NAME = "iam"
+HELP = "print the least roles and policies, or make the roles"
+
+POLICY = "chandra-sagemaker"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--execution",
+        dest="what",
+        action="store_const",
+        const="execution",
+        help="print only what the endpoint may do, ready to paste",
+    )
+    what.add_argument(
+        "--caller",
+        dest="what",
+        action="store_const",
+        const="caller",
+        help="print only what whoever runs these commands may do",
+    )
+    what.add_argument(
+        "--create",
+        action="store_true",
+        help="make the roles: the endpoint's, the schedule's, and CodeBuild's",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    identity, config = context.identity, context.config
+    if options.create:
+        return _create(context, identity)
+    documents = {
+        "execution": execution_policy(config, identity),
+        "caller": caller_policy(config, identity),
+    }
+    if options.what is not None:
+        document = documents[options.what]
+        context.console.result(document, [json.dumps(document, indent=2)])
+        return 0
+    trust = trust_policy("sagemaker", identity.account)
+    lines = [
+        f"# role {config.role_name}: who may take it",
+        json.dumps(trust, indent=2),
+        f"# role {config.role_name}: what the endpoint may do",
+        json.dumps(documents["execution"], indent=2),
+        "# what whoever runs these commands may do",
+        json.dumps(documents["caller"], indent=2),
+    ]
+    context.console.result({"trust": trust, **documents}, lines)
+    return 0
+
+
+def _create(context: Context, identity: Identity) -> int:
+    config = context.config
+    roles = {
+        f"{config.name}-scheduler": ("scheduler", scheduler_policy(config, identity)),
+        f"{config.name}-build": ("codebuild", build_policy(config, identity)),
+    }
+    # A role of somebody else's choice is theirs to look after.
+    if config.role is None:
+        roles[config.role_name] = ("sagemaker", execution_policy(config, identity))
+    calls = [
+        call
+        for name, (service, policy) in roles.items()
+        for call in _role(context, identity, name, service, policy)
+    ]
+    context.run(calls)
+    context.console.result(
+        {
+            "roles": {name: identity.role_arn(name) for name in roles},
+            "actions": [call.to_json() for call in calls],
+        },
+        [] if calls else ["the roles are as they should be: no changes"],
+    )
+    return 0
+
+
+def _role(
+    context: Context,
+    identity: Identity,
+    name: str,
+    service: str,
+    policy: dict[str, Any],
+) -> list[Call]:
+    calls = []
+    role = context.account.role(name)
+    if role is None:
+        calls.append(
+            Call(
+                "iam",
+                "create_role",
+                {
+                    "RoleName": name,
+                    "AssumeRolePolicyDocument": json.dumps(
+                        trust_policy(service, identity.account)
+                    ),
+                    "Description": f"{OWNER_TAG} = {context.config.name}",
+                    "Tags": tag_list(tags_of(context.config)),
+                },
+                f"create role {name} for {service}",
+                may_exist=True,
+            )
+        )
+    elif {"Key": OWNER_TAG, "Value": context.config.name} not in role.get("Tags", ()):
+        raise ConflictError(
+            f"there is a role {name} already, and it is not this deployment's",
+            hint="set another name in chandra.toml, or role to its ARN",
+        )
+    if role is None or context.account.role_policy(name, POLICY) != policy:
+        calls.append(
+            Call(
+                "iam",
+                "put_role_policy",
+                {
+                    "RoleName": name,
+                    "PolicyName": POLICY,
+                    "PolicyDocument": json.dumps(policy),
+                },
+                f"set the policy of role {name}",
+            )
+        )
+    return calls

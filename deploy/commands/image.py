@@ -1,0 +1,239 @@
+"""Build the image, push it to ECR, and see that SageMaker will take it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.archive import Archive
+from deploy.aws.builds import Builds, source_zip
+from deploy.aws.registry import ImageState, Registry
+from deploy.checks import Finding, checks_of
+from deploy.commands.context import Context
+from deploy.config import read_config, write_lock
+from deploy.errors import (
+    ConfigError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+)
+from deploy.image import engine_of, tag_of
+
+NAME = "image"
+HELP = "build the image, push it to ECR, check that SageMaker takes it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        choices=("build", "push", "check"),
+        help="build: on this machine. push: build, push, record the digest. check: "
+        "read back what was pushed",
+    )
+    parser.add_argument(
+        "--tag", help="in place of the git commit; with check: which image"
+    )
+    parser.add_argument(
+        "--remote",
+        action="store_true",
+        help="push: build with CodeBuild, for machines without docker or podman",
+    )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="FILE",
+        help="push: an OCI archive, without any engine here",
+    )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="check: give an OCI image the manifest that SageMaker takes",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    actions: dict[str, Callable[[Context, argparse.Namespace], int]] = {
+        "build": _build,
+        "push": _push,
+        "check": _check,
+    }
+    return actions[options.action](context, options)
+
+
+def _build(context: Context, options: argparse.Namespace) -> int:
+    table = context.config.image
+    tag = options.tag or tag_of(context.runner, Path(table.context))
+    uri = f"{table.repository}:{tag}"
+    commands = engine_of(context.runner).build(table, uri, tag)
+    _run(context, commands)
+    context.console.result(
+        {"image": uri, "commands": commands},
+        [] if context.is_dry_run else [f"built {uri}"],
+    )
+    return 0
+
+
+def _push(context: Context, options: argparse.Namespace) -> int:
+    table = context.config.image
+    registry = Registry(context.aws, context.config)
+    tag = options.tag or tag_of(context.runner, Path(table.context))
+    uri = f"{context.identity.registry}/{table.repository}:{tag}"
+    context.run(registry.missing())
+    try:
+        if options.archive is not None:
+            _push_archive(context, registry, options.archive, tag)
+        elif options.remote:
+            _push_remotely(context, uri, tag)
+        else:
+            _push_from_here(context, registry, uri, tag)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"repository {table.repository} is there, and layers that arrived stay; "
+            "no digest was recorded, so deployments go on with the image before"
+        ) from None
+    if context.is_dry_run:
+        context.console.result({"image": uri, "pushed": False})
+        return 0
+    state = registry.image(tag)
+    cuda = registry.cuda(state) or table.cuda
+    _record(context, state, cuda)
+    context.console.result(_data(context, state, cuda), _lines(context, state, cuda))
+    return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
+
+
+def _push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
+    engine = engine_of(context.runner)
+    if not context.is_dry_run:
+        address = context.identity.registry
+        context.runner.run(engine.login(address), secret=registry.password())
+    _run(context, engine.push(context.config.image, uri, tag))
+
+
+def _push_archive(context: Context, registry: Registry, path: Path, tag: str) -> None:
+    archive = Archive(path)
+    if context.is_dry_run:
+        context.console.say(f"would upload the blobs of {path}")
+        return
+    manifest = registry.upload(
+        archive, lambda done, total: context.console.progress("image", done, total)
+    )
+    context.run([registry.put(manifest, tag)])
+
+
+def _push_remotely(context: Context, uri: str, tag: str) -> None:
+    bucket = context.config.model.bucket
+    if bucket is None:
+        raise ConfigError(
+            "--remote needs a bucket for the build context",
+            hint="set [model] bucket in chandra.toml",
+        )
+    builds = Builds(context.aws, context.config, context.identity)
+    if context.account.role(builds.role) is None:
+        raise NotFoundError(
+            f"there is no role {builds.role} for CodeBuild to act in",
+            hint="chandra-sagemaker iam --create",
+        )
+    key = f"builds/{context.config.name}/{tag}.zip"
+    context.run(builds.missing(key))
+    if context.is_dry_run:
+        context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
+        return
+    content = source_zip(Path(context.config.image.context))
+    context.console.say(f"upload {len(content):,} bytes to s3://{bucket}/{key}")
+    context.aws.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
+    build = builds.start(uri, tag, key)
+    context.console.say(f"build {build}")
+    builds.wait(
+        build,
+        context.console.say,
+        clock=context.clock,
+        sleep=context.sleep,
+        timeout_seconds=3600,
+    )
+
+
+def _check(context: Context, options: argparse.Namespace) -> int:
+    registry = Registry(context.aws, context.config)
+    state = registry.image(_reference(context, options))
+    cuda = registry.cuda(state) or context.config.image.cuda
+    if not state.is_taken_by_sagemaker and options.fix:
+        call = registry.repair(state)
+        context.run([call])
+        if not context.is_dry_run:
+            state = registry.image(str(call.params["imageTag"]))
+            _record(context, state, cuda)
+    context.console.result(_data(context, state, cuda), _lines(context, state, cuda))
+    return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
+
+
+def _reference(context: Context, options: argparse.Namespace) -> str:
+    """What was asked for, else what was pushed last."""
+    if options.tag:
+        return str(options.tag)
+    uri = context.config.image.uri
+    if uri is None:
+        raise ConfigError(
+            "no image has been pushed yet", hint="chandra-sagemaker image push"
+        )
+    return uri.rpartition("@")[2]
+
+
+def _record(context: Context, state: ImageState, cuda: str) -> None:
+    """What a deployment uses from now on."""
+    table = context.config.image
+    uri = f"{context.identity.registry}/{table.repository}@{state.digest}"
+    path = write_lock(
+        context.config_path, "image", {"uri": uri, "tag": state.tag, "cuda": cuda}
+    )
+    context.console.say(f"recorded {state.digest} in {path.name}")
+    if read_config(context.config_path).image.uri != uri:
+        context.console.say(
+            f"note: {context.config_path.name} sets image.uri, which is used in its "
+            "place"
+        )
+
+
+def _data(context: Context, state: ImageState, cuda: str) -> dict[str, object]:
+    return {
+        "repository": context.config.image.repository,
+        "tag": state.tag,
+        "digest": state.digest,
+        "media_type": state.media_type,
+        "bytes": state.size,
+        "taken_by_sagemaker": state.is_taken_by_sagemaker,
+        "cuda": cuda,
+        "findings": [finding.to_json() for finding in _driver_findings(context, cuda)],
+    }
+
+
+def _lines(context: Context, state: ImageState, cuda: str) -> list[str]:
+    table = context.config.image
+    lines = [f"{table.repository}:{state.tag} is {state.media_type}"]
+    if state.is_taken_by_sagemaker:
+        lines.append("SageMaker takes it")
+    else:
+        lines += [
+            "SageMaker does not take it: it needs a Docker v2 schema 2 manifest",
+            "next: chandra-sagemaker image check --fix",
+        ]
+    drivers = _driver_findings(context, cuda)
+    lines += [finding.sentence for finding in drivers]
+    if not drivers:
+        lines.append(f"CUDA {cuda} runs on the driver of {context.config.endpoint.ami}")
+    return lines
+
+
+def _driver_findings(context: Context, cuda: str) -> list[Finding]:
+    config = context.config
+    built = replace(config, image=replace(config.image, cuda=cuda))
+    return [f for f in checks_of(built) if f.subject == config.endpoint.ami]
+
+
+def _run(context: Context, commands: list[list[str]]) -> None:
+    for command in commands:
+        if context.is_dry_run:
+            context.console.say("would run " + " ".join(command))
+        else:
+            context.runner.run(command)

@@ -1,0 +1,98 @@
+"""Write a chandra.toml in which every setting is explained."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.commands.context import Context
+from deploy.errors import AlreadyExistsError, ConfigError
+
+NAME = "init"
+HELP = "write a commented chandra.toml"
+
+EXAMPLE = """\
+# One deployment: an endpoint of this name, and everything it needs.
+# What is commented out is the default.
+
+# At most 54 letters, digits and single dashes.
+name = "chandra"
+
+# region = "us-east-1"          # the profile's
+# role = "arn:aws:iam::123456789012:role/mine"   # the one `iam --create` makes
+
+[model]
+# Where `model stage` puts the weights; in the region of the endpoint.
+bucket = "my-bucket"
+# prefix = "models"
+# id = "datalab-to/chandra"
+# revision = "..."              # the one staged last
+# source = "s3"                 # "hub" fetches at every start, and needs the network
+# weights_gb = 17.5             # checked against the memory of the GPU
+
+[image]
+# repository = "chandra-torchserve"
+# uri = "...@sha256:..."        # the one pushed last
+# tag = "..."                   # what it was pushed as; for people
+# cuda = "12.8"                 # checked against the driver of endpoint.ami
+# dockerfile = "Dockerfile"
+# context = "."
+# keep = 10                     # images that stay in the repository
+
+[endpoint]
+# Several: the first that has capacity, in this order.
+# instance_types = ["ml.g6e.2xlarge"]
+# instance_count = 1
+# ami = "al2-ami-sagemaker-inference-gpu-3-1"    # driver 550, for CUDA 12.x
+# startup_timeout_seconds = 1200
+# download_timeout_seconds = 1200
+# provision_timeout_seconds = 1200   # for each of several instance types
+# volume_gb = 200               # refused by SageMaker where there are local disks
+
+# [endpoint.environment]        # settings of the handler; never secrets
+# CHANDRA_MAX_PAGES = 100
+
+[network]
+# isolation = true              # no network at all inside the container
+# subnets = []
+# security_groups = []
+# kms_key = "alias/..."         # for weights and images
+
+[update]
+# strategy = "blue-green"       # "recreate" where quota allows one machine
+# bake_seconds = 600            # the old machines stay this long
+# use_alarms = true             # go back when one of `alarms` goes off
+
+[capture]
+# uri = "s3://..."              # keep requests and answers: customers' documents
+# percent = 100
+
+[tags]
+# team = "documents"
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--force", action="store_true", help="in place of one that is there"
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    path = context.config_path
+    if path.exists() and not options.force:
+        raise AlreadyExistsError(
+            f"there is a {path} already",
+            hint="edit it, or chandra-sagemaker init --force",
+        )
+    if not context.is_dry_run:
+        try:
+            path.write_text(EXAMPLE)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error}") from error
+    verb = "would write" if context.is_dry_run else "wrote"
+    context.console.result(
+        {"config": str(path), "written": not context.is_dry_run},
+        [f"{verb} {path}", "next: set name and [model] bucket, then chandra-sagemaker "
+         "doctor"],
+    )  # fmt: skip
+    return 0

@@ -1,0 +1,52 @@
+"""Every deployment of ours in the region, and the configs it can go back to."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.commands.context import Context
+from deploy.console import table
+
+NAME = "list"
+HELP = "list our endpoints in the region, and the configs this deployment had"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    del options
+    endpoints = context.account.endpoints()
+    name = context.config.name
+    history = context.account.history(name)
+    rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
+    lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]
+    if history:
+        lines += [""]
+        lines += table(
+            [
+                ("CONFIG", "CREATED", "LAST WENT LIVE"),
+                *(
+                    (
+                        live.config,
+                        f"{live.created:%Y-%m-%d %H:%M}",
+                        f"{live.since:%Y-%m-%d %H:%M}" if live.since else "never",
+                    )
+                    for live in history
+                ),
+            ]
+        )
+    context.console.result(
+        {
+            "endpoints": [
+                {"endpoint": e, "status": s, "deployment": d} for e, s, d in endpoints
+            ],
+            "configs": [
+                {"config": v.config, "created": v.created, "live": v.since}
+                for v in history
+            ],
+        },
+        lines,
+    )
+    return 0

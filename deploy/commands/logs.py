@@ -1,0 +1,80 @@
+"""What the containers wrote, over all streams, in order."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import timedelta
+
+from deploy.aws.logs import LogEvent, LogReader
+from deploy.commands.context import Context
+from deploy.errors import ConfigError
+from deploy.resources import log_group
+
+NAME = "logs"
+HELP = "show or follow the container's log, over all streams in order"
+
+FOLLOW_SECONDS = 5.0
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on until Ctrl-C"
+    )
+    parser.add_argument(
+        "--errors", action="store_true", help="only lines that speak of an error"
+    )
+    parser.add_argument("--search", metavar="TEXT", help="only lines that hold TEXT")
+    parser.add_argument(
+        "--since",
+        default="1h",
+        metavar="AGE",
+        help="30s, 15m, 2h or 1d (default 1h)",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    reader = LogReader(
+        context.aws,
+        log_group(context.config.name),
+        since=context.now - age(options.since),
+    )
+    found = []
+    while True:
+        for event in reader.read():
+            if not _is_wanted(event, options):
+                continue
+            found.append(event)
+            if not context.console.as_json:
+                context.console.say(_line(event))
+        if not options.follow:
+            break
+        context.sleep(FOLLOW_SECONDS)
+    lines = [] if found else [f"no lines in the last {options.since}"]
+    context.console.result(
+        [
+            {"time": event.when, "stream": event.stream, "message": event.message}
+            for event in found
+        ],
+        lines,
+    )
+    return 0
+
+
+def age(text: str) -> timedelta:
+    """As a person writes it."""
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if found is None:
+        raise ConfigError(f"an age looks like 30s, 15m, 2h or 1d, not {text}")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def _is_wanted(event: LogEvent, options: argparse.Namespace) -> bool:
+    if options.errors and not event.is_error:
+        return False
+    return options.search is None or options.search.lower() in event.message.lower()
+
+
+def _line(event: LogEvent) -> str:
+    return f"{event.when:%H:%M:%S} {event.stream.rpartition('/')[2]} {event.message}"

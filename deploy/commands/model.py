@@ -1,0 +1,118 @@
+"""Put the weights where the endpoint can read them, and verify every byte."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, cast
+
+from deploy.aws.store import Store
+from deploy.commands.context import Context
+from deploy.config import read_config, write_lock
+from deploy.console import megabytes
+from deploy.errors import ConfigError, Interrupted
+from deploy.resources import weights_uri
+from deploy.weights import MANIFEST, Weights, weights_in, write_tar
+
+NAME = "model"
+HELP = "stage weights in S3, from a folder or the hub, with a manifest"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", choices=("stage",), help="upload what is missing, verify the rest"
+    )
+    parser.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder with config.json; without it, the hub's model.id",
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="COMMIT",
+        help="of the hub, or a name for a folder's weights; without it, the newest "
+        "commit or a digest of the files",
+    )
+    parser.add_argument(
+        "--tar",
+        action="store_true",
+        help="also as model.tar.gz, which batch transform needs",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    table = context.config.model
+    if table.bucket is None:
+        raise ConfigError(
+            "model.bucket is not set: weights are staged in a bucket of yours",
+            hint="set [model] bucket in chandra.toml",
+        )
+    if options.folder is None:
+        folder, revision = context.fetch(table.id, options.revision)
+    else:
+        folder, revision = options.folder, options.revision
+    weights = weights_in(
+        folder,
+        table.id,
+        revision,
+        progress=lambda done, total: context.console.progress(
+            "read and hashed", done, total
+        ),
+    )
+    staged = replace(
+        context.config, model=replace(table, revision=weights.revision, source="s3")
+    )
+    uri = weights_uri(staged)
+    prefix = uri.removeprefix(f"s3://{table.bucket}/")
+    store = Store(context.aws, table.bucket, kms_key=context.config.network.kms_key)
+    data = {
+        "uri": uri,
+        "model": weights.model,
+        "revision": weights.revision,
+        "files": len(weights.files),
+        "bytes": weights.size,
+        "manifest": uri + MANIFEST,
+    }
+    if context.is_dry_run:
+        context.console.result(
+            data | {"staged": False},
+            [
+                f"would put {len(weights.files)} files, {megabytes(weights.size)}, "
+                f"into {uri}"
+            ],
+        )
+        return 0
+    try:
+        num_uploaded = store.stage(
+            weights, prefix, context.config.name, context.console.progress
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"what has arrived in {uri} stays there, and the same command goes on from "
+            "it; there is no manifest yet, so nothing takes it for whole"
+        ) from None
+    lines = [
+        f"{uri} holds {len(weights.files)} files, {megabytes(weights.size)}, verified "
+        f"({num_uploaded} uploaded now)"
+    ]
+    if options.tar:
+        key = prefix.rstrip("/") + ".tar.gz"
+        _tar(store, weights, key)
+        data["tar"] = f"s3://{table.bucket}/{key}"
+        lines.append(f"for batch transform: s3://{table.bucket}/{key}")
+    write_lock(context.config_path, "model", {"revision": weights.revision})
+    if read_config(context.config_path).model.revision != weights.revision:
+        lines.append(
+            f"note: {context.config_path.name} sets model.revision, which is used in "
+            "its place"
+        )
+    context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
+    return 0
+
+
+def _tar(store: Store, weights: Weights, key: str) -> None:
+    with store.stream(key) as upload:
+        write_tar(weights, cast("IO[bytes]", upload))

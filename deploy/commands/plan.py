@@ -1,0 +1,195 @@
+"""What `deploy` would do, and what it would cost. Works without credentials."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from deploy.actions import Action, Call
+from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH
+from deploy.checks import Finding, checks_of
+from deploy.commands.context import Context
+from deploy.commands.wanted import add_machine_arguments, quota_checks, with_flags
+from deploy.config import DeployConfig
+from deploy.errors import AccessDeniedError, ConfigError, NotFoundError
+from deploy.planner import NothingThere, Planner
+from deploy.prices import hourly, price_lines
+from deploy.resources import Endpoint, Identity, endpoint_from
+
+NAME = "plan"
+HELP = "show what deploy would do and cost; needs no credentials"
+
+# Stands for an account that cannot be asked. No call is made with it.
+UNKNOWN = Identity(account="000000000000", region="us-east-1")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_machine_arguments(parser)
+    parser.add_argument(
+        "--offline", action="store_true", help="ask AWS nothing, even if we could"
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    config = with_flags(context.config, options)
+    reason = "--offline" if options.offline else _why_offline(context)
+    config, findings = _filled(config)
+    findings += checks_of(config)
+    changes: list[str] = []
+    if reason is None:
+        wanted = endpoint_from(config, context.identity)
+        actions = context.planner.deploy(wanted, config.update)
+        changes = _diff(context, wanted)
+        findings += quota_checks(context, config)
+    else:
+        wanted = endpoint_from(config, UNKNOWN)
+        actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(
+            wanted, config.update
+        )
+    lines = [
+        *_lines(config, wanted, actions, changes, reason),
+        *_finding_lines(findings),
+    ]
+    context.console.result(_data(config, actions, changes, findings, reason), lines)
+    return 1 if any(finding.is_fatal for finding in findings) else 0
+
+
+def _filled(config: DeployConfig) -> tuple[DeployConfig, list[Finding]]:
+    """Stands-in for what was never pushed or staged, and what to type for it."""
+    image, model = config.image, config.model
+    findings = []
+    if image.uri is None:
+        image = replace(image, uri=f"{image.repository}@sha256:not-pushed-yet")
+        findings.append(
+            Finding(
+                "image",
+                False,
+                "no image has been pushed yet; its digest changes the names above",
+                "chandra-sagemaker image push",
+            )
+        )
+    if model.revision is None:
+        model = replace(model, revision="not-staged-yet")
+        findings.append(
+            Finding(
+                "weights",
+                False,
+                "no weights have been staged yet; their revision changes the names too",
+                "chandra-sagemaker model stage",
+            )
+        )
+    if model.bucket is None:
+        model = replace(model, bucket="no-bucket-yet")
+    return replace(config, image=image, model=model), findings
+
+
+def _why_offline(context: Context) -> str | None:
+    if not context.aws.has_credentials:
+        return "there are no credentials"
+    if context.aws.region is None:
+        return "no region is set"
+    try:
+        context.identity  # noqa: B018
+    except (AccessDeniedError, ConfigError) as error:
+        return error.message
+    return None
+
+
+def _diff(context: Context, wanted: Endpoint) -> list[str]:
+    """What is live against what is wanted, line by line."""
+    state = context.account.endpoint(wanted.name)
+    if state is None or state.config == wanted.config.name:
+        return []
+    try:
+        config = context.account.describe_config(state.config)
+        variant = config["ProductionVariants"][0]
+        model = context.account.describe_model(variant["ModelName"])
+    except NotFoundError:
+        return [f"(config {state.config} or its model is gone: nothing to compare)"]
+    live = _comparable(config, model)
+    asked = _comparable(wanted.config.request, wanted.model.request)
+    return [
+        line
+        for line in difflib.ndiff(live.splitlines(), asked.splitlines())
+        if line[0] in "+-"
+    ]
+
+
+def _comparable(config: dict[str, Any], model: dict[str, Any]) -> str:
+    """The parts that we set, without names and tags."""
+    variant = dict(config["ProductionVariants"][0])
+    variant.pop("ModelName", None)
+    parts = {
+        "variant": variant,
+        "container": model.get("PrimaryContainer"),
+        "role": model.get("ExecutionRoleArn"),
+        "isolation": model.get("EnableNetworkIsolation"),
+        "vpc": model.get("VpcConfig"),
+        "kms_key": config.get("KmsKeyId"),
+        "capture": config.get("DataCaptureConfig") or None,
+    }
+    return json.dumps(parts, indent=1, sort_keys=True, default=str)
+
+
+def _lines(
+    config: DeployConfig,
+    wanted: Endpoint,
+    actions: Sequence[Action],
+    changes: Sequence[str],
+    reason: str | None,
+) -> list[str]:
+    lines = [f"endpoint {wanted.name}, config {wanted.config.name}"]
+    if reason is not None:
+        lines.append(f"offline ({reason}): as if nothing were there yet")
+    lines += [f"image   {wanted.model.image}"]
+    lines += [f"weights {wanted.model.weights or 'from the hub, at every start'}", ""]
+    if actions:
+        lines += [f"would {action.sentence}" for action in actions]
+    else:
+        lines.append("no changes")
+    if changes:
+        lines += ["", "live (-) and wanted (+):", *changes]
+    return [
+        *lines,
+        "",
+        *price_lines(config.endpoint),
+    ]
+
+
+def _finding_lines(findings: Sequence[Finding]) -> list[str]:
+    lines = []
+    for finding in findings:
+        lines.append(f"{'refused' if finding.is_fatal else 'note'}: {finding.sentence}")
+        if finding.hint:
+            lines.append(f"  try: {finding.hint}")
+    return ["", *lines] if lines else []
+
+
+def _data(
+    config: DeployConfig,
+    actions: Sequence[Action],
+    changes: Sequence[str],
+    findings: Sequence[Finding],
+    reason: str | None,
+) -> dict[str, Any]:
+    machines = config.endpoint
+    return {
+        "offline": reason,
+        "actions": [action.to_json() for action in actions],
+        "changes": list(changes),
+        "findings": [finding.to_json() for finding in findings],
+        "prices": {
+            name: {
+                "hour": price,
+                "day": price * HOURS_A_DAY,
+                "month": price * HOURS_A_MONTH,
+            }
+            for name in machines.instance_types
+            if (price := hourly(name, machines.instance_count)) is not None
+        },
+        "calls": sum(isinstance(action, Call) for action in actions),
+    }

@@ -1,0 +1,64 @@
+"""Go back to a config that was live before."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.commands.context import Context
+from deploy.commands.wanted import add_wait_arguments
+from deploy.errors import NotFoundError, ResourceFailedError
+from deploy.planner import previous_config
+from deploy.resources import tags_of
+
+NAME = "rollback"
+HELP = "go back to the config that was live before"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--to",
+        metavar="CONFIG",
+        help="this one of those that `list` shows, in place of the one before",
+    )
+    add_wait_arguments(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    name = context.config.name
+    state = context.account.endpoint(name)
+    history = context.account.history(name)
+    if options.to is None:
+        config = previous_config(history, state.config if state else None)
+    elif options.to in {live.config for live in history}:
+        config = options.to
+    else:
+        raise NotFoundError(
+            f"{options.to} is no config of {name}", hint="chandra-sagemaker list"
+        )
+    actions = context.planner.serve(
+        name, config, tags_of(context.config), context.config.update
+    )
+    data = {
+        "endpoint": name,
+        "config": config,
+        "actions": [action.to_json() for action in actions],
+    }
+    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    if context.is_dry_run:
+        context.console.result(data)
+        return 0
+    now = context.account.endpoint(name)
+    if options.wait and (now is None or now.config != config):
+        raise ResourceFailedError(
+            f"endpoint {name} does not serve config {config}",
+            hint="chandra-sagemaker status",
+        )
+    context.console.result(
+        data,
+        [
+            f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",
+            f"{context.config_path.name} was not changed: the next deploy goes forward "
+            "again",
+        ],
+    )
+    return 0

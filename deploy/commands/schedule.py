@@ -1,0 +1,126 @@
+"""Start the endpoint in the morning and stop it in the evening, without us."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from deploy.actions import Call
+from deploy.commands.context import Context
+from deploy.console import table
+from deploy.errors import ConfigError, NotFoundError
+from deploy.prices import dollars, hourly
+from deploy.resources import tags_of
+from deploy.schedule import Schedule, entry_name, schedule_from
+
+NAME = "schedule"
+HELP = "start and stop the endpoint by the clock, through EventBridge Scheduler"
+
+HOURS_A_WEEK = 168
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", metavar="HH:MM", help="when to start it")
+    parser.add_argument("--stop", metavar="HH:MM", help="when to stop it")
+    parser.add_argument(
+        "--days", default="mon-fri", help="mon-fri (default), or mon,wed,sat"
+    )
+    parser.add_argument(
+        "--timezone", default="UTC", help="such as Europe/Berlin (default UTC)"
+    )
+    parser.add_argument("--remove", action="store_true", help="run by hand again")
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    if options.remove:
+        return _remove(context)
+    if options.start is None and options.stop is None:
+        return _show(context)
+    if options.start is None or options.stop is None:
+        raise ConfigError("--start and --stop go together")
+    wanted = schedule_from(options.start, options.stop, options.days, options.timezone)
+    name, identity = context.config.name, context.identity
+    role = f"{name}-scheduler"
+    if context.account.role(role) is None:
+        raise NotFoundError(
+            f"there is no role {role} for EventBridge to act in",
+            hint="chandra-sagemaker iam --create",
+        )
+    history = context.account.history(name)
+    state = context.account.endpoint(name)
+    if not history:
+        raise NotFoundError(
+            f"there is no config of {name} to start by the clock",
+            hint="chandra-sagemaker deploy",
+        )
+    calls = wanted.calls(
+        name,
+        state.config if state is not None else history[0].config,
+        tags=tags_of(context.config),
+        role=identity.role_arn(role),
+        partition=identity.partition,
+        existing=frozenset(
+            [
+                *(entry["Name"] for entry in context.account.schedule(name)),
+                *([name] if context.account.has_schedule_group(name) else []),
+            ]
+        ),
+    )
+    context.run(calls)
+    context.console.result(
+        {"actions": [call.to_json() for call in calls]}, _saving(context, wanted)
+    )
+    return 0
+
+
+def _saving(context: Context, schedule: Schedule) -> list[str]:
+    machines = context.config.endpoint
+    price = hourly(machines.instance_types[0], machines.instance_count)
+    hours = schedule.hours_a_week
+    lines = [f"the endpoint runs {hours:g} of {HOURS_A_WEEK} hours a week"]
+    if price is not None:
+        lines.append(
+            f"about {dollars(price * hours)} a week, not "
+            f"{dollars(price * HOURS_A_WEEK)}: {1 - hours / HOURS_A_WEEK:.0%} less"
+        )
+    return lines
+
+
+def _show(context: Context) -> int:
+    entries: list[dict[str, Any]] = context.account.schedule(context.config.name)
+    rows = [
+        (
+            str(entry["Name"]),
+            str(entry["ScheduleExpression"]),
+            str(entry.get("ScheduleExpressionTimezone", "UTC")),
+            str(entry["State"]),
+        )
+        for entry in entries
+    ]
+    context.console.result(
+        [
+            {"name": n, "expression": e, "timezone": z, "state": s}
+            for n, e, z, s in rows
+        ],
+        table([("ENTRY", "WHEN", "TIMEZONE", "STATE"), *rows])
+        if rows
+        else ["there is no schedule: it runs until it is stopped"],
+    )
+    return 0
+
+
+def _remove(context: Context) -> int:
+    name = context.config.name
+    calls = [
+        Call(
+            "scheduler",
+            "delete_schedule",
+            {"GroupName": name, "Name": entry_name(name, verb)},
+            f"delete schedule {entry_name(name, verb)}",
+            may_be_missing=True,
+        )
+        for verb in ("start", "stop")
+    ]
+    context.run(calls)
+    context.console.result({"actions": [call.to_json() for call in calls]})
+    return 0

@@ -1,0 +1,48 @@
+"""Bring back the endpoint that was live last, exactly as it was."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.commands.context import Context
+from deploy.commands.wanted import add_wait_arguments
+from deploy.errors import NotFoundError
+from deploy.resources import tags_of
+
+NAME = "start"
+HELP = "bring back the endpoint that was stopped, with the same config"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_wait_arguments(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    name = context.config.name
+    state = context.account.endpoint(name)
+    if state is not None and state.is_ours and state.status == "InService":
+        context.console.result(
+            {"endpoint": name, "config": state.config, "actions": []},
+            [f"endpoint {name} is in service with config {state.config} already"],
+        )
+        return 0
+    history = context.account.history(name)
+    if not history:
+        raise NotFoundError(
+            f"there is no config of {name} to start", hint="chandra-sagemaker deploy"
+        )
+    config = history[0].config
+    actions = context.planner.serve(
+        name, config, tags_of(context.config), context.config.update
+    )
+    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    words = "in service" if options.wait else "on its way"
+    context.console.result(
+        {
+            "endpoint": name,
+            "config": config,
+            "actions": [action.to_json() for action in actions],
+        },
+        [] if context.is_dry_run else [f"endpoint {name} is {words} with {config}"],
+    )
+    return 0

@@ -1,0 +1,140 @@
+"""How the endpoint is, what runs on it, and what it has cost so far."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from deploy.commands.context import Context
+from deploy.console import table
+from deploy.errors import NotFoundError
+from deploy.executor import duration
+from deploy.prices import dollars, hourly
+from deploy.resources import REVISION_TAG, EndpointState
+
+NAME = "status"
+HELP = "show the endpoint, its image and weights, its health and its cost so far"
+
+HEALTH = {
+    "InService": "serving",
+    "Creating": "not serving yet",
+    "Updating": "serving, while it changes",
+    "SystemUpdating": "serving, while AWS maintains it",
+    "RollingBack": "serving the old config, to which it goes back",
+    "UpdateRollbackFailed": "serving a mix of two configs",
+    "Deleting": "going away",
+    "Failed": "not serving",
+    "OutOfService": "not serving",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """US dollars, by the price list."""
+
+    hourly: float
+    so_far: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    del options
+    name = context.config.name
+    state = context.account.endpoint(name)
+    if state is None:
+        history = context.account.history(name)
+        if not history:
+            raise NotFoundError(
+                f"there is no endpoint {name}", hint="chandra-sagemaker deploy"
+            )
+        context.console.result(
+            {"endpoint": name, "status": None, "config": history[0].config},
+            [
+                f"endpoint {name} is stopped and costs nothing; its last config is "
+                f"{history[0].config}",
+                "next: chandra-sagemaker start",
+            ],
+        )
+        return 0
+    facts = _facts(context, state)
+    context.console.result(facts, table([(k, _text(v)) for k, v in facts.items()]))
+    return 0 if state.status in ("InService", "Updating", "SystemUpdating") else 1
+
+
+def running_cost(context: Context, state: EndpointState) -> Cost | None:
+    """As if its machines had been the same ones since it was made."""
+    kind = _instance_type(_config(context, state))
+    price = hourly(kind, state.instance_count or 1) if kind else None
+    if price is None or state.created is None:
+        return None
+    return Cost(price, price * _seconds(context, state.created) / 3600)
+
+
+def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
+    config = _config(context, state)
+    variant = (config.get("ProductionVariants") or [{}])[0]
+    model: dict[str, Any] = {}
+    revision = None
+    if "ModelName" in variant:
+        try:
+            model = context.account.describe_model(variant["ModelName"])
+            revision = context.account.tags(model["ModelArn"]).get(REVISION_TAG)
+        except NotFoundError:
+            model = {}
+    container = model.get("PrimaryContainer", {})
+    environment = container.get("Environment", {})
+    cost = running_cost(context, state)
+    stages = f" ({', '.join(state.stages)})" if state.stages else ""
+    return {
+        "endpoint": state.name,
+        "status": state.status + stages,
+        "health": HEALTH.get(state.status, "unknown"),
+        "reason": state.failure,
+        "config": state.config,
+        "changing to": state.pending_config,
+        "image": state.image or container.get("Image"),
+        "model": environment.get("MODEL_ID"),
+        "model revision": revision or environment.get("MODEL_REVISION"),
+        "instances": f"{state.instance_count} of {state.desired_count} x "
+        f"{_instance_type(config) or 'unknown'}",
+        "created": state.created,
+        "last update": state.modified,
+        "running for": (
+            duration(_seconds(context, state.created)) if state.created else None
+        ),
+        "price an hour": dollars(cost.hourly) if cost else None,
+        "cost so far": f"about {dollars(cost.so_far)}" if cost else None,
+        "scaling": "by a policy" if state.is_scaled else "fixed",
+    }
+
+
+def _config(context: Context, state: EndpointState) -> dict[str, Any]:
+    try:
+        return context.account.describe_config(state.config)
+    except NotFoundError:
+        return {}
+
+
+def _instance_type(config: dict[str, Any]) -> str | None:
+    """The first of a pool is what is paid for when there is capacity."""
+    variant = (config.get("ProductionVariants") or [{}])[0]
+    pools = variant.get("InstancePools") or [{}]
+    kind = variant.get("InstanceType") or pools[0].get("InstanceType")
+    return str(kind) if kind else None
+
+
+def _seconds(context: Context, since: datetime) -> float:
+    return max(0.0, (context.now - since).total_seconds())
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S %Z")
+    return str(value)

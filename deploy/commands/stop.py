@@ -1,0 +1,59 @@
+"""Delete the endpoint, which is what costs money. `start` brings it back."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.catalogue import HOURS_A_DAY
+from deploy.commands.context import Context
+from deploy.commands.status import running_cost
+from deploy.commands.wanted import add_wait_arguments
+from deploy.prices import dollars
+
+NAME = "stop"
+HELP = "delete the endpoint and say what that saves; start brings it back"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_wait_arguments(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    name = context.config.name
+    state = context.account.endpoint(name)
+    actions = context.planner.stop(name)
+    if state is None:
+        context.console.result(
+            {"endpoint": name, "stopped": False},
+            [f"endpoint {name} is not running: nothing costs money"],
+        )
+        return 0
+    cost = running_cost(context, state)
+    if not context.is_dry_run and not context.console.confirm(
+        f"delete endpoint {name}? its callers get errors until it is started again"
+    ):
+        context.console.say("nothing was changed")
+        return 1
+    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    lines = []
+    if not context.is_dry_run:
+        lines.append(
+            f"endpoint {name} is stopped; chandra-sagemaker start brings it back"
+        )
+    if cost is not None:
+        lines.append(
+            f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "
+            f"{dollars(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} "
+            "a day"
+        )
+    context.console.result(
+        {
+            "endpoint": name,
+            "stopped": not context.is_dry_run,
+            "actions": [action.to_json() for action in actions],
+            "saved_an_hour": cost.hourly if cost else None,
+            "cost_so_far": cost.so_far if cost else None,
+        },
+        lines,
+    )
+    return 0

@@ -1,0 +1,133 @@
+"""What deploy, update and plan share: flags over the file, checks before the calls."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deploy.aws.quotas import endpoint_quotas
+from deploy.checks import Finding, checks_of, quota_findings, quota_name
+from deploy.commands.context import Context
+from deploy.config import DeployConfig
+from deploy.errors import ConfigError, ResourceFailedError
+from deploy.planner import differences
+from deploy.resources import Endpoint
+
+__all__ = [
+    "add_machine_arguments",
+    "add_wait_arguments",
+    "compare",
+    "quota_checks",
+    "refuse_if_fatal",
+    "with_flags",
+]
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--instance-type",
+        action="append",
+        metavar="TYPE",
+        help="in place of endpoint.instance_types; again for a second choice",
+    )
+    parser.add_argument(
+        "--instance-count",
+        type=int,
+        metavar="N",
+        help="in place of endpoint.instance_count",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="URI",
+        help="an image by digest, in place of the one pushed last",
+    )
+
+
+def add_wait_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="until the endpoint is in service (default)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=3600,
+        metavar="SECONDS",
+        help="stop waiting after this long; the endpoint goes on (default 3600)",
+    )
+
+
+def with_flags(config: DeployConfig, options: argparse.Namespace) -> DeployConfig:
+    """A flag beats the file."""
+    changes: dict[str, object] = {}
+    if options.instance_type:
+        changes["instance_types"] = tuple(options.instance_type)
+    if options.instance_count is not None:
+        changes["instance_count"] = options.instance_count
+    for flag in ("startup_timeout", "download_timeout"):
+        if getattr(options, flag, None) is not None:
+            changes[f"{flag}_seconds"] = getattr(options, flag)
+    if getattr(options, "env", None):
+        changes["environment"] = {**config.endpoint.environment, **_pairs(options.env)}
+    endpoint = replace(config.endpoint, **changes)  # type: ignore[arg-type]
+    config = replace(config, endpoint=endpoint)
+    if options.image is not None:
+        config = replace(config, image=replace(config.image, uri=options.image))
+    return config
+
+
+def _pairs(items: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise ConfigError(f"--env takes NAME=VALUE, not {item}")
+        pairs[name] = value
+    return pairs
+
+
+def quota_checks(context: Context, config: DeployConfig) -> list[Finding]:
+    """The account's quotas against what is wanted."""
+    quotas = endpoint_quotas(context.aws)
+    if quotas is None:
+        return [Finding("quotas", False, "the quotas could not be read, nor checked")]
+    count = config.endpoint.instance_count
+    wanted = dict.fromkeys(config.endpoint.instance_types, count)
+    first = quotas.get(quota_name(config.endpoint.instance_types[0]))
+    code = first.code if first else "CODE"
+    return quota_findings(
+        wanted,
+        {name: quota.value for name, quota in quotas.items()},
+        hint="aws service-quotas request-service-quota-increase --service-code "
+        f"sagemaker --quota-code {code} --desired-value {count}",
+    )
+
+
+def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
+    """Say what is worth knowing; raise what would fail."""
+    for finding in findings:
+        if not finding.is_fatal:
+            context.console.say(f"note: {finding.sentence}")
+    fatal = [finding for finding in findings if finding.is_fatal]
+    if fatal:
+        raise ConfigError(
+            "; ".join(finding.sentence for finding in fatal), hint=fatal[0].hint
+        )
+
+
+def checked(context: Context, config: DeployConfig) -> None:
+    refuse_if_fatal(context, [*checks_of(config), *quota_checks(context, config)])
+
+
+def compare(context: Context, wanted: Endpoint) -> None:
+    """SageMaker's waiter calls a rollback a success, so look again."""
+    state = context.account.endpoint(wanted.name)
+    found = ["it is gone"] if state is None else differences(wanted, state)
+    if found:
+        raise ResourceFailedError(
+            f"endpoint {wanted.name} is not as it was asked for: {'; '.join(found)}",
+            hint="chandra-sagemaker status",
+        )

@@ -1,0 +1,350 @@
+"""What can be set, from chandra.toml and chandra.lock.json, read once.
+
+chandra.toml is written by people. chandra.lock.json is written by `image push` and
+`model stage`: the digest and the revision that a deployment uses until the next push.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import ConfigError
+
+__all__ = [
+    "CaptureTable",
+    "DeployConfig",
+    "EndpointTable",
+    "ImageTable",
+    "ModelTable",
+    "NetworkTable",
+    "UpdateTable",
+    "config_from",
+    "lock_path",
+    "read_config",
+    "write_lock",
+]
+
+NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+# A name, a dash and eight digits of a digest must fit into SageMaker's 63 characters.
+MAX_NAME = 54
+FORBIDDEN = {
+    "SAGEMAKER_INFERENCE_COMPONENT_NAME": "it belongs to inference components; "
+    "a standard endpoint needs none",
+}
+SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.I)
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigError(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTable:
+    """What is built, and where it is kept."""
+
+    repository: str = "chandra-torchserve"
+    uri: str | None = None
+    """An image by digest, in place of the one in chandra.lock.json."""
+    tag: str | None = None
+    """What it was pushed as; for people."""
+    cuda: str = "12.8"
+    """CUDA that the image's torch was built for; compared with the driver."""
+    dockerfile: str = "Dockerfile"
+    context: str = "."
+    keep: int = 10
+    """Images that the repository keeps."""
+
+    def __post_init__(self) -> None:
+        _require(self.keep >= 1, f"image.keep must be at least 1, not {self.keep}")
+        _require(
+            re.fullmatch(r"\d+\.\d+", self.cuda) is not None,
+            f"image.cuda must look like 12.8, not {self.cuda}",
+        )
+        _require(
+            self.uri is None or "@sha256:" in self.uri,
+            f"image.uri must name a digest (…@sha256:…), not {self.uri}: "
+            "a tag can be moved under a running endpoint",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTable:
+    """Which weights, and where they lie."""
+
+    id: str = "datalab-to/chandra"
+    revision: str | None = None
+    """A commit of the hub, in place of the one in chandra.lock.json."""
+    source: str = "s3"
+    """s3: staged by `model stage`. hub: the container fetches them when it starts."""
+    bucket: str | None = None
+    prefix: str = "models"
+    weights_gb: float = 17.5
+    """What the weights take on a GPU; compared with its memory."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.source in ("s3", "hub"),
+            f"model.source must be s3 or hub, not {self.source}",
+        )
+        _require(self.weights_gb > 0, "model.weights_gb must be above 0")
+        _require(
+            self.bucket is None or not self.bucket.startswith("s3://"),
+            f"model.bucket is a name without s3://, not {self.bucket}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTable:
+    """The machines."""
+
+    instance_types: tuple[str, ...] = ("ml.g6e.2xlarge",)
+    """Several: the first that has capacity, in this order."""
+    instance_count: int = 1
+    ami: str = "al2-ami-sagemaker-inference-gpu-3-1"
+    startup_timeout_seconds: int = 1200
+    download_timeout_seconds: int = 1200
+    provision_timeout_seconds: int = 1200
+    """For each of several instance types, before the next is tried."""
+    volume_gb: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kinds = self.instance_types
+        _require(bool(kinds), "endpoint.instance_types must name at least one")
+        _require(len(kinds) <= 5, f"endpoint.instance_types takes 5, not {len(kinds)}")
+        _require(
+            len(set(kinds)) == len(kinds), "endpoint.instance_types names one twice"
+        )
+        _require(
+            self.instance_count >= 1,
+            f"endpoint.instance_count must be at least 1, not {self.instance_count}; "
+            "`chandra-sagemaker stop` is what costs nothing",
+        )
+        for name, least in (
+            ("startup_timeout_seconds", 60),
+            ("download_timeout_seconds", 60),
+            ("provision_timeout_seconds", 300),
+        ):
+            value = getattr(self, name)
+            _require(
+                least <= value <= 3600,
+                f"endpoint.{name} must be {least} to 3600, not {value}",
+            )
+        for name, value in self.environment.items():
+            if name in FORBIDDEN:
+                raise ConfigError(
+                    f"endpoint.environment must not set {name}: {FORBIDDEN[name]}"
+                )
+            _require(
+                not SECRET.search(name),
+                f"endpoint.environment must not hold {name}: whoever may describe the "
+                "model can read it; stage gated weights with `model stage`",
+            )
+            _require(
+                len(name) <= 1024 and len(value) <= 1024,
+                f"endpoint.environment.{name} is longer than SageMaker's 1024",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTable:
+    """What the container can reach, and with which keys data is encrypted."""
+
+    isolation: bool = True
+    """No network at all inside the container; weights from S3 still arrive."""
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    kms_key: str | None = None
+    """For weights and images; and for volumes, on instances without local disks."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.subnets) == bool(self.security_groups),
+            "network.subnets and network.security_groups go together",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTable:
+    """How a running endpoint changes."""
+
+    strategy: str = "blue-green"
+    """blue-green: beside the old one. recreate: after it, with minutes of nothing."""
+    bake_seconds: int = 600
+    """The old machines stay this long, to go back to when an alarm goes off."""
+    use_alarms: bool = True
+    """Roll back on the alarms that `chandra-sagemaker alarms` made."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.strategy in ("blue-green", "recreate"),
+            f"update.strategy must be blue-green or recreate, not {self.strategy}",
+        )
+        _require(
+            0 <= self.bake_seconds <= 3600,
+            f"update.bake_seconds must be 0 to 3600, not {self.bake_seconds}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureTable:
+    """Requests and replies copied to S3. Off: they are customers' documents."""
+
+    uri: str | None = None
+    percent: int = 100
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.percent <= 100,
+            f"capture.percent must be 0 to 100, not {self.percent}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeployConfig:
+    """One deployment: an endpoint and everything it needs."""
+
+    name: str = "chandra"
+    region: str | None = None
+    """None: the profile's."""
+    role: str | None = None
+    """ARN of the execution role; None: the one `iam --create` makes."""
+    image: ImageTable = field(default_factory=ImageTable)
+    model: ModelTable = field(default_factory=ModelTable)
+    endpoint: EndpointTable = field(default_factory=EndpointTable)
+    network: NetworkTable = field(default_factory=NetworkTable)
+    update: UpdateTable = field(default_factory=UpdateTable)
+    capture: CaptureTable = field(default_factory=CaptureTable)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(
+            NAME.fullmatch(self.name) is not None and len(self.name) <= MAX_NAME,
+            f"name must be letters, digits and single dashes, at most {MAX_NAME} of "
+            f"them, not {self.name}",
+        )
+        _require(
+            self.role is None or self.role.startswith("arn:"),
+            f"role must be an ARN, not {self.role}",
+        )
+        _require(
+            not (self.network.isolation and self.model.source == "hub"),
+            "network.isolation = true keeps the container from the hub: set it to "
+            'false, or stage the weights and set model.source = "s3"',
+        )
+
+    @property
+    def role_name(self) -> str:
+        return f"{self.name}-execution"
+
+
+def config_from(
+    mapping: Mapping[str, Any], lock: Mapping[str, Any] | None = None
+) -> DeployConfig:
+    """What chandra.toml describes; what it leaves open, the lock fills."""
+    merged = dict(mapping)
+    for table, values in (lock or {}).items():
+        merged[table] = {**values, **merged.get(table, {})}
+    config = _build(DeployConfig, merged, "")
+    assert isinstance(config, DeployConfig)
+    return config
+
+
+def read_config(path: Path, *, must_exist: bool = True) -> DeployConfig:
+    """Raises ConfigError that names the file and the setting."""
+    try:
+        mapping = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        if not must_exist:
+            return DeployConfig()
+        raise ConfigError(
+            f"there is no {path}", hint="chandra-sagemaker init"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    try:
+        return config_from(mapping, read_lock(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def lock_path(path: Path) -> Path:
+    """chandra.lock.json beside chandra.toml."""
+    return path.with_suffix(".lock.json")
+
+
+def read_lock(path: Path) -> dict[str, dict[str, Any]]:
+    lock = lock_path(path)
+    try:
+        content = json.loads(lock.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{lock} cannot be read: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
+    """Record what was pushed or staged; other tables stay as they are."""
+    content = read_lock(path) | {table: dict(values)}
+    lock = lock_path(path)
+    lock.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    return lock
+
+
+def _build(cls: type, mapping: object, where: str) -> Any:
+    """A dataclass from a table, refusing names it does not have."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where.rstrip('.')} must be a table")
+    kinds = typing.get_type_hints(cls)
+    for name in mapping:
+        if name not in kinds:
+            close = difflib.get_close_matches(str(name), kinds, n=1)
+            nearest = f"; did you mean {where}{close[0]}?" if close else ""
+            raise ConfigError(f"unknown setting {where}{name}{nearest}")
+    return cls(
+        **{name: _value(kinds[name], v, where + name) for name, v in mapping.items()}
+    )
+
+
+def _value(kind: Any, value: object, where: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build(kind, value, f"{where}.")
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _value(arguments[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise ConfigError(f"{where} must be a list of words, not {value!r}")
+        return tuple(value)
+    if origin is not None:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table")
+        return {str(name): _text(v, f"{where}.{name}") for name, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {str: "text", int: "a whole number", float: "a number"}
+        wanted = words.get(kind, "true or false")
+        raise ConfigError(f"{where} must be {wanted}, not {value!r}")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    """TOML's numbers and booleans as a container's environment has them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ConfigError(f"{where} must be text, not {value!r}")

@@ -1,0 +1,104 @@
+"""Everything this package says to a person at a terminal, or to a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+from deploy.errors import ConfigError, DeployError
+
+__all__ = ["Console", "table"]
+
+
+LEAST_PROGRESS_BYTES = 10_000_000
+
+
+class Console:
+    """Where output goes; with `as_json`, one object on stdout, the rest on stderr."""
+
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        assume_yes: bool = False,
+        out: IO[str] | None = None,
+        err: IO[str] | None = None,
+        answers: IO[str] | None = None,
+    ) -> None:
+        self.as_json = as_json
+        self.assume_yes = assume_yes
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._answers = answers or sys.stdin
+        self._last_progress: tuple[str, int] | None = None
+
+    def say(self, text: str = "") -> None:
+        """A line for people."""
+        print(text, file=self._err if self.as_json else self._out, flush=True)
+
+    def result(self, data: Any, lines: Iterable[str] = ()) -> None:
+        """What the command was asked for: `data` for programs, `lines` for people."""
+        if self.as_json:
+            print(json.dumps(data, indent=2, default=str), file=self._out, flush=True)
+            return
+        for line in lines:
+            self.say(line)
+
+    def write(self, text: str) -> None:
+        """Text exactly as it is, such as a document."""
+        print(text, file=self._out, end="", flush=True)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """A bar on a terminal; elsewhere a line for each tenth of what takes time."""
+        if total < LEAST_PROGRESS_BYTES:
+            return
+        tenth = 10 * done // max(total, 1)
+        if self._err.isatty():
+            bar = ("#" * (3 * tenth)).ljust(30)
+            end = "\n" if done >= total else ""
+            print(
+                f"\r{label[:30]:30} [{bar}] {megabytes(done)} of {megabytes(total)}",
+                file=self._err,
+                end=end,
+                flush=True,
+            )
+        elif (label, tenth) != self._last_progress:
+            self._last_progress = (label, tenth)
+            self.say(f"{label}: {megabytes(done)} of {megabytes(total)}")
+
+    def error(self, error: DeployError) -> None:
+        if self.as_json:
+            self.result({"error": error.to_json()})
+            return
+        print(f"error: {error.message}", file=self._err, flush=True)
+        if error.hint:
+            print(f"try:   {error.hint}", file=self._err, flush=True)
+
+    def warn(self, text: str) -> None:
+        print(text, file=self._err, flush=True)
+
+    def confirm(self, question: str) -> bool:
+        """Ask, unless --yes was given; without a terminal the answer must be a flag."""
+        if self.assume_yes:
+            return True
+        if not self._answers.isatty():
+            raise ConfigError(f"{question} needs an answer", hint="add --yes")
+        print(f"{question} [y/N] ", file=self._err, end="", flush=True)
+        return self._answers.readline().strip().lower() in ("y", "yes")
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines with their columns aligned."""
+    if not rows:
+        return []
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

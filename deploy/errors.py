@@ -1,0 +1,104 @@
+"""What can go wrong while deploying, and the exit status of each mistake.
+
+DeployError                  1  failed
+├── ConfigError              2  bad_config
+├── NotFoundError            4  not_found
+├── ConflictError            5  conflict
+│   └── AlreadyExistsError   5  already_exists
+├── ResourceFailedError      6  resource_failed
+├── WaitTimeoutError         7  wait_timeout
+└── AccessDeniedError        8  access_denied
+
+Anything else is a bug and ends with 3 and a traceback, Ctrl-C with 130. The message
+says what happened and to what, the hint is what to type next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDeniedError",
+    "AlreadyExistsError",
+    "ConfigError",
+    "ConflictError",
+    "DeployError",
+    "Interrupted",
+    "NotFoundError",
+    "ResourceFailedError",
+    "WaitTimeoutError",
+]
+
+
+class DeployError(Exception):
+    """Something expected went wrong."""
+
+    exit_code = 1
+    code = "failed"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, str | int | None]:
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
+
+
+class ConfigError(DeployError):
+    """The file, a flag or the environment has to change first."""
+
+    exit_code = 2
+    code = "bad_config"
+
+
+class NotFoundError(DeployError):
+    """There is no such endpoint, image, bucket or file."""
+
+    exit_code = 4
+    code = "not_found"
+
+
+class ConflictError(DeployError):
+    """Somebody else is changing it, or it is not ours to change."""
+
+    exit_code = 5
+    code = "conflict"
+
+
+class AlreadyExistsError(ConflictError):
+    """What was to be made is there."""
+
+    code = "already_exists"
+
+
+class ResourceFailedError(DeployError):
+    """AWS gave up; the message carries its reason."""
+
+    exit_code = 6
+    code = "resource_failed"
+
+
+class WaitTimeoutError(DeployError):
+    """It goes on, but we no longer wait."""
+
+    exit_code = 7
+    code = "wait_timeout"
+
+
+class AccessDeniedError(DeployError):
+    """The credentials do not allow it, or are no longer valid."""
+
+    exit_code = 8
+    code = "access_denied"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with a sentence that says what exists now."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence

@@ -1,0 +1,223 @@
+"""Actions made real: to AWS, or to the screen."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from deploy.actions import Action, Call, Goal, Wait
+from deploy.advice import advice_for
+from deploy.console import Console
+from deploy.errors import (
+    DeployError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+    WaitTimeoutError,
+)
+from deploy.resources import EndpointState
+
+__all__ = ["Executor", "duration", "show"]
+
+POLL_SECONDS = 15.0
+# An update is accepted before it shows: until then the endpoint looks as it did.
+GRACE_SECONDS = 60.0
+# A line now and then, so that nobody wonders whether it hangs.
+REMINDER_SECONDS = 60.0
+NUM_LAST_LINES = 12
+# A new role takes some ten seconds until SageMaker sees it, a new config one or two.
+RETRY_SECONDS = 5.0
+NUM_RETRIES = 6
+
+
+class Performer(Protocol):
+    """What makes calls."""
+
+    def perform(self, call: Call) -> Mapping[str, Any]: ...
+
+
+class Watcher(Protocol):
+    """What is asked while waiting."""
+
+    def endpoint(self, name: str) -> EndpointState | None: ...
+
+
+def show(actions: Sequence[Action], console: Console) -> None:
+    """What a run would do."""
+    for action in actions:
+        console.say(f"would {action.sentence}")
+
+
+class Executor:
+    """Runs a plan, in order, and says what it does."""
+
+    def __init__(
+        self,
+        performer: Performer,
+        watcher: Watcher,
+        console: Console,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        log_lines: Callable[[], Sequence[str]] = lambda: (),
+        timeout_seconds: float = 3600,
+        is_waiting: bool = True,
+    ) -> None:
+        self._performer = performer
+        self._watcher = watcher
+        self._console = console
+        self._clock = clock
+        self._sleep = sleep
+        self._log_lines = log_lines
+        self._timeout_seconds = timeout_seconds
+        self._is_waiting = is_waiting
+        self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
+
+    def run(self, actions: Sequence[Action]) -> None:
+        """Raises what stopped it; everything before that is done."""
+        done: list[Action] = []
+        current: Action | None = None
+        try:
+            for current in actions:
+                if isinstance(current, Call):
+                    self._console.say(current.sentence)
+                    self._perform(current)
+                elif self._is_waiting or current is not _last_wait(actions):
+                    self._wait(current)
+                done.append(current)
+        except KeyboardInterrupt:
+            raise Interrupted(_what_exists(done, current)) from None
+
+    def _perform(self, call: Call) -> None:
+        for _ in range(NUM_RETRIES if call.is_patient else 0):
+            try:
+                self._performer.perform(call)
+            except NotFoundError:
+                self._sleep(RETRY_SECONDS)
+            else:
+                return
+        self._performer.perform(call)
+
+    def _wait(self, wait: Wait) -> None:
+        started = self._clock()
+        last_said, last_status = started, ""
+        was_changing = False
+        while True:
+            state = self._look(wait.endpoint)
+            elapsed = self._clock() - started
+            self._show_logs()
+            status = _status(state)
+            if status != last_status or self._clock() - last_said >= REMINDER_SECONDS:
+                self._console.say(f"[{duration(elapsed)}] {status}")
+                last_said, last_status = self._clock(), status
+            was_changing = was_changing or (state is not None and state.is_changing)
+            if self._has_arrived(wait, state, was_changing, elapsed):
+                return
+            if elapsed >= self._timeout_seconds:
+                raise WaitTimeoutError(
+                    f"endpoint {wait.endpoint} is not {wait.goal.value} after "
+                    f"{duration(elapsed)}: {status}. It goes on without us",
+                    hint="chandra-sagemaker status, or the same command again to wait "
+                    "on",
+                )
+            self._sleep(POLL_SECONDS)
+
+    def _look(self, endpoint: str) -> EndpointState | None:
+        """Minutes of waiting are not given up for a line that was dead for one."""
+        for _ in range(NUM_RETRIES):
+            try:
+                return self._watcher.endpoint(endpoint)
+            except DeployError as error:
+                if type(error) is not DeployError:
+                    raise
+                self._console.say(f"{error.message}; asking again")
+                self._sleep(RETRY_SECONDS)
+        return self._watcher.endpoint(endpoint)
+
+    def _has_arrived(
+        self,
+        wait: Wait,
+        state: EndpointState | None,
+        was_changing: bool,
+        elapsed: float,
+    ) -> bool:
+        if wait.goal is Goal.DELETED:
+            return state is None
+        if wait.goal is Goal.SETTLED:
+            return state is None or not state.is_changing
+        if state is None:
+            # SageMaker's answers are a little behind its deeds.
+            if elapsed < GRACE_SECONDS:
+                return False
+            raise ResourceFailedError(
+                f"endpoint {wait.endpoint} was deleted while we waited for it",
+                hint="chandra-sagemaker deploy",
+            )
+        if state.is_changing:
+            return False
+        if state.status == "InService" and state.config == wait.config:
+            return True
+        if state.status == "InService" and not was_changing and elapsed < GRACE_SECONDS:
+            return False
+        self._fail(wait, state)
+        return False
+
+    def _fail(self, wait: Wait, state: EndpointState) -> None:
+        reason = state.failure or "SageMaker gives no reason"
+        if state.status == "InService":
+            what = (
+                f"the update of endpoint {wait.endpoint} was rolled back: it serves "
+                f"config {state.config}, not {wait.config}"
+            )
+        else:
+            what = f"endpoint {wait.endpoint} is {state.status}"
+        if self._last_lines:
+            self._console.say(f"the last lines of the log of {wait.endpoint}:")
+            for line in self._last_lines:
+                self._console.say(f"  {line}")
+        advice = advice_for(reason)
+        if advice is None:
+            raise ResourceFailedError(
+                f"{what}: {reason}", hint="chandra-sagemaker logs --errors"
+            )
+        raise ResourceFailedError(
+            f"{what}: {reason} ({advice.meaning})", hint=advice.hint
+        )
+
+    def _show_logs(self) -> None:
+        for line in self._log_lines():
+            self._last_lines.append(line)
+            self._console.say(f"  | {line}")
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest:02} s"
+
+
+def _last_wait(actions: Sequence[Action]) -> Action | None:
+    """The only wait that nothing after it depends on."""
+    waits = [action for action in actions if isinstance(action, Wait)]
+    return waits[-1] if waits else None
+
+
+def _status(state: EndpointState | None) -> str:
+    if state is None:
+        return "not there"
+    stages = f" ({', '.join(state.stages)})" if state.stages else ""
+    return f"{state.status}{stages}"
+
+
+def _what_exists(done: Sequence[Action], current: Action | None) -> str:
+    calls = [action.sentence for action in done if isinstance(action, Call)]
+    if isinstance(current, Wait):
+        so_far = f"endpoint {current.endpoint} goes on without us"
+    elif current is not None:
+        so_far = f"interrupted while about to {current.sentence}, which may be done"
+    else:
+        so_far = "nothing was begun"
+    before = f"done: {'; '.join(calls)}. " if calls else ""
+    return f"{before}{so_far}. `chandra-sagemaker status` shows what there is now"

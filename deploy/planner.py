@@ -1,0 +1,293 @@
+"""Wanted and present, made into a list of actions; it asks an Observer, and no AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from deploy.actions import Action, Call, Goal, Wait
+from deploy.config import UpdateTable
+from deploy.errors import ConflictError, NotFoundError
+from deploy.resources import (
+    LIVE_TAG,
+    Endpoint,
+    EndpointState,
+    Identity,
+    Live,
+    tag_list,
+)
+from deploy.schedule import with_config
+
+__all__ = [
+    "NothingThere",
+    "Observer",
+    "Planner",
+    "differences",
+    "previous_config",
+]
+
+
+class Observer(Protocol):
+    """What the planner needs to know."""
+
+    def endpoint(self, name: str) -> EndpointState | None: ...
+    def has_model(self, name: str) -> bool: ...
+    def has_config(self, name: str) -> bool: ...
+    def history(self, deployment: str) -> Sequence[Live]:
+        """Its configs: those that were live first, newest first."""
+        ...
+
+    def rollback_alarms(self, deployment: str) -> Sequence[str]: ...
+    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        """The entry that starts the endpoint each morning, as it can be sent again."""
+        ...
+
+
+class NothingThere:
+    """An account with nothing in it: what a plan without credentials assumes."""
+
+    def endpoint(self, name: str) -> EndpointState | None:
+        return None
+
+    def has_model(self, name: str) -> bool:
+        return False
+
+    def has_config(self, name: str) -> bool:
+        return False
+
+    def history(self, deployment: str) -> Sequence[Live]:
+        return ()
+
+    def rollback_alarms(self, deployment: str) -> Sequence[str]:
+        return ()
+
+    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Decides for one account, at one time."""
+
+    observer: Observer
+    identity: Identity
+    now: datetime
+
+    def deploy(self, wanted: Endpoint, update: UpdateTable) -> list[Action]:
+        """What makes the account as wanted; an empty list where it is."""
+        actions: list[Action] = []
+        if not self.observer.has_model(wanted.model.name):
+            actions.append(_create("model", wanted.model.name, wanted.model.request))
+        config = wanted.config.name
+        if not self.observer.has_config(config):
+            actions.append(_create("endpoint_config", config, wanted.config.request))
+        return actions + self.serve(wanted.name, config, wanted.tags, update)
+
+    def serve(
+        self, name: str, config: str, tags: Mapping[str, str], update: UpdateTable
+    ) -> list[Action]:
+        """What brings the endpoint to a config that exists, or will by then."""
+        state = self.observer.endpoint(name)
+        if state is not None and not state.is_ours:
+            raise ConflictError(
+                f"there is an endpoint {name} already, and it is not this deployment's",
+                hint="set another name in chandra.toml",
+            )
+        return [
+            *self._arrive(name, config, tags, state, update),
+            *self._remember(name, config),
+            *self._reschedule(name, config),
+        ]
+
+    def _arrive(
+        self,
+        name: str,
+        config: str,
+        tags: Mapping[str, str],
+        state: EndpointState | None,
+        update: UpdateTable,
+    ) -> list[Action]:
+        """From where the endpoint is to in service with the config."""
+        arrived = Wait(name, Goal.IN_SERVICE, config)
+        create: list[Action] = [_create_endpoint(name, config, tags), arrived]
+        if state is None:
+            return create
+        if state.status == "Deleting":
+            return [Wait(name, Goal.DELETED), *create]
+        if state.status in ("Failed", "OutOfService"):
+            return [*self._delete(name), *create]
+        if state.status == "UpdateRollbackFailed":
+            if update.strategy == "recreate":
+                return [*self._delete(name), *create]
+            raise ConflictError(
+                f"endpoint {name} serves a mix of two configs: an update failed, and "
+                "so did going back",
+                hint="chandra-sagemaker update --strategy recreate",
+            )
+        if state.is_changing and _destination(state) == config:
+            return [arrived]
+        if state.config == config and not state.is_changing:
+            return []
+        # SageMaker updates and deletes none that changes.
+        settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
+        if update.strategy == "recreate":
+            return [*settled, *self._delete(name), *create]
+        return [*settled, self._update(name, config, state, update), arrived]
+
+    def stop(self, name: str) -> list[Action]:
+        """Delete the endpoint, which is what costs money; config and model stay."""
+        state = self.observer.endpoint(name)
+        if state is None:
+            return []
+        if not state.is_ours:
+            raise ConflictError(f"endpoint {name} is not this deployment's")
+        if state.status == "Deleting":
+            return [Wait(name, Goal.DELETED)]
+        if state.is_changing:
+            return [Wait(name, Goal.SETTLED), *self._delete(name)]
+        return self._delete(name)
+
+    def _update(
+        self, name: str, config: str, state: EndpointState, update: UpdateTable
+    ) -> Call:
+        deployment: dict[str, Any] = {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {
+                    "Type": "ALL_AT_ONCE",
+                    "WaitIntervalInSeconds": 0,
+                },
+                "TerminationWaitInSeconds": update.bake_seconds,
+                "MaximumExecutionTimeoutInSeconds": 7200 + update.bake_seconds,
+            }
+        }
+        alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
+        if alarms:
+            deployment["AutoRollbackConfiguration"] = {
+                "Alarms": [{"AlarmName": alarm} for alarm in alarms]
+            }
+        params: dict[str, Any] = {
+            "EndpointName": name,
+            "EndpointConfigName": config,
+            "DeploymentConfig": deployment,
+        }
+        if state.is_scaled:
+            # The number of machines is the scaling policy's, not the config's.
+            params["RetainAllVariantProperties"] = True
+            params["ExcludeRetainedVariantProperties"] = [
+                {"VariantPropertyType": "DataCaptureConfig"}
+            ]
+        watched = f", watching {len(alarms)} alarms" if alarms else ""
+        return Call(
+            "sagemaker",
+            "update_endpoint",
+            params,
+            f"update endpoint {name} from config {state.config} to {config}{watched}",
+            is_patient=True,
+        )
+
+    def _delete(self, name: str) -> list[Action]:
+        return [
+            Call(
+                "sagemaker",
+                "delete_endpoint",
+                {"EndpointName": name},
+                f"delete endpoint {name}",
+                may_be_missing=True,
+            ),
+            Wait(name, Goal.DELETED),
+        ]
+
+    def _remember(self, name: str, config: str) -> list[Action]:
+        """Write down that the config went into service, unless it was the last to."""
+        history = self.observer.history(name)
+        if history and history[0].since is not None and history[0].config == config:
+            return []
+        return [
+            Call(
+                "sagemaker",
+                "add_tags",
+                {
+                    "ResourceArn": self.identity.sagemaker_arn(
+                        "endpoint-config", config
+                    ),
+                    "Tags": tag_list({LIVE_TAG: self.now.isoformat()}),
+                },
+                f"note on config {config} that it is live",
+                is_patient=True,
+            )
+        ]
+
+    def _reschedule(self, name: str, config: str) -> list[Action]:
+        """A schedule that starts the endpoint must start this config from now on."""
+        entry = self.observer.scheduled_start(name)
+        if entry is None:
+            return []
+        request = with_config(entry, config)
+        if request == entry:
+            return []
+        return [
+            Call(
+                "scheduler",
+                "update_schedule",
+                request,
+                f"let the schedule start config {config}",
+            )
+        ]
+
+
+def previous_config(history: Sequence[Live], current: str | None) -> str:
+    """The config that was live before the current one."""
+    for live in history:
+        if live.since is not None and live.config != current:
+            return live.config
+    raise NotFoundError(
+        "no earlier config of this deployment was ever live: there is nothing to go "
+        "back to",
+        hint="chandra-sagemaker list",
+    )
+
+
+def differences(wanted: Endpoint, state: EndpointState) -> list[str]:
+    """Where an endpoint is not as it was asked for, whatever the waiting said."""
+    found = []
+    if state.config != wanted.config.name:
+        found.append(f"it serves config {state.config}, not {wanted.config.name}")
+    count = wanted.variant.instance_count
+    if not state.is_scaled and state.instance_count not in (None, count):
+        found.append(f"it has {state.instance_count} instances, not {count}")
+    digest = wanted.model.image.rpartition("@")[2]
+    if state.image is not None and not state.image.endswith(digest):
+        found.append(f"it runs {state.image}, not {wanted.model.image}")
+    return found
+
+
+def _destination(state: EndpointState) -> str:
+    """The config that an endpoint which changes will have."""
+    if state.status == "RollingBack":
+        return state.config
+    return state.pending_config or state.config
+
+
+def _create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
+    return Call(
+        "sagemaker",
+        "create_endpoint",
+        {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
+        f"create endpoint {name} with config {config}",
+        may_exist=True,
+        is_patient=True,
+    )
+
+
+def _create(noun: str, name: str, request: dict[str, Any]) -> Call:
+    words = noun.replace("_", " ")
+    return Call(
+        "sagemaker",
+        f"create_{noun}",
+        request,
+        f"create {words} {name}",
+        may_exist=True,
+        is_patient=True,
+    )

@@ -1,0 +1,388 @@
+"""IAM documents, each as small as what it is for. Pure functions that return dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deploy.config import DeployConfig
+from deploy.resources import Identity, log_group
+
+__all__ = [
+    "build_policy",
+    "caller_policy",
+    "execution_policy",
+    "scheduler_policy",
+    "trust_policy",
+]
+
+Document = dict[str, Any]
+
+
+def trust_policy(service: str, account: str) -> Document:
+    """Who may take the role: one service, on behalf of this account."""
+    return _document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": f"{service}.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+        }
+    )
+
+
+def execution_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What the endpoint itself may do."""
+    logs = _logs(identity, log_group(config.name))
+    statements = [
+        _allow(
+            "Logs",
+            [
+                "logs:CreateLogGroup",
+                "logs:CreateLogStream",
+                "logs:DescribeLogStreams",
+                "logs:PutLogEvents",
+            ],
+            [logs, f"{logs}:*"],
+        ),
+        {
+            **_allow("Metrics", ["cloudwatch:PutMetricData"], ["*"]),
+            "Condition": {
+                "StringLike": {
+                    "cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/*"]
+                }
+            },
+        },
+        _allow("Registry", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow(
+            "Image",
+            [
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:GetDownloadUrlForLayer",
+            ],
+            [_repository(config, identity)],
+        ),
+        _allow(
+            "RollbackAlarms",
+            ["cloudwatch:DescribeAlarms"],
+            [_alarms(config, identity)],
+        ),
+    ]
+    if config.model.bucket is not None and config.model.source == "s3":
+        bucket = _bucket(config, identity)
+        statements += [
+            _allow("Weights", ["s3:GetObject"], [f"{bucket}/{_prefix(config)}*"]),
+            {
+                **_allow("ListWeights", ["s3:ListBucket"], [bucket]),
+                "Condition": {"StringLike": {"s3:prefix": [f"{_prefix(config)}*"]}},
+            },
+        ]
+    if config.capture.uri is not None:
+        where = config.capture.uri.removeprefix("s3://").rstrip("/")
+        statements.append(
+            _allow(
+                "Capture",
+                ["s3:PutObject"],
+                [f"arn:{identity.partition}:s3:::{where}/*"],
+            )
+        )
+    if config.network.subnets:
+        statements.append(
+            _allow(
+                "Network",
+                [
+                    f"ec2:{action}"
+                    for action in (
+                        "CreateNetworkInterface",
+                        "CreateNetworkInterfacePermission",
+                        "DeleteNetworkInterface",
+                        "DeleteNetworkInterfacePermission",
+                        "DescribeDhcpOptions",
+                        "DescribeNetworkInterfaces",
+                        "DescribeSecurityGroups",
+                        "DescribeSubnets",
+                        "DescribeVpcs",
+                    )
+                ],
+                ["*"],
+            )
+        )
+    if config.network.kms_key is not None:
+        statements.append(
+            _allow(
+                "Key",
+                ["kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"],
+                [_key(config.network.kms_key, identity)],
+            )
+        )
+    return _document(*statements)
+
+
+def caller_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What the person or pipeline needs that runs every command of this package."""
+    name = config.name
+    role = config.role or identity.role_arn(config.role_name)
+    scheduler = identity.role_arn(f"{name}-scheduler")
+    build = identity.role_arn(f"{name}-build")
+    endpoint = identity.sagemaker_arn("endpoint", name)
+    statements = [
+        _allow(
+            "Endpoint",
+            _actions(
+                "sagemaker",
+                "CreateModel DescribeModel DeleteModel CreateEndpointConfig "
+                "DescribeEndpointConfig DeleteEndpointConfig CreateEndpoint "
+                "DescribeEndpoint UpdateEndpoint DeleteEndpoint InvokeEndpoint "
+                "AddTags ListTags",
+            ),
+            [
+                endpoint,
+                identity.sagemaker_arn("endpoint-config", f"{name}-*"),
+                identity.sagemaker_arn("model", f"{name}-*"),
+            ],
+        ),
+        _allow(
+            "Lists",
+            [
+                *_actions("sagemaker", "ListEndpoints ListEndpointConfigs ListModels"),
+                *_actions("servicequotas", "ListServiceQuotas GetServiceQuota"),
+                *_actions(
+                    "application-autoscaling",
+                    "DescribeScalableTargets DescribeScalingPolicies",
+                ),
+                *_actions("cloudwatch", "DescribeAlarms GetMetricData"),
+                "logs:DescribeLogGroups",
+                "ecr:GetAuthorizationToken",
+            ],
+            ["*"],
+        ),
+        {
+            **_allow("PassRole", ["iam:PassRole"], [role]),
+            "Condition": {
+                "StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}
+            },
+        },
+        {
+            **_allow("PassSchedulerRole", ["iam:PassRole"], [scheduler]),
+            "Condition": {
+                "StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}
+            },
+        },
+        {
+            **_allow("PassBuildRole", ["iam:PassRole"], [build]),
+            "Condition": {
+                "StringEquals": {"iam:PassedToService": "codebuild.amazonaws.com"}
+            },
+        },
+        _allow(
+            "Builds",
+            _actions(
+                "codebuild",
+                "BatchGetProjects CreateProject DeleteProject StartBuild "
+                "BatchGetBuilds",
+            ),
+            [
+                f"arn:{identity.partition}:codebuild:{identity.region}:"
+                f"{identity.account}:project/{name}-image"
+            ],
+        ),
+        _allow(
+            "Roles",
+            _actions(
+                "iam",
+                "GetRole CreateRole TagRole PutRolePolicy DeleteRolePolicy DeleteRole "
+                "GetRolePolicy ListRolePolicies",
+            ),
+            [identity.role_arn(config.role_name), scheduler, build],
+        ),
+        _allow(
+            "Images",
+            _actions(
+                "ecr",
+                "CreateRepository DescribeRepositories TagResource ListTagsForResource "
+                "DescribeImages BatchGetImage BatchCheckLayerAvailability "
+                "GetDownloadUrlForLayer InitiateLayerUpload UploadLayerPart "
+                "CompleteLayerUpload PutImage PutLifecyclePolicy GetLifecyclePolicy "
+                "BatchDeleteImage DeleteRepository",
+            ),
+            [_repository(config, identity)],
+        ),
+        _allow(
+            "Logs",
+            _actions(
+                "logs",
+                "FilterLogEvents DescribeLogStreams DeleteLogGroup",
+            ),
+            [
+                f"{_logs(identity, group)}{rest}"
+                for group in (log_group(name), f"/aws/codebuild/{name}-image")
+                for rest in ("", ":*")
+            ],
+        ),
+        _allow(
+            "Alarms",
+            _actions(
+                "cloudwatch",
+                "PutMetricAlarm DeleteAlarms TagResource ListTagsForResource",
+            ),
+            [_alarms(config, identity)],
+        ),
+        _allow(
+            "Scaling",
+            ["application-autoscaling:DeregisterScalableTarget"],
+            [
+                f"arn:{identity.partition}:application-autoscaling:{identity.region}:"
+                f"{identity.account}:scalable-target/*"
+            ],
+        ),
+        _allow(
+            "Dashboard",
+            _actions("cloudwatch", "PutDashboard GetDashboard DeleteDashboards"),
+            [
+                f"arn:{identity.partition}:cloudwatch::{identity.account}:dashboard/{name}"
+            ],
+        ),
+        _allow(
+            "Schedule",
+            _actions(
+                "scheduler",
+                "CreateScheduleGroup GetScheduleGroup DeleteScheduleGroup "
+                "CreateSchedule UpdateSchedule GetSchedule DeleteSchedule TagResource "
+                "ListTagsForResource",
+            ),
+            [
+                f"arn:{identity.partition}:scheduler:{identity.region}:"
+                f"{identity.account}:{kind}/{name}{rest}"
+                for kind, rest in (("schedule-group", ""), ("schedule", "/*"))
+            ],
+        ),
+    ]
+    if config.model.bucket is not None:
+        bucket = _bucket(config, identity)
+        statements += [
+            _allow(
+                "Weights",
+                _actions(
+                    "s3",
+                    "GetObject PutObject DeleteObject AbortMultipartUpload "
+                    "ListMultipartUploadParts",
+                ),
+                [f"{bucket}/{_prefix(config)}*", f"{bucket}/builds/{name}/*"],
+            ),
+            _allow(
+                "Bucket",
+                _actions(
+                    "s3",
+                    "ListBucket ListBucketMultipartUploads GetBucketLocation",
+                ),
+                [bucket],
+            ),
+        ]
+    if config.network.kms_key is not None:
+        statements.append(
+            _allow(
+                "Key",
+                _actions("kms", "Decrypt GenerateDataKey CreateGrant DescribeKey"),
+                [_key(config.network.kms_key, identity)],
+            )
+        )
+    return _document(*statements)
+
+
+def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What EventBridge needs to start and stop one endpoint."""
+    name = config.name
+    return _document(
+        _allow(
+            "StartAndStop",
+            _actions("sagemaker", "CreateEndpoint DeleteEndpoint AddTags"),
+            [
+                identity.sagemaker_arn("endpoint", name),
+                identity.sagemaker_arn("endpoint-config", f"{name}-*"),
+            ],
+        )
+    )
+
+
+def build_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What CodeBuild needs to build the image and push it."""
+    name = config.name
+    logs = _logs(identity, f"/aws/codebuild/{name}-image")
+    statements = [
+        _allow(
+            "Logs",
+            _actions("logs", "CreateLogGroup CreateLogStream PutLogEvents"),
+            [logs, f"{logs}:*"],
+        ),
+        _allow("Registry", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow(
+            "Push",
+            _actions(
+                "ecr",
+                "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer "
+                "InitiateLayerUpload UploadLayerPart CompleteLayerUpload PutImage",
+            ),
+            [_repository(config, identity)],
+        ),
+    ]
+    if config.model.bucket is not None:
+        bucket = _bucket(config, identity)
+        statements.append(
+            _allow(
+                "Source",
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                [f"{bucket}/builds/{name}/*"],
+            )
+        )
+    return _document(*statements)
+
+
+def _document(*statements: dict[str, Any]) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Document:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": list(resources),
+    }
+
+
+def _actions(service: str, names: str) -> list[str]:
+    return [f"{service}:{name}" for name in names.split()]
+
+
+def _repository(config: DeployConfig, identity: Identity) -> str:
+    return (
+        f"arn:{identity.partition}:ecr:{identity.region}:{identity.account}:"
+        f"repository/{config.image.repository}"
+    )
+
+
+def _bucket(config: DeployConfig, identity: Identity) -> str:
+    return f"arn:{identity.partition}:s3:::{config.model.bucket}"
+
+
+def _prefix(config: DeployConfig) -> str:
+    prefix = config.model.prefix.strip("/")
+    return f"{prefix}/" if prefix else ""
+
+
+def _logs(identity: Identity, group: str) -> str:
+    where = f"{identity.region}:{identity.account}"
+    return f"arn:{identity.partition}:logs:{where}:log-group:{group}"
+
+
+def _alarms(config: DeployConfig, identity: Identity) -> str:
+    where = f"{identity.region}:{identity.account}"
+    return f"arn:{identity.partition}:cloudwatch:{where}:alarm:{config.name}-*"
+
+
+def _key(key: str, identity: Identity) -> str:
+    if key.startswith("arn:"):
+        return key
+    kind = key if key.startswith("alias/") else f"key/{key}"
+    return f"arn:{identity.partition}:kms:{identity.region}:{identity.account}:{kind}"

@@ -1,0 +1,35 @@
+"""What machines cost, as far as we know."""
+
+from __future__ import annotations
+
+from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES, PRICE_NOTE
+from deploy.config import EndpointTable
+
+__all__ = ["dollars", "hourly", "price_lines"]
+
+
+def hourly(instance_type: str, instance_count: int = 1) -> float | None:
+    """US dollars an hour, or None where we know no price."""
+    known = INSTANCES.get(instance_type)
+    return None if known is None else known.price * instance_count
+
+
+def dollars(amount: float) -> str:
+    return f"${amount:,.2f}"
+
+
+def price_lines(machines: EndpointTable) -> list[str]:
+    """By the hour, the day and the month, for each type that may be taken."""
+    lines = []
+    instance_count = machines.instance_count
+    for name in machines.instance_types:
+        price = hourly(name, instance_count)
+        if price is None:
+            lines.append(f"{instance_count} x {name}: price not known here")
+            continue
+        lines.append(
+            f"{instance_count} x {name}: {dollars(price)} an hour, "
+            f"{dollars(price * HOURS_A_DAY)} a day, "
+            f"{dollars(price * HOURS_A_MONTH)} a month"
+        )
+    return [*lines, f"({PRICE_NOTE})"]

@@ -1,0 +1,169 @@
+"""One HTML page that shows what was read: each page with its blocks beside the text.
+
+It needs nothing but itself: pictures are inside, and there is no script. Text from the
+service is shown under a policy by which a browser loads and runs nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["report_of"]
+
+Json = Mapping[str, Any]
+SOURCE = re.compile(r'(<img\b[^>]*?\bsrc=")([^"]+)(")')
+
+STYLE = """
+:root { color-scheme: light; --line: #d5d9e0; --faint: #667; }
+* { box-sizing: border-box; }
+body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: #1a1d24;
+       background: #f4f5f7; }
+header { padding: 1rem 1.5rem; background: #fff; border-bottom: 1px solid var(--line); }
+h1 { margin: 0; font-size: 1.2rem; }
+header p { margin: .2rem 0 0; color: var(--faint); }
+section { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr);
+          gap: 1.5rem; padding: 1.5rem; border-bottom: 1px solid var(--line); }
+section > h2 { grid-column: 1 / -1; margin: 0; font-size: 1rem; }
+@media (max-width: 60rem) { section { grid-template-columns: 1fr; } }
+.picture { position: sticky; top: 1rem; align-self: start; background: #fff;
+           border: 1px solid var(--line); }
+.picture img { display: block; width: 100%; }
+.box { position: absolute; border: 1.5px solid var(--ink);
+       background: color-mix(in srgb, var(--ink) 9%, transparent); }
+.box span { position: absolute; left: -1.5px; top: -1.15rem; padding: 0 .3rem;
+            font-size: .68rem; line-height: 1.1rem; color: #fff; text-decoration: none;
+            background: var(--ink); }
+.block { padding: .6rem .8rem; margin-bottom: .6rem; background: #fff;
+         border-left: 4px solid var(--ink); overflow-x: auto; scroll-margin-top: 1rem; }
+.block > a { float: right; font-size: .7rem; color: var(--faint);
+             text-decoration: none; }
+.block :first-of-type { margin-top: 0; } .block :last-child { margin-bottom: 0; }
+.box:target, .box:hover { background: color-mix(in srgb, var(--ink) 30%, transparent); }
+.block:target { outline: 2px solid var(--ink); }
+table { border-collapse: collapse; } td, th { border: 1px solid var(--line);
+        padding: .2rem .5rem; }
+.wrong { padding: .6rem .8rem; background: #fde8e8; border-left: 4px solid #b42318; }
+.note { color: var(--faint); font-size: .85rem; }
+"""
+
+INKS = ("#2b6cb0", "#b7791f", "#2f855a", "#9b2c2c", "#6b46c1", "#0e7490", "#a21caf",
+        "#4d7c0f")  # fmt: skip
+
+
+def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
+    """`document` is an answer as JSON; a page without a picture shows its text only."""
+    pages = "\n".join(
+        _page(page, pictures.get(int(page["page"]))) for page in document["pages"]
+    )
+    model = document.get("model") or {}
+    usage = document.get("usage") or {}
+    facts = [
+        str(document.get("status", "")),
+        f"{len(document['pages'])} pages",
+        f"{usage.get('output_tokens', 0)} tokens",
+        f"{document.get('processing_time', 0):.1f} s",
+        f"{model.get('id')} {model.get('revision') or ''}".strip(),
+    ]
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(name)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header><h1>{html.escape(name)}</h1><p>{html.escape(" · ".join(facts))}</p></header>
+{pages}
+</body>
+</html>
+"""
+
+
+def _page(page: Json, picture: bytes | None) -> str:
+    number = int(page["page"])
+    blocks = list(enumerate(page.get("blocks") or (), start=1))
+    boxes = "".join(_box(page, number, index, block) for index, block in blocks)
+    image = (
+        f'<img alt="page {number}" src="{_data("image/jpeg", picture)}">'
+        if picture is not None
+        else ""
+    )
+    left = f'<div class="picture">{image}{boxes}</div>' if image else "<div></div>"
+    text = "\n".join(_block(page, number, index, block) for index, block in blocks)
+    return f"""<section id="page-{number}">
+<h2>Page {number}</h2>
+{left}
+<div>{_fault(page)}{text}{_notes(page)}</div>
+</section>"""
+
+
+def _box(page: Json, number: int, index: int, block: Json) -> str:
+    bbox, width, height = block.get("bbox"), page.get("width"), page.get("height")
+    if not bbox or not width or not height:
+        return ""
+    left, top, right, bottom = (float(value) for value in bbox)
+    place = (
+        f"left:{100 * left / width:.3f}%;top:{100 * top / height:.3f}%;"
+        f"width:{100 * (right - left) / width:.3f}%;"
+        f"height:{100 * (bottom - top) / height:.3f}%;--ink:{_ink(block)}"
+    )
+    label = html.escape(str(block.get("label")))
+    return (
+        f'<a class="box" id="box-{number}-{index}" href="#block-{number}-{index}" '
+        f'title="{label}" style="{place}"><span>{index}</span></a>'
+    )
+
+
+def _block(page: Json, number: int, index: int, block: Json) -> str:
+    label = html.escape(str(block.get("label")))
+    link = f'<a href="#box-{number}-{index}">{index} {label}</a>'
+    content = _with_pictures(str(block.get("html") or ""), page.get("images") or {})
+    return (
+        f'<div class="block" id="block-{number}-{index}" style="--ink:{_ink(block)}">'
+        f"{link}{content}</div>"
+    )
+
+
+def _with_pictures(content: str, images: Mapping[str, str]) -> str:
+    """Pictures cut from the page come by name, beside the text."""
+
+    def inside(found: re.Match[str]) -> str:
+        name = html.unescape(found[2])
+        if name not in images:
+            return found[0]
+        kind = name.rpartition(".")[2].lower() or "webp"
+        return f"{found[1]}data:image/{kind};base64,{images[name]}{found[3]}"
+
+    return SOURCE.sub(inside, content)
+
+
+def _fault(page: Json) -> str:
+    error = page.get("error")
+    if not error:
+        return ""
+    text = f"{error.get('code')}: {error.get('detail')}"
+    return f'<p class="wrong">{html.escape(text)}</p>'
+
+
+def _notes(page: Json) -> str:
+    notes = [
+        f"{warning.get('code')}: {warning.get('detail')}"
+        for warning in page.get("warnings") or ()
+    ]
+    return "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
+
+
+def _ink(block: Json) -> str:
+    """A label has the same colour on every page."""
+    return INKS[sum(str(block.get("label")).encode()) % len(INKS)]
+
+
+def _data(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

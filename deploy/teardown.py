@@ -1,0 +1,210 @@
+"""What a deployment made, and the calls that remove it in an order that works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.actions import Action, Call, Goal, Wait
+from deploy.resources import VARIANT, EndpointState, log_group
+
+__all__ = ["Inventory", "Role", "teardown"]
+
+OBJECTS_A_CALL = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role, and the policies inside it."""
+
+    name: str
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What carries the tag of one deployment."""
+
+    name: str
+    endpoint: EndpointState | None = None
+    configs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    has_dashboard: bool = False
+    has_schedule: bool = False
+    is_scaled: bool = False
+    roles: tuple[Role, ...] = ()
+    repository: str | None = None
+    build_project: str | None = None
+    bucket: str | None = None
+    weights: tuple[str, ...] = ()
+    """Keys of staged weights."""
+    has_logs: bool = False
+
+
+def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
+    """With `everything`, images, staged weights, logs and roles go as well.
+
+    The schedule goes first, or it would start the endpoint again; configs and models
+    after the endpoint, which can hang for an hour without them.
+    """
+    name = inventory.name
+    actions: list[Action] = []
+    if inventory.has_schedule:
+        actions.append(
+            Call(
+                "scheduler",
+                "delete_schedule_group",
+                {"Name": name},
+                f"delete schedule group {name} and its entries",
+                may_be_missing=True,
+            )
+        )
+    if inventory.is_scaled:
+        actions.append(
+            Call(
+                "application-autoscaling",
+                "deregister_scalable_target",
+                {
+                    "ServiceNamespace": "sagemaker",
+                    "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
+                    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+                },
+                f"remove the scaling of endpoint {name}",
+                may_be_missing=True,
+            )
+        )
+    actions += _endpoint(inventory)
+    if inventory.alarms:
+        actions.append(
+            Call(
+                "cloudwatch",
+                "delete_alarms",
+                {"AlarmNames": list(inventory.alarms)},
+                f"delete alarms {', '.join(inventory.alarms)}",
+            )
+        )
+    if inventory.has_dashboard:
+        actions.append(
+            Call(
+                "cloudwatch",
+                "delete_dashboards",
+                {"DashboardNames": [name]},
+                f"delete dashboard {name}",
+                may_be_missing=True,
+            )
+        )
+    for noun, field, names in (
+        ("endpoint_config", "EndpointConfigName", inventory.configs),
+        ("model", "ModelName", inventory.models),
+    ):
+        actions += [
+            Call(
+                "sagemaker",
+                f"delete_{noun}",
+                {field: each},
+                f"delete {noun.replace('_', ' ')} {each}",
+                may_be_missing=True,
+            )
+            for each in names
+        ]
+    return actions + (_kept_otherwise(inventory) if everything else [])
+
+
+def _endpoint(inventory: Inventory) -> list[Action]:
+    state = inventory.endpoint
+    if state is None:
+        return []
+    actions: list[Action] = []
+    if state.is_changing and state.status != "Deleting":
+        # SageMaker deletes none that changes.
+        actions.append(Wait(state.name, Goal.SETTLED))
+    if state.status != "Deleting":
+        actions.append(
+            Call(
+                "sagemaker",
+                "delete_endpoint",
+                {"EndpointName": state.name},
+                f"delete endpoint {state.name}",
+                may_be_missing=True,
+            )
+        )
+    return [*actions, Wait(state.name, Goal.DELETED)]
+
+
+def _kept_otherwise(inventory: Inventory) -> list[Action]:
+    actions: list[Action] = []
+    if inventory.has_logs:
+        group = log_group(inventory.name)
+        actions.append(
+            Call(
+                "logs",
+                "delete_log_group",
+                {"logGroupName": group},
+                f"delete log group {group}",
+                may_be_missing=True,
+            )
+        )
+    if inventory.repository is not None:
+        actions.append(
+            Call(
+                "ecr",
+                "delete_repository",
+                {"repositoryName": inventory.repository, "force": True},
+                f"delete repository {inventory.repository} with every image in it",
+                may_be_missing=True,
+            )
+        )
+    if inventory.build_project is not None:
+        actions.append(
+            Call(
+                "codebuild",
+                "delete_project",
+                {"name": inventory.build_project},
+                f"delete CodeBuild project {inventory.build_project}",
+                may_be_missing=True,
+            )
+        )
+    actions += _weights(inventory)
+    for role in inventory.roles:
+        actions += [
+            Call(
+                "iam",
+                "delete_role_policy",
+                {"RoleName": role.name, "PolicyName": policy},
+                f"delete policy {policy} of role {role.name}",
+                may_be_missing=True,
+            )
+            for policy in role.policies
+        ]
+        actions.append(
+            Call(
+                "iam",
+                "delete_role",
+                {"RoleName": role.name},
+                f"delete role {role.name}",
+                may_be_missing=True,
+            )
+        )
+    return actions
+
+
+def _weights(inventory: Inventory) -> list[Action]:
+    keys: Sequence[str] = inventory.weights
+    batches = [
+        keys[start : start + OBJECTS_A_CALL]
+        for start in range(0, len(keys), OBJECTS_A_CALL)
+    ]
+    return [
+        Call(
+            "s3",
+            "delete_objects",
+            {
+                "Bucket": inventory.bucket,
+                "Delete": {"Objects": [{"Key": key} for key in batch], "Quiet": True},
+            },
+            f"delete {len(batch)} objects of staged weights from "
+            f"s3://{inventory.bucket}",
+        )
+        for batch in batches
+    ]

@@ -1,0 +1,56 @@
+"""Pages a second of a GPU: measured where somebody has, estimated otherwise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ESTIMATES", "ESTIMATE_NOTE", "Rate", "rate_of"]
+
+ESTIMATE_NOTE = (
+    "estimates, not measurements: memory bandwidth and arithmetic of the GPU, Chandra "
+    "1, A4 at 192 dpi, 1,200 tokens a page, pages always waiting"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Of one GPU."""
+
+    single: float
+    """One page at a time: engine = generate, the default."""
+    together: float
+    """As many pages as fit: engine = native, not yet run on a GPU."""
+    measured_in: str | None = None
+    """The file that says so; None for an estimate."""
+
+
+# A10G at one page at a time is for eager transformers; the others are bounds by
+# bandwidth, which no eager loop reaches.
+ESTIMATES = {
+    "L4": Rate(0.013, 0.051),
+    "A10G": Rate(0.021, 0.091),
+    "L40S": Rate(0.038, 0.429),
+    "H100": Rate(0.146, 1.717),
+}
+
+
+def rate_of(gpu: str, results: Path) -> Rate | None:
+    """What a GPU reads; None where nobody knows.
+
+    A measurement is a JSON object in a file of `bench/results` with `gpu`,
+    `pages_per_second` and, for one page at a time, `pages_per_second_single`.
+    """
+    for path in sorted(results.glob("*.json")) if results.is_dir() else []:
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if not isinstance(found, dict) or found.get("gpu") != gpu:
+            continue
+        together = found.get("pages_per_second")
+        single = found.get("pages_per_second_single", together)
+        if isinstance(together, int | float) and isinstance(single, int | float):
+            return Rate(float(single), float(together), str(path))
+    return ESTIMATES.get(gpu)

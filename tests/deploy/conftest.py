@@ -1,0 +1,289 @@
+"""An AWS that answers from a script, or from a server of ours; never the real one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    create_backend_app,
+)
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from deploy.actions import Call
+from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
+from tests.deploy.accounts import IMAGE
+from tests.deploy.shim import Shim
+from tests.deploy.validator import violations
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_but_ours(monkeypatch, tmp_path):
+    """Whatever a test forgets to inject fails, and reaches nobody's account."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+
+def session_of_ours(region: str = "us-east-1") -> boto3.Session:
+    return boto3.Session(
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        region_name=region,
+    )
+
+
+class Script:
+    """The calls of one service a test expects, in order, and what AWS answers."""
+
+    def __init__(self, client: Any) -> None:
+        self._stubber = Stubber(client)
+        self._expected: tuple[str, dict[str, Any]] | None = None
+
+    def expects(self, operation: str, **params: Any) -> Script:
+        self._expected = (operation, params)
+        return self
+
+    def answers(self, **response: Any) -> None:
+        assert self._expected is not None
+        operation, params = self._expected
+        self._stubber.add_response(operation, response, params or None)
+
+    def refuses(self, code: str, message: str = "") -> None:
+        assert self._expected is not None
+        operation, params = self._expected
+        self._stubber.add_client_error(
+            operation, code, message, expected_params=params or None
+        )
+
+    def __enter__(self) -> Script:
+        self._stubber.activate()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._stubber.assert_no_pending_responses()
+        self._stubber.deactivate()
+
+
+@pytest.fixture(scope="session")
+def aws() -> AWSClient:
+    """One for all tests: boto3 takes a while to make a client."""
+    return AWSClient(session_of_ours())
+
+
+@pytest.fixture
+def script(aws):
+    """script("sagemaker").expects("describe_endpoint", ...).answers(...)"""
+    return lambda service: Script(aws.client(service))
+
+
+@pytest.fixture(scope="session")
+def service_model(aws):
+    """What AWS says of a service's requests."""
+    return lambda service: aws.client(service).meta.service_model
+
+
+@pytest.fixture(scope="session")
+def refusals(service_model):
+    """What AWS would refuse in a call of a plan."""
+
+    def of(call: Call) -> list[str]:
+        model = service_model(call.service)
+        wanted = call.operation.replace("_", "")
+        name = next(n for n in model.operation_names if n.lower() == wanted)
+        return list(violations(model.operation_model(name).input_shape, call.params))
+
+    return of
+
+
+class CheckedClient(AWSClient):
+    """Sends nothing that AWS would refuse for its form, whatever moto takes."""
+
+    def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
+        meta = self.client(service).meta
+        name = meta.method_to_api_mapping[operation]
+        shape = meta.service_model.operation_model(name).input_shape
+        assert shape is None or list(violations(shape, params)) == []
+        return super().call(service, operation, **params)
+
+
+class Quiet(WSGIRequestHandler):
+    """No line for every request."""
+
+    def log_request(self, *_: object) -> None:
+        pass
+
+
+class Front:
+    """The server's application, whose shim each test replaces."""
+
+    def __init__(self) -> None:
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.shim = Shim(self.moto)
+
+    def __call__(self, environ: Any, start: Any) -> Any:
+        return self.shim(environ, start)
+
+
+@pytest.fixture(scope="session")
+def front():
+    """moto on a port of loopback."""
+    application = Front()
+    server = make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=Quiet
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", application
+    server.shutdown()
+    thread.join(timeout=10)
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def wire(front):
+    """Clients of that server; one for all tests, as they are slow to make."""
+    return CheckedClient(session_of_ours(), endpoint_url=front[0])
+
+
+@pytest.fixture
+def cloud(front):
+    """An account with nothing in it, and the shim that answers for it."""
+    address, application = front
+    application.shim = Shim(application.moto)
+    urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
+    application.shim.calls.clear()
+    return application.shim
+
+
+class Time:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Ran:
+    """What a command printed, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def at() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def project(tmp_path: Path):
+    """A folder with a chandra.toml in it, to be changed at will."""
+    path = tmp_path / "chandra.toml"
+
+    def write(extra: str = "", *, name: str = "ocr", image: str = IMAGE) -> Path:
+        path.write_text(
+            f'name = "{name}"\nregion = "us-east-1"\n'
+            f'[image]\nuri = "{image}"\n'
+            '[model]\nbucket = "weights"\nrevision = "0123abc"\n' + extra
+        )
+        return path
+
+    write()
+    return write
+
+
+class FakeRunner:
+    """No program is run; what would be is remembered."""
+
+    def __init__(self) -> None:
+        self.programs = {"docker", "git"}
+        self.outputs = {"rev-parse": "0123456789ab\n", "diff": ""}
+        self.ran: list[list[str]] = []
+        self.secrets: list[str | None] = []
+        self.on_run: Callable[[list[str]], None] = lambda command: None
+
+    def find(self, program: str) -> bool:
+        return program in self.programs
+
+    def capture(self, command: Sequence[str]) -> str | None:
+        if command[0] not in self.programs:
+            return None
+        return next((o for word, o in self.outputs.items() if word in command), "ok")
+
+    def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
+        self.ran.append(list(command))
+        self.secrets.append(secret)
+        self.on_run(list(command))
+
+
+@pytest.fixture
+def runner() -> FakeRunner:
+    return FakeRunner()
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A Hugging Face hub with one model."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return lambda model, revision: (folder, revision or "c0ffee")
+
+
+@pytest.fixture
+def chandra(cloud, wire, project, tmp_path, at, runner, hub):
+    """chandra("deploy", "--no-wait"): the command line against that account."""
+
+    def run(*arguments: str, yes: bool = True, sleep: Any = None) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        console = Console(
+            as_json="--json" in arguments,
+            assume_yes=yes,
+            out=out,
+            err=err,
+            answers=io.StringIO(),
+        )
+        status = main(
+            [*arguments, "--config", str(tmp_path / "chandra.toml")],
+            console=console,
+            connect=lambda **_: wire,
+            clock=at,
+            sleep=sleep or at.sleep,
+            runner=runner,
+            fetch=hub,
+        )
+        return Ran(status, out.getvalue(), err.getvalue())
+
+    return run

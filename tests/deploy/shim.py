@@ -1,0 +1,339 @@
+"""moto's SageMaker with what it lacks: time, refusals, updates, and today's machines.
+
+In front of moto as WSGI. moto's endpoints are in service at once and cannot be
+updated, its list of instance types ends in 2020, and it makes the same model twice.
+Here a change takes a few questions, and what a test names fails or is rolled back.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import botocore.session
+
+Environ = dict[str, Any]
+Answer = tuple[str, dict[str, Any]]
+Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
+MOTOS_OWN_TYPE = "ml.p3.2xlarge"
+READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
+
+
+@dataclass
+class Machine:
+    """One endpoint, as SageMaker moves it along."""
+
+    config: str
+    status: str = "Creating"
+    pending: str | None = None
+    failure: str | None = None
+    questions: int = 0
+    """Asked about since it began to change."""
+
+
+@dataclass
+class Shim:
+    """What one test sets, and what it sees."""
+
+    app: Callable[..., Iterable[bytes]]
+    num_questions: int = 2
+    """How often an endpoint is described before it has changed."""
+    failing: dict[str, str] = field(default_factory=dict)
+    """Reasons by config: creating it fails, updating to it is rolled back."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """Machines allowed by type, where not plenty."""
+    crash_before: int | None = None
+    crash_after: int | None = None
+    """The call of this number, of those that change something, is not answered."""
+    calls: list[str] = field(default_factory=list)
+    """service:Operation of everything that was asked."""
+    invoked: Invoked | None = None
+    """Answers invocations."""
+    machines: dict[str, Machine] = field(default_factory=dict)
+    variants: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of the configs there are."""
+    _isolation: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> list[str]:
+        """The calls that changed something, or would have."""
+        return [call for call in self.calls if not is_reading(call)]
+
+    def __call__(self, environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length) if length else b""
+        if "/invocations" in environ["PATH_INFO"] and self.invoked is not None:
+            status, headers, content = self.invoked(environ, body)
+            start(status, [*headers, ("Content-Length", str(len(content)))])
+            return [content]
+        call = _operation(environ, body)
+        self.calls.append(call)
+        crash = is_reading(call) is False and len(self.changes)
+        if crash and crash == self.crash_before:
+            return _send(start, _refusal("Injected", "the line went dead before it"))
+        if call.startswith("sagemaker:"):
+            handler = getattr(self, _method(call), None)
+            request = json.loads(body or b"{}")
+            answer = handler(environ, request) if handler else None
+            if answer is None:
+                answer = self._moto(environ, request)
+            if crash and crash == self.crash_after:
+                answer = _refusal("Injected", "the line went dead after it")
+            return _send(start, answer)
+        if call == "servicequotas:ListServiceQuotas":
+            return _send(start, ("200 OK", {"Quotas": self._quotas()}))
+        result, status, headers = _forward(self.app, environ, body)
+        if crash and crash == self.crash_after:
+            return _send(start, _refusal("Injected", "the line went dead after it"))
+        start(status, headers)
+        return [result]
+
+    # What SageMaker does and moto does not.
+
+    def _create_model(self, environ: Environ, request: dict[str, Any]) -> Answer | None:
+        if request["ModelName"] in self._isolation:
+            return _refusal(
+                "ValidationException", "Cannot create already existing model"
+            )
+        self._isolation[request["ModelName"]] = request["EnableNetworkIsolation"]
+        return None
+
+    def _describe_model(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        status, answer = self._moto(environ, request)
+        if "ModelName" in answer:
+            answer["EnableNetworkIsolation"] = self._isolation[answer["ModelName"]]
+        return status, answer
+
+    def _delete_model(self, environ: Environ, request: dict[str, Any]) -> None:
+        self._isolation.pop(request["ModelName"], None)
+
+    def _create_endpoint_config(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Answer:
+        name, variants = request["EndpointConfigName"], request["ProductionVariants"]
+        if name in self.variants:
+            return _refusal(
+                "ValidationException",
+                "Cannot create already existing endpoint configuration",
+            )
+        kinds = {
+            kind
+            for variant in variants
+            for kind in (
+                [variant["InstanceType"]]
+                if "InstanceType" in variant
+                else [pool["InstanceType"] for pool in variant["InstancePools"]]
+            )
+        }
+        if not kinds <= instance_types():
+            return _refusal("ValidationException", f"no such instance type: {kinds}")
+        plain = [{**v, "InstanceType": MOTOS_OWN_TYPE} for v in variants]
+        answer = self._moto(environ, {**request, "ProductionVariants": plain})
+        if answer[0].startswith("200"):
+            self.variants[name] = variants
+        return answer
+
+    def _describe_endpoint_config(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Answer:
+        status, answer = self._moto(environ, request)
+        if "EndpointConfigName" in answer:
+            answer["ProductionVariants"] = self.variants[answer["EndpointConfigName"]]
+        return status, answer
+
+    def _delete_endpoint_config(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> None:
+        self.variants.pop(request["EndpointConfigName"], None)
+
+    def _create_endpoint(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        name, config = request["EndpointName"], request["EndpointConfigName"]
+        if name in self.machines:
+            return _refusal(
+                "ValidationException", "Cannot create already existing endpoint"
+            )
+        if refused := self._over_limit(config, factor=1):
+            return refused
+        answer = self._moto(environ, request)
+        if answer[0].startswith("200"):
+            self.machines[name] = Machine(config)
+        return answer
+
+    def _update_endpoint(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        machine = self.machines.get(request["EndpointName"])
+        config = request["EndpointConfigName"]
+        if machine is None or config not in self.variants:
+            return _refusal("ValidationException", "Could not find it")
+        if machine.status != "InService":
+            return _refusal("ValidationException", "Cannot update in-progress endpoint")
+        if refused := self._over_limit(config, factor=2):
+            return refused
+        machine.status, machine.pending, machine.questions = "Updating", config, 0
+        return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
+
+    def _delete_endpoint(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Answer | None:
+        machine = self.machines.get(request["EndpointName"])
+        if machine is None:
+            return None
+        if machine.status in ("Creating", "Updating", "RollingBack"):
+            return _refusal("ValidationException", "Cannot delete in-progress endpoint")
+        machine.status, machine.questions = "Deleting", 0
+        return "200 OK", {}
+
+    def _describe_endpoint(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        name = request["EndpointName"]
+        machine = self.machines.get(name)
+        if machine is not None:
+            self._move(environ, name, machine)
+        status, answer = self._moto(environ, request)
+        machine = self.machines.get(name)
+        if machine is None or not status.startswith("200"):
+            return status, answer
+        variant = self.variants.get(machine.config, [{}])[0]
+        count = variant.get("InitialInstanceCount")
+        answer |= {
+            "EndpointStatus": machine.status,
+            "EndpointConfigName": machine.config,
+            "ProductionVariants": [
+                {
+                    "VariantName": "AllTraffic",
+                    "CurrentInstanceCount": count,
+                    "DesiredInstanceCount": count,
+                }
+            ],
+        }
+        if machine.failure is not None:
+            answer["FailureReason"] = machine.failure
+        if machine.status in ("Creating", "Updating"):
+            answer["PendingDeploymentSummary"] = {
+                "EndpointConfigName": machine.pending or machine.config,
+                "ProductionVariants": [
+                    {
+                        "VariantName": "AllTraffic",
+                        "VariantStatus": [{"Status": "Creating"}],
+                    }
+                ],
+            }
+        return status, answer
+
+    def _move(self, environ: Environ, name: str, machine: Machine) -> None:
+        if machine.status in ("InService", "Failed"):
+            return
+        machine.questions += 1
+        if machine.questions <= self.num_questions:
+            return
+        if machine.status == "Deleting":
+            target = environ["HTTP_X_AMZ_TARGET"]
+            environ["HTTP_X_AMZ_TARGET"] = "SageMaker.DeleteEndpoint"
+            self._moto(environ, {"EndpointName": name})
+            environ["HTTP_X_AMZ_TARGET"] = target
+            del self.machines[name]
+            return
+        wanted = machine.pending or machine.config
+        machine.failure = self.failing.get(wanted)
+        if machine.failure is None:
+            machine.config, machine.status = wanted, "InService"
+        else:
+            machine.status = "InService" if machine.pending else "Failed"
+        machine.pending = None
+
+    def _over_limit(self, config: str, *, factor: int) -> Answer | None:
+        variant = self.variants.get(config, [{}])[0]
+        kind, count = (
+            variant.get("InstanceType"),
+            variant.get("InitialInstanceCount", 1),
+        )
+        allowed = self.limits.get(str(kind))
+        if allowed is None or count * factor <= allowed:
+            return None
+        return _refusal(
+            "ResourceLimitExceeded",
+            f"The account-level service limit '{kind} for endpoint usage' is {allowed} "
+            "Instances, with current utilization of 0 Instances",
+        )
+
+    def _quotas(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "QuotaName": f"{kind} for endpoint usage",
+                "QuotaCode": f"L-{number:08}",
+                "Value": float(self.limits.get(kind, 4)),
+            }
+            for number, kind in enumerate(sorted(instance_types()))
+        ]
+
+    def _moto(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        body, status, _ = _forward(self.app, environ, json.dumps(request).encode())
+        return status, json.loads(body or b"{}")
+
+
+def _method(call: str) -> str:
+    operation = call.partition(":")[2]
+    return re.sub(r"([A-Z])", r"_\1", operation).lower()
+
+
+def is_reading(call: str) -> bool:
+    operation = call.partition(":")[2]
+    return operation.startswith(READING) or operation == "GET"
+
+
+@functools.cache
+def instance_types() -> set[str]:
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    return set(model.shape_for("ProductionVariantInstanceType").enum)
+
+
+def _operation(environ: Environ, body: bytes) -> str:
+    """service:Operation, of any of AWS's protocols; REST ones by their method."""
+    authorization = environ.get("HTTP_AUTHORIZATION", "")
+    scope = authorization.partition("Credential=")[2].split("/")
+    service = scope[3] if len(scope) > 3 else "?"
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return f"{service}:{target.rpartition('.')[2]}"
+    if "/operation/" in environ["PATH_INFO"]:
+        return f"{service}:{environ['PATH_INFO'].rpartition('/')[2]}"
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form"):
+        return f"{service}:{parse_qs(body.decode()).get('Action', ['?'])[0]}"
+    return f"{service}:{environ['REQUEST_METHOD']}"
+
+
+def _forward(
+    app: Callable[..., Iterable[bytes]], environ: Environ, body: bytes
+) -> tuple[bytes, str, list[tuple[str, str]]]:
+    seen: list[Any] = []
+    inner = {
+        **environ,
+        "wsgi.input": io.BytesIO(body),
+        "CONTENT_LENGTH": str(len(body)),
+    }
+
+    def start(status: str, headers: list[tuple[str, str]], *_: object) -> None:
+        seen[:] = [status, headers]
+
+    content = b"".join(app(inner, start))
+    return content, seen[0], seen[1]
+
+
+def _refusal(code: str, message: str) -> Answer:
+    return "400 BAD REQUEST", {"__type": code, "message": message}
+
+
+def _send(start: Callable[..., Any], answer: Answer) -> Iterable[bytes]:
+    status, content = answer
+    body = json.dumps(content).encode()
+    start(
+        status,
+        [
+            ("Content-Type", "application/x-amz-json-1.1"),
+            ("Content-Length", str(len(body))),
+        ],
+    )
+    return [body]

@@ -1,0 +1,191 @@
+"""What AWS answers, in our words; scripted with botocore's Stubber."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
+
+from deploy import errors
+from deploy.actions import Call
+from deploy.aws import Account, AWSClient
+from deploy.aws.faults import CODES, fault_of
+from deploy.errors import (
+    AccessDeniedError,
+    ConfigError,
+    ConflictError,
+    DeployError,
+    NotFoundError,
+    ResourceFailedError,
+)
+from deploy.resources import OWNER_TAG
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr"
+WHEN = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+def refused(code, sentence=""):
+    answer = {"Error": {"Code": code, "Message": sentence}}
+    return fault_of(ClientError(answer, "DescribeEndpoint"), "sagemaker describe")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_we_know_becomes_an_error_of_ours(code):
+    assert type(refused(code)) is CODES[code]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind"),
+    [
+        ('Could not find endpoint "ocr".', NotFoundError),
+        ("Cannot create already existing model", errors.AlreadyExistsError),
+        ("Cannot update in-progress endpoint", ConflictError),
+        ("User is not authorized to perform: iam:PassRole", AccessDeniedError),
+        ("1 validation error detected", DeployError),
+    ],
+)
+def test_sagemakers_one_code_is_told_apart_by_its_sentence(sentence, kind):
+    error = refused("ValidationException", sentence)
+
+    assert type(error) is kind
+    assert sentence in error.message
+
+
+def test_a_quota_that_is_used_up_points_to_doctor(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("create_endpoint").refuses("ResourceLimitExceeded", "limit is 0")
+
+    with scripted, pytest.raises(ResourceFailedError, match="limit is 0") as caught:
+        aws.call(
+            "sagemaker", "create_endpoint", EndpointName="o", EndpointConfigName="c"
+        )
+
+    assert "doctor" in (caught.value.hint or "")
+
+
+def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("describe_endpoint").refuses("AccessDeniedException", "denied")
+
+    with (
+        scripted,
+        pytest.raises(AccessDeniedError, match="describe_") as caught,
+    ):
+        aws.call("sagemaker", "describe_endpoint", EndpointName="ocr")
+
+    assert "iam --caller" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (NoCredentialsError(), ConfigError, "no AWS credentials"),
+        (NoRegionError(), ConfigError, "no region is set"),
+        (ProfileNotFound(profile="ocr"), ConfigError, "ocr"),
+        (EndpointConnectionError(endpoint_url="http://x"), DeployError, "be reached"),
+    ],
+)
+def test_what_never_reached_aws_is_told_too(error, kind, sentence):
+    fault = fault_of(error, "sagemaker describe_endpoint")
+
+    assert type(fault) is kind
+    assert sentence in fault.message
+
+
+def test_a_profile_that_does_not_exist_is_named():
+    with pytest.raises(ConfigError, match="nobody"):
+        AWSClient.connect(profile="nobody")
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (Call("ecr", "create_repository", {"repositoryName": "ocr"}, "", True),
+         "RepositoryAlreadyExistsException"),
+        (Call("ecr", "delete_repository", {"repositoryName": "ocr"}, "", False, True),
+         "RepositoryNotFoundException"),
+    ],
+)  # fmt: skip
+def test_what_is_so_already_is_as_good_as_done(call, code, script, aws):
+    scripted = script("ecr")
+    scripted.expects(call.operation, **call.params).refuses(code)
+
+    with scripted:
+        assert aws.perform(call) == {}
+
+
+def endpoint_answer(**more):
+    return {
+        "EndpointName": "ocr",
+        "EndpointArn": ARN,
+        "EndpointConfigName": "ocr-1",
+        "EndpointStatus": "InService",
+        "CreationTime": WHEN,
+        "LastModifiedTime": WHEN,
+        **more,
+    }
+
+
+def described(script, aws, *, tags, targets=(), **more):
+    sagemaker, scaling = script("sagemaker"), script("application-autoscaling")
+    sagemaker.expects("describe_endpoint", EndpointName="ocr").answers(
+        **endpoint_answer(**more)
+    )
+    sagemaker.expects("list_tags", ResourceArn=ARN).answers(
+        Tags=[{"Key": k, "Value": v} for k, v in tags.items()]
+    )
+    scaling.expects("describe_scalable_targets").answers(ScalableTargets=list(targets))
+    with sagemaker, scaling:
+        state = Account(aws).endpoint("ocr")
+    assert state is not None
+    return state
+
+
+def test_an_endpoint_is_ours_by_its_tag(script, aws):
+    ours = described(script, aws, tags={OWNER_TAG: "ocr"})
+    theirs = described(script, aws, tags={"team": "ocr"})
+
+    assert ours.is_ours
+    assert not theirs.is_ours
+
+
+def test_an_update_on_its_way_shows_where_to_and_how_far(script, aws):
+    state = described(
+        script,
+        aws,
+        tags={OWNER_TAG: "ocr"},
+        EndpointStatus="Updating",
+        PendingDeploymentSummary={
+            "EndpointConfigName": "ocr-2",
+            "ProductionVariants": [
+                {"VariantName": "AllTraffic", "VariantStatus": [{"Status": "Baking"}]}
+            ],
+        },
+    )
+
+    assert state.pending_config == "ocr-2"
+    assert state.stages == ("Baking",)
+
+
+def test_an_endpoint_that_is_not_there_is_none(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("describe_endpoint").refuses(
+        "ValidationException", "Could not find endpoint"
+    )
+
+    with scripted:
+        assert Account(aws).endpoint("ocr") is None
+
+
+def test_an_invocation_is_sent_once_and_awaited_longer_than_sagemaker_takes(aws):
+    config = aws.client("sagemaker-runtime").meta.config
+
+    assert config.read_timeout == 70
+    assert config.retries["total_max_attempts"] == 1

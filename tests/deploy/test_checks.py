@@ -1,0 +1,100 @@
+"""What is refused before it costs an hour."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.catalogue import AMIS, INSTANCES
+from deploy.checks import checks_of, quota_findings, quota_name
+from tests.deploy.accounts import configured
+
+
+def fatal(**tables):
+    return [f for f in checks_of(configured(**tables)) if f.is_fatal]
+
+
+def test_the_default_deployment_passes():
+    assert checks_of(configured()) == []
+
+
+@pytest.mark.parametrize("kind", ["ml.g4dn.xlarge", "ml.g4dn.12xlarge"])
+def test_a_t4_is_refused_with_the_reason(kind):
+    (finding,) = fatal(endpoint={"instance_types": [kind]})
+
+    assert "T4 with 16 GB; the weights take 17.5 GB" in finding.sentence
+    assert "no bfloat16" in finding.sentence
+    assert "ml.g5.2xlarge" in (finding.hint or "")
+
+
+def test_a_t4_is_refused_for_small_weights_too():
+    (finding,) = fatal(
+        endpoint={"instance_types": ["ml.g4dn.xlarge"]}, model={"weights_gb": 8}
+    )
+
+    assert "no bfloat16" in finding.sentence
+
+
+def test_an_image_for_cuda_13_is_refused_on_an_older_driver():
+    (finding,) = fatal(image={"cuda": "13.0"})
+
+    assert "would die without a log line" in finding.sentence
+    assert (
+        fatal(
+            image={"cuda": "13.0"},
+            endpoint={"ami": "al2023-ami-sagemaker-inference-gpu-4-1"},
+        )
+        == []
+    )
+
+
+def test_blackwell_is_refused_without_its_driver():
+    (finding,) = fatal(endpoint={"instance_types": ["ml.g7e.2xlarge"]})
+
+    assert "needs driver 580" in finding.sentence
+
+
+def test_a_volume_is_refused_where_there_are_local_disks():
+    (finding,) = fatal(endpoint={"volume_gb": 200})
+
+    assert "volume_gb is refused" in finding.sentence
+
+
+def test_an_unknown_instance_type_is_said_to_be_unchecked():
+    (finding,) = checks_of(configured(endpoint={"instance_types": ["ml.g6.4xlarge"]}))
+
+    assert not finding.is_fatal
+    assert "neither was checked" in finding.sentence
+
+
+def test_an_unknown_ami_is_refused():
+    assert fatal(endpoint={"ami": "ami-1"})
+
+
+def test_a_quota_of_zero_is_refused():
+    quotas = {quota_name("ml.g5.2xlarge"): 0.0}
+
+    (finding,) = quota_findings({"ml.g5.2xlarge": 1}, quotas, hint="raise it")
+
+    assert finding.is_fatal
+    assert "may run 0 ml.g5.2xlarge" in finding.sentence
+
+
+def test_of_several_types_one_that_is_allowed_is_enough():
+    quotas = {quota_name("ml.g5.2xlarge"): 0.0, quota_name("ml.g6e.2xlarge"): 1.0}
+
+    findings = quota_findings(
+        {"ml.g5.2xlarge": 1, "ml.g6e.2xlarge": 1}, quotas, hint="raise it"
+    )
+
+    assert [f.is_fatal for f in findings] == [False]
+
+
+def test_what_the_catalogue_names_exists_at_sagemaker(service_model):
+    sagemaker = service_model("sagemaker")
+
+    assert set(INSTANCES) <= set(
+        sagemaker.shape_for("ProductionVariantInstanceType").enum
+    )
+    assert set(AMIS) <= set(
+        sagemaker.shape_for("ProductionVariantInferenceAmiVersion").enum
+    )

@@ -1,0 +1,105 @@
+"""What is true of every command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.cli import COMMANDS
+from tests.deploy.images import write_archive
+
+ARGUMENTS = {
+    "alarms": ["--create"],
+    "dashboard": ["--create"],
+    "iam": ["--create"],
+    "image": ["check"],
+    "init": ["--force"],
+    "invoke": ["FILE"],
+    "model": ["stage"],
+    "rollback": ["--to", "CONFIG"],
+    "schedule": ["--start", "8:00", "--stop", "19:00"],
+    "update": ["--instance-count", "2"],
+}
+
+
+@pytest.fixture
+def everything(chandra, wire, cloud, tmp_path):
+    """A deployment with all there can be of it; arguments to run each command with."""
+    wire.call("s3", "create_bucket", Bucket="weights")
+    archive = str(write_archive(tmp_path / "image.tar"))
+    for arguments in (
+        ["iam", "--create"],
+        ["image", "push", "--archive", archive, "--tag", "v1"],
+        ["model", "stage"],
+        ["deploy"],
+        ["alarms", "--create"],
+        ["dashboard", "--create"],
+        ["schedule", "--start", "08:00", "--stop", "19:00"],
+    ):
+        ran = chandra(*arguments)
+        assert ran.status == 0, ran.err
+    path = tmp_path / "chandra.toml"
+    for name in ("uri", "revision"):
+        path.write_text(path.read_text().replace(f"{name} =", f"# {name} ="))
+    assert chandra("deploy").status == 0
+    (tmp_path / "page.png").write_bytes(b"\x89PNG")
+    cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
+    places = {
+        "FILE": str(tmp_path / "page.png"),
+        "CONFIG": cloud.machines["ocr"].config,
+    }
+
+    def arguments_of(name):
+        return [name, *(places.get(a, a) for a in ARGUMENTS.get(name, ()))]
+
+    return arguments_of
+
+
+def test_with_json_standard_output_is_one_value(everything, chandra):
+    odd = {}
+    for command in COMMANDS:
+        ran = chandra(*everything(command.NAME), "--json", "--dry-run")
+        try:
+            json.loads(ran.out)
+        except ValueError:
+            odd[command.NAME] = ran.out + ran.err
+
+    assert odd == {}
+
+
+def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
+    before = (tmp_path / "chandra.toml").read_text()
+    changed = {}
+    for command in COMMANDS:
+        cloud.calls.clear()
+        ran = chandra(*everything(command.NAME), "--dry-run")
+        # Numbers are asked for with POST.
+        changes = [c for c in cloud.changes if c != "monitoring:GetMetricData"]
+        if changes or ran.status != 0:
+            changed[command.NAME] = (changes, ran.status, ran.err)
+
+    assert changed == {}
+    assert (tmp_path / "chandra.toml").read_text() == before
+
+
+def test_destroy_all_leaves_nothing_that_carries_the_tag(everything, chandra, wire):
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert "nothing carries the tag" in chandra("destroy", "--all").out
+    assert wire.call("ecr", "describe_repositories")["repositories"] == []
+    assert wire.call("iam", "list_roles")["Roles"] == []
+    assert "Contents" not in wire.call("s3", "list_objects_v2", Bucket="weights")
+
+
+def test_several_instance_types_are_a_pool_that_can_be_watched(chandra, cloud):
+    kinds = ["--instance-type", "ml.g6e.2xlarge", "--instance-type", "ml.g5.2xlarge"]
+
+    ran = chandra("deploy", *kinds)
+    facts = chandra("status", "--json").json
+
+    assert ran.status == 0, ran.err
+    variant = cloud.variants[cloud.machines["ocr"].config][0]
+    assert [pool["Priority"] for pool in variant["InstancePools"]] == [1, 2]
+    assert facts["instances"] == "1 of 1 x ml.g6e.2xlarge"

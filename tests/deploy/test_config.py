@@ -1,0 +1,105 @@
+"""What may stand in chandra.toml."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.config import config_from, read_config, write_lock
+from deploy.errors import ConfigError
+
+
+def refused(sentence, **tables):
+    with pytest.raises(ConfigError, match=sentence):
+        config_from(tables)
+
+
+def test_an_empty_file_is_a_deployment():
+    config = config_from({})
+
+    assert config.name == "chandra"
+    assert config.endpoint.instance_types == ("ml.g6e.2xlarge",)
+    assert config.endpoint.startup_timeout_seconds == 1200
+
+
+def test_an_unknown_setting_names_its_nearest_neighbour():
+    refused(
+        "endpoint.instance_typs; did you mean endpoint.instance_types",
+        endpoint={"instance_typs": []},
+    )
+
+
+@pytest.mark.parametrize(
+    ("sentence", "tables"),
+    [
+        ("name must be letters", {"name": "-ocr"}),
+        ("name must be letters", {"name": "a" * 55}),
+        ("role must be an ARN", {"role": "admin"}),
+        ("image must be a table", {"image": "chandra"}),
+        ("must be a whole number", {"endpoint": {"instance_count": "two"}}),
+        ("must be a whole number", {"endpoint": {"instance_count": True}}),
+        ("must be true or false", {"network": {"isolation": "yes"}}),
+        ("must be a list of words", {"endpoint": {"instance_types": "ml.g5.xlarge"}}),
+        ("name at least one", {"endpoint": {"instance_types": []}}),
+        ("names one twice", {"endpoint": {"instance_types": ["a", "a"]}}),
+        ("takes 5", {"endpoint": {"instance_types": list("abcdef")}}),
+        ("at least 1", {"endpoint": {"instance_count": 0}}),
+        ("60 to 3600", {"endpoint": {"startup_timeout_seconds": 7200}}),
+        ("go together", {"network": {"subnets": ["subnet-1"]}}),
+        ("keeps the container from the hub", {"model": {"source": "hub"}}),
+        ("must be s3 or hub", {"model": {"source": "nfs"}}),
+        ("name a digest", {"image": {"uri": "repo:latest"}}),
+        ("without s3://", {"model": {"bucket": "s3://weights"}}),
+        ("blue-green or recreate", {"update": {"strategy": "canary"}}),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(sentence, tables):
+    refused(sentence, **tables)
+
+
+def test_the_variable_of_inference_components_is_refused():
+    refused(
+        "SAGEMAKER_INFERENCE_COMPONENT_NAME: it belongs to inference components",
+        endpoint={"environment": {"SAGEMAKER_INFERENCE_COMPONENT_NAME": ""}},
+    )
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "API_KEY"])
+def test_a_secret_is_kept_out_of_the_environment(name):
+    refused("whoever may describe", endpoint={"environment": {name: "x"}})
+
+
+def test_numbers_in_the_environment_become_text():
+    config = config_from({"endpoint": {"environment": {"A": 8, "B": True}}})
+
+    assert config.endpoint.environment == {"A": "8", "B": "true"}
+
+
+def test_a_missing_file_says_how_to_write_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no .*chandra\.toml") as caught:
+        read_config(tmp_path / "chandra.toml")
+
+    assert caught.value.hint == "chandra-sagemaker init"
+
+
+def test_an_error_in_the_file_names_the_file(tmp_path):
+    path = tmp_path / "chandra.toml"
+    path.write_text("nam = 'ocr'\n")
+
+    with pytest.raises(ConfigError, match=r"chandra\.toml: unknown setting nam;"):
+        read_config(path)
+
+
+def test_what_was_pushed_is_used_until_the_file_says_otherwise(tmp_path):
+    path = tmp_path / "chandra.toml"
+    path.write_text("[model]\nbucket = 'weights'\n")
+    write_lock(path, "image", {"uri": "repo@sha256:1"})
+    write_lock(path, "model", {"revision": "abc"})
+
+    config = read_config(path)
+    path.write_text("[image]\nuri = 'repo@sha256:2'\n")
+    overruled = read_config(path)
+
+    assert config.image.uri == "repo@sha256:1"
+    assert config.model.revision == "abc"
+    assert config.model.bucket == "weights"
+    assert overruled.image.uri == "repo@sha256:2"

@@ -1,0 +1,82 @@
+"""Roles and policies, printed and made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.policies import caller_policy, execution_policy
+from tests.deploy.accounts import IDENTITY, configured
+
+
+def roles(wire):
+    return sorted(role["RoleName"] for role in wire.call("iam", "list_roles")["Roles"])
+
+
+def test_without_a_flag_everything_is_printed(chandra, cloud):
+    ran = chandra("iam")
+
+    assert ran.status == 0, ran.err
+    assert "sagemaker.amazonaws.com" in ran.out
+    assert "sagemaker:CreateEndpoint" in ran.out
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "policy"),
+    [("--execution", execution_policy), ("--caller", caller_policy)],
+)
+def test_one_document_alone_can_be_pasted(chandra, flag, policy):
+    ran = chandra("iam", flag)
+
+    assert json.loads(ran.out) == policy(configured(), IDENTITY)
+
+
+def test_roles_are_made_once(chandra, wire, cloud):
+    made = chandra("iam", "--create")
+    cloud.calls.clear()
+    again = chandra("iam", "--create")
+
+    assert made.status == again.status == 0, made.err
+    assert roles(wire) == ["ocr-build", "ocr-execution", "ocr-scheduler"]
+    assert "no changes" in again.out
+    assert cloud.changes == []
+
+
+def test_a_policy_follows_the_file(chandra, wire, project):
+    chandra("iam", "--create")
+    project('[network]\nkms_key = "alias/ocr"\n')
+
+    changed = chandra("iam", "--create")
+
+    assert "set the policy of role ocr-execution" in changed.out
+    assert "create role" not in changed.out
+
+
+def test_a_role_of_somebody_elses_is_not_taken(chandra, wire):
+    wire.call(
+        "iam", "create_role", RoleName="ocr-execution", AssumeRolePolicyDocument="{}"
+    )
+
+    ran = chandra("iam", "--create")
+
+    assert ran.status == 5
+    assert "not this deployment's" in ran.err
+
+
+def test_destroy_all_takes_the_roles_that_were_made(chandra, wire):
+    chandra("iam", "--create")
+    wire.call("s3", "create_bucket", Bucket="weights")
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert roles(wire) == []
+
+
+def test_a_dry_run_makes_no_role(chandra, wire):
+    ran = chandra("iam", "--create", "--dry-run")
+
+    assert "would create role ocr-execution for sagemaker" in ran.out
+    assert roles(wire) == []

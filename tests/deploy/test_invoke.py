@@ -1,0 +1,376 @@
+"""One document through the endpoint, and what became of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from html.parser import HTMLParser
+
+import PIL.Image
+import pytest
+
+from deploy.pages import media_type_of, pictures_of
+from deploy.report import report_of
+from tests import documents
+from tests.deploy.frames import broken_stream, stream_of
+
+PAGE = {
+    "page": 1,
+    "status": "success",
+    "width": 200,
+    "height": 100,
+    "markdown": "# Title",
+    "html": "<h1>Title</h1>",
+    "blocks": [
+        {"label": "Title", "bbox": [20, 10, 120, 30], "html": "<h1>Title</h1>"},
+        {"label": "Picture", "bbox": None, "html": '<img src="page-1-figure-1.webp">'},
+    ],
+    "images": {"page-1-figure-1.webp": "QUJD"},
+    "raw": "",
+    "finish_reason": "stop",
+    "attempts": 1,
+    "output_tokens": 5,
+    "warnings": [],
+    "error": None,
+}
+FAILED = {
+    **PAGE,
+    "page": 2,
+    "status": "failure",
+    "markdown": "",
+    "blocks": [],
+    "error": {"code": "unreadable_document", "detail": "page 2 ends early"},
+}
+DOCUMENT = {
+    "request_id": "r",
+    "status": "partial_success",
+    "model": {"id": "mini", "revision": None, "engine": "generate"},
+    "pages": [PAGE, FAILED],
+    "markdown": "# Title",
+    "processing_time": 1.5,
+    "usage": {"pages": 2, "output_tokens": 5},
+}
+END = {"event": "end", **{k: v for k, v in DOCUMENT.items() if k != "pages"}}
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "page.png"
+    PIL.Image.new("RGB", (200, 100), "white").save(path)
+    return str(path)
+
+
+@pytest.fixture
+def answering(cloud):
+    """What the endpoint answers, and what it was asked."""
+    asked = []
+
+    def answer(content, *, status="200 OK", headers=()):
+        def invoked(environ, body):
+            asked.append((environ, body))
+            return status, list(headers), content
+
+        cloud.invoked = invoked
+        return asked
+
+    return answer
+
+
+def stream(answering, *chunks):
+    headers = [("Content-Type", "application/vnd.amazon.eventstream")]
+    return answering(stream_of(chunks), headers=headers)
+
+
+def lines(*events):
+    return "".join(json.dumps(event) + "\n" for event in events).encode()
+
+
+def test_a_document_comes_back_as_markdown(chandra, answering, picture):
+    asked = answering(b"# Title\n")
+
+    ran = chandra("invoke", picture, "--pages", "1-3", "--max-output-tokens", "100")
+
+    environ, body = asked[0]
+    assert (ran.status, ran.out) == (0, "# Title\n")
+    assert environ["PATH_INFO"] == "/endpoints/ocr/invocations"
+    assert environ["CONTENT_TYPE"] == "image/png"
+    assert environ["HTTP_ACCEPT"] == "text/markdown"
+    assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+        "pages=1-3;max_output_tokens=100"
+    )
+    assert body.startswith(b"\x89PNG")
+
+
+def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
+    answering(b"<!DOCTYPE html>")
+    path = tmp_path / "out.html"
+
+    ran = chandra("invoke", picture, "--format", "html", "-o", str(path))
+
+    assert ran.status == 0
+    assert path.read_text() == "<!DOCTYPE html>"
+
+
+def test_a_page_that_failed_is_said_beside_the_others(chandra, answering, picture):
+    answering(json.dumps(DOCUMENT).encode())
+
+    ran = chandra("invoke", picture, "--format", "json")
+
+    assert ran.status == 0
+    assert json.loads(ran.out)["pages"][0]["markdown"] == "# Title"
+    assert "page 2 was not read: page 2 ends early (unreadable_document)" in ran.err
+
+
+def model_error(answering, status, message):
+    body = {
+        "Message": "Received client error (422) from primary with message …",
+        "OriginalStatusCode": status,
+        "OriginalMessage": message,
+        "LogStreamArn": "arn:aws:logs:…",
+    }
+    answering(
+        json.dumps(body).encode(),
+        status="424 Failed Dependency",
+        headers=[("x-amzn-ErrorType", "ModelError")],
+    )
+
+
+def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, picture):
+    problem = {"code": "invalid_option", "detail": "unknown option pgaes; did you mean "
+               "pages?", "status": 422}  # fmt: skip
+    model_error(answering, 422, json.dumps(problem))
+
+    ran = chandra("invoke", picture)
+
+    assert ran.status == 6
+    assert "unknown option pgaes; did you mean pages? (invalid_option, 422)" in ran.err
+    assert "primary" not in ran.err
+
+
+def test_a_model_error_without_a_problem_is_told_as_it_is(chandra, answering, picture):
+    model_error(answering, 413, "")
+
+    ran = chandra("invoke", picture)
+
+    assert "the container answered 413: nothing" in ran.err
+
+
+def test_no_answer_in_time_says_how_to_ask_for_less(chandra, answering, picture):
+    model_error(answering, 0, "")
+
+    ran = chandra("invoke", picture)
+
+    assert "did not answer within SageMaker's 60 s" in ran.err
+    assert "--pages" in ran.err
+
+
+def test_a_document_that_is_sent_is_sent_once(chandra, answering, picture):
+    asked = answering(b"oops", status="500 Internal Server Error")
+
+    ran = chandra("invoke", picture)
+
+    assert ran.status == 1
+    assert len(asked) == 1
+
+
+def test_an_endpoint_that_is_not_there_is_named(chandra, answering, picture):
+    answering(
+        json.dumps({"Message": "Endpoint ocr of account 1 not found."}).encode(),
+        status="400 Bad Request",
+        headers=[("x-amzn-ErrorType", "ValidationError")],
+    )
+
+    ran = chandra("invoke", picture)
+
+    assert ran.status == 4
+    assert "there is no endpoint ocr in service" in ran.err
+
+
+def test_a_stream_is_shown_page_by_page(chandra, answering, picture):
+    whole = lines({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
+    # Cut where no line ends.
+    stream(answering, whole[:50], whole[50:700], whole[700:])
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert ran.status == 0, ran.err
+    assert "# Title" in ran.out
+    assert "page 1: success" in ran.err
+    assert "page 2 was not read" in ran.err
+
+
+def test_a_stream_can_be_put_together_again(chandra, answering, picture):
+    second = {**PAGE, "page": 2}
+    stream(
+        answering, lines({"event": "page", **second}, {"event": "page", **PAGE}, END)
+    )
+
+    document = json.loads(
+        chandra("invoke", picture, "--stream", "--format", "json").out
+    )
+
+    assert [page["page"] for page in document["pages"]] == [1, 2]
+    assert document["status"] == "partial_success"
+    assert "event" not in document
+
+
+def test_a_stream_without_its_last_line_is_no_success(chandra, answering, picture):
+    stream(answering, lines({"event": "page", **PAGE}))
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert ran.status == 6
+    assert "ended after 1 pages" in ran.err
+
+
+def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
+    answering(
+        broken_stream([lines({"event": "page", **PAGE})], "took too long"),
+        headers=[("Content-Type", "application/vnd.amazon.eventstream")],
+    )
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert ran.status == 6
+    assert "broke off: took too long" in ran.err
+
+
+def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture):
+    stream(
+        answering,
+        lines(
+            {"event": "error", "code": "overloaded", "detail": "too many pages wait"}
+        ),
+    )
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert "too many pages wait (overloaded)" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["nowhere.pdf"], 4, "cannot be read"),
+        (["PICTURE", "--stream", "--format", "html"], 2, "not html"),
+        (["PICTURE", "--pages", "1\r\nX: y"], 2, "looks like 1-3,7"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(chandra, picture, arguments, status, sentence):
+    ran = chandra("invoke", *[picture if a == "PICTURE" else a for a in arguments])
+
+    assert ran.status == status
+    assert sentence in ran.err
+
+
+def test_more_than_sagemaker_takes_is_refused_here(chandra, tmp_path):
+    path = tmp_path / "large.pdf"
+    path.write_bytes(b"%PDF" + bytes(26_000_000))
+
+    ran = chandra("invoke", str(path))
+
+    assert ran.status == 2
+    assert "SageMaker takes 25 MB" in ran.err
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag, **wanted):
+        return [
+            attributes
+            for name, attributes in self.found
+            if name == tag
+            and all(attributes.get(k.rstrip("_")) == v for k, v in wanted.items())
+        ]
+
+
+def test_a_report_shows_each_page_with_its_blocks_beside_the_text(
+    chandra, answering, picture, tmp_path
+):
+    answering(json.dumps(DOCUMENT).encode())
+    path = tmp_path / "report.html"
+
+    ran = chandra("invoke", picture, "--format", "report", "-o", str(path))
+
+    page = Elements(path.read_text())
+    assert ran.status == 0, ran.err
+    assert page.of("img", alt="page 1")[0]["src"].startswith("data:image/jpeg;base64,")
+    (box,) = page.of("a", class_="box")
+    assert "left:10.000%;top:10.000%;width:50.000%;height:20.000%" in box["style"]
+    assert [block["id"] for block in page.of("div", class_="block")] == [
+        "block-1-1",
+        "block-1-2",
+    ]
+    assert "unreadable_document: page 2 ends early" in path.read_text()
+
+
+def test_a_report_needs_nothing_but_itself():
+    text = report_of("page.png", DOCUMENT, {1: b"jpeg"})
+
+    page = Elements(text)
+    addresses = [
+        a.get("src") or a.get("href") or ""
+        for tag, a in page.found
+        if tag in ("a", "img", "link", "script", "iframe")
+    ]
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert page.of("script") == []
+    assert "data:image/webp;base64,QUJD" in text
+
+
+def test_a_report_lets_nothing_of_the_document_run():
+    hostile = {
+        **PAGE,
+        "blocks": [{"label": '"><script>', "bbox": [0, 0, 1, 1], "html": "x"}],
+        "warnings": [{"code": "<b>", "detail": "<script>"}],
+    }
+
+    text = report_of("<script>.pdf", {**DOCUMENT, "pages": [hostile]}, {})
+
+    assert Elements(text).of("script") == []
+    assert "default-src 'none'" in text
+
+
+def test_pages_of_a_pdf_are_drawn_by_number(tmp_path):
+    path = tmp_path / "three.pdf"
+    path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
+
+    pictures = pictures_of(path, [1, 3, 9])
+
+    assert pictures.keys() == {1, 3}
+    assert max(PIL.Image.open(io.BytesIO(pictures[1])).size) == 1600
+
+
+def test_a_picture_lies_as_a_person_would_turn_it(tmp_path):
+    path = tmp_path / "turned.jpg"
+    picture = PIL.Image.new("RGB", (200, 100))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+
+    drawn = PIL.Image.open(io.BytesIO(pictures_of(path, [1])[1]))
+
+    assert drawn.size == (100, 200)
+
+
+def test_what_is_transparent_is_drawn_on_white_paper(tmp_path):
+    path = tmp_path / "clear.png"
+    PIL.Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(path)
+
+    drawn = PIL.Image.open(io.BytesIO(pictures_of(path, [1])[1]))
+
+    assert drawn.getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_a_type_goes_by_the_files_name(tmp_path):
+    assert media_type_of(tmp_path / "a.PDF") == "application/pdf"
+    assert media_type_of(tmp_path / "a") == "application/octet-stream"

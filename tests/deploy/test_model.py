@@ -1,0 +1,278 @@
+"""Weights staged in S3, whole or not at all, and on from where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+
+import pytest
+
+from deploy.aws.store import Store
+from deploy.config import read_config
+from deploy.errors import DeployError, NotFoundError, ResourceFailedError
+from deploy.weights import MANIFEST, weights_in, write_tar
+
+BUCKET = "weights"
+MIB = 1024 * 1024
+PREFIX = "models/datalab-to/chandra/"
+
+
+@pytest.fixture
+def bucket(cloud, wire):
+    wire.call("s3", "create_bucket", Bucket=BUCKET)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Weights, a file in a folder, and what is left out."""
+    root = tmp_path / "weights"
+    (root / "sub").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    (root / "config.json").write_text("{}")
+    (root / "model.safetensors").write_bytes(b"weights")
+    (root / "sub" / "tokenizer.json").write_text('{"a": 1}')
+    (root / ".cache" / "lock").write_text("hidden")
+    return root
+
+
+@pytest.fixture
+def large(folder):
+    """Two parts and a bit."""
+    path = folder / "model.safetensors"
+    path.write_bytes(bytes(range(256)) * (11 * MIB // 256))
+    return path
+
+
+def names(weights):
+    return [file.name for file in weights.files]
+
+
+def keys(wire):
+    return [
+        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", Bucket=BUCKET)
+    ]
+
+
+def read(wire, key):
+    return wire.call("s3", "get_object", Bucket=BUCKET, Key=key)["Body"].read()
+
+
+def test_every_file_has_its_sha256_and_hidden_ones_are_left_out(folder):
+    weights = weights_in(folder, "m", "r")
+
+    assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
+    assert weights.files[0].sha256 == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_without_a_commit_the_revision_is_a_digest_of_the_files(folder):
+    first = weights_in(folder, "m", None).revision
+    again = weights_in(folder, "m", None).revision
+    (folder / "config.json").write_text('{"b": 2}')
+
+    assert first == again
+    assert first.startswith("sha256-")
+    assert weights_in(folder, "m", None).revision != first
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no config\.json"):
+        weights_in(tmp_path, "m", None)
+
+
+def test_links_are_staged_as_what_they_lead_to(folder):
+    (folder / "link.json").symlink_to(folder / "config.json")
+    target = io.BytesIO()
+
+    weights = weights_in(folder, "m", "r")
+    write_tar(weights, target)
+
+    with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
+        assert all(member.isfile() for member in tar)
+        assert sorted(tar.getnames()) == sorted(names(weights))
+
+
+def test_a_tar_is_the_same_every_time(folder):
+    weights = weights_in(folder, "m", "r")
+    first, second = io.BytesIO(), io.BytesIO()
+    write_tar(weights, first)
+    write_tar(weights, second)
+
+    assert first.getvalue() == second.getvalue()
+
+
+def store(wire):
+    return Store(wire, BUCKET, part_bytes=5 * MIB)
+
+
+def stage(wire, folder, seen=None):
+    weights = weights_in(folder, "m", "r")
+    return store(wire).stage(
+        weights,
+        "p/",
+        "ocr",
+        lambda key, done, total: seen.append(done) if seen is not None else None,
+    )
+
+
+def test_a_large_file_goes_in_parts_and_says_how_far_it_is(bucket, wire, folder, large):
+    seen: list[int] = []
+
+    stage(wire, folder, seen)
+
+    assert read(wire, "p/model.safetensors") == large.read_bytes()
+    assert [n for n in seen if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
+
+
+def test_what_is_there_is_not_sent_again(bucket, wire, folder, cloud):
+    stage(wire, folder)
+    cloud.calls.clear()
+
+    assert stage(wire, folder) == 0
+    assert "s3:PUT" not in cloud.calls
+
+
+def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
+    weights = weights_in(folder, "m", "r")
+    subject = Store(wire, BUCKET, kms_key="alias/ocr")
+
+    subject.stage(weights, "p/", "ocr", lambda *_: None)
+
+    head = wire.call("s3", "head_object", Bucket=BUCKET, Key="p/config.json")
+    assert head["ServerSideEncryption"] == "aws:kms"
+    assert head["SSEKMSKeyId"].endswith("alias/ocr")
+
+
+def test_a_changed_file_is_sent_again(bucket, wire, folder):
+    stage(wire, folder)
+    (folder / "config.json").write_text('{"b": 2}')
+
+    assert stage(wire, folder) == 1
+    assert read(wire, "p/config.json") == b'{"b": 2}'
+
+
+def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cloud):
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        if done > 5 * MIB:
+            raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "a digest", give_up)
+    cloud.calls.clear()
+    subject.upload("p/big", large, "a digest", lambda *_: None)
+
+    # One part was missing; a new upload would have put three.
+    assert cloud.calls.count("s3:PUT") == 1
+    assert read(wire, "p/big") == large.read_bytes()
+    assert subject.holds("p/big", 11 * MIB, "a digest")
+
+
+def test_parts_of_other_bytes_are_not_taken_over(bucket, wire, large):
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "old", give_up)
+    large.write_bytes(b"x" * (11 * MIB))
+    subject.upload("p/big", large, "new", lambda *_: None)
+
+    assert read(wire, "p/big") == large.read_bytes()
+
+
+def test_the_manifest_comes_last_and_says_what_there_is(bucket, wire, folder):
+    stage(wire, folder)
+
+    manifest = json.loads(read(wire, "p/" + MANIFEST))
+
+    assert manifest["deployment"] == "ocr"
+    assert manifest["revision"] == "r"
+    assert [file["name"] for file in manifest["files"]] == [
+        "config.json",
+        "model.safetensors",
+        "sub/tokenizer.json",
+    ]
+
+
+def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
+    stage(wire, folder)
+    wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
+
+    with pytest.raises(ResourceFailedError, match=r"config\.json"):
+        store(wire).verify(weights_in(folder, "m", "r"), "p/")
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(bucket, wire):
+    upload = store(wire).stream("p/tar")
+    upload.write(b"x" * (6 * MIB))
+    upload.__exit__(ZeroDivisionError)
+
+    assert keys(wire) == []
+    left = wire.call("s3", "list_multipart_uploads", Bucket=BUCKET)
+    assert left.get("Uploads", []) == []
+
+
+def test_a_folder_is_staged_and_its_revision_recorded(
+    bucket, chandra, wire, folder, tmp_path
+):
+    ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1", "--tar")
+
+    assert ran.status == 0, ran.err
+    assert "holds 3 files, 0.0 MB, verified (3 uploaded now)" in ran.out
+    assert PREFIX + "v1/model.safetensors" in keys(wire)
+    with tarfile.open(fileobj=io.BytesIO(read(wire, PREFIX + "v1.tar.gz"))) as tar:
+        assert "config.json" in tar.getnames()
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("revision =", "# revision ="))
+    assert read_config(path).model.revision == "v1"
+
+
+def test_a_model_of_the_hub_is_staged_at_its_commit(bucket, chandra, wire):
+    ran = chandra("model", "stage")
+
+    assert ran.status == 0, ran.err
+    assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
+
+
+def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, wire):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    s3 = wire.client("s3")
+    original, s3.put_object = s3.put_object, interrupted
+    try:
+        ran = chandra("model", "stage")
+    finally:
+        s3.put_object = original
+
+    assert ran.status == 130
+    assert "the same command goes on from it" in ran.err
+
+
+def test_a_dry_run_stages_nothing(bucket, chandra, wire):
+    ran = chandra("model", "stage", "--dry-run")
+
+    assert "would put 2 files" in ran.out
+    assert keys(wire) == []
+
+
+def test_a_bucket_that_is_not_there_is_named(chandra, cloud):
+    ran = chandra("model", "stage")
+
+    assert ran.status == 4
+
+
+def test_destroy_all_takes_our_weights_and_no_others(bucket, chandra, wire):
+    chandra("model", "stage")
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
+
+    kept = chandra("destroy")
+    gone = chandra("destroy", "--all")
+
+    assert "nothing carries the tag" in kept.out
+    assert "delete 3 objects of staged weights" in gone.out
+    assert keys(wire) == [PREFIX + "theirs/x"]

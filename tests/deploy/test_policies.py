@@ -1,0 +1,115 @@
+"""Who may do what: no more than the commands need."""
+
+from __future__ import annotations
+
+import json
+
+from deploy.policies import (
+    caller_policy,
+    execution_policy,
+    scheduler_policy,
+    trust_policy,
+)
+from tests.deploy.accounts import IDENTITY, configured
+
+# Actions that IAM grants on everything or not at all, or that list what is there.
+GLOBAL = {
+    "application-autoscaling:DescribeScalableTargets",
+    "application-autoscaling:DescribeScalingPolicies",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricData",
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "logs:DescribeLogGroups",
+    "sagemaker:ListEndpointConfigs",
+    "sagemaker:ListEndpoints",
+    "sagemaker:ListModels",
+    "servicequotas:GetServiceQuota",
+    "servicequotas:ListServiceQuotas",
+}
+
+
+def statements(document):
+    return {s["Sid"]: s for s in document["Statement"]}
+
+
+def on_everything(document):
+    return {
+        action
+        for statement in document["Statement"]
+        if "*" in statement["Resource"]
+        for action in statement["Action"]
+    }
+
+
+def test_only_what_cannot_be_narrowed_is_allowed_on_everything():
+    config = configured()
+
+    assert on_everything(execution_policy(config, IDENTITY)) <= GLOBAL
+    assert on_everything(caller_policy(config, IDENTITY)) <= GLOBAL
+    assert on_everything(scheduler_policy(config, IDENTITY)) == set()
+
+
+def test_no_action_is_a_wildcard():
+    config = configured(network={"kms_key": "alias/ocr"})
+
+    for policy in (execution_policy, caller_policy, scheduler_policy):
+        for statement in policy(config, IDENTITY)["Statement"]:
+            assert not any("*" in action for action in statement["Action"])
+
+
+def test_the_endpoint_reads_its_weights_and_no_other_object():
+    weights = statements(execution_policy(configured(), IDENTITY))["Weights"]
+
+    assert weights["Action"] == ["s3:GetObject"]
+    assert weights["Resource"] == ["arn:aws:s3:::weights/models/*"]
+
+
+def test_the_endpoint_may_look_at_the_alarms_that_roll_it_back():
+    alarms = statements(execution_policy(configured(), IDENTITY))["RollbackAlarms"]
+
+    assert alarms["Resource"] == [
+        "arn:aws:cloudwatch:us-east-1:123456789012:alarm:ocr-*"
+    ]
+
+
+def test_rights_follow_the_configuration():
+    plain = statements(execution_policy(configured(), IDENTITY))
+    rich = statements(
+        execution_policy(
+            configured(
+                network={
+                    "subnets": ["s"],
+                    "security_groups": ["g"],
+                    "kms_key": "alias/ocr",
+                },
+                capture={"uri": "s3://kept/ocr"},
+            ),
+            IDENTITY,
+        )
+    )
+
+    assert rich.keys() - plain.keys() == {"Network", "Key", "Capture"}
+
+
+def test_a_caller_may_pass_the_role_to_sagemaker_only():
+    statement = statements(caller_policy(configured(), IDENTITY))["PassRole"]
+
+    assert statement["Resource"] == ["arn:aws:iam::123456789012:role/ocr-execution"]
+    assert statement["Condition"] == {
+        "StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}
+    }
+
+
+def test_a_role_is_for_one_service_in_this_account():
+    (statement,) = trust_policy("sagemaker", "123456789012")["Statement"]
+
+    assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "123456789012"}
+    }
+
+
+def test_a_policy_fits_into_a_role():
+    """IAM allows a role 10,240 characters of policies inside it."""
+    assert len(json.dumps(caller_policy(configured(), IDENTITY))) < 10_240

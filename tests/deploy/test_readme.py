@@ -1,0 +1,155 @@
+"""deploy/README.md says what the program says.
+
+Help and the output of the walk are written by the program: with UPDATE_DOCS=1 in the
+environment these tests put them into the README in place of comparing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import typing
+from pathlib import Path
+
+import pytest
+
+from deploy import cli, config
+from deploy.advice import ADVICE
+from deploy.config import DeployConfig, write_lock
+from tests.deploy.accounts import IMAGE
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "deploy" / "README.md"
+WALK = "## From nothing to a first page"
+HELP = "## Commands"
+SETTINGS = "## chandra.toml"
+TROUBLE = "## When something goes wrong"
+BLOCK = re.compile(r"```console\n\$ chandra-sagemaker ([^\n]+)\n(.*?)```", re.DOTALL)
+
+
+def section(heading):
+    text = README.read_text()
+    assert f"\n{heading}\n" in text
+    return text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+
+
+def compare(heading, expected):
+    """The section is as expected, or will be the next time."""
+    found = section(heading)
+    if os.environ.get("UPDATE_DOCS"):
+        README.write_text(README.read_text().replace(found, expected))
+        return
+    assert found == expected
+
+
+def test_the_help_of_every_command_is_current():
+    root = cli.parser()
+    commands = next(a for a in root._actions if a.dest == "command")
+    introduction = section(HELP).partition("```")[0]
+    blocks = [f"```text\n{root.format_help()}```\n"]
+    for command in cli.COMMANDS:
+        text = dict(commands.choices or {})[command.NAME].format_help()
+        text = text.replace(
+            "\nFlags for every command are in chandra-sagemaker --help.\n", ""
+        )
+        blocks.append(f"### {command.NAME}\n\n```text\n{text}```\n")
+
+    compare(HELP, introduction + "\n".join(blocks))
+
+
+# What has been done by then: a dry run does not do it.
+AFTER = {
+    "image push --dry-run": ("image", {"uri": IMAGE, "tag": "0123456789ab"}),
+    "model stage --dry-run": ("model", {"revision": "c0ffee"}),
+}
+
+
+def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
+    path = tmp_path / "chandra.toml"
+    path.unlink()
+    wire.call("s3", "create_bucket", Bucket="my-bucket")
+    (tmp_path / "page.png").write_bytes(bytes(250_000))
+
+    def answer(found):
+        arguments = [
+            str(tmp_path / word) if word == "page.png" else word
+            for word in shlex.split(found[1])
+        ]
+        ran = chandra(*arguments, yes=False)
+        assert ran.status == 0, ran.err
+        if found[1] in AFTER:
+            write_lock(path, *AFTER[found[1]])
+        if found[1] == "init":
+            path.write_text(path.read_text().replace("# region", "region"))
+        text = ran.out.replace(f"{tmp_path}/", "")
+        return f"```console\n$ chandra-sagemaker {found[1]}\n{text}```"
+
+    walk = section(WALK)
+    expected = BLOCK.sub(answer, walk)
+
+    assert len(BLOCK.findall(walk)) > 5
+    compare(WALK, expected)
+
+
+def settings(cls=DeployConfig, where=""):
+    kinds = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = kinds[field.name]
+        if dataclasses.is_dataclass(kind):
+            yield from settings(kind, f"{field.name}.")
+            continue
+        default = field.default
+        if default is dataclasses.MISSING:
+            default = "{}"
+        elif isinstance(default, tuple):
+            default = f"[{', '.join(default)}]"
+        elif isinstance(default, bool | None):
+            default = str(default).lower()
+        yield f"`{where}{field.name}`", str(default)
+
+
+def table(heading):
+    lines = [line for line in section(heading).splitlines() if line.startswith("|")]
+    return [[c.strip() for c in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_the_table_of_settings_is_the_settings():
+    rows = table(SETTINGS)
+
+    assert [(name, default) for name, default, _ in rows] == list(settings())
+    assert all(meaning for *_, meaning in rows)
+
+
+def sources():
+    return "\n".join(path.read_text() for path in (ROOT / "deploy").rglob("*.py"))
+
+
+def test_troubles_are_looked_up_by_what_the_user_sees():
+    written = [row[0].strip("`") for row in table(TROUBLE)]
+    code = re.sub(r'"\s+f?"', "", sources())
+
+    assert {advice.message for advice in ADVICE} <= set(written)
+    assert [message for message in written if message not in code] == []
+
+
+def test_every_reason_of_sagemakers_is_explained_as_the_program_does():
+    rows = {row[0].strip("`"): row[1:] for row in table(TROUBLE)}
+
+    for advice in ADVICE:
+        assert rows[advice.message] == [advice.meaning, advice.hint]
+
+
+@pytest.mark.parametrize("name", [c.NAME for c in cli.COMMANDS])
+def test_every_command_is_mentioned_outside_its_help(name):
+    text = README.read_text().replace(section(HELP), "")
+
+    assert re.search(rf"\b{name}\b", text)
+
+
+def test_tables_of_the_configuration_have_tests_of_their_own():
+    """A table that is added is documented by the tests above without being listed."""
+    tables = [name for name in config.__all__ if name.endswith("Table")]
+
+    assert len(tables) == 6

@@ -1,0 +1,88 @@
+"""Every call we would make, held to what AWS says of its requests.
+
+botocore lets enums, patterns and maxima pass: 7200 s, ml.g5.3xlarge and bad_name! reach
+the server, which refuses them after the model has been made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deploy.actions import Call
+from deploy.config import UpdateTable
+from deploy.planner import NothingThere, Planner
+from deploy.resources import EndpointState, endpoint_from
+from deploy.schedule import schedule_from
+from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured
+
+
+def calls(actions):
+    return [action for action in actions if isinstance(action, Call)]
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {},
+        {"name": "a" * 54},
+        {"endpoint": {"instance_types": ["ml.g6e.2xlarge", "ml.g5.2xlarge"]}},
+        {"network": {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}},
+        {"network": {"kms_key": "alias/ocr"}, "capture": {"uri": "s3://kept/ocr"}},
+        {"tags": {"team": "ocr", "cost centre": "4711"}},
+    ],
+)
+def test_a_deployment_from_nothing_is_valid(tables, refusals):
+    wanted = endpoint_from(configured(**tables), IDENTITY)
+
+    actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
+
+    assert [refusals(call) for call in calls(actions)] == [[]] * 4
+
+
+def test_an_update_is_valid(refusals):
+    wanted = endpoint_from(configured(), IDENTITY)
+    state = EndpointState("ocr", "InService", "ocr-old", is_ours=True, is_scaled=True)
+    observer = FakeAccount(endpoints={"ocr": state}, alarms=["ocr-errors"])
+
+    actions = Planner(observer, IDENTITY, NOW).deploy(
+        wanted, UpdateTable(bake_seconds=3600)
+    )
+
+    assert [r for call in calls(actions) for r in refusals(call)] == []
+
+
+@pytest.mark.parametrize("existing", [[], ["ocr-start", "ocr-stop"]])
+def test_a_schedule_is_valid(existing, refusals):
+    made = schedule_from("08:00", "19:30", "mon-fri", "Europe/Berlin").calls(
+        "ocr",
+        "ocr-12345678",
+        tags={"team": "ocr"},
+        role=IDENTITY.role_arn("ocr-scheduler"),
+        partition="aws",
+        existing=frozenset(existing),
+    )
+
+    assert [r for call in made for r in refusals(call)] == []
+
+
+def test_what_botocore_lets_pass_is_noticed(refusals):
+    wanted = endpoint_from(configured(), IDENTITY)
+    actions = Planner(NothingThere(), IDENTITY, NOW).deploy(wanted, UpdateTable())
+    call = next(c for c in calls(actions) if c.operation == "create_endpoint_config")
+    variant = call.params["ProductionVariants"][0] | {
+        "InstanceType": "ml.g5.3xlarge",
+        "ModelDataDownloadTimeoutInSeconds": 7200,
+    }
+    bad = replace(
+        call,
+        params={**call.params, "ProductionVariants": [variant]}
+        | {"EndpointConfigName": "bad_name!"},
+    )
+
+    refused = " ".join(refusals(bad))
+
+    assert "ml.g5.3xlarge is none of" in refused
+    assert "7200 is above 3600" in refused
+    assert "bad_name! is not" in refused

@@ -1,0 +1,76 @@
+"""What botocore does not check of a request: enums, patterns and maxima."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+# Java's classes in what Python knows. Bare \p{ASCII}* would become a range.
+CLASSES = (
+    (r"\p{ASCII}*", r"[\x00-\x7f]*"),
+    (r"\p{L}", r"a-zA-ZÀ-ɏ"),
+    (r"\p{M}", r""),
+    (r"\p{Z}", r" "),
+    (r"\p{S}", r"$+<=>^`|~"),
+    (r"\p{N}", r"0-9"),
+    (r"\p{P}", r"!-/:-@"),
+    (r"\p{Print}", r" -~"),
+    (r"\A", ""),
+    (r"\z", ""),
+)
+
+
+def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
+    """What AWS would refuse in `value`, as sentences."""
+    kind, limits = shape.type_name, shape.metadata
+    if kind == "structure":
+        for name, item in value.items():
+            if name not in shape.members:
+                yield f"{where}.{name} does not exist"
+            else:
+                yield from violations(shape.members[name], item, f"{where}.{name}")
+        for name in shape.required_members:
+            if name not in value:
+                yield f"{where}.{name} is required"
+    elif kind == "list":
+        yield from _length(limits, len(value), where)
+        for number, item in enumerate(value):
+            yield from violations(shape.member, item, f"{where}[{number}]")
+    elif kind == "map":
+        yield from _length(limits, len(value), where)
+        for key, item in value.items():
+            yield from violations(shape.key, key, f"{where} key {key}")
+            yield from violations(shape.value, item, f"{where}.{key}")
+    elif kind == "string":
+        yield from _string(limits, value, where)
+    elif kind in ("integer", "long", "float", "double"):
+        yield from _length(limits, value, where)
+
+
+def _string(limits: Any, value: str, where: str) -> Iterator[str]:
+    if "enum" in limits and value not in limits["enum"]:
+        yield f"{where}: {value} is none of {', '.join(limits['enum'][:5])}…"
+    yield from _length(limits, len(value), where)
+    pattern = _compiled(limits.get("pattern"))
+    if pattern is not None and pattern.fullmatch(value) is None:
+        yield f"{where}: {value} is not {limits['pattern']}"
+
+
+def _length(limits: Any, size: float, where: str) -> Iterator[str]:
+    if "max" in limits and size > limits["max"]:
+        yield f"{where}: {size} is above {limits['max']}"
+    if "min" in limits and size < limits["min"]:
+        yield f"{where}: {size} is below {limits['min']}"
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    for java, python in CLASSES:
+        pattern = pattern.replace(java, python)
+    try:
+        return re.compile(pattern, re.DOTALL)
+    except re.error:
+        # A few of AWS's patterns are in a dialect that Python does not read.
+        return None
