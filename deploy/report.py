@@ -34,7 +34,7 @@ section > h2 { grid-column: 1 / -1; margin: 0; font-size: 1rem; }
 .picture img { display: block; width: 100%; }
 .box { position: absolute; border: 1.5px solid var(--ink);
        background: color-mix(in srgb, var(--ink) 9%, transparent); }
-.box span { position: absolute; left: -1.5px; top: -1.15rem; padding: 0 .3rem;
+.box span { position: absolute; right: 100%; top: -1.5px; padding: 0 .3rem;
             font-size: .68rem; line-height: 1.1rem; color: #fff; text-decoration: none;
             background: var(--ink); }
 .block { padding: .6rem .8rem; margin-bottom: .6rem; background: #fff;
@@ -63,7 +63,7 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
     usage = document.get("usage") or {}
     facts = [
         str(document.get("status", "")),
-        f"{len(document['pages'])} pages",
+        "1 page" if len(document["pages"]) == 1 else f"{len(document['pages'])} pages",
         f"{usage.get('output_tokens', 0)} tokens",
         f"{document.get('processing_time', 0):.1f} s",
         f"{model.get('id')} {model.get('revision') or ''}".strip(),

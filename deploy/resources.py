@@ -344,8 +344,15 @@ def _revision(config: DeployConfig) -> str:
 
 
 def _environment(config: DeployConfig) -> dict[str, str]:
+    startup = config.endpoint.startup_timeout_seconds
     return {
         "MODEL_ID": config.model.id,
         "MODEL_REVISION": _revision(config),
+        # Which sizes and deadlines the container works with.
+        "SERVE_USE": "realtime",
+        # The container's own limits: TorchServe's ends with SageMaker's, and the
+        # handler's a little earlier, so that its log says what took so long.
+        "STARTUP_TIMEOUT_SECONDS": str(startup),
+        "CHANDRA_LOAD_SECONDS": str(max(startup - 60, startup // 2)),
         **config.endpoint.environment,
     }

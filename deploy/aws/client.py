@@ -18,17 +18,25 @@ __all__ = ["AWSClient"]
 
 # Invocations take up to 60 s. A second attempt would pay for the same page again.
 RUNTIME = Config(read_timeout=70, connect_timeout=10, retries={"total_max_attempts": 1})
-CONTROL = Config(connect_timeout=10, retries={"mode": "standard", "max_attempts": 4})
+NUM_ATTEMPTS = 5
 
 
 class AWSClient:
     """Makes calls. Raises DeployError and nothing of botocore's."""
 
     def __init__(
-        self, session: boto3.Session, *, endpoint_url: str | None = None
+        self,
+        session: boto3.Session,
+        *,
+        endpoint_url: str | None = None,
+        num_attempts: int = NUM_ATTEMPTS,
     ) -> None:
         self._session = session
         self._endpoint_url = endpoint_url
+        self._control = Config(
+            connect_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": num_attempts},
+        )
         self._clients: dict[str, Any] = {}
         self._identity: Identity | None = None
 
@@ -77,7 +85,7 @@ class AWSClient:
                 self._clients[service] = self._session.client(
                     service,
                     endpoint_url=self._endpoint_url,
-                    config=RUNTIME if service == "sagemaker-runtime" else CONTROL,
+                    config=RUNTIME if service == "sagemaker-runtime" else self._control,
                 )
             except BotoCoreError as error:
                 raise fault_of(error, service) from error

@@ -6,6 +6,7 @@ import argparse
 
 from deploy.commands.context import Context
 from deploy.console import table
+from deploy.resources import Live
 
 NAME = "list"
 HELP = "list our endpoints in the region, and the configs this deployment had"
@@ -23,20 +24,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
     rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
     lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]
     if history:
-        lines += [""]
-        lines += table(
-            [
-                ("CONFIG", "CREATED", "LAST WENT LIVE"),
-                *(
-                    (
-                        live.config,
-                        f"{live.created:%Y-%m-%d %H:%M}",
-                        f"{live.since:%Y-%m-%d %H:%M}" if live.since else "never",
-                    )
-                    for live in history
-                ),
-            ]
-        )
+        lines += ["", *table([("CONFIG", "CREATED", "LAST WENT LIVE"),
+                              *map(_row, history)])]  # fmt: skip
     context.console.result(
         {
             "endpoints": [
@@ -50,3 +39,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines,
     )
     return 0
+
+
+def _row(live: Live) -> tuple[str, str, str]:
+    since = f"{live.since:%Y-%m-%d %H:%M}" if live.since else "never"
+    return live.config, f"{live.created:%Y-%m-%d %H:%M}", since

@@ -15,7 +15,7 @@ from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.commands.wanted import add_machine_arguments, quota_checks, with_flags
 from deploy.config import DeployConfig
-from deploy.errors import AccessDeniedError, ConfigError, NotFoundError
+from deploy.errors import DeployError, NotFoundError
 from deploy.planner import NothingThere, Planner
 from deploy.prices import hourly, price_lines
 from deploy.resources import Endpoint, Identity, endpoint_from
@@ -94,7 +94,7 @@ def _why_offline(context: Context) -> str | None:
         return "no region is set"
     try:
         context.identity  # noqa: B018
-    except (AccessDeniedError, ConfigError) as error:
+    except DeployError as error:
         return error.message
     return None
 

@@ -1,7 +1,8 @@
 """One endpoint of a real account: up, a page read, changed, down again.
 
-Opt-in: `make test-aws CONFIG=chandra.toml`, after `image push` and `model stage`. What it
-makes has a name of its own and is destroyed at the end, whatever happened before.
+Opt-in: `make test-aws CONFIG=chandra.toml`, after `image push` and `model stage`.
+What it makes has a name of its own and is destroyed at the end, whatever happened
+before.
 """
 
 from __future__ import annotations

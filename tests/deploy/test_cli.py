@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 
+import boto3
 import pytest
 
 from deploy import cli
+from deploy.aws import AWSClient
 from deploy.console import Console
 from deploy.errors import NotFoundError
 
@@ -99,6 +101,21 @@ def test_a_plan_needs_no_credentials(tmp_path, project):
     assert "offline (there are no credentials)" in out
     assert "would create endpoint ocr" in out
     assert "1 x ml.g6e.2xlarge: $2.80 an hour, $67.20 a day, $2,044.00 a month" in out
+
+
+def test_a_plan_needs_no_network(tmp_path, project):
+    def connect(**_):
+        return AWSClient(
+            boto3.Session("testing", "testing", region_name="us-east-1"),
+            endpoint_url="http://127.0.0.1:9",
+            num_attempts=1,
+        )
+
+    status, out, err = run(tmp_path, "plan", connect=connect)
+
+    assert status == 0, err
+    assert "AWS cannot be reached" in out
+    assert "would create endpoint ocr" in out
 
 
 def test_a_plan_for_a_t4_is_refused_with_the_reason(tmp_path, project):

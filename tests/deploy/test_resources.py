@@ -34,6 +34,7 @@ def test_the_same_contents_have_the_same_name():
         {"model": {"revision": "fed987"}},
         {"role": "arn:aws:iam::123456789012:role/other"},
         {"endpoint": {"environment": {"CHANDRA_MAX_PAGES": 10}}},
+        {"endpoint": {"startup_timeout_seconds": 3600}},
         {"network": {"subnets": ["s"], "security_groups": ["g"]}},
     ],
 )
@@ -47,7 +48,7 @@ def test_whatever_changes_the_model_changes_both_names(change):
     [
         {"endpoint": {"instance_types": ["ml.g5.2xlarge"]}},
         {"endpoint": {"instance_count": 2}},
-        {"endpoint": {"startup_timeout_seconds": 3600}},
+        {"endpoint": {"download_timeout_seconds": 3600}},
         {"network": {"kms_key": "alias/ocr"}},
         {"capture": {"uri": "s3://captured/ocr"}},
     ],
@@ -92,6 +93,22 @@ def test_a_variant_names_its_driver_its_timeouts_and_its_routing():
     assert variant["ModelDataDownloadTimeoutInSeconds"] == 1200
     assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     assert variant["InstanceType"] == "ml.g6e.2xlarge"
+
+
+@pytest.mark.parametrize(("startup", "load"), [(1200, "1140"), (60, "30")])
+def test_the_container_gives_up_no_later_than_sagemaker(startup, load):
+    environment = wanted(
+        endpoint={"startup_timeout_seconds": startup}
+    ).model.environment
+
+    assert environment["STARTUP_TIMEOUT_SECONDS"] == str(startup)
+    assert environment["CHANDRA_LOAD_SECONDS"] == load
+
+
+def test_a_variable_in_the_file_wins():
+    endpoint = wanted(endpoint={"environment": {"CHANDRA_LOAD_SECONDS": 100}})
+
+    assert endpoint.model.environment["CHANDRA_LOAD_SECONDS"] == "100"
 
 
 def test_several_instance_types_are_a_pool_in_order():
