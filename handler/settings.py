@@ -63,6 +63,8 @@ class HandlerSettings:
     writer_processes: int = 1
     wait_seconds: float = 0.1
     """How long a call of `handle` waits for news; longer with large bodies open."""
+    state_dir: str | None = None
+    """Where /ping finds out how the worker is; set by whatever starts the server."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -14,6 +14,7 @@ from handler.settings import PREFIX, VARIABLES, EngineSettings, HandlerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
+    "frontend",
     "handler",
     "handler/engine",
     "handler/postprocess",
