@@ -147,6 +147,11 @@ class Pump:
         """Requests that have come and have no answer yet."""
         return len(self._open)
 
+    @property
+    def is_refusing(self) -> bool:
+        """Whether new requests are turned away."""
+        return self._refusal is not None
+
     def refuse(self, reason: str) -> None:
         """Turn new requests away from now on, with 503."""
         self._refusal = reason

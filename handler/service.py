@@ -20,6 +20,7 @@ from ts.torch_handler.base_handler import BaseHandler
 
 from handler import postprocess
 from handler.beacon import Beacon
+from handler.emf import EmbeddedMetrics
 from handler.engine import EngineProcesses, Health
 from handler.errors import HandlerError, ModelLoadError, error_with_code
 from handler.logs import log_to_stdout
@@ -72,6 +73,11 @@ class ChandraHandler(BaseHandler):
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
             context.model_name,
         )
+        self.embedded_metrics: EmbeddedMetrics | None = None
+        if self.settings.metrics_emf:
+            self.embedded_metrics = EmbeddedMetrics(
+                info.model_id, lambda: self.engines.device_bytes
+            )
         self.pump = Pump(
             self.read,
             max_open_requests=self.settings.max_open_requests,
@@ -178,6 +184,7 @@ class ChandraHandler(BaseHandler):
             "state": Health.STARTING if is_loading else health,
             "worker": os.getpid(),
             "slots": self.engines.num_slots if self.initialized else 0,
+            "drains": "yes" if self.initialized and self.pump.is_refusing else "no",
             "open": self.pump.num_open if self.initialized else 0,
         }
 
@@ -202,6 +209,18 @@ class ChandraHandler(BaseHandler):
     def _answered(self, request: OpenRequest, reply: Reply) -> None:
         seconds = time.monotonic() - request.received_at
         self.metrics.record(reply.pages, reply.code, seconds)
+        if self.embedded_metrics is not None:
+            self.embedded_metrics.record(reply.pages, reply.code, seconds)
+        for page in reply.pages:
+            if page.attempts > 1:
+                logger.info(
+                    "retry",
+                    extra={
+                        "request_id": request.id,
+                        "page": page.page,
+                        "attempts": page.attempts,
+                    },
+                )
         logger.info(
             "request",
             extra={
