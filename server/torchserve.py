@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,9 @@ MAX_FAILED_LOADS = 3
 """TorchServe itself would go on trying for minutes."""
 
 
+_JAVA_ERROR = re.compile(r"Exception in |Terminating due to |Caused by: |java[.\w]+: ")
+
+
 class ServerFailedError(Exception):
     """TorchServe ended, or will never be ready; the message says why."""
 
@@ -50,6 +54,7 @@ class TorchServe:
     `overrides` replace keys of config.properties, `environ` is what the server
     and the handler see. Every line the server prints goes to `line`. `plugin` is
     the folder with frontend/'s jar, for an honest /ping; None: TorchServe's own.
+    `user` is whom it runs as; None: whoever we are.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class TorchServe:
         environ: Mapping[str, str] | None = None,
         line: Line = lambda text: None,
         plugin: Path | None = None,
+        user: int | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         java_home = find_java_home(environ)
@@ -76,9 +82,13 @@ class TorchServe:
             self.properties["chandra_state_dir"] = str(self._state_dir)
         rendered = self.scratch / "config.properties"
         rendered.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
+        if user is not None:
+            for folder in (self.scratch, self._state_dir):
+                os.chown(folder, user, user)
         self._line = line
         self._failure: str | None = None
         self._num_failed_loads = 0
+        self._last_error: str | None = None
         self._process = subprocess.Popen(
             self._command(java_home, rendered),
             cwd=self.scratch,
@@ -90,6 +100,9 @@ class TorchServe:
             errors="replace",
             # Ctrl-C is for us: we stop the server, the terminal does not.
             start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
         assert self._process.stdout is not None
         self._listener = threading.Thread(
@@ -208,7 +221,9 @@ class TorchServe:
             how = f"was ended by {signal.Signals(-code).name}"
         else:
             how = f"ended with status {code}"
-        return f"TorchServe {how}"
+        self._listener.join(5)
+        why = f": {self._last_error}" if self._last_error else ""
+        return f"TorchServe {how}{why}"
 
     def is_ready(self) -> bool:
         """Whether a page could be read now.
@@ -285,9 +300,23 @@ class TorchServe:
                     self._line(text)
                 if '"model not loaded"' in text:
                     self._failure = _reason(text)
+                if (error := _error(text)) is not None:
+                    self._last_error = error
                 self._num_failed_loads += "Load model failed" in text
                 if self._num_failed_loads == MAX_FAILED_LOADS and not self._failure:
                     self._failure = "the worker ends while it loads the handler"
+
+
+def _error(line: str) -> str | None:
+    """What a line says went wrong in Java; None where it says nothing of the kind."""
+    if line.startswith("{"):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return None
+        is_error = event.get("event") == "torchserve" and event.get("level") == "error"
+        return str(event.get("message")) if is_error else None
+    return line if _JAVA_ERROR.match(line) else None
 
 
 def _reason(line: str) -> str:

@@ -66,7 +66,10 @@ def ping(client) -> tuple[int, str]:
 
 
 def test_it_is_503_while_the_model_is_loaded_and_then_200_for_good(own_server):
-    with own_server(wait=False) as client, Pings(client.server.address) as pings:
+    with (
+        own_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
+        Pings(client.server.address) as pings,
+    ):
         client.server.wait_until_ready(120)
         until(lambda: pings.has(200))
 
@@ -83,7 +86,7 @@ def test_it_is_503_while_the_engine_is_started_again(client):
 
 
 def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server):
-    with own_server() as client:
+    with own_server(CHANDRA_CPU_THREADS="1") as client:
         os.kill(client.server.worker_pid(), signal.SIGKILL)
 
         until(lambda: ping(client)[0] == 503)
@@ -92,7 +95,7 @@ def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server
 
 
 def test_it_is_503_while_the_worker_hangs(own_server):
-    with own_server() as client:
+    with own_server(CHANDRA_CPU_THREADS="1") as client:
         worker = psutil.Process(client.server.worker_pid())
 
         worker.suspend()
@@ -106,7 +109,9 @@ def test_it_is_503_while_the_worker_hangs(own_server):
 
 def test_it_is_503_for_good_once_nothing_is_started_again(own_server, tmp_path):
     weights = shutil.copytree(MINI, tmp_path / "weights")
-    with own_server(MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1") as client:
+    with own_server(
+        CHANDRA_CPU_THREADS="1", MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1"
+    ) as client:
         weights.rename(tmp_path / "hidden")
         with Pings(client.server.address) as pings:
             os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
@@ -119,7 +124,10 @@ def test_it_is_503_for_good_once_nothing_is_started_again(own_server, tmp_path):
 
 
 def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_server):
-    with own_server() as client, ThreadPoolExecutor(1) as threads:
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
         future = threads.submit(client.post, LONG, PDF)
         until(lambda: client.server.state().get("open") == "1")
 
@@ -139,8 +147,11 @@ def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_
 
 
 def test_a_drain_waits_for_what_can_be_finished(own_server):
-    with own_server() as client, ThreadPoolExecutor(1) as threads:
-        future = threads.submit(client.post, PAGE, PNG)
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        future = threads.submit(client.post, PAGE, PNG, max_output_tokens=20)
         until(lambda: client.server.state().get("open") == "1")
 
         client.server.drain(60)
@@ -149,7 +160,10 @@ def test_a_drain_waits_for_what_can_be_finished(own_server):
 
 
 def test_a_drain_that_is_told_to_hurry_does(own_server):
-    with own_server() as client, ThreadPoolExecutor(1) as threads:
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
         future = threads.submit(client.post, LONG, PDF)
         until(lambda: client.server.state().get("open") == "1")
         client.server.drain(60)
