@@ -22,10 +22,13 @@ VARIABLES = {
     "RESPONSE_TIMEOUT_SECONDS": "120",
     "DRAIN_SECONDS": "20",
     "SERVE_UID": "10001 in the image, else nobody else",
-    "JAVA_HEAP_MB": "a quarter of the memory or less",
+    "JAVA_HEAP_MB": "a third of the memory or less",
 }
 """What is read here, and what holds where it is not set."""
 
+MAX_BATCH_SIZE = 96
+_JAVA_MB = 256
+"""What Java takes with no request open."""
 MAX_DRAIN_SECONDS = 22
 """30 s after SIGTERM everything is killed; the frontend takes up to 3 s to end."""
 
@@ -40,6 +43,9 @@ class Use(StrEnum):
 
 
 _REQUEST_MB = {Use.LOCAL: 140, Use.REALTIME: 25, Use.ASYNC: 1024, Use.BATCH: 100}
+_AT_ONCE = {Use.LOCAL: 32, Use.REALTIME: 32, Use.ASYNC: 4, Use.BATCH: 4}
+_USUAL_MB = {Use.LOCAL: 25, Use.REALTIME: 25, Use.ASYNC: 256, Use.BATCH: 100}
+"""What memory is planned for: as many requests, of such a size at most."""
 _REPLY_MB = {Use.LOCAL: 100, Use.REALTIME: 25, Use.ASYNC: 100, Use.BATCH: 100}
 
 
@@ -59,6 +65,8 @@ class Wanted:
     payload_mb: int
     """What batch transform is told; times its concurrency, at most 100."""
     heap_mb: int
+    batch_size: int
+    """Requests the handler sees at once; others wait in Java."""
     startup_seconds: int
     response_seconds: int
     drain_seconds: int
@@ -84,6 +92,7 @@ class Wanted:
     def model_config(self) -> dict[str, int]:
         """Keys of model-config.yaml."""
         return {
+            "batchSize": self.batch_size,
             "startupTimeout": self.startup_seconds,
             "responseTimeout": self.response_seconds,
             # A worker that ends is started again for at least as long as one start.
@@ -106,11 +115,16 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
     request_mb = request_mb or _REQUEST_MB[use]
     request_mb = _number(environ, "MAX_PAYLOAD_MB", request_mb, 1, 1024)
     num_requests = _number(
-        environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 4 if is_batch else 32, 1, 1000
+        environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", _AT_ONCE[use], 1, 1000
     )
-    # Each body twice: as it came, and as it goes to the worker. Java may take as much
-    # again outside its heap for what is on its way, hence a quarter at most.
-    heap_mb = min(256 + 2 * num_requests * request_mb, memory_bytes // MIB // 4)
+    body_mb = min(_USUAL_MB[use], request_mb)
+    # A body as it came, and two copies on its way to the worker, which gets all that
+    # are open in every call. Java may take as much again outside its heap.
+    wanted_mb = _JAVA_MB + num_requests * body_mb * 4
+    heap_mb = max(256, min(wanted_mb, memory_bytes // MIB // 3))
+    heap_mb = _number(environ, "JAVA_HEAP_MB", heap_mb, 64, 65_536)
+    left_mb = heap_mb - _JAVA_MB - num_requests * body_mb
+    batch_size = max(4, min(MAX_BATCH_SIZE, left_mb // (3 * body_mb)))
     startup_seconds = _number(environ, "STARTUP_TIMEOUT_SECONDS", 1800, 30, 86_400)
     return Wanted(
         use=use,
@@ -119,7 +133,8 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
         request_mb=request_mb,
         reply_mb=_REPLY_MB[use],
         payload_mb=payload_mb or min(request_mb, 25),
-        heap_mb=_number(environ, "JAVA_HEAP_MB", max(256, heap_mb), 64, 65_536),
+        heap_mb=heap_mb,
+        batch_size=batch_size,
         startup_seconds=startup_seconds,
         response_seconds=_number(environ, "RESPONSE_TIMEOUT_SECONDS", 120, 30, 86_400),
         drain_seconds=_number(environ, "DRAIN_SECONDS", 20, 0, MAX_DRAIN_SECONDS),

@@ -28,6 +28,8 @@ __all__ = ["ServerFailedError", "TorchServe", "opener", "read_properties"]
 
 Line = Callable[[str], None]
 
+NETTY = ROOT / "build" / "netty"
+"""Jars of a netty that is looked after, where somebody has put some."""
 OUT_OF_MEMORY = 3
 """Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
 MAX_FAILED_LOADS = 3
@@ -116,6 +118,9 @@ class TorchServe:
         Java itself, so that its end and its exit status are seen.
         """
         jars = [ts_home() / "ts" / "frontend" / "*"]
+        if NETTY.is_dir():
+            # Before TorchServe's own, so that its classes are the ones that are found.
+            jars.insert(0, NETTY / "*")
         if self.plugin is not None:
             jars.append(self.plugin / "*")
         log4j2 = ROOT / "server" / "log4j2.xml"

@@ -121,16 +121,28 @@ def test_a_start_that_takes_long_may_be_tried_again():
 
 
 @pytest.mark.parametrize("memory_gib", [2, 4, 16, 64])
-def test_javas_heap_is_a_quarter_of_the_memory_at_most(memory_gib):
+def test_javas_heap_is_a_third_of_the_memory_at_most(memory_gib):
     subject = wanted(memory_gib * GIB, SERVE_USE="async")
 
-    assert subject.heap_mb * MIB <= memory_gib * GIB // 4
+    assert subject.heap_mb * MIB <= memory_gib * GIB // 3
 
 
 def test_the_heap_holds_every_request_that_is_sent_at_once_where_there_is_memory():
     subject = wanted(SERVE_USE="realtime")
 
     assert 32 * 25 <= subject.heap_mb < 16 * 1024
+
+
+@pytest.mark.parametrize("memory_gib", [6, 16])
+def test_what_is_sent_at_once_fits_into_the_heap_with_its_copies(memory_gib):
+    subject = wanted(memory_gib * GIB, SERVE_USE="realtime")
+
+    waiting, seen = 32 * 25, subject.batch_size * 25
+    assert waiting + 2 * seen < subject.heap_mb
+
+
+def test_with_memory_enough_the_handler_sees_all_that_are_open():
+    assert wanted(64 * GIB, SERVE_USE="realtime").batch_size >= 32
 
 
 def test_the_heap_can_be_set():
