@@ -85,7 +85,10 @@ class Wanted:
             # TorchServe would end the worker.
             "max_response_size": str((self.reply_mb + 1) * MIB),
             "chandra_max_payload_mb": str(self.payload_mb),
-            "vmargs": f"-Xmx{self.heap_mb}m -XX:+ExitOnOutOfMemoryError",
+            # Java's usual collector gives up with a third of the heap free: bodies are
+            # large, and it cannot move them to make room.
+            "vmargs": f"-Xmx{self.heap_mb}m -XX:+UseParallelGC "
+            "-XX:+ExitOnOutOfMemoryError",
         }
 
     @property

