@@ -20,13 +20,13 @@ from tests.container.engine import Engine
 from tests.server.processes import engine_pid
 from tests.waiting import until
 
-__all__ = ["STRICT", "Container"]
+__all__ = ["ALONE", "STRICT", "Container"]
 
+# Two threads on a busy machine wait for each other.
+ALONE = ("--network", "none", "--env", "CHANDRA_CPU_THREADS=1")
 STRICT = (
-    *("--network", "none", "--read-only", "--cap-drop", "ALL"),
+    *(*ALONE, "--read-only", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges", "--memory", "6g"),
-    # Two threads on a busy machine wait for each other.
-    *("--env", "CHANDRA_CPU_THREADS=1"),
     # Without exec, as Docker mounts it where nobody asks for more.
     *("--tmpfs", "/tmp:rw,noexec,nosuid,nodev,size=2g,mode=1777"),
 )

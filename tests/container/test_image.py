@@ -21,7 +21,7 @@ from tests.container.checks import (
     stops_well,
     writes_nothing,
 )
-from tests.container.containers import STRICT
+from tests.container.containers import ALONE, STRICT
 from tests.waiting import until
 
 PDF = "application/pdf"
@@ -185,7 +185,7 @@ def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(run):
 
 
 def test_with_dockers_usual_rights_the_server_runs_as_nobody_in_particular(run):
-    container = run("--network", "none", "--env", "METRICS_EMF=1")
+    container = run(*ALONE, "--env", "METRICS_EMF=1")
     container.wait_until_ready()
 
     assert container.java().uids().effective == 10001
