@@ -41,6 +41,8 @@ def main(image: str, weights: str, page: str, port: str, scratch: str) -> None:
         model_data=f"file://{archive}",
         role="arn:aws:iam::111111111111:role/none",
         predictor_cls=Predictor,
+        # Two threads on a busy machine wait for each other.
+        env={"CHANDRA_CPU_THREADS": "1", "CHANDRA_MAX_OUTPUT_TOKENS": "40"},
         sagemaker_session=session,
     )
     predictor = model.deploy(
