@@ -15,10 +15,10 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive test test-aws lint types bench-engine bench-drafts soak clean
+.PHONY: help demo serve archive image requirements test test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-cold-start soak clean
 
 help:            ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/serve  ## start the server, read two samples, stop
 	@$(BIN)/python -m server demo
@@ -29,6 +29,30 @@ serve: $(VENV)/serve  ## run the server in the foreground; Ctrl-C stops it
 archive: $(VENV)/serve  ## build model-store/chandra.mar
 	@$(BIN)/python -m server archive
 
+# cuda, or cpu for a machine without a GPU.
+VARIANT ?= cuda
+IMAGE ?= chandra-torchserve
+# For docker build: another --build-arg BASE_IMAGE, say.
+BUILD_ARGS ?=
+
+image:           ## build the image that SageMaker runs; VARIANT=cpu for one without CUDA
+	docker build --provenance=false --platform linux/amd64 --build-arg VARIANT=$(VARIANT) \
+		--build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null || echo unknown)" \
+		--tag $(IMAGE) $(BUILD_ARGS) .
+
+# Every version and hash that the image installs, from container/*.in. triton compiles
+# kernels for torch.compile, which is not used: half a gigabyte. The CPU build of torch
+# comes from another index, by PIP_ARGS.
+requirements: $(VENV)/dev  ## choose the versions of the image's packages anew
+	@$(PIP_INSTALL) uv
+	@for variant in cuda cpu; do \
+		$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header \
+			--no-emit-package triton --python-version 3.11 \
+			--python-platform x86_64-manylinux_2_28 $(PIP_ARGS) \
+			container/requirements-$$variant.in -o container/requirements-$$variant.txt; \
+	done
+
 test: $(VENV)/dev  ## run every test
 	$(BIN)/python -m pytest
 
@@ -36,10 +60,26 @@ test: $(VENV)/dev  ## run every test
 test-aws: $(VENV)/dev  ## one real round trip on AWS, about a dollar: CONFIG=chandra.toml
 	CONFIG=$(CONFIG) $(BIN)/python -m pytest -m aws tests/aws
 
-lint: $(VENV)/dev  ## ruff, and the import contracts
+test-container: $(VENV)/dev  ## build the image and break it, with a Docker engine of its own
+	$(BIN)/python -m pytest tests/container -m container
+
+# The SDK wants other versions of what the tests need.
+$(VENV)/local-mode: $(VENV)/dev
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip --quiet --disable-pip-version-check install 'sagemaker[local]<3'
+
+test-local-mode: $(VENV)/local-mode  ## deploy the image with the SageMaker SDK's local mode
+	LOCAL_MODE_PYTHON=$(CURDIR)/$(VENV)/local-mode/bin/python \
+		$(BIN)/python -m pytest tests/container -m local_mode
+
+bench-cold-start: $(VENV)/serve  ## how long from the start to the first page, against reading the weights
+	@$(BIN)/python -m bench.cold_start
+
+lint: $(VENV)/dev  ## ruff, the import contracts, hadolint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 types: $(VENV)/dev  ## mypy --strict
 	$(BIN)/mypy

@@ -26,7 +26,8 @@ class JSONFormatter(logging.Formatter):
         line.update(
             (key, value)
             for key, value in vars(record).items()
-            if key not in _STANDARD and not key.startswith("_")
+            # CloudWatch looks for metrics under "_aws".
+            if key not in _STANDARD and (key == "_aws" or not key.startswith("_"))
         )
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -111,6 +111,7 @@ class Pump:
         # Held for a whole turn: between two turns, the watch may have a look.
         self._turn = threading.Lock()
         self._last_turn = time.monotonic()
+        self._refusal: str | None = None
         self._is_closed = threading.Event()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
@@ -141,9 +142,23 @@ class Pump:
             logger.exception("the pump failed")
             return self._give_up(request_ids, len(rows), context)
 
-    def drain(self, timeout_seconds: float) -> None:
+    @property
+    def num_open(self) -> int:
+        """Requests that have come and have no answer yet."""
+        return len(self._open)
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether new requests are turned away."""
+        return self._refusal is not None
+
+    def refuse(self, reason: str) -> None:
+        """Turn new requests away from now on, with 503."""
+        self._refusal = reason
+
+    def drain(self, timeout_seconds: float, reason: str) -> None:
         """Turn new requests away and wait until those that are open are answered."""
-        self._is_closed.set()
+        self.refuse(reason)
         deadline = time.monotonic() + timeout_seconds
         while self._open and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -174,8 +189,8 @@ class Pump:
         self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
         request = OpenRequest(request_id, row, headers, self._news)
-        if self._is_closed.is_set():
-            error: EngineError = EngineError("the worker is about to be replaced")
+        if self._refusal is not None:
+            error = EngineError(self._refusal)
             request.future.set_result(problem(error, request_id))
         elif len(self._open) >= self._max_open_requests:
             error = OverloadedError(

@@ -67,6 +67,7 @@ class Reader:
         self._decoding = Decoding(decoders, settings.decode_seconds, clock)
         self._clock = clock
         self._counter = itertools.count()
+        self._ends_at: float | None = None
         self._profile = PROFILES[engines.info.profile]
         self._prompts = load_prompts(self._profile)
         self._sizing = replace(self._profile.sizing, max_side=settings.max_side)
@@ -116,6 +117,10 @@ class Reader:
             deadline=deadline,
             is_cancelled=is_cancelled,
         )
+
+    def end_by(self, ends_at: float) -> None:
+        """Answer every document by then, with the pages that were read."""
+        self._ends_at = ends_at
 
     def pages(self, reading: Reading) -> Iterator[PageResult]:
         """Every page of the document, in the order they are done.
@@ -168,16 +173,23 @@ class Reader:
             return EngineError("the client is gone")
         if reading.deadline is not None and self._clock() >= reading.deadline:
             return DeadlineExceededError("the deadline came before this page was read")
+        if self._ends_at is not None and self._clock() >= self._ends_at:
+            return EngineError("the server stopped before this page was read")
         return None
 
+    def _deadline(self, reading: Reading) -> float | None:
+        """The document's own, or the server's where that is earlier."""
+        ends = [at for at in (reading.deadline, self._ends_at) if at is not None]
+        return min(ends, default=None)
+
     def _patience(self, reading: Reading) -> float:
-        if reading.deadline is None:
+        if (deadline := self._deadline(reading)) is None:
             return CANCEL_SECONDS
-        return max(0.0, min(CANCEL_SECONDS, reading.deadline - self._clock()))
+        return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
 
     def _sequence(self, reading: Reading, number: int) -> Sequence:
         page = self._decoding.run(
-            reading.deadline,
+            self._deadline(reading),
             preprocess.page_at,
             reading.document.path,
             reading.info.media_type,

@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import postprocess
-from handler.engine import EngineProcesses
+from handler.beacon import Beacon
+from handler.emf import EmbeddedMetrics
+from handler.engine import EngineProcesses, Health
 from handler.errors import HandlerError, ModelLoadError, error_with_code
 from handler.logs import log_to_stdout
 from handler.metrics import Metrics
@@ -54,6 +57,7 @@ class ChandraHandler(BaseHandler):
             table = (context.model_yaml_config or {}).get("handler") or {}
             self.settings, engine_settings = read_settings(table, os.environ)
             self.engines = EngineProcesses(engine_settings)
+            self._start_beacon()
             info = self.engines.start()
         except ModelLoadError as error:
             logger.error("model not loaded", extra={"reason": error.detail})
@@ -69,6 +73,11 @@ class ChandraHandler(BaseHandler):
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
             context.model_name,
         )
+        self.embedded_metrics: EmbeddedMetrics | None = None
+        if self.settings.metrics_emf:
+            self.embedded_metrics = EmbeddedMetrics(
+                info.model_id, lambda: self.engines.device_bytes
+            )
         self.pump = Pump(
             self.read,
             max_open_requests=self.settings.max_open_requests,
@@ -161,13 +170,37 @@ class ChandraHandler(BaseHandler):
         headers = {"X-Chandra-Status": str(document.status)}
         return Reply(200, request.media_type, body, headers, document.pages)
 
+    def _start_beacon(self) -> None:
+        if self.settings.state_dir is not None:
+            folder = Path(self.settings.state_dir)
+            Beacon(folder, self.describe, self.drain).start()
+
+    def describe(self) -> dict[str, object]:
+        """How the worker is, for /ping and whoever stops the server."""
+        health = self.engines.health
+        # An engine is ready a moment before the handler that uses it.
+        is_loading = health is Health.READY and not self.initialized
+        return {
+            "state": Health.STARTING if is_loading else health,
+            "worker": os.getpid(),
+            "slots": self.engines.num_slots if self.initialized else 0,
+            "drains": "yes" if self.initialized and self.pump.is_refusing else "no",
+            "open": self.pump.num_open if self.initialized else 0,
+        }
+
+    def drain(self, ends_at: float) -> None:
+        """Take nothing new; answer what is open by then, with the pages it has."""
+        if self.initialized:
+            self.pump.refuse("the server is about to stop: try again, elsewhere")
+            self.reader.end_by(ends_at)
+
     def _leave_when_failed(self) -> None:
         """End the worker once no engine is left and the requests know.
 
         TorchServe starts a worker again that has ended, not one that answers errors.
         """
         self.engines.wait_until_failed()
-        self.pump.drain(LAST_WORDS_SECONDS)
+        self.pump.drain(LAST_WORDS_SECONDS, "the worker is about to be replaced")
         # TorchServe's loop sends the last answers after our call has returned.
         time.sleep(0.5)
         logger.critical("no engine left: the worker ends")
@@ -176,6 +209,18 @@ class ChandraHandler(BaseHandler):
     def _answered(self, request: OpenRequest, reply: Reply) -> None:
         seconds = time.monotonic() - request.received_at
         self.metrics.record(reply.pages, reply.code, seconds)
+        if self.embedded_metrics is not None:
+            self.embedded_metrics.record(reply.pages, reply.code, seconds)
+        for page in reply.pages:
+            if page.attempts > 1:
+                logger.info(
+                    "retry",
+                    extra={
+                        "request_id": request.id,
+                        "page": page.page,
+                        "attempts": page.attempts,
+                    },
+                )
         logger.info(
             "request",
             extra={

@@ -26,6 +26,7 @@ VARIABLES = {
     "MODEL_REVISION": "model_revision",
     "MODEL_PROFILE": "model_profile",
     "ALLOW_CPU": "allow_cpu",
+    "METRICS_EMF": "metrics_emf",
 }
 """Variables with a short name; every setting also goes by CHANDRA_ and its name."""
 
@@ -63,6 +64,10 @@ class HandlerSettings:
     writer_processes: int = 1
     wait_seconds: float = 0.1
     """How long a call of `handle` waits for news; longer with large bodies open."""
+    metrics_emf: bool = False
+    """Metrics as lines of the log that CloudWatch understands, beside TorchServe's."""
+    state_dir: str | None = None
+    """Where /ping finds out how the worker is; set by whatever starts the server."""
 
     def __post_init__(self) -> None:
         for name in (

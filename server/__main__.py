@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 from server.archive import ROOT, ArchiveError, build_archive
 from server.console import say
 from server.demo import demo
-from server.java import JavaNotFoundError
+from server.java import JavaNotFoundError, find_java_home
+from server.plugin import PluginError, find_plugin
 from server.torchserve import ServerFailedError, TorchServe
 
 
@@ -39,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _serve(options.config)
         else:
             _demo(options.config)
-    except (ServerFailedError, ArchiveError, JavaNotFoundError) as error:
+    except (
+        ServerFailedError,
+        ArchiveError,
+        JavaNotFoundError,
+        PluginError,
+    ) as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
@@ -56,7 +63,13 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _serve(config: Path) -> None:
-    with TorchServe(config=config, line=say) as server:
+    plugin = find_plugin(find_java_home(os.environ))
+    if plugin is None:
+        say(
+            "note: no JDK, only a JRE: /ping is TorchServe's own, which says Healthy "
+            "too early; the model is ready when it says so here"
+        )
+    with TorchServe(config=config, line=say, plugin=plugin) as server:
         server.wait_until_ready()
         say(f"ready: POST documents to {server.predictions}, Ctrl-C stops")
         server.wait()

@@ -11,11 +11,23 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+
+import yaml
 
 import handler
 
-__all__ = ["MODEL_NAME", "ArchiveError", "build_archive"]
+__all__ = [
+    "MODEL_NAME",
+    "ROOT",
+    "ArchiveError",
+    "build_archive",
+    "configure_archive",
+    "ts_home",
+]
 
 MODEL_NAME = "chandra"
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,3 +61,30 @@ def build_archive(store: Path, config: Path = MODEL_CONFIG) -> Path:
     if result.returncode != 0:
         raise ArchiveError(f"torch-model-archiver failed: {result.stderr.strip()}")
     return store / f"{MODEL_NAME}.mar"
+
+
+def configure_archive(archive: Path, store: Path, keys: Mapping[str, object]) -> Path:
+    """Write the archive into `store`, with other values in its model-config.yaml.
+
+    TorchServe reads its timeouts from there and nowhere else.
+    """
+    configured = store / archive.name
+    with (
+        zipfile.ZipFile(archive) as source,
+        zipfile.ZipFile(configured, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            content = source.read(name)
+            if name == MODEL_CONFIG.name:
+                table = yaml.safe_load(content) | dict(keys)
+                content = yaml.safe_dump(table, sort_keys=False).encode()
+            target.writestr(name, content)
+    return configured
+
+
+def ts_home() -> Path:
+    """Where TorchServe is installed; importing it would import torch."""
+    spec = find_spec("ts")
+    if spec is None or spec.origin is None:
+        raise ArchiveError("torchserve is not installed")
+    return Path(spec.origin).parent.parent

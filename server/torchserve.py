@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,21 +13,30 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from server.archive import MODEL_NAME, ROOT
+from handler.beacon import DRAINING, STATE
+from server.archive import MODEL_NAME, ROOT, ts_home
 from server.java import find_java_home
 
 __all__ = ["ServerFailedError", "TorchServe", "opener", "read_properties"]
 
 Line = Callable[[str], None]
 
+NETTY = ROOT / "build" / "netty"
+"""Jars of a netty that is looked after, where somebody has put some."""
+OUT_OF_MEMORY = 3
+"""Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
 MAX_FAILED_LOADS = 3
 """TorchServe itself would go on trying for minutes."""
+
+
+_JAVA_ERROR = re.compile(r"Exception in |Terminating due to |Caused by: |java[.\w]+: ")
 
 
 class ServerFailedError(Exception):
@@ -44,7 +54,9 @@ class TorchServe:
     """A running TorchServe with a temporary directory of its own.
 
     `overrides` replace keys of config.properties, `environ` is what the server
-    and the handler see. Every line the server prints goes to `line`.
+    and the handler see. Every line the server prints goes to `line`. `plugin` is
+    the folder with frontend/'s jar, for an honest /ping; None: TorchServe's own.
+    `user` is whom it runs as; None: whoever we are.
     """
 
     def __init__(
@@ -54,26 +66,33 @@ class TorchServe:
         overrides: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
         line: Line = lambda text: None,
+        plugin: Path | None = None,
+        user: int | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         java_home = find_java_home(environ)
+        self.plugin = plugin
         self.scratch = Path(tempfile.mkdtemp(prefix="chandra-serve-"))
+        self._state_dir = self.scratch / "state"
+        self._state_dir.mkdir()
         self.properties = read_properties(config) | dict(overrides or {})
         for key in ("model_store", "metrics_config"):
             if key in self.properties:
                 self.properties[key] = str(ROOT / self.properties[key])
+        if plugin is not None:
+            self.properties["plugins_path"] = str(plugin)
+            self.properties["chandra_state_dir"] = str(self._state_dir)
         rendered = self.scratch / "config.properties"
         rendered.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
+        if user is not None:
+            for folder in (self.scratch, self._state_dir):
+                os.chown(folder, user, user)
         self._line = line
         self._failure: str | None = None
         self._num_failed_loads = 0
+        self._last_error: str | None = None
         self._process = subprocess.Popen(
-            [
-                Path(sys.executable).with_name("torchserve"),
-                *("--start", "--foreground", "--ncs"),
-                *("--ts-config", rendered),
-                *("--log-config", ROOT / "server" / "log4j2.xml"),
-            ],
+            self._command(java_home, rendered),
             cwd=self.scratch,
             env=self._environment(environ, java_home),
             stdin=subprocess.DEVNULL,
@@ -83,6 +102,9 @@ class TorchServe:
             errors="replace",
             # Ctrl-C is for us: we stop the server, the terminal does not.
             start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
         assert self._process.stdout is not None
         self._listener = threading.Thread(
@@ -90,17 +112,44 @@ class TorchServe:
         )
         self._listener.start()
 
+    def _command(self, java_home: Path, rendered: Path) -> list[str | Path]:
+        """What `torchserve --start --foreground --ncs` runs.
+
+        Java itself, so that its end and its exit status are seen.
+        """
+        jars = [ts_home() / "ts" / "frontend" / "*"]
+        if NETTY.is_dir():
+            # Before TorchServe's own, so that its classes are the ones that are found.
+            jars.insert(0, NETTY / "*")
+        if self.plugin is not None:
+            jars.append(self.plugin / "*")
+        log4j2 = ROOT / "server" / "log4j2.xml"
+        return [
+            java_home / "bin" / "java",
+            f"-Dmodel_server_home={ts_home()}",
+            f"-Dlog4j.configurationFile={log4j2.as_uri()}",
+            f"-Djava.io.tmpdir={self.scratch}",
+            *self.properties.get("vmargs", "").split(),
+            *("-cp", ":".join(map(str, jars))),
+            "org.pytorch.serve.ModelServer",
+            *("--python", sys.executable),
+            *("-f", rendered),
+            *("-s", self.properties["model_store"]),
+            "-ncs",
+        ]
+
     def _environment(
         self, environ: Mapping[str, str], java_home: Path
     ) -> dict[str, str]:
         scratch = str(self.scratch)
         own = {
             "JAVA_HOME": str(java_home),
-            # The pid file, the workers' sockets and the unpacked archive.
+            # The workers' sockets and the unpacked archive.
             "TEMP": scratch,
             "TMPDIR": scratch,
             "LOG_LOCATION": scratch,
             "METRICS_LOCATION": scratch,
+            "CHANDRA_STATE_DIR": str(self._state_dir),
         }
         # Python's own output would be held back until a buffer is full.
         return {**environ, **own, "PYTHONUNBUFFERED": "1"}
@@ -135,12 +184,9 @@ class TorchServe:
         return f"{self.address}/predictions/{MODEL_NAME}"
 
     @property
-    def pid(self) -> int | None:
-        """Java's process, while there is one."""
-        try:
-            return int((self.scratch / ".model_server.pid").read_text())
-        except (OSError, ValueError):
-            return None
+    def pid(self) -> int:
+        """Java's process."""
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -151,9 +197,8 @@ class TorchServe:
         return self._process.wait(timeout_seconds)
 
     def wait_until_ready(self, timeout_seconds: float = 1800) -> None:
-        """Wait until the worker has loaded the model.
+        """Wait until a page can be read.
 
-        TorchServe's /ping says Healthy long before; its management API knows.
         Raises ServerFailedError where the model cannot be loaded.
         """
         deadline = time.monotonic() + timeout_seconds
@@ -161,16 +206,63 @@ class TorchServe:
             if self._failure is not None:
                 raise ServerFailedError(self._failure)
             if not self.is_running:
-                raise ServerFailedError(
-                    f"TorchServe ended with status {self._process.returncode}"
-                )
+                raise ServerFailedError(self.last_words())
             if self.is_ready():
                 return
             time.sleep(0.1)
         raise ServerFailedError(f"the model was not loaded in {timeout_seconds:g} s")
 
+    @property
+    def failure(self) -> str | None:
+        """Why the model will never be ready; None while it may be."""
+        return self._failure
+
+    def last_words(self) -> str:
+        """How the server came to its end, for a person."""
+        code = self._process.wait(5)
+        if code == OUT_OF_MEMORY:
+            how = "ran out of memory for its heap; -Xmx in vmargs sets it"
+        elif code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+        else:
+            how = f"ended with status {code}"
+        self._listener.join(5)
+        why = f": {self._last_error}" if self._last_error else ""
+        return f"TorchServe {how}{why}"
+
     def is_ready(self) -> bool:
-        """Whether the worker has loaded the model just now."""
+        """Whether a page could be read now.
+
+        TorchServe's own /ping says Healthy long before; its management API knows
+        when the worker is there, and the plugin's /ping when the engine is.
+        """
+        return self._has_worker() and (self.plugin is None or self.ping() == 200)
+
+    def ping(self) -> int | None:
+        """What /ping answers; None where nobody does."""
+        try:
+            with opener.open(f"{self.address}/ping", timeout=5) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return None
+
+    def state(self) -> dict[str, str]:
+        """What the worker last said of itself; empty before it said anything."""
+        try:
+            return read_properties(self._state_dir / STATE)
+        except OSError:
+            return {}
+
+    def drain(self, seconds: float) -> None:
+        """Take nothing new, and answer what is open within so many seconds."""
+        partial = self._state_dir / f".{DRAINING}"
+        partial.write_text(str(time.monotonic() + seconds))
+        partial.rename(self._state_dir / DRAINING)
+
+    def _has_worker(self) -> bool:
         try:
             described = _get_json(f"{self.management_address}/models/{MODEL_NAME}")
         except (OSError, ValueError):
@@ -195,15 +287,9 @@ class TorchServe:
 
     def stop(self, timeout_seconds: float = 20) -> None:
         """End the server and everything it started, and remove what it wrote."""
-        deadline = time.monotonic() + timeout_seconds
-        asked: int | None = None
-        # Asked once Java is there: it may only just have been started.
-        while self.is_running and time.monotonic() < deadline:
-            if (pid := self.pid) is not None and pid != asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-                asked = pid
-            time.sleep(0.05)
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_seconds)
         with contextlib.suppress(ProcessLookupError):
             # Whatever is left, of a session that is all ours.
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -219,9 +305,23 @@ class TorchServe:
                     self._line(text)
                 if '"model not loaded"' in text:
                     self._failure = _reason(text)
+                if (error := _error(text)) is not None:
+                    self._last_error = error
                 self._num_failed_loads += "Load model failed" in text
                 if self._num_failed_loads == MAX_FAILED_LOADS and not self._failure:
                     self._failure = "the worker ends while it loads the handler"
+
+
+def _error(line: str) -> str | None:
+    """What a line says went wrong in Java; None where it says nothing of the kind."""
+    if line.startswith("{"):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return None
+        is_error = event.get("event") == "torchserve" and event.get("level") == "error"
+        return str(event.get("message")) if is_error else None
+    return line if _JAVA_ERROR.match(line) else None
 
 
 def _reason(line: str) -> str:

@@ -11,11 +11,14 @@ import pytest
 
 from handler.errors import HandlerError
 from handler.settings import PREFIX, VARIABLES, EngineSettings, HandlerSettings
+from server import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
     "bench",
+    "container",
     "deploy",
+    "frontend",
     "handler",
     "handler/engine",
     "handler/postprocess",
@@ -132,6 +135,14 @@ def test_the_table_of_settings_is_the_settings():
 
     assert [row[:3] for row in written] == expected
     assert all(len(row) == 4 and row[3] for row in written)
+
+
+def test_the_table_of_a_containers_variables_is_what_is_read():
+    written = rows(ROOT / "container" / "README.md", "What it is told")
+
+    assert {name.strip("`"): default for name, default, _ in written} == (
+        environment.VARIABLES
+    )
 
 
 def test_the_table_of_errors_is_the_errors():

@@ -41,18 +41,24 @@ def main(connection: Connection, settings: EngineSettings, index: int) -> None:
         connection.send(LoadFailed(error.detail))
         return
     connection.send(Ready(info))
-    Loop(engine, connection).run()
+    from handler.engine.model import device_bytes
+
+    Loop(engine, connection, device_bytes=lambda: device_bytes(info.device)).run()
 
 
 def _load(
     connection: Connection, settings: EngineSettings, index: int
 ) -> tuple[Engine, EngineInfo]:
     from handler.engine.accelerator import choose_device
-    from handler.engine.choice import choose_engine
-    from handler.engine.model import accelerators, load_model
+    from handler.engine.read_ahead import ReadAhead
     from handler.engine.weights import fetch, find_source
 
     source = find_source(settings)
+    # Importing torch takes seconds, in which the storage would have nothing to do.
+    ahead = ReadAhead(source.files) if index == 0 else None
+    from handler.engine.choice import choose_engine
+    from handler.engine.model import accelerators, load_model
+
     found = accelerators()
     # Before 18 GB are fetched in vain, and once more when it is known what they are.
     choose_device(
@@ -72,7 +78,7 @@ def _load(
         weights_bytes=weights.num_bytes,
     )
     connection.send(Prepared(len(found) if device != "cpu" else 1))
-    model = load_model(weights, device, settings.cpu_threads)
+    model = load_model(weights, device, settings.cpu_threads, ahead)
     chosen = choose_engine(model, settings, weights.profile.name)
     info = EngineInfo(
         model_id=weights.model_id,
@@ -99,11 +105,13 @@ class Loop:
         connection: Connection,
         clock: Callable[[], float] = time.monotonic,
         leave: Callable[[int], None] = os._exit,
+        device_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._connection = connection
         self._clock = clock
         self._leave = leave
+        self._device_bytes = device_bytes
         self._inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
         self._last_progress = clock()
 
@@ -131,7 +139,9 @@ class Loop:
         now = self._clock()
         if now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self._connection.send(Progress(self._engine.num_output_tokens()))
+            self._connection.send(
+                Progress(self._engine.num_output_tokens(), self._device_bytes())
+            )
 
     def _apply(self, message: ToEngine) -> None:
         match message:

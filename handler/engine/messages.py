@@ -60,6 +60,8 @@ class Progress:
     """Output tokens so far of each page being read; also a sign of life."""
 
     num_output_tokens: dict[str, int]
+    device_bytes: int | None = None
+    """Memory of the accelerator that is in use; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

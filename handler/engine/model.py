@@ -15,12 +15,20 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from handler.engine.accelerator import Accelerator
+from handler.engine.read_ahead import ReadAhead
 from handler.engine.weights import Weights
 from handler.errors import ModelLoadError
 from handler.prompts import IMAGE_TOKEN, chat
 from handler.schema import Page
 
-__all__ = ["Inputs", "Model", "accelerators", "load_model", "patches_from"]
+__all__ = [
+    "Inputs",
+    "Model",
+    "accelerators",
+    "device_bytes",
+    "load_model",
+    "patches_from",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +136,24 @@ def accelerators() -> list[Accelerator]:
     return found
 
 
-def load_model(weights: Weights, device: str, cpu_threads: int | None = None) -> Model:
-    """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device."""
+def device_bytes(device: str) -> int | None:
+    """Memory of a CUDA device that is in use, by whomever; None for a processor."""
+    if not device.startswith("cuda"):
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
+def load_model(
+    weights: Weights,
+    device: str,
+    cpu_threads: int | None = None,
+    ahead: ReadAhead | None = None,
+) -> Model:
+    """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device.
+
+    `ahead` is reading its files already.
+    """
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
     transformers_logging.set_verbosity_error()
@@ -150,14 +174,32 @@ def load_model(weights: Weights, device: str, cpu_threads: int | None = None) ->
         ) from error
     except Exception as error:  # a broken checkpoint raises whatever it comes upon
         raise ModelLoadError(f"{weights.path} cannot be loaded: {error}") from error
-    seconds = time.monotonic() - started
+    _log_speed(weights, device, time.monotonic() - started, ahead)
+    return Model(module.eval(), tokenizer, weights.profile.stop_tokens)
+
+
+def _log_speed(
+    weights: Weights, device: str, seconds: float, ahead: ReadAhead | None
+) -> None:
+    """How fast the weights came, and which part of what their storage can do."""
+    numbers: dict[str, object] = {}
+    if ahead is not None:
+        num_bytes, read_seconds = ahead.wait()
+        if num_bytes and read_seconds:
+            # From the first byte that was read to the last that was loaded.
+            whole_seconds = max(seconds, time.monotonic() - ahead.started)
+            numbers = {
+                "read_seconds": round(read_seconds, 3),
+                "storage_bytes_per_second": round(num_bytes / read_seconds),
+                "storage_fraction": round(read_seconds / whole_seconds, 3),
+            }
     logger.info(
-        "weights loaded",
+        "weights",
         extra={
             "bytes": weights.num_bytes,
             "seconds": round(seconds, 3),
             "bytes_per_second": round(weights.num_bytes / seconds),
             "device": device,
+            **numbers,
         },
     )
-    return Model(module.eval(), tokenizer, weights.profile.stop_tokens)

@@ -91,6 +91,8 @@ class EngineProcess:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.health = Health.STARTING
+        self.device_bytes: int | None = None
+        """Memory of its accelerator that was in use a moment ago."""
         self.prepared: Future[int] = Future()
         self.ready: Future[EngineInfo] = Future()
         self._settings = settings
@@ -147,8 +149,13 @@ class EngineProcess:
                 self.health = Health.FAILED
             if not self._is_closed:
                 logger.error(
-                    "engine process ended",
-                    extra={"engine": self._index, "how": words, "then": self.health},
+                    "crash",
+                    extra={
+                        "what": "engine",
+                        "engine": self._index,
+                        "how": words,
+                        "then": self.health,
+                    },
                 )
             self._listener.on_death(self, words)
             if self.health is Health.FAILED:
@@ -209,7 +216,8 @@ class EngineProcess:
                 case LoadFailed(reason):
                     self._fail_start(reason)
                     return f"could not load the model: {reason}"
-                case Progress(num_output_tokens):
+                case Progress(num_output_tokens, device_bytes):
+                    self.device_bytes = device_bytes
                     self._listener.on_progress(num_output_tokens)
                 case Ended(generation):
                     self._listener.on_ended(self, generation)

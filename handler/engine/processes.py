@@ -123,6 +123,12 @@ class EngineProcesses:
                 return health
         return Health.FAILED if healths else Health.STARTING
 
+    @property
+    def device_bytes(self) -> int | None:
+        """Memory of all accelerators that is in use; None where there are none."""
+        found = [p.device_bytes for p in self._rooms if p.device_bytes is not None]
+        return sum(found) if found else None
+
     def wait_until_failed(self) -> None:
         """Wait until no process is left and none can be started any more."""
         self._has_failed.wait()

@@ -43,6 +43,13 @@ class Source:
     revision: str | None = None
 
     @property
+    def files(self) -> list[Path]:
+        """The weights' files that are here already, in the order they are loaded."""
+        if self.kind not in ("folder", "mini"):
+            return []
+        return sorted(Path(self.location).glob("*.safetensors"))
+
+    @property
     def may_be_mini(self) -> bool:
         """Whether a processor might do: known only once the weights are here."""
         return self.kind in ("folder", "mini")

@@ -134,7 +134,7 @@ def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads)
 def test_a_pump_that_drains_turns_new_requests_away_and_answers_the_others(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
-    draining = threading.Thread(target=pump.drain, args=(30,), daemon=True)
+    draining = threading.Thread(target=pump.drain, args=(30, "bye"), daemon=True)
     draining.start()
 
     reads.finish("id-a")

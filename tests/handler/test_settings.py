@@ -67,7 +67,7 @@ def test_other_peoples_variables_are_none_of_our_business():
 
 @pytest.mark.parametrize(("variable", "name"), VARIABLES.items())
 def test_a_short_variable_sets_what_its_long_one_sets(variable, name):
-    text = "1" if name == "allow_cpu" else "chandra"
+    text = "1" if name in ("allow_cpu", "metrics_emf") else "chandra"
     long_variable = PREFIX + name.upper()
 
     value = value_of(name, {}, {variable: text})

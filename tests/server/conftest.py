@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from server.archive import build_archive
+from server.java import find_java_home
+from server.plugin import find_plugin
 from server.torchserve import TorchServe
 from tests import openapi
 
@@ -119,6 +121,7 @@ def serving(
         },
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
         line=lines,
+        plugin=find_plugin(find_java_home(os.environ)),
     ) as server:
         if wait:
             server.wait_until_ready(120)

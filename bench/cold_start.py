@@ -1,0 +1,181 @@
+"""`python -m bench.cold_start`: from the server's start until a page could be read.
+
+As a ratio to reading the same files once, with weights of several gigabytes that are
+in nobody's cache. The weights are random; what they cost to load is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from handler.engine.read_ahead import ReadAhead
+from handler.engine.weights import MINI
+from server.archive import ROOT, build_archive
+from server.console import say
+from server.java import find_java_home
+from server.plugin import find_plugin
+from server.torchserve import TorchServe
+
+GIB = 1024**3
+SHARD_BYTES = GIB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.cold_start")
+    parser.add_argument("--gib", type=float, default=8.0, help="size of the weights")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cold-start-") as scratch:
+        weights = Path(scratch, "weights")
+        num_bytes = write_checkpoint(weights, int(options.gib * GIB))
+        say(f"{num_bytes / GIB:.1f} GiB of random weights in {weights}")
+        build_archive(ROOT / "model-store")
+        rounds = [measure(weights) for _ in range(options.rounds)]
+    # The best of several: whatever else the machine did can only have cost time.
+    read_seconds = min(read for read, _, _ in rounds)
+    ready_seconds = min(ready for _, ready, _ in rounds)
+    memory_bytes = max(memory for _, _, memory in rounds)
+    say(
+        f"reading {read_seconds:.1f} s ({num_bytes / read_seconds / 1e9:.2f} GB/s), "
+        f"ready after {ready_seconds:.1f} s, "
+        f"{memory_bytes / GIB:.1f} GiB of memory for {num_bytes / GIB:.1f} GiB"
+    )
+    ratios = {
+        "start_to_ready_vs_reading": round(ready_seconds / read_seconds, 3),
+        "memory_vs_weights": round(memory_bytes / num_bytes, 3),
+    }
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    result = {"bench": "cold_start", "ratios": ratios, "machine": machine}
+    say(json.dumps(result | {"commit": _commit()}))
+
+
+def measure(weights: Path) -> tuple[float, float, int]:
+    """Seconds to read the files, seconds to be ready, and the engine's own memory."""
+    files = sorted(weights.glob("*.safetensors"))
+    forget(files)
+    _, read_seconds = ReadAhead(files).wait()
+    forget(files)
+    started = time.monotonic()
+    with TorchServe(
+        overrides=_ports(),
+        environ={**os.environ, "MODEL_DIR": str(weights), "HF_HUB_OFFLINE": "1"},
+        plugin=find_plugin(find_java_home(os.environ)),
+    ) as server:
+        server.wait_until_ready()
+        ready_seconds = time.monotonic() - started
+        memory_bytes = max(_own_bytes(p) for p in _children(server.worker_pid()))
+    say(f"  reading {read_seconds:.1f} s, ready after {ready_seconds:.1f} s")
+    return read_seconds, ready_seconds, memory_bytes
+
+
+def forget(files: list[Path]) -> None:
+    """Have the system drop the files from its cache."""
+    for file in files:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+def write_checkpoint(folder: Path, num_bytes: int) -> int:
+    """A model of mini's kind with as many layers as it takes; the bytes written."""
+    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = AutoConfig.from_pretrained(MINI)
+    text = config.text_config
+    text.hidden_size, text.intermediate_size = 2048, 8192
+    text.num_attention_heads, text.num_key_value_heads = 32, 8
+    config.vision_config.out_hidden_size = text.hidden_size
+    layer = 2 * (text.hidden_size * (3 * text.intermediate_size + 80 * text.head_dim))
+    text.num_hidden_layers = max(4, round(num_bytes / layer))
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:1] * text.num_hidden_layers
+    config.save_pretrained(folder)
+    saved = json.loads((folder / "config.json").read_text())
+    saved |= {"chandra_profile": "mini", "chandra_weights": "random"}
+    (folder / "config.json").write_text(json.dumps(saved))
+    with torch.device("meta"):
+        module = AutoModelForImageTextToText.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.bfloat16
+        )
+    index: dict[str, str] = {}
+    for number, shard in enumerate(_shards(module)):
+        name = f"model-{number:05d}.safetensors"
+        save_file(shard, folder / name, metadata={"format": "pt"})
+        index |= dict.fromkeys(shard, name)
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index})
+    )
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _shards(module: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    noise = torch.randn(2048 * 8192).mul_(0.02).to(torch.bfloat16)
+    shard: dict[str, torch.Tensor] = {}
+    for name, parameter in module.named_parameters():
+        tensor = torch.empty(parameter.shape, dtype=torch.bfloat16)
+        flat = tensor.view(-1)
+        for start in range(0, flat.numel(), noise.numel()):
+            part = flat[start : start + noise.numel()]
+            part.copy_(noise[: part.numel()])
+        shard[name] = tensor
+        if sum(each.nbytes for each in shard.values()) >= SHARD_BYTES:
+            yield shard
+            shard = {}
+    if shard:
+        yield shard
+
+
+def _ports() -> dict[str, str]:
+    """Ports that nobody uses, so that another server may run meanwhile."""
+    names = ("inference_address", "management_address", "metrics_address")
+    numbers = ("grpc_inference_port", "grpc_management_port", "initial_worker_port")
+    with contextlib.ExitStack() as sockets:
+        found = {}
+        for name in (*names, *numbers):
+            each = sockets.enter_context(socket.socket())
+            each.bind(("127.0.0.1", 0))
+            port = str(each.getsockname()[1])
+            found[name] = f"http://127.0.0.1:{port}" if name in names else port
+    return found
+
+
+def _children(worker: int) -> list[psutil.Process]:
+    return psutil.Process(worker).children()
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    """Memory that is not a file's, which the system could take back."""
+    return int(process.memory_full_info().uss)
+
+
+def _commit() -> str:
+    result = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Tells /ping whether a page could be read now, and hears when the server is to stop.
+
+Two small files in one folder: `state` is written here and read by frontend/, which
+answers /ping; `draining` is written by whoever stops the server, and holds the
+time by which the last page must be read. Files, because both sides outlive each
+other, and reading one costs a ping nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+__all__ = ["DRAINING", "STATE", "Beacon"]
+
+logger = logging.getLogger(__name__)
+
+STATE = "state"
+DRAINING = "draining"
+POLL_SECONDS = 0.1
+BEAT_SECONDS = 1.0
+"""Whoever reads the file takes silence of ten of these for a worker that hangs."""
+
+
+class Beacon:
+    """Writes what `describe` says when it changes and once a second, until closed.
+
+    `drain` is called again and again while `draining` is there, with the time in it:
+    of the monotonic clock, which all processes of a machine share.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        describe: Callable[[], Mapping[str, object]],
+        drain: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._describe = describe
+        self._drain = drain
+        self._clock = clock
+        self._written: str | None = None
+        self._written_at = 0.0
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
+
+    def start(self) -> None:
+        """Write for the first time, then go on in the background."""
+        self.look()
+        self._thread.start()
+
+    def close(self) -> None:
+        self._is_closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self) -> None:
+        """See whether there is news, in either direction."""
+        if (ends_at := self._read_draining()) is not None:
+            self._drain(ends_at)
+        lines = [f"{name}={value}\n" for name, value in self._describe().items()]
+        text = "".join(lines)
+        now = self._clock()
+        if text != self._written or now - self._written_at >= BEAT_SECONDS:
+            self._write(text)
+            self._written, self._written_at = text, now
+
+    def _run(self) -> None:
+        while not self._is_closed.wait(POLL_SECONDS):
+            try:
+                self.look()
+            except Exception:
+                # Silence: /ping turns 503, which is right for a state nobody knows.
+                logger.exception("state not written")
+                self._is_closed.wait(BEAT_SECONDS)
+
+    def _write(self, text: str) -> None:
+        # Whole or not at all: a ping may read at any time.
+        partial = self._folder / f".{STATE}"
+        partial.write_text(text)
+        partial.rename(self._folder / STATE)
+
+    def _read_draining(self) -> float | None:
+        try:
+            return float((self._folder / DRAINING).read_text())
+        except (FileNotFoundError, ValueError):  # not there, or being written
+            return None

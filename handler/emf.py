@@ -1,0 +1,98 @@
+"""The numbers of a request as a log line that CloudWatch makes metrics of.
+
+The embedded metric format: where nothing can reach TorchServe's metrics address,
+as on SageMaker, the log is the way out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from handler.schema import PageResult
+
+__all__ = ["NAMESPACE", "EmbeddedMetrics"]
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "ChandraOCR"
+MAX_VALUES = 100
+"""CloudWatch takes no more values of one metric in a line."""
+
+
+class EmbeddedMetrics:
+    """Logs a line for each answered request, and one for each code it failed with.
+
+    `gpu_memory_bytes` says how much of the accelerators' memory is in use; None
+    where there are none.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        gpu_memory_bytes: Callable[[], int | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._model_id = model_id
+        self._gpu_memory_bytes = gpu_memory_bytes
+        self._clock = clock
+
+    def record(
+        self, pages: Sequence[PageResult], code: str | None, seconds: float
+    ) -> None:
+        """One request: its pages, the code it failed with, the time it took."""
+        read = [page for page in pages if page.error is None]
+        first, *others = [
+            read[start : start + MAX_VALUES]
+            for start in range(0, max(1, len(read)), MAX_VALUES)
+        ]
+        memory = self._gpu_memory_bytes()
+        self._log(
+            {
+                "Requests": ("Count", 1),
+                "RequestSeconds": ("Seconds", round(seconds, 3)),
+                "Pages": ("Count", len(pages)),
+                "OutputTokens": ("Count", sum(page.output_tokens for page in read)),
+                "Retries": ("Count", sum(max(0, p.attempts - 1) for p in pages)),
+                **_times(first),
+                **({} if memory is None else {"GPUMemory": ("Bytes", memory)}),
+            }
+        )
+        for some in others:
+            self._log(_times(some))
+        # The request's own failure stands for its pages'.
+        codes = Counter([code] if code else [p.error.code for p in pages if p.error])
+        for name, number in codes.items():
+            self._log({"Failures": ("Count", number)}, Code=name)
+
+    def _log(self, metrics: dict[str, tuple[str, object]], **dimensions: str) -> None:
+        dimensions = {"ModelId": self._model_id, **dimensions}
+        directive = {
+            "Namespace": NAMESPACE,
+            "Dimensions": [list(dimensions)],
+            "Metrics": [
+                {"Name": name, "Unit": unit} for name, (unit, _) in metrics.items()
+            ],
+        }
+        logger.info(
+            "metrics",
+            extra={
+                "_aws": {
+                    "Timestamp": int(self._clock() * 1000),
+                    "CloudWatchMetrics": [directive],
+                },
+                **dimensions,
+                **{name: value for name, (_, value) in metrics.items()},
+            },
+        )
+
+
+def _times(pages: Sequence[PageResult]) -> dict[str, tuple[str, object]]:
+    if not pages:
+        return {}
+    return {
+        "PageSeconds": ("Seconds", [round(page.page_seconds, 3) for page in pages]),
+        "QueueSeconds": ("Seconds", [round(page.queue_seconds, 3) for page in pages]),
+    }

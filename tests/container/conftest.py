@@ -1,0 +1,64 @@
+"""One engine and one image for all tests here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.archive import ROOT
+from tests.container.containers import Container
+from tests.container.engine import Engine
+
+IMAGE = "localhost/chandra:test"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    # Sockets lie below it, so the path is short. Named, what is in it is kept.
+    named = os.environ.get("CONTAINER_TEST_DIR")
+    with tempfile.TemporaryDirectory(prefix="ct-") as scratch:
+        folder = Path(named or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        engine = Engine(folder)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine) -> str:
+    engine.build(ROOT, IMAGE, "--build-arg", "VARIANT=cpu")
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def run(engine, image):
+    """Starts containers, and removes them at the end."""
+    containers: list[Container] = []
+
+    def start(*options: str, image: str = image) -> Container:
+        containers.append(Container(engine, image, *options))
+        return containers[-1]
+
+    yield start
+    for container in containers:
+        container.remove()
+
+
+@pytest.fixture(scope="module")
+def changed(engine, image, tmp_path_factory):
+    """Builds an image that differs in one line of a Dockerfile."""
+
+    def build(name: str, line: str) -> str:
+        context = tmp_path_factory.mktemp("changed")
+        (context / "Dockerfile").write_text(f"FROM {image}\n{line}\n")
+        tag = f"localhost/chandra:{name}"
+        engine("build", "-t", tag, context)
+        return tag
+
+    return build

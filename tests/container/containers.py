@@ -1,0 +1,177 @@
+"""A running container, asked from within its own network, which may be none at all."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+from tests.container.engine import Engine
+from tests.server.processes import engine_pid
+from tests.waiting import until
+
+__all__ = ["ALONE", "STRICT", "Container"]
+
+# Two threads on a busy machine wait for each other.
+ALONE = ("--network", "none", "--env", "CHANDRA_CPU_THREADS=1")
+STRICT = (
+    *(*ALONE, "--read-only", "--cap-drop", "ALL"),
+    *("--security-opt", "no-new-privileges", "--memory", "6g"),
+    # Without exec, as Docker mounts it where nobody asks for more.
+    *("--tmpfs", "/tmp:rw,noexec,nosuid,nodev,size=2g,mode=1777"),
+)
+"""As hosts run it that trust nobody, and as SageMaker does where it is isolated."""
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+LISTEN = "0A"
+
+
+class Container:
+    """One container from start to end."""
+
+    def __init__(self, engine: Engine, image: str, *options: str) -> None:
+        self._engine = engine
+        self.id = engine("run", "--detach", *options, image, "serve").strip()
+        self.pid = int(self._inspect("{{.State.Pid}}"))
+        self._threads = ThreadPoolExecutor(48, initializer=self._enter)
+
+    def _enter(self) -> None:
+        """Let this thread see the container's network in place of the machine's."""
+        namespace = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            if libc.setns(namespace, CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        finally:
+            os.close(namespace)
+
+    def within(self, function: Callable[[], T]) -> Future[T]:
+        """Run a function in a thread that sees the container's network."""
+        return self._threads.submit(function)
+
+    def ping(self) -> int | None:
+        """The status of /ping; None where nobody answers."""
+
+        def ask() -> int | None:
+            try:
+                return httpx.get("http://127.0.0.1:8080/ping", timeout=10).status_code
+            except httpx.TransportError:
+                return None
+
+        return self.within(ask).result()
+
+    def get(self, path: str) -> httpx.Response:
+        return self.within(lambda: httpx.get(f"http://127.0.0.1:8080{path}")).result()
+
+    def post(
+        self, content: bytes, media_type: str, max_output_tokens: int = 20
+    ) -> Future[httpx.Response]:
+        return self.within(
+            lambda: httpx.post(
+                "http://127.0.0.1:8080/invocations",
+                content=content,
+                params={"max_output_tokens": str(max_output_tokens)},
+                headers={"Content-Type": media_type},
+                timeout=300,
+            )
+        )
+
+    def wait_until_ready(self, seconds: float = 240) -> None:
+        until(lambda: self.ping() == 200 or not self.is_running, seconds)
+        assert self.is_running, self.log[-3:]
+
+    @property
+    def is_running(self) -> bool:
+        return self._inspect("{{.State.Running}}") == "true"
+
+    @property
+    def exit_status(self) -> int:
+        return int(self._inspect("{{.State.ExitCode}}"))
+
+    @property
+    def was_out_of_memory(self) -> bool:
+        return self._inspect("{{.State.OOMKilled}}") == "true"
+
+    @property
+    def log(self) -> list[str]:
+        return self._engine("logs", self.id).splitlines()
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        events = [json.loads(line) for line in self.log]
+        return [event for event in events if name in (None, event["event"])]
+
+    def state(self) -> dict[str, str]:
+        """What the worker says of itself."""
+        text = self._engine(
+            *("exec", self.id, "sh", "-c", "cat /tmp/chandra-serve-*/state/state"),
+            check=False,
+        )
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything in the container, the first process first."""
+        first = psutil.Process(self.pid)
+        return [first, *first.children(recursive=True)]
+
+    def java(self) -> psutil.Process:
+        return next(p for p in self.processes() if p.name() == "java")
+
+    def worker(self) -> psutil.Process:
+        return next(
+            p for p in self.processes() if "model_service_worker.py" in str(p.cmdline())
+        )
+
+    def engine_process(self) -> psutil.Process:
+        return psutil.Process(engine_pid(self.worker().pid))
+
+    def listening(self) -> set[tuple[str, int]]:
+        """Addresses and ports that something in the container listens on."""
+        found = set()
+        for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+            lines = Path(f"/proc/{self.pid}/net/{name}").read_text().splitlines()[1:]
+            for fields in map(str.split, lines):
+                if fields[3] == LISTEN:
+                    address, port = fields[1].split(":")
+                    words = [address[n : n + 8] for n in range(0, len(address), 8)]
+                    packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
+                    text = socket.inet_ntop(family, packed).removeprefix("::ffff:")
+                    found.add((text, int(port, 16)))
+        return found
+
+    def changed_files(self) -> list[str]:
+        """Files of the image that are no longer as they were, and new ones."""
+        lines = self._engine("diff", self.id).splitlines()
+        return [line.partition(" ")[2] for line in lines]
+
+    def stop(self, seconds: int = 30) -> float:
+        """SIGTERM, and SIGKILL after so many seconds; how long it took."""
+        started = time.monotonic()
+        self._engine("stop", "--time", str(seconds), self.id)
+        return time.monotonic() - started
+
+    def stop_in_background(self, seconds: int = 30) -> threading.Thread:
+        thread = threading.Thread(target=self.stop, args=(seconds,))
+        thread.start()
+        return thread
+
+    def wait(self, seconds: float = 60) -> int:
+        until(lambda: not self.is_running, seconds)
+        return self.exit_status
+
+    def remove(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        self._engine("rm", "--force", self.id)
+
+    def _inspect(self, form: str) -> str:
+        return self._engine("inspect", "--format", form, self.id).strip()

@@ -1,0 +1,293 @@
+"""A Docker engine: the one that runs here, or one started from Debian's packages.
+
+Where no image registry can be reached, a minimal Debian with Python stands in for
+the published base image. Everything but the packages lies in one folder, and
+`close` leaves the machine's network as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["Engine"]
+
+RAW, BASE = "localhost/raw:test", "localhost/base:test"
+TOOLS = "containerd runc tini iptables mmdebstrap docker-registry"
+# Of the next Debian: its engine has BuildKit and needs only an older C library.
+PACKAGES = "docker.io docker-cli docker-buildx docker-compose"
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+LIBRARY_PORT, REGISTRY_PORT = 28990, 28991
+
+
+class Engine:
+    """Runs `docker` against an engine; `folder` holds what was started for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = dict(os.environ)
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._undo: list[Callable[[], object]] = []
+        self.is_ours = not self._is_there()
+        if self.is_ours:
+            self._install()
+            self._start()
+
+    def __call__(
+        self, *arguments: str | Path, check: bool = True, timeout_seconds: float = 600
+    ) -> str:
+        """What a docker command prints, both streams."""
+        result = subprocess.run(
+            ["docker", *arguments],
+            check=False,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_seconds,
+        )
+        if check and result.returncode != 0:
+            words = " ".join(map(str, arguments[:3]))
+            raise RuntimeError(f"docker {words} failed: {result.stdout[-4000:]}")
+        return result.stdout
+
+    def base(self) -> str:
+        """An image with Python 3.11: the published one's stand-in."""
+        if self("image", "inspect", BASE, check=False).startswith("[\n"):
+            return BASE
+        tar = self.folder / "base.tar"
+        if not tar.is_file():
+            _run(
+                "mmdebstrap",
+                *("--quiet", "--mode=root", "--variant=minbase"),
+                "--dpkgopt=path-exclude=/usr/share/doc/*",
+                "--include=ca-certificates,python3.11,python3-pip,python3-venv",
+                *("bookworm", str(tar), str(SOURCES)),
+                environ=self.environ | {"TMPDIR": str(self.folder)},
+            )
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        self("import", "--change", f"ENV LANG=C.UTF-8 PATH={path}", tar, RAW)
+        # One more layer, which no published image has: how this machine installs.
+        context = self.folder / "base"
+        (context / "ca").mkdir(parents=True, exist_ok=True)
+        (context / "ca" / "none").touch()
+        for file in Path("/usr/local/share/ca-certificates").glob("*.crt"):
+            shutil.copy(file, context / "ca")
+        (context / "pip.conf").write_text(
+            "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n"
+            "default-timeout = 180\n"
+            f"find-links = http://127.0.0.1:{LIBRARY_PORT}/\n"
+        )
+        (context / "Dockerfile").write_text(
+            f"FROM {RAW}\n"
+            "COPY ca/ /usr/local/share/ca-certificates/\n"
+            "COPY pip.conf /etc/pip.conf\n"
+            "RUN update-ca-certificates; rm -f /usr/lib/python3*/EXTERNALLY-MANAGED\n"
+        )
+        self("build", "--network", "host", "-t", BASE, context)
+        return BASE
+
+    def build(self, context: Path, tag: str, *arguments: str) -> None:
+        """Build an image as `make image` does, with packages of this machine's."""
+        with _Library(self.folder / "library"):
+            options = ["--network", "host", "--provenance=false", "-t", tag, *arguments]
+            base = ["--build-arg", f"BASE_IMAGE={self.base()}"]
+            self("build", *options, *base, context, timeout_seconds=3000)
+
+    def registry(self) -> str:
+        """The address of an empty registry on loopback."""
+        settings = self.folder / "registry.yml"
+        settings.write_text(
+            "version: 0.1\nlog: {level: warn}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self.folder}/registry}}}}\n"
+            f'http: {{addr: "127.0.0.1:{REGISTRY_PORT}"}}\n'
+        )
+        self._spawn("docker-registry", "serve", str(settings))
+        address = f"127.0.0.1:{REGISTRY_PORT}"
+        _until(lambda: _answers(f"http://{address}/v2/"))
+        return address
+
+    def close(self) -> None:
+        """End what was started here, newest first, and undo what it left behind."""
+        if self.is_ours:
+            for name in self("ps", "-aq", check=False).split():
+                self("rm", "-f", name, check=False)
+        for process in reversed(self._started):
+            process.terminate()
+            process.wait(60)
+        for undo in reversed(self._undo):
+            undo()
+
+    def _is_there(self) -> bool:
+        if shutil.which("docker") is None:
+            return False
+        return "Server:" in self("version", check=False)
+
+    def _install(self) -> None:
+        engine, apt = self.folder / "engine", self.folder / "apt"
+        plugins = self.folder / "docker" / "cli-plugins"
+        binaries = f"{engine}/usr/sbin:{engine}/usr/bin"
+        self.environ |= {
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "DOCKER_HOST": f"unix://{self.folder}/docker.sock",
+            "DOCKER_CONFIG": str(plugins.parent),
+            "DEBIAN_FRONTEND": "noninteractive",
+        }
+        # Packages must not start services of their own.
+        policy = Path("/usr/sbin/policy-rc.d")
+        if not policy.exists():
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+            self._undo.append(policy.unlink)
+        if any(shutil.which(tool) is None for tool in TOOLS.split()):
+            _run("apt-get", "update", "-qq", environ=self.environ)
+            _run(
+                *("apt-get", "install", "-y", "-qq", "--no-install-recommends"),
+                *TOOLS.split(),
+                environ=self.environ,
+            )
+        if (engine / "usr/sbin/dockerd").is_file():
+            return
+        for name in ("lists/partial", "cache/archives/partial", "sources"):
+            (apt / name).mkdir(parents=True, exist_ok=True)
+        suites = SOURCES.read_text().replace("bookworm", "trixie")
+        (apt / "sources" / "next.sources").write_text(suites)
+        options = [
+            *("-o", "Dir::Etc::sourcelist=/dev/null"),
+            *("-o", f"Dir::Etc::sourceparts={apt}/sources"),
+            *("-o", f"Dir::State::lists={apt}/lists"),
+            *("-o", f"Dir::Cache={apt}/cache"),
+            *("-o", "APT::Sandbox::User=root"),
+        ]
+        _run("apt-get", *options, "update", "-qq", environ=self.environ)
+        _run(
+            *("apt-get", *options, "download", "-qq", *PACKAGES.split()),
+            environ=self.environ,
+            cwd=apt,
+        )
+        for package in apt.glob("*.deb"):
+            _run("dpkg", "-x", str(package), str(engine), environ=self.environ)
+        plugins.mkdir(parents=True, exist_ok=True)
+        for plugin in (engine / "usr/libexec/docker/cli-plugins").iterdir():
+            link = plugins / plugin.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(plugin)
+
+    def _start(self) -> None:
+        if Path("/sys/class/net/docker0").exists():
+            raise RuntimeError("docker0 is there but no engine answers: end that one")
+        forward = Path("/proc/sys/net/ipv4/ip_forward")
+        before = forward.read_text()
+        rules = subprocess.run(
+            ["iptables-save"], check=True, capture_output=True, env=self.environ
+        ).stdout
+        self._undo += [
+            lambda: forward.write_text(before),
+            lambda: subprocess.run(
+                ["iptables-restore"], input=rules, check=False, env=self.environ
+            ),
+            lambda: subprocess.run(["ip", "link", "del", "docker0"], check=False),
+            lambda: subprocess.run(
+                ["umount", f"{self.folder}/run/netns/default"],
+                check=False,
+                capture_output=True,
+            ),
+        ]
+        # Without the right to raise it, no container may have more than this shell.
+        _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._spawn(
+            *("dockerd", "--host", self.environ["DOCKER_HOST"]),
+            *("--data-root", f"{self.folder}/data"),
+            *("--exec-root", f"{self.folder}/run"),
+            *("--pidfile", f"{self.folder}/docker.pid"),
+            *("--storage-driver", "overlay2", "--ip6tables=false"),
+            *("--default-ulimit", f"nofile={files}:{files}"),
+            *("--log-level", "warn"),
+        )
+        _until(self._is_there)
+
+    def _spawn(self, *command: str) -> None:
+        log = (self.folder / f"{Path(command[0]).name}.log").open("ab")
+        self._started.append(
+            subprocess.Popen(
+                command,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        )
+        log.close()
+
+
+class _Library:
+    """This machine's folders of wheels, which do not exist in a build, on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        for name in _wheel_folders():
+            for wheel in name.glob("*.whl"):
+                link = folder / wheel.name
+                link.unlink(missing_ok=True)
+                link.symlink_to(wheel)
+        self._command = [
+            *(sys.executable, "-m", "http.server", "--bind", "127.0.0.1"),
+            *("--directory", str(folder), str(LIBRARY_PORT)),
+        ]
+
+    def __enter__(self) -> None:
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet)
+        _until(lambda: _answers(f"http://127.0.0.1:{LIBRARY_PORT}/"))
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def _wheel_folders() -> list[Path]:
+    said = [os.environ.get("PIP_FIND_LINKS", "")]
+    for key in ("global.find-links", "install.find-links"):
+        result = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", key],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        said.append(result.stdout if result.returncode == 0 else "")
+    names = " ".join(said).split()
+    folders = [Path(name.removeprefix("file://")) for name in names]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _run(*command: str, environ: dict[str, str], cwd: Path | None = None) -> None:
+    result = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environ, cwd=cwd
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"{command[0]} failed: {result.stderr[-4000:]}")
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("what was started here did not come up: see its log")
+        time.sleep(0.2)

@@ -1,0 +1,242 @@
+"""`serve` as a container's first process, without the container."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from server.archive import ROOT, build_archive
+from server.java import find_java_home
+from server.plugin import find_plugin
+from server.torchserve import read_properties
+from tests import documents
+from tests.server.conftest import Lines, free_ports
+from tests.server.processes import family, is_alive
+from tests.waiting import until
+
+PNG, PDF = "image/png", "application/pdf"
+WORDS = ["Unmistakable words of a document"]
+PAGE = documents.as_png(documents.text_page(WORDS))
+LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
+START = (
+    "import sys; from pathlib import Path; from server.container import main; "
+    "sys.exit(main(['serve'], config=Path(sys.argv[1])))"
+)
+
+pytestmark = pytest.mark.skipif(
+    find_plugin(find_java_home(os.environ)) is None, reason="this machine has no JDK"
+)
+
+
+class Container:
+    """A running `serve`, and what it has printed."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.address = f"http://127.0.0.1:{port}"
+        self.lines = Lines()
+        assert process.stdout is not None
+        self._listener = threading.Thread(target=self._listen, args=(process.stdout,))
+        self._listener.start()
+
+    def _listen(self, output) -> None:
+        with output:
+            for line in output:
+                self.lines(line.rstrip("\n"))
+
+    def ping(self) -> int | None:
+        try:
+            return httpx.get(f"{self.address}/ping").status_code
+        except httpx.TransportError:
+            return None
+
+    def post(self, content: bytes, media_type: str, **headers: str) -> httpx.Response:
+        return httpx.post(
+            f"{self.address}/invocations",
+            content=content,
+            # A page of few words, so that it is done before the drain is over.
+            params={"max_output_tokens": "20"},
+            headers={"Content-Type": media_type, **headers},
+            timeout=120,
+        )
+
+    def wait(self, timeout_seconds: float = 60) -> int:
+        status = self.process.wait(timeout_seconds)
+        self._listener.join()
+        return status
+
+    def java(self) -> psutil.Process:
+        [java] = psutil.Process(self.process.pid).children()
+        return java
+
+    @property
+    def last_event(self):
+        return json.loads(list(self.lines)[-1])
+
+
+@contextmanager
+def container(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Container]:
+    port, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
+    properties = read_properties(ROOT / "config.properties") | {
+        "management_address": f"http://127.0.0.1:{management}",
+        "metrics_address": f"http://127.0.0.1:{metrics}",
+        "grpc_inference_port": str(grpc_1),
+        "grpc_management_port": str(grpc_2),
+        "initial_worker_port": str(worker),
+    }
+    config = tmp_path / "config.properties"
+    config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, config],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "BIND_ADDRESS": "127.0.0.1",
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "TMPDIR": str(tmp_path),
+            # Two threads on a busy machine wait for each other.
+            "CHANDRA_CPU_THREADS": "1",
+            **environ,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    running = Container(process, port)
+    everyone: list[int] = []
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            everyone = [member.pid for member in family(process.pid)]
+            process.terminate()
+            process.terminate()
+        running.wait()
+    until(lambda: not any(map(is_alive, everyone)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _archive():
+    build_archive(ROOT / "model-store")
+
+
+@pytest.fixture
+def start(tmp_path):
+    def start_it(**environ: str):
+        return container(tmp_path, environ)
+
+    return start_it
+
+
+def test_sigterm_answers_what_is_in_flight_and_ends_well(start, tmp_path):
+    with start() as running, ThreadPoolExecutor(1) as threads:
+        assert running.ping() != 200
+        until(lambda: running.ping() == 200, 120)
+        secret = {"Authorization": "Bearer of-a-secret"}
+        future = threads.submit(running.post, PAGE, PNG, **secret)
+        until(lambda: _open_requests(tmp_path) == 1)
+        started = time.monotonic()
+
+        running.process.send_signal(signal.SIGTERM)
+
+        until(lambda: running.ping() in (503, None))
+        assert future.result().json()["status"] == "success"
+        assert running.wait() == 0
+        assert time.monotonic() - started < 30
+
+    events = [json.loads(line) for line in running.lines]
+    names = [event["event"] for event in events]
+    for name in ("start", "weights", "ready", "request", "drain", "stop"):
+        assert names.count(name) == 1, name
+    [weights] = running.lines.events("weights")
+    assert weights["bytes"] > 0
+    assert weights["bytes_per_second"] > 0
+    text = "\n".join(running.lines)
+    assert "Unmistakable" not in text
+    assert "of-a-secret" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["config.properties"]
+
+
+def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path):
+    with start() as running, ThreadPoolExecutor(1) as threads:
+        until(lambda: running.ping() == 200, 120)
+        future = threads.submit(running.post, LONG, PDF)
+        until(lambda: _open_requests(tmp_path) == 1)
+        running.process.send_signal(signal.SIGTERM)
+        until(lambda: running.lines.events("drain"))
+        refused = running.post(PAGE, PNG)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        started = time.monotonic()
+
+        running.process.send_signal(signal.SIGTERM)
+
+        assert future.result().status_code in (200, 503)
+        assert running.wait() == 0
+        assert time.monotonic() - started < 15
+
+
+def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(start):
+    with start() as running:
+        until(lambda: running.ping() == 200, 120)
+
+        running.java().kill()
+
+        assert running.wait() == 1
+    [crash] = running.lines.events("crash")
+    assert crash["what"] == "frontend"
+    assert running.last_event["event"] == "stop"
+    assert "SIGKILL" in running.last_event["reason"]
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_what_to_do(start):
+    with start(MODEL_ID="datalab-to/chandra", HF_HUB_OFFLINE="1") as running:
+        assert running.wait(120) == 1
+
+    assert "ALLOW_CPU=1" in running.last_event["reason"]
+
+
+def test_sigterm_while_it_loads_ends_it_at_once(start):
+    with start() as running:
+        until(lambda: running.lines.events("start"))
+
+        running.process.send_signal(signal.SIGTERM)
+
+        assert running.wait(15) == 0
+
+
+def test_a_variable_that_makes_no_sense_ends_it_with_its_name(start):
+    with start(SERVE_USE="realtme") as running:
+        assert running.wait() == 1
+
+    assert "SERVE_USE" in running.last_event["reason"]
+
+
+def test_another_command_is_run_in_its_place():
+    result = subprocess.run(
+        [sys.executable, "-m", "server.container", "echo", "hello"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert result.stdout == "hello\n"
+
+
+def _open_requests(tmp_path: Path) -> int:
+    [state] = tmp_path.glob("chandra-serve-*/state/state")
+    return int(read_properties(state).get("open", "0"))

@@ -1,0 +1,200 @@
+"""/ping is 200 while a page could be read now, and only then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from handler.engine.weights import MINI
+from tests import documents
+from tests.server.processes import engine_pid
+from tests.waiting import until
+
+PNG, PDF = "image/png", "application/pdf"
+PAGE = documents.as_png(documents.text_page(["A page"]))
+LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("javac") is None, reason="without a JDK, /ping is TorchServe's own"
+)
+
+
+class Pings:
+    """What /ping has answered, asked again and again in the background."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.answers: list[tuple[int, str]] = []
+        self.slowest_seconds = 0.0
+        self._is_over = False
+
+    def __enter__(self) -> Pings:
+        self._threads = ThreadPoolExecutor(1)
+        self._threads.submit(self._ask)
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._is_over = True
+        self._threads.shutdown()
+
+    def _ask(self) -> None:
+        while not self._is_over:
+            started = time.monotonic()
+            try:
+                answer = httpx.get(f"{self._address}/ping", timeout=10)
+            except httpx.TransportError:
+                continue  # Java is not there yet, or no longer
+            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+            self.answers.append((answer.status_code, answer.json()["status"]))
+
+    def has(self, status: int, word: str | None = None) -> bool:
+        return any(
+            code == status and word in (None, said) for code, said in self.answers
+        )
+
+
+def ping(client) -> tuple[int, str]:
+    answer = httpx.get(f"{client.server.address}/ping")
+    return answer.status_code, answer.json()["status"]
+
+
+def test_it_is_503_while_the_model_is_loaded_and_then_200_for_good(own_server):
+    with (
+        own_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
+        Pings(client.server.address) as pings,
+    ):
+        client.server.wait_until_ready(120)
+        until(lambda: pings.has(200))
+
+    codes = [code for code, _ in pings.answers]
+    assert codes[0] == 503
+    assert set(codes[codes.index(200) :]) == {200}
+
+
+def test_it_is_503_while_the_engine_is_started_again(client):
+    os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
+
+    until(lambda: ping(client) == (503, "restarting"))
+    until(lambda: ping(client) == (200, "ready"), 60)
+
+
+def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server):
+    with own_server(CHANDRA_CPU_THREADS="1") as client:
+        os.kill(client.server.worker_pid(), signal.SIGKILL)
+
+        until(lambda: ping(client)[0] == 503)
+        until(lambda: ping(client) == (200, "ready"), 90)
+        assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
+
+
+def test_it_is_503_while_the_worker_hangs(own_server):
+    with own_server(CHANDRA_CPU_THREADS="1") as client:
+        worker = psutil.Process(client.server.worker_pid())
+
+        worker.suspend()
+        try:
+            until(lambda: ping(client) == (503, "silent"))
+        finally:
+            worker.resume()
+
+        until(lambda: ping(client) == (200, "ready"))
+
+
+def test_it_is_503_for_good_once_nothing_is_started_again(own_server, tmp_path):
+    weights = shutil.copytree(MINI, tmp_path / "weights")
+    with own_server(
+        CHANDRA_CPU_THREADS="1", MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1"
+    ) as client:
+        weights.rename(tmp_path / "hidden")
+        with Pings(client.server.address) as pings:
+            os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
+            until(lambda: pings.has(503, "no worker"), 60)
+            # Several loads have failed by then, and between two of them it stays so.
+            until(lambda: len(client.lines.events("model not loaded")) >= 3, 90)
+
+        codes = [code for code, _ in pings.answers]
+        assert set(codes[codes.index(503) :]) == {503}
+
+
+def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_server):
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        future = threads.submit(client.post, LONG, PDF)
+        until(lambda: client.server.state().get("open") == "1")
+
+        client.server.drain(3)
+
+        until(lambda: ping(client) == (503, "draining"))
+        refused = client.post(PAGE, PNG)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        # What cannot finish answers the pages that are.
+        answer = future.result(30).json()
+        assert answer["status"] == "partial_success"
+        codes = [page["error"] and page["error"]["code"] for page in answer["pages"]]
+        assert codes[0] is None
+        assert codes[-1] == "engine_unavailable"
+        until(lambda: client.server.state().get("open") == "0")
+
+
+def test_a_drain_waits_for_what_can_be_finished(own_server):
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        future = threads.submit(client.post, PAGE, PNG, max_output_tokens=20)
+        until(lambda: client.server.state().get("open") == "1")
+
+        client.server.drain(60)
+
+        assert future.result(30).json()["status"] == "success"
+
+
+def test_a_drain_that_is_told_to_hurry_does(own_server):
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        future = threads.submit(client.post, LONG, PDF)
+        until(lambda: client.server.state().get("open") == "1")
+        client.server.drain(60)
+        started = time.monotonic()
+
+        client.server.drain(0)
+
+        assert future.result(10).status_code in (200, 503)
+        assert time.monotonic() - started < 8
+
+
+def test_it_is_answered_within_two_seconds_while_everything_is_busy(client):
+    large = PAGE + bytes(20_000_000)
+    with Pings(client.server.address) as pings, ThreadPoolExecutor(32) as threads:
+        answers = list(
+            threads.map(
+                lambda _: client.post(large, PNG, max_output_tokens=5), range(32)
+            )
+        )
+
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert pings.slowest_seconds < 2
+    assert len(pings.answers) > 3
+
+
+def test_batch_transform_is_told_one_document_at_a_time_and_how_many_at_once(client):
+    answer = httpx.get(f"{client.server.address}/execution-parameters")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    parameters = answer.json()
+    assert parameters["BatchStrategy"] == "SINGLE_RECORD"
+    assert parameters["MaxPayloadInMB"] == 25
+    assert 1 <= parameters["MaxConcurrentTransforms"] <= 100 // 25

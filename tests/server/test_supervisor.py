@@ -1,0 +1,197 @@
+"""What a container does while its server runs: here, one that does as it is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from server.output import Output
+from server.supervisor import GRACE_SECONDS, StopRequests, Supervisor
+
+DRAIN_SECONDS = 20
+READY = {"state": "ready", "worker": "7", "open": "0", "drains": "no"}
+
+
+class World:
+    """A server, a clock and what happens when; time passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.is_running = True
+        self.failure: str | None = None
+        self.said: dict[str, str] = dict(READY)
+        self.alive = {"7"}
+        self.drained: list[float] = []
+        self.num_stops = 0
+        self.stops = StopRequests()
+        self.lines: list[str] = []
+        self._plans: list[tuple[float, Callable[[], None]]] = []
+
+    def at(self, seconds: float, happens: Callable[[], None]) -> None:
+        self._plans.append((seconds, happens))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        assert self.now < 100, "it would never end"
+        due = [plan for plan in self._plans if plan[0] <= self.now]
+        for plan in due:
+            self._plans.remove(plan)
+            plan[1]()
+
+    def state(self) -> dict[str, str]:
+        return self.said
+
+    def drain(self, seconds: float) -> None:
+        self.drained.append(seconds)
+        self.said = self.said | {"drains": "yes"}
+
+    def stop(self, timeout_seconds: float) -> None:
+        self.num_stops += 1
+        self.is_running = False
+
+    def last_words(self) -> str:
+        return "TorchServe was ended by SIGKILL"
+
+    def run(self) -> int:
+        supervisor = Supervisor(
+            self,
+            Output(self.lines.append),
+            self.stops,
+            DRAIN_SECONDS,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            is_alive=lambda pid: pid in self.alive,
+        )
+        return supervisor.run()
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.lines]
+
+    def ends(self) -> None:
+        self.is_running = False
+
+    def opens(self, number: int) -> Callable[[], None]:
+        def happen() -> None:
+            self.said = self.said | {"open": str(number)}
+
+        return happen
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_asked_to_stop_with_nothing_open_it_ends_at_once_and_well(world):
+    world.at(5, world.stops.add)
+
+    assert world.run() == 0
+    assert world.now < 8
+    assert world.num_stops == 1
+    assert world.events[-1]["event"] == "stop"
+
+
+def test_what_is_open_is_waited_for(world):
+    world.opens(2)()
+    world.at(1, world.stops.add)
+    world.at(10, world.opens(0))
+
+    assert world.run() == 0
+    assert 10 < world.now < 13
+    assert world.drained == [DRAIN_SECONDS]
+    assert world.events[-1]["unanswered"] == 0
+
+
+def test_what_never_ends_is_not_waited_for_for_ever(world):
+    world.opens(1)()
+    world.at(1, world.stops.add)
+
+    assert world.run() == 0
+    assert world.now < 1 + DRAIN_SECONDS + GRACE_SECONDS + 1
+    assert world.events[-1]["unanswered"] == 1
+
+
+def test_asked_twice_it_hurries(world):
+    world.opens(1)()
+    world.at(1, world.stops.add)
+    world.at(3, world.stops.add)
+
+    assert world.run() == 0
+    assert world.drained == [DRAIN_SECONDS, 0]
+    assert world.now < 3 + GRACE_SECONDS + 1
+
+
+def test_a_worker_that_has_not_heard_yet_is_waited_for(world):
+    def deaf(seconds: float) -> None:
+        world.drained.append(seconds)
+
+    world.drain = deaf
+    world.at(1, world.stops.add)
+
+    world.run()
+
+    assert world.now > DRAIN_SECONDS
+
+
+@pytest.mark.parametrize("said", [{}, READY | {"state": "starting"}])
+def test_a_server_that_is_still_loading_is_stopped_without_waiting(world, said):
+    world.said = said
+    world.at(1, world.stops.add)
+
+    assert world.run() == 0
+    assert world.now < 4
+
+
+def test_a_server_that_ends_by_itself_is_an_error_with_its_reason_as_last_line(world):
+    world.at(5, world.ends)
+
+    assert world.run() == 1
+    assert [event["event"] for event in world.events] == ["crash", "stop"]
+    assert world.events[-1]["reason"] == "TorchServe was ended by SIGKILL"
+
+
+def test_a_server_that_ends_while_it_drains_is_an_error_too(world):
+    world.opens(1)()
+    world.at(1, world.stops.add)
+    world.at(2, world.ends)
+
+    assert world.run() == 1
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(world):
+    world.said = {"state": "starting", "worker": "7"}
+
+    def fail() -> None:
+        world.failure = "MODEL_DIR is /nothing, which holds no config.json"
+
+    world.at(3, fail)
+
+    assert world.run() == 1
+    assert world.num_stops == 1
+    assert world.events[-1]["reason"] == world.failure
+
+
+def test_a_model_that_was_there_once_leaves_it_to_ping_to_say_so(world):
+    def fail() -> None:
+        world.failure = "the weights are gone"
+
+    world.at(3, fail)
+    world.at(60, world.stops.add)
+
+    assert world.run() == 0
+
+
+def test_a_worker_that_dies_is_told_of_once(world):
+    def die() -> None:
+        world.alive.clear()
+
+    world.at(3, die)
+    world.at(20, world.stops.add)
+
+    world.run()
+
+    crashes = [event for event in world.events if event["event"] == "crash"]
+    assert [(crash["what"], crash["pid"]) for crash in crashes] == [("worker", 7)]
