@@ -7,13 +7,9 @@ in nobody's cache. The weights are random; what they cost to load is not.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import platform
 import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,10 +20,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from bench.addresses import free_addresses
+from bench.report import finish, say
 from handler.engine.read_ahead import ReadAhead
 from handler.engine.weights import MINI
 from server.archive import ROOT, build_archive
-from server.console import say
 from server.java import find_java_home
 from server.plugin import find_plugin
 from server.torchserve import TorchServe
@@ -60,9 +57,7 @@ def main() -> None:
         "start_to_ready_vs_reading": round(ready_seconds / read_seconds, 3),
         "memory_vs_weights": round(memory_bytes / num_bytes, 3),
     }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    result = {"bench": "cold_start", "ratios": ratios, "machine": machine}
-    say(json.dumps(result | {"commit": _commit()}))
+    finish("cold_start", ratios)
 
 
 def measure(weights: Path) -> tuple[float, float, int]:
@@ -73,7 +68,7 @@ def measure(weights: Path) -> tuple[float, float, int]:
     forget(files)
     started = time.monotonic()
     with TorchServe(
-        overrides=_ports(),
+        overrides=free_addresses(),
         environ={**os.environ, "MODEL_DIR": str(weights), "HF_HUB_OFFLINE": "1"},
         plugin=find_plugin(find_java_home(os.environ)),
     ) as server:
@@ -143,20 +138,6 @@ def _shards(module: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
         yield shard
 
 
-def _ports() -> dict[str, str]:
-    """Ports that nobody uses, so that another server may run meanwhile."""
-    names = ("inference_address", "management_address", "metrics_address")
-    numbers = ("grpc_inference_port", "grpc_management_port", "initial_worker_port")
-    with contextlib.ExitStack() as sockets:
-        found = {}
-        for name in (*names, *numbers):
-            each = sockets.enter_context(socket.socket())
-            each.bind(("127.0.0.1", 0))
-            port = str(each.getsockname()[1])
-            found[name] = f"http://127.0.0.1:{port}" if name in names else port
-    return found
-
-
 def _children(worker: int) -> list[psutil.Process]:
     return psutil.Process(worker).children()
 
@@ -164,17 +145,6 @@ def _children(worker: int) -> list[psutil.Process]:
 def _own_bytes(process: psutil.Process) -> int:
     """Memory that is not a file's, which the system could take back."""
     return int(process.memory_full_info().uss)
-
-
-def _commit() -> str:
-    result = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return result.stdout.strip()
 
 
 if __name__ == "__main__":

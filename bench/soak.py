@@ -12,7 +12,6 @@ import io
 import itertools
 import os
 import random
-import socket
 import statistics
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from bench.addresses import free_addresses
 from bench.report import finish, say
 from mini.pages import Domain, Page, render_page
 from mini.pdf import as_pdf
@@ -96,17 +96,8 @@ def main(arguments: Seq[str] | None = None) -> int:
 
 
 def _server(model_store: Path) -> TorchServe:
-    ports = _free_ports(6)
     return TorchServe(
-        overrides={
-            "inference_address": f"http://127.0.0.1:{ports[0]}",
-            "management_address": f"http://127.0.0.1:{ports[1]}",
-            "metrics_address": f"http://127.0.0.1:{ports[2]}",
-            "grpc_inference_port": str(ports[3]),
-            "grpc_management_port": str(ports[4]),
-            "initial_worker_port": str(ports[5]),
-            "model_store": str(model_store),
-        },
+        overrides=free_addresses() | {"model_store": str(model_store)},
         environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
     )
 
@@ -211,15 +202,6 @@ def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
 def _resident(process: psutil.Process) -> int:
     resident: int = process.memory_info().rss
     return resident
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 if __name__ == "__main__":
