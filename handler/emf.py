@@ -55,6 +55,7 @@ class EmbeddedMetrics:
                 "RequestSeconds": ("Seconds", round(seconds, 3)),
                 "Pages": ("Count", len(pages)),
                 "OutputTokens": ("Count", sum(page.output_tokens for page in read)),
+                "Forwards": ("Count", sum(page.forwards for page in read)),
                 "Retries": ("Count", sum(max(0, p.attempts - 1) for p in pages)),
                 **_times(first),
                 **({} if memory is None else {"GPUMemory": ("Bytes", memory)}),
