@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["finish", "say"]
+__all__ = ["commit", "finish", "say"]
 
 _REPOSITORY = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def finish(bench: str, ratios: Mapping[str, float], **details: object) -> None:
         "ratios": dict(ratios),
         **details,
         "machine": _machine(),
-        "commit": _commit(),
+        "commit": commit(),
     }
     say(json.dumps(result))
 
@@ -45,7 +45,7 @@ def _processor() -> str:
     return next(names, "").strip()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit that is checked out; None where there is no git."""
     try:
         found = subprocess.run(

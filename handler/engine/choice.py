@@ -15,8 +15,14 @@ from handler.engine.graphs import Shape, shapes
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import Sequence
-from handler.engine.torch_runner import KNOWN_MODEL_TYPES, TorchRunner, cache_places
+from handler.engine.torch_runner import (
+    KNOWN_MODEL_TYPES,
+    TorchRunner,
+    cache_places,
+    verified_tokens,
+)
 from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
 __all__ = ["ChosenEngine", "choose_engine", "drafts_for"]
@@ -27,6 +33,9 @@ _GPU_SEQUENCES = 64
 _GPU_PAGE_TOKENS = 4000
 """A smaller page than most, so that no page waits that there is room for."""
 _GENERATE_SEQUENCES = 1
+_PIXELS_A_TOKEN = 32 * 32
+_PROMPT_TOKENS = 1024
+"""More than any prompt has beside its image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +79,24 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         return ChosenEngine(GenerateEngine(model, count), "generate", 2 * count)
     places = settings.kv_cache_tokens or cache_places(model)
     count = settings.max_sequences or _num_sequences(model, places)
+    largest, longest = PROFILES[profile].sizing, PROFILES[profile].max_output_tokens
     options = Options(
         max_sequences=count,
         max_prefill_tokens=settings.prefill_tokens,
         max_draft_tokens=settings.draft_tokens or 0,
+        max_verified_tokens=verified_tokens(model),
         max_attempts=settings.max_attempts,
         retries=RETRIES[profile],
     )
 
-    runner = TorchRunner(model, places, graph_shapes=_graph_shapes(model, options))
+    runner = TorchRunner(
+        model,
+        places,
+        max_page_tokens=largest.max_pixels // _PIXELS_A_TOKEN
+        + _PROMPT_TOKENS
+        + longest,
+        graph_shapes=_graph_shapes(model, options),
+    )
     engine = NativeEngine(runner, options, drafts_for=drafts_for(model))
     # And some that can join at once when others leave.
     return ChosenEngine(engine, "native", count + 2)
@@ -106,4 +124,8 @@ def _graph_shapes(model: Model, options: Options) -> list[Shape]:
     """What is worth recording: nothing where steps are not bound by launches."""
     if not has_operator(model.device, model.module.dtype):
         return []
-    return shapes(options.max_sequences, options.max_draft_tokens)
+    return shapes(
+        options.max_sequences,
+        max_drafts=options.max_draft_tokens,
+        max_verified=options.max_verified_tokens,
+    )

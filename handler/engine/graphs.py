@@ -62,13 +62,20 @@ Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
 """Computes once and returns where the outputs are, and what computes them again."""
 
 
-def shapes(max_rows: int, max_drafts: int) -> list[Shape]:
-    """Rows by powers of two; one token, and all or half of the drafts behind it."""
-    rows = [1]
-    while rows[-1] < max_rows:
-        rows.append(min(2 * rows[-1], max_rows))
-    widths = {1, 1 + (max_drafts + 1) // 2, 1 + max_drafts}
-    return [Shape(count, width) for count in rows for width in sorted(widths)]
+def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
+    """Rows by powers of two; one token, and all or half of the drafts behind it.
+
+    No more drafts than so many rows ever have: together `max_verified` tokens.
+    """
+    found = []
+    fewest, most = 1, 1
+    while True:
+        drafts = min(max_drafts, max(0, max_verified // fewest - 1))
+        widths = {1, 1 + (drafts + 1) // 2, 1 + drafts}
+        found += [Shape(most, width) for width in sorted(widths)]
+        if most >= max_rows:
+            return found
+        fewest, most = most + 1, min(2 * most, max_rows)
 
 
 def cuda_recorder() -> Record:

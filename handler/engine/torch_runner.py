@@ -25,7 +25,7 @@ from handler.engine.sampling import Sampling
 from handler.engine.sequence import Sequence
 from handler.errors import OutOfMemoryError
 
-__all__ = ["KNOWN_MODEL_TYPES", "TorchRunner", "cache_places"]
+__all__ = ["KNOWN_MODEL_TYPES", "TorchRunner", "cache_places", "verified_tokens"]
 
 _GPU_SHARE = 0.92
 _GPU_WORKSPACE_BYTES = 1600 * 1024**2
@@ -42,6 +42,9 @@ class TorchRunner:
     """A ModelRunner over transformers' modules.
 
     Where `graph_shapes` are given, steps that fit one of them are replayed.
+    `max_page_tokens` bounds a page's prompt and answer together, where less than the
+    model's own limit is known: the operator divides the longest page there could be
+    among the device's units, and a short one is read by few of them.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class TorchRunner:
         model: Model,
         num_places: int,
         *,
+        max_page_tokens: int | None = None,
         graph_shapes: Seq[Shape] = (),
         record: Record | None = None,
     ) -> None:
@@ -60,6 +64,7 @@ class TorchRunner:
         self._device = model.device
         self._encoder = Encoder(model)
         self._num_places = num_places
+        self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         # Behind the places of pages, those that idle rows of a graph write to.
         num_idle = max((shape.width for shape in graph_shapes), default=0)
         self._pool = KVPool(
@@ -80,7 +85,7 @@ class TorchRunner:
 
     @property
     def max_tokens(self) -> int:
-        return self._model.max_tokens
+        return self._max_tokens
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]:
@@ -176,7 +181,7 @@ class TorchRunner:
             segment_starts=torch.cat([segment, segment[-1:]]).int(),
             num_used=(start + width).int(),
             max_queries=width,
-            max_used=min(self.max_tokens, self._pool.num_places),
+            max_used=min(self.max_tokens + width, self._pool.num_places),
         )
         positions = ((start + delta)[:, None] + offsets).flatten()
         embeddings = self._text.embed_tokens(tokens.flatten())
@@ -290,6 +295,16 @@ def cache_places(model: Model) -> int:
         budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES - _GPU_GRAPHS_BYTES
         return max(1, budget // bytes_a_place)
     return min(_CPU_PLACES, _CPU_BYTES // bytes_a_place)
+
+
+def verified_tokens(model: Model) -> int:
+    """How many tokens a step computes for little more than one: estimates.
+
+    Until then its time is that of reading the weights. Hopper multiplies more in it.
+    """
+    if model.device.type != "cuda":
+        return 64
+    return 160 if torch.cuda.get_device_capability(model.device) >= (9, 0) else 64
 
 
 def _sampled(logits: torch.Tensor, sampling: Sampling) -> int:

@@ -56,14 +56,35 @@ def row(*tokens: int) -> FixedRow:
     return FixedRow(tokens, start=10, segment_start=100, rope_delta=-3)
 
 
+def all_shapes(max_rows: int, max_drafts: int) -> list[Shape]:
+    return shapes(max_rows, max_drafts=max_drafts, max_verified=1000)
+
+
 def test_rows_double_up_to_the_most_and_widths_are_none_half_or_all_of_the_drafts():
-    assert shapes(6, 8) == [
+    assert all_shapes(6, 8) == [
         Shape(count, width) for count in (1, 2, 4, 6) for width in (1, 5, 9)
     ]
 
 
 def test_without_drafts_every_row_is_one_token():
-    assert {shape.width for shape in shapes(4, 0)} == {1}
+    assert {shape.width for shape in all_shapes(4, 0)} == {1}
+
+
+def test_nothing_is_recorded_that_no_step_can_be():
+    found = shapes(64, max_drafts=8, max_verified=64)
+
+    # 33 pages have room for nothing but a token each, 17 for two guesses.
+    assert max(shape.width for shape in found if shape.num_rows == 64) == 1
+    assert max(shape.width for shape in found if shape.num_rows == 32) == 3
+    assert max(shape.width for shape in found if shape.num_rows == 4) == 9
+
+
+@pytest.mark.parametrize("num_pages", range(1, 65))
+def test_every_step_there_can_be_fits_a_shape(num_pages):
+    found = shapes(64, max_drafts=8, max_verified=64)
+    most = min(8, max(0, 64 // num_pages - 1))
+
+    assert any(s.num_rows >= num_pages and s.width >= 1 + most for s in found)
 
 
 def test_the_largest_shape_is_recorded_first_so_that_the_others_use_its_memory(
@@ -75,7 +96,7 @@ def test_the_largest_shape_is_recorded_first_so_that_the_others_use_its_memory(
 
 
 def test_the_smallest_shape_that_holds_the_rows_is_taken(recorder):
-    several = graphs(recorder, *shapes(4, 4))
+    several = graphs(recorder, *all_shapes(4, 4))
 
     assert several.shape_for([row(1), row(1)]) == Shape(2, 1)
     assert several.shape_for([row(1), row(1, 2)]) == Shape(2, 3)

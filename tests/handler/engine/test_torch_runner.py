@@ -139,6 +139,9 @@ def test_guessed_tokens_do_not_change_what_is_said(model, said, luck):
     assert run(engine, PAGES) == said
 
 
+ALL_SHAPES = shapes(8, max_drafts=4, max_verified=64)
+
+
 def recomputed(compute: Any) -> Any:
     """In place of a CUDA graph: the same outputs, computed anew."""
     outputs = compute()
@@ -158,7 +161,7 @@ def test_steps_filled_up_to_a_recorded_shape_say_the_same(model, said, luck):
         text, _, _ = said[page.id]
         return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
 
-    runner = TorchRunner(model, 4000, graph_shapes=shapes(8, 4), record=recomputed)
+    runner = TorchRunner(model, 4000, graph_shapes=ALL_SHAPES, record=recomputed)
     runner._decode_eagerly = None  # type: ignore[assignment]
     options = Options(expected_output_tokens=20, max_draft_tokens=4)
 
@@ -219,7 +222,7 @@ def test_a_draw_at_a_high_temperature_differs(model):
 
 def test_tokens_are_drawn_from_a_recorded_shape_too(model):
     torch.manual_seed(0)
-    runner = TorchRunner(model, 1000, graph_shapes=shapes(2, 4), record=recomputed)
+    runner = TorchRunner(model, 1000, graph_shapes=ALL_SHAPES, record=recomputed)
     prompt = runner.prompt_from(PAGES[0])
     first = _prefill(runner, prompt, 0)
     row = Row(prompt, [first], prompt.num_tokens, 0)

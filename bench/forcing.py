@@ -1,0 +1,195 @@
+"""Pages whose answers are known beforehand, and a runner that has them said.
+
+Teacher forcing. Random weights say nothing a drafter could guess. So the page is real,
+its text layer is real, the drafter is the project's, every forward is computed in full,
+and then the bundled transcription's token is put in place of what the weights said.
+Nothing that is timed becomes less by it; guesses are right as often as they would be
+for a model that reads the page as its transcriber did.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence as Seq
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from bench.drafts import PAGES, samples
+from bench.geometry import Geometry
+from bench.roofline import Decode, Prefill, Work
+from bench.tokenizer import QwenTokenizer
+from handler.engine.encoder import TorchPrompt
+from handler.engine.kv_cache import Move
+from handler.engine.model_runner import Chunk, Row
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner
+from handler.preprocess.document import page_at
+from handler.preprocess.limits import Limits
+from handler.prompts import load_prompts
+from handler.schema import Page
+
+__all__ = ["Forced", "ForcedRunner", "Forward", "Marks", "forced_pages", "marks_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """A page, and exactly what is going to be said about it."""
+
+    sequence: Sequence
+    tokens: tuple[int, ...]
+
+    def named(self, name: str, share: float = 1.0) -> Forced:
+        """The same page once more, or the first part of it."""
+        tokens = self.tokens[: max(1, round(share * len(self.tokens)))]
+        again = replace(self.sequence, id=name, max_output_tokens=len(tokens))
+        return Forced(again, tokens)
+
+
+def forced_pages(
+    geometry: Geometry, tokenizer: QwenTokenizer, count: int
+) -> list[Forced]:
+    """The bundled pages by turns, each time with another length.
+
+    A page takes part where its transcription is long enough for the length; it is
+    cut there. Where none is, it is repeated, which n-grams guess better than text.
+    """
+    prompt = load_prompts(geometry.profile)["ocr_layout"]
+    pages = [
+        (_page(name, geometry), tokenizer.encode(answer))
+        for name, answer in ((sample.name, sample.answer) for sample in samples())
+    ]
+    turns = itertools.cycle(range(len(pages)))
+    forced = []
+    for number, length in enumerate(geometry.lengths.forced(count), start=1):
+        longest = max(range(len(pages)), key=lambda index: len(pages[index][1]))
+        candidates = itertools.islice(turns, len(pages))
+        index = next((i for i in candidates if len(pages[i][1]) >= length), longest)
+        page, answer = pages[index]
+        tokens = itertools.islice(itertools.cycle(answer), length)
+        name = f"page/{number}"
+        sequence = Sequence(name, name, page, prompt, max_output_tokens=length)
+        forced.append(Forced(sequence, tuple(tokens)))
+    return forced
+
+
+def _page(name: str, geometry: Geometry) -> Page:
+    path = PAGES / f"{name}.pdf"
+    sizing = geometry.profile.sizing
+    return page_at(str(path), "application/pdf", 1, sizing, Limits())
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How points in the device's time are taken, and what lies between two."""
+
+    take: Callable[[], Any]
+    seconds_between: Callable[[Any, Any], float]
+    """Once the device has reached both."""
+
+
+def marks_of(device: torch.device, clock: Callable[[], float]) -> Marks:
+    """On a GPU events in its stream, which make nobody wait; elsewhere the clock."""
+    if device.type != "cuda":
+        return Marks(clock, lambda begin, end: end - begin)
+
+    def take() -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    return Marks(take, lambda begin, end: begin.elapsed_time(end) / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A forward that was computed: what it was, and between which marks."""
+
+    work: Work
+    begin: Any
+    end: Any
+
+
+class ForcedRunner:
+    """A ModelRunner: the one it is given computes, the pages' own tokens are said."""
+
+    def __init__(self, runner: TorchRunner, marks: Marks) -> None:
+        self._runner = runner
+        self._marks = marks
+        self._scripts: dict[str, Seq[int]] = {}
+        self.forwards: list[Forward] = []
+
+    def script(self, page: Forced) -> None:
+        """Take note of what a page is going to say."""
+        self._scripts[page.sequence.id] = page.tokens
+
+    def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
+        work = Prefill(
+            chunk.start, chunk.count, _num_patches(chunk), is_last=chunk.is_last
+        )
+        begin = self._marks.take()
+        token = self._runner.prefill(chunk)
+        self._note(work, begin)
+        if token is None:
+            return None
+        return self._said(chunk.prompt, chunk.end - 1, token)
+
+    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        work = Decode(
+            num_rows=len(rows),
+            num_tokens=sum(len(row.tokens) for row in rows),
+            num_cached=sum(row.start + len(row.tokens) for row in rows),
+        )
+        begin = self._marks.take()
+        chosen = self._runner.decode(rows)
+        self._note(work, begin)
+        return [
+            [
+                self._said(row.prompt, position, token)
+                for position, token in enumerate(tokens, row.start)
+            ]
+            for row, tokens in zip(rows, chosen, strict=True)
+        ]
+
+    def _note(self, work: Work, begin: Any) -> None:
+        self.forwards.append(Forward(work, begin, self._marks.take()))
+
+    def _said(self, prompt: TorchPrompt, position: int, token: int) -> int:
+        """The script's token after a position; behind its end the model's own."""
+        script = self._scripts[prompt.sequence.id]
+        number = position + 1 - prompt.num_tokens
+        return script[number] if number < len(script) else token
+
+    @property
+    def num_places(self) -> int:
+        return self._runner.num_places
+
+    @property
+    def max_tokens(self) -> int:
+        return self._runner.max_tokens
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        return self._runner.stop_token_ids
+
+    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
+        return self._runner.prompt_from(sequence)
+
+    def move(self, moves: Seq[Move]) -> None:
+        self._runner.move(moves)
+
+    def forget(self, prompt: TorchPrompt) -> None:
+        self._runner.forget(prompt)
+
+    def text_from(self, token_ids: Seq[int]) -> str:
+        return self._runner.text_from(token_ids)
+
+
+def _num_patches(chunk: Chunk[TorchPrompt]) -> int:
+    """Of the image, if it is encoded for this chunk."""
+    prompt = chunk.prompt
+    if prompt.encoded is not None or chunk.start >= prompt.num_tokens:
+        return 0
+    frames, rows, columns = prompt.grid
+    return frames * rows * columns

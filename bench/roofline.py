@@ -1,0 +1,143 @@
+"""What a forward would take if nothing but the hardware limited it.
+
+A decode step takes at least the time to read the weights and the cache, a prefill the
+time to multiply. Nothing here is measured: the rates come from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["A10G", "H200", "Costs", "Decode", "Prefill", "Rates", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Of a device: bytes and bf16 operations in a second."""
+
+    bandwidth: float
+    flops: float
+
+
+# Data sheets, at 85 % of bandwidth and 60 or 50 % of the operations: estimates.
+A10G = Rates(600e9 * 0.85, 70e12 * 0.60)
+H200 = Rates(4800e9 * 0.85, 989e12 * 0.50)
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """A forward over the last tokens of some pages."""
+
+    num_rows: int
+    """Pages."""
+    num_tokens: int
+    """Of all pages: the last ones said, and those guessed."""
+    num_cached: int
+    """Places read, of all pages together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """A forward over a stretch of one page."""
+
+    start: int
+    count: int
+    num_patches: int = 0
+    """Of the image, where it is encoded for this forward."""
+    is_last: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+
+Work = Decode | Prefill
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """A model's parameters by part, and the sizes that attention depends on."""
+
+    layers: int
+    lm_head: int
+    vision_blocks: int
+    vision_mergers: int
+    total: int
+    num_layers: int
+    attention_width: int
+    """Query heads times head_dim."""
+    cache_bytes: int
+    """Keys and values of one token, in all layers."""
+    vision_width: int
+    vision_layers: int
+    merged: int
+    """Patches that become one token."""
+    value_bytes: int = 2
+
+    @classmethod
+    def of(cls, module: Any) -> Costs:
+        """Those of a Qwen3-VL from transformers, with weights or without."""
+        text, vision = module.config.text_config, module.config.vision_config
+        visual = module.model.visual
+        num_bytes = module.lm_head.weight.dtype.itemsize
+        heads = 2 * text.num_hidden_layers * text.num_key_value_heads
+        return cls(
+            layers=_count(module.model.language_model.layers),
+            lm_head=_count(module.lm_head),
+            vision_blocks=_count(visual.blocks),
+            vision_mergers=_count(visual.merger) + _count(visual.deepstack_merger_list),
+            total=_count(module),
+            num_layers=text.num_hidden_layers,
+            attention_width=text.num_attention_heads * text.head_dim,
+            cache_bytes=heads * text.head_dim * num_bytes,
+            vision_width=vision.hidden_size,
+            vision_layers=vision.depth,
+            merged=vision.spatial_merge_size**2,
+            value_bytes=num_bytes,
+        )
+
+    def seconds(self, work: Work, rates: Rates) -> float:
+        """The least a forward can take."""
+        if isinstance(work, Prefill):
+            return self.prefill_flops(work) / rates.flops
+        parameters = self.layers + self.lm_head
+        read = parameters * self.value_bytes + work.num_cached * self.cache_bytes
+        flops = 2 * parameters * work.num_tokens
+        return max(read / rates.bandwidth, flops / rates.flops)
+
+    def prefill_flops(self, work: Prefill) -> float:
+        """Causal attention to the page so far counts, and the image if encoded."""
+        attention = 2 * self.attention_width * self.num_layers
+        text = 2 * self.layers * work.count
+        text += attention * (work.end**2 - work.start**2)
+        return text + self._vision_flops(work.num_patches)
+
+    def _vision_flops(self, num_patches: int) -> float:
+        return (
+            2 * self.vision_blocks * num_patches
+            + 2 * self.vision_mergers * num_patches // self.merged
+            + 4 * num_patches**2 * self.vision_width * self.vision_layers
+        )
+
+    def together(self, pages: Iterable[tuple[Prefill, int]], rates: Rates) -> float:
+        """Pages that start together: their prefills, then a step for each token.
+
+        A page is its prompt and how many tokens it says, the first by its prefill.
+        """
+        seconds = 0.0
+        alive = []
+        for prompt, num_said in pages:
+            seconds += self.seconds(prompt, rates)
+            alive.append((prompt.count, num_said))
+        for step in range(1, max((num_said for _, num_said in alive), default=0)):
+            alive = [page for page in alive if page[1] > step]
+            cached = sum(length + step for length, _ in alive)
+            work = Decode(len(alive), len(alive), cached)
+            seconds += self.seconds(work, rates)
+        return seconds
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

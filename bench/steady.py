@@ -1,0 +1,288 @@
+"""Pages in flight without end, and what an engine does once it is in its stride.
+
+Filling up and running dry are left out. The first pages are cut at all parts of their
+length, so that from the beginning some page is about to end and another to begin.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence as Seq
+from dataclasses import dataclass
+from itertools import cycle, pairwise
+
+from bench.forcing import Forced, ForcedRunner, Forward, Marks
+from bench.roofline import Costs, Decode, Prefill, Rates
+from handler.engine.encoder import TorchPrompt
+from handler.engine.native import NativeEngine
+from handler.engine.sequence import FinishReason, Generation
+
+__all__ = ["Steady", "check_length", "percentiles", "run_steadily"]
+
+_DROPPED = 0.1
+"""Of the time at either end."""
+_FEWEST_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """What happened between two steps of a run."""
+
+    seconds: float
+    num_tokens: int
+    mean_length: float
+    """Tokens of a page, of all pages there are."""
+    step_seconds: tuple[float, ...]
+    forwards: tuple[Forward, ...]
+    latencies: tuple[float, ...]
+    """Of pages that were submitted whole, from their submission on."""
+    num_projected: int
+    """Of those latencies, the ones of pages cut off: their rest at the mean pace."""
+    num_ended: int
+    """Pages that ended, of whatever length."""
+
+    def report(self, costs: Costs, rates: Rates, marks: Marks) -> dict[str, object]:
+        """The run as numbers; times in seconds, unless the name says otherwise."""
+        decode_seconds, prefill_seconds = [], []
+        decodes, prefills = [], []
+        for forward in self.forwards:
+            took = marks.seconds_between(forward.begin, forward.end)
+            if isinstance(forward.work, Decode):
+                decodes.append(forward.work)
+                decode_seconds.append(took)
+            else:
+                prefills.append(forward.work)
+                prefill_seconds.append(took)
+        in_decode, in_prefill = sum(decode_seconds), sum(prefill_seconds)
+        ideal_decode = sum(costs.seconds(work, rates) for work in decodes)
+        ideal_prefill = sum(costs.seconds(work, rates) for work in prefills)
+        num_asked, num_guessed = _asked(self.forwards)
+        num_right = max(0, self.num_tokens - num_asked)
+        return {
+            "seconds": self.seconds,
+            "pages_per_second": self.num_tokens / self.mean_length / self.seconds,
+            "tokens_per_second": self.num_tokens / self.seconds,
+            "tokens_per_forward": self.num_tokens / num_asked if num_asked else None,
+            "acceptance": num_right / num_guessed if num_guessed else None,
+            "step_ms": percentiles(self.step_seconds, 1000),
+            "decode_ms": percentiles(decode_seconds, 1000),
+            "page_latency": percentiles(self.latencies),
+            "page_latency_projected": self.num_projected,
+            "pages_ended": self.num_ended,
+            "pages_begun": sum(work.start == 0 for work in prefills),
+            "mean_rows": _mean([work.num_rows for work in decodes]),
+            "prefill_share": in_prefill / self.seconds,
+            "decode_share": in_decode / self.seconds,
+            "fraction_of_roofline": self.fraction_of(costs, rates),
+            "decode_fraction_of_roofline": _ratio(ideal_decode, in_decode),
+            "prefill_fraction_of_roofline": _ratio(ideal_prefill, in_prefill),
+        }
+
+    def ideal_seconds(self, costs: Costs, rates: Rates) -> float:
+        """The least the same forwards would take at other rates."""
+        return sum(costs.seconds(forward.work, rates) for forward in self.forwards)
+
+    def fraction_of(self, costs: Costs, rates: Rates) -> float:
+        """Of the roofline at these rates: all forwards', over all the time it took."""
+        return self.ideal_seconds(costs, rates) / self.seconds
+
+
+def run_steadily(
+    engine: NativeEngine[TorchPrompt],
+    runner: ForcedRunner,
+    pages: Seq[Forced],
+    *,
+    in_flight: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Steady:
+    """Keep `in_flight` pages in the engine for `seconds` from when all of them speak.
+
+    What is still running then is cancelled. Raises RuntimeError where a page ends
+    otherwise than at its forced length.
+    """
+    flight = _Flight(engine, runner, pages, in_flight, clock)
+    while flight.num_silent:
+        flight.step()
+    full_at = clock()
+    steps = [flight.now()]
+    while clock() < full_at + seconds or len(steps) < _FEWEST_STEPS:
+        flight.step()
+        steps.append(flight.now())
+
+    first, last = _middle(steps)
+    between = steps[first : last + 1]
+    begin, end = between[0], between[-1]
+    duration, num_tokens = end.at - begin.at, end.num_tokens - begin.num_tokens
+    projected = flight.cancel(token_seconds=in_flight * duration / max(1, num_tokens))
+    return Steady(
+        seconds=duration,
+        num_tokens=num_tokens,
+        mean_length=statistics.fmean(len(page.tokens) for page in pages),
+        step_seconds=tuple(after.at - before.at for before, after in pairwise(between)),
+        forwards=tuple(runner.forwards[begin.num_forwards : end.num_forwards]),
+        latencies=(*flight.latencies, *projected),
+        num_projected=len(projected),
+        num_ended=end.num_ended - begin.num_ended,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """How far a run has got after a step."""
+
+    at: float
+    num_tokens: int
+    """Said by all pages up to here."""
+    num_forwards: int
+    num_ended: int
+
+
+@dataclass(slots=True)
+class _Submitted:
+    at: float
+    length: int
+    is_whole: bool
+    num_said: int = 0
+
+
+class _Flight:
+    """Pages in an engine: when one ends, the next is submitted."""
+
+    def __init__(
+        self,
+        engine: NativeEngine[TorchPrompt],
+        runner: ForcedRunner,
+        pages: Seq[Forced],
+        in_flight: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._runner = runner
+        self._source = _endless(pages, in_flight)
+        self._in_flight = in_flight
+        self._clock = clock
+        self._submitted: dict[str, _Submitted] = {}
+        self._num_spoken = 0
+        """Of the first pages, those that have said a token."""
+        self._num_ended = 0
+        self._num_tokens = 0
+        """Said by pages that have ended."""
+        self.latencies: list[float] = []
+        """Of whole pages that have ended."""
+
+    @property
+    def num_silent(self) -> int:
+        """Of the first pages, those that have said nothing so far."""
+        return self._in_flight - self._num_spoken
+
+    def now(self) -> _Now:
+        said = sum(page.num_said for page in self._submitted.values())
+        return _Now(
+            self._clock(),
+            self._num_tokens + said,
+            len(self._runner.forwards),
+            self._num_ended,
+        )
+
+    def step(self) -> None:
+        while len(self._submitted) < self._in_flight:
+            self._submit()
+        ended = self._engine.step(lambda: None)
+        # A page that gave way is not among these, and has said what it said.
+        for name, num_said in self._engine.num_output_tokens().items():
+            self._note(name, num_said)
+        for generation in ended:
+            page = self._submitted[generation.sequence_id]
+            check_length(generation, page.length)
+            self._note(generation.sequence_id, page.length)
+            del self._submitted[generation.sequence_id]
+            self._num_ended += 1
+            self._num_tokens += page.length
+            if page.is_whole:
+                self.latencies.append(self._clock() - page.at)
+
+    def cancel(self, *, token_seconds: float) -> list[float]:
+        """Let go of what is running; the latencies its whole pages would have had, if
+        a token took them so long."""
+        now = self._clock()
+        projected = [
+            now - page.at + (page.length - page.num_said) * token_seconds
+            for page in self._submitted.values()
+            if page.is_whole
+        ]
+        for name in self._submitted:
+            self._engine.cancel(name)
+        self._engine.step(lambda: None)
+        return projected
+
+    def _submit(self) -> None:
+        page, is_whole = next(self._source)
+        self._runner.script(page)
+        self._submitted[page.sequence.id] = _Submitted(
+            self._clock(), len(page.tokens), is_whole
+        )
+        self._engine.submit(page.sequence)
+
+    def _note(self, name: str, num_said: int) -> None:
+        page = self._submitted[name]
+        self._num_spoken += not page.is_whole and not page.num_said and num_said > 0
+        page.num_said = num_said
+
+
+def check_length(generation: Generation, length: int) -> None:
+    """Raise RuntimeError where a page ended otherwise than at its forced length."""
+    reason, num_tokens = generation.finish_reason, generation.num_output_tokens
+    if reason is not FinishReason.LENGTH or num_tokens != length:
+        raise RuntimeError(
+            f"{generation.sequence_id} ended by {reason} after {num_tokens} of "
+            f"{length} forced tokens: {generation.error}"
+        )
+
+
+def percentiles(values: Seq[float], factor: float = 1.0) -> dict[str, float] | None:
+    """The 50th and the 95th; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return {"p50": cuts[49] * factor, "p95": cuts[94] * factor}
+
+
+def _endless(pages: Seq[Forced], in_flight: int) -> Iterator[tuple[Forced, bool]]:
+    """The pages again and again, and whether each is whole: the first are not."""
+    for number, page in enumerate(cycle(pages)):
+        is_whole = number >= in_flight
+        share = 1.0 if is_whole else (number + 0.5) / in_flight
+        yield page.named(f"{number}", share), is_whole
+
+
+def _middle(steps: Seq[_Now]) -> tuple[int, int]:
+    """The first and the last step that count."""
+    begin, end = steps[0].at, steps[-1].at
+    dropped = _DROPPED * (end - begin)
+    times = [step.at for step in steps]
+    first = next(i for i, at in enumerate(times) if at >= begin + dropped)
+    last = max(i for i, at in enumerate(times) if at <= end - dropped)
+    return (first, last) if first < last else (0, len(steps) - 1)
+
+
+def _asked(forwards: Seq[Forward]) -> tuple[int, int]:
+    """How often pages were asked for tokens, and how many of them were guessed."""
+    num_asked = num_guessed = 0
+    for forward in forwards:
+        work = forward.work
+        if isinstance(work, Prefill):
+            num_asked += work.is_last
+        else:
+            num_asked += work.num_rows
+            num_guessed += work.num_tokens - work.num_rows
+    return num_asked, num_guessed
+
+
+def _mean(values: Seq[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _ratio(ideal: float, real: float) -> float | None:
+    return ideal / real if real else None

@@ -1,0 +1,242 @@
+"""The systems that are compared, each over the same pages of the same lengths."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
+from bench.geometry import Geometry, random_model
+from bench.roofline import A10G, Costs, Prefill, Rates
+from bench.steady import Steady, check_length, percentiles, run_steadily
+from bench.tokenizer import QwenTokenizer
+from handler.engine.choice import drafts_for
+from handler.engine.generate import GenerateEngine
+from handler.engine.graphs import Outputs, cuda_recorder, shapes
+from handler.engine.model import Model
+from handler.engine.native import NativeEngine, Options
+from handler.engine.torch_runner import TorchRunner, cache_places
+from handler.settings import EngineSettings
+
+__all__ = ["Native", "Stage", "recomputed"]
+
+_DRAFT_TOKENS = EngineSettings().draft_tokens or 0
+_SPARE_PLACES = 256
+"""For guesses, and for growth ahead of need."""
+_SMALL_PAGE_TOKENS = 4000
+"""As choice.py counts the pages that a pool of a few gigabytes is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """How the native engine is run."""
+
+    in_flight: int
+    has_graphs: bool = True
+    has_drafts: bool = True
+    max_verified_tokens: int = 64
+
+    @property
+    def name(self) -> str:
+        graphs = "graphs" if self.has_graphs else "no graphs"
+        drafts = "drafts" if self.has_drafts else "no drafts"
+        name = f"{self.in_flight} in flight, {graphs}, {drafts}"
+        usual = Options().max_verified_tokens
+        if self.max_verified_tokens == usual:
+            return name
+        return f"{name}, {self.max_verified_tokens} verified"
+
+
+class Stage:
+    """A model of random weights on a device, its pages, and what limits it."""
+
+    def __init__(
+        self, geometry: Geometry, device: torch.device, rates: Rates, num_pages: int
+    ) -> None:
+        self._device = device
+        self._rates = rates
+        self._geometry = geometry
+        self._marks = marks_of(device, time.perf_counter)
+        self.pages = forced_pages(geometry, QwenTokenizer(), num_pages)
+        self._model: Model = random_model(geometry, device)
+        self.costs = Costs.of(self._model.module)
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens of a page's answer."""
+        return statistics.fmean(len(page.tokens) for page in self.pages)
+
+    def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
+        """transformers' `generate` over whole batches, as many as there is time for."""
+        engine = GenerateEngine(self._model, batch_size)
+        _step(engine, [self.pages[0].named("warm-up", 0.01)])
+        self._settle(reset=True)
+        run = _Batches()
+        pages = itertools.cycle(self.pages)
+        while not run.steps or run.seconds + max(run.steps) <= seconds:
+            batch = list(itertools.islice(pages, batch_size))
+            begin = time.perf_counter()
+            _step(engine, batch)
+            run.steps.append(time.perf_counter() - begin)
+            run.num_tokens += sum(len(page.tokens) for page in batch)
+            run.num_pages += len(batch)
+            run.ideal_seconds += self.costs.together(
+                [(self._prefill(page), len(page.tokens)) for page in batch],
+                self._rates,
+            )
+        return {
+            "batch_size": batch_size,
+            "seconds": run.seconds,
+            "pages_per_second": run.num_tokens / self.mean_length / run.seconds,
+            "tokens_per_second": run.num_tokens / run.seconds,
+            "page_latency": percentiles(
+                [step for step in run.steps for _ in range(batch_size)]
+            ),
+            "pages_ended": run.num_pages,
+            "fraction_of_roofline": run.ideal_seconds / run.seconds,
+            "peak_bytes": self._peak_bytes(),
+        }
+
+    def native(self, native: Native, seconds: float) -> dict[str, Any]:
+        """The engine in its stride, with room for every page there can be."""
+        # What an earlier run held is no longer in the way, and is not counted as used.
+        self._settle(reset=True)
+        most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
+        places = native.in_flight * (most + _SPARE_PLACES)
+        places = min(places, cache_places(self._model))
+        report, _ = self._run(native, native.in_flight, places, seconds)
+        return report
+
+    def small(self, native: Native, seconds: float) -> dict[str, Any]:
+        """The engine with the cache of a 24 GB card; `in_flight` does not count."""
+        places = self._geometry.small_cache_bytes // self.costs.cache_bytes
+        count = max(1, places // _SMALL_PAGE_TOKENS)
+        report, steady = self._run(native, count, places, seconds)
+        ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
+        report["a10g_projection"] = {
+            "note": "a projection: this fraction of an A10G's estimated roofline",
+            "tokens_per_second": ideal * steady.fraction_of(self.costs, self._rates),
+        }
+        return report
+
+    def _run(
+        self, native: Native, max_sequences: int, places: int, seconds: float
+    ) -> tuple[dict[str, Any], Steady]:
+        self._settle(reset=True)
+        options = Options(
+            max_sequences=max_sequences,
+            max_draft_tokens=_DRAFT_TOKENS if native.has_drafts else 0,
+            max_verified_tokens=native.max_verified_tokens,
+            max_attempts=1,
+        )
+        recorder = _Recorder(self._device)
+        of_shapes = shapes(
+            max_sequences,
+            max_drafts=options.max_draft_tokens,
+            max_verified=options.max_verified_tokens,
+        )
+        runner = ForcedRunner(
+            TorchRunner(
+                self._model,
+                places,
+                graph_shapes=of_shapes if native.has_graphs else (),
+                record=recorder,
+            ),
+            self._marks,
+        )
+        engine = NativeEngine(runner, options, drafts_for=drafts_for(self._model))
+        steady = run_steadily(
+            engine, runner, self.pages, in_flight=max_sequences, seconds=seconds
+        )
+        self._settle()
+        report = {
+            "in_flight": max_sequences,
+            "cache_places": places,
+            **steady.report(self.costs, self._rates, self._marks),
+            "graphs_recorded": recorder.num_recorded,
+            "recording_seconds": recorder.seconds,
+            "peak_bytes": self._peak_bytes(),
+        }
+        return report, steady
+
+    def _prefill(self, page: Forced) -> Prefill:
+        """A page's whole prompt as one forward."""
+        sequence = page.sequence
+        ids, (frames, rows, columns) = self._model.tokens_from(
+            sequence.page, sequence.prompt
+        )
+        return Prefill(0, len(ids), num_patches=frames * rows * columns)
+
+    def _settle(self, *, reset: bool = False) -> None:
+        """Wait for the device; if `reset`, also give back what earlier runs held."""
+        if self._device.type != "cuda":
+            return
+        torch.cuda.synchronize(self._device)
+        if reset:
+            gc.collect()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def _peak_bytes(self) -> int | None:
+        if self._device.type != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self._device)
+
+
+@dataclass(slots=True)
+class _Batches:
+    steps: list[float] = field(default_factory=list)
+    """Seconds of each batch."""
+    num_tokens: int = 0
+    num_pages: int = 0
+    ideal_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.steps)
+
+
+def _step(engine: GenerateEngine, batch: list[Forced]) -> None:
+    for page in batch:
+        engine.submit(page.sequence)
+    lengths = {page.sequence.id: len(page.tokens) for page in batch}
+    for generation in engine.step(lambda: None):
+        check_length(generation, lengths[generation.sequence_id])
+
+
+class _Recorder:
+    """Records graphs as the engine does, and the time it takes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._record = cuda_recorder() if device.type == "cuda" else recomputed
+        self.num_recorded = 0
+        self.seconds = 0.0
+
+    def __call__(
+        self, compute: Callable[[], Outputs]
+    ) -> tuple[Outputs, Callable[[], None]]:
+        begin = time.perf_counter()
+        recorded = self._record(compute)
+        self.seconds += time.perf_counter() - begin
+        self.num_recorded += 1
+        return recorded
+
+
+def recomputed(
+    compute: Callable[[], Outputs],
+) -> tuple[Outputs, Callable[[], None]]:
+    """In place of a graph where there are none: the same is computed again."""
+    outputs = compute()
+
+    def replay() -> None:
+        for output, new in zip(outputs, compute(), strict=True):
+            output.copy_(new)
+
+    return outputs, replay

@@ -1,0 +1,107 @@
+"""Pages that say what is laid down for them, whoever computes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
+from bench.geometry import GEOMETRIES, random_model
+from bench.lengths import Lengths
+from bench.steady import run_steadily
+from bench.systems import recomputed
+from bench.tokenizer import QwenTokenizer
+from handler.engine.choice import drafts_for
+from handler.engine.generate import GenerateEngine
+from handler.engine.graphs import shapes
+from handler.engine.model import Model
+from handler.engine.native import NativeEngine, Options
+from handler.engine.sequence import Generation
+from handler.engine.torch_runner import TorchRunner
+
+CPU = torch.device("cpu")
+TINY = GEOMETRIES["tiny"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> QwenTokenizer:
+    return QwenTokenizer()
+
+
+@pytest.fixture(scope="module")
+def pages(tokenizer) -> list[Forced]:
+    return forced_pages(TINY, tokenizer, 6)
+
+
+def tiny_model() -> Model:
+    return random_model(TINY, CPU)
+
+
+def native(model, *, num_drafts=0, graph_shapes=()):
+    runner = ForcedRunner(
+        TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
+        marks_of(CPU, lambda: 0.0),
+    )
+    options = Options(max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1)
+    return NativeEngine(runner, options, drafts_for=drafts_for(model)), runner
+
+
+def read(engine, pages) -> dict[str, Generation]:
+    for page in pages:
+        engine.submit(page.sequence)
+    ended: dict[str, Generation] = {}
+    while engine.has_work:
+        ended |= {g.sequence_id: g for g in engine.step(lambda: None)}
+    return ended
+
+
+@pytest.mark.parametrize("num_drafts", [0, 4])
+@pytest.mark.parametrize(
+    "graph_shapes",
+    [(), shapes(3, max_drafts=4, max_verified=64)],
+    ids=["eager", "recorded"],
+)
+def test_a_forced_page_says_exactly_its_transcription(
+    tokenizer, pages, num_drafts, graph_shapes
+):
+    engine, runner = native(
+        tiny_model(), num_drafts=num_drafts, graph_shapes=graph_shapes
+    )
+    for page in pages:
+        runner.script(page)
+
+    said = read(engine, pages)
+
+    for page in pages:
+        assert said[page.sequence.id].text == tokenizer.decode(list(page.tokens))
+    assert any(g.num_accepted_tokens for g in said.values()) == (num_drafts > 0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_generate_says_as_many_tokens_as_are_forced(pages, batch_size):
+    said = read(GenerateEngine(tiny_model(), batch_size), pages)
+
+    assert {name: g.num_output_tokens for name, g in said.items()} == {
+        page.sequence.id: len(page.tokens) for page in pages
+    }
+
+
+def test_a_page_that_ends_early_is_no_measurement(pages):
+    model = tiny_model()
+    engine, runner = native(model)
+    stopping = Forced(pages[0].sequence, (5, *model.stop_token_ids, 5, 5, 5, 5))
+
+    with pytest.raises(RuntimeError, match="forced tokens"):
+        run_steadily(engine, runner, [stopping], in_flight=1, seconds=0.0)
+
+
+def test_a_transcription_is_cut_where_its_length_ends(tokenizer):
+    lengths = Lengths(median=950, sigma=0.65, fewest=200, most=3000)
+
+    longer = forced_pages(replace(TINY, lengths=lengths), tokenizer, 9)
+
+    assert [len(page.tokens) for page in longer] == lengths.forced(9)
+    texts = {tokenizer.decode(list(page.tokens[:40])) for page in longer}
+    assert len(texts) > 3

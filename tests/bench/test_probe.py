@@ -1,0 +1,60 @@
+"""What the probe of the attention operator finds, on attention that needs no GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.probe import (
+    LARGEST_ERROR,
+    Case,
+    attend,
+    case_of,
+    errors,
+    one_query_each,
+    probe_operator,
+)
+
+CPU = torch.device("cpu")
+
+
+def broken(case: Case, **changes) -> Case:
+    return replace(case, step=replace(case.step, **changes))
+
+
+@pytest.mark.parametrize("num_queries", [1, 5])
+def test_bfloat16_is_within_the_error_that_is_allowed(num_queries):
+    case = case_of((70, 9, 200), num_queries, CPU, torch.bfloat16)
+
+    assert max(errors(case, attend(case))) <= LARGEST_ERROR
+
+
+@pytest.mark.parametrize("num_queries", [1, 5])
+def test_a_page_that_misses_a_key_or_reads_a_neighbours_is_found(num_queries):
+    case = case_of((70, 9, 200), num_queries, CPU, torch.bfloat16)
+    step = case.step
+    short = broken(case, num_used=step.num_used - 1)
+    aside = broken(case, segment_starts=step.segment_starts + 1)
+
+    for wrong in (short, aside):
+        assert min(errors(case, attend(wrong))) > LARGEST_ERROR
+
+
+def test_guesses_can_be_pages_of_one_query_each():
+    case = case_of((70, 9, 200), 5, CPU, torch.float32)
+
+    torch.testing.assert_close(attend(one_query_each(case)), attend(case))
+
+
+@pytest.mark.gpu
+def test_the_operator_does_what_the_engine_relies_on():
+    assert probe_operator(torch.device("cuda"))["is_right"]
+
+
+def test_without_a_gpu_the_operator_does_not_pass_but_is_skipped():
+    found = probe_operator(CPU)
+
+    assert found["is_right"] is None
+    assert "nothing was compared" in found["skipped"]

@@ -1,0 +1,79 @@
+"""The least a forward can take, held to numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.geometry import GEOMETRIES, empty_module
+from bench.roofline import A10G, H200, Costs, Decode, Prefill, Rates
+
+CHANDRA = GEOMETRIES["chandra"]
+A4 = Prefill(0, 4000, num_patches=14_000)
+"""At 192 dpi: 3,500 image tokens, and a prompt of 500."""
+
+
+@pytest.fixture(scope="module")
+def costs() -> Costs:
+    return Costs.of(empty_module(CHANDRA))
+
+
+def test_the_geometry_is_chandra_1s(costs):
+    assert round(costs.total / 1e9, 3) == 8.767
+    assert round(costs.layers / 1e9, 3) == 6.946
+    assert round(costs.lm_head / 1e9, 3) == 0.622
+    assert round(costs.vision_blocks / 1e9, 3) == 0.411
+    assert round(costs.vision_mergers / 1e9, 3) == 0.160
+    assert costs.cache_bytes == 144 * 1024
+
+
+@pytest.mark.parametrize(
+    ("rates", "num_pages", "tokens_per_second"),
+    [
+        (H200, 1, 258),
+        (H200, 8, 1587),
+        (H200, 32, 3544),
+        (H200, 64, 4460),
+        (A10G, 1, 32),
+        (A10G, 5, 138),
+    ],
+)
+def test_decode_reads_weights_and_cache(costs, rates, num_pages, tokens_per_second):
+    # Pages half written: 4,000 tokens of prompt, and 600 of 1,200.
+    work = Decode(num_pages, num_pages, num_pages * 4600)
+
+    speed = num_pages / costs.seconds(work, rates)
+
+    assert speed == pytest.approx(tokens_per_second, abs=0.5)
+
+
+def test_decode_of_many_tokens_is_bound_by_multiplying(costs):
+    work = Decode(64, 64 * 9, 64 * 4600)
+
+    flops = 2 * 7.568e9 * 64 * 9
+    assert costs.seconds(work, A10G) == pytest.approx(flops / A10G.flops, rel=1e-3)
+
+
+@pytest.mark.parametrize(("rates", "seconds"), [(A10G, 2.32), (H200, 0.20)])
+def test_prefill_multiplies(costs, rates, seconds):
+    text = Prefill(0, 4000)
+
+    assert costs.prefill_flops(text) / 1e12 == pytest.approx(60, abs=0.5)
+    assert costs.prefill_flops(A4) / 1e12 == pytest.approx(97, abs=0.5)
+    assert costs.seconds(A4, rates) == pytest.approx(seconds, abs=0.005)
+
+
+def test_a_prompt_in_chunks_costs_what_it_costs_at_once(costs):
+    chunks = [Prefill(0, 1024, 14_000), Prefill(1024, 2000), Prefill(3024, 976)]
+
+    in_chunks = sum(costs.prefill_flops(chunk) for chunk in chunks)
+
+    assert in_chunks == pytest.approx(costs.prefill_flops(A4))
+
+
+def test_pages_of_a_batch_cost_a_step_for_each_token_of_the_longest(costs):
+    rates = Rates(bandwidth=1.0, flops=1e30)
+    weights, place = 2 * (costs.layers + costs.lm_head), costs.cache_bytes
+
+    seconds = costs.together([(Prefill(0, 10), 2), (Prefill(0, 20), 3)], rates)
+
+    assert seconds == pytest.approx(2 * weights + (11 + 21 + 22) * place)
