@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from handler.engine.generate import GenerateEngine
+from handler.engine.choice import choose_engine
 from handler.engine.model import load_model
-from handler.engine.sequence import Sequence
+from handler.engine.sequence import Generation, Sequence
 from handler.engine.weights import Source, fetch
 from handler.postprocess.content import page_content
 from handler.preprocess.document import page_at
@@ -62,7 +62,8 @@ class Reader:
         weights = fetch(
             Source("folder", str(checkpoint)), EngineSettings(), checkpoint / "none"
         )
-        self._engine = GenerateEngine(load_model(weights, "cpu"))
+        model = load_model(weights, "cpu")
+        self._engine = choose_engine(model, EngineSettings(), PROFILE.name).engine
         self._prompt = load_prompts(PROFILE)["ocr_layout"]
 
     def read(self, page: Page) -> Reading:
@@ -74,9 +75,14 @@ class Reader:
             self._engine.submit(
                 Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
             )
-            (generation,) = self._engine.step(lambda: None)
+            generation = self._generation()
             content = content_of(generation.text, page)
             return Reading(content, generation.text, time.monotonic() - started)
+
+    def _generation(self) -> Generation:
+        while True:
+            for generation in self._engine.step(lambda: None):
+                return generation
 
 
 def content_of(raw: str, page: Page) -> PageContent:

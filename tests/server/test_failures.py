@@ -92,9 +92,9 @@ def test_a_stream_nobody_listens_to_is_not_read_to_its_end(client):
 def test_a_request_past_its_deadline_returns_the_pages_it_has(client):
     started = time.monotonic()
 
-    answer = client.post(ENDLESS, PDF, deadline_seconds=6).json()
+    answer = client.post(ENDLESS, PDF, deadline_seconds=10).json()
 
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 20
     assert answer["status"] == "partial_success"
     late = [page for page in answer["pages"] if page["status"] == "failure"]
     assert 0 < len(late) < NUM_ENDLESS
@@ -110,7 +110,7 @@ def test_a_request_past_its_deadline_with_nothing_done_is_a_timeout(client):
 
 def test_a_stream_past_its_deadline_ends_with_what_is_missing(client):
     answer = client.post(
-        ENDLESS, PDF, accept="application/x-ndjson", deadline_seconds=6
+        ENDLESS, PDF, accept="application/x-ndjson", deadline_seconds=10
     )
 
     *pages, end = map(json.loads, answer.text.splitlines())
