@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.actions import Call
 from deploy.aws.faults import fault_of
-from deploy.errors import AlreadyExistsError, NotFoundError
+from deploy.errors import AlreadyExistsError, ConfigError, NotFoundError
 from deploy.resources import Identity
 
 __all__ = ["AWSClient"]
@@ -89,6 +89,11 @@ class AWSClient:
                 )
             except BotoCoreError as error:
                 raise fault_of(error, service) from error
+            except ValueError as error:
+                raise ConfigError(
+                    f"{service}: {error}",
+                    hint="--endpoint-url looks like https://host:port",
+                ) from error
         return self._clients[service]
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ NAME = "logs"
 HELP = "show or follow the container's log, over all streams in order"
 
 FOLLOW_SECONDS = 5.0
+# As long as CloudWatch keeps anything.
+LONGEST = timedelta(days=455)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -67,7 +69,13 @@ def age(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+)([smhd])", text)
     if found is None:
         raise ConfigError(f"an age looks like 30s, 15m, 2h or 1d, not {text}")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    try:
+        span = timedelta(**{UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        span = LONGEST + timedelta(days=1)
+    if not timedelta(0) < span <= LONGEST:
+        raise ConfigError(f"an age is above 0 and at most {LONGEST.days}d, not {text}")
+    return span
 
 
 def _is_wanted(event: LogEvent, options: argparse.Namespace) -> bool:

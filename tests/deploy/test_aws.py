@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import boto3
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -189,3 +190,13 @@ def test_an_invocation_is_sent_once_and_awaited_longer_than_sagemaker_takes(aws)
 
     assert config.read_timeout == 70
     assert config.retries["total_max_attempts"] == 1
+
+
+def test_an_address_that_is_none_is_the_callers_mistake():
+    client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
+                       endpoint_url="not-an-address")  # fmt: skip
+
+    with pytest.raises(ConfigError, match="not-an-address") as caught:
+        client.call("sagemaker", "list_endpoints")
+
+    assert "--endpoint-url" in (caught.value.hint or "")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
 from deploy.aws.store import Store
 from deploy.config import read_config
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
-from deploy.weights import MANIFEST, weights_in, write_tar
+from deploy.weights import MANIFEST, fetch_from_hub, weights_in, write_tar
 
 BUCKET = "weights"
 MIB = 1024 * 1024
@@ -276,3 +278,16 @@ def test_destroy_all_takes_our_weights_and_no_others(bucket, chandra, wire):
     assert "nothing carries the tag" in kept.out
     assert "delete 3 objects of staged weights" in gone.out
     assert keys(wire) == [PREFIX + "theirs/x"]
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch):
+    def offline(*_, **__):
+        raise RuntimeError("name or service not known")
+
+    hub = SimpleNamespace(HfApi=lambda: SimpleNamespace(model_info=offline))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+
+    with pytest.raises(NotFoundError, match="cannot be fetched from the hub") as caught:
+        fetch_from_hub("datalab-to/chandra", None)
+
+    assert "--from FOLDER" in (caught.value.hint or "")

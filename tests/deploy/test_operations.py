@@ -378,3 +378,23 @@ def test_enough_machines_are_counted_for_the_hours_there_are(chandra):
     a_machine = ESTIMATES["L40S"].single * 36_000
     assert offer["single"]["machines"] == int(10_000 / a_machine) + 1
     assert offer["single"]["a_day"] == pytest.approx(offer["single"]["machines"] * 28.0)
+
+
+def test_cost_says_why_it_leaves_a_machine_out(chandra, cloud):
+    ran = chandra("cost", "--instance-type", "ml.g4dn.2xlarge")
+    among = chandra(
+        "cost", "--instance-type", "ml.g5.2xlarge", "--instance-type", "ml.g9.huge"
+    )
+
+    assert ran.status == 2
+    assert "has a T4 with 16 GB" in ran.err
+    assert among.status == 0
+    assert "note: nothing is known of ml.g9.huge" in among.err
+
+
+@pytest.mark.parametrize("text", ["0s", "99999999999d", "2 weeks"])
+def test_an_age_that_no_clock_has_is_refused(chandra, cloud, text):
+    ran = chandra("logs", "--since", text)
+
+    assert ran.status == 2
+    assert "an age" in ran.err
