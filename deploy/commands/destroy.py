@@ -45,7 +45,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         context.console.result(data)
         return 0
     if not context.console.confirm(f"destroy these of deployment {name}?"):
-        context.console.say("nothing was changed")
+        context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout)
     kept = [] if options.all else ["images, weights, logs and roles are kept: --all"]

@@ -32,7 +32,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? its callers get errors until it is started again"
     ):
-        context.console.say("nothing was changed")
+        context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     lines = []

@@ -84,7 +84,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         f"delete endpoint {wanted.name} and make it again? until then its callers get "
         "errors"
     ):
-        context.console.say("nothing was changed")
+        context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     if context.is_dry_run:
