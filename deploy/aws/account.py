@@ -203,10 +203,17 @@ class Account:
     def _ours(
         self, deployment: str, operation: str, noun: str
     ) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
-        """What carries our tag, of everything whose name begins as ours do."""
+        """What carries our tag, of everything whose name begins as ours do.
+
+        SageMaker finds the words anywhere in a name, and the least policy lets us read
+        the tags of ours only.
+        """
+        begin = f"{deployment}-"
         for item in self._aws.pages(
-            "sagemaker", operation, f"{noun}s", NameContains=f"{deployment}-"
+            "sagemaker", operation, f"{noun}s", NameContains=begin
         ):
+            if not item[f"{noun}Name"].startswith(begin):
+                continue
             tags = self.tags(item[f"{noun}Arn"])
             if tags.get(OWNER_TAG) == deployment:
                 yield item, tags
