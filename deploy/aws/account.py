@@ -119,6 +119,13 @@ class Account:
                 )
         return found
 
+    def alarm_names(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that alarms have already, whoever made them."""
+        found = self._aws.pages(
+            "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
+        )
+        return {alarm["AlarmName"] for alarm in found}
+
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
         return [alarm.name for alarm in self.alarms(deployment)]
 
@@ -142,11 +149,15 @@ class Account:
 
     def has_dashboard(self, name: str) -> bool:
         """Dashboards have no tags: ours says whose it is in its first widget."""
+        return f"{OWNER_TAG} = {name}" in (self.dashboard(name) or "")
+
+    def dashboard(self, name: str) -> str | None:
+        """What is on it, whoever made it."""
         try:
             found = self._aws.call("cloudwatch", "get_dashboard", DashboardName=name)
         except NotFoundError:
-            return False
-        return f"{OWNER_TAG} = {name}" in found["DashboardBody"]
+            return None
+        return str(found["DashboardBody"])
 
     def schedule(self, deployment: str) -> list[dict[str, Any]]:
         """The entries there are."""

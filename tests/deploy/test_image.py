@@ -154,6 +154,18 @@ def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
     assert "ecr:CreateRepository" not in cloud.calls
 
 
+def test_the_rule_of_somebody_elses_repository_stays_as_it_is(
+    chandra, wire, cloud, tmp_path
+):
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    ran = chandra("image", "push", "--archive", archive, "--tag", "one")
+
+    assert ran.status == 0, ran.err
+    assert "ecr:PutLifecyclePolicy" not in cloud.calls
+
+
 def test_an_archive_is_pushed_without_any_engine(
     chandra, cloud, wire, runner, tmp_path
 ):

@@ -260,6 +260,39 @@ def test_a_dashboard_that_is_not_ours_is_left_alone(chandra, wire):
     assert "nothing carries the tag" in chandra("destroy").out
 
 
+@pytest.mark.parametrize(
+    ("command", "operation", "params"),
+    [
+        ("dashboard", "put_dashboard", {"DashboardName": "ocr", "DashboardBody": "{}"}),
+        (
+            "alarms",
+            "put_metric_alarm",
+            {
+                "AlarmName": "ocr-errors",
+                "EvaluationPeriods": 1,
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Namespace": "Theirs",
+                "MetricName": "Errors",
+                "Statistic": "Sum",
+                "Period": 60,
+                "Threshold": 1.0,
+            },
+        ),
+    ],
+)
+def test_what_is_not_ours_is_not_overwritten(
+    chandra, wire, cloud, command, operation, params
+):
+    wire.call("cloudwatch", operation, **params)
+    cloud.calls.clear()
+
+    ran = chandra(command, "--create")
+
+    assert ran.status == 5
+    assert "not this deployment's" in ran.err
+    assert cloud.changes == []
+
+
 def test_every_graph_of_the_dashboard_shows_metrics_of_the_table():
     body = json.loads(dashboard_call("ocr", "us-east-1").params["DashboardBody"])
     drawn = [
