@@ -15,6 +15,7 @@ from deploy.errors import ConfigError, NotFoundError
 
 __all__ = [
     "MANIFEST",
+    "TAR",
     "WeightFile",
     "Weights",
     "fetch_from_hub",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 MANIFEST = "chandra-manifest.json"
+TAR = ".tar.gz"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.archive import Archive
-from deploy.aws.builds import Builds, source_zip
+from deploy.aws.builds import Builds, source_zip, sources_prefix
 from deploy.aws.registry import ImageState, Registry
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
@@ -135,7 +135,7 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
-    key = f"builds/{context.config.name}/{tag}.zip"
+    key = f"{sources_prefix(context.config.name)}{tag}.zip"
     context.run(builds.missing(key))
     if context.is_dry_run:
         context.console.say(f"would build {uri} in CodeBuild project {builds.project}")

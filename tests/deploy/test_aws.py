@@ -215,6 +215,17 @@ def test_an_invocation_is_sent_once_and_awaited_longer_than_sagemaker_takes(aws)
     assert config.retries["total_max_attempts"] == 1
 
 
+def test_objects_that_stay_are_no_success(script, aws):
+    scripted = script("s3")
+    scripted.expects("delete_objects").answers(
+        Errors=[{"Key": "a", "Code": "AccessDenied", "Message": "Access Denied"}]
+    )
+    call = Call("s3", "delete_objects", {"Bucket": "w", "Delete": {"Objects": []}}, "x")
+
+    with scripted, pytest.raises(ResourceFailedError, match="1 of them failed"):
+        aws.perform(call)
+
+
 def test_an_address_that_is_none_is_the_callers_mistake():
     client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
                        endpoint_url="not-an-address")  # fmt: skip
