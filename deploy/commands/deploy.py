@@ -10,6 +10,7 @@ from deploy.commands.wanted import (
     add_wait_arguments,
     checked,
     compare,
+    may_go_on,
     with_flags,
 )
 from deploy.prices import price_lines
@@ -39,9 +40,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
             data, [f"endpoint {wanted.name} is as described: no changes"]
         )
         return 0
-    checked(context, config)
+    checked(context, config, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
+    if not may_go_on(context, wanted.name, actions):
+        context.console.declined()
+        return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     if context.is_dry_run:
         context.console.result(data)

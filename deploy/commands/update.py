@@ -11,6 +11,7 @@ from deploy.commands.wanted import (
     add_wait_arguments,
     checked,
     compare,
+    may_go_on,
     with_flags,
 )
 from deploy.errors import NotFoundError
@@ -76,14 +77,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
             data, [f"endpoint {wanted.name} is as described: no changes"]
         )
         return 0
-    checked(context, config)
+    checked(context, config, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
-    is_serving_nothing = update.strategy == "recreate" and not context.is_dry_run
-    if is_serving_nothing and not context.console.confirm(
-        f"delete endpoint {wanted.name} and make it again? until then its callers get "
-        "errors"
-    ):
+    if not may_go_on(context, wanted.name, actions):
         context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)

@@ -40,6 +40,31 @@ def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
     assert cloud.machines["ocr"].status == "InService"
 
 
+@pytest.mark.parametrize("command", ["deploy", "update"])
+def test_a_serving_endpoint_is_deleted_only_after_a_yes(
+    chandra, cloud, project, command
+):
+    chandra("deploy")
+    project('[update]\nstrategy = "recreate"\n', image=OTHER_IMAGE)
+
+    ran = chandra(command, yes=False)
+
+    assert ran.status == 2
+    assert "add --yes" in ran.err
+    assert cloud.machines["ocr"].status == "InService"
+
+
+def test_an_update_says_that_it_takes_twice_the_machines(chandra, cloud):
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+    chandra("deploy")
+
+    ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted while the new" in ran.out
+    assert "try: chandra-sagemaker update --strategy recreate" in ran.out
+
+
 def test_there_is_nothing_to_update_before_a_deploy(chandra):
     ran = chandra("update", "--instance-count", "2")
 
