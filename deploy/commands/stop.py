@@ -40,6 +40,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines.append(
             f"endpoint {name} is stopped; chandra-sagemaker start brings it back"
         )
+    start = context.account.scheduled_start(name)
+    if start is not None:
+        lines.append(
+            f"note: the schedule starts it again, {start['ScheduleExpression']}; "
+            "chandra-sagemaker schedule --remove keeps it stopped"
+        )
     if cost is not None:
         lines.append(
             f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "

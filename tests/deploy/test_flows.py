@@ -196,13 +196,17 @@ def test_status_shows_what_runs_and_what_it_cost(chandra, at):
     at.now += 3600
 
     facts = chandra("status", "--json").json
+    lines = chandra("status").out
 
     assert facts["status"] == "InService"
     assert facts["health"] == "serving"
-    assert facts["model revision"] == "0123abc"
-    assert facts["instances"] == "1 of 1 x ml.g6e.2xlarge"
-    assert facts["price an hour"] == "$2.80"
-    assert facts["cost so far"].startswith("about $2.8")
+    assert facts["model_revision"] == "0123abc"
+    assert facts["instance_type"] == "ml.g6e.2xlarge"
+    assert facts["price_an_hour"] == 2.80
+    assert 2.80 <= facts["cost_so_far"] < 2.90
+    assert "instances       1 of 1 x ml.g6e.2xlarge\n" in lines
+    assert "price an hour   $2.80\n" in lines
+    assert "cost so far     about $2.8" in lines
 
 
 def test_list_shows_our_endpoints_and_no_others(chandra, wire, cloud):

@@ -364,6 +364,18 @@ def test_a_schedule_starts_what_is_live_and_follows_it(
     assert target["EndpointConfigName"] == cloud.machines["ocr"].config
 
 
+def test_stopped_by_hand_the_schedule_is_named_that_starts_it(
+    chandra, cloud, scheduler_role
+):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+
+    ran = chandra("stop")
+
+    assert "note: the schedule starts it again, cron(0 8 ?" in ran.out
+    assert "schedule --remove" in ran.out
+
+
 def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
     chandra("deploy")
     chandra(*SCHEDULE)
