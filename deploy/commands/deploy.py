@@ -6,6 +6,7 @@ import argparse
 
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
+    UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     checked,
@@ -59,7 +60,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     else:
         lines = [
             f"endpoint {wanted.name} is on its way",
-            "next: chandra-sagemaker status",
+            UNNOTED,
         ]
     context.console.result(data, lines)
     return 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
+    UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     checked,
@@ -91,6 +92,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         compare(context, wanted)
     lines = [f"endpoint {wanted.name} {'has' if options.wait else 'gets'} config "
              f"{wanted.config.name}"]  # fmt: skip
+    if not options.wait:
+        lines.append(UNNOTED)
     if config != context.config:
         lines.append(
             f"{context.config_path.name} still says otherwise: write it there too, or "

@@ -16,6 +16,7 @@ from deploy.planner import differences
 from deploy.resources import Endpoint
 
 __all__ = [
+    "UNNOTED",
     "add_machine_arguments",
     "add_wait_arguments",
     "checked",
@@ -25,6 +26,11 @@ __all__ = [
     "refuse_if_fatal",
     "with_flags",
 ]
+
+UNNOTED = (
+    "next: the same command without --no-wait; until then rollback and the schedule "
+    "do not know of it"
+)
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -164,6 +164,38 @@ def test_without_waiting_it_returns_at_once(chandra, cloud):
     assert cloud.machines["ocr"].status == "Creating"
 
 
+def test_what_nobody_waited_for_is_live_once_it_is(chandra, cloud, project):
+    chandra("deploy")
+    first = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    chandra("update", "--no-wait")
+    while cloud.machines["ocr"].status != "InService":
+        chandra("status")
+    second = cloud.machines["ocr"].config
+
+    chandra("stop")
+    chandra("start")
+
+    assert second != first
+    assert cloud.machines["ocr"].config == second
+
+
+def test_what_never_went_live_is_not_gone_back_to(chandra, cloud, project, at):
+    chandra("deploy")
+    first = cloud.machines["ocr"].config
+    at.now += 60
+    project(image=OTHER_IMAGE)
+    config = chandra("update", "--dry-run", "--json").json["config"]
+    cloud.failing = {config: "CloudWatch alarm ocr-errors fired"}
+
+    chandra("update", "--no-wait")
+    while cloud.machines["ocr"].status != "InService":
+        chandra("status")
+
+    assert cloud.machines["ocr"].config == first
+    assert chandra("rollback").status == 4
+
+
 def test_stopped_and_started_it_is_the_same_again(chandra, cloud, at):
     chandra("deploy")
     config = cloud.machines["ocr"].config
