@@ -151,7 +151,11 @@ class Registry:
         manifest = self.manifest(state.digest)
         if is_index(manifest):
             manifest = self.manifest(platform_digest(manifest))
-        return self.put(repaired(manifest), f"{state.tag}-v2s2")
+        name = state.tag
+        if name == state.digest:
+            # Nobody gave it a tag, and a digest is none.
+            name = state.digest.removeprefix("sha256:")[:12]
+        return self.put(repaired(manifest), f"{name}-v2s2")
 
     def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
         text = json.dumps(manifest, separators=(",", ":"))

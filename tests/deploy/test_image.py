@@ -252,6 +252,16 @@ def test_an_oci_image_is_found_out_and_repaired(
     assert chandra("image", "check").status == 0
 
 
+def test_an_image_without_a_tag_is_repaired_under_its_digest(wire, repository):
+    put(wire, oci_manifest(), "v1", OCI)
+    name = digest(encoded(oci_manifest()))
+    untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
+
+    call = Registry(wire, configured()).repair(untagged)
+
+    assert call.params["imageTag"] == f"{name[7:19]}-v2s2"
+
+
 def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
     child = oci_manifest()
     put(wire, child, "child", OCI)
