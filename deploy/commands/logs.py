@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
-from deploy.errors import ConfigError
+from deploy.errors import INTERRUPTED, ConfigError
 from deploy.resources import log_group
 
 NAME = "logs"
@@ -42,17 +42,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
         log_group(context.config.name),
         since=context.now - age(options.since),
     )
-    found = []
-    while True:
-        for event in reader.read():
-            if not _is_wanted(event, options):
-                continue
-            found.append(event)
-            if not context.console.as_json:
-                context.console.say(_line(event))
-        if not options.follow:
-            break
-        context.sleep(FOLLOW_SECONDS)
+    found: list[LogEvent] = []
+    status = 0
+    try:
+        _read(context, options, reader, found)
+    except KeyboardInterrupt:
+        # The way to end `-f`; what was read is still the answer.
+        status = INTERRUPTED
     lines = [] if found else [f"no lines in the last {options.since}"]
     context.console.result(
         [
@@ -61,7 +57,25 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
         lines,
     )
-    return 0
+    return status
+
+
+def _read(
+    context: Context,
+    options: argparse.Namespace,
+    reader: LogReader,
+    found: list[LogEvent],
+) -> None:
+    while True:
+        for event in reader.read():
+            if not _is_wanted(event, options):
+                continue
+            found.append(event)
+            if not context.console.as_json:
+                context.console.say(_line(event))
+        if not options.follow:
+            return
+        context.sleep(FOLLOW_SECONDS)
 
 
 def age(text: str) -> timedelta:

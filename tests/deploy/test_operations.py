@@ -185,6 +185,18 @@ def test_followed_logs_show_each_line_once(chandra, wire, at):
     ]
 
 
+def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
+    write_logs(wire, at, one=[(30, "first")])
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    ran = chandra("logs", "-f", "--json", sleep=interrupt)
+
+    assert ran.status == 130
+    assert [event["message"] for event in ran.json] == ["first"]
+
+
 def test_an_endpoint_that_never_ran_has_no_log(chandra):
     ran = chandra("logs")
 
