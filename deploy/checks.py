@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ __all__ = ["Finding", "checks_of", "quota_findings", "quota_name"]
 
 # Local disks: SageMaker refuses a volume size for them.
 LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
+REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 # Beside the weights: activations, CUDA itself, and the cache of at least one page.
 LEAST_FREE_GB = 4.0
 
@@ -42,6 +44,7 @@ def checks_of(config: DeployConfig) -> list[Finding]:
         for finding in _instance(config, name)
     ]
     findings += _ami(config)
+    findings += _image_region(config)
     if config.network.kms_key is not None:
         findings.append(
             Finding(
@@ -173,6 +176,22 @@ def _ami(config: DeployConfig) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _image_region(config: DeployConfig) -> list[Finding]:
+    """A registry has the region in its name: of the digest pushed last, perhaps."""
+    found = REGISTRY.match(config.image.uri or "")
+    if found is None or config.region in (None, found[1]):
+        return []
+    return [
+        Finding(
+            "image",
+            True,
+            f"the image is in {found[1]}, and an endpoint in "
+            f"{config.region} needs one there",
+            hint="chandra-sagemaker image push",
+        )
+    ]
 
 
 def quota_name(instance_type: str) -> str:

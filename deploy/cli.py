@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from deploy.aws import AWSClient
 from deploy.commands import (
@@ -36,7 +37,7 @@ from deploy.commands import (
 )
 from deploy.commands.context import Context
 from deploy.console import Console
-from deploy.errors import DeployError, Interrupted
+from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError, Interrupted
 from deploy.image import Runner, Subprocess
 from deploy.weights import fetch_from_hub
 
@@ -45,8 +46,15 @@ __all__ = ["COMMANDS", "main", "parser"]
 DESCRIPTION = """\
 Chandra OCR on Amazon SageMaker: from an image to an endpoint and back.
 """
-BUG = 3
-INTERRUPTED = 130
+# As the shell reports a program that ended for want of a reader.
+UNREAD = 141
+
+
+class Parser(argparse.ArgumentParser):
+    """What is wrong with a flag becomes an error like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint=f"{self.prog} --help")
 
 
 class Help(argparse.HelpFormatter):
@@ -106,14 +114,14 @@ COMMANDS: tuple[Command, ...] = (
 
 def parser() -> argparse.ArgumentParser:
     """Every command and flag; global flags go before the command or after it."""
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="chandra-sagemaker",
         description=DESCRIPTION,
         allow_abbrev=False,
         formatter_class=Help,
     )
     _add_globals(root, is_root=True)
-    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    shared = Parser(add_help=False, allow_abbrev=False)
     _add_globals(shared, is_root=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -173,37 +181,52 @@ def main(
     fetch: Callable[[str, str | None], tuple[Path, str]] = fetch_from_hub,
 ) -> int:
     """Run one command and return its exit status."""
-    options = parser().parse_args(arguments)
-    console = console or Console(as_json=options.json, assume_yes=options.yes)
-    context = Context(
-        config_path=options.config,
-        console=console,
-        connect=lambda region: connect(
-            profile=options.profile, region=region, endpoint_url=options.endpoint_url
-        ),
-        clock=clock,
-        sleep=sleep,
-        runner=runner or Subprocess(console.say),
-        fetch=fetch,
-        region=options.region,
-        is_dry_run=options.dry_run,
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Needed before the flags are read: they may be what is wrong.
+    console = console or Console(
+        as_json="--json" in arguments, assume_yes="--yes" in arguments
     )
     try:
+        options = parser().parse_args(arguments)
+        context = Context(
+            config_path=options.config,
+            console=console,
+            connect=lambda region: connect(
+                profile=options.profile,
+                region=region,
+                endpoint_url=options.endpoint_url,
+            ),
+            clock=clock,
+            sleep=sleep,
+            runner=runner or Subprocess(console.say),
+            fetch=fetch,
+            region=options.region,
+            is_dry_run=options.dry_run,
+        )
         status: int = options.run(context, options)
     except DeployError as error:
         console.error(error)
         return error.exit_code
-    except Interrupted as interrupted:
-        console.warn(f"\ninterrupted. {interrupted.sentence}")
+    except KeyboardInterrupt as interrupted:
+        console.interrupted(
+            interrupted.sentence
+            if isinstance(interrupted, Interrupted)
+            else "this command had changed nothing"
+        )
         return INTERRUPTED
-    except KeyboardInterrupt:
-        console.warn("\ninterrupted; this command had changed nothing")
-        return INTERRUPTED
-    except Exception:
-        console.warn(traceback.format_exc())
-        console.warn("this is a bug: please report it with the lines above")
+    except BrokenPipeError:
+        return _unread()
+    except Exception as error:
+        console.bug(f"{type(error).__name__}: {error}", traceback.format_exc())
         return BUG
     return status
+
+
+def _unread() -> int:
+    """Whoever read us has gone, as `head` does: there is nobody to say anything to."""
+    # Python writes what is left at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNREAD
 
 
 if __name__ == "__main__":

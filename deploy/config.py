@@ -41,7 +41,8 @@ FORBIDDEN = {
     "SAGEMAKER_INFERENCE_COMPONENT_NAME": "it belongs to inference components; "
     "a standard endpoint needs none",
 }
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.I)
+# A token opens doors; tokens are what pages are made of.
+SECRET = re.compile(r"TOKEN(?!S)|SECRET|PASSWORD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.I)
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -141,6 +142,10 @@ class EndpointTable:
                 least <= value <= 3600,
                 f"endpoint.{name} must be {least} to 3600, not {value}",
             )
+        _require(
+            self.volume_gb is None or 1 <= self.volume_gb <= 512,
+            f"endpoint.volume_gb must be 1 to 512, not {self.volume_gb}",
+        )
         for name, value in self.environment.items():
             if name in FORBIDDEN:
                 raise ConfigError(
@@ -206,6 +211,10 @@ class CaptureTable:
 
     def __post_init__(self) -> None:
         _require(
+            self.uri is None or self.uri.startswith("s3://"),
+            f"capture.uri must begin with s3://, not be {self.uri}",
+        )
+        _require(
             0 <= self.percent <= 100,
             f"capture.percent must be 0 to 100, not {self.percent}",
         )
@@ -255,19 +264,19 @@ def config_from(
     """What chandra.toml describes; what it leaves open, the lock fills."""
     merged = dict(mapping)
     for table, values in (lock or {}).items():
-        merged[table] = {**values, **merged.get(table, {})}
+        chosen = merged.get(table, {})
+        # What is no table is refused below, by its name.
+        merged[table] = {**values, **chosen} if isinstance(chosen, dict) else chosen
     config = _build(DeployConfig, merged, "")
     assert isinstance(config, DeployConfig)
     return config
 
 
-def read_config(path: Path, *, must_exist: bool = True) -> DeployConfig:
+def read_config(path: Path) -> DeployConfig:
     """Raises ConfigError that names the file and the setting."""
     try:
-        mapping = tomllib.loads(path.read_text())
+        mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        if not must_exist:
-            return DeployConfig()
         raise ConfigError(
             f"there is no {path}", hint="chandra-sagemaker init"
         ) from error
@@ -292,14 +301,29 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{lock} cannot be read: {error}") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict) or not all(
+        isinstance(table, dict) for table in content.values()
+    ):
+        raise ConfigError(
+            f"{lock} is not as it was written",
+            hint="delete it; chandra-sagemaker image push and model stage write it "
+            "again",
+        )
+    return content
 
 
 def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
     """Record what was pushed or staged; other tables stay as they are."""
     content = read_lock(path) | {table: dict(values)}
     lock = lock_path(path)
-    lock.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    try:
+        lock.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"{lock} cannot be written: {error.strerror}",
+            hint=f"make its folder writable and run it again, or set [{table}] in "
+            f"{path.name} to {json.dumps(dict(values))}",
+        ) from error
     return lock
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
-from deploy.errors import ConfigError, DeployError
+from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError
 
 __all__ = ["Console", "table"]
 
@@ -76,6 +76,27 @@ class Console:
         if error.hint:
             print(f"try:   {error.hint}", file=self._err, flush=True)
 
+    def interrupted(self, sentence: str) -> None:
+        """Ctrl-C: what exists now."""
+        self._fault("interrupted", sentence, INTERRUPTED)
+        self.warn(f"\ninterrupted. {sentence}")
+
+    def bug(self, message: str, lines: str) -> None:
+        """What nobody expected, and where."""
+        self._fault("bug", message, BUG)
+        self.warn(lines)
+        self.warn("this is a bug: please report it with the lines above")
+
+    def _fault(self, code: str, message: str, status: int) -> None:
+        """Only for programs: people are told more."""
+        if self.as_json:
+            fault = {"code": code, "message": message, "hint": None}
+            self.result({"error": fault | {"exit_code": status}})
+
+    def declined(self) -> None:
+        """The answer was no."""
+        self.result({"changed": False}, ["nothing was changed"])
+
     def warn(self, text: str) -> None:
         print(text, file=self._err, flush=True)
 
@@ -84,7 +105,9 @@ class Console:
         if self.assume_yes:
             return True
         if not self._answers.isatty():
-            raise ConfigError(f"{question} needs an answer", hint="add --yes")
+            raise ConfigError(
+                f"there is no terminal to ask at: {question}", hint="add --yes"
+            )
         print(f"{question} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
 

@@ -16,6 +16,8 @@ says what happened and to what, the hint is what to type next.
 from __future__ import annotations
 
 __all__ = [
+    "BUG",
+    "INTERRUPTED",
     "AccessDeniedError",
     "AlreadyExistsError",
     "ConfigError",
@@ -26,6 +28,9 @@ __all__ = [
     "ResourceFailedError",
     "WaitTimeoutError",
 ]
+
+BUG = 3
+INTERRUPTED = 130
 
 
 class DeployError(Exception):

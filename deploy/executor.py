@@ -85,6 +85,9 @@ class Executor:
                     self._perform(current)
                 elif self._is_waiting or current is not _last_wait(actions):
                     self._wait(current)
+                else:
+                    # What comes after it is true once it has come about.
+                    return
                 done.append(current)
         except KeyboardInterrupt:
             raise Interrupted(_what_exists(done, current)) from None
@@ -199,7 +202,7 @@ def duration(seconds: float) -> str:
 
 
 def _last_wait(actions: Sequence[Action]) -> Action | None:
-    """The only wait that nothing after it depends on."""
+    """The one that whoever does not wait leaves out."""
     waits = [action for action in actions if isinstance(action, Wait)]
     return waits[-1] if waits else None
 

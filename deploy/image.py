@@ -16,6 +16,7 @@ from deploy.errors import ConfigError, ResourceFailedError
 __all__ = ["Engine", "Runner", "Subprocess", "engine_of", "tag_of"]
 
 PLATFORM = "linux/amd64"
+STANDARD_ERROR = 2
 
 
 class Runner(Protocol):
@@ -52,8 +53,9 @@ class Subprocess:
     def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
         self._say("$ " + " ".join(command))
         try:
+            # Beside our own output, which may be an object for a program.
             status = subprocess.run(
-                command, input=secret, text=True, check=False
+                command, input=secret, text=True, check=False, stdout=STANDARD_ERROR
             ).returncode
         except OSError as error:
             raise ConfigError(f"{command[0]} cannot be run: {error}") from error

@@ -91,10 +91,13 @@ class Alarm:
     threshold: float
     num_periods: int
 
+    def name(self, endpoint: str) -> str:
+        return f"{endpoint}-{self.suffix}"
+
     def call(
         self, endpoint: str, *, tags: Mapping[str, str], notify: Sequence[str]
     ) -> Call:
-        name = f"{endpoint}-{self.suffix}"
+        name = self.name(endpoint)
         is_percentile = self.statistic.startswith("p")
         return Call(
             "cloudwatch",

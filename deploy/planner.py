@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -147,6 +147,8 @@ class Planner:
             return [Wait(name, Goal.DELETED)]
         if state.is_changing:
             return [Wait(name, Goal.SETTLED), *self._delete(name)]
+        if state.status == "InService":
+            return [*self._remember_if_there(name, state.config), *self._delete(name)]
         return self._delete(name)
 
     def _update(
@@ -199,7 +201,7 @@ class Planner:
             Wait(name, Goal.DELETED),
         ]
 
-    def _remember(self, name: str, config: str) -> list[Action]:
+    def _remember(self, name: str, config: str) -> list[Call]:
         """Write down that the config went into service, unless it was the last to."""
         history = self.observer.history(name)
         if history and history[0].since is not None and history[0].config == config:
@@ -217,6 +219,13 @@ class Planner:
                 f"note on config {config} that it is live",
                 is_patient=True,
             )
+        ]
+
+    def _remember_if_there(self, name: str, config: str) -> list[Action]:
+        """Nobody may have waited for it to go live; nothing may keep it from going."""
+        return [
+            replace(action, may_be_missing=True, is_patient=False)
+            for action in self._remember(name, config)
         ]
 
     def _reschedule(self, name: str, config: str) -> list[Action]:

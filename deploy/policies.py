@@ -110,10 +110,10 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
         )
     if config.network.kms_key is not None:
         statements.append(
-            _allow(
-                "Key",
-                ["kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"],
-                [_key(config.network.kms_key, identity)],
+            _key(
+                config.network.kms_key,
+                identity,
+                _actions("kms", "CreateGrant Decrypt GenerateDataKey"),
             )
         )
     return _document(*statements)
@@ -281,10 +281,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
         ]
     if config.network.kms_key is not None:
         statements.append(
-            _allow(
-                "Key",
+            _key(
+                config.network.kms_key,
+                identity,
                 _actions("kms", "Decrypt GenerateDataKey CreateGrant DescribeKey"),
-                [_key(config.network.kms_key, identity)],
             )
         )
     return _document(*statements)
@@ -381,8 +381,16 @@ def _alarms(config: DeployConfig, identity: Identity) -> str:
     return f"arn:{identity.partition}:cloudwatch:{where}:alarm:{config.name}-*"
 
 
-def _key(key: str, identity: Identity) -> str:
-    if key.startswith("arn:"):
-        return key
-    kind = key if key.startswith("alias/") else f"key/{key}"
-    return f"arn:{identity.partition}:kms:{identity.region}:{identity.account}:{kind}"
+def _key(key: str, identity: Identity, actions: Sequence[str]) -> Document:
+    """IAM knows keys by their own ARN; an alias can only be a condition."""
+    everywhere = f"arn:{identity.partition}:kms:{identity.region}:{identity.account}:"
+    alias = key.removeprefix(everywhere)
+    if alias.startswith("alias/"):
+        condition = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}
+        return {
+            **_allow("Key", actions, [f"{everywhere}key/*"]),
+            "Condition": condition,
+        }
+    return _allow(
+        "Key", actions, [key if key.startswith("arn:") else f"{everywhere}key/{key}"]
+    )

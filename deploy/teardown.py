@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
-from deploy.resources import VARIANT, EndpointState, log_group
+from deploy.resources import VARIANT, EndpointState
 
 __all__ = ["Inventory", "Role", "teardown"]
 
@@ -39,7 +39,9 @@ class Inventory:
     bucket: str | None = None
     weights: tuple[str, ...] = ()
     """Keys of staged weights."""
-    has_logs: bool = False
+    sources: tuple[str, ...] = ()
+    """Keys of what CodeBuild built from."""
+    log_groups: tuple[str, ...] = ()
 
 
 def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
@@ -134,17 +136,16 @@ def _endpoint(inventory: Inventory) -> list[Action]:
 
 def _kept_otherwise(inventory: Inventory) -> list[Action]:
     actions: list[Action] = []
-    if inventory.has_logs:
-        group = log_group(inventory.name)
-        actions.append(
-            Call(
-                "logs",
-                "delete_log_group",
-                {"logGroupName": group},
-                f"delete log group {group}",
-                may_be_missing=True,
-            )
+    actions += [
+        Call(
+            "logs",
+            "delete_log_group",
+            {"logGroupName": group},
+            f"delete log group {group}",
+            may_be_missing=True,
         )
+        for group in inventory.log_groups
+    ]
     if inventory.repository is not None:
         actions.append(
             Call(
@@ -165,7 +166,8 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
                 may_be_missing=True,
             )
         )
-    actions += _weights(inventory)
+    actions += _objects(inventory, "staged weights", inventory.weights)
+    actions += _objects(inventory, "build sources", inventory.sources)
     for role in inventory.roles:
         actions += [
             Call(
@@ -189,8 +191,7 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
     return actions
 
 
-def _weights(inventory: Inventory) -> list[Action]:
-    keys: Sequence[str] = inventory.weights
+def _objects(inventory: Inventory, what: str, keys: Sequence[str]) -> list[Action]:
     batches = [
         keys[start : start + OBJECTS_A_CALL]
         for start in range(0, len(keys), OBJECTS_A_CALL)
@@ -203,8 +204,7 @@ def _weights(inventory: Inventory) -> list[Action]:
                 "Bucket": inventory.bucket,
                 "Delete": {"Objects": [{"Key": key} for key in batch], "Quiet": True},
             },
-            f"delete {len(batch)} objects of staged weights from "
-            f"s3://{inventory.bucket}",
+            f"delete {len(batch)} objects of {what} from s3://{inventory.bucket}",
         )
         for batch in batches
     ]

@@ -15,6 +15,7 @@ from deploy.errors import ConfigError, NotFoundError
 
 __all__ = [
     "MANIFEST",
+    "TAR",
     "WeightFile",
     "Weights",
     "fetch_from_hub",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 MANIFEST = "chandra-manifest.json"
+TAR = ".tar.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,6 @@ def fetch_from_hub(model: str, revision: str | None) -> tuple[Path, str]:
     """A folder with the model at a commit, and the commit."""
     try:
         import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
         raise ConfigError(
             "fetching from the hub needs huggingface_hub",
@@ -128,7 +129,8 @@ def fetch_from_hub(model: str, revision: str | None) -> tuple[Path, str]:
     try:
         commit = huggingface_hub.HfApi().model_info(model, revision=revision).sha
         folder = huggingface_hub.snapshot_download(model, revision=commit)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:
+        # Which library carries the hub's calls, and so their errors, has changed twice.
         raise NotFoundError(
             f"{model} cannot be fetched from the hub: {error}",
             hint="chandra-sagemaker model stage --from FOLDER",

@@ -119,6 +119,13 @@ class Account:
                 )
         return found
 
+    def alarm_names(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that alarms have already, whoever made them."""
+        found = self._aws.pages(
+            "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
+        )
+        return {alarm["AlarmName"] for alarm in found}
+
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
         return [alarm.name for alarm in self.alarms(deployment)]
 
@@ -142,11 +149,15 @@ class Account:
 
     def has_dashboard(self, name: str) -> bool:
         """Dashboards have no tags: ours says whose it is in its first widget."""
+        return f"{OWNER_TAG} = {name}" in (self.dashboard(name) or "")
+
+    def dashboard(self, name: str) -> str | None:
+        """What is on it, whoever made it."""
         try:
             found = self._aws.call("cloudwatch", "get_dashboard", DashboardName=name)
         except NotFoundError:
-            return False
-        return f"{OWNER_TAG} = {name}" in found["DashboardBody"]
+            return None
+        return str(found["DashboardBody"])
 
     def schedule(self, deployment: str) -> list[dict[str, Any]]:
         """The entries there are."""
@@ -203,10 +214,17 @@ class Account:
     def _ours(
         self, deployment: str, operation: str, noun: str
     ) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
-        """What carries our tag, of everything whose name begins as ours do."""
+        """What carries our tag, of everything whose name begins as ours do.
+
+        SageMaker finds the words anywhere in a name, and the least policy lets us read
+        the tags of ours only.
+        """
+        begin = f"{deployment}-"
         for item in self._aws.pages(
-            "sagemaker", operation, f"{noun}s", NameContains=f"{deployment}-"
+            "sagemaker", operation, f"{noun}s", NameContains=begin
         ):
+            if not item[f"{noun}Name"].startswith(begin):
+                continue
             tags = self.tags(item[f"{noun}Arn"])
             if tags.get(OWNER_TAG) == deployment:
                 yield item, tags

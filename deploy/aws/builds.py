@@ -17,9 +17,10 @@ from deploy.errors import ResourceFailedError, WaitTimeoutError
 from deploy.image import Engine
 from deploy.resources import Identity, tags_of
 
-__all__ = ["Builds", "buildspec", "source_zip"]
+__all__ = ["Builds", "build_log", "buildspec", "source_zip", "sources_prefix"]
 
 POLL_SECONDS = 10.0
+SOURCES = "builds"
 LEFT_OUT = {".git", ".venv", "build", "__pycache__", ".mypy_cache", ".pytest_cache"}
 
 
@@ -96,7 +97,7 @@ class Builds:
         started = clock()
         reader = LogReader(
             self._aws,
-            f"/aws/codebuild/{self.project}",
+            build_log(self._config.name),
             since=datetime.fromtimestamp(started, UTC),
         )
         while True:
@@ -114,6 +115,15 @@ class Builds:
             if clock() - started > timeout_seconds:
                 raise WaitTimeoutError(f"build {build} takes longer; it goes on")
             sleep(POLL_SECONDS)
+
+
+def sources_prefix(deployment: str) -> str:
+    """Nothing but what a deployment builds from lies below it."""
+    return f"{SOURCES}/{deployment}/"
+
+
+def build_log(deployment: str) -> str:
+    return f"/aws/codebuild/{deployment}-image"
 
 
 def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> str:

@@ -11,7 +11,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.actions import Call
 from deploy.aws.faults import fault_of
-from deploy.errors import AlreadyExistsError, NotFoundError
+from deploy.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    NotFoundError,
+    ResourceFailedError,
+)
 from deploy.resources import Identity
 
 __all__ = ["AWSClient"]
@@ -89,6 +94,11 @@ class AWSClient:
                 )
             except BotoCoreError as error:
                 raise fault_of(error, service) from error
+            except ValueError as error:
+                raise ConfigError(
+                    f"{service}: {error}",
+                    hint="--endpoint-url looks like https://host:port",
+                ) from error
         return self._clients[service]
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
@@ -114,7 +124,16 @@ class AWSClient:
     def perform(self, call: Call) -> Mapping[str, Any]:
         """Make the call of a plan."""
         try:
-            return self.call(call.service, call.operation, **call.params)
+            answer = self.call(call.service, call.operation, **call.params)
+            # S3 deletes many objects at once, and calls that done where some stay.
+            if errors := answer.get("Errors"):
+                raise ResourceFailedError(
+                    f"{call.service} {call.operation}: {len(errors)} of them failed, "
+                    f"the first with {errors[0].get('Message')}",
+                    hint="chandra-sagemaker iam --caller prints the policy that "
+                    "allows it; then the same command again",
+                )
+            return answer
         except AlreadyExistsError:
             if not call.may_exist:
                 raise

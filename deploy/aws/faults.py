@@ -18,6 +18,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
+from deploy.advice import advice_for
 from deploy.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -82,6 +83,13 @@ SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
     (r"no scalable target", NotFoundError),
 )
 
+HINTS = {
+    "NoSuchBucket": "make the bucket, in the region of the endpoint, or set another "
+    "[model] bucket in chandra.toml",
+    "RepositoryNotFoundException": "chandra-sagemaker image push",
+    "ImageNotFoundException": "chandra-sagemaker image push",
+}
+
 
 def fault_of(error: BotoCoreError | ClientError, doing: str) -> DeployError:
     """`doing` is the service and the operation, as a person would say them."""
@@ -122,12 +130,14 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
         )
     if kind is AccessDeniedError:
         return _denied(code, sentence, doing)
+    advice = advice_for(f"{code}: {sentence}")
+    hint = advice.hint if advice else HINTS.get(code)
     if kind is None:
-        return DeployError(f"{doing}: {sentence or 'refused'} ({code or 'no code'})")
-    hint = None
-    if code == "ResourceLimitExceeded":
-        hint = "chandra-sagemaker doctor names the quota and where to raise it"
-    return kind(f"{doing}: {sentence}", hint=hint)
+        return DeployError(
+            f"{doing}: {sentence or 'refused'} ({code or 'no code'})", hint=hint
+        )
+    named = f" ({code})" if advice else ""
+    return kind(f"{doing}: {sentence}{named}", hint=hint)
 
 
 def _denied(code: str, sentence: str, doing: str) -> AccessDeniedError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from deploy.aws.account import Account, tags_from
+from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.resources import OWNER_TAG, log_group
 from deploy.teardown import Inventory, Role
-from deploy.weights import MANIFEST
+from deploy.weights import MANIFEST, TAR
 
 __all__ = ["inventory_of", "role_of"]
 
@@ -35,6 +37,8 @@ def inventory_of(
     configs = tuple(live.config for live in account.history(name))
     models = tuple(account.models(name))
     _refuse_if_used(aws, account, name, {*configs, *models})
+    repository = _repository(aws, config) if everything else None
+    _refuse_if_shared(aws, account, config, models, repository, weights)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
@@ -45,11 +49,16 @@ def inventory_of(
         has_schedule=account.has_schedule_group(name),
         is_scaled=is_ours and state is not None and state.is_scaled,
         roles=tuple(role for role in roles if role is not None) if everything else (),
-        repository=_repository(aws, config) if everything else None,
+        repository=repository,
         build_project=_build_project(aws, name) if everything else None,
         bucket=config.model.bucket,
         weights=weights,
-        has_logs=everything and _has_logs(aws, log_group(name)),
+        sources=_sources(aws, config) if everything else (),
+        log_groups=tuple(
+            group
+            for group in (log_group(name), build_log(name))
+            if everything and _has_logs(aws, group)
+        ),
     )
 
 
@@ -90,6 +99,42 @@ def _refuse_if_used(
             )
 
 
+def _refuse_if_shared(
+    aws: AWSClient,
+    account: Account,
+    config: DeployConfig,
+    ours: Sequence[str],
+    repository: str | None,
+    weights: Sequence[str],
+) -> None:
+    """Whatever starts from our image or weights could not start again without them."""
+    uris = {f"s3://{config.model.bucket}/{key}" for key in weights}
+    if repository is None and not uris:
+        return
+    for summary in aws.pages("sagemaker", "list_models", "Models"):
+        name = summary["ModelName"]
+        if name in ours:
+            continue
+        try:
+            container = account.describe_model(name).get("PrimaryContainer", {})
+        except (AccessDeniedError, NotFoundError):
+            continue
+        image = str(container.get("Image", "")).partition("@")[0].partition(":")[0]
+        source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+        data = container.get("ModelDataUrl") or source.get("S3Uri")
+        used = []
+        if repository and image == f"{aws.identity().registry}/{repository}":
+            used.append(f"images of {repository}")
+        if data and any(uri.startswith(data) for uri in uris):
+            used.append(f"weights at {data}")
+        if used:
+            raise ConflictError(
+                f"model {name}, which is not of deployment {config.name}, uses "
+                f"{' and '.join(used)}",
+                hint="chandra-sagemaker destroy without --all keeps both",
+            )
+
+
 def _repository(aws: AWSClient, config: DeployConfig) -> str | None:
     name = config.image.repository
     try:
@@ -113,20 +158,36 @@ def _weights(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
     bucket = config.model.bucket
     if bucket is None:
         return ()
-    prefix = config.model.prefix.strip("/") + "/"
-    keys = [
-        str(item["Key"])
-        for item in aws.pages(
-            "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
-        )
-    ]
+    keys = _keys(aws, bucket, f"{config.model.prefix.strip('/')}/".lstrip("/"))
     ours = [
         key.removesuffix(MANIFEST)
         for key in keys
         if key.endswith(f"/{MANIFEST}")
         and _manifest(aws, bucket, key).get("deployment") == config.name
     ]
-    return tuple(key for key in keys if key.startswith(tuple(ours)))
+    # What `model stage --tar` wrote has the prefix's name.
+    tars = {prefix.rstrip("/") + TAR for prefix in ours}
+    return tuple(key for key in keys if key in tars or key.startswith(tuple(ours)))
+
+
+def _sources(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
+    bucket = config.model.bucket
+    if bucket is None:
+        return ()
+    return tuple(_keys(aws, bucket, sources_prefix(config.name)))
+
+
+def _keys(aws: AWSClient, bucket: str, prefix: str) -> list[str]:
+    """A bucket that is not there has none."""
+    try:
+        return [
+            str(item["Key"])
+            for item in aws.pages(
+                "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
+            )
+        ]
+    except NotFoundError:
+        return []
 
 
 def _manifest(aws: AWSClient, bucket: str, key: str) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import Any
 
 from deploy.actions import Call
 from deploy.archive import Archive
+from deploy.aws.account import tags_from
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.manifest import DOCKER, is_index, platform_digest, repaired
-from deploy.resources import tag_list, tags_of
+from deploy.resources import OWNER_TAG, tag_list, tags_of
 
 __all__ = ["ImageState", "Registry", "lifecycle_policy"]
 
@@ -63,13 +64,15 @@ class Registry:
         self.name = config.image.repository
 
     def missing(self) -> list[Call]:
-        """What makes the repository as it should be; nothing where it is."""
-        calls = []
-        try:
-            self._aws.call("ecr", "describe_repositories", repositoryNames=[self.name])
-        except NotFoundError:
-            calls.append(self._create())
-        if self._lifecycle() != lifecycle_policy(self._config.image.keep):
+        """What makes the repository as it should be; nothing where it is.
+
+        Of a repository that was there before us, the rule for old images is not ours
+        to set: it deletes them.
+        """
+        tags = self._tags()
+        calls = [self._create()] if tags is None else []
+        is_ours = tags is None or tags.get(OWNER_TAG) == self._config.name
+        if is_ours and self._lifecycle() != lifecycle_policy(self._config.image.keep):
             calls.append(
                 Call(
                     "ecr",
@@ -148,7 +151,11 @@ class Registry:
         manifest = self.manifest(state.digest)
         if is_index(manifest):
             manifest = self.manifest(platform_digest(manifest))
-        return self.put(repaired(manifest), f"{state.tag}-v2s2")
+        name = state.tag
+        if name == state.digest:
+            # Nobody gave it a tag, and a digest is none.
+            name = state.digest.removeprefix("sha256:")[:12]
+        return self.put(repaired(manifest), f"{name}-v2s2")
 
     def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
         text = json.dumps(manifest, separators=(",", ":"))
@@ -183,6 +190,18 @@ class Registry:
                 done += blob.size
                 progress(done, total)
         return manifest
+
+    def _tags(self) -> dict[str, str] | None:
+        """None where there is no repository."""
+        try:
+            found = self._aws.call(
+                "ecr", "describe_repositories", repositoryNames=[self.name]
+            )
+            arn = found["repositories"][0]["repositoryArn"]
+            answer = self._aws.call("ecr", "list_tags_for_resource", resourceArn=arn)
+        except NotFoundError:
+            return None
+        return tags_from(answer["tags"])
 
     def _has(self, digest: str) -> bool:
         answer = self._aws.call(

@@ -52,8 +52,9 @@ class Store:
                 self.upload(key, file.path, file.sha256, progress)
                 num_uploaded += 1
         self.verify(weights, prefix)
-        manifest = manifest_of(weights, deployment)
-        if self.manifest(prefix) != manifest:
+        # Staged before, it stays whose it was: `destroy --all` goes by that.
+        if not self.is_staged(weights, prefix):
+            manifest = manifest_of(weights, deployment)
             self._put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
         return num_uploaded
 

@@ -6,6 +6,7 @@ import argparse
 
 from deploy.commands.context import Context
 from deploy.console import table
+from deploy.errors import ConfigError, ConflictError
 from deploy.monitoring import ALARMS
 from deploy.resources import tags_of
 
@@ -25,7 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.config.name
+    if options.notify and not options.create:
+        raise ConfigError("--notify goes with --create")
     if options.create:
+        names = [alarm.name(name) for alarm in ALARMS]
+        ours = {alarm.name for alarm in context.account.alarms(name)}
+        if theirs := context.account.alarm_names(names) - ours:
+            raise ConflictError(
+                f"there are alarms {', '.join(sorted(theirs))} already, and they are "
+                "not this deployment's",
+                hint="set another name in chandra.toml, or rename those alarms",
+            )
         calls = [
             alarm.call(name, tags=tags_of(context.config), notify=options.notify or ())
             for alarm in ALARMS

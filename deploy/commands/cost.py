@@ -98,12 +98,22 @@ def run(context: Context, options: argparse.Namespace) -> int:
     offers = [
         Offer(name, INSTANCES[name], rate, options.pages_a_day, options.hours_a_day)
         for name in options.instance_type or INSTANCES
-        if name in INSTANCES
-        and _fits(context.config, name)
+        if _why_not(context.config, name) is None
         and (rate := rate_of(INSTANCES[name].gpu.name, options.results)) is not None
     ]
+    offered = {offer.name for offer in offers}
+    refused = {
+        name: _why_not(context.config, name)
+        or f"nobody has said how many pages {name} reads"
+        for name in options.instance_type or ()
+        if name not in offered
+    }
     if not offers:
-        raise ConfigError("nothing is known of these instance types")
+        raise ConfigError(
+            "; ".join(refused.values()), hint="chandra-sagemaker cost compares all"
+        )
+    for reason in refused.values():
+        context.console.warn(f"note: {reason}")
     offers.sort(key=lambda offer: offer.a_day(together=False))
     context.console.result(
         {
@@ -117,11 +127,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _fits(config: DeployConfig, name: str) -> bool:
+def _why_not(config: DeployConfig, name: str) -> str | None:
+    """What a deployment on these machines would be refused for."""
+    if name not in INSTANCES:
+        return f"nothing is known of {name}"
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
     candidate = DeployConfig(image=config.image, model=config.model, endpoint=only,
                              network=config.network)  # fmt: skip
-    return not any(finding.is_fatal for finding in checks_of(candidate))
+    fatal = [finding for finding in checks_of(candidate) if finding.is_fatal]
+    return fatal[0].sentence if fatal else None
 
 
 def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:

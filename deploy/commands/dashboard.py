@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
-from deploy.errors import NotFoundError
+from deploy.errors import ConflictError, NotFoundError
 from deploy.monitoring import dashboard_call
 
 NAME = "dashboard"
@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name, region = context.config.name, context.identity.region
     if options.create:
+        is_taken = context.account.dashboard(name) is not None
+        if is_taken and not context.account.has_dashboard(name):
+            raise ConflictError(
+                f"there is a dashboard {name} already, and it is not this deployment's",
+                hint="set another name in chandra.toml, or rename that dashboard",
+            )
         context.run([dashboard_call(name, region)])
         if context.is_dry_run:
             context.console.result({"dashboard": name, "created": False})

@@ -6,10 +6,12 @@ import argparse
 
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
+    UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     checked,
     compare,
+    may_go_on,
     with_flags,
 )
 from deploy.prices import price_lines
@@ -39,9 +41,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
             data, [f"endpoint {wanted.name} is as described: no changes"]
         )
         return 0
-    checked(context, config)
+    checked(context, config, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
+    if not may_go_on(context, wanted.name, actions):
+        context.console.declined()
+        return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     if context.is_dry_run:
         context.console.result(data)
@@ -55,7 +60,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     else:
         lines = [
             f"endpoint {wanted.name} is on its way",
-            "next: chandra-sagemaker status",
+            UNNOTED,
         ]
     context.console.result(data, lines)
     return 0

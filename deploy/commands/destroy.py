@@ -6,6 +6,7 @@ import argparse
 
 from deploy.aws.inventory import inventory_of
 from deploy.commands.context import Context
+from deploy.config import lock_path
 from deploy.teardown import teardown
 
 NAME = "destroy"
@@ -45,11 +46,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
         context.console.result(data)
         return 0
     if not context.console.confirm(f"destroy these of deployment {name}?"):
-        context.console.say("nothing was changed")
+        context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout)
-    kept = [] if options.all else ["images, weights, logs and roles are kept: --all"]
-    context.console.result(
-        data | {"destroyed": True}, [f"deployment {name} is gone", *kept]
-    )
+    lines = [f"deployment {name} is gone"]
+    lock = lock_path(context.config_path)
+    if not options.all:
+        lines.append("images, weights, logs and roles are kept: --all")
+    elif lock.exists():
+        lines.append(
+            f"{lock.name} still names its image and weights: delete it before you "
+            "deploy again"
+        )
+    context.console.result(data | {"destroyed": True}, lines)
     return 0

@@ -32,7 +32,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         except DeployError as error:
             findings = [Finding(name, True, error.message, error.hint)]
         found += [(name, finding) for finding in findings] or [(name, None)]
-        if name == "credentials" and findings:
+        if name in ("region", "credentials") and findings:
             # Nothing else can be asked.
             break
     lines = []
@@ -55,11 +55,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 1 if any(finding.is_fatal for finding in problems) else 0
 
 
-def _credentials(context: Context) -> Iterator[Finding]:
+def _region(context: Context) -> Iterator[Finding]:
     if context.aws.region is None:
         raise ConfigError(
             "no region is set", hint="set region in chandra.toml, or add --region"
         )
+    yield from ()
+
+
+def _credentials(context: Context) -> Iterator[Finding]:
     context.aws.identity()
     yield from ()
 
@@ -148,8 +152,10 @@ def _image(context: Context) -> Iterator[Finding]:
 
 
 CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
-    "credentials": _credentials,
+    # Asks AWS nothing, so whoever has no credentials yet is told that as well.
     "machines": _machines,
+    "region": _region,
+    "credentials": _credentials,
     "quotas": _quotas,
     "role": _role,
     "weights": _bucket,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.archive import Archive
-from deploy.aws.builds import Builds, source_zip
+from deploy.aws.builds import Builds, source_zip, sources_prefix
 from deploy.aws.registry import ImageState, Registry
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
@@ -20,6 +20,8 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.image import engine_of, tag_of
+
+GOES_WITH = {"remote": "push", "archive": "push", "fix": "check"}
 
 NAME = "image"
 HELP = "build the image, push it to ECR, check that SageMaker takes it"
@@ -59,6 +61,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "push": _push,
         "check": _check,
     }
+    for flag, action in GOES_WITH.items():
+        if getattr(options, flag) and options.action != action:
+            raise ConfigError(
+                f"--{flag} goes with image {action}, not with image {options.action}",
+                hint=f"chandra-sagemaker image {action} --{flag}",
+            )
     return actions[options.action](context, options)
 
 
@@ -81,6 +89,10 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     tag = options.tag or tag_of(context.runner, Path(table.context))
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
     context.run(registry.missing())
+    if _is_pushed(registry, tag):
+        # Tags are immutable: a second push of a new build would be refused at its end.
+        context.console.say(f"{table.repository}:{tag} is there already: not built")
+        return _pushed(context, registry, uri, tag)
     try:
         if options.archive is not None:
             _push_archive(context, registry, options.archive, tag)
@@ -93,6 +105,20 @@ def _push(context: Context, options: argparse.Namespace) -> int:
             f"repository {table.repository} is there, and layers that arrived stay; "
             "no digest was recorded, so deployments go on with the image before"
         ) from None
+    return _pushed(context, registry, uri, tag)
+
+
+def _is_pushed(registry: Registry, tag: str) -> bool:
+    try:
+        registry.image(tag)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _pushed(context: Context, registry: Registry, uri: str, tag: str) -> int:
+    """Look at what is there now, and record it."""
+    table = context.config.image
     if context.is_dry_run:
         context.console.result({"image": uri, "pushed": False})
         return 0
@@ -135,7 +161,7 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
-    key = f"builds/{context.config.name}/{tag}.zip"
+    key = f"{sources_prefix(context.config.name)}{tag}.zip"
     context.run(builds.missing(key))
     if context.is_dry_run:
         context.console.say(f"would build {uri} in CodeBuild project {builds.project}")

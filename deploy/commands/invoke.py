@@ -72,9 +72,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         content = _streamed(context, options, lines)
     else:
         answer = runtime.invoke(body, accept=ACCEPT[options.format], **request)
-        content = answer.decode()
+        content = answer.decode(errors="replace")
         if options.format in ("json", "report"):
-            document = json.loads(content)
+            document = _document(content)
             _warn(context, document)
             if options.format == "report":
                 content = _report(options.file, document)
@@ -156,6 +156,18 @@ def _streamed(
     return "".join(written)
 
 
+def _document(content: str) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+        document["pages"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResourceFailedError(
+            f"the container's answer is no document: {content[:200].strip()}",
+            hint="chandra-sagemaker status shows which image runs",
+        ) from error
+    return dict(document)
+
+
 def _report(path: Path, document: dict[str, Any]) -> str:
     numbers = [int(page["page"]) for page in document["pages"]]
     return report_of(path.name, document, pictures_of(path, numbers))
@@ -179,7 +191,7 @@ def _write(context: Context, options: argparse.Namespace, content: str) -> None:
         context.console.write(content)
     else:
         try:
-            path.write_text(content)
+            path.write_text(content, encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
         context.console.result(

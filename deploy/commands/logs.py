@@ -8,13 +8,15 @@ from datetime import timedelta
 
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
-from deploy.errors import ConfigError
+from deploy.errors import INTERRUPTED, ConfigError
 from deploy.resources import log_group
 
 NAME = "logs"
 HELP = "show or follow the container's log, over all streams in order"
 
 FOLLOW_SECONDS = 5.0
+# As long as CloudWatch keeps anything.
+LONGEST = timedelta(days=455)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -40,17 +42,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
         log_group(context.config.name),
         since=context.now - age(options.since),
     )
-    found = []
-    while True:
-        for event in reader.read():
-            if not _is_wanted(event, options):
-                continue
-            found.append(event)
-            if not context.console.as_json:
-                context.console.say(_line(event))
-        if not options.follow:
-            break
-        context.sleep(FOLLOW_SECONDS)
+    found: list[LogEvent] = []
+    status = 0
+    try:
+        _read(context, options, reader, found)
+    except KeyboardInterrupt:
+        # The way to end `-f`; what was read is still the answer.
+        status = INTERRUPTED
     lines = [] if found else [f"no lines in the last {options.since}"]
     context.console.result(
         [
@@ -59,7 +57,25 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
         lines,
     )
-    return 0
+    return status
+
+
+def _read(
+    context: Context,
+    options: argparse.Namespace,
+    reader: LogReader,
+    found: list[LogEvent],
+) -> None:
+    while True:
+        for event in reader.read():
+            if not _is_wanted(event, options):
+                continue
+            found.append(event)
+            if not context.console.as_json:
+                context.console.say(_line(event))
+        if not options.follow:
+            return
+        context.sleep(FOLLOW_SECONDS)
 
 
 def age(text: str) -> timedelta:
@@ -67,7 +83,13 @@ def age(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+)([smhd])", text)
     if found is None:
         raise ConfigError(f"an age looks like 30s, 15m, 2h or 1d, not {text}")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    try:
+        span = timedelta(**{UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        span = LONGEST + timedelta(days=1)
+    if not timedelta(0) < span <= LONGEST:
+        raise ConfigError(f"an age is above 0 and at most {LONGEST.days}d, not {text}")
+    return span
 
 
 def _is_wanted(event: LogEvent, options: argparse.Namespace) -> bool:

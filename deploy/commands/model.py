@@ -13,7 +13,7 @@ from deploy.config import read_config, write_lock
 from deploy.console import megabytes
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
-from deploy.weights import MANIFEST, Weights, weights_in, write_tar
+from deploy.weights import MANIFEST, TAR, Weights, weights_in, write_tar
 
 NAME = "model"
 HELP = "stage weights in S3, from a folder or the hub, with a manifest"
@@ -98,12 +98,18 @@ def run(context: Context, options: argparse.Namespace) -> int:
         f"{uri} holds {len(weights.files)} files, {megabytes(weights.size)}, verified "
         f"({num_uploaded} uploaded now)"
     ]
+    write_lock(context.config_path, "model", {"revision": weights.revision})
     if options.tar:
-        key = prefix.rstrip("/") + ".tar.gz"
-        _tar(store, weights, key)
+        key = prefix.rstrip("/") + TAR
+        try:
+            _tar(store, weights, key)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{uri} is whole and recorded; of {key} nothing is left, and the same "
+                "command writes it again"
+            ) from None
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
-    write_lock(context.config_path, "model", {"revision": weights.revision})
     if read_config(context.config_path).model.revision != weights.revision:
         lines.append(
             f"note: {context.config_path.name} sets model.revision, which is used in "

@@ -44,7 +44,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         wanted = endpoint_from(config, context.identity)
         actions = context.planner.deploy(wanted, config.update)
         changes = _diff(context, wanted)
-        findings += quota_checks(context, config)
+        findings += quota_checks(context, config, actions)
     else:
         wanted = endpoint_from(config, UNKNOWN)
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
-from deploy.commands.wanted import add_wait_arguments
+from deploy.commands.wanted import add_wait_arguments, may_go_on
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.planner import previous_config
 from deploy.resources import tags_of
@@ -43,6 +43,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "config": config,
         "actions": [action.to_json() for action in actions],
     }
+    if not may_go_on(context, name, actions):
+        context.console.declined()
+        return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     if context.is_dry_run:
         context.console.result(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
-from deploy.commands.wanted import add_wait_arguments
+from deploy.commands.wanted import add_wait_arguments, may_go_on
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
 
@@ -35,6 +35,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
     actions = context.planner.serve(
         name, config, tags_of(context.config), context.config.update
     )
+    if not may_go_on(context, name, actions):
+        context.console.declined()
+        return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     words = "in service" if options.wait else "on its way"
     context.console.result(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -62,7 +63,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
         return 0
     facts = _facts(context, state)
-    context.console.result(facts, table([(k, _text(v)) for k, v in facts.items()]))
+    context.console.result(facts, table(_rows(facts)))
     return 0 if state.status in ("InService", "Updating", "SystemUpdating") else 1
 
 
@@ -89,28 +90,52 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
     container = model.get("PrimaryContainer", {})
     environment = container.get("Environment", {})
     cost = running_cost(context, state)
-    stages = f" ({', '.join(state.stages)})" if state.stages else ""
     return {
         "endpoint": state.name,
-        "status": state.status + stages,
+        "status": state.status,
+        "stages": list(state.stages),
         "health": HEALTH.get(state.status, "unknown"),
         "reason": state.failure,
         "config": state.config,
-        "changing to": state.pending_config,
+        "changing_to": state.pending_config,
         "image": state.image or container.get("Image"),
         "model": environment.get("MODEL_ID"),
-        "model revision": revision or environment.get("MODEL_REVISION"),
-        "instances": f"{state.instance_count} of {state.desired_count} x "
-        f"{_instance_type(config) or 'unknown'}",
+        "model_revision": revision or environment.get("MODEL_REVISION"),
+        "instance_type": _instance_type(config),
+        "instance_count": state.instance_count,
+        "desired_count": state.desired_count,
         "created": state.created,
-        "last update": state.modified,
-        "running for": (
-            duration(_seconds(context, state.created)) if state.created else None
-        ),
-        "price an hour": dollars(cost.hourly) if cost else None,
-        "cost so far": f"about {dollars(cost.so_far)}" if cost else None,
+        "last_update": state.modified,
+        "running_seconds": _seconds(context, state.created) if state.created else None,
+        "price_an_hour": cost.hourly if cost else None,
+        "cost_so_far": cost.so_far if cost else None,
         "scaling": "by a policy" if state.is_scaled else "fixed",
     }
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """For people: what belongs together in one line, amounts with their units."""
+    shown = dict(facts)
+    if stages := shown.pop("stages"):
+        shown["status"] += f" ({', '.join(stages)})"
+    kind = shown.pop("instance_type") or "unknown"
+    desired = shown.pop("desired_count")
+    count = shown.pop("instance_count") or 0
+    wanted = "" if desired is None else f" of {desired}"
+    words: dict[str, str | None] = {
+        "instances": f"{count}{wanted} x {kind}",
+        "running for": _with(duration, shown.pop("running_seconds")),
+        "price an hour": _with(dollars, shown.pop("price_an_hour")),
+        "cost so far": _with(
+            lambda cost: f"about {dollars(cost)}", shown.pop("cost_so_far")
+        ),
+    }
+    rows = [*shown.items(), *words.items()]
+    return [(name.replace("_", " "), _text(value)) for name, value in rows]
+
+
+def _with(words: Callable[[Any], str], value: Any) -> str | None:
+    return None if value is None else words(value)
 
 
 def _config(context: Context, state: EndpointState) -> dict[str, Any]:

@@ -32,13 +32,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? its callers get errors until it is started again"
     ):
-        context.console.say("nothing was changed")
+        context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     lines = []
     if not context.is_dry_run:
         lines.append(
             f"endpoint {name} is stopped; chandra-sagemaker start brings it back"
+        )
+    start = context.account.scheduled_start(name)
+    if start is not None:
+        lines.append(
+            f"note: the schedule starts it again, {start['ScheduleExpression']}; "
+            "chandra-sagemaker schedule --remove keeps it stopped"
         )
     if cost is not None:
         lines.append(

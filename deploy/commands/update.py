@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
+    UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     checked,
     compare,
+    may_go_on,
     with_flags,
 )
 from deploy.errors import NotFoundError
@@ -76,15 +78,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
             data, [f"endpoint {wanted.name} is as described: no changes"]
         )
         return 0
-    checked(context, config)
+    checked(context, config, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
-    is_serving_nothing = update.strategy == "recreate" and not context.is_dry_run
-    if is_serving_nothing and not context.console.confirm(
-        f"delete endpoint {wanted.name} and make it again? until then its callers get "
-        "errors"
-    ):
-        context.console.say("nothing was changed")
+    if not may_go_on(context, wanted.name, actions):
+        context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     if context.is_dry_run:
@@ -94,6 +92,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         compare(context, wanted)
     lines = [f"endpoint {wanted.name} {'has' if options.wait else 'gets'} config "
              f"{wanted.config.name}"]  # fmt: skip
+    if not options.wait:
+        lines.append(UNNOTED)
     if config != context.config:
         lines.append(
             f"{context.config_path.name} still says otherwise: write it there too, or "

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deploy.actions import Action, Call
 from deploy.aws.quotas import endpoint_quotas
 from deploy.checks import Finding, checks_of, quota_findings, quota_name
 from deploy.commands.context import Context
@@ -15,13 +16,21 @@ from deploy.planner import differences
 from deploy.resources import Endpoint
 
 __all__ = [
+    "UNNOTED",
     "add_machine_arguments",
     "add_wait_arguments",
+    "checked",
     "compare",
+    "may_go_on",
     "quota_checks",
     "refuse_if_fatal",
     "with_flags",
 ]
+
+UNNOTED = (
+    "next: the same command without --no-wait; until then rollback and the schedule "
+    "do not know of it"
+)
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +98,10 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def quota_checks(context: Context, config: DeployConfig) -> list[Finding]:
-    """The account's quotas against what is wanted."""
+def quota_checks(
+    context: Context, config: DeployConfig, actions: Sequence[Action] = ()
+) -> list[Finding]:
+    """The account's quotas against what is wanted, and what it takes to get there."""
     quotas = endpoint_quotas(context.aws)
     if quotas is None:
         return [Finding("quotas", False, "the quotas could not be read, nor checked")]
@@ -98,12 +109,31 @@ def quota_checks(context: Context, config: DeployConfig) -> list[Finding]:
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
     first = quotas.get(quota_name(config.endpoint.instance_types[0]))
     code = first.code if first else "CODE"
-    return quota_findings(
+    allowed = {name: quota.value for name, quota in quotas.items()}
+    findings = quota_findings(
         wanted,
-        {name: quota.value for name, quota in quotas.items()},
+        allowed,
         hint="aws service-quotas request-service-quota-increase --service-code "
         f"sagemaker --quota-code {code} --desired-value {count}",
     )
+    if findings or not _has(actions, "update_endpoint"):
+        return findings
+    beside = dict.fromkeys(wanted, 2 * count)
+    return [
+        replace(
+            finding,
+            is_fatal=False,
+            sentence=f"{finding.sentence} while the new machines run beside the old "
+            "ones, unless those are of another type",
+        )
+        for finding in quota_findings(
+            beside, allowed, hint="chandra-sagemaker update --strategy recreate"
+        )
+    ]
+
+
+def _has(actions: Sequence[Action], operation: str) -> bool:
+    return any(isinstance(a, Call) and a.operation == operation for a in actions)
 
 
 def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
@@ -111,6 +141,8 @@ def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
     for finding in findings:
         if not finding.is_fatal:
             context.console.say(f"note: {finding.sentence}")
+            if finding.hint:
+                context.console.say(f"  try: {finding.hint}")
     fatal = [finding for finding in findings if finding.is_fatal]
     if fatal:
         raise ConfigError(
@@ -118,8 +150,22 @@ def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
         )
 
 
-def checked(context: Context, config: DeployConfig) -> None:
-    refuse_if_fatal(context, [*checks_of(config), *quota_checks(context, config)])
+def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -> None:
+    refuse_if_fatal(
+        context, [*checks_of(config), *quota_checks(context, config, actions)]
+    )
+
+
+def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
+    """Whoever deletes an endpoint that may be serving has to say so."""
+    if context.is_dry_run or not _has(actions, "delete_endpoint"):
+        return True
+    state = context.account.endpoint(name)
+    if state is None or state.status in ("Failed", "OutOfService"):
+        return True
+    return context.console.confirm(
+        f"delete endpoint {name} and make it again? until then its callers get errors"
+    )
 
 
 def compare(context: Context, wanted: Endpoint) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import boto3
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -68,6 +69,29 @@ def test_a_quota_that_is_used_up_points_to_doctor(script, aws):
         )
 
     assert "doctor" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "hint"),
+    [
+        ("ValidationException", "Unsupported manifest media type application/vnd.oci",
+         "image check --fix"),
+        ("ValidationException", "Could not access model data at s3://a/b/", "doctor"),
+        ("ResourceLimitExceeded", "The account-level service limit is 1 Instances",
+         "--strategy recreate"),
+        ("NoSuchBucket", "The specified bucket does not exist", "make the bucket"),
+        ("RepositoryNotFoundException", "no such repository", "image push"),
+    ],
+)  # fmt: skip
+def test_what_we_know_how_to_mend_ends_in_the_command_for_it(code, sentence, hint):
+    error = refused(code, sentence)
+
+    assert hint in (error.hint or "")
+    assert sentence in error.message
+
+
+def test_what_the_troubleshooting_table_is_looked_up_by_is_in_the_message():
+    assert "ResourceLimitExceeded" in refused("ResourceLimitExceeded", "is 0").message
 
 
 def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
@@ -189,3 +213,40 @@ def test_an_invocation_is_sent_once_and_awaited_longer_than_sagemaker_takes(aws)
 
     assert config.read_timeout == 70
     assert config.retries["total_max_attempts"] == 1
+
+
+def test_objects_that_stay_are_no_success(script, aws):
+    scripted = script("s3")
+    scripted.expects("delete_objects").answers(
+        Errors=[{"Key": "a", "Code": "AccessDenied", "Message": "Access Denied"}]
+    )
+    call = Call("s3", "delete_objects", {"Bucket": "w", "Delete": {"Objects": []}}, "x")
+
+    with scripted, pytest.raises(ResourceFailedError, match="1 of them failed"):
+        aws.perform(call)
+
+
+def test_an_address_that_is_none_is_the_callers_mistake():
+    client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
+                       endpoint_url="not-an-address")  # fmt: skip
+
+    with pytest.raises(ConfigError, match="not-an-address") as caught:
+        client.call("sagemaker", "list_endpoints")
+
+    assert "--endpoint-url" in (caught.value.hint or "")
+
+
+def test_what_only_holds_our_name_is_not_asked_about(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("list_endpoint_configs", NameContains="ocr-").answers(
+        EndpointConfigs=[
+            {
+                "EndpointConfigName": "my-ocr-3f9a01bc",
+                "EndpointConfigArn": ARN.replace("endpoint/ocr", "endpoint-config/m"),
+                "CreationTime": WHEN,
+            }
+        ]
+    )
+
+    with scripted:
+        assert Account(aws).history("ocr") == []

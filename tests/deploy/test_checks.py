@@ -98,3 +98,10 @@ def test_what_the_catalogue_names_exists_at_sagemaker(service_model):
     assert set(AMIS) <= set(
         sagemaker.shape_for("ProductionVariantInferenceAmiVersion").enum
     )
+
+
+def test_an_image_of_another_region_is_refused():
+    (finding,) = fatal(region="eu-west-1")
+
+    assert "the image is in us-east-1" in finding.sentence
+    assert finding.hint == "chandra-sagemaker image push"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import boto3
 import pytest
@@ -12,6 +16,8 @@ from deploy import cli
 from deploy.aws import AWSClient
 from deploy.console import Console
 from deploy.errors import NotFoundError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda c: c.NAME)
@@ -33,11 +39,18 @@ def test_a_global_flag_goes_before_the_command_or_after_it():
 
 
 def test_an_unknown_flag_is_a_mistake_of_the_caller(capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["deploy", "--instance-typ", "ml.g5.xlarge"])
+    status = cli.main(["deploy", "--instance-typ", "ml.g5.xlarge"])
 
-    assert caught.value.code == 2
-    capsys.readouterr()
+    assert status == 2
+    assert "try:   chandra-sagemaker" in capsys.readouterr().err
+
+
+def test_with_json_an_unknown_flag_is_one_object_too(capsys):
+    status = cli.main(["deploy", "--json", "--instance-count", "two"])
+
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (status, error["exit_code"]) == (2, 2)
+    assert error["hint"] == "chandra-sagemaker deploy --help"
 
 
 def run(tmp_path, *arguments, connect=None, as_json=False):
@@ -92,6 +105,35 @@ def test_ctrl_c_before_anything_happened_says_so(tmp_path, project):
 
     assert status == 130
     assert "had changed nothing" in err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "expected"),
+    [(ZeroDivisionError("x"), "bug", 3), (KeyboardInterrupt(), "interrupted", 130)],
+)
+def test_with_json_every_ending_is_one_object(
+    tmp_path, project, raised, code, expected
+):
+    status, out, err = run(tmp_path, "status", connect=raising(raised), as_json=True)
+
+    error = json.loads(out)["error"]
+    assert (error["code"], error["exit_code"], status) == (code, expected, expected)
+    assert err
+
+
+def test_a_reader_that_goes_away_is_no_bug(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    unread = subprocess.run(
+        [sys.executable, "-m", "deploy", "init", "--config", tmp_path / "new.toml"],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (unread.returncode, unread.stderr) == (141, b"")
 
 
 def test_a_plan_needs_no_credentials(tmp_path, project):

@@ -50,6 +50,8 @@ def test_an_unknown_setting_names_its_nearest_neighbour():
         ("name a digest", {"image": {"uri": "repo:latest"}}),
         ("without s3://", {"model": {"bucket": "s3://weights"}}),
         ("blue-green or recreate", {"update": {"strategy": "canary"}}),
+        ("must begin with s3://", {"capture": {"uri": "bucket/copies"}}),
+        ("1 to 512", {"endpoint": {"volume_gb": 1000}}),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(sentence, tables):
@@ -66,6 +68,14 @@ def test_the_variable_of_inference_components_is_refused():
 @pytest.mark.parametrize("name", ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "API_KEY"])
 def test_a_secret_is_kept_out_of_the_environment(name):
     refused("whoever may describe", endpoint={"environment": {name: "x"}})
+
+
+def test_tokens_of_a_page_are_no_secret():
+    environment = {"CHANDRA_MAX_OUTPUT_TOKENS": 4096}
+
+    config = config_from({"endpoint": {"environment": environment}})
+
+    assert config.endpoint.environment == {"CHANDRA_MAX_OUTPUT_TOKENS": "4096"}
 
 
 def test_numbers_in_the_environment_become_text():
@@ -103,3 +113,30 @@ def test_what_was_pushed_is_used_until_the_file_says_otherwise(tmp_path):
     assert config.model.revision == "abc"
     assert config.model.bucket == "weights"
     assert overruled.image.uri == "repo@sha256:2"
+
+
+def test_a_table_that_is_none_is_refused_whatever_was_pushed():
+    with pytest.raises(ConfigError, match="image must be a table"):
+        config_from({"image": 3}, {"image": {"uri": "repo@sha256:1"}})
+
+
+@pytest.mark.parametrize("content", ['{"image": 3}', "[]"])
+def test_a_lock_that_somebody_changed_says_how_to_write_it_again(tmp_path, content):
+    path = tmp_path / "chandra.toml"
+    path.write_text("")
+    (tmp_path / "chandra.lock.json").write_text(content)
+
+    with pytest.raises(ConfigError, match=r"chandra\.lock\.json") as caught:
+        read_config(path)
+
+    assert "image push" in (caught.value.hint or "")
+
+
+def test_what_cannot_be_recorded_is_said_with_what_to_write(tmp_path):
+    path = tmp_path / "chandra.toml"
+    path.with_suffix(".lock.json").symlink_to(tmp_path / "gone" / "lock.json")
+
+    with pytest.raises(ConfigError, match="cannot be written") as caught:
+        write_lock(path, "model", {"revision": "abc"})
+
+    assert '"revision": "abc"' in (caught.value.hint or "")

@@ -29,8 +29,9 @@ def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
 
     assert ran.status == 0, ran.out
     assert ran.out.splitlines() == [
-        "ok    credentials",
         "ok    machines",
+        "ok    region",
+        "ok    credentials",
         "ok    quotas",
         "ok    role",
         "ok    weights",

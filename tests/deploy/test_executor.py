@@ -143,7 +143,7 @@ def test_waiting_has_a_limit_and_says_how_to_wait_on():
     assert "same command again" in (caught.value.hint or "")
 
 
-def test_without_waiting_only_the_last_wait_is_left_out():
+def test_without_waiting_it_ends_where_the_last_wait_would_begin():
     world = World(None, CREATING)
 
     world.run(
@@ -155,7 +155,7 @@ def test_without_waiting_only_the_last_wait_is_left_out():
         is_waiting=False,
     )
 
-    assert world.performed == ["delete_endpoint", "create_endpoint", "add_tags"]
+    assert world.performed == ["delete_endpoint", "create_endpoint"]
 
 
 def test_ctrl_c_says_what_is_done_and_what_goes_on():

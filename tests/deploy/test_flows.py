@@ -164,6 +164,38 @@ def test_without_waiting_it_returns_at_once(chandra, cloud):
     assert cloud.machines["ocr"].status == "Creating"
 
 
+def test_what_nobody_waited_for_is_live_once_it_is(chandra, cloud, project):
+    chandra("deploy")
+    first = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    chandra("update", "--no-wait")
+    while cloud.machines["ocr"].status != "InService":
+        chandra("status")
+    second = cloud.machines["ocr"].config
+
+    chandra("stop")
+    chandra("start")
+
+    assert second != first
+    assert cloud.machines["ocr"].config == second
+
+
+def test_what_never_went_live_is_not_gone_back_to(chandra, cloud, project, at):
+    chandra("deploy")
+    first = cloud.machines["ocr"].config
+    at.now += 60
+    project(image=OTHER_IMAGE)
+    config = chandra("update", "--dry-run", "--json").json["config"]
+    cloud.failing = {config: "CloudWatch alarm ocr-errors fired"}
+
+    chandra("update", "--no-wait")
+    while cloud.machines["ocr"].status != "InService":
+        chandra("status")
+
+    assert cloud.machines["ocr"].config == first
+    assert chandra("rollback").status == 4
+
+
 def test_stopped_and_started_it_is_the_same_again(chandra, cloud, at):
     chandra("deploy")
     config = cloud.machines["ocr"].config
@@ -196,13 +228,17 @@ def test_status_shows_what_runs_and_what_it_cost(chandra, at):
     at.now += 3600
 
     facts = chandra("status", "--json").json
+    lines = chandra("status").out
 
     assert facts["status"] == "InService"
     assert facts["health"] == "serving"
-    assert facts["model revision"] == "0123abc"
-    assert facts["instances"] == "1 of 1 x ml.g6e.2xlarge"
-    assert facts["price an hour"] == "$2.80"
-    assert facts["cost so far"].startswith("about $2.8")
+    assert facts["model_revision"] == "0123abc"
+    assert facts["instance_type"] == "ml.g6e.2xlarge"
+    assert facts["price_an_hour"] == 2.80
+    assert 2.80 <= facts["cost_so_far"] < 2.90
+    assert "instances       1 of 1 x ml.g6e.2xlarge\n" in lines
+    assert "price an hour   $2.80\n" in lines
+    assert "cost so far     about $2.8" in lines
 
 
 def test_list_shows_our_endpoints_and_no_others(chandra, wire, cloud):

@@ -12,7 +12,7 @@ from deploy.aws.builds import Builds, buildspec, source_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.config import ImageTable, read_config
 from deploy.errors import ConfigError, ResourceFailedError, WaitTimeoutError
-from deploy.image import Engine, engine_of, tag_of
+from deploy.image import Engine, Subprocess, engine_of, tag_of
 from deploy.manifest import DOCKER, repaired
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.images import (
@@ -154,6 +154,54 @@ def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
     assert "ecr:CreateRepository" not in cloud.calls
 
 
+def test_what_is_pushed_already_is_recorded_and_not_built(chandra, wire, runner):
+    runner.on_run = lambda command: (
+        put(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        if "build" in command
+        else None
+    )
+    first = chandra("image", "push", "--json")
+    runner.ran.clear()
+
+    again = chandra("image", "push", "--json")
+
+    assert again.status == 0, again.err
+    assert again.json == first.json
+    assert runner.ran == []
+    assert "is there already: not built" in again.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("build", "--remote"), ("push", "--fix"), ("check", "--remote")]
+)
+def test_a_flag_that_would_be_ignored_is_refused(chandra, arguments):
+    ran = chandra("image", *arguments)
+
+    assert ran.status == 2
+    assert "goes with image" in ran.err
+
+
+def test_what_other_programs_print_is_not_among_our_output(capfd):
+    said = []
+
+    Subprocess(said.append).run(["echo", "Login Succeeded"])
+
+    assert capfd.readouterr() == ("", "Login Succeeded\n")
+    assert said == ["$ echo Login Succeeded"]
+
+
+def test_the_rule_of_somebody_elses_repository_stays_as_it_is(
+    chandra, wire, cloud, tmp_path
+):
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    ran = chandra("image", "push", "--archive", archive, "--tag", "one")
+
+    assert ran.status == 0, ran.err
+    assert "ecr:PutLifecyclePolicy" not in cloud.calls
+
+
 def test_an_archive_is_pushed_without_any_engine(
     chandra, cloud, wire, runner, tmp_path
 ):
@@ -202,6 +250,16 @@ def test_an_oci_image_is_found_out_and_repaired(
     assert "v1-v2s2 is application/vnd.docker" in fixed.out
     assert "@sha256:" in (read_config(path).image.uri or "")
     assert chandra("image", "check").status == 0
+
+
+def test_an_image_without_a_tag_is_repaired_under_its_digest(wire, repository):
+    put(wire, oci_manifest(), "v1", OCI)
+    name = digest(encoded(oci_manifest()))
+    untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
+
+    call = Registry(wire, configured()).repair(untagged)
+
+    assert call.params["imageTag"] == f"{name[7:19]}-v2s2"
 
 
 def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
@@ -298,7 +356,9 @@ def test_the_build_context_leaves_out_what_no_build_needs(tmp_path):
         assert made.namelist() == ["Dockerfile"]
 
 
-def test_a_remote_push_builds_on_aws(chandra, wire, project, tmp_path, cloud):
+def test_a_remote_push_builds_on_aws(
+    chandra, wire, project, tmp_path, cloud, monkeypatch
+):
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch")
@@ -309,7 +369,14 @@ def test_a_remote_push_builds_on_aws(chandra, wire, project, tmp_path, cloud):
     wire.call("s3", "create_bucket", Bucket="weights")
     wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
     wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
-    put(wire, repaired(oci_manifest()), "v1", DOCKER)
+    builder = wire.client("codebuild")
+    start = builder.start_build
+
+    def build(**params):
+        put(wire, repaired(oci_manifest()), "v1", DOCKER)
+        return start(**params)
+
+    monkeypatch.setattr(builder, "start_build", build)
 
     ran = chandra("image", "push", "--remote", "--tag", "v1")
 

@@ -155,6 +155,18 @@ def test_a_model_error_without_a_problem_is_told_as_it_is(chandra, answering, pi
     assert "the container answered 413: nothing" in ran.err
 
 
+@pytest.mark.parametrize("content", [b"<html>a proxy</html>", b"[]", b"\xff"])
+def test_an_answer_that_is_no_document_is_said_to_be_none(
+    chandra, answering, picture, content
+):
+    answering(content)
+
+    ran = chandra("invoke", picture, "--format", "json")
+
+    assert ran.status == 6
+    assert "is no document" in ran.err
+
+
 def test_no_answer_in_time_says_how_to_ask_for_less(chandra, answering, picture):
     model_error(answering, 0, "")
 

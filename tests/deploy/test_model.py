@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
 from deploy.aws.store import Store
 from deploy.config import read_config
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
-from deploy.weights import MANIFEST, weights_in, write_tar
+from deploy.weights import MANIFEST, fetch_from_hub, weights_in, write_tar
 
 BUCKET = "weights"
 MIB = 1024 * 1024
@@ -276,3 +278,77 @@ def test_destroy_all_takes_our_weights_and_no_others(bucket, chandra, wire):
     assert "nothing carries the tag" in kept.out
     assert "delete 3 objects of staged weights" in gone.out
     assert keys(wire) == [PREFIX + "theirs/x"]
+
+
+def test_destroy_all_takes_the_tar_and_the_sources_of_builds(bucket, chandra, wire):
+    chandra("model", "stage", "--tar")
+    for deployment in ("ocr", "other"):
+        key = f"builds/{deployment}/v1.zip"
+        wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"x")
+
+    gone = chandra("destroy", "--all")
+
+    assert "delete 4 objects of staged weights" in gone.out
+    assert "delete 1 objects of build sources" in gone.out
+    assert "chandra.lock.json still names its image and weights" in gone.out
+    assert keys(wire) == ["builds/other/v1.zip"]
+
+
+def test_destroy_all_finds_weights_that_lie_below_no_prefix(
+    bucket, chandra, wire, tmp_path
+):
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("[model]", '[model]\nprefix = ""'))
+    chandra("model", "stage")
+
+    chandra("destroy", "--all")
+
+    assert keys(wire) == []
+
+
+def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, wire):
+    chandra("model", "stage", "--revision", "0123abc")
+    project(name="other")
+    chandra("model", "stage", "--revision", "0123abc")
+    chandra("deploy")
+    project(name="ocr")
+
+    refused = chandra("destroy", "--all")
+    project(name="other")
+    theirs = chandra("destroy", "--all")
+
+    assert refused.status == 5
+    assert "uses weights at s3://weights/" in refused.err
+    assert theirs.status == 0, theirs.err
+    assert len(keys(wire)) == 3
+
+
+def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
+    bucket, chandra, wire, tmp_path
+):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    s3 = wire.client("s3")
+    original, s3.upload_part = s3.upload_part, interrupted
+    try:
+        ran = chandra("model", "stage", "--tar")
+    finally:
+        s3.upload_part = original
+
+    assert ran.status == 130
+    assert "is whole and recorded" in ran.err
+    assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch):
+    def offline(*_, **__):
+        raise RuntimeError("name or service not known")
+
+    hub = SimpleNamespace(HfApi=lambda: SimpleNamespace(model_info=offline))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+
+    with pytest.raises(NotFoundError, match="cannot be fetched from the hub") as caught:
+        fetch_from_hub("datalab-to/chandra", None)
+
+    assert "--from FOLDER" in (caught.value.hint or "")

@@ -40,6 +40,31 @@ def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
     assert cloud.machines["ocr"].status == "InService"
 
 
+@pytest.mark.parametrize("command", ["deploy", "update"])
+def test_a_serving_endpoint_is_deleted_only_after_a_yes(
+    chandra, cloud, project, command
+):
+    chandra("deploy")
+    project('[update]\nstrategy = "recreate"\n', image=OTHER_IMAGE)
+
+    ran = chandra(command, yes=False)
+
+    assert ran.status == 2
+    assert "add --yes" in ran.err
+    assert cloud.machines["ocr"].status == "InService"
+
+
+def test_an_update_says_that_it_takes_twice_the_machines(chandra, cloud):
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+    chandra("deploy")
+
+    ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted while the new" in ran.out
+    assert "try: chandra-sagemaker update --strategy recreate" in ran.out
+
+
 def test_there_is_nothing_to_update_before_a_deploy(chandra):
     ran = chandra("update", "--instance-count", "2")
 
@@ -160,6 +185,18 @@ def test_followed_logs_show_each_line_once(chandra, wire, at):
     ]
 
 
+def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
+    write_logs(wire, at, one=[(30, "first")])
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    ran = chandra("logs", "-f", "--json", sleep=interrupt)
+
+    assert ran.status == 130
+    assert [event["message"] for event in ran.json] == ["first"]
+
+
 def test_an_endpoint_that_never_ran_has_no_log(chandra):
     ran = chandra("logs")
 
@@ -260,6 +297,39 @@ def test_a_dashboard_that_is_not_ours_is_left_alone(chandra, wire):
     assert "nothing carries the tag" in chandra("destroy").out
 
 
+@pytest.mark.parametrize(
+    ("command", "operation", "params"),
+    [
+        ("dashboard", "put_dashboard", {"DashboardName": "ocr", "DashboardBody": "{}"}),
+        (
+            "alarms",
+            "put_metric_alarm",
+            {
+                "AlarmName": "ocr-errors",
+                "EvaluationPeriods": 1,
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Namespace": "Theirs",
+                "MetricName": "Errors",
+                "Statistic": "Sum",
+                "Period": 60,
+                "Threshold": 1.0,
+            },
+        ),
+    ],
+)
+def test_what_is_not_ours_is_not_overwritten(
+    chandra, wire, cloud, command, operation, params
+):
+    wire.call("cloudwatch", operation, **params)
+    cloud.calls.clear()
+
+    ran = chandra(command, "--create")
+
+    assert ran.status == 5
+    assert "not this deployment's" in ran.err
+    assert cloud.changes == []
+
+
 def test_every_graph_of_the_dashboard_shows_metrics_of_the_table():
     body = json.loads(dashboard_call("ocr", "us-east-1").params["DashboardBody"])
     drawn = [
@@ -304,6 +374,18 @@ def test_a_schedule_starts_what_is_live_and_follows_it(
     assert "67% less" in made.out
     target = json.loads(entry["Target"]["Input"])
     assert target["EndpointConfigName"] == cloud.machines["ocr"].config
+
+
+def test_stopped_by_hand_the_schedule_is_named_that_starts_it(
+    chandra, cloud, scheduler_role
+):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+
+    ran = chandra("stop")
+
+    assert "note: the schedule starts it again, cron(0 8 ?" in ran.out
+    assert "schedule --remove" in ran.out
 
 
 def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
@@ -378,3 +460,23 @@ def test_enough_machines_are_counted_for_the_hours_there_are(chandra):
     a_machine = ESTIMATES["L40S"].single * 36_000
     assert offer["single"]["machines"] == int(10_000 / a_machine) + 1
     assert offer["single"]["a_day"] == pytest.approx(offer["single"]["machines"] * 28.0)
+
+
+def test_cost_says_why_it_leaves_a_machine_out(chandra, cloud):
+    ran = chandra("cost", "--instance-type", "ml.g4dn.2xlarge")
+    among = chandra(
+        "cost", "--instance-type", "ml.g5.2xlarge", "--instance-type", "ml.g9.huge"
+    )
+
+    assert ran.status == 2
+    assert "has a T4 with 16 GB" in ran.err
+    assert among.status == 0
+    assert "note: nothing is known of ml.g9.huge" in among.err
+
+
+@pytest.mark.parametrize("text", ["0s", "99999999999d", "2 weeks"])
+def test_an_age_that_no_clock_has_is_refused(chandra, cloud, text):
+    ran = chandra("logs", "--since", text)
+
+    assert ran.status == 2
+    assert "an age" in ran.err

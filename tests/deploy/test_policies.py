@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from deploy.policies import (
     caller_policy,
     execution_policy,
@@ -90,6 +92,20 @@ def test_rights_follow_the_configuration():
     )
 
     assert rich.keys() - plain.keys() == {"Network", "Key", "Capture"}
+
+
+@pytest.mark.parametrize(
+    "alias", ["alias/ocr", "arn:aws:kms:us-east-1:123456789012:alias/ocr"]
+)
+def test_an_alias_of_a_key_is_a_condition_for_iam_knows_none(alias):
+    config = configured(network={"kms_key": alias})
+
+    for policy in (execution_policy, caller_policy):
+        key = statements(policy(config, IDENTITY))["Key"]
+        assert key["Resource"] == ["arn:aws:kms:us-east-1:123456789012:key/*"]
+        assert key["Condition"] == {
+            "ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/ocr"}
+        }
 
 
 def test_a_caller_may_pass_the_role_to_sagemaker_only():
