@@ -125,13 +125,18 @@ def test_it_is_503_for_good_once_nothing_is_started_again(own_server, tmp_path):
 
 def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
+        # One page after the other, so that some are read before the others.
+        own_server(
+            CHANDRA_CPU_THREADS="1",
+            CHANDRA_MAX_SEQUENCES="1",
+            CHANDRA_MAX_OUTPUT_TOKENS="10",
+        ) as client,
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, LONG, PDF)
         until(lambda: client.server.state().get("open") == "1")
 
-        client.server.drain(3)
+        client.server.drain(5)
 
         until(lambda: ping(client) == (503, "draining"))
         refused = client.post(PAGE, PNG)
@@ -176,7 +181,7 @@ def test_a_drain_that_is_told_to_hurry_does(own_server):
 
 
 def test_it_is_answered_within_two_seconds_while_everything_is_busy(client):
-    large = PAGE + bytes(20_000_000)
+    large = PAGE + bytes(5_000_000)
     with Pings(client.server.address) as pings, ThreadPoolExecutor(32) as threads:
         answers = list(
             threads.map(
