@@ -40,9 +40,23 @@ class Records:
         """Take note of a system, in place of what an earlier run said of it."""
         self.data["parts"].setdefault(part, {})[name] = measured
         self.data["ratios"] = self.ratios()
+        # What `chandra-sagemaker cost` looks for.
+        self.data |= self.speeds()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.data, indent=1) + "\n"
         self.path.write_text(text, encoding="utf-8")
+
+    def speeds(self) -> dict[str, float]:
+        """Pages a second of the native engine: the most there were, and of one page."""
+        native = self.part("native")
+        found = {}
+        if native:
+            found["pages_per_second"] = max(
+                run["pages_per_second"] for run in native.values()
+            )
+        if single := native.get(_FULL.format(1)):
+            found["pages_per_second_single"] = single["pages_per_second"]
+        return found
 
     def ratios(self) -> dict[str, float]:
         """Those that what was measured so far is enough for."""

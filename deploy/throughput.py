@@ -19,9 +19,9 @@ class Rate:
     """Of one GPU."""
 
     single: float
-    """One page at a time: engine = generate, the default."""
+    """One page at a time."""
     together: float
-    """As many pages as fit: engine = native, not yet run on a GPU."""
+    """As many pages as fit."""
     measured_in: str | None = None
     """The file that says so; None for an estimate."""
 
@@ -39,15 +39,18 @@ ESTIMATES = {
 def rate_of(gpu: str, results: Path) -> Rate | None:
     """What a GPU reads; None where nobody knows.
 
-    A measurement is a JSON object in a file of `bench/results` with `gpu`,
-    `pages_per_second` and, for one page at a time, `pages_per_second_single`.
+    A measurement is what `make bench-gpu` writes into `bench/results`: a JSON object
+    with the name of the `device`, `pages_per_second` of the native engine and, for
+    one page at a time, `pages_per_second_single`.
     """
     for path in sorted(results.glob("*.json")) if results.is_dir() else []:
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if not isinstance(found, dict) or found.get("gpu") != gpu:
+        if not isinstance(found, dict) or found.get("geometry") != "chandra":
+            continue
+        if gpu not in str(found.get("device")).split():
             continue
         together = found.get("pages_per_second")
         single = found.get("pages_per_second_single", together)

@@ -22,7 +22,8 @@ FOLDER = Path(__file__).parent
 LOSSES = {
     "reading": "answer, nats a token",
     "cells": "cells, nats a slot",
-    "places": "places, nats (two heads)",
+    "layout": "layout, nats a block",
+    "places": "places, nats a head",
 }
 
 

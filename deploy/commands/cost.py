@@ -141,8 +141,8 @@ def _why_not(config: DeployConfig, name: str) -> str | None:
 def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
     lines = [f"{num_pages:,} pages a day, endpoint running {hours:g} h a day", ""]
     for title, together in (
-        ("one page at a time (engine = generate, the default)", False),
-        ("many pages at once (engine = native, not yet run on a GPU)", True),
+        ("one page at a time", False),
+        ("many pages at once", True),
     ):
         ordered = sorted(offers, key=lambda offer: offer.a_day(together=together))
         rows = [

@@ -55,6 +55,12 @@ def test_all_parts_run_one_by_one_and_add_to_one_file(tmp_path, capsys):
     assert parts["native"]["3 in flight, graphs, drafts"]["graphs_recorded"] > 0
     assert parts["small"]["drafts"]["a10g_projection"]["tokens_per_second"] > 0
     assert found["parameters"] > 0
+    # What a deployment's cost is counted with.
+    assert found["pages_per_second"] == max(
+        run["pages_per_second"] for run in parts["native"].values()
+    )
+    alone = parts["native"]["1 in flight, graphs, drafts"]
+    assert found["pages_per_second_single"] == alone["pages_per_second"]
     assert last["ratios"] == pytest.approx(found["ratios"])
     assert "one_page_tokens_per_second_vs_sequential" in last["ratios"]
 

@@ -433,7 +433,9 @@ def test_cost_says_that_estimates_are_estimates(chandra, cloud):
 
 def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
     (tmp_path / "l40s.json").write_text(
-        json.dumps({"gpu": "L40S", "pages_per_second": 0.5})
+        json.dumps(
+            {"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5}
+        )
     )
     folder = str(tmp_path)
 
