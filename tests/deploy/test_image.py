@@ -182,7 +182,7 @@ def test_a_flag_that_would_be_ignored_is_refused(chandra, arguments):
 
 
 def test_what_other_programs_print_is_not_among_our_output(capfd):
-    said = []
+    said: list[str] = []
 
     Subprocess(said.append).run(["echo", "Login Succeeded"])
 
