@@ -83,7 +83,7 @@ def test_a_client_that_goes_away_harms_nobody(client):
 def test_a_stream_nobody_listens_to_is_not_read_to_its_end(client):
     before = len(client.lines.events("request cancelled"))
 
-    _send_and_leave(client, LONG, accept=b"application/x-ndjson", after=b'"page":1')
+    _send_and_leave(client, ENDLESS, accept=b"application/x-ndjson", after=b'"page":1')
 
     until(lambda: len(client.lines.events("request cancelled")) > before)
     assert client.post(PAGE, PNG).status_code == 200

@@ -17,12 +17,14 @@ from handler.engine.generate import GenerateEngine
 from handler.engine.model import Model, load_model
 from handler.engine.sequence import FinishReason, Sequence
 from handler.engine.weights import MINI, Source, fetch
-from handler.prompts import chat
+from handler.profiles import PROFILES
+from handler.prompts import chat, load_prompts
 from handler.schema import Page
 from handler.settings import EngineSettings
 from tests import documents
 
 MAX_TOKENS = 40
+PROMPT = load_prompts(PROFILES["mini"])["ocr_layout"]
 SIZES = [(256, 320), (320, 256), (512, 640), (256, 256), (384, 512)]
 
 
@@ -42,7 +44,7 @@ def sequence(number: int, max_output_tokens: int = MAX_TOKENS) -> Sequence:
     picture = image(number)
     width, height = picture.size
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, "OCR this.", max_output_tokens)
+    return Sequence(f"a/{number}", "a", page, PROMPT, max_output_tokens)
 
 
 def reference(model: Model, number: int) -> str:
@@ -50,7 +52,7 @@ def reference(model: Model, number: int) -> str:
     processor = AutoImageProcessor.from_pretrained(MINI)
     inputs = processor(images=[image(number)], return_tensors="pt")
     num_image_tokens = int(inputs["image_grid_thw"].prod()) // 4
-    ids = torch.tensor([model.tokenizer.encode(chat("OCR this.", num_image_tokens))])
+    ids = torch.tensor([model.tokenizer.encode(chat(PROMPT, num_image_tokens))])
     output = model.module.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),

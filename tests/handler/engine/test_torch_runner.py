@@ -24,12 +24,15 @@ from handler.engine.sampling import Sampling
 from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import TorchRunner
 from handler.engine.weights import MINI, Source, fetch
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
 from handler.schema import Page
 from handler.settings import EngineSettings
 from tests import documents
 
 SIZES = [(256, 320), (320, 256), (384, 512), (256, 256), (288, 416)]
 NUM_PAGES = 8
+PROMPT = load_prompts(PROFILES["mini"])["ocr_layout"]
 
 
 def load() -> Model:
@@ -47,7 +50,7 @@ def page_of(number: int) -> Sequence:
     width, height = SIZES[number % len(SIZES)]
     picture = documents.text_page([f"Page {number}", "of several"], (width, height))
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, "OCR this.", 15 + 9 * (number % 4))
+    return Sequence(f"a/{number}", "a", page, PROMPT, 20 + 9 * (number % 4))
 
 
 PAGES = [page_of(number) for number in range(NUM_PAGES)]
