@@ -34,8 +34,7 @@ __all__ = ["main"]
 IN_FLIGHT = 16
 MICRO_BATCH = 8
 MICRO_BATCHES = f"generate, {MICRO_BATCH} at once"
-DRAFT_TOKENS = 8
-"""EngineSettings.draft_tokens, as it is when nobody sets it."""
+DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 
 
 @dataclass(frozen=True, slots=True)
