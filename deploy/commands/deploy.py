@@ -9,12 +9,10 @@ from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
-    checked,
+    carried_out,
     compare,
-    may_go_on,
     with_flags,
 )
-from deploy.prices import price_lines
 from deploy.resources import endpoint_from
 
 NAME = "deploy"
@@ -36,21 +34,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "model": wanted.model.name,
         "actions": [action.to_json() for action in actions],
     }
-    if not actions:
-        context.console.result(
-            data, [f"endpoint {wanted.name} is as described: no changes"]
-        )
-        return 0
-    checked(context, config, actions)
-    for line in price_lines(config.endpoint):
-        context.console.say(line)
-    if not may_go_on(context, wanted.name, actions):
-        context.console.declined()
-        return 1
-    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
-    if context.is_dry_run:
-        context.console.result(data)
-        return 0
+    status = carried_out(context, options, config, wanted, actions, data)
+    if status is not None:
+        return status
     if options.wait:
         compare(context, wanted)
         lines = [

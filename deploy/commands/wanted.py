@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from deploy.actions import Action, Call
 from deploy.aws.quotas import endpoint_quotas
@@ -13,12 +14,14 @@ from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError, ResourceFailedError
 from deploy.planner import differences
+from deploy.prices import price_lines
 from deploy.resources import Endpoint
 
 __all__ = [
     "UNNOTED",
     "add_machine_arguments",
     "add_wait_arguments",
+    "carried_out",
     "checked",
     "compare",
     "may_go_on",
@@ -166,6 +169,36 @@ def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
     return context.console.confirm(
         f"delete endpoint {name} and make it again? until then its callers get errors"
     )
+
+
+def carried_out(
+    context: Context,
+    options: argparse.Namespace,
+    config: DeployConfig,
+    wanted: Endpoint,
+    actions: Sequence[Action],
+    data: Mapping[str, Any],
+) -> int | None:
+    """Check, ask and do; the exit status where the command ends there.
+
+    None where the actions were made, and what became of them is to be told.
+    """
+    if not actions:
+        context.console.result(
+            data, [f"endpoint {wanted.name} is as described: no changes"]
+        )
+        return 0
+    checked(context, config, actions)
+    for line in price_lines(config.endpoint):
+        context.console.say(line)
+    if not may_go_on(context, wanted.name, actions):
+        context.console.declined()
+        return 1
+    context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    if context.is_dry_run:
+        context.console.result(data)
+        return 0
+    return None
 
 
 def compare(context: Context, wanted: Endpoint) -> None:
