@@ -12,11 +12,22 @@ from typing import Protocol
 
 from deploy.config import ImageTable
 from deploy.errors import ConfigError, ResourceFailedError
+from deploy.sources import is_outside, seen
 
-__all__ = ["Engine", "Runner", "Subprocess", "engine_of", "tag_of"]
+__all__ = [
+    "Engine",
+    "Runner",
+    "Subprocess",
+    "build_files",
+    "dockerfile_name",
+    "engine_of",
+    "tag_of",
+]
 
 PLATFORM = "linux/amd64"
 STANDARD_ERROR = 2
+# Where git cannot say what is of no use to anybody else.
+LEFT_OUT = {".git", ".venv", "build", "__pycache__", ".mypy_cache", ".pytest_cache"}
 
 
 class Runner(Protocol):
@@ -44,7 +55,13 @@ class Subprocess:
     def capture(self, command: Sequence[str]) -> str | None:
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=60
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                # Names of files are bytes, and some are no UTF-8.
+                errors="surrogateescape",
+                check=False,
+                timeout=60,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -126,17 +143,101 @@ def engine_of(runner: Runner) -> Engine:
     )
 
 
-def tag_of(runner: Runner, folder: Path) -> str:
-    """The commit; with a digest of what is not committed, where something is not."""
-    git = ["git", "-C", str(folder)]
-    commit = runner.capture([*git, "rev-parse", "--short=12", "HEAD"])
+def tag_of(runner: Runner, table: ImageTable) -> str:
+    """The commit; with a digest of what is not committed, where something is not.
+
+    Only what the build sees counts: a note beside it makes no other image.
+    """
+    context, dockerfile = Path(table.context), Path(table.dockerfile)
+    commit = runner.capture(_git(context, "rev-parse", "--short=12", "HEAD"))
     if commit is None:
         raise ConfigError(
             "the image is tagged by its git commit, and there is none",
-            hint="add --tag NAME",
+            hint="chandra-sagemaker image push --tag NAME",
         )
-    changes = runner.capture([*git, "diff", "HEAD"])
-    if not changes:
+    changed = [context / name for name in seen(table, _uncommitted(runner, context))]
+    if is_outside(dockerfile, context) and (
+        dockerfile.name in _uncommitted(runner, dockerfile.parent)
+    ):
+        changed.append(dockerfile)
+    if not changed:
         return commit.strip()
-    digest = hashlib.sha256(changes.encode()).hexdigest()[:8]
-    return f"{commit.strip()}-{digest}"
+    digest = hashlib.sha256()
+    for path in sorted(changed):
+        digest.update(f"{path}\0".encode(errors="surrogateescape"))
+        digest.update(_contents(path))
+    return f"{commit.strip()}-{digest.hexdigest()[:8]}"
+
+
+def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
+    """What a build elsewhere needs, by its name below the context.
+
+    As .dockerignore has it, less what git ignores: a build elsewhere is for what could
+    be checked out there.
+    """
+    context, dockerfile = Path(table.context), Path(table.dockerfile)
+    if not dockerfile.is_file():
+        raise ConfigError(
+            f"there is no {dockerfile} to build from",
+            hint="set [image] dockerfile and context in chandra.toml, or run it where "
+            "the Dockerfile is",
+        )
+    listed = runner.capture(
+        _git(context, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    )
+    names = (
+        [
+            path.relative_to(context).as_posix()
+            for path in context.rglob("*")
+            if not LEFT_OUT.intersection(path.relative_to(context).parts)
+        ]
+        if listed is None
+        else _names(listed)
+    )
+    files = {name: context / name for name in sorted(set(seen(table, names)))}
+    files = {name: path for name, path in files.items() if path.is_file()}
+    files[dockerfile_name(table)] = dockerfile
+    return files
+
+
+def dockerfile_name(table: ImageTable) -> str:
+    """Of the Dockerfile among the files of `build_files`."""
+    context, dockerfile = Path(table.context), Path(table.dockerfile)
+    if is_outside(dockerfile, context):
+        return f".chandra/{dockerfile.name}"
+    return dockerfile.resolve().relative_to(context.resolve()).as_posix()
+
+
+def _uncommitted(runner: Runner, folder: Path) -> set[str]:
+    """Files below the folder that are changed, gone or new since the commit."""
+    found: set[str] = set()
+    for arguments in (
+        ("diff", "HEAD", "--name-only", "-z", "--relative"),
+        ("ls-files", "-z", "--others", "--exclude-standard"),
+    ):
+        listed = runner.capture(_git(folder, *arguments))
+        if listed is None:
+            raise ConfigError(
+                f"git {arguments[0]} fails in {folder}, so what is not committed is "
+                "not known",
+                hint="chandra-sagemaker image push --tag NAME",
+            )
+        found.update(_names(listed))
+    return found
+
+
+def _git(folder: Path, *arguments: str) -> list[str]:
+    return ["git", "-C", str(folder), *arguments]
+
+
+def _names(listed: str) -> list[str]:
+    return [name for name in listed.split("\0") if name]
+
+
+def _contents(path: Path) -> bytes:
+    """What an image takes over of a file: its bytes, and whether it can be run."""
+    if not path.is_file():
+        return b"gone"
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return bytes([path.stat().st_mode & 0o100 != 0]) + digest

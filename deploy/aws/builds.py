@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import io
+import json
+import shlex
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deploy.actions import Call
 from deploy.aws.client import AWSClient
 from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig
 from deploy.errors import ResourceFailedError, WaitTimeoutError
-from deploy.image import Engine
+from deploy.image import Engine, dockerfile_name
 from deploy.resources import Identity, tags_of
 
-__all__ = ["Builds", "build_log", "buildspec", "source_zip", "sources_prefix"]
+__all__ = [
+    "WHEN_DONE",
+    "Builds",
+    "build_log",
+    "buildspec",
+    "sources_prefix",
+    "write_zip",
+]
 
 POLL_SECONDS = 10.0
 SOURCES = "builds"
-LEFT_OUT = {".git", ".venv", "build", "__pycache__", ".mypy_cache", ".pytest_cache"}
+WHEN_DONE = (
+    "chandra-sagemaker image push --remote again once it has ended: it finds what was "
+    "pushed, and records it"
+)
 
 
 class Builds:
@@ -110,10 +122,15 @@ class Builds:
             if state["buildStatus"] != "IN_PROGRESS":
                 raise ResourceFailedError(
                     f"build {build} is {state['buildStatus']} in phase "
-                    f"{state.get('currentPhase', 'unknown')}; its lines are above"
+                    f"{state.get('currentPhase', 'unknown')}; its lines are above",
+                    hint="mend what they say, then chandra-sagemaker image push "
+                    "--remote again",
                 )
             if clock() - started > timeout_seconds:
-                raise WaitTimeoutError(f"build {build} takes longer; it goes on")
+                raise WaitTimeoutError(
+                    f"build {build} takes longer; it goes on",
+                    hint=WHEN_DONE,
+                )
             sleep(POLL_SECONDS)
 
 
@@ -129,22 +146,23 @@ def build_log(deployment: str) -> str:
 def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> str:
     """The commands that run here with an engine, run there."""
     region = registry.split(".")[3]
+    # There, the context is where the zip was unpacked.
+    table = replace(config.image, context=".", dockerfile=dockerfile_name(config.image))
     commands = [
         f"aws ecr get-login-password --region {region} | docker login --username AWS "
         f"--password-stdin {registry}",
         "docker buildx create --use --driver docker-container",
-        *(" ".join(c) for c in Engine("docker").push(config.image, uri, revision)),
+        *(shlex.join(c) for c in Engine("docker").push(table, uri, revision)),
     ]
-    lines = "".join(f"      - {command}\n" for command in commands)
+    lines = "".join(f"      - {json.dumps(command)}\n" for command in commands)
     return f"version: 0.2\nphases:\n  build:\n    commands:\n{lines}"
 
 
-def source_zip(folder: Path) -> bytes:
-    """The build context, without what no build needs."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder)
-            if path.is_file() and not LEFT_OUT.intersection(name.parts):
-                target.write(path, str(name))
-    return buffer.getvalue()
+def write_zip(files: Mapping[str, Path], target: IO[bytes]) -> None:
+    """Files under their names, as CodeBuild unpacks them."""
+    # Zip knows no time before 1980, and some checkouts have one.
+    with zipfile.ZipFile(
+        target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False
+    ) as packed:
+        for name, path in files.items():
+            packed.write(path, name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from deploy.archive import Archive
-from deploy.aws.builds import Builds, source_zip, sources_prefix
+from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry
+from deploy.aws.store import Store
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.config import read_config, write_lock
@@ -19,7 +21,8 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.image import engine_of, tag_of
+from deploy.image import build_files, engine_of, tag_of
+from deploy.weights import sha256_of
 
 GOES_WITH = {"remote": "push", "archive": "push", "fix": "check"}
 
@@ -72,7 +75,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 def _build(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
-    tag = options.tag or tag_of(context.runner, Path(table.context))
+    tag = options.tag or tag_of(context.runner, table)
     uri = f"{table.repository}:{tag}"
     commands = engine_of(context.runner).build(table, uri, tag)
     _run(context, commands)
@@ -86,7 +89,7 @@ def _build(context: Context, options: argparse.Namespace) -> int:
 def _push(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
     registry = Registry(context.aws, context.config)
-    tag = options.tag or tag_of(context.runner, Path(table.context))
+    tag = options.tag or tag_of(context.runner, table)
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
     context.run(registry.missing())
     if _is_pushed(registry, tag):
@@ -100,6 +103,8 @@ def _push(context: Context, options: argparse.Namespace) -> int:
             _push_remotely(context, uri, tag)
         else:
             _push_from_here(context, registry, uri, tag)
+    except Interrupted:
+        raise
     except KeyboardInterrupt:
         raise Interrupted(
             f"repository {table.repository} is there, and layers that arrived stay; "
@@ -161,23 +166,37 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
+    files = build_files(context.runner, context.config.image)
     key = f"{sources_prefix(context.config.name)}{tag}.zip"
     context.run(builds.missing(key))
     if context.is_dry_run:
         context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
         return
-    content = source_zip(Path(context.config.image.context))
-    context.console.say(f"upload {len(content):,} bytes to s3://{bucket}/{key}")
-    context.aws.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
+    with tempfile.NamedTemporaryFile(suffix=".zip") as packed:
+        write_zip(files, packed)
+        packed.flush()
+        path = Path(packed.name)
+        context.console.say(
+            f"upload {path.stat().st_size:,} bytes to s3://{bucket}/{key}"
+        )
+        Store(context.aws, bucket).upload(
+            key, path, sha256_of(path), context.console.progress
+        )
     build = builds.start(uri, tag, key)
     context.console.say(f"build {build}")
-    builds.wait(
-        build,
-        context.console.say,
-        clock=context.clock,
-        sleep=context.sleep,
-        timeout_seconds=3600,
-    )
+    try:
+        builds.wait(
+            build,
+            context.console.say,
+            clock=context.clock,
+            sleep=context.sleep,
+            timeout_seconds=3600,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"build {build} goes on in CodeBuild without us, and no digest was "
+            f"recorded yet. {WHEN_DONE}"
+        ) from None
 
 
 def _check(context: Context, options: argparse.Namespace) -> int:

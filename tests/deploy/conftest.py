@@ -228,7 +228,9 @@ class FakeRunner:
 
     def __init__(self) -> None:
         self.programs = {"docker", "git"}
-        self.outputs = {"rev-parse": "0123456789ab\n", "diff": ""}
+        self.outputs = {"rev-parse": "0123456789ab\n", "diff": "", "ls-files": ""}
+        self.failing: set[str] = set()
+        """Words of commands that fail."""
         self.ran: list[list[str]] = []
         self.secrets: list[str | None] = []
         self.on_run: Callable[[list[str]], None] = lambda command: None
@@ -237,7 +239,7 @@ class FakeRunner:
         return program in self.programs
 
     def capture(self, command: Sequence[str]) -> str | None:
-        if command[0] not in self.programs:
+        if command[0] not in self.programs or self.failing.intersection(command):
             return None
         return next((o for word, o in self.outputs.items() if word in command), "ok")
 

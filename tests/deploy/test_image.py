@@ -8,11 +8,11 @@ import zipfile
 
 import pytest
 
-from deploy.aws.builds import Builds, buildspec, source_zip
+from deploy.aws.builds import Builds, buildspec
 from deploy.aws.registry import ImageState, Registry
 from deploy.config import ImageTable, read_config
 from deploy.errors import ConfigError, ResourceFailedError, WaitTimeoutError
-from deploy.image import Engine, Subprocess, engine_of, tag_of
+from deploy.image import Engine, Subprocess, engine_of
 from deploy.manifest import DOCKER, repaired
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.images import (
@@ -68,27 +68,6 @@ def test_without_an_engine_there_is_codebuild(runner):
         engine_of(runner)
 
     assert "--remote" in (caught.value.hint or "")
-
-
-def test_an_image_is_tagged_by_its_commit(runner, tmp_path):
-    assert tag_of(runner, tmp_path) == "0123456789ab"
-
-
-def test_what_is_not_committed_gets_a_tag_of_its_own(runner, tmp_path):
-    runner.outputs["diff"] = "+ one line"
-    first = tag_of(runner, tmp_path)
-    runner.outputs["diff"] = "+ another"
-    second = tag_of(runner, tmp_path)
-
-    assert first.startswith("0123456789ab-")
-    assert len({first, second, "0123456789ab"}) == 3
-
-
-def test_without_git_a_tag_has_to_be_given(runner, tmp_path):
-    runner.programs = set()
-
-    with pytest.raises(ConfigError, match="git commit"):
-        tag_of(runner, tmp_path)
 
 
 def put(wire, manifest, tag, media_type):
@@ -347,24 +326,18 @@ def test_codebuild_runs_the_same_commands():
     assert "get-login-password --region eu-west-1" in spec
 
 
-def test_the_build_context_leaves_out_what_no_build_needs(tmp_path):
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "config").write_text("secret")
-    (tmp_path / "Dockerfile").write_text("FROM scratch")
-
-    with zipfile.ZipFile(io.BytesIO(source_zip(tmp_path))) as made:
-        assert made.namelist() == ["Dockerfile"]
-
-
-def test_a_remote_push_builds_on_aws(
-    chandra, wire, project, tmp_path, cloud, monkeypatch
-):
+@pytest.fixture
+def build_elsewhere(chandra, wire, tmp_path, cloud, monkeypatch):
+    """build_elsewhere(): a push through CodeBuild, with all that it needs there."""
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch")
     path = tmp_path / "chandra.toml"
     path.write_text(
-        path.read_text().replace("[image]\n", f'[image]\ncontext = "{context}"\n')
+        path.read_text().replace(
+            "[image]\n",
+            f'[image]\ncontext = "{context}"\ndockerfile = "{context}/Dockerfile"\n',
+        )
     )
     wire.call("s3", "create_bucket", Bucket="weights")
     wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
@@ -377,12 +350,33 @@ def test_a_remote_push_builds_on_aws(
         return start(**params)
 
     monkeypatch.setattr(builder, "start_build", build)
+    return lambda **kw: chandra("image", "push", "--remote", "--tag", "v1", **kw)
 
-    ran = chandra("image", "push", "--remote", "--tag", "v1")
+
+def test_a_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
+    ran = build_elsewhere()
 
     assert ran.status == 0, ran.err
-    assert "upload" in ran.out
     assert "codebuild:StartBuild" in cloud.calls
+    sent = wire.call("s3", "get_object", Bucket="weights", Key="builds/ocr/v1.zip")
+    with zipfile.ZipFile(io.BytesIO(sent["Body"].read())) as packed:
+        assert packed.namelist() == ["Dockerfile"]
+
+
+def test_ctrl_c_while_codebuild_builds_says_that_it_goes_on(
+    build_elsewhere, wire, monkeypatch, tmp_path
+):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wire.client("codebuild"), "batch_get_builds", interrupted)
+
+    ran = build_elsewhere()
+
+    assert ran.status == 130
+    assert "goes on in CodeBuild without us" in ran.err
+    assert "image push --remote again" in ran.err
+    assert not (tmp_path / "chandra.lock.json").exists()
 
 
 def test_a_remote_push_needs_a_role_and_says_which_command_makes_it(chandra, cloud):
@@ -437,8 +431,10 @@ def test_a_build_that_fails_says_in_which_phase(script, aws):
 
 
 def test_a_build_that_takes_too_long_is_left_to_go_on(script, aws):
-    with pytest.raises(WaitTimeoutError, match="it goes on"):
+    with pytest.raises(WaitTimeoutError, match="it goes on") as caught:
         waited(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
+
+    assert "--remote again" in (caught.value.hint or "")
 
 
 def test_an_image_that_the_file_overrules_is_said_to_be(chandra, tmp_path):
