@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.config import DeployConfig
-from deploy.resources import Identity, log_group
+from deploy.resources import Identity, image_address, log_group
 
 __all__ = [
     "build_policy",
@@ -61,7 +61,7 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 "ecr:BatchGetImage",
                 "ecr:GetDownloadUrlForLayer",
             ],
-            [_repository(config, identity)],
+            [_pulled(config, identity)],
         ),
         _allow(
             "RollbackAlarms",
@@ -279,6 +279,14 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 [bucket],
             ),
         ]
+    if config.network.subnets:
+        statements.append(
+            _allow(
+                "Network",
+                _actions("ec2", "DescribeSubnets DescribeSecurityGroups"),
+                ["*"],
+            )
+        )
     if config.network.kms_key is not None:
         statements.append(
             _key(
@@ -359,6 +367,17 @@ def _repository(config: DeployConfig, identity: Identity) -> str:
     return (
         f"arn:{identity.partition}:ecr:{identity.region}:{identity.account}:"
         f"repository/{config.image.repository}"
+    )
+
+
+def _pulled(config: DeployConfig, identity: Identity) -> str:
+    """The repository of the image: ours, or the one that image.uri names."""
+    address = image_address(config.image.uri)
+    if address is None:
+        return _repository(config, identity)
+    return (
+        f"arn:{identity.partition}:ecr:{address.region}:{address.account}:"
+        f"repository/{address.repository}"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,10 +25,12 @@ __all__ = [
     "EndpointConfig",
     "EndpointState",
     "Identity",
+    "ImageAddress",
     "Live",
     "Model",
     "Variant",
     "endpoint_from",
+    "image_address",
     "log_group",
     "tag_list",
     "tags_of",
@@ -40,6 +43,10 @@ LIVE_TAG = "chandra-torchserve:live"
 """On an endpoint config: when it went into service. The history of the endpoint."""
 REVISION_TAG = "chandra-torchserve:model-revision"
 VARIANT = "AllTraffic"
+IMAGE = re.compile(
+    r"(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+    r"/([^@:]+)(?::[^@]+)?@(sha256:.+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +335,22 @@ def weights_uri(config: DeployConfig) -> str:
         )
     parts = (config.model.prefix.strip("/"), config.model.id, _revision(config))
     return f"s3://{config.model.bucket}/{'/'.join(p for p in parts if p)}/"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAddress:
+    """An image in ECR, in whoever's registry."""
+
+    account: str
+    region: str
+    repository: str
+    digest: str
+
+
+def image_address(uri: str | None) -> ImageAddress | None:
+    """None for what is no image of ECR by digest."""
+    found = IMAGE.fullmatch(uri or "")
+    return ImageAddress(*found.groups()) if found else None
 
 
 def log_group(endpoint: str) -> str:

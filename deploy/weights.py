@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,7 @@ __all__ = [
     "fetch_from_hub",
     "is_same",
     "manifest_of",
+    "some",
     "weights_in",
     "write_tar",
 ]
@@ -54,6 +55,11 @@ class Weights:
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
+    @property
+    def sha256(self) -> str:
+        """Of the list of files: another one, other weights."""
+        return _sha256_of_list(self.files)
+
 
 def weights_in(
     folder: Path,
@@ -81,8 +87,7 @@ def weights_in(
         done += size
         progress(done, total)
     if revision is None:
-        listing = json.dumps([file.to_json() for file in files], sort_keys=True)
-        revision = "sha256-" + hashlib.sha256(listing.encode()).hexdigest()[:16]
+        revision = f"sha256-{_sha256_of_list(files)[:16]}"
     return Weights(model, revision, tuple(files))
 
 
@@ -101,11 +106,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_tar(weights: Weights, target: IO[bytes]) -> None:
+def _sha256_of_list(files: Sequence[WeightFile]) -> str:
+    listing = json.dumps([file.to_json() for file in files], sort_keys=True)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def write_tar(
+    weights: Weights,
+    target: IO[bytes],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
     """model.tar.gz as batch transform wants it: no links, the same bytes every time.
 
-    Compressed as little as gzip allows: weights do not get smaller.
+    Compressed as little as gzip allows: weights do not get smaller. `progress` is told
+    how many bytes of the weights are in it.
     """
+    done = 0
     with (
         gzip.GzipFile(fileobj=target, mode="wb", compresslevel=1, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w|") as tar,
@@ -115,6 +131,8 @@ def write_tar(weights: Weights, target: IO[bytes]) -> None:
             info.size = file.size
             with file.path.open("rb") as content:
                 tar.addfile(info, content)
+            done += file.size
+            progress(done, weights.size)
 
 
 def fetch_from_hub(model: str, revision: str | None) -> tuple[Path, str]:
@@ -149,3 +167,9 @@ def _files(folder: Path) -> Iterator[Path]:
 def is_same(manifest: Mapping[str, Any], weights: Weights) -> bool:
     """What was staged is what is to be staged."""
     return manifest.get("files") == [file.to_json() for file in weights.files]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    rest = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

@@ -192,7 +192,11 @@ def _keys(aws: AWSClient, bucket: str, prefix: str) -> list[str]:
 
 def _manifest(aws: AWSClient, bucket: str, key: str) -> dict[str, Any]:
     body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
-    content = json.loads(body)
+    try:
+        content = json.loads(body)
+    except ValueError:
+        # Of nobody's who wrote it with `model stage`.
+        return {}
     return content if isinstance(content, dict) else {}
 
 

@@ -17,9 +17,9 @@ from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.manifest import DOCKER, is_index, platform_digest, repaired
-from deploy.resources import OWNER_TAG, tag_list, tags_of
+from deploy.resources import OWNER_TAG, ImageAddress, tag_list, tags_of
 
-__all__ = ["ImageState", "Registry", "lifecycle_policy"]
+__all__ = ["ImageState", "Registry", "image_at", "lifecycle_policy"]
 
 PART_BYTES = 10 * 1024 * 1024
 CUDA_LABEL = "chandra.cuda-version"
@@ -96,19 +96,7 @@ class Registry:
 
     def image(self, reference: str) -> ImageState:
         """By tag, or by digest."""
-        answer = self._aws.call(
-            "ecr",
-            "describe_images",
-            repositoryName=self.name,
-            imageIds=[_identifier(reference)],
-        )
-        detail = answer["imageDetails"][0]
-        return ImageState(
-            tag=next(iter(detail.get("imageTags") or ()), reference),
-            digest=detail["imageDigest"],
-            media_type=detail.get("imageManifestMediaType", ""),
-            size=int(detail.get("imageSizeInBytes", 0)),
-        )
+        return _image(self._aws, reference, repositoryName=self.name)
 
     def manifest(self, reference: str) -> dict[str, Any]:
         """By digest: asked by tag, ECR translates, and hides what it has."""
@@ -274,6 +262,29 @@ class Registry:
             return None
         content: dict[str, Any] = json.loads(answer["lifecyclePolicyText"])
         return content
+
+
+def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
+    """An image in any account's registry."""
+    return _image(
+        aws,
+        address.digest,
+        registryId=address.account,
+        repositoryName=address.repository,
+    )
+
+
+def _image(aws: AWSClient, reference: str, **where: str) -> ImageState:
+    answer = aws.call(
+        "ecr", "describe_images", imageIds=[_identifier(reference)], **where
+    )
+    detail = answer["imageDetails"][0]
+    return ImageState(
+        tag=next(iter(detail.get("imageTags") or ()), reference),
+        digest=detail["imageDigest"],
+        media_type=detail.get("imageManifestMediaType", ""),
+        size=int(detail.get("imageSizeInBytes", 0)),
+    )
 
 
 def lifecycle_policy(keep: int) -> dict[str, Any]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
-from deploy.aws.registry import Registry
-from deploy.aws.store import Store
+from deploy.aws.inspection import (
+    image_findings,
+    key_findings,
+    network_findings,
+    weights_findings,
+)
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.commands.iam import POLICY
 from deploy.commands.wanted import quota_checks
 from deploy.errors import ConfigError, DeployError
 from deploy.policies import execution_policy
-from deploy.resources import weights_uri
 
 NAME = "doctor"
-HELP = "check credentials, quotas, role, bucket, image and driver; say how to mend them"
+HELP = (
+    "check credentials, quotas, role, bucket, image, driver and network; say how to "
+    "mend them"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,51 +110,21 @@ def _role(context: Context) -> Iterator[Finding]:
         )
 
 
-def _bucket(context: Context) -> Iterator[Finding]:
-    config = context.config
-    if config.model.source != "s3":
-        yield Finding(
-            "weights",
-            False,
-            "the container fetches the weights from the hub at every start, and needs "
-            "the network for it",
-        )
-        return
-    uri = weights_uri(config)
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    answer = context.aws.call("s3", "get_bucket_location", Bucket=bucket)
-    region = answer.get("LocationConstraint") or "us-east-1"
-    if region != context.identity.region:
-        yield Finding(
-            "weights",
-            True,
-            f"bucket {bucket} is in {region}, and SageMaker reads weights from "
-            f"{context.identity.region} only",
-            "use a bucket in the region of the endpoint",
-        )
-    if Store(context.aws, bucket).manifest(prefix) is None:
-        yield Finding(
-            "weights",
-            True,
-            f"{uri} holds no weights that `model stage` finished",
-            "chandra-sagemaker model stage",
-        )
+def _weights(context: Context) -> Iterator[Finding]:
+    yield from weights_findings(context.aws, context.config)
 
 
 def _image(context: Context) -> Iterator[Finding]:
-    uri = context.config.image.uri
-    if uri is None:
+    if context.config.image.uri is None:
         raise ConfigError(
             "no image has been pushed yet", hint="chandra-sagemaker image push"
         )
-    state = Registry(context.aws, context.config).image(uri.rpartition("@")[2])
-    if not state.is_taken_by_sagemaker:
-        yield Finding(
-            "image",
-            True,
-            f"the image is {state.media_type}, which SageMaker does not take",
-            "chandra-sagemaker image check --fix",
-        )
+    yield from image_findings(context.aws, context.config)
+
+
+def _network(context: Context) -> Iterator[Finding]:
+    yield from network_findings(context.aws, context.config)
+    yield from key_findings(context.aws, context.config)
 
 
 CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
@@ -158,6 +134,7 @@ CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
     "credentials": _credentials,
     "quotas": _quotas,
     "role": _role,
-    "weights": _bucket,
+    "weights": _weights,
     "image": _image,
+    "network": _network,
 }

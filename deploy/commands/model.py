@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, cast
 
 from deploy.aws.store import Store
 from deploy.commands.context import Context
@@ -13,7 +12,7 @@ from deploy.config import read_config, write_lock
 from deploy.console import megabytes
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
-from deploy.weights import MANIFEST, TAR, Weights, weights_in, write_tar
+from deploy.weights import MANIFEST, TAR, weights_in
 
 NAME = "model"
 HELP = "stage weights in S3, from a folder or the hub, with a manifest"
@@ -51,7 +50,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint="set [model] bucket in chandra.toml",
         )
     if options.folder is None:
-        folder, revision = context.fetch(table.id, options.revision)
+        try:
+            folder, revision = context.fetch(table.id, options.revision)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "nothing was put into S3; what was fetched stays in the hub's cache, "
+                "and the same command goes on from it"
+            ) from None
     else:
         folder, revision = options.folder, options.revision
     weights = weights_in(
@@ -77,11 +82,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "manifest": uri + MANIFEST,
     }
     if context.is_dry_run:
+        missing = store.missing(weights, prefix)
+        size = megabytes(sum(file.size for file in missing))
         context.console.result(
-            data | {"staged": False},
+            data | {"staged": False, "missing": [file.name for file in missing]},
             [
-                f"would put {len(weights.files)} files, {megabytes(weights.size)}, "
-                f"into {uri}"
+                f"would put {len(missing)} files, {size}, into {uri}"
+                if missing
+                else f"{uri} holds all of it: nothing would be put there"
             ],
         )
         return 0
@@ -102,11 +110,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.tar:
         key = prefix.rstrip("/") + TAR
         try:
-            _tar(store, weights, key)
+            store.tar(
+                weights,
+                key,
+                lambda done, total: context.console.progress("tar", done, total),
+            )
         except KeyboardInterrupt:
             raise Interrupted(
-                f"{uri} is whole and recorded; of {key} nothing is left, and the same "
-                "command writes it again"
+                f"{uri} is whole and recorded; what has arrived of {key} stays there, "
+                "and the same command goes on from it"
             ) from None
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
@@ -117,8 +129,3 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
     return 0
-
-
-def _tar(store: Store, weights: Weights, key: str) -> None:
-    with store.stream(key) as upload:
-        write_tar(weights, cast("IO[bytes]", upload))

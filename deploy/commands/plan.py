@@ -13,7 +13,12 @@ from deploy.actions import Action, Call
 from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
-from deploy.commands.wanted import add_machine_arguments, quota_checks, with_flags
+from deploy.commands.wanted import (
+    add_machine_arguments,
+    quota_checks,
+    weights_checks,
+    with_flags,
+)
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.planner import NothingThere, Planner
@@ -37,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     config = with_flags(context.config, options)
     reason = "--offline" if options.offline else _why_offline(context)
+    is_staged = None not in (config.model.bucket, config.model.revision)
     config, findings = _filled(config)
     findings += checks_of(config)
     changes: list[str] = []
@@ -45,6 +51,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         actions = context.planner.deploy(wanted, config.update)
         changes = _diff(context, wanted)
         findings += quota_checks(context, config, actions)
+        if is_staged:
+            findings += weights_checks(context, config, actions)
     else:
         wanted = endpoint_from(config, UNKNOWN)
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(

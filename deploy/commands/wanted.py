@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
+from deploy.aws.inspection import weights_findings
 from deploy.aws.quotas import endpoint_quotas
 from deploy.checks import Finding, checks_of, quota_findings, quota_name
 from deploy.commands.context import Context
@@ -27,6 +28,7 @@ __all__ = [
     "may_go_on",
     "quota_checks",
     "refuse_if_fatal",
+    "weights_checks",
     "with_flags",
 ]
 
@@ -155,8 +157,23 @@ def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
 
 def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -> None:
     refuse_if_fatal(
-        context, [*checks_of(config), *quota_checks(context, config, actions)]
+        context,
+        [
+            *checks_of(config),
+            *quota_checks(context, config, actions),
+            *weights_checks(context, config, actions),
+        ],
     )
+
+
+def weights_checks(
+    context: Context, config: DeployConfig, actions: Sequence[Action]
+) -> list[Finding]:
+    """What lies in the bucket, where a machine is about to be started with it."""
+    starts = ("create_model", "create_endpoint", "update_endpoint")
+    if not any(_has(actions, operation) for operation in starts):
+        return []
+    return weights_findings(context.aws, config)
 
 
 def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:

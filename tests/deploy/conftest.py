@@ -24,8 +24,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from deploy.actions import Call
 from deploy.aws import AWSClient
+from deploy.aws.store import Store
 from deploy.cli import main
 from deploy.console import Console
+from deploy.weights import weights_in
 from tests.deploy.accounts import IMAGE
 from tests.deploy.shim import Shim
 from tests.deploy.validator import violations
@@ -262,6 +264,20 @@ def hub(tmp_path):
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
     return lambda model, revision: (folder, revision or "c0ffee")
+
+
+@pytest.fixture
+def staged(cloud, wire, hub):
+    """The weights that the project's chandra.toml names."""
+    wire.call("s3", "create_bucket", Bucket="weights")
+    folder, _ = hub("datalab-to/chandra", None)
+    Store(wire, "weights").stage(
+        weights_in(folder, "datalab-to/chandra", "0123abc"),
+        "models/datalab-to/chandra/0123abc/",
+        "ocr",
+        lambda *_: None,
+    )
+    cloud.calls.clear()
 
 
 @pytest.fixture

@@ -282,7 +282,7 @@ def _method(call: str) -> str:
 
 def is_reading(call: str) -> bool:
     operation = call.partition(":")[2]
-    return operation.startswith(READING) or operation == "GET"
+    return operation.startswith(READING) or operation in ("GET", "HEAD")
 
 
 @functools.cache

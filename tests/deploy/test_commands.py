@@ -23,10 +23,12 @@ ARGUMENTS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("staged")
+
+
 @pytest.fixture
 def everything(chandra, wire, cloud, tmp_path):
     """A deployment with all there can be of it; arguments to run each command with."""
-    wire.call("s3", "create_bucket", Bucket="weights")
     archive = str(write_archive(tmp_path / "image.tar"))
     for arguments in (
         ["iam", "--create"],

@@ -36,6 +36,7 @@ def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
         "ok    role",
         "ok    weights",
         "ok    image",
+        "ok    network",
     ]
 
 

@@ -14,6 +14,8 @@ from tests.deploy.accounts import OTHER_IMAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.usefixtures("staged")
+
 
 def configs(shim):
     return sorted(shim.variants)

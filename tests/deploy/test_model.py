@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 import sys
 import tarfile
 from types import SimpleNamespace
@@ -146,12 +147,44 @@ def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
     assert head["SSEKMSKeyId"].endswith("alias/ocr")
 
 
-def test_a_changed_file_is_sent_again(bucket, wire, folder):
+def test_a_file_that_changed_before_all_was_there_is_sent_again(bucket, wire, folder):
     stage(wire, folder)
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
     (folder / "config.json").write_text('{"b": 2}')
 
     assert stage(wire, folder) == 1
     assert read(wire, "p/config.json") == b'{"b": 2}'
+
+
+def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
+    bucket, chandra, wire, folder
+):
+    """An endpoint that runs on them would start its next machine with these."""
+    chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+    (folder / "config.json").write_text('{"b": 2}')
+
+    again = ("model", "stage", "--from", str(folder), "--revision", "v1")
+    refused = [chandra(*again), chandra(*again, "--dry-run")]
+    other = chandra("model", "stage", "--from", str(folder), "--revision", "v2")
+
+    assert [ran.status for ran in refused] == [5, 5]
+    assert "holds other weights already" in refused[0].err
+    assert "another --revision" in refused[0].err
+    assert read(wire, PREFIX + "v1/config.json") == b"{}"
+    assert other.status == 0, other.err
+
+
+def test_a_file_of_an_earlier_attempt_is_not_served_along(
+    bucket, chandra, wire, folder
+):
+    chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
+    (folder / "sub" / "tokenizer.json").unlink()
+
+    ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+
+    assert ran.status == 5
+    assert "holds sub/tokenizer.json, which these weights do not have" in ran.err
 
 
 def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cloud):
@@ -170,20 +203,6 @@ def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cl
     assert cloud.calls.count("s3:PUT") == 1
     assert read(wire, "p/big") == large.read_bytes()
     assert subject.holds("p/big", 11 * MIB, "a digest")
-
-
-def test_parts_of_other_bytes_are_not_taken_over(bucket, wire, large):
-    subject = store(wire)
-
-    def give_up(key, done, total):
-        raise ResourceFailedError("the line went dead")
-
-    with pytest.raises(DeployError):
-        subject.upload("p/big", large, "old", give_up)
-    large.write_bytes(b"x" * (11 * MIB))
-    subject.upload("p/big", large, "new", lambda *_: None)
-
-    assert read(wire, "p/big") == large.read_bytes()
 
 
 def test_the_manifest_comes_last_and_says_what_there_is(bucket, wire, folder):
@@ -208,12 +227,56 @@ def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
         store(wire).verify(weights_in(folder, "m", "r"), "p/")
 
 
-def test_a_stream_that_breaks_off_leaves_nothing(bucket, wire):
-    upload = store(wire).stream("p/tar")
-    upload.write(b"x" * (6 * MIB))
-    upload.__exit__(ZeroDivisionError)
+def test_a_tar_that_broke_off_goes_on_with_its_parts(
+    bucket, wire, folder, large, cloud, monkeypatch
+):
+    # What gzip makes no smaller.
+    large.write_bytes(random.Random(0).randbytes(12 * MIB))
+    weights = weights_in(folder, "m", "r")
+    s3 = wire.client("s3")
+    send = s3.upload_part
+    sent: list[int] = []
 
-    assert keys(wire) == []
+    def give_up(**params):
+        if params["PartNumber"] == 2 and len(sent) == 1:
+            raise KeyboardInterrupt
+        sent.append(params["PartNumber"])
+        return send(**params)
+
+    monkeypatch.setattr(s3, "upload_part", give_up)
+
+    with pytest.raises(KeyboardInterrupt):
+        store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+    sent.append(0)
+    seen: list[int] = []
+    is_written = store(wire).tar(
+        weights, "p.tar.gz", lambda done, total: seen.append(done)
+    )
+    is_written_again = store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+
+    assert sent == [1, 0, 2, 3]
+    assert seen[-1] == weights.size
+    assert (is_written, is_written_again) == (True, False)
+    with tarfile.open(fileobj=io.BytesIO(read(wire, "p.tar.gz"))) as tar:
+        content = tar.extractfile("model.safetensors")
+        assert content is not None
+        assert content.read() == large.read_bytes()
+
+
+def test_an_upload_of_other_bytes_is_not_gone_on_with(bucket, wire, large):
+    """Its metadata say what it was to become, and cannot be changed any more."""
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "old", give_up)
+    large.write_bytes(b"x" * (11 * MIB))
+    subject.upload("p/big", large, "new", lambda *_: None)
+
+    assert read(wire, "p/big") == large.read_bytes()
+    assert subject.holds("p/big", 11 * MIB, "new")
     left = wire.call("s3", "list_multipart_uploads", Bucket=BUCKET)
     assert left.get("Uploads", []) == []
 
@@ -337,7 +400,7 @@ def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
         s3.upload_part = original
 
     assert ran.status == 130
-    assert "is whole and recorded" in ran.err
+    assert "is whole and recorded; what has arrived of" in ran.err
     assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
 
 

@@ -13,6 +13,8 @@ from deploy.throughput import ESTIMATES
 from tests.deploy.accounts import OTHER_IMAGE, configured
 from tests.deploy.validator import violations
 
+pytestmark = pytest.mark.usefixtures("staged")
+
 GROUP = "/aws/sagemaker/Endpoints/ocr"
 
 

@@ -59,11 +59,7 @@ def test_the_help_of_every_command_is_current():
     compare(HELP, introduction + "\n".join(blocks))
 
 
-# What has been done by then: a dry run does not do it.
-AFTER = {
-    "image push --dry-run": ("image", {"uri": IMAGE, "tag": "0123456789ab"}),
-    "model stage --dry-run": ("model", {"revision": "c0ffee"}),
-}
+PUSHED = {"uri": IMAGE, "tag": "0123456789ab"}
 
 
 def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
@@ -79,8 +75,11 @@ def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
         ]
         ran = chandra(*arguments, yes=False)
         assert ran.status == 0, ran.err
-        if found[1] in AFTER:
-            write_lock(path, *AFTER[found[1]])
+        # What has been done by then: a dry run does not do it.
+        if found[1] == "image push --dry-run":
+            write_lock(path, "image", PUSHED)
+        if found[1] == "model stage --dry-run":
+            assert chandra("model", "stage").status == 0
         if found[1] == "init":
             path.write_text(path.read_text().replace("# region", "region"))
         text = ran.out.replace(f"{tmp_path}/", "")
