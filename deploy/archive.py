@@ -14,6 +14,8 @@ from deploy.manifest import is_index, platform_digest
 
 __all__ = ["Archive", "Blob"]
 
+AGAIN = "podman save --format oci-archive -o FILE IMAGE, or docker save"
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -46,7 +48,7 @@ class Archive:
         with tarfile.open(self._path) as tar:
             file = tar.extractfile(_member(digest))
             if file is None:
-                raise ConfigError(f"{self._path} holds no {digest}")
+                raise ConfigError(f"{self._path} holds no {digest}", hint=AGAIN)
             while piece := file.read(part_bytes):
                 yield piece
 
@@ -58,10 +60,10 @@ class Archive:
         except (OSError, KeyError, ValueError, tarfile.TarError) as error:
             raise ConfigError(
                 f"{self._path} is no OCI archive: {error}",
-                hint="podman save --format oci-archive -o FILE IMAGE, or docker save",
+                hint=AGAIN,
             ) from error
         if not isinstance(content, dict):
-            raise ConfigError(f"{name} in {self._path} is no object")
+            raise ConfigError(f"{name} in {self._path} is no object", hint=AGAIN)
         return content
 
 

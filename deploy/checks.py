@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.catalogue import AMIS, INSTANCES
 from deploy.config import DeployConfig
-from deploy.resources import image_address
 
 __all__ = ["Finding", "checks_of", "quota_findings", "quota_name"]
 
 # Local disks: SageMaker refuses a volume size for them.
 LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
+REGISTRY = re.compile(r"\d+\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 # Beside the weights: activations, CUDA itself, and the cache of at least one page.
 LEAST_FREE_GB = 4.0
 
@@ -43,7 +44,8 @@ def checks_of(config: DeployConfig) -> list[Finding]:
         for finding in _instance(config, name)
     ]
     findings += _ami(config)
-    findings += _image(config)
+    findings += _image_region(config)
+    findings += _registry(config)
     if config.network.kms_key is not None:
         findings.append(
             Finding(
@@ -177,29 +179,33 @@ def _ami(config: DeployConfig) -> list[Finding]:
     return findings
 
 
-def _image(config: DeployConfig) -> list[Finding]:
-    """A registry has its region in its name; SageMaker pulls from ECR."""
-    uri = config.image.uri or ""
-    address = image_address(uri)
-    if address is None and "/" in uri:
-        return [
-            Finding(
-                "image",
-                True,
-                f"the image is in {uri.partition('/')[0]}, and SageMaker pulls from "
-                "ECR only",
-                hint="chandra-sagemaker image push, and no image.uri in chandra.toml",
-            )
-        ]
-    if address is None or config.region in (None, address.region):
+def _image_region(config: DeployConfig) -> list[Finding]:
+    """A registry has the region in its name: of the digest pushed last, perhaps."""
+    found = REGISTRY.match(config.image.uri or "")
+    if found is None or config.region in (None, found[1]):
         return []
     return [
         Finding(
             "image",
             True,
-            f"the image is in {address.region}, and an endpoint in "
+            f"the image is in {found[1]}, and an endpoint in "
             f"{config.region} needs one there",
             hint="chandra-sagemaker image push",
+        )
+    ]
+
+
+def _registry(config: DeployConfig) -> list[Finding]:
+    """SageMaker pulls from ECR."""
+    host, slash, _ = (config.image.uri or "").partition("/")
+    if not slash or re.match(r"\d+\.dkr\.ecr(-fips)?\.", host) is not None:
+        return []
+    return [
+        Finding(
+            "image",
+            True,
+            f"the image is in {host}, and SageMaker pulls from ECR only",
+            hint="chandra-sagemaker image push, and no image.uri in chandra.toml",
         )
     ]
 

@@ -186,6 +186,7 @@ def main(
     console = console or Console(
         as_json="--json" in arguments, assume_yes="--yes" in arguments
     )
+    context: Context | None = None
     try:
         options = parser().parse_args(arguments)
         context = Context(
@@ -211,6 +212,8 @@ def main(
         console.interrupted(
             interrupted.sentence
             if isinstance(interrupted, Interrupted)
+            else context.so_far
+            if context is not None
             else "this command had changed nothing"
         )
         return INTERRUPTED

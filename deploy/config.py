@@ -41,13 +41,20 @@ FORBIDDEN = {
     "SAGEMAKER_INFERENCE_COMPONENT_NAME": "it belongs to inference components; "
     "a standard endpoint needs none",
 }
+EXAMPLE = (
+    "chandra-sagemaker init --config example.toml writes every setting with its default"
+)
+REWRITE = "delete it; chandra-sagemaker image push and model stage write it again"
 # A token opens doors; tokens are what pages are made of.
 SECRET = re.compile(r"TOKEN(?!S)|SECRET|PASSWORD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.I)
+
+# As the hub and AWS begin theirs, whatever the variable is called.
+SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bA[KS]IA[A-Z0-9]{16}\b")
 
 
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
-        raise ConfigError(sentence)
+        raise ConfigError(sentence, hint=EXAMPLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +156,19 @@ class EndpointTable:
         for name, value in self.environment.items():
             if name in FORBIDDEN:
                 raise ConfigError(
-                    f"endpoint.environment must not set {name}: {FORBIDDEN[name]}"
+                    f"endpoint.environment must not set {name}: {FORBIDDEN[name]}",
+                    hint=f"take {name} out of [endpoint.environment]",
                 )
             _require(
                 not SECRET.search(name),
                 f"endpoint.environment must not hold {name}: whoever may describe the "
                 "model can read it; stage gated weights with `model stage`",
+            )
+            _require(
+                not SECRET_VALUE.search(value),
+                f"the value of endpoint.environment.{name} is a credential: whoever "
+                "may describe the model can read it; stage gated weights with `model "
+                "stage`",
             )
             _require(
                 len(name) <= 1024 and len(value) <= 1024,
@@ -281,7 +295,7 @@ def read_config(path: Path) -> DeployConfig:
             f"there is no {path}", hint="chandra-sagemaker init"
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
     try:
         return config_from(mapping, read_lock(path))
     except ConfigError as error:
@@ -300,14 +314,13 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{lock} cannot be read: {error}") from error
+        raise ConfigError(f"{lock} cannot be read: {error}", hint=REWRITE) from error
     if not isinstance(content, dict) or not all(
         isinstance(table, dict) for table in content.values()
     ):
         raise ConfigError(
             f"{lock} is not as it was written",
-            hint="delete it; chandra-sagemaker image push and model stage write it "
-            "again",
+            hint=REWRITE,
         )
     return content
 
@@ -330,13 +343,13 @@ def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
 def _build(cls: type, mapping: object, where: str) -> Any:
     """A dataclass from a table, refusing names it does not have."""
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{where.rstrip('.')} must be a table")
+        raise ConfigError(f"{where.rstrip('.')} must be a table", hint=EXAMPLE)
     kinds = typing.get_type_hints(cls)
     for name in mapping:
         if name not in kinds:
             close = difflib.get_close_matches(str(name), kinds, n=1)
             nearest = f"; did you mean {where}{close[0]}?" if close else ""
-            raise ConfigError(f"unknown setting {where}{name}{nearest}")
+            raise ConfigError(f"unknown setting {where}{name}{nearest}", hint=EXAMPLE)
     return cls(
         **{name: _value(kinds[name], v, where + name) for name, v in mapping.items()}
     )
@@ -350,18 +363,20 @@ def _value(kind: Any, value: object, where: str) -> Any:
         return _value(arguments[0], value, where)
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise ConfigError(f"{where} must be a list of words, not {value!r}")
+            raise ConfigError(
+                f"{where} must be a list of words, not {value!r}", hint=EXAMPLE
+            )
         return tuple(value)
     if origin is not None:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table")
+            raise ConfigError(f"{where} must be a table", hint=EXAMPLE)
         return {str(name): _text(v, f"{where}.{name}") for name, v in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {str: "text", int: "a whole number", float: "a number"}
         wanted = words.get(kind, "true or false")
-        raise ConfigError(f"{where} must be {wanted}, not {value!r}")
+        raise ConfigError(f"{where} must be {wanted}, not {value!r}", hint=EXAMPLE)
     return value
 
 
@@ -371,4 +386,4 @@ def _text(value: object, where: str) -> str:
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    raise ConfigError(f"{where} must be text, not {value!r}")
+    raise ConfigError(f"{where} must be text", hint=EXAMPLE)

@@ -18,7 +18,7 @@ from deploy.errors import (
 )
 from deploy.resources import EndpointState
 
-__all__ = ["Executor", "duration", "show"]
+__all__ = ["Executor", "begun", "duration", "show"]
 
 POLL_SECONDS = 15.0
 # An update is accepted before it shows: until then the endpoint looks as it did.
@@ -76,21 +76,18 @@ class Executor:
 
     def run(self, actions: Sequence[Action]) -> None:
         """Raises what stopped it; everything before that is done."""
+        wanted = begun(actions, is_waiting=self._is_waiting)
         done: list[Action] = []
-        current: Action | None = None
         try:
-            for current in actions:
+            for current in wanted:
                 if isinstance(current, Call):
                     self._console.say(current.sentence)
                     self._perform(current)
-                elif self._is_waiting or current is not _last_wait(actions):
-                    self._wait(current)
                 else:
-                    # What comes after it is true once it has come about.
-                    return
+                    self._wait(current)
                 done.append(current)
         except KeyboardInterrupt:
-            raise Interrupted(_what_exists(done, current)) from None
+            raise Interrupted(_what_exists(done, wanted[len(done) :])) from None
 
     def _perform(self, call: Call) -> None:
         for _ in range(NUM_RETRIES if call.is_patient else 0):
@@ -201,10 +198,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s"
 
 
-def _last_wait(actions: Sequence[Action]) -> Action | None:
-    """The one that whoever does not wait leaves out."""
-    waits = [action for action in actions if isinstance(action, Wait)]
-    return waits[-1] if waits else None
+def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
+    """Whoever does not wait ends before the last wait.
+
+    What comes after it is true once that has come about.
+    """
+    waits = [n for n, action in enumerate(actions) if isinstance(action, Wait)]
+    return actions if is_waiting or not waits else actions[: waits[-1]]
 
 
 def _status(state: EndpointState | None) -> str:
@@ -214,13 +214,25 @@ def _status(state: EndpointState | None) -> str:
     return f"{state.status}{stages}"
 
 
-def _what_exists(done: Sequence[Action], current: Action | None) -> str:
-    calls = [action.sentence for action in done if isinstance(action, Call)]
+def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
+    """`left` begins with what was being done."""
+    sentences = [f"done: {_listed(done)}"] if _listed(done) else []
+    current = left[0] if left else None
     if isinstance(current, Wait):
-        so_far = f"endpoint {current.endpoint} goes on without us"
+        deletion = "the deletion of " if current.goal is Goal.DELETED else ""
+        sentences.append(f"{deletion}endpoint {current.endpoint} goes on without us")
     elif current is not None:
-        so_far = f"interrupted while about to {current.sentence}, which may be done"
-    else:
-        so_far = "nothing was begun"
-    before = f"done: {'; '.join(calls)}. " if calls else ""
-    return f"{before}{so_far}. `chandra-sagemaker status` shows what there is now"
+        sentences.append(
+            f"interrupted while about to {current.sentence}, which may be done"
+        )
+    if _listed(left[1:]):
+        sentences.append(f"not done: {_listed(left[1:])}")
+    sentences.append(
+        "The same command again goes on from here, and `chandra-sagemaker status` "
+        "shows what there is now"
+    )
+    return ". ".join(sentences)
+
+
+def _listed(actions: Sequence[Action]) -> str:
+    return "; ".join(a.sentence for a in actions if isinstance(a, Call))

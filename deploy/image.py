@@ -75,10 +75,14 @@ class Subprocess:
                 command, input=secret, text=True, check=False, stdout=STANDARD_ERROR
             ).returncode
         except OSError as error:
-            raise ConfigError(f"{command[0]} cannot be run: {error}") from error
+            raise ConfigError(
+                f"{command[0]} cannot be run: {error}",
+                hint=f"mend {command[0]}, or chandra-sagemaker image push --remote",
+            ) from error
         if status != 0:
             raise ResourceFailedError(
-                f"{' '.join(command[:3])} ended with {status}; its own lines are above"
+                f"{' '.join(command[:3])} ended with {status}; its own lines are above",
+                hint="mend what they say, then the same command again",
             )
 
 

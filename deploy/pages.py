@@ -47,7 +47,10 @@ def pictures_of(path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
             return _from_pdf(pypdfium2, path, numbers)
         return _from_image(PIL.Image, path, numbers)
     except (OSError, pypdfium2.PdfiumError, PIL.Image.DecompressionBombError) as error:
-        raise ConfigError(f"{path} cannot be drawn: {error}") from error
+        raise ConfigError(
+            f"{path} cannot be drawn: {error}",
+            hint="chandra-sagemaker invoke FILE --format html, which draws nothing",
+        ) from error
 
 
 def _from_pdf(pdfium: Any, path: Path, numbers: Sequence[int]) -> dict[int, bytes]:

@@ -142,7 +142,11 @@ class Planner:
         if state is None:
             return []
         if not state.is_ours:
-            raise ConflictError(f"endpoint {name} is not this deployment's")
+            raise ConflictError(
+                f"endpoint {name} is not this deployment's",
+                hint="chandra-sagemaker list shows those of ours; name in chandra.toml "
+                "says which is meant",
+            )
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED)]
         if state.is_changing:

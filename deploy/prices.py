@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
+
 from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES, PRICE_NOTE
 from deploy.config import EndpointTable
 
-__all__ = ["dollars", "hourly", "price_lines"]
+__all__ = ["dollars", "hourly", "price_lines", "rate"]
 
 
 def hourly(instance_type: str, instance_count: int = 1) -> float | None:
@@ -15,7 +17,16 @@ def hourly(instance_type: str, instance_count: int = 1) -> float | None:
 
 
 def dollars(amount: float) -> str:
-    return f"${amount:,.2f}"
+    """To the cent, as people round: half a cent is up."""
+    # Sums of floats are off by far less than a millionth.
+    exact = Decimal(f"{amount:.6f}")
+    return f"${exact.quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
+
+
+def rate(an_hour: float) -> str:
+    """As the price list has it: some machines cost a fraction of a cent."""
+    whole, _, cents = f"{an_hour:,.4f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def price_lines(machines: EndpointTable) -> list[str]:
@@ -28,7 +39,7 @@ def price_lines(machines: EndpointTable) -> list[str]:
             lines.append(f"{instance_count} x {name}: price not known here")
             continue
         lines.append(
-            f"{instance_count} x {name}: {dollars(price)} an hour, "
+            f"{instance_count} x {name}: {rate(price)} an hour, "
             f"{dollars(price * HOURS_A_DAY)} a day, "
             f"{dollars(price * HOURS_A_MONTH)} a month"
         )

@@ -21,6 +21,10 @@ __all__ = ["Schedule", "entry_name", "request_again", "schedule_from", "with_con
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+EXAMPLE = (
+    "chandra-sagemaker schedule --start 08:00 --stop 19:00 --days mon-fri --timezone "
+    "Europe/Berlin"
+)
 # What may be sent again of what GetSchedule answers.
 REQUEST = (
     "GroupName",
@@ -151,7 +155,7 @@ def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
 def _time(flag: str, text: str) -> tuple[int, int]:
     found = CLOCK.fullmatch(text)
     if found is None:
-        raise ConfigError(f"{flag} must look like 08:00, not {text}")
+        raise ConfigError(f"{flag} must look like 08:00, not {text}", hint=EXAMPLE)
     return int(found[1]), int(found[2])
 
 
@@ -161,7 +165,9 @@ def _days(text: str) -> tuple[str, ...]:
         first, _, last = part.strip().partition("-")
         last = last or first
         if first not in DAYS or last not in DAYS:
-            raise ConfigError(f"--days must look like mon-fri or mon,wed, not {text}")
+            raise ConfigError(
+                f"--days must look like mon-fri or mon,wed, not {text}", hint=EXAMPLE
+            )
         begin, end = DAYS.index(first), DAYS.index(last)
         if end < begin:
             end += len(DAYS)
@@ -174,6 +180,6 @@ def _timezone(text: str) -> str:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ConfigError(
-            f"--timezone must be a name such as Europe/Berlin, not {text}"
+            f"--timezone must be a name such as Europe/Berlin, not {text}", hint=EXAMPLE
         ) from error
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def rate_of(gpu: str, results: Path) -> Rate | None:
             continue
         if not isinstance(found, dict) or found.get("geometry") != "chandra":
             continue
-        if gpu not in str(found.get("device")).split():
+        # As a word: an L4 is no L40S, and an A100 is called A100-SXM4-40GB.
+        if re.search(rf"\b{re.escape(gpu)}\b", str(found.get("device"))) is None:
             continue
         together = found.get("pages_per_second")
         single = found.get("pages_per_second_single", together)

@@ -94,6 +94,14 @@ HINTS = {
     "ImageNotFoundException": "chandra-sagemaker image push",
 }
 
+WHATEVER = "chandra-sagemaker doctor looks at everything that a deployment needs"
+HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
+    AlreadyExistsError: "chandra-sagemaker list shows what there is; or set another "
+    "name in chandra.toml",
+    ConflictError: "chandra-sagemaker status shows what is going on; then the same "
+    "command again",
+}
+
 
 def fault_of(error: BotoCoreError | ClientError, doing: str) -> DeployError:
     """`doing` is the service and the operation, as a person would say them."""
@@ -121,7 +129,7 @@ def fault_of(error: BotoCoreError | ClientError, doing: str) -> DeployError:
             f"{doing}: AWS cannot be reached: {error}",
             hint="check the network, the region and --endpoint-url, then run it again",
         )
-    return DeployError(f"{doing}: {error}")
+    return DeployError(f"{doing}: {error}", hint=WHATEVER)
 
 
 def _refusal(error: ClientError, doing: str) -> DeployError:
@@ -135,7 +143,7 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     if kind is AccessDeniedError:
         return _denied(code, sentence, doing)
     advice = advice_for(f"{code}: {sentence}")
-    hint = advice.hint if advice else HINTS.get(code)
+    hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, WHATEVER))
     if kind is None:
         return DeployError(
             f"{doing}: {sentence or 'refused'} ({code or 'no code'})", hint=hint

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
-from deploy.aws.uploads import StreamedUpload, Upload
+from deploy.aws.multipart import StreamedUpload, Upload
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
 from deploy.weights import (
     MANIFEST,
@@ -65,7 +65,7 @@ class Store:
         # Staged before, it stays whose it was: `destroy --all` goes by that.
         if self.manifest(prefix) is None:
             manifest = manifest_of(weights, deployment)
-            self._put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode(), {})
+            self.put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
         return len(missing)
 
     def missing(self, weights: Weights, prefix: str) -> list[WeightFile]:
@@ -140,7 +140,7 @@ class Store:
         """Parts that an earlier attempt left behind are kept, if they are the same."""
         size = path.stat().st_size
         if size <= self._part_bytes:
-            self._put(key, path.read_bytes(), {SHA256: sha256})
+            self.put(key, path.read_bytes(), sha256)
             progress(key, size, size)
             return
         part_bytes = max(self._part_bytes, -(-size // MAX_PARTS))
@@ -179,14 +179,14 @@ class Store:
             return 0, None
         return int(head["ContentLength"]), head["Metadata"].get(name)
 
-    def _put(self, key: str, content: bytes, metadata: Mapping[str, str]) -> None:
+    def put(self, key: str, content: bytes, sha256: str | None = None) -> None:
         self._aws.call(
             "s3",
             "put_object",
             Bucket=self.bucket,
             Key=key,
             Body=content,
-            **self._properties(metadata),
+            **self._properties({} if sha256 is None else {SHA256: sha256}),
         )
 
     def _begin(self, key: str, metadata: Mapping[str, str]) -> Upload:

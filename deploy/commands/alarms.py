@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.config.name
     if options.notify and not options.create:
-        raise ConfigError("--notify goes with --create")
+        raise ConfigError(
+            "--notify goes with --create",
+            hint="chandra-sagemaker alarms --create --notify TOPIC_ARN",
+        )
     if options.create:
         names = [alarm.name(name) for alarm in ALARMS]
         ours = {alarm.name for alarm in context.account.alarms(name)}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from deploy.actions import Action
+from deploy.actions import Action, Call
 from deploy.aws import Account, AWSClient
 from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig, read_config
 from deploy.console import Console
 from deploy.errors import DeployError
-from deploy.executor import Executor, show
+from deploy.executor import Executor, begun, show
 from deploy.image import Runner
 from deploy.planner import Planner
 from deploy.resources import Identity, log_group
@@ -37,6 +37,7 @@ class Context:
     """A model from the hub, and its commit."""
     region: str | None = None
     is_dry_run: bool = False
+    _done: list[str] = field(default_factory=list)
 
     @cached_property
     def config(self) -> DeployConfig:
@@ -71,8 +72,9 @@ class Context:
         is_waiting: bool = True,
     ) -> None:
         """Make it so; with --dry-run, say what would be."""
+        wanted = begun(actions, is_waiting=is_waiting)
         if self.is_dry_run:
-            show(actions, self.console)
+            show(wanted, self.console)
             return
         reader = LogReader(
             self.aws,
@@ -89,6 +91,17 @@ class Context:
             timeout_seconds=timeout_seconds,
             is_waiting=is_waiting,
         ).run(actions)
+        self._done += [a.sentence for a in wanted if isinstance(a, Call)]
+
+    @property
+    def so_far(self) -> str:
+        """For whoever interrupts a command between two of its steps."""
+        if not self._done:
+            return "this command had changed nothing"
+        return (
+            f"done: {'; '.join(self._done)}. `chandra-sagemaker status` shows what "
+            "there is now"
+        )
 
 
 def _messages(reader: LogReader) -> list[str]:

@@ -92,9 +92,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.pages_a_day < 1:
-        raise ConfigError("--pages-a-day must be at least 1")
+        raise ConfigError(
+            "--pages-a-day must be at least 1", hint="chandra-sagemaker cost --help"
+        )
     if not 0 < options.hours_a_day <= HOURS_A_DAY:
-        raise ConfigError("--hours-a-day must be above 0 and at most 24")
+        raise ConfigError(
+            "--hours-a-day must be above 0 and at most 24",
+            hint="chandra-sagemaker cost --help",
+        )
     offers = [
         Offer(name, INSTANCES[name], rate, options.pages_a_day, options.hours_a_day)
         for name in options.instance_type or INSTANCES
@@ -102,17 +107,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
         and (rate := rate_of(INSTANCES[name].gpu.name, options.results)) is not None
     ]
     offered = {offer.name for offer in offers}
-    refused = {
+    left_out = {
         name: _why_not(context.config, name)
-        or f"nobody has said how many pages {name} reads"
-        for name in options.instance_type or ()
+        or f"nobody has measured or estimated how many pages {name} reads"
+        for name in options.instance_type or INSTANCES
         if name not in offered
     }
     if not offers:
         raise ConfigError(
-            "; ".join(refused.values()), hint="chandra-sagemaker cost compares all"
+            "; ".join(left_out.values()), hint="chandra-sagemaker cost compares all"
         )
-    for reason in refused.values():
+    for reason in left_out.values():
         context.console.warn(f"note: {reason}")
     offers.sort(key=lambda offer: offer.a_day(together=False))
     context.console.result(
@@ -121,6 +126,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "hours_a_day": options.hours_a_day,
             "note": ESTIMATE_NOTE,
             "offers": [offer.to_json() for offer in offers],
+            "left_out": left_out,
         },
         _lines(offers, options.pages_a_day, options.hours_a_day),
     )

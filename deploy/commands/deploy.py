@@ -11,6 +11,7 @@ from deploy.commands.wanted import (
     add_wait_arguments,
     carried_out,
     compare,
+    listed,
     with_flags,
 )
 from deploy.resources import endpoint_from
@@ -32,7 +33,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "model": wanted.model.name,
-        "actions": [action.to_json() for action in actions],
+        "actions": listed(actions, options),
     }
     status = carried_out(context, options, config, wanted, actions, data)
     if status is not None:

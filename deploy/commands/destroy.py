@@ -6,6 +6,7 @@ import argparse
 
 from deploy.aws.inventory import inventory_of
 from deploy.commands.context import Context
+from deploy.commands.wanted import seconds
 from deploy.config import lock_path
 from deploy.teardown import teardown
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=3600,
         metavar="SECONDS",
         help="stop waiting for the endpoint to go after this long (default 3600)",

@@ -88,7 +88,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         try:
             path.write_text(EXAMPLE)
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error}") from error
+            raise ConfigError(
+                f"{path} cannot be written: {error.strerror}",
+                hint="chandra-sagemaker init --config FILE, where you may write",
+            ) from error
     verb = "would write" if context.is_dry_run else "wrote"
     context.console.result(
         {"config": str(path), "written": not context.is_dry_run},

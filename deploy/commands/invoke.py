@@ -10,7 +10,13 @@ from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.context import Context
-from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
+from deploy.errors import (
+    ConfigError,
+    DeployError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+)
 from deploy.pages import media_type_of, pictures_of
 from deploy.report import report_of
 
@@ -51,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.stream and options.format == "html":
-        raise ConfigError("--stream gives md, json, ndjson or report, not html")
+        raise ConfigError(
+            "--stream gives md, json, ndjson or report, not html",
+            hint="chandra-sagemaker invoke FILE --stream --format report -o FILE.html",
+        )
     body = _read(options.file)
     runtime = Runtime(context.aws, context.config.name)
     request: dict[str, str] = {
@@ -67,26 +76,98 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
-    if options.stream:
-        lines = runtime.stream(body, accept=ACCEPT["ndjson"], **request)
-        content = _streamed(context, options, lines)
-    else:
-        answer = runtime.invoke(body, accept=ACCEPT[options.format], **request)
-        content = answer.decode(errors="replace")
-        if options.format in ("json", "report"):
-            document = _document(content)
-            _warn(context, document)
-            if options.format == "report":
-                content = _report(options.file, document)
-    _write(context, options, content)
+    output = _Output(context, options)
+    try:
+        if options.stream:
+            lines = runtime.stream(body, accept=ACCEPT["ndjson"], **request)
+            content = _streamed(context, options, lines, output)
+        else:
+            answer = runtime.invoke(body, accept=ACCEPT[options.format], **request)
+            content = _whole(context, options, answer.decode(errors="replace"))
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"endpoint {context.config.name} may read on what it was sent; "
+            + output.what_is_there
+        ) from None
+    except DeployError:
+        if output.num_written:
+            context.console.warn(output.what_is_there)
+        raise
+    output.end(content)
     return 0
+
+
+def _whole(context: Context, options: argparse.Namespace, content: str) -> str:
+    if options.format not in ("json", "report"):
+        return content
+    document = _document(content)
+    _warn(context, document)
+    return _report(options.file, document) if options.format == "report" else content
+
+
+class _Output:
+    """The terminal, or a file that is written when there is something to write."""
+
+    def __init__(self, context: Context, options: argparse.Namespace) -> None:
+        self._console = context.console
+        self._format: str = options.format
+        self._path: Path | None = options.output
+        self.num_written = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Pages can be shown as they come; to a program they are one object."""
+        is_object = self._path is None and self._console.as_json
+        return self._format in ("md", "ndjson") and not is_object
+
+    @property
+    def what_is_there(self) -> str:
+        if not self.num_written:
+            return "nothing was written"
+        where = "shown above" if self._path is None else f"in {self._path}"
+        return f"pages that came, {where}: {self.num_written}"
+
+    def page(self, text: str) -> None:
+        """What has come of a page, at once: a stream may break off after it."""
+        if self._path is None:
+            self._console.write(text)
+        else:
+            self._into(self._path, text, "a" if self.num_written else "w")
+        self.num_written += 1
+
+    def end(self, content: str) -> None:
+        if self._path is not None:
+            if content or not self.num_written:
+                self._into(self._path, content, "a" if self.num_written else "w")
+            self._console.result(
+                {"format": self._format, "output": str(self._path)},
+                [f"wrote {self._path}"],
+            )
+        elif self._console.as_json and self._format != "json":
+            self._console.result({"format": self._format, "content": content})
+        else:
+            self._console.write(content)
+
+    @staticmethod
+    def _into(path: Path, text: str, mode: str) -> None:
+        try:
+            with path.open(mode, encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written: {error.strerror}",
+                hint="--output with a path where you may write",
+            ) from error
 
 
 def _read(path: Path) -> bytes:
     try:
         body = path.read_bytes()
     except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}") from error
+        raise NotFoundError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="chandra-sagemaker invoke FILE, with the path of a PDF or an image",
+        ) from error
     if len(body) > MAX_BODY_BYTES:
         raise ConfigError(
             f"{path} has {len(body) / 1e6:.1f} MB, and SageMaker takes 25 MB",
@@ -103,32 +184,34 @@ def _attributes(options: argparse.Namespace) -> str:
     }
     text = ";".join(f"{name}={v}" for name, v in wanted.items() if v is not None)
     if not text.isascii() or any(c in text for c in "\r\n"):
-        raise ConfigError(f"--pages looks like 1-3,7, not {options.pages}")
+        raise ConfigError(
+            f"--pages looks like 1-3,7, not {options.pages!r}",
+            hint="chandra-sagemaker invoke FILE --pages 1-3,7",
+        )
     return text
 
 
 def _streamed(
-    context: Context, options: argparse.Namespace, lines: Iterator[bytes]
+    context: Context,
+    options: argparse.Namespace,
+    lines: Iterator[bytes],
+    output: _Output,
 ) -> str:
     """What is left to write when the last line has come."""
-    is_live = (
-        options.output is None
-        and options.format in ("md", "ndjson")
-        and not context.console.as_json
-    )
     written: list[str] = []
     pages: list[dict[str, Any]] = []
     end: dict[str, Any] | None = None
     for line in lines:
-        event = json.loads(line)
-        kind = event.get("event")
+        event = _event(line)
+        kind = event["event"]
         text = ""
         if options.format == "ndjson":
-            text = line.decode() + "\n"
+            text = line.decode(errors="replace") + "\n"
         elif kind == "page" and options.format == "md":
             text = event["markdown"] + "\n\n"
-        if is_live:
-            context.console.write(text)
+        # The last line belongs to no page.
+        if output.is_live and kind == "page":
+            output.page(text)
         else:
             written.append(text)
         if kind == "page":
@@ -156,10 +239,35 @@ def _streamed(
     return "".join(written)
 
 
+def _event(line: bytes) -> dict[str, Any]:
+    """One line of a stream; another image or a proxy may answer otherwise."""
+    try:
+        event = json.loads(line)
+        if event["event"] == "page":
+            _page_of(event)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResourceFailedError(
+            "the container's answer is no stream of pages: "
+            + line[:200].decode(errors="replace").strip(),
+            hint="the same command without --stream; chandra-sagemaker status shows "
+            "which image runs",
+        ) from error
+    return dict(event)
+
+
+def _page_of(page: dict[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError for what is no page."""
+    int(page["page"])
+    str(page["markdown"]), str(page["status"])
+    if error := page.get("error"):
+        error["code"], error["detail"]
+
+
 def _document(content: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
-        document["pages"]
+        for page in document["pages"]:
+            _page_of(page)
     except (ValueError, KeyError, TypeError) as error:
         raise ResourceFailedError(
             f"the container's answer is no document: {content[:200].strip()}",
@@ -181,19 +289,3 @@ def _warn(context: Context, document: dict[str, Any]) -> None:
             context.console.warn(
                 f"page {page['page']} was not read: {error['detail']} ({error['code']})"
             )
-
-
-def _write(context: Context, options: argparse.Namespace, content: str) -> None:
-    path: Path | None = options.output
-    if path is None and context.console.as_json and options.format != "json":
-        context.console.result({"format": options.format, "content": content})
-    elif path is None:
-        context.console.write(content)
-    else:
-        try:
-            path.write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-        context.console.result(
-            {"format": options.format, "output": str(path)}, [f"wrote {path}"]
-        )

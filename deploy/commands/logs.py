@@ -82,13 +82,18 @@ def age(text: str) -> timedelta:
     """As a person writes it."""
     found = re.fullmatch(r"(\d+)([smhd])", text)
     if found is None:
-        raise ConfigError(f"an age looks like 30s, 15m, 2h or 1d, not {text}")
+        raise ConfigError(
+            f"an age looks like 30s, 15m, 2h or 1d, not {text}", hint="--since 2h"
+        )
     try:
         span = timedelta(**{UNITS[found[2]]: int(found[1])})
     except OverflowError:
         span = LONGEST + timedelta(days=1)
     if not timedelta(0) < span <= LONGEST:
-        raise ConfigError(f"an age is above 0 and at most {LONGEST.days}d, not {text}")
+        raise ConfigError(
+            f"an age is above 0 and at most {LONGEST.days}d, not {text}",
+            hint="--since 2h",
+        )
     return span
 
 

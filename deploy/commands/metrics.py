@@ -46,7 +46,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             *(_row(one) for one in series),
         ]
     )
-    if options.plot is not None:
+    if options.plot is not None and not context.is_dry_run:
         _plot(series, context.config.name, options.plot)
         lines.append(f"wrote {options.plot}")
     context.console.result(
@@ -105,4 +105,7 @@ def _plot(series: Sequence[Series], title: str, path: Path) -> None:
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be written: {error}") from error
+        raise ConfigError(
+            f"{path} cannot be written: {error}",
+            hint="--plot with a name that ends in .png, where you may write",
+        ) from error

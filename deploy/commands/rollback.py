@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
-from deploy.commands.wanted import add_wait_arguments, may_go_on
+from deploy.commands.wanted import add_wait_arguments, listed, may_go_on
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.planner import previous_config
 from deploy.resources import tags_of
@@ -41,7 +41,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     data = {
         "endpoint": name,
         "config": config,
-        "actions": [action.to_json() for action in actions],
+        "actions": listed(actions, options),
     }
     if not may_go_on(context, name, actions):
         context.console.declined()

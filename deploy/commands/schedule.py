@@ -37,7 +37,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.start is None and options.stop is None:
         return _show(context)
     if options.start is None or options.stop is None:
-        raise ConfigError("--start and --stop go together")
+        raise ConfigError(
+            "--start and --stop go together",
+            hint="chandra-sagemaker schedule --start 08:00 --stop 19:00",
+        )
     wanted = schedule_from(options.start, options.stop, options.days, options.timezone)
     name, identity = context.config.name, context.identity
     role = f"{name}-scheduler"

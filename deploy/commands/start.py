@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
-from deploy.commands.wanted import add_wait_arguments, may_go_on
+from deploy.commands.wanted import add_wait_arguments, listed, may_go_on
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
 
@@ -44,7 +44,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         {
             "endpoint": name,
             "config": config,
-            "actions": [action.to_json() for action in actions],
+            "actions": listed(actions, options),
         },
         [] if context.is_dry_run else [f"endpoint {name} is {words} with {config}"],
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 from deploy.commands.context import Context
 from deploy.console import table
-from deploy.errors import NotFoundError
+from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.executor import duration
-from deploy.prices import dollars, hourly
+from deploy.prices import dollars, hourly, rate
 from deploy.resources import REVISION_TAG, EndpointState
 
 NAME = "status"
@@ -29,6 +29,9 @@ HEALTH = {
     "Failed": "not serving",
     "OutOfService": "not serving",
 }
+
+# What nothing but a command of ours changes.
+GIVEN_UP = ("Failed", "OutOfService", "UpdateRollbackFailed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return 0
     facts = _facts(context, state)
     context.console.result(facts, table(_rows(facts)))
-    return 0 if state.status in ("InService", "Updating", "SystemUpdating") else 1
+    return ResourceFailedError.exit_code if state.status in GIVEN_UP else 0
 
 
 def running_cost(context: Context, state: EndpointState) -> Cost | None:
@@ -125,7 +128,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     words: dict[str, str | None] = {
         "instances": f"{count}{wanted} x {kind}",
         "running for": _with(duration, shown.pop("running_seconds")),
-        "price an hour": _with(dollars, shown.pop("price_an_hour")),
+        "price an hour": _with(rate, shown.pop("price_an_hour")),
         "cost so far": _with(
             lambda cost: f"about {dollars(cost)}", shown.pop("cost_so_far")
         ),

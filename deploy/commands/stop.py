@@ -7,15 +7,15 @@ import argparse
 from deploy.catalogue import HOURS_A_DAY
 from deploy.commands.context import Context
 from deploy.commands.status import running_cost
-from deploy.commands.wanted import add_wait_arguments
-from deploy.prices import dollars
+from deploy.commands.wanted import add_wait_arguments, listed
+from deploy.prices import dollars, rate
 
 NAME = "stop"
 HELP = "delete the endpoint and say what that saves; start brings it back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_wait_arguments(parser)
+    add_wait_arguments(parser, until="the endpoint is gone")
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
@@ -37,8 +37,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     lines = []
     if not context.is_dry_run:
+        state_now = "is stopped" if options.wait else "is being deleted"
         lines.append(
-            f"endpoint {name} is stopped; chandra-sagemaker start brings it back"
+            f"endpoint {name} {state_now}; chandra-sagemaker start brings it back"
         )
     start = context.account.scheduled_start(name)
     if start is not None:
@@ -49,14 +50,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if cost is not None:
         lines.append(
             f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "
-            f"{dollars(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} "
+            f"{rate(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} "
             "a day"
         )
     context.console.result(
         {
             "endpoint": name,
-            "stopped": not context.is_dry_run,
-            "actions": [action.to_json() for action in actions],
+            "stopped": options.wait and not context.is_dry_run,
+            "actions": listed(actions, options),
             "saved_an_hour": cost.hourly if cost else None,
             "cost_so_far": cost.so_far if cost else None,
         },

@@ -10,8 +10,10 @@ from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
+    blaming,
     carried_out,
     compare,
+    listed,
     with_flags,
 )
 from deploy.errors import NotFoundError
@@ -57,7 +59,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.strategy is not None:
         update = replace(update, strategy=options.strategy)
     if options.bake is not None:
-        update = replace(update, bake_seconds=options.bake)
+        with blaming(options):
+            update = replace(update, bake_seconds=options.bake)
     wanted = endpoint_from(config, context.identity)
     if context.account.endpoint(wanted.name) is None:
         raise NotFoundError(
@@ -69,7 +72,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "strategy": update.strategy,
-        "actions": [action.to_json() for action in actions],
+        "actions": listed(actions, options),
     }
     status = carried_out(context, options, config, wanted, actions, data)
     if status is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from deploy.checks import Finding, checks_of, quota_findings, quota_name
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError, ResourceFailedError
+from deploy.executor import begun
 from deploy.planner import differences
 from deploy.prices import price_lines
 from deploy.resources import Endpoint
@@ -22,12 +25,15 @@ __all__ = [
     "UNNOTED",
     "add_machine_arguments",
     "add_wait_arguments",
+    "blaming",
     "carried_out",
     "checked",
     "compare",
+    "listed",
     "may_go_on",
     "quota_checks",
     "refuse_if_fatal",
+    "seconds",
     "weights_checks",
     "with_flags",
 ]
@@ -58,24 +64,54 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_wait_arguments(parser: argparse.ArgumentParser) -> None:
+def add_wait_arguments(
+    parser: argparse.ArgumentParser, until: str = "the endpoint is in service"
+) -> None:
     parser.add_argument(
         "--wait",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="until the endpoint is in service (default)",
+        help=f"until {until} (default)",
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=3600,
         metavar="SECONDS",
         help="stop waiting after this long; the endpoint goes on (default 3600)",
     )
 
 
+def seconds(text: str) -> float:
+    """What a person types for --timeout."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    # Neither is what `nan` and `inf` are.
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"seconds are a number above 0, not {text}")
+    return value
+
+
+@contextmanager
+def blaming(options: argparse.Namespace) -> Iterator[None]:
+    """What is wrong with a setting is wrong with the flag that gave it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(
+            error.message, hint=f"chandra-sagemaker {options.command} --help"
+        ) from error
+
+
 def with_flags(config: DeployConfig, options: argparse.Namespace) -> DeployConfig:
     """A flag beats the file."""
+    with blaming(options):
+        return _changed(config, options)
+
+
+def _changed(config: DeployConfig, options: argparse.Namespace) -> DeployConfig:
     changes: dict[str, object] = {}
     if options.instance_type:
         changes["instance_types"] = tuple(options.instance_type)
@@ -98,7 +134,10 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         name, separator, value = item.partition("=")
         if not separator:
-            raise ConfigError(f"--env takes NAME=VALUE, not {item}")
+            # What was given may be a secret, put in the wrong place.
+            raise ConfigError(
+                "--env takes NAME=VALUE", hint="chandra-sagemaker update --env A=1"
+            )
         pairs[name] = value
     return pairs
 
@@ -186,6 +225,13 @@ def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
     return context.console.confirm(
         f"delete endpoint {name} and make it again? until then its callers get errors"
     )
+
+
+def listed(
+    actions: Sequence[Action], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The actions of a command that waits or does not, for programs."""
+    return [action.to_json() for action in begun(actions, is_waiting=options.wait)]
 
 
 def carried_out(

@@ -70,6 +70,14 @@ def test_a_secret_is_kept_out_of_the_environment(name):
     refused("whoever may describe", endpoint={"environment": {name: "x"}})
 
 
+@pytest.mark.parametrize("value", ["hf_" + "a" * 30, "AKIA" + "A" * 16])
+def test_a_credential_is_kept_out_under_any_name_and_not_repeated(value):
+    with pytest.raises(ConfigError, match=r"environment\.A is a credential") as caught:
+        config_from({"endpoint": {"environment": {"A": value}}})
+
+    assert value not in caught.value.message + (caught.value.hint or "")
+
+
 def test_tokens_of_a_page_are_no_secret():
     environment = {"CHANDRA_MAX_OUTPUT_TOKENS": 4096}
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+from pathlib import Path
 
 from deploy import errors
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
 def tree():
@@ -46,3 +50,23 @@ def test_an_error_says_all_of_itself_to_a_program():
         "hint": "chandra-sagemaker list",
         "exit_code": 4,
     }
+
+
+def raised():
+    """Every place that makes an error, and the names of what it gives along."""
+    for path in sorted(DEPLOY.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in tree()
+            ):
+                place = f"{path.relative_to(DEPLOY)}:{node.lineno}"
+                yield place, {keyword.arg for keyword in node.keywords}
+
+
+def test_every_error_says_what_to_type_next():
+    places = dict(raised())
+
+    assert len(places) > 50
+    assert [place for place, given in places.items() if "hint" not in given] == []

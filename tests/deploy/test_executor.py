@@ -170,6 +170,34 @@ def test_ctrl_c_says_what_is_done_and_what_goes_on():
     )
 
 
+def test_ctrl_c_says_what_is_not_done():
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        World(CREATING).run(
+            call("delete_endpoint"),
+            Wait("ocr", Goal.DELETED),
+            call("delete_model"),
+            sleep=interrupt,
+        )
+
+    assert caught.value.sentence == (
+        "done: delete endpoint. the deletion of endpoint ocr goes on without us. not "
+        "done: delete model. The same command again goes on from here, and "
+        "`chandra-sagemaker status` shows what there is now"
+    )
+
+
+def test_ctrl_c_in_a_call_says_that_it_may_be_done():
+    class Cut(World):
+        def perform(self, call):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="about to create endpoint, which may be"):
+        Cut(CREATING).run(call("create_endpoint"))
+
+
 class Unreliable(World):
     """Answers in the end, after some time in which nothing does."""
 

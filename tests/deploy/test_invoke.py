@@ -261,9 +261,88 @@ def test_a_stream_can_end_in_the_services_own_error(chandra, answering, picture)
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>a proxy</html>",
+        b"# Title\n\ntext",
+        b"[1]\n",
+        b'{"pages": []}',
+        b'{"event": "page", "page": 1}\n',
+        b'{"event": "page", "page": "x", "markdown": "", "status": "success"}\n',
+        b"\xff\xfe\n",
+    ],
+)
+def test_a_stream_of_something_else_is_said_to_be_none(
+    chandra, answering, picture, content
+):
+    stream(answering, content)
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert ran.status == 6
+    assert "is no stream of pages" in ran.err
+    assert "the same command without --stream" in ran.err
+
+
+def test_a_page_without_a_number_makes_no_report(chandra, answering, picture):
+    answering(json.dumps({"pages": [{"markdown": "x"}]}).encode())
+
+    ran = chandra("invoke", picture, "--format", "report")
+
+    assert ran.status == 6
+    assert "is no document" in ran.err
+
+
+@pytest.mark.parametrize("form", ["md", "ndjson"])
+def test_pages_that_came_before_a_stream_broke_off_are_in_the_file(
+    chandra, answering, picture, tmp_path, form
+):
+    stream(answering, lines({"event": "page", **PAGE}))
+    path = tmp_path / "out"
+    path.write_text("what was there before")
+
+    ran = chandra("invoke", picture, "--stream", "--format", form, "-o", str(path))
+
+    assert ran.status == 6
+    assert "# Title" in path.read_text()
+    assert "before" not in path.read_text()
+    assert f"pages that came, in {path}: 1" in ran.err
+
+
+def test_a_stream_into_a_file_is_whole_at_the_end(
+    chandra, answering, picture, tmp_path
+):
+    whole = lines({"event": "page", **PAGE}, {"event": "page", **FAILED}, END)
+    stream(answering, whole)
+    path = tmp_path / "out.ndjson"
+
+    ran = chandra("invoke", picture, "--stream", "--format", "ndjson", "-o", str(path))
+
+    assert ran.status == 0, ran.err
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("arguments", [[], ["--stream"]])
+def test_ctrl_c_says_what_became_of_the_document(
+    chandra, wire, picture, monkeypatch, arguments
+):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    runtime = wire.client("sagemaker-runtime")
+    for operation in ("invoke_endpoint", "invoke_endpoint_with_response_stream"):
+        monkeypatch.setattr(runtime, operation, interrupted)
+
+    ran = chandra("invoke", picture, *arguments)
+
+    assert ran.status == 130
+    assert "endpoint ocr may read on what it was sent; nothing was written" in ran.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (["nowhere.pdf"], 4, "cannot be read"),
+        (["nowhere.pdf"], 4, "try:   chandra-sagemaker invoke FILE, with the path"),
         (["PICTURE", "--stream", "--format", "html"], 2, "not html"),
         (["PICTURE", "--pages", "1\r\nX: y"], 2, "looks like 1-3,7"),
     ],
