@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["report_of"]
@@ -23,12 +23,16 @@ STYLE = """
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: #1a1d24;
        background: #f4f5f7; }
 header { padding: 1rem 1.5rem; background: #fff; border-bottom: 1px solid var(--line); }
-h1 { margin: 0; font-size: 1.2rem; }
+header h1 { margin: 0; font-size: 1.2rem; }
 header p { margin: .2rem 0 0; color: var(--faint); }
+nav { margin-top: .5rem; line-height: 1.9; }
+nav a { padding: .1rem .45rem; margin-right: .2rem; border-radius: .2rem;
+        color: inherit; text-decoration: none; background: #e8ebf0; }
+nav a.wrong { color: #fff; background: #b42318; }
 section { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr);
           gap: 1.5rem; padding: 1.5rem; border-bottom: 1px solid var(--line); }
+section.alone { grid-template-columns: minmax(0, 1fr); }
 section > h2 { grid-column: 1 / -1; margin: 0; font-size: 1rem; }
-@media (max-width: 60rem) { section { grid-template-columns: 1fr; } }
 .picture { position: sticky; top: 1rem; align-self: start; background: #fff;
            border: 1px solid var(--line); }
 .picture img { display: block; width: 100%; }
@@ -41,15 +45,25 @@ section > h2 { grid-column: 1 / -1; margin: 0; font-size: 1rem; }
          border-left: 4px solid var(--ink); overflow-x: auto; scroll-margin-top: 1rem; }
 .block > a { float: right; font-size: .7rem; color: var(--faint);
              text-decoration: none; }
-.block :first-of-type { margin-top: 0; } .block :last-child { margin-bottom: 0; }
+.block > :nth-child(2) { margin-top: 0; } .block > :last-child { margin-bottom: 0; }
+.block h1 { font-size: 1.5rem; } .block h2 { font-size: 1.25rem; }
+.block h3, .block h4, .block h5, .block h6 { font-size: 1.05rem; }
+.block img { max-width: 100%; } .block pre { white-space: pre-wrap; }
 .box:target, .box:hover { background: color-mix(in srgb, var(--ink) 30%, transparent); }
 .block:target { outline: 2px solid var(--ink); }
 table { border-collapse: collapse; } td, th { border: 1px solid var(--line);
         padding: .2rem .5rem; }
-.wrong { padding: .6rem .8rem; background: #fde8e8; border-left: 4px solid #b42318; }
+p.wrong { margin: 0 0 .6rem; padding: .6rem .8rem; background: #fde8e8;
+          border-left: 4px solid #b42318; }
 .note { color: var(--faint); font-size: .85rem; }
+@media (max-width: 60rem) {
+  section { grid-template-columns: minmax(0, 1fr); }
+  .picture { position: relative; top: 0; } }
+@media print { body { background: none; } section { break-inside: avoid; }
+               .picture { position: relative; top: 0; } }
 """
 
+WRONG = ' class="wrong"'
 INKS = ("#2b6cb0", "#b7791f", "#2f855a", "#9b2c2c", "#6b46c1", "#0e7490", "#a21caf",
         "#4d7c0f")  # fmt: skip
 
@@ -62,8 +76,8 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
     model = document.get("model") or {}
     usage = document.get("usage") or {}
     facts = [
-        str(document.get("status", "")),
-        "1 page" if len(document["pages"]) == 1 else f"{len(document['pages'])} pages",
+        str(document.get("status", "")).replace("_", " "),
+        _count(document["pages"]),
         f"{usage.get('output_tokens', 0)} tokens",
         f"{document.get('processing_time', 0):.1f} s",
         f"{model.get('id')} {model.get('revision') or ''}".strip(),
@@ -79,11 +93,31 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
 <style>{STYLE}</style>
 </head>
 <body>
-<header><h1>{html.escape(name)}</h1><p>{html.escape(" · ".join(facts))}</p></header>
+<header><h1>{html.escape(name)}</h1><p>{html.escape(" · ".join(facts))}</p>
+{_navigation(document["pages"])}</header>
 {pages}
 </body>
 </html>
 """
+
+
+def _count(pages: Sequence[Json]) -> str:
+    read = sum(not page.get("error") for page in pages)
+    if read < len(pages):
+        return f"{read} of {len(pages)} pages read"
+    return "1 page" if read == 1 else f"{read} pages"
+
+
+def _navigation(pages: Sequence[Json]) -> str:
+    """From the top to any page; those that were not read stand out."""
+    if len(pages) < 2:
+        return ""
+    links = (
+        f'<a href="#page-{int(page["page"])}"'
+        f"{WRONG if page.get('error') else ''}>{int(page['page'])}</a>"
+        for page in pages
+    )
+    return f"<nav>{' '.join(links)}</nav>"
 
 
 def _page(page: Json, picture: bytes | None) -> str:
@@ -95,9 +129,10 @@ def _page(page: Json, picture: bytes | None) -> str:
         if picture is not None
         else ""
     )
-    left = f'<div class="picture">{image}{boxes}</div>' if image else "<div></div>"
+    left = f'<div class="picture">{image}{boxes}</div>' if image else ""
+    kind = "" if image else ' class="alone"'
     text = "\n".join(_block(page, number, index, block) for index, block in blocks)
-    return f"""<section id="page-{number}">
+    return f"""<section id="page-{number}"{kind}>
 <h2>Page {number}</h2>
 {left}
 <div>{_fault(page)}{text}{_notes(page)}</div>

@@ -404,6 +404,19 @@ def test_a_report_shows_each_page_with_its_blocks_beside_the_text(
     assert "unreadable_document: page 2 ends early" in path.read_text()
 
 
+def test_a_report_leads_to_every_page_and_marks_those_that_were_not_read():
+    text = report_of("page.png", DOCUMENT, {})
+
+    page = Elements(text)
+    links = [a for tag, a in page.found if tag == "a" and a["href"][:6] == "#page-"]
+    assert [(a["href"], a.get("class")) for a in links] == [
+        ("#page-1", None),
+        ("#page-2", "wrong"),
+    ]
+    assert {"page-1", "page-2"} == {s["id"] for s in page.of("section")}
+    assert "1 of 2 pages read" in text
+
+
 def test_a_report_needs_nothing_but_itself():
     text = report_of("page.png", DOCUMENT, {1: b"jpeg"})
 
