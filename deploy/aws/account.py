@@ -160,7 +160,9 @@ class Account:
         return str(found["DashboardBody"])
 
     def schedule(self, deployment: str) -> list[dict[str, Any]]:
-        """The entries there are."""
+        """The entries there are, in a group of ours."""
+        if not self.has_schedule_group(deployment):
+            return []
         found = []
         for verb in ("start", "stop"):
             try:
@@ -176,15 +178,20 @@ class Account:
         return found
 
     def has_schedule_group(self, name: str) -> bool:
-        """A group of ours; somebody else's of the same name is a conflict."""
+        """A group of ours."""
+        tags = self.schedule_group_tags(name)
+        return tags is not None and tags.get(OWNER_TAG) == name
+
+    def schedule_group_tags(self, name: str) -> dict[str, str] | None:
+        """Of whoever's group has the name; None where there is none."""
         try:
             group = self._aws.call("scheduler", "get_schedule_group", Name=name)
             answer = self._aws.call(
                 "scheduler", "list_tags_for_resource", ResourceArn=group["Arn"]
             )
         except NotFoundError:
-            return False
-        return tags_from(answer["Tags"]).get(OWNER_TAG) == name
+            return None
+        return tags_from(answer["Tags"])
 
     def role(self, name: str) -> dict[str, Any] | None:
         """A role and its tags."""

@@ -15,9 +15,9 @@ from deploy.actions import Call
 from deploy.aws.client import AWSClient
 from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig
-from deploy.errors import ResourceFailedError, WaitTimeoutError
+from deploy.errors import ConflictError, ResourceFailedError, WaitTimeoutError
 from deploy.image import Engine, dockerfile_name
-from deploy.resources import Identity, tags_of
+from deploy.resources import OWNER_TAG, Identity, tags_of
 
 __all__ = [
     "WHEN_DONE",
@@ -51,7 +51,14 @@ class Builds:
     def missing(self, key: str) -> list[Call]:
         """The call that makes the project, unless it is there."""
         found = self._aws.call("codebuild", "batch_get_projects", names=[self.project])
-        if found["projects"]:
+        for project in found["projects"]:
+            tags = {tag["key"]: tag["value"] for tag in project.get("tags", ())}
+            if tags.get(OWNER_TAG) != self._config.name:
+                raise ConflictError(
+                    f"there is a CodeBuild project {self.project} already, and it is "
+                    "not this deployment's",
+                    hint="set another name in chandra.toml",
+                )
             return []
         return [
             Call(

@@ -7,10 +7,10 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
 from deploy.actions import Call
-from deploy.aws.faults import fault_of
+from deploy.aws.faults import FAULTS, fault_of
 from deploy.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -106,7 +106,7 @@ class AWSClient:
         client = self.client(service)
         try:
             answer: dict[str, Any] = getattr(client, operation)(**params)
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             raise fault_of(error, f"{service} {operation}") from error
         return answer
 
@@ -118,7 +118,7 @@ class AWSClient:
         try:
             for page in client.get_paginator(operation).paginate(**params):
                 yield from page.get(key) or ()
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             raise fault_of(error, f"{service} {operation}") from error
 
     def perform(self, call: Call) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeAlias
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -17,6 +18,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 
 from deploy.advice import advice_for
 from deploy.errors import (
@@ -29,7 +31,11 @@ from deploy.errors import (
     ResourceFailedError,
 )
 
-__all__ = ["CODES", "fault_of"]
+__all__ = ["CODES", "FAULTS", "Fault", "fault_of"]
+
+Fault: TypeAlias = ClientError | BotoCoreError | ResponseParserError
+FAULTS = (ClientError, BotoCoreError, ResponseParserError)
+"""All that a call of botocore's raises."""
 
 CODES: dict[str, type[DeployError]] = {
     "AccessDenied": AccessDeniedError,
@@ -103,7 +109,7 @@ HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
 }
 
 
-def fault_of(error: BotoCoreError | ClientError, doing: str) -> DeployError:
+def fault_of(error: Fault, doing: str) -> DeployError:
     """`doing` is the service and the operation, as a person would say them."""
     if isinstance(error, ClientError):
         return _refusal(error, doing)
@@ -124,12 +130,23 @@ def fault_of(error: BotoCoreError | ClientError, doing: str) -> DeployError:
         return ConfigError(
             "no region is set", hint="set region in chandra.toml, or add --region"
         )
+    if isinstance(error, ResponseParserError):
+        # Its text is the whole of an answer that is none of AWS's.
+        return DeployError(
+            f"{doing}: what answers is not AWS",
+            hint="check for a proxy, the region and --endpoint-url, then run it again",
+        )
     if isinstance(error, ConnectionError | HTTPClientError):
         return DeployError(
-            f"{doing}: AWS cannot be reached: {error}",
+            f"{doing}: AWS cannot be reached: {_without_password(str(error))}",
             hint="check the network, the region and --endpoint-url, then run it again",
         )
     return DeployError(f"{doing}: {error}", hint=WHATEVER)
+
+
+def _without_password(text: str) -> str:
+    """Addresses of proxies and of --endpoint-url may have one in them."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def _refusal(error: ClientError, doing: str) -> DeployError:

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     EventStreamError,
     ReadTimeoutError,
 )
 
 from deploy.aws.client import AWSClient
-from deploy.aws.faults import fault_of
+from deploy.aws.faults import FAULTS, Fault, fault_of
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
 
 __all__ = ["MAX_BODY_BYTES", "Runtime"]
@@ -48,7 +47,7 @@ class Runtime:
                 **self._request(body, content_type, accept, attributes)
             )
             content: bytes = answer["Body"].read()
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             raise self._fault(error) from error
         return content
 
@@ -64,7 +63,7 @@ class Runtime:
             for event in answer["Body"]:
                 *lines, rest = (rest + event["PayloadPart"]["Bytes"]).split(b"\n")
                 yield from (line for line in lines if line)
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             raise self._fault(error) from error
         if rest:
             yield rest
@@ -86,7 +85,7 @@ class Runtime:
             request["CustomAttributes"] = attributes
         return request
 
-    def _fault(self, error: ClientError | BotoCoreError) -> DeployError:
+    def _fault(self, error: Fault) -> DeployError:
         if isinstance(error, ReadTimeoutError):
             return ResourceFailedError(
                 f"endpoint {self._endpoint} did not answer within 70 s",

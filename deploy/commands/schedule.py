@@ -8,9 +8,9 @@ from typing import Any
 from deploy.actions import Call
 from deploy.commands.context import Context
 from deploy.console import table
-from deploy.errors import ConfigError, NotFoundError
+from deploy.errors import ConfigError, ConflictError, NotFoundError
 from deploy.prices import dollars, hourly
-from deploy.resources import tags_of
+from deploy.resources import OWNER_TAG, tags_of
 from deploy.schedule import Schedule, entry_name, schedule_from
 
 NAME = "schedule"
@@ -49,6 +49,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"there is no role {role} for EventBridge to act in",
             hint="chandra-sagemaker iam --create",
         )
+    _refuse_if_theirs(context)
     history = context.account.history(name)
     state = context.account.endpoint(name)
     if not history:
@@ -112,8 +113,20 @@ def _show(context: Context) -> int:
     return 0
 
 
+def _refuse_if_theirs(context: Context) -> None:
+    name = context.config.name
+    tags = context.account.schedule_group_tags(name)
+    if tags is not None and tags.get(OWNER_TAG) != name:
+        raise ConflictError(
+            f"there is a schedule group {name} already, and it is not this "
+            "deployment's",
+            hint="set another name in chandra.toml",
+        )
+
+
 def _remove(context: Context) -> int:
     name = context.config.name
+    _refuse_if_theirs(context)
     calls = [
         Call(
             "scheduler",

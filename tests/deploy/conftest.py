@@ -45,10 +45,13 @@ def _no_credentials_but_ours(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 
 
+SECRET = "hidden-secret-key"
+
+
 def session_of_ours(region: str = "us-east-1") -> boto3.Session:
     return boto3.Session(
         aws_access_key_id="testing",
-        aws_secret_access_key="testing",
+        aws_secret_access_key=SECRET,
         region_name=region,
     )
 

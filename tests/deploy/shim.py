@@ -76,7 +76,7 @@ class Shim:
         self.calls.append(call)
         crash = is_reading(call) is False and len(self.changes)
         if crash and crash == self.crash_before:
-            return _send(start, _refusal("Injected", "the line went dead before it"))
+            return _dead(start, call, "before")
         if call.startswith("sagemaker:"):
             handler = getattr(self, _method(call), None)
             request = json.loads(body or b"{}")
@@ -84,13 +84,13 @@ class Shim:
             if answer is None:
                 answer = self._moto(environ, request)
             if crash and crash == self.crash_after:
-                answer = _refusal("Injected", "the line went dead after it")
+                return _dead(start, call, "after")
             return _send(start, answer)
         if call == "servicequotas:ListServiceQuotas":
             return _send(start, ("200 OK", {"Quotas": self._quotas()}))
         result, status, headers = _forward(self.app, environ, body)
         if crash and crash == self.crash_after:
-            return _send(start, _refusal("Injected", "the line went dead after it"))
+            return _dead(start, call, "after")
         start(status, headers)
         return [result]
 
@@ -324,6 +324,18 @@ def _forward(
 
 def _refusal(code: str, message: str) -> Answer:
     return "400 BAD REQUEST", {"__type": code, "message": message}
+
+
+def _dead(start: Callable[..., Any], call: str, moment: str) -> Iterable[bytes]:
+    """What comes in place of an answer, in the words of the service."""
+    text = f"the line went dead {moment} it"
+    if call.partition(":")[0] not in ("s3", "iam"):
+        return _send(start, _refusal("Injected", text))
+    error = f"<Error><Code>Injected</Code><Message>{text}</Message></Error>"
+    if call.startswith("iam"):
+        error = f"<ErrorResponse>{error}</ErrorResponse>"
+    start("400 Bad Request", [("Content-Length", str(len(error)))])
+    return [error.encode()]
 
 
 def _send(start: Callable[..., Any], answer: Answer) -> Iterable[bytes]:

@@ -13,6 +13,7 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
+from botocore.parsers import ResponseParserError
 
 from deploy import errors
 from deploy.actions import Call
@@ -57,6 +58,14 @@ def test_sagemakers_one_code_is_told_apart_by_its_sentence(sentence, kind):
 
     assert type(error) is kind
     assert sentence in error.message
+
+
+def test_an_answer_that_is_none_of_awss_is_no_bug():
+    error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
+
+    assert type(error) is DeployError
+    assert error.message == "iam get_role: what answers is not AWS"
+    assert "--endpoint-url" in (error.hint or "")
 
 
 def test_a_quota_that_is_used_up_points_to_doctor(script, aws):

@@ -6,7 +6,11 @@ import json
 
 import pytest
 
-from deploy.cli import COMMANDS
+from deploy.aws import AWSClient
+from deploy.cli import COMMANDS, main
+from deploy.policies import caller_policy
+from tests.deploy.accounts import IDENTITY, configured
+from tests.deploy.conftest import SECRET, session_of_ours
 from tests.deploy.images import write_archive
 
 ARGUMENTS = {
@@ -83,6 +87,69 @@ def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
 
     assert changed == {}
     assert (tmp_path / "chandra.toml").read_text() == before
+
+
+SECRETS = (SECRET, "hf_hidden", "hidden-password", "auth-token")
+
+
+def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
+    """By no command, done or in a dry run, for people or for programs."""
+    monkeypatch.setenv("HF_TOKEN", "hf_hidden")
+    url = front[0].replace("://", "://us:hidden-password@")
+    shown = {}
+    statuses = set()
+    for command in COMMANDS:
+        # What it writes would be another deployment.
+        done = () if command.NAME == "init" else ((), ("--json",))
+        for flags in (("--dry-run",), ("--dry-run", "--json"), *done):
+            ran = chandra(*everything(command.NAME), *flags, "--endpoint-url", url)
+            statuses.add(ran.status)
+            found = [secret for secret in SECRETS if secret in ran.out + ran.err]
+            if found:
+                shown[command.NAME, flags] = found
+
+    assert shown == {}
+    assert 0 in statuses
+    assert 3 not in statuses
+
+
+def test_a_password_in_an_address_that_is_dead_is_not_shown(project, tmp_path, capsys):
+    def connect(**_):
+        return AWSClient(
+            session_of_ours(),
+            endpoint_url="http://us:hidden-password@127.0.0.1:9",
+            num_attempts=1,
+        )
+
+    status = main(
+        ["status", "--config", str(tmp_path / "chandra.toml")], connect=connect
+    )
+
+    shown = capsys.readouterr()
+    assert status == 1
+    assert "AWS cannot be reached" in shown.err
+    assert "hidden" not in shown.out + shown.err
+
+
+def test_whoever_has_the_printed_policy_may_run_every_command(
+    everything, chandra, cloud
+):
+    """All but S3 and the scheduler, whose calls do not show on the wire."""
+    cloud.calls.clear()
+    for command in COMMANDS:
+        chandra(*everything(command.NAME), "--dry-run")
+    for arguments in (["stop"], ["start"], ["doctor"], ["destroy", "--all"]):
+        assert chandra(*arguments).status == 0
+    policy = caller_policy(configured(), IDENTITY)
+    allowed = {action for s in policy["Statement"] for action in s["Action"]}
+    made = {
+        call.replace("monitoring:", "cloudwatch:")
+        for call in cloud.calls
+        if call.partition(":")[0] not in ("s3", "scheduler", "sts")
+    }
+
+    assert len(made) > 30
+    assert made - allowed == set()
 
 
 def test_destroy_all_leaves_nothing_that_carries_the_tag(everything, chandra, wire):

@@ -1,0 +1,243 @@
+"""Commands that are cut off: nothing is lost, nothing is hidden, and doing it again
+ends where they would have ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.deploy.accounts import OTHER_IMAGE
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+MOMENTS = ("crash_before", "crash_after")
+
+
+@dataclass
+class Case:
+    """A command that changes what is there already."""
+
+    arguments: tuple[str, ...]
+    num_changes: int
+    before: tuple[tuple[str, ...], ...] = (("deploy",),)
+    is_other: bool = False
+    """The file names another image by then."""
+    again: tuple[str, ...] | None = None
+    """What is typed after it was cut off; None: the same."""
+    ends: str | None = "InService"
+    """How the endpoint then is; None: it is gone."""
+
+
+CASES = {
+    "deploy": Case(("deploy",), 4, before=()),
+    "deploy-other": Case(("deploy",), 4, is_other=True),
+    "update": Case(("update", "--instance-type", "ml.g5.2xlarge"), 3),
+    "recreate": Case(
+        ("update", "--image", OTHER_IMAGE, "--strategy", "recreate"),
+        5,
+        # Cut off after its deletion there is nothing left to update.
+        again=("deploy", "--image", OTHER_IMAGE),
+    ),
+    "rollback": Case(
+        ("rollback",),
+        2,
+        before=(("deploy",), ("deploy", "--image", OTHER_IMAGE)),
+    ),
+    "stop": Case(("stop",), 1, ends=None),
+    "start": Case(("start",), 1, before=(("deploy",), ("stop",))),
+    "destroy": Case(("destroy",), 3, ends=None),
+    "destroy-all": Case(
+        ("destroy", "--all"),
+        11,
+        before=(("iam", "--create"), ("deploy",), ("alarms", "--create")),
+        ends=None,
+    ),
+}
+"""Every command that waits for an endpoint."""
+
+
+@pytest.fixture
+def prepared(chandra, cloud, project, at):
+    """prepared(case): the account as the command finds it."""
+
+    def prepare(case):
+        for arguments in case.before:
+            ran = chandra(*arguments)
+            assert ran.status == 0, ran.err
+            at.now += 60
+        if case.is_other:
+            project(image=OTHER_IMAGE)
+        cloud.calls.clear()
+
+    return prepare
+
+
+def is_as_wanted(case, cloud):
+    machine = cloud.machines.get("ocr")
+    return (machine.status if machine else None) == case.ends
+
+
+CRASHES = [
+    pytest.param(case, number, moment, id=f"{name}-{number}-{moment}")
+    for name, case in CASES.items()
+    # Those of a first deployment are in test_flows.
+    if name != "deploy"
+    for number in range(1, case.num_changes + 1)
+    # A deletion that was not made is made the next time: nothing to find out.
+    for moment in (MOMENTS[1:] if name == "destroy-all" else MOMENTS)
+]
+
+
+@pytest.mark.parametrize(("case", "number", "moment"), CRASHES)
+def test_after_a_crash_at_any_call_doing_it_again_ends_well(
+    chandra, cloud, prepared, case, number, moment
+):
+    prepared(case)
+    setattr(cloud, moment, number)
+
+    crashed = chandra(*case.arguments)
+    setattr(cloud, moment, None)
+    again = chandra(*(case.again or case.arguments))
+
+    assert crashed.status == 1, crashed.err
+    assert "the line went dead" in crashed.err
+    assert "try:" in crashed.err
+    assert again.status == 0, again.err
+    assert is_as_wanted(case, cloud)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_no_call_is_left_out_of_the_crashes(chandra, cloud, prepared, case):
+    prepared(case)
+
+    ran = chandra(*case.arguments)
+
+    assert ran.status == 0, ran.err
+    assert len(cloud.changes) == case.num_changes, cloud.changes
+    assert is_as_wanted(case, cloud)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
+    chandra, cloud, prepared, case
+):
+    prepared(case)
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    cut = chandra(*case.arguments, sleep=interrupt)
+    changed = len(cloud.changes)
+    again = chandra(*(case.again or case.arguments))
+
+    assert cut.status == 130
+    sentence = cut.err.partition("interrupted. ")[2]
+    assert "endpoint ocr goes on without us" in sentence
+    assert "chandra-sagemaker status" in sentence
+    # What was done is named, call by call, and the rest as not done.
+    done = sentence.partition("done: ")[2].partition(". ")[0].split("; ")
+    left = sentence.partition("not done: ")[2].partition(". ")[0]
+    assert len(done) == changed
+    assert len(done) + len(left.split("; ") if left else []) == case.num_changes
+    assert again.status == 0, again.err
+    assert is_as_wanted(case, cloud)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_waiting_ends_with_a_status_of_its_own_and_how_to_go_on(
+    chandra, cloud, prepared, case
+):
+    prepared(case)
+    cloud.num_questions = 1000
+
+    late = chandra(*case.arguments, "--timeout", "60")
+    cloud.num_questions = 2
+    again = chandra(*(case.again or case.arguments))
+
+    assert late.status == 7
+    assert "goes on without us" in late.err
+    assert "the same command again" in late.err
+    assert again.status == 0, again.err
+
+
+WAITING = [case for case in CASES.values() if "destroy" not in case.arguments]
+
+
+@pytest.mark.parametrize("case", WAITING, ids=lambda case: case.arguments[0])
+def test_what_is_not_waited_for_is_in_no_dry_run(chandra, cloud, prepared, case):
+    prepared(case)
+
+    shown = chandra(*case.arguments, "--no-wait", "--dry-run")
+    listed = chandra(*case.arguments, "--no-wait", "--dry-run", "--json").json
+    ran = chandra(*case.arguments, "--no-wait")
+
+    would = [line[6:] for line in shown.out.splitlines() if line.startswith("would ")]
+    done = [line for line in ran.out.splitlines() if line in would]
+    # Waiting is shown as what SageMaker says meanwhile.
+    assert [line for line in would if not line.startswith("wait")] == done
+    assert [action["action"] for action in listed["actions"]] == would
+    assert not would[-1].startswith(("wait", "note"))
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "soon"])
+@pytest.mark.parametrize("command", ["deploy", "stop", "destroy"])
+def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
+    ran = chandra(command, f"--timeout={text}")
+
+    assert ran.status == 2
+    assert f"seconds are a number above 0, not {text}" in ran.err
+    assert cloud.calls == []
+
+
+def test_ctrl_c_between_two_steps_says_what_is_done(chandra, wire, monkeypatch):
+    """The last look at the endpoint, after everything was made."""
+    answers = []
+    describe = wire.client("sagemaker").describe_endpoint
+
+    def interrupted(**params):
+        answer = describe(**params)
+        answers.append(answer["EndpointStatus"])
+        if answers.count("InService") == 2:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(wire.client("sagemaker"), "describe_endpoint", interrupted)
+
+    ran = chandra("deploy")
+
+    assert ran.status == 130
+    assert "done: create model ocr-" in ran.err
+    assert "changed nothing" not in ran.err
+
+
+def test_what_was_stopped_without_waiting_is_not_said_to_be_gone(chandra):
+    chandra("deploy")
+
+    ran = chandra("stop", "--no-wait")
+
+    assert "endpoint ocr is being deleted" in ran.out
+    assert "is stopped" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("Creating", 0),
+        ("Updating", 0),
+        ("RollingBack", 0),
+        ("Deleting", 0),
+        ("InService", 0),
+        ("Failed", 6),
+        ("OutOfService", 6),
+        ("UpdateRollbackFailed", 6),
+    ],
+)
+def test_status_is_an_error_only_where_no_waiting_mends_it(
+    chandra, cloud, status, expected
+):
+    chandra("deploy")
+    cloud.num_questions = 1000
+    cloud.machines["ocr"].status = status
+
+    assert chandra("status").status == expected

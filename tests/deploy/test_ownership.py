@@ -1,0 +1,218 @@
+"""Whose is what: nothing of anybody else's is touched, whatever it is called."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.resources import OWNER_TAG
+from tests.deploy.accounts import IDENTITY
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+BUCKET = "weights"
+THEIR_KEYS = (
+    "models/datalab-to/chandra/theirs/model.safetensors",
+    "models/readme.txt",
+    "builds/other/v1.zip",
+    "documents/ocr/page.png",
+)
+
+
+def make_foreign(wire, tag=None):
+    """One of everything that a deployment `ocr` would have, and it is not its own."""
+    tags = [] if tag is None else [{"Key": OWNER_TAG, "Value": tag}]
+    small = [{"key": t["Key"], "value": t["Value"]} for t in tags]
+    wire.call(
+        "sagemaker",
+        "create_model",
+        ModelName="ocr-theirs",
+        ExecutionRoleArn=IDENTITY.role_arn("theirs"),
+        EnableNetworkIsolation=False,
+        PrimaryContainer={"Image": "theirs"},
+        Tags=tags,
+    )
+    wire.call(
+        "sagemaker",
+        "create_endpoint_config",
+        EndpointConfigName="ocr-theirs",
+        ProductionVariants=[
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": "ocr-theirs",
+                "InstanceType": "ml.g5.2xlarge",
+                "InitialInstanceCount": 1,
+            }
+        ],
+        Tags=tags,
+    )
+    wire.call(
+        "sagemaker",
+        "create_endpoint",
+        EndpointName="ocr-theirs",
+        EndpointConfigName="ocr-theirs",
+        Tags=tags,
+    )
+    wire.call(
+        "cloudwatch",
+        "put_metric_alarm",
+        AlarmName="ocr-theirs",
+        EvaluationPeriods=1,
+        ComparisonOperator="GreaterThanThreshold",
+        Namespace="Theirs",
+        MetricName="Errors",
+        Statistic="Sum",
+        Period=60,
+        Threshold=1.0,
+        Tags=tags,
+    )
+    wire.call(
+        "cloudwatch",
+        "put_dashboard",
+        DashboardName="ocr",
+        DashboardBody=json.dumps({"widgets": []}),
+    )
+    wire.call("scheduler", "create_schedule_group", Name="ocr", Tags=tags)
+    wire.call(
+        "scheduler",
+        "create_schedule",
+        GroupName="ocr",
+        Name="ocr-start",
+        ScheduleExpression="rate(1 day)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createEndpoint",
+            "RoleArn": IDENTITY.role_arn("theirs"),
+            "Input": '{"EndpointConfigName": "theirs"}',
+        },
+    )
+    for role in ("ocr-execution", "ocr-scheduler", "ocr-build"):
+        wire.call(
+            "iam",
+            "create_role",
+            RoleName=role,
+            AssumeRolePolicyDocument="{}",
+            Tags=tags,
+        )
+    wire.call(
+        "ecr", "create_repository", repositoryName="chandra-torchserve", tags=tags
+    )
+    wire.call(
+        "codebuild",
+        "create_project",
+        name="ocr-image",
+        source={"type": "S3", "location": "theirs/sources.zip"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={
+            "type": "LINUX_CONTAINER",
+            "image": "aws/codebuild/standard:7.0",
+            "computeType": "BUILD_GENERAL1_SMALL",
+        },
+        serviceRole=IDENTITY.role_arn("ocr-build"),
+        tags=small,
+    )
+    for key in THEIR_KEYS:
+        wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"theirs")
+
+
+def everything_there(wire):
+    """What an account holds, by name."""
+    return {
+        "models": names(wire, "sagemaker", "list_models", "Models", "ModelName"),
+        "configs": names(
+            wire,
+            "sagemaker",
+            "list_endpoint_configs",
+            "EndpointConfigs",
+            "EndpointConfigName",
+        ),
+        "endpoints": names(
+            wire, "sagemaker", "list_endpoints", "Endpoints", "EndpointName"
+        ),
+        "alarms": names(
+            wire, "cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"
+        ),
+        "dashboards": names(
+            wire, "cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"
+        ),
+        "groups": names(
+            wire, "scheduler", "list_schedule_groups", "ScheduleGroups", "Name"
+        ),
+        "roles": names(wire, "iam", "list_roles", "Roles", "RoleName"),
+        "repositories": names(
+            wire, "ecr", "describe_repositories", "repositories", "repositoryName"
+        ),
+        "projects": sorted(wire.call("codebuild", "list_projects")["projects"]),
+        "objects": sorted(
+            item["Key"]
+            for item in wire.pages("s3", "list_objects_v2", "Contents", Bucket=BUCKET)
+        ),
+    }
+
+
+def names(wire, service, operation, key, name):
+    return sorted(item[name] for item in wire.call(service, operation)[key])
+
+
+@pytest.mark.parametrize("tag", [None, "other"], ids=["no-tag", "another-tag"])
+def test_destroy_all_leaves_everything_of_everybody_else(chandra, wire, tag):
+    """Under the very names that this deployment would give."""
+    make_foreign(wire, tag)
+    before = everything_there(wire)
+
+    ran = chandra("destroy", "--all")
+
+    after = everything_there(wire)
+    own = {k for k in before["objects"] if "/0123abc/" in k}
+    assert ran.status == 0, ran.err
+    assert set(before["objects"]) - set(after["objects"]) == own
+    assert {**after, "objects": []} == {**before, "objects": []}
+
+
+def test_destroy_all_takes_its_own_from_among_the_others(chandra, wire):
+    assert chandra("deploy").status == 0
+    make_foreign(wire)
+
+    ran = chandra("destroy", "--all")
+
+    left = everything_there(wire)
+    assert ran.status == 0, ran.err
+    assert left["models"] == left["configs"] == left["endpoints"] == ["ocr-theirs"]
+    assert left["alarms"] == ["ocr-theirs"]
+    assert left["objects"] == sorted(THEIR_KEYS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("iam", "--create"),
+        ("dashboard", "--create"),
+        ("schedule", "--start", "8:00", "--stop", "19:00"),
+        ("schedule", "--remove"),
+        ("image", "push", "--remote", "--tag", "v1"),
+    ],
+)
+def test_what_has_our_name_and_is_not_ours_is_not_changed(
+    chandra, wire, cloud, arguments
+):
+    chandra("deploy")
+    make_foreign(wire)
+    cloud.calls.clear()
+
+    ran = chandra(*arguments)
+
+    assert ran.status == 5, ran.out + ran.err
+    assert cloud.changes == []
+
+
+def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
+    chandra, wire, cloud
+):
+    make_foreign(wire)
+    cloud.calls.clear()
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+    assert [call for call in cloud.changes if call.startswith("scheduler")] == []
