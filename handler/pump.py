@@ -53,6 +53,10 @@ class OpenRequest:
         self.num_bytes = sum(
             len(value) for value in row.values() if isinstance(value, bytes | bytearray)
         )
+        self.document_digest: str | None = None
+        """Which document it is about; known once the request is understood."""
+        self.fetched_bytes = 0
+        """Of a document that lay elsewhere."""
         self.media_type: str | None = None
         """What the answer will be; known once the request is understood."""
         self.future: Future[Reply] = Future()

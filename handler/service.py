@@ -19,6 +19,7 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import postprocess
+from handler.addresses import Address
 from handler.beacon import Beacon
 from handler.emf import EmbeddedMetrics
 from handler.engine import EngineProcesses, Health
@@ -124,13 +125,17 @@ class ChandraHandler(BaseHandler):
             max_document_bytes=self.settings.max_document_bytes,
         )
         request.row = {}
+        request.document_digest = ocr_request.digest
         request.media_type = postprocess.choose_media_type(ocr_request.accept)
-        return self.reader.open(
+        reading = self.reader.open(
             request.id,
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
         )
+        if isinstance(ocr_request.document, Address):
+            request.fetched_bytes = reading.document.size
+        return reading
 
     def inference(self, reading: Reading) -> Iterator[PageResult]:
         """A document's pages as the model reads them, in the order they are done."""
@@ -227,8 +232,10 @@ class ChandraHandler(BaseHandler):
                 "request_id": request.id,
                 "status": reply.status,
                 "code": reply.code,
+                "document": request.document_digest,
                 "media_type": reply.media_type,
                 "received_bytes": request.num_bytes,
+                "fetched_bytes": request.fetched_bytes,
                 "sent_bytes": len(reply.body),
                 "pages": len(reply.pages),
                 "failed_pages": {
