@@ -23,7 +23,12 @@ from handler.addresses import Address
 from handler.beacon import Beacon
 from handler.emf import EmbeddedMetrics
 from handler.engine import EngineProcesses, Health
-from handler.errors import HandlerError, ModelLoadError, error_with_code
+from handler.errors import (
+    DocumentTooLargeError,
+    HandlerError,
+    ModelLoadError,
+    error_with_code,
+)
 from handler.logs import log_to_stdout
 from handler.metrics import Metrics
 from handler.pool import Pool
@@ -148,7 +153,7 @@ class ChandraHandler(BaseHandler):
         assert request.media_type is not None
         is_stream = request.media_type == NDJSON
         results: list[PageResult] = []
-        num_sent = 0
+        num_sent = num_bytes = 0
         has_success = False
         for result in pages:
             has_success = has_success or result.status is Status.SUCCESS
@@ -160,6 +165,16 @@ class ChandraHandler(BaseHandler):
                 # What has left need not be kept.
                 results[num_sent:] = map(_without_content, results[num_sent:])
                 num_sent = len(results)
+            elif (num_bytes := num_bytes + _picture_bytes(result)) > (
+                self.settings.max_reply_bytes
+            ):
+                # Those of a thousand pages would fill the memory before anybody
+                # could say that this is no answer.
+                raise DocumentTooLargeError(
+                    f"the pictures of {len(results)} pages are already above the "
+                    f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
+                    f"ask for fewer pages, without images, or for {NDJSON}"
+                )
         document = Document(
             request_id=request.id,
             model=self.model,
@@ -254,6 +269,11 @@ class ChandraHandler(BaseHandler):
 
 def _without_content(result: PageResult) -> PageResult:
     return replace(result, content=PageContent(), images={}, raw="")
+
+
+def _picture_bytes(result: PageResult) -> int:
+    """What is kept of a page that may be much; its words never are."""
+    return sum(map(len, result.images.values()))
 
 
 def _reason(document: Document) -> HandlerError:

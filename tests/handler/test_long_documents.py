@@ -35,6 +35,13 @@ MAX_SIDE = 128
 PAGE_BYTES = 200_000
 """Less than the pixels of one."""
 MEBIBYTE = 1024**2
+TEXT = (
+    '<div data-bbox="[0, 0, 1024, 1024]" data-label="Text">'
+    "<p>This is page NUMBER</p></div>"
+)
+FIGURE = (
+    '<div data-bbox="[0, 0, 1024, 1024]" data-label="Image"><img alt="a figure"></div>'
+)
 
 
 class FastEngines:
@@ -43,8 +50,11 @@ class FastEngines:
     info = EngineInfo("mini", None, "mini", "fast", "cpu", NUM_SLOTS)
     num_slots = NUM_SLOTS
 
-    def __init__(self, read: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(
+        self, read: Callable[[int], None] = lambda number: None, answer: str = TEXT
+    ) -> None:
         self._read = read
+        self._answer = answer
         self.num_read = 0
 
     def submit(self, sequence: Sequence) -> Future[Generation]:
@@ -52,10 +62,7 @@ class FastEngines:
         self.num_read += 1
         self._read(self.num_read)
         future: Future[Generation] = Future()
-        text = (
-            '<div data-bbox="[0, 0, 1024, 1024]" data-label="Text">'
-            f"<p>This is page {sequence.page.number}</p></div>"
-        )
+        text = self._answer.replace("NUMBER", str(sequence.page.number))
         future.set_result(
             Generation(sequence.id, FinishReason.STOP, text, num_output_tokens=5)
         )
@@ -87,20 +94,29 @@ def pools():
 def answer_of(pools):
     """What the handler answers to BOOK, as TorchServe calls it until it is done."""
 
-    def ask(engines: FastEngines, accept: str, clock=time.monotonic, **headers: str):
+    def ask(
+        engines: FastEngines,
+        accept: str,
+        clock=time.monotonic,
+        max_reply_bytes: int = 100 * MEBIBYTE,
+        **headers: str,
+    ):
         handler = ChandraHandler()
-        handler.settings = HandlerSettings(deadline_seconds=None, max_side=MAX_SIDE)
+        handler.settings = HandlerSettings(
+            deadline_seconds=None, max_side=MAX_SIDE, max_reply_bytes=max_reply_bytes
+        )
         handler.model = ModelInfo("mini", None, "fast")
-        handler.reader = Reader(handler.settings, engines, *pools, clock)
+        decoders, writers = pools
+        handler.reader = Reader(handler.settings, engines, decoders, writers, clock)
         handler.pump = Pump(
             handler.read,
             max_open_requests=4,
-            max_reply_bytes=100 * MEBIBYTE,
+            max_reply_bytes=max_reply_bytes,
             wait_seconds=0.05,
             answered=lambda request, reply: None,
         )
         sent = {"Content-Type": "application/pdf", "Accept": accept, **headers}
-        frames = []
+        frames: list[bytes] = []
         try:
             while True:
                 context = FakeContext({0: "id"}, {0: sent})
@@ -192,3 +208,19 @@ def test_a_stream_that_the_deadline_ends_says_so_of_each_page_left(answer_of):
     assert end["status"] == "partial_success"
     assert Counter(line["status"] for line in pages) == {"success": 30, "failure": 970}
     assert {line["page"] for line in pages} == set(range(1, NUM_PAGES + 1))
+
+
+def test_pictures_that_no_answer_holds_end_the_reading_early(answer_of):
+    """Not after the last page: all of them would lie in memory by then."""
+    engines = FastEngines(answer=FIGURE)
+
+    context, [body] = answer_of(
+        engines,
+        "application/json",
+        max_reply_bytes=20_000,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "include_images=true"},
+    )
+
+    assert context.statuses == {0: 413}
+    assert "ask for fewer pages, without images" in json.loads(body)["detail"]
+    assert engines.num_read < NUM_PAGES / 4

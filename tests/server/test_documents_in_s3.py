@@ -53,7 +53,7 @@ def refused(answer, status: int, code: str) -> str:
     return str(answer.json()["detail"])
 
 
-def logged(client: Client, answer) -> dict:
+def logged(client: Client, answer):
     """The line of the log about a request."""
     request_id = answer.headers["x-request-id"]
     [line] = until(
