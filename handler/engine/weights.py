@@ -6,8 +6,10 @@ to a cache; loads nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from urllib.parse import urlsplit
 
 from handler.addresses import Address
 from handler.engine.staged import MANIFEST, fetch_into, staged_at
-from handler.errors import HandlerError, ModelLoadError
+from handler.errors import HandlerError, ModelLoadError, StorageError
 from handler.profiles import PROFILES, Profile
 from handler.s3 import NUM_THREADS, ObjectReader
 from handler.settings import EngineSettings
@@ -33,6 +35,7 @@ MINI_ID = "mini"
 PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 PART_BYTES = 16 * 1024**2
 """Of a file from S3 in one request."""
+_Fetched = tuple[Path, str | None, str | None]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -211,7 +214,7 @@ def _from_hub(source: Source) -> tuple[Path, str]:
     return Path(path), str(revision)
 
 
-def _from_s3(uri: str, cache: Path) -> tuple[Path, str | None, str | None]:
+def _from_s3(uri: str, cache: Path) -> _Fetched:
     """A folder with the weights, and what their manifest calls them.
 
     What is here already is not fetched again.
@@ -229,12 +232,41 @@ def _from_s3(uri: str, cache: Path) -> tuple[Path, str | None, str | None]:
         fetch_into(objects, staged, folder)
     except ModelLoadError:
         raise
+    except StorageError as error:
+        # An engine that starts again needs nothing of S3 but a look.
+        if (last := _last_fetched(uri, cache)) is None:
+            raise ModelLoadError(
+                f"{uri} could not be fetched: {error.detail}"
+            ) from error
+        logger.warning("weights of the last time", extra={"reason": error.detail})
+        return last
     except (HandlerError, OSError) as error:
         reason = error.detail if isinstance(error, HandlerError) else error
         raise ModelLoadError(f"{uri} could not be fetched: {reason}") from error
     finally:
         objects.close()
+    _note(uri, cache, (folder, staged.model, staged.revision))
     return folder, staged.model, staged.revision
+
+
+def _last_fetched(uri: str, cache: Path) -> _Fetched | None:
+    """What was fetched from there before, whole."""
+    try:
+        name, model, revision = json.loads(_note_of(uri, cache).read_text())
+    except (OSError, ValueError):
+        return None
+    return cache / name, model, revision
+
+
+def _note(uri: str, cache: Path, fetched: _Fetched) -> None:
+    folder, *names = fetched
+    partial = _note_of(uri, cache).with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps([folder.name, *names]))
+    partial.rename(_note_of(uri, cache))
+
+
+def _note_of(uri: str, cache: Path) -> Path:
+    return cache / f".{hashlib.sha256(uri.encode()).hexdigest()[:16]}.last"
 
 
 def _is_wanted(name: str) -> bool:

@@ -237,6 +237,38 @@ def test_weights_that_are_replaced_while_they_are_read_are_refused(s3, tmp_path)
         fetch(source, settings, tmp_path)
 
 
+# When S3 is away
+
+
+def busy(asked: Asked) -> Answer:
+    return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
+
+
+def test_an_engine_starts_again_with_what_is_here_while_s3_is_away(
+    s3, tmp_path, caplog
+):
+    settings = EngineSettings(model_s3_uri=URI)
+    source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
+    first = fetch(source, settings, tmp_path)
+    s3.door = busy
+
+    again = fetch(source, settings, tmp_path)
+
+    assert again == first
+    assert "weights of the last time" in caplog.text
+
+
+def test_what_was_never_fetched_cannot_be_had_while_s3_is_away(s3, tmp_path):
+    settings = EngineSettings(model_s3_uri=URI)
+    source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
+    s3.door = busy
+
+    with pytest.raises(
+        ModelLoadError, match=r"could not be fetched: S3 cannot be read"
+    ):
+        fetch(source, settings, tmp_path)
+
+
 # Crashes
 
 
