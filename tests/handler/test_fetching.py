@@ -422,20 +422,28 @@ def test_a_deadline_is_kept_while_s3_says_nothing(s3, fetched, stalled, method):
 
 
 def test_what_comes_too_late_is_not_written_into_another_document(
-    s3, fetching, stalled
+    s3, fetching, monkeypatch
 ):
-    """A thread that still waits for S3 must not write where its file was."""
+    """A thread about to write must not write where its file was."""
     uri = s3.put("a.pdf", CONTENT)
-    waiting = stalled("GET")
+    gate, is_writing = threading.Event(), threading.Event()
+    pwrite = os.pwrite
+
+    def slow(*arguments) -> int:
+        is_writing.set()
+        gate.wait(30)
+        return pwrite(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", slow)
     with pytest.raises(DeadlineExceededError):
         fetching.spool(
             address_from(uri),
-            lambda: DeadlineExceededError() if waiting.is_set() else None,
+            lambda: DeadlineExceededError() if is_writing.is_set() else None,
         )
-    # The lowest numbers that are free now: those of the file that was given up.
+    # The lowest numbers that are free now: that of the file that was given up.
     others = [spool.Spool(b"another document") for _ in range(8)]
 
-    s3.door = lambda asked: None
+    gate.set()
     fetching.close()  # waits for the threads
 
     contents = {Path(other.path).read_bytes() for other in others}
