@@ -292,6 +292,9 @@ def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | Non
         return None
     try:
         manifest = json.loads(content)
+        for name in ("model", "revision"):
+            if not isinstance(manifest.get(name), str | None):
+                raise ValueError
         for entry in manifest["files"]:
             is_entry = (
                 isinstance(entry["name"], str)
@@ -300,7 +303,7 @@ def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | Non
             )
             if not is_entry:
                 raise ValueError
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
             f"{address} is no list of weights: stage them again"
         ) from error

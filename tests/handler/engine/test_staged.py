@@ -195,7 +195,15 @@ def test_a_file_that_is_missing_is_refused_before_anything_is_fetched(s3, fetche
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"{}", b'{"files": [1]}', b'{"files": [{"name": "a"}]}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"files": [1]}',
+        b'{"files": [{"name": "a"}]}',
+        b'{"model": 7, "files": []}',
+    ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(s3, fetched, content):
     put(s3, MANIFEST, content)
