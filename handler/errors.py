@@ -5,6 +5,9 @@ HandlerError                       500  internal
 │   ├── NotAcceptableError         406  not_acceptable
 │   ├── DocumentTooLargeError      413  document_too_large
 │   ├── UnsupportedMediaTypeError  415  unsupported_media_type
+│   ├── DocumentForbiddenError     403  document_forbidden
+│   ├── DocumentNotFoundError      404  document_not_found
+│   ├── DocumentChangedError       409  document_changed
 │   ├── InvalidOptionError         422  invalid_option
 │   └── UnreadableDocumentError    422  unreadable_document
 ├── EngineError                    503  engine_unavailable
@@ -12,6 +15,7 @@ HandlerError                       500  internal
 │   ├── OutOfMemoryError           503  out_of_memory
 │   ├── EngineFailedError          503  engine_failed
 │   └── DeadlineExceededError      504  deadline_exceeded
+├── StorageError                   503  storage_unavailable
 └── ModelLoadError                 500  model_load_failed
 
 Clients match `code`, people read the message. A request's errors become its
@@ -22,6 +26,9 @@ from __future__ import annotations
 
 __all__ = [
     "DeadlineExceededError",
+    "DocumentChangedError",
+    "DocumentForbiddenError",
+    "DocumentNotFoundError",
     "DocumentTooLargeError",
     "EngineError",
     "EngineFailedError",
@@ -32,6 +39,7 @@ __all__ = [
     "OutOfMemoryError",
     "OverloadedError",
     "RequestError",
+    "StorageError",
     "UnreadableDocumentError",
     "UnsupportedMediaTypeError",
     "error_with_code",
@@ -81,6 +89,30 @@ class UnsupportedMediaTypeError(RequestError):
     status = 415
     code = "unsupported_media_type"
     title = "Unsupported media type"
+
+
+class DocumentForbiddenError(RequestError):
+    """The document lies where it may not be read."""
+
+    status = 403
+    code = "document_forbidden"
+    title = "Document forbidden"
+
+
+class DocumentNotFoundError(RequestError):
+    """There is no document where it should be."""
+
+    status = 404
+    code = "document_not_found"
+    title = "Document not found"
+
+
+class DocumentChangedError(RequestError):
+    """The document became another while it was read."""
+
+    status = 409
+    code = "document_changed"
+    title = "Document changed"
 
 
 class InvalidOptionError(RequestError):
@@ -134,6 +166,14 @@ class DeadlineExceededError(EngineError):
     status = 504
     code = "deadline_exceeded"
     title = "Deadline exceeded"
+
+
+class StorageError(HandlerError):
+    """S3 cannot be reached just now, or not from here."""
+
+    status = 503
+    code = "storage_unavailable"
+    title = "Storage unavailable"
 
 
 class ModelLoadError(HandlerError):

@@ -32,7 +32,9 @@ UNANSWERED = b""
 WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
 MAX_WAIT_SECONDS = 5.0
 ABANDONED_SECONDS = 10.0
-"""TorchServe calls again within milliseconds while it has an open request."""
+"""TorchServe calls again within milliseconds while it has an open request..."""
+ABANDONED_SECONDS_PER_BYTE = 100e-9
+"""...but for the time it takes to send the bodies again: at worst, ten MB a second."""
 
 
 class OpenRequest:
@@ -53,6 +55,10 @@ class OpenRequest:
         self.num_bytes = sum(
             len(value) for value in row.values() if isinstance(value, bytes | bytearray)
         )
+        self.document_digest: str | None = None
+        """Which document it is about; known once the request is understood."""
+        self.fetched_bytes = 0
+        """Of a document that lay elsewhere."""
         self.media_type: str | None = None
         """What the answer will be; known once the request is understood."""
         self.future: Future[Reply] = Future()
@@ -174,11 +180,18 @@ class Pump:
         """Cancel what nobody asks for: after its last one, TorchServe just stops."""
         while not self._is_closed.wait(self._abandoned_seconds / 4):
             with self._turn:
-                if time.monotonic() - self._last_turn > self._abandoned_seconds:
+                if time.monotonic() - self._last_turn > self._patience():
                     # They stay in the books: should TorchServe ask again after all,
                     # each is answered with what became of it.
                     for request in self._open.values():
                         request.cancel()
+
+    def _patience(self) -> float:
+        """How long TorchServe may be away, in seconds."""
+        # Of a stream that has begun, it sends no body any more.
+        waiting = [r for r in self._open.values() if not r.has_begun]
+        num_bytes = sum(request.num_bytes for request in waiting)
+        return self._abandoned_seconds + num_bytes * ABANDONED_SECONDS_PER_BYTE
 
     def _cancel_all_but(self, request_ids: set[str]) -> None:
         """Requests leave when the client of a stream is gone."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from handler import preprocess
+from handler.addresses import Address, Buckets
 from handler.decoding import Decoding
 from handler.engine import EngineInfo, Generation, Sequence
 from handler.errors import (
@@ -22,11 +23,13 @@ from handler.errors import (
     EngineError,
     HandlerError,
 )
+from handler.fetching import Fetching
 from handler.pool import Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.reading import Reading
 from handler.request import OCRRequest
+from handler.s3 import Stop
 from handler.schema import Page, PageError, PageResult, Status
 from handler.settings import HandlerSettings
 from handler.spool import Spool
@@ -61,6 +64,7 @@ class Reader:
         decoders: Pool,
         writers: Pool,
         clock: Callable[[], float] = time.monotonic,
+        fetching: Fetching | None = None,
     ) -> None:
         self._settings = settings
         self._engines = engines
@@ -73,6 +77,9 @@ class Reader:
         self._sizing = replace(self._profile.sizing, max_side=settings.max_side)
         self._limits = preprocess.Limits(
             max_pages=settings.max_pages, max_pixels=settings.max_pixels
+        )
+        self._fetching = fetching or Fetching(
+            Buckets(settings.document_buckets), settings.max_s3_document_bytes
         )
         self._writing = Writing(
             writers,
@@ -90,10 +97,15 @@ class Reader:
         received_at: float,
         is_cancelled: Callable[[], bool],
     ) -> Reading:
-        """Look at the document without decoding it; RequestError where it is no use."""
+        """Look at the document without decoding it; RequestError where it is no use.
+
+        One in S3 is fetched first.
+        """
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
-        document = Spool(request.document)
+        document = self._spool(
+            request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
+        )
         try:
             info = self._decoding.run(
                 deadline,
@@ -133,7 +145,9 @@ class Reader:
         reason: HandlerError | None = None
         try:
             while numbers or running:
-                if reason := reason or self._reason_to_stop(reading):
+                if reason := reason or self._reason_to_stop(
+                    reading.deadline, reading.is_cancelled
+                ):
                     break
                 if numbers and len(running) <= self._engines.num_slots:
                     # The engine first: it must not wait for what we do with results.
@@ -168,10 +182,17 @@ class Reader:
             _, page = running.pop(future)
             yield self._writing.result(reading, page, future.result())
 
-    def _reason_to_stop(self, reading: Reading) -> HandlerError | None:
-        if reading.is_cancelled():
+    def _spool(self, document: bytes | bytearray | Address, should_stop: Stop) -> Spool:
+        if isinstance(document, Address):
+            return self._fetching.spool(document, should_stop)
+        return Spool(document)
+
+    def _reason_to_stop(
+        self, deadline: float | None, is_cancelled: Callable[[], bool]
+    ) -> HandlerError | None:
+        if is_cancelled():
             return EngineError("the client is gone")
-        if reading.deadline is not None and self._clock() >= reading.deadline:
+        if deadline is not None and self._clock() >= deadline:
             return DeadlineExceededError("the deadline came before this page was read")
         if self._ends_at is not None and self._clock() >= self._ends_at:
             return EngineError("the server stopped before this page was read")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from handler.addresses import SCHEME, Address, address_from
 from handler.errors import (
     DocumentTooLargeError,
     InvalidOptionError,
@@ -27,6 +29,19 @@ __all__ = ["OCRRequest", "headers_from", "request_from"]
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 DOCUMENT_KEYS = ("document", "image")
+URI_KEY = "s3_uri"
+JSON = "application/json"
+JSON_LINES = frozenset(
+    {
+        "application/jsonlines",
+        "application/json-lines",
+        "application/jsonl",
+        "application/x-jsonlines",
+        "application/x-ndjson",
+        "application/ndjson",
+    }
+)
+"""What a line of a manifest is called when batch transform sends it by itself."""
 FORM_KEYS = ("document", "image", "data", "file")
 PROMPT_TYPES = ("ocr_layout", "ocr")
 # Not options: TorchServe routes by it, and SageMaker names variants with it.
@@ -40,11 +55,20 @@ Row = Mapping[str, Any]
 class OCRRequest:
     """One document and what to do with it."""
 
-    document: bytes = field(repr=False)
+    document: bytes | bytearray | Address = field(repr=False)
+    """Itself, or where it lies."""
     media_type: str | None
     """As declared; None where the bytes must speak for themselves."""
     options: Options
     accept: str | None
+
+    @property
+    def digest(self) -> str:
+        """Sixteen digits by which whoever knows the document, or where it lies, knows
+        it again; nobody else can tell anything from them."""
+        document = self.document
+        known = str(document).encode() if isinstance(document, Address) else document
+        return hashlib.sha256(known).hexdigest()[:16]
 
 
 def headers_from(mixed: Mapping[str, Any]) -> dict[str, str]:
@@ -66,6 +90,7 @@ def request_from(
     """
     media_type = _media_type(headers.get("content-type"))
     options: dict[str, Any] = {}
+    document: bytes | bytearray | Address
     if media_type == "multipart/form-data":
         document, declared, in_body = _from_form(row)
     else:
@@ -73,19 +98,24 @@ def request_from(
         options |= _from_query(row)
     options |= _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
     options |= in_body
-    if not document:
-        raise RequestError("the document is empty")
-    if len(document) > max_document_bytes:
-        raise DocumentTooLargeError(
-            f"the document has {len(document):,} bytes; "
-            f"the limit is {max_document_bytes:,} bytes"
-        )
+    if not isinstance(document, Address):
+        _check_size(document, max_document_bytes)
     return OCRRequest(
         document=document,
         media_type=declared,
         options=options_from(options),
         accept=headers.get("accept"),
     )
+
+
+def _check_size(document: bytes | bytearray, max_bytes: int) -> None:
+    if not document:
+        raise RequestError("the document is empty")
+    if len(document) > max_bytes:
+        raise DocumentTooLargeError(
+            f"the document has {len(document):,} bytes; the limit is {max_bytes:,} "
+            'bytes. Put larger ones into S3 and send {"s3_uri": "s3://bucket/key"}'
+        )
 
 
 def options_from(values: Mapping[str, Any]) -> Options:
@@ -108,7 +138,7 @@ def _media_type(content_type: str | None) -> str | None:
     return content_type.split(";")[0].strip().lower() or None
 
 
-def _from_form(row: Row) -> tuple[bytes, str | None, dict[str, Any]]:
+def _from_form(row: Row) -> tuple[bytes | bytearray, str | None, dict[str, Any]]:
     """A multipart form: one part holds the document, the others are options."""
     names = [name for name in FORM_KEYS if name in row]
     if len(names) != 1:
@@ -148,7 +178,7 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
 
 def _from_body(
     body: Any, media_type: str | None
-) -> tuple[bytes, str | None, dict[str, Any]]:
+) -> tuple[bytes | bytearray | Address, str | None, dict[str, Any]]:
     if body is None:
         raise UnsupportedMediaTypeError(
             "the body arrived as a form: send the document itself, for example with "
@@ -157,40 +187,52 @@ def _from_body(
     if not isinstance(body, bytes | bytearray | str):
         return _from_json(body)  # TorchServe can be set to parse it for us
     content = _bytes(body)
-    if media_type == "application/json":
+    if media_type == JSON or media_type in JSON_LINES:
         try:
             parsed = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise RequestError("the body is not valid JSON") from error
+            hint = "" if media_type == JSON else ": send one line in each request"
+            raise RequestError(f"the body is not valid JSON{hint}") from error
         return _from_json(parsed)
     return content, media_type, {}
 
 
-def _from_json(body: Any) -> tuple[bytes, str | None, dict[str, Any]]:
+def _from_json(body: Any) -> tuple[bytes | Address, str | None, dict[str, Any]]:
     if not isinstance(body, Mapping):
         raise RequestError("the JSON body must be an object with a document in it")
-    names = [name for name in DOCUMENT_KEYS if body.get(name) is not None]
+    keys = (*DOCUMENT_KEYS, URI_KEY)
+    names = [name for name in keys if body.get(name) is not None]
     if len(names) != 1:
         raise RequestError(
-            'the JSON body must hold one "document" (or "image"), as base64'
+            'the JSON body must hold one "document" (or "image"), as base64 or as '
+            's3://bucket/key, or one "s3_uri"'
         )
-    encoded = body[names[0]]
-    if not isinstance(encoded, str):
-        raise RequestError(f"{names[0]} must be a base64 string")
-    if encoded.startswith("data:"):
-        encoded = encoded.partition(",")[2]
-    try:
-        document = base64.b64decode("".join(encoded.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(f"{names[0]} is not valid base64") from error
-    options = {name: v for name, v in body.items() if name not in DOCUMENT_KEYS}
+    document = _named(names[0], body[names[0]])
+    options = {name: v for name, v in body.items() if name not in keys}
     return document, None, options
 
 
-def _bytes(value: bytes | bytearray | str) -> bytes:
+def _named(name: str, encoded: Any) -> bytes | Address:
+    """The document that a key of a JSON body holds, or says the place of."""
+    if not isinstance(encoded, str):
+        kind = "a string" if name == URI_KEY else "a base64 string"
+        raise RequestError(f"{name} must be {kind}")
+    # No base64 has a colon.
+    if name == URI_KEY or encoded.startswith(SCHEME):
+        return address_from(encoded)
+    if encoded.startswith("data:"):
+        encoded = encoded.partition(",")[2]
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(f"{name} is not valid base64") from error
+
+
+def _bytes(value: bytes | bytearray | str) -> bytes | bytearray:
+    """As bytes, and not a second time in memory where they are that already."""
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
-    return bytes(value)
+    return value
 
 
 def _text(name: str, value: Any) -> str:

@@ -19,10 +19,16 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import postprocess
+from handler.addresses import Address
 from handler.beacon import Beacon
 from handler.emf import EmbeddedMetrics
 from handler.engine import EngineProcesses, Health
-from handler.errors import HandlerError, ModelLoadError, error_with_code
+from handler.errors import (
+    DocumentTooLargeError,
+    HandlerError,
+    ModelLoadError,
+    error_with_code,
+)
 from handler.logs import log_to_stdout
 from handler.metrics import Metrics
 from handler.pool import Pool
@@ -124,13 +130,17 @@ class ChandraHandler(BaseHandler):
             max_document_bytes=self.settings.max_document_bytes,
         )
         request.row = {}
+        request.document_digest = ocr_request.digest
         request.media_type = postprocess.choose_media_type(ocr_request.accept)
-        return self.reader.open(
+        reading = self.reader.open(
             request.id,
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
         )
+        if isinstance(ocr_request.document, Address):
+            request.fetched_bytes = reading.document.size
+        return reading
 
     def inference(self, reading: Reading) -> Iterator[PageResult]:
         """A document's pages as the model reads them, in the order they are done."""
@@ -143,7 +153,7 @@ class ChandraHandler(BaseHandler):
         assert request.media_type is not None
         is_stream = request.media_type == NDJSON
         results: list[PageResult] = []
-        num_sent = 0
+        num_sent = num_bytes = 0
         has_success = False
         for result in pages:
             has_success = has_success or result.status is Status.SUCCESS
@@ -155,6 +165,16 @@ class ChandraHandler(BaseHandler):
                 # What has left need not be kept.
                 results[num_sent:] = map(_without_content, results[num_sent:])
                 num_sent = len(results)
+            elif (num_bytes := num_bytes + _picture_bytes(result)) > (
+                self.settings.max_reply_bytes
+            ):
+                # Those of a thousand pages would fill the memory before anybody
+                # could say that this is no answer.
+                raise DocumentTooLargeError(
+                    f"the pictures of {len(results)} pages are already above the "
+                    f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
+                    f"ask for fewer pages, without images, or for {NDJSON}"
+                )
         document = Document(
             request_id=request.id,
             model=self.model,
@@ -227,8 +247,10 @@ class ChandraHandler(BaseHandler):
                 "request_id": request.id,
                 "status": reply.status,
                 "code": reply.code,
+                "document": request.document_digest,
                 "media_type": reply.media_type,
                 "received_bytes": request.num_bytes,
+                "fetched_bytes": request.fetched_bytes,
                 "sent_bytes": len(reply.body),
                 "pages": len(reply.pages),
                 "failed_pages": {
@@ -247,6 +269,11 @@ class ChandraHandler(BaseHandler):
 
 def _without_content(result: PageResult) -> PageResult:
     return replace(result, content=PageContent(), images={}, raw="")
+
+
+def _picture_bytes(result: PageResult) -> int:
+    """What is kept of a page that may be much; its words never are."""
+    return sum(map(len, result.images.values()))
 
 
 def _reason(document: Document) -> HandlerError:

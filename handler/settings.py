@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from handler.addresses import Buckets
 from handler.errors import ModelLoadError
 
 __all__ = ["VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
@@ -27,6 +28,7 @@ VARIABLES = {
     "MODEL_PROFILE": "model_profile",
     "ALLOW_CPU": "allow_cpu",
     "METRICS_EMF": "metrics_emf",
+    "DOCUMENT_BUCKETS": "document_buckets",
 }
 """Variables with a short name; every setting also goes by CHANDRA_ and its name."""
 
@@ -46,6 +48,10 @@ class HandlerSettings:
     max_open_requests: int = 64
     """More are refused with 503 and Retry-After."""
     max_document_bytes: int = 100 * 1024 * 1024
+    """Of a document that comes in the request."""
+    document_buckets: str | None = None
+    """Where documents in S3 may lie: `bucket` or `bucket/prefix`, with commas."""
+    max_s3_document_bytes: int = 1024 * 1024 * 1024
     max_reply_bytes: int = 100 * 1024 * 1024
     """Not above `max_response_size` of config.properties, which ends the worker."""
     max_pages: int = 1000
@@ -73,6 +79,7 @@ class HandlerSettings:
         for name in (
             "max_open_requests",
             "max_document_bytes",
+            "max_s3_document_bytes",
             "max_reply_bytes",
             "max_pages",
             "max_pixels",
@@ -94,6 +101,7 @@ class HandlerSettings:
                 value is None or value > 0,
                 f"{name} must be above 0 or left out, not {value}",
             )
+        Buckets(self.document_buckets)
         _require(
             self.max_side is None or self.max_side >= 32,
             f"max_side must be at least 32 pixels, not {self.max_side}",

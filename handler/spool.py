@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 
+from handler.errors import OverloadedError
+
 __all__ = ["Spool"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Spool:
     """A file without a name: other processes of ours open it by `path`.
 
-    It is gone when it is closed, or when this process ends in whatever way.
+    It is gone when it is closed, or when this process ends in whatever way. Raises
+    OverloadedError where the disk is full.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._file = tempfile.TemporaryFile(prefix="chandra-")  # noqa: SIM115
-        self._file.write(content)
-        self._file.flush()
+    def __init__(self, content: bytes | bytearray = b"") -> None:
+        # Without a buffer: the content would lie in memory once more.
+        self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self._file.close()
+            raise _why(error, len(content)) from error
 
     @property
     def path(self) -> str:
-        return f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, for whoever writes into it."""
+        return self._file.fileno()
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return os.fstat(self.descriptor).st_size
+
+    def reserve(self, num_bytes: int) -> None:
+        """Make it so large, and take the room for it now and not when it is needed."""
+        try:
+            os.posix_fallocate(self.descriptor, 0, num_bytes)
+        except OSError as error:
+            raise _why(error, num_bytes) from error
 
     def close(self) -> None:
         self._file.close()
+
+
+def _why(error: OSError, num_bytes: int) -> Exception:
+    if error.errno in _FULL:
+        return OverloadedError(
+            f"there is no room on the disk for a document of {num_bytes:,} bytes now"
+        )
+    return error

@@ -18,6 +18,7 @@ VARIABLES = {
     "BIND_ADDRESS": "0.0.0.0",
     "SERVE_USE": "local",
     "MAX_PAYLOAD_MB": "140, 25, 1024 or 100, by use",
+    "ASYNC_INVOCATION_TIMEOUT_SECONDS": "900",
     "STARTUP_TIMEOUT_SECONDS": "1800",
     "RESPONSE_TIMEOUT_SECONDS": "120",
     "DRAIN_SECONDS": "20",
@@ -26,6 +27,8 @@ VARIABLES = {
 }
 """What is read here, and what holds where it is not set."""
 
+ASYNC_MARGIN_SECONDS = 30
+"""For an answer to be written and sent before SageMaker gives up."""
 MAX_BATCH_SIZE = 96
 _JAVA_MB = 256
 """What Java takes with no request open."""
@@ -108,8 +111,9 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
 
     Raises VariableError with the variable's name.
     """
+    # A job takes its model's variables as they are, and those may be an endpoint's.
     is_batch = environ.get("SAGEMAKER_BATCH", "").lower() == "true"
-    use = _use(environ, Use.BATCH if is_batch else Use.LOCAL)
+    use = Use.BATCH if is_batch else _use(environ)
     # SageMaker sets it only where the job does; 0 means that there is no limit.
     request_mb = payload_mb = 0
     if environ.get("SAGEMAKER_MAX_PAYLOAD_IN_MB"):
@@ -142,11 +146,25 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
         response_seconds=_number(environ, "RESPONSE_TIMEOUT_SECONDS", 120, 30, 86_400),
         drain_seconds=_number(environ, "DRAIN_SECONDS", 20, 0, MAX_DRAIN_SECONDS),
         uid=_number(environ, "SERVE_UID", 0, 0, 2**31) or None,
-        handler=_for_the_handler(use, request_mb, startup_seconds),
+        handler=_for_the_handler(
+            use, request_mb, startup_seconds, _deadline(environ, use)
+        ),
     )
 
 
-def _for_the_handler(use: Use, request_mb: int, startup_seconds: int) -> dict[str, str]:
+def _deadline(environ: Mapping[str, str], use: Use) -> str | None:
+    """The handler's `deadline_seconds`; None: its own is right."""
+    seconds = _number(environ, "ASYNC_INVOCATION_TIMEOUT_SECONDS", 900, 1, 3600)
+    if use is Use.ASYNC:
+        # Before SageMaker's, which throws away what was read until then.
+        return f"{max(seconds - ASYNC_MARGIN_SECONDS, seconds / 2):g}"
+    # A job's timeout is told to nobody here, and nobody waits at a keyboard.
+    return "none" if use is Use.BATCH else None
+
+
+def _for_the_handler(
+    use: Use, request_mb: int, startup_seconds: int, deadline: str | None
+) -> dict[str, str]:
     document_mb = 100 if use is Use.LOCAL else request_mb
     variables = {
         "CHANDRA_MAX_DOCUMENT_BYTES": str(document_mb * MIB),
@@ -154,14 +172,13 @@ def _for_the_handler(use: Use, request_mb: int, startup_seconds: int) -> dict[st
         # Before TorchServe gives up, so that the reason is told.
         "CHANDRA_LOAD_SECONDS": f"{startup_seconds * 0.94:.0f}",
     }
-    if use in (Use.ASYNC, Use.BATCH):
-        # SageMaker's own is up to an hour there, and nobody waits at a keyboard.
-        variables["CHANDRA_DEADLINE_SECONDS"] = "none"
+    if deadline is not None:
+        variables["CHANDRA_DEADLINE_SECONDS"] = deadline
     return variables
 
 
-def _use(environ: Mapping[str, str], otherwise: Use) -> Use:
-    text = environ.get("SERVE_USE") or otherwise
+def _use(environ: Mapping[str, str]) -> Use:
+    text = environ.get("SERVE_USE") or Use.LOCAL
     try:
         return Use(text)
     except ValueError as error:

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from handler.errors import ModelLoadError
+from handler.addresses import Address
+from handler.engine.staged import MANIFEST, fetch_into, staged_at
+from handler.errors import HandlerError, ModelLoadError, StorageError
 from handler.profiles import PROFILES, Profile
+from handler.s3 import NUM_THREADS, ObjectReader
 from handler.settings import EngineSettings
 
 __all__ = ["Source", "Weights", "fetch", "find_source"]
@@ -30,6 +33,9 @@ SAGEMAKER_MODEL_DIR = Path("/opt/ml/model")
 MINI = Path(__file__).resolve().parents[2] / "model-store" / "mini"
 MINI_ID = "mini"
 PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+PART_BYTES = 16 * 1024**2
+"""Of a file from S3 in one request."""
+_Fetched = tuple[Path, str | None, str | None]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -112,8 +118,9 @@ def fetch(source: Source, settings: EngineSettings, cache: Path) -> Weights:
     if source.kind == "hub":
         path, revision = _from_hub(source)
     elif source.kind == "s3":
-        path = _from_s3(source.location, cache)
-        model_id = settings.model_id or source.location
+        path, staged_id, staged_revision = _from_s3(source.location, cache)
+        model_id = settings.model_id or staged_id or source.location
+        revision = revision or staged_revision
     else:
         path = Path(source.location)
         model_id = MINI_ID if source.kind == "mini" else settings.model_id or path.name
@@ -207,42 +214,60 @@ def _from_hub(source: Source) -> tuple[Path, str]:
     return Path(path), str(revision)
 
 
-def _from_s3(uri: str, cache: Path) -> Path:
-    """The files directly under the prefix; those here already are not fetched again."""
-    import boto3
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+def _from_s3(uri: str, cache: Path) -> _Fetched:
+    """A folder with the weights, and what their manifest calls them.
 
+    What is here already is not fetched again.
+    """
     parts = urlsplit(uri)
     prefix = f"{key}/" if (key := parts.path.strip("/")) else ""
+    # As much at once as there are threads: there is nobody to leave room for.
+    objects = ObjectReader(window=NUM_THREADS, part_bytes=PART_BYTES)
     try:
-        client = boto3.client("s3")
-        listing = client.get_paginator("list_objects_v2").paginate(
-            Bucket=parts.netloc, Prefix=prefix, Delimiter="/"
-        )
-        objects = {
-            item["Key"].removeprefix(prefix): item
-            for page in listing
-            for item in page.get("Contents", [])
-        }
-        wanted = sorted(name for name in objects if _is_wanted(name))
-        if not wanted:
+        staged = staged_at(objects, Address(parts.netloc, prefix), _is_wanted)
+        if not staged.files:
             raise ModelLoadError(f"{uri} holds no config.json or *.safetensors")
         # Other contents, other folder: what is there is whole and the same.
-        contents = "".join(f"{name} {objects[name]['ETag']}\n" for name in wanted)
-        digest = hashlib.sha256(f"{uri}\n{contents}".encode()).hexdigest()[:16]
-        folder = cache / digest
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in wanted:
-            file, size = folder / name, objects[name]["Size"]
-            if not file.is_file() or file.stat().st_size != size:
-                partial = folder / f".{name}.{os.getpid()}"
-                client.download_file(parts.netloc, prefix + name, str(partial))
-                partial.rename(file)
-    except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
-        raise ModelLoadError(f"{uri} could not be fetched: {error}") from error
-    return folder
+        folder = cache / staged.digest[:16]
+        fetch_into(objects, staged, folder)
+    except ModelLoadError:
+        raise
+    except StorageError as error:
+        # An engine that starts again needs nothing of S3 but a look.
+        if (last := _last_fetched(uri, cache)) is None:
+            raise ModelLoadError(
+                f"{uri} could not be fetched: {error.detail}"
+            ) from error
+        logger.warning("weights of the last time", extra={"reason": error.detail})
+        return last
+    except (HandlerError, OSError) as error:
+        reason = error.detail if isinstance(error, HandlerError) else error
+        raise ModelLoadError(f"{uri} could not be fetched: {reason}") from error
+    finally:
+        objects.close()
+    _note(uri, cache, (folder, staged.model, staged.revision))
+    return folder, staged.model, staged.revision
+
+
+def _last_fetched(uri: str, cache: Path) -> _Fetched | None:
+    """What was fetched from there before, whole."""
+    try:
+        name, model, revision = json.loads(_note_of(uri, cache).read_text())
+    except (OSError, ValueError):
+        return None
+    return cache / name, model, revision
+
+
+def _note(uri: str, cache: Path, fetched: _Fetched) -> None:
+    folder, *names = fetched
+    partial = _note_of(uri, cache).with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps([folder.name, *names]))
+    partial.rename(_note_of(uri, cache))
+
+
+def _note_of(uri: str, cache: Path) -> Path:
+    return cache / f".{hashlib.sha256(uri.encode()).hexdigest()[:16]}.last"
 
 
 def _is_wanted(name: str) -> bool:
-    return any(Path(name).match(pattern) for pattern in PATTERNS)
+    return name != MANIFEST and any(Path(name).match(p) for p in PATTERNS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
 from handler.errors import RequestError
-from handler.pump import OpenRequest, Pump
+from handler.pump import ABANDONED_SECONDS_PER_BYTE, OpenRequest, Pump
 from handler.reply import Reply
 from tests.fakes import FakeContext
 from tests.waiting import until
@@ -115,6 +116,19 @@ def test_requests_torchserve_has_stopped_asking_for_are_cancelled(pump_with, rea
     until(lambda: "id-a" in reads.requests)
 
     until(lambda: reads.requests["id-a"].is_cancelled)
+
+
+def test_torchserve_is_given_the_time_it_takes_to_send_large_bodies(pump_with, reads):
+    """With hundreds of megabytes open, on a busy machine, that is many seconds."""
+    pump = pump_with(abandoned_seconds=0.05)
+    body = bytes(5_000_000)
+    pump.turn([{"body": body}], FakeContext({0: "id-a"}))
+    last_turn = time.monotonic()
+    until(lambda: "id-a" in reads.requests)
+
+    until(lambda: reads.requests["id-a"].is_cancelled)
+
+    assert time.monotonic() - last_turn > len(body) * ABANDONED_SECONDS_PER_BYTE
 
 
 def test_a_request_given_up_too_early_is_answered_all_the_same(pump_with, reads):

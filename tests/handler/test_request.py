@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import hashlib
 import json
 
 import pytest
 from hypothesis import given, strategies as st
 
+from handler.addresses import Address
 from handler.errors import (
     DocumentTooLargeError,
     InvalidOptionError,
@@ -53,7 +55,12 @@ def test_a_raw_body_is_the_document(body):
     understood = request({"body": body}, {"content-type": "image/png"})
 
     assert understood == OCRRequest(PNG, "image/png", Options(), None)
-    assert type(understood.document) is bytes
+
+
+def test_a_large_body_is_not_in_memory_a_second_time():
+    body = bytearray(PNG)
+
+    assert request({"body": body}, {"content-type": "image/png"}).document is body
 
 
 @pytest.mark.parametrize(
@@ -208,7 +215,7 @@ def test_an_empty_document_is_a_bad_request(row, headers):
 
 
 def test_a_document_as_large_as_the_limit_is_taken():
-    assert len(request({"body": b"x" * 1000}).document) == 1000
+    assert request({"body": b"x" * 1000}).document == b"x" * 1000
 
 
 @pytest.mark.parametrize(
@@ -227,7 +234,92 @@ def test_a_document_above_the_limit_is_refused_with_both_numbers(row, headers):
 def test_the_limit_is_on_the_document_and_not_on_its_base64():
     body = {"image": base64.b64encode(b"x" * 1000).decode()}
 
-    assert len(json_request(body).document) == 1000
+    assert json_request(body).document == b"x" * 1000
+
+
+# Documents in S3
+
+
+@pytest.mark.parametrize("key", ["s3_uri", "document", "image"])
+def test_a_json_body_may_say_where_its_document_lies(key):
+    understood = json_request({key: "s3://docs/in/a.pdf", "pages": "1-5"})
+
+    assert understood.document == Address("docs", "in/a.pdf")
+    assert understood.media_type is None
+    assert understood.options == Options(pages="1-5")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/jsonlines", "application/x-ndjson", "application/json-lines"],
+)
+def test_a_line_of_a_manifest_is_a_body(content_type):
+    line = b'{"document": "s3://docs/a.pdf", "pages": "2"}\n'
+
+    understood = request({"body": line}, {"content-type": content_type})
+
+    assert understood.document == Address("docs", "a.pdf")
+
+
+def test_two_lines_of_a_manifest_are_told_to_come_one_by_one():
+    lines = b'{"document": "s3://docs/a.pdf"}\n' * 2
+
+    with pytest.raises(RequestError, match="send one line in each request"):
+        request({"body": lines}, {"content-type": "application/jsonlines"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"s3_uri": "s3://docs/a", "document": ENCODED},
+        {"s3_uri": "s3://docs/a", "document": "s3://docs/a"},
+        {"document": "s3://docs/a", "image": ENCODED},
+    ],
+)
+def test_a_document_and_the_place_of_one_are_one_too_many(body):
+    with pytest.raises(RequestError, match="must hold one"):
+        json_request(body)
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        (7, "s3_uri must be a string"),
+        (["s3://docs/a"], "s3_uri must be a string"),
+        ("https://docs/a", "is named s3://bucket/key"),
+        ("a.pdf", "is named s3://bucket/key"),
+        ("", "is named s3://bucket/key"),
+        ("s3://do_cs/a", "is named s3://bucket/key"),
+    ],
+)
+def test_a_place_that_is_none_is_a_bad_request(uri, words):
+    with pytest.raises(RequestError, match=words):
+        json_request({"s3_uri": uri})
+
+
+def test_a_place_is_no_option_and_not_taken_from_elsewhere():
+    with pytest.raises(InvalidOptionError, match="unknown option"):
+        with_attributes("s3_uri=s3://docs/a")
+
+
+def test_a_document_that_is_too_large_is_shown_the_way_by_s3():
+    with pytest.raises(DocumentTooLargeError, match=r'send \{"s3_uri": "s3://'):
+        request({"body": bytes(1001)}, {"content-type": "image/png"})
+
+
+def test_a_digest_tells_documents_apart_and_nothing_else():
+    digests = [
+        request({"body": PNG}).digest,
+        request({"body": bytearray(PNG)}).digest,
+        request({"body": PNG + b"x"}).digest,
+        json_request({"s3_uri": "s3://docs/a"}).digest,
+        json_request({"document": "s3://docs/a"}).digest,
+        json_request({"s3_uri": "s3://docs/b"}).digest,
+    ]
+
+    assert digests[0] == digests[1] == hashlib.sha256(PNG).hexdigest()[:16]
+    assert digests[3] == digests[4] == hashlib.sha256(b"s3://docs/a").hexdigest()[:16]
+    assert len(set(digests)) == 4
 
 
 def test_a_document_is_not_printed():

@@ -242,3 +242,8 @@ def test_settings_are_read_once_and_stay(settings):
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(settings, field, 1)
+
+
+def test_a_place_for_documents_that_is_none_is_refused_by_name():
+    with pytest.raises(ModelLoadError, match=r"bucket/prefix.*'\*' is neither"):
+        read_settings({}, {"DOCUMENT_BUCKETS": "docs/in, *"})

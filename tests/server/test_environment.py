@@ -45,7 +45,8 @@ def test_batch_transform_says_so_itself():
 
 
 @pytest.mark.parametrize(
-    ("use", "request_mb"), [("local", 140), ("realtime", 25), ("async", 1024)]
+    ("use", "request_mb"),
+    [("local", 140), ("realtime", 25), ("async", 1024), ("batch", 100)],
 )
 def test_a_request_may_be_as_large_as_its_use_allows(use, request_mb):
     subject = wanted(SERVE_USE=use)
@@ -86,11 +87,58 @@ def test_a_document_is_no_larger_than_the_request_it_comes_in(use):
     assert handler.max_document_bytes <= int(subject.properties["max_request_size"])
 
 
-@pytest.mark.parametrize("use", ["async", "batch"])
-def test_where_nobody_waits_there_is_no_deadline(use):
-    handler, _ = handler_of(wanted(SERVE_USE=use))
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SERVE_USE": "batch"},
+        {"SAGEMAKER_BATCH": "true"},
+        {"SAGEMAKER_BATCH": "true", "SERVE_USE": "realtime"},
+        {"SAGEMAKER_BATCH": "true", "ASYNC_INVOCATION_TIMEOUT_SECONDS": "60"},
+    ],
+)
+def test_in_a_batch_job_there_is_no_deadline(environ):
+    handler, _ = handler_of(wanted(**environ))
 
     assert handler.deadline_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("timeout", "deadline"),
+    [(None, 870), ("3600", 3570), ("900", 870), ("61", 31), ("60", 30), ("10", 5)],
+)
+def test_an_asynchronous_answer_leaves_before_sagemaker_gives_up(timeout, deadline):
+    environ = {} if timeout is None else {"ASYNC_INVOCATION_TIMEOUT_SECONDS": timeout}
+    handler, _ = handler_of(wanted(SERVE_USE="async", **environ))
+
+    assert handler.deadline_seconds == deadline
+
+
+def test_the_shortest_asynchronous_timeout_still_is_one():
+    subject = wanted(SERVE_USE="async", ASYNC_INVOCATION_TIMEOUT_SECONDS="1")
+    handler, _ = handler_of(subject)
+
+    assert handler.deadline_seconds == 0.5
+
+
+@pytest.mark.parametrize("use", ["async", "batch"])
+def test_documents_of_a_thousand_pages_are_for_where_nobody_waits(use):
+    handler, _ = handler_of(wanted(SERVE_USE=use))
+
+    assert handler.max_pages >= 1000
+
+
+def test_a_job_is_a_job_whatever_its_model_was_made_for():
+    subject = wanted(SAGEMAKER_BATCH="true", SERVE_USE="realtime")
+
+    assert subject.use is Use.BATCH
+    assert subject.request_mb == 100
+
+
+@pytest.mark.parametrize("use", list(Use))
+def test_a_document_in_s3_may_be_as_large_as_sagemakers_largest(use):
+    handler, _ = handler_of(wanted(SERVE_USE=use))
+
+    assert handler.max_s3_document_bytes == GIB
 
 
 def test_where_somebody_waits_there_is_one():
@@ -167,6 +215,8 @@ def test_a_drain_is_over_before_the_platform_kills():
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "101", "from 0 to 100"),
         ("DRAIN_SECONDS", "29", "from 0 to 22"),
         ("STARTUP_TIMEOUT_SECONDS", "1.5", "a whole number"),
+        ("ASYNC_INVOCATION_TIMEOUT_SECONDS", "3601", "from 1 to 3600"),
+        ("ASYNC_INVOCATION_TIMEOUT_SECONDS", "0", "from 1 to 3600"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named_with_what_would(name, value, hint):

@@ -1,0 +1,90 @@
+"""Addresses in S3, and which of them documents may be read from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from handler.errors import ModelLoadError, RequestError
+
+__all__ = ["Address", "Buckets", "address_from"]
+
+SCHEME = "s3://"
+MAX_KEY_BYTES = 1024
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One object in S3."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.key}"
+
+
+def address_from(uri: str) -> Address:
+    """The object at `s3://bucket/key`; RequestError where that is no address.
+
+    The key is what follows, as it is: S3 knows neither escapes nor queries in it.
+    """
+    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    if not (uri.startswith(SCHEME) and _is_bucket(bucket) and _is_key(key)):
+        shown = json.dumps(uri if len(uri) <= 100 else uri[:100] + "…")
+        raise RequestError(f"an object in S3 is named s3://bucket/key, not {shown}")
+    return Address(bucket, key)
+
+
+class Buckets:
+    """Buckets, or parts of them, out of which documents may be read.
+
+    Buckets("scans, archive/2026")   all of scans; of archive, what is below 2026/
+    Buckets(None)                    nothing
+
+    Raises ModelLoadError where an entry is no bucket.
+    """
+
+    def __init__(self, text: str | None) -> None:
+        entries = [entry.strip() for entry in (text or "").split(",")]
+        self._places = tuple(_place(entry) for entry in entries if entry)
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    def __contains__(self, address: Address) -> bool:
+        # To S3 these are letters like others; whatever lies between may think that
+        # they lead out of a prefix, or out of the bucket.
+        if not {".", ".."}.isdisjoint(address.key.split("/")):
+            return False
+        return any(
+            address.bucket == bucket and address.key.startswith(prefix)
+            for bucket, prefix in self._places
+        )
+
+
+def _place(entry: str) -> tuple[str, str]:
+    bucket, _, prefix = entry.removeprefix(SCHEME).partition("/")
+    prefix = prefix.strip("/")
+    is_plain = {".", "..", ""}.isdisjoint(prefix.split("/")) or not prefix
+    if not (_is_bucket(bucket) and is_plain):
+        raise ModelLoadError(
+            "document_buckets are bucket or bucket/prefix, separated by commas; "
+            f"{entry!r} is neither"
+        )
+    return bucket, f"{prefix}/" if prefix else ""
+
+
+def _is_bucket(name: str) -> bool:
+    return _BUCKET.fullmatch(name) is not None and ".." not in name
+
+
+def _is_key(key: str) -> bool:
+    try:
+        num_bytes = len(key.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return 0 < num_bytes <= MAX_KEY_BYTES and _CONTROL.search(key) is None

@@ -1,0 +1,230 @@
+"""Documents that the server reads from S3 itself: moto's, over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import documents
+from tests.s3 import KEY_ID, S3, SECRET, Answer, Asked, s3_on_loopback
+from tests.server.conftest import Client, serving
+from tests.waiting import until
+
+TEXT = [["One page", "of few words"]]
+PDF = documents.pdf(TEXT)
+MAX_BYTES = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def _s3() -> Iterator[S3]:
+    with s3_on_loopback("docs", "private") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3: S3) -> Iterator[S3]:
+    _s3.reset()
+    yield _s3
+    _s3.reset()
+
+
+@pytest.fixture(scope="module")
+def client(_s3: S3, model_store: Path) -> Iterator[Client]:
+    environ = {
+        **_s3.environ,
+        "DOCUMENT_BUCKETS": "docs/in",
+        "CHANDRA_MAX_S3_DOCUMENT_BYTES": str(MAX_BYTES),
+        "CHANDRA_MAX_OUTPUT_TOKENS": "48",
+    }
+    with serving(model_store, environ) as server:
+        yield server
+
+
+def refused(answer, status: int, code: str) -> str:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == code
+    return str(answer.json()["detail"])
+
+
+def logged(client: Client, answer):
+    """The line of the log about a request."""
+    request_id = answer.headers["x-request-id"]
+    [line] = until(
+        lambda: [
+            event
+            for event in client.lines.events("request")
+            if event["request_id"] == request_id
+        ]
+    )
+    return line
+
+
+def test_a_document_in_s3_reads_as_the_same_document_does_when_it_is_sent(s3, client):
+    sent = client.post(PDF, "application/pdf")
+
+    named = client.json({"s3_uri": s3.put("in/a b.pdf", PDF)})
+
+    assert named.status_code == 200
+    assert named.json()["markdown"] == sent.json()["markdown"]
+
+
+def test_a_line_of_a_manifest_is_a_request(s3, client):
+    uri = s3.put("in/two.pdf", documents.pdf([["First"], ["Second"]]))
+    line = json.dumps({"document": uri, "pages": "2"}) + "\n"
+
+    answer = client.post(line.encode(), "application/jsonlines")
+
+    assert [page["page"] for page in answer.json()["pages"]] == [2]
+
+
+def test_a_document_in_s3_is_streamed_like_any_other(s3, client):
+    uri = s3.put("in/two.pdf", documents.pdf([["First"], ["Second"]]))
+
+    answer = client.json({"s3_uri": uri}, accept="application/x-ndjson")
+
+    events = [json.loads(line)["event"] for line in answer.text.splitlines()]
+    assert events == ["page", "page", "end"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://private/in/a.pdf", "s3://docs/a.pdf", "s3://docs/in/../a.pdf"],
+)
+def test_what_lies_where_nothing_may_be_read_is_forbidden(s3, client, uri):
+    s3.put("a.pdf", PDF)
+    s3.put("in/a.pdf", PDF, bucket="private")
+    s3.asked.clear()
+
+    refused(client.json({"s3_uri": uri}), 403, "document_forbidden")
+
+    assert s3.asked == []
+
+
+def test_what_is_not_there_is_not_found(client):
+    answer = client.json({"s3_uri": "s3://docs/in/gone.pdf"})
+
+    assert "s3://docs/in/gone.pdf" in refused(answer, 404, "document_not_found")
+
+
+def test_what_is_too_large_is_refused_unread(s3, client):
+    uri = s3.put("in/large.pdf", PDF + bytes(MAX_BYTES))
+
+    detail = refused(client.json({"s3_uri": uri}), 413, "document_too_large")
+
+    assert "1,000,000 bytes" in detail
+    assert s3.reads() == []
+
+
+def test_what_is_broken_is_refused_as_if_it_had_been_sent(s3, client):
+    uri = s3.put("in/broken.pdf", documents.truncated_pdf())
+
+    refused(client.json({"s3_uri": uri}), 422, "unreadable_document")
+
+
+def test_what_changes_while_it_is_read_is_refused(s3, client):
+    uri = s3.put("in/a.pdf", PDF)
+
+    def door(asked: Asked) -> None:
+        if asked.method == "GET":
+            s3.door = lambda asked: None
+            s3.put("in/a.pdf", PDF[::-1])
+
+    s3.door = door
+
+    refused(client.json({"s3_uri": uri}), 409, "document_changed")
+
+
+def test_s3_that_fails_can_be_tried_again(s3, client):
+    def door(asked: Asked) -> Answer | None:
+        return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
+
+    s3.door = door
+
+    answer = client.json({"s3_uri": "s3://docs/in/a.pdf"})
+
+    refused(answer, 503, "storage_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_while_one_waits_for_s3_others_are_read(s3, client):
+    uri = s3.put("in/a.pdf", PDF)
+    gate, is_waiting = threading.Event(), threading.Event()
+
+    def door(asked: Asked) -> None:
+        is_waiting.set()
+        gate.wait(60)
+
+    s3.door = door
+    answers = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(
+            client.json({"s3_uri": uri, "deadline_seconds": 300}, timeout_seconds=300)
+        )
+    )
+    waiting.start()
+    assert is_waiting.wait(60)
+
+    other = client.post(PDF, "application/pdf")
+
+    assert other.status_code == 200
+    assert answers == []
+    gate.set()
+    waiting.join(300)
+    assert [answer.status_code for answer in answers] == [200]
+
+
+def test_the_deadline_is_kept_while_s3_says_nothing(s3, client):
+    gate = threading.Event()
+
+    def door(asked: Asked) -> None:
+        gate.wait(60)
+
+    s3.door = door
+    started = time.monotonic()
+
+    answer = client.json({"s3_uri": "s3://docs/in/a.pdf", "deadline_seconds": 1})
+
+    gate.set()
+    refused(answer, 504, "deadline_exceeded")
+    assert time.monotonic() - started < 30
+
+
+def test_the_log_tells_failures_by_code_and_documents_by_digest(s3, client):
+    uri = s3.put("in/Miller divorce.pdf", documents.truncated_pdf())
+
+    line = logged(client, client.json({"s3_uri": uri}))
+
+    assert (line["status"], line["code"]) == (422, "unreadable_document")
+    assert line["document"] == hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def test_the_log_tells_a_document_that_was_sent_by_its_content(client):
+    line = logged(client, client.post(PDF, "application/pdf"))
+
+    assert line["code"] is None
+    assert line["document"] == hashlib.sha256(PDF).hexdigest()[:16]
+    assert line["fetched_bytes"] == 0
+
+
+def test_the_log_says_how_much_was_fetched(s3, client):
+    line = logged(client, client.json({"s3_uri": s3.put("in/a.pdf", PDF)}))
+
+    assert line["fetched_bytes"] == len(PDF)
+
+
+def test_neither_names_of_documents_nor_credentials_are_in_the_log(s3, client):
+    uri = s3.put("in/Miller divorce.pdf", PDF)
+    client.json({"s3_uri": uri})
+    client.json({"s3_uri": "s3://private/Miller divorce.pdf"})
+    client.json({"s3_uri": "s3://docs/in/no Miller divorce.pdf"})
+
+    log = "\n".join(client.lines)
+    for secret in ("divorce", KEY_ID, SECRET):
+        assert secret not in log
