@@ -33,6 +33,7 @@ from deploy.commands import (
     start,
     status,
     stop,
+    transform,
     update,
 )
 from deploy.commands.context import Context
@@ -108,6 +109,7 @@ COMMANDS: tuple[Command, ...] = (
     alarms,
     dashboard,
     cost,
+    transform,
     destroy,
 )
 

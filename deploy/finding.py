@@ -33,7 +33,7 @@ from deploy.documents import (
 )
 from deploy.errors import ConfigError, NotFoundError
 
-__all__ = ["find_documents"]
+__all__ = ["MANIFESTS", "find_documents"]
 
 MANIFESTS = (".jsonl", ".ndjson")
 # Results of ours that lie beside their documents: a.pdf.md, a.pdf.error.json.

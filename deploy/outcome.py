@@ -1,8 +1,9 @@
 """Which documents of a job failed, with which code: from what the log says.
 
 SageMaker names the object, the status and, on the lines after it, what the container
-answered; the container names the code of each request, and no object. Where an answer
-is cut off, a status that always had one code is that code.
+answered. Where that is cut off, the container's own line on the request is found by the
+digest of its document, where we know that; and a status that always had one code is
+that code.
 """
 
 from __future__ import annotations
@@ -51,9 +52,12 @@ class JobLog:
 
     num_pages: int = 0
     """In documents that were answered."""
-    num_failed_pages: int = 0
-    """Pages without text in documents that have other pages."""
     page_codes: Counter[str] = field(default_factory=Counter)
+    """Of pages without text in documents that have others."""
+    _documents: defaultdict[str, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    """Codes by digest of the document."""
     _told: dict[str, _Told] = field(default_factory=dict)
     _codes: defaultdict[int, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
@@ -92,23 +96,30 @@ class JobLog:
         status, code = event.get("status"), event.get("code")
         if isinstance(status, int) and status >= 400:
             self._codes[status][str(code or UNKNOWN)] += 1
+            self._documents[str(event.get("document"))][str(code or UNKNOWN)] += 1
             return
         failed = event.get("failed_pages") or {}
         self.num_pages += int(event.get("pages") or 0) - len(failed)
-        self.num_failed_pages += len(failed)
         self.page_codes.update(str(each) for each in failed.values())
 
     def failed(self) -> Collection[str]:
         """bucket/key of what SageMaker has given up so far."""
         return self._told.keys()
 
-    def failure(self, subject: str, name: str) -> Failure:
-        """Of an object that has no result; `subject` is its bucket/key."""
+    def failure(self, subject: str, name: str, document: str | None) -> Failure:
+        """Of an object that has no result.
+
+        `subject` is its bucket/key, `document` the digest of what the container read.
+        """
         told = self._told.get(subject)
+        if told is not None and told.code is not None:
+            return Failure(name, told.code, told.detail or f"status {told.status}")
+        own = self._documents.get(document or "", Counter())
+        if len(own) == 1:
+            (code,) = own
+            return Failure(name, code, "as the container's log has it")
         if told is None:
             return Failure(name, UNKNOWN, "no line of the log names it")
-        if told.code is not None:
-            return Failure(name, told.code, told.detail or f"status {told.status}")
         if told.status is None:
             return Failure(name, "no_answer", "the container did not answer in time")
         codes = self._codes.get(told.status, Counter())

@@ -36,9 +36,7 @@ class Workload:
     largest_bytes: int
     """Of one request."""
     longest_pages: int
-    """Of the longest document that was counted."""
-    is_counted: bool
-    """False: pages of a sample, and the others as if they were like it."""
+    """Of the longest document, as far as they were counted."""
 
 
 @dataclass(frozen=True, slots=True)

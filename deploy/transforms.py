@@ -6,6 +6,7 @@ is what is read, whatever else lies below the prefix or comes there meanwhile.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,11 @@ class Work:
     """As whoever asked knows it."""
     size: int
     """Bytes that are sent to the container."""
+    num_pages: int = 1
+    """Counted, or as many as others like it have."""
+    document: str | None = None
+    """The digest by which the container's log knows it; None where only it could say:
+    sha256 of the bytes, or of the s3:// address, in sixteen digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +90,6 @@ class TransformJob:
     accept: str
     content_type: str
     instance_type: str
-    instance_count: int
-    max_concurrent: int
-    max_payload_mb: int
     timeout_seconds: int
     max_retries: int
     ami: str
@@ -96,6 +99,10 @@ class TransformJob:
     attempt: int = 1
     of: str | None = None
     """The job whose failures these are."""
+    instance_count: int = 1
+    max_concurrent: int = 1
+    """Objects sent at once to one machine."""
+    max_payload_mb: int = 1
 
     @property
     def name(self) -> str:
@@ -107,8 +114,8 @@ class TransformJob:
         return f"{transforms_prefix(self.owner)}jobs/{self.name}/manifest.json"
 
     @property
-    def names_key(self) -> str:
-        return f"{transforms_prefix(self.owner)}jobs/{self.name}/names.json"
+    def work_key(self) -> str:
+        return f"{transforms_prefix(self.owner)}jobs/{self.name}/work.json"
 
     @property
     def manifest(self) -> bytes:
@@ -117,9 +124,9 @@ class TransformJob:
         return json.dumps(entries).encode()
 
     @property
-    def names(self) -> bytes:
-        """What `status` calls the objects."""
-        return json.dumps({work.key: work.name for work in self.work}).encode()
+    def work_list(self) -> bytes:
+        """What the job reads, for whoever asks about it later."""
+        return json.dumps([dataclasses.asdict(work) for work in self.work]).encode()
 
     @property
     def request(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Store:
         # Staged before, it stays whose it was: `destroy --all` goes by that.
         if not self.is_staged(weights, prefix):
             manifest = manifest_of(weights, deployment)
-            self._put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
+            self.put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
         return num_uploaded
 
     def verify(self, weights: Weights, prefix: str) -> None:
@@ -99,7 +99,7 @@ class Store:
         """Parts that an earlier attempt left behind are kept, if they are the same."""
         size = path.stat().st_size
         if size <= self._part_bytes:
-            self._put(key, path.read_bytes(), sha256)
+            self.put(key, path.read_bytes(), sha256)
             progress(key, size, size)
             return
         part_bytes = max(self._part_bytes, -(-size // MAX_PARTS))
@@ -141,7 +141,7 @@ class Store:
             UploadId=upload,
         )
 
-    def _put(self, key: str, content: bytes, sha256: str | None = None) -> None:
+    def put(self, key: str, content: bytes, sha256: str | None = None) -> None:
         self._aws.call(
             "s3",
             "put_object",
