@@ -22,8 +22,9 @@ __all__ = ["JSON", "Batch", "batch_from", "estimated", "sampled", "workload_of"]
 JSON = "application/json"
 MAX_BYTES = MAX_PAYLOAD_MB * 1024 * 1024
 NUM_SAMPLED = 16
-# A sample costs a download each: larger ones are taken for the mean.
+# A sample has to be downloaded: of large ones fewer, of the largest none.
 MAX_SAMPLED_BYTES = 32 * 1024 * 1024
+MAX_SAMPLE_BYTES = 100 * 1024 * 1024
 # An estimate, where nothing could be counted: scans have more, text less.
 PAGE_BYTES = 100_000
 
@@ -126,7 +127,11 @@ def sampled(documents: Sequence[Document]) -> list[Document]:
         if each.num_pages is None and each.size <= MAX_SAMPLED_BYTES
     ]
     step = max(1, len(unknown) // NUM_SAMPLED)
-    return unknown[::step][:NUM_SAMPLED]
+    chosen: list[Document] = []
+    for each in unknown[::step][:NUM_SAMPLED]:
+        if sum(document.size for document in chosen) + each.size <= MAX_SAMPLE_BYTES:
+            chosen.append(each)
+    return chosen
 
 
 def estimated(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:

@@ -44,11 +44,16 @@ class _Told:
     status: int | None = None
     code: str | None = None
     detail: str | None = None
+    words: str | None = None
+    """Where it gave up without having asked the container."""
 
 
 @dataclass
 class JobLog:
     """Reads lines in any order of streams; remembers what failed."""
+
+    subjects: Collection[str] = ()
+    """bucket/key of every object: what else SageMaker says of one is told as it is."""
 
     num_pages: int = 0
     """In documents that were answered."""
@@ -85,6 +90,9 @@ class JobLog:
                 if detail := DETAIL.search(said):
                     told.detail = str(json.loads(detail[1]))
                 return
+            if said and subject in self.subjects:
+                self._told[subject] = _Told(words=said)
+                return
 
     def _add_request(self, line: str) -> None:
         try:
@@ -120,6 +128,8 @@ class JobLog:
             return Failure(name, code, "as the container's log has it")
         if told is None:
             return Failure(name, UNKNOWN, "no line of the log names it")
+        if told.words is not None:
+            return Failure(name, "not_sent", told.words)
         if told.status is None:
             return Failure(name, "no_answer", "the container did not answer in time")
         codes = self._codes.get(told.status, Counter())

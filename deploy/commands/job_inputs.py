@@ -29,8 +29,11 @@ def paged(
     batch = replace(batch, work=tuple(work))
     sample = sampled([batch.documents[each.key] for each in work])
     counts = {}
-    for number, document in enumerate(sample, start=1):
-        context.console.progress("counting pages", number, len(sample))
+    if sample:
+        context.console.say(
+            f"counting the pages of {len(sample)} of {len(work)} documents"
+        )
+    for document in sample:
         pages = _counted(context, document)
         if pages is not None:
             counts[document.source] = pages

@@ -61,7 +61,7 @@ class Watch:
         self._name = state.name
         self._state = state
         self.prefix, self.work = self._transforms.work(state)
-        self.log = JobLog()
+        self.log = JobLog(frozenset(map(self._subject, self.work)))
         since = state.created or context.now
         self._reader = LogReader(
             context.aws,

@@ -12,7 +12,7 @@ HEAD = "2026-11-26T08:00:00.000:[sagemaker logs]: "
 
 
 def log(*lines):
-    found = JobLog()
+    found = JobLog(frozenset({"in/a.pdf", "in/b: c.pdf"}))
     for line in lines:
         found.add(line)
     return found
@@ -73,6 +73,18 @@ def test_no_answer_at_all_is_a_code_of_its_own():
     found = log(f"{HEAD}in/a.pdf: Unable to get response from algorithm")
 
     assert code(found) == "no_answer"
+
+
+def test_what_sagemaker_itself_refuses_is_told_in_its_words():
+    found = log(
+        f"{HEAD}MaxConcurrentTransforms=4, MaxPayloadInMB=6, BatchStrategy=X",
+        f"{HEAD}in/b: c.pdf: Too much data for max payload size",
+    )
+
+    failure = found.failure("in/b: c.pdf", "b: c.pdf", None)
+
+    assert failure.code == "not_sent"
+    assert failure.reason == "Too much data for max payload size"
 
 
 def test_the_last_attempt_counts():
