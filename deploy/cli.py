@@ -24,6 +24,7 @@ from deploy.commands import (
     init,
     invoke,
     list as list_,
+    local,
     logs,
     metrics,
     model,
@@ -108,6 +109,7 @@ COMMANDS: tuple[Command, ...] = (
     alarms,
     dashboard,
     cost,
+    local,
     destroy,
 )
 
