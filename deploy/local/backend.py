@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from deploy.aws import AWSClient
 from deploy.errors import DeployError, NotFoundError
 
-__all__ = ["AsyncConfig", "Backend", "Hosted", "S3Uri"]
+__all__ = ["AsyncConfig", "Backend", "Hosted", "S3Uri", "environment_of"]
 
 KEEP_SECONDS = 5.0
 VARIANT = "AllTraffic"

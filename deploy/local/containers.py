@@ -11,7 +11,15 @@ from deploy.local.exchange import get
 from deploy.local.limits import Assumed, Limits
 from deploy.local.process import Process, free_port
 
-__all__ = ["Container", "Own", "Remote", "Starter"]
+__all__ = [
+    "Container",
+    "Fleet",
+    "Own",
+    "Remote",
+    "Starter",
+    "environment_for",
+    "wait_until_healthy",
+]
 
 POLL_SECONDS = 0.2
 PING_EVERY_SECONDS = 1.0

@@ -72,7 +72,6 @@ def assumed_from(pairs: Iterable[str]) -> Assumed:
         name, _, text = pair.partition("=")
         if name not in known:
             raise ConfigError(f"{name} is not one of {', '.join(known)}")
-        default = known[name].default
         default = known[name]
         try:
             if isinstance(default, bool):

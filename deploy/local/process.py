@@ -23,7 +23,8 @@ from deploy.errors import ConfigError, ResourceFailedError
 
 __all__ = ["Process", "build_archive", "free_port", "server_folder"]
 
-MARK = "CHANDRA_LOCAL_CONTAINER"
+MARK = "LOCAL_CONTAINER"
+"""In the environment of everything that a container consists of."""
 INHERITED = (
     "PATH",
     "HOME",

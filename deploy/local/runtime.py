@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from deploy.local import eventstream
+from deploy.local.containers import Container, wait_until_healthy
 from deploy.local.exchange import BrokenError, Exchange, LateError, NoAnswerError
 from deploy.local.limits import Limits
 from deploy.local.logs import Logs
@@ -125,7 +127,7 @@ class Runtime:
         if wanted := request.header(accept):
             headers["Accept"] = wanted
         check_attributes(request.header(ATTRIBUTES))
-        if not served.container.is_healthy():
+        if not self._is_healthy(served.container):
             raise Refusal(
                 "ServiceUnavailable",
                 f"no container of endpoint {served.hosted.name} is healthy",
@@ -138,6 +140,13 @@ class Runtime:
             exchange.close()
             raise
         return exchange
+
+    def _is_healthy(self, container: Container) -> bool:
+        """SageMaker would not call the endpoint in service before; we wait for it."""
+        if container.was_healthy:
+            return container.is_healthy()
+        ends_at = time.monotonic() + self._limits.answer_seconds
+        return wait_until_healthy(container, lambda: time.monotonic() > ends_at)
 
     def _headers(
         self, served: Served, exchange: Exchange, content_type: str

@@ -80,9 +80,16 @@ class Local:
         )
         return name
 
-    def endpoint(self, name: str = "ocr", **config: Any) -> str:
-        """Of a model of the same name."""
-        self.model(name)
+    def endpoint(
+        self,
+        name: str = "ocr",
+        *,
+        model: dict[str, Any] | None = None,
+        is_created: bool = True,
+        **config: Any,
+    ) -> str:
+        """With a model and a config of the same name; or those alone."""
+        self.model(name, **(model or {}))
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
             ProductionVariants=[
@@ -95,7 +102,8 @@ class Local:
             ],
             **config,
         )
-        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        if is_created:
+            self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         return name
 
     def async_endpoint(

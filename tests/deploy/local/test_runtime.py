@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from deploy.local.limits import Limits
 from tests.deploy.local.containers import Reply
+from tests.waiting import until
 
 
 def refused(call, **params):
@@ -150,12 +152,42 @@ def test_a_container_that_dies_over_a_document_is_a_model_error(local, container
 
 def test_without_a_healthy_container_the_service_is_unavailable(local, container):
     name = local.endpoint()
+    local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
     container.ping = 503
 
     answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
 
     assert answer["Error"]["Code"] == "ServiceUnavailable"
-    assert container.received == []
+    assert len(container.received) == 1
+
+
+def test_a_first_document_waits_for_the_container_to_start(local, container):
+    name = local.endpoint()
+    container.ping = 503
+
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(
+            local.runtime.invoke_endpoint, EndpointName=name, Body=b"page"
+        )
+        until(lambda: container.num_pings > 2)
+        assert not future.done()
+        container.ping = 200
+
+        assert future.result()["Body"].read() == b"page"
+
+
+def test_an_endpoint_is_in_service_once_its_container_is_healthy(local, container):
+    container.ping = 503
+    name = local.endpoint()
+
+    def status():
+        return local.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+
+    assert status() == "Creating"
+    container.ping = 200
+    assert status() == "InService"
+    container.ping = 503
+    assert status() == "InService"
 
 
 def test_an_endpoint_that_is_not_there_is_not_found(local):
