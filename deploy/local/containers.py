@@ -112,6 +112,7 @@ class Own:
         self._process: Process | None = None
         self.address = "http://127.0.0.1:9"
         self.was_healthy = False
+        self._is_new = True
         self.failure: str | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -126,7 +127,8 @@ class Own:
             return False
         answer = get(self.address, "/ping", self._limits.ping_seconds)
         is_healthy = answer is not None and answer[0] == 200
-        self.was_healthy = self.was_healthy or is_healthy
+        if is_healthy:
+            self.was_healthy, self._is_new = True, False
         return is_healthy
 
     def stop(self) -> None:
@@ -143,6 +145,7 @@ class Own:
                 self.failure = str(error)
                 self._say(f"the container cannot be started: {error}")
                 return
+            self._is_new = True
             self.address = f"http://127.0.0.1:{port}"
             self._watch(self._process)
             if self._process.status is None:
@@ -162,7 +165,6 @@ class Own:
 
     def _watch(self, process: Process) -> None:
         """Until it ends, has been sick for too long, or is to be stopped."""
-        is_new = True
         sick_since = asked_at = time.monotonic()
         while process.status is None and not self._stopping.wait(POLL_SECONDS):
             now = time.monotonic()
@@ -170,9 +172,11 @@ class Own:
                 continue
             asked_at = now
             if self.is_healthy():
-                is_new, sick_since = False, time.monotonic()
+                sick_since = time.monotonic()
                 continue
-            limit = self._startup_seconds if is_new else self._assumed.replace_seconds
+            limit = (
+                self._startup_seconds if self._is_new else self._assumed.replace_seconds
+            )
             if now - sick_since > limit:
                 self._say(f"no healthy /ping for {limit:g} s")
                 return
@@ -205,10 +209,10 @@ class Fleet:
             threading.Thread(target=known[1].stop, daemon=True).start()
         return container
 
-    def peek(self, owner: tuple[str, str]) -> Container | None:
+    def containers(self) -> list[Container]:
+        """All that there are."""
         with self._lock:
-            known = self._units.get(owner)
-        return known[1] if known else None
+            return [container for _, container in self._units.values()]
 
     def remove(self, owner: tuple[str, str]) -> None:
         with self._lock:

@@ -44,12 +44,12 @@ def described(local, name="job"):
     return local.sagemaker.describe_transform_job(TransformJobName=name)
 
 
-def ended(local, name="job"):
+def ended(local, name="job", timeout_seconds=60):
     def look():
         found = described(local, name)
         return found if found["TransformJobStatus"] in ENDED else None
 
-    return until(look, 60)
+    return until(look, timeout_seconds)
 
 
 def transform(local, **params):
