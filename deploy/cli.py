@@ -24,6 +24,7 @@ from deploy.commands import (
     init,
     invoke,
     list as list_,
+    local,
     logs,
     metrics,
     model,
@@ -110,6 +111,7 @@ COMMANDS: tuple[Command, ...] = (
     dashboard,
     cost,
     transform,
+    local,
     destroy,
 )
 
