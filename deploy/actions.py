@@ -36,8 +36,13 @@ class Call:
             "action": self.sentence,
             "service": self.service,
             "operation": self.operation,
-            "params": dict(self.params),
+            "params": {name: _shown(value) for name, value in self.params.items()},
         }
+
+
+def _shown(value: object) -> object:
+    """A file is not shown in a plan; how large it is says enough."""
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else value
 
 
 class Goal(Enum):

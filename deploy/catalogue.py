@@ -14,6 +14,8 @@ __all__ = [
     "HOURS_A_MONTH",
     "INSTANCES",
     "PRICE_NOTE",
+    "TRANSFORM_AMIS",
+    "TRANSFORM_FAMILIES",
     "Ami",
     "Gpu",
     "Instance",
@@ -89,3 +91,11 @@ AMIS = {
     "al2-ami-sagemaker-inference-gpu-3-1": Ami(550, (12, 4)),
     "al2023-ami-sagemaker-inference-gpu-4-1": Ami(580, (13, 0)),
 }
+
+# Of batch transform, whose hosts are older.
+TRANSFORM_AMIS = {
+    "al2-ami-sagemaker-batch-gpu-470": Ami(470, (11, 4)),
+    "al2-ami-sagemaker-batch-gpu-535": Ami(535, (12, 2)),
+}
+TRANSFORM_FAMILIES = ("g4dn", "g5", "g6", "g6e")
+"""GPU families that batch transform runs on: no p4d, p5 and g7e."""

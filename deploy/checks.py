@@ -6,10 +6,28 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy.catalogue import AMIS, INSTANCES
+from deploy.catalogue import (
+    AMIS,
+    INSTANCES,
+    TRANSFORM_AMIS,
+    TRANSFORM_FAMILIES,
+    Ami,
+)
 from deploy.config import DeployConfig
+from deploy.transforms import MAX_ENVIRONMENT, TransformJob
 
-__all__ = ["Finding", "checks_of", "quota_findings", "quota_name"]
+__all__ = [
+    "ENDPOINT_USAGE",
+    "TRANSFORM_USAGE",
+    "Finding",
+    "checks_of",
+    "quota_findings",
+    "quota_name",
+    "transform_checks_of",
+]
+
+ENDPOINT_USAGE = "endpoint usage"
+TRANSFORM_USAGE = "transform job usage"
 
 # Local disks: SageMaker refuses a volume size for them.
 LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
@@ -41,7 +59,10 @@ def checks_of(config: DeployConfig) -> list[Finding]:
     findings = [
         finding
         for name in config.endpoint.instance_types
-        for finding in _instance(config, name)
+        for finding in [
+            *_instance(name, config.model.weights_gb),
+            *_volume(config, name),
+        ]
     ]
     findings += _ami(config)
     findings += _image_region(config)
@@ -66,7 +87,61 @@ def checks_of(config: DeployConfig) -> list[Finding]:
     return findings
 
 
-def _instance(config: DeployConfig, name: str) -> list[Finding]:
+def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding]:
+    """What a batch transform would fail of, after the minutes its machines take."""
+    name = job.instance_type
+    if _family(name) not in TRANSFORM_FAMILIES:
+        return [
+            Finding(
+                name,
+                True,
+                f"batch transform does not run on {name}: of GPU machines it knows "
+                + ", ".join(TRANSFORM_FAMILIES),
+                hint="ml.g6e.2xlarge is the best single GPU it has",
+            )
+        ]
+    findings = _instance(name, config.model.weights_gb)
+    ami = TRANSFORM_AMIS.get(job.ami)
+    if ami is None:
+        findings.append(
+            Finding(
+                job.ami,
+                True,
+                f"{job.ami} is no AMI of batch transform's",
+                hint="one of " + ", ".join(TRANSFORM_AMIS),
+            )
+        )
+    else:
+        findings += _driver(
+            config.image.cuda,
+            job.ami,
+            ami,
+            hint="build for CUDA 12.x, and leave transform.ami as it is",
+        )
+    if len(job.environment) > MAX_ENVIRONMENT:
+        findings.append(
+            Finding(
+                "environment",
+                True,
+                f"a job takes {MAX_ENVIRONMENT} variables, not {len(job.environment)}",
+                hint="endpoint.environment is the model's, which takes 100",
+            )
+        )
+    if config.transform.weights == "pull" and config.network.isolation:
+        findings.append(
+            Finding(
+                "weights",
+                True,
+                'transform.weights = "pull" has the container read S3, and '
+                "network.isolation = true keeps it from there",
+                hint='network.isolation = false, or transform.weights = "tar" and '
+                "chandra-sagemaker model stage --tar",
+            )
+        )
+    return findings + _image_region(config)
+
+
+def _instance(name: str, weights: float) -> list[Finding]:
     known = INSTANCES.get(name)
     if known is None:
         nearest = ", ".join(n for n in INSTANCES if n.split(".")[1] == _family(name))
@@ -78,7 +153,7 @@ def _instance(config: DeployConfig, name: str) -> list[Finding]:
                 "checked" + (f"; known of its family: {nearest}" if nearest else ""),
             )
         ]
-    gpu, weights = known.gpu, config.model.weights_gb
+    gpu = known.gpu
     if gpu.memory_gb < weights + LEAST_FREE_GB:
         return [
             Finding(
@@ -111,16 +186,20 @@ def _instance(config: DeployConfig, name: str) -> list[Finding]:
                 "loading them is slower than on the next size",
             )
         )
-    if config.endpoint.volume_gb is not None and _family(name) in LOCAL_DISKS:
-        findings.append(
-            Finding(
-                name,
-                True,
-                f"endpoint.volume_gb is refused for {name}, which has local disks",
-                hint="remove volume_gb from [endpoint]",
-            )
-        )
     return findings
+
+
+def _volume(config: DeployConfig, name: str) -> list[Finding]:
+    if config.endpoint.volume_gb is None or _family(name) not in LOCAL_DISKS:
+        return []
+    return [
+        Finding(
+            name,
+            True,
+            f"endpoint.volume_gb is refused for {name}, which has local disks",
+            hint="remove volume_gb from [endpoint]",
+        )
+    ]
 
 
 def _family(instance_type: str) -> str:
@@ -140,30 +219,13 @@ def _ami(config: DeployConfig) -> list[Finding]:
                 hint="one of " + ", ".join(AMIS),
             )
         ]
-    major = int(config.image.cuda.partition(".")[0])
-    findings = []
-    # Any 12.x runs on a driver of 525 or newer; a newer major needs its own.
-    if major > ami.cuda[0]:
-        findings.append(
-            Finding(
-                name,
-                True,
-                f"the image is built for CUDA {config.image.cuda}, and driver "
-                f"{ami.driver} of {name} ends at {ami.cuda[0]}.{ami.cuda[1]}: the "
-                "container would die without a log line",
-                hint="build for CUDA 12.x, or set endpoint.ami = "
-                '"al2023-ami-sagemaker-inference-gpu-4-1"',
-            )
-        )
-    elif major < ami.cuda[0]:
-        findings.append(
-            Finding(
-                name,
-                False,
-                f"CUDA {config.image.cuda} on driver {ami.driver} of {name}: images "
-                "that carry cuda-compat libraries have been seen to hang in Creating",
-            )
-        )
+    findings = _driver(
+        config.image.cuda,
+        name,
+        ami,
+        hint="build for CUDA 12.x, or set endpoint.ami = "
+        '"al2023-ami-sagemaker-inference-gpu-4-1"',
+    )
     for kind in config.endpoint.instance_types:
         known = INSTANCES.get(kind)
         if known is not None and known.gpu.needs_cuda_13 and ami.cuda < (13, 0):
@@ -179,6 +241,32 @@ def _ami(config: DeployConfig) -> list[Finding]:
     return findings
 
 
+def _driver(cuda: str, name: str, ami: Ami, *, hint: str) -> list[Finding]:
+    """Any 12.x runs on a driver of 525 or newer; a newer major needs its own."""
+    major = int(cuda.partition(".")[0])
+    if major > ami.cuda[0]:
+        return [
+            Finding(
+                name,
+                True,
+                f"the image is built for CUDA {cuda}, and driver {ami.driver} of "
+                f"{name} ends at {ami.cuda[0]}.{ami.cuda[1]}: the container would die "
+                "without a log line",
+                hint=hint,
+            )
+        ]
+    if major < ami.cuda[0]:
+        return [
+            Finding(
+                name,
+                False,
+                f"CUDA {cuda} on driver {ami.driver} of {name}: images that carry "
+                "cuda-compat libraries have been seen to hang in Creating",
+            )
+        ]
+    return []
+
+
 def _image_region(config: DeployConfig) -> list[Finding]:
     """A registry has the region in its name: of the digest pushed last, perhaps."""
     found = REGISTRY.match(config.image.uri or "")
@@ -188,8 +276,8 @@ def _image_region(config: DeployConfig) -> list[Finding]:
         Finding(
             "image",
             True,
-            f"the image is in {found[1]}, and an endpoint in "
-            f"{config.region} needs one there",
+            f"the image is in {found[1]}, and SageMaker in {config.region} needs one "
+            "there",
             hint="chandra-sagemaker image push",
         )
     ]
@@ -210,13 +298,17 @@ def _registry(config: DeployConfig) -> list[Finding]:
     ]
 
 
-def quota_name(instance_type: str) -> str:
+def quota_name(instance_type: str, usage: str = ENDPOINT_USAGE) -> str:
     """As Service Quotas calls it."""
-    return f"{instance_type} for endpoint usage"
+    return f"{instance_type} for {usage}"
 
 
 def quota_findings(
-    wanted: Mapping[str, int], quotas: Mapping[str, float], *, hint: str
+    wanted: Mapping[str, int],
+    quotas: Mapping[str, float],
+    *,
+    hint: str,
+    usage: str = ENDPOINT_USAGE,
 ) -> list[Finding]:
     """Instances wanted by type, against the account's quotas by name.
 
@@ -224,7 +316,7 @@ def quota_findings(
     """
     refused = []
     for name, count in wanted.items():
-        allowed = quotas.get(quota_name(name))
+        allowed = quotas.get(quota_name(name, usage))
         if allowed is None:
             refused.append(
                 Finding(name, False, f"this region lists no quota of {name}")
@@ -234,8 +326,8 @@ def quota_findings(
                 Finding(
                     name,
                     True,
-                    f"this account may run {allowed:g} {name} for endpoints; "
-                    f"{count} wanted",
+                    f"this account may run {allowed:g} {name} for "
+                    f"{usage.removesuffix(' usage')}s; {count} wanted",
                     hint=hint,
                 )
             )

@@ -24,6 +24,7 @@ from deploy.commands import (
     init,
     invoke,
     list as list_,
+    local,
     logs,
     metrics,
     model,
@@ -33,6 +34,7 @@ from deploy.commands import (
     start,
     status,
     stop,
+    transform,
     update,
 )
 from deploy.commands.context import Context
@@ -108,6 +110,8 @@ COMMANDS: tuple[Command, ...] = (
     alarms,
     dashboard,
     cost,
+    transform,
+    local,
     destroy,
 )
 

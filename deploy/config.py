@@ -27,6 +27,7 @@ __all__ = [
     "ImageTable",
     "ModelTable",
     "NetworkTable",
+    "TransformTable",
     "UpdateTable",
     "config_from",
     "lock_path",
@@ -55,6 +56,29 @@ SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bA[KS]IA[A-Z0-9]{16}\b")
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ConfigError(sentence, hint=EXAMPLE)
+
+
+def _check_environment(where: str, environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if name in FORBIDDEN:
+            raise ConfigError(
+                f"{where} must not set {name}: {FORBIDDEN[name]}",
+                hint=f"take {name} out of [{where}]",
+            )
+        _require(
+            not SECRET.search(name),
+            f"{where} must not hold {name}: whoever may describe the model can read "
+            "it; stage gated weights with `model stage`",
+        )
+        _require(
+            not SECRET_VALUE.search(value),
+            f"the value of {where}.{name} is a credential: whoever may describe the "
+            "model can read it; stage gated weights with `model stage`",
+        )
+        _require(
+            len(name) <= 1024 and len(value) <= 1024,
+            f"{where}.{name} is longer than SageMaker's 1024",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +177,7 @@ class EndpointTable:
             self.volume_gb is None or 1 <= self.volume_gb <= 512,
             f"endpoint.volume_gb must be 1 to 512, not {self.volume_gb}",
         )
-        for name, value in self.environment.items():
-            if name in FORBIDDEN:
-                raise ConfigError(
-                    f"endpoint.environment must not set {name}: {FORBIDDEN[name]}",
-                    hint=f"take {name} out of [endpoint.environment]",
-                )
-            _require(
-                not SECRET.search(name),
-                f"endpoint.environment must not hold {name}: whoever may describe the "
-                "model can read it; stage gated weights with `model stage`",
-            )
-            _require(
-                not SECRET_VALUE.search(value),
-                f"the value of endpoint.environment.{name} is a credential: whoever "
-                "may describe the model can read it; stage gated weights with `model "
-                "stage`",
-            )
-            _require(
-                len(name) <= 1024 and len(value) <= 1024,
-                f"endpoint.environment.{name} is longer than SageMaker's 1024",
-            )
+        _check_environment("endpoint.environment", self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,48 @@ class CaptureTable:
 
 
 @dataclass(frozen=True, slots=True)
+class TransformTable:
+    """Batch transform: machines that come for a bucket of documents, and go."""
+
+    instance_type: str = "ml.g6e.2xlarge"
+    max_instances: int = 10
+    """What a plan takes at most; --instance-count may take more."""
+    ami: str = "al2-ami-sagemaker-batch-gpu-535"
+    weights: str = "tar"
+    """tar: staged by `model stage --tar`. pull: read from S3 by the container, which
+    network.isolation has to allow."""
+    invocation_timeout_seconds: int = 3600
+    """For one document."""
+    invocation_retries: int = 1
+    """Each may take as long again, and costs as much."""
+    buckets: tuple[str, ...] = ()
+    """Beside model.bucket: where documents are read and results written."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("max_instances", 1, 100),
+            ("invocation_timeout_seconds", 1, 3600),
+            ("invocation_retries", 0, 3),
+        ):
+            value = getattr(self, name)
+            _require(
+                least <= value <= most,
+                f"transform.{name} must be {least} to {most}, not {value}",
+            )
+        _require(
+            self.weights in ("tar", "pull"),
+            f"transform.weights must be tar or pull, not {self.weights}",
+        )
+        for bucket in self.buckets:
+            _require(
+                "/" not in bucket,
+                f"transform.buckets are names without s3://, not {bucket}",
+            )
+        _check_environment("transform.environment", self.environment)
+
+
+@dataclass(frozen=True, slots=True)
 class DeployConfig:
     """One deployment: an endpoint and everything it needs."""
 
@@ -249,6 +295,7 @@ class DeployConfig:
     network: NetworkTable = field(default_factory=NetworkTable)
     update: UpdateTable = field(default_factory=UpdateTable)
     capture: CaptureTable = field(default_factory=CaptureTable)
+    transform: TransformTable = field(default_factory=TransformTable)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

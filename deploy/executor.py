@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from deploy.actions import Action, Call, Goal, Wait
 from deploy.advice import advice_for
@@ -18,7 +18,9 @@ from deploy.errors import (
 )
 from deploy.resources import EndpointState
 
-__all__ = ["Executor", "begun", "duration", "show"]
+__all__ = ["Executor", "asked", "begun", "duration", "show"]
+
+Answer = TypeVar("Answer")
 
 POLL_SECONDS = 15.0
 # An update is accepted before it shows: until then the endpoint looks as it did.
@@ -104,7 +106,11 @@ class Executor:
         last_said, last_status = started, ""
         was_changing = False
         while True:
-            state = self._look(wait.endpoint)
+            state = asked(
+                lambda: self._watcher.endpoint(wait.endpoint),
+                self._console,
+                self._sleep,
+            )
             elapsed = self._clock() - started
             self._show_logs()
             status = _status(state)
@@ -122,18 +128,6 @@ class Executor:
                     "on",
                 )
             self._sleep(POLL_SECONDS)
-
-    def _look(self, endpoint: str) -> EndpointState | None:
-        """Minutes of waiting are not given up for a line that was dead for one."""
-        for _ in range(NUM_RETRIES):
-            try:
-                return self._watcher.endpoint(endpoint)
-            except DeployError as error:
-                if type(error) is not DeployError:
-                    raise
-                self._console.say(f"{error.message}; asking again")
-                self._sleep(RETRY_SECONDS)
-        return self._watcher.endpoint(endpoint)
 
     def _has_arrived(
         self,
@@ -189,6 +183,21 @@ class Executor:
         for line in self._log_lines():
             self._last_lines.append(line)
             self._console.say(f"  | {line}")
+
+
+def asked(
+    ask: Callable[[], Answer], console: Console, sleep: Callable[[float], None]
+) -> Answer:
+    """Hours of waiting are not given up for a line that was dead for a minute."""
+    for _ in range(NUM_RETRIES):
+        try:
+            return ask()
+        except DeployError as error:
+            if type(error) is not DeployError:
+                raise
+            console.say(f"{error.message}; asking again")
+            sleep(RETRY_SECONDS)
+    return ask()
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The pages of a document as pictures, to be looked at beside their text."""
+"""The pages of a document: how many, and as pictures beside their text."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.documents import media_type_of
 from deploy.errors import ConfigError
 
-__all__ = ["media_type_of", "pictures_of"]
+__all__ = ["num_pages_of", "pictures_of"]
 
-MEDIA_TYPES = {
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".bmp": "image/bmp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
 # Enough to read small print by, and a hundred pages in a file that opens.
 LONG_SIDE = 1600
 QUALITY = 80
 
 
-def media_type_of(path: Path) -> str:
-    """By its name; the service looks at the bytes where the name says nothing."""
-    return MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
+def num_pages_of(path: Path) -> int | None:
+    """Pages of a PDF, frames of an image; None where it does not open here.
+
+    The service says what is wrong with a document, and not we.
+    """
+    try:
+        import PIL.Image
+        import pypdfium2
+    except ImportError:
+        return None
+    broken = (pypdfium2.PdfiumError, PIL.Image.DecompressionBombError)
+    try:
+        if media_type_of(path) == "application/pdf":
+            with pypdfium2.PdfDocument(path) as document:
+                return len(document)
+        with PIL.Image.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except (OSError, ValueError, *broken):
+        return None
 
 
 def pictures_of(path: Path, numbers: Sequence[int]) -> dict[int, bytes]:

@@ -24,6 +24,7 @@ __all__ = [
     "NothingThere",
     "Observer",
     "Planner",
+    "create",
     "differences",
     "previous_config",
 ]
@@ -79,10 +80,10 @@ class Planner:
         """What makes the account as wanted; an empty list where it is."""
         actions: list[Action] = []
         if not self.observer.has_model(wanted.model.name):
-            actions.append(_create("model", wanted.model.name, wanted.model.request))
+            actions.append(create("model", wanted.model.name, wanted.model.request))
         config = wanted.config.name
         if not self.observer.has_config(config):
-            actions.append(_create("endpoint_config", config, wanted.config.request))
+            actions.append(create("endpoint_config", config, wanted.config.request))
         return actions + self.serve(wanted.name, config, wanted.tags, update)
 
     def serve(
@@ -294,7 +295,8 @@ def _create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
     )
 
 
-def _create(noun: str, name: str, request: dict[str, Any]) -> Call:
+def create(noun: str, name: str, request: dict[str, Any]) -> Call:
+    """What has a digest in its name may be there already."""
     words = noun.replace("_", " ")
     return Call(
         "sagemaker",

@@ -7,6 +7,7 @@ from typing import Any
 
 from deploy.config import DeployConfig
 from deploy.resources import Identity, image_address, log_group
+from deploy.transforms import LOG_GROUP, transforms_prefix
 
 __all__ = [
     "build_policy",
@@ -32,8 +33,8 @@ def trust_policy(service: str, account: str) -> Document:
 
 
 def execution_policy(config: DeployConfig, identity: Identity) -> Document:
-    """What the endpoint itself may do."""
-    logs = _logs(identity, log_group(config.name))
+    """What the endpoint itself may do, and the machines of a transform job."""
+    groups = [_logs(identity, group) for group in (log_group(config.name), LOG_GROUP)]
     statements = [
         _allow(
             "Logs",
@@ -43,7 +44,7 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 "logs:DescribeLogStreams",
                 "logs:PutLogEvents",
             ],
-            [logs, f"{logs}:*"],
+            [f"{group}{rest}" for group in groups for rest in ("", ":*")],
         ),
         {
             **_allow("Metrics", ["cloudwatch:PutMetricData"], ["*"]),
@@ -77,6 +78,27 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 **_allow("ListWeights", ["s3:ListBucket"], [bucket]),
                 "Condition": {"StringLike": {"s3:prefix": [f"{_prefix(config)}*"]}},
             },
+        ]
+    if config.model.bucket is not None:
+        bucket = _bucket(config, identity)
+        ours = transforms_prefix(config.name)
+        statements += [
+            # Lists of objects, files that were uploaded, requests of a manifest.
+            _allow("Jobs", ["s3:GetObject"], [f"{bucket}/{ours}*"]),
+            {
+                **_allow("ListJobs", ["s3:ListBucket"], [bucket]),
+                "Condition": {"StringLike": {"s3:prefix": [f"{ours}*"]}},
+            },
+        ]
+    buckets = _document_buckets(config, identity)
+    if buckets:
+        statements += [
+            _allow(
+                "Documents",
+                _actions("s3", "GetObject PutObject AbortMultipartUpload"),
+                [f"{bucket}/*" for bucket in buckets],
+            ),
+            _allow("ListDocuments", ["s3:ListBucket"], buckets),
         ]
     if config.capture.uri is not None:
         where = config.capture.uri.removeprefix("s3://").rstrip("/")
@@ -143,9 +165,24 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             ],
         ),
         _allow(
+            "Jobs",
+            _actions(
+                "sagemaker",
+                "CreateTransformJob DescribeTransformJob StopTransformJob AddTags "
+                "ListTags",
+            ),
+            [
+                identity.sagemaker_arn("transform-job", f"{name}-*"),
+                identity.sagemaker_arn("model", f"{name}-*"),
+            ],
+        ),
+        _allow(
             "Lists",
             [
-                *_actions("sagemaker", "ListEndpoints ListEndpointConfigs ListModels"),
+                *_actions(
+                    "sagemaker",
+                    "ListEndpoints ListEndpointConfigs ListModels ListTransformJobs",
+                ),
                 *_actions("servicequotas", "ListServiceQuotas GetServiceQuota"),
                 *_actions(
                     "application-autoscaling",
@@ -220,6 +257,17 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 for rest in ("", ":*")
             ],
         ),
+        # One group for every job of the account: its streams are deleted, never itself.
+        _allow(
+            "JobLogs",
+            _actions("logs", "FilterLogEvents DescribeLogStreams"),
+            [f"{_logs(identity, LOG_GROUP)}{rest}" for rest in ("", ":*")],
+        ),
+        _allow(
+            "JobLogStreams",
+            ["logs:DeleteLogStream"],
+            [f"{_logs(identity, LOG_GROUP)}:log-stream:{name}-*"],
+        ),
         _allow(
             "Alarms",
             _actions(
@@ -268,7 +316,11 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                     "GetObject PutObject DeleteObject AbortMultipartUpload "
                     "ListMultipartUploadParts",
                 ),
-                [f"{bucket}/{_prefix(config)}*", f"{bucket}/builds/{name}/*"],
+                [
+                    f"{bucket}/{_prefix(config)}*",
+                    f"{bucket}/builds/{name}/*",
+                    f"{bucket}/{transforms_prefix(name)}*",
+                ],
             ),
             _allow(
                 "Bucket",
@@ -287,6 +339,13 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 ["*"],
             )
         )
+    buckets = _document_buckets(config, identity)
+    if buckets:
+        statements += [
+            # Pages are counted in a sample; results are seen by listing them.
+            _allow("Documents", ["s3:GetObject"], [f"{b}/*" for b in buckets]),
+            _allow("ListDocuments", ["s3:ListBucket"], buckets),
+        ]
     if config.network.kms_key is not None:
         statements.append(
             _key(
@@ -383,6 +442,12 @@ def _pulled(config: DeployConfig, identity: Identity) -> str:
 
 def _bucket(config: DeployConfig, identity: Identity) -> str:
     return f"arn:{identity.partition}:s3:::{config.model.bucket}"
+
+
+def _document_buckets(config: DeployConfig, identity: Identity) -> list[str]:
+    return [
+        f"arn:{identity.partition}:s3:::{name}" for name in config.transform.buckets
+    ]
 
 
 def _prefix(config: DeployConfig) -> str:

@@ -20,6 +20,7 @@ from deploy.errors import ConfigError
 __all__ = [
     "LIVE_TAG",
     "OWNER_TAG",
+    "REVISION_TAG",
     "VARIANT",
     "Endpoint",
     "EndpointConfig",
@@ -29,9 +30,12 @@ __all__ = [
     "Live",
     "Model",
     "Variant",
+    "digest",
     "endpoint_from",
     "image_address",
+    "image_uri",
     "log_group",
+    "revision_of",
     "tag_list",
     "tags_of",
     "weights_uri",
@@ -85,6 +89,9 @@ class Model:
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    weights_tar: str | None = None
+    """s3://bucket/key.tar.gz, which SageMaker unpacks; batch transform takes no
+    prefix."""
 
     @property
     def name(self) -> str:
@@ -113,6 +120,8 @@ class Model:
                     "CompressionType": "None",
                 }
             }
+        if self.weights_tar is not None:
+            container["ModelDataUrl"] = self.weights_tar
         contents: dict[str, Any] = {
             "ExecutionRoleArn": self.role,
             "EnableNetworkIsolation": self.isolation,
@@ -277,7 +286,7 @@ def endpoint_from(
         isolation=config.network.isolation,
         subnets=config.network.subnets,
         security_groups=config.network.security_groups,
-        tags=tags | {REVISION_TAG: _revision(config)},
+        tags=tags | {REVISION_TAG: revision_of(config)},
     )
     machines = config.endpoint
     variant = Variant(
@@ -333,7 +342,7 @@ def weights_uri(config: DeployConfig) -> str:
             hint="set [model] bucket in chandra.toml, then chandra-sagemaker model "
             "stage",
         )
-    parts = (config.model.prefix.strip("/"), config.model.id, _revision(config))
+    parts = (config.model.prefix.strip("/"), config.model.id, revision_of(config))
     return f"s3://{config.model.bucket}/{'/'.join(p for p in parts if p)}/"
 
 
@@ -357,7 +366,7 @@ def log_group(endpoint: str) -> str:
     return f"/aws/sagemaker/Endpoints/{endpoint}"
 
 
-def _revision(config: DeployConfig) -> str:
+def revision_of(config: DeployConfig) -> str:
     if config.model.revision is None:
         raise ConfigError(
             f"no revision of {config.model.id} has been staged yet",
@@ -370,7 +379,7 @@ def _environment(config: DeployConfig) -> dict[str, str]:
     startup = config.endpoint.startup_timeout_seconds
     return {
         "MODEL_ID": config.model.id,
-        "MODEL_REVISION": _revision(config),
+        "MODEL_REVISION": revision_of(config),
         # Which sizes and deadlines the container works with.
         "SERVE_USE": "realtime",
         # The container's own limits: TorchServe's ends with SageMaker's, and the

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
 from deploy.resources import VARIANT, EndpointState
+from deploy.transforms import LOG_GROUP
 
 __all__ = ["Inventory", "Role", "teardown"]
 
@@ -42,6 +43,12 @@ class Inventory:
     sources: tuple[str, ...] = ()
     """Keys of what CodeBuild built from."""
     log_groups: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    """Transform jobs that run; those that ended cannot be deleted."""
+    job_objects: tuple[str, ...] = ()
+    """Keys of lists, requests and uploaded documents of jobs."""
+    job_streams: tuple[str, ...] = ()
+    """Of the log group that all jobs of the account share."""
 
 
 def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
@@ -76,6 +83,17 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
                 may_be_missing=True,
             )
         )
+    # Before their model: what runs is paid for.
+    actions += [
+        Call(
+            "sagemaker",
+            "stop_transform_job",
+            {"TransformJobName": job},
+            f"stop transform job {job}",
+            may_be_missing=True,
+        )
+        for job in inventory.jobs
+    ]
     actions += _endpoint(inventory)
     if inventory.alarms:
         actions.append(
@@ -146,6 +164,16 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
         )
         for group in inventory.log_groups
     ]
+    actions += [
+        Call(
+            "logs",
+            "delete_log_stream",
+            {"logGroupName": LOG_GROUP, "logStreamName": stream},
+            f"delete log stream {stream}",
+            may_be_missing=True,
+        )
+        for stream in inventory.job_streams
+    ]
     if inventory.repository is not None:
         actions.append(
             Call(
@@ -168,6 +196,7 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
         )
     actions += _objects(inventory, "staged weights", inventory.weights)
     actions += _objects(inventory, "build sources", inventory.sources)
+    actions += _objects(inventory, "transform jobs", inventory.job_objects)
     for role in inventory.roles:
         actions += [
             Call(

@@ -25,6 +25,7 @@ from server.memory import memory_limit_bytes
 from server.orphans import bury_orphans
 from server.output import Output
 from server.plugin import PluginError, find_plugin
+from server.ports import private_ports
 from server.privileges import can_hand_over, unreadable
 from server.supervisor import StopRequests, Supervisor
 from server.torchserve import TorchServe
@@ -84,9 +85,10 @@ def _serve(
     with tempfile.TemporaryDirectory(prefix="chandra-store-") as store:
         Path(store).chmod(0o755)
         configure_archive(archive, Path(store), wanted.model_config)
+        ports = {} if wanted.has_fixed_ports else private_ports()
         with TorchServe(
             config=config,
-            overrides={**wanted.properties, "model_store": store},
+            overrides={**wanted.properties, **ports, "model_store": store},
             environ={
                 **wanted.handler,
                 # Nothing but the temporary directory can be written to.

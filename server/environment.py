@@ -16,6 +16,7 @@ MIB = 1024**2
 VARIABLES = {
     "SAGEMAKER_BIND_TO_PORT": "8080",
     "BIND_ADDRESS": "0.0.0.0",
+    "PRIVATE_PORTS": "fixed",
     "SERVE_USE": "local",
     "MAX_PAYLOAD_MB": "140, 25, 1024 or 100, by use",
     "ASYNC_INVOCATION_TIMEOUT_SECONDS": "900",
@@ -63,6 +64,8 @@ class Wanted:
     use: Use
     address: str
     port: int
+    has_fixed_ports: bool
+    """Those nobody else uses; any that are free, where containers share a machine."""
     request_mb: int
     reply_mb: int
     payload_mb: int
@@ -137,6 +140,7 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
         use=use,
         address=environ.get("BIND_ADDRESS") or "0.0.0.0",
         port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65_535),
+        has_fixed_ports=_has_fixed_ports(environ),
         request_mb=request_mb,
         reply_mb=_REPLY_MB[use],
         payload_mb=payload_mb or min(request_mb, 25),
@@ -185,6 +189,13 @@ def _use(environ: Mapping[str, str]) -> Use:
         raise VariableError(
             f"SERVE_USE must be one of {', '.join(Use)}, not {text}"
         ) from error
+
+
+def _has_fixed_ports(environ: Mapping[str, str]) -> bool:
+    text = environ.get("PRIVATE_PORTS") or "fixed"
+    if text not in ("fixed", "any"):
+        raise VariableError(f"PRIVATE_PORTS must be fixed or any, not {text}")
+    return text == "fixed"
 
 
 def _number(

@@ -52,10 +52,13 @@ class AWSClient:
         profile: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
+        credentials: Mapping[str, str] | None = None,
     ) -> AWSClient:
-        """With the credentials that boto3 finds."""
+        """With the credentials that boto3 finds, or those in its own words."""
         try:
-            session = boto3.Session(profile_name=profile, region_name=region)
+            session = boto3.Session(
+                profile_name=profile, region_name=region, **(credentials or {})
+            )
         except BotoCoreError as error:
             raise fault_of(error, "reading the AWS profile") from error
         return cls(session, endpoint_url=endpoint_url)

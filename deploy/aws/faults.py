@@ -157,6 +157,9 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
         kind = next(
             (k for pattern, k in SENTENCES if re.search(pattern, sentence, re.I)), None
         )
+    if kind is ConflictError and re.search("already exist", sentence, re.I):
+        # SageMaker says of a job's name that it is in use.
+        kind = AlreadyExistsError
     if kind is AccessDeniedError:
         return _denied(code, sentence, doing)
     advice = advice_for(f"{code}: {sentence}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from deploy.aws.account import Account, tags_from
 from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
+from deploy.aws.transforms import Transforms
 from deploy.config import DeployConfig
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.resources import OWNER_TAG, log_group
 from deploy.teardown import Inventory, Role
+from deploy.transforms import LOG_GROUP, transforms_prefix
 from deploy.weights import MANIFEST, TAR
 
 __all__ = ["inventory_of", "role_of"]
@@ -59,6 +62,9 @@ def inventory_of(
             for group in (log_group(name), build_log(name))
             if everything and _has_logs(aws, group)
         ),
+        jobs=tuple(job.name for job in Transforms(aws, name).ours(status="InProgress")),
+        job_objects=_job_objects(aws, config) if everything else (),
+        job_streams=_job_streams(aws, name) if everything else (),
     )
 
 
@@ -121,7 +127,8 @@ def _refuse_if_shared(
             continue
         image = str(container.get("Image", "")).partition("@")[0].partition(":")[0]
         source = container.get("ModelDataSource", {}).get("S3DataSource", {})
-        data = container.get("ModelDataUrl") or source.get("S3Uri")
+        pulled = container.get("Environment", {}).get("MODEL_S3_URI")
+        data = container.get("ModelDataUrl") or source.get("S3Uri") or pulled
         used = []
         if repository and image == f"{aws.identity().registry}/{repository}":
             used.append(f"images of {repository}")
@@ -175,6 +182,32 @@ def _sources(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
     if bucket is None:
         return ()
     return tuple(_keys(aws, bucket, sources_prefix(config.name)))
+
+
+def _job_objects(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
+    bucket = config.model.bucket
+    if bucket is None:
+        return ()
+    return tuple(_keys(aws, bucket, transforms_prefix(config.name)))
+
+
+def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
+    """By our jobs' names, exactly: another deployment's may begin with ours."""
+    ours = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
+    try:
+        return tuple(
+            str(stream["logStreamName"])
+            for stream in aws.pages(
+                "logs",
+                "describe_log_streams",
+                "logStreams",
+                logGroupName=LOG_GROUP,
+                logStreamNamePrefix=f"{deployment}-",
+            )
+            if ours.match(stream["logStreamName"])
+        )
+    except NotFoundError:
+        return ()
 
 
 def _keys(aws: AWSClient, bucket: str, prefix: str) -> list[str]:

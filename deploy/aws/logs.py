@@ -38,9 +38,13 @@ class LogEvent:
 class LogReader:
     """Reads on from where it stopped; no line twice."""
 
-    def __init__(self, aws: AWSClient, group: str, *, since: datetime) -> None:
+    def __init__(
+        self, aws: AWSClient, group: str, *, since: datetime, streams: str = ""
+    ) -> None:
+        """`streams` is how the names of those begin that are read."""
         self._aws = aws
         self._group = group
+        self._streams = streams
         self._from = int(since.timestamp() * 1000)
         self._seen: dict[str, int] = {}
 
@@ -58,13 +62,17 @@ class LogReader:
         return events
 
     def _new(self) -> Iterator[LogEvent]:
+        narrowed = {"logStreamNamePrefix": self._streams} if self._streams else {}
         for event in self._aws.pages(
             "logs",
             "filter_log_events",
             "events",
             logGroupName=self._group,
             startTime=self._from,
+            **narrowed,
         ):
+            if not event["logStreamName"].startswith(self._streams):
+                continue
             if event["eventId"] not in self._seen:
                 yield LogEvent(
                     event["eventId"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deploy.aws.client import AWSClient
 from deploy.errors import DeployError
 
-__all__ = ["Quota", "endpoint_quotas"]
+__all__ = ["Quota", "usage_quotas"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Quota:
     value: float
 
 
-def endpoint_quotas(aws: AWSClient) -> dict[str, Quota] | None:
+def usage_quotas(aws: AWSClient, usage: str) -> dict[str, Quota] | None:
     """By name; None where the caller may not ask."""
     try:
         found = list(
@@ -35,5 +35,5 @@ def endpoint_quotas(aws: AWSClient) -> dict[str, Quota] | None:
     return {
         item["QuotaName"]: Quota(item["QuotaName"], item["QuotaCode"], item["Value"])
         for item in found
-        if item["QuotaName"].endswith(" for endpoint usage")
+        if item["QuotaName"].endswith(f" for {usage}")
     }

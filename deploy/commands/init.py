@@ -66,6 +66,18 @@ bucket = "my-bucket"
 # uri = "s3://..."              # keep requests and answers: customers' documents
 # percent = 100
 
+[transform]
+# instance_type = "ml.g6e.2xlarge"
+# max_instances = 10            # what a plan takes at most
+# ami = "al2-ami-sagemaker-batch-gpu-535"        # driver 535, for CUDA 12.x
+# weights = "tar"               # `model stage --tar`; "pull" needs isolation = false
+# invocation_timeout_seconds = 3600  # for one document
+# invocation_retries = 1        # each may cost as much again
+# buckets = []                  # of documents and results, beside [model] bucket
+
+# [transform.environment]       # of a job, in place of the endpoint's
+# CHANDRA_MAX_PAGES = 1000
+
 [tags]
 # team = "documents"
 """

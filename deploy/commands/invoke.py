@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.context import Context
+from deploy.documents import media_type_of
 from deploy.errors import (
     ConfigError,
     DeployError,
@@ -17,7 +18,7 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.pages import media_type_of, pictures_of
+from deploy.pages import pictures_of
 from deploy.report import report_of
 
 NAME = "invoke"

@@ -11,8 +11,14 @@ from typing import Any
 
 from deploy.actions import Action, Call
 from deploy.aws.inspection import weights_findings
-from deploy.aws.quotas import endpoint_quotas
-from deploy.checks import Finding, checks_of, quota_findings, quota_name
+from deploy.aws.quotas import Quota, usage_quotas
+from deploy.checks import (
+    ENDPOINT_USAGE,
+    Finding,
+    checks_of,
+    quota_findings,
+    quota_name,
+)
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError, ResourceFailedError
@@ -23,6 +29,7 @@ from deploy.resources import Endpoint
 
 __all__ = [
     "UNNOTED",
+    "UNREAD",
     "add_machine_arguments",
     "add_wait_arguments",
     "blaming",
@@ -34,10 +41,12 @@ __all__ = [
     "quota_checks",
     "refuse_if_fatal",
     "seconds",
+    "usage_findings",
     "weights_checks",
     "with_flags",
 ]
 
+UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
 UNNOTED = (
     "next: the same command without --no-wait; until then rollback and the schedule "
     "do not know of it"
@@ -146,20 +155,13 @@ def quota_checks(
     context: Context, config: DeployConfig, actions: Sequence[Action] = ()
 ) -> list[Finding]:
     """The account's quotas against what is wanted, and what it takes to get there."""
-    quotas = endpoint_quotas(context.aws)
+    quotas = usage_quotas(context.aws, ENDPOINT_USAGE)
     if quotas is None:
-        return [Finding("quotas", False, "the quotas could not be read, nor checked")]
+        return [UNREAD]
     count = config.endpoint.instance_count
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
-    first = quotas.get(quota_name(config.endpoint.instance_types[0]))
-    code = first.code if first else "CODE"
     allowed = {name: quota.value for name, quota in quotas.items()}
-    findings = quota_findings(
-        wanted,
-        allowed,
-        hint="aws service-quotas request-service-quota-increase --service-code "
-        f"sagemaker --quota-code {code} --desired-value {count}",
-    )
+    findings = usage_findings(wanted, quotas, ENDPOINT_USAGE)
     if findings or not _has(actions, "update_endpoint"):
         return findings
     beside = dict.fromkeys(wanted, 2 * count)
@@ -174,6 +176,22 @@ def quota_checks(
             beside, allowed, hint="chandra-sagemaker update --strategy recreate"
         )
     ]
+
+
+def usage_findings(
+    wanted: Mapping[str, int], quotas: Mapping[str, Quota], usage: str
+) -> list[Finding]:
+    """Machines by type against the account's quotas, and how to ask for more."""
+    name, count = next(iter(wanted.items()))
+    first = quotas.get(quota_name(name, usage))
+    code = first.code if first else "CODE"
+    return quota_findings(
+        wanted,
+        {name: quota.value for name, quota in quotas.items()},
+        hint="aws service-quotas request-service-quota-increase --service-code "
+        f"sagemaker --quota-code {code} --desired-value {count}",
+        usage=usage,
+    )
 
 
 def _has(actions: Sequence[Action], operation: str) -> bool:

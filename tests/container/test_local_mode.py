@@ -10,7 +10,7 @@ import pytest
 
 from handler.engine.weights import MINI
 from server.archive import ROOT
-from tests.server.conftest import free_ports
+from server.ports import free_ports
 
 pytestmark = [pytest.mark.local_mode, pytest.mark.timeout(900)]
 

@@ -21,6 +21,8 @@ import botocore.session
 Environ = dict[str, Any]
 Answer = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
+Transformed = Callable[[dict[str, Any]], str | None]
+"""The answer is SageMaker's reason where the job has failed."""
 MOTOS_OWN_TYPE = "ml.p3.2xlarge"
 READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
 
@@ -35,6 +37,16 @@ class Machine:
     failure: str | None = None
     questions: int = 0
     """Asked about since it began to change."""
+
+
+@dataclass
+class Job:
+    """One transform job, as SageMaker moves it along."""
+
+    request: dict[str, Any]
+    status: str = "InProgress"
+    failure: str | None = None
+    questions: int = 0
 
 
 @dataclass
@@ -55,9 +67,14 @@ class Shim:
     """service:Operation of everything that was asked."""
     invoked: Invoked | None = None
     """Answers invocations."""
+    transformed: Transformed | None = None
+    """Reads a job's objects, when it has been described often enough."""
+    jobs: dict[str, Job] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
     variants: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of the configs there are."""
+    with_data_source: set[str] = field(default_factory=set)
+    """Models that batch transform refuses."""
     _isolation: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -102,6 +119,8 @@ class Shim:
                 "ValidationException", "Cannot create already existing model"
             )
         self._isolation[request["ModelName"]] = request["EnableNetworkIsolation"]
+        if "ModelDataSource" in request["PrimaryContainer"]:
+            self.with_data_source.add(request["ModelName"])
         return None
 
     def _describe_model(self, environ: Environ, request: dict[str, Any]) -> Answer:
@@ -260,13 +279,76 @@ class Shim:
             "Instances, with current utilization of 0 Instances",
         )
 
+    def _create_transform_job(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Answer:
+        name = request["TransformJobName"]
+        if name in self.jobs:
+            return _refusal("ResourceInUse", "Job name must be unique: already exists")
+        if request["ModelName"] not in self._isolation:
+            return _refusal("ValidationException", "Could not find model")
+        if request["ModelName"] in self.with_data_source:
+            return _refusal(
+                "ValidationException",
+                "SageMaker Batch currently doesn't support Model entity with container "
+                "definitions which use ModelDataSource attribute",
+            )
+        answer = self._moto(environ, request)
+        if answer[0].startswith("200"):
+            self.jobs[name] = Job(request)
+        return answer
+
+    def _describe_transform_job(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Answer:
+        status, answer = self._moto(environ, request)
+        job = self.jobs.get(request["TransformJobName"])
+        if job is None:
+            return _refusal("ValidationException", "Could not find requested job")
+        self._move_job(job)
+        answer |= {"TransformJobStatus": job.status, "FailureReason": job.failure or ""}
+        if job.status in ("InProgress", "Stopping"):
+            answer.pop("TransformEndTime", None)
+        return status, answer
+
+    def _move_job(self, job: Job) -> None:
+        if job.status not in ("InProgress", "Stopping"):
+            return
+        job.questions += 1
+        if job.questions <= self.num_questions:
+            return
+        if job.status == "Stopping":
+            job.status = "Stopped"
+            return
+        job.failure = self.transformed(job.request) if self.transformed else None
+        job.status = "Failed" if job.failure else "Completed"
+
+    def _list_transform_jobs(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        wanted = request.pop("StatusEquals", None)
+        status, answer = self._moto(environ, request)
+        found = answer["TransformJobSummaries"]
+        for item in found:
+            item["TransformJobStatus"] = self.jobs[item["TransformJobName"]].status
+        answer["TransformJobSummaries"] = [
+            item for item in found if wanted in (None, item["TransformJobStatus"])
+        ]
+        return status, answer
+
+    def _stop_transform_job(self, environ: Environ, request: dict[str, Any]) -> Answer:
+        job = self.jobs.get(request["TransformJobName"])
+        if job is None or job.status != "InProgress":
+            return _refusal("ValidationException", "The job cannot be stopped")
+        job.status, job.questions = "Stopping", 0
+        return "200 OK", {}
+
     def _quotas(self) -> list[dict[str, Any]]:
         return [
             {
-                "QuotaName": f"{kind} for endpoint usage",
+                "QuotaName": f"{kind} for {usage}",
                 "QuotaCode": f"L-{number:08}",
                 "Value": float(self.limits.get(kind, 4)),
             }
+            for usage in ("endpoint usage", "transform job usage")
             for number, kind in enumerate(sorted(instance_types()))
         ]
 

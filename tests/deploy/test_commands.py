@@ -23,6 +23,7 @@ ARGUMENTS = {
     "model": ["stage"],
     "rollback": ["--to", "CONFIG"],
     "schedule": ["--start", "8:00", "--stop", "19:00"],
+    "transform": ["FILE", "s3://weights/results/"],
     "update": ["--instance-count", "2"],
 }
 
@@ -33,11 +34,14 @@ pytestmark = pytest.mark.usefixtures("staged")
 @pytest.fixture
 def everything(chandra, wire, cloud, tmp_path):
     """A deployment with all there can be of it; arguments to run each command with."""
+    wire.call("s3", "create_bucket", Bucket="weights")
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text() + '[transform]\nbuckets = ["weights"]\n')
     archive = str(write_archive(tmp_path / "image.tar"))
     for arguments in (
         ["iam", "--create"],
         ["image", "push", "--archive", archive, "--tag", "v1"],
-        ["model", "stage"],
+        ["model", "stage", "--tar"],
         ["deploy"],
         ["alarms", "--create"],
         ["dashboard", "--create"],
@@ -45,7 +49,6 @@ def everything(chandra, wire, cloud, tmp_path):
     ):
         ran = chandra(*arguments)
         assert ran.status == 0, ran.err
-    path = tmp_path / "chandra.toml"
     for name in ("uri", "revision"):
         path.write_text(path.read_text().replace(f"{name} =", f"# {name} ="))
     assert chandra("deploy").status == 0

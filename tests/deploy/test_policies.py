@@ -26,6 +26,7 @@ GLOBAL = {
     "sagemaker:ListEndpointConfigs",
     "sagemaker:ListEndpoints",
     "sagemaker:ListModels",
+    "sagemaker:ListTransformJobs",
     "servicequotas:GetServiceQuota",
     "servicequotas:ListServiceQuotas",
 }
@@ -129,3 +130,27 @@ def test_a_role_is_for_one_service_in_this_account():
 def test_a_policy_fits_into_a_role():
     """IAM allows a role 10,240 characters of policies inside it."""
     assert len(json.dumps(caller_policy(configured(), IDENTITY))) < 10_240
+
+
+def test_a_job_reads_and_writes_in_the_buckets_that_are_named_and_in_no_other():
+    config = configured(transform={"buckets": ["inbox", "results"]})
+
+    role = statements(execution_policy(config, IDENTITY))
+    without = statements(execution_policy(configured(), IDENTITY))
+
+    assert role["Documents"]["Resource"] == [
+        "arn:aws:s3:::inbox/*",
+        "arn:aws:s3:::results/*",
+    ]
+    assert role["Jobs"]["Resource"] == ["arn:aws:s3:::weights/transforms/ocr/*"]
+    assert "Documents" not in without
+
+
+def test_whoever_starts_jobs_touches_only_those_of_the_deployment():
+    caller = statements(caller_policy(configured(), IDENTITY))
+
+    assert all("/ocr-*" in resource for resource in caller["Jobs"]["Resource"])
+    assert caller["JobLogStreams"]["Resource"] == [
+        "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/TransformJobs"
+        ":log-stream:ocr-*"
+    ]

@@ -19,10 +19,12 @@ from deploy import cli, config
 from deploy.advice import ADVICE
 from deploy.config import DeployConfig, write_lock
 from tests.deploy.accounts import IMAGE
+from tests.deploy.transformer import BUCKETS, with_documents
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "deploy" / "README.md"
 WALK = "## From nothing to a first page"
+BATCH = "## A bucket of documents"
 HELP = "## Commands"
 SETTINGS = "## chandra.toml"
 TROUBLE = "## When something goes wrong"
@@ -92,6 +94,26 @@ def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
     compare(WALK, expected)
 
 
+def test_the_way_through_a_bucket_says_what_the_program_says(
+    chandra, cloud, wire, project, at
+):
+    project(BUCKETS)
+    put = with_documents(cloud, wire, at.now)
+    for number in range(200):
+        put(f"scans/{number:03}.pdf", b"%PDF-" + bytes(300_000))
+
+    def answer(found):
+        ran = chandra(*shlex.split(found[1]), yes=False)
+        assert ran.status == 0, ran.err
+        return f"```console\n$ chandra-sagemaker {found[1]}\n{ran.out}```"
+
+    told = section(BATCH)
+    expected = BLOCK.sub(answer, told)
+
+    assert len(BLOCK.findall(told)) >= 1
+    compare(BATCH, expected)
+
+
 def settings(cls=DeployConfig, where=""):
     kinds = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -151,4 +173,4 @@ def test_tables_of_the_configuration_have_tests_of_their_own():
     """A table that is added is documented by the tests above without being listed."""
     tables = [name for name in config.__all__ if name.endswith("Table")]
 
-    assert len(tables) == 6
+    assert len(tables) == 7

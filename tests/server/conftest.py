@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pytest
 from server.archive import build_archive
 from server.java import find_java_home
 from server.plugin import find_plugin
+from server.ports import free_ports
 from server.torchserve import TorchServe
 from tests import openapi
 
@@ -77,17 +77,6 @@ class Client:
     def json(self, body: Mapping[str, Any], **kwargs: Any) -> httpx.Response:
         content = json.dumps(body).encode()
         return self.post(content, "application/json", **kwargs)
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @pytest.fixture(scope="session")

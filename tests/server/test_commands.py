@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from server.archive import ROOT
+from server.ports import free_ports
 from server.torchserve import read_properties
-from tests.server.conftest import free_ports
 from tests.server.processes import family, is_alive
 from tests.waiting import until
 

@@ -21,9 +21,10 @@ import pytest
 from server.archive import ROOT, build_archive
 from server.java import find_java_home
 from server.plugin import find_plugin
+from server.ports import free_ports
 from server.torchserve import read_properties
 from tests import documents
-from tests.server.conftest import Lines, free_ports
+from tests.server.conftest import Lines
 from tests.server.processes import family, is_alive
 from tests.waiting import until
 

@@ -1,0 +1,191 @@
+"""SageMaker's invocations and transform jobs on this machine, in front of the real
+server: what talks to AWS is sent here by its endpoint URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from deploy.aws import AWSClient
+from deploy.commands.context import Context
+from deploy.errors import ConfigError
+from deploy.local.account import Account
+from deploy.local.backend import Backend
+from deploy.local.emulator import Emulator, ServerProgram
+from deploy.local.limits import assumed_from
+from deploy.local.process import build_archive, server_folder
+from deploy.local.seed import seed
+
+NAME = "local"
+HELP = "SageMaker's data plane on loopback, for tests and without AWS"
+
+REGION = "us-east-1"
+MINI = "mini"
+DEPLOYED = "deployed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=4600,
+        metavar="N",
+        help="of 127.0.0.1; 0 for any that is free (default 4600)",
+    )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="a server that runs, for every endpoint and job; without it each gets one "
+        "of its own",
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="URL",
+        help="what answers everything else; without it a moto server that is empty but "
+        "for one model and two endpoints",
+    )
+    parser.add_argument(
+        "--s3", metavar="URL", help="another server for S3 alone, with --backend or not"
+    )
+    parser.add_argument(
+        "--weights",
+        default=MINI,
+        metavar="FOLDER",
+        help="what the servers load: a folder, mini, or deployed for what each model "
+        "names (default mini)",
+    )
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="where nobody knows what SageMaker does; see deploy/local/README.md",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    assumed = assumed_from(options.assume)
+    region = _region(context)
+    name = _name(context)
+    if context.is_dry_run:
+        where = options.server or "a server of its own for each endpoint and job"
+        context.console.result(
+            {"port": options.port, "assumed": asdict(assumed)},
+            [f"would listen on 127.0.0.1:{options.port} in front of {where}"],
+        )
+        return 0
+    with contextlib.ExitStack() as stack:
+        stop = _stop_requests(stack)
+        account = None if options.backend else Account()
+        if account is not None:
+            stack.callback(account.close)
+        url = options.backend or (account.address if account else "")
+        credentials = _credentials()
+        backend = Backend(
+            url,
+            lambda where, address: AWSClient.connect(
+                region=where, endpoint_url=address, credentials=credentials
+            ),
+            s3_url=options.s3,
+        )
+        server = options.server or _program(options.weights, credentials)
+        try:
+            emulator = Emulator(
+                backend,
+                server=server,
+                region=region,
+                say=context.console.say,
+                port=options.port,
+                assumed=assumed,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"port {options.port} cannot be used: {error.strerror}",
+                hint="chandra-sagemaker local --port 0 takes one that is free",
+            ) from error
+        stack.callback(emulator.close)
+        endpoints = seed(backend, region, name) if account is not None else {}
+        emulator.start()
+        environ = {"AWS_ENDPOINT_URL": emulator.address, **_to_copy(region)}
+        context.console.result(
+            {
+                "address": emulator.address,
+                "backend": url,
+                "environment": environ,
+                "endpoints": endpoints,
+            },
+            [
+                f"SageMaker's data plane: {emulator.address}",
+                f"everything else:        {url}",
+                *(f"endpoint {known}: {what}" for known, what in endpoints.items()),
+                "in another terminal:",
+                "  export " + " ".join(f"{n}={value}" for n, value in environ.items()),
+                "Ctrl-C ends it, and everything that it has started",
+            ],
+        )
+        stop.wait()
+        context.console.say("ending what was started")
+    return 0
+
+
+def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:
+    """Ctrl-C and SIGTERM: both are how it is meant to end."""
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.signal(number, lambda *_: stop.set())
+            stack.callback(signal.signal, number, before)
+    return stop
+
+
+def _program(weights: str, credentials: Mapping[str, str] | None) -> ServerProgram:
+    folder = server_folder()
+    chosen: str | None = None
+    if weights == MINI:
+        chosen = str(folder / "model-store" / "mini")
+    elif weights != DEPLOYED:
+        chosen = str(Path(weights).resolve())
+    if chosen is not None and not (Path(chosen) / "config.json").is_file():
+        raise ConfigError(f"{chosen} is no folder of weights")
+    build_archive(folder)
+    return ServerProgram(folder, chosen, dict(_for_containers(credentials)))
+
+
+def _credentials() -> dict[str, str] | None:
+    """Any will do for moto; None: there are some of one's own."""
+    if AWSClient.connect(region=REGION).has_credentials:
+        return None
+    return {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+
+
+def _for_containers(credentials: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
+    if credentials is not None:
+        yield from ((name.upper(), value) for name, value in credentials.items())
+    for name, value in os.environ.items():
+        if name.startswith("AWS_") and not name.startswith("AWS_ENDPOINT_URL"):
+            yield name, value
+
+
+def _to_copy(region: str) -> dict[str, str]:
+    """What a terminal lacks, beside the address."""
+    environ = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+    if (credentials := _credentials()) is not None:
+        environ |= {name.upper(): value for name, value in credentials.items()}
+    return environ
+
+
+def _region(context: Context) -> str:
+    if context.config_path.exists():
+        return context.config.region or REGION
+    return context.region or os.environ.get("AWS_REGION") or REGION
+
+
+def _name(context: Context) -> str:
+    return context.config.name if context.config_path.exists() else "chandra"

@@ -1,0 +1,187 @@
+"""Read a bucket of documents with machines that come for it, and go.
+
+INPUT is s3://bucket/prefix, one object, a file or folder here, or a manifest: JSON
+Lines such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}. OUTPUT is
+s3://bucket/prefix; each result is its document's name and `.out`. `status`, `wait` and
+`stop` take the name of a job; `status` alone lists them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deploy.commands.context import Context
+from deploy.commands.jobs import found, summed_up, tell, transforms_of, watched
+from deploy.commands.starting import retried, started
+from deploy.console import table
+from deploy.documents import S3
+from deploy.errors import ConfigError
+from deploy.transform_planner import stop
+from deploy.transforms import TransformState
+
+NAME = "transform"
+HELP = "read a bucket of documents by batch transform; watch, stop or retry a job"
+
+USAGE = """chandra-sagemaker transform [options] INPUT OUTPUT
+       chandra-sagemaker transform [options] --retry-failed JOB
+       chandra-sagemaker transform {status,wait,stop} [JOB]"""
+MORE = "chandra-sagemaker transform --help"
+ACCEPT = {
+    "md": "text/markdown",
+    "html": "text/html",
+    "text": "text/plain",
+    "json": "application/json",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = USAGE
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="INPUT OUTPUT",
+        help="or status, wait or stop, and a JOB",
+    )
+    parser.add_argument(
+        "--format",
+        choices=tuple(ACCEPT),
+        default="md",
+        help="of the results (default md); json has pages, blocks and failures",
+    )
+    parser.add_argument(
+        "--retry-failed",
+        metavar="JOB",
+        help="a job of those documents of JOB that have no result",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="read again, and pay again for, what has a result or was asked for before",
+    )
+    parser.add_argument(
+        "--instance-type", metavar="TYPE", help="in place of transform.instance_type"
+    )
+    machines = parser.add_mutually_exclusive_group()
+    machines.add_argument(
+        "--instance-count",
+        type=int,
+        metavar="N",
+        help="in place of what is planned from the pages",
+    )
+    machines.add_argument(
+        "--within", type=float, metavar="HOURS", help="as many machines as that takes"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("bench/results"),
+        metavar="FOLDER",
+        help="measurements of pages a second (default bench/results)",
+    )
+    parser.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="until the job has ended (default)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="stop waiting after this long; the job goes on (default: never)",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    if options.instance_count is not None and not 1 <= options.instance_count <= 100:
+        raise ConfigError("--instance-count must be 1 to 100", hint=MORE)
+    if options.within is not None and options.within <= 0:
+        raise ConfigError("--within must be above 0", hint=MORE)
+    words: list[str] = options.words
+    if options.retry_failed is not None:
+        if words:
+            raise ConfigError(
+                "--retry-failed takes its input and output from the job",
+                hint=f"chandra-sagemaker transform --retry-failed "
+                f"{options.retry_failed}",
+            )
+        return retried(context, options)
+    if words and words[0] in VERBS and not any(w.startswith(S3) for w in words[1:]):
+        return VERBS[words[0]](context, options, words[1:])
+    if len(words) != 2:
+        raise ConfigError(
+            "transform takes INPUT and OUTPUT, or status, wait or stop and a JOB",
+            hint=MORE,
+        )
+    if not words[1].startswith(S3):
+        raise ConfigError(
+            f"OUTPUT must be s3://bucket/prefix, not {words[1]}", hint=MORE
+        )
+    return started(context, options, words[0], words[1], ACCEPT[options.format])
+
+
+def _status(context: Context, options: argparse.Namespace, names: list[str]) -> int:
+    del options
+    if names:
+        state = found(context, _one(names))
+        return tell(context, summed_up(context, state))
+    jobs = transforms_of(context).ours()
+    rows = [(job.name, job.status, f"{job.created:%Y-%m-%d %H:%M}") for job in jobs]
+    context.console.result(
+        [
+            {"job": job.name, "status": job.status, "created": job.created}
+            for job in jobs
+        ],
+        table([("JOB", "STATUS", "CREATED"), *rows])
+        if rows
+        else [f"deployment {context.config.name} has had no transform job"],
+    )
+    return 0
+
+
+def _wait(context: Context, options: argparse.Namespace, names: list[str]) -> int:
+    state = found(context, _one(names))
+    summary = (
+        watched(context, state, timeout_seconds=options.timeout)
+        if state.is_changing
+        else summed_up(context, state)
+    )
+    return tell(context, summary)
+
+
+def _stop(context: Context, options: argparse.Namespace, names: list[str]) -> int:
+    state = found(context, _one(names))
+    actions = stop(state)
+    context.run(actions)
+    data = {
+        "job": state.name,
+        "stopped": bool(actions) and not context.is_dry_run,
+        "actions": [action.to_json() for action in actions],
+    }
+    context.console.result(data, _stop_lines(context, state, bool(actions)))
+    return 0
+
+
+def _stop_lines(context: Context, state: TransformState, is_stopped: bool) -> list[str]:
+    if context.is_dry_run and is_stopped:
+        return []
+    if not is_stopped:
+        return [f"transform job {state.name} is {state.status}: nothing to stop"]
+    return [
+        f"transform job {state.name} is being stopped, which takes a minute; what was "
+        f"read stays in {state.output}",
+        "the same transform command again, or transform --retry-failed "
+        f"{state.name}, goes on from there",
+    ]
+
+
+def _one(names: list[str]) -> str:
+    if len(names) != 1:
+        raise ConfigError(
+            "name one JOB", hint="chandra-sagemaker transform status lists them"
+        )
+    return names[0]
+
+
+VERBS = {"status": _status, "wait": _wait, "stop": _stop}

@@ -1,0 +1,197 @@
+"""A document that somebody wants read: what it is, what is asked of it, its key."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from deploy.errors import ConfigError
+
+__all__ = [
+    "MEDIA_TYPES",
+    "OPTIONS",
+    "S3",
+    "UNKNOWN_TYPE",
+    "Document",
+    "Found",
+    "Objects",
+    "Option",
+    "Refused",
+    "StoredObject",
+    "checked_options",
+    "media_type_of",
+    "num_chosen",
+    "split_uri",
+]
+
+MEDIA_TYPES = {
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
+UNKNOWN_TYPE = "application/octet-stream"
+# What a request may say beside its document; a test compares with the handler's.
+OPTIONS = (
+    "prompt_type",
+    "pages",
+    "max_output_tokens",
+    "deadline_seconds",
+    "include_images",
+    "include_headers_footers",
+)
+PAGES = re.compile(r"\s*\d+\s*(-\s*\d*\s*)?(,\s*\d+\s*(-\s*\d*\s*)?)*")
+S3 = "s3://"
+
+Option = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of S3, as a listing shows it."""
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+
+    @property
+    def uri(self) -> str:
+        return f"{S3}{self.bucket}/{self.key}"
+
+
+class Objects(Protocol):
+    """What is asked of S3."""
+
+    def below(self, bucket: str, prefix: str) -> Iterable[StoredObject]: ...
+    def heads(self, uris: Sequence[str]) -> Sequence[StoredObject | None]:
+        """In that order; None where there is no such object."""
+        ...
+
+    def read(self, bucket: str, key: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document, and what is asked of it."""
+
+    name: str
+    """Where its results go, below wherever they go: relative, with slashes, unique
+    among those found together."""
+    source: str
+    """An absolute path, or s3://bucket/key."""
+    media_type: str
+    size: int
+    """Bytes."""
+    content: str
+    """sha256 of a file's bytes; of an object its URI, ETag and size."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    accept: str = "application/json"
+    num_pages: int | None = None
+    """Of those asked for; None where only reading it would tell."""
+
+    @property
+    def is_stored(self) -> bool:
+        """It lies in S3 already."""
+        return self.source.startswith(S3)
+
+    @property
+    def key(self) -> str:
+        """Equal for equal contents, options and formats: 32 hexadecimal digits."""
+        return _digest([self.content, dict(self.options), self.accept])
+
+    @property
+    def place(self) -> str:
+        """Who asks, whatever the document holds today: 32 hexadecimal digits."""
+        return _digest([self.source, dict(self.options), self.accept])
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What was named and is not read, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that was named."""
+
+    documents: tuple[Document, ...]
+    refused: tuple[Refused, ...] = ()
+
+    @property
+    def num_pages(self) -> int | None:
+        """Of all of them; None where one document's are not known."""
+        counts = [document.num_pages for document in self.documents]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+
+def media_type_of(path: Path | PurePosixPath) -> str:
+    """By its name; the service looks at the bytes where the name says nothing."""
+    return MEDIA_TYPES.get(path.suffix.lower(), UNKNOWN_TYPE)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of s3://bucket/key; raises ConfigError."""
+    bucket, _, key = uri.removeprefix(S3).partition("/")
+    if not uri.startswith(S3) or not bucket:
+        raise ConfigError(f"it must be s3://bucket/key, not {uri}")
+    return bucket, key
+
+
+def checked_options(values: Mapping[str, Any], where: str) -> dict[str, Option]:
+    """Raises ConfigError on a name the service does not know; None says nothing."""
+    options: dict[str, Option] = {}
+    for name, value in values.items():
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known: {', '.join(OPTIONS)}"
+            )
+            raise ConfigError(f"{where}: unknown option {name}; {hint}")
+        if value is None:
+            continue
+        if name == "pages":
+            # One page as a bare number is what people write in JSON.
+            value = value if isinstance(value, bool) else str(value)
+            if isinstance(value, bool) or not PAGES.fullmatch(value):
+                raise ConfigError(f"{where}: pages look like 1-3,7,9-, not {value}")
+            value = "".join(value.split())
+        if not isinstance(value, str | int | float):
+            raise ConfigError(f"{where}: {name} must be text or a number")
+        options[name] = value
+    return options
+
+
+def num_chosen(pages: str | None, total: int | None) -> int | None:
+    """How many pages ranges such as `1-3,7` choose; None where nobody can say."""
+    if pages is None:
+        return total
+    chosen: set[int] = set()
+    for part in pages.split(","):
+        first, dash, last = part.partition("-")
+        if dash and not last and total is None:
+            return None
+        end = int(last) if last else (total or 0) if dash else int(first)
+        end = end if total is None else min(end, total)
+        chosen.update(range(int(first), end + 1))
+    return len(chosen)
+
+
+def _digest(contents: object) -> str:
+    canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]

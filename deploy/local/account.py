@@ -1,0 +1,88 @@
+"""An AWS account on loopback for all that is no data plane: moto's server.
+
+With what moto's SageMaker lacks for an endpoint to be deployed: today's instance
+types, pools of them, and UpdateEndpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from deploy.errors import ConfigError
+
+__all__ = ["Account"]
+
+
+class Account:
+    """Empty when it starts, forgotten when it ends."""
+
+    def __init__(self) -> None:
+        """Raises ConfigError where moto is not installed."""
+        try:
+            from moto.moto_server.werkzeug_app import (
+                DomainDispatcherApplication,
+                create_backend_app,
+            )
+            from werkzeug.serving import WSGIRequestHandler, make_server
+        except ImportError as error:
+            raise ConfigError(
+                f"moto's server is not installed: {error}",
+                hint="pip install 'chandra-torchserve[local]', or --backend URL",
+            ) from error
+        _complete_moto()
+
+        class Quiet(WSGIRequestHandler):
+            """No line for every request."""
+
+            def log_request(self, *_: object) -> None: ...
+
+        self._server = make_server(
+            "127.0.0.1",
+            0,
+            DomainDispatcherApplication(create_backend_app),
+            threaded=True,
+            request_handler=Quiet,
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _complete_moto() -> None:
+    from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
+    from moto.sagemaker.responses import SageMakerResponse
+
+    def validate_production_variants(
+        self: Any, production_variants: list[dict[str, Any]]
+    ) -> None:
+        """Its list of instance types ends in 2020."""
+
+    def update_endpoint(self: Any) -> str:
+        backend: SageMakerModelBackend = self.sagemaker_backend
+        name = self._get_param("EndpointName")
+        # Raises where there is none.
+        backend.describe_endpoint(name)
+        before = backend.endpoints[name]
+        endpoint = backend.create_endpoint(
+            name, self._get_param("EndpointConfigName"), before.tags
+        )
+        endpoint.creation_time = before.creation_time
+        return json.dumps({"EndpointArn": endpoint.arn})
+
+    for cls, method in (
+        (FakeEndpointConfig, validate_production_variants),
+        (SageMakerResponse, update_endpoint),
+    ):
+        setattr(cls, method.__name__, method)

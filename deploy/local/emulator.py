@@ -1,0 +1,318 @@
+"""All of it together: who answers which request, and what is started and ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from deploy.errors import DeployError
+from deploy.local.asynchronous import Asynchronous
+from deploy.local.backend import Backend, Hosted, environment_of
+from deploy.local.batch import Batch
+from deploy.local.containers import Container, Fleet, Own, Remote, environment_for
+from deploy.local.forward import forward
+from deploy.local.front import Front
+from deploy.local.limits import Assumed, Limits
+from deploy.local.logs import Logs, Stream
+from deploy.local.process import Process
+from deploy.local.runtime import Runtime
+from deploy.local.served import Served
+from deploy.local.transform import TransformJob, TransformJobs
+from deploy.local.wire import Answer, Refusal, Request, json_answer
+
+__all__ = ["Emulator", "ServerProgram"]
+
+TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
+ENDPOINT_GROUP = "/aws/sagemaker/Endpoints/"
+CHANGES = ("Create", "Update", "Delete")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProgram:
+    """How the project's own server is started."""
+
+    folder: Path
+    weights: str | None
+    """A folder, in place of those that a model names; None: those."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """For every container: credentials, say."""
+    command: tuple[str, ...] = (sys.executable, "-m", "server.container", "serve")
+
+
+class Emulator:
+    """Answers from `start` until `close`."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        server: str | ServerProgram,
+        region: str,
+        say: Callable[[str], None],
+        port: int = 0,
+        limits: Limits | None = None,
+        assumed: Assumed | None = None,
+    ) -> None:
+        """`server` is an address, or how to start one. Raises OSError for the port."""
+        self._backend = backend
+        self._server = server
+        self._region = region
+        self._limits = limits or Limits()
+        self._assumed = assumed or Assumed()
+        self._front = Front(port)
+        self.logs = Logs(say, backend)
+        self._instances: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self.fleet = Fleet(self._make)
+        self.runtime = Runtime(self._served, self._limits, self.logs)
+        self.asynchronous = Asynchronous(
+            self._served, backend, self.logs, self._limits, self._assumed
+        )
+        self.jobs = TransformJobs(self._run, backend.model)
+
+    @property
+    def address(self) -> str:
+        return self._front.address
+
+    def start(self) -> None:
+        self._front.serve(self.answer)
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self.asynchronous.stop()
+        self.jobs.close()
+        self.fleet.stop()
+        self._front.close()
+        self.logs.close()
+
+    # Who answers
+
+    def answer(self, request: Request) -> Answer:
+        """Never raises."""
+        region, service = request.scope
+        region = region or self._region
+        parts = request.path.strip("/").split("/")
+        is_ours = service in (None, "sagemaker")
+        is_rest = len(parts) == 3 and parts[0] == "endpoints" and is_ours
+        try:
+            if is_rest and request.method == "POST":
+                return self._data_plane(region, unquote(parts[1]), parts[2], request)
+            operation = (request.operation or "").partition("SageMaker.")[2]
+            if service == "sagemaker" and operation:
+                return self._control_plane(region, operation, request)
+            url = self._backend.s3_url if service == "s3" else self._backend.url
+            return forward(request, url)
+        except Refusal as refusal:
+            return refusal.as_rest() if is_rest else refusal.as_json()
+        except DeployError as error:
+            wrong = Refusal("ServiceUnavailable", error.message, 503)
+        except Exception as error:
+            self.logs.say(f"a bug: {error!r}")
+            wrong = Refusal("InternalFailure", repr(error), 500)
+        return wrong.as_rest() if is_rest else wrong.as_json()
+
+    def _data_plane(
+        self, region: str, name: str, what: str, request: Request
+    ) -> Answer:
+        if what == "invocations":
+            return self.runtime.invoke(region, name, request)
+        if what == "invocations-response-stream":
+            return self.runtime.stream(region, name, request)
+        if what == "async-invocations":
+            return self.asynchronous.invoke(region, name, request)
+        raise Refusal("UnknownOperationException", f"no such operation: {what}", 404)
+
+    def _control_plane(self, region: str, operation: str, request: Request) -> Answer:
+        body = request.body.read()
+        asked = json.loads(body or b"{}")
+        if operation == "CreateTransformJob":
+            answer = self.jobs.create(region, asked)
+            # The backend knows its tags.
+            self._drop(forward(request, self._backend.url, body))
+            return json_answer(answer)
+        answers = {
+            "DescribeTransformJob": self.jobs.describe,
+            "StopTransformJob": self.jobs.stop,
+            "ListTransformJobs": self.jobs.list,
+        }
+        if operation in answers:
+            return json_answer(answers[operation](region, asked))
+        answer_of = forward(request, self._backend.url, body)
+        if operation == "DescribeEndpoint" and answer_of.status == 200:
+            return self._described(region, asked, answer_of)
+        if operation.startswith(CHANGES):
+            self._backend.forget()
+            if operation.endswith("Endpoint") and answer_of.status == 200:
+                self._changed(region, operation, asked["EndpointName"])
+        return answer_of
+
+    @staticmethod
+    def _drop(answer: Answer) -> None:
+        for _ in answer.body:
+            pass
+
+    # Endpoints
+
+    def _served(self, region: str, name: str) -> Served:
+        hosted = self._backend.hosted(region, name)
+        if hosted is None:
+            raise Refusal(
+                "ValidationError", f"Endpoint {name} of account {region} not found."
+            )
+        return Served(hosted, self._container(hosted), self._stream(hosted))
+
+    def _container(self, hosted: Hosted) -> Container:
+        return self.fleet.container(
+            (hosted.region, hosted.name),
+            (hosted.config, hosted.created, tuple(sorted(hosted.environment.items()))),
+            region=hosted.region,
+            stream=self._stream(hosted),
+            environment=hosted.environment,
+            startup_seconds=hosted.startup_seconds,
+            variant=hosted.variant,
+        )
+
+    def _stream(self, hosted: Hosted) -> Stream:
+        instance = self._instance(f"{hosted.region}/{hosted.name}")
+        return Stream(
+            hosted.region, ENDPOINT_GROUP + hosted.name, f"{hosted.variant}/{instance}"
+        )
+
+    def _instance(self, owner: str) -> str:
+        """What AWS would call the machine."""
+        with self._lock:
+            return self._instances.setdefault(owner, f"i-{uuid.uuid4().hex[:17]}")
+
+    def _described(
+        self, region: str, asked: Mapping[str, Any], answer: Answer
+    ) -> Answer:
+        """In service once the container has been healthy, as SageMaker says it."""
+        described = json.loads(b"".join(answer.body))  # type: ignore[arg-type]
+        try:
+            container = self._served(region, asked["EndpointName"]).container
+        except (Refusal, DeployError, ValueError):
+            return json_answer(described)
+        if described.get("EndpointStatus") == "InService":
+            if container.failure is not None:
+                described["EndpointStatus"] = "Failed"
+                described["FailureReason"] = container.failure
+            elif not container.was_healthy and not container.is_healthy():
+                described["EndpointStatus"] = "Creating"
+        return json_answer(described)
+
+    def _changed(self, region: str, operation: str, name: str) -> None:
+        """SageMaker starts a container with the endpoint, not with its first use."""
+        if operation.startswith("Delete"):
+            threading.Thread(
+                target=self.fleet.remove, args=((region, name),), daemon=True
+            ).start()
+            return
+        try:
+            self._served(region, name)
+        except (Refusal, DeployError, ValueError) as error:
+            self.logs.say(f"{name} | {error}")
+
+    def _make(
+        self,
+        owner: tuple[str, str],
+        *,
+        region: str,
+        stream: Stream,
+        environment: Mapping[str, str],
+        startup_seconds: float | None = None,
+        variant: str = "AllTraffic",
+    ) -> Container:
+        program = self._server
+        if isinstance(program, str):
+            return Remote(program, self._limits)
+
+        def start(port: int) -> Process:
+            assert isinstance(program, ServerProgram)
+            environ = environment_for(
+                environment,
+                {
+                    **program.environ,
+                    "AWS_ENDPOINT_URL": self.address,
+                    "BIND_ADDRESS": "127.0.0.1",
+                    "SAGEMAKER_BIND_TO_PORT": str(port),
+                    "PRIVATE_PORTS": "any",
+                },
+                region=region,
+                weights=program.weights,
+            )
+            return Process(
+                program.command,
+                environ,
+                folder=program.folder,
+                line=lambda text: self.logs.write(stream, text),
+            )
+
+        return Own(
+            start,
+            lambda text: self.logs.say(f"{owner[1]} | {text}"),
+            limits=self._limits,
+            assumed=self._assumed,
+            startup_seconds=startup_seconds,
+            variant=variant,
+        )
+
+    # Transform jobs
+
+    def _run(self, job: TransformJob) -> None:
+        owner = (job.region, f"transform job {job.name}")
+        failure: str | None = "InternalServerError: We encountered an internal error."
+        try:
+            instance = self._instance("/".join(owner))
+            stream = Stream(job.region, TRANSFORM_GROUP, f"{job.name}/{instance}")
+            model = self._backend.model(job.region, job.request["ModelName"])
+            container = self.fleet.container(
+                owner,
+                job.name,
+                region=job.region,
+                stream=stream,
+                environment={**environment_of(model), **batch_environment(job)},
+            )
+            batch = Batch(
+                job,
+                container,
+                stream,
+                backend=self._backend,
+                logs=self.logs,
+                limits=self._limits,
+                assumed=self._assumed,
+            )
+            failure = batch.run()
+        except Exception as error:
+            self.logs.say(f"{job.name} | {error!r}")
+        finally:
+            self.fleet.remove(owner)
+            job.end(failure)
+            self.logs.say(f"{job.name} | {job.status}: {job.failure or 'all done'}")
+
+
+def batch_environment(job: TransformJob) -> dict[str, str]:
+    """What a job adds to the environment of its model."""
+    request = job.request
+    environ = {**(request.get("Environment") or {}), "SAGEMAKER_BATCH": "true"}
+    strategies = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
+    for variable, value in (
+        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", request.get("MaxPayloadInMB")),
+        (
+            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+            request.get("MaxConcurrentTransforms"),
+        ),
+        (
+            "SAGEMAKER_BATCH_STRATEGY",
+            strategies.get(request.get("BatchStrategy", "")),
+        ),
+    ):
+        if value is not None:
+            environ[variable] = str(value)
+    return environ

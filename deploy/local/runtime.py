@@ -1,0 +1,205 @@
+"""InvokeEndpoint and InvokeEndpointWithResponseStream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from deploy.local import eventstream
+from deploy.local.containers import Container, wait_until_healthy
+from deploy.local.exchange import BrokenError, Exchange, LateError, NoAnswerError
+from deploy.local.limits import Limits
+from deploy.local.logs import Logs
+from deploy.local.served import ATTRIBUTES, Served, check_attributes
+from deploy.local.wire import Answer, Refusal, Request
+
+__all__ = ["FORWARDED", "Runtime"]
+
+FORWARDED = (
+    "Content-Type",
+    "Accept",
+    ATTRIBUTES,
+    "X-Amzn-SageMaker-Inference-Id",
+    "X-Amzn-SageMaker-Session-Id",
+)
+"""All that SageMaker lets through of a POST's headers."""
+MAX_ORIGINAL_CHARACTERS = 10_000
+
+
+class Runtime:
+    """Real time: one container, and whoever asks waits."""
+
+    def __init__(
+        self, served: Callable[[str, str], Served], limits: Limits, logs: Logs
+    ) -> None:
+        """`served(region, name)`; it refuses what is not there."""
+        self._served = served
+        self._limits = limits
+        self._logs = logs
+
+    def invoke(self, region: str, name: str, request: Request) -> Answer:
+        """Raises Refusal."""
+        body = self._body(request)
+        served = self._real_time(region, name)
+        try:
+            with self._send(
+                served, request, body, self._limits.answer_seconds, "Accept"
+            ) as exchange:
+                content = exchange.read()
+        except NoAnswerError as error:
+            raise self._unanswered(served, error) from error
+        self._check(served, exchange, content)
+        return Answer(200, self._headers(served, exchange, "Content-Type"), content)
+
+    def stream(self, region: str, name: str, request: Request) -> Answer:
+        """Raises Refusal; what fails later is the stream's last frame."""
+        body = self._body(request)
+        served = self._real_time(region, name)
+        try:
+            exchange = self._send(
+                served,
+                request,
+                body,
+                self._limits.stream_seconds,
+                "X-Amzn-SageMaker-Accept",
+            )
+        except NoAnswerError as error:
+            raise self._unanswered(served, error) from error
+        if exchange.status >= 400:
+            with exchange:
+                try:
+                    content = exchange.read()
+                except NoAnswerError as error:
+                    raise self._unanswered(served, error) from error
+            self._check(served, exchange, content)
+        headers = self._headers(served, exchange, "X-Amzn-SageMaker-Content-Type")
+        return Answer(
+            200,
+            (("Content-Type", eventstream.CONTENT_TYPE), *headers),
+            self._frames(exchange),
+        )
+
+    def _frames(self, exchange: Exchange) -> Iterator[bytes]:
+        with exchange:
+            try:
+                for chunk in exchange.chunks():
+                    yield eventstream.payload_frame(chunk)
+            except LateError:
+                yield eventstream.error_frame(
+                    "ModelStreamError",
+                    "The model did not finish its response in time.",
+                    ErrorCode="ModelInvocationTimeExceeded",
+                )
+            except BrokenError:
+                yield eventstream.error_frame(
+                    "ModelStreamError",
+                    "The connection to the model was closed.",
+                    ErrorCode="StreamBroken",
+                )
+
+    def _body(self, request: Request) -> bytes:
+        limit = self._limits.body_bytes
+        body = request.body.read_at_most(limit)
+        if body is None:
+            raise Refusal("413", f"HTTP content length exceeded {limit} bytes.", 413)
+        return body
+
+    def _real_time(self, region: str, name: str) -> Served:
+        served = self._served(region, name)
+        if served.hosted.asynchronous is not None:
+            raise Refusal(
+                "ValidationError",
+                f"Endpoint {name} of account {served.hosted.account} is asynchronous: "
+                "it takes InvokeEndpointAsync only.",
+            )
+        return served
+
+    def _send(
+        self,
+        served: Served,
+        request: Request,
+        body: bytes,
+        seconds: float,
+        accept: str,
+    ) -> Exchange:
+        headers = {n: v for n in FORWARDED if (v := request.header(n)) is not None}
+        headers.pop("Accept", None)
+        if wanted := request.header(accept):
+            headers["Accept"] = wanted
+        check_attributes(request.header(ATTRIBUTES))
+        if not self._is_healthy(served.container):
+            raise Refusal(
+                "ServiceUnavailable",
+                f"no container of endpoint {served.hosted.name} is healthy",
+                503,
+            )
+        exchange = Exchange(served.container.address, seconds)
+        try:
+            exchange.post(headers, body, length=len(body))
+        except NoAnswerError:
+            exchange.close()
+            raise
+        return exchange
+
+    def _is_healthy(self, container: Container) -> bool:
+        """SageMaker would not call the endpoint in service before; we wait for it."""
+        if container.was_healthy:
+            return container.is_healthy()
+        ends_at = time.monotonic() + self._limits.answer_seconds
+        return wait_until_healthy(container, lambda: time.monotonic() > ends_at)
+
+    def _headers(
+        self, served: Served, exchange: Exchange, content_type: str
+    ) -> tuple[tuple[str, str], ...]:
+        """Of a container's headers no others come back either."""
+        sent = {
+            content_type: exchange.headers.get("content-type"),
+            ATTRIBUTES: exchange.headers.get(ATTRIBUTES.lower()),
+            "x-Amzn-Invoked-Production-Variant": served.hosted.variant,
+        }
+        return tuple((name, value) for name, value in sent.items() if value is not None)
+
+    def _check(self, served: Served, exchange: Exchange, content: bytes) -> None:
+        if exchange.status < 400:
+            return
+        whose = "client" if exchange.status < 500 else "server"
+        text = content.decode(errors="replace")[:MAX_ORIGINAL_CHARACTERS]
+        raise self._model_error(
+            served,
+            f"Received {whose} error ({exchange.status}) from primary with message "
+            f'"{text}".',
+            exchange.status,
+            text,
+        )
+
+    def _unanswered(self, served: Served, error: NoAnswerError) -> Refusal:
+        why = (
+            "Your invocation timed out while waiting for a response from container "
+            "primary."
+            if isinstance(error, LateError)
+            else "The connection to container primary was closed."
+        )
+        return self._model_error(
+            served,
+            f'Received server error (0) from primary with message "{why}"',
+            0,
+            why,
+        )
+
+    def _model_error(
+        self, served: Served, message: str, status: int, original: str
+    ) -> Refusal:
+        stream, hosted = served.stream, served.hosted
+        self._logs.say(f"{hosted.name} | ModelError {status}")
+        return Refusal(
+            "ModelError",
+            f"{message} See {stream.group} in account {hosted.account} for more "
+            "information.",
+            424,
+            {
+                "OriginalStatusCode": status,
+                "OriginalMessage": original,
+                "LogStreamArn": f"arn:aws:logs:{stream.region}:{hosted.account}:"
+                f"log-group:{stream.group}",
+            },
+        )

@@ -1,0 +1,195 @@
+"""`local` with moto behind it, and a container that each test scripts."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from deploy.aws import AWSClient
+from deploy.local.account import Account
+from deploy.local.backend import Backend
+from deploy.local.emulator import Emulator, ServerProgram
+from deploy.local.limits import Assumed, Limits
+from tests.deploy.local.containers import Scripted
+
+KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+REGION = "us-east-1"
+ROLE = "arn:aws:iam::123456789012:role/execution"
+BUCKET = "documents"
+
+
+class Local:
+    """A running emulator, boto3's clients of it, and what it has printed."""
+
+    def __init__(self, emulator: Emulator, lines: list[str]) -> None:
+        self.emulator = emulator
+        self.lines = lines
+        self.address = emulator.address
+        self._session = boto3.Session(region_name=REGION, **KEYS)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._session.client(
+                service,
+                endpoint_url=self.address,
+                config=Config(
+                    read_timeout=120,
+                    retries={"total_max_attempts": 1},
+                    max_pool_connections=40,
+                ),
+            )
+        return self._clients[service]
+
+    @property
+    def runtime(self) -> Any:
+        return self.client("sagemaker-runtime")
+
+    @property
+    def sagemaker(self) -> Any:
+        return self.client("sagemaker")
+
+    def put(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
+        self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+        return f"s3://{bucket}/{key}"
+
+    def get(self, uri: str) -> bytes | None:
+        """An object; None where there is none."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        s3 = self.client("s3")
+        try:
+            return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except s3.exceptions.NoSuchKey:
+            return None
+
+    def keys(self, prefix: str = "") -> list[str]:
+        answer = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [item["Key"] for item in answer.get("Contents", ())]
+
+    def model(self, name: str = "ocr", **container: Any) -> str:
+        self.sagemaker.create_model(
+            ModelName=name,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={"Image": "image:1", **container},
+        )
+        return name
+
+    def endpoint(
+        self,
+        name: str = "ocr",
+        *,
+        model: dict[str, Any] | None = None,
+        is_created: bool = True,
+        **config: Any,
+    ) -> str:
+        """With a model and a config of the same name; or those alone."""
+        self.model(name, **(model or {}))
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": name,
+                    "InstanceType": "ml.g6e.2xlarge",
+                    "InitialInstanceCount": 1,
+                }
+            ],
+            **config,
+        )
+        if is_created:
+            self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        return name
+
+    def async_endpoint(
+        self,
+        name: str = "ocr",
+        *,
+        concurrency: int | None = None,
+        failure: bool = True,
+        **topics: Any,
+    ) -> str:
+        output: dict[str, Any] = {"S3OutputPath": f"s3://{BUCKET}/out"}
+        if failure:
+            output["S3FailurePath"] = f"s3://{BUCKET}/failed"
+        if topics:
+            output["NotificationConfig"] = topics
+        config: dict[str, Any] = {"OutputConfig": output}
+        if concurrency:
+            config["ClientConfig"] = {
+                "MaxConcurrentInvocationsPerInstance": concurrency
+            }
+        return self.endpoint(name, AsyncInferenceConfig=config)
+
+    def messages(self, group: str) -> dict[str, list[str]]:
+        """What CloudWatch holds, by stream."""
+        logs = self.client("logs")
+        found: dict[str, list[str]] = {}
+        try:
+            events = logs.filter_log_events(logGroupName=group)["events"]
+        except logs.exceptions.ResourceNotFoundException:
+            return {}
+        for event in events:
+            found.setdefault(event["logStreamName"], []).append(event["message"])
+        return found
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[Account]:
+    """One moto for all tests; each finds it empty."""
+    moto = Account()
+    yield moto
+    moto.close()
+
+
+@pytest.fixture
+def container() -> Iterator[Scripted]:
+    scripted = Scripted()
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def start(account: Account) -> Iterator[Callable[..., Local]]:
+    """start(server, limits=..., assumed=...)"""
+    urllib.request.urlopen(f"{account.address}/moto-api/reset", data=b"").close()
+    with ExitStack() as stack:
+
+        def run(
+            server: str | ServerProgram,
+            limits: Limits | None = None,
+            assumed: Assumed | None = None,
+        ) -> Local:
+            lines: list[str] = []
+            backend = Backend(
+                account.address,
+                lambda region, url: AWSClient.connect(
+                    region=region, endpoint_url=url, credentials=KEYS
+                ),
+            )
+            emulator = Emulator(
+                backend,
+                server=server,
+                region=REGION,
+                say=lines.append,
+                limits=limits,
+                assumed=assumed,
+            )
+            stack.callback(emulator.close)
+            emulator.start()
+            local = Local(emulator, lines)
+            local.client("s3").create_bucket(Bucket=BUCKET)
+            return local
+
+        yield run
+
+
+@pytest.fixture
+def local(start: Callable[..., Local], container: Scripted) -> Local:
+    """With SageMaker's own limits."""
+    return start(container.address, assumed=Assumed(retry_seconds=0.01))

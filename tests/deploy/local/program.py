@@ -1,0 +1,48 @@
+"""A container's program in a few lines: answers with its environment, or dies.
+
+The document says what it does: `die` ends it, `sicken` makes it unhealthy. All but the
+first are answered with its process id, its child's, and its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+# In a session of its own, as Java is.
+CHILD = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+)
+
+IS_SICK = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        is_healthy = self.path == "/ping" and not IS_SICK.is_set()
+        self.send_response(200 if is_healthy else 503)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"die":
+            os._exit(9)
+        if body == b"sicken":
+            IS_SICK.set()
+        answer = {"pid": os.getpid(), "child": CHILD.pid, "environ": dict(os.environ)}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+sys.stdout.write("a line of the container\n")
+sys.stdout.flush()
+port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
+ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

@@ -1,0 +1,37 @@
+"""S3 in a dict, for whoever only looks for documents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from deploy.documents import StoredObject, split_uri
+from deploy.errors import NotFoundError
+
+
+@dataclass
+class Bucket:
+    """Contents by URI."""
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        for uri in sorted(self.contents):
+            if uri.startswith(f"s3://{bucket}/{prefix}"):
+                yield self._object(uri)
+
+    def heads(self, uris: Sequence[str]) -> list[StoredObject | None]:
+        return [self._object(uri) if uri in self.contents else None for uri in uris]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        try:
+            return self.contents[f"s3://{bucket}/{key}"]
+        except KeyError as error:
+            raise NotFoundError(f"there is no {key}") from error
+
+    def _object(self, uri: str) -> StoredObject:
+        bucket, key = split_uri(uri)
+        content = self.contents[uri]
+        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        return StoredObject(bucket, key, len(content), etag)

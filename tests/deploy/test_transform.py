@@ -1,0 +1,542 @@
+"""Batch transform, whole commands against an AWS of ours, over the wire."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.transformer import BUCKETS, GROUP, TAR, with_documents
+
+RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
+
+
+@pytest.fixture
+def put(cloud, wire, project, at):
+    """put("scans/a.pdf", b"..."): documents in a bucket, and machines to read them."""
+    project(BUCKETS)
+    return with_documents(cloud, wire, at.now)
+
+
+def keys(wire, bucket="results"):
+    return sorted(
+        item["Key"]
+        for item in wire.pages("s3", "list_objects_v2", "Contents", Bucket=bucket)
+    )
+
+
+def job(cloud):
+    """The request of the last job."""
+    return list(cloud.jobs.values())[-1].request
+
+
+def test_from_a_bucket_to_a_bucket(chandra, put, wire, cloud):
+    put("scans/a.pdf")
+    put("scans/sub/b.png")
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 0, ran.err + ran.out
+    assert keys(wire) == ["md/a.pdf.out", "md/sub/b.png.out"]
+    assert "2 documents, about" in ran.out
+    assert "$2.80 an hour" in ran.out
+    assert "InProgress: 0 of 2 documents" in ran.out
+    assert "2 of 2 documents read" in ran.out
+    assert "pages read: 4" in ran.out
+
+
+def test_a_job_says_all_that_sagemaker_would_guess(chandra, put, cloud):
+    put("scans/a.pdf")
+
+    chandra(*RUN, "--format", "json")
+
+    request = job(cloud)
+    assert request["BatchStrategy"] == "SingleRecord"
+    assert request["TransformInput"]["SplitType"] == "None"
+    assert request["TransformInput"]["ContentType"] == "application/pdf"
+    assert request["TransformOutput"]["Accept"] == "application/json"
+    assert request["MaxConcurrentTransforms"] * request["MaxPayloadInMB"] <= 100
+    assert request["ModelClientConfig"] == {
+        "InvocationsTimeoutInSeconds": 3600,
+        "InvocationsMaxRetries": 1,
+    }
+    assert (
+        request["TransformResources"]["TransformAmiVersion"]
+        == "al2-ami-sagemaker-batch-gpu-535"
+    )
+
+
+def test_the_model_of_a_job_has_its_weights_in_a_tar(chandra, put, cloud, wire):
+    put("scans/a.pdf")
+
+    chandra(*RUN)
+
+    model = wire.call("sagemaker", "describe_model", ModelName=job(cloud)["ModelName"])[
+        "PrimaryContainer"
+    ]
+    assert model["ModelDataUrl"] == f"s3://weights/{TAR}"
+    assert "ModelDataSource" not in model
+    assert model["Environment"]["SERVE_USE"] == "batch"
+
+
+def test_weights_are_pulled_by_the_container_where_it_may(
+    chandra, put, cloud, wire, project
+):
+    put("scans/a.pdf")
+    project(BUCKETS + 'weights = "pull"\n[network]\nisolation = false\n')
+
+    ran = chandra(*RUN)
+
+    model = wire.call("sagemaker", "describe_model", ModelName=job(cloud)["ModelName"])[
+        "PrimaryContainer"
+    ]
+    assert ran.status == 0, ran.err
+    assert "ModelDataUrl" not in model
+    assert (
+        model["Environment"]["MODEL_S3_URI"]
+        == "s3://weights/models/datalab-to/chandra/0123abc/"
+    )
+
+
+def test_objects_of_several_types_are_left_to_the_server_to_tell(chandra, put, cloud):
+    put("scans/a.pdf")
+    put("scans/b.png")
+
+    chandra(*RUN)
+
+    assert job(cloud)["TransformInput"]["ContentType"] == "application/octet-stream"
+
+
+def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put, wire):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    put("scans/c.pdf", b"endless")
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 1
+    assert keys(wire) == ["md/a.pdf.out"]
+    assert "1 of 3 documents read" in ran.out
+    assert "1 failed with unreadable_document: it is broken\n  b.pdf" in ran.out
+    assert "1 failed with document_too_large: it is endless\n  c.pdf" in ran.out
+    assert "transform --retry-failed ocr-" in ran.out
+    assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
+
+
+def test_a_status_that_always_had_one_code_is_that_code(chandra, put, cloud):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    cloud.transformed.says_bodies = False
+
+    ran = chandra(*RUN)
+
+    assert "1 failed with unreadable_document: status 422, which was always" in ran.out
+
+
+def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud, wire):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    cloud.transformed.is_silent = True
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 1
+    assert "1 failed with unknown: no line of the log names it" in ran.out
+
+
+def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    chandra(*RUN)
+    (first,) = cloud.jobs
+    put("scans/b.pdf", b"mended")
+    cloud.transformed.sent.clear()
+
+    ran = chandra("transform", "--retry-failed", first)
+
+    assert ran.status == 0, ran.err
+    assert cloud.transformed.sent == [("b.pdf", b"mended")]
+    assert keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]
+    assert chandra("transform", "--retry-failed", first).out == (
+        f"every document of transform job {first} has its result\n"
+    )
+
+
+def test_asked_for_twice_it_is_shown_and_not_paid_for_again(chandra, put, cloud):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    first = chandra(*RUN)
+    cloud.calls.clear()
+
+    again = chandra(*RUN)
+
+    assert (first.status, again.status) == (1, 1)
+    assert "did this already: --force does it again" in again.out
+    assert "1 failed with unreadable_document" in again.out
+    assert cloud.changes == []
+
+
+def test_documents_with_a_result_are_left_out_of_the_next_job(
+    chandra, put, cloud, wire
+):
+    put("scans/a.pdf")
+    chandra(*RUN)
+    put("scans/b.pdf")
+    cloud.transformed.sent.clear()
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 0, ran.err
+    assert "1 of 2 documents have their result in s3://results/md/" in ran.out
+    assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
+
+
+def test_with_force_everything_is_read_again(chandra, put, cloud):
+    put("scans/a.pdf")
+    chandra(*RUN)
+    cloud.transformed.sent.clear()
+
+    ran = chandra(*RUN, "--force")
+
+    assert ran.status == 0, ran.err
+    assert len(cloud.jobs) == 2
+    assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
+
+
+def test_nothing_is_started_where_every_result_is_there(chandra, put, cloud):
+    put("scans/a.pdf")
+    put("md/a.pdf.out", bucket="results")
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 0
+    assert "nothing is left to read, and nothing to pay" in ran.out
+    assert cloud.jobs == {}
+
+
+def test_files_are_uploaded_once_by_their_contents(chandra, put, cloud, wire, tmp_path):
+    folder = tmp_path / "scans"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.pdf").write_bytes(b"fine")
+    (folder / "sub" / "b.pdf").write_bytes(b"broken")
+
+    ran = chandra("transform", str(folder), "s3://results/md")
+    cloud.calls.clear()
+    (folder / "c.pdf").write_bytes(b"fine too")
+    chandra("transform", str(folder), "s3://results/md")
+
+    assert ran.status == 1
+    assert "uploading 2 files" in ran.out
+    assert "  sub/b.pdf" in ran.out
+    # One file, the job's list and its work, and the one result.
+    assert cloud.changes.count("s3:PUT") == 4
+    assert sorted(key.rpartition("/")[2] for key in keys(wire)) == [
+        "a.pdf.out",
+        "c.pdf.out",
+    ]
+
+
+def test_a_manifest_becomes_one_request_for_each_line(
+    chandra, put, cloud, project, tmp_path
+):
+    project(BUCKETS + "[network]\nisolation = false\n")
+    put("a.pdf")
+    put("b.pdf")
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text(
+        '{"document": "s3://inbox/a.pdf", "pages": "1-5"}\n'
+        '{"document": "s3://inbox/b.pdf"}\n'
+    )
+
+    ran = chandra("transform", str(manifest), "s3://results/md")
+
+    bodies = sorted(body for _, body in cloud.transformed.sent)
+    assert ran.status == 0, ran.err
+    assert [json.loads(body) for body in bodies] == [
+        {"s3_uri": "s3://inbox/a.pdf", "pages": "1-5"},
+        {"s3_uri": "s3://inbox/b.pdf"},
+    ]
+    assert job(cloud)["TransformInput"]["ContentType"] == "application/json"
+    assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
+
+
+def test_a_manifest_is_refused_where_the_container_has_no_network(
+    chandra, put, cloud, tmp_path
+):
+    put("a.pdf")
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text('{"document": "s3://inbox/a.pdf"}\n')
+
+    ran = chandra("transform", str(manifest), "s3://results/md")
+
+    assert ran.status == 2
+    assert "network.isolation = true keeps it from S3" in ran.err
+    assert cloud.jobs == {}
+
+
+def test_a_job_is_watched_for_as_long_as_it_takes(chandra, put, cloud, at):
+    put("scans/a.pdf")
+    cloud.num_questions = 150
+    began = at.now
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 0, ran.err
+    assert at.now - began > 3600
+    assert "[1 h 10 min] InProgress" in ran.out
+
+
+def test_waiting_ends_and_the_job_goes_on(chandra, put, cloud):
+    put("scans/a.pdf")
+    cloud.num_questions = 1000
+
+    ran = chandra(*RUN, "--timeout", "120")
+
+    assert ran.status == 7
+    assert "0 of 1 documents after 2 min" in ran.err
+    assert "chandra-sagemaker transform wait ocr-" in ran.err
+
+
+def interrupting(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_says_what_goes_on_and_how_to_go_on(chandra, put, cloud):
+    put("scans/a.pdf")
+
+    ran = chandra(*RUN, sleep=interrupting)
+    (name,) = cloud.jobs
+    waited = chandra("transform", "wait", name)
+
+    assert ran.status == 130
+    assert f"transform job {name} goes on without us, and is paid for" in ran.err
+    assert f"`transform stop {name}`" in ran.err
+    assert waited.status == 0
+    assert "1 of 1 documents read" in waited.out
+
+
+def test_the_same_command_joins_a_job_that_is_running(chandra, put, cloud):
+    put("scans/a.pdf")
+    chandra(*RUN, "--no-wait")
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 0, ran.err
+    assert "is doing this already" in ran.out
+    assert len(cloud.jobs) == 1
+
+
+def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
+    put("scans/a.pdf")
+    put("scans/b.pdf")
+    chandra(*RUN, "--no-wait")
+    (first,) = cloud.jobs
+    put("md/a.pdf.out", bucket="results")
+
+    stopped = chandra("transform", "stop", first)
+    early = chandra(*RUN)
+    waited = chandra("transform", "wait", first)
+    again = chandra(*RUN)
+
+    assert stopped.status == 0, stopped.err
+    assert "what was read stays in s3://results/md/" in stopped.out
+    assert early.status == 5
+    assert waited.status == 1
+    assert "was stopped: 1 of 2 documents read" in waited.out
+    assert again.status == 0, again.err
+    assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
+
+
+def test_a_job_that_read_nothing_says_why_and_what_to_try(chandra, put, cloud):
+    put("scans/a.pdf")
+    cloud.transformed.refuses_all = "InsufficientCapacityError: no ml.g6e.2xlarge"
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 6
+    assert "failed before it had read anything: InsufficientCapacity" in ran.err
+    assert "transform --retry-failed ocr-" in ran.err
+
+
+def test_status_lists_the_jobs_of_the_deployment(chandra, put, cloud):
+    empty = chandra("transform", "status")
+    put("scans/a.pdf")
+    chandra(*RUN)
+    (name,) = cloud.jobs
+
+    listed = chandra("transform", "status")
+    one = chandra("transform", "status", name, "--json")
+
+    assert "has had no transform job" in empty.out
+    assert name in listed.out
+    assert one.json["read"] == 1
+
+
+def test_nobody_elses_job_is_touched(chandra, put, cloud):
+    put("scans/a.pdf")
+    chandra(*RUN)
+    (name,) = cloud.jobs
+
+    assert chandra("transform", "stop", "theirs").status == 4
+    assert chandra("transform", "stop", name).out.endswith("nothing to stop\n")
+
+
+def test_a_dry_run_shows_price_and_calls_and_starts_nothing(
+    chandra, put, cloud, tmp_path
+):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.pdf").write_bytes(b"fine")
+    cloud.calls.clear()
+
+    ran = chandra("transform", str(tmp_path / "scans"), "s3://results/md", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "would upload 1 files" in ran.out
+    assert "would create model ocr-" in ran.out
+    assert "would start transform job ocr-" in ran.out
+    assert "an hour" in ran.out
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        ('instance_type = "ml.p5.48xlarge"\n', "does not run on ml.p5.48xlarge"),
+        ('instance_type = "ml.g7e.2xlarge"\n', "g4dn, g5, g6, g6e"),
+        ('instance_type = "ml.g4dn.xlarge"\n', "T4 with 16 GB"),
+        ('ami = "al2-ami-sagemaker-batch-gpu-470"\n', "would die without a log line"),
+        ('weights = "pull"\n', "network.isolation = true keeps it"),
+        (
+            "[transform.environment]\n" + "".join(f"A{n} = 1\n" for n in range(17)),
+            "a job takes 16 variables, not 17",
+        ),
+    ],
+)
+def test_what_would_fail_is_refused_before_it_costs_anything(
+    chandra, put, cloud, project, extra, sentence
+):
+    put("scans/a.pdf")
+    project(BUCKETS + extra)
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 2
+    assert sentence in ran.err
+    assert cloud.jobs == {}
+
+
+def test_an_image_for_cuda_13_is_refused(chandra, put, cloud, project, tmp_path):
+    put("scans/a.pdf")
+    path: Path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("[model]", 'cuda = "13.0"\n[model]'))
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 2
+    assert "driver 535" in ran.err
+
+
+def test_a_tar_that_is_not_there_is_asked_for(chandra, put, wire):
+    put("scans/a.pdf")
+    wire.call("s3", "delete_object", Bucket="weights", Key=TAR)
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 2
+    assert "chandra-sagemaker model stage --tar" in ran.err
+
+
+def test_a_bucket_that_the_role_does_not_reach_is_named(chandra, put, project):
+    put("scans/a.pdf")
+    project('[transform]\nbuckets = ["inbox"]\n')
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 2
+    assert "reaches no documents in bucket results" in ran.err
+
+
+def test_a_quota_of_zero_is_refused(chandra, put, cloud):
+    put("scans/a.pdf")
+    cloud.limits = {"ml.g6e.2xlarge": 0}
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 2
+    assert "may run 0 ml.g6e.2xlarge for transform jobs" in ran.err
+    assert "request-service-quota-increase" in ran.err
+
+
+def test_an_object_above_100_mb_is_left_out_and_said_to_be(chandra, put, wire, cloud):
+    put("scans/a.pdf")
+    put("scans/b.pdf", bytes(101 * 1024 * 1024))
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 1
+    assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
+    assert "1 failed with document_too_large" in ran.out
+    assert "name it in a manifest" in ran.out
+
+
+def test_a_job_that_started_unheard_is_found_and_joined(chandra, put, cloud):
+    put("scans/a.pdf")
+    cloud.calls.clear()
+    # The model, two objects, and the job itself.
+    cloud.crash_after = 4
+
+    ran = chandra(*RUN)
+
+    assert ran.status != 0
+    cloud.crash_after = None
+    again = chandra(*RUN)
+
+    assert again.status == 0, again.err
+    assert len(cloud.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("s3://inbox/scans/",),
+        ("wait",),
+        ("a.pdf", "here"),
+        ("s3://inbox/scans/", "s3://results/md", "--instance-count", "0"),
+        ("--retry-failed", "ocr-12345678", "s3://inbox"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_told_so(chandra, put, arguments, tmp_path):
+    put("scans/a.pdf")
+
+    ran = chandra("transform", *arguments)
+
+    assert ran.status == 2
+    assert "try:" in ran.err
+
+
+def test_destroy_stops_what_runs_and_with_all_leaves_nothing_but_results(
+    chandra, put, cloud, wire
+):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    chandra(*RUN)
+    put("scans/c.pdf")
+    chandra(*RUN, "--no-wait")
+    *_, running = cloud.jobs
+    name = "ocr-x-12345678/i-1"
+    wire.call("logs", "create_log_stream", logGroupName=GROUP, logStreamName=name)
+
+    ran = chandra("destroy", "--all")
+
+    streams = wire.pages(
+        "logs", "describe_log_streams", "logStreams", logGroupName=GROUP
+    )
+    assert ran.status == 0, ran.err
+    assert f"would stop transform job {running}" in ran.out
+    assert cloud.jobs[running].status == "Stopping"
+    assert keys(wire) == ["md/a.pdf.out"]
+    assert [k for k in keys(wire, "weights") if k.startswith("transforms")] == []
+    assert [stream["logStreamName"] for stream in streams] == [name]
+    assert list(wire.pages("sagemaker", "list_models", "Models")) == []

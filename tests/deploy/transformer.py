@@ -1,0 +1,111 @@
+"""What a batch transform's machines do, as far as a test needs it.
+
+Each object that a manifest lists is one request. Objects that hold the word `broken`
+are refused as the container refuses them, in the log lines that SageMaker writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.aws import AWSClient
+
+TAR = "models/datalab-to/chandra/0123abc.tar.gz"
+BUCKETS = '[transform]\nbuckets = ["inbox", "results"]\n'
+GROUP = "/aws/sagemaker/TransformJobs"
+CODES = {"broken": (422, "unreadable_document"), "endless": (413, "document_too_large")}
+
+
+@dataclass
+class Transformer:
+    """Called by the shim with a job's request, when its time has come."""
+
+    wire: AWSClient
+    milliseconds: int
+    says_bodies: bool = True
+    """SageMaker writes what the container answered; or only the status."""
+    is_silent: bool = False
+    """No log line was ever written."""
+    refuses_all: str | None = None
+    """The job fails for this before it has read anything."""
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    """Key and body of every request."""
+
+    def __call__(self, request: dict[str, Any]) -> str | None:
+        if self.refuses_all is not None:
+            return self.refuses_all
+        name = request["TransformJobName"]
+        output = request["TransformOutput"]["S3OutputPath"].removeprefix("s3://")
+        bucket, _, below = output.partition("/")
+        lines, container = [], []
+        for place, key in self._objects(request):
+            body = self._get(f"{place}{key}")
+            self.sent.append((key, body))
+            word = next((word for word in CODES if word.encode() in body), None)
+            status, code = CODES[word] if word else (200, "ok")
+            container.append(
+                {"event": "request", "status": status, "code": code, "pages": 2}
+            )
+            if word is None:
+                self.wire.call(
+                    "s3",
+                    "put_object",
+                    Bucket=bucket,
+                    Key=f"{below}{key}.out",
+                    Body=b"# " + body,
+                )
+                continue
+            head = f"2026-11-26T08:00:00.000:[sagemaker logs]: {place}{key}: "
+            lines.append(f"{head}ClientError: {status}")
+            if self.says_bodies:
+                problem = {"status": status, "code": code, "detail": f"it is {word}"}
+                lines += [head, f"{head}Message:", head + json.dumps(problem)]
+        self._log(f"{name}/i-1-1", [json.dumps(line) for line in container])
+        self._log(f"{name}/i-1-1/data-log", lines)
+        return "AlgorithmError: See job logs for more information" if lines else None
+
+    def _objects(self, request: dict[str, Any]) -> list[tuple[str, str]]:
+        source = request["TransformInput"]["DataSource"]["S3DataSource"]
+        assert source["S3DataType"] == "ManifestFile"
+        head, *keys = json.loads(self._get(source["S3Uri"].removeprefix("s3://")))
+        return [(head["prefix"].removeprefix("s3://"), key) for key in keys]
+
+    def _get(self, place: str) -> bytes:
+        bucket, _, key = place.partition("/")
+        content: bytes = self.wire.call("s3", "get_object", Bucket=bucket, Key=key)[
+            "Body"
+        ].read()
+        return content
+
+    def _log(self, stream: str, lines: list[str]) -> None:
+        if not lines or self.is_silent:
+            return
+        self.wire.call(
+            "logs", "create_log_stream", logGroupName=GROUP, logStreamName=stream
+        )
+        self.wire.call(
+            "logs",
+            "put_log_events",
+            logGroupName=GROUP,
+            logStreamName=stream,
+            logEvents=[
+                {"timestamp": self.milliseconds, "message": line} for line in lines
+            ],
+        )
+
+
+def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., None]:
+    """Buckets, staged weights and machines; the answer puts an object there."""
+    for name in ("inbox", "results", "weights"):
+        wire.call("s3", "create_bucket", Bucket=name)
+    wire.call("s3", "put_object", Bucket="weights", Key=TAR, Body=b"tar")
+    wire.call("logs", "create_log_group", logGroupName=GROUP)
+    cloud.transformed = Transformer(wire, int(now * 1000))
+
+    def put(key: str, body: bytes = b"fine", bucket: str = "inbox") -> None:
+        wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=body)
+
+    return put
