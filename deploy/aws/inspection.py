@@ -31,10 +31,16 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
                 "needs the network for it",
             )
         ]
-    uri = weights_uri(config)
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    bucket = config.model.bucket
+    uri = f"s3://{bucket}/"
     try:
-        return [*_bucket(aws, bucket), *_staged(Store(aws, bucket), uri, prefix)]
+        findings = list(_bucket(aws, bucket)) if bucket is not None else []
+        if findings and config.model.revision is None:
+            # The sooner it is said, the fewer gigabytes go to the wrong place.
+            return findings
+        uri = weights_uri(config)
+        place, _, prefix = uri.removeprefix("s3://").partition("/")
+        return [*findings, *_staged(Store(aws, place), uri, prefix)]
     except NotFoundError as error:
         return [Finding("weights", True, error.message, error.hint)]
     except AccessDeniedError as error:

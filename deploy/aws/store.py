@@ -158,7 +158,7 @@ class Store:
 
         Raises ResourceFailedError where it has not arrived whole.
         """
-        if self._head(key, WEIGHTS)[1] == weights.sha256:
+        if self.holds_tar(weights, key):
             return False
         upload = self._begin(key, {WEIGHTS: weights.sha256})
         stream = StreamedUpload(upload, self._part_bytes)
@@ -170,6 +170,10 @@ class Store:
                 hint="chandra-sagemaker model stage --tar again",
             )
         return True
+
+    def holds_tar(self, weights: Weights, key: str) -> bool:
+        """The object is there, and was made of these files."""
+        return self._head(key, WEIGHTS)[1] == weights.sha256
 
     def _head(self, key: str, name: str) -> tuple[int, str | None]:
         """Its size, and what it says of itself under the name."""

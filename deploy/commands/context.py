@@ -19,7 +19,9 @@ from deploy.image import Runner
 from deploy.planner import Planner
 from deploy.resources import Identity, log_group
 
-__all__ = ["Context"]
+__all__ = ["WHAT_IS_MISSING", "Context"]
+
+WHAT_IS_MISSING = "next: chandra-sagemaker doctor says what is still missing"
 
 
 @dataclass

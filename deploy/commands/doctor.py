@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     del options
+    # Without one there is nothing to look at.
+    context.config  # noqa: B018
     found: list[tuple[str, Finding | None]] = []
     for name, check in CHECKS.items():
         try:
@@ -51,6 +53,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if finding.hint:
             lines.append(f"      try: {finding.hint}")
     problems = [f for _, f in found if f is not None]
+    is_well = not any(finding.is_fatal for finding in problems)
+    if is_well:
+        lines.append("next: chandra-sagemaker plan, then deploy")
     context.console.result(
         {
             "ok": [name for name, finding in found if finding is None],
@@ -58,7 +63,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         },
         lines,
     )
-    return 1 if any(finding.is_fatal for finding in problems) else 0
+    return 0 if is_well else 1
 
 
 def _region(context: Context) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from deploy.actions import Call
-from deploy.commands.context import Context
+from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConflictError
 from deploy.policies import (
     build_policy,
@@ -92,9 +92,15 @@ def _create(context: Context, identity: Identity) -> int:
             "roles": {name: identity.role_arn(name) for name in roles},
             "actions": [call.to_json() for call in calls],
         },
-        [] if calls else ["the roles are as they should be: no changes"],
+        _next(context, calls),
     )
     return 0
+
+
+def _next(context: Context, calls: list[Call]) -> list[str]:
+    if not calls:
+        return ["the roles are as they should be: no changes"]
+    return [] if context.is_dry_run else [WHAT_IS_MISSING]
 
 
 def _role(

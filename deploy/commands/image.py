@@ -13,7 +13,7 @@ from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.aws.store import Store
 from deploy.checks import Finding, checks_of
-from deploy.commands.context import Context
+from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.config import read_config, write_lock
 from deploy.errors import (
     ConfigError,
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="FILE",
-        help="push: an OCI archive, without any engine here",
+        help="push: an OCI archive, under a --tag, without any engine here",
     )
     parser.add_argument(
         "--fix",
@@ -88,11 +88,20 @@ def _build(context: Context, options: argparse.Namespace) -> int:
 
 def _push(context: Context, options: argparse.Namespace) -> int:
     table = context.config.image
+    if options.archive is not None and options.tag is None:
+        raise ConfigError(
+            "--archive needs --tag: the commit here does not say what is in the file",
+            hint=f"chandra-sagemaker image push --archive {options.archive} --tag NAME",
+        )
     registry = Registry(context.aws, context.config)
     tag = options.tag or tag_of(context.runner, table)
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
+    is_pushed = _is_pushed(registry, tag)
+    if not (is_pushed or options.remote or options.archive):
+        # Before anything is made, whether there is something to build with.
+        engine_of(context.runner)
     context.run(registry.missing())
-    if _is_pushed(registry, tag):
+    if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
         context.console.say(f"{table.repository}:{tag} is there already: not built")
         return _pushed(context, registry, uri, tag)
@@ -130,7 +139,10 @@ def _pushed(context: Context, registry: Registry, uri: str, tag: str) -> int:
     state = registry.image(tag)
     cuda = registry.cuda(state) or table.cuda
     _record(context, state, cuda)
-    context.console.result(_data(context, state, cuda), _lines(context, state, cuda))
+    lines = _lines(context, state, cuda)
+    if state.is_taken_by_sagemaker:
+        lines.append(WHAT_IS_MISSING)
+    context.console.result(_data(context, state, cuda), lines)
     return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
 
 

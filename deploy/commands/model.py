@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.aws.store import Store
-from deploy.commands.context import Context
+from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.config import read_config, write_lock
 from deploy.console import megabytes
 from deploy.errors import ConfigError, Interrupted
@@ -81,16 +81,19 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "bytes": weights.size,
         "manifest": uri + MANIFEST,
     }
+    key = prefix.rstrip("/") + TAR
     if context.is_dry_run:
         missing = store.missing(weights, prefix)
         size = megabytes(sum(file.size for file in missing))
+        lines = [
+            f"would put {len(missing)} files, {size}, into {uri}"
+            if missing
+            else f"{uri} holds all of it: nothing would be put there"
+        ]
+        if options.tar and not store.holds_tar(weights, key):
+            lines.append(f"would write s3://{table.bucket}/{key}")
         context.console.result(
-            data | {"staged": False, "missing": [file.name for file in missing]},
-            [
-                f"would put {len(missing)} files, {size}, into {uri}"
-                if missing
-                else f"{uri} holds all of it: nothing would be put there"
-            ],
+            data | {"staged": False, "missing": [file.name for file in missing]}, lines
         )
         return 0
     try:
@@ -108,7 +111,6 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ]
     write_lock(context.config_path, "model", {"revision": weights.revision})
     if options.tar:
-        key = prefix.rstrip("/") + TAR
         try:
             store.tar(
                 weights,
@@ -122,6 +124,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ) from None
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
+    lines.append(WHAT_IS_MISSING)
     if read_config(context.config_path).model.revision != weights.revision:
         lines.append(
             f"note: {context.config_path.name} sets model.revision, which is used in "

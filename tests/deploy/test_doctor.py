@@ -37,6 +37,7 @@ def test_where_all_is_well_each_thing_is_said_to_be(chandra, wire, tmp_path):
         "ok    weights",
         "ok    image",
         "ok    network",
+        "next: chandra-sagemaker plan, then deploy",
     ]
 
 
@@ -72,6 +73,32 @@ def test_a_bucket_in_another_region_is_found_out(chandra, wire):
     ran = chandra("doctor")
 
     assert "bucket weights is in eu-west-1" in ran.out
+
+
+def test_a_bucket_is_looked_at_before_anything_was_staged(chandra, wire, tmp_path):
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("revision =", "# revision ="))
+
+    gone = chandra("doctor").out
+    wire.call(
+        "s3",
+        "create_bucket",
+        Bucket="weights",
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+    )
+    elsewhere = chandra("doctor").out
+
+    assert "wrong weights: s3 get_bucket_location: The specified bucket does" in gone
+    assert "wrong weights: bucket weights is in eu-west-1" in elsewhere
+
+
+def test_without_a_file_there_is_nothing_to_look_at(chandra, tmp_path):
+    (tmp_path / "chandra.toml").unlink()
+
+    ran = chandra("doctor")
+
+    assert ran.status == 2
+    assert ran.err.splitlines()[-1] == "try:   chandra-sagemaker init"
 
 
 def test_a_policy_that_is_out_of_date_is_found_out(chandra, wire, tmp_path, project):

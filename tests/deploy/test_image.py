@@ -197,6 +197,28 @@ def test_an_archive_is_pushed_without_any_engine(
     assert detail["imageDetails"][0]["imageManifestMediaType"] == DOCKER
 
 
+def test_an_archive_is_not_tagged_by_a_commit_that_says_nothing_of_it(
+    chandra, cloud, tmp_path
+):
+    archive = write_archive(tmp_path / "image.tar")
+
+    ran = chandra("image", "push", "--archive", str(archive))
+
+    assert ran.status == 2
+    assert "--archive needs --tag" in ran.err
+    assert cloud.changes == []
+
+
+def test_without_an_engine_no_repository_is_made(chandra, cloud, runner):
+    runner.programs = {"git"}
+
+    ran = chandra("image", "push")
+
+    assert ran.status == 2
+    assert "image push --remote" in ran.err
+    assert cloud.changes == []
+
+
 def test_a_file_that_is_no_archive_is_refused(chandra, tmp_path):
     (tmp_path / "image.tar").write_bytes(b"no tar")
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.aws.store import Store
+from deploy.cli import main
 from deploy.config import read_config
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
 from deploy.weights import MANIFEST, fetch_from_hub, weights_in, write_tar
@@ -319,10 +320,51 @@ def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, wire):
 
 
 def test_a_dry_run_stages_nothing(bucket, chandra, wire):
-    ran = chandra("model", "stage", "--dry-run")
+    ran = chandra("model", "stage", "--tar", "--dry-run")
 
     assert "would put 2 files" in ran.out
+    assert f"would write s3://weights/{PREFIX}c0ffee.tar.gz" in ran.out
     assert keys(wire) == []
+
+
+def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
+    chandra("model", "stage", "--tar")
+
+    ran = chandra("model", "stage", "--tar", "--dry-run")
+
+    assert "holds all of it: nothing would be put there" in ran.out
+    assert "would" not in ran.out.replace("nothing would", "")
+
+
+def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
+    chandra, tmp_path, at, wire, capsys
+):
+    def interrupted(model, revision):
+        raise KeyboardInterrupt
+
+    status = main(
+        ["model", "stage", "--config", str(tmp_path / "chandra.toml")],
+        connect=lambda **_: wire,
+        fetch=interrupted,
+    )
+
+    assert status == 130
+    assert "nothing was put into S3; what was fetched stays" in capsys.readouterr().err
+
+
+def test_a_manifest_that_is_none_is_written_anew(bucket, chandra, wire):
+    key = f"{PREFIX}c0ffee/{MANIFEST}"
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"no object")
+    wire.call(
+        "s3", "put_object", Bucket=BUCKET, Key=f"models/x/{MANIFEST}", Body=b"nor this"
+    )
+
+    staged = chandra("model", "stage")
+    destroyed = chandra("destroy", "--all")
+
+    assert staged.status == 0, staged.err
+    assert destroyed.status == 0, destroyed.err
+    assert keys(wire) == [f"models/x/{MANIFEST}"]
 
 
 def test_a_bucket_that_is_not_there_is_named(chandra, cloud):
