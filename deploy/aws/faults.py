@@ -68,6 +68,8 @@ CODES: dict[str, type[DeployError]] = {
     "ResourceInUse": ConflictError,
     "ResourceInUseException": ConflictError,
     "OperationAborted": ConflictError,
+    "PreconditionFailed": ConflictError,
+    "ConditionalRequestConflict": ConflictError,
     "BucketAlreadyExists": ConflictError,
     "ResourceLimitExceeded": ResourceFailedError,
     "LimitExceededException": ResourceFailedError,
