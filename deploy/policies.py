@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from deploy.asynchronous import SUFFIX, exchange_of
 from deploy.config import DeployConfig
 from deploy.resources import Identity, log_group
 
@@ -33,7 +34,6 @@ def trust_policy(service: str, account: str) -> Document:
 
 def execution_policy(config: DeployConfig, identity: Identity) -> Document:
     """What the endpoint itself may do."""
-    logs = _logs(identity, log_group(config.name))
     statements = [
         _allow(
             "Logs",
@@ -43,7 +43,11 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 "logs:DescribeLogStreams",
                 "logs:PutLogEvents",
             ],
-            [logs, f"{logs}:*"],
+            [
+                f"{_logs(identity, log_group(name))}{rest}"
+                for name in _endpoints(config)
+                for rest in ("", ":*")
+            ],
         ),
         {
             **_allow("Metrics", ["cloudwatch:PutMetricData"], ["*"]),
@@ -78,6 +82,7 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 "Condition": {"StringLike": {"s3:prefix": [f"{_prefix(config)}*"]}},
             },
         ]
+    statements += _exchange(config, identity)
     if config.capture.uri is not None:
         where = config.capture.uri.removeprefix("s3://").rstrip("/")
         statements.append(
@@ -119,13 +124,43 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
     return _document(*statements)
 
 
+def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What an asynchronous endpoint reads, writes and tells."""
+    table = config.asynchronous
+    if table.bucket is None:
+        return []
+    exchange = exchange_of(config)
+    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}/{exchange.prefix}"
+    statements = [
+        _allow(
+            "Documents",
+            ["s3:GetObject"],
+            [f"{ours}in/*", *_sources(config, identity)],
+        ),
+        _allow("Results", ["s3:PutObject"], [f"{ours}out/*", f"{ours}failed/*"]),
+    ]
+    named = (table.success_topic, table.error_topic)
+    topics = sorted({topic for topic in named if topic is not None})
+    if topics:
+        statements.append(_allow("Topics", ["sns:Publish"], topics))
+    return statements
+
+
+def _sources(config: DeployConfig, identity: Identity) -> list[str]:
+    """Objects of the buckets that documents are read from where they lie."""
+    return [
+        f"arn:{identity.partition}:s3:::{source.rstrip('/')}/*"
+        for source in config.asynchronous.sources
+    ]
+
+
 def caller_policy(config: DeployConfig, identity: Identity) -> Document:
     """What the person or pipeline needs that runs every command of this package."""
     name = config.name
     role = config.role or identity.role_arn(config.role_name)
     scheduler = identity.role_arn(f"{name}-scheduler")
     build = identity.role_arn(f"{name}-build")
-    endpoint = identity.sagemaker_arn("endpoint", name)
+    endpoints = [identity.sagemaker_arn("endpoint", n) for n in _endpoints(config)]
     statements = [
         _allow(
             "Endpoint",
@@ -134,10 +169,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "CreateModel DescribeModel DeleteModel CreateEndpointConfig "
                 "DescribeEndpointConfig DeleteEndpointConfig CreateEndpoint "
                 "DescribeEndpoint UpdateEndpoint DeleteEndpoint InvokeEndpoint "
-                "AddTags ListTags",
+                "InvokeEndpointAsync AddTags ListTags",
             ),
             [
-                endpoint,
+                *endpoints,
                 identity.sagemaker_arn("endpoint-config", f"{name}-*"),
                 identity.sagemaker_arn("model", f"{name}-*"),
             ],
@@ -216,7 +251,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             ),
             [
                 f"{_logs(identity, group)}{rest}"
-                for group in (log_group(name), f"/aws/codebuild/{name}-image")
+                for group in (
+                    *map(log_group, _endpoints(config)),
+                    f"/aws/codebuild/{name}-image",
+                )
                 for rest in ("", ":*")
             ],
         ),
@@ -230,7 +268,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
         ),
         _allow(
             "Scaling",
-            ["application-autoscaling:DeregisterScalableTarget"],
+            _actions(
+                "application-autoscaling",
+                "RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy",
+            ),
             [
                 f"arn:{identity.partition}:application-autoscaling:{identity.region}:"
                 f"{identity.account}:scalable-target/*"
@@ -258,6 +299,8 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             ],
         ),
     ]
+    if config.asynchronous.bucket is not None:
+        statements += _exchanging(config, identity)
     if config.model.bucket is not None:
         bucket = _bucket(config, identity)
         statements += [
@@ -288,6 +331,49 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             )
         )
     return _document(*statements)
+
+
+def _exchanging(config: DeployConfig, identity: Identity) -> list[Document]:
+    """For documents sent and results fetched, beside their documents in S3 too."""
+    exchange = exchange_of(config)
+    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}"
+    others = {source.partition("/")[0] for source in config.asynchronous.sources}
+    role = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
+    return [
+        _allow(
+            "Exchange",
+            _actions(
+                "s3",
+                "GetObject PutObject DeleteObject AbortMultipartUpload "
+                "ListMultipartUploadParts",
+            ),
+            [f"{ours}/{exchange.prefix}*"],
+        ),
+        _allow(
+            "Sources",
+            ["s3:GetObject", "s3:PutObject"],
+            _sources(config, identity) or [f"{ours}/{exchange.prefix}in/*"],
+        ),
+        _allow(
+            "ExchangeBuckets",
+            _actions("s3", "ListBucket ListBucketMultipartUploads"),
+            [ours, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
+        ),
+        {
+            # Application Auto Scaling makes its own role the first time.
+            **_allow(
+                "ScalingRole",
+                ["iam:CreateServiceLinkedRole"],
+                [f"arn:{identity.partition}:iam::{identity.account}:role/{role}/*"],
+            ),
+            "Condition": {
+                "StringEquals": {
+                    "iam:AWSServiceName": "sagemaker.application-autoscaling"
+                    ".amazonaws.com"
+                }
+            },
+        },
+    ]
 
 
 def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
@@ -336,6 +422,12 @@ def build_policy(config: DeployConfig, identity: Identity) -> Document:
             )
         )
     return _document(*statements)
+
+
+def _endpoints(config: DeployConfig) -> list[str]:
+    """The names of both: the asynchronous one where there is to be one."""
+    has_both = config.asynchronous.bucket is not None
+    return [config.name, *([f"{config.name}{SUFFIX}"] if has_both else [])]
 
 
 def _document(*statements: dict[str, Any]) -> Document:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
-from deploy.resources import VARIANT, EndpointState
+from deploy.resources import EndpointState
+from deploy.scaling import scalable
 
 __all__ = ["Inventory", "Role", "teardown"]
 
@@ -42,6 +43,8 @@ class Inventory:
     sources: tuple[str, ...] = ()
     """Keys of what CodeBuild built from."""
     log_groups: tuple[str, ...] = ()
+    exchanged: tuple[str, ...] = ()
+    """Keys of an asynchronous endpoint's documents and results."""
 
 
 def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
@@ -67,11 +70,8 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             Call(
                 "application-autoscaling",
                 "deregister_scalable_target",
-                {
-                    "ServiceNamespace": "sagemaker",
-                    "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
-                    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-                },
+                # Its policies go with it.
+                scalable(name),
                 f"remove the scaling of endpoint {name}",
                 may_be_missing=True,
             )
@@ -168,6 +168,7 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
         )
     actions += _objects(inventory, "staged weights", inventory.weights)
     actions += _objects(inventory, "build sources", inventory.sources)
+    actions += _objects(inventory, "documents and results", inventory.exchanged)
     for role in inventory.roles:
         actions += [
             Call(

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import PIL.Image
 import pytest
 
-from deploy.pages import media_type_of, pictures_of
+from deploy.documents import media_type_of
+from deploy.pages import pictures_of
 from deploy.report import report_of
 from tests import documents
 from tests.deploy.frames import broken_stream, stream_of
