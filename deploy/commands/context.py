@@ -37,6 +37,8 @@ class Context:
     """A model from the hub, and its commit."""
     region: str | None = None
     is_dry_run: bool = False
+    deployment: str | None = None
+    """Whose log is shown while waiting; None: the configuration's."""
 
     @cached_property
     def config(self) -> DeployConfig:
@@ -76,7 +78,7 @@ class Context:
             return
         reader = LogReader(
             self.aws,
-            log_group(self.config.name),
+            log_group(self.deployment or self.config.name),
             since=self.now - timedelta(seconds=5),
         )
         Executor(

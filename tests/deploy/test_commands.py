@@ -6,11 +6,13 @@ import json
 
 import pytest
 
-from deploy.cli import COMMANDS
+from deploy.cli import leaves
 from tests.deploy.images import write_archive
+from tests.deploy.queued import FakeQueue
 
 ARGUMENTS = {
     "alarms": ["--create"],
+    "async submit": ["FILE"],
     "dashboard": ["--create"],
     "iam": ["--create"],
     "image": ["check"],
@@ -25,11 +27,11 @@ ARGUMENTS = {
 
 
 @pytest.fixture
-def everything(chandra, wire, cloud, tmp_path):
+def everything(chandra, wire, cloud, project, tmp_path):
     """A deployment with all there can be of it; arguments to run each command with."""
     wire.call("s3", "create_bucket", Bucket="weights")
+    project('[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights"]\n')
     path = tmp_path / "chandra.toml"
-    path.write_text(path.read_text() + '[transform]\nbuckets = ["weights"]\n')
     archive = str(write_archive(tmp_path / "image.tar"))
     for arguments in (
         ["iam", "--create"],
@@ -39,33 +41,38 @@ def everything(chandra, wire, cloud, tmp_path):
         ["alarms", "--create"],
         ["dashboard", "--create"],
         ["schedule", "--start", "08:00", "--stop", "19:00"],
+        ["async", "deploy"],
     ):
         ran = chandra(*arguments)
         assert ran.status == 0, ran.err
     for name in ("uri", "revision"):
         path.write_text(path.read_text().replace(f"{name} =", f"# {name} ="))
-    assert chandra("deploy").status == 0
+    assert chandra("deploy").status == chandra("async", "deploy").status == 0
     (tmp_path / "page.png").write_bytes(b"\x89PNG")
+    cloud.invoked = FakeQueue(wire)
+    submitted = chandra("async", "submit", str(tmp_path / "page.png"))
+    assert submitted.status == 0, submitted.err
     cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
     places = {
         "FILE": str(tmp_path / "page.png"),
         "CONFIG": cloud.machines["ocr"].config,
     }
 
-    def arguments_of(name):
-        return [name, *(places.get(a, a) for a in ARGUMENTS.get(name, ()))]
+    def arguments_of(words):
+        name = " ".join(words)
+        return [*words, *(places.get(a, a) for a in ARGUMENTS.get(name, ()))]
 
     return arguments_of
 
 
 def test_with_json_standard_output_is_one_value(everything, chandra):
     odd = {}
-    for command in COMMANDS:
-        ran = chandra(*everything(command.NAME), "--json", "--dry-run")
+    for command in leaves():
+        ran = chandra(*everything(command), "--json", "--dry-run")
         try:
             json.loads(ran.out)
         except ValueError:
-            odd[command.NAME] = ran.out + ran.err
+            odd[command] = ran.out + ran.err
 
     assert odd == {}
 
@@ -73,13 +80,13 @@ def test_with_json_standard_output_is_one_value(everything, chandra):
 def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
     before = (tmp_path / "chandra.toml").read_text()
     changed = {}
-    for command in COMMANDS:
+    for command in leaves():
         cloud.calls.clear()
-        ran = chandra(*everything(command.NAME), "--dry-run")
+        ran = chandra(*everything(command), "--dry-run")
         # Numbers are asked for with POST.
         changes = [c for c in cloud.changes if c != "monitoring:GetMetricData"]
         if changes or ran.status != 0:
-            changed[command.NAME] = (changes, ran.status, ran.err)
+            changed[command] = (changes, ran.status, ran.err)
 
     assert changed == {}
     assert (tmp_path / "chandra.toml").read_text() == before
