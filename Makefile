@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive image requirements test test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-cold-start soak clean
+.PHONY: help demo serve archive image requirements test test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -92,6 +92,9 @@ soak: $(VENV)/dev  ## watch memory over 2,000 pages through a real server
 
 bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
 	@$(BIN)/python -m bench.drafts
+
+bench-autoscaling: $(VENV)/dev  ## simulate a day of an asynchronous endpoint's machines
+	@$(BIN)/python -m bench.autoscaling
 
 bench-gpu: $(VENV)/dev  ## measure the engine on a CUDA machine, with ARGS="--part ..."
 	@$(BIN)/python -m bench.gpu $(ARGS)

@@ -9,11 +9,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from deploy.aws import AWSClient
 from deploy.commands import (
     alarms,
+    asynchronous,
     cost,
     dashboard,
     deploy,
@@ -43,7 +44,7 @@ from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError, Interrupte
 from deploy.image import Runner, Subprocess
 from deploy.weights import fetch_from_hub
 
-__all__ = ["COMMANDS", "main", "parser"]
+__all__ = ["COMMANDS", "leaves", "main", "parser"]
 
 DESCRIPTION = """\
 Chandra OCR on Amazon SageMaker: from an image to an endpoint and back.
@@ -88,8 +89,19 @@ class Command(Protocol):
     def run(self) -> Callable[[Context, argparse.Namespace], int]: ...
 
 
+class Group(Protocol):
+    """Commands of one subject, such as `async submit`."""
+
+    @property
+    def NAME(self) -> str: ...  # noqa: N802
+    @property
+    def HELP(self) -> str: ...  # noqa: N802
+    @property
+    def COMMANDS(self) -> tuple[Command, ...]: ...  # noqa: N802
+
+
 # In the order in which a newcomer needs them.
-COMMANDS: tuple[Command, ...] = (
+COMMANDS: tuple[Command | Group, ...] = (
     init,
     doctor,
     iam,
@@ -98,6 +110,7 @@ COMMANDS: tuple[Command, ...] = (
     plan,
     deploy,
     invoke,
+    asynchronous,
     status,
     list_,
     logs,
@@ -129,18 +142,45 @@ def parser() -> argparse.ArgumentParser:
     _add_globals(shared, is_root=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        child = commands.add_parser(
-            command.NAME,
-            help=command.HELP,
-            description=(command.__doc__ or "").strip(),
-            epilog="Flags for every command are in chandra-sagemaker --help.",
-            parents=[shared],
-            allow_abbrev=False,
-            formatter_class=Help,
-        )
-        command.add_arguments(child)
-        child.set_defaults(run=command.run)
+        _add_command(commands, command, shared)
     return root
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[Any],
+    command: Command | Group,
+    shared: argparse.ArgumentParser,
+) -> None:
+    child = commands.add_parser(
+        command.NAME,
+        help=command.HELP,
+        description=(command.__doc__ or "").strip(),
+        epilog="Flags for every command are in chandra-sagemaker --help.",
+        parents=[shared],
+        allow_abbrev=False,
+        formatter_class=Help,
+    )
+    members: tuple[Command, ...] = getattr(command, "COMMANDS", ())
+    if members:
+        group = child.add_subparsers(dest="member", metavar="COMMAND", required=True)
+        for member in members:
+            _add_command(group, member, shared)
+        return
+    command.add_arguments(child)  # type: ignore[union-attr]
+    child.set_defaults(run=command.run)  # type: ignore[union-attr]
+
+
+def leaves() -> list[tuple[str, ...]]:
+    """Every command that does something, as it is typed."""
+    return [
+        words
+        for command in COMMANDS
+        for words in (
+            [(command.NAME, member.NAME) for member in command.COMMANDS]
+            if hasattr(command, "COMMANDS")
+            else [(command.NAME,)]
+        )
+    ]
 
 
 def _add_globals(target: argparse.ArgumentParser, *, is_root: bool) -> None:

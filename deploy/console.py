@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError
 
-__all__ = ["Console", "table"]
+__all__ = ["Console", "megabytes", "table"]
 
 
 LEAST_PROGRESS_BYTES = 10_000_000

@@ -123,6 +123,8 @@ class Refused:
 
     source: str
     reason: str
+    is_named: bool = True
+    """Somebody asked for it by name; else it lay in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,10 @@ def checked_options(values: Mapping[str, Any], where: str) -> dict[str, Option]:
             value = "".join(value.split())
         if not isinstance(value, str | int | float):
             raise ConfigError(f"{where}: {name} must be text or a number")
+        text = str(value)
+        if not (text.isascii() and text.isprintable()) or ";" in text:
+            # They travel in a header, one after the other.
+            raise ConfigError(f"{where}: {name} must be plain text, not {value!r}")
         options[name] = value
     return options
 

@@ -1,6 +1,7 @@
 """What can go wrong while deploying, and the exit status of each mistake.
 
 DeployError                  1  failed
+├── BusyError                1  busy
 ├── ConfigError              2  bad_config
 ├── NotFoundError            4  not_found
 ├── ConflictError            5  conflict
@@ -20,6 +21,7 @@ __all__ = [
     "INTERRUPTED",
     "AccessDeniedError",
     "AlreadyExistsError",
+    "BusyError",
     "ConfigError",
     "ConflictError",
     "DeployError",
@@ -51,6 +53,12 @@ class DeployError(Exception):
             "hint": self.hint,
             "exit_code": self.exit_code,
         }
+
+
+class BusyError(DeployError):
+    """AWS asks for patience: the same again, a little later."""
+
+    code = "busy"
 
 
 class ConfigError(DeployError):

@@ -123,7 +123,9 @@ class _Finder:
         if media_type_of(path) != UNKNOWN_TYPE:
             return True
         kind = path.suffix or "no suffix"
-        self.refused.append(Refused(source, f"not a type we read: {kind}"))
+        self.refused.append(
+            Refused(source, f"not a type we read: {kind}", is_named=False)
+        )
         return False
 
     def _manifest(self, content: bytes, where: str, folder: Path | None) -> None:

@@ -18,6 +18,7 @@ from deploy.resources import (
     Live,
     tag_list,
 )
+from deploy.scaling import ObservedScaling, Scaling, is_within
 from deploy.schedule import with_config
 
 __all__ = [
@@ -45,6 +46,8 @@ class Observer(Protocol):
         """The entry that starts the endpoint each morning, as it can be sent again."""
         ...
 
+    def scaling(self, endpoint: str) -> ObservedScaling: ...
+
 
 class NothingThere:
     """An account with nothing in it: what a plan without credentials assumes."""
@@ -66,6 +69,9 @@ class NothingThere:
 
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         return None
+
+    def scaling(self, endpoint: str) -> ObservedScaling:
+        return ObservedScaling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,39 @@ class Planner:
         if update.strategy == "recreate":
             return [*settled, *self._delete(name), *create]
         return [*settled, self._update(name, config, state, update), arrived]
+
+    def scale(self, wanted: Scaling) -> list[Action]:
+        """What gives an endpoint in service its limits and policies."""
+        found = self.observer.scaling(wanted.endpoint)
+        calls = [] if is_within(wanted.target.params, found.target) else [wanted.target]
+        return [
+            *calls,
+            *(
+                call
+                for name, call in wanted.policies.items()
+                if not is_within(call.params, found.policies.get(name))
+            ),
+        ]
+
+    def watch(self, wanted: Scaling) -> list[Action]:
+        """The alarms that go off into the policies.
+
+        AWS chooses the ARNs of policies, so this is planned when `scale` is done. Where
+        one is not there yet its name stands for it: only a dry run may show that.
+        """
+        found = self.observer.scaling(wanted.endpoint)
+        arns = {
+            name: str(found.policies.get(name, {}).get("PolicyARN", name))
+            for name in wanted.policies
+        }
+        return [
+            call
+            for name, call in wanted.alarms(arns).items()
+            if not is_within(
+                {key: v for key, v in call.params.items() if key != "Tags"},
+                found.alarms.get(name),
+            )
+        ]
 
     def stop(self, name: str) -> list[Action]:
         """Delete the endpoint, which is what costs money; config and model stay."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from deploy.asynchronous import SUFFIX, exchange_of
 from deploy.config import DeployConfig
 from deploy.resources import Identity, image_address, log_group
 from deploy.transforms import LOG_GROUP, transforms_prefix
@@ -34,7 +35,7 @@ def trust_policy(service: str, account: str) -> Document:
 
 def execution_policy(config: DeployConfig, identity: Identity) -> Document:
     """What the endpoint itself may do, and the machines of a transform job."""
-    groups = [_logs(identity, group) for group in (log_group(config.name), LOG_GROUP)]
+    groups = [*map(log_group, _endpoints(config)), LOG_GROUP]
     statements = [
         _allow(
             "Logs",
@@ -44,7 +45,11 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 "logs:DescribeLogStreams",
                 "logs:PutLogEvents",
             ],
-            [f"{group}{rest}" for group in groups for rest in ("", ":*")],
+            [
+                f"{_logs(identity, group)}{rest}"
+                for group in groups
+                for rest in ("", ":*")
+            ],
         ),
         {
             **_allow("Metrics", ["cloudwatch:PutMetricData"], ["*"]),
@@ -79,27 +84,8 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
                 "Condition": {"StringLike": {"s3:prefix": [f"{_prefix(config)}*"]}},
             },
         ]
-    if config.model.bucket is not None:
-        bucket = _bucket(config, identity)
-        ours = transforms_prefix(config.name)
-        statements += [
-            # Lists of objects, files that were uploaded, requests of a manifest.
-            _allow("Jobs", ["s3:GetObject"], [f"{bucket}/{ours}*"]),
-            {
-                **_allow("ListJobs", ["s3:ListBucket"], [bucket]),
-                "Condition": {"StringLike": {"s3:prefix": [f"{ours}*"]}},
-            },
-        ]
-    buckets = _document_buckets(config, identity)
-    if buckets:
-        statements += [
-            _allow(
-                "Documents",
-                _actions("s3", "GetObject PutObject AbortMultipartUpload"),
-                [f"{bucket}/*" for bucket in buckets],
-            ),
-            _allow("ListDocuments", ["s3:ListBucket"], buckets),
-        ]
+    statements += _exchange(config, identity)
+    statements += _job_documents(config, identity)
     if config.capture.uri is not None:
         where = config.capture.uri.removeprefix("s3://").rstrip("/")
         statements.append(
@@ -141,13 +127,70 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
     return _document(*statements)
 
 
+def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What a transform job reads and writes."""
+    statements = []
+    if config.model.bucket is not None:
+        bucket = _bucket(config, identity)
+        ours = transforms_prefix(config.name)
+        statements += [
+            # Lists of objects, files that were uploaded, requests of a manifest.
+            _allow("Jobs", ["s3:GetObject"], [f"{bucket}/{ours}*"]),
+            {
+                **_allow("ListJobs", ["s3:ListBucket"], [bucket]),
+                "Condition": {"StringLike": {"s3:prefix": [f"{ours}*"]}},
+            },
+        ]
+    buckets = _document_buckets(config, identity)
+    if buckets:
+        statements += [
+            _allow(
+                "JobDocuments",
+                _actions("s3", "GetObject PutObject AbortMultipartUpload"),
+                [f"{bucket}/*" for bucket in buckets],
+            ),
+            _allow("ListJobDocuments", ["s3:ListBucket"], buckets),
+        ]
+    return statements
+
+
+def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What an asynchronous endpoint reads, writes and tells."""
+    table = config.asynchronous
+    if table.bucket is None:
+        return []
+    exchange = exchange_of(config)
+    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}/{exchange.prefix}"
+    statements = [
+        _allow(
+            "Documents",
+            ["s3:GetObject"],
+            [f"{ours}in/*", *_sources(config, identity)],
+        ),
+        _allow("Results", ["s3:PutObject"], [f"{ours}out/*", f"{ours}failed/*"]),
+    ]
+    named = (table.success_topic, table.error_topic)
+    topics = sorted({topic for topic in named if topic is not None})
+    if topics:
+        statements.append(_allow("Topics", ["sns:Publish"], topics))
+    return statements
+
+
+def _sources(config: DeployConfig, identity: Identity) -> list[str]:
+    """Objects of the buckets that documents are read from where they lie."""
+    return [
+        f"arn:{identity.partition}:s3:::{source.rstrip('/')}/*"
+        for source in config.asynchronous.sources
+    ]
+
+
 def caller_policy(config: DeployConfig, identity: Identity) -> Document:
     """What the person or pipeline needs that runs every command of this package."""
     name = config.name
     role = config.role or identity.role_arn(config.role_name)
     scheduler = identity.role_arn(f"{name}-scheduler")
     build = identity.role_arn(f"{name}-build")
-    endpoint = identity.sagemaker_arn("endpoint", name)
+    endpoints = [identity.sagemaker_arn("endpoint", n) for n in _endpoints(config)]
     statements = [
         _allow(
             "Endpoint",
@@ -156,10 +199,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "CreateModel DescribeModel DeleteModel CreateEndpointConfig "
                 "DescribeEndpointConfig DeleteEndpointConfig CreateEndpoint "
                 "DescribeEndpoint UpdateEndpoint DeleteEndpoint InvokeEndpoint "
-                "AddTags ListTags",
+                "InvokeEndpointAsync AddTags ListTags",
             ),
             [
-                endpoint,
+                *endpoints,
                 identity.sagemaker_arn("endpoint-config", f"{name}-*"),
                 identity.sagemaker_arn("model", f"{name}-*"),
             ],
@@ -253,7 +296,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             ),
             [
                 f"{_logs(identity, group)}{rest}"
-                for group in (log_group(name), f"/aws/codebuild/{name}-image")
+                for group in (
+                    *map(log_group, _endpoints(config)),
+                    f"/aws/codebuild/{name}-image",
+                )
                 for rest in ("", ":*")
             ],
         ),
@@ -278,7 +324,10 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
         ),
         _allow(
             "Scaling",
-            ["application-autoscaling:DeregisterScalableTarget"],
+            _actions(
+                "application-autoscaling",
+                "RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy",
+            ),
             [
                 f"arn:{identity.partition}:application-autoscaling:{identity.region}:"
                 f"{identity.account}:scalable-target/*"
@@ -306,6 +355,8 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             ],
         ),
     ]
+    if config.asynchronous.bucket is not None:
+        statements += _exchanging(config, identity)
     if config.model.bucket is not None:
         bucket = _bucket(config, identity)
         statements += [
@@ -343,8 +394,8 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
     if buckets:
         statements += [
             # Pages are counted in a sample; results are seen by listing them.
-            _allow("Documents", ["s3:GetObject"], [f"{b}/*" for b in buckets]),
-            _allow("ListDocuments", ["s3:ListBucket"], buckets),
+            _allow("JobDocuments", ["s3:GetObject"], [f"{b}/*" for b in buckets]),
+            _allow("ListJobDocuments", ["s3:ListBucket"], buckets),
         ]
     if config.network.kms_key is not None:
         statements.append(
@@ -355,6 +406,49 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
             )
         )
     return _document(*statements)
+
+
+def _exchanging(config: DeployConfig, identity: Identity) -> list[Document]:
+    """For documents sent and results fetched, beside their documents in S3 too."""
+    exchange = exchange_of(config)
+    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}"
+    others = {source.partition("/")[0] for source in config.asynchronous.sources}
+    role = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
+    return [
+        _allow(
+            "Exchange",
+            _actions(
+                "s3",
+                "GetObject PutObject DeleteObject AbortMultipartUpload "
+                "ListMultipartUploadParts",
+            ),
+            [f"{ours}/{exchange.prefix}*"],
+        ),
+        _allow(
+            "Sources",
+            ["s3:GetObject", "s3:PutObject"],
+            _sources(config, identity) or [f"{ours}/{exchange.prefix}in/*"],
+        ),
+        _allow(
+            "ExchangeBuckets",
+            _actions("s3", "ListBucket ListBucketMultipartUploads"),
+            [ours, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
+        ),
+        {
+            # Application Auto Scaling makes its own role the first time.
+            **_allow(
+                "ScalingRole",
+                ["iam:CreateServiceLinkedRole"],
+                [f"arn:{identity.partition}:iam::{identity.account}:role/{role}/*"],
+            ),
+            "Condition": {
+                "StringEquals": {
+                    "iam:AWSServiceName": "sagemaker.application-autoscaling"
+                    ".amazonaws.com"
+                }
+            },
+        },
+    ]
 
 
 def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
@@ -403,6 +497,12 @@ def build_policy(config: DeployConfig, identity: Identity) -> Document:
             )
         )
     return _document(*statements)
+
+
+def _endpoints(config: DeployConfig) -> list[str]:
+    """The names of both: the asynchronous one where there is to be one."""
+    has_both = config.asynchronous.bucket is not None
+    return [config.name, *([f"{config.name}{SUFFIX}"] if has_both else [])]
 
 
 def _document(*statements: dict[str, Any]) -> Document:

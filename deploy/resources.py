@@ -22,6 +22,7 @@ __all__ = [
     "OWNER_TAG",
     "REVISION_TAG",
     "VARIANT",
+    "AsyncInference",
     "Endpoint",
     "EndpointConfig",
     "EndpointState",
@@ -176,6 +177,34 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class AsyncInference:
+    """Requests that wait in a queue, and where their answers go."""
+
+    output: str
+    failure: str
+    """s3://bucket/prefix of answers and of failures."""
+    concurrency: int
+    """Requests that a machine is given at once."""
+    success_topic: str | None = None
+    error_topic: str | None = None
+
+    @property
+    def request(self) -> dict[str, Any]:
+        output: dict[str, Any] = {
+            "S3OutputPath": self.output,
+            "S3FailurePath": self.failure,
+        }
+        topics = {"SuccessTopic": self.success_topic, "ErrorTopic": self.error_topic}
+        told = {name: topic for name, topic in topics.items() if topic is not None}
+        if told:
+            output["NotificationConfig"] = told
+        return {
+            "OutputConfig": output,
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": self.concurrency},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConfig:
     """Everything about an endpoint but its name."""
 
@@ -185,6 +214,8 @@ class EndpointConfig:
     capture_uri: str | None = None
     capture_percent: int = 100
     tags: Mapping[str, str] = field(default_factory=dict)
+    asynchronous: AsyncInference | None = None
+    """None: an endpoint that answers while one waits."""
 
     @property
     def name(self) -> str:
@@ -210,6 +241,8 @@ class EndpointConfig:
                 "DestinationS3Uri": self.capture_uri,
                 "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
             }
+        if self.asynchronous is not None:
+            contents["AsyncInferenceConfig"] = self.asynchronous.request
         return contents
 
 
@@ -273,15 +306,23 @@ class Live:
 
 
 def endpoint_from(
-    config: DeployConfig, identity: Identity, *, image: str | None = None
+    config: DeployConfig,
+    identity: Identity,
+    *,
+    image: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    asynchronous: AsyncInference | None = None,
 ) -> Endpoint:
-    """What the configuration asks for; raises ConfigError where it asks too little."""
+    """What the configuration asks for; raises ConfigError where it asks too little.
+
+    `environment` is beside our own, and endpoint.environment beats both.
+    """
     tags = tags_of(config)
     model = Model(
         prefix=config.name,
         image=image or image_uri(config),
         role=config.role or identity.role_arn(config.role_name),
-        environment=_environment(config),
+        environment=_environment(config, environment or {}),
         weights=weights_uri(config) if config.model.source == "s3" else None,
         isolation=config.network.isolation,
         subnets=config.network.subnets,
@@ -306,6 +347,7 @@ def endpoint_from(
         capture_uri=config.capture.uri,
         capture_percent=config.capture.percent,
         tags=tags,
+        asynchronous=asynchronous,
     )
     return Endpoint(name=config.name, config=endpoint_config, tags=tags)
 
@@ -375,7 +417,7 @@ def revision_of(config: DeployConfig) -> str:
     return config.model.revision
 
 
-def _environment(config: DeployConfig) -> dict[str, str]:
+def _environment(config: DeployConfig, more: Mapping[str, str]) -> dict[str, str]:
     startup = config.endpoint.startup_timeout_seconds
     return {
         "MODEL_ID": config.model.id,
@@ -386,5 +428,6 @@ def _environment(config: DeployConfig) -> dict[str, str]:
         # handler's a little earlier, so that its log says what took so long.
         "STARTUP_TIMEOUT_SECONDS": str(startup),
         "CHANDRA_LOAD_SECONDS": str(max(startup - 60, startup // 2)),
+        **more,
         **config.endpoint.environment,
     }

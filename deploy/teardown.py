@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
-from deploy.resources import VARIANT, EndpointState
+from deploy.resources import EndpointState
+from deploy.scaling import scalable
 from deploy.transforms import LOG_GROUP
 
 __all__ = ["Inventory", "Role", "teardown"]
@@ -49,6 +50,8 @@ class Inventory:
     """Keys of lists, requests and uploaded documents of jobs."""
     job_streams: tuple[str, ...] = ()
     """Of the log group that all jobs of the account share."""
+    exchanged: tuple[str, ...] = ()
+    """Keys of an asynchronous endpoint's documents and results."""
 
 
 def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
@@ -74,11 +77,8 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             Call(
                 "application-autoscaling",
                 "deregister_scalable_target",
-                {
-                    "ServiceNamespace": "sagemaker",
-                    "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
-                    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-                },
+                # Its policies go with it.
+                scalable(name),
                 f"remove the scaling of endpoint {name}",
                 may_be_missing=True,
             )
@@ -197,6 +197,7 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
     actions += _objects(inventory, "staged weights", inventory.weights)
     actions += _objects(inventory, "build sources", inventory.sources)
     actions += _objects(inventory, "transform jobs", inventory.job_objects)
+    actions += _objects(inventory, "documents and results", inventory.exchanged)
     for role in inventory.roles:
         actions += [
             Call(

@@ -16,6 +16,7 @@ from deploy.resources import (
     EndpointState,
     Live,
 )
+from deploy.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
 from deploy.schedule import entry_name, request_again
 
 __all__ = ["Account", "AlarmState", "tags_from"]
@@ -127,7 +128,38 @@ class Account:
         return {alarm["AlarmName"] for alarm in found}
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
-        return [alarm.name for alarm in self.alarms(deployment)]
+        return [
+            alarm.name
+            for alarm in self.alarms(deployment)
+            if not alarm.name.endswith(ALARM_SUFFIXES)
+        ]
+
+    def scaling(self, endpoint: str) -> ObservedScaling:
+        """Limits, policies and alarms of an endpoint's number of machines."""
+        which = scalable(endpoint)
+        service, resource = "application-autoscaling", which["ResourceId"]
+        targets = self._aws.call(
+            service,
+            "describe_scalable_targets",
+            ServiceNamespace=which["ServiceNamespace"],
+            ResourceIds=[resource],
+        )
+        policies = self._aws.pages(
+            service,
+            "describe_scaling_policies",
+            "ScalingPolicies",
+            ServiceNamespace=which["ServiceNamespace"],
+            ResourceId=resource,
+        )
+        names = [f"{endpoint}{suffix}" for suffix in ALARM_SUFFIXES]
+        alarms = self._aws.pages(
+            "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=names
+        )
+        return ObservedScaling(
+            target=next(iter(targets.get("ScalableTargets") or ()), None),
+            policies={policy["PolicyName"]: policy for policy in policies},
+            alarms={alarm["AlarmName"]: alarm for alarm in alarms},
+        )
 
     def alarms(self, deployment: str) -> list[AlarmState]:
         found = self._aws.pages(

@@ -5,26 +5,57 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from deploy.asynchronous import async_config, exchange_of
 from deploy.aws.account import Account, tags_from
 from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
 from deploy.aws.transforms import Transforms
 from deploy.config import DeployConfig
-from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
+from deploy.errors import (
+    AccessDeniedError,
+    ConfigError,
+    ConflictError,
+    NotFoundError,
+)
 from deploy.resources import OWNER_TAG, log_group
 from deploy.teardown import Inventory, Role
 from deploy.transforms import LOG_GROUP, transforms_prefix
 from deploy.weights import MANIFEST, TAR
 
-__all__ = ["inventory_of", "role_of"]
+__all__ = ["inventories_of", "inventory_of", "role_of"]
+
+
+def inventories_of(
+    aws: AWSClient, config: DeployConfig, *, everything: bool
+) -> list[Inventory]:
+    """Of the asynchronous endpoint, where there can be one, and of the deployment."""
+    try:
+        beside = async_config(config, aws.identity())
+    except ConfigError:
+        return [inventory_of(aws, config, everything=everything)]
+    first = inventory_of(aws, beside, everything=everything)
+    if everything and config.asynchronous.bucket is not None:
+        exchange = exchange_of(config)
+        keys = tuple(_keys(aws, exchange.bucket, exchange.prefix))
+        first = replace(first, bucket=exchange.bucket, exchanged=keys)
+    rest = inventory_of(aws, config, everything=everything, also_ours=first.models)
+    return [first, rest]
 
 
 def inventory_of(
-    aws: AWSClient, config: DeployConfig, *, everything: bool
+    aws: AWSClient,
+    config: DeployConfig,
+    *,
+    everything: bool,
+    also_ours: Sequence[str] = (),
 ) -> Inventory:
-    """With `everything`, also what `destroy --all` removes."""
+    """With `everything`, also what `destroy --all` removes.
+
+    Models in `also_ours` go as well, so they keep no image and no weights.
+    """
     account, name = Account(aws), config.name
     state = account.endpoint(name)
     is_ours = state is not None and state.is_ours
@@ -41,13 +72,14 @@ def inventory_of(
     models = tuple(account.models(name))
     _refuse_if_used(aws, account, name, {*configs, *models})
     repository = _repository(aws, config) if everything else None
-    _refuse_if_shared(aws, account, config, models, repository, weights)
+    ours = (*models, *also_ours)
+    _refuse_if_shared(aws, account, config, ours, repository, weights)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
         configs=configs,
         models=models,
-        alarms=tuple(account.rollback_alarms(name)),
+        alarms=tuple(alarm.name for alarm in account.alarms(name)),
         has_dashboard=account.has_dashboard(name),
         has_schedule=account.has_schedule_group(name),
         is_scaled=is_ours and state is not None and state.is_scaled,

@@ -1,13 +1,16 @@
-"""Objects of S3 as documents are looked for: listed, asked about, read."""
+"""Objects of S3 as documents are looked for, and as results are put beside them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from mimetypes import guess_type
 
 from deploy.aws.client import AWSClient
+from deploy.aws.store import SHA256
 from deploy.documents import StoredObject, split_uri
-from deploy.errors import NotFoundError
+from deploy.errors import ConflictError, NotFoundError
 
 __all__ = ["Bucketed"]
 
@@ -38,6 +41,38 @@ class Bucketed:
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
         content: bytes = answer["Body"].read()
         return content
+
+    def digest(self, target: str) -> str | None:
+        """sha256 as it was written down when it was put; of others their ETag."""
+        bucket, key = split_uri(target)
+        try:
+            answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
+        except NotFoundError:
+            return None
+        return str(answer["Metadata"].get(SHA256) or answer["ETag"])
+
+    def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
+        bucket, key = split_uri(target)
+        condition = {} if replacing else {"IfNoneMatch": "*"}
+        kind = guess_type(key)[0] or "application/octet-stream"
+        try:
+            self._aws.call(
+                "s3",
+                "put_object",
+                Bucket=bucket,
+                Key=key,
+                Body=content,
+                ContentType="text/markdown" if key.endswith(".md") else kind,
+                Metadata={SHA256: hashlib.sha256(content).hexdigest()},
+                **condition,
+            )
+        except ConflictError:
+            return False
+        return True
+
+    def remove(self, target: str) -> None:
+        bucket, key = split_uri(target)
+        self._aws.call("s3", "delete_object", Bucket=bucket, Key=key)
 
     def _head(self, uri: str) -> StoredObject | None:
         bucket, key = split_uri(uri)

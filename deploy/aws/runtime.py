@@ -68,6 +68,19 @@ class Runtime:
         if rest:
             yield rest
 
+    def submit(self, **request: Any) -> tuple[str, str]:
+        """Put a request into the queue; where its answer or its failure will be.
+
+        Raises BusyError where the same may be sent again a little later.
+        """
+        try:
+            answer = self._client.invoke_endpoint_async(
+                EndpointName=self._endpoint, **request
+            )
+        except FAULTS as error:
+            raise self._fault(error) from error
+        return str(answer["OutputLocation"]), str(answer.get("FailureLocation") or "")
+
     @property
     def _client(self) -> Any:
         return self._aws.client(SERVICE)

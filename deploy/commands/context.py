@@ -39,6 +39,8 @@ class Context:
     """A model from the hub, and its commit."""
     region: str | None = None
     is_dry_run: bool = False
+    deployment: str | None = None
+    """Whose log is shown while waiting; None: the configuration's."""
     _done: list[str] = field(default_factory=list)
 
     @cached_property
@@ -80,7 +82,7 @@ class Context:
             return
         reader = LogReader(
             self.aws,
-            log_group(self.config.name),
+            log_group(self.deployment or self.config.name),
             since=self.now - timedelta(seconds=5),
         )
         Executor(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.aws.inventory import inventory_of
+from deploy.aws.inventory import inventories_of
 from deploy.commands.context import Context
 from deploy.commands.wanted import seconds
 from deploy.config import lock_path
@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="also images, staged weights, logs and the roles that `iam` made",
+        help="also images, staged weights, logs, the roles that `iam` made, and the "
+        "documents and results of `async`",
     )
     parser.add_argument(
         "--timeout",
@@ -31,8 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.config.name
-    inventory = inventory_of(context.aws, context.config, everything=options.all)
-    actions = teardown(inventory, everything=options.all)
+    actions = [
+        action
+        for inventory in inventories_of(
+            context.aws, context.config, everything=options.all
+        )
+        for action in teardown(inventory, everything=options.all)
+    ]
     data = {
         "deployment": name,
         "destroyed": False,

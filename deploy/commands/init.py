@@ -78,6 +78,22 @@ bucket = "my-bucket"
 # [transform.environment]       # of a job, in place of the endpoint's
 # CHANDRA_MAX_PAGES = 1000
 
+# The queue for thousands of documents, made by `async deploy`.
+[asynchronous]
+# bucket = "my-bucket"          # documents wait there, and results come
+# prefix = "async"
+# sources = ["scans/2026"]      # bucket/prefix of documents that lie in S3 already
+# min_instances = 0             # no document, no machine, no cost
+# max_instances = 2
+# backlog_per_instance = 5      # documents that may wait for each machine
+# concurrency = 8               # documents a machine reads at once; by its memory
+# timeout_seconds = 3600        # for one document
+# wait_seconds = 21600          # one that waited this long is given up
+# idle_seconds = 3900           # machines go then; above timeout_seconds is safest
+# scale_out_seconds = 600       # between one new machine and the next
+# success_topic = "arn:..."     # SNS; the role may publish to them
+# error_topic = "arn:..."
+
 [tags]
 # team = "documents"
 """

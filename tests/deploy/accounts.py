@@ -9,6 +9,7 @@ from typing import Any
 
 from deploy.config import DeployConfig, config_from
 from deploy.resources import EndpointState, Identity, Live
+from deploy.scaling import ObservedScaling
 
 IDENTITY = Identity("123456789012", "us-east-1", "aws", "arn:aws:iam::123456789012:u")
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
@@ -44,6 +45,7 @@ class FakeAccount:
     """Configs that were live, newest first."""
     alarms: Sequence[str] = ()
     start_entry: dict[str, Any] | None = None
+    observed: ObservedScaling = field(default_factory=ObservedScaling)
 
     def endpoint(self, name: str) -> EndpointState | None:
         return self.endpoints.get(name)
@@ -65,3 +67,6 @@ class FakeAccount:
 
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         return self.start_entry
+
+    def scaling(self, endpoint: str) -> ObservedScaling:
+        return self.observed

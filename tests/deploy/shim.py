@@ -85,7 +85,7 @@ class Shim:
     def __call__(self, environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else b""
-        if "/invocations" in environ["PATH_INFO"] and self.invoked is not None:
+        if "invocations" in environ["PATH_INFO"] and self.invoked is not None:
             status, headers, content = self.invoked(environ, body)
             start(status, [*headers, ("Content-Length", str(len(content)))])
             return [content]

@@ -7,14 +7,16 @@ import json
 import pytest
 
 from deploy.aws import AWSClient
-from deploy.cli import COMMANDS, main
+from deploy.cli import leaves, main
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import SECRET, session_of_ours
 from tests.deploy.images import write_archive
+from tests.deploy.queued import FakeQueue
 
 ARGUMENTS = {
     "alarms": ["--create"],
+    "async submit": ["FILE"],
     "dashboard": ["--create"],
     "iam": ["--create"],
     "image": ["check"],
@@ -32,11 +34,11 @@ pytestmark = pytest.mark.usefixtures("staged")
 
 
 @pytest.fixture
-def everything(chandra, wire, cloud, tmp_path):
+def everything(chandra, wire, cloud, project, tmp_path):
     """A deployment with all there can be of it; arguments to run each command with."""
     wire.call("s3", "create_bucket", Bucket="weights")
+    project('[asynchronous]\nbucket = "weights"\n[transform]\nbuckets = ["weights"]\n')
     path = tmp_path / "chandra.toml"
-    path.write_text(path.read_text() + '[transform]\nbuckets = ["weights"]\n')
     archive = str(write_archive(tmp_path / "image.tar"))
     for arguments in (
         ["iam", "--create"],
@@ -46,33 +48,38 @@ def everything(chandra, wire, cloud, tmp_path):
         ["alarms", "--create"],
         ["dashboard", "--create"],
         ["schedule", "--start", "08:00", "--stop", "19:00"],
+        ["async", "deploy"],
     ):
         ran = chandra(*arguments)
         assert ran.status == 0, ran.err
     for name in ("uri", "revision"):
         path.write_text(path.read_text().replace(f"{name} =", f"# {name} ="))
-    assert chandra("deploy").status == 0
+    assert chandra("deploy").status == chandra("async", "deploy").status == 0
     (tmp_path / "page.png").write_bytes(b"\x89PNG")
+    cloud.invoked = FakeQueue(wire)
+    submitted = chandra("async", "submit", str(tmp_path / "page.png"))
+    assert submitted.status == 0, submitted.err
     cloud.invoked = lambda environ, body: ("200 OK", [], b"# Title")
     places = {
         "FILE": str(tmp_path / "page.png"),
         "CONFIG": cloud.machines["ocr"].config,
     }
 
-    def arguments_of(name):
-        return [name, *(places.get(a, a) for a in ARGUMENTS.get(name, ()))]
+    def arguments_of(words):
+        name = " ".join(words)
+        return [*words, *(places.get(a, a) for a in ARGUMENTS.get(name, ()))]
 
     return arguments_of
 
 
 def test_with_json_standard_output_is_one_value(everything, chandra):
     odd = {}
-    for command in COMMANDS:
-        ran = chandra(*everything(command.NAME), "--json", "--dry-run")
+    for command in leaves():
+        ran = chandra(*everything(command), "--json", "--dry-run")
         try:
             json.loads(ran.out)
         except ValueError:
-            odd[command.NAME] = ran.out + ran.err
+            odd[command] = ran.out + ran.err
 
     assert odd == {}
 
@@ -80,13 +87,13 @@ def test_with_json_standard_output_is_one_value(everything, chandra):
 def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
     before = (tmp_path / "chandra.toml").read_text()
     changed = {}
-    for command in COMMANDS:
+    for command in leaves():
         cloud.calls.clear()
-        ran = chandra(*everything(command.NAME), "--dry-run")
+        ran = chandra(*everything(command), "--dry-run")
         # Numbers are asked for with POST.
         changes = [c for c in cloud.changes if c != "monitoring:GetMetricData"]
         if changes or ran.status != 0:
-            changed[command.NAME] = (changes, ran.status, ran.err)
+            changed[command] = (changes, ran.status, ran.err)
 
     assert changed == {}
     assert (tmp_path / "chandra.toml").read_text() == before
@@ -101,15 +108,15 @@ def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
     url = front[0].replace("://", "://us:hidden-password@")
     shown = {}
     statuses = set()
-    for command in COMMANDS:
+    for words in leaves():
         # What it writes would be another deployment.
-        done = () if command.NAME == "init" else ((), ("--json",))
+        done = () if words == ("init",) else ((), ("--json",))
         for flags in (("--dry-run",), ("--dry-run", "--json"), *done):
-            ran = chandra(*everything(command.NAME), *flags, "--endpoint-url", url)
+            ran = chandra(*everything(words), *flags, "--endpoint-url", url)
             statuses.add(ran.status)
             found = [secret for secret in SECRETS if secret in ran.out + ran.err]
             if found:
-                shown[command.NAME, flags] = found
+                shown[words, flags] = found
 
     assert shown == {}
     assert 0 in statuses
@@ -139,8 +146,8 @@ def test_whoever_has_the_printed_policy_may_run_every_command(
 ):
     """All but S3 and the scheduler, whose calls do not show on the wire."""
     cloud.calls.clear()
-    for command in COMMANDS:
-        chandra(*everything(command.NAME), "--dry-run")
+    for words in leaves():
+        chandra(*everything(words), "--dry-run")
     for arguments in (["stop"], ["start"], ["doctor"], ["destroy", "--all"]):
         assert chandra(*arguments).status == 0
     policy = caller_policy(configured(), IDENTITY)

@@ -138,12 +138,12 @@ def test_a_job_reads_and_writes_in_the_buckets_that_are_named_and_in_no_other():
     role = statements(execution_policy(config, IDENTITY))
     without = statements(execution_policy(configured(), IDENTITY))
 
-    assert role["Documents"]["Resource"] == [
+    assert role["JobDocuments"]["Resource"] == [
         "arn:aws:s3:::inbox/*",
         "arn:aws:s3:::results/*",
     ]
     assert role["Jobs"]["Resource"] == ["arn:aws:s3:::weights/transforms/ocr/*"]
-    assert "Documents" not in without
+    assert "JobDocuments" not in without
 
 
 def test_whoever_starts_jobs_touches_only_those_of_the_deployment():
@@ -154,3 +154,15 @@ def test_whoever_starts_jobs_touches_only_those_of_the_deployment():
         "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/TransformJobs"
         ":log-stream:ocr-*"
     ]
+
+
+def test_no_two_statements_of_a_policy_have_one_name():
+    config = configured(
+        transform={"buckets": ["inbox"]},
+        asynchronous={"bucket": "exchange", "sources": ["inbox"]},
+        network={"kms_key": "alias/ocr"},
+    )
+
+    for policy in (execution_policy, caller_policy):
+        names = [s["Sid"] for s in policy(config, IDENTITY)["Statement"]]
+        assert len(set(names)) == len(names)

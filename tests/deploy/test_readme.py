@@ -24,7 +24,7 @@ from tests.deploy.transformer import BUCKETS, with_documents
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "deploy" / "README.md"
 WALK = "## From nothing to a first page"
-BATCH = "## A bucket of documents"
+BATCH = "## A heap of documents, without an endpoint"
 HELP = "## Commands"
 SETTINGS = "## chandra.toml"
 TROUBLE = "## When something goes wrong"
@@ -46,17 +46,32 @@ def compare(heading, expected):
     assert found == expected
 
 
+def typed():
+    """Groups of commands, and every command, in order."""
+    for words in cli.leaves():
+        group = words[:-1]
+        if group and words[-1] == next(w for w in cli.leaves() if w[:-1] == group)[-1]:
+            yield group
+        yield words
+
+
+def parser_of(parser, words):
+    for word in words:
+        commands = next(a for a in parser._actions if a.dest in ("command", "member"))
+        parser = dict(commands.choices or {})[word]
+    return parser
+
+
 def test_the_help_of_every_command_is_current():
     root = cli.parser()
-    commands = next(a for a in root._actions if a.dest == "command")
     introduction = section(HELP).partition("```")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
-    for command in cli.COMMANDS:
-        text = dict(commands.choices or {})[command.NAME].format_help()
+    for words in typed():
+        text = parser_of(root, words).format_help()
         text = text.replace(
             "\nFlags for every command are in chandra-sagemaker --help.\n", ""
         )
-        blocks.append(f"### {command.NAME}\n\n```text\n{text}```\n")
+        blocks.append(f"### {' '.join(words)}\n\n```text\n{text}```\n")
 
     compare(HELP, introduction + "\n".join(blocks))
 
@@ -162,7 +177,7 @@ def test_every_reason_of_sagemakers_is_explained_as_the_program_does():
         assert rows[advice.message] == [advice.meaning, advice.hint]
 
 
-@pytest.mark.parametrize("name", [c.NAME for c in cli.COMMANDS])
+@pytest.mark.parametrize("name", [" ".join(words) for words in cli.leaves()])
 def test_every_command_is_mentioned_outside_its_help(name):
     text = README.read_text().replace(section(HELP), "")
 
@@ -173,4 +188,4 @@ def test_tables_of_the_configuration_have_tests_of_their_own():
     """A table that is added is documented by the tests above without being listed."""
     tables = [name for name in config.__all__ if name.endswith("Table")]
 
-    assert len(tables) == 7
+    assert len(tables) == 8

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-# Java's classes in what Python knows. Bare \p{ASCII}* would become a range.
+# Java's classes in what Python knows. Bare, the first two would become ranges.
 CLASSES = (
     (r"\p{ASCII}*", r"[\x00-\x7f]*"),
+    (r"\p{Print}+", r"[ -~]+"),
     (r"\p{L}", r"a-zA-ZÀ-ɏ"),
     (r"\p{M}", r""),
     (r"\p{Z}", r" "),

@@ -1,0 +1,275 @@
+"""A day of documents, a queue, machines that come and go, and the alarms that say so.
+
+A model, not a measurement: CloudWatch as it is documented (a datapoint a minute, seen a
+minute later; alarms of consecutive datapoints), Application Auto Scaling with its
+cool-downs, and machines that share their pages a second among the documents they read.
+Which machine goes is not documented: here always the one that reads most.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Day",
+    "Document",
+    "Fleet",
+    "Machine",
+    "Policy",
+    "documents_of_a_day",
+    "play",
+]
+
+STEP = 10
+MINUTE = 60
+DAY = 86_400
+# A datapoint is seen when its minute is over and CloudWatch has it.
+DELAY_MINUTES = 1
+HIGH_DATAPOINTS, LOW_DATAPOINTS, WAKE_DATAPOINTS = 3, 15, 2
+LOW_SHARE = 0.9
+
+
+@dataclass(slots=True)
+class Document:
+    """Pages that wait, and then are read."""
+
+    arrival: int
+    """Seconds of the day."""
+    pages: float
+    started: int | None = None
+    finished: int | None = None
+    cut: int | None = None
+    """Its machine was taken away while it was read: SageMaker does not try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What one does, whichever it is."""
+
+    single: float
+    """Pages a second of one page at a time."""
+    together: float
+    """Of as many as fit."""
+    concurrency: int
+    start_seconds: int
+    price: float
+    """US dollars an hour, from the order on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When there are more machines, and when there are fewer."""
+
+    target: int
+    min_machines: int
+    max_machines: int
+    scale_out_seconds: int
+    scale_in_cooldown: int
+    tracks_down: bool
+    """Target tracking also takes machines away."""
+    idle_minutes: int | None
+    """All go after so long without work; None: by target tracking only."""
+    sees_gpus: bool
+    """Work is also a GPU that works, and not only a queue that is not empty."""
+
+
+@dataclass(slots=True)
+class Running:
+    """One machine that was ordered."""
+
+    ordered: int
+    ready: int
+    reading: list[Document] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What came of it; one value a minute."""
+
+    backlog: list[int]
+    machines: list[int]
+    """Ready."""
+    ordered: list[int]
+    """Ready or starting: paid for."""
+    cost: list[float]
+    documents: list[Document]
+    cuts: list[int]
+    """Seconds of the day when a document was cut off."""
+
+    @property
+    def num_late(self) -> int:
+        """Neither read nor cut off when the day ended."""
+        return sum(d.finished is None and d.cut is None for d in self.documents)
+
+    def longest_reading(self) -> int:
+        """Seconds."""
+        times = [d.finished - d.started for d in self.documents
+                 if d.finished is not None and d.started is not None]  # fmt: skip
+        return max(times, default=0)
+
+    def pages_read(self) -> float:
+        return sum(d.pages for d in self.documents if d.finished is not None)
+
+
+class Fleet:
+    """Machines and their queue."""
+
+    def __init__(self, machine: Machine, documents: Sequence[Document]) -> None:
+        self.machine = machine
+        self.coming = deque(sorted(documents, key=lambda d: d.arrival))
+        self.waiting: deque[Document] = deque()
+        self.running: list[Running] = []
+        self.cuts: list[int] = []
+        self._left = {id(d): d.pages for d in documents}
+
+    def ready(self, now: int) -> list[Running]:
+        return [each for each in self.running if each.ready <= now]
+
+    def is_working(self, now: int) -> bool:
+        return any(each.reading for each in self.ready(now))
+
+    def resize(self, wanted: int, now: int) -> None:
+        while len(self.running) < wanted:
+            self.running.append(Running(now, now + self.machine.start_seconds))
+        while len(self.running) > wanted:
+            # The worst there is: nothing says that SageMaker takes an idle one.
+            gone = max(self.running, key=lambda each: len(each.reading))
+            self.running.remove(gone)
+            for document in gone.reading:
+                document.cut = now
+                self.cuts.append(now)
+
+    def step(self, now: int) -> None:
+        """What happens in STEP seconds."""
+        while self.coming and self.coming[0].arrival <= now:
+            self.waiting.append(self.coming.popleft())
+        ready = self.ready(now)
+        while self.waiting and ready:
+            freest = min(ready, key=lambda each: len(each.reading))
+            if len(freest.reading) >= self.machine.concurrency:
+                break
+            document = self.waiting.popleft()
+            document.started = now
+            freest.reading.append(document)
+        for each in ready:
+            self._read(each, now)
+
+    def _read(self, each: Running, now: int) -> None:
+        """Places for pages are shared evenly, and none has more than it has pages."""
+        places = self.machine.together / self.machine.single
+        hungry = sorted(each.reading, key=lambda d: self._left[id(d)])
+        for number, document in enumerate(hungry):
+            share = min(
+                places / (len(hungry) - number), max(1.0, self._left[id(document)])
+            )
+            places -= share
+            self._left[id(document)] -= share * self.machine.single * STEP
+            if self._left[id(document)] <= 0:
+                document.finished = now + STEP
+                each.reading.remove(document)
+
+
+class Alarms:
+    """A datapoint a minute of each metric, and what the policy makes of them."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._per_machine: list[float | None] = []
+        self._stranded: list[bool] = []
+        self._work: list[bool | None] = []
+        self._last_in = -DAY
+        self._last_out = -DAY
+
+    def note(self, fleet: Fleet, now: int) -> None:
+        backlog, ready = len(fleet.waiting), len(fleet.ready(now))
+        self._per_machine.append(backlog / ready if ready else None)
+        self._stranded.append(backlog > 0 and not ready)
+        is_working = self._policy.sees_gpus and fleet.is_working(now)
+        # Of no machine there is no metric.
+        self._work.append((backlog > 0 or is_working) if ready else None)
+
+    def wanted(self, ready: int, ordered: int, now: int) -> int:
+        """How many machines there should be."""
+        policy = self._policy
+        after = now - self._last_out
+        if ordered == 0 and all(self._seen(self._stranded, WAKE_DATAPOINTS)):
+            return self._out(max(1, policy.min_machines), now)
+        recent = self._seen(self._per_machine, HIGH_DATAPOINTS)
+        if ready and all(v is not None and v > policy.target for v in recent):
+            needed = math.ceil(ready * (recent[-1] or 0) / policy.target)
+            needed = min(needed, policy.max_machines)
+            if needed > ordered and after >= policy.scale_out_seconds:
+                return self._out(needed, now)
+        if policy.tracks_down:
+            return self._tracked_down(ready, ordered, now)
+        if policy.idle_minutes is not None and ordered > policy.min_machines:
+            work = self._seen(self._work, policy.idle_minutes)
+            if all(each is False for each in work):
+                return policy.min_machines
+        return ordered
+
+    def _tracked_down(self, ready: int, ordered: int, now: int) -> int:
+        policy = self._policy
+        recent = self._seen(self._per_machine, LOW_DATAPOINTS)
+        is_low = all(v is not None and v < LOW_SHARE * policy.target for v in recent)
+        is_cool = now - self._last_in >= policy.scale_in_cooldown
+        if not (ready and is_low and is_cool):
+            return ordered
+        needed = math.ceil(ready * (recent[-1] or 0) / policy.target)
+        needed = max(policy.min_machines, min(needed, ordered))
+        if needed < ordered:
+            self._last_in = now
+        return needed
+
+    def _out(self, wanted: int, now: int) -> int:
+        self._last_out = now
+        return wanted
+
+    @staticmethod
+    def _seen(series: Sequence[Any], num: int) -> Sequence[Any]:
+        """The last so many datapoints; where there are fewer, no alarm."""
+        end = len(series) - DELAY_MINUTES
+        return series[end - num : end] if end >= num else [None]
+
+
+def documents_of_a_day(seed: int) -> list[Document]:
+    """Bursts of documents in working hours, and a few long ones at any time."""
+    return list(_documents(random.Random(seed)))
+
+
+def _documents(chance: random.Random) -> Iterator[Document]:
+    for hour in (7, 9, 11, 14, 16, 19):
+        start = hour * 3600 + chance.randrange(3600)
+        for _ in range(chance.randrange(20, 90)):
+            pages = min(150, max(1, round(chance.lognormvariate(math.log(6), 1.2))))
+            yield Document(start + chance.randrange(600), pages)
+    # Alone on its machine one of these takes up to the timeout.
+    for _ in range(12):
+        yield Document(chance.randrange(DAY - 3 * 3600), chance.randrange(200, 900))
+
+
+def play(
+    documents: Sequence[Document], machine: Machine, policy: Policy, seconds: int = DAY
+) -> Day:
+    """From midnight on, with as many machines as the policy keeps at least."""
+    fleet, alarms = Fleet(machine, documents), Alarms(policy)
+    fleet.resize(policy.min_machines, 0)
+    backlog, ready, ordered, cost = [], [], [], []
+    spent = 0.0
+    for now in range(0, seconds, STEP):
+        fleet.step(now)
+        spent += len(fleet.running) * machine.price * STEP / 3600
+        if now % MINUTE == 0:
+            alarms.note(fleet, now)
+            wanted = alarms.wanted(len(fleet.ready(now)), len(fleet.running), now)
+            fleet.resize(wanted, now)
+            backlog.append(len(fleet.waiting))
+            ready.append(len(fleet.ready(now)))
+            ordered.append(len(fleet.running))
+            cost.append(spent)
+    return Day(backlog, ready, ordered, cost, list(documents), fleet.cuts)

@@ -1,0 +1,59 @@
+"""Documents on their way into an asynchronous endpoint's queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.asynchronous import Exchange
+from deploy.aws.client import AWSClient
+from deploy.aws.objects import Bucketed
+from deploy.aws.runtime import Runtime
+from deploy.aws.store import Store
+from deploy.documents import S3
+from deploy.ledger import Job
+from deploy.weights import sha256_of
+
+__all__ = ["Queue"]
+
+
+class Queue:
+    """Of one endpoint."""
+
+    def __init__(
+        self,
+        aws: AWSClient,
+        endpoint: str,
+        exchange: Exchange,
+        *,
+        kms_key: str | None = None,
+    ) -> None:
+        self._runtime = Runtime(aws, endpoint)
+        self._objects = Bucketed(aws)
+        self._store = Store(aws, exchange.bucket, kms_key=kms_key)
+        self._exchange = exchange
+        # Threads must not each make them.
+        for service in ("s3", "sagemaker-runtime"):
+            aws.client(service)
+
+    def upload(self, job: Job) -> str:
+        """By its digest, so that the same bytes are sent once whatever their name.
+
+        Raises OSError where the file is no longer what it was.
+        """
+        key = f"{self._exchange.input_prefix}{job.content}"
+        if not self._store.holds(key, job.size, job.content):
+            path = Path(job.source)
+            if sha256_of(path) != job.content:
+                raise OSError("it changed since it was looked at; submit it again")
+            self._store.upload(key, path, job.content, lambda key, done, total: None)
+        return f"{S3}{self._exchange.bucket}/{key}"
+
+    def has_answer(self, job: Job) -> tuple[str, str] | None:
+        output = self._exchange.output_of(job.key, job.attempt)
+        (found,) = self._objects.heads([output])
+        return None if found is None else (output, "")
+
+    def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
+        return self._runtime.submit(**request)

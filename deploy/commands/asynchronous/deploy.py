@@ -1,0 +1,77 @@
+"""Make the asynchronous endpoint: a queue, machines from none to max_instances."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.actions import Action
+from deploy.asynchronous import async_config, async_endpoint_from
+from deploy.commands.context import Context
+from deploy.commands.wanted import (
+    UNNOTED,
+    add_machine_arguments,
+    add_wait_arguments,
+    carried_out,
+    compare,
+    with_flags,
+)
+from deploy.errors import ConfigError
+from deploy.resources import tags_of
+from deploy.scaling import Scaling
+
+NAME = "deploy"
+HELP = "make the endpoint and its scaling; twice changes nothing"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_machine_arguments(parser)
+    add_wait_arguments(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    if options.instance_count is not None:
+        raise ConfigError(
+            "the number of machines is the queue's business",
+            hint="asynchronous.min_instances and max_instances in chandra.toml",
+        )
+    config = with_flags(context.config, options)
+    wanted = async_endpoint_from(config, context.identity)
+    config = async_config(config, context.identity)
+    scaling = Scaling.of(wanted.name, config.asynchronous, tags_of(config))
+    planner = context.planner
+    actions = planner.deploy(wanted, config.update)
+    # The alarms' actions are planned again when the policies are there.
+    later = [*planner.scale(scaling), *planner.watch(scaling)]
+    data = {
+        "endpoint": wanted.name,
+        "config": wanted.config.name,
+        "model": wanted.model.name,
+        "actions": [action.to_json() for action in [*actions, *later]],
+    }
+    whole: list[Action] = [*actions, *later]
+    context.deployment = config.name
+    if context.is_dry_run or not whole:
+        status = carried_out(context, options, config, wanted, whole, data)
+        return 0 if status is None else status
+    if actions:
+        status = carried_out(context, options, config, wanted, actions, data)
+        if status is not None:
+            return status
+        if not options.wait:
+            words = f"endpoint {wanted.name} is on its way, without scaling"
+            context.console.result(data, [words, UNNOTED])
+            return 0
+    compare(context, wanted)
+    context.run(planner.scale(scaling))
+    context.run(planner.watch(scaling))
+    table = config.asynchronous
+    context.console.result(
+        data,
+        [
+            f"endpoint {wanted.name} has {table.min_instances} to "
+            f"{table.max_instances} machines; they go after "
+            f"{table.idle // 60} minutes without work",
+            "next: chandra-sagemaker async submit FILE...",
+        ],
+    )
+    return 0

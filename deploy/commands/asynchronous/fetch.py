@@ -1,0 +1,113 @@
+"""Write results beside their documents, or into a folder; 1 where any is missing."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from deploy.aws.objects import Bucketed
+from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
+from deploy.commands.context import Context
+from deploy.documents import S3
+from deploy.fetching import Fetched, Fetching, Files, Outcome
+from deploy.results import ACCEPT
+from deploy.waiting import Waiting
+
+NAME = "fetch"
+HELP = "write results beside their documents, or into a folder"
+
+NUM_SHOWN = 20
+FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--into",
+        metavar="WHERE",
+        help="a folder or s3://bucket/prefix, in place of beside the documents",
+    )
+    parser.add_argument(
+        "--format",
+        choices=tuple(ACCEPT),
+        default="md",
+        help="a.pdf becomes a.pdf.md, a.pdf.html or a.pdf.json (default md)",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also over files that this command did not write",
+    )
+    add_ledger_argument(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    into: str | None = options.into
+    if into is not None and not into.startswith(S3):
+        into = str(Path(into).absolute())
+    objects = Bucketed(context.aws)
+    with ledger_opened(context, options, must_exist=True) as ledger:
+        if not context.is_dry_run:
+            # What has come since somebody last looked.
+            Waiting(
+                ledger,
+                objects,
+                context.config.asynchronous,
+                context.console,
+                clock=context.clock,
+                sleep=context.sleep,
+            ).look()
+        fetched = list(
+            Fetching(
+                ledger,
+                objects,
+                {False: Files(), True: objects},
+                wanted=options.format,
+                into=into,
+                force=options.force,
+                is_dry_run=context.is_dry_run,
+            ).run()
+        )
+    counts = Counter(each.outcome for each in fetched)
+    context.console.result(
+        {
+            "outcomes": dict(counts),
+            "results": [
+                {
+                    "document": each.source,
+                    "result": each.target,
+                    "outcome": each.outcome,
+                    "detail": each.detail,
+                }
+                for each in fetched
+            ],
+        },
+        _lines(fetched, counts, is_dry_run=context.is_dry_run),
+    )
+    return 0 if context.is_dry_run or set(counts) <= set(FINE) else 1
+
+
+def _lines(
+    fetched: list[Fetched], counts: Counter[str], *, is_dry_run: bool
+) -> list[str]:
+    verb = "would write" if is_dry_run else "wrote"
+    lines = [
+        f"{verb} {counts[Outcome.WRITTEN]:,} results; {counts[Outcome.UNCHANGED]:,} "
+        "were there already"
+    ]
+    odd = [each for each in fetched if each.outcome not in (*FINE, Outcome.WAITING)]
+    for each in odd[:NUM_SHOWN]:
+        detail = f": {each.detail}" if each.detail else ""
+        lines.append(f"{each.outcome}: {each.target}{detail}")
+    if len(odd) > NUM_SHOWN:
+        lines.append(f"{len(odd) - NUM_SHOWN:,} more; --json names them all")
+    if counts[Outcome.WAITING]:
+        lines.append(
+            f"{counts[Outcome.WAITING]:,} are not read yet: chandra-sagemaker async "
+            "wait"
+        )
+    if counts[Outcome.THEIRS]:
+        lines.append("what is not ours stays: --force writes over it")
+    if counts[Outcome.FAILED] or counts[Outcome.GONE]:
+        lines.append("to try again: chandra-sagemaker async submit --retry-failed")
+    return lines

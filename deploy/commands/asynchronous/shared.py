@@ -1,0 +1,47 @@
+"""What submit, wait and fetch share: the ledger they speak of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.aws.ledgers import open_ledger
+from deploy.commands.context import Context
+from deploy.documents import S3
+from deploy.errors import NotFoundError
+from deploy.ledger import Ledger
+
+__all__ = ["add_ledger_argument", "ledger_of", "ledger_opened"]
+
+
+def add_ledger_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ledger",
+        metavar="WHERE",
+        help="a file, or s3://bucket/prefix for several machines (default "
+        "chandra.ledger.db beside chandra.toml)",
+    )
+
+
+def ledger_of(context: Context, options: argparse.Namespace) -> str:
+    default = context.config_path.with_suffix(".ledger.db")
+    return str(options.ledger or default)
+
+
+@contextmanager
+def ledger_opened(
+    context: Context, options: argparse.Namespace, *, must_exist: bool
+) -> Iterator[Ledger]:
+    """Only `submit` makes one: another command would find nothing in it."""
+    where = ledger_of(context, options)
+    if must_exist and not where.startswith(S3) and not Path(where).is_file():
+        raise NotFoundError(
+            f"there is no ledger {where}", hint="chandra-sagemaker async submit FILE..."
+        )
+    ledger = open_ledger(where, context.aws)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

@@ -1,0 +1,203 @@
+"""Put documents into the queue, each once, however often this is run."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from deploy.asynchronous import Exchange, async_config, exchange_of
+from deploy.aws.objects import Bucketed
+from deploy.aws.queue import Queue
+from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
+from deploy.commands.context import Context
+from deploy.config import DeployConfig
+from deploy.console import megabytes
+from deploy.documents import S3, Document, Found, Refused
+from deploy.errors import ConfigError
+from deploy.finding import find_documents
+from deploy.ledger import Job, Ledger, State
+from deploy.pages import num_pages_of
+from deploy.results import ACCEPT
+from deploy.submission import Submission, Submitted
+
+NAME = "submit"
+HELP = "put files, folders, s3:// prefixes or manifests into the queue"
+
+NUM_SHOWN = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="a file, a folder, s3://bucket/prefix, or a manifest NAME.jsonl of lines "
+        'such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}',
+    )
+    parser.add_argument("--pages", metavar="1-3,7", help="only these, of each")
+    parser.add_argument(
+        "--format",
+        choices=tuple(ACCEPT),
+        default="json",
+        help="what is written; json, the default, can be fetched as any of them and "
+        "says which pages failed",
+    )
+    parser.add_argument(
+        "--max-output-tokens", type=int, metavar="N", help="of each page"
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="also those that failed before; without INPUT, all of the ledger's",
+    )
+    add_ledger_argument(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    if not options.inputs and not options.retry_failed:
+        raise ConfigError(
+            "nothing was named", hint="chandra-sagemaker async submit FOLDER"
+        )
+    config, exchange = context.config, exchange_of(context.config)
+    endpoint = async_config(config, context.identity).name
+    found = _found(context, options, exchange)
+    with ledger_opened(context, options, must_exist=not options.inputs) as ledger:
+        if context.is_dry_run:
+            return _say_what_would_be(context, options, ledger, endpoint, found)
+        submission = Submission(
+            ledger,
+            Queue(context.aws, endpoint, exchange, kms_key=config.network.kms_key),
+            config.asynchronous,
+            reads_itself=not config.network.isolation,
+            clock=context.clock,
+            sleep=context.sleep,
+            on_progress=lambda done, total: _progress(context, done, total),
+        )
+        if options.inputs:
+            submitted = submission.run(
+                found.documents, retry_failed=options.retry_failed
+            )
+        else:
+            failed = [job for job in ledger.jobs() if job.state is State.FAILED]
+            submitted = submission.send(failed, retry_failed=True)
+        _report(context, ledger, endpoint, found, submitted)
+    is_whole = not submitted.unsent and not any(r.is_named for r in found.refused)
+    return 0 if is_whole else 1
+
+
+def _found(context: Context, options: argparse.Namespace, exchange: Exchange) -> Found:
+    found = find_documents(
+        options.inputs,
+        Bucketed(context.aws),
+        options={
+            "pages": options.pages,
+            "max_output_tokens": options.max_output_tokens,
+        },
+        accept=ACCEPT[options.format],
+        count=num_pages_of,
+    )
+    reachable, refused = [], list(found.refused)
+    for document in found.documents:
+        if _may_read(context.config, exchange, document):
+            reachable.append(document)
+            continue
+        reason = (
+            "the endpoint may not read there: add its bucket to asynchronous.sources, "
+            "then iam --create and async deploy"
+        )
+        refused.append(Refused(document.source, reason))
+    return Found(tuple(reachable), tuple(refused))
+
+
+def _may_read(config: DeployConfig, exchange: Exchange, document: Document) -> bool:
+    if not document.is_stored:
+        return True
+    ours = f"{exchange.bucket}/{exchange.input_prefix}"
+    where = document.source.removeprefix(S3)
+    return any(
+        where.startswith(f"{source.rstrip('/')}/")
+        for source in (ours, *config.asynchronous.sources)
+    )
+
+
+def _progress(context: Context, done: int, total: int) -> None:
+    """A line for each tenth of many."""
+    if total >= 10 and done * 10 // total != (done - 1) * 10 // total:
+        context.console.say(f"{done:,} of {total:,} documents are in the queue")
+
+
+def _say_what_would_be(
+    context: Context,
+    options: argparse.Namespace,
+    ledger: Ledger,
+    endpoint: str,
+    found: Found,
+) -> int:
+    jobs: Sequence[Job | None]
+    if options.inputs:
+        jobs = [ledger.job(document.key) for document in found.documents]
+    else:
+        jobs = [job for job in ledger.jobs() if job.state is State.FAILED]
+    states = Counter("new" if job is None else job.state.value for job in jobs)
+    known = states["submitted"] + states["done"]
+    num = len(jobs) - known - (0 if options.retry_failed else states["failed"])
+    size = sum(d.size for d in found.documents if not d.is_stored)
+    pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
+    context.console.result(
+        {"endpoint": endpoint, "would_submit": num, "known": known, **_refused(found)},
+        [
+            f"would submit {num:,} documents{pages} to endpoint {endpoint}",
+            f"{known:,} are read or in the queue already; {megabytes(size)} lie here",
+            *_refused_lines(found),
+        ],
+    )
+    return 0
+
+
+def _report(
+    context: Context,
+    ledger: Ledger,
+    endpoint: str,
+    found: Found,
+    submitted: Submitted,
+) -> None:
+    lines = [f"{submitted.num_sent:,} documents are in the queue of {endpoint}"]
+    for number, sentence in (
+        (submitted.num_known, "were read or in the queue already"),
+        (submitted.num_failed, "failed before: add --retry-failed to try them again"),
+        (submitted.num_elsewhere, "are being sent by another process"),
+    ):
+        if number:
+            lines.append(f"{number:,} {sentence}")
+    lines += [f"not sent: {source}: {why}" for source, why in submitted.unsent.items()]
+    lines += [*_refused_lines(found), "next: chandra-sagemaker async wait"]
+    context.console.result(
+        {
+            "endpoint": endpoint,
+            "ledger": ledger.name,
+            "submitted": submitted.num_sent,
+            "known": submitted.num_known,
+            "failed_before": submitted.num_failed,
+            "elsewhere": submitted.num_elsewhere,
+            "unsent": dict(submitted.unsent),
+            **_refused(found),
+        },
+        lines,
+    )
+
+
+def _refused(found: Found) -> dict[str, Any]:
+    return {"refused": {each.source: each.reason for each in found.refused}}
+
+
+def _refused_lines(found: Found) -> list[str]:
+    """All that were named, and some of what lay in folders."""
+    named = [r for r in found.refused if r.is_named]
+    rest = [r for r in found.refused if not r.is_named]
+    shown = named + rest[:NUM_SHOWN]
+    lines = [f"left out: {each.source}: {each.reason}" for each in shown]
+    if len(rest) > NUM_SHOWN:
+        lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
+    return lines

@@ -1,0 +1,56 @@
+"""Watch until every document is read or has failed; 1 where any has."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.aws.objects import Bucketed
+from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
+from deploy.commands.context import Context
+from deploy.waiting import Progress, Waiting
+
+NAME = "wait"
+HELP = "watch documents, pages, pages a second and failures until all is done"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="stop waiting after this long, with 7; the documents go on",
+    )
+    add_ledger_argument(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    with ledger_opened(context, options, must_exist=True) as ledger:
+        waiting = Waiting(
+            ledger,
+            Bucketed(context.aws),
+            context.config.asynchronous,
+            context.console,
+            clock=context.clock,
+            sleep=context.sleep,
+        )
+        if context.is_dry_run:
+            progress = Progress.of(list(ledger.jobs()))
+            lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
+        else:
+            progress = waiting.run(options.timeout)
+            lines = [progress.sentence, *_next(progress)]
+        context.console.result({"ledger": ledger.name, **progress.to_json()}, lines)
+    if context.is_dry_run:
+        return 0
+    return 1 if progress.num_failed or progress.num_unsent else 0
+
+
+def _next(progress: Progress) -> list[str]:
+    lines = ["next: chandra-sagemaker async fetch"]
+    if progress.num_unsent:
+        lines.append(
+            f"{progress.num_unsent:,} were never sent: the same async submit again"
+        )
+    if progress.num_failed:
+        lines.append("to try again: chandra-sagemaker async submit --retry-failed")
+    return lines

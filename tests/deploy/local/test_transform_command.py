@@ -1,0 +1,134 @@
+"""`chandra-sagemaker transform` against the emulator, in front of the real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+
+import boto3
+import pytest
+
+from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
+from deploy.local.account import Account
+from deploy.local.backend import Backend
+from deploy.local.emulator import Emulator, ServerProgram
+from deploy.local.process import build_archive, server_folder
+from server.java import find_java_home
+from server.plugin import find_plugin
+from tests import documents
+from tests.deploy.accounts import IMAGE
+from tests.deploy.local.conftest import BUCKET, KEYS, REGION, Local
+from tests.deploy.local.test_real_server import BROKEN, PDF, PNG
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        find_plugin(find_java_home(os.environ)) is None,
+        reason="this machine has no JDK",
+    ),
+]
+
+CONFIG = f"""
+name = "reading"
+region = "{REGION}"
+[image]
+uri = "{IMAGE}"
+[model]
+bucket = "{BUCKET}"
+revision = "0123abc"
+[transform]
+buckets = ["{BUCKET}"]
+"""
+
+
+@pytest.fixture
+def local():
+    """An emulator that starts a server for every job, as SageMaker does."""
+    moto = Account()
+    backend = Backend(
+        moto.address,
+        lambda region, url: AWSClient.connect(
+            region=region, endpoint_url=url, credentials=KEYS
+        ),
+    )
+    folder = server_folder()
+    build_archive(folder)
+    program = ServerProgram(
+        folder, str(folder / "model-store" / "mini"), {"CHANDRA_CPU_THREADS": "1"}
+    )
+    lines: list[str] = []
+    emulator = Emulator(backend, server=program, region=REGION, say=lines.append)
+    emulator.start()
+    found = Local(emulator, lines)
+    found.client("s3").create_bucket(Bucket=BUCKET)
+    yield found
+    emulator.close()
+    moto.close()
+
+
+@pytest.fixture
+def chandra(local, tmp_path):
+    """The command line, of an account whose SageMaker is the emulator."""
+    path = tmp_path / "chandra.toml"
+    path.write_text(CONFIG)
+    session = boto3.Session(region_name=REGION, **KEYS)
+    aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
+
+    def run(*arguments):
+        out, err = io.StringIO(), io.StringIO()
+        status = main(
+            [*arguments, "--config", str(path)],
+            console=Console(as_json="--json" in arguments, out=out, err=err),
+            connect=lambda **_: aws,
+            # Looks more often than whoever pays for the calls.
+            sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
+        )
+        return status, out.getvalue(), err.getvalue()
+
+    return run
+
+
+def read(local, key):
+    return json.loads(local.get(f"s3://{BUCKET}/{key}"))
+
+
+def test_good_documents_are_read_and_the_broken_one_is_told_and_tried_again(
+    chandra, local
+):
+    local.put("models/datalab-to/chandra/0123abc.tar.gz", b"the server has its own")
+    for name, body in (("a.png", PNG), ("sub/b.pdf", PDF), ("c.pdf", BROKEN)):
+        local.put(f"scans/{name}", body)
+    scans, results = f"s3://{BUCKET}/scans/", f"s3://{BUCKET}/json/"
+
+    status, out, err = chandra("transform", scans, results, "--format", "json")
+
+    assert status == 1, out + err
+    assert "2 of 3 documents read" in out
+    assert "1 failed with unreadable_document" in out
+    assert "  c.pdf" in out
+    assert "pages read: 3" in out
+    assert local.keys("json/") == ["json/a.png.out", "json/sub/b.pdf.out"]
+    assert len(read(local, "json/a.png.out")["pages"]) == 1
+    book = read(local, "json/sub/b.pdf.out")
+    assert (book["status"], len(book["pages"])) == ("success", 2)
+
+    again, shown, _ = chandra("transform", scans, results, "--format", "json")
+
+    assert again == 1
+    assert "did this already" in shown
+
+    first = out.rpartition("--retry-failed ")[2].strip()
+    local.put("scans/c.pdf", documents.pdf([["Page 1"]]))
+    before = local.get(f"s3://{BUCKET}/json/sub/b.pdf.out")
+
+    status, out, err = chandra("transform", "--retry-failed", first, "--json")
+
+    assert status == 0, out + err
+    summary = json.loads(out)
+    assert (summary["documents"], summary["read"]) == (1, 1)
+    assert read(local, "json/c.pdf.out")["status"] == "success"
+    assert local.get(f"s3://{BUCKET}/json/sub/b.pdf.out") == before

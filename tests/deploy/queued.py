@@ -1,0 +1,128 @@
+"""An asynchronous endpoint that reads a document when a test says so.
+
+Stands in the shim for SageMaker's data plane: accepts, remembers, and writes answers
+into moto's S3. It reads no picture: a document that begins with BROKEN is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from deploy.documents import split_uri
+
+Environ = dict[str, Any]
+BROKEN = b"broken"
+PREFIX = "HTTP_X_AMZN_SAGEMAKER_"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """One accepted request."""
+
+    endpoint: str
+    headers: dict[str, str]
+    body: bytes
+    output: str
+    failure: str
+
+
+@dataclass
+class FakeQueue:
+    """What one test sets, and what it sees."""
+
+    wire: Any
+    output: str = "s3://exchange/async/ocr/out"
+    failure: str = "s3://exchange/async/ocr/failed"
+    refusals: list[str] = field(default_factory=list)
+    """Codes with which the next calls are refused."""
+    unanswered: int = 0
+    """So many calls are accepted, and the caller never hears of it."""
+    accepted: list[Queued] = field(default_factory=list)
+    waiting: list[Queued] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(
+        self, environ: Environ, body: bytes
+    ) -> tuple[str, list[tuple[str, str]], bytes]:
+        with self._lock:
+            return self._call(environ, body)
+
+    def _call(
+        self, environ: Environ, body: bytes
+    ) -> tuple[str, list[tuple[str, str]], bytes]:
+        if self.refusals:
+            code = self.refusals.pop(0)
+            words = "endpoint not found" if code == "ValidationError" else "slow down"
+            answer = json.dumps({"message": words}).encode()
+            return "400 BAD REQUEST", [("x-amzn-ErrorType", code)], answer
+        headers = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environ.items()
+            if name.startswith(PREFIX)
+        }
+        extension, name = headers["s3outputpathextension"], headers["filename"]
+        queued = Queued(
+            environ["PATH_INFO"].split("/")[2],
+            headers,
+            body,
+            f"{self.output}/{extension}/{name}",
+            f"{self.failure}/{extension}/{name}-error.out",
+        )
+        self.accepted.append(queued)
+        self.waiting.append(queued)
+        if self.unanswered:
+            self.unanswered -= 1
+            return "503 SERVICE UNAVAILABLE", [], b"{}"
+        places = [
+            ("X-Amzn-SageMaker-OutputLocation", queued.output),
+            ("X-Amzn-SageMaker-FailureLocation", queued.failure),
+        ]
+        answer = json.dumps({"InferenceId": headers["inference_id"]}).encode()
+        return "202 ACCEPTED", [("Content-Type", "application/json"), *places], answer
+
+    def read(self, number: int | None = None) -> None:
+        """Answer so many that wait, or all."""
+        for _ in range(len(self.waiting) if number is None else number):
+            self._read(self.waiting.pop(0))
+
+    def _read(self, queued: Queued) -> None:
+        if queued.body:
+            source = json.loads(queued.body)["s3_uri"]
+        else:
+            source = unquote(queued.headers["inputlocation"])
+        content = self._get(source)
+        if content.startswith(BROKEN):
+            problem = {"code": "unreadable_document", "detail": "not a PDF"}
+            self._put(queued.failure, json.dumps(problem).encode())
+        else:
+            self._put(queued.output, answer_to(content))
+
+    def _get(self, uri: str) -> bytes:
+        bucket, key = split_uri(uri)
+        found = self.wire.call("s3", "get_object", Bucket=bucket, Key=key)
+        content: bytes = found["Body"].read()
+        return content
+
+    def _put(self, uri: str, content: bytes) -> None:
+        bucket, key = split_uri(uri)
+        self.wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
+
+
+def answer_to(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
+    """Two pages, of which those that `failed` could not be read."""
+    text = content.decode()
+    pages = [
+        {
+            "page": number,
+            "html": f"<p>{text} {number}</p>",
+            "error": {"code": "out_of_memory", "detail": "too large"}
+            if number in failed
+            else None,
+        }
+        for number in (1, 2)
+    ]
+    return json.dumps({"markdown": f"# {text}", "pages": pages}).encode()
