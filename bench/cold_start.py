@@ -74,7 +74,7 @@ def measure(weights: Path) -> tuple[float, float, int]:
     ) as server:
         server.wait_until_ready()
         ready_seconds = time.monotonic() - started
-        memory_bytes = max(_own_bytes(p) for p in _children(server.worker_pid()))
+        memory_bytes = sum(_own_bytes(pid) for pid in server.engine_pids())
     say(f"  reading {read_seconds:.1f} s, ready after {ready_seconds:.1f} s")
     return read_seconds, ready_seconds, memory_bytes
 
@@ -136,13 +136,9 @@ def _shards(module: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
         yield shard
 
 
-def _children(worker: int) -> list[psutil.Process]:
-    return psutil.Process(worker).children()
-
-
-def _own_bytes(process: psutil.Process) -> int:
+def _own_bytes(pid: int) -> int:
     """Memory that is not a file's, which the system could take back."""
-    return int(process.memory_full_info().uss)
+    return int(psutil.Process(pid).memory_full_info().uss)
 
 
 if __name__ == "__main__":

@@ -190,13 +190,13 @@ def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
     java = server.pid
     assert java is not None
     worker = psutil.Process(worker_pid)
-    children = sorted(_resident(child) for child in worker.children())
+    engines = set(server.engine_pids())
+    helpers = [child for child in worker.children() if child.pid not in engines]
     return {
         "java": _resident(psutil.Process(java)) / MiB,
         "worker": _resident(worker) / MiB,
-        # The one that has torch loaded.
-        "engine": children[-1] / MiB,
-        "helpers": sum(children[:-1]) / MiB,
+        "engine": sum(_resident(psutil.Process(pid)) for pid in engines) / MiB,
+        "helpers": sum(map(_resident, helpers)) / MiB,
     }
 
 

@@ -13,14 +13,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from handler.logs import log_to_stdout
 
-__all__ = ["Child"]
+__all__ = ["Child", "how_it_ended"]
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 
@@ -29,18 +29,34 @@ class Child:
     """A process that runs `target(connection, *args)` and then ends.
 
     `target` is a module-level function and `args` can be pickled. `connection`
-    is this side of the pipe.
+    is this side of the pipe. `environ` is what it sees, otherwise what we do; `user`
+    whom it runs as, otherwise whoever we are. With `has_output`, what it prints comes
+    from `output`, and otherwise goes where ours does.
     """
 
-    def __init__(self, target: Callable[..., None], *args: Any) -> None:
+    def __init__(
+        self,
+        target: Callable[..., None],
+        *args: Any,
+        environ: Mapping[str, str] = os.environ,
+        user: int | None = None,
+        has_output: bool = False,
+    ) -> None:
         self.connection, theirs = Pipe()
-        search = [str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
+        search = [str(_PACKAGE_PARENT), environ.get("PYTHONPATH", "")]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "handler.child", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))},
+                stdout=subprocess.PIPE if has_output else None,
+                stderr=subprocess.STDOUT if has_output else None,
+                text=True,
+                errors="replace",
+                env={**environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
         finally:
             theirs.close()
@@ -53,6 +69,16 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def output(self) -> IO[str]:
+        """What it prints; only with `has_output`."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def wait(self) -> int:
+        """Wait until it has ended; its status, or the signal's number below zero."""
+        return self._process.wait()
 
     def kill(self) -> None:
         """End it now; the pipe stays open on this side."""
@@ -74,10 +100,15 @@ class Child:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its pipe"
-        if code < 0:
-            names = {number.value: number.name for number in signal.Signals}
-            return f"was ended by {names.get(-code, f'signal {-code}')}"
-        return f"ended with status {code}"
+        return how_it_ended(code)
+
+
+def how_it_ended(code: int) -> str:
+    """A status, or a signal's number below zero, for a person."""
+    if code < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        return f"was ended by {names.get(-code, f'signal {-code}')}"
+    return f"ended with status {code}"
 
 
 def _main() -> None:

@@ -203,6 +203,7 @@ class ChandraHandler(BaseHandler):
         return {
             "state": Health.STARTING if is_loading else health,
             "worker": os.getpid(),
+            "engines": " ".join(map(str, self.engines.pids)),
             "slots": self.engines.num_slots if self.initialized else 0,
             "drains": "yes" if self.initialized and self.pump.is_refusing else "no",
             "open": self.pump.num_open if self.initialized else 0,

@@ -143,6 +143,9 @@ class EngineSettings:
     """Failed starts in a row after which the worker gives up."""
     cpu_threads: int | None = None
     """Threads of a CPU engine; None: torch decides."""
+    early_engine: str | None = None
+    """Socket at which an engine process waits that is loading already; set by whatever
+    starts the server."""
 
     def __post_init__(self) -> None:
         for name in ("max_attempts", "max_failed_starts", "prefill_tokens"):

@@ -26,6 +26,7 @@ __all__ = [
     "ArchiveError",
     "build_archive",
     "configure_archive",
+    "handler_table",
     "ts_home",
 ]
 
@@ -80,6 +81,17 @@ def configure_archive(archive: Path, store: Path, keys: Mapping[str, object]) ->
                 content = yaml.safe_dump(table, sort_keys=False).encode()
             target.writestr(name, content)
     return configured
+
+
+def handler_table(archive: Path) -> Mapping[str, object]:
+    """The handler's settings in an archive; none where it is no archive of ours."""
+    try:
+        with zipfile.ZipFile(archive) as source:
+            table = yaml.safe_load(source.read(MODEL_CONFIG.name))
+    except (OSError, KeyError, zipfile.BadZipFile, yaml.YAMLError):
+        return {}
+    found = table.get("handler") if isinstance(table, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def ts_home() -> Path:

@@ -101,12 +101,11 @@ def _serve(
             plugin=plugin,
             user=user,
         ) as server:
-            own = server.pid
 
             def sleep(seconds: float) -> None:
                 time.sleep(seconds)
                 if os.getpid() == 1:
-                    bury_orphans({own})
+                    bury_orphans(server.own_pids)
 
             supervisor = Supervisor(
                 server, output, stops, wanted.drain_seconds, sleep=sleep

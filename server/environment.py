@@ -33,6 +33,8 @@ ASYNC_MARGIN_SECONDS = 30
 MAX_BATCH_SIZE = 96
 _JAVA_MB = 256
 """What Java takes with no request open."""
+_COPIES = 3
+"""Of a body that the handler sees, beside the one that came."""
 MAX_DRAIN_SECONDS = 22
 """30 s after SIGTERM everything is killed; the frontend takes up to 3 s to end."""
 
@@ -73,6 +75,8 @@ class Wanted:
     heap_mb: int
     batch_size: int
     """Requests the handler sees at once; others wait in Java."""
+    usual_mb: int
+    """What a body is planned with; larger ones leave room for fewer others."""
     startup_seconds: int
     response_seconds: int
     drain_seconds: int
@@ -91,6 +95,15 @@ class Wanted:
             # TorchServe would end the worker.
             "max_response_size": str((self.reply_mb + 1) * MIB),
             "chandra_max_payload_mb": str(self.payload_mb),
+            # What is left of Java's memory beside itself and the copies of bodies that
+            # the handler sees.
+            "chandra_body_budget_mb": str(
+                max(
+                    self.usual_mb,
+                    self.heap_mb - _JAVA_MB - _COPIES * self.batch_size * self.usual_mb,
+                )
+            ),
+            "chandra_body_usual_mb": str(self.usual_mb),
             # Java's usual collector gives up with a third of the heap free: bodies are
             # large, and it cannot move them to make room.
             "vmargs": f"-Xmx{self.heap_mb}m -XX:+UseParallelGC "
@@ -130,11 +143,11 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
     body_mb = min(_USUAL_MB[use], request_mb)
     # A body as it came, and two copies on its way to the worker, which gets all that
     # are open in every call. Java may take as much again outside its heap.
-    wanted_mb = _JAVA_MB + num_requests * body_mb * 4
+    wanted_mb = _JAVA_MB + num_requests * body_mb * (1 + _COPIES)
     heap_mb = max(256, min(wanted_mb, memory_bytes // MIB // 3))
     heap_mb = _number(environ, "JAVA_HEAP_MB", heap_mb, 64, 65_536)
     left_mb = heap_mb - _JAVA_MB - num_requests * body_mb
-    batch_size = max(4, min(MAX_BATCH_SIZE, left_mb // (3 * body_mb)))
+    batch_size = max(4, min(MAX_BATCH_SIZE, left_mb // (_COPIES * body_mb)))
     startup_seconds = _number(environ, "STARTUP_TIMEOUT_SECONDS", 1800, 30, 86_400)
     return Wanted(
         use=use,
@@ -146,6 +159,7 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
         payload_mb=payload_mb or min(request_mb, 25),
         heap_mb=heap_mb,
         batch_size=batch_size,
+        usual_mb=body_mb,
         startup_seconds=startup_seconds,
         response_seconds=_number(environ, "RESPONSE_TIMEOUT_SECONDS", 120, 30, 86_400),
         drain_seconds=_number(environ, "DRAIN_SECONDS", 20, 0, MAX_DRAIN_SECONDS),

@@ -21,8 +21,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from handler.beacon import DRAINING, STATE
-from server.archive import MODEL_NAME, ROOT, ts_home
-from server.java import find_java_home
+from server.archive import MODEL_NAME, ROOT, handler_table, ts_home
+from server.early_engine import VARIABLE, start_early_engine
+from server.java import JavaNotFoundError, find_java_home
 
 __all__ = ["ServerFailedError", "TorchServe", "opener", "read_properties"]
 
@@ -30,6 +31,8 @@ Line = Callable[[str], None]
 
 NETTY = ROOT / "build" / "netty"
 """Jars of a netty that is looked after, where somebody has put some."""
+PLUGIN_MAIN = "chandra.frontend.Server"
+"""TorchServe, with the plugin's hands on what comes in."""
 OUT_OF_MEMORY = 3
 """Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
 MAX_FAILED_LOADS = 3
@@ -69,8 +72,6 @@ class TorchServe:
         plugin: Path | None = None,
         user: int | None = None,
     ) -> None:
-        environ = os.environ if environ is None else environ
-        java_home = find_java_home(environ)
         self.plugin = plugin
         self.scratch = Path(tempfile.mkdtemp(prefix="chandra-serve-"))
         self._state_dir = self.scratch / "state"
@@ -87,6 +88,15 @@ class TorchServe:
         if user is not None:
             for folder in (self.scratch, self._state_dir):
                 os.chown(folder, user, user)
+        environ = self._environment(os.environ if environ is None else environ)
+        archive = Path(self.properties["model_store"], self.properties["load_models"])
+        # Before anything that takes time; the model is loaded meanwhile.
+        self._engine = start_early_engine(handler_table(archive), environ, line, user)
+        try:
+            java_home = find_java_home(environ)
+        except JavaNotFoundError:
+            self._end_engine()
+            raise
         self._line = line
         self._failure: str | None = None
         self._num_failed_loads = 0
@@ -94,7 +104,7 @@ class TorchServe:
         self._process = subprocess.Popen(
             self._command(java_home, rendered),
             cwd=self.scratch,
-            env=self._environment(environ, java_home),
+            env={**environ, "JAVA_HOME": str(java_home)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -131,25 +141,23 @@ class TorchServe:
             f"-Djava.io.tmpdir={self.scratch}",
             *self.properties.get("vmargs", "").split(),
             *("-cp", ":".join(map(str, jars))),
-            "org.pytorch.serve.ModelServer",
+            "org.pytorch.serve.ModelServer" if self.plugin is None else PLUGIN_MAIN,
             *("--python", sys.executable),
             *("-f", rendered),
             *("-s", self.properties["model_store"]),
             "-ncs",
         ]
 
-    def _environment(
-        self, environ: Mapping[str, str], java_home: Path
-    ) -> dict[str, str]:
+    def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         scratch = str(self.scratch)
         own = {
-            "JAVA_HOME": str(java_home),
             # The workers' sockets and the unpacked archive.
             "TEMP": scratch,
             "TMPDIR": scratch,
             "LOG_LOCATION": scratch,
             "METRICS_LOCATION": scratch,
             "CHANDRA_STATE_DIR": str(self._state_dir),
+            VARIABLE: str(self.scratch / "engine"),
         }
         # Python's own output would be held back until a buffer is full.
         return {**environ, **own, "PYTHONUNBUFFERED": "1"}
@@ -187,6 +195,12 @@ class TorchServe:
     def pid(self) -> int:
         """Java's process."""
         return self._process.pid
+
+    @property
+    def own_pids(self) -> set[int]:
+        """Every process that this one has started, and waits for."""
+        engine = set() if self._engine is None else {self._engine.pid}
+        return {self._process.pid} | engine
 
     @property
     def is_running(self) -> bool:
@@ -249,6 +263,18 @@ class TorchServe:
         except OSError:
             return None
 
+    def num_open(self) -> int:
+        """Documents on their way in or out, as the plugin says; 0 where nobody does."""
+        try:
+            try:
+                answer = opener.open(f"{self.address}/ping", timeout=5)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                return int(json.load(answer).get("open", 0))
+        except (OSError, ValueError, AttributeError):
+            return 0
+
     def state(self) -> dict[str, str]:
         """What the worker last said of itself; empty before it said anything."""
         try:
@@ -280,6 +306,10 @@ class TorchServe:
         except ProcessLookupError:
             return False
 
+    def engine_pids(self) -> list[int]:
+        """The engine processes, as the worker last said."""
+        return [int(pid) for pid in self.state().get("engines", "").split()]
+
     def worker_pid(self) -> int:
         """The Python worker's process, by TorchServe's management API."""
         described = _get_json(f"{self.management_address}/models/{MODEL_NAME}")
@@ -295,6 +325,11 @@ class TorchServe:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._listener.join(timeout_seconds)
+        self._end_engine()
+
+    def _end_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _listen(self, output: IO[str]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from handler.engine.engine import Engine, EngineInfo
@@ -16,6 +16,7 @@ from handler.engine.messages import (
     Cancel,
     Ended,
     LoadFailed,
+    Pipe,
     Prepared,
     Progress,
     Ready,
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.5
 
 
-def main(connection: Connection, settings: EngineSettings, index: int) -> None:
+def main(connection: Pipe, settings: EngineSettings, index: int) -> None:
     """Entry point of the engine process for accelerator `index`."""
     try:
         engine, info = _load(connection, settings, index)
@@ -47,7 +48,7 @@ def main(connection: Connection, settings: EngineSettings, index: int) -> None:
 
 
 def _load(
-    connection: Connection, settings: EngineSettings, index: int
+    connection: Pipe, settings: EngineSettings, index: int
 ) -> tuple[Engine, EngineInfo]:
     from handler.engine.accelerator import choose_device
     from handler.engine.read_ahead import ReadAhead
@@ -56,8 +57,14 @@ def _load(
     source = find_source(settings)
     # Importing torch takes seconds, in which the storage would have nothing to do.
     ahead = ReadAhead(source.files) if index == 0 else None
-    from handler.engine.choice import choose_engine
-    from handler.engine.model import accelerators, load_model
+    # Nothing of it is garbage, and looking for some takes a fifth of the time.
+    gc.disable()
+    try:
+        from handler.engine.choice import choose_engine
+        from handler.engine.model import accelerators, load_model
+    finally:
+        gc.freeze()
+        gc.enable()
 
     found = accelerators()
     # Before 18 GB are fetched in vain, and once more when it is known what they are.
@@ -102,7 +109,7 @@ class Loop:
     def __init__(
         self,
         engine: Engine,
-        connection: Connection,
+        connection: Pipe,
         clock: Callable[[], float] = time.monotonic,
         leave: Callable[[int], None] = os._exit,
         device_bytes: Callable[[], int | None] = lambda: None,

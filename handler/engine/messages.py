@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from handler.engine.engine import EngineInfo
 from handler.engine.sequence import Generation, Sequence
@@ -12,12 +13,20 @@ __all__ = [
     "Ended",
     "FromEngine",
     "LoadFailed",
+    "Pipe",
     "Prepared",
     "Progress",
     "Ready",
     "Submit",
     "ToEngine",
 ]
+
+
+class Pipe(Protocol):
+    """What an engine process needs of its end of the pipe."""
+
+    def send(self, message: Any, /) -> None: ...
+    def recv(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)

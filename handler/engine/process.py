@@ -14,6 +14,7 @@ from typing import Protocol
 
 from handler.child import Child
 from handler.engine import loop
+from handler.engine.early import take_over
 from handler.engine.engine import EngineInfo
 from handler.engine.messages import (
     Ended,
@@ -59,7 +60,11 @@ StartChild = Callable[[EngineSettings, int], EngineChild]
 
 
 def start_engine_child(settings: EngineSettings, index: int) -> EngineChild:
-    """An engine process for accelerator `index`."""
+    """An engine process for accelerator `index`: the one that waits, or a new one."""
+    if index == 0 and settings.early_engine is not None:
+        waiting = take_over(settings.early_engine, settings)
+        if waiting is not None:
+            return waiting
     return Child(loop.main, settings, index)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["ReadAhead"]
 
-PART_BYTES = 16 * 1024**2
+PART_BYTES = 4 * 1024**2
 NUM_THREADS = 8
 
 

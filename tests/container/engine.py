@@ -14,10 +14,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "why_not"]
 
 RAW, BASE = "localhost/raw:test", "localhost/base:test"
 TOOLS = "containerd runc tini iptables mmdebstrap docker-registry"
@@ -126,9 +126,7 @@ class Engine:
             undo()
 
     def _is_there(self) -> bool:
-        if shutil.which("docker") is None:
-            return False
-        return "Server:" in self("version", check=False)
+        return _answers_docker(self.environ)
 
     def _install(self) -> None:
         engine, apt = self.folder / "engine", self.folder / "apt"
@@ -228,6 +226,40 @@ class Engine:
         log.close()
 
 
+def why_not(
+    environ: Mapping[str, str] = os.environ,
+    user: int | None = None,
+    sources: Path = SOURCES,
+) -> str | None:
+    """Why no engine can be had on this machine; None where one can."""
+    if _answers_docker(environ):
+        return None
+    if (os.geteuid() if user is None else user) != 0:
+        return "no Docker engine answers, and only root can start one"
+    if not sources.is_file() or "bookworm" not in sources.read_text():
+        return f"no Docker engine answers, and {sources} names no Debian 12 to get one"
+    # A container needs namespaces, and its files a mount.
+    namespaces = ["unshare", "--mount", "--net", "--pid", "--fork"]
+    tried = subprocess.run(
+        [*namespaces, "mount", "-t", "tmpfs", "none", "/mnt"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode != 0:
+        return f"no Docker engine answers, and none may run: {tried.stderr.strip()}"
+    return None
+
+
+def _answers_docker(environ: Mapping[str, str]) -> bool:
+    if shutil.which("docker", path=environ.get("PATH")) is None:
+        return False
+    result = subprocess.run(
+        ["docker", "version"], check=False, env=environ, capture_output=True, text=True
+    )
+    return "Server:" in result.stdout
+
+
 class _Library:
     """This machine's folders of wheels, which do not exist in a build, on loopback."""
 
@@ -291,3 +323,11 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError("what was started here did not come up: see its log")
         time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    # For scripts: 0 where the tests can run, else 1 and the reason.
+    reason = why_not()
+    if reason is not None:
+        sys.stdout.write(f"{reason}\n")
+    sys.exit(reason is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psutil
 
 __all__ = ["engine_pid", "family", "is_alive"]
@@ -14,9 +16,18 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def engine_pid(worker_pid: int) -> int:
-    """The engine process: of the worker's children, the one that has torch loaded."""
-    children = psutil.Process(worker_pid).children()
-    return max(children, key=lambda child: child.memory_info().rss).pid
+    """The engine process: of the server's children, the one that has torch loaded.
+
+    It may be older than the worker, and then is no child of its.
+    """
+    folder = psutil.Process(worker_pid).environ()["CHANDRA_STATE_DIR"]
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_child = "handler.child" in process.cmdline()
+            if is_child and process.environ().get("CHANDRA_STATE_DIR") == folder:
+                found[process.pid] = process.memory_info().rss
+    return max(found, key=found.__getitem__)
 
 
 def is_alive(pid: int) -> bool:

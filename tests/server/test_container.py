@@ -80,8 +80,8 @@ class Container:
         return status
 
     def java(self) -> psutil.Process:
-        [java] = psutil.Process(self.process.pid).children()
-        return java
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if child.name() == "java")
 
     @property
     def last_event(self):

@@ -224,3 +224,27 @@ def test_a_value_that_makes_no_sense_is_named_with_what_would(name, value, hint)
         wanted(**{name: value})
 
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(("use", "num_requests"), [("local", 32), ("async", 4)])
+def test_as_many_usual_bodies_as_are_planned_have_room_at_once(use, num_requests):
+    subject = wanted(SERVE_USE=use)
+
+    budget_mb = int(subject.properties["chandra_body_budget_mb"])
+    assert budget_mb >= num_requests * int(subject.properties["chandra_body_usual_mb"])
+
+
+def test_with_little_memory_one_usual_body_still_has_room():
+    subject = wanted(GIB // 2)
+
+    budget_mb = int(subject.properties["chandra_body_budget_mb"])
+    assert budget_mb >= int(subject.properties["chandra_body_usual_mb"])
+
+
+def test_bodies_and_their_copies_never_take_more_than_the_heap():
+    subject = wanted(8 * GIB)
+
+    usual_mb = int(subject.properties["chandra_body_usual_mb"])
+    copies_mb = 3 * subject.batch_size * usual_mb
+    budget_mb = int(subject.properties["chandra_body_budget_mb"])
+    assert budget_mb + copies_mb < subject.heap_mb

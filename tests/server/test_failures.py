@@ -122,12 +122,15 @@ def test_a_server_stopped_with_a_request_in_flight_leaves_nothing_behind(own_ser
     with own_server() as client, ThreadPoolExecutor(1) as threads:
         java = client.server.pid
         assert java is not None
-        everyone = [process.pid for process in family(java)]
+        engines = client.server.engine_pids()
+        # It was loading before there was a worker.
+        assert set(engines) <= client.server.own_pids
+        everyone = [*engines, *(process.pid for process in family(java))]
         scratch = client.server.scratch
         future = threads.submit(
             httpx.post, client.server.predictions, content=LONG, timeout=60
         )
-        until(lambda: _is_working(engine_pid(client.server.worker_pid())))
+        until(lambda: client.server.state().get("open") == "1")
 
         client.server.stop()
 

@@ -25,6 +25,7 @@ class World:
         self.alive = {"7"}
         self.drained: list[float] = []
         self.num_stops = 0
+        self.num_arriving = 0
         self.stops = StopRequests()
         self.lines: list[str] = []
         self._plans: list[tuple[float, Callable[[], None]]] = []
@@ -42,6 +43,9 @@ class World:
 
     def state(self) -> dict[str, str]:
         return self.said
+
+    def num_open(self) -> int:
+        return self.num_arriving
 
     def drain(self, seconds: float) -> None:
         self.drained.append(seconds)
@@ -103,6 +107,18 @@ def test_what_is_open_is_waited_for(world):
     assert 10 < world.now < 13
     assert world.drained == [DRAIN_SECONDS]
     assert world.events[-1]["unanswered"] == 0
+
+
+def test_a_document_that_is_still_being_sent_is_waited_for(world):
+    def has_arrived() -> None:
+        world.num_arriving = 0
+
+    world.num_arriving = 1
+    world.at(1, world.stops.add)
+    world.at(6, has_arrived)
+
+    assert world.run() == 0
+    assert 6 < world.now < 9
 
 
 def test_what_never_ends_is_not_waited_for_for_ever(world):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from bench.cold_start import GIB, write_checkpoint
 from handler.engine.model import load_model, patches_from
 from handler.engine.weights import MINI, Source, Weights, fetch
 from handler.errors import ModelLoadError
@@ -17,6 +20,27 @@ from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.schema import Page
 from handler.settings import EngineSettings
+from server.archive import ROOT
+
+LOAD = """
+import re, sys
+from pathlib import Path
+from handler.engine.model import load_model
+from handler.engine.read_ahead import ReadAhead
+from handler.engine.weights import Source, fetch
+from handler.settings import EngineSettings
+
+def most():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024
+
+source = Source("folder", sys.argv[1])
+weights = fetch(source, EngineSettings(), Path("unused"))
+before = most()
+model = load_model(weights, "cpu", 1, ReadAhead(source.files))
+print(before, most())
+"""
+"""Prints how many bytes of memory a process has held at most, before and after."""
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +117,20 @@ def test_a_broken_checkpoint_is_a_load_error_that_names_it(weights, tmp_path):
 
     with pytest.raises(ModelLoadError, match=str(tmp_path)):
         load_model(broken, "cpu")
+
+
+def test_weights_are_in_memory_once_at_most(tmp_path):
+    """What is read ahead or mapped is the system's, which may drop it."""
+    num_bytes = write_checkpoint(tmp_path / "large", GIB // 4)
+
+    result = subprocess.run(
+        [sys.executable, "-c", LOAD, tmp_path / "large"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+    before, after = map(int, result.stdout.split())
+    assert num_bytes > 400_000_000
+    assert after - before < num_bytes / 2

@@ -26,7 +26,9 @@ public class Ping extends ModelServerEndpoint {
         response.setStatus(state.isReady() ? 200 : 503);
         response.setContentType("application/json");
         response.setHeader("Cache-Control", "no-store");
-        String body = "{\"status\": \"" + state.word.replaceAll("[^a-z ]", "") + "\"}\n";
+        String body =
+                "{\"status\": \"" + state.word.replaceAll("[^a-z ]", "")
+                        + "\", \"open\": " + Admission.numOpen() + "}\n";
         response.getOutputStream().write(body.getBytes(StandardCharsets.UTF_8));
     }
 }

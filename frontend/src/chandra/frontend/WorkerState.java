@@ -7,6 +7,8 @@ import java.nio.file.Path;
 import java.util.Properties;
 import org.pytorch.serve.servingsdk.Context;
 import org.pytorch.serve.servingsdk.Worker;
+import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.WorkerThread;
 
 /**
  * What can be said of the model just now: by TorchServe of its worker, and by the worker of its
@@ -52,6 +54,20 @@ final class WorkerState {
 
     boolean isReady() {
         return word.equals("ready");
+    }
+
+    /**
+     * Whether TorchServe has stopped trying to start a worker again. It would keep a document for
+     * ever then, and answer nothing.
+     */
+    static boolean isGivenUp() {
+        ModelManager manager = ModelManager.getInstance();
+        return manager.getDefaultModels().values().stream()
+                .map(model -> manager.getWorkers(model.getModelVersionName()))
+                .anyMatch(
+                        workers ->
+                                !workers.isEmpty()
+                                        && workers.stream().noneMatch(WorkerThread::isHealthy));
     }
 
     static int number(Properties properties, String key, int otherwise) {

@@ -1,0 +1,103 @@
+package chandra.frontend;
+
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelHandler.Sharable;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.ChannelOption;
+import io.netty.channel.EventLoopGroup;
+import io.netty.util.internal.logging.InternalLoggerFactory;
+import io.netty.util.internal.logging.Slf4JLoggerFactory;
+import java.io.IOException;
+import java.security.GeneralSecurityException;
+import org.apache.commons.cli.CommandLine;
+import org.apache.commons.cli.DefaultParser;
+import org.apache.commons.cli.ParseException;
+import org.pytorch.serve.ModelServer;
+import org.pytorch.serve.metrics.MetricCache;
+import org.pytorch.serve.servingsdk.impl.PluginsManager;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.Connector;
+import org.pytorch.serve.util.ConnectorType;
+import org.pytorch.serve.util.TokenAuthorization;
+
+/** TorchServe, with {@link Admission} before whatever reads a document's body. */
+public final class Server extends ModelServer {
+    private final Arrivals arrivals;
+
+    private Server(ConfigManager config) {
+        super(config);
+        arrivals = new Arrivals(new Budget(config), config.getProperty("chandra_state_dir", ""));
+    }
+
+    /** Takes the arguments of TorchServe's own main class, and does what it does. */
+    public static void main(String[] arguments) {
+        int status = 1;
+        try {
+            CommandLine line =
+                    new DefaultParser().parse(ConfigManager.Arguments.getOptions(), arguments);
+            ConfigManager.init(new ConfigManager.Arguments(line));
+            TokenAuthorization.init();
+            PluginsManager.getInstance().initialize();
+            MetricCache.init();
+            InternalLoggerFactory.setDefaultFactory(Slf4JLoggerFactory.INSTANCE);
+            Server server = new Server(ConfigManager.getInstance());
+            Runtime.getRuntime().addShutdownHook(new Thread(server::stop));
+            server.startAndWait();
+            status = 0;
+        } catch (IllegalArgumentException | ParseException e) {
+            System.out.println("Exception in configuration: " + e.getMessage());
+        } catch (Throwable e) {
+            e.printStackTrace();
+        } finally {
+            System.exit(status);
+        }
+    }
+
+    @Override
+    public ChannelFuture initializeServer(
+            Connector connector,
+            EventLoopGroup serverGroup,
+            EventLoopGroup workerGroup,
+            ConnectorType type)
+            throws InterruptedException, IOException, GeneralSecurityException {
+        ChannelFuture closed =
+                super.initializeServer(connector, serverGroup, workerGroup, type);
+        if (type != ConnectorType.MANAGEMENT_CONNECTOR
+                && type != ConnectorType.METRICS_CONNECTOR) {
+            closed.channel().pipeline().addFirst(arrivals);
+        }
+        return closed;
+    }
+
+    /** Sees connections as they come, before TorchServe has given them their handlers. */
+    @Sharable
+    private static final class Arrivals extends ChannelInboundHandlerAdapter {
+        private final Budget budget;
+        private final String folder;
+
+        Arrivals(Budget budget, String folder) {
+            this.budget = budget;
+            this.folder = folder;
+        }
+
+        @Override
+        public void channelRead(ChannelHandlerContext context, Object message) {
+            ((Channel) message).pipeline().addFirst(new Arrival());
+            context.fireChannelRead(message);
+        }
+
+        private final class Arrival extends ChannelInboundHandlerAdapter {
+            @Override
+            public void channelActive(ChannelHandlerContext context) {
+                // TorchServe has closed connections be reset, with what was not yet sent.
+                context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
+                // By now, what TorchServe calls "http" turns bytes into messages.
+                context.pipeline().addAfter("http", "admission", new Admission(budget, folder));
+                context.pipeline().remove(this);
+                context.fireChannelActive();
+            }
+        }
+    }
+}
