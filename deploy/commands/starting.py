@@ -29,7 +29,7 @@ from deploy.commands.jobs import (
 )
 from deploy.commands.wanted import refuse_if_fatal
 from deploy.documents import Refused, split_uri
-from deploy.errors import ConfigError, ConflictError
+from deploy.errors import ConfigError, ConflictError, Interrupted
 from deploy.finding import MANIFESTS, find_documents
 from deploy.outcome import Failure
 from deploy.pages import num_pages_of
@@ -227,7 +227,12 @@ def _go_on(context: Context, options: argparse.Namespace, wish: Wish) -> int:
         "left_out": [failure.to_json() for failure in wish.left_out],
     }
     upload(context, wish.batch, work)
-    context.run(actions)
+    try:
+        context.run(actions)
+    except Interrupted as interrupted:
+        raise Interrupted(
+            f"{interrupted.sentence}, and `chandra-sagemaker transform status` its jobs"
+        ) from None
     if context.is_dry_run:
         context.console.result(data)
         return 0

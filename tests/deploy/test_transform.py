@@ -316,6 +316,26 @@ def test_ctrl_c_says_what_goes_on_and_how_to_go_on(chandra, put, cloud):
     assert "1 of 1 documents read" in waited.out
 
 
+def test_ctrl_c_while_a_job_is_started_says_where_to_look(chandra, put, cloud, wire):
+    put("scans/a.pdf")
+    perform = wire.perform
+
+    def interrupt(call):
+        if call.operation == "create_transform_job":
+            raise KeyboardInterrupt
+        return perform(call)
+
+    wire.perform = interrupt
+    try:
+        ran = chandra(*RUN)
+    finally:
+        del wire.perform
+
+    assert ran.status == 130
+    assert "about to start transform job ocr-" in ran.err
+    assert "`chandra-sagemaker transform status` its jobs" in ran.err
+
+
 def test_the_same_command_joins_a_job_that_is_running(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN, "--no-wait")
@@ -480,20 +500,26 @@ def test_an_object_above_100_mb_is_left_out_and_said_to_be(chandra, put, wire, c
     assert "name it in a manifest" in ran.out
 
 
-def test_a_job_that_started_unheard_is_found_and_joined(chandra, put, cloud):
+# The model, the list of the objects, what they are, and the job itself.
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("when", ["crash_before", "crash_after"])
+def test_wherever_a_start_breaks_off_the_next_ends_with_each_document_read_once(
+    chandra, put, cloud, wire, when, number
+):
     put("scans/a.pdf")
+    put("scans/b.pdf")
     cloud.calls.clear()
-    # The model, two objects, and the job itself.
-    cloud.crash_after = 4
+    setattr(cloud, when, number)
 
-    ran = chandra(*RUN)
-
-    assert ran.status != 0
-    cloud.crash_after = None
+    broken = chandra(*RUN)
+    setattr(cloud, when, None)
     again = chandra(*RUN)
 
+    assert broken.status != 0
     assert again.status == 0, again.err
     assert len(cloud.jobs) == 1
+    assert sorted(key for key, _ in cloud.transformed.sent) == ["a.pdf", "b.pdf"]
+    assert keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]
 
 
 @pytest.mark.parametrize(
