@@ -19,10 +19,12 @@ from deploy.errors import (
 )
 from deploy.resources import Identity
 
-__all__ = ["AWSClient"]
+__all__ = ["INVOKE_SECONDS", "STREAM_SECONDS", "AWSClient"]
 
-# Invocations take up to 60 s. A second attempt would pay for the same page again.
-RUNTIME = Config(read_timeout=70, connect_timeout=10, retries={"total_max_attempts": 1})
+# An answer may take 60 s, and the last page of a stream 8 minutes, in which nothing may
+# come for a while. A second attempt would pay for the same page again.
+INVOKE_SECONDS = 70
+STREAM_SECONDS = 490
 NUM_ATTEMPTS = 5
 
 
@@ -41,8 +43,10 @@ class AWSClient:
         self._control = Config(
             connect_timeout=10,
             retries={"mode": "standard", "total_max_attempts": num_attempts},
+            # A bucket's name in front of any other host than AWS's leads nowhere.
+            s3={"addressing_style": "path"} if endpoint_url else None,
         )
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, bool], Any] = {}
         self._identity: Identity | None = None
 
     @classmethod
@@ -86,14 +90,16 @@ class AWSClient:
             )
         return self._identity
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, is_streaming: bool = False) -> Any:
         """The boto3 client of a service, made once."""
-        if service not in self._clients:
+        name = (service, is_streaming)
+        if name not in self._clients:
+            config = self._control
+            if service == "sagemaker-runtime":
+                config = _once(STREAM_SECONDS if is_streaming else INVOKE_SECONDS)
             try:
-                self._clients[service] = self._session.client(
-                    service,
-                    endpoint_url=self._endpoint_url,
-                    config=RUNTIME if service == "sagemaker-runtime" else self._control,
+                self._clients[name] = self._session.client(
+                    service, endpoint_url=self._endpoint_url, config=config
                 )
             except BotoCoreError as error:
                 raise fault_of(error, service) from error
@@ -102,7 +108,7 @@ class AWSClient:
                     f"{service}: {error}",
                     hint="--endpoint-url looks like https://host:port",
                 ) from error
-        return self._clients[service]
+        return self._clients[name]
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
         """The answer to one call, by the name of boto3's method."""
@@ -144,3 +150,11 @@ class AWSClient:
             if not call.may_be_missing:
                 raise
         return {}
+
+
+def _once(read_seconds: int) -> Config:
+    return Config(
+        read_timeout=read_seconds,
+        connect_timeout=10,
+        retries={"total_max_attempts": 1},
+    )

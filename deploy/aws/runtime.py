@@ -11,8 +11,9 @@ from botocore.exceptions import (
     EventStreamError,
     ReadTimeoutError,
 )
+from urllib3.exceptions import HTTPError
 
-from deploy.aws.client import AWSClient
+from deploy.aws.client import INVOKE_SECONDS, STREAM_SECONDS, AWSClient
 from deploy.aws.faults import FAULTS, Fault, fault_of
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
 
@@ -57,14 +58,22 @@ class Runtime:
         """Lines, as they come; SageMaker waits 8 minutes for the last."""
         rest = b""
         try:
-            answer = self._client.invoke_endpoint_with_response_stream(
+            client = self._aws.client(SERVICE, is_streaming=True)
+            answer = client.invoke_endpoint_with_response_stream(
                 **self._request(body, content_type, accept, attributes)
             )
             for event in answer["Body"]:
                 *lines, rest = (rest + event["PayloadPart"]["Bytes"]).split(b"\n")
                 yield from (line for line in lines if line)
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise self._fault(error, STREAM_SECONDS) from error
+        except HTTPError as error:
+            # What botocore reads a stream with is not wrapped as the rest is.
+            raise ResourceFailedError(
+                f"the stream broke off: {error}",
+                hint="the same command with --pages from there on; chandra-sagemaker "
+                "logs --errors",
+            ) from error
         if rest:
             yield rest
 
@@ -98,10 +107,10 @@ class Runtime:
             request["CustomAttributes"] = attributes
         return request
 
-    def _fault(self, error: Fault) -> DeployError:
+    def _fault(self, error: Fault, seconds: int = INVOKE_SECONDS) -> DeployError:
         if isinstance(error, ReadTimeoutError):
             return ResourceFailedError(
-                f"endpoint {self._endpoint} did not answer within 70 s",
+                f"endpoint {self._endpoint} did not answer within {seconds} s",
                 hint=HINTS["deadline_exceeded"],
             )
         if isinstance(error, EventStreamError):

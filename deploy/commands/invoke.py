@@ -24,6 +24,10 @@ from deploy.report import report_of
 NAME = "invoke"
 HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"
 
+# Of SageMaker's 8 minutes, less what the way takes. Unasked, the service ends with the
+# 60 s of a whole answer in mind.
+STREAM_DEADLINE = 470
+
 ACCEPT = {
     "md": "text/markdown",
     "html": "text/html",
@@ -182,6 +186,7 @@ def _attributes(options: argparse.Namespace) -> str:
         "pages": options.pages,
         "max_output_tokens": options.max_output_tokens,
         "include_images": "true" if options.format == "report" else None,
+        "deadline_seconds": STREAM_DEADLINE if options.stream else None,
     }
     text = ";".join(f"{name}={v}" for name, v in wanted.items() if v is not None)
     if not text.isascii() or any(c in text for c in "\r\n"):

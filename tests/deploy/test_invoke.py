@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import PIL.Image
 import pytest
 
+from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
 from deploy.documents import media_type_of
 from deploy.pages import pictures_of
 from deploy.report import report_of
 from tests import documents
+from tests.deploy.conftest import session_of_ours
 from tests.deploy.frames import broken_stream, stream_of
 
 PAGE = {
@@ -212,6 +218,58 @@ def test_a_stream_is_shown_page_by_page(chandra, answering, picture):
     assert "page 2 was not read" in ran.err
 
 
+def test_a_stream_has_the_time_that_sagemaker_gives_it(
+    chandra, answering, picture, wire
+):
+    """Eight minutes for the last page; the service's own deadline is a minute."""
+    asked = stream(answering, lines({"event": "page", **PAGE}, END))
+
+    ran = chandra("invoke", picture, "--stream", "--pages", "1-40")
+
+    assert ran.status == 0, ran.err
+    assert asked[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+        "pages=1-40;deadline_seconds=470"
+    )
+    whole = wire.client("sagemaker-runtime").meta.config
+    streamed = wire.client("sagemaker-runtime", is_streaming=True).meta.config
+    assert (whole.read_timeout, streamed.read_timeout) == (70, 490)
+    assert [c.retries["total_max_attempts"] for c in (whole, streamed)] == [1, 1]
+
+
+class Cut(BaseHTTPRequestHandler):
+    """Sends a page, announces more, and is gone."""
+
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.amazon.eventstream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        content = stream_of([lines({"event": "page", **PAGE})])
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+        self.wfile.write(b"ffff\r\nno more")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_line_that_goes_dead_in_a_stream_is_no_bug(project, picture, tmp_path):
+    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        out, err = io.StringIO(), io.StringIO()
+
+        status = main(
+            ["invoke", picture, "--stream", "--config", str(tmp_path / "chandra.toml")],
+            console=Console(out=out, err=err),
+            connect=lambda **_: AWSClient(session_of_ours(), endpoint_url=address),
+        )
+
+    assert status == 6, err.getvalue()
+    assert "the stream broke off" in err.getvalue()
+    assert "pages that came, shown above: 1" in err.getvalue()
+    assert "# Title" in out.getvalue()
+
+
 def test_a_stream_can_be_put_together_again(chandra, answering, picture):
     second = {**PAGE, "page": 2}
     stream(
@@ -331,8 +389,9 @@ def test_ctrl_c_says_what_became_of_the_document(
         raise KeyboardInterrupt
 
     runtime = wire.client("sagemaker-runtime")
-    for operation in ("invoke_endpoint", "invoke_endpoint_with_response_stream"):
-        monkeypatch.setattr(runtime, operation, interrupted)
+    streaming = wire.client("sagemaker-runtime", is_streaming=True)
+    monkeypatch.setattr(runtime, "invoke_endpoint", interrupted)
+    monkeypatch.setattr(streaming, "invoke_endpoint_with_response_stream", interrupted)
 
     ran = chandra("invoke", picture, *arguments)
 
