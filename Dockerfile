@@ -45,8 +45,7 @@ RUN mkdir -p /usr/share/man/man1 \
     done \
  && rm -rf /var/lib/apt/lists/* netty \
  && jlink --output /opt/java --strip-java-debug-attributes --no-man-pages --no-header-files --compress=2 \
-      --add-modules java.base,java.desktop,java.instrument,java.logging,java.management,java.naming,java.net.http,java.scripting,java.security.jgss,java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported,jdk.zipfs \
- && /opt/java/bin/java -Xshare:dump
+      --add-modules java.base,java.desktop,java.instrument,java.logging,java.management,java.naming,java.net.http,java.scripting,java.security.jgss,java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported,jdk.zipfs
 WORKDIR /opt/chandra
 COPY frontend frontend
 COPY handler handler
