@@ -62,7 +62,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         with blaming(options):
             update = replace(update, bake_seconds=options.bake)
     wanted = endpoint_from(config, context.identity)
-    if context.account.endpoint(wanted.name) is None:
+    if context.account.endpoint(wanted.name) is None and not (
+        # Deleted already by one that was interrupted: this one goes on from there.
+        update.strategy == "recreate" and context.account.history(wanted.name)
+    ):
         raise NotFoundError(
             f"there is no endpoint {wanted.name} to update",
             hint="chandra-sagemaker deploy",

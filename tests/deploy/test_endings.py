@@ -23,8 +23,6 @@ class Case:
     before: tuple[tuple[str, ...], ...] = (("deploy",),)
     is_other: bool = False
     """The file names another image by then."""
-    again: tuple[str, ...] | None = None
-    """What is typed after it was cut off; None: the same."""
     ends: str | None = "InService"
     """How the endpoint then is; None: it is gone."""
 
@@ -36,8 +34,6 @@ CASES = {
     "recreate": Case(
         ("update", "--image", OTHER_IMAGE, "--strategy", "recreate"),
         5,
-        # Cut off after its deletion there is nothing left to update.
-        again=("deploy", "--image", OTHER_IMAGE),
     ),
     "rollback": Case(
         ("rollback",),
@@ -98,7 +94,7 @@ def test_after_a_crash_at_any_call_doing_it_again_ends_well(
 
     crashed = chandra(*case.arguments)
     setattr(cloud, moment, None)
-    again = chandra(*(case.again or case.arguments))
+    again = chandra(*case.arguments)
 
     assert crashed.status == 1, crashed.err
     assert "the line went dead" in crashed.err
@@ -129,7 +125,7 @@ def test_ctrl_c_while_waiting_says_what_exists_and_what_is_not_done(
 
     cut = chandra(*case.arguments, sleep=interrupt)
     changed = len(cloud.changes)
-    again = chandra(*(case.again or case.arguments))
+    again = chandra(*case.arguments)
 
     assert cut.status == 130
     sentence = cut.err.partition("interrupted. ")[2]
@@ -153,7 +149,7 @@ def test_waiting_ends_with_a_status_of_its_own_and_how_to_go_on(
 
     late = chandra(*case.arguments, "--timeout", "60")
     cloud.num_questions = 2
-    again = chandra(*(case.again or case.arguments))
+    again = chandra(*case.arguments)
 
     assert late.status == 7
     assert "goes on without us" in late.err

@@ -74,6 +74,13 @@ def test_there_is_nothing_to_update_before_a_deploy(chandra):
     assert "try:   chandra-sagemaker deploy" in ran.err
 
 
+def test_what_was_never_there_is_not_made_by_an_update(chandra, cloud):
+    ran = chandra("update", "--instance-count", "2", "--strategy", "recreate")
+
+    assert ran.status == 4
+    assert cloud.changes == []
+
+
 def test_an_update_watches_the_alarms_that_were_made(chandra, cloud):
     chandra("deploy")
     chandra("alarms", "--create")
