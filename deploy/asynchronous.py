@@ -7,11 +7,13 @@ own, with a model of its own, whose names begin with the deployment's and -async
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from deploy.catalogue import INSTANCES
 from deploy.config import MAX_NAME, CaptureTable, DeployConfig
 from deploy.errors import ConfigError
 from deploy.resources import AsyncInference, Endpoint, Identity, endpoint_from
+from deploy.throughput import rate_of
 
 __all__ = [
     "SUFFIX",
@@ -21,6 +23,7 @@ __all__ = [
     "concurrency_of",
     "exchange_of",
     "extension_of",
+    "pages_in_time",
 ]
 
 SUFFIX = "-async"
@@ -111,6 +114,7 @@ def async_endpoint_from(config: DeployConfig, identity: Identity) -> Endpoint:
         concurrency=table.concurrency or concurrency_of(config),
         success_topic=table.success_topic,
         error_topic=table.error_topic,
+        kms_key=config.network.kms_key,
     )
     return endpoint_from(
         async_config(config, identity),
@@ -135,3 +139,20 @@ def concurrency_of(config: DeployConfig) -> int:
         free = known.gpu.memory_gb * SHARE - config.model.weights_gb - WORKING_GB
         counts.append(int(free / PAGE_GB) * known.num_gpus)
     return max(2, min([MAX_CONCURRENCY, *counts])) if counts else 2
+
+
+def pages_in_time(config: DeployConfig, results: Path) -> int | None:
+    """Pages of each document that a machine reads before the timeout, sharing evenly.
+
+    Of several types the slowest counts; None where nobody knows how fast they are.
+    """
+    table = config.asynchronous
+    concurrency = table.concurrency or concurrency_of(config)
+    rates = []
+    for name in config.endpoint.instance_types:
+        known = INSTANCES.get(name)
+        rate = rate_of(known.gpu.name, results) if known else None
+        if known is None or rate is None:
+            return None
+        rates.append(rate.together * known.num_gpus)
+    return int(min(rates) * table.timeout_seconds / concurrency)

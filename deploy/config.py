@@ -333,7 +333,9 @@ class AsynchronousTable:
     @property
     def idle(self) -> int:
         """Seconds, in whole minutes."""
-        seconds = self.idle_seconds or self.timeout_seconds + 300
+        seconds = self.idle_seconds
+        if seconds is None:
+            seconds = self.timeout_seconds + 300
         return -(-seconds // 60) * 60
 
 

@@ -180,6 +180,8 @@ class AsyncInference:
     """Requests that a machine is given at once."""
     success_topic: str | None = None
     error_topic: str | None = None
+    kms_key: str | None = None
+    """That encrypts answers and failures."""
 
     @property
     def request(self) -> dict[str, Any]:
@@ -191,6 +193,8 @@ class AsyncInference:
         told = {name: topic for name, topic in topics.items() if topic is not None}
         if told:
             output["NotificationConfig"] = told
+        if self.kms_key is not None:
+            output["KmsKeyId"] = self.kms_key
         return {
             "OutputConfig": output,
             "ClientConfig": {"MaxConcurrentInvocationsPerInstance": self.concurrency},

@@ -11,7 +11,13 @@ from typing import Any
 from deploy.config import AsynchronousTable
 from deploy.console import Console
 from deploy.documents import Objects, split_uri
-from deploy.errors import Interrupted, NotFoundError, WaitTimeoutError
+from deploy.errors import (
+    BusyError,
+    DeployError,
+    Interrupted,
+    NotFoundError,
+    WaitTimeoutError,
+)
 from deploy.executor import duration
 from deploy.ledger import Job, Ledger, State
 from deploy.results import failure_from, reading_from
@@ -139,11 +145,7 @@ class Waiting:
         said, said_at = "", started
         try:
             while True:
-                self._look(jobs)
-                if not _waiting(jobs):
-                    # Somebody may have sent more meanwhile.
-                    jobs = self._all()
-                    self._look(jobs)
+                jobs = self._patiently(jobs)
                 elapsed = self._clock() - started
                 progress = Progress.of(list(jobs.values()))
                 read = progress.pages_read - read_before
@@ -167,6 +169,20 @@ class Waiting:
             raise Interrupted(
                 "the documents will be read without us: async wait goes on"
             ) from None
+
+    def _patiently(self, jobs: dict[str, Job]) -> dict[str, Job]:
+        """Hours of waiting are not given up for a line that was dead for a minute."""
+        try:
+            self._look(jobs)
+            if not _waiting(jobs):
+                # Somebody may have sent more meanwhile.
+                jobs = self._all()
+                self._look(jobs)
+        except DeployError as error:
+            if type(error) not in (DeployError, BusyError):
+                raise
+            self._console.say(f"{error.message}; asking again")
+        return jobs
 
     def look(self) -> Progress:
         """How it is now."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
 
+from deploy.console import Console
 from deploy.documents import Document
+from deploy.errors import DeployError
 from deploy.ledger import Job, SqliteLedger, State
 from deploy.submission import LEASE_SECONDS, request_of
+from deploy.waiting import Waiting
 from tests.deploy.accounts import configured
 from tests.deploy.queued import BROKEN, FakeQueue, answer_to
+from tests.deploy.stored import Bucket
+from tests.documents import pdf
 
 EXTRA = """
 [network]
@@ -283,6 +289,19 @@ def test_a_dry_run_of_submit_says_how_many_and_sends_nothing(chandra, queue, fol
     assert len(queue.accepted) == 1
 
 
+def test_a_document_that_may_not_be_done_in_time_is_said(
+    chandra, queue, folder, project
+):
+    project(EXTRA.format(isolation="true") + "timeout_seconds = 60\n")
+    (folder / "long.pdf").write_bytes(pdf([["one"]] * 5))
+
+    ran = chandra("async", "submit", str(folder / "long.pdf"))
+
+    assert ran.status == 0, ran.err
+    assert "note: 1 documents have more than 3 pages" in ran.out
+    assert "asynchronous.concurrency" in ran.out
+
+
 def test_a_ledger_in_s3_serves_as_well(chandra, queue, folder, tmp_path):
     where = ["--ledger", "s3://exchange/ledger"]
     chandra("async", "submit", str(folder), *where)
@@ -350,6 +369,38 @@ def test_what_never_gets_an_answer_is_lost_and_said_to_be(
     assert ran.status == 1
     assert "1 failed (1 lost)" in ran.out
     assert states(ledger) == ["failed"]
+
+
+class DeadLine(Bucket):
+    """S3 that cannot be reached the first time it is asked."""
+
+    num_failures = 1
+
+    def below(self, bucket, prefix):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise DeployError("AWS cannot be reached")
+        return super().below(bucket, prefix)
+
+
+def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
+    ledger.save(submitted)
+    said = io.StringIO()
+
+    progress = Waiting(
+        ledger,
+        DeadLine({"s3://b/out/a": answer_to(b"first")}),
+        TABLE,
+        Console(out=said),
+        clock=at,
+        sleep=at.sleep,
+    ).run(timeout_seconds=600)
+
+    ledger.close()
+    assert progress.num_read == 1
+    assert "AWS cannot be reached; asking again" in said.getvalue()
 
 
 def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):

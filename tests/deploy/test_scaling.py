@@ -75,6 +75,17 @@ def test_topics_are_told_on_request():
     assert output["NotificationConfig"] == {"SuccessTopic": TOPIC, "ErrorTopic": TOPIC}
 
 
+def test_answers_are_encrypted_with_the_key_of_the_deployment():
+    config = configured(
+        asynchronous={"bucket": "exchange"}, network={"kms_key": "alias/ocr"}
+    )
+
+    inference = async_endpoint_from(config, IDENTITY).config.request
+
+    output = inference["AsyncInferenceConfig"]["OutputConfig"]
+    assert output["KmsKeyId"] == "alias/ocr"
+
+
 def test_the_container_is_told_how_it_is_used():
     config = replace(
         with_queue(timeout_seconds=900, sources=["scans/2026"]),
@@ -125,7 +136,8 @@ def test_a_name_must_leave_room():
     ("settings", "words"),
     [
         ({"timeout_seconds": 3601}, "timeout_seconds must be 1 to 3600"),
-        ({"idle_seconds": 299}, "idle_seconds must be 300 to 86400"),
+        ({"idle_seconds": 240}, "idle_seconds must be 300 to 86400"),
+        ({"idle_seconds": 0}, "idle_seconds must be 300 to 86400"),
         ({"min_instances": 3}, "min_instances must be 0 to max_instances"),
         ({"max_instances": 0}, "at least 1"),
         ({"bucket": "s3://exchange"}, "without s3://"),
@@ -383,3 +395,14 @@ def test_the_number_of_machines_is_not_the_commands_to_say(chandra, project):
 
     assert ran.status == 2
     assert "min_instances and max_instances" in ran.err
+
+
+def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
+    project(EXTRA)
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted" in ran.out
+    assert "(asynchronous.max_instances)" in ran.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from deploy.actions import Action
 from deploy.asynchronous import async_config, async_endpoint_from
@@ -13,8 +14,10 @@ from deploy.commands.wanted import (
     add_wait_arguments,
     carried_out,
     compare,
+    quota_checks,
     with_flags,
 )
+from deploy.config import DeployConfig
 from deploy.errors import ConfigError
 from deploy.resources import tags_of
 from deploy.scaling import Scaling
@@ -50,6 +53,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
     }
     whole: list[Action] = [*actions, *later]
     context.deployment = config.name
+    if whole:
+        _note_quota(context, config)
     if context.is_dry_run or not whole:
         status = carried_out(context, options, config, wanted, whole, data)
         return 0 if status is None else status
@@ -75,3 +80,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _note_quota(context: Context, config: DeployConfig) -> None:
+    """One machine is checked with the rest; how many there may be is worth a word."""
+    table = config.asynchronous
+    most = replace(config.endpoint, instance_count=table.max_instances)
+    for finding in quota_checks(context, replace(config, endpoint=most)):
+        if finding.is_fatal and table.max_instances > 1:
+            context.console.say(
+                f"note: {finding.sentence} (asynchronous.max_instances)"
+            )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from deploy.asynchronous import Exchange, async_config, exchange_of
+from deploy.asynchronous import Exchange, async_config, exchange_of, pages_in_time
 from deploy.aws.objects import Bucketed
 from deploy.aws.queue import Queue
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
@@ -26,6 +27,7 @@ NAME = "submit"
 HELP = "put files, folders, s3:// prefixes or manifests into the queue"
 
 NUM_SHOWN = 10
+RESULTS = Path("bench/results")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +65,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     config, exchange = context.config, exchange_of(context.config)
     endpoint = async_config(config, context.identity).name
     found = _found(context, options, exchange)
+    _note_long(context, found)
     with ledger_opened(context, options, must_exist=not options.inputs) as ledger:
         if context.is_dry_run:
             return _say_what_would_be(context, options, ledger, endpoint, found)
@@ -109,6 +112,25 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
         )
         refused.append(Refused(document.source, reason))
     return Found(tuple(reachable), tuple(refused))
+
+
+def _note_long(context: Context, found: Found) -> None:
+    """What may not be done in time where as long ones are read beside it."""
+    most = pages_in_time(context.config, RESULTS)
+    if most is None:
+        return
+    long = [
+        d for d in found.documents if d.num_pages is not None and d.num_pages > most
+    ]
+    if long:
+        context.console.say(
+            f"note: {len(long):,} documents have more than {most:,} pages, which is "
+            "what a machine reads of each in time where all beside it are as long "
+            "(estimate)"
+        )
+        context.console.say(
+            "  try: a manifest with pages, or asynchronous.concurrency in chandra.toml"
+        )
 
 
 def _may_read(config: DeployConfig, exchange: Exchange, document: Document) -> bool:
