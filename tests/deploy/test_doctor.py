@@ -145,11 +145,19 @@ def test_the_example_changes_nothing_but_what_has_to_be_set():
     assert found | {"tags": {}} == plain
 
 
+# Their default is none: the example shows what one may look like.
+UNSET = (
+    *("role", "revision", "uri", "tag", "kms_key", "volume_gb", "region"),
+    *("sources", "concurrency", "idle_seconds", "success_topic", "error_topic"),
+    r'bucket = "my-bucket" +# documents wait',
+)
+
+
 def test_the_example_shows_every_setting_with_its_default():
     """What is commented out with a value is what there would be without it."""
     shown = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE)
-    for line in ("role", "revision", "uri", "tag", "kms_key", "volume_gb", "region"):
-        shown = re.sub(rf"^{line} = .*\n", "", shown, flags=re.MULTILINE)
+    for line in UNSET:
+        shown = re.sub(rf"^{line}\b.*\n", "", shown, flags=re.MULTILINE)
     shown = re.sub(r"^(team|CHANDRA_MAX_PAGES) = .*\n", "", shown, flags=re.MULTILINE)
     plain = settings(config_from({"model": {"bucket": "my-bucket"}}))
     named = set(re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE, re.MULTILINE))
