@@ -6,6 +6,7 @@ import argparse
 import re
 from datetime import timedelta
 
+from deploy.asynchronous import SUFFIX
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
 from deploy.errors import INTERRUPTED, ConfigError
@@ -29,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--search", metavar="TEXT", help="only lines that hold TEXT")
     parser.add_argument(
+        "--async",
+        action="store_true",
+        dest="is_async",
+        help="of the asynchronous endpoint",
+    )
+    parser.add_argument(
         "--since",
         default="1h",
         metavar="AGE",
@@ -39,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     reader = LogReader(
         context.aws,
-        log_group(context.config.name),
+        log_group(f"{context.config.name}{SUFFIX if options.is_async else ''}"),
         since=context.now - age(options.since),
     )
     found: list[LogEvent] = []

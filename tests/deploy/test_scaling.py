@@ -406,3 +406,19 @@ def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
     assert ran.status == 0, ran.err
     assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted" in ran.out
     assert "(asynchronous.max_instances)" in ran.out
+
+
+def test_its_log_is_another_one(deployed, chandra, wire, at):
+    group, stream = "/aws/sagemaker/Endpoints/ocr-async", "AllTraffic/i-1"
+    wire.call("logs", "create_log_group", logGroupName=group)
+    wire.call("logs", "create_log_stream", logGroupName=group, logStreamName=stream)
+    wire.call(
+        "logs",
+        "put_log_events",
+        logGroupName=group,
+        logStreamName=stream,
+        logEvents=[{"timestamp": int(at.now * 1000), "message": "a page was read"}],
+    )
+
+    assert "a page was read" in chandra("logs", "--async").out
+    assert "no lines" in chandra("logs").out
