@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "Summary",
     "Watch",
     "done_of",
+    "failure_lines",
     "found",
     "summed_up",
     "tell",
@@ -180,13 +181,21 @@ def summed_up(context: Context, state: TransformState) -> Summary:
 
 def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
     num_read = watch.num_done()
+    is_stopped = state.status == "Stopped"
     for _ in range(NUM_LOOKS if not state.is_changing else 0):
-        is_told = all(failure.code != UNKNOWN for failure in watch.failures())
+        is_told = is_stopped or all(f.code != UNKNOWN for f in watch.failures())
         if is_told and (watch.log.num_pages or not num_read):
             break
         context.sleep(LOOK_SECONDS)
         watch.lines()
     failures = () if state.is_changing else tuple(watch.failures())
+    if is_stopped:
+        failures = tuple(
+            replace(failure, code="not_read", reason="the job was stopped before")
+            if failure.code == UNKNOWN
+            else failure
+            for failure in failures
+        )
     seconds = _seconds(state, context.now)
     price = hourly(state.instance_type, state.instance_count)
     return Summary(
@@ -223,7 +232,8 @@ def tell(
     failures = [*left_out, *summary.failures]
     data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
     context.console.result(data, _lines(summary, failures))
-    return 1 if failures or state.status in ("Failed", "Stopped") else 0
+    # Failed by its own account, a job may have been mended by a later one.
+    return 1 if failures else 0
 
 
 def done_of(
@@ -252,18 +262,9 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         f"transform job {state.name} {_ended(state)}: {summary.num_read} of "
         f"{summary.num_documents} documents read, in {state.output}"
     ]
-    if state.failure and not failures:
+    if state.failure and (UNKNOWN in {failure.code for failure in failures}):
         lines.append(f"SageMaker says: {state.failure}")
-    for code, group in by_code(failures).items():
-        reasons = {failure.reason for failure in group}
-        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
-        lines.append(f"{len(group)} failed with {code}{why}")
-        lines += [
-            f"  {failure.name}" + ("" if why else f": {failure.reason}")
-            for failure in group[:NUM_NAMED]
-        ]
-        if len(group) > NUM_NAMED:
-            lines.append(f"  and {len(group) - NUM_NAMED} more; --json names all")
+    lines += failure_lines(failures)
     if summary.num_pages:
         lines.append(f"pages read: {summary.num_pages:,}")
     if summary.page_codes:
@@ -283,6 +284,22 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         lines.append(f"next: chandra-sagemaker transform wait {state.name}")
     elif summary.failures:
         lines.append(f"next: chandra-sagemaker transform --retry-failed {state.name}")
+    return lines
+
+
+def failure_lines(failures: Sequence[Failure]) -> list[str]:
+    """By code, with the names of some."""
+    lines = []
+    for code, group in by_code(failures).items():
+        reasons = {failure.reason for failure in group}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        lines.append(f"{len(group)} failed with {code}{why}")
+        lines += [
+            f"  {failure.name}" + ("" if why else f": {failure.reason}")
+            for failure in group[:NUM_NAMED]
+        ]
+        if len(group) > NUM_NAMED:
+            lines.append(f"  and {len(group) - NUM_NAMED} more; --json names all")
     return lines
 
 

@@ -21,6 +21,7 @@ from deploy.commands.job_inputs import paged, upload
 from deploy.commands.jobs import (
     NUM_NAMED,
     done_of,
+    failure_lines,
     found,
     summed_up,
     tell,
@@ -182,8 +183,16 @@ def _go_on(context: Context, options: argparse.Namespace, wish: Wish) -> int:
             )
     if not work:
         context.console.result(
-            {"job": None, "documents": len(job.work), "read": len(job.work)},
-            ["nothing is left to read, and nothing to pay"],
+            {
+                "job": None,
+                "documents": len(job.work),
+                "read": len(job.work),
+                "left_out": [failure.to_json() for failure in wish.left_out],
+            },
+            [
+                *failure_lines(wish.left_out),
+                "nothing is left to read, and nothing to pay",
+            ],
         )
         return 1 if wish.left_out else 0
     work = paged(context, wish.batch, work)

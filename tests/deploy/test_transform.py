@@ -143,6 +143,7 @@ def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud,
 
     assert ran.status == 1
     assert "1 failed with unknown: no line of the log names it" in ran.out
+    assert "SageMaker says: AlgorithmError" in ran.out
 
 
 def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
@@ -161,6 +162,7 @@ def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
     assert chandra("transform", "--retry-failed", first).out == (
         f"every document of transform job {first} has its result\n"
     )
+    assert chandra("transform", "status", first).status == 0
 
 
 def test_asked_for_twice_it_is_shown_and_not_paid_for_again(chandra, put, cloud):
@@ -364,6 +366,7 @@ def test_a_job_that_was_stopped_is_gone_on_from(chandra, put, cloud, wire):
     assert early.status == 5
     assert waited.status == 1
     assert "was stopped: 1 of 2 documents read" in waited.out
+    assert "1 failed with not_read: the job was stopped before\n  b.pdf" in waited.out
     assert again.status == 0, again.err
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]
 
@@ -498,6 +501,15 @@ def test_an_object_above_100_mb_is_left_out_and_said_to_be(chandra, put, wire, c
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
     assert "1 failed with document_too_large" in ran.out
     assert "name it in a manifest" in ran.out
+
+    put("md/b.pdf.out", bucket="results")
+    put("scans/c.pdf")
+    put("md/c.pdf.out", bucket="results")
+    again = chandra(*RUN)
+
+    assert again.status == 1
+    assert "1 failed with document_too_large" in again.out
+    assert "nothing is left to read" in again.out
 
 
 # The model, the list of the objects, what they are, and the job itself.
