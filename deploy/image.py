@@ -1,4 +1,4 @@
-"""Images built and pushed by whatever engine there is. The only subprocess."""
+"""Images built and pushed by whatever engine there is. The subprocess of shipping."""
 
 from __future__ import annotations
 

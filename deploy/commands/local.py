@@ -48,8 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         metavar="URL",
-        help="what answers everything else; without it a moto server that is empty but "
-        "for one model and two endpoints",
+        help="what answers everything else; without it a moto server of its own, with "
+        "a bucket, an endpoint in real time, an asynchronous one and a model for jobs",
+    )
+    parser.add_argument(
+        "--empty", action="store_true", help="nothing of that: for deploy and the like"
     )
     parser.add_argument(
         "--s3", metavar="URL", help="another server for S3 alone, with --backend or not"
@@ -71,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
+    """Until it is asked to end."""
     assumed = assumed_from(options.assume)
     region = _region(context)
     name = _name(context)
@@ -111,20 +115,22 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 hint="chandra-sagemaker local --port 0 takes one that is free",
             ) from error
         stack.callback(emulator.close)
-        endpoints = seed(backend, region, name) if account is not None else {}
+        made = None
+        if account is not None and not options.empty:
+            made = seed(backend, region, name)
         emulator.start()
-        environ = {"AWS_ENDPOINT_URL": emulator.address, **_to_copy(region)}
+        environ = _to_copy(emulator.address, region, credentials)
         context.console.result(
             {
                 "address": emulator.address,
                 "backend": url,
                 "environment": environ,
-                "endpoints": endpoints,
+                "made": asdict(made) if made else None,
             },
             [
                 f"SageMaker's data plane: {emulator.address}",
                 f"everything else:        {url}",
-                *(f"endpoint {known}: {what}" for known, what in endpoints.items()),
+                *(made.lines() if made else ()),
                 "in another terminal:",
                 "  export " + " ".join(f"{n}={value}" for n, value in environ.items()),
                 "Ctrl-C ends it, and everything that it has started",
@@ -173,12 +179,16 @@ def _for_containers(credentials: Mapping[str, str] | None) -> Iterator[tuple[str
             yield name, value
 
 
-def _to_copy(region: str) -> dict[str, str]:
-    """What a terminal lacks, beside the address."""
-    environ = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-    if (credentials := _credentials()) is not None:
-        environ |= {name.upper(): value for name, value in credentials.items()}
-    return environ
+def _to_copy(
+    address: str, region: str, credentials: Mapping[str, str] | None
+) -> dict[str, str]:
+    """What a terminal lacks."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        **{name.upper(): value for name, value in (credentials or {}).items()},
+    }
 
 
 def _region(context: Context) -> str:

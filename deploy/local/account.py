@@ -1,7 +1,7 @@
 """An AWS account on loopback for all that is no data plane: moto's server.
 
 With what moto's SageMaker lacks for an endpoint to be deployed: today's instance
-types, pools of them, and UpdateEndpoint.
+types, pools of them, and UpdateEndpoint; and an answer about quotas.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Account:
 def _complete_moto() -> None:
     from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
     from moto.sagemaker.responses import SageMakerResponse
+    from moto.servicequotas.responses import ServiceQuotasResponse
 
     def validate_production_variants(
         self: Any, production_variants: list[dict[str, Any]]
@@ -81,8 +82,13 @@ def _complete_moto() -> None:
         endpoint.creation_time = before.creation_time
         return json.dumps({"EndpointArn": endpoint.arn})
 
+    def list_service_quotas(self: Any) -> str:
+        """None is known, and so none is in the way."""
+        return json.dumps({"Quotas": []})
+
     for cls, method in (
         (FakeEndpointConfig, validate_production_variants),
         (SageMakerResponse, update_endpoint),
+        (ServiceQuotasResponse, list_service_quotas),
     ):
         setattr(cls, method.__name__, method)

@@ -55,13 +55,14 @@ class AsyncConfig:
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> AsyncConfig:
         output = table["OutputConfig"]
+        if "S3OutputPath" not in output:
+            # SageMaker chooses a bucket; here is none that it could be.
+            raise DeployError("AsyncInferenceConfig has no S3OutputPath")
         topics = output.get("NotificationConfig") or {}
         failure = output.get("S3FailurePath")
         client = table.get("ClientConfig") or {}
-        # SageMaker chooses a bucket where none is named; we have no other.
-        place = S3Uri.of(output["S3OutputPath"])
         return cls(
-            output=place,
+            output=S3Uri.of(output["S3OutputPath"]),
             failure=S3Uri.of(failure) if failure else None,
             success_topic=topics.get("SuccessTopic"),
             error_topic=topics.get("ErrorTopic"),

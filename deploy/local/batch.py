@@ -9,19 +9,19 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import IO, Any
 
 from deploy.errors import DeployError
 from deploy.local.backend import Backend, S3Uri
 from deploy.local.containers import Container, wait_until_healthy
-from deploy.local.exchange import Exchange, NoAnswerError, get
+from deploy.local.exchange import Exchange, NoAnswerError, RefusedError, get
 from deploy.local.inputs import InputError, Item, contents, items_of, payloads
 from deploy.local.limits import MIB, Assumed, Limits
 from deploy.local.logs import Logs, Stream
+from deploy.local.plan import Plan
 from deploy.local.transform import TransformJob
 
-__all__ = ["Batch", "Plan", "StoppedError"]
+__all__ = ["Batch"]
 
 SPOOL_BYTES = 8 * MIB
 CLIENT = "ClientError: See job logs for more information"
@@ -39,42 +39,6 @@ class ItemError(Exception):
         super().__init__(text)
         self.kind = kind
         self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the job says, else the container, else SageMaker's defaults."""
-
-    concurrency: int
-    payload_mb: int
-    strategy: str
-    timeout_seconds: int
-    max_retries: int
-
-    @classmethod
-    def of(cls, request: Any, parameters: Any) -> Plan:
-        client = request.get("ModelClientConfig") or {}
-        strategies = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
-        size = request.get("MaxPayloadInMB")
-        if size is None:
-            size = parameters.get("MaxPayloadInMB", 6)
-        strategy = request.get("BatchStrategy") or parameters.get("BatchStrategy")
-        return cls(
-            concurrency=int(
-                request.get("MaxConcurrentTransforms")
-                or parameters.get("MaxConcurrentTransforms")
-                or 1
-            ),
-            payload_mb=int(size),
-            strategy=strategies.get(str(strategy), str(strategy or "MULTI_RECORD")),
-            timeout_seconds=int(client.get("InvocationsTimeoutInSeconds", 600)),
-            max_retries=int(client.get("InvocationsMaxRetries", 3)),
-        )
-
-    @property
-    def max_bytes(self) -> int | None:
-        """None: sent in chunks, however large."""
-        return self.payload_mb * MIB or None
 
 
 class Batch:
@@ -242,39 +206,38 @@ class Batch:
 
     def _ask(self, payload: IO[bytes], length: int | None, plan: Plan) -> bytes:
         """The container's answer, after some attempts; raises ItemError."""
-        num_attempts = 0
+        stopping = self._job.stopping
+        num_retries = 0
         while True:
-            if num_attempts:
-                self._job.stopping.wait(self._assumed.retry_seconds)
-            num_attempts += 1
-            # One that is being replaced gets nothing: the attempt would be lost.
-            stopping = self._job.stopping
-            if not wait_until_healthy(self._container, stopping.is_set):
-                if stopping.is_set():
-                    raise StoppedError
-                raise ItemError("Unable to get response from algorithm", ALGORITHM)
+            self._wait()
             payload.seek(0)
-            may_retry = num_attempts <= plan.max_retries
             try:
                 status, content = self._send(payload, length, plan.timeout_seconds)
+            except RefusedError:
+                # It died before it could be asked.
+                continue
             except NoAnswerError as error:
                 if stopping.is_set():
                     raise StoppedError from error
-                if may_retry:
-                    continue
-                raise ItemError(
-                    "Unable to get response from algorithm", ALGORITHM
-                ) from error
-            if status < 400:
-                return content
-            if self._assumed.is_retried(status) and may_retry:
-                continue
-            detail = content.decode(errors="replace")
-            if status < 500:
-                raise ItemError(f"ClientError: {status}", CLIENT, detail)
-            raise ItemError(
-                f"Bad HTTP status received from algorithm: {status}", ALGORITHM, detail
-            )
+                failure = ItemError("Unable to get response from algorithm", ALGORITHM)
+                may_help = True
+            else:
+                if status < 400:
+                    return content
+                failure = _refused(status, content)
+                may_help = self._assumed.is_retried(status)
+            if not may_help or num_retries == plan.max_retries:
+                raise failure
+            num_retries += 1
+            stopping.wait(self._assumed.retry_seconds)
+
+    def _wait(self) -> None:
+        """One that is being replaced gets nothing: the attempt would be lost."""
+        if wait_until_healthy(self._container, self._job.stopping.is_set):
+            return
+        if self._job.stopping.is_set():
+            raise StoppedError
+        raise ItemError("Unable to get response from algorithm", ALGORITHM)
 
     def _send(
         self, payload: IO[bytes], length: int | None, seconds: float
@@ -313,3 +276,12 @@ class Batch:
 def _check_size(size: int, plan: Plan) -> None:
     if plan.max_bytes is not None and size > plan.max_bytes:
         raise InputError("Too much data for max payload size")
+
+
+def _refused(status: int, content: bytes) -> ItemError:
+    detail = content.decode(errors="replace")
+    if status < 500:
+        return ItemError(f"ClientError: {status}", CLIENT, detail)
+    return ItemError(
+        f"Bad HTTP status received from algorithm: {status}", ALGORITHM, detail
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from deploy.local.exchange import get
 from deploy.local.limits import Assumed, Limits
 from deploy.local.process import Process, free_port
+from deploy.local.wire import Refusal
 
 __all__ = [
     "Container",
@@ -157,7 +159,8 @@ class Own:
             self._say(
                 f"the container ended with {self._process.status}; it is replaced"
             )
-            num_failed += not self.was_healthy
+            # Killed by somebody, it might have started.
+            num_failed += not self.was_healthy and (self._process.status or 0) > 0
             if num_failed == MAX_FAILED_STARTS:
                 self.failure = UNHEALTHY.format(variant=self._variant)
                 return
@@ -182,53 +185,94 @@ class Own:
                 return
 
 
+@dataclass
+class Unit:
+    """What an owner has: one container, and the one that it takes over from."""
+
+    signature: object
+    newest: Container
+    before: Container | None = None
+
+
 class Fleet:
-    """Which container serves which endpoint; made at its first use."""
+    """Which container serves which endpoint or job; made at its first use."""
 
     def __init__(self, make: Callable[..., Container]) -> None:
-        """`make(owner, environment, startup_seconds)`; see Emulator."""
+        """`make(owner, **wanted)`; see Emulator."""
         self._make = make
         self._lock = threading.Lock()
-        self._units: dict[tuple[str, str], tuple[object, Container]] = {}
+        self._units: dict[tuple[str, str], Unit] = {}
+        self._is_closed = False
 
     def container(
-        self,
-        owner: tuple[str, str],
-        signature: object,
-        **wanted: object,
+        self, owner: tuple[str, str], signature: object, **wanted: object
     ) -> Container:
-        """The one that is there; another where the signature has changed."""
+        """The one that serves; another where the signature has changed.
+
+        The old one has the traffic until the new one is healthy. Raises Refusal
+        where everything is being ended.
+        """
+        done: Container | None = None
         with self._lock:
-            known = self._units.get(owner)
-            if known is not None and known[0] == signature:
-                return known[1]
-            container = self._make(owner, **wanted)
-            self._units[owner] = (signature, container)
-        if known is not None:
-            # The new one has the traffic; the old one may finish what it began.
-            threading.Thread(target=known[1].stop, daemon=True).start()
-        return container
+            if self._is_closed:
+                raise Refusal("ServiceUnavailable", "the emulator is ending", 503)
+            unit = self._units.get(owner)
+            if unit is None:
+                unit = Unit(signature, self._make(owner, **wanted))
+                self._units[owner] = unit
+            elif unit.signature != signature:
+                done = unit.before
+                unit = Unit(signature, self._make(owner, **wanted), unit.newest)
+                self._units[owner] = unit
+            elif unit.before is not None and unit.newest.was_healthy:
+                done, unit.before = unit.before, None
+            serving = unit.before or unit.newest
+        if done is not None:
+            threading.Thread(target=done.stop, daemon=True).start()
+        return serving
+
+    def status(self, owner: tuple[str, str]) -> tuple[str, str | None]:
+        """An endpoint's, in SageMaker's words, and why it failed."""
+        with self._lock:
+            unit = self._units[owner]
+        if unit.newest.failure is not None:
+            return "Failed", unit.newest.failure
+        if unit.newest.was_healthy or unit.newest.is_healthy():
+            return "InService", None
+        return ("Updating" if unit.before else "Creating"), None
 
     def containers(self) -> list[Container]:
         """All that there are."""
         with self._lock:
-            return [container for _, container in self._units.values()]
+            units = list(self._units.values())
+        return [c for unit in units for c in (unit.newest, unit.before) if c]
 
-    def remove(self, owner: tuple[str, str]) -> None:
+    def remove(self, owner: tuple[str, str], *, is_awaited: bool = True) -> None:
+        """What it had ends, and whoever comes next under that name gets another."""
         with self._lock:
-            known = self._units.pop(owner, None)
-        if known is not None:
-            known[1].stop()
+            unit = self._units.pop(owner, None)
+        if unit is None:
+            return
+        ending = [c for c in (unit.newest, unit.before) if c]
+        if is_awaited:
+            _stop_all(ending)
+        else:
+            threading.Thread(target=_stop_all, args=(ending,)).start()
 
-    def stop(self) -> None:
-        """All of them, at once."""
+    def close(self) -> None:
+        """End all of them, and make no more."""
         with self._lock:
-            owners = list(self._units)
-        threads = [threading.Thread(target=self.remove, args=(o,)) for o in owners]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+            self._is_closed = True
+        _stop_all(self.containers())
+
+
+def _stop_all(containers: Sequence[Container]) -> None:
+    """At once: each may take its time to drain."""
+    threads = [threading.Thread(target=each.stop) for each in containers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def environment_for(

@@ -21,6 +21,7 @@ from deploy.local.forward import forward
 from deploy.local.front import Front
 from deploy.local.limits import Assumed, Limits
 from deploy.local.logs import Logs, Stream
+from deploy.local.plan import batch_environment
 from deploy.local.process import Process
 from deploy.local.runtime import Runtime
 from deploy.local.served import Served
@@ -71,9 +72,9 @@ class Emulator:
         self._instances: dict[str, str] = {}
         self._lock = threading.Lock()
         self.fleet = Fleet(self._make)
-        self.runtime = Runtime(self._served, self._limits, self.logs)
+        self.runtime = Runtime(self.served, self._limits, self.logs)
         self.asynchronous = Asynchronous(
-            self._served, backend, self.logs, self._limits, self._assumed
+            self.served, backend, self.logs, self._limits, self._assumed
         )
         self.jobs = TransformJobs(self._run, backend.model)
 
@@ -88,7 +89,7 @@ class Emulator:
         """End everything that was started."""
         self.asynchronous.stop()
         self.jobs.close()
-        self.fleet.stop()
+        self.fleet.close()
         self._front.close()
         self.logs.close()
 
@@ -160,12 +161,11 @@ class Emulator:
 
     # Endpoints
 
-    def _served(self, region: str, name: str) -> Served:
+    def served(self, region: str, name: str) -> Served:
+        """An endpoint with its container; raises Refusal where there is none."""
         hosted = self._backend.hosted(region, name)
         if hosted is None:
-            raise Refusal(
-                "ValidationError", f"Endpoint {name} of account {region} not found."
-            )
+            raise Refusal("ValidationError", f"Endpoint {name} not found in {region}.")
         return Served(hosted, self._container(hosted), self._stream(hosted))
 
     def _container(self, hosted: Hosted) -> Container:
@@ -195,27 +195,25 @@ class Emulator:
     ) -> Answer:
         """In service once the container has been healthy, as SageMaker says it."""
         described = json.loads(b"".join(answer.body))  # type: ignore[arg-type]
+        name = asked["EndpointName"]
         try:
-            container = self._served(region, asked["EndpointName"]).container
+            self.served(region, name)
         except (Refusal, DeployError, ValueError):
             return json_answer(described)
         if described.get("EndpointStatus") == "InService":
-            if container.failure is not None:
-                described["EndpointStatus"] = "Failed"
-                described["FailureReason"] = container.failure
-            elif not container.was_healthy and not container.is_healthy():
-                described["EndpointStatus"] = "Creating"
+            status, failure = self.fleet.status((region, name))
+            described["EndpointStatus"] = status
+            if failure is not None:
+                described["FailureReason"] = failure
         return json_answer(described)
 
     def _changed(self, region: str, operation: str, name: str) -> None:
         """SageMaker starts a container with the endpoint, not with its first use."""
         if operation.startswith("Delete"):
-            threading.Thread(
-                target=self.fleet.remove, args=((region, name),), daemon=True
-            ).start()
+            self.fleet.remove((region, name), is_awaited=False)
             return
         try:
-            self._served(region, name)
+            self.served(region, name)
         except (Refusal, DeployError, ValueError) as error:
             self.logs.say(f"{name} | {error}")
 
@@ -277,7 +275,7 @@ class Emulator:
                 job.name,
                 region=job.region,
                 stream=stream,
-                environment={**environment_of(model), **batch_environment(job)},
+                environment={**environment_of(model), **batch_environment(job.request)},
             )
             batch = Batch(
                 job,
@@ -295,24 +293,3 @@ class Emulator:
             self.fleet.remove(owner)
             job.end(failure)
             self.logs.say(f"{job.name} | {job.status}: {job.failure or 'all done'}")
-
-
-def batch_environment(job: TransformJob) -> dict[str, str]:
-    """What a job adds to the environment of its model."""
-    request = job.request
-    environ = {**(request.get("Environment") or {}), "SAGEMAKER_BATCH": "true"}
-    strategies = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
-    for variable, value in (
-        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", request.get("MaxPayloadInMB")),
-        (
-            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
-            request.get("MaxConcurrentTransforms"),
-        ),
-        (
-            "SAGEMAKER_BATCH_STRATEGY",
-            strategies.get(request.get("BatchStrategy", "")),
-        ),
-    ):
-        if value is not None:
-            environ[variable] = str(value)
-    return environ

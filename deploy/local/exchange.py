@@ -10,7 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import IO
 from urllib.parse import urlsplit
 
-__all__ = ["BrokenError", "Exchange", "LateError", "NoAnswerError", "get"]
+__all__ = [
+    "BrokenError",
+    "Exchange",
+    "LateError",
+    "NoAnswerError",
+    "RefusedError",
+    "get",
+]
 
 CHUNK_BYTES = 64 * 1024
 
@@ -24,7 +31,11 @@ class LateError(NoAnswerError):
 
 
 class BrokenError(NoAnswerError):
-    """The connection was refused, reset or closed, as when a container dies."""
+    """The connection was reset or closed, as when a container dies."""
+
+
+class RefusedError(BrokenError):
+    """There was no connection at all: the container knows nothing of it."""
 
 
 class Exchange:
@@ -60,6 +71,9 @@ class Exchange:
             sent["Transfer-Encoding"] = "chunked"
         try:
             self._connection.connect()
+        except OSError as error:
+            raise RefusedError(f"the container does not listen: {error}") from error
+        try:
             # http.client forgets it once the answer says that it will be closed.
             self._socket = self._connection.sock
             if self._is_over:

@@ -54,9 +54,9 @@ class Assumed:
     """Of the object that says why an asynchronous request failed."""
     concurrency: int = 4
     """Asynchronous requests at once, where the endpoint config says nothing."""
-    startup_seconds: float = 1200
+    startup_seconds: float = 1200.0
     """For a container to become healthy, where the endpoint config says nothing."""
-    replace_seconds: float = 300
+    replace_seconds: float = 300.0
     """A container that was healthy and then is not for so long is replaced."""
 
     def is_retried(self, status: int) -> bool:

@@ -40,6 +40,13 @@ def test_without_a_word_it_is_port_8080_and_a_machine_of_ones_own():
     assert subject.use is Use.LOCAL
 
 
+def test_ports_that_nobody_else_sees_are_fixed_where_nobody_else_is():
+    assert wanted().has_fixed_ports
+    assert not wanted(PRIVATE_PORTS="any").has_fixed_ports
+    with pytest.raises(VariableError, match="PRIVATE_PORTS must be fixed or any"):
+        wanted(PRIVATE_PORTS="some")
+
+
 def test_batch_transform_says_so_itself():
     assert wanted(SAGEMAKER_BATCH="true").use is Use.BATCH
 

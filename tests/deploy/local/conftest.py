@@ -27,8 +27,11 @@ BUCKET = "documents"
 class Local:
     """A running emulator, boto3's clients of it, and what it has printed."""
 
-    def __init__(self, emulator: Emulator, lines: list[str]) -> None:
+    def __init__(
+        self, emulator: Emulator, lines: list[str], backend: Backend | None = None
+    ) -> None:
         self.emulator = emulator
+        self.backend = backend
         self.lines = lines
         self.address = emulator.address
         self._session = boto3.Session(region_name=REGION, **KEYS)
@@ -182,7 +185,7 @@ def start(account: Account) -> Iterator[Callable[..., Local]]:
             )
             stack.callback(emulator.close)
             emulator.start()
-            local = Local(emulator, lines)
+            local = Local(emulator, lines, backend)
             local.client("s3").create_bucket(Bucket=BUCKET)
             return local
 

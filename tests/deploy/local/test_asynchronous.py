@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from botocore.exceptions import ClientError
 
+from deploy.local.attempt import Attempts, Job
+from deploy.local.backend import S3Uri
 from deploy.local.limits import Assumed, Limits
 from tests.deploy.local.conftest import BUCKET
 from tests.deploy.local.containers import Reply
@@ -192,6 +195,31 @@ def test_what_waits_goes_to_the_next_healthy_container(local, container):
     container.ping = 200
 
     assert result(local, answer) == b"page"
+
+
+def test_what_has_waited_for_too_long_expires(local, container):
+    local.async_endpoint()
+    container.ping = 503
+    attempts = Attempts(
+        local.emulator.served, local.backend, local.emulator.logs, Limits()
+    )
+    job = Job(
+        inference_id="old",
+        region="us-east-1",
+        endpoint="ocr",
+        headers={},
+        document=b"page",
+        output=S3Uri(BUCKET, "out/old.out"),
+        failure=S3Uri(BUCKET, "failed/old"),
+        timeout_seconds=900,
+        ttl_seconds=60,
+        received=time.time() - 61,
+    )
+
+    attempts.make(job)
+
+    assert b"expired after 60 s" in local.get(f"s3://{BUCKET}/failed/old")
+    assert container.received == []
 
 
 def test_without_a_failure_path_a_failure_leaves_no_object(local, container):

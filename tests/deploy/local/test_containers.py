@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -42,6 +44,12 @@ def local(start):
 def asked(local, name="ocr"):
     answer = local.runtime.invoke_endpoint(EndpointName=name, Body=b"who are you?")
     return json.loads(answer["Body"].read())
+
+
+def own(local):
+    """The one container that there is."""
+    [container] = local.emulator.fleet.containers()
+    return container
 
 
 def test_a_container_is_told_what_sagemaker_tells_it(local):
@@ -143,9 +151,49 @@ def test_a_document_that_was_read_when_it_died_fails_and_those_that_wait_do_not(
     others = [submit(EndpointName="ocr", Body=b"who are you?") for _ in range(3)]
 
     for other in others:
-        assert until(lambda uri=other["OutputLocation"]: local.get(uri), 60)
+        assert until(partial(local.get, other["OutputLocation"]), 60)
     assert b"Unable to get a response" in local.get(deadly["FailureLocation"])
     assert local.get(deadly["OutputLocation"]) is None
+
+
+def test_however_often_it_dies_every_document_has_one_end(local):
+    local.async_endpoint(concurrency=4)
+    container = own(local)
+    answers = []
+    for number in range(60):
+        answers.append(
+            local.runtime.invoke_endpoint_async(
+                EndpointName="ocr", Body=b"who are you, %d?" % number
+            )
+        )
+        if number % 15 == 5:
+            until(container.is_healthy)
+            os.kill(container.pid, signal.SIGKILL)
+
+    def ends(answer):
+        places = (answer["OutputLocation"], answer["FailureLocation"])
+        return [place for place in places if local.get(place) is not None]
+
+    until(lambda: all(ends(answer) for answer in answers), 120)
+    assert all(len(ends(answer)) == 1 for answer in answers)
+    num_failed = sum("failed" in ends(answer)[0] for answer in answers)
+    assert num_failed <= 4 * 4
+
+
+def test_a_batch_that_is_killed_now_and_then_has_every_answer(local):
+    for number in range(30):
+        local.put(f"in/{number}.png", b"who are you?")
+    local.model("ocr")
+
+    create(local, MaxConcurrentTransforms=4, MaxPayloadInMB=1)
+    container = until(lambda: local.emulator.fleet.containers())[0]
+    for num_done in (1, 10, 20):
+        until(partial(lambda least: len(local.keys("out")) >= least, num_done), 60)
+        with suppress(ProcessLookupError):  # the last one may be done
+            os.kill(container.pid, signal.SIGKILL)
+
+    assert ended(local, timeout_seconds=120)["TransformJobStatus"] == "Completed"
+    assert len(local.keys("out")) == 30
 
 
 def test_a_batch_tries_what_the_container_died_over_as_often_as_it_may(local):
@@ -170,13 +218,17 @@ def test_a_deleted_endpoint_has_no_container(local):
     until(lambda: not is_alive(process["pid"]) and not is_alive(process["child"]))
 
 
-def test_an_updated_endpoint_has_another_container(local):
+def test_an_updated_endpoint_has_another_container_once_that_is_healthy(local):
     local.endpoint()
     first = asked(local)
     local.endpoint("next", is_created=False, model={"Environment": {"WHICH": "second"}})
 
     local.sagemaker.update_endpoint(EndpointName="ocr", EndpointConfigName="next")
 
+    assert asked(local)["pid"] == first["pid"]
+    described = local.sagemaker.describe_endpoint
+    assert described(EndpointName="ocr")["EndpointConfigName"] == "next"
+    until(lambda: described(EndpointName="ocr")["EndpointStatus"] == "InService")
     assert asked(local)["environ"]["WHICH"] == "second"
     until(lambda: not is_alive(first["pid"]))
 

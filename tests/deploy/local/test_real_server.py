@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 
 import boto3
 import pytest
@@ -157,8 +158,9 @@ def test_documents_are_read_asynchronously(local):
     bad = submit("c.pdf", BROKEN, "application/pdf")
 
     for answer, num_pages in zip(good, (1, 2), strict=True):
-        uri = answer["OutputLocation"]
-        document = json.loads(until(lambda uri=uri: local.get(uri), PATIENT))
+        document = json.loads(
+            until(partial(local.get, answer["OutputLocation"]), PATIENT)
+        )
         assert document["status"] == "success"
         assert len(document["pages"]) == num_pages
     problem = json.loads(until(lambda: local.get(bad["FailureLocation"]), PATIENT))
@@ -190,7 +192,8 @@ def test_the_container_says_what_a_job_leaves_open(local):
     create(local, "open")
     ended(local, "open", PATIENT)
 
-    [line] = [line for line in local.lines if "open/" in line and "MaxConc" in line]
+    lines = [line for line in local.lines if "TransformJobs/open |" in line]
+    [line] = [line for line in lines if "MaxConcurrentTransforms" in line]
     assert line.endswith("MaxPayloadInMB=25, BatchStrategy=SINGLE_RECORD")
 
 
