@@ -16,6 +16,7 @@ import pytest
 from bench.cold_start import GIB, write_checkpoint
 from handler.engine.weights import MINI
 from server.archive import ROOT
+from server.ports import free_ports
 from tests import documents
 from tests.container.checks import (
     PAGE,
@@ -26,7 +27,6 @@ from tests.container.checks import (
     writes_nothing,
 )
 from tests.container.containers import STRICT
-from tests.server.conftest import free_ports
 from tests.waiting import until
 
 PDF = "application/pdf"
