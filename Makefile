@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive image requirements test test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
+.PHONY: help demo serve archive image requirements test test-slow test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ test: $(VENV)/dev  ## run every test
 # Opt-in, and never part of `test`: it starts a GPU machine, and takes it down again.
 test-aws: $(VENV)/dev  ## one real round trip on AWS, about a dollar: CONFIG=chandra.toml
 	CONFIG=$(CONFIG) $(BIN)/python -m pytest -m aws tests/aws
+
+test-slow: $(VENV)/dev  ## what takes longer: commands cut off at each call, the emulator before a real server
+	$(BIN)/python -m pytest -m slow
 
 test-container: $(VENV)/dev  ## build the image and break it, with a Docker engine of its own
 	$(BIN)/python -m pytest tests/container -m container

@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.accounts import OTHER_IMAGE
 
-pytestmark = pytest.mark.usefixtures("staged")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 MOMENTS = ("crash_before", "crash_after")
 

@@ -34,6 +34,7 @@ ATTRIBUTES = "max_output_tokens=20"
 PATIENT = 280
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
         find_plugin(find_java_home(os.environ)) is None,

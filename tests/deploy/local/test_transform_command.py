@@ -25,6 +25,7 @@ from tests.deploy.local.conftest import BUCKET, KEYS, REGION, Local
 from tests.deploy.local.test_real_server import BROKEN, PDF, PNG
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         find_plugin(find_java_home(os.environ)) is None,
