@@ -192,6 +192,8 @@ class Files:
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not replacing and (handle := _nameless(path.parent)) is not None:
+            return self._linked(handle, path, content)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".chandra-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -208,8 +210,35 @@ class Files:
             Path(temporary).unlink(missing_ok=True)
         return True
 
+    def _linked(self, handle: int, path: Path, content: bytes) -> bool:
+        """Named when all of it is there: whoever is killed before leaves nothing."""
+        descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchmod(handle, self._mode)
+                # The source's folder is given for linkat, which follows the symlink.
+                os.link(str(handle), path, src_dir_fd=descriptors)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(descriptors)
+        return True
+
     def remove(self, target: str) -> None:
         Path(target).unlink(missing_ok=True)
+
+
+def _nameless(folder: Path) -> int | None:
+    """A file that is in no folder yet; None where the system has no such thing."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.open(folder, os.O_WRONLY | flag, 0o600)
+    except OSError:
+        return None
 
 
 def _json(value: object) -> bytes:

@@ -111,3 +111,31 @@ def test_killed_again_and_again_every_document_is_read_once(
         if number != 7
     }
     assert [p.name for p in folder.glob("*.error.json")] == ["007.pdf.error.json"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from deploy.fetching import Files
+content = bytes(200_000_000)
+print("writing", flush=True)
+Files().write(sys.argv[1], content, replacing=False)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has none")
+def test_a_fetch_killed_while_it_writes_leaves_nothing_behind(tmp_path):
+    folder = tmp_path / "results"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder / "a.pdf.md")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        until(folder.is_dir)
+        process.kill()
+
+    assert process.returncode == -signal.SIGKILL
+    assert list(folder.iterdir()) == []
