@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive image requirements test test-slow test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
+.PHONY: help demo serve archive image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,6 +55,9 @@ requirements: $(VENV)/dev  ## choose the versions of the image's packages anew
 
 test: $(VENV)/dev  ## run every test
 	$(BIN)/python -m pytest
+
+test-jobs: $(VENV)/dev  ## 200 documents by queue and job, everything killed 50 times; JOBS_SEED=N
+	$(BIN)/python -m pytest tests/jobs -m jobs -s
 
 # Opt-in, and never part of `test`: it starts a GPU machine, and takes it down again.
 test-aws: $(VENV)/dev  ## one real round trip on AWS, about a dollar: CONFIG=chandra.toml

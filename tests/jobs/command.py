@@ -1,0 +1,18 @@
+"""`chandra-sagemaker`, as a process that can be killed, and that looks more often.
+
+Whoever pays for the calls asks every ten or thirty seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from deploy.cli import main
+
+LONGEST_PAUSE_SECONDS = 1.0
+
+if __name__ == "__main__":
+    sys.exit(
+        main(sleep=lambda seconds: time.sleep(min(seconds, LONGEST_PAUSE_SECONDS)))
+    )

@@ -1,0 +1,112 @@
+"""A folder of small documents, some of them broken, the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from mini.pages import Domain, Page, render_page
+from mini.pdf import as_pdf
+from tests import documents
+
+__all__ = ["fill"]
+
+PAGES = Domain(
+    widths=(256, 320),
+    heights=(160, 224),
+    min_blocks=1,
+    max_blocks=1,
+    max_characters=20,
+    # Pages as they were drawn: only those become PDFs with text in them.
+    clean=1.0,
+)
+MAX_CHARACTERS = 90
+"""Of a page's answer, with its markup."""
+ONE_IN = 20
+"""So many documents have a broken one among them, and no folder less than two."""
+
+
+def _truncated(rng: random.Random) -> bytes:
+    return _pdf(rng)[: rng.randrange(20, 300)]
+
+
+def _encrypted(rng: random.Random) -> bytes:
+    return documents.pdf([[f"Secret {rng.random()}"]], password="secret")
+
+
+def _no_image(rng: random.Random) -> bytes:
+    return f"This is text and no picture, number {rng.random()}.".encode()
+
+
+def _without_pages(rng: random.Random) -> bytes:
+    return documents.empty_pdf() + f"% {rng.random()}\n".encode()
+
+
+def _half_an_image(rng: random.Random) -> bytes:
+    return _png(rng)[: rng.randrange(20, 40)]
+
+
+def _empty(rng: random.Random) -> bytes:
+    del rng
+    return b""
+
+
+def _page(rng: random.Random) -> Page:
+    """A word or two, which the embedded model reads in a fifth of a second."""
+    while True:
+        page = render_page(rng, PAGES)
+        if page.blocks and len(page.html) < MAX_CHARACTERS:
+            return page
+
+
+def _png(rng: random.Random) -> bytes:
+    return documents.as_png(_page(rng).image)
+
+
+def _jpeg(rng: random.Random) -> bytes:
+    return documents.as_jpeg(_page(rng).image)
+
+
+def _pdf(rng: random.Random) -> bytes:
+    return as_pdf(_page(rng))
+
+
+def _two_pages(rng: random.Random) -> bytes:
+    return as_pdf(_page(rng), _page(rng))
+
+
+Make = Callable[[random.Random], bytes]
+GOOD: tuple[tuple[str, Make], ...] = (
+    (".png", _png),
+    (".pdf", _pdf),
+    (".jpg", _jpeg),
+    (".pdf", _two_pages),
+)
+BROKEN: tuple[tuple[str, Make, str], ...] = (
+    (".pdf", _truncated, "unreadable_document"),
+    (".png", _no_image, "unsupported_media_type"),
+    (".pdf", _encrypted, "unreadable_document"),
+    (".png", _half_an_image, "unreadable_document"),
+    (".pdf", _without_pages, "unreadable_document"),
+    (".pdf", _empty, "unreadable_document"),
+)
+
+
+def fill(root: Path, num_documents: int, seed: int) -> dict[str, str | None]:
+    """Write them; by name the code of what is wrong with each, None if nothing is."""
+    rng = random.Random(seed)
+    num_broken = max(2, num_documents // ONE_IN)
+    broken = rng.sample(range(num_documents), num_broken)
+    codes: dict[str, str | None] = {}
+    root.mkdir()
+    for number in range(num_documents):
+        code: str | None = None
+        if number in broken:
+            suffix, make, code = BROKEN[broken.index(number) % len(BROKEN)]
+        else:
+            suffix, make = GOOD[number % len(GOOD)]
+        name = f"{number:03}{suffix}"
+        (root / name).write_bytes(make(random.Random(f"{seed} {number}")))
+        codes[name] = code
+    return codes
