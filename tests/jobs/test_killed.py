@@ -191,6 +191,7 @@ ways = pytest.mark.parametrize("way", [Queued, Transformed], ids=["queue", "job"
 
 
 @ways
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_folder_is_read_to_the_same_bytes_whoever_is_killed_meanwhile(
     cloud, way, tmp_path
