@@ -225,6 +225,6 @@ def test_by_a_job_every_line_is_read_or_reported(chandra, local, manifest, vanis
         key.rpartition("/")[2]: json.loads(local.get(f"s3://{BUCKET}/{key}"))
         for key in local.keys("out/")
     }
-    assert set(results) == {"book.pages-1-2.pdf.json.out", "page.png.json.out"}
-    book = results["book.pages-1-2.pdf.json.out"]
+    assert set(results) == {"book.pages-1-2.pdf.out", "page.png.out"}
+    book = results["book.pages-1-2.pdf.out"]
     assert [page["page"] for page in book["pages"]] == [1, 2]
