@@ -96,7 +96,7 @@ def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) ->
             places.add(f"{bucket}/{ours}documents")
         else:
             places.add(split_uri(source)[0])
-        key = f"{document.key[:12]}/{document.name}.json"
+        key = f"{document.key[:12]}/{document.name}"
         body = json.dumps({"s3_uri": source, **document.options}).encode()
         keyed[key], bodies[key] = document, body
         work.append(

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ __all__ = [
     "OPTIONS",
     "S3",
     "UNKNOWN_TYPE",
+    "Absent",
     "Document",
     "Found",
     "Objects",
@@ -71,12 +73,20 @@ class StoredObject:
         return f"{S3}{self.bucket}/{self.key}"
 
 
+class Absent(StrEnum):
+    """Why an object cannot be had, by the codes of the service."""
+
+    NOT_FOUND = "document_not_found"
+    FORBIDDEN = "document_forbidden"
+    """These credentials may not read it, or not know that there is none."""
+
+
 class Objects(Protocol):
     """What is asked of S3."""
 
     def below(self, bucket: str, prefix: str) -> Iterable[StoredObject]: ...
-    def heads(self, uris: Sequence[str]) -> Sequence[StoredObject | None]:
-        """In that order; None where there is no such object."""
+    def heads(self, uris: Sequence[str]) -> Sequence[StoredObject | Absent]:
+        """In that order."""
         ...
 
     def read(self, bucket: str, key: str) -> bytes: ...
@@ -123,8 +133,17 @@ class Refused:
 
     source: str
     reason: str
+    code: str
+    """The one that the service would have for it."""
     is_named: bool = True
     """Somebody asked for it by name; else it lay in a folder."""
+
+    def __str__(self) -> str:
+        code = f" ({self.code})" if self.is_named else ""
+        return f"{self.source}: {self.reason}{code}"
+
+    def to_json(self) -> dict[str, str]:
+        return {"code": self.code, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from deploy.documents import (
     MEDIA_TYPES,
     S3,
     UNKNOWN_TYPE,
+    Absent,
     Document,
     Found,
     Objects,
@@ -38,6 +39,12 @@ __all__ = ["MANIFESTS", "find_documents"]
 MANIFESTS = (".jsonl", ".ndjson")
 # Results of ours that lie beside their documents: a.pdf.md, a.pdf.error.json.
 RESULTS = (".error.json", ".md", ".html", ".json", ".out")
+UNREADABLE = "unreadable_document"
+UNSUPPORTED = "unsupported_media_type"
+ABSENT = {
+    Absent.NOT_FOUND: "there is no such object",
+    Absent.FORBIDDEN: "these credentials may not read it, or it is not there",
+}
 ONE_PAGE = ("image/png", "image/jpeg", "image/bmp")
 
 
@@ -98,7 +105,7 @@ class _Finder:
     def _stored(self, uri: str) -> None:
         bucket, key = split_uri(uri)
         (found,) = self._objects.heads([uri]) if key else (None,)
-        if found is not None and not key.endswith("/"):
+        if isinstance(found, StoredObject) and not key.endswith("/"):
             if PurePosixPath(key).suffix.lower() in MANIFESTS:
                 self._manifest(self._objects.read(bucket, key), uri, None)
             else:
@@ -124,7 +131,7 @@ class _Finder:
             return True
         kind = path.suffix or "no suffix"
         self.refused.append(
-            Refused(source, f"not a type we read: {kind}", is_named=False)
+            Refused(source, f"not a type we read: {kind}", UNSUPPORTED, False)
         )
         return False
 
@@ -140,8 +147,8 @@ class _Finder:
             options = {**self._options, **own}
             if source.startswith(S3):
                 found = known[source]
-                if found is None:
-                    self.refused.append(Refused(source, "there is no such object"))
+                if isinstance(found, Absent):
+                    self.refused.append(Refused(source, ABSENT[found], found.value))
                 else:
                     self._object(found, name or PurePosixPath(source).name, options)
             elif folder is None:
@@ -151,7 +158,8 @@ class _Finder:
             elif (folder / source).is_file():
                 self._file(folder / source, name or Path(source).name, options)
             else:
-                self.refused.append(Refused(source, "there is no such file"))
+                reason = "there is no such file"
+                self.refused.append(Refused(source, reason, Absent.NOT_FOUND.value))
 
     def _file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
         # The folder's real path and the file's own name: results of a link lie beside
@@ -162,7 +170,8 @@ class _Finder:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            self.refused.append(Refused(str(path), f"cannot be read: {error.strerror}"))
+            reason = f"cannot be read: {error.strerror}"
+            self.refused.append(Refused(str(path), reason, Absent.FORBIDDEN.value))
             return
         kind = media_type_of(path)
         total = 1 if kind in ONE_PAGE else self._count(path)
@@ -174,7 +183,7 @@ class _Finder:
         name = name.lstrip("/")
         if not _is_relative(name):
             reason = "its key does not make a file's name: name it in a manifest"
-            self.refused.append(Refused(item.uri, reason))
+            self.refused.append(Refused(item.uri, reason, "bad_request"))
             return
         kind = media_type_of(PurePosixPath(item.key))
         # With the URI: two objects of one ETag may differ where somebody wants them to.
@@ -193,7 +202,7 @@ class _Finder:
         total: int | None,
     ) -> None:
         if size == 0:
-            self.refused.append(Refused(source, "it is empty"))
+            self.refused.append(Refused(source, "it is empty", UNREADABLE))
             return
         pages = options.get("pages")
         chosen = None if pages is None else str(pages)

@@ -262,4 +262,4 @@ def _waiting(jobs: dict[str, Job]) -> list[Job]:
 
 
 def _codes(codes: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+    return ", ".join(f"{code} {count:,}" for code, count in sorted(codes.items()))

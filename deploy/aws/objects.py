@@ -9,8 +9,8 @@ from mimetypes import guess_type
 
 from deploy.aws.client import AWSClient
 from deploy.aws.store import SHA256
-from deploy.documents import StoredObject, split_uri
-from deploy.errors import ConflictError, NotFoundError
+from deploy.documents import Absent, StoredObject, split_uri
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 
 __all__ = ["Bucketed"]
 
@@ -31,7 +31,7 @@ class Bucketed:
                 bucket, item["Key"], item["Size"], item["ETag"].strip('"')
             )
 
-    def heads(self, uris: Sequence[str]) -> list[StoredObject | None]:
+    def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
         """Some at once: a manifest may name ten thousand."""
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
@@ -74,11 +74,14 @@ class Bucketed:
         bucket, key = split_uri(target)
         self._aws.call("s3", "delete_object", Bucket=bucket, Key=key)
 
-    def _head(self, uri: str) -> StoredObject | None:
+    def _head(self, uri: str) -> StoredObject | Absent:
         bucket, key = split_uri(uri)
         try:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
-            return None
+            return Absent.NOT_FOUND
+        except AccessDeniedError:
+            # One of thousands: it keeps nobody from the others.
+            return Absent.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
         return StoredObject(bucket, key, int(answer["ContentLength"]), etag)

@@ -11,7 +11,8 @@ from deploy.aws.client import AWSClient
 from deploy.aws.objects import Bucketed
 from deploy.aws.runtime import Runtime
 from deploy.aws.store import Store
-from deploy.documents import S3
+from deploy.documents import S3, Absent, StoredObject
+from deploy.errors import AccessDeniedError
 from deploy.ledger import Job
 from deploy.weights import sha256_of
 
@@ -53,7 +54,14 @@ class Queue:
     def has_answer(self, job: Job) -> tuple[str, str] | None:
         output = self._exchange.output_of(job.key, job.attempt)
         (found,) = self._objects.heads([output])
-        return None if found is None else (output, "")
+        if found is Absent.FORBIDDEN:
+            # Not known is not "none": sent again, it would be paid for twice.
+            raise AccessDeniedError(
+                f"these credentials may not look for {output}",
+                hint="s3:GetObject and s3:ListBucket there: chandra-sagemaker iam "
+                "--caller",
+            )
+        return (output, "") if isinstance(found, StoredObject) else None
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
         return self._runtime.submit(**request)

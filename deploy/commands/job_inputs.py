@@ -12,12 +12,37 @@ from deploy.aws.store import Store
 from deploy.aws.uploads import put_bodies, upload_files
 from deploy.batches import Batch, estimated, sampled
 from deploy.commands.context import Context
-from deploy.documents import Document, split_uri
+from deploy.config import DeployConfig
+from deploy.documents import S3, Absent, Document, Found, Refused, split_uri
 from deploy.errors import DeployError, Interrupted
 from deploy.pages import num_pages_of
 from deploy.transforms import Work, transforms_prefix
 
-__all__ = ["paged", "upload"]
+__all__ = ["paged", "reached", "upload"]
+
+
+def reached(
+    config: DeployConfig, found: Found, *, is_manifest: bool
+) -> tuple[Sequence[Document], Sequence[Refused]]:
+    """Of a manifest's documents those that the role may read; each line stands alone.
+
+    What a role of somebody else's may read, only the container finds out.
+    """
+    if not is_manifest or config.role is not None:
+        return found.documents, found.refused
+    ours = f"{S3}{config.model.bucket}/{transforms_prefix(config.name)}"
+    places = (ours, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
+    kept, refused = [], list(found.refused)
+    for document in found.documents:
+        if not document.is_stored or document.source.startswith(places):
+            kept.append(document)
+            continue
+        reason = (
+            f"role {config.role_name} may not read there: add its bucket to "
+            "transform.buckets, then iam --create"
+        )
+        refused.append(Refused(document.source, reason, Absent.FORBIDDEN.value))
+    return kept, refused
 
 
 def paged(

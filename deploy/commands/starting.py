@@ -17,7 +17,7 @@ from deploy.commands.job_checks import (
     rate_on,
     slow_findings,
 )
-from deploy.commands.job_inputs import paged, upload
+from deploy.commands.job_inputs import paged, reached, upload
 from deploy.commands.jobs import (
     NUM_NAMED,
     done_of,
@@ -58,7 +58,7 @@ class Wish:
     """What has to be uploaded first; None where all of it lies there already."""
     refused: Sequence[Refused] = ()
     left_out: Sequence[Failure] = field(default_factory=list)
-    """Documents that batch transform would not send."""
+    """Documents that were asked for by name and are in no job."""
 
 
 def started(
@@ -76,14 +76,20 @@ def started(
     documents = find_documents(
         [uri], Bucketed(context.aws), accept=accept, count=num_pages_of
     )
+    kept, refused = reached(config, documents, is_manifest=is_manifest)
     batch = batch_from(
         uri,
-        documents.documents,
+        kept,
         deployment=config.name,
         bucket=config.model.bucket,
         is_manifest=is_manifest,
     )
     left_out = [
+        Failure(each.source, each.code, each.reason)
+        for each in refused
+        if each.is_named
+    ]
+    left_out += [
         Failure(
             document.name,
             "document_too_large",
@@ -99,7 +105,7 @@ def started(
             or "PDFs and images are read",
         )
     job = _job(context, options, batch, output, accept)
-    return _go_on(context, options, Wish(job, batch, documents.refused, left_out))
+    return _go_on(context, options, Wish(job, batch, refused, left_out))
 
 
 def retried(context: Context, options: argparse.Namespace) -> int:
@@ -231,7 +237,7 @@ def _go_on(context: Context, options: argparse.Namespace, wish: Wish) -> int:
         "sizing": sizing.to_json(),
         "actions": [action.to_json() for action in actions],
         "refused": [
-            {"document": each.source, "reason": each.reason} for each in wish.refused
+            {"document": each.source, **each.to_json()} for each in wish.refused
         ],
         "left_out": [failure.to_json() for failure in wish.left_out],
     }
@@ -249,11 +255,12 @@ def _go_on(context: Context, options: argparse.Namespace, wish: Wish) -> int:
         context.console.result(
             data,
             [
+                *failure_lines(wish.left_out),
                 f"transform job {job.name} is on its way",
                 f"next: chandra-sagemaker transform wait {job.name}",
             ],
         )
-        return 0
+        return 1 if wish.left_out else 0
     summary = watched(
         context, found(context, job.name), timeout_seconds=options.timeout
     )
@@ -261,10 +268,12 @@ def _go_on(context: Context, options: argparse.Namespace, wish: Wish) -> int:
 
 
 def _say_refused(context: Context, refused: Sequence[Refused]) -> None:
-    for each in refused[:NUM_NAMED]:
-        context.console.say(f"left out: {each.source}: {each.reason}")
-    if len(refused) > NUM_NAMED:
-        context.console.say(f"left out: {len(refused) - NUM_NAMED} more")
+    """Of what lay in a folder; who was asked for by name is told with the failures."""
+    unnamed = [each for each in refused if not each.is_named]
+    for each in unnamed[:NUM_NAMED]:
+        context.console.say(f"left out: {each}")
+    if len(unnamed) > NUM_NAMED:
+        context.console.say(f"left out: {len(unnamed) - NUM_NAMED} more")
 
 
 def _again(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.asynchronous import Exchange, exchange_of
+from deploy.config import AsynchronousTable, DeployConfig
 from deploy.local.backend import Backend
 from deploy.resources import OWNER_TAG, tag_list
 
@@ -23,11 +25,16 @@ class Seed:
     batch_model: str
     bucket: str
 
+    @property
+    def exchange(self) -> Exchange:
+        """Where `async` looks for it."""
+        table = AsynchronousTable(bucket=self.bucket)
+        return exchange_of(DeployConfig(name=self.endpoint, asynchronous=table))
+
     def lines(self) -> list[str]:
         return [
             f"endpoint {self.endpoint}: real time",
-            f"endpoint {self.async_endpoint}: asynchronous, to "
-            f"s3://{self.bucket}/async/out",
+            f"endpoint {self.async_endpoint}: asynchronous, to " + self.exchange.output,
             f"model {self.batch_model}: for transform jobs",
             f"bucket {self.bucket}: empty",
         ]
@@ -35,7 +42,7 @@ class Seed:
 
 def seed(backend: Backend, region: str, name: str) -> Seed:
     """A bucket, an endpoint of each kind, and a model for jobs; `name` owns them."""
-    made = Seed(name, f"{name}-async", f"{name}-batch", f"{name}-local")
+    made = Seed(name, f"{name}-async", f"{name}-batch", _bucket_of(name))
     elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     backend.call(
         region,
@@ -47,12 +54,17 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
     _model(backend, region, made.batch_model, "batch", name)
     _endpoint(backend, region, made.endpoint, "realtime", name)
     output = {
-        "S3OutputPath": f"s3://{made.bucket}/async/out",
-        "S3FailurePath": f"s3://{made.bucket}/async/failed",
+        "S3OutputPath": made.exchange.output,
+        "S3FailurePath": made.exchange.failure,
     }
     asynchronous = {"AsyncInferenceConfig": {"OutputConfig": output}}
     _endpoint(backend, region, made.async_endpoint, "async", name, **asynchronous)
     return made
+
+
+def _bucket_of(name: str) -> str:
+    """Its documents and results."""
+    return f"{name}-local"
 
 
 def _endpoint(
@@ -94,7 +106,8 @@ def _model(backend: Backend, region: str, name: str, use: str, owner: str) -> No
         ExecutionRoleArn=ROLE,
         PrimaryContainer={
             "Image": f"123456789012.dkr.ecr.{region}.amazonaws.com/local:local",
-            "Environment": {"SERVE_USE": use},
+            # With a network, and rights to what there is.
+            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": _bucket_of(owner)},
         },
         Tags=tag_list({OWNER_TAG: owner}),
     )

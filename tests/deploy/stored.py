@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from deploy.documents import StoredObject, split_uri
+from deploy.documents import Absent, StoredObject, split_uri
 from deploy.errors import NotFoundError
 
 
@@ -21,8 +21,11 @@ class Bucket:
             if uri.startswith(f"s3://{bucket}/{prefix}"):
                 yield self._object(uri)
 
-    def heads(self, uris: Sequence[str]) -> list[StoredObject | None]:
-        return [self._object(uri) if uri in self.contents else None for uri in uris]
+    def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
+        return [
+            self._object(uri) if uri in self.contents else Absent.NOT_FOUND
+            for uri in uris
+        ]
 
     def read(self, bucket: str, key: str) -> bytes:
         try:

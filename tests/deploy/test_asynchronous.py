@@ -330,7 +330,7 @@ def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, fold
 
     assert ran.status == 1
     assert "0 of 3 documents read" in ran.out
-    assert "1 failed (1 unreadable_document)" in ran.out
+    assert "1 failed (unreadable_document 1)" in ran.out
     assert "pages/s" in ran.out
     assert "left" in ran.out
     assert "to try again: chandra-sagemaker async submit --retry-failed" in ran.out
@@ -367,7 +367,7 @@ def test_what_never_gets_an_answer_is_lost_and_said_to_be(
     ran = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
 
     assert ran.status == 1
-    assert "1 failed (1 lost)" in ran.out
+    assert "1 failed (lost 1)" in ran.out
     assert states(ledger) == ["failed"]
 
 

@@ -174,9 +174,9 @@ def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
     assert found.documents[0].options == {"prompt_type": "ocr_layout", "pages": "1-5"}
     assert found.documents[1].options == {"prompt_type": "ocr", "pages": "6-"}
     assert [d.num_pages for d in found.documents] == [5, None, None]
-    assert [(r.source, r.reason) for r in found.refused] == [
-        ("s3://in/gone.pdf", "there is no such object"),
-        ("gone.pdf", "there is no such file"),
+    assert [str(refused) for refused in found.refused] == [
+        "s3://in/gone.pdf: there is no such object (document_not_found)",
+        "gone.pdf: there is no such file (document_not_found)",
     ]
 
 

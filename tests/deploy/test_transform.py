@@ -263,6 +263,46 @@ def test_a_manifest_becomes_one_request_for_each_line(
     assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
 
 
+def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
+    chandra, put, cloud, wire, project, tmp_path
+):
+    project(BUCKETS + "[network]\nisolation = false\n")
+    put("a.pdf")
+    for bucket in ("closed", "foreign"):
+        wire.call("s3", "create_bucket", Bucket=bucket)
+        put("x.pdf", bucket=bucket)
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
+    wire.call(
+        "s3",
+        "put_bucket_policy",
+        Bucket="closed",
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}),
+    )
+    uris = [f"s3://{place}" for place in ("inbox/gone.pdf", "closed/x.pdf")]
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text(
+        "".join(
+            json.dumps({"document": uri}) + "\n"
+            for uri in ("s3://inbox/a.pdf", *uris, "s3://foreign/x.pdf")
+        )
+    )
+
+    ran = chandra("transform", str(manifest), "s3://results/md")
+
+    assert ran.status == 1, ran.err
+    assert [json.loads(body) for _, body in cloud.transformed.sent] == [
+        {"s3_uri": "s3://inbox/a.pdf"}
+    ]
+    assert "1 of 1 documents read" in ran.out
+    assert (
+        f"1 failed with document_not_found: there is no such object\n  {uris[0]}"
+        in ran.out
+    )
+    assert "2 failed with document_forbidden" in ran.out
+    assert f"  {uris[1]}: these credentials may not read it" in ran.out
+    assert "  s3://foreign/x.pdf: role ocr-execution may not read there" in ran.out
+
+
 def test_a_manifest_is_refused_where_the_container_has_no_network(
     chandra, put, cloud, tmp_path
 ):

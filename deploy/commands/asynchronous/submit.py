@@ -15,7 +15,7 @@ from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_open
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.console import megabytes
-from deploy.documents import S3, Document, Found, Refused
+from deploy.documents import S3, Absent, Document, Found, Refused
 from deploy.errors import ConfigError
 from deploy.finding import find_documents
 from deploy.ledger import Job, Ledger, State
@@ -110,7 +110,7 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
             "the endpoint may not read there: add its bucket to asynchronous.sources, "
             "then iam --create and async deploy"
         )
-        refused.append(Refused(document.source, reason))
+        refused.append(Refused(document.source, reason, Absent.FORBIDDEN.value))
     return Found(tuple(reachable), tuple(refused))
 
 
@@ -211,7 +211,7 @@ def _report(
 
 
 def _refused(found: Found) -> dict[str, Any]:
-    return {"refused": {each.source: each.reason for each in found.refused}}
+    return {"refused": {each.source: each.to_json() for each in found.refused}}
 
 
 def _refused_lines(found: Found) -> list[str]:
@@ -219,7 +219,7 @@ def _refused_lines(found: Found) -> list[str]:
     named = [r for r in found.refused if r.is_named]
     rest = [r for r in found.refused if not r.is_named]
     shown = named + rest[:NUM_SHOWN]
-    lines = [f"left out: {each.source}: {each.reason}" for each in shown]
+    lines = [f"left out: {each}" for each in shown]
     if len(rest) > NUM_SHOWN:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
     return lines
