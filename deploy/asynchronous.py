@@ -85,7 +85,8 @@ def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
         most = MAX_NAME - len(SUFFIX)
         raise ConfigError(
             f"name must have at most {most} characters for an asynchronous endpoint, "
-            f"not {len(config.name)}"
+            f"not {len(config.name)}",
+            hint="a shorter name in chandra.toml",
         )
     return replace(
         config,

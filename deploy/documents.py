@@ -55,6 +55,7 @@ OPTIONS = (
 )
 PAGES = re.compile(r"\s*\d+\s*(-\s*\d*\s*)?(,\s*\d+\s*(-\s*\d*\s*)?)*")
 S3 = "s3://"
+OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
 
 Option = str | int | float | bool
 
@@ -170,7 +171,9 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of s3://bucket/key; raises ConfigError."""
     bucket, _, key = uri.removeprefix(S3).partition("/")
     if not uri.startswith(S3) or not bucket:
-        raise ConfigError(f"it must be s3://bucket/key, not {uri}")
+        raise ConfigError(
+            f"it must be s3://bucket/key, not {uri}", hint="an address with its s3://"
+        )
     return bucket, key
 
 
@@ -183,21 +186,27 @@ def checked_options(values: Mapping[str, Any], where: str) -> dict[str, Option]:
             hint = (
                 f"did you mean {close[0]}?" if close else f"known: {', '.join(OPTIONS)}"
             )
-            raise ConfigError(f"{where}: unknown option {name}; {hint}")
+            raise ConfigError(f"{where}: unknown option {name}", hint=hint)
         if value is None:
             continue
         if name == "pages":
             # One page as a bare number is what people write in JSON.
             value = value if isinstance(value, bool) else str(value)
             if isinstance(value, bool) or not PAGES.fullmatch(value):
-                raise ConfigError(f"{where}: pages look like 1-3,7,9-, not {value}")
+                raise ConfigError(
+                    f"{where}: pages look like 1-3,7,9-, not {value}", hint=OPTION_HINT
+                )
             value = "".join(value.split())
         if not isinstance(value, str | int | float):
-            raise ConfigError(f"{where}: {name} must be text or a number")
+            raise ConfigError(
+                f"{where}: {name} must be text or a number", hint=OPTION_HINT
+            )
         text = str(value)
         if not (text.isascii() and text.isprintable()) or ";" in text:
             # They travel in a header, one after the other.
-            raise ConfigError(f"{where}: {name} must be plain text, not {value!r}")
+            raise ConfigError(
+                f"{where}: {name} must be plain text, not {value!r}", hint=OPTION_HINT
+            )
         options[name] = value
     return options
 

@@ -37,6 +37,7 @@ from deploy.errors import ConfigError, NotFoundError
 __all__ = ["MANIFESTS", "find_documents"]
 
 MANIFESTS = (".jsonl", ".ndjson")
+LINE_HINT = 'a line is like {"document": "s3://bucket/scan.pdf", "pages": "1-5"}'
 # Results of ours that lie beside their documents: a.pdf.md, a.pdf.error.json.
 RESULTS = (".error.json", ".md", ".html", ".json", ".out")
 UNREADABLE = "unreadable_document"
@@ -90,7 +91,10 @@ class _Finder:
         elif Path(each).is_dir():
             self._folder(Path(each))
         elif not Path(each).is_file():
-            raise NotFoundError(f"there is no file or folder {each}")
+            raise NotFoundError(
+                f"there is no file or folder {each}",
+                hint="a path here, s3://bucket/prefix or a manifest",
+            )
         elif Path(each).suffix.lower() in MANIFESTS:
             self._manifest(Path(each).read_bytes(), each, Path(each).parent)
         else:
@@ -119,7 +123,9 @@ class _Finder:
             if name and not name.endswith("/") and self._is_wanted(name, item.uri):
                 self._object(item, name, self._options)
         if not num_seen:
-            raise NotFoundError(f"there is nothing at {uri}")
+            raise NotFoundError(
+                f"there is nothing at {uri}", hint="a prefix ends where names differ"
+            )
 
     def _is_wanted(self, name: str, source: str) -> bool:
         """In a folder only what we read by its name; the rest is said to be left."""
@@ -153,7 +159,8 @@ class _Finder:
                     self._object(found, name or PurePosixPath(source).name, options)
             elif folder is None:
                 raise ConfigError(
-                    f"{where}: a manifest in S3 names documents in S3, not {source}"
+                    f"{where}: a manifest in S3 names documents in S3, not {source}",
+                    hint=LINE_HINT,
                 )
             elif (folder / source).is_file():
                 self._file(folder / source, name or Path(source).name, options)
@@ -225,17 +232,19 @@ def _entry(line: bytes, where: str) -> tuple[str, str | None, dict[str, Option]]
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise ConfigError(f"{where} is not JSON: {error}") from error
+        raise ConfigError(f"{where} is not JSON: {error}", hint=LINE_HINT) from error
     if not isinstance(entry, dict) or not isinstance(entry.get("document"), str):
         raise ConfigError(
-            f'{where} must be an object such as {{"document": "s3://bucket/scan.pdf", '
-            '"pages": "1-5"}'
+            f"{where} must be an object that names a document", hint=LINE_HINT
         )
     source, name = entry.pop("document"), entry.pop("name", None)
     if source.startswith(S3):
         split_uri(source)
     if name is not None and not _is_relative(name):
-        raise ConfigError(f"{where}: name must be a relative path, not {name!r}")
+        raise ConfigError(
+            f"{where}: name must be a relative path, not {name!r}",
+            hint="the result is put there, below the folder of results",
+        )
     return source, name, checked_options(entry, where)
 
 

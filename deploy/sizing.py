@@ -84,7 +84,10 @@ def size(
     known = INSTANCES.get(instance_type)
     payload_mb = max(1, math.ceil(workload.largest_bytes / MB))
     if payload_mb > MAX_PAYLOAD_MB:
-        raise ConfigError(f"an object has {payload_mb} MB; at most {MAX_PAYLOAD_MB}")
+        raise ConfigError(
+            f"an object has {payload_mb} MB; at most {MAX_PAYLOAD_MB}",
+            hint="name it in a manifest: the container then reads it itself",
+        )
     a_second = None if known is None or rate is None else rate.together * known.num_gpus
     count = instance_count
     if count is None:

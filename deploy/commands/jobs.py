@@ -76,7 +76,10 @@ class Watch:
     def state(self) -> TransformState:
         state = self._transforms.transform(self._name)
         if state is None:
-            raise DeployError(f"transform job {self._name} is not shown yet")
+            raise DeployError(
+                f"transform job {self._name} is not shown yet",
+                hint=f"chandra-sagemaker transform wait {self._name}",
+            )
         return state
 
     def num_done(self) -> int:

@@ -159,7 +159,10 @@ def _program(weights: str, credentials: Mapping[str, str] | None) -> ServerProgr
     elif weights != DEPLOYED:
         chosen = str(Path(weights).resolve())
     if chosen is not None and not (Path(chosen) / "config.json").is_file():
-        raise ConfigError(f"{chosen} is no folder of weights")
+        raise ConfigError(
+            f"{chosen} is no folder of weights",
+            hint="--weights takes a folder with a config.json, or mini",
+        )
     build_archive(folder)
     return ServerProgram(folder, chosen, dict(_for_containers(credentials)))
 

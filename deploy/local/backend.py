@@ -57,7 +57,9 @@ class AsyncConfig:
         output = table["OutputConfig"]
         if "S3OutputPath" not in output:
             # SageMaker chooses a bucket; here is none that it could be.
-            raise DeployError("AsyncInferenceConfig has no S3OutputPath")
+            raise DeployError(
+                "AsyncInferenceConfig has no S3OutputPath", hint="name a bucket there"
+            )
         topics = output.get("NotificationConfig") or {}
         failure = output.get("S3FailurePath")
         client = table.get("ClientConfig") or {}

@@ -64,6 +64,9 @@ class Assumed:
         return str(status) in patterns or f"{status // 100}xx" in patterns
 
 
+ASSUME_HINT = "--assume NAME=VALUE; deploy/local/README.md has them all"
+
+
 def assumed_from(pairs: Iterable[str]) -> Assumed:
     """`name=value` each; raises ConfigError with the name."""
     known: dict[str, Any] = dataclasses.asdict(Assumed())
@@ -71,7 +74,9 @@ def assumed_from(pairs: Iterable[str]) -> Assumed:
     for pair in pairs:
         name, _, text = pair.partition("=")
         if name not in known:
-            raise ConfigError(f"{name} is not one of {', '.join(known)}")
+            raise ConfigError(
+                f"{name} is not one of {', '.join(known)}", hint=ASSUME_HINT
+            )
         default = known[name]
         try:
             if isinstance(default, bool):
@@ -79,7 +84,9 @@ def assumed_from(pairs: Iterable[str]) -> Assumed:
             else:
                 chosen[name] = type(default)(text)
         except (ValueError, KeyError) as error:
-            raise ConfigError(f"{name} is like {default}, not {text!r}") from error
+            raise ConfigError(
+                f"{name} is like {default}, not {text!r}", hint=ASSUME_HINT
+            ) from error
     if chosen.get("output_naming", "full") not in ("relative", "full"):
-        raise ConfigError("output_naming is relative or full")
+        raise ConfigError("output_naming is relative or full", hint=ASSUME_HINT)
     return Assumed(**chosen)

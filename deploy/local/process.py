@@ -113,7 +113,10 @@ class Process:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ConfigError(f"{command[0]} cannot be run: {error}") from error
+            raise ConfigError(
+                f"{command[0]} cannot be run: {error}",
+                hint="--server takes the address of a server that runs",
+            ) from error
         assert self._process.stdout is not None
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stdout, line), daemon=True

@@ -271,16 +271,20 @@ def hub(tmp_path):
 
 @pytest.fixture
 def staged(cloud, wire, hub):
-    """The weights that the project's chandra.toml names."""
-    wire.call("s3", "create_bucket", Bucket="weights")
+    stage(wire, hub)
+    cloud.calls.clear()
+
+
+def stage(aws, hub):
+    """Put the weights where the project's chandra.toml says."""
+    aws.call("s3", "create_bucket", Bucket="weights")
     folder, _ = hub("datalab-to/chandra", None)
-    Store(wire, "weights").stage(
+    Store(aws, "weights").stage(
         weights_in(folder, "datalab-to/chandra", "0123abc"),
         "models/datalab-to/chandra/0123abc/",
         "ocr",
         lambda *_: None,
     )
-    cloud.calls.clear()
 
 
 @pytest.fixture

@@ -191,8 +191,8 @@ def test_a_manifest_may_lie_in_s3():
     ("line", "words"),
     [
         ("{", "line 2 is not JSON"),
-        ("[]", "must be an object such as"),
-        ('{"pages": "1"}', "must be an object such as"),
+        ("[]", "must be an object that names a document"),
+        ('{"pages": "1"}', 'a line is like {"document": "s3://bucket/scan.pdf"'),
         ('{"document": "a.pdf", "page": "1"}', "did you mean pages?"),
         ('{"document": "a.pdf", "pages": "one"}', "pages look like 1-3,7,9-"),
         ('{"document": "a.pdf", "pages": true}', "pages look like 1-3,7,9-"),
@@ -209,7 +209,7 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     with pytest.raises(ConfigError) as caught:
         found_in(path)
 
-    assert words in caught.value.message
+    assert words in f"{caught.value.message}; {caught.value.hint}"
 
 
 @pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])

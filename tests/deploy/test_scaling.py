@@ -277,7 +277,7 @@ def test_whoever_submits_may_do_all_of_it():
 
 
 @pytest.fixture
-def deployed(chandra, project, wire):
+def deployed(chandra, project, wire, staged):
     wire.call("s3", "create_bucket", Bucket="exchange")
     project(EXTRA)
     ran = chandra("async", "deploy")
@@ -327,6 +327,7 @@ def test_other_limits_change_only_the_limits(deployed, chandra, cloud, project):
     assert cloud.changes == ["application-autoscaling:RegisterScalableTarget"]
 
 
+@pytest.mark.usefixtures("staged")
 def test_a_dry_run_says_all_of_it(chandra, project, cloud):
     project(EXTRA)
 
@@ -377,6 +378,7 @@ def test_an_update_is_not_rolled_back_for_an_alarm_that_moves_machines(
     assert update["params"]["RetainAllVariantProperties"] is True
 
 
+@pytest.mark.usefixtures("staged")
 def test_not_waited_for_it_has_no_scaling_yet_and_says_so(chandra, project, cloud):
     project(EXTRA)
 
@@ -397,6 +399,7 @@ def test_the_number_of_machines_is_not_the_commands_to_say(chandra, project):
     assert "min_instances and max_instances" in ran.err
 
 
+@pytest.mark.usefixtures("staged")
 def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
     project(EXTRA)
     cloud.limits = {"ml.g6e.2xlarge": 1}

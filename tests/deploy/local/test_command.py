@@ -21,6 +21,7 @@ import pytest
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
+from tests.deploy.conftest import stage
 from tests.deploy.local.conftest import KEYS, REGION
 from tests.deploy.local.test_containers import PROGRAM
 from tests.server.processes import family, is_alive
@@ -144,17 +145,22 @@ def test_its_end_is_the_end_of_its_containers(tmp_path):
 
 
 @pytest.fixture
-def chandra(local, project, tmp_path):
+def chandra(local, project, hub, tmp_path):
     """The command line of the other commands, in front of that emulator."""
+
+    def connect(**_):
+        return AWSClient(
+            boto3.Session(region_name=REGION, **KEYS), endpoint_url=local.address
+        )
+
+    stage(connect(), hub)
 
     def run(*arguments):
         out, err = io.StringIO(), io.StringIO()
         status = main(
             [*arguments, "--config", str(tmp_path / "chandra.toml")],
             console=Console(assume_yes=True, out=out, err=err),
-            connect=lambda **_: AWSClient(
-                boto3.Session(region_name=REGION, **KEYS), endpoint_url=local.address
-            ),
+            connect=connect,
             sleep=lambda seconds: time.sleep(0.05),
         )
         return status, out.getvalue(), err.getvalue()
