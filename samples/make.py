@@ -47,7 +47,11 @@ BAND = "#eef3f7"
 
 
 PAGE_SIZE = (544, 672)
-MARGIN = 44
+MARGIN = 40
+# What the embedded model was trained on: see mini/README.md.
+LETTERS = 22
+LEADING = 33
+GAP = 24
 
 TITLE = "Harrow Point Station"
 SUBTITLE = "Monthly report, October 2024"
@@ -65,7 +69,6 @@ TABLE = (
     ("Week", "Mean", "Rain", "Gust"),
     ("40", "13.1", "22.4", "48"),
     ("41", "12.0", "31.8", "57"),
-    ("42", "10.9", "54.6", "94"),
 )
 FOOTER = "Page 1 of 1"
 
@@ -75,24 +78,26 @@ def make_page(path: Path) -> None:
     draw = ImageDraw.Draw(image)
     right = PAGE_SIZE[0] - MARGIN
 
-    y = 34
-    draw.text((MARGIN, y), TITLE, font=_font(26, bold=True), fill=INK)
-    y += 40
-    draw.text((MARGIN, y), SUBTITLE, font=_font(18), fill=QUIET)
-    y += 38
+    y = 24
+    draw.text((MARGIN, y), TITLE, font=_font(28, bold=True), fill=INK)
+    y += 44
+    draw.text((MARGIN, y), SUBTITLE, font=_font(LETTERS), fill=QUIET)
+    y += 56
     for paragraph in PARAGRAPHS:
-        y = _draw_text(draw, paragraph, x=MARGIN, y=y, width=right - MARGIN) + 12
+        y = _draw_text(draw, paragraph, x=MARGIN, y=y, width=right - MARGIN) + GAP - 8
 
-    y = _draw_heading(draw, LIST_TITLE, y=y + 10)
+    y = _draw_heading(draw, LIST_TITLE, y=y + 4)
     for bullet in BULLETS:
-        draw.text((MARGIN, y), "•", font=_font(18), fill=INK)
-        y = _draw_text(draw, bullet, x=MARGIN + 26, y=y, width=right - MARGIN - 26) + 2
+        draw.text((MARGIN, y), "•", font=_font(LETTERS), fill=INK)
+        y = _draw_text(draw, bullet, x=MARGIN + 36, y=y, width=right - MARGIN - 36)
 
-    y = _draw_heading(draw, TABLE_TITLE, y=y + 16)
+    y = _draw_heading(draw, TABLE_TITLE, y=y + GAP - 8)
     _draw_table(draw, y=y + 2, right=right)
 
-    y = PAGE_SIZE[1] - 40
-    draw.text((PAGE_SIZE[0] // 2, y), FOOTER, font=_font(18), fill=QUIET, anchor="ma")
+    y = PAGE_SIZE[1] - 36
+    draw.text(
+        (PAGE_SIZE[0] // 2, y), FOOTER, font=_font(LETTERS), fill=QUIET, anchor="ma"
+    )
     image.save(path, optimize=True)
 
 
@@ -103,15 +108,15 @@ def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, text: str, *, y: int) -> int:
-    draw.text((MARGIN, y), text, font=_font(22, bold=True), fill=ACCENT)
-    return y + 34
+    draw.text((MARGIN, y), text, font=_font(25, bold=True), fill=ACCENT)
+    return y + 25 + GAP
 
 
 def _draw_text(
     draw: ImageDraw.ImageDraw, text: str, *, x: int, y: int, width: int
 ) -> int:
     """Draw wrapped text; where the next line would start."""
-    font = _font(18)
+    font = _font(LETTERS)
     line = ""
     for word in [*text.split(), ""]:
         wider = f"{line} {word}".strip()
@@ -120,17 +125,17 @@ def _draw_text(
             continue
         draw.text((x, y), line, font=font, fill=INK)
         line = word
-        y += 25
+        y += LEADING
     return y
 
 
 def _draw_table(draw: ImageDraw.ImageDraw, *, y: int, right: int) -> int:
     """Draw the readings; where the table ends."""
-    row_height = 31
+    row_height = 36
     column_width = (right - MARGIN) // len(TABLE[0])
     draw.rectangle((MARGIN, y, right, y + row_height), fill=BAND)
     for index, row in enumerate(TABLE):
-        font = _font(18, bold=index == 0)
+        font = _font(LETTERS, bold=index == 0)
         for column, cell in enumerate(row):
             middle = y + row_height // 2
             if column == 0:
@@ -145,6 +150,11 @@ def _draw_table(draw: ImageDraw.ImageDraw, *, y: int, right: int) -> int:
 
 # The PDF
 
+
+SIDE = 12 * mm
+TEXT_WIDTH = A5[0] - 2 * SIDE
+# The page is seen 672 pixels high, so this is 22 of them.
+POINTS = 19.5
 
 SERIES = "Harrow Point Station"
 REPORT_TITLE = "Annual Report 2024"
@@ -174,7 +184,7 @@ def make_report(path: Path) -> None:
         # The date of making and the document's id would differ each time.
         invariant=True,
     )
-    frame = Frame(17 * mm, 19 * mm, A5[0] - 34 * mm, A5[1] - 40 * mm, 0, 0, 0, 0)
+    frame = Frame(SIDE, 19 * mm, TEXT_WIDTH, A5[1] - 40 * mm, 0, 0, 0, 0)
     document.addPageTemplates(PageTemplate(frames=[frame], onPage=_draw_margins))
     document.build(_story())
 
@@ -186,8 +196,8 @@ def _register_fonts() -> None:
 
 
 def _draw_margins(canvas: Canvas, document: BaseDocTemplate) -> None:
-    left, top = 17 * mm, A5[1] - 12 * mm
-    canvas.setFont("Vera", 15)
+    left, top = SIDE, A5[1] - 13 * mm
+    canvas.setFont("Vera", POINTS)
     canvas.setFillColor(HexColor(QUIET))
     canvas.drawString(left, top, SERIES)
     canvas.drawCentredString(A5[0] / 2, 10 * mm, f"Page {document.page} of 3")
@@ -197,22 +207,22 @@ def _story() -> list[Flowable]:
     body = ParagraphStyle(
         "body",
         fontName="Vera",
-        fontSize=15.5,
-        leading=21,
-        spaceAfter=11,
+        fontSize=POINTS,
+        leading=30,
+        spaceAfter=20,
         textColor=HexColor(INK),
     )
     title = ParagraphStyle(
-        "title", body, fontName="Vera-Bold", fontSize=22, leading=28, spaceAfter=14
+        "title", body, fontName="Vera-Bold", fontSize=26, leading=32, spaceAfter=20
     )
     heading = ParagraphStyle(
         "heading",
         body,
         fontName="Vera-Bold",
-        fontSize=18,
-        leading=22,
-        spaceBefore=12,
-        spaceAfter=8,
+        fontSize=22,
+        leading=28,
+        spaceBefore=8,
+        spaceAfter=18,
         textColor=HexColor(ACCENT),
         keepWithNext=True,
     )
@@ -229,8 +239,7 @@ def _story() -> list[Flowable]:
             body,
         ),
         Paragraph(
-            "Rain amounted to 839.2 mm. A dry summer was followed by the wettest "
-            "autumn in our records.",
+            "Rain amounted to 839.2 mm.",
             body,
         ),
         Paragraph("What was new", heading),
@@ -243,39 +252,39 @@ def _story() -> list[Flowable]:
             bulletType="bullet",
             start="•",
             bulletColor=HexColor(INK),
-            bulletFontSize=15.5,
-            leftIndent=20,
+            bulletFontSize=POINTS,
+            leftIndent=26,
         ),
         PageBreak(),
         Paragraph("2. Temperature and rain", heading),
         Paragraph("Winter was free of long frosts.", body),
         _table(SEASONS),
-        Spacer(0, 14),
+        Spacer(0, 20),
         Paragraph("The chart shows how unevenly the rain was spread.", body),
         _rainfall_chart(),
         PageBreak(),
         Paragraph("3. Instruments", heading),
         Paragraph("All instruments were checked in April and in October.", body),
         _table(INSTRUMENTS),
-        Spacer(0, 14),
+        Spacer(0, 20),
         Paragraph("4. Outlook", heading),
         Paragraph(
             "In 2025 the station will begin to measure sunshine. The old mast will "
             "be moved by six metres.",
             body,
         ),
-        Paragraph("We thank the volunteers who read the gauge by hand.", body),
+        Paragraph("We thank all volunteers.", body),
     ]
 
 
 def _table(rows: tuple[tuple[str, ...], ...]) -> Table:
-    width = A5[0] - 34 * mm
-    table = Table(rows, colWidths=[width / len(rows[0])] * len(rows[0]), rowHeights=27)
+    widths = [TEXT_WIDTH / len(rows[0])] * len(rows[0])
+    table = Table(rows, colWidths=widths, rowHeights=31)
     table.setStyle(
         TableStyle(
             [
-                ("FONT", (0, 0), (-1, 0), "Vera-Bold", 15),
-                ("FONT", (0, 1), (-1, -1), "Vera", 15),
+                ("FONT", (0, 0), (-1, 0), "Vera-Bold", POINTS),
+                ("FONT", (0, 1), (-1, -1), "Vera", POINTS),
                 ("TEXTCOLOR", (0, 0), (-1, -1), HexColor(INK)),
                 ("ALIGN", (1, 0), (-1, -1), "RIGHT"),
                 ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
@@ -288,7 +297,7 @@ def _table(rows: tuple[tuple[str, ...], ...]) -> Table:
 
 
 def _rainfall_chart() -> Drawing:
-    width, height = A5[0] - 34 * mm, 52 * mm
+    width, height = TEXT_WIDTH, 44 * mm
     drawing = Drawing(width, height)
     drawing.add(Rect(0, 0, width, height, strokeColor=HexColor(INK), fillColor=None))
     step = width / len(RAINFALL)
