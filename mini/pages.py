@@ -107,8 +107,10 @@ class Domain:
 
     widths: tuple[int, int] = (512, 544)
     heights: tuple[int, int] = (640, 672)
-    sizes: tuple[int, int] = (18, 28)
+    sizes: tuple[int, int] = (22, 28)
     """Letters, in pixels an em."""
+    min_leading: int = 33
+    """From line to line, in pixels. No cell of 32 then holds letters of two lines."""
     min_blocks: int = 1
     max_blocks: int = 12
     max_characters: int = 320
@@ -161,6 +163,10 @@ class _Pen:
         self.num_characters += len(text)
         return pieces
 
+    def leading(self, ems: float) -> int:
+        """From line to line, in pixels: as many ems as the domain allows."""
+        return max(self.domain.min_leading, round(self.size * ems))
+
     def add(self, label: str, pieces: list[Piece], bbox: tuple[float, ...]) -> None:
         x0, y0, x1, y1 = bbox
         self.blocks.append(Block(label, (x0, y0, x1, y1), pieces))
@@ -211,7 +217,8 @@ def _fill(pen: _Pen) -> None:
         )[0]
         if not kind(pen):
             break
-        pen.y += round(pen.size * rng.uniform(0.5, 1.6))
+        # More than from line to line, or nobody could tell two paragraphs from one.
+        pen.y += round(pen.size * rng.uniform(1.0, 1.8))
         if rng.random() < 0.06:
             _rule(pen)
     if footer:
@@ -226,7 +233,7 @@ def _text(pen: _Pen) -> bool:
     font = load(pen.family, pen.size)
     indent = rng.choice((0, 0, 0, pen.size))
     lines = _wrapped(pen, sentence(rng, rng.randint(2, 24)), font, pen.left + indent)
-    leading = round(pen.size * rng.uniform(1.15, 1.6))
+    leading = pen.leading(rng.uniform(1.15, 1.6))
     lines = lines[: _room(pen, leading)]
     if not lines:
         return False
@@ -239,6 +246,9 @@ def _text(pen: _Pen) -> bool:
 def _heading(pen: _Pen) -> bool:
     rng = pen.rng
     size = min(pen.domain.sizes[1], round(pen.size * rng.uniform(1.2, 1.8)))
+    if pen.family.bold is None:
+        # Where it cannot be bolder it must be larger, or it would be text.
+        size = max(size, round(pen.size * 1.25))
     font = load(pen.family, size, bold=True)
     leading = round(size * 1.3)
     lines = _wrapped(pen, sentence(rng, rng.randint(1, 5)), font, pen.left)[:1]
@@ -262,7 +272,7 @@ def _list(pen: _Pen) -> bool:
     font = load(pen.family, pen.size)
     numbered = rng.random() < 0.35
     indent = round(pen.size * rng.uniform(1.4, 2.2))
-    leading = round(pen.size * rng.uniform(1.2, 1.6))
+    leading = pen.leading(rng.uniform(1.2, 1.6))
     tag = "ol" if numbered else "ul"
     bullet = rng.choice("•-*")
     pieces = [Piece(f"<{tag}>")]
@@ -297,7 +307,7 @@ def _table(pen: _Pen) -> bool:
     rng = pen.rng
     font, bold = load(pen.family, pen.size), load(pen.family, pen.size, bold=True)
     num_columns, num_rows = rng.randint(2, 4), rng.randint(2, 5)
-    height = round(pen.size * rng.uniform(1.4, 2.0))
+    height = pen.leading(rng.uniform(1.4, 2.0))
     if (pen.bottom - pen.y) < height * num_rows:
         return False
     pad = round(pen.size * 0.5)

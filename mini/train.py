@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 _WARMUP_STEPS = 150
 _GAINS = (1.5, 1.0, 4.0)
 """Over the rate: matrices by Muon, tables and vectors by AdamW, lessons' heads."""
-_WEIGHTS = {"reading": 1.0, "cells": 1.0, "layout": 0.5, "places": 0.3}
+_WEIGHTS = {"reading": 1.0, "cells": 1.0, "layout": 0.5, "places": 0.5}
 _CLIP = 1.0
 
 

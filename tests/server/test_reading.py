@@ -20,11 +20,11 @@ from mini.scores import iou
 from tests import documents
 from tests.server.conftest import Client, serving
 
-# The embedded model is still learning (mini/README.md): these are pages that it reads.
-# A page that lies on its side, or black on black, has nearly all of its letters wrong.
-MAX_ERRORS = 0.4
+# The embedded model misreads two letters of a hundred (mini/README.md), and others with
+# another processor's rounding. A page on its side has nearly all of them wrong.
+MAX_ERRORS = 0.1
 
-CLEAN = Domain(sizes=(20, 24), max_blocks=3, max_characters=90, clean=1.0)
+CLEAN = Domain(sizes=(22, 25), max_blocks=3, max_characters=90, clean=1.0)
 
 
 def page(name: str) -> Page:
@@ -166,6 +166,6 @@ def test_blocks_are_found_where_they_are(client):
     [found] = answer["pages"]
     for true in truth(ONE).blocks:
         assert any(
-            block["label"] == true.label and iou(tuple(block["bbox"]), true.bbox) > 0.3
+            block["label"] == true.label and iou(tuple(block["bbox"]), true.bbox) > 0.5
             for block in found["blocks"]
         ), true
