@@ -34,8 +34,9 @@ def pages_of_lognormal_length(count: int, seed: str) -> list[Page]:
         domain = Domain(
             min_blocks=12,
             max_characters=min(MOST, max(FEWEST, wanted)),
-            # So small that what is wanted fits.
+            # So small and so close that what is wanted fits.
             sizes=(18, 20),
+            min_leading=20,
             clean=1.0,
         )
         page = render_page(rng, domain)
