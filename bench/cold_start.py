@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from bench.addresses import free_addresses
 from bench.report import finish, say
 from handler.engine.read_ahead import ReadAhead
 from handler.engine.weights import MINI
 from server.archive import ROOT, build_archive
 from server.java import find_java_home
 from server.plugin import find_plugin
+from server.ports import free_addresses
 from server.torchserve import TorchServe
 
 GIB = 1024**3

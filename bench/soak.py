@@ -24,11 +24,11 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.addresses import free_addresses
 from bench.report import finish, say
 from mini.pages import Domain, Page, render_page
 from mini.pdf import as_pdf
 from server.archive import build_archive
+from server.ports import free_addresses
 from server.torchserve import TorchServe
 
 __all__ = ["Memory", "main"]

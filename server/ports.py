@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-__all__ = ["free_ports", "private_ports"]
+__all__ = ["free_addresses", "free_ports", "private_ports"]
 
 
 def free_ports(number: int) -> list[int]:
@@ -19,10 +19,11 @@ def free_ports(number: int) -> list[int]:
         return found
 
 
-def private_ports() -> dict[str, str]:
-    """Keys of config.properties for all that is not the documents' own port."""
-    management, metrics, grpc_1, grpc_2, worker = free_ports(5)
+def free_addresses() -> dict[str, str]:
+    """Keys of config.properties for all ports, so that another server may run too."""
+    inference, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
     return {
+        "inference_address": f"http://127.0.0.1:{inference}",
         "management_address": f"http://127.0.0.1:{management}",
         "metrics_address": f"http://127.0.0.1:{metrics}",
         "grpc_inference_port": str(grpc_1),
@@ -30,3 +31,10 @@ def private_ports() -> dict[str, str]:
         # No port: it names the worker's socket.
         "initial_worker_port": str(worker),
     }
+
+
+def private_ports() -> dict[str, str]:
+    """The same for all but the documents' own port."""
+    addresses = free_addresses()
+    del addresses["inference_address"]
+    return addresses

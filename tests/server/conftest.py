@@ -16,7 +16,7 @@ import pytest
 from server.archive import build_archive
 from server.java import find_java_home
 from server.plugin import find_plugin
-from server.ports import free_ports
+from server.ports import free_addresses
 from server.torchserve import TorchServe
 from tests import openapi
 
@@ -91,7 +91,6 @@ def serving(
     model_store: Path, environ: Mapping[str, str], *, wait: bool = True
 ) -> Iterator[Client]:
     """A server with the repository's configuration, but for where it listens."""
-    inference, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
     lines = Lines()
     inherited = {
         name: value
@@ -99,15 +98,7 @@ def serving(
         if not name.startswith(("CHANDRA_", "MODEL_"))
     }
     with TorchServe(
-        overrides={
-            "inference_address": f"http://127.0.0.1:{inference}",
-            "management_address": f"http://127.0.0.1:{management}",
-            "metrics_address": f"http://127.0.0.1:{metrics}",
-            "grpc_inference_port": str(grpc_1),
-            "grpc_management_port": str(grpc_2),
-            "initial_worker_port": str(worker),
-            "model_store": str(model_store),
-        },
+        overrides={**free_addresses(), "model_store": str(model_store)},
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
         line=lines,
         plugin=find_plugin(find_java_home(os.environ)),

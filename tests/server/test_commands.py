@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from server.archive import ROOT
-from server.ports import free_ports
+from server.ports import free_addresses
 from server.torchserve import read_properties
 from tests.server.processes import family, is_alive
 from tests.waiting import until
@@ -23,15 +23,7 @@ from tests.waiting import until
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The repository's configuration on ports of its own."""
-    inference, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
-    properties = read_properties(ROOT / "config.properties") | {
-        "inference_address": f"http://127.0.0.1:{inference}",
-        "management_address": f"http://127.0.0.1:{management}",
-        "metrics_address": f"http://127.0.0.1:{metrics}",
-        "grpc_inference_port": str(grpc_1),
-        "grpc_management_port": str(grpc_2),
-        "initial_worker_port": str(worker),
-    }
+    properties = read_properties(ROOT / "config.properties") | free_addresses()
     path = tmp_path / "config.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     return path

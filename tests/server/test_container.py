@@ -21,7 +21,7 @@ import pytest
 from server.archive import ROOT, build_archive
 from server.java import find_java_home
 from server.plugin import find_plugin
-from server.ports import free_ports
+from server.ports import free_addresses
 from server.torchserve import read_properties
 from tests import documents
 from tests.server.conftest import Lines
@@ -90,14 +90,9 @@ class Container:
 
 @contextmanager
 def container(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Container]:
-    port, management, metrics, grpc_1, grpc_2, worker = free_ports(6)
-    properties = read_properties(ROOT / "config.properties") | {
-        "management_address": f"http://127.0.0.1:{management}",
-        "metrics_address": f"http://127.0.0.1:{metrics}",
-        "grpc_inference_port": str(grpc_1),
-        "grpc_management_port": str(grpc_2),
-        "initial_worker_port": str(worker),
-    }
+    addresses = free_addresses()
+    port = int(addresses.pop("inference_address").rpartition(":")[2])
+    properties = read_properties(ROOT / "config.properties") | addresses
     config = tmp_path / "config.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     process = subprocess.Popen(
