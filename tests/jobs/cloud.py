@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 
 from deploy.asynchronous import async_config, exchange_of
-from deploy.aws import AWSClient
 from deploy.config import DeployConfig, read_config
 from deploy.local.account import Account
-from deploy.local.backend import Backend
 from deploy.local.containers import Own
-from deploy.local.emulator import Emulator, ServerProgram
-from deploy.local.process import build_archive, server_folder
+from deploy.local.emulator import Emulator
 from tests.deploy.accounts import IDENTITY, IMAGE
+from tests.deploy.local.conftest import (
+    CREDENTIALS,
+    KEYS,
+    REGION,
+    emulating,
+    real_server,
+)
 
 __all__ = ["Cloud", "running"]
 
-REGION = "us-east-1"
 BUCKET = "exchange"
-KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 CONFIG = f"""
 name = "reading"
 region = "{REGION}"
@@ -40,7 +42,6 @@ invocation_retries = 3
 """
 WEIGHTS = "models/datalab-to/chandra/0123abc.tar.gz"
 SERVER = {
-    "CHANDRA_CPU_THREADS": "1",
     # Pages read in company are added up in another order, and in bfloat16 that can
     # be another letter. One by one and without guesses each has one answer.
     "CHANDRA_MAX_SEQUENCES": "1",
@@ -129,31 +130,10 @@ def running(folder: Path) -> Iterator[Cloud]:
     """From start to end; `folder` is for chandra.toml."""
     config = folder / "chandra.toml"
     config.write_text(CONFIG)
-    account = Account()
-    backend = Backend(
-        account.address,
-        lambda region, url: AWSClient.connect(
-            region=region, endpoint_url=url, credentials=KEYS
-        ),
-    )
-    checkout = server_folder()
-    build_archive(checkout)
-    program = ServerProgram(
-        checkout, str(checkout / "model-store" / "mini"), {**SERVER, **_environ()}
-    )
-    lines: list[str] = []
-    emulator = Emulator(backend, server=program, region=REGION, say=lines.append)
-    emulator.start()
-    try:
-        cloud = Cloud(emulator, lines, config)
+    server = real_server(**SERVER, **CREDENTIALS)
+    with closing(Account()) as account, emulating(account, server) as local:
+        cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
         # The servers have their own; a job is not started without.
         cloud.client("s3").put_object(Bucket=BUCKET, Key=WEIGHTS, Body=b"mini")
         yield cloud
-    finally:
-        emulator.close()
-        account.close()
-
-
-def _environ() -> dict[str, str]:
-    return {name.upper(): value for name, value in KEYS.items()}

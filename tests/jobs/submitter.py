@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.jobs.cloud import KEYS, Cloud
+from tests.deploy.local.conftest import CREDENTIALS
+from tests.jobs.cloud import Cloud
 from tests.waiting import until
 
 __all__ = ["Command", "KilledError", "Submitter"]
@@ -98,7 +99,7 @@ class Submitter:
                 *("--endpoint-url", self._cloud.address),
             ],
             cwd=ROOT,
-            env={**os.environ, **{name.upper(): value for name, value in KEYS.items()}},
+            env={**os.environ, **CREDENTIALS},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

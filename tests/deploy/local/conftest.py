@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,13 +15,18 @@ import pytest
 from botocore.config import Config
 
 from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
 from deploy.local.account import Account
 from deploy.local.backend import Backend
 from deploy.local.emulator import Emulator, ServerProgram
 from deploy.local.limits import Assumed, Limits
+from deploy.local.process import build_archive, server_folder
 from tests.deploy.local.containers import Scripted
 
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+CREDENTIALS = {name.upper(): value for name, value in KEYS.items()}
+"""The same in a container's environment, as a role would give them."""
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 BUCKET = "documents"
@@ -142,6 +150,70 @@ class Local:
         return found
 
 
+@contextmanager
+def emulating(
+    account: Account,
+    server: str | ServerProgram,
+    *,
+    limits: Limits | None = None,
+    assumed: Assumed | None = None,
+) -> Iterator[Local]:
+    """An emulator in front of that account, from its start to its end."""
+    lines: list[str] = []
+    backend = Backend(
+        account.address,
+        lambda region, url: AWSClient.connect(
+            region=region, endpoint_url=url, credentials=KEYS
+        ),
+    )
+    emulator = Emulator(
+        backend,
+        server=server,
+        region=REGION,
+        say=lines.append,
+        limits=limits,
+        assumed=assumed,
+    )
+    with closing(emulator):
+        emulator.start()
+        yield Local(emulator, lines, backend)
+
+
+def real_server(**environ: str) -> ServerProgram:
+    """The project's own, with the embedded model and one thread."""
+    folder = server_folder()
+    build_archive(folder)
+    return ServerProgram(
+        folder,
+        str(folder / "model-store" / "mini"),
+        {"CHANDRA_CPU_THREADS": "1", **environ},
+    )
+
+
+def command_line(
+    local: Local, config: Path, *, assume_yes: bool = False
+) -> Callable[..., tuple[int, str, str]]:
+    """The command line, of an account whose SageMaker is the emulator."""
+    session = boto3.Session(region_name=REGION, **KEYS)
+    aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        console = Console(
+            as_json="--json" in arguments, assume_yes=assume_yes, out=out, err=err
+        )
+        status = main(
+            [*arguments, "--config", str(config)],
+            console=console,
+            connect=lambda **_: aws,
+            # Looks more often than whoever pays for the calls.
+            sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
+        )
+        return status, out.getvalue(), err.getvalue()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def account() -> Iterator[Account]:
     """One moto for all tests; each finds it empty."""
@@ -168,24 +240,8 @@ def start(account: Account) -> Iterator[Callable[..., Local]]:
             limits: Limits | None = None,
             assumed: Assumed | None = None,
         ) -> Local:
-            lines: list[str] = []
-            backend = Backend(
-                account.address,
-                lambda region, url: AWSClient.connect(
-                    region=region, endpoint_url=url, credentials=KEYS
-                ),
-            )
-            emulator = Emulator(
-                backend,
-                server=server,
-                region=REGION,
-                say=lines.append,
-                limits=limits,
-                assumed=assumed,
-            )
-            stack.callback(emulator.close)
-            emulator.start()
-            local = Local(emulator, lines, backend)
+            started = emulating(account, server, limits=limits, assumed=assumed)
+            local = stack.enter_context(started)
             local.client("s3").create_bucket(Bucket=BUCKET)
             return local
 

@@ -6,26 +6,25 @@ container, which fetches the documents itself, from the S3 that `local` shows it
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import time
+from contextlib import closing
 
-import boto3
 import pytest
 
-from deploy.aws import AWSClient
-from deploy.cli import main
-from deploy.console import Console
 from deploy.local.account import Account
-from deploy.local.backend import Backend
-from deploy.local.emulator import Emulator, ServerProgram
-from deploy.local.process import build_archive, server_folder
 from server.java import find_java_home
 from server.plugin import find_plugin
 from tests import documents
 from tests.deploy.accounts import IMAGE
-from tests.deploy.local.conftest import BUCKET, KEYS, REGION, Local
+from tests.deploy.local.conftest import (
+    BUCKET,
+    CREDENTIALS,
+    REGION,
+    command_line,
+    emulating,
+    real_server,
+)
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -78,28 +77,9 @@ def local():
 
     Its containers have credentials, as a role would give them, and nothing else.
     """
-    moto = Account()
-    backend = Backend(
-        moto.address,
-        lambda region, url: AWSClient.connect(
-            region=region, endpoint_url=url, credentials=KEYS
-        ),
-    )
-    folder = server_folder()
-    build_archive(folder)
-    environ = {name.upper(): value for name, value in KEYS.items()}
-    program = ServerProgram(
-        folder,
-        str(folder / "model-store" / "mini"),
-        {"CHANDRA_CPU_THREADS": "1", **environ},
-    )
-    lines: list[str] = []
-    emulator = Emulator(backend, server=program, region=REGION, say=lines.append)
-    emulator.start()
-    found = Local(emulator, lines)
-    yield found
-    emulator.close()
-    moto.close()
+    server = real_server(**CREDENTIALS)
+    with closing(Account()) as moto, emulating(moto, server) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -144,18 +124,11 @@ def chandra(local, tmp_path):
     """The command line, of an account whose SageMaker is the emulator."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
-    session = boto3.Session(region_name=REGION, **KEYS)
-    aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
+    command = command_line(local, path, assume_yes=True)
 
     def run(*arguments):
-        out, err = io.StringIO(), io.StringIO()
-        status = main(
-            [*arguments, "--json", "--config", str(path)],
-            console=Console(as_json=True, assume_yes=True, out=out, err=err),
-            connect=lambda **_: aws,
-            sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
-        )
-        return status, json.loads(out.getvalue() or "null"), err.getvalue()
+        status, out, err = command(*arguments, "--json")
+        return status, json.loads(out or "null"), err
 
     return run
 

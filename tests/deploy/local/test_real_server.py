@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import closing
 from functools import partial
 
 import boto3
@@ -12,16 +13,19 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from deploy.aws import AWSClient
 from deploy.local.account import Account
-from deploy.local.backend import Backend
 from deploy.local.containers import Own
-from deploy.local.emulator import Emulator, ServerProgram
-from deploy.local.process import build_archive, server_folder
 from server.java import find_java_home
 from server.plugin import find_plugin
 from tests import documents
-from tests.deploy.local.conftest import BUCKET, KEYS, REGION, Local
+from tests.deploy.local.conftest import (
+    BUCKET,
+    KEYS,
+    REGION,
+    Local,
+    emulating,
+    real_server,
+)
 from tests.deploy.local.test_transform import create, ended
 from tests.server.processes import family, is_alive
 from tests.waiting import until
@@ -55,38 +59,15 @@ class Running:
 @pytest.fixture(scope="module")
 def running():
     """One server for all of them: a start takes longer than a document."""
-    moto, emulators = Account(), []
-
-    def emulator(server):
-        backend = Backend(
-            moto.address,
-            lambda region, url: AWSClient.connect(
-                region=region, endpoint_url=url, credentials=KEYS
-            ),
-        )
-        lines: list[str] = []
-        emulators.append(
-            Emulator(backend, server=server, region=REGION, say=lines.append)
-        )
-        emulators[-1].start()
-        return Local(emulators[-1], lines)
-
-    folder = server_folder()
-    build_archive(folder)
-    environ = {"CHANDRA_CPU_THREADS": "1", "CHANDRA_DEADLINE_SECONDS": "none"}
-    weights = str(folder / "model-store" / "mini")
-    try:
-        first = emulator(ServerProgram(folder, weights, environ))
+    server = real_server(CHANDRA_DEADLINE_SECONDS="none")
+    with closing(Account()) as moto, emulating(moto, server) as first:
         first.client("s3").create_bucket(Bucket=BUCKET)
         first.endpoint("ocr")
         [container] = first.emulator.fleet.containers()
         assert isinstance(container, Own)
         until(lambda: container.was_healthy, PATIENT)
-        yield Running(first, emulator(container.address), container)
-    finally:
-        for each in reversed(emulators):
-            each.close()
-        moto.close()
+        with emulating(moto, container.address) as second:
+            yield Running(first, second, container)
 
 
 @pytest.fixture

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import time
+from contextlib import closing
 
-import boto3
 import pytest
 
-from deploy.aws import AWSClient
-from deploy.cli import main
-from deploy.console import Console
 from deploy.local.account import Account
-from deploy.local.backend import Backend
-from deploy.local.emulator import Emulator, ServerProgram
-from deploy.local.process import build_archive, server_folder
 from server.java import find_java_home
 from server.plugin import find_plugin
 from tests import documents
 from tests.deploy.accounts import IMAGE
-from tests.deploy.local.conftest import BUCKET, KEYS, REGION, Local
+from tests.deploy.local.conftest import (
+    BUCKET,
+    REGION,
+    command_line,
+    emulating,
+    real_server,
+)
 from tests.deploy.local.test_real_server import BROKEN, PDF, PNG
 
 pytestmark = [
@@ -49,26 +47,9 @@ buckets = ["{BUCKET}"]
 @pytest.fixture
 def local():
     """An emulator that starts a server for every job, as SageMaker does."""
-    moto = Account()
-    backend = Backend(
-        moto.address,
-        lambda region, url: AWSClient.connect(
-            region=region, endpoint_url=url, credentials=KEYS
-        ),
-    )
-    folder = server_folder()
-    build_archive(folder)
-    program = ServerProgram(
-        folder, str(folder / "model-store" / "mini"), {"CHANDRA_CPU_THREADS": "1"}
-    )
-    lines: list[str] = []
-    emulator = Emulator(backend, server=program, region=REGION, say=lines.append)
-    emulator.start()
-    found = Local(emulator, lines)
-    found.client("s3").create_bucket(Bucket=BUCKET)
-    yield found
-    emulator.close()
-    moto.close()
+    with closing(Account()) as moto, emulating(moto, real_server()) as found:
+        found.client("s3").create_bucket(Bucket=BUCKET)
+        yield found
 
 
 @pytest.fixture
@@ -76,21 +57,7 @@ def chandra(local, tmp_path):
     """The command line, of an account whose SageMaker is the emulator."""
     path = tmp_path / "chandra.toml"
     path.write_text(CONFIG)
-    session = boto3.Session(region_name=REGION, **KEYS)
-    aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
-
-    def run(*arguments):
-        out, err = io.StringIO(), io.StringIO()
-        status = main(
-            [*arguments, "--config", str(path)],
-            console=Console(as_json="--json" in arguments, out=out, err=err),
-            connect=lambda **_: aws,
-            # Looks more often than whoever pays for the calls.
-            sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
-        )
-        return status, out.getvalue(), err.getvalue()
-
-    return run
+    return command_line(local, path)
 
 
 def read(local, key):
