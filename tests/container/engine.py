@@ -17,6 +17,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
+
 __all__ = ["Engine", "why_not"]
 
 RAW, BASE = "localhost/raw:test", "localhost/base:test"
@@ -24,6 +26,7 @@ TOOLS = "containerd runc tini iptables mmdebstrap docker-registry"
 # Of the next Debian: its engine has BuildKit and needs only an older C library.
 PACKAGES = "docker.io docker-cli docker-buildx docker-compose"
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+BRIDGE = Path("/sys/class/net/docker0")
 LIBRARY_PORT, REGISTRY_PORT = 28990, 28991
 
 
@@ -179,8 +182,11 @@ class Engine:
             link.symlink_to(plugin)
 
     def _start(self) -> None:
-        if Path("/sys/class/net/docker0").exists():
-            raise RuntimeError("docker0 is there but no engine answers: end that one")
+        if BRIDGE.exists():
+            if any(process.name() == "dockerd" for process in psutil.process_iter()):
+                raise RuntimeError("an engine runs that does not answer: end that one")
+            # Left behind by one that was killed.
+            subprocess.run(["ip", "link", "del", BRIDGE.name], check=True)
         forward = Path("/proc/sys/net/ipv4/ip_forward")
         before = forward.read_text()
         rules = subprocess.run(
@@ -191,7 +197,7 @@ class Engine:
             lambda: subprocess.run(
                 ["iptables-restore"], input=rules, check=False, env=self.environ
             ),
-            lambda: subprocess.run(["ip", "link", "del", "docker0"], check=False),
+            lambda: subprocess.run(["ip", "link", "del", BRIDGE.name], check=False),
             lambda: subprocess.run(
                 ["umount", f"{self.folder}/run/netns/default"],
                 check=False,

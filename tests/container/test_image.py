@@ -239,10 +239,11 @@ def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(as_else
 def test_weights_larger_than_the_memory_are_loaded(run, tmp_path):
     """There is no second copy of them, and the first is the system's to drop."""
     weights = tmp_path / "model"
-    num_bytes = write_checkpoint(weights, 2 * GIB)
-    assert num_bytes > 1.5 * GIB
+    # Java, the worker and the engine's code take 1.3 GiB (estimate) whatever is loaded.
+    num_bytes = write_checkpoint(weights, 4 * GIB)
+    assert num_bytes > 3 * GIB
     container = run(
-        *(*STRICT, "--memory", str(int(1.5 * GIB))),
+        *(*STRICT, "--memory", str(3 * GIB)),
         *("--volume", f"{weights}:/opt/ml/model:ro"),
     )
 
