@@ -7,6 +7,8 @@ What a forward is about travels as the keyword argument `step`.
 from __future__ import annotations
 
 import functools
+import math
+import mmap
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -28,8 +30,9 @@ class KVPool:
     ) -> None:
         shape = (num_places, config.num_key_value_heads, config.head_dim)
         layers = range(config.num_hidden_layers)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        zeros = _untouched_zeros if device.type == "cpu" else torch.zeros
+        self.keys = [zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.values = [zeros(shape, dtype=dtype, device=device) for _ in layers]
         self.num_places = num_places
 
     def copy(self, source: int, target: int, length: int) -> None:
@@ -37,6 +40,18 @@ class KVPool:
         for places in (*self.keys, *self.values):
             held = places[source : source + length].clone()
             places[target : target + length] = held
+
+
+def _untouched_zeros(
+    shape: tuple[int, ...], *, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Zeros on a processor that take memory, and the time to clear it, when used."""
+    memory = mmap.mmap(
+        -1,
+        math.prod(shape) * dtype.itemsize,
+        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+    )
+    return torch.frombuffer(memory, dtype=dtype).view(shape).to(device)
 
 
 @dataclass(slots=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from bench.cold_start import forget
 from handler.engine.read_ahead import PART_BYTES, ReadAhead
 
 
@@ -44,3 +47,18 @@ def test_after_a_cancel_nothing_more_is_begun(tmp_path):
     ahead.cancel()
 
     assert ahead.wait()[0] < 100 * PART_BYTES
+
+
+def test_what_was_read_is_in_the_systems_cache(tmp_path):
+    file = tmp_path / "weights"
+    content = os.urandom(3 * PART_BYTES + 5)
+    file.write_bytes(content)
+    forget([file])
+
+    ReadAhead([file]).wait()
+
+    with file.open("rb") as cached:
+        found = bytearray(len(content))
+        # Fails where it would have to wait for the disk.
+        assert os.preadv(cached.fileno(), [found], 0, os.RWF_NOWAIT) == len(content)
+    assert found == content
