@@ -12,6 +12,7 @@ from deploy.asynchronous import async_config, exchange_of
 from deploy.aws.account import Account, tags_from
 from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
+from deploy.aws.repository import repository_tags
 from deploy.aws.transforms import Transforms
 from deploy.config import DeployConfig
 from deploy.errors import (
@@ -176,13 +177,9 @@ def _refuse_if_shared(
 
 def _repository(aws: AWSClient, config: DeployConfig) -> str | None:
     name = config.image.repository
-    try:
-        found = aws.call("ecr", "describe_repositories", repositoryNames=[name])
-        arn = found["repositories"][0]["repositoryArn"]
-        tags = aws.call("ecr", "list_tags_for_resource", resourceArn=arn)["tags"]
-    except NotFoundError:
-        return None
-    return name if tags_from(tags).get(OWNER_TAG) == config.name else None
+    tags = repository_tags(aws, name)
+    is_ours = tags is not None and tags.get(OWNER_TAG) == config.name
+    return name if is_ours else None
 
 
 def _build_project(aws: AWSClient, deployment: str) -> str | None:
