@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 from deploy.actions import Call
-from deploy.aws.account import tags_from
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
-from deploy.resources import OWNER_TAG, tag_list, tags_of
+from deploy.resources import OWNER_TAG, tag_list, tags_from, tags_of
 
 __all__ = ["repository_calls", "repository_tags"]
 

@@ -12,6 +12,7 @@ from deploy.archive import Archive
 from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.aws.repository import repository_calls
+from deploy.aws.roles import find_role
 from deploy.aws.store import Store
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import WHAT_IS_MISSING, Context
@@ -174,7 +175,7 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             hint="set [model] bucket in chandra.toml",
         )
     builds = Builds(context.aws, context.config, context.identity)
-    if context.account.role(builds.role) is None:
+    if find_role(context.aws, builds.role) is None:
         raise NotFoundError(
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",

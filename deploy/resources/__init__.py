@@ -24,6 +24,7 @@ from deploy.resources.names import (
     REVISION_TAG,
     digest,
     tag_list,
+    tags_from,
     tags_of,
 )
 from deploy.resources.observed import EndpointState, Live
@@ -55,6 +56,7 @@ __all__ = [
     "log_group",
     "revision_of",
     "tag_list",
+    "tags_from",
     "tags_of",
     "weights_uri",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from deploy.config import DeployConfig
 
@@ -14,6 +14,7 @@ __all__ = [
     "REVISION_TAG",
     "digest",
     "tag_list",
+    "tags_from",
     "tags_of",
 ]
 
@@ -38,3 +39,8 @@ def tags_of(config: DeployConfig) -> dict[str, str]:
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """Tags as SageMaker, ECR, CloudWatch and IAM take them."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def tags_from(items: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Tags as we hold them, of those that AWS lists."""
+    return {item["Key"]: item["Value"] for item in items}
