@@ -243,12 +243,7 @@ def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
 def _keys(aws: AWSClient, bucket: str, prefix: str) -> list[str]:
     """A bucket that is not there has none."""
     try:
-        return [
-            str(item["Key"])
-            for item in aws.pages(
-                "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
-            )
-        ]
+        return [str(item["Key"]) for item in aws.objects(bucket, prefix)]
     except NotFoundError:
         return []
 
