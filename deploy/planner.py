@@ -5,73 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
 
 from deploy.actions import Action, Call, Goal, Wait
+from deploy.calls import (
+    create,
+    create_endpoint,
+    delete_endpoint,
+    note_live,
+    update_endpoint,
+)
 from deploy.config import UpdateTable
 from deploy.errors import ConflictError, NotFoundError
-from deploy.resources import (
-    LIVE_TAG,
-    Endpoint,
-    EndpointState,
-    Identity,
-    Live,
-    tag_list,
-)
-from deploy.scaling import ObservedScaling, Scaling, is_within
+from deploy.observer import Observer
+from deploy.resources import Endpoint, EndpointState, Identity, Live
+from deploy.scaling import Scaling, is_within
 from deploy.schedule import with_config
 
 __all__ = [
-    "NothingThere",
-    "Observer",
     "Planner",
-    "create",
     "differences",
     "previous_config",
 ]
-
-
-class Observer(Protocol):
-    """What the planner needs to know."""
-
-    def endpoint(self, name: str) -> EndpointState | None: ...
-    def has_model(self, name: str) -> bool: ...
-    def has_config(self, name: str) -> bool: ...
-    def history(self, deployment: str) -> Sequence[Live]:
-        """Its configs: those that were live first, newest first."""
-        ...
-
-    def rollback_alarms(self, deployment: str) -> Sequence[str]: ...
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        """The entry that starts the endpoint each morning, as it can be sent again."""
-        ...
-
-    def scaling(self, endpoint: str) -> ObservedScaling: ...
-
-
-class NothingThere:
-    """An account with nothing in it: what a plan without credentials assumes."""
-
-    def endpoint(self, name: str) -> EndpointState | None:
-        return None
-
-    def has_model(self, name: str) -> bool:
-        return False
-
-    def has_config(self, name: str) -> bool:
-        return False
-
-    def history(self, deployment: str) -> Sequence[Live]:
-        return ()
-
-    def rollback_alarms(self, deployment: str) -> Sequence[str]:
-        return ()
-
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
-        return None
-
-    def scaling(self, endpoint: str) -> ObservedScaling:
-        return ObservedScaling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +72,16 @@ class Planner:
     ) -> list[Action]:
         """From where the endpoint is to in service with the config."""
         arrived = Wait(name, Goal.IN_SERVICE, config)
-        create: list[Action] = [_create_endpoint(name, config, tags), arrived]
+        created: list[Action] = [create_endpoint(name, config, tags), arrived]
         if state is None:
-            return create
+            return created
         if state.status == "Deleting":
-            return [Wait(name, Goal.DELETED), *create]
+            return [Wait(name, Goal.DELETED), *created]
         if state.status in ("Failed", "OutOfService"):
-            return [*self._delete(name), *create]
+            return [*_deleted(name), *created]
         if state.status == "UpdateRollbackFailed":
             if update.strategy == "recreate":
-                return [*self._delete(name), *create]
+                return [*_deleted(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
@@ -140,8 +94,9 @@ class Planner:
         # SageMaker updates and deletes none that changes.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
-            return [*settled, *self._delete(name), *create]
-        return [*settled, self._update(name, config, state, update), arrived]
+            return [*settled, *_deleted(name), *created]
+        alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
+        return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
     def scale(self, wanted: Scaling) -> list[Action]:
         """What gives an endpoint in service its limits and policies."""
@@ -190,80 +145,18 @@ class Planner:
         if state.status == "Deleting":
             return [Wait(name, Goal.DELETED)]
         if state.is_changing:
-            return [Wait(name, Goal.SETTLED), *self._delete(name)]
+            return [Wait(name, Goal.SETTLED), *_deleted(name)]
         if state.status == "InService":
-            return [*self._remember_if_there(name, state.config), *self._delete(name)]
-        return self._delete(name)
-
-    def _update(
-        self, name: str, config: str, state: EndpointState, update: UpdateTable
-    ) -> Call:
-        deployment: dict[str, Any] = {
-            "BlueGreenUpdatePolicy": {
-                "TrafficRoutingConfiguration": {
-                    "Type": "ALL_AT_ONCE",
-                    "WaitIntervalInSeconds": 0,
-                },
-                "TerminationWaitInSeconds": update.bake_seconds,
-                "MaximumExecutionTimeoutInSeconds": 7200 + update.bake_seconds,
-            }
-        }
-        alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
-        if alarms:
-            deployment["AutoRollbackConfiguration"] = {
-                "Alarms": [{"AlarmName": alarm} for alarm in alarms]
-            }
-        params: dict[str, Any] = {
-            "EndpointName": name,
-            "EndpointConfigName": config,
-            "DeploymentConfig": deployment,
-        }
-        if state.is_scaled:
-            # The number of machines is the scaling policy's, not the config's.
-            params["RetainAllVariantProperties"] = True
-            params["ExcludeRetainedVariantProperties"] = [
-                {"VariantPropertyType": "DataCaptureConfig"}
-            ]
-        watched = f", watching {len(alarms)} alarms" if alarms else ""
-        return Call(
-            "sagemaker",
-            "update_endpoint",
-            params,
-            f"update endpoint {name} from config {state.config} to {config}{watched}",
-            is_patient=True,
-        )
-
-    def _delete(self, name: str) -> list[Action]:
-        return [
-            Call(
-                "sagemaker",
-                "delete_endpoint",
-                {"EndpointName": name},
-                f"delete endpoint {name}",
-                may_be_missing=True,
-            ),
-            Wait(name, Goal.DELETED),
-        ]
+            return [*self._remember_if_there(name, state.config), *_deleted(name)]
+        return _deleted(name)
 
     def _remember(self, name: str, config: str) -> list[Call]:
         """Write down that the config went into service, unless it was the last to."""
         history = self.observer.history(name)
         if history and history[0].since is not None and history[0].config == config:
             return []
-        return [
-            Call(
-                "sagemaker",
-                "add_tags",
-                {
-                    "ResourceArn": self.identity.sagemaker_arn(
-                        "endpoint-config", config
-                    ),
-                    "Tags": tag_list({LIVE_TAG: self.now.isoformat()}),
-                },
-                f"note on config {config} that it is live",
-                is_patient=True,
-            )
-        ]
+        arn = self.identity.sagemaker_arn("endpoint-config", config)
+        return [note_live(config, arn, self.now)]
 
     def _remember_if_there(self, name: str, config: str) -> list[Action]:
         """Nobody may have waited for it to go live; nothing may keep it from going."""
@@ -323,25 +216,5 @@ def _destination(state: EndpointState) -> str:
     return state.pending_config or state.config
 
 
-def _create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
-    return Call(
-        "sagemaker",
-        "create_endpoint",
-        {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
-        f"create endpoint {name} with config {config}",
-        may_exist=True,
-        is_patient=True,
-    )
-
-
-def create(noun: str, name: str, request: dict[str, Any]) -> Call:
-    """What has a digest in its name may be there already."""
-    words = noun.replace("_", " ")
-    return Call(
-        "sagemaker",
-        f"create_{noun}",
-        request,
-        f"create {words} {name}",
-        may_exist=True,
-        is_patient=True,
-    )
+def _deleted(name: str) -> list[Action]:
+    return [delete_endpoint(name), Wait(name, Goal.DELETED)]

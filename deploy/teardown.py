@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
+from deploy.calls import delete_endpoint
 from deploy.resources import EndpointState
 from deploy.scaling import scalable
 from deploy.transforms import LOG_GROUP
@@ -140,15 +141,7 @@ def _endpoint(inventory: Inventory) -> list[Action]:
         # SageMaker deletes none that changes.
         actions.append(Wait(state.name, Goal.SETTLED))
     if state.status != "Deleting":
-        actions.append(
-            Call(
-                "sagemaker",
-                "delete_endpoint",
-                {"EndpointName": state.name},
-                f"delete endpoint {state.name}",
-                may_be_missing=True,
-            )
-        )
+        actions.append(delete_endpoint(state.name))
     return [*actions, Wait(state.name, Goal.DELETED)]
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from deploy.actions import Action, Call
+from deploy.calls import create
 from deploy.errors import ConflictError
-from deploy.planner import create
 from deploy.transforms import TransformJob, TransformState
 
 __all__ = ["JobObserver", "known_or_next", "start", "stop"]

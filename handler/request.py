@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from handler.addresses import SCHEME, Address, address_from
@@ -23,6 +21,7 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
+from handler.options import options_from, quoted
 from handler.schema import Options
 
 __all__ = ["OCRRequest", "headers_from", "request_from"]
@@ -43,10 +42,8 @@ JSON_LINES = frozenset(
 )
 """What a line of a manifest is called when batch transform sends it by itself."""
 FORM_KEYS = ("document", "image", "data", "file")
-PROMPT_TYPES = ("ocr_layout", "ocr")
 # Not options: TorchServe routes by it, and SageMaker names variants with it.
 IGNORED_PARAMETERS = frozenset({"model_name"})
-MAX_DEADLINE_SECONDS = 86_400.0
 
 Row = Mapping[str, Any]
 
@@ -118,20 +115,6 @@ def _check_size(document: bytes | bytearray, max_bytes: int) -> None:
         )
 
 
-def options_from(values: Mapping[str, Any]) -> Options:
-    """Options from whatever the caller wrote, JSON values or text."""
-    options = Options()
-    for name, value in values.items():
-        parse = _PARSERS.get(name)
-        if parse is None:
-            close = difflib.get_close_matches(name, _PARSERS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {_known()}"
-            raise InvalidOptionError(f"unknown option {_quoted(name)}; {hint}")
-        if value is not None:
-            options = replace(options, **{name: parse(name, value)})
-    return options
-
-
 def _media_type(content_type: str | None) -> str | None:
     if content_type is None:
         return None
@@ -170,7 +153,7 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
             values[name.strip()] = value.strip()
         elif item.strip():
             raise InvalidOptionError(
-                f"{_quoted(item.strip())} in X-Amzn-SageMaker-Custom-Attributes is not "
+                f"{quoted(item.strip())} in X-Amzn-SageMaker-Custom-Attributes is not "
                 "an option; write them as pages=1-3;prompt_type=ocr"
             )
     return values
@@ -239,79 +222,4 @@ def _text(name: str, value: Any) -> str:
     try:
         return _bytes(value).decode()
     except UnicodeDecodeError as error:
-        raise InvalidOptionError(f"{_quoted(name)} is not text") from error
-
-
-def _quoted(text: str) -> str:
-    """Something a client wrote, short and safe to repeat."""
-    return json.dumps(text if len(text) <= 60 else text[:60] + "…")
-
-
-def _known() -> str:
-    return ", ".join(_PARSERS)
-
-
-def _prompt_type(name: str, value: Any) -> str:
-    if value not in PROMPT_TYPES:
-        close = difflib.get_close_matches(str(value), PROMPT_TYPES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise InvalidOptionError(f"{name} must be ocr_layout or ocr{hint}")
-    return str(value)
-
-
-def _pages(name: str, value: Any) -> str:
-    # One page as a bare number is what people write in JSON.
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise InvalidOptionError(f'{name} must be page ranges such as "1-3,7"')
-    return value
-
-
-def _positive_int(name: str, value: Any) -> int:
-    number = _number(name, value)
-    if number != int(number) or number < 1:
-        raise InvalidOptionError(f"{name} must be a whole number above 0")
-    return int(number)
-
-
-def _seconds(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if not 0 < number <= MAX_DEADLINE_SECONDS:
-        raise InvalidOptionError(
-            f"{name} must be above 0 and at most {MAX_DEADLINE_SECONDS:g}"
-        )
-    return number
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError
-        return number
-    except (ValueError, OverflowError) as error:
-        raise InvalidOptionError(f"{name} must be a number") from error
-
-
-def _bool(name: str, value: Any) -> bool:
-    match value:
-        case bool():
-            return value
-        case str() if value.lower() in ("true", "1", "yes"):
-            return True
-        case str() if value.lower() in ("false", "0", "no"):
-            return False
-    raise InvalidOptionError(f"{name} must be true or false")
-
-
-_PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "prompt_type": _prompt_type,
-    "pages": _pages,
-    "max_output_tokens": _positive_int,
-    "deadline_seconds": _seconds,
-    "include_images": _bool,
-    "include_headers_footers": _bool,
-}
+        raise InvalidOptionError(f"{quoted(name)} is not text") from error

@@ -21,9 +21,10 @@ from handler.errors import (
     ModelLoadError,
     OverloadedError,
 )
+from handler.options import PROMPT_TYPES, options_from
 from handler.postprocess.layout import LABELS, UNLABELLED
 from handler.reply import problem
-from handler.request import CUSTOM_ATTRIBUTES, FORM_KEYS, PROMPT_TYPES, options_from
+from handler.request import CUSTOM_ATTRIBUTES, FORM_KEYS
 from handler.schema import (
     Block,
     Document,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from deploy.aws.client import AWSClient
+from deploy.aws.monitoring import alarms_of
+from deploy.aws.schedules import schedule_entries
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import (
     LIVE_TAG,
@@ -15,20 +16,12 @@ from deploy.resources import (
     VARIANT,
     EndpointState,
     Live,
+    tags_from,
 )
 from deploy.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
 from deploy.schedule import entry_name, request_again
 
-__all__ = ["Account", "AlarmState", "tags_from"]
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmState:
-    """One alarm of ours."""
-
-    name: str
-    state: str
-    description: str
+__all__ = ["Account"]
 
 
 class Account:
@@ -120,17 +113,10 @@ class Account:
                 )
         return found
 
-    def alarm_names(self, names: Sequence[str]) -> set[str]:
-        """Those of the names that alarms have already, whoever made them."""
-        found = self._aws.pages(
-            "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
-        )
-        return {alarm["AlarmName"] for alarm in found}
-
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
         return [
             alarm.name
-            for alarm in self.alarms(deployment)
+            for alarm in alarms_of(self._aws, deployment)
             if not alarm.name.endswith(ALARM_SUFFIXES)
         ]
 
@@ -161,93 +147,10 @@ class Account:
             alarms={alarm["AlarmName"]: alarm for alarm in alarms},
         )
 
-    def alarms(self, deployment: str) -> list[AlarmState]:
-        found = self._aws.pages(
-            "cloudwatch",
-            "describe_alarms",
-            "MetricAlarms",
-            AlarmNamePrefix=f"{deployment}-",
-        )
-        ours = [
-            AlarmState(
-                alarm["AlarmName"],
-                alarm["StateValue"],
-                alarm.get("AlarmDescription", ""),
-            )
-            for alarm in found
-            if self._alarm_owner(alarm["AlarmArn"]) == deployment
-        ]
-        return sorted(ours, key=lambda alarm: alarm.name)
-
-    def has_dashboard(self, name: str) -> bool:
-        """Dashboards have no tags: ours says whose it is in its first widget."""
-        return f"{OWNER_TAG} = {name}" in (self.dashboard(name) or "")
-
-    def dashboard(self, name: str) -> str | None:
-        """What is on it, whoever made it."""
-        try:
-            found = self._aws.call("cloudwatch", "get_dashboard", DashboardName=name)
-        except NotFoundError:
-            return None
-        return str(found["DashboardBody"])
-
-    def schedule(self, deployment: str) -> list[dict[str, Any]]:
-        """The entries there are, in a group of ours."""
-        if not self.has_schedule_group(deployment):
-            return []
-        found = []
-        for verb in ("start", "stop"):
-            try:
-                entry = self._aws.call(
-                    "scheduler",
-                    "get_schedule",
-                    GroupName=deployment,
-                    Name=entry_name(deployment, verb),
-                )
-            except NotFoundError:
-                continue
-            found.append(entry)
-        return found
-
-    def has_schedule_group(self, name: str) -> bool:
-        """A group of ours."""
-        tags = self.schedule_group_tags(name)
-        return tags is not None and tags.get(OWNER_TAG) == name
-
-    def schedule_group_tags(self, name: str) -> dict[str, str] | None:
-        """Of whoever's group has the name; None where there is none."""
-        try:
-            group = self._aws.call("scheduler", "get_schedule_group", Name=name)
-            answer = self._aws.call(
-                "scheduler", "list_tags_for_resource", ResourceArn=group["Arn"]
-            )
-        except NotFoundError:
-            return None
-        return tags_from(answer["Tags"])
-
-    def role(self, name: str) -> dict[str, Any] | None:
-        """A role and its tags."""
-        try:
-            found: dict[str, Any] = self._aws.call("iam", "get_role", RoleName=name)
-        except NotFoundError:
-            return None
-        role: dict[str, Any] = found["Role"]
-        return role
-
-    def role_policy(self, role: str, policy: str) -> dict[str, Any] | None:
-        """A policy inside a role."""
-        try:
-            found = self._aws.call(
-                "iam", "get_role_policy", RoleName=role, PolicyName=policy
-            )
-        except NotFoundError:
-            return None
-        document: dict[str, Any] = found["PolicyDocument"]
-        return document
-
     def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         start = entry_name(deployment, "start")
-        entries = [e for e in self.schedule(deployment) if e["Name"] == start]
+        entries = schedule_entries(self._aws, deployment)
+        entries = [entry for entry in entries if entry["Name"] == start]
         return request_again(entries[0]) if entries else None
 
     def _ours(
@@ -279,10 +182,6 @@ class Account:
     def _owner(self, arn: str) -> str | None:
         return self.tags(arn).get(OWNER_TAG)
 
-    def _alarm_owner(self, arn: str) -> str | None:
-        answer = self._aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
-        return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)
-
     def _exists(self, operation: str, **params: str) -> bool:
         try:
             self._aws.call("sagemaker", operation, **params)
@@ -299,8 +198,3 @@ class Account:
             ResourceIds=[resource],
         )
         return bool(answer.get("ScalableTargets"))
-
-
-def tags_from(items: Any) -> dict[str, str]:
-    """A list of Key and Value as a mapping."""
-    return {item["Key"]: item["Value"] for item in items}

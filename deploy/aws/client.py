@@ -130,6 +130,12 @@ class AWSClient:
         except FAULTS as error:
             raise fault_of(error, f"{service} {operation}") from error
 
+    def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
+        """Every object of S3 whose key begins so, as it is listed."""
+        return self.pages(
+            "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
+        )
+
     def perform(self, call: Call) -> Mapping[str, Any]:
         """Make the call of a plan."""
         try:

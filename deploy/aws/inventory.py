@@ -9,9 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.asynchronous import async_config, exchange_of
-from deploy.aws.account import Account, tags_from
+from deploy.aws.account import Account
 from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
+from deploy.aws.monitoring import alarms_of, has_dashboard
+from deploy.aws.repository import repository_tags
+from deploy.aws.roles import find_role
+from deploy.aws.schedules import has_schedule_group
 from deploy.aws.transforms import Transforms
 from deploy.config import DeployConfig
 from deploy.errors import (
@@ -20,12 +24,12 @@ from deploy.errors import (
     ConflictError,
     NotFoundError,
 )
-from deploy.resources import OWNER_TAG, log_group
+from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown import Inventory, Role
 from deploy.transforms import LOG_GROUP, transforms_prefix
 from deploy.weights import MANIFEST, TAR
 
-__all__ = ["inventories_of", "inventory_of", "role_of"]
+__all__ = ["inventories_of", "inventory_of"]
 
 
 def inventories_of(
@@ -60,7 +64,7 @@ def inventory_of(
     state = account.endpoint(name)
     is_ours = state is not None and state.is_ours
     roles = [
-        role_of(aws, role, name)
+        _role(aws, role, name)
         for role in (
             config.role_name,
             f"{name}-scheduler",
@@ -79,9 +83,9 @@ def inventory_of(
         endpoint=state if is_ours else None,
         configs=configs,
         models=models,
-        alarms=tuple(alarm.name for alarm in account.alarms(name)),
-        has_dashboard=account.has_dashboard(name),
-        has_schedule=account.has_schedule_group(name),
+        alarms=tuple(alarm.name for alarm in alarms_of(aws, name)),
+        has_dashboard=has_dashboard(aws, name),
+        has_schedule=has_schedule_group(aws, name),
         is_scaled=is_ours and state is not None and state.is_scaled,
         roles=tuple(role for role in roles if role is not None) if everything else (),
         repository=repository,
@@ -100,14 +104,12 @@ def inventory_of(
     )
 
 
-def role_of(aws: AWSClient, role: str, deployment: str) -> Role | None:
+def _role(aws: AWSClient, role: str, deployment: str) -> Role | None:
     """A role of the deployment's own; None where it is missing or somebody else's."""
+    tags = tags_from((find_role(aws, role) or {}).get("Tags", ()))
+    if tags.get(OWNER_TAG) != deployment:
+        return None
     try:
-        tags = tags_from(
-            aws.call("iam", "get_role", RoleName=role)["Role"].get("Tags", ())
-        )
-        if tags.get(OWNER_TAG) != deployment:
-            return None
         policies = aws.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
     except NotFoundError:
         return None
@@ -176,13 +178,9 @@ def _refuse_if_shared(
 
 def _repository(aws: AWSClient, config: DeployConfig) -> str | None:
     name = config.image.repository
-    try:
-        found = aws.call("ecr", "describe_repositories", repositoryNames=[name])
-        arn = found["repositories"][0]["repositoryArn"]
-        tags = aws.call("ecr", "list_tags_for_resource", resourceArn=arn)["tags"]
-    except NotFoundError:
-        return None
-    return name if tags_from(tags).get(OWNER_TAG) == config.name else None
+    tags = repository_tags(aws, name)
+    is_ours = tags is not None and tags.get(OWNER_TAG) == config.name
+    return name if is_ours else None
 
 
 def _build_project(aws: AWSClient, deployment: str) -> str | None:
@@ -245,12 +243,7 @@ def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
 def _keys(aws: AWSClient, bucket: str, prefix: str) -> list[str]:
     """A bucket that is not there has none."""
     try:
-        return [
-            str(item["Key"])
-            for item in aws.pages(
-                "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
-            )
-        ]
+        return [str(item["Key"]) for item in aws.objects(bucket, prefix)]
     except NotFoundError:
         return []
 

@@ -97,13 +97,7 @@ class StoredLedger:
 
     def _all(self, kind: str, read: Any) -> Iterator[Any]:
         """Some at once; what was deleted meanwhile is left out."""
-        found = self._aws.pages(
-            "s3",
-            "list_objects_v2",
-            "Contents",
-            Bucket=self._bucket,
-            Prefix=f"{self._prefix}{kind}/",
-        )
+        found = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
         keys = [item["Key"] for item in found]
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             yield from (item for item in threads.map(read, keys) if item is not None)

@@ -24,9 +24,7 @@ class Bucketed:
         self._aws = aws
 
     def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
-        for item in self._aws.pages(
-            "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
-        ):
+        for item in self._aws.objects(bucket, prefix):
             yield StoredObject(
                 bucket, item["Key"], item["Size"], item["ETag"].strip('"')
             )

@@ -1,4 +1,4 @@
-"""Images in ECR: the repository, what lies in it, and blobs put there by hand."""
+"""Images in a repository of ECR: looked at, put there, and repaired."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from typing import Any
 
 from deploy.actions import Call
 from deploy.archive import Archive
-from deploy.aws.account import tags_from
+from deploy.aws.blobs import upload_blobs
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.manifest import DOCKER, is_index, platform_digest, repaired
-from deploy.resources import OWNER_TAG, ImageAddress, tag_list, tags_of
+from deploy.resources import ImageAddress
 
-__all__ = ["ImageState", "Registry", "image_at", "lifecycle_policy"]
+__all__ = ["ImageState", "Registry", "image_at"]
 
-PART_BYTES = 10 * 1024 * 1024
 CUDA_LABEL = "chandra.cuda-version"
 
 
@@ -60,33 +59,7 @@ class Registry:
     ) -> None:
         self._aws = aws
         self._download = download
-        self._config = config
         self.name = config.image.repository
-
-    def missing(self) -> list[Call]:
-        """What makes the repository as it should be; nothing where it is.
-
-        Of a repository that was there before us, the rule for old images is not ours
-        to set: it deletes them.
-        """
-        tags = self._tags()
-        calls = [self._create()] if tags is None else []
-        is_ours = tags is None or tags.get(OWNER_TAG) == self._config.name
-        if is_ours and self._lifecycle() != lifecycle_policy(self._config.image.keep):
-            calls.append(
-                Call(
-                    "ecr",
-                    "put_lifecycle_policy",
-                    {
-                        "repositoryName": self.name,
-                        "lifecyclePolicyText": json.dumps(
-                            lifecycle_policy(self._config.image.keep)
-                        ),
-                    },
-                    f"keep {self._config.image.keep} images in repository {self.name}",
-                )
-            )
-        return calls
 
     def password(self) -> str:
         """For twelve hours; never to be printed."""
@@ -166,102 +139,8 @@ class Registry:
     ) -> dict[str, Any]:
         """Every blob that is not there; the manifest to put is the answer."""
         manifest = repaired(archive.manifest())
-        blobs = archive.blobs(manifest)
-        total = sum(blob.size for blob in blobs)
-        done = 0
-        for blob in blobs:
-            if not self._has(blob.digest):
-                for size in self._upload(archive, blob.digest):
-                    done += size
-                    progress(done, total)
-            else:
-                done += blob.size
-                progress(done, total)
+        upload_blobs(self._aws, self.name, archive, archive.blobs(manifest), progress)
         return manifest
-
-    def _tags(self) -> dict[str, str] | None:
-        """None where there is no repository."""
-        try:
-            found = self._aws.call(
-                "ecr", "describe_repositories", repositoryNames=[self.name]
-            )
-            arn = found["repositories"][0]["repositoryArn"]
-            answer = self._aws.call("ecr", "list_tags_for_resource", resourceArn=arn)
-        except NotFoundError:
-            return None
-        return tags_from(answer["tags"])
-
-    def _has(self, digest: str) -> bool:
-        answer = self._aws.call(
-            "ecr",
-            "batch_check_layer_availability",
-            repositoryName=self.name,
-            layerDigests=[digest],
-        )
-        return any(
-            layer.get("layerAvailability") == "AVAILABLE"
-            for layer in answer.get("layers", ())
-        )
-
-    def _upload(self, archive: Archive, digest: str) -> list[int]:
-        begun = self._aws.call("ecr", "initiate_layer_upload", repositoryName=self.name)
-        sizes, first = [], 0
-        for part in archive.parts(digest, min(PART_BYTES, int(begun["partSize"]))):
-            self._aws.call(
-                "ecr",
-                "upload_layer_part",
-                repositoryName=self.name,
-                uploadId=begun["uploadId"],
-                partFirstByte=first,
-                partLastByte=first + len(part) - 1,
-                layerPartBlob=part,
-            )
-            first += len(part)
-            sizes.append(len(part))
-        self._aws.perform(
-            Call(
-                "ecr",
-                "complete_layer_upload",
-                {
-                    "repositoryName": self.name,
-                    "uploadId": begun["uploadId"],
-                    "layerDigests": [digest],
-                },
-                f"complete {digest}",
-                may_exist=True,
-            )
-        )
-        return sizes
-
-    def _create(self) -> Call:
-        params: dict[str, Any] = {
-            "repositoryName": self.name,
-            "imageTagMutability": "IMMUTABLE",
-            "imageScanningConfiguration": {"scanOnPush": True},
-            "tags": tag_list(tags_of(self._config)),
-        }
-        if self._config.network.kms_key is not None:
-            params["encryptionConfiguration"] = {
-                "encryptionType": "KMS",
-                "kmsKey": self._config.network.kms_key,
-            }
-        return Call(
-            "ecr",
-            "create_repository",
-            params,
-            f"create repository {self.name}: immutable tags, scanned on push",
-            may_exist=True,
-        )
-
-    def _lifecycle(self) -> dict[str, Any] | None:
-        try:
-            answer = self._aws.call(
-                "ecr", "get_lifecycle_policy", repositoryName=self.name
-            )
-        except NotFoundError:
-            return None
-        content: dict[str, Any] = json.loads(answer["lifecyclePolicyText"])
-        return content
 
 
 def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
@@ -285,24 +164,6 @@ def _image(aws: AWSClient, reference: str, **where: str) -> ImageState:
         media_type=detail.get("imageManifestMediaType", ""),
         size=int(detail.get("imageSizeInBytes", 0)),
     )
-
-
-def lifecycle_policy(keep: int) -> dict[str, Any]:
-    """The newest images stay."""
-    return {
-        "rules": [
-            {
-                "rulePriority": 1,
-                "description": f"keep {keep} images",
-                "selection": {
-                    "tagStatus": "any",
-                    "countType": "imageCountMoreThan",
-                    "countNumber": keep,
-                },
-                "action": {"type": "expire"},
-            }
-        ]
-    }
 
 
 def _identifier(reference: str) -> dict[str, str]:

@@ -100,9 +100,7 @@ class Store:
         """Everything below the prefix, by its name there."""
         return {
             str(item["Key"]).removeprefix(prefix): int(item["Size"])
-            for item in self._aws.pages(
-                "s3", "list_objects_v2", "Contents", Bucket=self.bucket, Prefix=prefix
-            )
+            for item in self._aws.objects(self.bucket, prefix)
         }
 
     def verify(self, weights: Weights, prefix: str) -> None:

@@ -120,9 +120,7 @@ class Transforms:
         """Everything below an output; a bucket that is not there has nothing."""
         bucket, _, prefix = output.removeprefix("s3://").partition("/")
         try:
-            for item in self._aws.pages(
-                "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
-            ):
+            for item in self._aws.objects(bucket, prefix):
                 key = str(item["Key"]).removeprefix(prefix)
                 yield Result(key, item["Size"], item["LastModified"])
         except NotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.aws.monitoring import alarm_names, alarms_of
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError
@@ -33,8 +34,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     if options.create:
         names = [alarm.name(name) for alarm in ALARMS]
-        ours = {alarm.name for alarm in context.account.alarms(name)}
-        if theirs := context.account.alarm_names(names) - ours:
+        ours = {alarm.name for alarm in alarms_of(context.aws, name)}
+        if theirs := alarm_names(context.aws, names) - ours:
             raise ConflictError(
                 f"there are alarms {', '.join(sorted(theirs))} already, and they are "
                 "not this deployment's",
@@ -45,7 +46,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             for alarm in ALARMS
         ]
         context.run(calls)
-    found = context.account.alarms(name)
+    found = alarms_of(context.aws, name)
     rows = [(a.name, a.state, a.description) for a in found]
     if rows:
         lines = table([("ALARM", "STATE", "GOES OFF WHEN"), *rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.aws.monitoring import dashboard, has_dashboard
 from deploy.commands.context import Context
 from deploy.errors import ConflictError, NotFoundError
 from deploy.monitoring import dashboard_call
@@ -19,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name, region = context.config.name, context.identity.region
     if options.create:
-        is_taken = context.account.dashboard(name) is not None
-        if is_taken and not context.account.has_dashboard(name):
+        is_taken = dashboard(context.aws, name) is not None
+        if is_taken and not has_dashboard(context.aws, name):
             raise ConflictError(
                 f"there is a dashboard {name} already, and it is not this deployment's",
                 hint="set another name in chandra.toml, or rename that dashboard",
@@ -29,7 +30,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if context.is_dry_run:
             context.console.result({"dashboard": name, "created": False})
             return 0
-    elif not context.account.has_dashboard(name):
+    elif not has_dashboard(context.aws, name):
         raise NotFoundError(
             f"there is no dashboard {name}",
             hint="chandra-sagemaker dashboard --create",

@@ -11,6 +11,7 @@ from deploy.aws.inspection import (
     network_findings,
     weights_findings,
 )
+from deploy.aws.roles import find_role, find_role_policy
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.commands.iam import POLICY
@@ -90,7 +91,7 @@ def _quotas(context: Context) -> Iterator[Finding]:
 def _role(context: Context) -> Iterator[Finding]:
     config = context.config
     name = config.role.rpartition("/")[2] if config.role else config.role_name
-    role = context.account.role(name)
+    role = find_role(context.aws, name)
     if role is None:
         yield Finding(
             "role", True, f"there is no role {name}", "chandra-sagemaker iam --create"
@@ -104,8 +105,8 @@ def _role(context: Context) -> Iterator[Finding]:
             f"role {name} may not be taken by sagemaker.amazonaws.com",
             "chandra-sagemaker iam prints the trust policy that it needs",
         )
-    if config.role is None and context.account.role_policy(
-        name, POLICY
+    if config.role is None and find_role_policy(
+        context.aws, name, POLICY
     ) != execution_policy(config, context.identity):
         yield Finding(
             "role",

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from deploy.actions import Call
+from deploy.aws.roles import find_role, find_role_policy
 from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConflictError
 from deploy.policies import (
@@ -111,7 +112,7 @@ def _role(
     policy: dict[str, Any],
 ) -> list[Call]:
     calls = []
-    role = context.account.role(name)
+    role = find_role(context.aws, name)
     if role is None:
         calls.append(
             Call(
@@ -134,7 +135,7 @@ def _role(
             f"there is a role {name} already, and it is not this deployment's",
             hint="set another name in chandra.toml, or role to its ARN",
         )
-    if role is None or context.account.role_policy(name, POLICY) != policy:
+    if role is None or find_role_policy(context.aws, name, POLICY) != policy:
         calls.append(
             Call(
                 "iam",

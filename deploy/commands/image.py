@@ -11,6 +11,8 @@ from pathlib import Path
 from deploy.archive import Archive
 from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry
+from deploy.aws.repository import repository_calls
+from deploy.aws.roles import find_role
 from deploy.aws.store import Store
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import WHAT_IS_MISSING, Context
@@ -100,7 +102,7 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     if not (is_pushed or options.remote or options.archive):
         # Before anything is made, whether there is something to build with.
         engine_of(context.runner)
-    context.run(registry.missing())
+    context.run(repository_calls(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
         context.console.say(f"{table.repository}:{tag} is there already: not built")
@@ -173,7 +175,7 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             hint="set [model] bucket in chandra.toml",
         )
     builds = Builds(context.aws, context.config, context.identity)
-    if context.account.role(builds.role) is None:
+    if find_role(context.aws, builds.role) is None:
         raise NotFoundError(
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",

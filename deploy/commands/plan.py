@@ -21,7 +21,8 @@ from deploy.commands.wanted import (
 )
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
-from deploy.planner import NothingThere, Planner
+from deploy.observer import NothingThere
+from deploy.planner import Planner
 from deploy.prices import hourly, price_lines
 from deploy.resources import Endpoint, Identity, endpoint_from
 

@@ -6,6 +6,12 @@ import argparse
 from typing import Any
 
 from deploy.actions import Call
+from deploy.aws.roles import find_role
+from deploy.aws.schedules import (
+    has_schedule_group,
+    schedule_entries,
+    schedule_group_tags,
+)
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError, NotFoundError
@@ -44,7 +50,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     wanted = schedule_from(options.start, options.stop, options.days, options.timezone)
     name, identity = context.config.name, context.identity
     role = f"{name}-scheduler"
-    if context.account.role(role) is None:
+    if find_role(context.aws, role) is None:
         raise NotFoundError(
             f"there is no role {role} for EventBridge to act in",
             hint="chandra-sagemaker iam --create",
@@ -65,8 +71,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         partition=identity.partition,
         existing=frozenset(
             [
-                *(entry["Name"] for entry in context.account.schedule(name)),
-                *([name] if context.account.has_schedule_group(name) else []),
+                *(entry["Name"] for entry in schedule_entries(context.aws, name)),
+                *([name] if has_schedule_group(context.aws, name) else []),
             ]
         ),
     )
@@ -91,7 +97,7 @@ def _saving(context: Context, schedule: Schedule) -> list[str]:
 
 
 def _show(context: Context) -> int:
-    entries: list[dict[str, Any]] = context.account.schedule(context.config.name)
+    entries: list[dict[str, Any]] = schedule_entries(context.aws, context.config.name)
     rows = [
         (
             str(entry["Name"]),
@@ -115,7 +121,7 @@ def _show(context: Context) -> int:
 
 def _refuse_if_theirs(context: Context) -> None:
     name = context.config.name
-    tags = context.account.schedule_group_tags(name)
+    tags = schedule_group_tags(context.aws, name)
     if tags is not None and tags.get(OWNER_TAG) != name:
         raise ConflictError(
             f"there is a schedule group {name} already, and it is not this "

@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 
 from deploy.commands.context import Context
+from deploy.commands.job_wanted import wanted_again, wanted_from
 from deploy.commands.jobs import found, summed_up, tell, transforms_of, watched
-from deploy.commands.starting import retried, started
+from deploy.commands.starting import started
 from deploy.console import table
 from deploy.documents import S3
 from deploy.errors import ConfigError
@@ -106,7 +107,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 hint=f"chandra-sagemaker transform --retry-failed "
                 f"{options.retry_failed}",
             )
-        return retried(context, options)
+        wanted = wanted_again(context, options)
+        return 0 if wanted is None else started(context, options, wanted)
     if words and words[0] in VERBS and not any(w.startswith(S3) for w in words[1:]):
         return VERBS[words[0]](context, options, words[1:])
     if len(words) != 2:
@@ -118,7 +120,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             f"OUTPUT must be s3://bucket/prefix, not {words[1]}", hint=MORE
         )
-    return started(context, options, words[0], words[1], ACCEPT[options.format])
+    wanted = wanted_from(context, options, words[0], words[1], ACCEPT[options.format])
+    return started(context, options, wanted)
 
 
 def _status(context: Context, options: argparse.Namespace, names: list[str]) -> int:

@@ -7,10 +7,10 @@ types, pools of them, and UpdateEndpoint; and an answer about quotas.
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 from deploy.errors import ConfigError
+from deploy.local.listener import Listener
 
 __all__ = ["Account"]
 
@@ -38,26 +38,20 @@ class Account:
 
             def log_request(self, *_: object) -> None: ...
 
-        self._server = make_server(
-            "127.0.0.1",
-            0,
-            DomainDispatcherApplication(create_backend_app),
-            threaded=True,
-            request_handler=Quiet,
+        self._listener = Listener(
+            make_server(
+                "127.0.0.1",
+                0,
+                DomainDispatcherApplication(create_backend_app),
+                threaded=True,
+                request_handler=Quiet,
+            )
         )
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self._listener.start()
+        self.address = self._listener.address
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._listener.close()
 
 
 def _complete_moto() -> None:

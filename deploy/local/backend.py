@@ -184,10 +184,8 @@ class Backend:
 
     def keys(self, region: str, place: S3Uri) -> Iterator[str]:
         """Of all objects whose key begins so."""
-        pages = self.aws(region, "s3").pages(
-            "s3", "list_objects_v2", "Contents", Bucket=place.bucket, Prefix=place.key
-        )
-        yield from (str(item["Key"]) for item in pages)
+        found = self.aws(region, "s3").objects(place.bucket, place.key)
+        yield from (str(item["Key"]) for item in found)
 
     def open(self, region: str, place: S3Uri) -> tuple[Any, int]:
         """A file to read an object from, and its size."""

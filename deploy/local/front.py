@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from deploy.local.listener import Listener
 from deploy.local.wire import Answer, Body, Request
 
 __all__ = ["Front"]
@@ -21,23 +21,15 @@ class Front:
     def __init__(self, port: int = 0) -> None:
         """Raises OSError where somebody else has the port."""
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), daemon=True
-        )
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self._listener = Listener(self._server)
+        self.address = self._listener.address
 
     def serve(self, answer: Answering) -> None:
         self._server.answer = answer
-        self._thread.start()
+        self._listener.start()
 
     def close(self) -> None:
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._listener.close()
 
 
 class _Server(ThreadingHTTPServer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from deploy.aws import AWSClient
 from deploy.aws.store import Store
 from deploy.cli import main
 from deploy.console import Console
+from deploy.local.listener import Listener
 from deploy.weights import weights_in
 from tests.deploy.accounts import IMAGE
 from tests.deploy.shim import Shim
@@ -153,15 +153,12 @@ class Front:
 def front():
     """moto on a port of loopback."""
     application = Front()
-    server = make_server(
-        "127.0.0.1", 0, application, threaded=True, request_handler=Quiet
+    listener = Listener(
+        make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     )
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", application
-    server.shutdown()
-    thread.join(timeout=10)
-    server.server_close()
+    listener.start()
+    yield listener.address, application
+    listener.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from deploy.documents import OPTIONS, num_chosen
 from deploy.errors import ConfigError, NotFoundError
 from deploy.finding import find_documents
 from deploy.pages import num_pages_of
-from handler import request
+from handler.options import PARSERS
 from tests.deploy.stored import Bucket
 from tests.documents import pdf
 
@@ -247,7 +247,7 @@ def test_ranges_choose_so_many_pages(pages, total, expected):
 
 
 def test_options_are_those_of_the_service():
-    assert set(OPTIONS) == set(request._PARSERS)
+    assert set(OPTIONS) == set(PARSERS)
 
 
 def test_real_s3_is_listed_asked_and_read(cloud, wire):

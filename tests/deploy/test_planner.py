@@ -9,7 +9,8 @@ import pytest
 from deploy.actions import Call, Goal, Wait
 from deploy.config import UpdateTable
 from deploy.errors import ConflictError, NotFoundError
-from deploy.planner import NothingThere, Planner, previous_config
+from deploy.observer import NothingThere
+from deploy.planner import Planner, previous_config
 from deploy.resources import EndpointState, endpoint_from
 from deploy.schedule import schedule_from
 from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured

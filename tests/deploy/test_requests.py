@@ -12,7 +12,8 @@ import pytest
 
 from deploy.actions import Call
 from deploy.config import UpdateTable
-from deploy.planner import NothingThere, Planner
+from deploy.observer import NothingThere
+from deploy.planner import Planner
 from deploy.resources import EndpointState, endpoint_from
 from deploy.schedule import schedule_from
 from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured

@@ -23,7 +23,6 @@ from handler.request import (
     FORM_KEYS,
     OCRRequest,
     headers_from,
-    options_from,
     request_from,
 )
 from handler.schema import Options
@@ -437,29 +436,6 @@ def test_an_unknown_option_in_a_form_names_its_nearest_neighbour():
         request({"file": PNG, "page": b"1"}, FORM)
 
 
-def test_an_unknown_option_like_no_other_is_told_which_there_are():
-    known = ", ".join(field.name for field in dataclasses.fields(Options))
-
-    with pytest.raises(InvalidOptionError) as caught:
-        options_from({"zzzz": 1})
-
-    assert caught.value.detail == f'unknown option "zzzz"; known: {known}'
-
-
-def test_an_unknown_option_is_refused_even_without_a_value():
-    with pytest.raises(InvalidOptionError, match="page"):
-        options_from({"page": None})
-
-
-def test_a_long_or_hostile_name_is_repeated_short_and_escaped():
-    with pytest.raises(InvalidOptionError) as caught:
-        options_from({"\r\n\x00ä" * 1000: 1})
-
-    assert len(caught.value.detail) < 600
-    assert caught.value.detail.isascii()
-    assert caught.value.detail.isprintable()
-
-
 @pytest.mark.parametrize(
     ("row", "headers"),
     [({"body": PNG, "pages": b"\xff"}, {}), ({"file": PNG, "pages": b"\xff"}, FORM)],
@@ -469,98 +445,11 @@ def test_a_parameter_that_is_not_text_is_refused_by_name(row, headers):
         request(row, headers)
 
 
-# Values
-
-
-def test_every_option_can_be_given():
-    given_options = {field.name for field in dataclasses.fields(Options)}
-    samples = {
-        "prompt_type": "ocr",
-        "pages": "1",
-        "max_output_tokens": 1,
-        "deadline_seconds": 1,
-        "include_images": True,
-        "include_headers_footers": True,
-    }
-
-    changed = options_from(samples)
-
-    assert samples.keys() == given_options
-    assert all(
-        getattr(changed, name) != getattr(Options(), name) for name in given_options
-    )
-
-
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
-def test_an_option_without_a_value_has_its_default(name):
-    assert options_from({name: None}) == Options()
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("prompt_type", "ocr", "ocr"),
-        ("prompt_type", "ocr_layout", "ocr_layout"),
-        ("pages", "1-3,7", "1-3,7"),
-        ("pages", 7, "7"),
-        ("max_output_tokens", 1, 1),
-        ("max_output_tokens", "4096", 4096),
-        ("max_output_tokens", 4096.0, 4096),
-        ("deadline_seconds", 50, 50.0),
-        ("deadline_seconds", "0.5", 0.5),
-        ("deadline_seconds", 86_400, 86_400.0),
-        ("include_images", True, True),
-        ("include_images", "True", True),
-        ("include_images", "1", True),
-        ("include_images", "yes", True),
-        ("include_images", False, False),
-        ("include_images", "false", False),
-        ("include_images", "0", False),
-        ("include_headers_footers", "NO", False),
-    ],
-)
-def test_a_value_becomes_what_its_option_is(name, value, expected):
-    parsed = getattr(options_from({name: value}), name)
-
-    assert parsed == expected
-    assert type(parsed) is type(expected)
-
-
-NONSENSE: dict[str, list[object]] = {
-    "prompt_type": ["OCR", "", 1, True, [], {}, "layout"],
-    "pages": [1.5, True, [1, 2], {}],
-    "max_output_tokens": [
-        *(0, -1, 1.5, "x", "", True, [], {}, "1.5", 10**400),
-        *("nan", "inf", "1e400", float("nan"), float("inf")),
-    ],
-    "deadline_seconds": [
-        *(0, -1, "-1", 86_401, "soon", False, [], 10**400),
-        *("nan", "inf", float("nan"), float("inf"), float("-inf")),
-    ],
-    "include_images": ["maybe", "", 1, 0, 1.0, [], {}],
-    "include_headers_footers": ["maybe", 2],
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [(name, value) for name, values in NONSENSE.items() for value in values],
-)
-def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
-    with pytest.raises(InvalidOptionError, match=f"^{name} must be "):
-        options_from({name: value})
-
-
 def test_a_number_too_large_for_json_is_refused_by_name():
     body = b'{"image": "AAAA", "max_output_tokens": 1e400}'
 
     with pytest.raises(InvalidOptionError, match="max_output_tokens must be a number"):
         request({"body": body}, JSON)
-
-
-def test_a_prompt_type_that_is_nearly_one_names_the_right_one():
-    with pytest.raises(InvalidOptionError, match="did you mean ocr_layout"):
-        options_from({"prompt_type": "ocr-layout"})
 
 
 # Anything at all

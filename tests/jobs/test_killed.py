@@ -17,20 +17,17 @@ from typing import Protocol
 import pytest
 
 from deploy.ledger import SqliteLedger, State
-from server.java import find_java_home
-from server.plugin import find_plugin
 from tests.jobs import folder
 from tests.jobs.cloud import BUCKET, Cloud, running
 from tests.jobs.diary import Diary
 from tests.jobs.kills import Kill, Killer, schedule
 from tests.jobs.submitter import Command, Submitter
+from tests.marks import needs_the_plugin
 
 SEED = "JOBS_SEED"
 HOUR = 3600.0
 
-pytestmark = pytest.mark.skipif(
-    find_plugin(find_java_home(os.environ)) is None, reason="this machine has no JDK"
-)
+pytestmark = needs_the_plugin
 
 
 Answers = dict[str, bytes]

@@ -19,11 +19,10 @@ import psutil
 import pytest
 
 from server.archive import ROOT, build_archive
-from server.java import find_java_home
-from server.plugin import find_plugin
 from server.ports import free_addresses
 from server.torchserve import read_properties
 from tests import documents
+from tests.marks import needs_the_plugin
 from tests.server.conftest import Lines
 from tests.server.processes import family, is_alive
 from tests.waiting import until
@@ -37,9 +36,7 @@ START = (
     "sys.exit(main(['serve'], config=Path(sys.argv[1])))"
 )
 
-pytestmark = pytest.mark.skipif(
-    find_plugin(find_java_home(os.environ)) is None, reason="this machine has no JDK"
-)
+pytestmark = needs_the_plugin
 
 
 class Container:

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
-import pytest
 
 from handler.engine.weights import MINI
 from server.archive import configure_archive
 from tests import documents
+from tests.marks import needs_the_plugin
 from tests.server.conftest import serving
 from tests.server.processes import engine_pid
 from tests.waiting import until
@@ -24,9 +24,7 @@ PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
 LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("javac") is None, reason="without a JDK, /ping is TorchServe's own"
-)
+pytestmark = needs_the_plugin
 
 
 class Pings:

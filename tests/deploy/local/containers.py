@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from deploy.local.listener import Listener
+
 __all__ = ["Received", "Reply", "Scripted"]
 
 
@@ -61,21 +63,12 @@ class Scripted:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self._listener = Listener(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self._listener.start()
+        self.address = self._listener.address
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._listener.close()
 
     def _get(self, handler: BaseHTTPRequestHandler) -> None:
         status, body = self.ping, b""

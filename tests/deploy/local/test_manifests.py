@@ -7,14 +7,11 @@ container, which fetches the documents itself, from the S3 that `local` shows it
 from __future__ import annotations
 
 import json
-import os
 from contextlib import closing
 
 import pytest
 
 from deploy.local.account import Account
-from server.java import find_java_home
-from server.plugin import find_plugin
 from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.local.conftest import (
@@ -25,13 +22,11 @@ from tests.deploy.local.conftest import (
     emulating,
     real_server,
 )
+from tests.marks import needs_the_plugin
 
 pytestmark = [
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        find_plugin(find_java_home(os.environ)) is None,
-        reason="this machine has no JDK",
-    ),
+    needs_the_plugin,
 ]
 
 CLOSED = "closed"

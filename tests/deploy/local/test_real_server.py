@@ -15,8 +15,6 @@ from botocore.exceptions import ClientError
 
 from deploy.local.account import Account
 from deploy.local.containers import Own
-from server.java import find_java_home
-from server.plugin import find_plugin
 from tests import documents
 from tests.deploy.local.conftest import (
     BUCKET,
@@ -27,6 +25,7 @@ from tests.deploy.local.conftest import (
     real_server,
 )
 from tests.deploy.local.test_transform import create, ended
+from tests.marks import needs_the_plugin
 from tests.server.processes import family, is_alive
 from tests.waiting import until
 
@@ -40,10 +39,7 @@ PATIENT = 280
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        find_plugin(find_java_home(os.environ)) is None,
-        reason="this machine has no JDK",
-    ),
+    needs_the_plugin,
 ]
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import closing
 
 import pytest
 
 from deploy.local.account import Account
-from server.java import find_java_home
-from server.plugin import find_plugin
 from tests import documents
 from tests.deploy.accounts import IMAGE
 from tests.deploy.local.conftest import (
@@ -21,14 +18,12 @@ from tests.deploy.local.conftest import (
     real_server,
 )
 from tests.deploy.local.test_real_server import BROKEN, PDF, PNG
+from tests.marks import needs_the_plugin
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        find_plugin(find_java_home(os.environ)) is None,
-        reason="this machine has no JDK",
-    ),
+    needs_the_plugin,
 ]
 
 CONFIG = f"""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.systems import recomputed
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Shape, shapes
 from handler.engine.kv_cache import Move
@@ -143,17 +144,6 @@ def test_guessed_tokens_do_not_change_what_is_said(model, said, luck):
 
 
 ALL_SHAPES = shapes(8, max_drafts=4, max_verified=64)
-
-
-def recomputed(compute: Any) -> Any:
-    """In place of a CUDA graph: the same outputs, computed anew."""
-    outputs = compute()
-
-    def replay() -> None:
-        for output, new in zip(outputs, compute(), strict=True):
-            output.copy_(new)
-
-    return outputs, replay
 
 
 @pytest.mark.parametrize("luck", [None, 0.6])

@@ -1,0 +1,67 @@
+"""Alarms and dashboards, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.aws.client import AWSClient
+from deploy.errors import NotFoundError
+from deploy.resources import OWNER_TAG, tags_from
+
+__all__ = ["AlarmState", "alarm_names", "alarms_of", "dashboard", "has_dashboard"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmState:
+    """One alarm of ours."""
+
+    name: str
+    state: str
+    description: str
+
+
+def alarms_of(aws: AWSClient, deployment: str) -> list[AlarmState]:
+    found = aws.pages(
+        "cloudwatch",
+        "describe_alarms",
+        "MetricAlarms",
+        AlarmNamePrefix=f"{deployment}-",
+    )
+    ours = [
+        AlarmState(
+            alarm["AlarmName"],
+            alarm["StateValue"],
+            alarm.get("AlarmDescription", ""),
+        )
+        for alarm in found
+        if _owner(aws, alarm["AlarmArn"]) == deployment
+    ]
+    return sorted(ours, key=lambda alarm: alarm.name)
+
+
+def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
+    """Those of the names that alarms have already, whoever made them."""
+    found = aws.pages(
+        "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=list(names)
+    )
+    return {alarm["AlarmName"] for alarm in found}
+
+
+def has_dashboard(aws: AWSClient, name: str) -> bool:
+    """Dashboards have no tags: ours says whose it is in its first widget."""
+    return f"{OWNER_TAG} = {name}" in (dashboard(aws, name) or "")
+
+
+def dashboard(aws: AWSClient, name: str) -> str | None:
+    """What is on it, whoever made it."""
+    try:
+        found = aws.call("cloudwatch", "get_dashboard", DashboardName=name)
+    except NotFoundError:
+        return None
+    return str(found["DashboardBody"])
+
+
+def _owner(aws: AWSClient, arn: str) -> str | None:
+    answer = aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
+    return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)

@@ -1,0 +1,103 @@
+"""The calls that change an endpoint, each with the sentence that a dry run prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from deploy.actions import Call
+from deploy.config import UpdateTable
+from deploy.resources import LIVE_TAG, EndpointState, tag_list
+
+__all__ = [
+    "create",
+    "create_endpoint",
+    "delete_endpoint",
+    "note_live",
+    "update_endpoint",
+]
+
+
+def create(noun: str, name: str, request: dict[str, Any]) -> Call:
+    """What has a digest in its name may be there already."""
+    words = noun.replace("_", " ")
+    return Call(
+        "sagemaker",
+        f"create_{noun}",
+        request,
+        f"create {words} {name}",
+        may_exist=True,
+        is_patient=True,
+    )
+
+
+def create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
+    return Call(
+        "sagemaker",
+        "create_endpoint",
+        {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
+        f"create endpoint {name} with config {config}",
+        may_exist=True,
+        is_patient=True,
+    )
+
+
+def update_endpoint(
+    state: EndpointState, config: str, update: UpdateTable, alarms: Sequence[str]
+) -> Call:
+    """To another config, and back when one of the alarms goes off."""
+    deployment: dict[str, Any] = {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {
+                "Type": "ALL_AT_ONCE",
+                "WaitIntervalInSeconds": 0,
+            },
+            "TerminationWaitInSeconds": update.bake_seconds,
+            "MaximumExecutionTimeoutInSeconds": 7200 + update.bake_seconds,
+        }
+    }
+    if alarms:
+        deployment["AutoRollbackConfiguration"] = {
+            "Alarms": [{"AlarmName": alarm} for alarm in alarms]
+        }
+    params: dict[str, Any] = {
+        "EndpointName": state.name,
+        "EndpointConfigName": config,
+        "DeploymentConfig": deployment,
+    }
+    if state.is_scaled:
+        # The number of machines is the scaling policy's, not the config's.
+        params["RetainAllVariantProperties"] = True
+        params["ExcludeRetainedVariantProperties"] = [
+            {"VariantPropertyType": "DataCaptureConfig"}
+        ]
+    watched = f", watching {len(alarms)} alarms" if alarms else ""
+    return Call(
+        "sagemaker",
+        "update_endpoint",
+        params,
+        f"update endpoint {state.name} from config {state.config} to {config}{watched}",
+        is_patient=True,
+    )
+
+
+def delete_endpoint(name: str) -> Call:
+    return Call(
+        "sagemaker",
+        "delete_endpoint",
+        {"EndpointName": name},
+        f"delete endpoint {name}",
+        may_be_missing=True,
+    )
+
+
+def note_live(config: str, arn: str, now: datetime) -> Call:
+    """Write down when an endpoint config went into service."""
+    return Call(
+        "sagemaker",
+        "add_tags",
+        {"ResourceArn": arn, "Tags": tag_list({LIVE_TAG: now.isoformat()})},
+        f"note on config {config} that it is live",
+        is_patient=True,
+    )

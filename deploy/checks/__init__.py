@@ -1,0 +1,21 @@
+"""What would fail on AWS an hour later, said before the first call."""
+
+from deploy.checks.endpoint import checks_of
+from deploy.checks.finding import Finding
+from deploy.checks.quotas import (
+    ENDPOINT_USAGE,
+    TRANSFORM_USAGE,
+    quota_findings,
+    quota_name,
+)
+from deploy.checks.transform import transform_checks_of
+
+__all__ = [
+    "ENDPOINT_USAGE",
+    "TRANSFORM_USAGE",
+    "Finding",
+    "checks_of",
+    "quota_findings",
+    "quota_name",
+    "transform_checks_of",
+]

@@ -1,0 +1,94 @@
+"""What an endpoint would fail of."""
+
+from __future__ import annotations
+
+from deploy.catalogue import AMIS, INSTANCES
+from deploy.checks.finding import Finding
+from deploy.checks.image import region_findings, registry_findings
+from deploy.checks.machines import driver_findings, family_of, instance_findings
+from deploy.config import DeployConfig
+
+__all__ = ["checks_of"]
+
+# Local disks: SageMaker refuses a volume size for them.
+LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
+
+
+def checks_of(config: DeployConfig) -> list[Finding]:
+    """What the configuration alone gives away."""
+    findings = [
+        finding
+        for name in config.endpoint.instance_types
+        for finding in [
+            *instance_findings(name, config.model.weights_gb),
+            *_volume(config, name),
+        ]
+    ]
+    findings += _ami(config)
+    findings += region_findings(config)
+    findings += registry_findings(config)
+    if config.network.kms_key is not None:
+        findings.append(
+            Finding(
+                "encryption",
+                False,
+                "local disks of GPU instances have a hardware key of their own; "
+                "network.kms_key is for weights, images and other volumes",
+            )
+        )
+    if config.capture.uri is not None:
+        findings.append(
+            Finding(
+                "capture",
+                False,
+                f"documents and answers are copied to {config.capture.uri}",
+            )
+        )
+    return findings
+
+
+def _volume(config: DeployConfig, name: str) -> list[Finding]:
+    if config.endpoint.volume_gb is None or family_of(name) not in LOCAL_DISKS:
+        return []
+    return [
+        Finding(
+            name,
+            True,
+            f"endpoint.volume_gb is refused for {name}, which has local disks",
+            hint="remove volume_gb from [endpoint]",
+        )
+    ]
+
+
+def _ami(config: DeployConfig) -> list[Finding]:
+    name = config.endpoint.ami
+    ami = AMIS.get(name)
+    if ami is None:
+        return [
+            Finding(
+                name,
+                True,
+                f"{name} is no AMI that we know to carry a GPU driver",
+                hint="one of " + ", ".join(AMIS),
+            )
+        ]
+    findings = driver_findings(
+        config.image.cuda,
+        name,
+        ami,
+        hint="build for CUDA 12.x, or set endpoint.ami = "
+        '"al2023-ami-sagemaker-inference-gpu-4-1"',
+    )
+    for kind in config.endpoint.instance_types:
+        known = INSTANCES.get(kind)
+        if known is not None and known.gpu.needs_cuda_13 and ami.cuda < (13, 0):
+            findings.append(
+                Finding(
+                    kind,
+                    True,
+                    f"the {known.gpu.name} of {kind} needs driver 580; {name} has "
+                    f"{ami.driver}",
+                    hint='endpoint.ami = "al2023-ami-sagemaker-inference-gpu-4-1"',
+                )
+            )
+    return findings

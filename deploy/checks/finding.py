@@ -1,0 +1,25 @@
+"""What a check says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    is_fatal: bool
+    sentence: str
+    hint: str | None = None
+
+    def to_json(self) -> dict[str, str | bool | None]:
+        return {
+            "subject": self.subject,
+            "fatal": self.is_fatal,
+            "message": self.sentence,
+            "hint": self.hint,
+        }

@@ -1,0 +1,167 @@
+"""What `transform` was asked to read: documents found, made into a job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deploy.aws.objects import Bucketed
+from deploy.aws.transforms import Transforms
+from deploy.batches import Batch, batch_from
+from deploy.commands.context import Context
+from deploy.commands.job_inputs import reached
+from deploy.commands.jobs import done_of, found, transforms_of
+from deploy.documents import Refused, split_uri
+from deploy.errors import ConfigError, ConflictError
+from deploy.finding import MANIFESTS, find_documents
+from deploy.outcome import Failure
+from deploy.pages import num_pages_of
+from deploy.resources import tags_of
+from deploy.transforms import (
+    MAX_PAYLOAD_MB,
+    TransformJob,
+    Work,
+    outputs_of,
+    transform_model_from,
+)
+
+__all__ = ["WantedJob", "wanted_again", "wanted_from", "without_result"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJob:
+    """What was asked for, before it is known whether anything is left to do."""
+
+    job: TransformJob
+    batch: Batch | None = None
+    """What has to be uploaded first; None where all of it lies there already."""
+    refused: Sequence[Refused] = ()
+    left_out: Sequence[Failure] = field(default_factory=list)
+    """Documents that were asked for by name and are in no job."""
+
+
+def wanted_from(
+    context: Context,
+    options: argparse.Namespace,
+    uri: str,
+    output: str,
+    accept: str,
+) -> WantedJob:
+    """The documents at `uri`; raises ConfigError where there is none to send."""
+    config = context.config
+    bucket, prefix = split_uri(output)
+    output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
+    is_manifest = Path(uri).suffix.lower() in MANIFESTS
+    documents = find_documents(
+        [uri], Bucketed(context.aws), accept=accept, count=num_pages_of
+    )
+    kept, refused = reached(config, documents, is_manifest=is_manifest)
+    batch = batch_from(
+        uri,
+        kept,
+        deployment=config.name,
+        bucket=config.model.bucket,
+        is_manifest=is_manifest,
+    )
+    left_out = [
+        Failure(each.source, each.code, each.reason)
+        for each in refused
+        if each.is_named
+    ]
+    left_out += [
+        Failure(
+            document.name,
+            "document_too_large",
+            f"batch transform sends {MAX_PAYLOAD_MB} MB at most: name it in a "
+            "manifest, and the container fetches it",
+        )
+        for document in batch.too_large
+    ]
+    if not batch.work:
+        raise ConfigError(
+            f"there is no document at {uri} that batch transform would send",
+            hint="; ".join(sorted({f"{each.reason}" for each in left_out}))
+            or "PDFs and images are read",
+        )
+    job = _job(context, options, batch, output, accept)
+    return WantedJob(job, batch, refused, left_out)
+
+
+def wanted_again(context: Context, options: argparse.Namespace) -> WantedJob | None:
+    """The documents of a job that have no result, in the same way.
+
+    None where each has one, which it says.
+    """
+    transforms = transforms_of(context)
+    state = found(context, options.retry_failed)
+    if state.is_changing:
+        raise ConflictError(
+            f"transform job {state.name} is {state.status}: what fails is not known "
+            "yet",
+            hint=f"chandra-sagemaker transform wait {state.name}",
+        )
+    prefix, work = transforms.work(state)
+    left = without_result(transforms, state.output, prefix, work)
+    if not left:
+        context.console.result(
+            {"job": state.name, "documents": len(work), "failed": 0},
+            [f"every document of transform job {state.name} has its result"],
+        )
+        return None
+    batch = Batch(prefix, left, state.content_type, documents={})
+    job = replace(
+        _job(context, options, batch, state.output, state.accept),
+        environment=state.environment,
+        of=state.name,
+    )
+    return WantedJob(job)
+
+
+def _job(
+    context: Context,
+    options: argparse.Namespace,
+    batch: Batch,
+    output: str,
+    accept: str,
+) -> TransformJob:
+    config, table = context.config, context.config.transform
+    if config.model.bucket is None:
+        raise ConfigError(
+            "model.bucket is not set: the list of a job's objects lies there",
+            hint="set [model] bucket in chandra.toml",
+        )
+    environment = dict(table.environment)
+    if batch.places:
+        environment["DOCUMENT_BUCKETS"] = ",".join(batch.places)
+    return TransformJob(
+        owner=config.name,
+        model=transform_model_from(config, context.identity),
+        bucket=config.model.bucket,
+        prefix=batch.prefix,
+        wanted=batch.work,
+        work=batch.work,
+        output=output,
+        accept=accept,
+        content_type=batch.content_type,
+        instance_type=options.instance_type or table.instance_type,
+        timeout_seconds=table.invocation_timeout_seconds,
+        max_retries=table.invocation_retries,
+        ami=table.ami,
+        environment=environment,
+        kms_key=config.network.kms_key,
+        tags=tags_of(config),
+    )
+
+
+def without_result(
+    transforms: Transforms, output: str, prefix: str, work: Sequence[Work]
+) -> tuple[Work, ...]:
+    """Those of the work whose result is not in the output yet."""
+    done = done_of(transforms, output)
+    return tuple(
+        each
+        for each in work
+        if not any(key in done for key in outputs_of(each.key, prefix))
+    )

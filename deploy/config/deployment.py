@@ -1,0 +1,65 @@
+"""All of chandra.toml as one value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deploy.config.asynchronous import AsynchronousTable
+from deploy.config.rules import require
+from deploy.config.tables import (
+    CaptureTable,
+    EndpointTable,
+    ImageTable,
+    ModelTable,
+    NetworkTable,
+    UpdateTable,
+)
+from deploy.config.transform import TransformTable
+
+__all__ = ["MAX_NAME", "DeployConfig"]
+
+NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+# A name, a dash and eight digits of a digest must fit into SageMaker's 63 characters.
+MAX_NAME = 54
+
+
+@dataclass(frozen=True, slots=True)
+class DeployConfig:
+    """One deployment: an endpoint and everything it needs."""
+
+    name: str = "chandra"
+    region: str | None = None
+    """None: the profile's."""
+    role: str | None = None
+    """ARN of the execution role; None: the one `iam --create` makes."""
+    image: ImageTable = field(default_factory=ImageTable)
+    model: ModelTable = field(default_factory=ModelTable)
+    endpoint: EndpointTable = field(default_factory=EndpointTable)
+    network: NetworkTable = field(default_factory=NetworkTable)
+    update: UpdateTable = field(default_factory=UpdateTable)
+    capture: CaptureTable = field(default_factory=CaptureTable)
+    transform: TransformTable = field(default_factory=TransformTable)
+    asynchronous: AsynchronousTable = field(default_factory=AsynchronousTable)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            NAME.fullmatch(self.name) is not None and len(self.name) <= MAX_NAME,
+            f"name must be letters, digits and single dashes, at most {MAX_NAME} of "
+            f"them, not {self.name}",
+        )
+        require(
+            self.role is None or self.role.startswith("arn:"),
+            f"role must be an ARN, not {self.role}",
+        )
+        require(
+            not (self.network.isolation and self.model.source == "hub"),
+            "network.isolation = true keeps the container from the hub: set it to "
+            'false, or stage the weights and set model.source = "s3"',
+        )
+
+    @property
+    def role_name(self) -> str:
+        return f"{self.name}-execution"

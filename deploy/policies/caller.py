@@ -1,0 +1,235 @@
+"""What the person or pipeline needs that runs every command of this package."""
+
+from __future__ import annotations
+
+from deploy.config import DeployConfig
+from deploy.policies.arns import (
+    alarms_arn,
+    endpoint_names,
+    log_group_arns,
+    repository_arn,
+)
+from deploy.policies.statements import (
+    Document,
+    actions_of,
+    allow,
+    document,
+    key_statement,
+)
+from deploy.policies.storage import storage_statements
+from deploy.resources import Identity, log_group
+from deploy.transforms import LOG_GROUP
+
+__all__ = ["caller_policy"]
+
+
+def caller_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What the person or pipeline needs that runs every command of this package."""
+    return document(
+        *_sagemaker(config, identity),
+        *_roles(config, identity),
+        *_image(config, identity),
+        *_logs(config, identity),
+        *_operations(config, identity),
+        *storage_statements(config, identity),
+        *_network(config, identity),
+    )
+
+
+def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
+    """Endpoints and jobs, and what can only be asked about everything."""
+    name = config.name
+    models = identity.sagemaker_arn("model", f"{name}-*")
+    return [
+        allow(
+            "Endpoint",
+            actions_of(
+                "sagemaker",
+                "CreateModel DescribeModel DeleteModel CreateEndpointConfig "
+                "DescribeEndpointConfig DeleteEndpointConfig CreateEndpoint "
+                "DescribeEndpoint UpdateEndpoint DeleteEndpoint InvokeEndpoint "
+                "InvokeEndpointAsync AddTags ListTags",
+            ),
+            [
+                *(
+                    identity.sagemaker_arn("endpoint", n)
+                    for n in endpoint_names(config)
+                ),
+                identity.sagemaker_arn("endpoint-config", f"{name}-*"),
+                models,
+            ],
+        ),
+        allow(
+            "Jobs",
+            actions_of(
+                "sagemaker",
+                "CreateTransformJob DescribeTransformJob StopTransformJob AddTags "
+                "ListTags",
+            ),
+            [identity.sagemaker_arn("transform-job", f"{name}-*"), models],
+        ),
+        allow(
+            "Lists",
+            [
+                *actions_of(
+                    "sagemaker",
+                    "ListEndpoints ListEndpointConfigs ListModels ListTransformJobs",
+                ),
+                *actions_of("servicequotas", "ListServiceQuotas GetServiceQuota"),
+                *actions_of(
+                    "application-autoscaling",
+                    "DescribeScalableTargets DescribeScalingPolicies",
+                ),
+                *actions_of("cloudwatch", "DescribeAlarms GetMetricData"),
+                "logs:DescribeLogGroups",
+                "ecr:GetAuthorizationToken",
+            ],
+            ["*"],
+        ),
+    ]
+
+
+def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
+    """To make the roles, and to hand each to the service it is for."""
+    execution = identity.role_arn(config.role_name)
+    scheduler = identity.role_arn(f"{config.name}-scheduler")
+    build = identity.role_arn(f"{config.name}-build")
+    return [
+        _pass("PassRole", config.role or execution, "sagemaker"),
+        _pass("PassSchedulerRole", scheduler, "scheduler"),
+        _pass("PassBuildRole", build, "codebuild"),
+        allow(
+            "Roles",
+            actions_of(
+                "iam",
+                "GetRole CreateRole TagRole PutRolePolicy DeleteRolePolicy DeleteRole "
+                "GetRolePolicy ListRolePolicies",
+            ),
+            [execution, scheduler, build],
+        ),
+    ]
+
+
+def _pass(sid: str, role: str, service: str) -> Document:
+    return allow(
+        sid,
+        ["iam:PassRole"],
+        [role],
+        condition={"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}},
+    )
+
+
+def _image(config: DeployConfig, identity: Identity) -> list[Document]:
+    """To build it elsewhere, to push it, and to remove it."""
+    return [
+        allow(
+            "Builds",
+            actions_of(
+                "codebuild",
+                "BatchGetProjects CreateProject DeleteProject StartBuild "
+                "BatchGetBuilds",
+            ),
+            [
+                f"arn:{identity.partition}:codebuild:{identity.region}:"
+                f"{identity.account}:project/{config.name}-image"
+            ],
+        ),
+        allow(
+            "Images",
+            actions_of(
+                "ecr",
+                "CreateRepository DescribeRepositories TagResource ListTagsForResource "
+                "DescribeImages BatchGetImage BatchCheckLayerAvailability "
+                "GetDownloadUrlForLayer InitiateLayerUpload UploadLayerPart "
+                "CompleteLayerUpload PutImage PutLifecyclePolicy GetLifecyclePolicy "
+                "BatchDeleteImage DeleteRepository",
+            ),
+            [repository_arn(config, identity)],
+        ),
+    ]
+
+
+def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
+    name = config.name
+    groups = [*map(log_group, endpoint_names(config)), f"/aws/codebuild/{name}-image"]
+    jobs, in_jobs = log_group_arns(identity, LOG_GROUP)
+    return [
+        allow(
+            "Logs",
+            actions_of("logs", "FilterLogEvents DescribeLogStreams DeleteLogGroup"),
+            log_group_arns(identity, *groups),
+        ),
+        # One group for every job of the account: its streams are deleted, never itself.
+        allow(
+            "JobLogs",
+            actions_of("logs", "FilterLogEvents DescribeLogStreams"),
+            [jobs, in_jobs],
+        ),
+        allow(
+            "JobLogStreams", ["logs:DeleteLogStream"], [f"{jobs}:log-stream:{name}-*"]
+        ),
+    ]
+
+
+def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What looks after an endpoint: alarms, scaling, a dashboard, a schedule."""
+    name, partition = config.name, identity.partition
+    where = f"{identity.region}:{identity.account}"
+    return [
+        allow(
+            "Alarms",
+            actions_of(
+                "cloudwatch",
+                "PutMetricAlarm DeleteAlarms TagResource ListTagsForResource",
+            ),
+            [alarms_arn(config, identity)],
+        ),
+        allow(
+            "Scaling",
+            actions_of(
+                "application-autoscaling",
+                "RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy",
+            ),
+            [f"arn:{partition}:application-autoscaling:{where}:scalable-target/*"],
+        ),
+        allow(
+            "Dashboard",
+            actions_of("cloudwatch", "PutDashboard GetDashboard DeleteDashboards"),
+            [f"arn:{partition}:cloudwatch::{identity.account}:dashboard/{name}"],
+        ),
+        allow(
+            "Schedule",
+            actions_of(
+                "scheduler",
+                "CreateScheduleGroup GetScheduleGroup DeleteScheduleGroup "
+                "CreateSchedule UpdateSchedule GetSchedule DeleteSchedule TagResource "
+                "ListTagsForResource",
+            ),
+            [
+                f"arn:{partition}:scheduler:{where}:schedule-group/{name}",
+                f"arn:{partition}:scheduler:{where}:schedule/{name}/*",
+            ],
+        ),
+    ]
+
+
+def _network(config: DeployConfig, identity: Identity) -> list[Document]:
+    """To look at the subnets, and to use the key."""
+    statements = []
+    if config.network.subnets:
+        statements.append(
+            allow(
+                "Network",
+                actions_of("ec2", "DescribeSubnets DescribeSecurityGroups"),
+                ["*"],
+            )
+        )
+    if config.network.kms_key is not None:
+        statements.append(
+            key_statement(
+                config.network.kms_key,
+                identity,
+                actions_of("kms", "Decrypt GenerateDataKey CreateGrant DescribeKey"),
+            )
+        )
+    return statements

@@ -1,0 +1,181 @@
+"""What an endpoint itself may do, and the machines of a transform job."""
+
+from __future__ import annotations
+
+from deploy.asynchronous import exchange_of
+from deploy.config import DeployConfig
+from deploy.policies.arns import (
+    alarms_arn,
+    document_bucket_arns,
+    endpoint_names,
+    log_group_arns,
+    model_bucket_arn,
+    pulled_repository_arn,
+    source_arns,
+    weights_prefix,
+)
+from deploy.policies.statements import (
+    Document,
+    actions_of,
+    allow,
+    document,
+    key_statement,
+)
+from deploy.resources import Identity, log_group
+from deploy.transforms import LOG_GROUP, transforms_prefix
+
+__all__ = ["execution_policy"]
+
+
+def execution_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What the endpoint itself may do, and the machines of a transform job."""
+    return document(
+        *_container(config, identity),
+        *_weights(config, identity),
+        *_exchange(config, identity),
+        *_job_documents(config, identity),
+        *_capture(config, identity),
+        *_network(config, identity),
+    )
+
+
+def _container(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What every container needs: its image, its log, its metrics."""
+    groups = [*map(log_group, endpoint_names(config)), LOG_GROUP]
+    return [
+        allow(
+            "Logs",
+            actions_of(
+                "logs",
+                "CreateLogGroup CreateLogStream DescribeLogStreams PutLogEvents",
+            ),
+            log_group_arns(identity, *groups),
+        ),
+        allow(
+            "Metrics",
+            ["cloudwatch:PutMetricData"],
+            ["*"],
+            condition={
+                "StringLike": {
+                    "cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/*"]
+                }
+            },
+        ),
+        allow("Registry", ["ecr:GetAuthorizationToken"], ["*"]),
+        allow(
+            "Image",
+            actions_of(
+                "ecr",
+                "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer",
+            ),
+            [pulled_repository_arn(config, identity)],
+        ),
+        allow(
+            "RollbackAlarms",
+            ["cloudwatch:DescribeAlarms"],
+            [alarms_arn(config, identity)],
+        ),
+    ]
+
+
+def _weights(config: DeployConfig, identity: Identity) -> list[Document]:
+    if config.model.bucket is None or config.model.source != "s3":
+        return []
+    bucket, prefix = model_bucket_arn(config, identity), weights_prefix(config)
+    return [
+        allow("Weights", ["s3:GetObject"], [f"{bucket}/{prefix}*"]),
+        allow(
+            "ListWeights",
+            ["s3:ListBucket"],
+            [bucket],
+            condition={"StringLike": {"s3:prefix": [f"{prefix}*"]}},
+        ),
+    ]
+
+
+def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What an asynchronous endpoint reads, writes and tells."""
+    table = config.asynchronous
+    if table.bucket is None:
+        return []
+    exchange = exchange_of(config)
+    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}/{exchange.prefix}"
+    statements = [
+        allow(
+            "Documents",
+            ["s3:GetObject"],
+            [f"{ours}in/*", *source_arns(config, identity)],
+        ),
+        allow("Results", ["s3:PutObject"], [f"{ours}out/*", f"{ours}failed/*"]),
+    ]
+    named = (table.success_topic, table.error_topic)
+    topics = sorted({topic for topic in named if topic is not None})
+    if topics:
+        statements.append(allow("Topics", ["sns:Publish"], topics))
+    return statements
+
+
+def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+    """What a transform job reads and writes."""
+    statements = []
+    if config.model.bucket is not None:
+        bucket = model_bucket_arn(config, identity)
+        ours = transforms_prefix(config.name)
+        statements += [
+            # Lists of objects, files that were uploaded, requests of a manifest.
+            allow("Jobs", ["s3:GetObject"], [f"{bucket}/{ours}*"]),
+            allow(
+                "ListJobs",
+                ["s3:ListBucket"],
+                [bucket],
+                condition={"StringLike": {"s3:prefix": [f"{ours}*"]}},
+            ),
+        ]
+    buckets = document_bucket_arns(config, identity)
+    if buckets:
+        statements += [
+            allow(
+                "JobDocuments",
+                actions_of("s3", "GetObject PutObject AbortMultipartUpload"),
+                [f"{bucket}/*" for bucket in buckets],
+            ),
+            allow("ListJobDocuments", ["s3:ListBucket"], buckets),
+        ]
+    return statements
+
+
+def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
+    if config.capture.uri is None:
+        return []
+    where = config.capture.uri.removeprefix("s3://").rstrip("/")
+    return [
+        allow("Capture", ["s3:PutObject"], [f"arn:{identity.partition}:s3:::{where}/*"])
+    ]
+
+
+def _network(config: DeployConfig, identity: Identity) -> list[Document]:
+    """To stand in somebody's subnets, and to read what their key encrypts."""
+    statements = []
+    if config.network.subnets:
+        statements.append(
+            allow(
+                "Network",
+                actions_of(
+                    "ec2",
+                    "CreateNetworkInterface CreateNetworkInterfacePermission "
+                    "DeleteNetworkInterface DeleteNetworkInterfacePermission "
+                    "DescribeDhcpOptions DescribeNetworkInterfaces "
+                    "DescribeSecurityGroups DescribeSubnets DescribeVpcs",
+                ),
+                ["*"],
+            )
+        )
+    if config.network.kms_key is not None:
+        statements.append(
+            key_statement(
+                config.network.kms_key,
+                identity,
+                actions_of("kms", "CreateGrant Decrypt GenerateDataKey"),
+            )
+        )
+    return statements

@@ -1,0 +1,69 @@
+"""Roles that services of AWS take: CodeBuild's to build, EventBridge's to schedule."""
+
+from __future__ import annotations
+
+from deploy.config import DeployConfig
+from deploy.policies.arns import log_group_arns, model_bucket_arn, repository_arn
+from deploy.policies.statements import Document, actions_of, allow, document
+from deploy.resources import Identity
+
+__all__ = ["build_policy", "scheduler_policy", "trust_policy"]
+
+
+def trust_policy(service: str, account: str) -> Document:
+    """Who may take the role: one service, on behalf of this account."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": f"{service}.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+        }
+    )
+
+
+def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What EventBridge needs to start and stop one endpoint."""
+    name = config.name
+    return document(
+        allow(
+            "StartAndStop",
+            actions_of("sagemaker", "CreateEndpoint DeleteEndpoint AddTags"),
+            [
+                identity.sagemaker_arn("endpoint", name),
+                identity.sagemaker_arn("endpoint-config", f"{name}-*"),
+            ],
+        )
+    )
+
+
+def build_policy(config: DeployConfig, identity: Identity) -> Document:
+    """What CodeBuild needs to build the image and push it."""
+    name = config.name
+    statements = [
+        allow(
+            "Logs",
+            actions_of("logs", "CreateLogGroup CreateLogStream PutLogEvents"),
+            log_group_arns(identity, f"/aws/codebuild/{name}-image"),
+        ),
+        allow("Registry", ["ecr:GetAuthorizationToken"], ["*"]),
+        allow(
+            "Push",
+            actions_of(
+                "ecr",
+                "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer "
+                "InitiateLayerUpload UploadLayerPart CompleteLayerUpload PutImage",
+            ),
+            [repository_arn(config, identity)],
+        ),
+    ]
+    if config.model.bucket is not None:
+        bucket = model_bucket_arn(config, identity)
+        statements.append(
+            allow(
+                "Source",
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                [f"{bucket}/builds/{name}/*"],
+            )
+        )
+    return document(*statements)

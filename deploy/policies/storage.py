@@ -1,0 +1,102 @@
+"""What a caller of this package reads and writes in S3, by bucket."""
+
+from __future__ import annotations
+
+from deploy.asynchronous import exchange_of
+from deploy.config import DeployConfig
+from deploy.policies.arns import (
+    document_bucket_arns,
+    model_bucket_arn,
+    source_arns,
+    weights_prefix,
+)
+from deploy.policies.statements import Document, actions_of, allow
+from deploy.resources import Identity
+from deploy.transforms import transforms_prefix
+
+__all__ = ["storage_statements"]
+
+
+def storage_statements(config: DeployConfig, identity: Identity) -> list[Document]:
+    """Of the exchange, the model's bucket, and those of documents and results."""
+    return [
+        *_exchange(config, identity),
+        *_model(config, identity),
+        *_job_documents(config, identity),
+    ]
+
+
+def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
+    """For documents sent and results fetched, beside their documents in S3 too."""
+    if config.asynchronous.bucket is None:
+        return []
+    exchange = exchange_of(config)
+    ours = f"arn:{identity.partition}:s3:::{exchange.bucket}"
+    others = {source.partition("/")[0] for source in config.asynchronous.sources}
+    scaling = "sagemaker.application-autoscaling.amazonaws.com"
+    return [
+        allow(
+            "Exchange",
+            actions_of(
+                "s3",
+                "GetObject PutObject DeleteObject AbortMultipartUpload "
+                "ListMultipartUploadParts",
+            ),
+            [f"{ours}/{exchange.prefix}*"],
+        ),
+        allow(
+            "Sources",
+            ["s3:GetObject", "s3:PutObject"],
+            source_arns(config, identity) or [f"{ours}/{exchange.prefix}in/*"],
+        ),
+        allow(
+            "ExchangeBuckets",
+            actions_of("s3", "ListBucket ListBucketMultipartUploads"),
+            [ours, *(f"arn:{identity.partition}:s3:::{o}" for o in sorted(others))],
+        ),
+        # Application Auto Scaling makes its own role the first time.
+        allow(
+            "ScalingRole",
+            ["iam:CreateServiceLinkedRole"],
+            [identity.role_arn(f"aws-service-role/{scaling}/*")],
+            condition={"StringEquals": {"iam:AWSServiceName": scaling}},
+        ),
+    ]
+
+
+def _model(config: DeployConfig, identity: Identity) -> list[Document]:
+    """The model's bucket: weights, the sources of builds, the lists of jobs."""
+    if config.model.bucket is None:
+        return []
+    bucket = model_bucket_arn(config, identity)
+    return [
+        allow(
+            "Weights",
+            actions_of(
+                "s3",
+                "GetObject PutObject DeleteObject AbortMultipartUpload "
+                "ListMultipartUploadParts",
+            ),
+            [
+                f"{bucket}/{weights_prefix(config)}*",
+                f"{bucket}/builds/{config.name}/*",
+                f"{bucket}/{transforms_prefix(config.name)}*",
+            ],
+        ),
+        allow(
+            "Bucket",
+            actions_of("s3", "ListBucket ListBucketMultipartUploads GetBucketLocation"),
+            [bucket],
+        ),
+    ]
+
+
+def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+    buckets = document_bucket_arns(config, identity)
+    if not buckets:
+        return []
+    return [
+        # Pages are counted in a sample; results are seen by listing them.
+        allow("JobDocuments", ["s3:GetObject"], [f"{b}/*" for b in buckets]),
+        allow("ListJobDocuments", ["s3:ListBucket"], buckets),
+    ]

@@ -1,0 +1,62 @@
+"""What a deployment consists of: SageMaker's own nouns, as values.
+
+Models and endpoint configs cannot be changed once made, so their names end in a digest
+of their contents. Equal names are equal contents: comparing is all a plan has to do.
+"""
+
+from deploy.resources.addresses import (
+    Identity,
+    ImageAddress,
+    image_address,
+    log_group,
+)
+from deploy.resources.endpoint import (
+    VARIANT,
+    AsyncInference,
+    Endpoint,
+    EndpointConfig,
+    Variant,
+)
+from deploy.resources.model import Model
+from deploy.resources.names import (
+    LIVE_TAG,
+    OWNER_TAG,
+    REVISION_TAG,
+    digest,
+    tag_list,
+    tags_from,
+    tags_of,
+)
+from deploy.resources.observed import EndpointState, Live
+from deploy.resources.wanted import (
+    endpoint_from,
+    image_uri,
+    revision_of,
+    weights_uri,
+)
+
+__all__ = [
+    "LIVE_TAG",
+    "OWNER_TAG",
+    "REVISION_TAG",
+    "VARIANT",
+    "AsyncInference",
+    "Endpoint",
+    "EndpointConfig",
+    "EndpointState",
+    "Identity",
+    "ImageAddress",
+    "Live",
+    "Model",
+    "Variant",
+    "digest",
+    "endpoint_from",
+    "image_address",
+    "image_uri",
+    "log_group",
+    "revision_of",
+    "tag_list",
+    "tags_from",
+    "tags_of",
+    "weights_uri",
+]

@@ -1,0 +1,145 @@
+"""An endpoint and its config: machines that answer, one by one or from a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.resources.model import Model
+from deploy.resources.names import digest, tag_list
+
+__all__ = ["VARIANT", "AsyncInference", "Endpoint", "EndpointConfig", "Variant"]
+
+VARIANT = "AllTraffic"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The machines that a model runs on."""
+
+    model: Model
+    instance_types: tuple[str, ...]
+    instance_count: int
+    ami: str
+    startup_timeout_seconds: int
+    download_timeout_seconds: int
+    provision_timeout_seconds: int
+    volume_gb: int | None = None
+
+    @property
+    def request(self) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "VariantName": VARIANT,
+            "ModelName": self.model.name,
+            "InitialInstanceCount": self.instance_count,
+            "InitialVariantWeight": 1.0,
+            "ModelDataDownloadTimeoutInSeconds": self.download_timeout_seconds,
+            "ContainerStartupHealthCheckTimeoutInSeconds": self.startup_timeout_seconds,
+            "InferenceAmiVersion": self.ami,
+            "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+        }
+        if len(self.instance_types) == 1:
+            request["InstanceType"] = self.instance_types[0]
+        else:
+            request["InstancePools"] = [
+                {"InstanceType": name, "Priority": number}
+                for number, name in enumerate(self.instance_types, start=1)
+            ]
+            request["VariantInstanceProvisionTimeoutInSeconds"] = (
+                self.provision_timeout_seconds
+            )
+        if self.volume_gb is not None:
+            request["VolumeSizeInGB"] = self.volume_gb
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncInference:
+    """Requests that wait in a queue, and where their answers go."""
+
+    output: str
+    failure: str
+    """s3://bucket/prefix of answers and of failures."""
+    concurrency: int
+    """Requests that a machine is given at once."""
+    success_topic: str | None = None
+    error_topic: str | None = None
+    kms_key: str | None = None
+    """That encrypts answers and failures."""
+
+    @property
+    def request(self) -> dict[str, Any]:
+        output: dict[str, Any] = {
+            "S3OutputPath": self.output,
+            "S3FailurePath": self.failure,
+        }
+        topics = {"SuccessTopic": self.success_topic, "ErrorTopic": self.error_topic}
+        told = {name: topic for name, topic in topics.items() if topic is not None}
+        if told:
+            output["NotificationConfig"] = told
+        if self.kms_key is not None:
+            output["KmsKeyId"] = self.kms_key
+        return {
+            "OutputConfig": output,
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": self.concurrency},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """Everything about an endpoint but its name."""
+
+    prefix: str
+    variant: Variant
+    kms_key: str | None = None
+    capture_uri: str | None = None
+    capture_percent: int = 100
+    tags: Mapping[str, str] = field(default_factory=dict)
+    asynchronous: AsyncInference | None = None
+    """None: an endpoint that answers while one waits."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}-{digest(self._contents)}"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return {
+            "EndpointConfigName": self.name,
+            **self._contents,
+            "Tags": tag_list(self.tags),
+        }
+
+    @property
+    def _contents(self) -> dict[str, Any]:
+        contents: dict[str, Any] = {"ProductionVariants": [self.variant.request]}
+        if self.kms_key is not None:
+            contents["KmsKeyId"] = self.kms_key
+        if self.capture_uri is not None:
+            contents["DataCaptureConfig"] = {
+                "EnableCapture": True,
+                "InitialSamplingPercentage": self.capture_percent,
+                "DestinationS3Uri": self.capture_uri,
+                "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+            }
+        if self.asynchronous is not None:
+            contents["AsyncInferenceConfig"] = self.asynchronous.request
+        return contents
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What is wanted."""
+
+    name: str
+    config: EndpointConfig
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> Variant:
+        return self.config.variant
+
+    @property
+    def model(self) -> Model:
+        return self.config.variant.model

@@ -1,0 +1,71 @@
+"""What runs on the machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.resources.names import digest, tag_list
+
+__all__ = ["Model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An image, its weights and its environment."""
+
+    prefix: str
+    image: str
+    role: str
+    environment: Mapping[str, str]
+    weights: str | None
+    """s3://bucket/prefix/, or None where the container fetches them."""
+    isolation: bool
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    weights_tar: str | None = None
+    """s3://bucket/key.tar.gz, which SageMaker unpacks; batch transform takes no
+    prefix."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}-{digest(self._contents)}"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return {
+            "ModelName": self.name,
+            **self._contents,
+            "Tags": tag_list(self.tags),
+        }
+
+    @property
+    def _contents(self) -> dict[str, Any]:
+        container: dict[str, Any] = {
+            "Image": self.image,
+            "Mode": "SingleModel",
+            "Environment": dict(self.environment),
+        }
+        if self.weights is not None:
+            container["ModelDataSource"] = {
+                "S3DataSource": {
+                    "S3Uri": self.weights,
+                    "S3DataType": "S3Prefix",
+                    "CompressionType": "None",
+                }
+            }
+        if self.weights_tar is not None:
+            container["ModelDataUrl"] = self.weights_tar
+        contents: dict[str, Any] = {
+            "ExecutionRoleArn": self.role,
+            "EnableNetworkIsolation": self.isolation,
+            "PrimaryContainer": container,
+        }
+        if self.subnets:
+            contents["VpcConfig"] = {
+                "Subnets": list(self.subnets),
+                "SecurityGroupIds": list(self.security_groups),
+            }
+        return contents

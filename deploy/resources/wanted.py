@@ -1,0 +1,111 @@
+"""What a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deploy.config import DeployConfig
+from deploy.errors import ConfigError
+from deploy.resources.addresses import Identity
+from deploy.resources.endpoint import (
+    AsyncInference,
+    Endpoint,
+    EndpointConfig,
+    Variant,
+)
+from deploy.resources.model import Model
+from deploy.resources.names import REVISION_TAG, tags_of
+
+__all__ = ["endpoint_from", "image_uri", "revision_of", "weights_uri"]
+
+
+def endpoint_from(
+    config: DeployConfig,
+    identity: Identity,
+    *,
+    image: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    asynchronous: AsyncInference | None = None,
+) -> Endpoint:
+    """What the configuration asks for; raises ConfigError where it asks too little.
+
+    `environment` is beside our own, and endpoint.environment beats both.
+    """
+    tags = tags_of(config)
+    model = Model(
+        prefix=config.name,
+        image=image or image_uri(config),
+        role=config.role or identity.role_arn(config.role_name),
+        environment=_environment(config, environment or {}),
+        weights=weights_uri(config) if config.model.source == "s3" else None,
+        isolation=config.network.isolation,
+        subnets=config.network.subnets,
+        security_groups=config.network.security_groups,
+        tags=tags | {REVISION_TAG: revision_of(config)},
+    )
+    machines = config.endpoint
+    variant = Variant(
+        model=model,
+        instance_types=machines.instance_types,
+        instance_count=machines.instance_count,
+        ami=machines.ami,
+        startup_timeout_seconds=machines.startup_timeout_seconds,
+        download_timeout_seconds=machines.download_timeout_seconds,
+        provision_timeout_seconds=machines.provision_timeout_seconds,
+        volume_gb=machines.volume_gb,
+    )
+    endpoint_config = EndpointConfig(
+        prefix=config.name,
+        variant=variant,
+        kms_key=config.network.kms_key,
+        capture_uri=config.capture.uri,
+        capture_percent=config.capture.percent,
+        tags=tags,
+        asynchronous=asynchronous,
+    )
+    return Endpoint(name=config.name, config=endpoint_config, tags=tags)
+
+
+def image_uri(config: DeployConfig) -> str:
+    if config.image.uri is None:
+        raise ConfigError(
+            "no image has been pushed yet", hint="chandra-sagemaker image push"
+        )
+    return config.image.uri
+
+
+def weights_uri(config: DeployConfig) -> str:
+    """Where the weights of this revision lie: a prefix, which ends in a slash."""
+    if config.model.bucket is None:
+        raise ConfigError(
+            "model.bucket is not set: weights are staged in a bucket of yours",
+            hint="set [model] bucket in chandra.toml, then chandra-sagemaker model "
+            "stage",
+        )
+    parts = (config.model.prefix.strip("/"), config.model.id, revision_of(config))
+    return f"s3://{config.model.bucket}/{'/'.join(p for p in parts if p)}/"
+
+
+def revision_of(config: DeployConfig) -> str:
+    if config.model.revision is None:
+        raise ConfigError(
+            f"no revision of {config.model.id} has been staged yet",
+            hint="chandra-sagemaker model stage",
+        )
+    return config.model.revision
+
+
+def _environment(config: DeployConfig, more: Mapping[str, str]) -> dict[str, str]:
+    startup = config.endpoint.startup_timeout_seconds
+    return {
+        "MODEL_ID": config.model.id,
+        "MODEL_REVISION": revision_of(config),
+        # Which sizes and deadlines the container works with.
+        "SERVE_USE": "realtime",
+        # The container's own limits: TorchServe's ends with SageMaker's, and the
+        # handler's a little earlier, so that its log says what took so long.
+        "STARTUP_TIMEOUT_SECONDS": str(startup),
+        "CHANDRA_LOAD_SECONDS": str(max(startup - 60, startup // 2)),
+        **more,
+        **config.endpoint.environment,
+    }
