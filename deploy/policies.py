@@ -364,8 +364,8 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "Weights",
                 _actions(
                     "s3",
-                    "GetObject PutObject DeleteObject AbortMultipartUpload "
-                    "ListMultipartUploadParts",
+                    "GetObject GetObjectVersion PutObject DeleteObject "
+                    "DeleteObjectVersion AbortMultipartUpload ListMultipartUploadParts",
                 ),
                 [
                     f"{bucket}/{_prefix(config)}*",
@@ -377,7 +377,8 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
                 "Bucket",
                 _actions(
                     "s3",
-                    "ListBucket ListBucketMultipartUploads GetBucketLocation",
+                    "ListBucket ListBucketVersions ListBucketMultipartUploads "
+                    "GetBucketLocation",
                 ),
                 [bucket],
             ),
@@ -419,11 +420,13 @@ def _exchanging(config: DeployConfig, identity: Identity) -> list[Document]:
             "Exchange",
             _actions(
                 "s3",
-                "GetObject PutObject DeleteObject AbortMultipartUpload "
-                "ListMultipartUploadParts",
+                "GetObject PutObject DeleteObject DeleteObjectVersion "
+                "AbortMultipartUpload ListMultipartUploadParts",
             ),
             [f"{ours}/{exchange.prefix}*"],
         ),
+        # `destroy --all` deletes by version.
+        _allow("ExchangeVersions", ["s3:ListBucketVersions"], [ours]),
         _allow(
             "Sources",
             ["s3:GetObject", "s3:PutObject"],
