@@ -272,14 +272,6 @@ def test_what_is_to_be_typed_next_repairs_the_image_that_was_looked_at(chandra, 
     assert chandra(*typed.split()).status == 0
 
 
-@pytest.mark.usefixtures("repository")
-def test_an_image_that_is_not_there_is_named(chandra):
-    ran = chandra("image", "check", "--tag", "v9")
-
-    assert ran.status == 4
-    assert f"there is no image v9 in {REPOSITORY}" in ran.err
-
-
 @pytest.fixture
 def repository(wire, cloud):
     wire.call("ecr", "create_repository", repositoryName=REPOSITORY,
@@ -388,6 +380,7 @@ def test_an_image_that_is_not_there_is_named(chandra, repository):
     ran = chandra("image", "check", "--tag", "nothing")
 
     assert ran.status == 4
+    assert f"there is no image nothing in {REPOSITORY}" in ran.err
 
 
 def test_codebuild_runs_the_same_commands():

@@ -270,11 +270,13 @@ def test_what_is_asked_of_cloudwatch_is_valid(service_model, refusals):
 
 def test_alarms_are_made_shown_and_removed(chandra):
     before = chandra("alarms")
+    would = chandra("alarms", "--create", "--dry-run")
     made = chandra("alarms", "--create")
     destroyed = chandra("destroy")
     after = chandra("alarms")
 
     assert "there are no alarms" in before.out
+    assert all(line.startswith("would set alarm ") for line in would.out.splitlines())
     assert [row.split()[0] for row in made.out.splitlines()[-3:]] == [
         "ocr-disk",
         "ocr-errors",
@@ -408,6 +410,47 @@ def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
     assert "cron(0 8 ? * SAT *)" in shown.out
     assert removed.status == 0
     assert "there is no schedule" in chandra("schedule").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--remove", "--start", "8:00"], "--remove goes without --start"),
+        (["--days", "sat"], "--start and --stop go together, and --days with both"),
+        (["--stop", "19:00"], "--start and --stop go together"),
+    ],
+)
+def test_no_flag_of_a_schedule_is_passed_over(
+    chandra, cloud, scheduler_role, arguments, message
+):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+    cloud.calls.clear()
+
+    ran = chandra("schedule", *arguments)
+
+    assert ran.status == 2
+    assert message in ran.err
+    assert cloud.changes == []
+
+
+def test_a_schedule_that_is_not_there_is_not_said_to_be_removed(
+    chandra, cloud, scheduler_role
+):
+    chandra("deploy")
+    never = chandra("schedule", "--remove")
+    chandra(*SCHEDULE)
+    would = chandra("schedule", "--remove", "--dry-run")
+    chandra("schedule", "--remove")
+    again = chandra("schedule", "--remove")
+
+    assert would.out.splitlines() == [
+        "would delete schedule ocr-start",
+        "would delete schedule ocr-stop",
+    ]
+    assert (
+        never.out == again.out == "there is no schedule: it runs until it is stopped\n"
+    )
 
 
 def test_destroy_takes_the_schedule_first(chandra, scheduler_role):
