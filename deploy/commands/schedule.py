@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from deploy.actions import Call
+from deploy.catalogue import PRICE_NOTE
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError, NotFoundError
@@ -100,6 +101,7 @@ def _saving(context: Context, schedule: Schedule) -> list[str]:
             f"about {dollars(price * hours)} a week, not "
             f"{dollars(price * HOURS_A_WEEK)}: {1 - hours / HOURS_A_WEEK:.0%} less"
         )
+        lines.append(f"({PRICE_NOTE})")
     return lines
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.monitoring import ALARMS, METRICS, dashboard_call, queries
 from deploy.resources import tags_of
-from deploy.throughput import ESTIMATES
+from deploy.throughput import ESTIMATE_NOTE, ESTIMATES
 from tests.deploy.accounts import OTHER_IMAGE, configured
 from tests.deploy.validator import violations
 
@@ -480,7 +480,32 @@ def test_cost_says_that_estimates_are_estimates(chandra, cloud):
     assert "estimates, not measurements" in ran.out
     assert "measured" not in ran.out.replace("estimates, not measurements", "")
     assert "ml.g4dn" not in ran.out
+    assert "prices: on demand in us-east-1, September 2026" in ran.out
     assert cloud.calls == []
+
+
+def test_what_is_stopped_at_night_already_saves_nothing_by_being_stopped(chandra):
+    always = chandra("cost")
+    by_day = chandra("cost", "--hours-a-day", "8")
+
+    assert "stopping ml.g6.xlarge from 19:00 to 08:00 saves" in always.out
+    assert "stopping" not in by_day.out
+
+
+def test_every_price_says_where_and_when_it_holds(chandra, scheduler_role):
+    """They are those of one region, and no price list was asked."""
+    note = "on demand in us-east-1, September 2026; other regions differ"
+    told = [
+        chandra("plan"),
+        chandra("deploy"),
+        chandra(*SCHEDULE),
+        chandra("cost"),
+        chandra("stop"),
+    ]
+
+    assert [ran.out for ran in told if note not in ran.out] == []
+    assert note == chandra("plan", "--json").json["price_note"]
+    assert note == chandra("cost", "--json").json["prices"]
 
 
 def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
@@ -491,12 +516,35 @@ def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
     )
     folder = str(tmp_path)
 
-    offers = chandra(
+    ran = chandra(
         "cost", "--instance-type", "ml.g6e.2xlarge", "--results", folder, "--json"
-    ).json["offers"]
+    ).json
 
+    offers = ran["offers"]
     assert offers[0]["measured_in"].endswith("l40s.json")
     assert offers[0]["together"]["pages_an_hour"] == 1800
+    # Nobody has measured one page at a time.
+    assert [offers[0][kind]["is_measured"] for kind in ("single", "together")] == [
+        False,
+        True,
+    ]
+    assert offers[0]["single"]["pages_an_hour"] == 3600 * ESTIMATES["L40S"].single
+    assert ran["note"] == ESTIMATE_NOTE
+
+
+def test_what_was_measured_in_both_ways_needs_no_word_about_estimates(
+    chandra, tmp_path
+):
+    (tmp_path / "l40s.json").write_text(
+        '{"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5, '
+        '"pages_per_second_single": 0.04}'
+    )
+    arguments = ["--instance-type", "ml.g6e.2xlarge", "--results", str(tmp_path)]
+
+    ran = chandra("cost", *arguments)
+
+    assert "estimate" not in ran.out
+    assert chandra("cost", *arguments, "--json").json["note"] is None
 
 
 def test_enough_machines_are_counted_for_the_hours_there_are(chandra):
