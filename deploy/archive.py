@@ -57,10 +57,14 @@ class Archive:
             with tarfile.open(self._path) as tar:
                 file = tar.extractfile(name)
                 content = json.loads(file.read() if file else b"")
-        except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+        except OSError as error:
             raise ConfigError(
-                f"{self._path} is no OCI archive: {error}",
-                hint=AGAIN,
+                f"{self._path} cannot be read: {error.strerror}", hint=AGAIN
+            ) from error
+        except (KeyError, ValueError, tarfile.TarError) as error:
+            # A tar that is none is told in five lines, one for each compression.
+            raise ConfigError(
+                f"{self._path} is no OCI archive: it has no readable {name}", hint=AGAIN
             ) from error
         if not isinstance(content, dict):
             raise ConfigError(f"{name} in {self._path} is no object", hint=AGAIN)

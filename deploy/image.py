@@ -157,7 +157,7 @@ def tag_of(runner: Runner, table: ImageTable) -> str:
     if commit is None:
         raise ConfigError(
             "the image is tagged by its git commit, and there is none",
-            hint="chandra-sagemaker image push --tag NAME",
+            hint="run it in a checkout, or give the image a --tag NAME",
         )
     changed = [context / name for name in seen(table, _uncommitted(runner, context))]
     if is_outside(dockerfile, context) and (

@@ -11,7 +11,7 @@ from deploy.resources import EndpointState
 from deploy.scaling import scalable
 from deploy.transforms import LOG_GROUP
 
-__all__ = ["Inventory", "Role", "teardown"]
+__all__ = ["Inventory", "ObjectVersion", "Role", "teardown"]
 
 OBJECTS_A_CALL = 1000
 
@@ -22,6 +22,16 @@ class Role:
 
     name: str
     policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object of S3, or the mark that deleted it."""
+
+    key: str
+    version: str
+    is_current: bool
+    """What whoever asks for the key is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +50,19 @@ class Inventory:
     repository: str | None = None
     build_project: str | None = None
     bucket: str | None = None
-    weights: tuple[str, ...] = ()
-    """Keys of staged weights."""
-    sources: tuple[str, ...] = ()
-    """Keys of what CodeBuild built from."""
+    weights: tuple[ObjectVersion, ...] = ()
+    """Staged."""
+    sources: tuple[ObjectVersion, ...] = ()
+    """What CodeBuild built from."""
     log_groups: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
     """Transform jobs that run; those that ended cannot be deleted."""
-    job_objects: tuple[str, ...] = ()
-    """Keys of lists, requests and uploaded documents of jobs."""
+    job_objects: tuple[ObjectVersion, ...] = ()
+    """Lists, requests and uploaded documents of jobs."""
     job_streams: tuple[str, ...] = ()
     """Of the log group that all jobs of the account share."""
-    exchanged: tuple[str, ...] = ()
-    """Keys of an asynchronous endpoint's documents and results."""
+    exchanged: tuple[ObjectVersion, ...] = ()
+    """An asynchronous endpoint's documents and results."""
 
 
 def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
@@ -214,10 +224,13 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
     return actions
 
 
-def _objects(inventory: Inventory, what: str, keys: Sequence[str]) -> list[Action]:
+def _objects(
+    inventory: Inventory, what: str, versions: Sequence[ObjectVersion]
+) -> list[Action]:
+    """By version: by its key alone, a bucket that keeps versions would keep all."""
     batches = [
-        keys[start : start + OBJECTS_A_CALL]
-        for start in range(0, len(keys), OBJECTS_A_CALL)
+        versions[start : start + OBJECTS_A_CALL]
+        for start in range(0, len(versions), OBJECTS_A_CALL)
     ]
     return [
         Call(
@@ -225,9 +238,23 @@ def _objects(inventory: Inventory, what: str, keys: Sequence[str]) -> list[Actio
             "delete_objects",
             {
                 "Bucket": inventory.bucket,
-                "Delete": {"Objects": [{"Key": key} for key in batch], "Quiet": True},
+                "Delete": {
+                    "Objects": [
+                        {"Key": version.key, "VersionId": version.version}
+                        for version in batch
+                    ],
+                    "Quiet": True,
+                },
             },
-            f"delete {len(batch)} objects of {what} from s3://{inventory.bucket}",
+            f"delete {_counted(batch)} of {what} from s3://{inventory.bucket}",
         )
         for batch in batches
     ]
+
+
+def _counted(versions: Sequence[ObjectVersion]) -> str:
+    num_objects = len({version.key for version in versions})
+    objects = f"{num_objects} object{'s' if num_objects > 1 else ''}"
+    if all(version.is_current for version in versions):
+        return objects
+    return f"{len(versions)} versions of {objects}"

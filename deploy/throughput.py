@@ -24,7 +24,9 @@ class Rate:
     together: float
     """As many pages as fit."""
     measured_in: str | None = None
-    """The file that says so; None for an estimate."""
+    """The file that says so of many pages; None for an estimate."""
+    single_measured_in: str | None = None
+    """The same of one page at a time, which is a measurement of its own."""
 
 
 # A10G at one page at a time is for eager transformers; the others are bounds by
@@ -55,7 +57,11 @@ def rate_of(gpu: str, results: Path) -> Rate | None:
         if re.search(rf"\b{re.escape(gpu)}\b", str(found.get("device"))) is None:
             continue
         together = found.get("pages_per_second")
-        single = found.get("pages_per_second_single", together)
-        if isinstance(together, int | float) and isinstance(single, int | float):
-            return Rate(float(single), float(together), str(path))
+        single = found.get("pages_per_second_single")
+        if isinstance(together, int | float):
+            if isinstance(single, int | float):
+                return Rate(float(single), float(together), str(path), str(path))
+            # One page at a time is slower than many; how much, nobody has measured.
+            guess = ESTIMATES[gpu].single if gpu in ESTIMATES else together
+            return Rate(min(float(together), guess), float(together), str(path))
     return ESTIMATES.get(gpu)

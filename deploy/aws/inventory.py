@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from deploy.asynchronous import async_config, exchange_of
 from deploy.aws.account import Account
@@ -17,6 +15,7 @@ from deploy.aws.repository import repository_tags
 from deploy.aws.roles import find_role
 from deploy.aws.schedules import has_schedule_group
 from deploy.aws.transforms import Transforms
+from deploy.aws.versions import staged_versions, versions_below
 from deploy.config import DeployConfig
 from deploy.errors import (
     AccessDeniedError,
@@ -25,9 +24,8 @@ from deploy.errors import (
     NotFoundError,
 )
 from deploy.resources import OWNER_TAG, log_group, tags_from
-from deploy.teardown import Inventory, Role
+from deploy.teardown import Inventory, ObjectVersion, Role
 from deploy.transforms import LOG_GROUP, transforms_prefix
-from deploy.weights import MANIFEST, TAR
 
 __all__ = ["inventories_of", "inventory_of"]
 
@@ -43,8 +41,8 @@ def inventories_of(
     first = inventory_of(aws, beside, everything=everything)
     if everything and config.asynchronous.bucket is not None:
         exchange = exchange_of(config)
-        keys = tuple(_keys(aws, exchange.bucket, exchange.prefix))
-        first = replace(first, bucket=exchange.bucket, exchanged=keys)
+        exchanged = versions_below(aws, exchange.bucket, exchange.prefix)
+        first = replace(first, bucket=exchange.bucket, exchanged=exchanged)
     rest = inventory_of(aws, config, everything=everything, also_ours=first.models)
     return [first, rest]
 
@@ -71,7 +69,8 @@ def inventory_of(
             f"{name}-build",
         )
     ]
-    weights = _weights(aws, config) if everything else ()
+    weights = staged_versions(aws, config) if everything else ()
+    bucket = config.model.bucket
     configs = tuple(live.config for live in account.history(name))
     models = tuple(account.models(name))
     _refuse_if_used(aws, account, name, {*configs, *models})
@@ -90,16 +89,18 @@ def inventory_of(
         roles=tuple(role for role in roles if role is not None) if everything else (),
         repository=repository,
         build_project=_build_project(aws, name) if everything else None,
-        bucket=config.model.bucket,
+        bucket=bucket,
         weights=weights,
-        sources=_sources(aws, config) if everything else (),
+        sources=versions_below(aws, bucket, sources_prefix(name)) if everything else (),
         log_groups=tuple(
             group
             for group in (log_group(name), build_log(name))
             if everything and _has_logs(aws, group)
         ),
         jobs=tuple(job.name for job in Transforms(aws, name).ours(status="InProgress")),
-        job_objects=_job_objects(aws, config) if everything else (),
+        job_objects=(
+            versions_below(aws, bucket, transforms_prefix(name)) if everything else ()
+        ),
         job_streams=_job_streams(aws, name) if everything else (),
     )
 
@@ -145,10 +146,10 @@ def _refuse_if_shared(
     config: DeployConfig,
     ours: Sequence[str],
     repository: str | None,
-    weights: Sequence[str],
+    weights: Sequence[ObjectVersion],
 ) -> None:
     """Whatever starts from our image or weights could not start again without them."""
-    uris = {f"s3://{config.model.bucket}/{key}" for key in weights}
+    uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
     if repository is None and not uris:
         return
     for summary in aws.pages("sagemaker", "list_models", "Models"):
@@ -190,37 +191,6 @@ def _build_project(aws: AWSClient, deployment: str) -> str | None:
     return name if tags.get(OWNER_TAG) == deployment else None
 
 
-def _weights(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
-    """Keys below every prefix whose manifest names this deployment."""
-    bucket = config.model.bucket
-    if bucket is None:
-        return ()
-    keys = _keys(aws, bucket, f"{config.model.prefix.strip('/')}/".lstrip("/"))
-    ours = [
-        key.removesuffix(MANIFEST)
-        for key in keys
-        if key.endswith(f"/{MANIFEST}")
-        and _manifest(aws, bucket, key).get("deployment") == config.name
-    ]
-    # What `model stage --tar` wrote has the prefix's name.
-    tars = {prefix.rstrip("/") + TAR for prefix in ours}
-    return tuple(key for key in keys if key in tars or key.startswith(tuple(ours)))
-
-
-def _sources(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
-    bucket = config.model.bucket
-    if bucket is None:
-        return ()
-    return tuple(_keys(aws, bucket, sources_prefix(config.name)))
-
-
-def _job_objects(aws: AWSClient, config: DeployConfig) -> tuple[str, ...]:
-    bucket = config.model.bucket
-    if bucket is None:
-        return ()
-    return tuple(_keys(aws, bucket, transforms_prefix(config.name)))
-
-
 def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
     """By our jobs' names, exactly: another deployment's may begin with ours."""
     ours = re.compile(rf"{re.escape(deployment)}-[0-9a-f]{{8}}/")
@@ -238,24 +208,6 @@ def _job_streams(aws: AWSClient, deployment: str) -> tuple[str, ...]:
         )
     except NotFoundError:
         return ()
-
-
-def _keys(aws: AWSClient, bucket: str, prefix: str) -> list[str]:
-    """A bucket that is not there has none."""
-    try:
-        return [str(item["Key"]) for item in aws.objects(bucket, prefix)]
-    except NotFoundError:
-        return []
-
-
-def _manifest(aws: AWSClient, bucket: str, key: str) -> dict[str, Any]:
-    body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
-    try:
-        content = json.loads(body)
-    except ValueError:
-        # Of nobody's who wrote it with `model stage`.
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _has_logs(aws: AWSClient, group: str) -> bool:

@@ -154,12 +154,20 @@ def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
 
 
 def _image(aws: AWSClient, reference: str, **where: str) -> ImageState:
-    answer = aws.call(
-        "ecr", "describe_images", imageIds=[_identifier(reference)], **where
-    )
+    try:
+        answer = aws.call(
+            "ecr", "describe_images", imageIds=[_identifier(reference)], **where
+        )
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"there is no image {reference} in {where['repositoryName']}",
+            hint="chandra-sagemaker image push",
+        ) from error
     detail = answer["imageDetails"][0]
+    tags = detail.get("imageTags") or [reference]
     return ImageState(
-        tag=next(iter(detail.get("imageTags") or ()), reference),
+        # One image may have several: the one that was asked for.
+        tag=reference if reference in tags else tags[0],
         digest=detail["imageDigest"],
         media_type=detail.get("imageManifestMediaType", ""),
         size=int(detail.get("imageSizeInBytes", 0)),

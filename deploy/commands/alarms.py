@@ -46,6 +46,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             for alarm in ALARMS
         ]
         context.run(calls)
+        if context.is_dry_run:
+            context.console.result({"actions": [call.to_json() for call in calls]})
+            return 0
     found = alarms_of(context.aws, name)
     rows = [(a.name, a.state, a.description) for a in found]
     if rows:

@@ -35,6 +35,10 @@ class Offer:
         a_second = self.rate.together if together else self.rate.single
         return a_second * 3600 * self.instance.num_gpus
 
+    def is_measured(self, *, together: bool) -> bool:
+        source = self.rate.measured_in if together else self.rate.single_measured_in
+        return source is not None
+
     def num_machines(self, *, together: bool) -> int:
         capacity = self.pages_an_hour(together=together) * self.hours_a_day
         return max(1, math.ceil(self.num_pages / capacity))
@@ -55,6 +59,7 @@ class Offer:
             "price_an_hour": self.instance.price,
         } | {
             label: {
+                "is_measured": self.is_measured(together=together),
                 "pages_an_hour": self.pages_an_hour(together=together),
                 "machines": self.num_machines(together=together),
                 "a_day": self.a_day(together=together),
@@ -124,7 +129,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         {
             "pages_a_day": options.pages_a_day,
             "hours_a_day": options.hours_a_day,
-            "note": ESTIMATE_NOTE,
+            "note": ESTIMATE_NOTE if _has_estimates(offers) else None,
+            "prices": PRICE_NOTE,
             "offers": [offer.to_json() for offer in offers],
             "left_out": left_out,
         },
@@ -144,6 +150,14 @@ def _why_not(config: DeployConfig, name: str) -> str | None:
     return fatal[0].sentence if fatal else None
 
 
+def _has_estimates(offers: list[Offer]) -> bool:
+    return not all(
+        offer.is_measured(together=together)
+        for offer in offers
+        for together in (False, True)
+    )
+
+
 def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
     lines = [f"{num_pages:,} pages a day, endpoint running {hours:g} h a day", ""]
     for title, together in (
@@ -158,7 +172,7 @@ def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
                 str(offer.num_machines(together=together)),
                 dollars(offer.a_day(together=together)),
                 dollars(offer.a_thousand_pages(together=together)),
-                "measured" if offer.rate.measured_in else "estimate",
+                "measured" if offer.is_measured(together=together) else "estimate",
             )
             for offer in ordered
         ]
@@ -172,9 +186,12 @@ def _lines(offers: list[Offer], num_pages: int, hours: float) -> list[str]:
             ),
             "",
         ]
-    if any(offer.rate.measured_in is None for offer in offers):
+    if _has_estimates(offers):
         lines.append(ESTIMATE_NOTE)
     lines.append(f"prices: {PRICE_NOTE}")
+    if hours < HOURS_A_DAY:
+        # It is stopped at night already.
+        return lines
     cheapest = min(offers, key=lambda offer: offer.instance.price)
     night = cheapest.instance.price * (HOURS_A_DAY - 11)
     lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,9 @@ from deploy.image import build_files, engine_of, tag_of
 from deploy.weights import sha256_of
 
 GOES_WITH = {"remote": "push", "archive": "push", "fix": "check"}
+
+# Whoever builds for an hour is told before.
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 NAME = "image"
 HELP = "build the image, push it to ECR, check that SageMaker takes it"
@@ -72,6 +76,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 f"--{flag} goes with image {action}, not with image {options.action}",
                 hint=f"chandra-sagemaker image {action} --{flag}",
             )
+    if options.tag is not None and TAG.fullmatch(options.tag) is None:
+        raise ConfigError(
+            f"--tag {options.tag} is no tag: letters, digits, dots, dashes and "
+            "underscores, at most 128",
+            hint=f"chandra-sagemaker image {options.action} --tag v1",
+        )
     return actions[options.action](context, options)
 
 
@@ -99,8 +109,10 @@ def _push(context: Context, options: argparse.Namespace) -> int:
     tag = options.tag or tag_of(context.runner, table)
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
     is_pushed = _is_pushed(registry, tag)
-    if not (is_pushed or options.remote or options.archive):
-        # Before anything is made, whether there is something to build with.
+    # Before anything is made, whether there is something to push or to build with.
+    if options.archive is not None:
+        Archive(options.archive).manifest()
+    elif not (is_pushed or options.remote):
         engine_of(context.runner)
     context.run(repository_calls(context.aws, context.config))
     if is_pushed:
@@ -223,7 +235,8 @@ def _check(context: Context, options: argparse.Namespace) -> int:
         if not context.is_dry_run:
             state = registry.image(str(call.params["imageTag"]))
             _record(context, state, cuda)
-    context.console.result(_data(context, state, cuda), _lines(context, state, cuda))
+    lines = _lines(context, state, cuda, tag=options.tag)
+    context.console.result(_data(context, state, cuda), lines)
     return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
 
 
@@ -267,7 +280,10 @@ def _data(context: Context, state: ImageState, cuda: str) -> dict[str, object]:
     }
 
 
-def _lines(context: Context, state: ImageState, cuda: str) -> list[str]:
+def _lines(
+    context: Context, state: ImageState, cuda: str, *, tag: str | None = None
+) -> list[str]:
+    """`tag` is of an image that is not the one pushed last."""
     table = context.config.image
     lines = [f"{table.repository}:{state.tag} is {state.media_type}"]
     if state.is_taken_by_sagemaker:
@@ -275,7 +291,8 @@ def _lines(context: Context, state: ImageState, cuda: str) -> list[str]:
     else:
         lines += [
             "SageMaker does not take it: it needs a Docker v2 schema 2 manifest",
-            "next: chandra-sagemaker image check --fix",
+            "next: chandra-sagemaker image check --fix"
+            + (f" --tag {tag}" if tag else ""),
         ]
     drivers = _driver_findings(context, cuda)
     lines += [finding.sentence for finding in drivers]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.context import Context
+from deploy.commands.streaming import InOrder, check_page, event_from
 from deploy.documents import media_type_of
 from deploy.errors import (
     ConfigError,
@@ -27,6 +29,7 @@ HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"
 # Of SageMaker's 8 minutes, less what the way takes. Unasked, the service ends with the
 # 60 s of a whole answer in mind.
 STREAM_DEADLINE = 470
+WRITABLE = "--output with a path where you may write"
 
 ACCEPT = {
     "md": "text/markdown",
@@ -67,6 +70,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint="chandra-sagemaker invoke FILE --stream --format report -o FILE.html",
         )
     body = _read(options.file)
+    if options.output is not None:
+        _refuse_unwritable(options.output)
     runtime = Runtime(context.aws, context.config.name)
     request: dict[str, str] = {
         "content_type": media_type_of(options.file),
@@ -107,7 +112,9 @@ def _whole(context: Context, options: argparse.Namespace, content: str) -> str:
         return content
     document = _document(content)
     _warn(context, document)
-    return _report(options.file, document) if options.format == "report" else content
+    if options.format == "report":
+        return _report(context, options.file, document)
+    return content
 
 
 class _Output:
@@ -160,9 +167,18 @@ class _Output:
                 file.write(text)
         except OSError as error:
             raise ConfigError(
-                f"{path} cannot be written: {error.strerror}",
-                hint="--output with a path where you may write",
+                f"{path} cannot be written: {error.strerror}", hint=WRITABLE
             ) from error
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Before the document is read, which is paid for."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", hint=WRITABLE)
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}", hint=WRITABLE)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"{path} cannot be written", hint=WRITABLE)
 
 
 def _read(path: Path) -> bytes:
@@ -206,74 +222,64 @@ def _streamed(
     """What is left to write when the last line has come."""
     written: list[str] = []
     pages: list[dict[str, Any]] = []
+    in_order = InOrder(options.pages)
     end: dict[str, Any] | None = None
-    for line in lines:
-        event = _event(line)
-        kind = event["event"]
-        text = ""
-        if options.format == "ndjson":
-            text = line.decode(errors="replace") + "\n"
-        elif kind == "page" and options.format == "md":
-            text = event["markdown"] + "\n\n"
-        # The last line belongs to no page.
-        if output.is_live and kind == "page":
+    try:
+        for line in lines:
+            event = event_from(line)
+            kind = event["event"]
+            raw = line.decode(errors="replace") + "\n"
+            if output.is_live and kind == "page":
+                ready = (
+                    in_order.add(int(event["page"]), _markdown(event))
+                    if options.format == "md"
+                    else [raw]
+                )
+                for text in ready:
+                    output.page(text)
+            else:
+                # The last line belongs to no page.
+                written.append(raw)
+            if kind == "page":
+                pages.append(event)
+                context.console.warn(f"page {event['page']}: {event['status']}")
+            elif kind == "error":
+                raise ResourceFailedError(
+                    f"{event.get('detail')} ({event.get('code')})",
+                    hint="chandra-sagemaker logs --errors",
+                )
+            elif kind == "end":
+                end = event
+    finally:
+        for text in in_order.rest():
             output.page(text)
-        else:
-            written.append(text)
-        if kind == "page":
-            pages.append(event)
-            context.console.warn(f"page {event['page']}: {event['status']}")
-        elif kind == "error":
-            raise ResourceFailedError(
-                f"{event.get('detail')} ({event.get('code')})",
-                hint="chandra-sagemaker logs --errors",
-            )
-        elif kind == "end":
-            end = event
     if end is None:
         raise ResourceFailedError(
             f"the stream ended after {len(pages)} pages, without its last line",
             hint="the same command with --pages from there on",
         )
-    document = {**end, "pages": sorted(pages, key=lambda page: int(page["page"]))}
+    pages.sort(key=lambda page: int(page["page"]))
+    document = {**end, "pages": pages}
     document.pop("event", None)
     _warn(context, document)
     if options.format == "report":
-        return _report(options.file, document)
+        return _report(context, options.file, document)
     if options.format == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return "".join(written)
+    if options.format == "ndjson":
+        return "".join(written)
+    return "" if output.is_live else "".join(map(_markdown, pages))
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    """One line of a stream; another image or a proxy may answer otherwise."""
-    try:
-        event = json.loads(line)
-        if event["event"] == "page":
-            _page_of(event)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResourceFailedError(
-            "the container's answer is no stream of pages: "
-            + line[:200].decode(errors="replace").strip(),
-            hint="the same command without --stream; chandra-sagemaker status shows "
-            "which image runs",
-        ) from error
-    return dict(event)
-
-
-def _page_of(page: dict[str, Any]) -> None:
-    """Raises KeyError, TypeError or ValueError for what is no page."""
-    int(page["page"])
-    str(page["markdown"]), str(page["status"])
-    if error := page.get("error"):
-        error["code"], error["detail"]
+def _markdown(page: dict[str, Any]) -> str:
+    return f"{page['markdown']}\n\n"
 
 
 def _document(content: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
         for page in document["pages"]:
-            _page_of(page)
+            check_page(page)
     except (ValueError, KeyError, TypeError) as error:
         raise ResourceFailedError(
             f"the container's answer is no document: {content[:200].strip()}",
@@ -282,9 +288,15 @@ def _document(content: str) -> dict[str, Any]:
     return dict(document)
 
 
-def _report(path: Path, document: dict[str, Any]) -> str:
+def _report(context: Context, path: Path, document: dict[str, Any]) -> str:
     numbers = [int(page["page"]) for page in document["pages"]]
-    return report_of(path.name, document, pictures_of(path, numbers))
+    try:
+        pictures = pictures_of(path, numbers)
+    except ConfigError as error:
+        # It has been read, and paid for: its text is worth having.
+        context.console.warn(f"{error.message}; the report shows the text alone")
+        pictures = {}
+    return report_of(path.name, document, pictures)
 
 
 def _warn(context: Context, document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
-from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH
+from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
@@ -200,5 +200,6 @@ def _data(
             for name in machines.instance_types
             if (price := hourly(name, machines.instance_count)) is not None
         },
+        "price_note": PRICE_NOTE,
         "calls": sum(isinstance(action, Call) for action in actions),
     }

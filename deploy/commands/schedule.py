@@ -12,42 +12,56 @@ from deploy.aws.schedules import (
     schedule_entries,
     schedule_group_tags,
 )
+from deploy.catalogue import PRICE_NOTE
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError, NotFoundError
 from deploy.prices import dollars, hourly
 from deploy.resources import OWNER_TAG, tags_of
-from deploy.schedule import Schedule, entry_name, schedule_from
+from deploy.schedule import Schedule, schedule_from
 
 NAME = "schedule"
 HELP = "start and stop the endpoint by the clock, through EventBridge Scheduler"
 
 HOURS_A_WEEK = 168
+NONE = "there is no schedule: it runs until it is stopped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", metavar="HH:MM", help="when to start it")
     parser.add_argument("--stop", metavar="HH:MM", help="when to stop it")
-    parser.add_argument(
-        "--days", default="mon-fri", help="mon-fri (default), or mon,wed,sat"
-    )
-    parser.add_argument(
-        "--timezone", default="UTC", help="such as Europe/Berlin (default UTC)"
-    )
+    parser.add_argument("--days", help="mon-fri (default), or mon,wed,sat")
+    parser.add_argument("--timezone", help="such as Europe/Berlin (default UTC)")
     parser.add_argument("--remove", action="store_true", help="run by hand again")
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
+    given = [
+        f"--{flag}"
+        for flag in ("start", "stop", "days", "timezone")
+        if getattr(options, flag) is not None
+    ]
     if options.remove:
+        if given:
+            raise ConfigError(
+                f"--remove goes without {' and '.join(given)}",
+                hint="chandra-sagemaker schedule --remove",
+            )
         return _remove(context)
-    if options.start is None and options.stop is None:
+    if not given:
         return _show(context)
     if options.start is None or options.stop is None:
         raise ConfigError(
-            "--start and --stop go together",
+            "--start and --stop go together"
+            + (f", and {given[0]} with both" if "--st" not in given[0] else ""),
             hint="chandra-sagemaker schedule --start 08:00 --stop 19:00",
         )
-    wanted = schedule_from(options.start, options.stop, options.days, options.timezone)
+    wanted = schedule_from(
+        options.start,
+        options.stop,
+        options.days or "mon-fri",
+        options.timezone or "UTC",
+    )
     name, identity = context.config.name, context.identity
     role = f"{name}-scheduler"
     if find_role(context.aws, role) is None:
@@ -93,6 +107,7 @@ def _saving(context: Context, schedule: Schedule) -> list[str]:
             f"about {dollars(price * hours)} a week, not "
             f"{dollars(price * HOURS_A_WEEK)}: {1 - hours / HOURS_A_WEEK:.0%} less"
         )
+        lines.append(f"({PRICE_NOTE})")
     return lines
 
 
@@ -112,9 +127,7 @@ def _show(context: Context) -> int:
             {"name": n, "expression": e, "timezone": z, "state": s}
             for n, e, z, s in rows
         ],
-        table([("ENTRY", "WHEN", "TIMEZONE", "STATE"), *rows])
-        if rows
-        else ["there is no schedule: it runs until it is stopped"],
+        table([("ENTRY", "WHEN", "TIMEZONE", "STATE"), *rows]) if rows else [NONE],
     )
     return 0
 
@@ -133,16 +146,18 @@ def _refuse_if_theirs(context: Context) -> None:
 def _remove(context: Context) -> int:
     name = context.config.name
     _refuse_if_theirs(context)
+    entries = [str(entry["Name"]) for entry in schedule_entries(context.aws, name)]
     calls = [
         Call(
             "scheduler",
             "delete_schedule",
-            {"GroupName": name, "Name": entry_name(name, verb)},
-            f"delete schedule {entry_name(name, verb)}",
+            {"GroupName": name, "Name": entry},
+            f"delete schedule {entry}",
             may_be_missing=True,
         )
-        for verb in ("start", "stop")
+        for entry in entries
     ]
     context.run(calls)
-    context.console.result({"actions": [call.to_json() for call in calls]})
+    lines = [] if calls and context.is_dry_run else [NONE]
+    context.console.result({"actions": [call.to_json() for call in calls]}, lines)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.catalogue import HOURS_A_DAY
+from deploy.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.commands.context import Context
 from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
@@ -51,7 +51,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines.append(
             f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "
             f"{rate(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} "
-            "a day"
+            f"a day ({PRICE_NOTE})"
         )
     context.console.result(
         {

@@ -39,11 +39,13 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
             "Exchange",
             actions_of(
                 "s3",
-                "GetObject PutObject DeleteObject AbortMultipartUpload "
-                "ListMultipartUploadParts",
+                "GetObject PutObject DeleteObject DeleteObjectVersion "
+                "AbortMultipartUpload ListMultipartUploadParts",
             ),
             [f"{ours}/{exchange.prefix}*"],
         ),
+        # `destroy --all` deletes by version.
+        allow("ExchangeVersions", ["s3:ListBucketVersions"], [ours]),
         allow(
             "Sources",
             ["s3:GetObject", "s3:PutObject"],
@@ -74,8 +76,8 @@ def _model(config: DeployConfig, identity: Identity) -> list[Document]:
             "Weights",
             actions_of(
                 "s3",
-                "GetObject PutObject DeleteObject AbortMultipartUpload "
-                "ListMultipartUploadParts",
+                "GetObject GetObjectVersion PutObject DeleteObject "
+                "DeleteObjectVersion AbortMultipartUpload ListMultipartUploadParts",
             ),
             [
                 f"{bucket}/{weights_prefix(config)}*",
@@ -85,7 +87,11 @@ def _model(config: DeployConfig, identity: Identity) -> list[Document]:
         ),
         allow(
             "Bucket",
-            actions_of("s3", "ListBucket ListBucketMultipartUploads GetBucketLocation"),
+            actions_of(
+                "s3",
+                "ListBucket ListBucketVersions ListBucketMultipartUploads "
+                "GetBucketLocation",
+            ),
             [bucket],
         ),
     ]

@@ -219,14 +219,57 @@ def test_without_an_engine_no_repository_is_made(chandra, cloud, runner):
     assert cloud.changes == []
 
 
-def test_a_file_that_is_no_archive_is_refused(chandra, tmp_path):
-    (tmp_path / "image.tar").write_bytes(b"no tar")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"no tar", "image.tar is no OCI archive"), (None, "image.tar cannot be read")],
+)
+def test_a_file_that_is_no_archive_is_refused_before_anything_is_made(
+    chandra, cloud, tmp_path, content, message
+):
+    if content is not None:
+        (tmp_path / "image.tar").write_bytes(content)
 
     ran = chandra("image", "push", "--archive", str(tmp_path / "image.tar"),
                   "--tag", "v1")  # fmt: skip
 
     assert ran.status == 2
-    assert "is no OCI archive" in ran.err
+    assert message in ran.err
+    # One line for what is wrong, and one for what to try.
+    assert len(ran.err.splitlines()) == 2
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize("tag", ["b ad", "-v1", "", "x" * 129, "réparé"])
+def test_what_no_registry_takes_for_a_tag_is_refused_before_an_hour_of_building(
+    chandra, cloud, runner, tag
+):
+    ran = chandra("image", "push", f"--tag={tag}")
+
+    assert ran.status == 2
+    assert "is no tag" in ran.err
+    assert runner.ran == cloud.calls == []
+
+
+def test_an_image_of_several_tags_has_the_one_that_was_asked_for(chandra, tmp_path):
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    for tag in ("one", "two"):
+        ran = chandra("image", "push", "--archive", archive, "--tag", tag)
+
+        assert f"{REPOSITORY}:{tag} is" in ran.out
+        lock = json.loads((tmp_path / "chandra.lock.json").read_text())
+        assert lock["image"]["tag"] == tag
+
+
+@pytest.mark.usefixtures("repository")
+def test_what_is_to_be_typed_next_repairs_the_image_that_was_looked_at(chandra, wire):
+    put(wire, oci_manifest(), "v1", OCI)
+
+    looked = chandra("image", "check", "--tag", "v1")
+    typed = looked.out.partition("next: chandra-sagemaker ")[2].splitlines()[0]
+
+    assert typed == "image check --fix --tag v1"
+    assert chandra(*typed.split()).status == 0
 
 
 @pytest.fixture
@@ -337,6 +380,7 @@ def test_an_image_that_is_not_there_is_named(chandra, repository):
     ran = chandra("image", "check", "--tag", "nothing")
 
     assert ran.status == 4
+    assert f"there is no image nothing in {REPOSITORY}" in ran.err
 
 
 def test_codebuild_runs_the_same_commands():

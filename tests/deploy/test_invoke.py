@@ -13,6 +13,7 @@ import pytest
 
 from deploy.aws import AWSClient
 from deploy.cli import main
+from deploy.commands.streaming import InOrder
 from deploy.console import Console
 from deploy.documents import media_type_of
 from deploy.pages import pictures_of
@@ -283,6 +284,86 @@ def test_a_stream_can_be_put_together_again(chandra, answering, picture):
     assert [page["page"] for page in document["pages"]] == [1, 2]
     assert document["status"] == "partial_success"
     assert "event" not in document
+
+
+def numbered(*numbers):
+    return [{"event": "page", **PAGE, "page": n, "markdown": f"P{n}"} for n in numbers]
+
+
+@pytest.mark.parametrize(
+    ("pages", "came"),
+    [(None, (2, 3, 1, 4)), ("2-3,9,5-6", (9, 5, 3, 6, 2)), ("7-,3", (8, 3, 9, 7))],
+)
+@pytest.mark.parametrize("where", ["terminal", "file", "json"])
+def test_a_streams_markdown_has_the_order_of_the_document(
+    chandra, answering, picture, tmp_path, pages, came, where
+):
+    stream(answering, lines(*numbered(*came), END))
+    path = tmp_path / "out.md"
+    flags = {"terminal": [], "file": ["-o", str(path)], "json": ["--json"]}[where]
+
+    ran = chandra(
+        "invoke", picture, "--stream", *(["--pages", pages] if pages else []), *flags
+    )
+
+    assert ran.status == 0, ran.err
+    out = ran.json["content"] if where == "json" else ran.out
+    text = path.read_text() if where == "file" else out
+    assert text.split() == [f"P{n}" for n in sorted(came)]
+
+
+def test_a_page_is_shown_as_soon_as_those_before_it_are():
+    in_order = InOrder("1-2,4")
+
+    assert in_order.add(2, "two") == []
+    assert in_order.add(1, "one") == ["one", "two"]
+    assert in_order.add(4, "four") == ["four"]
+    assert in_order.rest() == []
+
+
+def test_pages_that_waited_for_one_that_never_came_are_shown(
+    chandra, answering, picture
+):
+    stream(answering, lines(*numbered(3, 2)))
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert ran.status == 6
+    assert ran.out.split() == ["P2", "P3"]
+    assert "pages that came, shown above: 2" in ran.err
+
+
+@pytest.mark.parametrize("pages", ["x", "", "1-2,,3"])
+def test_what_the_service_will_refuse_holds_no_page_back_for_good(pages):
+    in_order = InOrder(pages)
+
+    in_order.add(1, "one")
+
+    assert in_order.rest() == ["one"]
+
+
+@pytest.mark.parametrize("output", ["missing/out.md", "."])
+def test_nothing_is_read_that_could_not_be_written(
+    chandra, answering, picture, tmp_path, output
+):
+    asked = answering(b"# Title")
+
+    ran = chandra("invoke", picture, "-o", str(tmp_path / output))
+
+    assert (ran.status, asked) == (2, [])
+    assert "--output with a path" in ran.err
+
+
+def test_a_report_without_pictures_is_better_than_none(chandra, answering, tmp_path):
+    answering(json.dumps(DOCUMENT).encode())
+    undrawable = tmp_path / "page.png"
+    undrawable.write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    ran = chandra("invoke", str(undrawable), "--format", "report")
+
+    assert ran.status == 0, ran.err
+    assert "the report shows the text alone" in ran.err
+    assert "<h1>page.png</h1>" in ran.out
 
 
 def test_a_stream_without_its_last_line_is_no_success(chandra, answering, picture):

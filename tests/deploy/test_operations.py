@@ -9,7 +9,7 @@ import pytest
 
 from deploy.monitoring import ALARMS, METRICS, dashboard_call, queries
 from deploy.resources import tags_of
-from deploy.throughput import ESTIMATES
+from deploy.throughput import ESTIMATE_NOTE, ESTIMATES
 from tests.deploy.accounts import OTHER_IMAGE, configured
 from tests.deploy.validator import violations
 
@@ -270,11 +270,13 @@ def test_what_is_asked_of_cloudwatch_is_valid(service_model, refusals):
 
 def test_alarms_are_made_shown_and_removed(chandra):
     before = chandra("alarms")
+    would = chandra("alarms", "--create", "--dry-run")
     made = chandra("alarms", "--create")
     destroyed = chandra("destroy")
     after = chandra("alarms")
 
     assert "there are no alarms" in before.out
+    assert all(line.startswith("would set alarm ") for line in would.out.splitlines())
     assert [row.split()[0] for row in made.out.splitlines()[-3:]] == [
         "ocr-disk",
         "ocr-errors",
@@ -410,6 +412,47 @@ def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
     assert "there is no schedule" in chandra("schedule").out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--remove", "--start", "8:00"], "--remove goes without --start"),
+        (["--days", "sat"], "--start and --stop go together, and --days with both"),
+        (["--stop", "19:00"], "--start and --stop go together"),
+    ],
+)
+def test_no_flag_of_a_schedule_is_passed_over(
+    chandra, cloud, scheduler_role, arguments, message
+):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+    cloud.calls.clear()
+
+    ran = chandra("schedule", *arguments)
+
+    assert ran.status == 2
+    assert message in ran.err
+    assert cloud.changes == []
+
+
+def test_a_schedule_that_is_not_there_is_not_said_to_be_removed(
+    chandra, cloud, scheduler_role
+):
+    chandra("deploy")
+    never = chandra("schedule", "--remove")
+    chandra(*SCHEDULE)
+    would = chandra("schedule", "--remove", "--dry-run")
+    chandra("schedule", "--remove")
+    again = chandra("schedule", "--remove")
+
+    assert would.out.splitlines() == [
+        "would delete schedule ocr-start",
+        "would delete schedule ocr-stop",
+    ]
+    assert (
+        never.out == again.out == "there is no schedule: it runs until it is stopped\n"
+    )
+
+
 def test_destroy_takes_the_schedule_first(chandra, scheduler_role):
     chandra("deploy")
     chandra(*SCHEDULE)
@@ -437,7 +480,32 @@ def test_cost_says_that_estimates_are_estimates(chandra, cloud):
     assert "estimates, not measurements" in ran.out
     assert "measured" not in ran.out.replace("estimates, not measurements", "")
     assert "ml.g4dn" not in ran.out
+    assert "prices: on demand in us-east-1, September 2026" in ran.out
     assert cloud.calls == []
+
+
+def test_what_is_stopped_at_night_already_saves_nothing_by_being_stopped(chandra):
+    always = chandra("cost")
+    by_day = chandra("cost", "--hours-a-day", "8")
+
+    assert "stopping ml.g6.xlarge from 19:00 to 08:00 saves" in always.out
+    assert "stopping" not in by_day.out
+
+
+def test_every_price_says_where_and_when_it_holds(chandra, scheduler_role):
+    """They are those of one region, and no price list was asked."""
+    note = "on demand in us-east-1, September 2026; other regions differ"
+    told = [
+        chandra("plan"),
+        chandra("deploy"),
+        chandra(*SCHEDULE),
+        chandra("cost"),
+        chandra("stop"),
+    ]
+
+    assert [ran.out for ran in told if note not in ran.out] == []
+    assert note == chandra("plan", "--json").json["price_note"]
+    assert note == chandra("cost", "--json").json["prices"]
 
 
 def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
@@ -448,12 +516,35 @@ def test_a_measurement_takes_the_place_of_an_estimate(chandra, tmp_path):
     )
     folder = str(tmp_path)
 
-    offers = chandra(
+    ran = chandra(
         "cost", "--instance-type", "ml.g6e.2xlarge", "--results", folder, "--json"
-    ).json["offers"]
+    ).json
 
+    offers = ran["offers"]
     assert offers[0]["measured_in"].endswith("l40s.json")
     assert offers[0]["together"]["pages_an_hour"] == 1800
+    # Nobody has measured one page at a time.
+    assert [offers[0][kind]["is_measured"] for kind in ("single", "together")] == [
+        False,
+        True,
+    ]
+    assert offers[0]["single"]["pages_an_hour"] == 3600 * ESTIMATES["L40S"].single
+    assert ran["note"] == ESTIMATE_NOTE
+
+
+def test_what_was_measured_in_both_ways_needs_no_word_about_estimates(
+    chandra, tmp_path
+):
+    (tmp_path / "l40s.json").write_text(
+        '{"device": "NVIDIA L40S", "geometry": "chandra", "pages_per_second": 0.5, '
+        '"pages_per_second_single": 0.04}'
+    )
+    arguments = ["--instance-type", "ml.g6e.2xlarge", "--results", str(tmp_path)]
+
+    ran = chandra("cost", *arguments)
+
+    assert "estimate" not in ran.out
+    assert chandra("cost", *arguments, "--json").json["note"] is None
 
 
 def test_enough_machines_are_counted_for_the_hours_there_are(chandra):

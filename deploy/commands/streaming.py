@@ -1,0 +1,85 @@
+"""Pages of a stream: read line by line, and shown in the order of the document."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.errors import ResourceFailedError
+
+__all__ = ["InOrder", "check_page", "event_from"]
+
+RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
+
+
+def event_from(line: bytes) -> dict[str, Any]:
+    """One line of a stream; another image or a proxy may answer otherwise."""
+    try:
+        event = json.loads(line)
+        if event["event"] == "page":
+            check_page(event)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResourceFailedError(
+            "the container's answer is no stream of pages: "
+            + line[:200].decode(errors="replace").strip(),
+            hint="the same command without --stream; chandra-sagemaker status shows "
+            "which image runs",
+        ) from error
+    return dict(event)
+
+
+def check_page(page: dict[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError for what is no page."""
+    int(page["page"])
+    str(page["markdown"]), str(page["status"])
+    if error := page.get("error"):
+        error["code"], error["detail"]
+
+
+class InOrder:
+    """Pages are read side by side; one waits here until those before it have come."""
+
+    def __init__(self, pages: str | None) -> None:
+        """`pages` is what was asked for, such as `1-3,7`; None for all."""
+        self._numbers = _numbers(pages)
+        self._next: int | None = next(self._numbers, None)
+        self._waiting: dict[int, str] = {}
+
+    def add(self, number: int, text: str) -> list[str]:
+        """What can be shown now that it has come."""
+        self._waiting[number] = text
+        ready = []
+        while self._next in self._waiting:
+            ready.append(self._waiting.pop(self._next))
+            self._next = next(self._numbers, None)
+        return ready
+
+    def rest(self) -> list[str]:
+        """What waits for pages that will not come."""
+        left = [self._waiting[number] for number in sorted(self._waiting)]
+        self._waiting.clear()
+        return left
+
+
+def _numbers(pages: str | None) -> Iterator[int]:
+    """As the service reads them: in order, each once, from 1."""
+    intervals = []
+    for part in pages.split(",") if pages is not None else ["1-"]:
+        match = RANGE.fullmatch(part)
+        if match is None:
+            # The service says what is wrong with it.
+            return
+        first = int(match[1])
+        last = int(match[3]) if match[3] else None if match[2] else first
+        intervals.append((first, last))
+    above = 0
+    for first, last in sorted(intervals, key=lambda interval: interval[0]):
+        start = max(first, above + 1)
+        if last is None:
+            yield from itertools.count(start)
+        else:
+            yield from range(start, last + 1)
+            above = max(above, last)
