@@ -15,7 +15,7 @@ from deploy.aws.schedules import (
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError, NotFoundError
-from deploy.prices import dollars, hourly
+from deploy.machines.prices import dollars, hourly
 from deploy.resources import OWNER_TAG, tags_of
 from deploy.schedule import Schedule, entry_name, schedule_from
 
