@@ -17,8 +17,9 @@ from pathlib import Path
 
 from bench.report import finish, say
 from bench.scripted import Script, ScriptedRunner
+from handler.engine.drafting import DraftSource
 from handler.engine.drafts import Drafter, DraftTokenizer
-from handler.engine.native import DraftSource, NativeEngine, Options
+from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.preprocess.pdf import text_layer
 from handler.schema import Page

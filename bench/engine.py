@@ -19,13 +19,14 @@ import torch
 from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
 from bench.running import Run, read
+from handler.engine.capacity import cache_places
 from handler.engine.choice import drafts_for
 from handler.engine.engine import Engine
 from handler.engine.generate import GenerateEngine
 from handler.engine.model import Model, load_model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import Sequence
-from handler.engine.torch_runner import TorchRunner, cache_places
+from handler.engine.torch_runner import TorchRunner
 from handler.engine.weights import MINI, Source, fetch
 from handler.settings import EngineSettings
 

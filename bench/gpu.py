@@ -20,7 +20,8 @@ import torch
 import transformers
 
 from bench.geometry import GEOMETRIES
-from bench.probe import measured_rates, probe_operator
+from bench.probe import probe_operator
+from bench.rates import measured_rates
 from bench.records import Records
 from bench.report import commit, finish, say
 from bench.roofline import Rates

@@ -17,12 +17,13 @@ from bench.geometry import Geometry, random_model
 from bench.roofline import A10G, Costs, Prefill, Rates
 from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
+from handler.engine.capacity import cache_places
 from handler.engine.choice import drafts_for
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Outputs, cuda_recorder, shapes
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
-from handler.engine.torch_runner import TorchRunner, cache_places
+from handler.engine.torch_runner import TorchRunner
 from handler.settings import EngineSettings
 
 __all__ = ["Native", "Stage", "recomputed"]

@@ -41,7 +41,7 @@ from deploy.commands import (
 from deploy.commands.context import Context
 from deploy.console import Console
 from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError, Interrupted
-from deploy.image import Runner, Subprocess
+from deploy.image.build import Runner, Subprocess
 from deploy.weights import fetch_from_hub
 
 __all__ = ["COMMANDS", "leaves", "main", "parser"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from deploy.asynchronous.scaling import ObservedScaling
 from deploy.resources import EndpointState, Live
-from deploy.scaling import ObservedScaling
 
 __all__ = ["NothingThere", "Observer"]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from deploy.actions import Action, Call, Goal, Wait
+from deploy.asynchronous.scaling import Scaling, is_within
 from deploy.calls import (
     create,
     create_endpoint,
@@ -18,7 +19,6 @@ from deploy.config import UpdateTable
 from deploy.errors import ConflictError, NotFoundError
 from deploy.observer import Observer
 from deploy.resources import Endpoint, EndpointState, Identity, Live
-from deploy.scaling import Scaling, is_within
 from deploy.schedule import with_config
 
 __all__ = [

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
+from deploy.asynchronous.scaling import scalable
 from deploy.calls import delete_endpoint
 from deploy.resources import EndpointState
-from deploy.scaling import scalable
-from deploy.transforms import LOG_GROUP
+from deploy.transform.job import LOG_GROUP
 
 __all__ = ["Inventory", "ObjectVersion", "Role", "teardown"]
 

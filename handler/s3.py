@@ -23,7 +23,7 @@ from handler.errors import (
 )
 from handler.refusals import meaning_of
 
-__all__ = ["Head", "ObjectReader", "Stop"]
+__all__ = ["Head", "ObjectReader", "Stop", "never"]
 
 PART_BYTES = 8 * 1024**2
 CHUNK_BYTES = 1024**2
@@ -37,6 +37,11 @@ MAX_ATTEMPTS = 3
 
 Stop = Callable[[], HandlerError | None]
 """Why reading is to stop now; None: it is to go on."""
+
+
+def never() -> HandlerError | None:
+    """A Stop for what is read to its end."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,9 @@ from handler.errors import (
 )
 from handler.logs import log_to_stdout
 from handler.metrics import Metrics
+from handler.open_request import OpenRequest
 from handler.pool import Pool
-from handler.pump import OpenRequest, Pump
+from handler.pump import Pump
 from handler.reader import Reader
 from handler.reading import Reading
 from handler.reply import Reply, problem

@@ -8,9 +8,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from server.answers import opener
 from server.archive import ROOT
 from server.console import say
-from server.torchserve import ServerFailedError, TorchServe, opener
+from server.torchserve import ServerFailedError, TorchServe
 
 __all__ = ["demo"]
 

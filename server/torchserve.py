@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from handler.beacon import DRAINING, STATE
-from server.archive import MODEL_NAME, ROOT, handler_table, ts_home
+from server.answers import num_open, ping, workers
+from server.archive import MODEL_NAME, ROOT, handler_table
+from server.command import command_of
 from server.early_engine import VARIABLE, start_early_engine
 from server.java import JavaNotFoundError, find_java_home
+from server.said import Said
 
-__all__ = ["ServerFailedError", "TorchServe", "opener", "read_properties"]
+__all__ = ["ServerFailedError", "TorchServe", "read_properties"]
 
 Line = Callable[[str], None]
 
-NETTY = ROOT / "build" / "netty"
-"""Jars of a netty that is looked after, where somebody has put some."""
-PLUGIN_MAIN = "chandra.frontend.Server"
-"""TorchServe, with the plugin's hands on what comes in."""
 OUT_OF_MEMORY = 3
 """Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
-MAX_FAILED_LOADS = 3
-"""TorchServe itself would go on trying for minutes."""
-
-
-_JAVA_ERROR = re.compile(r"Exception in |Terminating due to |Caused by: |java[.\w]+: ")
 
 
 class ServerFailedError(Exception):
@@ -98,11 +87,9 @@ class TorchServe:
             self._end_engine()
             raise
         self._line = line
-        self._failure: str | None = None
-        self._num_failed_loads = 0
-        self._last_error: str | None = None
+        self._said = Said()
         self._process = subprocess.Popen(
-            self._command(java_home, rendered),
+            command_of(java_home, rendered, self.properties, self.scratch, plugin),
             cwd=self.scratch,
             env={**environ, "JAVA_HOME": str(java_home)},
             stdin=subprocess.DEVNULL,
@@ -121,32 +108,6 @@ class TorchServe:
             target=self._listen, args=(self._process.stdout,), daemon=True
         )
         self._listener.start()
-
-    def _command(self, java_home: Path, rendered: Path) -> list[str | Path]:
-        """What `torchserve --start --foreground --ncs` runs.
-
-        Java itself, so that its end and its exit status are seen.
-        """
-        jars = [ts_home() / "ts" / "frontend" / "*"]
-        if NETTY.is_dir():
-            # Before TorchServe's own, so that its classes are the ones that are found.
-            jars.insert(0, NETTY / "*")
-        if self.plugin is not None:
-            jars.append(self.plugin / "*")
-        log4j2 = ROOT / "server" / "log4j2.xml"
-        return [
-            java_home / "bin" / "java",
-            f"-Dmodel_server_home={ts_home()}",
-            f"-Dlog4j.configurationFile={log4j2.as_uri()}",
-            f"-Djava.io.tmpdir={self.scratch}",
-            *self.properties.get("vmargs", "").split(),
-            *("-cp", ":".join(map(str, jars))),
-            "org.pytorch.serve.ModelServer" if self.plugin is None else PLUGIN_MAIN,
-            *("--python", sys.executable),
-            *("-f", rendered),
-            *("-s", self.properties["model_store"]),
-            "-ncs",
-        ]
 
     def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         scratch = str(self.scratch)
@@ -217,8 +178,8 @@ class TorchServe:
         """
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
-            if self._failure is not None:
-                raise ServerFailedError(self._failure)
+            if self.failure is not None:
+                raise ServerFailedError(self.failure)
             if not self.is_running:
                 raise ServerFailedError(self.last_words())
             if self.is_ready():
@@ -229,7 +190,7 @@ class TorchServe:
     @property
     def failure(self) -> str | None:
         """Why the model will never be ready; None while it may be."""
-        return self._failure
+        return self._said.failure
 
     def last_words(self) -> str:
         """How the server came to its end, for a person."""
@@ -241,7 +202,8 @@ class TorchServe:
         else:
             how = f"ended with status {code}"
         self._listener.join(5)
-        why = f": {self._last_error}" if self._last_error else ""
+        error = self._said.last_error
+        why = f": {error}" if error else ""
         return f"TorchServe {how}{why}"
 
     def is_ready(self) -> bool:
@@ -254,26 +216,11 @@ class TorchServe:
 
     def ping(self) -> int | None:
         """What /ping answers; None where nobody does."""
-        try:
-            with opener.open(f"{self.address}/ping", timeout=5) as response:
-                return int(response.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
-        except OSError:
-            return None
+        return ping(self.address)
 
     def num_open(self) -> int:
         """Documents on their way in or out, as the plugin says; 0 where nobody does."""
-        try:
-            try:
-                answer = opener.open(f"{self.address}/ping", timeout=5)
-            except urllib.error.HTTPError as error:
-                answer = error
-            with answer:
-                return int(json.load(answer).get("open", 0))
-        except (OSError, ValueError, AttributeError):
-            return 0
+        return num_open(self.address)
 
     def state(self) -> dict[str, str]:
         """What the worker last said of itself; empty before it said anything."""
@@ -290,13 +237,12 @@ class TorchServe:
 
     def _has_worker(self) -> bool:
         try:
-            described = _get_json(f"{self.management_address}/models/{MODEL_NAME}")
+            there = workers(self.management_address)
         except (OSError, ValueError):
             return False
-        workers = described[0]["workers"]
-        return bool(workers) and all(
+        return bool(there) and all(
             worker["status"] == "READY" and self._is_ours(worker["pid"])
-            for worker in workers
+            for worker in there
         )
 
     def _is_ours(self, pid: int) -> bool:
@@ -312,8 +258,7 @@ class TorchServe:
 
     def worker_pid(self) -> int:
         """The Python worker's process, by TorchServe's management API."""
-        described = _get_json(f"{self.management_address}/models/{MODEL_NAME}")
-        return int(described[0]["workers"][0]["pid"])
+        return int(workers(self.management_address)[0]["pid"])
 
     def stop(self, timeout_seconds: float = 20) -> None:
         """End the server and everything it started, and remove what it wrote."""
@@ -338,38 +283,4 @@ class TorchServe:
                 text = text.rstrip("\n")
                 with contextlib.suppress(OSError):  # nobody may be reading any more
                     self._line(text)
-                if '"model not loaded"' in text:
-                    self._failure = _reason(text)
-                if (error := _error(text)) is not None:
-                    self._last_error = error
-                self._num_failed_loads += "Load model failed" in text
-                if self._num_failed_loads == MAX_FAILED_LOADS and not self._failure:
-                    self._failure = "the worker ends while it loads the handler"
-
-
-def _error(line: str) -> str | None:
-    """What a line says went wrong in Java; None where it says nothing of the kind."""
-    if line.startswith("{"):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return None
-        is_error = event.get("event") == "torchserve" and event.get("level") == "error"
-        return str(event.get("message")) if is_error else None
-    return line if _JAVA_ERROR.match(line) else None
-
-
-def _reason(line: str) -> str:
-    try:
-        return str(json.loads(line)["reason"])
-    except (ValueError, TypeError, LookupError):
-        return line
-
-
-# The server is on this machine, whatever http_proxy says.
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _get_json(url: str) -> Any:
-    with opener.open(url, timeout=5) as response:
-        return json.load(response)
+                self._said.take(text)

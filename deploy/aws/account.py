@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from deploy.asynchronous.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
 from deploy.aws.client import AWSClient
 from deploy.aws.monitoring import alarms_of
 from deploy.aws.schedules import schedule_entries
@@ -18,7 +19,6 @@ from deploy.resources import (
     Live,
     tags_from,
 )
-from deploy.scaling import ALARM_SUFFIXES, ObservedScaling, scalable
 from deploy.schedule import entry_name, request_again
 
 __all__ = ["Account"]

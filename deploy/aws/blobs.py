@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from deploy.actions import Call
-from deploy.archive import Archive, Blob
 from deploy.aws.client import AWSClient
+from deploy.image.archive import Archive, Blob
 
 __all__ = ["upload_blobs"]
 

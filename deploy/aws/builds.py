@@ -16,7 +16,7 @@ from deploy.aws.client import AWSClient
 from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig
 from deploy.errors import ConflictError, ResourceFailedError, WaitTimeoutError
-from deploy.image import Engine, dockerfile_name
+from deploy.image.build import Engine, dockerfile_name
 from deploy.resources import OWNER_TAG, Identity, tags_of
 
 __all__ = [

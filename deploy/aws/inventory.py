@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deploy.asynchronous import async_config, exchange_of
+from deploy.asynchronous.endpoint import async_config, exchange_of
 from deploy.aws.account import Account
 from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
@@ -25,7 +25,7 @@ from deploy.errors import (
 )
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown import Inventory, ObjectVersion, Role
-from deploy.transforms import LOG_GROUP, transforms_prefix
+from deploy.transform.job import LOG_GROUP, transforms_prefix
 
 __all__ = ["inventories_of", "inventory_of"]
 

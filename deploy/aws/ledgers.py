@@ -13,10 +13,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from deploy.asynchronous.ledger import (
+    Job,
+    Ledger,
+    Place,
+    SqliteLedger,
+    from_json,
+    to_json,
+)
 from deploy.aws.client import AWSClient
-from deploy.documents import S3, split_uri
+from deploy.documents.document import S3, split_uri
 from deploy.errors import ConflictError, NotFoundError
-from deploy.ledger import Job, Ledger, Place, SqliteLedger, from_json, to_json
 
 __all__ = ["StoredLedger", "open_ledger"]
 

@@ -9,7 +9,7 @@ from mimetypes import guess_type
 
 from deploy.aws.client import AWSClient
 from deploy.aws.store import SHA256
-from deploy.documents import Absent, StoredObject, split_uri
+from deploy.documents.document import Absent, StoredObject, split_uri
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 
 __all__ = ["Bucketed"]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.asynchronous import Exchange
+from deploy.asynchronous.endpoint import Exchange
+from deploy.asynchronous.ledger import Job
 from deploy.aws.client import AWSClient
 from deploy.aws.objects import Bucketed
 from deploy.aws.runtime import Runtime
 from deploy.aws.store import Store
-from deploy.documents import S3, Absent, StoredObject
+from deploy.documents.document import S3, Absent, StoredObject
 from deploy.errors import AccessDeniedError
-from deploy.ledger import Job
 from deploy.weights import sha256_of
 
 __all__ = ["Queue"]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.actions import Call
-from deploy.archive import Archive
 from deploy.aws.blobs import upload_blobs
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
-from deploy.manifest import DOCKER, is_index, platform_digest, repaired
+from deploy.image.archive import Archive
+from deploy.image.manifest import DOCKER, is_index, platform_digest, repaired
 from deploy.resources import ImageAddress
 
 __all__ = ["ImageState", "Registry", "image_at"]

@@ -12,7 +12,7 @@ from deploy.aws.account import Account
 from deploy.aws.client import AWSClient
 from deploy.errors import NotFoundError
 from deploy.resources import OWNER_TAG
-from deploy.transforms import TransformState, Work
+from deploy.transform.job import TransformState, Work
 
 __all__ = ["Result", "Summarised", "Transforms"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from deploy.catalogue import AMIS, INSTANCES
 from deploy.checks.finding import Finding
 from deploy.checks.image import region_findings, registry_findings
 from deploy.checks.machines import driver_findings, family_of, instance_findings
 from deploy.config import DeployConfig
+from deploy.machines.catalogue import AMIS, INSTANCES
 
 __all__ = ["checks_of"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deploy.catalogue import INSTANCES, Ami
 from deploy.checks.finding import Finding
+from deploy.machines.catalogue import INSTANCES, Ami
 
 __all__ = ["driver_findings", "family_of", "instance_findings"]
 

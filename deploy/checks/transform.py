@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from deploy.catalogue import TRANSFORM_AMIS, TRANSFORM_FAMILIES
 from deploy.checks.finding import Finding
 from deploy.checks.image import region_findings
 from deploy.checks.machines import driver_findings, family_of, instance_findings
 from deploy.config import DeployConfig
-from deploy.transforms import MAX_ENVIRONMENT, TransformJob
+from deploy.machines.catalogue import TRANSFORM_AMIS, TRANSFORM_FAMILIES
+from deploy.transform.job import MAX_ENVIRONMENT, TransformJob
 
 __all__ = ["transform_checks_of"]
 

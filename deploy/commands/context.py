@@ -15,7 +15,7 @@ from deploy.config import DeployConfig, read_config
 from deploy.console import Console
 from deploy.errors import DeployError
 from deploy.executor import Executor, begun, show
-from deploy.image import Runner
+from deploy.image.build import Runner
 from deploy.planner import Planner
 from deploy.resources import Identity, log_group
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.catalogue import HOURS_A_DAY, INSTANCES, PRICE_NOTE, Instance
 from deploy.checks import checks_of
 from deploy.commands.context import Context
 from deploy.config import DeployConfig, EndpointTable
 from deploy.console import table
 from deploy.errors import ConfigError
-from deploy.prices import dollars
-from deploy.throughput import ESTIMATE_NOTE, Rate, rate_of
+from deploy.machines.catalogue import HOURS_A_DAY, INSTANCES, PRICE_NOTE, Instance
+from deploy.machines.prices import dollars
+from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
 
 NAME = "cost"
 HELP = "compare machines for so many pages a day; asks AWS nothing"

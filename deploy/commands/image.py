@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.archive import Archive
 from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.aws.repository import repository_calls
@@ -24,7 +23,8 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.image import build_files, engine_of, tag_of
+from deploy.image.archive import Archive
+from deploy.image.build import build_files, engine_of, tag_of
 from deploy.weights import sha256_of
 
 GOES_WITH = {"remote": "push", "archive": "push", "fix": "check"}

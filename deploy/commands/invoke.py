@@ -12,7 +12,9 @@ from typing import Any
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.context import Context
 from deploy.commands.streaming import InOrder, check_page, event_from
-from deploy.documents import media_type_of
+from deploy.documents.document import media_type_of
+from deploy.documents.pages import pictures_of
+from deploy.documents.report import report_of
 from deploy.errors import (
     ConfigError,
     DeployError,
@@ -20,8 +22,6 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.pages import pictures_of
-from deploy.report import report_of
 
 NAME = "invoke"
 HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.aws.quotas import usage_quotas
-from deploy.batches import Batch
-from deploy.catalogue import INSTANCES, PRICE_NOTE
 from deploy.checks import TRANSFORM_USAGE, Finding, transform_checks_of
 from deploy.commands.context import Context
 from deploy.commands.jobs import transforms_of
 from deploy.commands.wanted import UNREAD, usage_findings
 from deploy.config import DeployConfig
-from deploy.prices import dollars
-from deploy.sizing import Sizing, Workload
-from deploy.throughput import ESTIMATE_NOTE, Rate, rate_of
-from deploy.transforms import TransformJob, transforms_prefix
+from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
+from deploy.machines.prices import dollars
+from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
+from deploy.transform.batches import Batch
+from deploy.transform.job import TransformJob, transforms_prefix
+from deploy.transform.sizing import Sizing, Workload
 
 __all__ = ["findings_of", "price_lines", "rate_on", "slow_findings"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from deploy.aws.objects import Bucketed
 from deploy.aws.store import Store
 from deploy.aws.uploads import put_bodies, upload_files
-from deploy.batches import Batch, estimated, sampled
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
-from deploy.documents import S3, Absent, Document, Found, Refused, split_uri
+from deploy.documents.document import S3, Absent, Document, Found, Refused, split_uri
+from deploy.documents.pages import num_pages_of
 from deploy.errors import DeployError, Interrupted
-from deploy.pages import num_pages_of
-from deploy.transforms import Work, transforms_prefix
+from deploy.transform.batches import Batch, estimated, sampled
+from deploy.transform.job import Work, transforms_prefix
 
 __all__ = ["paged", "reached", "upload"]
 

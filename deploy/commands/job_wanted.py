@@ -9,23 +9,23 @@ from pathlib import Path
 
 from deploy.aws.objects import Bucketed
 from deploy.aws.transforms import Transforms
-from deploy.batches import Batch, batch_from
 from deploy.commands.context import Context
 from deploy.commands.job_inputs import reached
 from deploy.commands.jobs import done_of, found, transforms_of
-from deploy.documents import Refused, split_uri
+from deploy.documents.document import Refused, split_uri
+from deploy.documents.finding import MANIFESTS, find_documents
+from deploy.documents.pages import num_pages_of
 from deploy.errors import ConfigError, ConflictError
-from deploy.finding import MANIFESTS, find_documents
-from deploy.outcome import Failure
-from deploy.pages import num_pages_of
 from deploy.resources import tags_of
-from deploy.transforms import (
+from deploy.transform.batches import Batch, batch_from
+from deploy.transform.job import (
     MAX_PAYLOAD_MB,
     TransformJob,
     Work,
     outputs_of,
     transform_model_from,
 )
+from deploy.transform.outcome import Failure
 
 __all__ = ["WantedJob", "wanted_again", "wanted_from", "without_result"]
 

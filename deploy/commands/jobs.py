@@ -13,10 +13,10 @@ from deploy.aws.transforms import Transforms
 from deploy.commands.context import Context
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
 from deploy.executor import duration
-from deploy.following import follow
-from deploy.outcome import UNKNOWN, Failure, JobLog, by_code
-from deploy.prices import dollars, hourly
-from deploy.transforms import LOG_GROUP, TransformState, Work, outputs_of
+from deploy.machines.prices import dollars, hourly
+from deploy.transform.following import follow
+from deploy.transform.job import LOG_GROUP, TransformState, Work, outputs_of
+from deploy.transform.outcome import UNKNOWN, Failure, JobLog, by_code
 
 __all__ = [
     "NUM_NAMED",

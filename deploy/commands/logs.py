@@ -6,7 +6,7 @@ import argparse
 import re
 from datetime import timedelta
 
-from deploy.asynchronous import SUFFIX
+from deploy.asynchronous.endpoint import SUFFIX
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
 from deploy.errors import INTERRUPTED, ConfigError

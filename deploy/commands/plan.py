@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
-from deploy.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
@@ -21,9 +20,10 @@ from deploy.commands.wanted import (
 )
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
+from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
+from deploy.machines.prices import hourly, price_lines
 from deploy.observer import NothingThere
 from deploy.planner import Planner
-from deploy.prices import hourly, price_lines
 from deploy.resources import Endpoint, Identity, endpoint_from
 
 NAME = "plan"

@@ -12,11 +12,11 @@ from deploy.aws.schedules import (
     schedule_entries,
     schedule_group_tags,
 )
-from deploy.catalogue import PRICE_NOTE
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError, NotFoundError
-from deploy.prices import dollars, hourly
+from deploy.machines.catalogue import PRICE_NOTE
+from deploy.machines.prices import dollars, hourly
 from deploy.resources import OWNER_TAG, tags_of
 from deploy.schedule import Schedule, schedule_from
 

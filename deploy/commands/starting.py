@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deploy.aws.transforms import Transforms
-from deploy.batches import workload_of
 from deploy.commands.context import Context
 from deploy.commands.job_checks import (
     findings_of,
@@ -27,11 +26,12 @@ from deploy.commands.jobs import (
     watched,
 )
 from deploy.commands.wanted import refuse_if_fatal
-from deploy.documents import Refused
+from deploy.documents.document import Refused
 from deploy.errors import Interrupted
-from deploy.sizing import size
-from deploy.transform_planner import known_or_next, start
-from deploy.transforms import TransformJob, TransformState, Work
+from deploy.transform.batches import workload_of
+from deploy.transform.job import TransformJob, TransformState, Work
+from deploy.transform.planner import known_or_next, start
+from deploy.transform.sizing import size
 
 __all__ = ["started"]
 

@@ -12,7 +12,7 @@ from deploy.commands.context import Context
 from deploy.console import table
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.executor import duration
-from deploy.prices import dollars, hourly, rate
+from deploy.machines.prices import dollars, hourly, rate
 from deploy.resources import REVISION_TAG, EndpointState
 
 NAME = "status"

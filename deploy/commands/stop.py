@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.commands.context import Context
 from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
-from deploy.prices import dollars, rate
+from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
+from deploy.machines.prices import dollars, rate
 
 NAME = "stop"
 HELP = "delete the endpoint and say what that saves; start brings it back"

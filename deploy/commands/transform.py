@@ -16,10 +16,10 @@ from deploy.commands.job_wanted import wanted_again, wanted_from
 from deploy.commands.jobs import found, summed_up, tell, transforms_of, watched
 from deploy.commands.starting import started
 from deploy.console import table
-from deploy.documents import S3
+from deploy.documents.document import S3
 from deploy.errors import ConfigError
-from deploy.transform_planner import stop
-from deploy.transforms import TransformState
+from deploy.transform.job import TransformState
+from deploy.transform.planner import stop
 
 NAME = "transform"
 HELP = "read a bucket of documents by batch transform; watch, stop or retry a job"

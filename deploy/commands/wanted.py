@@ -23,8 +23,8 @@ from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError, ResourceFailedError
 from deploy.executor import begun
+from deploy.machines.prices import price_lines
 from deploy.planner import differences
-from deploy.prices import price_lines
 from deploy.resources import Endpoint
 
 __all__ = [

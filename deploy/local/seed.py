@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.asynchronous import Exchange, exchange_of
+from deploy.asynchronous.endpoint import Exchange, exchange_of
 from deploy.config import AsynchronousTable, DeployConfig
 from deploy.local.backend import Backend
 from deploy.resources import OWNER_TAG, tag_list

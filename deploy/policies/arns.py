@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous import SUFFIX
+from deploy.asynchronous.endpoint import SUFFIX
 from deploy.config import DeployConfig
 from deploy.resources import Identity, image_address
 

@@ -18,7 +18,7 @@ from deploy.policies.statements import (
 )
 from deploy.policies.storage import storage_statements
 from deploy.resources import Identity, log_group
-from deploy.transforms import LOG_GROUP
+from deploy.transform.job import LOG_GROUP
 
 __all__ = ["caller_policy"]
 

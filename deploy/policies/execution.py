@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous import exchange_of
+from deploy.asynchronous.endpoint import exchange_of
 from deploy.config import DeployConfig
 from deploy.policies.arns import (
     alarms_arn,
@@ -22,7 +22,7 @@ from deploy.policies.statements import (
     key_statement,
 )
 from deploy.resources import Identity, log_group
-from deploy.transforms import LOG_GROUP, transforms_prefix
+from deploy.transform.job import LOG_GROUP, transforms_prefix
 
 __all__ = ["execution_policy"]
 

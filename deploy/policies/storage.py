@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous import exchange_of
+from deploy.asynchronous.endpoint import exchange_of
 from deploy.config import DeployConfig
 from deploy.policies.arns import (
     document_bucket_arns,
@@ -12,7 +12,7 @@ from deploy.policies.arns import (
 )
 from deploy.policies.statements import Document, actions_of, allow
 from deploy.resources import Identity
-from deploy.transforms import transforms_prefix
+from deploy.transform.job import transforms_prefix
 
 __all__ = ["storage_statements"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from handler.engine.attempts import RETRIES
 from handler.engine.attention import has_operator
+from handler.engine.capacity import cache_places, verified_tokens
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
 from handler.engine.generate import GenerateEngine
@@ -18,8 +19,6 @@ from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import (
     KNOWN_MODEL_TYPES,
     TorchRunner,
-    cache_places,
-    verified_tokens,
 )
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES

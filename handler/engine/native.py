@@ -6,13 +6,18 @@ decoding, and those that were guessed to follow it, then a chunk of one prompt.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from handler.engine.attempts import Attempt, Attempts
+from handler.engine.drafting import (
+    Chance,
+    DraftSource,
+    num_equal,
+    worthwhile_drafts,
+)
 from handler.engine.kv_cache import Segment, SegmentPool
 from handler.engine.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.repetition import ends_in_loop, repetition_start
@@ -22,29 +27,16 @@ from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.errors import OutOfMemoryError
 from handler.schema import PageError
 
-__all__ = ["DraftSource", "NativeEngine", "Options", "worthwhile_drafts"]
+__all__ = ["NativeEngine", "Options"]
 
 P = TypeVar("P", bound=Prompt)
 
-_FIRST_CHANCE = 0.8
-_SURE = 0.99
-_LEARNING = 0.05
-"""Weight of a new guess in the running mean: the last twenty or so count."""
 _TRY_EVERY = 16
 """Forwards after which a page whose guesses are not worth it gets one all the same."""
-
-
-class DraftSource(Protocol):
-    """Guesses how a page goes on."""
-
-    def extend(self, tokens: list[int]) -> None:
-        """Take note of what was really said."""
-
-    def draft(self, max_tokens: int) -> list[int]:
-        """At most so many tokens that may come next; none where it cannot tell."""
-
-    def reset(self) -> None:
-        """Forget what was said: the page is read once more."""
+_LOOK_EVERY = 64
+"""Tokens between two looks for a loop."""
+_TAIL_TOKENS = 6000
+"""Tokens looked at: of blanks and dots, which are several to a token, enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +74,7 @@ class _Page(Generic[P]):
     num_forwards: int = 0
     num_drafted: int = 0
     num_accepted: int = 0
-    chance: float = _FIRST_CHANCE
-    """That a guessed token is right, if those before it are: a running mean."""
+    chance: Chance = field(default_factory=Chance)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -96,11 +87,6 @@ class _Page(Generic[P]):
     @property
     def last_token(self) -> int:
         return self.output[-1] if self.output else self.prompt.last_token
-
-    def learn(self, num_right: int, *, is_refuted: bool) -> None:
-        """Take note of right guesses, and of the wrong one that ended them."""
-        for is_right in [1.0] * num_right + [0.0] * is_refuted:
-            self.chance += _LEARNING * (is_right - self.chance)
 
 
 class NativeEngine(Generic[P]):
@@ -224,11 +210,11 @@ class NativeEngine(Generic[P]):
             self._end(page, _failed(page.sequence, error.detail))
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
-            num_right = _num_equal(draft, tokens)
+            num_right = num_equal(draft, tokens)
             page.num_forwards += 1
             page.num_drafted += len(draft)
             page.num_accepted += num_right
-            page.learn(num_right, is_refuted=num_right < len(draft))
+            page.chance.learn(num_right, is_refuted=num_right < len(draft))
             # What was computed for wrong guesses is written over later.
             page.num_computed += num_right + 1
             self._say(page, tokens[: num_right + 1])
@@ -239,7 +225,9 @@ class NativeEngine(Generic[P]):
         if page.drafts is None or page.attempts.sampling.temperature > 0:
             return []
         options = self._options
-        length = worthwhile_drafts(page.chance, num_pages, options.max_verified_tokens)
+        length = worthwhile_drafts(
+            page.chance.value, num_pages, options.max_verified_tokens
+        )
         if length == 0 and page.num_forwards % _TRY_EVERY == 0:
             length = 1  # or it would never be found out that guesses are right again
         length = min(
@@ -312,33 +300,6 @@ class NativeEngine(Generic[P]):
                 page_seconds=seconds,
             )
         )
-
-
-_LOOK_EVERY = 64
-"""Tokens between two looks for a loop."""
-_TAIL_TOKENS = 6000
-"""Tokens looked at: of blanks and dots, which are several to a token, enough."""
-
-
-def worthwhile_drafts(chance: float, num_pages: int, max_verified_tokens: int) -> int:
-    """How many tokens of a page are worth guessing, if each is right by `chance`.
-
-    A forward costs about what verifying `max_verified_tokens` more would. The k-th
-    guess saves its page a forward with `chance` to the power of k, and the page's
-    share of that forward is one part of `num_pages`.
-    """
-    share = num_pages / max_verified_tokens
-    if chance <= share:
-        return 0
-    return int(math.log(share) / math.log(min(chance, _SURE)))
-
-
-def _num_equal(draft: list[int], tokens: list[int]) -> int:
-    """How many guessed tokens are what the model said itself."""
-    count = 0
-    while count < len(draft) and draft[count] == tokens[count]:
-        count += 1
-    return count
 
 
 def _failed(sequence: Sequence, detail: str) -> Generation:

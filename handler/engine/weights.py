@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from handler.addresses import Address
-from handler.engine.staged import MANIFEST, fetch_into, staged_at
+from handler.engine.download import fetch_into
+from handler.engine.staged import MANIFEST, staged_at
 from handler.errors import HandlerError, ModelLoadError, StorageError
 from handler.profiles import PROFILES, Profile
 from handler.s3 import NUM_THREADS, ObjectReader

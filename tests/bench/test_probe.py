@@ -7,15 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.probe import (
-    LARGEST_ERROR,
-    Case,
-    attend,
-    case_of,
-    errors,
-    one_query_each,
-    probe_operator,
-)
+from bench.attention import Case, attend, case_of, errors, one_query_each
+from bench.probe import LARGEST_ERROR, probe_operator
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from deploy.asynchronous.scaling import ObservedScaling
 from deploy.config import DeployConfig, config_from
 from deploy.resources import EndpointState, Identity, Live
-from deploy.scaling import ObservedScaling
 
 IDENTITY = Identity("123456789012", "us-east-1", "aws", "arn:aws:iam::123456789012:u")
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from deploy.documents import split_uri
+from deploy.documents.document import split_uri
 
 Environ = dict[str, Any]
 BROKEN = b"broken"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from deploy.documents import Absent, StoredObject, split_uri
+from deploy.documents.document import Absent, StoredObject, split_uri
 from deploy.errors import NotFoundError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.catalogue import AMIS, INSTANCES
 from deploy.checks import checks_of, quota_findings, quota_name
+from deploy.machines.catalogue import AMIS, INSTANCES
 from tests.deploy.accounts import configured
 
 

@@ -15,9 +15,9 @@ from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.commands.streaming import InOrder
 from deploy.console import Console
-from deploy.documents import media_type_of
-from deploy.pages import pictures_of
-from deploy.report import report_of
+from deploy.documents.document import media_type_of
+from deploy.documents.pages import pictures_of
+from deploy.documents.report import report_of
 from tests import documents
 from tests.deploy.conftest import session_of_ours
 from tests.deploy.frames import broken_stream, stream_of

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from deploy.machines.throughput import ESTIMATE_NOTE, ESTIMATES
 from deploy.monitoring import ALARMS, METRICS, dashboard_call, queries
 from deploy.resources import tags_of
-from deploy.throughput import ESTIMATE_NOTE, ESTIMATES
 from tests.deploy.accounts import OTHER_IMAGE, configured
 from tests.deploy.validator import violations
 

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from handler.errors import RequestError
-from handler.pump import ABANDONED_SECONDS_PER_BYTE, OpenRequest, Pump
+from handler.open_request import OpenRequest
+from handler.pump import ABANDONED_SECONDS_PER_BYTE, Pump
 from handler.reply import Reply
 from tests.fakes import FakeContext
 from tests.waiting import until

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from deploy.asynchronous import async_config, exchange_of
+from deploy.asynchronous.endpoint import async_config, exchange_of
 from deploy.config import DeployConfig, read_config
 from deploy.local.account import Account
 from deploy.local.containers import Own

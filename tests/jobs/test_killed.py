@@ -16,7 +16,7 @@ from typing import Protocol
 
 import pytest
 
-from deploy.ledger import SqliteLedger, State
+from deploy.asynchronous.ledger import SqliteLedger, State
 from tests.jobs import folder
 from tests.jobs.cloud import BUCKET, Cloud, running
 from tests.jobs.diary import Diary

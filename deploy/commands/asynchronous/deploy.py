@@ -6,7 +6,8 @@ import argparse
 from dataclasses import replace
 
 from deploy.actions import Action
-from deploy.asynchronous import async_config, async_endpoint_from
+from deploy.asynchronous.endpoint import async_config, async_endpoint_from
+from deploy.asynchronous.scaling import Scaling
 from deploy.commands.context import Context
 from deploy.commands.wanted import (
     UNNOTED,
@@ -20,7 +21,6 @@ from deploy.commands.wanted import (
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError
 from deploy.resources import tags_of
-from deploy.scaling import Scaling
 
 NAME = "deploy"
 HELP = "make the endpoint and its scaling; twice changes nothing"

@@ -6,13 +6,13 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from deploy.asynchronous.fetching import Fetched, Fetching, Files, Outcome
+from deploy.asynchronous.waiting import Waiting
 from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
 from deploy.commands.context import Context
-from deploy.documents import S3
-from deploy.fetching import Fetched, Fetching, Files, Outcome
-from deploy.results import ACCEPT
-from deploy.waiting import Waiting
+from deploy.documents.document import S3
+from deploy.documents.results import ACCEPT
 
 NAME = "fetch"
 HELP = "write results beside their documents, or into a folder"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.asynchronous.ledger import Ledger
 from deploy.aws.ledgers import open_ledger
 from deploy.commands.context import Context
-from deploy.documents import S3
+from deploy.documents.document import S3
 from deploy.errors import NotFoundError
-from deploy.ledger import Ledger
 
 __all__ = ["add_ledger_argument", "ledger_of", "ledger_opened"]
 

@@ -8,20 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.asynchronous import Exchange, async_config, exchange_of, pages_in_time
+from deploy.asynchronous.endpoint import (
+    Exchange,
+    async_config,
+    exchange_of,
+    pages_in_time,
+)
+from deploy.asynchronous.ledger import Job, Ledger, State
+from deploy.asynchronous.submission import Submission, Submitted
 from deploy.aws.objects import Bucketed
 from deploy.aws.queue import Queue
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.console import megabytes
-from deploy.documents import S3, Absent, Document, Found, Refused
+from deploy.documents.document import S3, Absent, Document, Found, Refused
+from deploy.documents.finding import find_documents
+from deploy.documents.pages import num_pages_of
+from deploy.documents.results import ACCEPT
 from deploy.errors import ConfigError
-from deploy.finding import find_documents
-from deploy.ledger import Job, Ledger, State
-from deploy.pages import num_pages_of
-from deploy.results import ACCEPT
-from deploy.submission import Submission, Submitted
 
 NAME = "submit"
 HELP = "put files, folders, s3:// prefixes or manifests into the queue"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.asynchronous.waiting import Progress, Waiting
 from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
 from deploy.commands.context import Context
-from deploy.waiting import Progress, Waiting
 
 NAME = "wait"
 HELP = "watch documents, pages, pages a second and failures until all is done"

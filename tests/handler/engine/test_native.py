@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.native import NativeEngine, Options, worthwhile_drafts
+from handler.engine.native import NativeEngine, Options
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from tests.handler.engine.scripted import ScriptedRunner, sequence
@@ -362,21 +362,6 @@ def test_without_guesses_a_token_takes_a_forward():
     # The sixth is the one that says stop.
     assert ended["a"].num_forwards == 6
     assert ended["a"].num_drafted_tokens == 0
-
-
-@pytest.mark.parametrize(
-    ("chance", "num_pages", "most"),
-    [
-        (0.9, 1, 39),
-        (0.9, 16, 13),
-        (0.5, 1, 6),
-        (0.5, 16, 2),
-        (0.2, 16, 0),
-        (0.9, 64, 0),
-    ],
-)
-def test_guessing_goes_as_far_as_it_pays(chance, num_pages, most):
-    assert worthwhile_drafts(chance, num_pages, max_verified_tokens=64) == most
 
 
 def test_a_page_whose_guesses_come_true_again_is_guessed_for_again():

@@ -21,8 +21,9 @@ import pytest
 
 from handler.addresses import Address
 from handler.child import Child
-from handler.engine import staged as subject
-from handler.engine.staged import MANIFEST, fetch_into, staged_at
+from handler.engine import download as subject
+from handler.engine.download import fetch_into
+from handler.engine.staged import MANIFEST, staged_at
 from handler.engine.weights import fetch, find_source
 from handler.errors import ModelLoadError
 from handler.s3 import ObjectReader

@@ -1,0 +1,164 @@
+"""One forward's attention over pages of any length, and what it should come to.
+
+The engine's own attention is called, as transformers would call it, and held against
+a softmax written out in float32. Nothing of the engine or of a model runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from handler.engine import attention
+from handler.engine.attention import KVPool, Step
+
+__all__ = [
+    "HEAD_DIM",
+    "KV_HEADS",
+    "Case",
+    "attend",
+    "case_of",
+    "errors",
+    "one_query_each",
+    "reference",
+]
+
+_HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128
+_SHARPNESS = 4.0
+"""Queries times this: or attention would be a mean of all keys, and no error large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A forward's attention: the tensors of one layer, and where pages lie."""
+
+    query: torch.Tensor
+    """[1, heads, T, head_dim]"""
+    key: torch.Tensor
+    """[1, kv_heads, T, head_dim]: of these tokens, not yet in the pool."""
+    value: torch.Tensor
+    step: Step
+
+
+def case_of(
+    used: Seq[int], num_queries: int, device: torch.device, dtype: torch.dtype
+) -> Case:
+    """Pages in segments in another order than in the forward, with gaps between."""
+    generator = torch.Generator(device).manual_seed(len(used) + num_queries)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, device=device)
+
+    used = [max(number, num_queries) for number in used]
+    gap = 37
+    starts = [0] * len(used)
+    free = gap
+    for index in sorted(range(len(used)), key=lambda i: (i * 5 + 3) % len(used)):
+        starts[index] = free
+        free += used[index] + gap
+    config = SimpleNamespace(
+        num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM, num_hidden_layers=1
+    )
+    pool = KVPool(config, free, dtype, device)
+    pool.keys[0].copy_(normal(free, KV_HEADS, HEAD_DIM))
+    pool.values[0].copy_(normal(free, KV_HEADS, HEAD_DIM))
+    total = num_queries * len(used)
+    places = [
+        start + number - num_queries + offset
+        for start, number in zip(starts, used, strict=True)
+        for offset in range(num_queries)
+    ]
+
+    def numbers(values: Seq[int], kind: torch.dtype = torch.int32) -> torch.Tensor:
+        return torch.tensor(values, dtype=kind, device=device)
+
+    return Case(
+        (_SHARPNESS * normal(1, _HEADS, total, HEAD_DIM)).to(dtype),
+        normal(1, KV_HEADS, total, HEAD_DIM).to(dtype),
+        normal(1, KV_HEADS, total, HEAD_DIM).to(dtype),
+        Step(
+            pool,
+            numbers(places, torch.int64),
+            query_starts=numbers(range(0, total + 1, num_queries)),
+            segment_starts=numbers([*starts, 0]),
+            num_used=numbers(used),
+            max_queries=num_queries,
+            max_used=free,
+        ),
+    )
+
+
+def attend(case: Case) -> torch.Tensor:
+    """[T, heads, head_dim] by the engine's attention, as transformers calls it."""
+    attention.register()
+    output, _ = ALL_ATTENTION_FUNCTIONS[attention.NAME](
+        SimpleNamespace(layer_idx=0),
+        case.query,
+        case.key,
+        case.value,
+        None,
+        scaling=HEAD_DIM**-0.5,
+        step=case.step,
+    )
+    attended: torch.Tensor = output[0]
+    return attended
+
+
+def reference(case: Case) -> torch.Tensor:
+    """[T, heads, head_dim] in float32, written out; after `attend`, for it reads the
+    pool and what was written to it."""
+    step = case.step
+    keys, values = step.pool.keys[0].float(), step.pool.values[0].float()
+    rows = []
+    for index, (start, used) in enumerate(
+        zip(step.segment_starts.tolist(), step.num_used.tolist(), strict=False)
+    ):
+        begin, end = step.query_starts[index : index + 2].tolist()
+        group = case.query.shape[1] // keys.shape[1]
+        its_keys = keys[start : start + used].repeat_interleave(group, dim=1)
+        its_values = values[start : start + used].repeat_interleave(group, dim=1)
+        query = case.query[0, :, begin:end].float()
+        scores = torch.einsum("hqd,khd->hqk", query, its_keys) * HEAD_DIM**-0.5
+        last_seen = torch.arange(used - (end - begin), used, device=scores.device)
+        is_hidden = torch.arange(used, device=scores.device) > last_seen[:, None]
+        weights = scores.masked_fill(is_hidden, -math.inf).softmax(dim=-1)
+        rows.append(torch.einsum("hqk,khd->qhd", weights, its_values))
+    return torch.cat(rows)
+
+
+def errors(case: Case, attended: torch.Tensor) -> list[float]:
+    """Each page's largest error, as a share of its largest value."""
+    expected = reference(case)
+    shares = []
+    for begin, end in pairwise(case.step.query_starts.tolist()):
+        ours, right = attended[begin:end].float(), expected[begin:end]
+        error = float((ours - right).abs().max() / right.abs().max())
+        shares.append(error if math.isfinite(error) else math.inf)
+    return shares
+
+
+def one_query_each(case: Case) -> Case:
+    """The same forward with every query a page of its own, over the same segment."""
+    step = case.step
+    count = step.max_queries
+    behind = torch.arange(count - 1, -1, -1, device=step.num_used.device)
+    num_used = (step.num_used[:, None] - behind).flatten().int()
+    starts = step.segment_starts[:-1].repeat_interleave(count)
+    return replace(
+        case,
+        step=replace(
+            step,
+            query_starts=torch.arange(
+                len(num_used) + 1, dtype=torch.int32, device=num_used.device
+            ),
+            segment_starts=torch.cat([starts, starts[-1:]]),
+            num_used=num_used,
+            max_queries=1,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The endpoint with the queue: documents sent, awaited, fetched; and its machines."""

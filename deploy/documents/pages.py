@@ -1,0 +1,96 @@
+"""The pages of a document: how many, and as pictures beside their text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.documents.document import media_type_of
+from deploy.errors import ConfigError
+
+__all__ = ["num_pages_of", "pictures_of"]
+
+# Enough to read small print by, and a hundred pages in a file that opens.
+LONG_SIDE = 1600
+QUALITY = 80
+
+
+def num_pages_of(path: Path) -> int | None:
+    """Pages of a PDF, frames of an image; None where it does not open here.
+
+    The service says what is wrong with a document, and not we.
+    """
+    try:
+        import PIL.Image
+        import pypdfium2
+    except ImportError:
+        return None
+    broken = (pypdfium2.PdfiumError, PIL.Image.DecompressionBombError)
+    try:
+        if media_type_of(path) == "application/pdf":
+            with pypdfium2.PdfDocument(path) as document:
+                return len(document)
+        with PIL.Image.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except (OSError, ValueError, *broken):
+        return None
+
+
+def pictures_of(path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+    """JPEGs by page number, from 1; pages that are not there are left out."""
+    try:
+        import PIL.Image
+        import pypdfium2
+    except ImportError as error:
+        raise ConfigError(
+            "--format report draws pages with pypdfium2 and pillow",
+            hint="pip install pypdfium2 pillow",
+        ) from error
+    try:
+        if media_type_of(path) == "application/pdf":
+            return _from_pdf(pypdfium2, path, numbers)
+        return _from_image(PIL.Image, path, numbers)
+    except (OSError, pypdfium2.PdfiumError, PIL.Image.DecompressionBombError) as error:
+        raise ConfigError(
+            f"{path} cannot be drawn: {error}",
+            hint="chandra-sagemaker invoke FILE --format html, which draws nothing",
+        ) from error
+
+
+def _from_pdf(pdfium: Any, path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+    pictures = {}
+    with pdfium.PdfDocument(path) as document:
+        # Before any page is loaded, or forms are not drawn.
+        document.init_forms()
+        for number in numbers:
+            if 1 <= number <= len(document):
+                page = document[number - 1]
+                scale = LONG_SIDE / max(page.get_size())
+                pictures[number] = _jpeg(page.render(scale=scale).to_pil())
+    return pictures
+
+
+def _from_image(image: Any, path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+    from PIL import ImageOps, ImageSequence
+
+    with image.open(path) as opened:
+        return {
+            number: _jpeg(ImageOps.exif_transpose(frame))
+            for number, frame in enumerate(ImageSequence.Iterator(opened), start=1)
+            if number in numbers
+        }
+
+
+def _jpeg(picture: Any) -> bytes:
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        from PIL import Image
+
+        paper = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+    picture = picture.convert("RGB")
+    picture.thumbnail((LONG_SIDE, LONG_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()

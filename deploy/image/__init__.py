@@ -1,0 +1,1 @@
+"""The container image: which files, which engine, which tag, and is it taken?"""

@@ -1,0 +1,247 @@
+"""Images built and pushed by whatever engine there is. The subprocess of shipping."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from deploy.config import ImageTable
+from deploy.errors import ConfigError, ResourceFailedError
+from deploy.image.sources import is_outside, seen
+
+__all__ = [
+    "Engine",
+    "Runner",
+    "Subprocess",
+    "build_files",
+    "dockerfile_name",
+    "engine_of",
+    "tag_of",
+]
+
+PLATFORM = "linux/amd64"
+STANDARD_ERROR = 2
+# Where git cannot say what is of no use to anybody else.
+LEFT_OUT = {".git", ".venv", "build", "__pycache__", ".mypy_cache", ".pytest_cache"}
+
+
+class Runner(Protocol):
+    """What runs other programs."""
+
+    def find(self, program: str) -> bool: ...
+    def capture(self, command: Sequence[str]) -> str | None:
+        """Its output; None where it fails."""
+        ...
+
+    def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
+        """Its output goes to the terminal; `secret` to its standard input."""
+        ...
+
+
+class Subprocess:
+    """The real one."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def find(self, program: str) -> bool:
+        return shutil.which(program) is not None
+
+    def capture(self, command: Sequence[str]) -> str | None:
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                # Names of files are bytes, and some are no UTF-8.
+                errors="surrogateescape",
+                check=False,
+                timeout=60,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    def run(self, command: Sequence[str], *, secret: str | None = None) -> None:
+        self._say("$ " + " ".join(command))
+        try:
+            # Beside our own output, which may be an object for a program.
+            status = subprocess.run(
+                command, input=secret, text=True, check=False, stdout=STANDARD_ERROR
+            ).returncode
+        except OSError as error:
+            raise ConfigError(
+                f"{command[0]} cannot be run: {error}",
+                hint=f"mend {command[0]}, or chandra-sagemaker image push --remote",
+            ) from error
+        if status != 0:
+            raise ResourceFailedError(
+                f"{' '.join(command[:3])} ended with {status}; its own lines are above",
+                hint="mend what they say, then the same command again",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """docker, podman or buildah."""
+
+    name: str
+
+    def build(self, table: ImageTable, uri: str, revision: str) -> list[list[str]]:
+        """Into the engine's own store."""
+        if self.name == "docker":
+            return [["docker", "buildx", "build", *self._what(table, revision),
+                     "--provenance=false", "--sbom=false", "--load", "--tag", uri,
+                     table.context]]  # fmt: skip
+        verb = "bud" if self.name == "buildah" else "build"
+        return [[self.name, verb, "--format", "docker", *self._what(table, revision),
+                 "--tag", uri, table.context]]  # fmt: skip
+
+    def push(self, table: ImageTable, uri: str, revision: str) -> list[list[str]]:
+        """Built, from the cache where it can be, and pushed as SageMaker takes it."""
+        if self.name == "docker":
+            # A plain `docker push` sends an OCI manifest since version 29.
+            output = f"type=image,name={uri},push=true,oci-mediatypes=false"
+            return [["docker", "buildx", "build", *self._what(table, revision),
+                     "--provenance=false", "--sbom=false", "--output", output,
+                     table.context]]  # fmt: skip
+        return [
+            *self.build(table, uri, revision),
+            [self.name, "push", "--format", "v2s2", uri, f"docker://{uri}"],
+        ]
+
+    def login(self, registry: str) -> list[str]:
+        return [self.name, "login", "--username", "AWS", "--password-stdin", registry]
+
+    @staticmethod
+    def _what(table: ImageTable, revision: str) -> list[str]:
+        return [
+            "--platform",
+            PLATFORM,
+            "--file",
+            table.dockerfile,
+            "--build-arg",
+            f"REVISION={revision}",
+            "--build-arg",
+            f"CUDA_VERSION={table.cuda}",
+        ]
+
+
+def engine_of(runner: Runner) -> Engine:
+    """The first that works here; raises ConfigError where none does."""
+    if runner.capture(["docker", "buildx", "version"]) is not None and (
+        runner.capture(["docker", "info"]) is not None
+    ):
+        return Engine("docker")
+    for name in ("podman", "buildah"):
+        if runner.find(name):
+            return Engine(name)
+    raise ConfigError(
+        "neither docker with buildx nor podman nor buildah works here",
+        hint="chandra-sagemaker image push --remote builds on AWS",
+    )
+
+
+def tag_of(runner: Runner, table: ImageTable) -> str:
+    """The commit; with a digest of what is not committed, where something is not.
+
+    Only what the build sees counts: a note beside it makes no other image.
+    """
+    context, dockerfile = Path(table.context), Path(table.dockerfile)
+    commit = runner.capture(_git(context, "rev-parse", "--short=12", "HEAD"))
+    if commit is None:
+        raise ConfigError(
+            "the image is tagged by its git commit, and there is none",
+            hint="run it in a checkout, or give the image a --tag NAME",
+        )
+    changed = [context / name for name in seen(table, _uncommitted(runner, context))]
+    if is_outside(dockerfile, context) and (
+        dockerfile.name in _uncommitted(runner, dockerfile.parent)
+    ):
+        changed.append(dockerfile)
+    if not changed:
+        return commit.strip()
+    digest = hashlib.sha256()
+    for path in sorted(changed):
+        digest.update(f"{path}\0".encode(errors="surrogateescape"))
+        digest.update(_contents(path))
+    return f"{commit.strip()}-{digest.hexdigest()[:8]}"
+
+
+def build_files(runner: Runner, table: ImageTable) -> dict[str, Path]:
+    """What a build elsewhere needs, by its name below the context.
+
+    As .dockerignore has it, less what git ignores: a build elsewhere is for what could
+    be checked out there.
+    """
+    context, dockerfile = Path(table.context), Path(table.dockerfile)
+    if not dockerfile.is_file():
+        raise ConfigError(
+            f"there is no {dockerfile} to build from",
+            hint="set [image] dockerfile and context in chandra.toml, or run it where "
+            "the Dockerfile is",
+        )
+    listed = runner.capture(
+        _git(context, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    )
+    names = (
+        [
+            path.relative_to(context).as_posix()
+            for path in context.rglob("*")
+            if not LEFT_OUT.intersection(path.relative_to(context).parts)
+        ]
+        if listed is None
+        else _names(listed)
+    )
+    files = {name: context / name for name in sorted(set(seen(table, names)))}
+    files = {name: path for name, path in files.items() if path.is_file()}
+    files[dockerfile_name(table)] = dockerfile
+    return files
+
+
+def dockerfile_name(table: ImageTable) -> str:
+    """Of the Dockerfile among the files of `build_files`."""
+    context, dockerfile = Path(table.context), Path(table.dockerfile)
+    if is_outside(dockerfile, context):
+        return f".chandra/{dockerfile.name}"
+    return dockerfile.resolve().relative_to(context.resolve()).as_posix()
+
+
+def _uncommitted(runner: Runner, folder: Path) -> set[str]:
+    """Files below the folder that are changed, gone or new since the commit."""
+    found: set[str] = set()
+    for arguments in (
+        ("diff", "HEAD", "--name-only", "-z", "--relative"),
+        ("ls-files", "-z", "--others", "--exclude-standard"),
+    ):
+        listed = runner.capture(_git(folder, *arguments))
+        if listed is None:
+            raise ConfigError(
+                f"git {arguments[0]} fails in {folder}, so what is not committed is "
+                "not known",
+                hint="chandra-sagemaker image push --tag NAME",
+            )
+        found.update(_names(listed))
+    return found
+
+
+def _git(folder: Path, *arguments: str) -> list[str]:
+    return ["git", "-C", str(folder), *arguments]
+
+
+def _names(listed: str) -> list[str]:
+    return [name for name in listed.split("\0") if name]
+
+
+def _contents(path: Path) -> bytes:
+    """What an image takes over of a file: its bytes, and whether it can be run."""
+    if not path.is_file():
+        return b"gone"
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return bytes([path.stat().st_mode & 0o100 != 0]) + digest

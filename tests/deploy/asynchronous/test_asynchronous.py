@@ -1,0 +1,723 @@
+"""Documents through a queue: submitted once, watched, fetched beside their sources."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploy.asynchronous.ledger import Job, SqliteLedger, State
+from deploy.asynchronous.submission import LEASE_SECONDS, request_of
+from deploy.asynchronous.waiting import Waiting
+from deploy.console import Console
+from deploy.documents.document import Document
+from deploy.errors import DeployError
+from tests.deploy.accounts import configured
+from tests.deploy.queued import BROKEN, FakeQueue, answer_to
+from tests.deploy.stored import Bucket
+from tests.documents import pdf
+
+EXTRA = """
+[network]
+isolation = {isolation}
+[asynchronous]
+bucket = "exchange"
+sources = ["scans"]
+"""
+
+
+@pytest.fixture
+def queue(cloud, wire, project):
+    """The bucket, the configuration, and what accepts documents."""
+    for bucket in ("exchange", "scans", "others"):
+        wire.call("s3", "create_bucket", Bucket=bucket)
+    project(EXTRA.format(isolation="true"))
+    cloud.invoked = FakeQueue(wire)
+    return cloud.invoked
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three documents, one of them broken, and what is none."""
+    root = tmp_path / "scans"
+    (root / "2026").mkdir(parents=True)
+    (root / "a.pdf").write_bytes(b"first")
+    (root / "2026" / "b.png").write_bytes(b"second")
+    (root / "c.pdf").write_bytes(BROKEN)
+    (root / "notes.docx").write_bytes(b"words")
+    return root
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """The ledger as it is when it is asked for."""
+    opened = []
+
+    def now():
+        opened.append(SqliteLedger(tmp_path / "chandra.ledger.db"))
+        return opened[-1]
+
+    yield now
+    for each in opened:
+        each.close()
+
+
+def put(wire, bucket, key, content):
+    wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
+
+
+def get(wire, bucket, key):
+    return wire.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+
+
+def states(ledger):
+    return sorted(job.state.value for job in ledger().jobs())
+
+
+# Submitting
+
+
+def test_a_folder_is_uploaded_and_queued(chandra, queue, folder, wire):
+    ran = chandra("async", "submit", str(folder))
+
+    assert ran.status == 0, ran.err
+    assert "3 documents are in the queue of ocr-async" in ran.out
+    assert f"left out: {folder / 'notes.docx'}: not a type we read: .docx" in ran.out
+    assert {q.endpoint for q in queue.accepted} == {"ocr-async"}
+    types = sorted(q.headers["content_type"] for q in queue.accepted)
+    assert types == ["application/pdf", "application/pdf", "image/png"]
+    assert get(wire, *queue.accepted[0].headers["inputlocation"][5:].split("/", 1))
+
+
+def test_submitting_twice_costs_nothing(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+
+    again = chandra("async", "submit", str(folder), "--json")
+
+    assert again.status == 0, again.err
+    assert again.json["submitted"] == 0
+    assert again.json["known"] == 3
+    assert len(queue.accepted) == 3
+
+
+def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
+    (folder / "copy.pdf").write_bytes(b"first")
+
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "fetch")
+
+    assert len(queue.accepted) == 3
+    assert (folder / "copy.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first"
+
+
+def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "fetch")
+    (folder / "a.pdf").write_bytes(b"another")
+
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "fetch")
+
+    assert len(queue.accepted) == 4
+    assert (folder / "a.pdf.md").read_text() == "# another"
+
+
+def test_options_travel_as_custom_attributes(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"), "--pages", "1-3, 7",
+            "--max-output-tokens", "900", "--format", "md")  # fmt: skip
+
+    (queued,) = queue.accepted
+    assert queued.headers["custom_attributes"] == "max_output_tokens=900;pages=1-3,7"
+    assert queued.headers["accept"] == "text/markdown"
+    assert queued.headers["invocationtimeoutseconds"] == "3600"
+    assert queued.headers["requestttlseconds"] == "21600"
+
+
+@pytest.mark.parametrize("isolation", ["true", "false"])
+def test_a_manifest_in_s3_is_read_by_whom_the_network_allows(
+    chandra, queue, wire, project, isolation
+):
+    project(EXTRA.format(isolation=isolation))
+    put(wire, "scans", "2026/a.pdf", b"first")
+    lines = [
+        {"document": "s3://scans/2026/a.pdf", "pages": "1-5"},
+        {"document": "s3://scans/2026/a.pdf"},
+    ]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    put(wire, "scans", "wanted.jsonl", content)
+
+    ran = chandra("async", "submit", "s3://scans/wanted.jsonl")
+
+    assert ran.status == 0, ran.err
+    told = {q.headers.get("inputlocation"): q for q in queue.accepted}
+    if isolation == "true":
+        assert {*told} == {"s3://scans/2026/a.pdf"}
+        assert "pages=1-5" in [
+            q.headers.get("custom_attributes") for q in queue.accepted
+        ]
+    else:
+        body = {"s3_uri": "s3://scans/2026/a.pdf", "pages": "1-5"}
+        assert json.loads(told[None].body) == body
+        assert told[None].headers["content_type"] == "application/json"
+        assert told["s3://scans/2026/a.pdf"].body == b""
+
+
+def test_what_the_endpoint_may_not_read_is_left_out_and_said(chandra, queue, wire):
+    put(wire, "others", "a.pdf", b"first")
+
+    ran = chandra("async", "submit", "s3://others/a.pdf")
+
+    assert ran.status == 1
+    assert "add its bucket to asynchronous.sources" in ran.out
+    assert queue.accepted == []
+
+
+def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
+    queue.refusals = ["ThrottlingException"] * 3
+    started = at.now
+
+    ran = chandra("async", "submit", str(folder / "a.pdf"))
+
+    assert ran.status == 0, ran.err
+    assert len(queue.accepted) == 1
+    assert at.now - started == 1 + 2 + 4
+
+
+def test_where_there_is_no_endpoint_it_stops_and_can_go_on(chandra, queue, folder):
+    queue.refusals = ["ValidationError"] * 20
+
+    ran = chandra("async", "submit", str(folder))
+    queue.refusals.clear()
+    again = chandra("async", "submit", str(folder))
+
+    assert ran.status == 4
+    assert "no endpoint ocr-async in service" in ran.err
+    assert again.status == 0, again.err
+    assert len(queue.accepted) == 3
+
+
+def test_an_answer_that_never_came_doubles_no_result(chandra, queue, folder, ledger):
+    queue.unanswered = 1
+
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch")
+
+    assert {q.output for q in queue.accepted} == {queue.accepted[0].output}
+    assert states(ledger) == ["done"]
+    assert (folder / "a.pdf.md").read_text() == "# first"
+
+
+def sending(ledger, document_key, **changes):
+    """As if a process had died in the middle of its call."""
+    store = ledger()
+    job = store.job(document_key)
+    store.save(replace(job, state=State.SENDING, **changes))
+
+
+def test_killed_in_a_call_that_arrived_it_looks_for_the_answer(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+    queue.read()
+
+    ran = chandra("async", "submit", str(folder / "a.pdf"))
+    waited = chandra("async", "wait")
+
+    assert ran.status == waited.status == 0, ran.err
+    assert len(queue.accepted) == 1
+
+
+def test_killed_in_a_call_that_did_not_arrive_it_sends_again(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    assert len(queue.accepted) == 2
+    assert len({q.output for q in queue.accepted}) == 1
+
+
+def test_what_another_process_is_sending_is_left_to_it(
+    chandra, queue, folder, ledger, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=at.now)
+
+    first = chandra("async", "submit", str(folder / "a.pdf"), "--json")
+    at.now += LEASE_SECONDS + 1
+    second = chandra("async", "submit", str(folder / "a.pdf"), "--json")
+
+    assert first.json["elsewhere"] == 1
+    assert second.json["submitted"] == 1
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_what_it_was(
+    chandra, queue, folder, ledger, monkeypatch
+):
+    # Between the look at the file and its upload.
+    monkeypatch.setattr("deploy.aws.queue.sha256_of", lambda path: "0" * 64)
+
+    ran = chandra("async", "submit", str(folder / "a.pdf"))
+
+    assert ran.status == 1
+    assert "it changed since it was looked at" in ran.out
+    assert queue.accepted == []
+    assert states(ledger) == ["new"]
+
+
+def test_a_dry_run_of_submit_says_how_many_and_sends_nothing(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    ran = chandra("async", "submit", str(folder), "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "would submit 2 documents" in ran.out
+    assert "1 are read or in the queue already" in ran.out
+    assert len(queue.accepted) == 1
+
+
+def test_a_document_that_may_not_be_done_in_time_is_said(
+    chandra, queue, folder, project
+):
+    project(EXTRA.format(isolation="true") + "timeout_seconds = 60\n")
+    (folder / "long.pdf").write_bytes(pdf([["one"]] * 5))
+
+    ran = chandra("async", "submit", str(folder / "long.pdf"))
+
+    assert ran.status == 0, ran.err
+    assert "note: 1 documents have more than 3 pages" in ran.out
+    assert "asynchronous.concurrency" in ran.out
+
+
+def test_a_ledger_in_s3_serves_as_well(chandra, queue, folder, tmp_path):
+    where = ["--ledger", "s3://exchange/ledger"]
+    chandra("async", "submit", str(folder), *where)
+    again = chandra("async", "submit", str(folder), *where, "--json")
+    queue.read()
+    fetched = chandra("async", "fetch", *where)
+
+    assert again.json["known"] == 3
+    assert "wrote 2 results" in fetched.out
+    assert not (tmp_path / "chandra.ledger.db").exists()
+
+
+# Waiting
+
+
+def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, folder, at):
+    chandra("async", "submit", str(folder))
+    naps = []
+
+    def sleep(seconds):
+        at.now += seconds
+        naps.append(seconds)
+        queue.read(1 if queue.waiting else 0)
+
+    ran = chandra("async", "wait", sleep=sleep)
+
+    assert ran.status == 1
+    assert "0 of 3 documents read" in ran.out
+    assert "1 failed (unreadable_document 1)" in ran.out
+    assert "pages/s" in ran.out
+    assert "left" in ran.out
+    assert "to try again: chandra-sagemaker async submit --retry-failed" in ran.out
+
+
+def test_all_read_is_a_success(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"), str(folder / "2026"))
+    queue.read()
+
+    ran = chandra("async", "wait", "--json")
+
+    assert ran.status == 0
+    assert ran.json["read"] == 2
+    assert ran.json["pages"] == 4
+    assert ran.json["waiting"] == 0
+
+
+def test_waiting_ends_after_its_time_and_the_documents_go_on(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+
+    ran = chandra("async", "wait", "--timeout", "60")
+
+    assert ran.status == 7
+    assert "3 documents still wait" in ran.err
+    assert "try:   chandra-sagemaker async wait" in ran.err
+
+
+def test_what_never_gets_an_answer_is_lost_and_said_to_be(
+    chandra, queue, folder, ledger, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    # In steps of an hour, and not of the ten seconds it would sleep.
+    ran = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
+
+    assert ran.status == 1
+    assert "1 failed (lost 1)" in ran.out
+    assert states(ledger) == ["failed"]
+
+
+class DeadLine(Bucket):
+    """S3 that cannot be reached the first time it is asked."""
+
+    num_failures = 1
+
+    def below(self, bucket, prefix):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise DeployError("AWS cannot be reached")
+        return super().below(bucket, prefix)
+
+
+def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
+    ledger.save(submitted)
+    said = io.StringIO()
+
+    progress = Waiting(
+        ledger,
+        DeadLine({"s3://b/out/a": answer_to(b"first")}),
+        TABLE,
+        Console(out=said),
+        clock=at,
+        sleep=at.sleep,
+    ).run(timeout_seconds=600)
+
+    ledger.close()
+    assert progress.num_read == 1
+    assert "AWS cannot be reached; asking again" in said.getvalue()
+
+
+def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
+
+    ran = chandra("async", "wait", "--json")
+
+    assert ran.json["pages"] == 1
+    assert ran.json["page_failures"] == {"out_of_memory": 1}
+
+
+# Trying again
+
+
+def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    left = chandra("async", "submit", str(folder))
+
+    again = chandra("async", "submit", "--retry-failed")
+
+    assert "1 failed before: add --retry-failed" in left.out
+    assert again.status == 0, again.err
+    assert len(queue.accepted) == 4
+    first, second = (
+        q for q in queue.accepted if q.headers["filename"]
+        == queue.accepted[-1].headers["filename"]
+    )  # fmt: skip
+    assert first.output != second.output
+    assert chandra("async", "wait", "--timeout", "1").status == 7
+
+
+def test_to_submit_nothing_is_refused(chandra, queue):
+    ran = chandra("async", "submit")
+
+    assert ran.status == 2
+    assert "nothing was named" in ran.err
+
+
+# Fetching
+
+
+def test_results_lie_beside_their_documents(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 1
+    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "2026" / "b.png.md").read_text() == "# second"
+    error = json.loads((folder / "c.pdf.error.json").read_text())
+    assert error["code"] == "unreadable_document"
+    assert error["document"] == str(folder / "c.pdf")
+    assert "failed: " in ran.out
+
+
+@pytest.mark.parametrize("wanted", ["md", "html", "json"])
+def test_json_becomes_every_format(chandra, queue, folder, wanted):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch", "--format", wanted)
+
+    text = (folder / f"a.pdf.{wanted}").read_text()
+    assert ran.status == 0, ran.err
+    assert {"md": "# first", "html": "<p>first 2</p>", "json": '"pages"'}[
+        wanted
+    ] in text
+
+
+def test_markdown_does_not_become_json(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.accepted[0].output, b"# first")
+
+    json_ = chandra("async", "fetch", "--format", "json")
+    md = chandra("async", "fetch")
+
+    assert json_.status == 1
+    assert "does not become json" in json_.out
+    assert md.status == 0
+    assert (folder / "a.pdf.md").read_text() == "# first"
+
+
+def test_a_bucket_of_documents_becomes_a_bucket_of_markdown(chandra, queue, wire):
+    put(wire, "scans", "2026/a.pdf", b"first")
+    put(wire, "scans", "2026/deep/b.png", b"second")
+    chandra("async", "submit", "s3://scans/2026/")
+    queue.read()
+
+    beside = chandra("async", "fetch")
+    into = chandra("async", "fetch", "--into", "s3://others/read")
+    again = chandra("async", "submit", "s3://scans/2026/", "--json")
+
+    assert beside.status == into.status == 0, beside.err + into.err
+    assert get(wire, "scans", "2026/a.pdf.md") == b"# first"
+    assert get(wire, "others", "read/deep/b.png.md") == b"# second"
+    assert again.json["known"] == 2
+    assert again.json["refused"] == {}
+
+
+def test_into_a_folder_names_are_kept(chandra, queue, folder, tmp_path):
+    chandra("async", "submit", str(folder))
+    queue.read()
+
+    chandra("async", "fetch", "--into", str(tmp_path / "out"))
+
+    found = sorted(
+        str(p.relative_to(tmp_path / "out"))
+        for p in (tmp_path / "out").rglob("*")
+        if p.is_file()
+    )
+    assert found == ["2026/b.png.md", "a.pdf.md", "c.pdf.error.json"]
+
+
+def test_a_file_that_is_not_ours_stays_until_it_is_forced(chandra, queue, folder):
+    (folder / "a.pdf.md").write_text("my notes")
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+
+    kept = chandra("async", "fetch")
+    there = (folder / "a.pdf.md").read_text()
+    forced = chandra("async", "fetch", "--force")
+
+    assert kept.status == 1
+    assert "not ours: " in kept.out
+    assert there == "my notes"
+    assert forced.status == 0
+    assert (folder / "a.pdf.md").read_text() == "# first"
+
+
+def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
+    put(wire, "scans", "a.pdf", b"first")
+    put(wire, "scans", "a.pdf.md", b"my notes")
+    chandra("async", "submit", "s3://scans/a.pdf")
+    queue.read()
+
+    kept = chandra("async", "fetch")
+    there = get(wire, "scans", "a.pdf.md")
+    chandra("async", "fetch", "--force")
+
+    assert kept.status == 1
+    assert there == b"my notes"
+    assert get(wire, "scans", "a.pdf.md") == b"# first"
+
+
+def test_fetched_twice_nothing_is_written_again(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch")
+    before = (folder / "a.pdf.md").stat().st_mtime_ns
+
+    again = chandra("async", "fetch")
+
+    assert "wrote 0 results; 1 were there already" in again.out
+    assert (folder / "a.pdf.md").stat().st_mtime_ns == before
+
+
+def test_a_result_that_somebody_changed_is_no_longer_ours(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch")
+    (folder / "a.pdf.md").write_text("# corrected")
+
+    again = chandra("async", "fetch")
+
+    assert again.status == 1
+    assert (folder / "a.pdf.md").read_text() == "# corrected"
+
+
+def test_an_error_goes_when_the_document_is_read_after_all(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    chandra("async", "fetch")
+    assert (folder / "c.pdf.error.json").exists()
+    chandra("async", "submit", "--retry-failed")
+    queue._put(queue.waiting.pop().output, answer_to(b"at last"))
+
+    chandra("async", "fetch")
+
+    assert (folder / "c.pdf.md").read_text() == "# at last"
+    assert not (folder / "c.pdf.error.json").exists()
+
+
+def test_pages_that_failed_are_listed_beside_those_that_were_read(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue._put(queue.accepted[0].output, answer_to(b"first", failed=(2,)))
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0
+    assert (folder / "a.pdf.md").exists()
+    (page,) = json.loads((folder / "a.pdf.error.json").read_text())["pages"]
+    assert page == {"page": 2, "code": "out_of_memory", "detail": "too large"}
+
+
+def test_parts_of_one_document_do_not_write_over_each_other(chandra, queue, wire):
+    put(wire, "scans", "a.pdf", b"first")
+    for pages in ("1-5", "6-9"):
+        chandra("async", "submit", "s3://scans/a.pdf", "--pages", pages)
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0, ran.out
+    assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first"
+    assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first"
+
+
+def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
+    chandra, queue, folder, wire, ledger
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "wait")
+    bucket, key = queue.accepted[0].output[5:].split("/", 1)
+    wire.call("s3", "delete_object", Bucket=bucket, Key=key)
+
+    gone = chandra("async", "fetch")
+    chandra("async", "submit", "--retry-failed")
+    queue.read()
+    fetched = chandra("async", "fetch")
+
+    assert gone.status == 1
+    assert "gone: " in gone.out
+    assert fetched.status == 0, fetched.out
+    assert (folder / "a.pdf.md").read_text() == "# first"
+
+
+def test_a_dry_run_of_fetch_writes_nothing(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+
+    ran = chandra("async", "fetch", "--dry-run")
+
+    assert ran.status == 0
+    assert "would write 2 results" in ran.out
+    assert not list(folder.rglob("*.md"))
+
+
+@pytest.mark.parametrize("command", ["wait", "fetch"])
+def test_without_a_ledger_there_is_nothing_to_speak_of(chandra, queue, command):
+    ran = chandra("async", command)
+
+    assert ran.status == 4
+    assert "there is no ledger" in ran.err
+
+
+# Requests
+
+
+def job(**changes):
+    document = Document(
+        name="a.pdf",
+        source="s3://scans/a.pdf",
+        media_type="application/pdf",
+        size=7,
+        content="c0ffee",
+    )
+    return replace(Job.of(document, 0.0), **changes)
+
+
+TABLE = configured(asynchronous={"bucket": "exchange"}).asynchronous
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads_itself", "expected"),
+    [
+        ({}, False, "InputLocation"),
+        ({}, True, "InputLocation"),
+        ({"options": {"pages": "1"}}, False, "InputLocation"),
+        ({"options": {"pages": "1"}}, True, "Body"),
+        ({"options": {"pages": "1"}, "source": "/a.pdf"}, True, "InputLocation"),
+        ({"size": 200 << 20}, False, "InputLocation"),
+        ({"size": 200 << 20, "source": "/a.pdf"}, True, "Body"),
+    ],
+)
+def test_a_request_holds_an_address_or_is_one(changes, reads_itself, expected):
+    request = request_of(
+        job(**changes), "s3://b/a.pdf", TABLE, reads_itself=reads_itself
+    )
+
+    assert {"Body", "InputLocation"} & {*request} == {expected}
+
+
+def test_a_request_is_valid(service_model):
+    from tests.deploy.validator import violations
+
+    shape = (
+        service_model("sagemaker-runtime")
+        .operation_model("InvokeEndpointAsync")
+        .input_shape
+    )
+    for options in ({}, {"pages": "1-3,7", "include_images": True}):
+        for reads_itself in (True, False):
+            request = request_of(
+                job(options=options, attempt=12),
+                "s3://scans/a b.pdf",
+                TABLE,
+                reads_itself=reads_itself,
+            )
+            found = list(violations(shape, {**request, "EndpointName": "ocr-async"}))
+            assert found == []
+
+
+def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
+    uri = "s3://scans/r\u00e9sum\u00e9.pdf"
+
+    request = request_of(job(), uri, TABLE, reads_itself=True)
+
+    assert json.loads(request["Body"]) == {"s3_uri": uri}
+    with pytest.raises(ValueError, match="takes no such key"):
+        request_of(job(), uri, TABLE, reads_itself=False)

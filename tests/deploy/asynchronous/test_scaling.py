@@ -1,0 +1,431 @@
+"""From no machine to some and back: what `async deploy` makes, and what removes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploy.asynchronous.endpoint import (
+    async_config,
+    async_endpoint_from,
+    concurrency_of,
+)
+from deploy.asynchronous.scaling import ObservedScaling, Scaling, is_within
+from deploy.errors import ConfigError
+from deploy.planner import Planner
+from deploy.policies import caller_policy, execution_policy
+from deploy.resources import tags_of
+from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:ocr"
+EXTRA = '[asynchronous]\nbucket = "exchange"\n'
+
+
+def with_queue(**settings):
+    return configured(asynchronous={"bucket": "exchange", **settings})
+
+
+def scaling(**settings):
+    config = async_config(with_queue(**settings), IDENTITY)
+    return Scaling.of(config.name, config.asynchronous, tags_of(config))
+
+
+def planner(observed=None):
+    return Planner(FakeAccount(observed=observed or ObservedScaling()), IDENTITY, NOW)
+
+
+def made(wanted):
+    """What AWS says when all of it has been made."""
+    arns = {name: f"arn:of:{name}" for name in wanted.policies}
+    return ObservedScaling(
+        target={**wanted.target.params, "CreationTime": NOW},
+        policies={
+            name: {**call.params, "PolicyARN": arns[name]}
+            for name, call in wanted.policies.items()
+        },
+        alarms={
+            name: {**call.params, "StateValue": "OK"}
+            for name, call in wanted.alarms(arns).items()
+        },
+    )
+
+
+# The endpoint
+
+
+def test_the_endpoint_is_another_one_with_a_model_of_its_own():
+    endpoint = async_endpoint_from(with_queue(), IDENTITY)
+
+    assert endpoint.name == "ocr-async"
+    assert endpoint.model.name.startswith("ocr-async-")
+    assert endpoint.model.role == IDENTITY.role_arn("ocr-execution")
+    assert endpoint.config.request["AsyncInferenceConfig"] == {
+        "OutputConfig": {
+            "S3OutputPath": "s3://exchange/async/ocr/out",
+            "S3FailurePath": "s3://exchange/async/ocr/failed",
+        },
+        "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 8},
+    }
+
+
+def test_topics_are_told_on_request():
+    endpoint = async_endpoint_from(
+        with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
+    )
+
+    output = endpoint.config.request["AsyncInferenceConfig"]["OutputConfig"]
+    assert output["NotificationConfig"] == {"SuccessTopic": TOPIC, "ErrorTopic": TOPIC}
+
+
+def test_answers_are_encrypted_with_the_key_of_the_deployment():
+    config = configured(
+        asynchronous={"bucket": "exchange"}, network={"kms_key": "alias/ocr"}
+    )
+
+    inference = async_endpoint_from(config, IDENTITY).config.request
+
+    output = inference["AsyncInferenceConfig"]["OutputConfig"]
+    assert output["KmsKeyId"] == "alias/ocr"
+
+
+def test_the_container_is_told_how_it_is_used():
+    config = replace(
+        with_queue(timeout_seconds=900, sources=["scans/2026"]),
+        network=configured(network={"isolation": False}).network,
+    )
+
+    environment = async_endpoint_from(config, IDENTITY).model.environment
+
+    assert environment["SERVE_USE"] == "async"
+    assert environment["ASYNC_INVOCATION_TIMEOUT_SECONDS"] == "900"
+    assert environment["DOCUMENT_BUCKETS"] == "exchange/async/ocr/in,scans/2026"
+
+
+def test_a_container_without_network_is_named_no_bucket():
+    environment = async_endpoint_from(with_queue(), IDENTITY).model.environment
+
+    assert "DOCUMENT_BUCKETS" not in environment
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["ml.g6e.2xlarge"], 8),
+        (["ml.g5.2xlarge"], 2),
+        (["ml.p5.4xlarge"], 19),
+        (["ml.p5.48xlarge"], 64),
+        (["ml.g6e.2xlarge", "ml.g5.2xlarge"], 2),
+        (["ml.new.2xlarge"], 2),
+    ],
+)
+def test_a_machine_is_given_as_many_documents_as_it_holds_pages(kinds, expected):
+    config = configured(endpoint={"instance_types": kinds})
+
+    assert concurrency_of(config) == expected
+
+
+def test_without_a_bucket_there_is_no_queue():
+    with pytest.raises(ConfigError, match=r"asynchronous\.bucket is not set"):
+        async_endpoint_from(configured(), IDENTITY)
+
+
+def test_a_name_must_leave_room():
+    with pytest.raises(ConfigError, match="at most 48 characters"):
+        async_config(configured(name="a" * 49), IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"timeout_seconds": 3601}, "timeout_seconds must be 1 to 3600"),
+        ({"idle_seconds": 240}, "idle_seconds must be 300 to 86400"),
+        ({"idle_seconds": 0}, "idle_seconds must be 300 to 86400"),
+        ({"min_instances": 3}, "min_instances must be 0 to max_instances"),
+        ({"max_instances": 0}, "at least 1"),
+        ({"bucket": "s3://exchange"}, "without s3://"),
+        ({"sources": ["s3://scans"]}, "bucket or bucket/prefix"),
+        ({"error_topic": "ocr"}, "are ARNs"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(ConfigError) as caught:
+        with_queue(**settings)
+
+    assert words in caught.value.message
+
+
+# The scaling
+
+
+def test_every_call_is_one_that_aws_takes(refusals):
+    wanted = scaling(max_instances=7)
+    endpoint = async_endpoint_from(
+        with_queue(success_topic=TOPIC, error_topic=TOPIC), IDENTITY
+    )
+    calls = [
+        wanted.target,
+        *wanted.policies.values(),
+        *wanted.alarms(dict.fromkeys(wanted.policies, "arn:of:it")).values(),
+        *planner().deploy(endpoint, configured().update)[:2],
+    ]
+
+    assert len(calls) == 8
+    assert [refusals(call) for call in calls] == [[]] * 8
+
+
+def test_the_alarms_look_at_the_endpoint_alone_where_sagemaker_does():
+    alarms = scaling().alarms(dict.fromkeys(scaling().policies, "arn"))
+    wake, idle = alarms["ocr-async-wake"].params, alarms["ocr-async-idle"].params
+
+    endpoint = {"Name": "EndpointName", "Value": "ocr-async"}
+    assert wake["Dimensions"] == [endpoint]
+    waiting, gpu = (m["MetricStat"]["Metric"] for m in idle["Metrics"][:2])
+    assert waiting["Dimensions"] == [endpoint]
+    assert gpu["Dimensions"] == [
+        endpoint,
+        {"Name": "VariantName", "Value": "AllTraffic"},
+    ]
+
+
+@pytest.mark.parametrize("timeout", [60, 900, 3600])
+def test_machines_go_only_after_more_idle_time_than_the_longest_document_takes(timeout):
+    wanted = scaling(timeout_seconds=timeout)
+    alarms = wanted.alarms(dict.fromkeys(wanted.policies, "arn"))
+    idle = alarms["ocr-async-idle"].params
+    (_, period) = {m["MetricStat"]["Period"] for m in idle["Metrics"][:2]} | {0}
+    tracking = wanted.policies["backlog"].params[
+        "TargetTrackingScalingPolicyConfiguration"
+    ]
+
+    assert idle["EvaluationPeriods"] * 60 > timeout
+    assert idle["DatapointsToAlarm"] == idle["EvaluationPeriods"]
+    assert tracking["DisableScaleIn"] is True
+    assert tracking["ScaleInCooldown"] > timeout
+    assert period in (0, 60)
+
+
+def test_what_is_there_already_is_not_made_again():
+    wanted = scaling()
+    subject = planner(made(wanted))
+
+    assert subject.scale(wanted) == []
+    assert subject.watch(wanted) == []
+
+
+def test_only_what_differs_is_made_again():
+    before, wanted = scaling(), scaling(max_instances=5, timeout_seconds=900)
+    subject = planner(made(before))
+
+    sentences = [a.sentence for a in [*subject.scale(wanted), *subject.watch(wanted)]]
+
+    assert sentences == [
+        "let endpoint ocr-async have 0 to 5 machines",
+        "set scaling policy backlog of endpoint ocr-async: one more when over 5 "
+        "documents wait for each",
+        "set alarm ocr-async-idle: no work for 20 minutes",
+    ]
+
+
+def test_what_aws_adds_is_no_difference():
+    assert is_within({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": 2}], "d": 3})
+    assert not is_within({"a": [{"b": 1}]}, {"a": [{"b": 2}]})
+    assert not is_within({"a": [1]}, {"a": [1, 2]})
+    assert not is_within({"a": 1}, None)
+
+
+# The rights
+
+
+def test_the_role_reads_documents_and_writes_results():
+    document = execution_policy(
+        with_queue(sources=["scans/2026"], error_topic=TOPIC), IDENTITY
+    )
+    found = {s["Sid"]: s for s in document["Statement"]}
+
+    assert found["Documents"]["Resource"] == [
+        "arn:aws:s3:::exchange/async/ocr/in/*",
+        "arn:aws:s3:::scans/2026/*",
+    ]
+    assert found["Results"]["Resource"] == [
+        "arn:aws:s3:::exchange/async/ocr/out/*",
+        "arn:aws:s3:::exchange/async/ocr/failed/*",
+    ]
+    assert found["Topics"]["Resource"] == [TOPIC]
+    assert any("Endpoints/ocr-async" in r for r in found["Logs"]["Resource"])
+
+
+def test_without_a_queue_nobody_gets_its_rights():
+    config = configured()
+
+    for policy in (execution_policy, caller_policy):
+        sids = {s["Sid"] for s in policy(config, IDENTITY)["Statement"]}
+        assert not sids & {"Documents", "Results", "Exchange", "ScalingRole"}
+    assert "ocr-async" not in json.dumps(caller_policy(config, IDENTITY))
+
+
+def test_whoever_submits_may_do_all_of_it():
+    found = {s["Sid"]: s for s in caller_policy(with_queue(), IDENTITY)["Statement"]}
+
+    assert "sagemaker:InvokeEndpointAsync" in found["Endpoint"]["Action"]
+    assert (
+        "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr-async"
+        in (found["Endpoint"]["Resource"])
+    )
+    assert "application-autoscaling:PutScalingPolicy" in found["Scaling"]["Action"]
+    assert found["ScalingRole"]["Action"] == ["iam:CreateServiceLinkedRole"]
+
+
+# Whole commands
+
+
+@pytest.fixture
+def deployed(chandra, project, wire, staged):
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    project(EXTRA)
+    ran = chandra("async", "deploy")
+    assert ran.status == 0, ran.err
+    return ran
+
+
+def test_from_nothing_to_an_endpoint_that_scales(deployed, cloud, wire):
+    assert cloud.machines["ocr-async"].status == "InService"
+    policies = {
+        p["PolicyName"]: p["PolicyARN"]
+        for p in wire.pages(
+            "application-autoscaling",
+            "describe_scaling_policies",
+            "ScalingPolicies",
+            ServiceNamespace="sagemaker",
+        )
+    }
+    alarms = {
+        a["AlarmName"]: a["AlarmActions"]
+        for a in wire.pages("cloudwatch", "describe_alarms", "MetricAlarms")
+    }
+    assert alarms == {
+        "ocr-async-wake": [policies["wake"]],
+        "ocr-async-idle": [policies["idle"]],
+    }
+    assert "0 to 2 machines; they go after 65 minutes without work" in deployed.out
+
+
+def test_twice_changes_nothing(deployed, chandra, cloud):
+    cloud.calls.clear()
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert "no changes" in ran.out
+    assert cloud.changes == []
+
+
+def test_other_limits_change_only_the_limits(deployed, chandra, cloud, project):
+    project(EXTRA + "max_instances = 5\n")
+    cloud.calls.clear()
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert cloud.changes == ["application-autoscaling:RegisterScalableTarget"]
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_dry_run_says_all_of_it(chandra, project, cloud):
+    project(EXTRA)
+
+    ran = chandra("async", "deploy", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "would create endpoint ocr-async with config ocr-async-" in ran.out
+    assert "would set scaling policy wake" in ran.out
+    assert "would set alarm ocr-async-idle: no work for 65 minutes" in ran.out
+    assert cloud.changes == []
+
+
+def test_both_endpoints_live_side_by_side_and_are_destroyed_together(
+    deployed, chandra, cloud, wire
+):
+    chandra("deploy")
+    chandra("alarms", "--create")
+    wire.call("s3", "put_object", Bucket="exchange", Key="async/ocr/in/1", Body=b"1")
+    wire.call("s3", "put_object", Bucket="exchange", Key="other", Body=b"2")
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert cloud.machines == {}
+    assert cloud.variants == {}
+    left = wire.call("cloudwatch", "describe_alarms")["MetricAlarms"]
+    targets = wire.call(
+        "application-autoscaling",
+        "describe_scalable_targets",
+        ServiceNamespace="sagemaker",
+    )["ScalableTargets"]
+    objects = wire.call("s3", "list_objects_v2", Bucket="exchange")["Contents"]
+    assert left == targets == []
+    assert [item["Key"] for item in objects] == ["other"]
+
+
+def test_an_update_is_not_rolled_back_for_an_alarm_that_moves_machines(
+    deployed, chandra, cloud, project
+):
+    project(EXTRA + "timeout_seconds = 900\n")
+
+    ran = chandra("async", "deploy", "--dry-run", "--json")
+
+    update = next(
+        a for a in ran.json["actions"] if a.get("operation") == "update_endpoint"
+    )
+    assert "AutoRollbackConfiguration" not in update["params"]["DeploymentConfig"]
+    assert update["params"]["RetainAllVariantProperties"] is True
+
+
+@pytest.mark.usefixtures("staged")
+def test_not_waited_for_it_has_no_scaling_yet_and_says_so(chandra, project, cloud):
+    project(EXTRA)
+
+    ran = chandra("async", "deploy", "--no-wait")
+    again = chandra("async", "deploy")
+
+    assert "without scaling" in ran.out
+    assert again.status == 0, again.err
+    assert "application-autoscaling:PutScalingPolicy" in cloud.changes
+
+
+def test_the_number_of_machines_is_not_the_commands_to_say(chandra, project):
+    project(EXTRA)
+
+    ran = chandra("async", "deploy", "--instance-count", "2")
+
+    assert ran.status == 2
+    assert "min_instances and max_instances" in ran.err
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_quota_below_max_instances_is_said(chandra, project, cloud):
+    project(EXTRA)
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted" in ran.out
+    assert "(asynchronous.max_instances)" in ran.out
+
+
+def test_its_log_is_another_one(deployed, chandra, wire, at):
+    group, stream = "/aws/sagemaker/Endpoints/ocr-async", "AllTraffic/i-1"
+    wire.call("logs", "create_log_group", logGroupName=group)
+    wire.call("logs", "create_log_stream", logGroupName=group, logStreamName=stream)
+    wire.call(
+        "logs",
+        "put_log_events",
+        logGroupName=group,
+        logStreamName=stream,
+        logEvents=[{"timestamp": int(at.now * 1000), "message": "a page was read"}],
+    )
+
+    assert "a page was read" in chandra("logs", "--async").out
+    assert "no lines" in chandra("logs").out

@@ -1,0 +1,269 @@
+"""What is read when somebody names files, folders, prefixes and manifests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from deploy.aws.objects import Bucketed
+from deploy.documents.document import OPTIONS, num_chosen
+from deploy.documents.finding import find_documents
+from deploy.documents.pages import num_pages_of
+from deploy.errors import ConfigError, NotFoundError
+from handler.options import PARSERS
+from tests.deploy.stored import Bucket
+from tests.documents import pdf
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two documents, one of them deeper, and what is none."""
+    root = tmp_path / "scans"
+    (root / "2024").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    (root / "a.pdf").write_bytes(b"%PDF a")
+    (root / "2024" / "b.PNG").write_bytes(b"png b")
+    (root / "notes.docx").write_bytes(b"words")
+    (root / ".cache" / "c.pdf").write_bytes(b"%PDF c")
+    return root
+
+
+def found_in(*inputs, objects=None, **keywords):
+    return find_documents([str(i) for i in inputs], objects or Bucket(), **keywords)
+
+
+def names(found):
+    return [document.name for document in found.documents]
+
+
+def manifest(path, *entries):
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    return path
+
+
+def test_a_folder_is_read_whole_and_what_is_left_out_is_said(folder):
+    found = found_in(folder)
+
+    assert names(found) == ["2024/b.PNG", "a.pdf"]
+    assert [d.media_type for d in found.documents] == ["image/png", "application/pdf"]
+    assert [(r.source, r.reason) for r in found.refused] == [
+        (str(folder / "notes.docx"), "not a type we read: .docx")
+    ]
+
+
+def test_a_file_named_by_itself_is_sent_whatever_its_name(folder):
+    found = found_in(folder / "notes.docx")
+
+    assert [d.media_type for d in found.documents] == ["application/octet-stream"]
+    assert not found.refused
+
+
+def test_results_that_lie_beside_their_documents_are_no_documents(folder):
+    for end in ("md", "html", "json", "error.json"):
+        (folder / f"a.pdf.{end}").write_text("ours")
+
+    found = found_in(folder)
+
+    assert names(found) == ["2024/b.PNG", "a.pdf"]
+    assert len(found.refused) == 1
+
+
+def test_an_empty_file_is_said_to_be_empty(folder):
+    (folder / "a.pdf").write_bytes(b"")
+
+    found = found_in(folder)
+
+    assert names(found) == ["2024/b.PNG"]
+    assert (str(folder / "a.pdf"), "it is empty") in [
+        (r.source, r.reason) for r in found.refused
+    ]
+
+
+def test_a_key_is_of_the_contents_the_options_and_the_format(folder, tmp_path):
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    keys = {d.name: d.key for d in found_in(folder).documents}
+
+    assert {d.name: d.key for d in found_in(moved).documents} == keys
+    for changes in ({"options": {"pages": "1"}}, {"accept": "text/markdown"}):
+        assert not {d.key for d in found_in(folder, **changes).documents} & {
+            *keys.values()
+        }
+    (folder / "a.pdf").write_bytes(b"%PDF other")
+    assert {d.name: d.key for d in found_in(folder).documents}["a.pdf"] != keys["a.pdf"]
+
+
+def test_a_place_stays_the_same_when_the_contents_change(folder):
+    (before,) = found_in(folder / "a.pdf").documents
+    (folder / "a.pdf").write_bytes(b"%PDF other")
+    (after,) = found_in(folder / "a.pdf").documents
+
+    assert before.place == after.place
+    assert before.key != after.key
+
+
+def test_what_is_named_twice_is_found_once(folder):
+    assert names(found_in(folder, folder / "a.pdf", folder)) == ["2024/b.PNG", "a.pdf"]
+
+
+def test_two_documents_of_one_name_are_named_apart(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.pdf").write_bytes(b"%PDF another")
+
+    found = found_in(folder / "a.pdf", other / "a.pdf")
+
+    assert len(set(names(found))) == 2
+    assert all(n.startswith("a~") and n.endswith(".pdf") for n in names(found))
+
+
+@pytest.mark.parametrize("prefix", ["s3://in/scans", "s3://in/scans/"])
+def test_a_prefix_is_a_folder(prefix):
+    bucket = Bucket(
+        {
+            "s3://in/scans/a.pdf": b"a",
+            "s3://in/scans/2024/b.png": b"b",
+            "s3://in/scans/": b"",
+            "s3://in/scans/c.docx": b"c",
+            "s3://in/scans-old/d.pdf": b"d",
+        }
+    )
+
+    found = found_in(prefix, objects=bucket)
+
+    assert names(found) == ["2024/b.png", "a.pdf"]
+    assert [r.source for r in found.refused] == ["s3://in/scans/c.docx"]
+    assert [d.num_pages for d in found.documents] == [1, None]
+    assert found.num_pages is None
+
+
+def test_one_object_can_be_named_and_another_etag_is_another_document():
+    bucket = Bucket({"s3://in/a.pdf": b"a"})
+    (before,) = found_in("s3://in/a.pdf", objects=bucket).documents
+    bucket.contents["s3://in/a.pdf"] = b"b"
+    (after,) = found_in("s3://in/a.pdf", objects=bucket).documents
+
+    assert before.is_stored
+    assert before.source == "s3://in/a.pdf"
+    assert before.key != after.key
+
+
+@pytest.mark.parametrize("key", ["scans/../../etc/a.pdf", "scans/x/../../../b.pdf"])
+def test_a_key_that_would_leave_the_folder_is_refused(key):
+    found = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": b"a"}))
+
+    assert not found.documents
+    assert "does not make a file's name" in found.refused[0].reason
+
+
+def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
+    bucket = Bucket({"s3://in/big.pdf": b"big"})
+    path = manifest(
+        tmp_path / "wanted.jsonl",
+        {"document": "s3://in/big.pdf", "pages": "1-5"},
+        {"document": "s3://in/big.pdf", "pages": "6-", "prompt_type": "ocr"},
+        {"document": "scans/a.pdf", "name": "first.pdf"},
+        {"document": "s3://in/gone.pdf"},
+        {"document": "gone.pdf"},
+    )
+
+    found = found_in(path, objects=bucket, options={"prompt_type": "ocr_layout"})
+
+    assert names(found) == ["big.pages-1-5.pdf", "big.pages-6-.pdf", "first.pdf"]
+    assert found.documents[0].options == {"prompt_type": "ocr_layout", "pages": "1-5"}
+    assert found.documents[1].options == {"prompt_type": "ocr", "pages": "6-"}
+    assert [d.num_pages for d in found.documents] == [5, None, None]
+    assert [str(refused) for refused in found.refused] == [
+        "s3://in/gone.pdf: there is no such object (document_not_found)",
+        "gone.pdf: there is no such file (document_not_found)",
+    ]
+
+
+def test_a_manifest_may_lie_in_s3():
+    line = json.dumps({"document": "s3://in/a.pdf"}).encode()
+    bucket = Bucket({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": b"a"})
+
+    assert names(found_in("s3://in/wanted.jsonl", objects=bucket)) == ["a.pdf"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "line 2 is not JSON"),
+        ("[]", "must be an object that names a document"),
+        ('{"pages": "1"}', 'a line is like {"document": "s3://bucket/scan.pdf"'),
+        ('{"document": "a.pdf", "page": "1"}', "did you mean pages?"),
+        ('{"document": "a.pdf", "pages": "one"}', "pages look like 1-3,7,9-"),
+        ('{"document": "a.pdf", "pages": true}', "pages look like 1-3,7,9-"),
+        ('{"document": "a.pdf", "name": "../../x"}', "name must be a relative path"),
+        ('{"document": "a.pdf", "name": "/etc/x"}', "name must be a relative path"),
+        ('{"document": "s3:///a.pdf"}', "must be s3://bucket/key"),
+        ('{"document": "a.pdf", "deadline_seconds": [1]}', "must be text or a number"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
+    path = tmp_path / "wanted.jsonl"
+    path.write_text(f'{{"document": "s3://in/a.pdf"}}\n{line}\n')
+
+    with pytest.raises(ConfigError) as caught:
+        found_in(path)
+
+    assert words in f"{caught.value.message}; {caught.value.hint}"
+
+
+@pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])
+def test_what_does_not_exist_is_not_found(named):
+    with pytest.raises(NotFoundError, match="gone"):
+        found_in(named)
+
+
+def test_pages_are_counted_where_that_is_cheap(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(pdf([["one"], ["two"], ["three"]]))
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF broken")
+
+    found = found_in(tmp_path, count=num_pages_of)
+    chosen = found_in(tmp_path / "a.pdf", count=num_pages_of, options={"pages": "2-9"})
+
+    assert [d.num_pages for d in found.documents] == [3, None]
+    assert chosen.num_pages == 2
+
+
+@pytest.mark.parametrize(
+    ("pages", "total", "expected"),
+    [
+        (None, 7, 7),
+        (None, None, None),
+        ("1-3,7", None, 4),
+        ("1-3,2", None, 3),
+        ("5-", 7, 3),
+        ("5-", None, None),
+        ("1-100", 7, 7),
+        ("8", 7, 0),
+    ],
+)
+def test_ranges_choose_so_many_pages(pages, total, expected):
+    assert num_chosen(pages, total) == expected
+
+
+def test_options_are_those_of_the_service():
+    assert set(OPTIONS) == set(PARSERS)
+
+
+def test_real_s3_is_listed_asked_and_read(cloud, wire):
+    wire.call("s3", "create_bucket", Bucket="documents")
+    for key in ("scans/a.pdf", "scans/2024/b.png", "other.pdf"):
+        wire.call("s3", "put_object", Bucket="documents", Key=key, Body=key.encode())
+    line = json.dumps({"document": "s3://documents/other.pdf", "pages": 2}).encode()
+    wire.call("s3", "put_object", Bucket="documents", Key="wanted.jsonl", Body=line)
+    objects = Bucketed(wire)
+
+    listed = found_in("s3://documents/scans", objects=objects)
+    named = found_in("s3://documents/scans/a.pdf", objects=objects)
+    wanted = found_in("s3://documents/wanted.jsonl", objects=objects)
+
+    assert names(listed) == ["2024/b.png", "a.pdf"]
+    assert named.documents[0].key == listed.documents[1].key
+    assert names(wanted) == ["other.pages-2.pdf"]
+    with pytest.raises(NotFoundError):
+        found_in("s3://documents/gone", objects=objects)

@@ -1,0 +1,521 @@
+"""Images built, pushed, checked and repaired; the registry is moto's."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from deploy.aws.builds import Builds, buildspec
+from deploy.aws.registry import ImageState, Registry
+from deploy.config import ImageTable, read_config
+from deploy.errors import ConfigError, ResourceFailedError, WaitTimeoutError
+from deploy.image.build import Engine, Subprocess, engine_of
+from deploy.image.manifest import DOCKER, repaired
+from tests.deploy.accounts import IDENTITY, configured
+from tests.deploy.images import (
+    OCI,
+    OCI_INDEX,
+    digest,
+    encoded,
+    oci_index,
+    oci_manifest,
+    write_archive,
+)
+
+TABLE = ImageTable()
+REPOSITORY = "chandra-torchserve"
+
+
+def words(commands):
+    return [" ".join(command) for command in commands]
+
+
+def test_docker_pushes_what_sagemaker_takes():
+    (command,) = words(Engine("docker").push(TABLE, "registry/repo:tag", "0123"))
+
+    assert command.startswith("docker buildx build --platform linux/amd64")
+    assert "--provenance=false --sbom=false" in command
+    assert (
+        "--output type=image,name=registry/repo:tag,push=true,oci-mediatypes=false"
+        in command
+    )
+    assert "--build-arg REVISION=0123 --build-arg CUDA_VERSION=12.8" in command
+
+
+@pytest.mark.parametrize(("name", "verb"), [("podman", "build"), ("buildah", "bud")])
+def test_others_build_and_push_dockers_format(name, verb):
+    build, push = words(Engine(name).push(TABLE, "registry/repo:tag", "0123"))
+
+    assert build.startswith(f"{name} {verb} --format docker")
+    assert push == (
+        f"{name} push --format v2s2 registry/repo:tag docker://registry/repo:tag"
+    )
+
+
+def test_the_first_engine_that_works_is_taken(runner):
+    assert engine_of(runner).name == "docker"
+    runner.programs = {"buildah"}
+    assert engine_of(runner).name == "buildah"
+
+
+def test_without_an_engine_there_is_codebuild(runner):
+    runner.programs = set()
+
+    with pytest.raises(ConfigError) as caught:
+        engine_of(runner)
+
+    assert "--remote" in (caught.value.hint or "")
+
+
+def put(wire, manifest, tag, media_type):
+    """moto takes the digest of the layers for the image's, unless it is told."""
+    content = encoded(manifest)
+    wire.call(
+        "ecr",
+        "put_image",
+        repositoryName=REPOSITORY,
+        imageManifest=content.decode(),
+        imageDigest=digest(content),
+        imageManifestMediaType=media_type,
+        imageTag=tag,
+    )
+
+
+def test_a_push_makes_the_repository_and_records_the_digest(
+    chandra, wire, runner, tmp_path
+):
+    docker = repaired(oci_manifest())
+    runner.on_run = lambda command: (
+        put(wire, docker, "0123456789ab", DOCKER) if "build" in command else None
+    )
+
+    ran = chandra("image", "push")
+
+    assert ran.status == 0, ran.err
+    repository = wire.call("ecr", "describe_repositories")["repositories"][0]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
+    lock = json.loads((tmp_path / "chandra.lock.json").read_text())["image"]
+    assert lock["uri"].startswith(
+        f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@sha256:"
+    )
+    assert lock["tag"] == "0123456789ab"
+
+
+def test_the_registrys_password_goes_to_standard_input_and_nowhere_else(
+    chandra, wire, runner
+):
+    runner.on_run = lambda command: (
+        put(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        if "build" in command
+        else None
+    )
+
+    ran = chandra("image", "push")
+
+    login, build = runner.ran
+    assert login[:3] == ["docker", "login", "--username"]
+    assert runner.secrets == ["123456789012-auth-token", None]
+    assert "auth-token" not in ran.out + ran.err + " ".join(login + build)
+
+
+def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
+    archive = str(write_archive(tmp_path / "image.tar"))
+    chandra("image", "push", "--archive", archive, "--tag", "one")
+    cloud.calls.clear()
+
+    chandra("image", "push", "--archive", archive, "--tag", "two")
+
+    assert "ecr:PutLifecyclePolicy" not in cloud.calls
+    assert "ecr:CreateRepository" not in cloud.calls
+
+
+def test_what_is_pushed_already_is_recorded_and_not_built(chandra, wire, runner):
+    runner.on_run = lambda command: (
+        put(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        if "build" in command
+        else None
+    )
+    first = chandra("image", "push", "--json")
+    runner.ran.clear()
+
+    again = chandra("image", "push", "--json")
+
+    assert again.status == 0, again.err
+    assert again.json == first.json
+    assert runner.ran == []
+    assert "is there already: not built" in again.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("build", "--remote"), ("push", "--fix"), ("check", "--remote")]
+)
+def test_a_flag_that_would_be_ignored_is_refused(chandra, arguments):
+    ran = chandra("image", *arguments)
+
+    assert ran.status == 2
+    assert "goes with image" in ran.err
+
+
+def test_what_other_programs_print_is_not_among_our_output(capfd):
+    said: list[str] = []
+
+    Subprocess(said.append).run(["echo", "Login Succeeded"])
+
+    assert capfd.readouterr() == ("", "Login Succeeded\n")
+    assert said == ["$ echo Login Succeeded"]
+
+
+def test_the_rule_of_somebody_elses_repository_stays_as_it_is(
+    chandra, wire, cloud, tmp_path
+):
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    ran = chandra("image", "push", "--archive", archive, "--tag", "one")
+
+    assert ran.status == 0, ran.err
+    assert "ecr:PutLifecyclePolicy" not in cloud.calls
+
+
+def test_an_archive_is_pushed_without_any_engine(
+    chandra, cloud, wire, runner, tmp_path
+):
+    archive = write_archive(tmp_path / "image.tar")
+
+    ran = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
+    again = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
+
+    assert ran.status == again.status == 0, ran.err + again.err
+    assert "SageMaker takes it" in ran.out
+    assert runner.ran == []
+    assert cloud.calls.count("ecr:CompleteLayerUpload") == 2
+    detail = wire.call("ecr", "describe_images", repositoryName=REPOSITORY)
+    assert detail["imageDetails"][0]["imageManifestMediaType"] == DOCKER
+
+
+def test_an_archive_is_not_tagged_by_a_commit_that_says_nothing_of_it(
+    chandra, cloud, tmp_path
+):
+    archive = write_archive(tmp_path / "image.tar")
+
+    ran = chandra("image", "push", "--archive", str(archive))
+
+    assert ran.status == 2
+    assert "--archive needs --tag" in ran.err
+    assert cloud.changes == []
+
+
+def test_without_an_engine_no_repository_is_made(chandra, cloud, runner):
+    runner.programs = {"git"}
+
+    ran = chandra("image", "push")
+
+    assert ran.status == 2
+    assert "image push --remote" in ran.err
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"no tar", "image.tar is no OCI archive"), (None, "image.tar cannot be read")],
+)
+def test_a_file_that_is_no_archive_is_refused_before_anything_is_made(
+    chandra, cloud, tmp_path, content, message
+):
+    if content is not None:
+        (tmp_path / "image.tar").write_bytes(content)
+
+    ran = chandra("image", "push", "--archive", str(tmp_path / "image.tar"),
+                  "--tag", "v1")  # fmt: skip
+
+    assert ran.status == 2
+    assert message in ran.err
+    # One line for what is wrong, and one for what to try.
+    assert len(ran.err.splitlines()) == 2
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize("tag", ["b ad", "-v1", "", "x" * 129, "réparé"])
+def test_what_no_registry_takes_for_a_tag_is_refused_before_an_hour_of_building(
+    chandra, cloud, runner, tag
+):
+    ran = chandra("image", "push", f"--tag={tag}")
+
+    assert ran.status == 2
+    assert "is no tag" in ran.err
+    assert runner.ran == cloud.calls == []
+
+
+def test_an_image_of_several_tags_has_the_one_that_was_asked_for(chandra, tmp_path):
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    for tag in ("one", "two"):
+        ran = chandra("image", "push", "--archive", archive, "--tag", tag)
+
+        assert f"{REPOSITORY}:{tag} is" in ran.out
+        lock = json.loads((tmp_path / "chandra.lock.json").read_text())
+        assert lock["image"]["tag"] == tag
+
+
+@pytest.mark.usefixtures("repository")
+def test_what_is_to_be_typed_next_repairs_the_image_that_was_looked_at(chandra, wire):
+    put(wire, oci_manifest(), "v1", OCI)
+
+    looked = chandra("image", "check", "--tag", "v1")
+    typed = looked.out.partition("next: chandra-sagemaker ")[2].splitlines()[0]
+
+    assert typed == "image check --fix --tag v1"
+    assert chandra(*typed.split()).status == 0
+
+
+@pytest.fixture
+def repository(wire, cloud):
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY,
+              imageTagMutability="IMMUTABLE")  # fmt: skip
+
+
+def test_an_oci_image_is_found_out_and_repaired(
+    chandra, wire, repository, project, tmp_path
+):
+    put(wire, oci_manifest(), "v1", OCI)
+
+    found = chandra("image", "check", "--tag", "v1")
+    fixed = chandra("image", "check", "--tag", "v1", "--fix")
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("uri =", "# uri ="))
+
+    assert found.status == 6
+    assert "SageMaker does not take it" in found.out
+    assert fixed.status == 0, fixed.err
+    assert "v1-v2s2 is application/vnd.docker" in fixed.out
+    assert "@sha256:" in (read_config(path).image.uri or "")
+    assert chandra("image", "check").status == 0
+
+
+def test_an_image_without_a_tag_is_repaired_under_its_digest(wire, repository):
+    put(wire, oci_manifest(), "v1", OCI)
+    name = digest(encoded(oci_manifest()))
+    untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
+
+    call = Registry(wire, configured()).repair(untagged)
+
+    assert call.params["imageTag"] == f"{name[7:19]}-v2s2"
+
+
+def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
+    child = oci_manifest()
+    put(wire, child, "child", OCI)
+    name = digest(encoded(child))
+    put(wire, oci_index(("linux", "amd64", name)), "v1", OCI_INDEX)
+
+    fixed = chandra("image", "check", "--tag", "v1", "--fix", "--json")
+
+    assert fixed.status == 0, fixed.err
+    assert fixed.json["media_type"] == DOCKER
+
+
+def test_a_repair_can_be_repeated(chandra, wire, repository):
+    put(wire, oci_manifest(), "v1", OCI)
+
+    first = chandra("image", "check", "--tag", "v1", "--fix", "--json").json
+    second = chandra("image", "check", "--tag", "v1", "--fix", "--json").json
+
+    assert first == second
+
+
+def test_a_check_names_the_driver(chandra, wire, repository, project):
+    put(wire, repaired(oci_manifest()), "v1", DOCKER)
+
+    fits = chandra("image", "check", "--tag", "v1")
+    project(image="r@sha256:1")
+    fits_not = chandra("image", "check", "--tag", "v1", "--json")
+
+    assert "CUDA 12.8 runs on the driver of al2-ami" in fits.out
+    assert fits_not.json["findings"] == []
+
+
+def test_an_image_says_for_which_cuda_it_was_built(script, aws):
+    manifest = repaired(oci_manifest())
+    answer = {"config": {"Labels": {"chandra.cuda-version": "13.0"}}}
+    asked = []
+
+    def download(address):
+        asked.append(address)
+        return json.dumps(answer).encode()
+
+    state = ImageState("v1", "sha256:1", DOCKER, 1)
+    scripted = script("ecr")
+    scripted.expects(
+        "batch_get_image",
+        repositoryName=REPOSITORY,
+        imageIds=[{"imageDigest": "sha256:1"}],
+    ).answers(images=[{"imageManifest": json.dumps(manifest)}])
+    scripted.expects(
+        "get_download_url_for_layer",
+        repositoryName=REPOSITORY,
+        layerDigest=manifest["config"]["digest"],
+    ).answers(downloadUrl="https://signed")
+
+    with scripted:
+        found = Registry(aws, configured(), download=download).cuda(state)
+
+    assert found == "13.0"
+    assert asked == ["https://signed"]
+
+
+def test_an_image_that_does_not_say_is_taken_at_the_files_word(script, aws):
+    state = ImageState("v1", "sha256:1", DOCKER, 1)
+    scripted = script("ecr")
+    scripted.expects("batch_get_image").refuses("AccessDeniedException")
+
+    with scripted:
+        assert Registry(aws, configured()).cuda(state) is None
+
+
+def test_an_image_that_is_not_there_is_named(chandra, repository):
+    ran = chandra("image", "check", "--tag", "nothing")
+
+    assert ran.status == 4
+    assert f"there is no image nothing in {REPOSITORY}" in ran.err
+
+
+def test_codebuild_runs_the_same_commands():
+    spec = buildspec(
+        configured(), "registry/repo:tag", "0123", "1.dkr.ecr.eu-west-1.amazonaws.com"
+    )
+
+    assert "oci-mediatypes=false" in spec
+    assert "get-login-password --region eu-west-1" in spec
+
+
+@pytest.fixture
+def build_elsewhere(chandra, wire, tmp_path, cloud, monkeypatch):
+    """build_elsewhere(): a push through CodeBuild, with all that it needs there."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch")
+    path = tmp_path / "chandra.toml"
+    path.write_text(
+        path.read_text().replace(
+            "[image]\n",
+            f'[image]\ncontext = "{context}"\ndockerfile = "{context}/Dockerfile"\n',
+        )
+    )
+    wire.call("s3", "create_bucket", Bucket="weights")
+    wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
+    builder = wire.client("codebuild")
+    start = builder.start_build
+
+    def build(**params):
+        put(wire, repaired(oci_manifest()), "v1", DOCKER)
+        return start(**params)
+
+    monkeypatch.setattr(builder, "start_build", build)
+    return lambda **kw: chandra("image", "push", "--remote", "--tag", "v1", **kw)
+
+
+def test_a_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
+    ran = build_elsewhere()
+
+    assert ran.status == 0, ran.err
+    assert "codebuild:StartBuild" in cloud.calls
+    sent = wire.call("s3", "get_object", Bucket="weights", Key="builds/ocr/v1.zip")
+    with zipfile.ZipFile(io.BytesIO(sent["Body"].read())) as packed:
+        assert packed.namelist() == ["Dockerfile"]
+
+
+def test_ctrl_c_while_codebuild_builds_says_that_it_goes_on(
+    build_elsewhere, wire, monkeypatch, tmp_path
+):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wire.client("codebuild"), "batch_get_builds", interrupted)
+
+    ran = build_elsewhere()
+
+    assert ran.status == 130
+    assert "goes on in CodeBuild without us" in ran.err
+    assert "image push --remote again" in ran.err
+    assert not (tmp_path / "chandra.lock.json").exists()
+
+
+def test_a_remote_push_needs_a_role_and_says_which_command_makes_it(chandra, cloud):
+    ran = chandra("image", "push", "--remote", "--tag", "v1")
+
+    assert ran.status == 4
+    assert "iam --create" in ran.err
+
+
+def build_answer(status):
+    return {"builds": [{"id": "b", "buildStatus": status, "currentPhase": "BUILD"}]}
+
+
+def waited(script, aws, *statuses):
+    """Until a build has had these statuses, one after the other."""
+    codebuild, logs = script("codebuild"), script("logs")
+    for status in statuses:
+        codebuild.expects("batch_get_builds", ids=["b"]).answers(**build_answer(status))
+        logs.expects("filter_log_events").answers(
+            events=[
+                {
+                    "eventId": status,
+                    "timestamp": 1,
+                    "logStreamName": "s",
+                    "message": f"line while {status}\n",
+                }
+            ]
+        )
+    said: list[str] = []
+    slept: list[float] = []
+    with codebuild, logs:
+        Builds(aws, configured(), IDENTITY).wait(
+            "b",
+            said.append,
+            clock=lambda: 100.0 * len(slept),
+            sleep=slept.append,
+            timeout_seconds=150,
+        )
+    return said
+
+
+def test_a_build_is_followed_to_its_end(script, aws):
+    assert waited(script, aws, "IN_PROGRESS", "SUCCEEDED") == [
+        "  | line while IN_PROGRESS",
+        "  | line while SUCCEEDED",
+    ]
+
+
+def test_a_build_that_fails_says_in_which_phase(script, aws):
+    with pytest.raises(ResourceFailedError, match="FAILED in phase BUILD"):
+        waited(script, aws, "FAILED")
+
+
+def test_a_build_that_takes_too_long_is_left_to_go_on(script, aws):
+    with pytest.raises(WaitTimeoutError, match="it goes on") as caught:
+        waited(script, aws, "IN_PROGRESS", "IN_PROGRESS", "IN_PROGRESS")
+
+    assert "--remote again" in (caught.value.hint or "")
+
+
+def test_an_image_that_the_file_overrules_is_said_to_be(chandra, tmp_path):
+    archive = str(write_archive(tmp_path / "image.tar"))
+
+    ran = chandra("image", "push", "--archive", archive, "--tag", "v1")
+
+    assert "chandra.toml sets image.uri, which is used in its place" in ran.out
+
+
+def test_a_dry_run_of_a_push_shows_the_commands(chandra, cloud, runner):
+    ran = chandra("image", "push", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "would create repository" in ran.out
+    assert "would run docker buildx build" in ran.out
+    assert runner.ran == []
+    assert cloud.changes == []

@@ -1,0 +1,57 @@
+"""Manifests as SageMaker takes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.errors import NotFoundError, ResourceFailedError
+from deploy.image.manifest import DOCKER, is_index, platform_digest, repaired
+from tests.deploy.images import oci_index, oci_manifest
+
+
+def test_the_same_blobs_get_dockers_names():
+    manifest = oci_manifest()
+
+    docker = repaired(manifest)
+
+    assert docker["mediaType"] == DOCKER
+    assert docker["config"]["mediaType"] == (
+        "application/vnd.docker.container.image.v1+json"
+    )
+    assert docker["layers"] == [
+        {
+            "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            "digest": manifest["layers"][0]["digest"],
+            "size": manifest["layers"][0]["size"],
+        }
+    ]
+    assert "annotations" not in docker
+
+
+def test_what_is_repaired_already_stays_as_it_is():
+    docker = repaired(oci_manifest())
+
+    assert repaired(docker) == docker
+
+
+def test_layers_that_docker_has_no_name_for_are_refused():
+    with pytest.raises(ResourceFailedError, match=r"tar\+zstd") as caught:
+        repaired(oci_manifest("tar+zstd"))
+
+    assert "gzip" in (caught.value.hint or "")
+
+
+def test_of_an_index_the_platform_counts_and_not_the_attestation():
+    index = oci_index(
+        ("unknown", "unknown", "sha256:attestation"),
+        ("linux", "arm64", "sha256:arm"),
+        ("linux", "amd64", "sha256:amd"),
+    )
+
+    assert is_index(index)
+    assert platform_digest(index) == "sha256:amd"
+
+
+def test_an_index_without_our_platform_is_refused():
+    with pytest.raises(NotFoundError, match="no linux/amd64"):
+        platform_digest(oci_index(("linux", "arm64", "sha256:arm")))

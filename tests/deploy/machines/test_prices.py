@@ -1,0 +1,60 @@
+"""What machines cost, to the cent."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+
+from deploy.config import EndpointTable
+from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES
+from deploy.machines.prices import dollars, hourly, price_lines, rate
+from deploy.machines.throughput import rate_of
+
+
+@pytest.mark.parametrize("hours", [1, 11, HOURS_A_DAY, 7 * HOURS_A_DAY, HOURS_A_MONTH])
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_every_sum_is_rounded_as_people_round(count, hours):
+    for name, instance in INSTANCES.items():
+        price = hourly(name, count)
+        assert price is not None
+        exact = Decimal(str(instance.price)) * count * hours
+        cents = exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+        assert dollars(price * hours) == f"${cents:,}", name
+
+
+@pytest.mark.parametrize(
+    ("price", "text"),
+    [(1.515, "$1.515"), (2.8, "$2.80"), (0.7364, "$0.7364"), (63.296, "$63.296"),
+     (1515.0, "$1,515.00"), (3 * 1.515, "$4.545")],
+)  # fmt: skip
+def test_an_hour_costs_what_the_price_list_says(price, text):
+    assert rate(price) == text
+
+
+def test_an_hour_a_day_and_a_month_belong_together():
+    line, _ = price_lines(EndpointTable(instance_types=("ml.g5.2xlarge",)))
+
+    assert line == (
+        "1 x ml.g5.2xlarge: $1.515 an hour, $36.36 a day, $1,105.95 a month"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "is_it"),
+    [
+        ("L4", "NVIDIA L40S", False),
+        ("L4", "NVIDIA L4", True),
+        ("A100", "NVIDIA A100-SXM4-40GB", True),
+        ("RTX PRO 6000", "NVIDIA RTX PRO 6000 Blackwell Server Edition", True),
+    ],
+)
+def test_a_measurement_is_of_the_gpu_that_it_names(tmp_path, gpu, device, is_it):
+    (tmp_path / "gpu.json").write_text(
+        f'{{"device": "{device}", "geometry": "chandra", "pages_per_second": 7}}'
+    )
+
+    found = rate_of(gpu, tmp_path)
+
+    assert (found is not None and found.together == 7) is is_it
