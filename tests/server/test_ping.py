@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +17,7 @@ from server.archive import configure_archive
 from tests import documents
 from tests.server.conftest import serving
 from tests.server.processes import engine_pid
+from tests.server.raw import announced
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
@@ -236,12 +236,12 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
         # Of what is announced, nothing is here yet; it is counted all the same.
-        _announced(client, 140_000_000),
-        _announced(client, 140_000_000),
-        _announced(client, 140_000_000),
+        announced(client, 140_000_000),
+        announced(client, 140_000_000),
+        announced(client, 140_000_000),
     ):
         until(lambda: client.server.num_open() == 3)
-        with _announced(client, 140_000_000) as late:
+        with announced(client, 140_000_000) as late:
             head = late.recv(4096).decode()
         small = client.post(PAGE, PNG, max_output_tokens=5)
 
@@ -254,7 +254,7 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
 def test_a_document_that_is_still_being_sent_when_the_server_drains_is_told(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
-        _announced(client, 1_000_000) as sender,
+        announced(client, 1_000_000) as sender,
     ):
         sender.sendall(PAGE)
         until(lambda: client.server.num_open() == 1)
@@ -270,17 +270,6 @@ def test_a_document_that_is_still_being_sent_when_the_server_drains_is_told(own_
         sender.sendall(bytes(1_000_000 - len(PAGE)))
         assert sender.recv(4096) == b""
         until(lambda: client.server.num_open() == 0)
-
-
-def _announced(client, length: int) -> socket.socket:
-    """A connection on which a body of so many bytes was announced, and none sent."""
-    host, _, port = client.server.address.removeprefix("http://").partition(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
-    connection.sendall(
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-        b"Content-Length: %d\r\n\r\n" % length
-    )
-    return connection
 
 
 def test_batch_transform_is_told_one_document_at_a_time_and_how_many_at_once(client):
