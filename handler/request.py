@@ -21,6 +21,7 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
+from handler.forms import parts_from
 from handler.options import options_from, quoted
 from handler.schema import Options
 
@@ -29,6 +30,12 @@ __all__ = ["OCRRequest", "headers_from", "request_from"]
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 DOCUMENT_KEYS = ("document", "image")
 URI_KEY = "s3_uri"
+FORM_TYPE = "x-chandra-content-type"
+"""The Content-Type of a form that frontend/ has left to us: TorchServe takes those that
+are declared as such apart itself, and not well."""
+FORM = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+"""What curl --data-binary says of a body where nobody has said what it is."""
 JSON = "application/json"
 JSON_LINES = frozenset(
     {
@@ -85,11 +92,12 @@ def request_from(
     Options in the body beat those in Custom-Attributes, which beat those in the
     query string.
     """
-    media_type = _media_type(headers.get("content-type"))
+    content_type = headers.get(FORM_TYPE, headers.get("content-type"))
+    media_type = _media_type(content_type)
     options: dict[str, Any] = {}
     document: bytes | bytearray | Address
-    if media_type == "multipart/form-data":
-        document, declared, in_body = _from_form(row)
+    if media_type == FORM:
+        document, declared, in_body = _from_form(_opened(row, content_type))
     else:
         document, declared, in_body = _from_body(row.get("body"), media_type)
         options |= _from_query(row)
@@ -119,6 +127,14 @@ def _media_type(content_type: str | None) -> str | None:
     if content_type is None:
         return None
     return content_type.split(";")[0].strip().lower() or None
+
+
+def _opened(row: Row, content_type: str | None) -> Row:
+    """The row as TorchServe hands a form over: an entry for each part."""
+    if "body" not in row:
+        return row
+    parts = parts_from(_bytes(row["body"]), content_type or "")
+    return {**{name: v for name, v in row.items() if name != "body"}, **parts}
 
 
 def _from_form(row: Row) -> tuple[bytes | bytearray, str | None, dict[str, Any]]:
@@ -177,7 +193,7 @@ def _from_body(
             hint = "" if media_type == JSON else ": send one line in each request"
             raise RequestError(f"the body is not valid JSON{hint}") from error
         return _from_json(parsed)
-    return content, media_type, {}
+    return content, None if media_type == URLENCODED else media_type, {}
 
 
 def _from_json(body: Any) -> tuple[bytes | Address, str | None, dict[str, Any]]:

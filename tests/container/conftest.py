@@ -32,7 +32,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def image(engine) -> str:
-    engine.build(ROOT, IMAGE, "--build-arg", "VARIANT=cpu")
+    engine.build(ROOT, IMAGE, "VARIANT=cpu")
     return IMAGE
 
 

@@ -98,11 +98,14 @@ class Engine:
         return BASE
 
     def build(self, context: Path, tag: str, *arguments: str) -> None:
-        """Build an image as `make image` does, with packages of this machine's."""
+        """`make image`, with packages of this machine's."""
+        base = f"--network host --build-arg BASE_IMAGE={self.base()}"
         with _Library(self.folder / "library"):
-            options = ["--network", "host", "--provenance=false", "-t", tag, *arguments]
-            base = ["--build-arg", f"BASE_IMAGE={self.base()}"]
-            self("build", *options, *base, context, timeout_seconds=3000)
+            _run(
+                *("make", "-C", str(context), "image", f"IMAGE={tag}"),
+                *(f"BUILD_ARGS={base}", *arguments),
+                environ=self.environ,
+            )
 
     def registry(self) -> str:
         """The address of an empty registry on loopback."""

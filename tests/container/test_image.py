@@ -123,8 +123,8 @@ def test_thirty_two_bodies_of_twenty_five_megabytes_at_once_are_answered(strict)
         slowest_seconds = max(slowest_seconds, time.monotonic() - started)
 
     codes = [answer.result().status_code for answer in answers]
-    # A busy machine may have no decoder free in time, and says so.
-    assert set(codes) <= {200, 503}
+    # A busy machine may have no decoder free in time, or no time left, and says so.
+    assert set(codes) <= {200, 503, 504}
     assert codes.count(200) >= 4
     assert pings == {200}
     assert slowest_seconds < 2

@@ -88,7 +88,11 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def serving(
-    model_store: Path, environ: Mapping[str, str], *, wait: bool = True
+    model_store: Path,
+    environ: Mapping[str, str],
+    *,
+    wait: bool = True,
+    overrides: Mapping[str, str] | None = None,
 ) -> Iterator[Client]:
     """A server with the repository's configuration, but for where it listens."""
     lines = Lines()
@@ -98,7 +102,11 @@ def serving(
         if not name.startswith(("CHANDRA_", "MODEL_"))
     }
     with TorchServe(
-        overrides={**free_addresses(), "model_store": str(model_store)},
+        overrides={
+            **free_addresses(),
+            "model_store": str(model_store),
+            **(overrides or {}),
+        },
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
         line=lines,
         plugin=find_plugin(find_java_home(os.environ)),
@@ -119,7 +127,12 @@ def client(model_store: Path) -> Iterator[Client]:
 def own_server(model_store: Path):
     """Starts servers that a test may break."""
 
-    def start(*, wait: bool = True, **environ: str):
-        return serving(model_store, environ, wait=wait)
+    def start(
+        *,
+        wait: bool = True,
+        overrides: Mapping[str, str] | None = None,
+        **environ: str,
+    ):
+        return serving(model_store, environ, wait=wait, overrides=overrides)
 
     return start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from server.archive import ROOT
+from server.java import find_java_home
 from server.ports import free_addresses
 from server.torchserve import read_properties
 from tests.server.processes import family, is_alive
@@ -30,11 +32,11 @@ def config(tmp_path: Path) -> Path:
 
 
 def start(
-    command: str, *arguments: str | Path, **environ: str
+    command: str, *arguments: str | Path, tree: Path = ROOT, **environ: str
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "server", command, *arguments],
-        cwd=ROOT,
+        cwd=tree,
         env=os.environ | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -56,6 +58,42 @@ def test_ctrl_c_stops_everything_that_serve_started(config, stop):
         assert process.communicate(timeout=60)[0].endswith("stopped\n")
         assert process.returncode == 130
     until(lambda: not any(map(is_alive, everyone)))
+
+
+def test_without_a_compiler_serve_says_so_and_knows_when_it_is_ready(config, tmp_path):
+    tree = tmp_path / "tree"
+    for name in ("handler", "server", "frontend", "model-store"):
+        shutil.copytree(ROOT / name, tree / name)
+    # A Java as a JRE has it, and nowhere else a compiler; nor a plugin that is built.
+    jre = tmp_path / "jre"
+    (jre / "bin").mkdir(parents=True)
+    home = find_java_home(os.environ)
+    (jre / "bin" / "java").symlink_to(home / "bin" / "java")
+    shutil.copy(home / "release", jre)
+    nowhere = {"JAVA_HOME": str(jre), "PATH": str(jre / "bin")}
+
+    with start(
+        "serve", "--config", config, tree=tree, PYTHONPATH=str(tree), **nowhere
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("ready: "):
+                break
+        address = read_properties(config)["inference_address"]
+        page = (ROOT / "samples" / "page.png").read_bytes()
+        answer = httpx.post(
+            f"{address}/predictions/chandra",
+            content=page,
+            headers={"Content-Type": "image/png"},
+            timeout=120,
+        )
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert any(line.startswith("note: no JDK") for line in lines)
+    assert answer.json()["status"] == "success"
 
 
 def test_serve_ends_with_the_reason_when_the_model_cannot_be_loaded(config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +18,7 @@ from tests import documents
 from tests.marks import needs_the_plugin
 from tests.server.conftest import serving
 from tests.server.processes import engine_pid
+from tests.server.raw import announced
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
@@ -46,14 +47,17 @@ class Pings:
         self._threads.shutdown()
 
     def _ask(self) -> None:
-        while not self._is_over:
-            started = time.monotonic()
-            try:
-                answer = httpx.get(f"{self._address}/ping", timeout=10)
-            except httpx.TransportError:
-                continue  # Java is not there yet, or no longer
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
-            self.answers.append((answer.status_code, answer.json()["status"]))
+        # A connection each; what it takes to make a client is not the server's time.
+        with httpx.Client(headers={"Connection": "close"}, timeout=10) as client:
+            while not self._is_over:
+                started = time.monotonic()
+                try:
+                    answer = client.get(f"{self._address}/ping")
+                except httpx.TransportError:
+                    continue  # Java is not there yet, or no longer
+                seconds = time.monotonic() - started
+                self.slowest_seconds = max(self.slowest_seconds, seconds)
+                self.answers.append((answer.status_code, answer.json()["status"]))
 
     def has(self, status: int, word: str | None = None) -> bool:
         return any(
@@ -221,8 +225,11 @@ def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
         # Nobody's memory is lost with it.
         later = client.post(large, PNG, max_output_tokens=5)
 
+    sys.stdout.write(
+        f"\nslowest of {len(pings.answers)} pings: {pings.slowest_seconds:.3f} s\n"
+    )
     codes = [answer.status_code for answer in answers]
-    assert set(codes) <= {200, 503}
+    assert set(codes) <= {200, 503, 504}
     assert 200 in codes
     assert later.status_code == 200
     assert pings.slowest_seconds < 2
@@ -234,12 +241,12 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
         # Of what is announced, nothing is here yet; it is counted all the same.
-        _announced(client, 140_000_000),
-        _announced(client, 140_000_000),
-        _announced(client, 140_000_000),
+        announced(client, 140_000_000),
+        announced(client, 140_000_000),
+        announced(client, 140_000_000),
     ):
         until(lambda: client.server.num_open() == 3)
-        with _announced(client, 140_000_000) as late:
+        with announced(client, 140_000_000) as late:
             head = late.recv(4096).decode()
         small = client.post(PAGE, PNG, max_output_tokens=5)
 
@@ -252,7 +259,7 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
 def test_a_document_that_is_still_being_sent_when_the_server_drains_is_told(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
-        _announced(client, 1_000_000) as sender,
+        announced(client, 1_000_000) as sender,
     ):
         sender.sendall(PAGE)
         until(lambda: client.server.num_open() == 1)
@@ -268,17 +275,6 @@ def test_a_document_that_is_still_being_sent_when_the_server_drains_is_told(own_
         sender.sendall(bytes(1_000_000 - len(PAGE)))
         assert sender.recv(4096) == b""
         until(lambda: client.server.num_open() == 0)
-
-
-def _announced(client, length: int) -> socket.socket:
-    """A connection on which a body of so many bytes was announced, and none sent."""
-    host, _, port = client.server.address.removeprefix("http://").partition(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
-    connection.sendall(
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-        b"Content-Length: %d\r\n\r\n" % length
-    )
-    return connection
 
 
 def test_batch_transform_is_told_one_document_at_a_time_and_how_many_at_once(client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -53,6 +54,25 @@ def test_timeouts_are_written_down_because_their_default_overrides_everything():
 
 def test_the_handler_gives_up_loading_before_torchserve_does():
     assert ENGINE.load_seconds < MODEL["startupTimeout"]
+
+
+def test_the_readme_says_how_many_bodies_there_is_room_for():
+    # What the frontend does with the budget is in Java, and said nowhere else.
+    java = (ROOT / "frontend/src/chandra/frontend/Budget.java").read_text()
+    [copies] = re.findall(r"int COPIES = (\d+);", java)
+    assert PROPERTIES["chandra_body_usual_mb"] == "0"
+    budget = int(PROPERTIES["chandra_body_budget_mb"])
+    readme = (ROOT / "server" / "README.md").read_text()
+
+    [said] = re.findall(
+        r"with 2 GB that is above (\d+) of (\d+) MiB at once, or (\d+) of (\d+) MiB",
+        " ".join(readme.split()),
+    )
+
+    many, large, more, small = map(int, said)
+    assert "-Xmx2g" in PROPERTIES["vmargs"]
+    assert many == budget // ((1 + int(copies)) * large)
+    assert more == budget // ((1 + int(copies)) * small)
 
 
 def test_nobody_needs_a_token():

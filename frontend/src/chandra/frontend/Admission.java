@@ -3,28 +3,28 @@ package chandra.frontend;
 import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
+import io.netty.channel.socket.DuplexChannel;
+import io.netty.handler.codec.CodecException;
+import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpContent;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpRequest;
-import io.netty.handler.codec.http.HttpResponse;
-import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.util.ReferenceCountUtil;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayDeque;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Refuses a document before its body is taken in: where Java has no room for it, where there will
- * be no worker any more, and while the server is about to stop, also when a part of it has come
- * already.
+ * Refuses a request before its body is taken in: where there is nothing it could mean, where Java
+ * has no room for it, where there will be no worker any more, and while the server is about to
+ * stop, also when a part of it has come already.
  *
- * <p>One for each connection, used by that connection's thread only.
+ * <p>One for each connection, behind {@link Turns}; used by that connection's thread only.
  */
 final class Admission extends ChannelDuplexHandler {
     /** Documents on their way in, being read, or on their way out. */
@@ -42,23 +42,37 @@ final class Admission extends ChannelDuplexHandler {
      */
     private static final long GONE_SECONDS = 60;
 
+    /** A body of which less than this has come in so long keeps others' room for nothing. */
+    private static final long PROGRESS_BYTES = 16 * 1024;
+
+    private final Gate gate;
     private final Budget budget;
     private final Path draining;
+    private final long stallNanoseconds;
 
-    /** Of the requests on their way, the oldest first. */
-    private final ArrayDeque<Budget.Claim> claims = new ArrayDeque<>();
+    /** Of the request that has no answer yet; null between two. */
+    private Budget.Claim claim;
 
     private boolean isReceiving;
     private boolean isRefused;
+
+    /** Whether nothing that comes can be understood any more. */
+    private boolean isBroken;
+
+    private boolean isLooking;
     private long received;
+    private long progress;
+    private long progressAt;
 
     static int numOpen() {
         return OPEN.get();
     }
 
-    Admission(Budget budget, String folder) {
+    Admission(Gate gate, Budget budget, String folder, long stallSeconds) {
+        this.gate = gate;
         this.budget = budget;
         this.draining = Path.of(folder, "draining");
+        this.stallNanoseconds = TimeUnit.SECONDS.toNanos(stallSeconds);
     }
 
     @Override
@@ -67,17 +81,14 @@ final class Admission extends ChannelDuplexHandler {
         if (!isRefused && message instanceof HttpRequest) {
             begin(context, (HttpRequest) message);
         }
-        if (!isRefused && isReceiving && message instanceof HttpContent) {
-            received += ((HttpContent) message).content().readableBytes();
-            if (!claims.getLast().cover(received)) {
-                refuse(context, Refusal.NO_ROOM);
-            }
+        if (!isRefused && message instanceof HttpContent) {
+            take(context, (HttpContent) message);
         }
         if (isRefused) {
             // Read to its end, though: a client that still writes would see a reset
             // connection and not the answer.
             ReferenceCountUtil.release(message);
-            if (isLast) {
+            if (isLast && !isBroken) {
                 context.close();
             }
             return;
@@ -88,49 +99,87 @@ final class Admission extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        boolean isInterim =
-                message instanceof HttpResponse
-                        && ((HttpResponse) message).status().codeClass()
-                                == HttpStatusClass.INFORMATIONAL;
-        if (!isRefused && !isInterim && message instanceof LastHttpContent) {
-            promise = promise.unvoid();
-            promise.addListener(done -> answered());
+        if (!isRefused && !Turns.isInterim(message)) {
+            FullHttpResponse ours = inOurForm(message);
+            if (ours != null) {
+                ReferenceCountUtil.release(message);
+                message = ours;
+            }
+            if (message instanceof LastHttpContent) {
+                promise = promise.unvoid();
+                promise.addListener(done -> answered());
+            }
         }
         context.write(message, promise);
     }
 
     @Override
+    public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
+        boolean isWaiting = claim != null && !isReceiving;
+        if (cause instanceof CodecException && !isRefused && !isWaiting) {
+            refuse(context, Refusal.MALFORMED);
+        } else {
+            context.fireExceptionCaught(cause);
+        }
+    }
+
+    @Override
     public void channelInactive(ChannelHandlerContext context) {
-        if (isReceiving && !claims.isEmpty()) {
-            // It never was a request; its bytes are gone.
-            end(claims.removeLast());
+        if (claim != null) {
+            Budget.Claim left = claim;
+            claim = null;
+            leave(left);
+            if (isReceiving || isRefused) {
+                // It never was a request; its bytes are gone.
+                left.release();
+            } else {
+                context.executor().schedule(left::release, GONE_SECONDS, TimeUnit.SECONDS);
+            }
         }
         isReceiving = false;
-        for (Budget.Claim claim : claims) {
-            leave(claim);
-            context.executor().schedule(claim::release, GONE_SECONDS, TimeUnit.SECONDS);
-        }
-        claims.clear();
         context.fireChannelInactive();
     }
 
     private void begin(ChannelHandlerContext context, HttpRequest request) {
-        Budget.Claim claim = budget.new Claim(!request.method().equals(HttpMethod.GET));
-        claims.add(claim);
-        if (!claim.isDocument) {
+        isReceiving = true;
+        received = progress = 0;
+        progressAt = System.nanoTime();
+        Refusal refusal = gate.refusal(request);
+        claim = budget.new Claim(refusal == null && request.method().equals(HttpMethod.POST));
+        if (claim.isDocument) {
+            OPEN.incrementAndGet();
+            if (Files.exists(draining)) {
+                refusal = Refusal.STOPPING;
+            } else if (WorkerState.isGivenUp()) {
+                refusal = Refusal.GIVEN_UP;
+            }
+        }
+        if (refusal == null && !claim.cover(HttpUtil.getContentLength(request, 0L))) {
+            refusal = Refusal.NO_ROOM;
+        }
+        if (refusal != null) {
+            refuse(context, refusal);
             return;
         }
-        OPEN.incrementAndGet();
-        isReceiving = true;
-        received = 0;
-        if (Files.exists(draining)) {
-            refuse(context, Refusal.STOPPING);
-        } else if (WorkerState.isGivenUp()) {
-            refuse(context, Refusal.GIVEN_UP);
-        } else if (!claim.cover(HttpUtil.getContentLength(request, 0L))) {
-            refuse(context, Refusal.NO_ROOM);
-        } else {
+        Gate.hideForm(request);
+        if (!isLooking) {
+            isLooking = true;
             look(context);
+        }
+    }
+
+    private void take(ChannelHandlerContext context, HttpContent content) {
+        received += content.content().readableBytes();
+        if (received - progress >= PROGRESS_BYTES) {
+            progress = received;
+            progressAt = System.nanoTime();
+        }
+        if (content.decoderResult().isFailure()) {
+            refuse(context, Refusal.MALFORMED);
+        } else if (received > gate.maxBytes) {
+            refuse(context, Refusal.tooLarge(gate.maxBytes));
+        } else if (!claim.cover(received)) {
+            refuse(context, Refusal.NO_ROOM);
         }
     }
 
@@ -139,12 +188,16 @@ final class Admission extends ChannelDuplexHandler {
         context.executor()
                 .schedule(
                         () -> {
-                            if (isReceiving && !isRefused) {
-                                if (Files.exists(draining)) {
-                                    refuse(context, Refusal.STOPPING);
-                                } else {
-                                    look(context);
-                                }
+                            isLooking = isReceiving && !isRefused;
+                            if (!isLooking) {
+                                return;
+                            }
+                            if (claim.isDocument && Files.exists(draining)) {
+                                refuse(context, Refusal.STOPPING);
+                            } else if (System.nanoTime() - progressAt > stallNanoseconds) {
+                                refuse(context, Refusal.STALLED);
+                            } else {
+                                look(context);
                             }
                         },
                         LOOK_MILLISECONDS,
@@ -153,20 +206,32 @@ final class Admission extends ChannelDuplexHandler {
 
     private void refuse(ChannelHandlerContext context, Refusal refusal) {
         isRefused = true;
-        LOGGER.warn("document refused: {}", refusal);
-        context.writeAndFlush(refusal.response());
+        isBroken = refusal.isMalformed();
+        LOGGER.warn("request refused: {}", refusal);
+        context.writeAndFlush(refusal.response())
+                .addListener(
+                        done -> {
+                            if (isBroken) {
+                                // Of what is still to come, no end can be seen.
+                                ((DuplexChannel) context.channel()).shutdownOutput();
+                            }
+                        });
         context.executor().schedule(() -> context.close(), LINGER_SECONDS, TimeUnit.SECONDS);
     }
 
-    private void answered() {
-        if (!claims.isEmpty()) {
-            end(claims.remove());
-        }
+    private FullHttpResponse inOurForm(Object message) {
+        boolean isToDocument = claim != null && claim.isDocument;
+        return isToDocument && message instanceof FullHttpResponse
+                ? Refusal.translated((FullHttpResponse) message)
+                : null;
     }
 
-    private static void end(Budget.Claim claim) {
-        leave(claim);
-        claim.release();
+    private void answered() {
+        if (claim != null) {
+            leave(claim);
+            claim.release();
+            claim = null;
+        }
     }
 
     private static void leave(Budget.Claim claim) {

@@ -5,56 +5,126 @@ import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
+import java.util.Locale;
 import java.util.UUID;
 
-/** Why a document is not taken in; said as the handler says what goes wrong. */
-enum Refusal {
-    STOPPING(
-            "engine_unavailable",
-            "Engine unavailable",
-            "the server is about to stop: try again, elsewhere"),
-    GIVEN_UP(
-            "engine_unavailable",
-            "Engine unavailable",
-            "no worker can be started any more: this server has to be replaced"),
-    NO_ROOM(
-            "overloaded",
-            "Overloaded",
-            "the documents that are open leave no memory for this one");
+/** Why a request has no other answer; said as the handler says what goes wrong. */
+final class Refusal {
+    static final String PROBLEM = "application/problem+json";
+
+    static final Refusal STOPPING =
+            unavailable("the server is about to stop: try again, elsewhere");
+    static final Refusal GIVEN_UP =
+            unavailable("no worker can be started any more: this server has to be replaced");
+    static final Refusal NO_ROOM =
+            overloaded("the documents that are open leave no memory for this one");
+
+    static final Refusal MALFORMED = malformed("it is no HTTP that can be read");
+    static final Refusal STALLED = malformed("the body has stopped coming");
+
+    private static final Refusal NO_MODEL = new Refusal(404, "not_found", "there is no such model");
+    private static final Refusal QUEUE_FULL = overloaded("too many documents are waiting already");
+    private static final Refusal FAILED =
+            new Refusal(500, "internal", "the worker ended before it had answered");
 
     private static final String RETRY_SECONDS = "10";
 
+    private final int status;
     private final String code;
-    private final String title;
     private final String detail;
+    private String allow;
 
-    Refusal(String code, String title, String detail) {
+    private Refusal(int status, String code, String detail) {
+        this.status = status;
         this.code = code;
-        this.title = title;
         this.detail = detail;
     }
 
+    static Refusal malformed(String detail) {
+        return new Refusal(400, "bad_request", detail);
+    }
+
+    static Refusal notFound(String detail) {
+        return new Refusal(404, "not_found", detail);
+    }
+
+    static Refusal notAllowed(String allowed) {
+        Refusal refusal = new Refusal(405, "method_not_allowed", "use " + allowed);
+        refusal.allow = allowed;
+        return refusal;
+    }
+
+    static Refusal tooLarge(long maxBytes) {
+        return new Refusal(
+                413,
+                "document_too_large",
+                String.format(Locale.ROOT, "a request may have %,d bytes at most", maxBytes));
+    }
+
+    private static Refusal unavailable(String detail) {
+        return new Refusal(503, "engine_unavailable", detail);
+    }
+
+    private static Refusal overloaded(String detail) {
+        return new Refusal(503, "overloaded", detail);
+    }
+
+    /** Whether what comes after it has no beginning that could be found. */
+    boolean isMalformed() {
+        return status == 400;
+    }
+
+    /** What TorchServe says in a form of its own, in ours; null where it is in ours already. */
+    static FullHttpResponse translated(HttpResponse said) {
+        int status = said.status().code();
+        if (status < 400 || PROBLEM.equals(said.headers().get(HttpHeaderNames.CONTENT_TYPE))) {
+            return null;
+        }
+        Refusal refusal =
+                status == 404
+                        ? NO_MODEL
+                        : status == 503 ? QUEUE_FULL : status >= 500 ? FAILED : MALFORMED;
+        return refusal.response(said.headers().get("x-request-id"));
+    }
+
     FullHttpResponse response() {
-        String id = UUID.randomUUID().toString();
+        return response(null);
+    }
+
+    private FullHttpResponse response(String requestId) {
+        String id = requestId == null ? UUID.randomUUID().toString() : requestId;
+        String title = code.substring(0, 1).toUpperCase(Locale.ROOT) + code.substring(1);
         String body =
-                "{\"type\": \"about:blank\", \"title\": \"" + title
-                        + "\", \"status\": 503, \"detail\": \"" + detail
+                "{\"type\": \"about:blank\", \"title\": \"" + title.replace('_', ' ')
+                        + "\", \"status\": " + status
+                        + ", \"detail\": \"" + detail
                         + "\", \"code\": \"" + code
                         + "\", \"request_id\": \"" + id + "\"}";
         FullHttpResponse response =
                 new DefaultFullHttpResponse(
                         HttpVersion.HTTP_1_1,
-                        HttpResponseStatus.SERVICE_UNAVAILABLE,
+                        HttpResponseStatus.valueOf(status),
                         Unpooled.copiedBuffer(body, StandardCharsets.UTF_8));
         response.headers()
-                .set(HttpHeaderNames.CONTENT_TYPE, "application/problem+json")
+                .set(HttpHeaderNames.CONTENT_TYPE, PROBLEM)
                 .set(HttpHeaderNames.CONTENT_LENGTH, response.content().readableBytes())
                 .set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE)
-                .set(HttpHeaderNames.RETRY_AFTER, RETRY_SECONDS)
                 .set("x-request-id", id);
+        if (status == 503) {
+            response.headers().set(HttpHeaderNames.RETRY_AFTER, RETRY_SECONDS);
+        }
+        if (allow != null) {
+            response.headers().set(HttpHeaderNames.ALLOW, allow);
+        }
         return response;
+    }
+
+    @Override
+    public String toString() {
+        return code + ": " + detail;
     }
 }

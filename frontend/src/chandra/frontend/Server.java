@@ -28,7 +28,7 @@ public final class Server extends ModelServer {
 
     private Server(ConfigManager config) {
         super(config);
-        arrivals = new Arrivals(new Budget(config), config.getProperty("chandra_state_dir", ""));
+        arrivals = new Arrivals(config);
     }
 
     /** Takes the arguments of TorchServe's own main class, and does what it does. */
@@ -74,12 +74,16 @@ public final class Server extends ModelServer {
     /** Sees connections as they come, before TorchServe has given them their handlers. */
     @Sharable
     private static final class Arrivals extends ChannelInboundHandlerAdapter {
+        private final Gate gate;
         private final Budget budget;
         private final String folder;
+        private final int stallSeconds;
 
-        Arrivals(Budget budget, String folder) {
-            this.budget = budget;
-            this.folder = folder;
+        Arrivals(ConfigManager config) {
+            gate = new Gate(config);
+            budget = new Budget(config);
+            folder = config.getProperty("chandra_state_dir", "");
+            stallSeconds = Integer.parseInt(config.getProperty("chandra_stall_seconds", "60"));
         }
 
         @Override
@@ -94,7 +98,12 @@ public final class Server extends ModelServer {
                 // TorchServe has closed connections be reset, with what was not yet sent.
                 context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
                 // By now, what TorchServe calls "http" turns bytes into messages.
-                context.pipeline().addAfter("http", "admission", new Admission(budget, folder));
+                context.pipeline()
+                        .addAfter("http", "turns", new Turns())
+                        .addAfter(
+                                "turns",
+                                "admission",
+                                new Admission(gate, budget, folder, stallSeconds));
                 context.pipeline().remove(this);
                 context.fireChannelActive();
             }

@@ -1,0 +1,70 @@
+"""A multipart form into its parts, as browsers and `curl -F` send it (RFC 7578)."""
+
+from __future__ import annotations
+
+from email.message import Message
+from email.parser import BytesHeaderParser
+
+from handler.errors import RequestError
+
+__all__ = ["parts_from"]
+
+MAX_PARTS = 32
+"""A document and its options are fewer than ten."""
+MAX_HEAD_BYTES = 8192
+
+
+def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, bytes]:
+    """The parts by name; RequestError where it is no form, or an endless one.
+
+    `content_type` is the header with its boundary.
+    """
+    delimiter = b"--" + _boundary(content_type)
+    parts: dict[str, bytes] = {}
+    at = 0 if body.startswith(delimiter) else _found(body, b"\r\n" + delimiter, 0) + 2
+    while True:
+        at += len(delimiter)
+        if body[at : at + 2] == b"--":
+            return parts
+        if len(parts) == MAX_PARTS:
+            raise RequestError(f"the form has more than {MAX_PARTS} parts")
+        # A part without a head has nothing between the two ends of line.
+        head_at = _found(body, b"\r\n", at)
+        head_end = body.find(b"\r\n\r\n", head_at, head_at + MAX_HEAD_BYTES)
+        if head_end < 0:
+            raise RequestError(
+                f"a part of the form has no head, or one above {MAX_HEAD_BYTES:,} bytes"
+            )
+        name = _name(bytes(body[head_at + 2 : head_end]))
+        if name in parts:
+            raise RequestError("two parts of the form have the same name")
+        start = head_end + 4
+        # An empty part has its only end of line behind its head.
+        end = _found(body, b"\r\n" + delimiter, start - 2)
+        parts[name] = bytes(body[start : max(start, end)])
+        at = end + 2
+
+
+def _found(body: bytes | bytearray, what: bytes, start: int) -> int:
+    at = body.find(what, start)
+    if at < 0:
+        raise RequestError("the form ends early, or has another boundary than it says")
+    return at
+
+
+def _boundary(content_type: str) -> bytes:
+    message = Message()
+    message["content-type"] = content_type
+    boundary = message.get_boundary()
+    if not boundary or not boundary.isascii():
+        raise RequestError("the form has no boundary in its Content-Type")
+    return boundary.encode()
+
+
+def _name(head: bytes) -> str:
+    message = BytesHeaderParser().parsebytes(head)
+    name = message.get_param("name", header="content-disposition")
+    if message.get_content_disposition() != "form-data" or not name:
+        raise RequestError("a part of the form has no name")
+    # As (character set, language, text) where it is written as RFC 2231 allows.
+    return name if isinstance(name, str) else name[2]

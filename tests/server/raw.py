@@ -1,0 +1,47 @@
+"""HTTP as bytes, for what no client library would send."""
+
+from __future__ import annotations
+
+import socket
+
+__all__ = ["PING", "announced", "connected", "exchange", "head"]
+
+PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def connected(client, timeout_seconds: float = 60) -> socket.socket:
+    """A connection to the server, on which nothing was said yet."""
+    host, _, port = client.server.address.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=timeout_seconds)
+
+
+def head(
+    *headers: bytes,
+    method: bytes = b"POST",
+    path: bytes = b"/invocations",
+    version: bytes = b"HTTP/1.1",
+) -> bytes:
+    """The lines before a body, which by its type is a PNG."""
+    first = b" ".join((method, path, version))
+    lines = (first, b"Host: x", b"Content-Type: image/png", *headers)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def announced(
+    client, length: int, method: bytes = b"POST", path: bytes = b"/invocations"
+):
+    """A connection on which a body of so many bytes was announced, and none sent."""
+    connection = connected(client)
+    sent = head(b"Content-Length: %d" % length, method=method, path=path)
+    connection.sendall(sent)
+    return connection
+
+
+def exchange(client, request: bytes) -> bytes:
+    """All that is answered until the server says that no more will come."""
+    with connected(client) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(1 << 16):
+            answer += part
+        return answer
