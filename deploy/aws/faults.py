@@ -92,7 +92,10 @@ CODES: dict[str, type[DeployError]] = {
     "InternalFailure": BusyError,
     "InternalServerException": BusyError,
     "InternalDependencyException": BusyError,
+    "500": BusyError,
+    "502": BusyError,
     "503": BusyError,
+    "504": BusyError,
     "ResourceLimitExceeded": ResourceFailedError,
     "LimitExceededException": ResourceFailedError,
     "InsufficientCapacityException": ResourceFailedError,
@@ -166,6 +169,9 @@ def _without_password(text: str) -> str:
 def _refusal(error: ClientError, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
+    if sentence.lstrip().startswith("<"):
+        # A page for browsers, of whatever stands before the service.
+        sentence = "the answer is a web page, not AWS's"
     kind = CODES.get(code)
     if code in ("ValidationException", "ValidationError", "InvalidParameterException"):
         kind = next(
