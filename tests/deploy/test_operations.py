@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from deploy.aws.validation import violations
 from deploy.monitoring import ALARMS, METRICS, dashboard_call, queries
 from deploy.resources import tags_of
 from deploy.throughput import ESTIMATE_NOTE, ESTIMATES
 from tests.deploy.accounts import OTHER_IMAGE, configured
-from tests.deploy.validator import violations
 
 pytestmark = pytest.mark.usefixtures("staged")
 
