@@ -65,7 +65,9 @@ def test_a_page_for_browsers_is_not_shown_to_people():
     error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
 
     assert error.code == "busy"
-    assert error.message == ("sagemaker describe: the answer is a web page, not AWS's")
+    assert "the answer is a web page" in error.message
+    assert "<" not in error.message
+    assert "--endpoint-url" in (error.hint or "")
 
 
 def test_an_answer_that_is_none_of_awss_is_no_bug():
