@@ -10,6 +10,7 @@ from deploy.actions import Action, Call, Goal, Wait
 from deploy.advice import advice_for
 from deploy.console import Console
 from deploy.errors import (
+    BusyError,
     DeployError,
     Interrupted,
     NotFoundError,
@@ -193,7 +194,8 @@ def asked(
         try:
             return ask()
         except DeployError as error:
-            if type(error) is not DeployError:
+            # What has a class of its own would be the same the next time.
+            if type(error) not in (DeployError, BusyError):
                 raise
             console.say(f"{error.message}; asking again")
             sleep(RETRY_SECONDS)

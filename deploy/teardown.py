@@ -11,7 +11,7 @@ from deploy.calls import delete_endpoint
 from deploy.resources import EndpointState
 from deploy.transform.job import LOG_GROUP
 
-__all__ = ["Inventory", "ObjectVersion", "Role", "teardown"]
+__all__ = ["Inventory", "ObjectVersion", "Role", "UnfinishedUpload", "teardown"]
 
 OBJECTS_A_CALL = 1000
 
@@ -30,8 +30,17 @@ class ObjectVersion:
 
     key: str
     version: str
-    is_current: bool
+    is_current: bool = True
     """What whoever asks for the key is given."""
+    is_deletion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """Parts of an object that never became one."""
+
+    key: str
+    identifier: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class Inventory:
     """Staged."""
     sources: tuple[ObjectVersion, ...] = ()
     """What CodeBuild built from."""
+    uploads: tuple[UnfinishedUpload, ...] = ()
+    """Of any of these."""
     log_groups: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
     """Transform jobs that run; those that ended cannot be deleted."""
@@ -197,6 +208,21 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
                 may_be_missing=True,
             )
         )
+    # Before their mark, by which they are found.
+    actions += [
+        Call(
+            "s3",
+            "abort_multipart_upload",
+            {
+                "Bucket": inventory.bucket,
+                "Key": upload.key,
+                "UploadId": upload.identifier,
+            },
+            f"delete what arrived of s3://{inventory.bucket}/{upload.key}",
+            may_be_missing=True,
+        )
+        for upload in inventory.uploads
+    ]
     actions += _objects(inventory, "staged weights", inventory.weights)
     actions += _objects(inventory, "build sources", inventory.sources)
     actions += _objects(inventory, "transform jobs", inventory.job_objects)

@@ -15,6 +15,7 @@ from deploy.errors import ConfigError, NotFoundError
 
 __all__ = [
     "MANIFEST",
+    "STAGING",
     "TAR",
     "WeightFile",
     "Weights",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 MANIFEST = "chandra-manifest.json"
+STAGING = "chandra-staging.json"
+"""There until the manifest is: whose it is that has begun."""
 TAR = ".tar.gz"
 
 
@@ -160,7 +163,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
         is_hidden = any(part.startswith(".") for part in parts)
-        if path.is_file() and not is_hidden and path.name != MANIFEST:
+        if path.is_file() and not is_hidden and path.name not in (MANIFEST, STAGING):
             yield path
 
 

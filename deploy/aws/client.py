@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError
 
 from deploy.actions import Call
 from deploy.aws.faults import FAULTS, fault_of
+from deploy.aws.validation import violations
 from deploy.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -135,6 +136,15 @@ class AWSClient:
         return self.pages(
             "s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix
         )
+
+    def violations(self, call: Call) -> list[str]:
+        """What AWS says of such a request, and this one does not hold to."""
+        meta = self.client(call.service).meta
+        name = meta.method_to_api_mapping[call.operation]
+        shape = meta.service_model.operation_model(name).input_shape
+        if shape is None:
+            return []
+        return [found.lstrip(".") for found in violations(shape, call.params)]
 
     def perform(self, call: Call) -> Mapping[str, Any]:
         """Make the call of a plan."""

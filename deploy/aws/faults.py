@@ -92,7 +92,10 @@ CODES: dict[str, type[DeployError]] = {
     "InternalFailure": BusyError,
     "InternalServerException": BusyError,
     "InternalDependencyException": BusyError,
+    "500": BusyError,
+    "502": BusyError,
     "503": BusyError,
+    "504": BusyError,
     "ResourceLimitExceeded": ResourceFailedError,
     "LimitExceededException": ResourceFailedError,
     "InsufficientCapacityException": ResourceFailedError,
@@ -114,6 +117,7 @@ HINTS = {
     "ImageNotFoundException": "chandra-sagemaker image push",
 }
 
+ANOTHER_SERVER = "check for a proxy, the region and --endpoint-url, then run it again"
 WHATEVER = "chandra-sagemaker doctor looks at everything that a deployment needs"
 HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
     AlreadyExistsError: "chandra-sagemaker list shows what there is; or set another "
@@ -148,7 +152,7 @@ def fault_of(error: Fault, doing: str) -> DeployError:
         # Its text is the whole of an answer that is none of AWS's.
         return DeployError(
             f"{doing}: what answers is not AWS",
-            hint="check for a proxy, the region and --endpoint-url, then run it again",
+            hint=ANOTHER_SERVER,
         )
     if isinstance(error, ConnectionError | HTTPClientError):
         return DeployError(
@@ -167,6 +171,13 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code)
+    if sentence.lstrip().startswith("<"):
+        # A page for browsers, of whatever stands before the service.
+        return (kind or DeployError)(
+            f"{doing}: the answer is a web page, and what answers is not AWS, or not "
+            "well",
+            hint=ANOTHER_SERVER,
+        )
     if code in ("ValidationException", "ValidationError", "InvalidParameterException"):
         kind = next(
             (k for pattern, k in SENTENCES if re.search(pattern, sentence, re.I)), None

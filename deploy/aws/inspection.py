@@ -12,7 +12,7 @@ from deploy.checks import Finding
 from deploy.config import DeployConfig
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import image_address, weights_uri
-from deploy.weights import MANIFEST, some
+from deploy.weights import MANIFEST, STAGING, some
 
 __all__ = ["image_findings", "key_findings", "network_findings", "weights_findings"]
 
@@ -84,7 +84,7 @@ def _staged(store: Store, uri: str, prefix: str) -> Iterator[Finding]:
     found = store.sizes(prefix)
     named: dict[str, Any] = {f["name"]: f["size"] for f in manifest.get("files") or ()}
     missing = [name for name, size in named.items() if found.get(name) != size]
-    others = sorted(found.keys() - named.keys() - {MANIFEST})
+    others = sorted(found.keys() - named.keys() - {MANIFEST, STAGING})
     if missing:
         yield Finding(
             "weights",

@@ -15,7 +15,7 @@ from deploy.aws.repository import repository_tags
 from deploy.aws.roles import find_role
 from deploy.aws.schedules import has_schedule_group
 from deploy.aws.transforms import Transforms
-from deploy.aws.versions import staged_versions, versions_below
+from deploy.aws.versions import Staged, staged_by, uploads_below, versions_below
 from deploy.config import DeployConfig
 from deploy.errors import (
     AccessDeniedError,
@@ -41,8 +41,12 @@ def inventories_of(
     first = inventory_of(aws, beside, everything=everything)
     if everything and config.asynchronous.bucket is not None:
         exchange = exchange_of(config)
-        exchanged = versions_below(aws, exchange.bucket, exchange.prefix)
-        first = replace(first, bucket=exchange.bucket, exchanged=exchanged)
+        first = replace(
+            first,
+            bucket=exchange.bucket,
+            exchanged=versions_below(aws, exchange.bucket, exchange.prefix),
+            uploads=uploads_below(aws, exchange.bucket, exchange.prefix),
+        )
     rest = inventory_of(aws, config, everything=everything, also_ours=first.models)
     return [first, rest]
 
@@ -69,14 +73,14 @@ def inventory_of(
             f"{name}-build",
         )
     ]
-    weights = staged_versions(aws, config) if everything else ()
+    staged = staged_by(aws, config) if everything else Staged()
     bucket = config.model.bucket
     configs = tuple(live.config for live in account.history(name))
     models = tuple(account.models(name))
     _refuse_if_used(aws, account, name, {*configs, *models})
     repository = _repository(aws, config) if everything else None
     ours = (*models, *also_ours)
-    _refuse_if_shared(aws, account, config, ours, repository, weights)
+    _refuse_if_shared(aws, account, config, ours, repository, staged.versions)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
@@ -90,8 +94,17 @@ def inventory_of(
         repository=repository,
         build_project=_build_project(aws, name) if everything else None,
         bucket=bucket,
-        weights=weights,
+        weights=staged.versions,
         sources=versions_below(aws, bucket, sources_prefix(name)) if everything else (),
+        uploads=(
+            *staged.uploads,
+            *(
+                upload
+                for prefix in (sources_prefix(name), transforms_prefix(name))
+                if everything
+                for upload in uploads_below(aws, bucket, prefix)
+            ),
+        ),
         log_groups=tuple(
             group
             for group in (log_group(name), build_log(name))

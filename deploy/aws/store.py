@@ -12,6 +12,7 @@ from deploy.aws.multipart import StreamedUpload, Upload
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
 from deploy.weights import (
     MANIFEST,
+    STAGING,
     WeightFile,
     Weights,
     is_same,
@@ -59,13 +60,21 @@ class Store:
         The answer is the number of files that were uploaded.
         """
         missing = self.missing(weights, prefix)
+        # Staged before, it stays whose it was: `destroy --all` goes by that.
+        is_whole = self.manifest(prefix) is not None
+        if not is_whole:
+            mark = {"deployment": deployment}
+            self.put(prefix + STAGING, json.dumps(mark).encode())
         for file in missing:
             self.upload(prefix + file.name, file.path, file.sha256, progress)
         self.verify(weights, prefix)
-        # Staged before, it stays whose it was: `destroy --all` goes by that.
-        if self.manifest(prefix) is None:
+        if not is_whole:
             manifest = manifest_of(weights, deployment)
             self.put(prefix + MANIFEST, json.dumps(manifest, indent=2).encode())
+        if STAGING in self.sizes(prefix):
+            self._aws.call(
+                "s3", "delete_object", Bucket=self.bucket, Key=prefix + STAGING
+            )
         return len(missing)
 
     def missing(self, weights: Weights, prefix: str) -> list[WeightFile]:
@@ -82,7 +91,7 @@ class Store:
                 "these in their place",
                 hint=OTHER_PLACE,
             )
-        wanted = {MANIFEST, *(file.name for file in weights.files)}
+        wanted = {MANIFEST, STAGING, *(file.name for file in weights.files)}
         others = sorted(self.sizes(prefix).keys() - wanted)
         if others:
             raise ConflictError(

@@ -13,14 +13,18 @@ from deploy.aws import Account, AWSClient
 from deploy.aws.logs import LogReader
 from deploy.config import DeployConfig, read_config
 from deploy.console import Console
-from deploy.errors import DeployError
+from deploy.errors import ConfigError, DeployError
 from deploy.executor import Executor, begun, show
 from deploy.image.build import Runner
 from deploy.planner import Planner
 from deploy.resources import Identity, log_group
 
-__all__ = ["WHAT_IS_MISSING", "Context"]
+__all__ = ["MEND_REQUEST", "WHAT_IS_MISSING", "Context"]
 
+MEND_REQUEST = (
+    "change it in chandra.toml or in the flag that gave it; what is newer than boto3 "
+    "needs pip install --upgrade boto3"
+)
 WHAT_IS_MISSING = "next: chandra-sagemaker doctor says what is still missing"
 
 
@@ -77,6 +81,9 @@ class Context:
     ) -> None:
         """Make it so; with --dry-run, say what would be."""
         wanted = begun(actions, is_waiting=is_waiting)
+        if refused := self.refused(wanted):
+            # Before the first call: half a plan is worse than none.
+            raise ConfigError(refused[0], hint=MEND_REQUEST)
         if self.is_dry_run:
             show(wanted, self.console)
             return
@@ -96,6 +103,14 @@ class Context:
             is_waiting=is_waiting,
         ).run(actions)
         self._done += [a.sentence for a in wanted if isinstance(a, Call)]
+
+    def refused(self, actions: Sequence[Action]) -> list[str]:
+        """What AWS would refuse in a plan for its form, in a sentence for each call."""
+        return [
+            f"AWS would refuse to {action.sentence}: {'; '.join(found)}"
+            for action in actions
+            if isinstance(action, Call) and (found := self.aws.violations(action))
+        ]
 
     @property
     def so_far(self) -> str:

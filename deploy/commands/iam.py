@@ -23,6 +23,7 @@ NAME = "iam"
 HELP = "print the least roles and policies, or make the roles"
 
 POLICY = "chandra-sagemaker"
+MANAGED_POLICY_CHARACTERS = 6144
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "execution": execution_policy(config, identity),
         "caller": caller_policy(config, identity),
     }
+    _say_where_it_fits(context, documents["caller"])
     if options.what is not None:
         document = documents[options.what]
         context.console.result(document, [json.dumps(document, indent=2)])
@@ -71,6 +73,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ]
     context.console.result({"trust": trust, **documents}, lines)
     return 0
+
+
+def _say_where_it_fits(context: Context, caller: dict[str, Any]) -> None:
+    """IAM counts no spaces between words."""
+    size = len(json.dumps(caller, separators=(",", ":")))
+    if size > MANAGED_POLICY_CHARACTERS:
+        context.console.warn(
+            f"note: the caller's policy has {size:,} characters, and a managed policy "
+            f"takes {MANAGED_POLICY_CHARACTERS:,}: put it inside the role of whoever "
+            "runs these commands, which takes 10,240"
+        )
 
 
 def _create(context: Context, identity: Identity) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from deploy.console import megabytes
 from deploy.errors import ConfigError, Interrupted
 from deploy.resources import weights_uri
 from deploy.weights import MANIFEST, TAR, weights_in
+
+# A part of an address: of weights in S3, and of what runs on them.
+REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 NAME = "model"
 HELP = "stage weights in S3, from a folder or the hub, with a manifest"
@@ -49,6 +53,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "model.bucket is not set: weights are staged in a bucket of yours",
             hint="set [model] bucket in chandra.toml",
         )
+    if options.folder is not None and options.revision is not None:
+        _refuse_bad_name(options.revision)
     if options.folder is None:
         try:
             folder, revision = context.fetch(table.id, options.revision)
@@ -132,3 +138,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
     return 0
+
+
+def _refuse_bad_name(revision: str) -> None:
+    if REVISION.fullmatch(revision) is None:
+        raise ConfigError(
+            f"--revision {revision} is no name for weights: letters, digits, dots, "
+            "dashes and underscores, at most 100",
+            hint="chandra-sagemaker model stage --from FOLDER --revision v1",
+        )

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
-from deploy.commands.context import Context
+from deploy.commands.context import MEND_REQUEST, Context
 from deploy.commands.wanted import (
     add_machine_arguments,
     quota_checks,
@@ -51,6 +51,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         wanted = endpoint_from(config, context.identity)
         actions = context.planner.deploy(wanted, config.update)
         changes = _diff(context, wanted)
+        findings += [
+            Finding("request", True, sentence, MEND_REQUEST)
+            for sentence in context.refused(actions)
+        ]
         findings += quota_checks(context, config, actions)
         if is_staged:
             findings += weights_checks(context, config, actions)

@@ -47,6 +47,10 @@ __all__ = [
 ]
 
 UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
+UNWATCHED = (
+    "note: there are no alarms, so nothing brings the old machines back when the new "
+    "ones answer with errors: chandra-sagemaker alarms --create"
+)
 UNNOTED = (
     "next: the same command without --no-wait; until then rollback and the schedule "
     "do not know of it"
@@ -272,6 +276,8 @@ def carried_out(
     checked(context, config, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
+    if config.update.use_alarms and _is_unwatched(actions):
+        context.console.say(UNWATCHED)
     if not may_go_on(context, wanted.name, actions):
         context.console.declined()
         return 1
@@ -280,6 +286,15 @@ def carried_out(
         context.console.result(data)
         return 0
     return None
+
+
+def _is_unwatched(actions: Sequence[Action]) -> bool:
+    """An update that nothing would bring back once its machines are healthy."""
+    return any(
+        "AutoRollbackConfiguration" not in action.params.get("DeploymentConfig", {})
+        for action in actions
+        if isinstance(action, Call) and action.operation == "update_endpoint"
+    )
 
 
 def compare(context: Context, wanted: Endpoint) -> None:

@@ -43,7 +43,7 @@ section > h2 { grid-column: 1 / -1; margin: 0; font-size: 1rem; }
             background: var(--ink); }
 .block { padding: .6rem .8rem; margin-bottom: .6rem; background: #fff;
          border-left: 4px solid var(--ink); overflow-x: auto; scroll-margin-top: 1rem; }
-.block > a { float: right; font-size: .7rem; color: var(--faint);
+.block > a { float: right; margin-left: .8rem; font-size: .7rem; color: var(--faint);
              text-decoration: none; }
 .block > :nth-child(2) { margin-top: 0; } .block > :last-child { margin-bottom: 0; }
 .block h1 { font-size: 1.5rem; } .block h2 { font-size: 1.25rem; }

@@ -30,7 +30,6 @@ from deploy.local.listener import Listener
 from deploy.weights import weights_in
 from tests.deploy.accounts import IMAGE
 from tests.deploy.shim import Shim
-from tests.deploy.validator import violations
 
 
 @pytest.fixture(autouse=True)
@@ -108,26 +107,16 @@ def service_model(aws):
 
 
 @pytest.fixture(scope="session")
-def refusals(service_model):
+def refusals(aws):
     """What AWS would refuse in a call of a plan."""
-
-    def of(call: Call) -> list[str]:
-        model = service_model(call.service)
-        wanted = call.operation.replace("_", "")
-        name = next(n for n in model.operation_names if n.lower() == wanted)
-        return list(violations(model.operation_model(name).input_shape, call.params))
-
-    return of
+    return aws.violations
 
 
 class CheckedClient(AWSClient):
     """Sends nothing that AWS would refuse for its form, whatever moto takes."""
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
-        meta = self.client(service).meta
-        name = meta.method_to_api_mapping[operation]
-        shape = meta.service_model.operation_model(name).input_shape
-        assert shape is None or list(violations(shape, params)) == []
+        assert self.violations(Call(service, operation, params, "")) == []
         return super().call(service, operation, **params)
 
 

@@ -60,6 +60,16 @@ def test_sagemakers_one_code_is_told_apart_by_its_sentence(sentence, kind):
     assert sentence in error.message
 
 
+def test_a_page_for_browsers_is_not_shown_to_people():
+    """What stands before a service answers so, and boto3 takes it for a refusal."""
+    error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
+
+    assert error.code == "busy"
+    assert "the answer is a web page" in error.message
+    assert "<" not in error.message
+    assert "--endpoint-url" in (error.hint or "")
+
+
 def test_an_answer_that_is_none_of_awss_is_no_bug():
     error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
 

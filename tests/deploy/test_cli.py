@@ -38,6 +38,33 @@ def test_a_global_flag_goes_before_the_command_or_after_it():
     )
 
 
+INTERRUPTED_IMPORT = """
+import sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "boto3":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from deploy.__main__ import run
+sys.exit(run())
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_ctrl_c_while_the_program_is_loaded_is_no_traceback(flags):
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, "deploy", *flags],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 130
+    assert "interrupted. this command had changed nothing" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert bool(ran.stdout) is bool(flags)
+
+
 def test_an_unknown_flag_is_a_mistake_of_the_caller(capsys):
     status = cli.main(["deploy", "--instance-typ", "ml.g5.xlarge"])
 

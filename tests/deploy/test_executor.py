@@ -12,6 +12,7 @@ from deploy.advice import ADVICE, advice_for
 from deploy.console import Console
 from deploy.errors import (
     AccessDeniedError,
+    BusyError,
     DeployError,
     Interrupted,
     NotFoundError,
@@ -213,10 +214,13 @@ class Unreliable(World):
         return super().endpoint(name)
 
 
-def test_a_wait_outlasts_a_line_that_is_dead_for_a_while():
-    out = Unreliable(DeployError("AWS cannot be reached"), num_failures=3).run(ARRIVED)
+@pytest.mark.parametrize(
+    "error", [DeployError("AWS cannot be reached"), BusyError("Rate exceeded")]
+)
+def test_a_wait_outlasts_a_line_that_is_dead_or_busy_for_a_while(error):
+    out = Unreliable(error, num_failures=3).run(ARRIVED)
 
-    assert out.count("AWS cannot be reached; asking again") == 3
+    assert out.count(f"{error.message}; asking again") == 3
     assert "InService" in out
 
 

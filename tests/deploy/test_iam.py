@@ -33,6 +33,17 @@ def test_one_document_alone_can_be_pasted(chandra, flag, policy):
     assert json.loads(ran.out) == policy(configured(), IDENTITY)
 
 
+def test_a_policy_that_is_too_long_to_be_a_managed_one_says_so(chandra, project):
+    short = chandra("iam", "--caller")
+    project('[asynchronous]\nbucket = "exchange"\n')
+    long = chandra("iam", "--caller")
+
+    assert short.err == ""
+    assert "a managed policy takes 6,144" in long.err
+    # What is to be pasted stays alone.
+    assert json.loads(long.out)["Version"] == "2012-10-17"
+
+
 def test_roles_are_made_once(chandra, wire, cloud):
     made = chandra("iam", "--create")
     cloud.calls.clear()

@@ -457,3 +457,14 @@ def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch):
         fetch_from_hub("datalab-to/chandra", None)
 
     assert "--from FOLDER" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("revision", ["a/b", "../x", "v 1", "", "größer", "x" * 101])
+def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, hub, revision):
+    folder, _ = hub("datalab-to/chandra", None)
+
+    ran = chandra("model", "stage", "--from", str(folder), f"--revision={revision}")
+
+    assert ran.status == 2
+    assert "is no name for weights" in ran.err
+    assert cloud.calls == []

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from deploy.aws.validation import violations
 from deploy.machines.throughput import ESTIMATE_NOTE, ESTIMATES
 from deploy.monitoring import ALARMS, METRICS, dashboard_call, queries
 from deploy.resources import tags_of
 from tests.deploy.accounts import OTHER_IMAGE, configured
-from tests.deploy.validator import violations
 
 pytestmark = pytest.mark.usefixtures("staged")
 
@@ -88,6 +88,19 @@ def test_an_update_watches_the_alarms_that_were_made(chandra, cloud):
     ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
 
     assert f"watching {len(ALARMS)} alarms" in ran.out
+    assert "there are no alarms" not in ran.out
+
+
+def test_an_update_that_no_alarm_watches_says_so(chandra, project):
+    first = chandra("deploy")
+    update = ("update", "--image", OTHER_IMAGE, "--dry-run")
+    unwatched = chandra(*update)
+    project("[update]\nuse_alarms = false\n")
+    on_purpose = chandra(*update)
+
+    assert "note: there are no alarms" in unwatched.out
+    assert "chandra-sagemaker alarms --create" in unwatched.out
+    assert "no alarms" not in first.out + on_purpose.out
 
 
 def test_rolled_back_it_serves_what_it_served_before(chandra, cloud, project, at):

@@ -84,6 +84,34 @@ def test_what_botocore_lets_pass_is_noticed(refusals):
 
     refused = " ".join(refusals(bad))
 
-    assert "ml.g5.3xlarge is none of" in refused
+    assert "ml.g5.3xlarge is none that boto3 knows" in refused
     assert "7200 is above 3600" in refused
     assert "bad_name! is not" in refused
+
+
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        (
+            "[endpoint]\ninstance_types = ['ml.g6.2xlrge']",
+            "did you mean ml.g6.2xlarge?",
+        ),
+        ("[endpoint.environment]\na-b = 1", "Environment key a-b: a-b is not"),
+        (f"[tags]\nteam = '{'x' * 300}'", "Tags[0].Value: 300 is above 256"),
+        ("[capture]\nuri = 's3://" + "b" * 600 + "'", "605 is above 512"),
+    ],
+)
+@pytest.mark.parametrize("command", [["deploy"], ["deploy", "--dry-run"], ["plan"]])
+@pytest.mark.usefixtures("staged")
+def test_what_aws_would_refuse_is_refused_before_the_first_call(
+    chandra, cloud, project, tables, sentence, command
+):
+    """AWS says so after the model was made, and of an enum it lists every value."""
+    project(tables)
+
+    ran = chandra(*command)
+
+    assert ran.status == (1 if command == ["plan"] else 2)
+    assert "AWS would refuse to create" in ran.out + ran.err
+    assert sentence in ran.out + ran.err
+    assert cloud.changes == []

@@ -1,4 +1,4 @@
-"""A bucket that keeps versions: what is destroyed leaves none of them to pay for."""
+"""What `destroy --all` leaves in a bucket: no version, no part, nothing to pay for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from deploy.aws.versions import staged_versions, versions_below
+from deploy.aws.store import Store
+from deploy.aws.versions import staged_by, uploads_below, versions_below
 from deploy.policies import caller_policy
-from deploy.weights import MANIFEST
+from deploy.weights import MANIFEST, STAGING, weights_in
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import stage
 
@@ -54,7 +55,7 @@ def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
     ran = chandra("destroy", "--all")
 
     assert ran.status == 0, ran.err
-    assert "delete 4 versions of 3 objects of staged weights" in ran.out
+    assert "delete 6 versions of 4 objects of staged weights" in ran.out
     assert "delete 1 object of build sources" in ran.out
     assert "delete 2 versions of 1 object of transform jobs" in ran.out
     assert keys(wire) == []
@@ -62,7 +63,7 @@ def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
 
 @pytest.mark.usefixtures("versioned")
 def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wire):
-    for version in staged_versions(wire, configured()):
+    for version in staged_by(wire, configured()).versions:
         if version.is_current:
             delete(wire, version.key)
 
@@ -98,10 +99,11 @@ def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_a_manifest_goes_last_for_the_rest_is_found_by_it(wire):
-    found = staged_versions(wire, configured())
+def test_the_manifest_goes_last_for_the_rest_is_found_by_it(wire):
+    found = staged_by(wire, configured()).versions
 
-    assert [v.key for v in found if v.key.endswith(MANIFEST)] == [found[-1].key]
+    assert found[-1].key == f"{OURS}{MANIFEST}"
+    assert len({v.key for v in found if v.key.endswith(MANIFEST)}) == 1
 
 
 @pytest.mark.usefixtures("staged")
@@ -110,6 +112,77 @@ def test_a_bucket_without_versions_is_emptied_as_well(chandra, wire):
 
     assert "delete 3 objects of staged weights" in ran.out
     assert keys(wire) == []
+
+
+def begin(wire, key):
+    """An upload in parts that nobody finished."""
+    upload = wire.call("s3", "create_multipart_upload", Bucket=BUCKET, Key=key)
+    wire.call(
+        "s3",
+        "upload_part",
+        Bucket=BUCKET,
+        Key=key,
+        UploadId=upload["UploadId"],
+        PartNumber=1,
+        Body=b"part",
+    )
+
+
+def unfinished(wire):
+    return sorted(upload.key for upload in uploads_below(wire, BUCKET, ""))
+
+
+def break_off(wire, folder, deployment="ocr", revision="broken"):
+    """Staging that ends before its last file."""
+    weights = weights_in(folder, "datalab-to/chandra", revision)
+    prefix = f"models/datalab-to/chandra/{revision}/"
+
+    class Dying(Store):
+        def upload(self, key, path, sha256, progress):
+            if key.endswith(".safetensors"):
+                begin(wire, key)
+                raise KeyboardInterrupt
+            super().upload(key, path, sha256, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        Dying(wire, BUCKET).stage(weights, prefix, deployment, lambda *_: None)
+    return weights, prefix
+
+
+@pytest.mark.usefixtures("staged")
+def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
+    folder, _ = hub("datalab-to/chandra", None)
+    break_off(wire, folder)
+    break_off(wire, folder, "other", "theirs")
+    begin(wire, "documents/scan.pdf")
+    begin(wire, f"{OURS.rstrip('/')}.tar.gz")
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert f"delete what arrived of s3://weights/{OURS.rstrip('/')}.tar.gz" in ran.out
+    assert keys(wire) == [f"{THEIRS}{STAGING}", f"{THEIRS}config.json"]
+    assert unfinished(wire) == ["documents/scan.pdf", f"{THEIRS}model.safetensors"]
+
+
+@pytest.mark.usefixtures("staged")
+def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire, hub):
+    folder, _ = hub("datalab-to/chandra", None)
+    weights, prefix = break_off(wire, folder)
+    assert f"{prefix}{STAGING}" in keys(wire)
+
+    Store(wire, BUCKET).stage(weights, prefix, "ocr", lambda *_: None)
+
+    assert not any(key.endswith(STAGING) for key in keys(wire))
+
+
+@pytest.mark.usefixtures("staged")
+def test_it_goes_the_next_time_where_the_last_was_killed_just_before(wire, hub):
+    put(wire, f"{OURS}{STAGING}", b"{}")
+
+    stage(wire, hub)
+
+    assert not any(key.endswith(STAGING) for key in keys(wire))
 
 
 def test_whoever_destroys_may_list_and_delete_versions():

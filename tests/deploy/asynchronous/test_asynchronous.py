@@ -694,7 +694,7 @@ def test_a_request_holds_an_address_or_is_one(changes, reads_itself, expected):
 
 
 def test_a_request_is_valid(service_model):
-    from tests.deploy.validator import violations
+    from deploy.aws.validation import violations
 
     shape = (
         service_model("sagemaker-runtime")

@@ -1,10 +1,16 @@
-"""What botocore does not check of a request: enums, patterns and maxima."""
+"""What botocore does not check of a request: enums, patterns and maxima.
+
+A server refuses them after half of a plan is done, and lists every name it knows.
+"""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
+
+__all__ = ["violations"]
 
 # Java's classes in what Python knows. Bare, the first two would become ranges.
 CLASSES = (
@@ -51,7 +57,10 @@ def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
 
 def _string(limits: Any, value: str, where: str) -> Iterator[str]:
     if "enum" in limits and value not in limits["enum"]:
-        yield f"{where}: {value} is none of {', '.join(limits['enum'][:5])}…"
+        close = difflib.get_close_matches(value, limits["enum"], n=1)
+        yield f"{where}: {value} is none that boto3 knows" + (
+            f"; did you mean {close[0]}?" if close else ""
+        )
     yield from _length(limits, len(value), where)
     pattern = _compiled(limits.get("pattern"))
     if pattern is not None and pattern.fullmatch(value) is None:
