@@ -26,6 +26,7 @@ __all__ = [
 ACCEPT = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
 FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
 MAX_DETAIL = 500
+PARAGRAPH = "\n\n"
 # In what SageMaker writes the container's answer may stand with its quotes escaped.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
 DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
@@ -102,12 +103,26 @@ def in_format(body: bytes, accept: str, wanted: str) -> bytes:
         )
     try:
         document = json.loads(body)
-        text = document["markdown"] if wanted == "md" else _html(document)
+        text = _markdown(document) if wanted == "md" else _html(document)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "the answer is no document of ours", hint="async fetch --format json"
         ) from error
-    return str(text).encode()
+    return text.encode()
+
+
+def _markdown(document: Mapping[str, Any]) -> str:
+    """As the service writes it when it is asked for Markdown, byte for byte."""
+    parts = []
+    for page in document["pages"]:
+        parts.append(str(page["markdown"]))
+        if page.get("error"):
+            code, detail = page["error"]["code"], str(page["error"]["detail"])
+            # Two hyphens or a `>` could end the comment.
+            detail = re.sub(r"-{2,}", "-", " ".join(detail.split())).replace(">", ")")
+            parts.append(f"<!-- page {int(page['page'])}: {code}: {detail} -->")
+    text = PARAGRAPH.join(part for part in parts if part)
+    return f"{text}\n" if text else ""
 
 
 def _html(document: Mapping[str, Any]) -> str:

@@ -110,8 +110,8 @@ def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
     chandra("async", "fetch")
 
     assert len(queue.accepted) == 3
-    assert (folder / "copy.pdf.md").read_text() == "# first"
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "copy.pdf.md").read_text() == "# first\n"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
@@ -125,7 +125,7 @@ def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
     chandra("async", "fetch")
 
     assert len(queue.accepted) == 4
-    assert (folder / "a.pdf.md").read_text() == "# another"
+    assert (folder / "a.pdf.md").read_text() == "# another\n"
 
 
 def test_options_travel_as_custom_attributes(chandra, queue, folder):
@@ -211,7 +211,7 @@ def test_an_answer_that_never_came_doubles_no_result(chandra, queue, folder, led
 
     assert {q.output for q in queue.accepted} == {queue.accepted[0].output}
     assert states(ledger) == ["done"]
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def sending(ledger, document_key, **changes):
@@ -454,8 +454,8 @@ def test_results_lie_beside_their_documents(chandra, queue, folder):
     ran = chandra("async", "fetch")
 
     assert ran.status == 1
-    assert (folder / "a.pdf.md").read_text() == "# first"
-    assert (folder / "2026" / "b.png.md").read_text() == "# second"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+    assert (folder / "2026" / "b.png.md").read_text() == "# second\n"
     error = json.loads((folder / "c.pdf.error.json").read_text())
     assert error["code"] == "unreadable_document"
     assert error["document"] == str(folder / "c.pdf")
@@ -500,8 +500,8 @@ def test_a_bucket_of_documents_becomes_a_bucket_of_markdown(chandra, queue, wire
     again = chandra("async", "submit", "s3://scans/2026/", "--json")
 
     assert beside.status == into.status == 0, beside.err + into.err
-    assert get(wire, "scans", "2026/a.pdf.md") == b"# first"
-    assert get(wire, "others", "read/deep/b.png.md") == b"# second"
+    assert get(wire, "scans", "2026/a.pdf.md") == b"# first\n"
+    assert get(wire, "others", "read/deep/b.png.md") == b"# second\n"
     assert again.json["known"] == 2
     assert again.json["refused"] == {}
 
@@ -533,7 +533,7 @@ def test_a_file_that_is_not_ours_stays_until_it_is_forced(chandra, queue, folder
     assert "not ours: " in kept.out
     assert there == "my notes"
     assert forced.status == 0
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
@@ -548,7 +548,7 @@ def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
 
     assert kept.status == 1
     assert there == b"my notes"
-    assert get(wire, "scans", "a.pdf.md") == b"# first"
+    assert get(wire, "scans", "a.pdf.md") == b"# first\n"
 
 
 def test_fetched_twice_nothing_is_written_again(chandra, queue, folder):
@@ -585,7 +585,7 @@ def test_an_error_goes_when_the_document_is_read_after_all(chandra, queue, folde
 
     chandra("async", "fetch")
 
-    assert (folder / "c.pdf.md").read_text() == "# at last"
+    assert (folder / "c.pdf.md").read_text() == "# at last\n"
     assert not (folder / "c.pdf.error.json").exists()
 
 
@@ -612,8 +612,8 @@ def test_parts_of_one_document_do_not_write_over_each_other(chandra, queue, wire
     ran = chandra("async", "fetch")
 
     assert ran.status == 0, ran.out
-    assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first"
-    assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first"
+    assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first\n"
+    assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first\n"
 
 
 def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
@@ -633,7 +633,7 @@ def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
     assert gone.status == 1
     assert "gone: " in gone.out
     assert fetched.status == 0, fetched.out
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_a_dry_run_of_fetch_writes_nothing(chandra, queue, folder):
