@@ -18,16 +18,9 @@ from deploy.commands.job_checks import (
     slow_findings,
 )
 from deploy.commands.job_inputs import paged, reached, upload
-from deploy.commands.jobs import (
-    NUM_NAMED,
-    done_of,
-    failure_lines,
-    found,
-    summed_up,
-    tell,
-    transforms_of,
-    watched,
-)
+from deploy.commands.job_summary import NUM_NAMED, failure_lines, tell
+from deploy.commands.job_watch import summed_up, watched
+from deploy.commands.jobs import done_of, found, transforms_of
 from deploy.commands.wanted import refuse_if_fatal
 from deploy.documents import Refused, split_uri
 from deploy.errors import ConfigError, ConflictError, Interrupted

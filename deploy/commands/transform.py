@@ -12,7 +12,9 @@ import argparse
 from pathlib import Path
 
 from deploy.commands.context import Context
-from deploy.commands.jobs import found, summed_up, tell, transforms_of, watched
+from deploy.commands.job_summary import tell
+from deploy.commands.job_watch import summed_up, watched
+from deploy.commands.jobs import found, transforms_of
 from deploy.commands.starting import retried, started
 from deploy.console import table
 from deploy.documents import S3
