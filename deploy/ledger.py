@@ -14,11 +14,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +37,7 @@ __all__ = [
     "from_json",
     "is_gone",
     "owner_here",
+    "run_at",
     "to_json",
 ]
 
@@ -66,6 +69,8 @@ class Job:
     accept: str
     state: State = State.NEW
     attempt: int = 1
+    run: str = "first"
+    """Of those that were noted together: where their answers come."""
     num_pages: int | None = None
     """Expected; None where only reading it tells."""
     output: str | None = None
@@ -85,7 +90,7 @@ class Job:
     """Which version of the record this was; None: there was none."""
 
     @classmethod
-    def of(cls, document: Document, now: float) -> Job:
+    def of(cls, document: Document, run: str, now: float) -> Job:
         return cls(
             key=document.key,
             source=document.source,
@@ -95,6 +100,7 @@ class Job:
             options=document.options,
             accept=document.accept,
             num_pages=document.num_pages,
+            run=run,
             since=now,
         )
 
@@ -236,6 +242,11 @@ def from_json(record: Mapping[str, Any], stamp: str) -> Job:
     known = {f.name for f in fields(Job)}
     values = {name: value for name, value in record.items() if name in known}
     return Job(**{**values, "state": State(record["state"]), "stamp": stamp})
+
+
+def run_at(now: float) -> str:
+    """A name that no other run has: what is noted in it has its answers to itself."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def owner_here() -> str:

@@ -20,7 +20,7 @@ from deploy.asynchronous import extension_of
 from deploy.config import AsynchronousTable
 from deploy.documents import S3, Document, Option
 from deploy.errors import BusyError, DeployError, Interrupted
-from deploy.ledger import Job, Ledger, Place, State, is_gone, owner_here
+from deploy.ledger import Job, Ledger, Place, State, is_gone, owner_here, run_at
 
 __all__ = ["Sender", "Submission", "Submitted", "request_of"]
 
@@ -42,8 +42,8 @@ class Sender(Protocol):
         """Put a local document where the endpoint reads; its s3://bucket/key."""
         ...
 
-    def has_answer(self, job: Job) -> tuple[str, str] | None:
-        """Where the answer of this attempt and its failure would be, if it is there."""
+    def answer_to(self, job: Job) -> tuple[str, str] | None:
+        """Where the answer of this attempt and its failure are, where one is there."""
         ...
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
@@ -90,6 +90,7 @@ class Submission:
         self._on_progress = on_progress
         self._owner = owner or owner_here()
         self._stopping = threading.Event()
+        self._run = run_at(clock())
 
     def run(self, documents: Sequence[Document], *, retry_failed: bool) -> Submitted:
         """Raises what stopped it; everything sent until then is in the ledger."""
@@ -150,7 +151,7 @@ class Submission:
             # The file that was first may be gone, and this one is the same.
             moved = found.source != document.source
             return replace(found, source=document.source) if moved else found
-        made = self._ledger.save(Job.of(document, self._clock()))
+        made = self._ledger.save(Job.of(document, self._run, self._clock()))
         return made or self._existing(document.key)
 
     def _existing(self, key: str) -> Job:
@@ -194,7 +195,7 @@ class Submission:
         )  # fmt: skip
         if claimed is None:
             return "elsewhere"
-        found = self._sender.has_answer(claimed) if is_doubtful else None
+        found = self._sender.answer_to(claimed) if is_doubtful else None
         if found is None:
             try:
                 found = self._patiently(request)
@@ -245,7 +246,7 @@ def request_of(
     request: dict[str, Any] = {
         "Accept": job.accept,
         "InferenceId": job.inference_id,
-        "S3OutputPathExtension": extension_of(job.attempt),
+        "S3OutputPathExtension": extension_of(job.run, job.attempt),
         "Filename": job.key,
         "InvocationTimeoutSeconds": table.timeout_seconds,
         "RequestTTLSeconds": table.wait_seconds,

@@ -177,7 +177,7 @@ class Waiting:
             if not _waiting(jobs):
                 # Somebody may have sent more meanwhile.
                 jobs = self._all()
-                self._look(jobs)
+                self._look(jobs, with_failed=True)
         except DeployError as error:
             if type(error) not in (DeployError, BusyError):
                 raise
@@ -187,15 +187,25 @@ class Waiting:
     def look(self) -> Progress:
         """How it is now."""
         jobs = self._all()
-        self._look(jobs)
+        self._look(jobs, with_failed=True)
         return Progress.of(list(jobs.values()))
 
     def _all(self) -> dict[str, Job]:
         return {job.key: job for job in self._ledger.jobs()}
 
-    def _look(self, jobs: dict[str, Job]) -> None:
-        """Settle what has an answer, and what will never have one."""
+    def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
+        """Settle what has an answer, and what will never have one.
+
+        A call whose answer never came was made twice: one may have failed while the
+        other was read. And what was given up as lost may come after all.
+        """
         waiting = _waiting(jobs)
+        if with_failed:
+            waiting += [
+                job
+                for job in jobs.values()
+                if job.state is State.FAILED and job.output is not None
+            ]
         there = self._there(waiting)
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             for settled in threads.map(lambda job: self._settled(job, there), waiting):
@@ -232,7 +242,11 @@ class Waiting:
                 since=now,
                 pages_read=reading.pages_read,
                 pages_failed=reading.pages_failed,
+                code=None,
+                detail=None,
             )
+        if job.state is State.FAILED:
+            return None
         if job.failure in there:
             failure = failure_from(self._read(job.failure))
             return replace(

@@ -236,6 +236,40 @@ def test_killed_in_a_call_that_arrived_it_looks_for_the_answer(
     assert len(queue.accepted) == 1
 
 
+def test_killed_in_a_call_that_arrived_and_failed_it_does_not_pay_again(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+    queue.read()
+
+    ran = chandra("async", "submit", str(folder / "c.pdf"))
+    waited = chandra("async", "wait", "--json")
+
+    assert ran.status == 0, ran.err
+    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert len(queue.accepted) == 1
+
+
+def test_answers_that_an_earlier_ledger_got_are_not_taken_for_new_ones(
+    chandra, queue, folder, tmp_path
+):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    (tmp_path / "chandra.ledger.db").unlink()
+
+    chandra("async", "submit", str(folder))
+    before = chandra("async", "wait", "--timeout", "1")
+    queue.read()
+    after = chandra("async", "wait", "--json")
+
+    assert before.status == 7
+    assert len({queued.output for queued in queue.accepted}) == 6
+    assert (after.json["read"], after.json["failed"]) == (2, 1)
+
+
 def test_killed_in_a_call_that_did_not_arrive_it_sends_again(
     chandra, queue, folder, ledger
 ):
@@ -401,6 +435,34 @@ def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
     ledger.close()
     assert progress.num_read == 1
     assert "AWS cannot be reached; asking again" in said.getvalue()
+
+
+def test_an_answer_beside_a_failure_is_the_answer(chandra, queue, folder, at):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    # A call whose answer never came was made twice: one of the two was cut off.
+    queue._put(queue.accepted[0].failure, b"no answer in time")
+    first = chandra("async", "wait", "--json")
+    queue.read()
+
+    second = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert first.json["failures"] == {"failed": 1}
+    assert (second.status, second.json["failures"]) == (0, {})
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_what_was_given_up_as_lost_is_read_when_it_comes_after_all(
+    chandra, queue, folder, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    lost = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
+    queue.read()
+
+    found = chandra("async", "wait", "--json")
+
+    assert lost.status == 1
+    assert (found.status, found.json["read"]) == (0, 1)
 
 
 def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):
@@ -667,7 +729,7 @@ def job(**changes):
         size=7,
         content="c0ffee",
     )
-    return replace(Job.of(document, 0.0), **changes)
+    return replace(Job.of(document, "run", 0.0), **changes)
 
 
 TABLE = configured(asynchronous={"bucket": "exchange"}).asynchronous

@@ -27,7 +27,7 @@ DOCUMENT = Document(
     options={"pages": "1-5"},
     num_pages=5,
 )
-JOB = Job.of(DOCUMENT, now=1000.0)
+JOB = Job.of(DOCUMENT, "run", now=1000.0)
 
 
 @pytest.fixture(params=["file", "s3"])
