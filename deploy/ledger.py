@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from deploy.documents import Document, Option
 from deploy.errors import ConfigError
+from deploy.results import MAY_PASS
 
 __all__ = [
     "Job",
@@ -40,6 +41,11 @@ __all__ = [
     "run_at",
     "to_json",
 ]
+
+
+# A page on which the engine dies every time is the page's fault after all.
+MAX_PARTIAL_ATTEMPTS = 3
+KEPT = ("output", "pages_read", "pages_failed")
 
 
 class State(StrEnum):
@@ -86,6 +92,9 @@ class Job:
     pages_read: int | None = None
     pages_failed: Mapping[str, int] = field(default_factory=dict)
     """Pages of a document that was read all the same, by the code of their error."""
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """While a document that was read in part is read again: output, pages_read and
+    pages_failed of the attempt before, which count unless this one is better."""
     stamp: str | None = field(default=None, compare=False)
     """Which version of the record this was; None: there was none."""
 
@@ -112,6 +121,40 @@ class Job:
     @property
     def is_settled(self) -> bool:
         return self.state in (State.DONE, State.FAILED)
+
+    @property
+    def is_unsent(self) -> bool:
+        """As far as anybody knows."""
+        return self.state in (State.NEW, State.SENDING)
+
+    @property
+    def is_worth_another(self) -> bool:
+        """Whether it failed, or was read in part for what may pass: that so often."""
+        if self.state is State.DONE:
+            return not MAY_PASS.isdisjoint(self.pages_failed) and (
+                self.attempt < MAX_PARTIAL_ATTEMPTS
+            )
+        return self.state is State.FAILED
+
+    def again(self) -> Job:
+        """Its next attempt, whose answer has a place of its own."""
+        kept: Mapping[str, Any] = {}
+        if self.state is State.DONE:
+            kept = {name: getattr(self, name) for name in KEPT}
+        return replace(
+            self, state=State.NEW, attempt=self.attempt + 1, kept=kept, output=None,
+            failure=None, code=None, detail=None, pages_read=None, pages_failed={},
+        )  # fmt: skip
+
+    def settled(self, **outcome: Any) -> Job:
+        """With what came of it; or with what was there before, where that is more."""
+        ended = replace(self, code=None, detail=None)
+        ended = replace(ended, **outcome)
+        if self.kept and (ended.pages_read or 0) < self.kept["pages_read"]:
+            ended = replace(
+                ended, state=State.DONE, code=None, detail=None, **self.kept
+            )
+        return replace(ended, kept={})
 
 
 @dataclass(frozen=True, slots=True)

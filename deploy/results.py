@@ -15,6 +15,7 @@ from deploy.errors import ConfigError
 __all__ = [
     "ACCEPT",
     "FORMATS",
+    "MAY_PASS",
     "Failure",
     "Reading",
     "failure_from",
@@ -25,6 +26,17 @@ __all__ = [
 
 ACCEPT = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
 FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
+MAY_PASS = frozenset(
+    {
+        "engine_failed",
+        "engine_unavailable",
+        "out_of_memory",
+        "overloaded",
+        "storage_unavailable",
+    }
+)
+"""Codes of what the service suffered, and not the page: another reading need not meet
+it. A deadline is none of them: it would come again where it came."""
 MAX_DETAIL = 500
 PARAGRAPH = "\n\n"
 # In what SageMaker writes the container's answer may stand with its quotes escaped.

@@ -108,7 +108,7 @@ class Submission:
         for job in jobs:
             outcome = self._outcome(job, retry_failed)
             if outcome is None:
-                to_send.append(self._again(job) if job.is_settled else job)
+                to_send.append(job.again() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
@@ -161,10 +161,12 @@ class Submission:
 
     def _outcome(self, job: Job, retry_failed: bool) -> str | None:
         """What is so without us; None where it is to be sent."""
+        if retry_failed and job.is_worth_another:
+            return None
         if job.state in (State.SUBMITTED, State.DONE):
             return "known"
         if job.state is State.FAILED:
-            return None if retry_failed else "failed"
+            return "failed"
         if job.state is State.SENDING and not self._is_free(job):
             return "elsewhere"
         return None
@@ -172,14 +174,6 @@ class Submission:
     def _is_free(self, job: Job) -> bool:
         is_old = self._clock() - job.since > LEASE_SECONDS
         return job.owner == self._owner or is_gone(job.owner) or is_old
-
-    @staticmethod
-    def _again(job: Job) -> Job:
-        """Its next attempt, whose answer has a place of its own."""
-        return replace(
-            job, state=State.NEW, attempt=job.attempt + 1, output=None, failure=None,
-            code=None, detail=None,
-        )  # fmt: skip
 
     def _one(self, job: Job) -> str:
         if self._stopping.is_set():

@@ -47,6 +47,8 @@ class Progress:
     codes: dict[str, int]
     """Of documents that failed."""
     page_codes: dict[str, int]
+    num_in_part: int = 0
+    """Of those read: without pages that another reading may well have."""
     pages_per_second: float | None = None
     """Since this run began to watch."""
 
@@ -72,6 +74,7 @@ class Progress:
             codes=dict(Counter(j.code or "failed" for j in jobs
                                if j.state is State.FAILED)),
             page_codes=dict(page_codes),
+            num_in_part=sum(job.is_worth_another for job in done),
         )  # fmt: skip
 
     @property
@@ -114,6 +117,7 @@ class Progress:
             "seconds_left": self.seconds_left,
             "failures": self.codes,
             "page_failures": self.page_codes,
+            "in_part": self.num_in_part,
         }
 
 
@@ -236,29 +240,21 @@ class Waiting:
         now = self._clock()
         if job.output in there:
             reading = reading_from(self._read(job.output), job.accept)
-            return replace(
-                job,
+            return job.settled(
                 state=State.DONE,
                 since=now,
                 pages_read=reading.pages_read,
                 pages_failed=reading.pages_failed,
-                code=None,
-                detail=None,
             )
         if job.state is State.FAILED:
             return None
         if job.failure in there:
             failure = failure_from(self._read(job.failure))
-            return replace(
-                job,
-                state=State.FAILED,
-                since=now,
-                code=failure.code,
-                detail=failure.detail,
+            return job.settled(
+                state=State.FAILED, since=now, code=failure.code, detail=failure.detail
             )
         if now - job.since > self._longest:
-            return replace(
-                job,
+            return job.settled(
                 state=State.FAILED,
                 since=now,
                 code="lost",

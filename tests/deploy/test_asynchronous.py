@@ -499,6 +499,95 @@ def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
     assert chandra("async", "wait", "--timeout", "1").status == 7
 
 
+def read_in_part(queue, code="engine_failed"):
+    """The document that waits, without its second page."""
+    body = json.loads(answer_to(b"first", failed=(2,)))
+    body["pages"][1]["error"]["code"] = code
+    queue._put(queue.waiting.pop().output, json.dumps(body).encode())
+
+
+def test_a_document_read_in_part_for_what_may_pass_is_read_again(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue)
+    in_part = chandra("async", "wait")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+    queue.read()
+    whole = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert "1 were read in part, for a reason that may pass" in in_part.out
+    assert "async submit --retry-failed" in in_part.out
+    assert again.json["submitted"] == 1
+    assert (whole.json["pages"], whole.json["in_part"]) == (2, 0)
+    assert not (folder / "a.pdf.error.json").exists()
+
+
+@pytest.mark.parametrize("code", ["unreadable_document", "deadline_exceeded"])
+def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, code):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue, code)
+    chandra("async", "wait")
+
+    again = chandra(
+        "async", "submit", str(folder / "a.pdf"), "--retry-failed", "--json"
+    )
+
+    assert (again.json["submitted"], again.json["known"]) == (0, 1)
+
+
+def test_a_page_that_always_kills_the_engine_ends_being_read_again(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    counts = []
+    for _ in range(4):
+        while queue.waiting:
+            read_in_part(queue)
+        chandra("async", "wait")
+        ran = chandra("async", "submit", "--retry-failed", "--json")
+        counts.append(ran.json["submitted"])
+
+    assert counts == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_what_was_read_stays_where_another_reading_is_worse(
+    chandra, queue, folder, is_refused
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue)
+    chandra("async", "wait")
+    chandra("async", "submit", "--retry-failed")
+    queued = queue.waiting.pop()
+    if is_refused:
+        queue._put(queued.failure, b'{"code": "engine_failed", "detail": "died"}')
+    else:
+        queue._put(queued.output, answer_to(b"worse", failed=(1, 2)))
+
+    ran = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert (ran.status, ran.json["pages"]) == (0, 1)
+    assert ran.json["page_failures"] == {"engine_failed": 1}
+    assert (folder / "a.pdf.md").read_text().startswith("# first\n")
+
+
+def test_trying_again_goes_on_where_it_was_interrupted(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    queue.refusals = ["ValidationError"]
+    broken_off = chandra("async", "submit", "--retry-failed")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+
+    assert broken_off.status == 4
+    assert again.json["submitted"] == 1
+
+
 def test_to_submit_nothing_is_refused(chandra, queue):
     ran = chandra("async", "submit")
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from deploy.errors import ConfigError
-from deploy.results import ACCEPT, in_format
+from deploy.results import ACCEPT, MAY_PASS, in_format
+from handler.errors import DeadlineExceededError, EngineError, StorageError
 from handler.postprocess import render
 from handler.schema import (
     Document,
@@ -44,6 +45,12 @@ def test_json_becomes_the_very_markdown_that_the_service_writes(pages):
     made = in_format(as_json, ACCEPT["json"], "md")
 
     assert made == answer(*pages, media_type=ACCEPT["md"])
+
+
+def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
+    errors = {EngineError, *EngineError.__subclasses__(), StorageError}
+
+    assert {error.code for error in errors - {DeadlineExceededError}} == MAY_PASS
 
 
 def test_what_is_no_document_of_ours_is_no_markdown():

@@ -18,7 +18,7 @@ from deploy.console import megabytes
 from deploy.documents import S3, Absent, Document, Found, Refused
 from deploy.errors import ConfigError
 from deploy.finding import find_documents
-from deploy.ledger import Job, Ledger, State
+from deploy.ledger import Job, Ledger
 from deploy.pages import num_pages_of
 from deploy.results import ACCEPT
 from deploy.submission import Submission, Submitted
@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also those that failed before; without INPUT, all of the ledger's",
+        help="also those that failed, or were read in part for a reason that may pass; "
+        "without INPUT, all of the ledger's",
     )
     add_ledger_argument(parser)
 
@@ -83,7 +84,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 found.documents, retry_failed=options.retry_failed
             )
         else:
-            failed = [job for job in ledger.jobs() if job.state is State.FAILED]
+            failed = [job for job in ledger.jobs() if _is_left(job)]
             submitted = submission.send(failed, retry_failed=True)
         _report(context, ledger, endpoint, found, submitted)
     is_whole = not submitted.unsent and not any(r.is_named for r in found.refused)
@@ -112,6 +113,11 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
         )
         refused.append(Refused(document.source, reason, Absent.FORBIDDEN.value))
     return Found(tuple(reachable), tuple(refused))
+
+
+def _is_left(job: Job) -> bool:
+    """Also what an earlier --retry-failed did not come to send."""
+    return job.is_worth_another or job.is_unsent
 
 
 def _note_long(context: Context, found: Found) -> None:
@@ -161,10 +167,12 @@ def _say_what_would_be(
     if options.inputs:
         jobs = [ledger.job(document.key) for document in found.documents]
     else:
-        jobs = [job for job in ledger.jobs() if job.state is State.FAILED]
+        jobs = [job for job in ledger.jobs() if _is_left(job)]
+    num_again = sum(job is not None and job.is_worth_another for job in jobs)
     states = Counter("new" if job is None else job.state.value for job in jobs)
-    known = states["submitted"] + states["done"]
-    num = len(jobs) - known - (0 if options.retry_failed else states["failed"])
+    num = len(jobs) - states["submitted"] - states["done"] - states["failed"]
+    num += num_again if options.retry_failed else 0
+    known = len(jobs) - num - (0 if options.retry_failed else states["failed"])
     size = sum(d.size for d in found.documents if not d.is_stored)
     pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
     context.console.result(

@@ -51,6 +51,10 @@ def _next(progress: Progress) -> list[str]:
         lines.append(
             f"{progress.num_unsent:,} were never sent: the same async submit again"
         )
-    if progress.num_failed:
+    if progress.num_in_part:
+        lines.append(
+            f"{progress.num_in_part:,} were read in part, for a reason that may pass"
+        )
+    if progress.num_failed or progress.num_in_part:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines
