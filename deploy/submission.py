@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from deploy.asynchronous import extension_of
 from deploy.config import AsynchronousTable
-from deploy.documents import S3, Document, Option
+from deploy.documents import S3, Document, Found, Option, Refused
 from deploy.errors import BusyError, DeployError, Interrupted
-from deploy.ledger import Job, Ledger, Place, State, is_gone, owner_here, run_at
+from deploy.job import Job, Place, State, is_gone, owner_here, run_at
+from deploy.ledger import Ledger
 
 __all__ = ["Sender", "Submission", "Submitted", "request_of"]
 
@@ -33,6 +34,7 @@ LEASE_SECONDS = 900.0
 # Larger bodies are read by the container itself, where it may: Java would hold them.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_INLINE_BYTES = 128_000
+ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
 class Sender(Protocol):
@@ -92,13 +94,21 @@ class Submission:
         self._stopping = threading.Event()
         self._run = run_at(clock())
 
-    def run(self, documents: Sequence[Document], *, retry_failed: bool) -> Submitted:
-        """Raises what stopped it; everything sent until then is in the ledger."""
-        by_key = {document.key: document for document in documents}
+    def run(
+        self, found: Found, jobs: Sequence[Job] = (), *, retry_failed: bool
+    ) -> Submitted:
+        """What was found, and these jobs.
+
+        Raises what stopped it; everything sent until then is in the ledger, and so is
+        everything that was refused.
+        """
+        by_key = {document.key: document for document in found.documents}
+        refused = [each for each in found.refused if each.is_named]
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
-            list(threads.map(self._note, documents))
-            jobs = list(threads.map(self._job, by_key.values()))
-        return self.send(jobs, retry_failed=retry_failed)
+            list(threads.map(self._note_refused, refused))
+            list(threads.map(self._note, found.documents))
+            noted = list(threads.map(self._job, by_key.values()))
+        return self.send([*jobs, *noted], retry_failed=retry_failed)
 
     def send(self, jobs: Sequence[Job], *, retry_failed: bool) -> Submitted:
         """Those of the jobs that are to be sent."""
@@ -137,13 +147,27 @@ class Submission:
             unsent,
         )
 
-    def _note(self, document: Document) -> None:
-        known = self._ledger.place(document.place)
-        place = Place(document.place, document.name, document.source, document.key)
+    def _note(self, each: Document | Refused) -> None:
+        known = self._ledger.place(each.place)
+        place = Place(each.place, each.name, each.source, each.key)
         if known is not None:
             place = replace(place, written=known.written)
         if place != known:
             self._ledger.put_place(place)
+
+    def _note_refused(self, refused: Refused) -> None:
+        """As failed: nobody who asked for it is left without an answer."""
+        place = self._ledger.place(refused.place)
+        before = None if place is None else self._ledger.job(place.key)
+        if refused.is_absent and before is not None and before.state in ACCEPTED:
+            # It was there once, and what it held has been read.
+            return
+        job = Job.refused(refused, self._run, self._clock())
+        known = self._ledger.job(refused.key)
+        if known is None or (known.code, known.detail) != (job.code, job.detail):
+            stamp = None if known is None else known.stamp
+            self._ledger.save(replace(job, stamp=stamp))
+        self._note(refused)
 
     def _job(self, document: Document) -> Job:
         found = self._ledger.job(document.key)
@@ -181,7 +205,16 @@ class Submission:
         is_doubtful = job.state is State.SENDING
         where = job.source if job.source.startswith(S3) else None
         uri = where or self._sender.upload(job)
-        request = request_of(job, uri, self._table, reads_itself=self._reads_itself)
+        try:
+            request = request_of(job, uri, self._table, reads_itself=self._reads_itself)
+        except ValueError as error:
+            self._ledger.save(
+                replace(
+                    job, state=State.FAILED, code="bad_request", detail=str(error),
+                    since=self._clock(),
+                )
+            )  # fmt: skip
+            raise
         claimed = self._ledger.save(
             replace(
                 job, state=State.SENDING, owner=self._owner, since=self._clock()

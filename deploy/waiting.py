@@ -19,7 +19,8 @@ from deploy.errors import (
     WaitTimeoutError,
 )
 from deploy.executor import duration
-from deploy.ledger import Job, Ledger, State
+from deploy.job import Job, State
+from deploy.ledger import Ledger, wanted_jobs
 from deploy.results import failure_from, reading_from
 
 __all__ = ["Progress", "Waiting"]
@@ -195,7 +196,7 @@ class Waiting:
         return Progress.of(list(jobs.values()))
 
     def _all(self) -> dict[str, Job]:
-        return {job.key: job for job in self._ledger.jobs()}
+        return {job.key: job for job in wanted_jobs(self._ledger)}
 
     def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
         """Settle what has an answer, and what will never have one.

@@ -16,7 +16,8 @@ from typing import Any
 from deploy.aws.client import AWSClient
 from deploy.documents import S3, split_uri
 from deploy.errors import ConflictError, NotFoundError
-from deploy.ledger import Job, Ledger, Place, SqliteLedger, from_json, to_json
+from deploy.job import Job, Place
+from deploy.ledger import Ledger, SqliteLedger, from_json, to_json
 
 __all__ = ["StoredLedger", "open_ledger"]
 

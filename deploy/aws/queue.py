@@ -13,7 +13,7 @@ from deploy.aws.runtime import Runtime
 from deploy.aws.store import Store
 from deploy.documents import S3, Absent, StoredObject, split_uri
 from deploy.errors import AccessDeniedError
-from deploy.ledger import Job
+from deploy.job import Job
 from deploy.weights import sha256_of
 
 __all__ = ["Queue"]

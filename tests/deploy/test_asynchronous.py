@@ -11,7 +11,8 @@ import pytest
 from deploy.console import Console
 from deploy.documents import Document
 from deploy.errors import DeployError
-from deploy.ledger import Job, SqliteLedger, State
+from deploy.job import Job, Place, State
+from deploy.ledger import SqliteLedger
 from deploy.submission import LEASE_SECONDS, request_of
 from deploy.waiting import Waiting
 from tests.deploy.accounts import configured
@@ -176,6 +177,101 @@ def test_what_the_endpoint_may_not_read_is_left_out_and_said(chandra, queue, wir
     assert ran.status == 1
     assert "add its bucket to asynchronous.sources" in ran.out
     assert queue.accepted == []
+
+
+def test_what_cannot_be_sent_is_in_the_ledger_with_its_code(
+    chandra, queue, folder, tmp_path
+):
+    (folder / "empty.png").touch()
+    manifest = tmp_path / "wanted.jsonl"
+    uris = ["s3://scans/gone.pdf", "scans/a.pdf", "nowhere/b.pdf"]
+    manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
+
+    submitted = chandra("async", "submit", str(folder / "empty.png"), str(manifest))
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+    fetched = chandra("async", "fetch", "--json")
+
+    assert submitted.status == waited.status == fetched.status == 1
+    assert (waited.json["read"], waited.json["waiting"]) == (1, 0)
+    assert waited.json["failures"] == {
+        "document_not_found": 2, "unreadable_document": 1
+    }  # fmt: skip
+    error = json.loads((folder / "empty.png.error.json").read_text())
+    assert (error["code"], error["detail"]) == ("unreadable_document", "it is empty")
+    assert get_error(queue, "scans", "gone.pdf")["code"] == "document_not_found"
+    assert not (tmp_path / "nowhere").exists()
+    assert {each["outcome"] for each in fetched.json["results"]} == {
+        "written", "failed"
+    }  # fmt: skip
+
+
+def get_error(queue, bucket, key):
+    return json.loads(get(queue.wire, bucket, f"{key}.error.json"))
+
+
+def test_what_was_refused_is_looked_at_again_when_it_is_tried_again(
+    chandra, queue, folder
+):
+    empty = folder / "empty.png"
+    empty.touch()
+    chandra("async", "submit", str(folder))
+    chandra("async", "fetch")
+    still = chandra("async", "submit", "--retry-failed", "--json")
+    empty.write_bytes(b"filled")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert (still.status, still.json["submitted"]) == (1, 0)
+    assert (again.status, again.json["submitted"]) == (0, 1)
+    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert (folder / "empty.png.md").read_text() == "# filled\n"
+    assert not (folder / "empty.png.error.json").exists()
+
+
+def test_what_was_read_before_it_went_away_stays_read(chandra, queue, wire):
+    put(wire, "scans", "a.pdf", b"first")
+    put(wire, "scans", "wanted.jsonl", b'{"document": "s3://scans/a.pdf"}')
+    chandra("async", "submit", "s3://scans/wanted.jsonl")
+    queue.read()
+    wire.call("s3", "delete_object", Bucket="scans", Key="a.pdf")
+
+    again = chandra("async", "submit", "s3://scans/wanted.jsonl")
+    waited = chandra("async", "wait", "--json")
+
+    assert again.status == 1
+    assert "there is no such object (document_not_found)" in again.out
+    assert (waited.json["read"], waited.json["failed"]) == (1, 0)
+
+
+def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    chandra("async", "wait")
+    (folder / "c.pdf").write_bytes(b"mended")
+
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+
+    assert (waited.status, waited.json["documents"]) == (0, 1)
+
+
+def test_a_document_that_sagemaker_would_not_take_is_refused(
+    chandra, queue, folder, monkeypatch
+):
+    # A gigabyte is long to make.
+    monkeypatch.setattr("deploy.commands.asynchronous.submit.MAX_BYTES", 5)
+
+    ran = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
+    waited = chandra("async", "wait", "--timeout", "1", "--json")
+
+    assert "it has 6 bytes, and SageMaker takes 5 (document_too_large)" in ran.out
+    assert len(queue.accepted) == 1
+    assert waited.status == 7
 
 
 def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
@@ -421,6 +517,7 @@ def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
     ledger = SqliteLedger(tmp_path / "ledger.db")
     submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
     ledger.save(submitted)
+    ledger.put_place(Place("place", "a.pdf", submitted.source, submitted.key))
     said = io.StringIO()
 
     progress = Waiting(

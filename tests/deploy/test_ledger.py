@@ -15,7 +15,8 @@ import pytest
 from deploy.aws.ledgers import StoredLedger, open_ledger
 from deploy.documents import Document
 from deploy.errors import ConfigError
-from deploy.ledger import Job, Place, SqliteLedger, State, is_gone, owner_here
+from deploy.job import Job, Place, State, is_gone, owner_here
+from deploy.ledger import SqliteLedger
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = Document(

@@ -7,6 +7,7 @@ import argparse
 from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
 from deploy.commands.context import Context
+from deploy.ledger import wanted_jobs
 from deploy.waiting import Progress, Waiting
 
 NAME = "wait"
@@ -34,7 +35,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             sleep=context.sleep,
         )
         if context.is_dry_run:
-            progress = Progress.of(list(ledger.jobs()))
+            progress = Progress.of(list(wanted_jobs(ledger)))
             lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
         else:
             progress = waiting.run(options.timeout)
