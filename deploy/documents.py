@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -68,6 +69,7 @@ class StoredObject:
     key: str
     size: int
     etag: str
+    modified: datetime | None = field(default=None, compare=False)
 
     @property
     def uri(self) -> str:
@@ -111,6 +113,8 @@ class Document:
     accept: str = "application/json"
     num_pages: int | None = None
     """Of those asked for; None where only reading it would tell."""
+    modified: datetime | None = field(default=None, compare=False)
+    """When it came into S3: a result from before is of another document."""
 
     @property
     def is_stored(self) -> bool:

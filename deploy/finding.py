@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from deploy.documents import (
@@ -223,7 +224,9 @@ class _Finder:
         # With the URI: two objects of one ETag may differ where somebody wants them to.
         content = f"{item.uri} {item.etag} {item.size}"
         total = 1 if kind in ONE_PAGE else None
-        self._append(item.uri, name, kind, item.size, content, options, total)
+        self._append(
+            item.uri, name, kind, item.size, content, options, total, item.modified
+        )
 
     def _refuse(
         self,
@@ -249,6 +252,7 @@ class _Finder:
         content: str,
         options: Mapping[str, Option],
         total: int | None,
+        modified: datetime | None = None,
     ) -> None:
         if size == 0:
             self._refuse(source, name, options, "it is empty", UNREADABLE)
@@ -265,6 +269,7 @@ class _Finder:
                 options=options,
                 accept=self._accept,
                 num_pages=num_chosen(chosen, total),
+                modified=modified,
             )
         )
 

@@ -20,6 +20,7 @@ __all__ = [
     "Reading",
     "failure_from",
     "in_format",
+    "page_codes",
     "page_errors",
     "reading_from",
 ]
@@ -38,6 +39,8 @@ MAY_PASS = frozenset(
 """Codes of what the service suffered, and not the page: another reading need not meet
 it. A deadline is none of them: it would come again where it came."""
 MAX_DETAIL = 500
+# What the service leaves in Markdown for a page that failed.
+PAGE_COMMENT = re.compile(r"^<!-- page \d+: ([a-z_]+): ", re.MULTILINE)
 PARAGRAPH = "\n\n"
 # In what SageMaker writes the container's answer may stand with its quotes escaped.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
@@ -87,6 +90,13 @@ def failure_from(body: bytes) -> Failure:
         code[1] if code else "failed",
         (detail[1] if detail else text or "nothing was said")[:MAX_DETAIL],
     )
+
+
+def page_codes(body: bytes, accept: str) -> set[str]:
+    """Codes of its pages that failed, as far as the format says."""
+    if accept == ACCEPT["md"]:
+        return set(PAGE_COMMENT.findall(body.decode(errors="replace")))
+    return {error["code"] for error in page_errors(body, accept)}
 
 
 def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:

@@ -128,6 +128,13 @@ class Transforms:
         except NotFoundError:
             return
 
+    def result(self, output: str, key: str) -> bytes:
+        """One of them."""
+        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=f"{prefix}{key}")
+        content: bytes = answer["Body"].read()
+        return content
+
     def has_object(self, uri: str) -> bool:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         try:

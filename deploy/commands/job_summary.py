@@ -31,6 +31,8 @@ class Summary:
     """As the container's log has it; 0 where it is gone."""
     page_codes: Mapping[str, int]
     """Pages that failed in documents that were read."""
+    in_part: tuple[str, ...]
+    """Documents that lack pages for a reason that may pass, by name."""
     seconds: float | None
     cost: float | None
     """US dollars."""
@@ -45,6 +47,7 @@ class Summary:
             "failures": [failure.to_json() for failure in self.failures],
             "pages": self.num_pages,
             "failed_pages": dict(self.page_codes),
+            "in_part": list(self.in_part),
             "seconds": self.seconds,
             "cost": self.cost,
             "reason": self.state.failure,
@@ -100,6 +103,13 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
     if summary.page_codes:
         codes = ", ".join(f"{code} {n}" for code, n in summary.page_codes.items())
         lines.append(f"pages that failed in documents that were read: {codes}")
+    if summary.in_part:
+        more = len(summary.in_part) - NUM_NAMED
+        lines.append(
+            f"{len(summary.in_part)} lack pages for a reason that may pass: "
+            + ", ".join(summary.in_part[:NUM_NAMED])
+            + (f" and {more} more" if more > 0 else "")
+        )
     if summary.seconds is not None:
         money = (
             f"about {dollars(summary.cost)}"
@@ -112,7 +122,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         )
     if state.is_changing:
         lines.append(f"next: chandra-sagemaker transform wait {state.name}")
-    elif summary.failures:
+    elif summary.failures or summary.in_part:
         lines.append(f"next: chandra-sagemaker transform --retry-failed {state.name}")
     return lines
 

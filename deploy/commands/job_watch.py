@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
+from deploy.commands.job_parts import Parts
 from deploy.commands.job_summary import Summary, counted
-from deploy.commands.jobs import done_of, transforms_of
+from deploy.commands.jobs import SLACK, results_of, transforms_of, without_result
 from deploy.errors import DeployError
 from deploy.following import follow
 from deploy.outcome import UNKNOWN, Failure, JobLog, by_code
 from deploy.prices import hourly
-from deploy.transforms import LOG_GROUP, TransformState, Work, outputs_of
+from deploy.transforms import LOG_GROUP, TransformState, Work
 
-__all__ = ["Watch", "summed_up", "watched"]
+__all__ = ["Watch", "summed_up", "to_retry", "watched"]
 
 # CloudWatch shows a line some seconds after it was written.
 NUM_LOOKS = 6
 LOOK_SECONDS = 10.0
-# A result from before the job is not the job's; S3's times are whole seconds.
-SLACK = timedelta(seconds=2)
 
 
 class Watch:
@@ -43,6 +42,7 @@ class Watch:
         )
         self._since = since - SLACK
         self._left: tuple[Work, ...] = self.work
+        self._results: Mapping[str, datetime] = {}
 
     def state(self) -> TransformState:
         state = self._transforms.transform(self._name)
@@ -54,12 +54,10 @@ class Watch:
         return state
 
     def num_done(self) -> int:
-        done = done_of(self._transforms, self._state.output, since=self._since)
-        self._left = tuple(
-            work
-            for work in self.work
-            if not any(key in done for key in outputs_of(work.key, self.prefix))
+        self._results = results_of(
+            self._transforms, self._state.output, since=self._since
         )
+        self._left = without_result(self.work, self._results, self.prefix)
         return len(self.work) - len(self._left)
 
     def left(self) -> tuple[Work, ...]:
@@ -72,6 +70,14 @@ class Watch:
             self.log.failure(self._subject(work), work.name, work.document)
             for work in self._left
         ]
+
+    def in_part(self) -> tuple[Work, ...]:
+        """Those that lack pages for what may pass, where the log and results tell."""
+        ended = self._state.ended
+        latest = None if ended is None else ended + SLACK
+        left = set(self._left)
+        parts = Parts(self._transforms, self._state, self.prefix, self._results, latest)
+        return parts.among([w for w in self.work if w not in left], self.log.in_part())
 
     def failed(self) -> str:
         given_up = self.log.failed()
@@ -121,6 +127,14 @@ def summed_up(context: Context, state: TransformState) -> Summary:
     return _summary(context, watch, state)
 
 
+def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
+    """What a job that has ended did not read, or read in part for what may pass."""
+    watch = Watch(context, state)
+    watch.num_done()
+    watch.lines()
+    return (*watch.left(), *watch.in_part())
+
+
 def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
     num_read = watch.num_done()
     is_stopped = state.status == "Stopped"
@@ -147,6 +161,7 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
         failures=failures,
         num_pages=watch.log.num_pages,
         page_codes=dict(watch.log.page_codes),
+        in_part=() if state.is_changing else tuple(w.name for w in watch.in_part()),
         seconds=seconds,
         cost=None if price is None or seconds is None else price * seconds / 3600,
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.aws.objects import Bucketed
-from deploy.aws.transforms import Transforms
 from deploy.batches import Batch, batch_from, workload_of
 from deploy.commands.context import Context
 from deploy.commands.job_checks import (
@@ -19,8 +18,14 @@ from deploy.commands.job_checks import (
 )
 from deploy.commands.job_inputs import paged, reached, upload
 from deploy.commands.job_summary import NUM_NAMED, failure_lines, tell
-from deploy.commands.job_watch import summed_up, watched
-from deploy.commands.jobs import done_of, found, transforms_of
+from deploy.commands.job_watch import summed_up, to_retry, watched
+from deploy.commands.jobs import (
+    found,
+    refuse_another_format,
+    results_of,
+    transforms_of,
+    without_result,
+)
 from deploy.commands.wanted import refuse_if_fatal
 from deploy.documents import Refused, split_uri
 from deploy.errors import ConfigError, ConflictError, Interrupted
@@ -34,8 +39,6 @@ from deploy.transforms import (
     MAX_PAYLOAD_MB,
     TransformJob,
     TransformState,
-    Work,
-    outputs_of,
     transform_model_from,
 )
 
@@ -52,6 +55,8 @@ class Wish:
     refused: Sequence[Refused] = ()
     left_out: Sequence[Failure] = field(default_factory=list)
     """Documents that were asked for by name and are in no job."""
+    is_retry: bool = False
+    """All of it is to be read, also what has a result."""
 
 
 def started(
@@ -112,7 +117,7 @@ def retried(context: Context, options: argparse.Namespace) -> int:
             hint=f"chandra-sagemaker transform wait {state.name}",
         )
     prefix, work = transforms.work(state)
-    left = _without_result(transforms, state.output, prefix, work)
+    left = to_retry(context, state)
     if not left:
         context.console.result(
             {"job": state.name, "documents": len(work), "failed": 0},
@@ -125,7 +130,7 @@ def retried(context: Context, options: argparse.Namespace) -> int:
         environment=state.environment,
         of=state.name,
     )
-    return _go_on(context, options, Wish(job))
+    return _go_on(context, options, Wish(job, is_retry=True))
 
 
 def _job(
@@ -172,8 +177,12 @@ def _go_on(context: Context, options: argparse.Namespace, wish: Wish) -> int:
     if isinstance(job, TransformState):
         return _again(context, options, job, wish)
     work = job.work
-    if not options.force:
-        work = _without_result(transforms, job.output, job.prefix, work)
+    if not options.force and not wish.is_retry:
+        documents = None if wish.batch is None else wish.batch.documents
+        results = results_of(transforms, job.output)
+        work = without_result(work, results, job.prefix, documents)
+        if len(work) < len(job.work):
+            refuse_another_format(transforms, job)
         num_there = len(job.work) - len(work)
         if num_there:
             context.console.say(
@@ -283,14 +292,3 @@ def _again(
         return tell(context, summed_up(context, state), left_out=wish.left_out)
     summary = watched(context, state, timeout_seconds=options.timeout)
     return tell(context, summary, left_out=wish.left_out)
-
-
-def _without_result(
-    transforms: Transforms, output: str, prefix: str, work: Sequence[Work]
-) -> tuple[Work, ...]:
-    done = done_of(transforms, output)
-    return tuple(
-        each
-        for each in work
-        if not any(key in done for key in outputs_of(each.key, prefix))
-    )
