@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
 from deploy.resources import EndpointState
-from deploy.scaling import scalable
+from deploy.scaling import unscale
 from deploy.transforms import LOG_GROUP
 
 __all__ = ["Inventory", "Role", "teardown"]
@@ -73,16 +73,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
         )
     if inventory.is_scaled:
-        actions.append(
-            Call(
-                "application-autoscaling",
-                "deregister_scalable_target",
-                # Its policies go with it.
-                scalable(name),
-                f"remove the scaling of endpoint {name}",
-                may_be_missing=True,
-            )
-        )
+        actions.append(unscale(name))
     # Before their model: what runs is paid for.
     actions += [
         Call(

@@ -128,7 +128,7 @@ def _status(context: Context, options: argparse.Namespace, names: list[str]) -> 
     if names:
         state = found(context, _one(names))
         return tell(context, summed_up(context, state))
-    jobs = transforms_of(context).ours()
+    jobs = list(transforms_of(context).ours())
     rows = [(job.name, job.status, f"{job.created:%Y-%m-%d %H:%M}") for job in jobs]
     context.console.result(
         [

@@ -474,6 +474,20 @@ def test_status_lists_the_jobs_of_the_deployment(chandra, put, cloud):
     assert one.json["read"] == 1
 
 
+def test_the_status_of_the_deployment_shows_its_last_jobs(chandra, put, cloud):
+    put("scans/a.pdf")
+    chandra(*RUN)
+    (name,) = cloud.jobs
+
+    ran = chandra("status")
+    facts = chandra("status", "--json").json
+
+    assert ran.status == 0, ran.err
+    assert name in ran.out
+    assert [each["job"] for each in facts["jobs"]] == [name]
+    assert facts["asynchronous"] is None
+
+
 def test_nobody_elses_job_is_touched(chandra, put, cloud):
     put("scans/a.pdf")
     chandra(*RUN)
