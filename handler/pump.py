@@ -61,6 +61,10 @@ class OpenRequest:
         """Of a document that lay elsewhere."""
         self.media_type: str | None = None
         """What the answer will be; known once the request is understood."""
+        self.label: str | None = None
+        """The caller's own name for it."""
+        self.stream_headers: Mapping[str, str] = {}
+        """Of the head of a stream, which leaves before the reply is there."""
         self.future: Future[Reply] = Future()
         self.is_cancelled = False
         self.has_begun = False
@@ -249,7 +253,8 @@ class Pump:
                 del self._open[request_id]
                 self._report(request, reply)
             elif lines := request.take_lines():
-                reply = Reply(200, "application/x-ndjson", lines)
+                headers = request.stream_headers
+                reply = Reply(200, "application/x-ndjson", lines, headers)
                 is_last[index], request.has_begun = False, True
             else:
                 del context.request_ids[index]

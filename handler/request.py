@@ -25,11 +25,19 @@ from handler.errors import (
 )
 from handler.schema import Options
 
-__all__ = ["OCRRequest", "headers_from", "request_from"]
+__all__ = [
+    "CUSTOM_ATTRIBUTES",
+    "OCRRequest",
+    "attributes_from",
+    "headers_from",
+    "request_from",
+]
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 DOCUMENT_KEYS = ("document", "image")
 URI_KEY = "s3_uri"
+LABEL = "label"
+MAX_LABEL_CHARACTERS = 256
 JSON = "application/json"
 JSON_LINES = frozenset(
     {
@@ -61,6 +69,8 @@ class OCRRequest:
     """As declared; None where the bytes must speak for themselves."""
     options: Options
     accept: str | None
+    label: str | None = None
+    """The caller's own name for this request, to be sent back."""
 
     @property
     def digest(self) -> str:
@@ -96,7 +106,9 @@ def request_from(
     else:
         document, declared, in_body = _from_body(row.get("body"), media_type)
         options |= _from_query(row)
-    options |= _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    attributes = _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    label = _label(attributes.pop(LABEL, None))
+    options |= attributes
     options |= in_body
     if not isinstance(document, Address):
         _check_size(document, max_document_bytes)
@@ -105,7 +117,13 @@ def request_from(
         media_type=declared,
         options=options_from(options),
         accept=headers.get("accept"),
+        label=label,
     )
+
+
+def attributes_from(**values: str | None) -> str:
+    """Custom-Attributes of an answer: as in a request, of what is not None."""
+    return ";".join(f"{n}={value}" for n, value in values.items() if value is not None)
 
 
 def _check_size(document: bytes | bytearray, max_bytes: int) -> None:
@@ -174,6 +192,19 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
                 "an option; write them as pages=1-3;prompt_type=ocr"
             )
     return values
+
+
+def _label(value: str | None) -> str | None:
+    """What may go back in a header as it came."""
+    if value is None:
+        return None
+    if not (value.isascii() and value.isprintable()):
+        raise InvalidOptionError(f"{LABEL} must be visible ASCII characters")
+    if len(value) > MAX_LABEL_CHARACTERS:
+        raise InvalidOptionError(
+            f"{LABEL} must have at most {MAX_LABEL_CHARACTERS} characters"
+        )
+    return value
 
 
 def _from_body(
