@@ -10,11 +10,20 @@ from typing import Any
 from deploy.actions import Call
 from deploy.resources import OWNER_TAG, VARIANT, log_group, tag_list
 
-__all__ = ["ALARMS", "METRICS", "Alarm", "Metric", "dashboard_call", "queries"]
+__all__ = [
+    "ALARMS",
+    "METRICS",
+    "QUEUE_METRICS",
+    "Alarm",
+    "Metric",
+    "dashboard_call",
+    "queries",
+]
 
 INVOCATIONS = "AWS/SageMaker"
 MACHINES = "/aws/sagemaker/Endpoints"
 MICROSECONDS = 1e-6
+MILLISECONDS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,8 @@ class Metric:
     statistic: str
     unit: str
     scale: float = 1.0
+    of_variant: bool = True
+    """Else it is of the endpoint alone: with a variant, nobody writes that series."""
 
     @property
     def identifier(self) -> str:
@@ -38,19 +49,55 @@ class Metric:
         return self.statistic == "Sum"
 
 
-METRICS = (
-    Metric("invocations", INVOCATIONS, "Invocations", "Sum", ""),
+_ERRORS = (
     Metric("4xx", INVOCATIONS, "Invocation4XXErrors", "Sum", ""),
     Metric("5xx", INVOCATIONS, "Invocation5XXErrors", "Sum", ""),
-    Metric("latency p50", INVOCATIONS, "ModelLatency", "p50", "s", MICROSECONDS),
-    Metric("latency p90", INVOCATIONS, "ModelLatency", "p90", "s", MICROSECONDS),
-    Metric("latency p99", INVOCATIONS, "ModelLatency", "p99", "s", MICROSECONDS),
+)
+_LATENCIES = tuple(
+    Metric(f"latency {each}", INVOCATIONS, "ModelLatency", each, "s", MICROSECONDS)
+    for each in ("p50", "p90", "p99")
+)
+_MACHINES = (
     Metric("GPU", MACHINES, "GPUUtilization", "Average", "%"),
     Metric("GPU memory", MACHINES, "GPUMemoryUtilization", "Average", "%"),
     Metric("CPU", MACHINES, "CPUUtilization", "Average", "%"),
     Metric("memory", MACHINES, "MemoryUtilization", "Average", "%"),
     Metric("disk", MACHINES, "DiskUtilization", "Maximum", "%"),
 )
+METRICS = (
+    Metric("invocations", INVOCATIONS, "Invocations", "Sum", ""),
+    *_ERRORS,
+    *_LATENCIES,
+    *_MACHINES,
+)
+
+
+def _of_queue(label: str, name: str, unit: str = "") -> Metric:
+    return Metric(label, INVOCATIONS, name, "Maximum", unit, of_variant=False)
+
+
+# SageMaker's guide writes InvocationsProcesssed; programs that read it, with two s.
+QUEUE_METRICS = (
+    _of_queue("waiting", "ApproximateBacklogSize"),
+    _of_queue("for each machine", "ApproximateBacklogSizePerInstance"),
+    _of_queue("without machine", "HasBacklogWithoutCapacity"),
+    _of_queue("oldest waits", "ApproximateAgeOfOldestRequest", "s"),
+    Metric("processed", INVOCATIONS, "InvocationsProcessed", "Sum", ""),
+    Metric("failed", INVOCATIONS, "InvocationFailures", "Sum", ""),
+    Metric("expired", INVOCATIONS, "ExpiredRequests", "Sum", ""),
+    Metric("not fetched", INVOCATIONS, "RequestDownloadFailures", "Sum", ""),
+    Metric("not written", INVOCATIONS, "ResponseUploadFailures", "Sum", ""),
+    Metric("not notified", INVOCATIONS, "NotificationFailures", "Sum", ""),
+    *_ERRORS,
+    Metric("in the queue", INVOCATIONS, "TimeInBacklog", "Average", "s", MICROSECONDS),
+    *_LATENCIES,
+    Metric(
+        "altogether", INVOCATIONS, "TotalProcessingTime", "Average", "s", MILLISECONDS
+    ),
+    *_MACHINES,
+)
+"""All that SageMaker publishes of an asynchronous endpoint, but for times of copying:
+Invocations is not among it."""
 
 
 def dimensions(endpoint: str) -> list[dict[str, str]]:
@@ -60,8 +107,10 @@ def dimensions(endpoint: str) -> list[dict[str, str]]:
     ]
 
 
-def queries(endpoint: str, period_seconds: int) -> list[dict[str, Any]]:
-    """All of METRICS, as GetMetricData takes them."""
+def queries(
+    endpoint: str, period_seconds: int, metrics: Sequence[Metric] = METRICS
+) -> list[dict[str, Any]]:
+    """All of them, as GetMetricData takes them."""
     return [
         {
             "Id": metric.identifier,
@@ -69,13 +118,13 @@ def queries(endpoint: str, period_seconds: int) -> list[dict[str, Any]]:
                 "Metric": {
                     "Namespace": metric.namespace,
                     "MetricName": metric.name,
-                    "Dimensions": dimensions(endpoint),
+                    "Dimensions": dimensions(endpoint)[: 1 + metric.of_variant],
                 },
                 "Period": period_seconds,
                 "Stat": metric.statistic,
             },
         }
-        for metric in METRICS
+        for metric in metrics
     ]
 
 

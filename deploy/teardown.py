@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.actions import Action, Call, Goal, Wait
-from deploy.asynchronous.scaling import scalable
+from deploy.asynchronous.scaling import unscale
 from deploy.calls import delete_endpoint
 from deploy.resources import EndpointState
 from deploy.transform.job import LOG_GROUP
@@ -95,16 +95,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             )
         )
     if inventory.is_scaled:
-        actions.append(
-            Call(
-                "application-autoscaling",
-                "deregister_scalable_target",
-                # Its policies go with it.
-                scalable(name),
-                f"remove the scaling of endpoint {name}",
-                may_be_missing=True,
-            )
-        )
+        actions.append(unscale(name))
     # Before their model: what runs is paid for.
     actions += [
         Call(

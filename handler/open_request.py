@@ -40,6 +40,10 @@ class OpenRequest:
         """Of a document that lay elsewhere."""
         self.media_type: str | None = None
         """What the answer will be; known once the request is understood."""
+        self.label: str | None = None
+        """The caller's own name for it."""
+        self.stream_headers: Mapping[str, str] = {}
+        """Of the head of a stream, which leaves before the reply is there."""
         self.future: Future[Reply] = Future()
         self.is_cancelled = False
         self.has_begun = False

@@ -199,7 +199,8 @@ class Pump:
                 del self._open[request_id]
                 self._report(request, reply)
             elif lines := request.take_lines():
-                reply = Reply(200, "application/x-ndjson", lines)
+                headers = request.stream_headers
+                reply = Reply(200, "application/x-ndjson", lines, headers)
                 is_last[index], request.has_begun = False, True
             else:
                 del context.request_ids[index]

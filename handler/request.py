@@ -25,7 +25,13 @@ from handler.forms import parts_from
 from handler.options import options_from, quoted
 from handler.schema import Options
 
-__all__ = ["OCRRequest", "headers_from", "request_from"]
+__all__ = [
+    "CUSTOM_ATTRIBUTES",
+    "OCRRequest",
+    "attributes_from",
+    "headers_from",
+    "request_from",
+]
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 DOCUMENT_KEYS = ("document", "image")
@@ -36,6 +42,8 @@ are declared as such apart itself, and not well."""
 FORM = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 """What curl --data-binary says of a body where nobody has said what it is."""
+LABEL = "label"
+MAX_LABEL_CHARACTERS = 256
 JSON = "application/json"
 JSON_LINES = frozenset(
     {
@@ -65,6 +73,8 @@ class OCRRequest:
     """As declared; None where the bytes must speak for themselves."""
     options: Options
     accept: str | None
+    label: str | None = None
+    """The caller's own name for this request, to be sent back."""
 
     @property
     def digest(self) -> str:
@@ -101,7 +111,9 @@ def request_from(
     else:
         document, declared, in_body = _from_body(row.get("body"), media_type)
         options |= _from_query(row)
-    options |= _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    attributes = _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    label = _label(attributes.pop(LABEL, None))
+    options |= attributes
     options |= in_body
     if not isinstance(document, Address):
         _check_size(document, max_document_bytes)
@@ -110,7 +122,13 @@ def request_from(
         media_type=declared,
         options=options_from(options),
         accept=headers.get("accept"),
+        label=label,
     )
+
+
+def attributes_from(**values: str | None) -> str:
+    """Custom-Attributes of an answer: as in a request, of what is not None."""
+    return ";".join(f"{n}={value}" for n, value in values.items() if value is not None)
 
 
 def _check_size(document: bytes | bytearray, max_bytes: int) -> None:
@@ -173,6 +191,19 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
                 "an option; write them as pages=1-3;prompt_type=ocr"
             )
     return values
+
+
+def _label(value: str | None) -> str | None:
+    """What may go back in a header as it came."""
+    if value is None:
+        return None
+    if not (value.isascii() and value.isprintable()):
+        raise InvalidOptionError(f"{LABEL} must be visible ASCII characters")
+    if len(value) > MAX_LABEL_CHARACTERS:
+        raise InvalidOptionError(
+            f"{LABEL} must have at most {MAX_LABEL_CHARACTERS} characters"
+        )
+    return value
 
 
 def _from_body(

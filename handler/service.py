@@ -37,7 +37,7 @@ from handler.pump import Pump
 from handler.reader import Reader
 from handler.reading import Reading
 from handler.reply import Reply, problem
-from handler.request import request_from
+from handler.request import attributes_from, request_from
 from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 
@@ -45,6 +45,7 @@ from handler.settings import read_settings
 logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 LAST_WORDS_SECONDS = 10.0
 
 
@@ -132,6 +133,8 @@ class ChandraHandler(BaseHandler):
         )
         request.row = {}
         request.document_digest = ocr_request.digest
+        request.label = ocr_request.label
+        request.stream_headers = {ATTRIBUTES: _attributes(request)}
         request.media_type = postprocess.choose_media_type(ocr_request.accept)
         reading = self.reader.open(
             request.id,
@@ -188,7 +191,11 @@ class ChandraHandler(BaseHandler):
             body = postprocess.end_line(document)
         else:
             body = postprocess.render(document, request.media_type)
-        headers = {"X-Chandra-Status": str(document.status)}
+        headers = {
+            "X-Chandra-Status": str(document.status),
+            # The one header of ours that SageMaker lets through.
+            ATTRIBUTES: _attributes(request, str(document.status)),
+        }
         return Reply(200, request.media_type, body, headers, document.pages)
 
     def _start_beacon(self) -> None:
@@ -267,6 +274,10 @@ class ChandraHandler(BaseHandler):
                 "seconds": round(seconds, 3),
             },
         )
+
+
+def _attributes(request: OpenRequest, status: str | None = None) -> str:
+    return attributes_from(label=request.label, request_id=request.id, status=status)
 
 
 def _without_content(result: PageResult) -> PageResult:

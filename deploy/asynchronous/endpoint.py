@@ -51,18 +51,23 @@ class Exchange:
     def output(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}out"
 
-    def output_of(self, key: str, attempt: int) -> str:
+    def output_of(self, key: str, run: str, attempt: int) -> str:
         """Where the answer of one attempt will be."""
-        return f"{self.output}/{extension_of(attempt)}/{key}"
+        return f"{self.output}/{extension_of(run, attempt)}/{key}"
+
+    def failure_of(self, key: str, run: str, attempt: int) -> str:
+        """How its failure's address will begin: nobody says how it ends."""
+        return f"{self.failure}/{extension_of(run, attempt)}/{key}"
 
     @property
     def failure(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}failed"
 
 
-def extension_of(attempt: int) -> str:
-    """Below the output path: another attempt writes somewhere else."""
-    return f"attempt-{attempt}"
+def extension_of(run: str, attempt: int) -> str:
+    """Below the output path: another attempt writes somewhere else, and so does another
+    ledger, which would take old answers for its own."""
+    return f"{run}/attempt-{attempt}"
 
 
 def exchange_of(config: DeployConfig) -> Exchange:

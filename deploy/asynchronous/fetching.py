@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from deploy.asynchronous.ledger import Job, Ledger, Place, State
+from deploy.asynchronous.job import Job, Place, State
+from deploy.asynchronous.ledger import Ledger
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.results import in_format, page_errors
 from deploy.errors import DeployError, NotFoundError
@@ -100,8 +101,7 @@ class Fetching:
             error = {"code": job.code, "detail": job.detail, "attempt": job.attempt}
             content = _json({"document": place.source, **error})
             target = f"{base}.error.json"
-            put = self._put(place, {target: content})
-            what = put if put == Outcome.THEIRS else Outcome.FAILED
+            what = self._put_error(place, job, target, content)
             return Fetched(place.source, target, what, f"{job.detail} ({job.code})")
         target = f"{base}.{self._wanted}"
         try:
@@ -119,6 +119,19 @@ class Fetching:
             partial = {"document": place.source, "pages": errors}
             contents[f"{base}.error.json"] = _json(partial)
         return Fetched(place.source, target, self._put(place, contents))
+
+    def _put_error(self, place: Place, job: Job, target: str, content: bytes) -> str:
+        """Where there is a place for it: what was refused may lie in none of ours."""
+        if job.was_refused and self._into is None:
+            if not target.startswith(S3) and not Path(target).parent.is_dir():
+                return Outcome.FAILED
+            try:
+                put = self._put(place, {target: content})
+            except (DeployError, OSError):
+                return Outcome.FAILED
+        else:
+            put = self._put(place, {target: content})
+        return put if put == Outcome.THEIRS else Outcome.FAILED
 
     def _base(self, place: Place, job: Job | None) -> str:
         """Where a result goes, without its ending."""

@@ -1,125 +1,29 @@
 """What became of every document: written before a call is made, and after.
 
-Two things are kept. A job is one reading: contents, options and format, named by the
-key of those, so that the same document is never read twice. A place is somebody who
-asked: a file or an object, and the job that reads what it holds now. Two files of the
-same contents are two places and one job.
-
 A job is changed by whoever saw it last and by nobody else: `save` compares. Here it is
 kept in SQLite; `deploy.aws.ledgers` keeps it in S3.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from deploy.documents.document import Document, Option
+from deploy.asynchronous.job import Job, Place, State
 from deploy.errors import ConfigError
 
 __all__ = [
-    "Job",
     "Ledger",
-    "Place",
     "SqliteLedger",
-    "State",
     "from_json",
-    "is_gone",
-    "owner_here",
     "to_json",
+    "wanted_jobs",
 ]
-
-
-class State(StrEnum):
-    """Of a job."""
-
-    NEW = "new"
-    """Not sent, or refused when it was."""
-    SENDING = "sending"
-    """A call is about to be made, or was: where its maker is gone nobody knows."""
-    SUBMITTED = "submitted"
-    """SageMaker has it."""
-    DONE = "done"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One reading of one document."""
-
-    key: str
-    source: str
-    """The first that asked for it: a path, or s3://bucket/key."""
-    media_type: str
-    size: int
-    content: str
-    options: Mapping[str, Option]
-    accept: str
-    state: State = State.NEW
-    attempt: int = 1
-    num_pages: int | None = None
-    """Expected; None where only reading it tells."""
-    output: str | None = None
-    failure: str | None = None
-    """s3://bucket/key of the answer, of the failure: where they will be."""
-    owner: str | None = None
-    """Who is sending it: host/process."""
-    since: float = 0.0
-    """When it came into this state, in seconds of the epoch."""
-    code: str | None = None
-    """Why it failed."""
-    detail: str | None = None
-    pages_read: int | None = None
-    pages_failed: Mapping[str, int] = field(default_factory=dict)
-    """Pages of a document that was read all the same, by the code of their error."""
-    stamp: str | None = field(default=None, compare=False)
-    """Which version of the record this was; None: there was none."""
-
-    @classmethod
-    def of(cls, document: Document, now: float) -> Job:
-        return cls(
-            key=document.key,
-            source=document.source,
-            media_type=document.media_type,
-            size=document.size,
-            content=document.content,
-            options=document.options,
-            accept=document.accept,
-            num_pages=document.num_pages,
-            since=now,
-        )
-
-    @property
-    def inference_id(self) -> str:
-        """The same whenever the same attempt is sent."""
-        return f"{self.key}-{self.attempt}"
-
-    @property
-    def is_settled(self) -> bool:
-        return self.state in (State.DONE, State.FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Somebody who asked for a document to be read."""
-
-    id: str
-    name: str
-    """Below a folder of results."""
-    source: str
-    key: str
-    """Of the job that reads what it holds."""
-    written: Mapping[str, str] = field(default_factory=dict)
-    """What was fetched for it: where, and the sha256 of what was written there."""
 
 
 class Ledger(Protocol):
@@ -137,6 +41,12 @@ class Ledger(Protocol):
     def places(self) -> Iterator[Place]: ...
     def put_place(self, place: Place) -> None: ...
     def close(self) -> None: ...
+
+
+def wanted_jobs(ledger: Ledger) -> Iterator[Job]:
+    """Those that somebody still asks for; a document that changed has another."""
+    keys = {place.key for place in ledger.places()}
+    return (job for job in ledger.jobs() if job.key in keys)
 
 
 SCHEMA = """
@@ -236,28 +146,6 @@ def from_json(record: Mapping[str, Any], stamp: str) -> Job:
     known = {f.name for f in fields(Job)}
     values = {name: value for name, value in record.items() if name in known}
     return Job(**{**values, "state": State(record["state"]), "stamp": stamp})
-
-
-def owner_here() -> str:
-    """This process, as the owner of what it is sending."""
-    return f"{socket.gethostname()}/{os.getpid()}"
-
-
-def is_gone(owner: str | None, is_running: Callable[[int], bool] | None = None) -> bool:
-    """The process ended, as far as this machine can tell; another one's may live."""
-    host, _, process = (owner or "").rpartition("/")
-    if host != socket.gethostname():
-        return not owner
-    return not (is_running or _is_running)(int(process))
-
-
-def _is_running(process: int) -> bool:
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
-    return True
 
 
 def _job(record: str, version: int) -> Job:

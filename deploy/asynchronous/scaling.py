@@ -21,7 +21,14 @@ from deploy.actions import Call
 from deploy.config import AsynchronousTable
 from deploy.resources import VARIANT, tag_list
 
-__all__ = ["ALARM_SUFFIXES", "ObservedScaling", "Scaling", "is_within", "scalable"]
+__all__ = [
+    "ALARM_SUFFIXES",
+    "ObservedScaling",
+    "Scaling",
+    "is_within",
+    "scalable",
+    "unscale",
+]
 
 SERVICE = "application-autoscaling"
 BACKLOG, WAKE, IDLE = "backlog", "wake", "idle"
@@ -39,6 +46,18 @@ def scalable(endpoint: str) -> dict[str, str]:
         "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
+
+
+def unscale(endpoint: str) -> Call:
+    """No limits and no policies any more."""
+    return Call(
+        SERVICE,
+        "deregister_scalable_target",
+        # Its policies go with it.
+        scalable(endpoint),
+        f"remove the scaling of endpoint {endpoint}",
+        may_be_missing=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

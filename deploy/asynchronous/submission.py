@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deploy.asynchronous.endpoint import extension_of
-from deploy.asynchronous.ledger import Job, Ledger, Place, State, is_gone, owner_here
+from deploy.asynchronous.job import Job, Place, State, is_gone, owner_here, run_at
+from deploy.asynchronous.ledger import Ledger
 from deploy.config import AsynchronousTable
-from deploy.documents.document import S3, Document, Option
+from deploy.documents.document import S3, Document, Found, Option, Refused
 from deploy.errors import BusyError, DeployError, Interrupted
 
 __all__ = ["Sender", "Submission", "Submitted", "request_of"]
@@ -33,6 +34,7 @@ LEASE_SECONDS = 900.0
 # Larger bodies are read by the container itself, where it may: Java would hold them.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_INLINE_BYTES = 128_000
+ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
 class Sender(Protocol):
@@ -42,8 +44,8 @@ class Sender(Protocol):
         """Put a local document where the endpoint reads; its s3://bucket/key."""
         ...
 
-    def has_answer(self, job: Job) -> tuple[str, str] | None:
-        """Where the answer of this attempt and its failure would be, if it is there."""
+    def answer_to(self, job: Job) -> tuple[str, str] | None:
+        """Where the answer of this attempt and its failure are, where one is there."""
         ...
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
@@ -90,14 +92,23 @@ class Submission:
         self._on_progress = on_progress
         self._owner = owner or owner_here()
         self._stopping = threading.Event()
+        self._run = run_at(clock())
 
-    def run(self, documents: Sequence[Document], *, retry_failed: bool) -> Submitted:
-        """Raises what stopped it; everything sent until then is in the ledger."""
-        by_key = {document.key: document for document in documents}
+    def run(
+        self, found: Found, jobs: Sequence[Job] = (), *, retry_failed: bool
+    ) -> Submitted:
+        """What was found, and these jobs.
+
+        Raises what stopped it; everything sent until then is in the ledger, and so is
+        everything that was refused.
+        """
+        by_key = {document.key: document for document in found.documents}
+        refused = [each for each in found.refused if each.is_named]
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
-            list(threads.map(self._note, documents))
-            jobs = list(threads.map(self._job, by_key.values()))
-        return self.send(jobs, retry_failed=retry_failed)
+            list(threads.map(self._note_refused, refused))
+            list(threads.map(self._note, found.documents))
+            noted = list(threads.map(self._job, by_key.values()))
+        return self.send([*jobs, *noted], retry_failed=retry_failed)
 
     def send(self, jobs: Sequence[Job], *, retry_failed: bool) -> Submitted:
         """Those of the jobs that are to be sent."""
@@ -107,7 +118,7 @@ class Submission:
         for job in jobs:
             outcome = self._outcome(job, retry_failed)
             if outcome is None:
-                to_send.append(self._again(job) if job.is_settled else job)
+                to_send.append(job.again() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
@@ -136,13 +147,27 @@ class Submission:
             unsent,
         )
 
-    def _note(self, document: Document) -> None:
-        known = self._ledger.place(document.place)
-        place = Place(document.place, document.name, document.source, document.key)
+    def _note(self, each: Document | Refused) -> None:
+        known = self._ledger.place(each.place)
+        place = Place(each.place, each.name, each.source, each.key)
         if known is not None:
             place = replace(place, written=known.written)
         if place != known:
             self._ledger.put_place(place)
+
+    def _note_refused(self, refused: Refused) -> None:
+        """As failed: nobody who asked for it is left without an answer."""
+        place = self._ledger.place(refused.place)
+        before = None if place is None else self._ledger.job(place.key)
+        if refused.is_absent and before is not None and before.state in ACCEPTED:
+            # It was there once, and what it held has been read.
+            return
+        job = Job.refused(refused, self._run, self._clock())
+        known = self._ledger.job(refused.key)
+        if known is None or (known.code, known.detail) != (job.code, job.detail):
+            stamp = None if known is None else known.stamp
+            self._ledger.save(replace(job, stamp=stamp))
+        self._note(refused)
 
     def _job(self, document: Document) -> Job:
         found = self._ledger.job(document.key)
@@ -150,7 +175,7 @@ class Submission:
             # The file that was first may be gone, and this one is the same.
             moved = found.source != document.source
             return replace(found, source=document.source) if moved else found
-        made = self._ledger.save(Job.of(document, self._clock()))
+        made = self._ledger.save(Job.of(document, self._run, self._clock()))
         return made or self._existing(document.key)
 
     def _existing(self, key: str) -> Job:
@@ -160,10 +185,12 @@ class Submission:
 
     def _outcome(self, job: Job, retry_failed: bool) -> str | None:
         """What is so without us; None where it is to be sent."""
+        if retry_failed and job.is_worth_another:
+            return None
         if job.state in (State.SUBMITTED, State.DONE):
             return "known"
         if job.state is State.FAILED:
-            return None if retry_failed else "failed"
+            return "failed"
         if job.state is State.SENDING and not self._is_free(job):
             return "elsewhere"
         return None
@@ -172,21 +199,22 @@ class Submission:
         is_old = self._clock() - job.since > LEASE_SECONDS
         return job.owner == self._owner or is_gone(job.owner) or is_old
 
-    @staticmethod
-    def _again(job: Job) -> Job:
-        """Its next attempt, whose answer has a place of its own."""
-        return replace(
-            job, state=State.NEW, attempt=job.attempt + 1, output=None, failure=None,
-            code=None, detail=None,
-        )  # fmt: skip
-
     def _one(self, job: Job) -> str:
         if self._stopping.is_set():
             return "stopped"
         is_doubtful = job.state is State.SENDING
         where = job.source if job.source.startswith(S3) else None
         uri = where or self._sender.upload(job)
-        request = request_of(job, uri, self._table, reads_itself=self._reads_itself)
+        try:
+            request = request_of(job, uri, self._table, reads_itself=self._reads_itself)
+        except ValueError as error:
+            self._ledger.save(
+                replace(
+                    job, state=State.FAILED, code="bad_request", detail=str(error),
+                    since=self._clock(),
+                )
+            )  # fmt: skip
+            raise
         claimed = self._ledger.save(
             replace(
                 job, state=State.SENDING, owner=self._owner, since=self._clock()
@@ -194,7 +222,7 @@ class Submission:
         )  # fmt: skip
         if claimed is None:
             return "elsewhere"
-        found = self._sender.has_answer(claimed) if is_doubtful else None
+        found = self._sender.answer_to(claimed) if is_doubtful else None
         if found is None:
             try:
                 found = self._patiently(request)
@@ -245,7 +273,7 @@ def request_of(
     request: dict[str, Any] = {
         "Accept": job.accept,
         "InferenceId": job.inference_id,
-        "S3OutputPathExtension": extension_of(job.attempt),
+        "S3OutputPathExtension": extension_of(job.run, job.attempt),
         "Filename": job.key,
         "InvocationTimeoutSeconds": table.timeout_seconds,
         "RequestTTLSeconds": table.wait_seconds,

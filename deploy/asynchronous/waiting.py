@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.asynchronous.ledger import Job, Ledger, State
+from deploy.asynchronous.job import Job, State
+from deploy.asynchronous.ledger import Ledger, wanted_jobs
 from deploy.config import AsynchronousTable
 from deploy.console import Console
 from deploy.documents.document import Objects, split_uri
@@ -47,6 +48,8 @@ class Progress:
     codes: dict[str, int]
     """Of documents that failed."""
     page_codes: dict[str, int]
+    num_in_part: int = 0
+    """Of those read: without pages that another reading may well have."""
     pages_per_second: float | None = None
     """Since this run began to watch."""
 
@@ -72,6 +75,7 @@ class Progress:
             codes=dict(Counter(j.code or "failed" for j in jobs
                                if j.state is State.FAILED)),
             page_codes=dict(page_codes),
+            num_in_part=sum(job.is_worth_another for job in done),
         )  # fmt: skip
 
     @property
@@ -114,6 +118,7 @@ class Progress:
             "seconds_left": self.seconds_left,
             "failures": self.codes,
             "page_failures": self.page_codes,
+            "in_part": self.num_in_part,
         }
 
 
@@ -177,7 +182,7 @@ class Waiting:
             if not _waiting(jobs):
                 # Somebody may have sent more meanwhile.
                 jobs = self._all()
-                self._look(jobs)
+                self._look(jobs, with_failed=True)
         except DeployError as error:
             if type(error) not in (DeployError, BusyError):
                 raise
@@ -187,15 +192,25 @@ class Waiting:
     def look(self) -> Progress:
         """How it is now."""
         jobs = self._all()
-        self._look(jobs)
+        self._look(jobs, with_failed=True)
         return Progress.of(list(jobs.values()))
 
     def _all(self) -> dict[str, Job]:
-        return {job.key: job for job in self._ledger.jobs()}
+        return {job.key: job for job in wanted_jobs(self._ledger)}
 
-    def _look(self, jobs: dict[str, Job]) -> None:
-        """Settle what has an answer, and what will never have one."""
+    def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
+        """Settle what has an answer, and what will never have one.
+
+        A call whose answer never came was made twice: one may have failed while the
+        other was read. And what was given up as lost may come after all.
+        """
         waiting = _waiting(jobs)
+        if with_failed:
+            waiting += [
+                job
+                for job in jobs.values()
+                if job.state is State.FAILED and job.output is not None
+            ]
         there = self._there(waiting)
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             for settled in threads.map(lambda job: self._settled(job, there), waiting):
@@ -226,25 +241,21 @@ class Waiting:
         now = self._clock()
         if job.output in there:
             reading = reading_from(self._read(job.output), job.accept)
-            return replace(
-                job,
+            return job.settled(
                 state=State.DONE,
                 since=now,
                 pages_read=reading.pages_read,
                 pages_failed=reading.pages_failed,
             )
+        if job.state is State.FAILED:
+            return None
         if job.failure in there:
             failure = failure_from(self._read(job.failure))
-            return replace(
-                job,
-                state=State.FAILED,
-                since=now,
-                code=failure.code,
-                detail=failure.detail,
+            return job.settled(
+                state=State.FAILED, since=now, code=failure.code, detail=failure.detail
             )
         if now - job.since > self._longest:
-            return replace(
-                job,
+            return job.settled(
                 state=State.FAILED,
                 since=now,
                 code="lost",

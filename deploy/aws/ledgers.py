@@ -13,14 +13,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from deploy.asynchronous.ledger import (
-    Job,
-    Ledger,
-    Place,
-    SqliteLedger,
-    from_json,
-    to_json,
-)
+from deploy.asynchronous.job import Job, Place
+from deploy.asynchronous.ledger import Ledger, SqliteLedger, from_json, to_json
 from deploy.aws.client import AWSClient
 from deploy.documents.document import S3, split_uri
 from deploy.errors import ConflictError, NotFoundError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,14 +28,15 @@ def read_metrics(
     start: datetime,
     end: datetime,
     period_seconds: int,
+    metrics: Sequence[Metric] = METRICS,
 ) -> list[Series]:
-    """Every metric of the table; without values where CloudWatch has none."""
+    """Each of the metrics; without values where CloudWatch has none."""
     found: dict[str, list[tuple[datetime, float]]] = {}
     for result in aws.pages(
         "cloudwatch",
         "get_metric_data",
         "MetricDataResults",
-        MetricDataQueries=queries(endpoint, period_seconds),
+        MetricDataQueries=queries(endpoint, period_seconds, metrics),
         StartTime=start,
         EndTime=end,
         ScanBy="TimestampAscending",
@@ -42,7 +44,7 @@ def read_metrics(
         points = found.setdefault(result["Id"], [])
         points += zip(result["Timestamps"], result["Values"], strict=True)
     series = []
-    for metric in METRICS:
+    for metric in metrics:
         points = sorted(found.get(metric.identifier, []))
         series.append(
             Series(

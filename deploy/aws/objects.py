@@ -25,8 +25,9 @@ class Bucketed:
 
     def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         for item in self._aws.objects(bucket, prefix):
+            etag = item["ETag"].strip('"')
             yield StoredObject(
-                bucket, item["Key"], item["Size"], item["ETag"].strip('"')
+                bucket, item["Key"], item["Size"], etag, item["LastModified"]
             )
 
     def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
@@ -82,4 +83,5 @@ class Bucketed:
             # One of thousands: it keeps nobody from the others.
             return Absent.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
-        return StoredObject(bucket, key, int(answer["ContentLength"]), etag)
+        size, modified = int(answer["ContentLength"]), answer["LastModified"]
+        return StoredObject(bucket, key, size, etag, modified)

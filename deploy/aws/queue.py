@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from deploy.asynchronous.endpoint import Exchange
-from deploy.asynchronous.ledger import Job
+from deploy.asynchronous.job import Job
 from deploy.aws.client import AWSClient
 from deploy.aws.objects import Bucketed
 from deploy.aws.runtime import Runtime
 from deploy.aws.store import Store
-from deploy.documents.document import S3, Absent, StoredObject
+from deploy.documents.document import S3, Absent, StoredObject, split_uri
 from deploy.errors import AccessDeniedError
 from deploy.weights import sha256_of
 
@@ -51,8 +51,8 @@ class Queue:
             self._store.upload(key, path, job.content, lambda key, done, total: None)
         return f"{S3}{self._exchange.bucket}/{key}"
 
-    def has_answer(self, job: Job) -> tuple[str, str] | None:
-        output = self._exchange.output_of(job.key, job.attempt)
+    def answer_to(self, job: Job) -> tuple[str, str] | None:
+        output = self._exchange.output_of(job.key, job.run, job.attempt)
         (found,) = self._objects.heads([output])
         if found is Absent.FORBIDDEN:
             # Not known is not "none": sent again, it would be paid for twice.
@@ -61,7 +61,12 @@ class Queue:
                 hint="s3:GetObject and s3:ListBucket there: chandra-sagemaker iam "
                 "--caller",
             )
-        return (output, "") if isinstance(found, StoredObject) else None
+        if isinstance(found, StoredObject):
+            return output, ""
+        begin = self._exchange.failure_of(job.key, job.run, job.attempt)
+        failures = self._objects.below(*split_uri(begin))
+        # Sent again, it would fail again, and at once by the failure that is there.
+        return next(((output, failure.uri) for failure in failures), None)
 
     def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
         return self._runtime.submit(**request)

@@ -76,28 +76,27 @@ class Transforms:
             is_ours=tags.get(OWNER_TAG) == self._deployment,
         )
 
-    def ours(self, *, status: str | None = None) -> list[Summarised]:
-        """Newest first. Tags are read of those only whose names begin as ours do."""
+    def ours(self, *, status: str | None = None) -> Iterator[Summarised]:
+        """Newest first. Tags are read of those only whose names begin as ours do, and
+        only as far as somebody asks."""
         begin = f"{self._deployment}-"
         narrowed = {} if status is None else {"StatusEquals": status}
-        found = [
-            Summarised(
-                item["TransformJobName"],
-                item["TransformJobStatus"],
-                item["CreationTime"],
-            )
-            for item in self._aws.pages(
-                "sagemaker",
-                "list_transform_jobs",
-                "TransformJobSummaries",
-                NameContains=begin,
-                **narrowed,
-            )
-            if item["TransformJobName"].startswith(begin)
-            and self._account.tags(item["TransformJobArn"]).get(OWNER_TAG)
-            == self._deployment
-        ]
-        return sorted(found, key=lambda job: job.created, reverse=True)
+        found = self._aws.pages(
+            "sagemaker",
+            "list_transform_jobs",
+            "TransformJobSummaries",
+            NameContains=begin,
+            **narrowed,
+        )
+        named = [item for item in found if item["TransformJobName"].startswith(begin)]
+        for item in sorted(named, key=lambda job: job["CreationTime"], reverse=True):
+            tags = self._account.tags(item["TransformJobArn"])
+            if tags.get(OWNER_TAG) == self._deployment:
+                yield Summarised(
+                    item["TransformJobName"],
+                    item["TransformJobStatus"],
+                    item["CreationTime"],
+                )
 
     def work(self, state: TransformState) -> tuple[str, tuple[Work, ...]]:
         """The prefix of a job's objects, and what each of them is.
@@ -125,6 +124,13 @@ class Transforms:
                 yield Result(key, item["Size"], item["LastModified"])
         except NotFoundError:
             return
+
+    def result(self, output: str, key: str) -> bytes:
+        """One of them."""
+        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=f"{prefix}{key}")
+        content: bytes = answer["Body"].read()
+        return content
 
     def has_object(self, uri: str) -> bool:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

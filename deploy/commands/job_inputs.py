@@ -41,7 +41,7 @@ def reached(
             f"role {config.role_name} may not read there: add its bucket to "
             "transform.buckets, then iam --create"
         )
-        refused.append(Refused(document.source, reason, Absent.FORBIDDEN.value))
+        refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
     return kept, refused
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.aws.objects import Bucketed
-from deploy.aws.transforms import Transforms
 from deploy.commands.context import Context
 from deploy.commands.job_inputs import reached
-from deploy.commands.jobs import done_of, found, transforms_of
+from deploy.commands.job_watch import to_retry
+from deploy.commands.jobs import found, transforms_of
 from deploy.documents.document import Refused, split_uri
 from deploy.documents.finding import MANIFESTS, find_documents
 from deploy.documents.pages import num_pages_of
@@ -21,13 +21,11 @@ from deploy.transform.batches import Batch, batch_from
 from deploy.transform.job import (
     MAX_PAYLOAD_MB,
     TransformJob,
-    Work,
-    outputs_of,
     transform_model_from,
 )
 from deploy.transform.outcome import Failure
 
-__all__ = ["WantedJob", "wanted_again", "wanted_from", "without_result"]
+__all__ = ["WantedJob", "wanted_again", "wanted_from"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,8 @@ class WantedJob:
     refused: Sequence[Refused] = ()
     left_out: Sequence[Failure] = field(default_factory=list)
     """Documents that were asked for by name and are in no job."""
+    is_retry: bool = False
+    """All of it is to be read, also what has a result."""
 
 
 def wanted_from(
@@ -103,7 +103,7 @@ def wanted_again(context: Context, options: argparse.Namespace) -> WantedJob | N
             hint=f"chandra-sagemaker transform wait {state.name}",
         )
     prefix, work = transforms.work(state)
-    left = without_result(transforms, state.output, prefix, work)
+    left = to_retry(context, state)
     if not left:
         context.console.result(
             {"job": state.name, "documents": len(work), "failed": 0},
@@ -116,7 +116,7 @@ def wanted_again(context: Context, options: argparse.Namespace) -> WantedJob | N
         environment=state.environment,
         of=state.name,
     )
-    return WantedJob(job)
+    return WantedJob(job, is_retry=True)
 
 
 def _job(
@@ -152,16 +152,4 @@ def _job(
         environment=environment,
         kms_key=config.network.kms_key,
         tags=tags_of(config),
-    )
-
-
-def without_result(
-    transforms: Transforms, output: str, prefix: str, work: Sequence[Work]
-) -> tuple[Work, ...]:
-    """Those of the work whose result is not in the output yet."""
-    done = done_of(transforms, output)
-    return tuple(
-        each
-        for each in work
-        if not any(key in done for key in outputs_of(each.key, prefix))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.asynchronous.endpoint import SUFFIX
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.resources import Live
@@ -20,7 +21,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
     del options
     endpoints = context.account.endpoints()
     name = context.config.name
-    history = context.account.history(name)
+    history = [
+        *context.account.history(name),
+        *context.account.history(f"{name}{SUFFIX}"),
+    ]
     rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
     lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]
     if history:

@@ -21,7 +21,7 @@ from deploy.local.backend import Backend
 from deploy.local.emulator import Emulator, ServerProgram
 from deploy.local.limits import assumed_from
 from deploy.local.process import build_archive, server_folder
-from deploy.local.seed import seed
+from deploy.local.seed import Seed, seed
 
 NAME = "local"
 HELP = "SageMaker's data plane on loopback, for tests and without AWS"
@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--empty", action="store_true", help="nothing of that: for deploy and the like"
     )
     parser.add_argument(
+        "--init",
+        action="store_true",
+        help="write a chandra.toml with which every command finds it, where there is "
+        "none",
+    )
+    parser.add_argument(
         "--s3", metavar="URL", help="another server for S3 alone, with --backend or not"
     )
     parser.add_argument(
@@ -76,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     """Until it is asked to end."""
     assumed = assumed_from(options.assume)
+    if options.init and (options.backend or options.empty):
+        raise ConfigError(
+            "--init is for what is there from the start, which --backend and --empty "
+            "leave out",
+            hint="chandra-sagemaker init writes a chandra.toml for whatever there is",
+        )
     region = _region(context)
     name = _name(context)
     if context.is_dry_run:
@@ -119,6 +131,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if account is not None and not options.empty:
             made = seed(backend, region, name)
         emulator.start()
+        written = options.init and made is not None and _init(context, made, region)
         environ = _to_copy(emulator.address, region, credentials)
         context.console.result(
             {
@@ -126,19 +139,49 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 "backend": url,
                 "environment": environ,
                 "made": asdict(made) if made else None,
+                "wrote": str(context.config_path) if written else None,
             },
             [
                 f"SageMaker's data plane: {emulator.address}",
                 f"everything else:        {url}",
                 *(made.lines() if made else ()),
-                "in another terminal:",
+                *([f"wrote {context.config_path}"] if written else ()),
+                "in another terminal, in this folder:",
                 "  export " + " ".join(f"{n}={value}" for n, value in environ.items()),
+                *(_next(context, made) if made else ()),
                 "Ctrl-C ends it, and everything that it has started",
             ],
         )
         stop.wait()
         context.console.say("ending what was started")
     return 0
+
+
+def _init(context: Context, made: Seed, region: str) -> bool:
+    """Whether it was written: what is there stays."""
+    try:
+        with context.config_path.open("x") as file:
+            file.write(made.settings(region))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"{context.config_path} cannot be written: {error.strerror}",
+            hint="chandra-sagemaker local --init in a folder of yours",
+        ) from error
+    return True
+
+
+def _next(context: Context, made: Seed) -> Iterator[str]:
+    """What to type then."""
+    if not context.config_path.exists():
+        yield "  (for async and transform, end it and start it with --init)"
+        return
+    ledger = context.config_path.with_suffix(".ledger.db")
+    if ledger.exists():
+        yield f"  rm {ledger}*   # of an earlier time, of which nothing is left"
+    yield "  chandra-sagemaker async submit FOLDER"
+    yield f"  chandra-sagemaker transform FOLDER s3://{made.bucket}/md/"
 
 
 def _stop_requests(stack: contextlib.ExitStack) -> threading.Event:

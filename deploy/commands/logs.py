@@ -6,9 +6,9 @@ import argparse
 import re
 from datetime import timedelta
 
-from deploy.asynchronous.endpoint import SUFFIX
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.errors import INTERRUPTED, ConfigError
 from deploy.resources import log_group
 
@@ -29,12 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--errors", action="store_true", help="only lines that speak of an error"
     )
     parser.add_argument("--search", metavar="TEXT", help="only lines that hold TEXT")
-    parser.add_argument(
-        "--async",
-        action="store_true",
-        dest="is_async",
-        help="of the asynchronous endpoint",
-    )
+    add_async_argument(parser)
     parser.add_argument(
         "--since",
         default="1h",
@@ -46,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     reader = LogReader(
         context.aws,
-        log_group(f"{context.config.name}{SUFFIX if options.is_async else ''}"),
+        log_group(endpoint_of(context, options)),
         since=context.now - age(options.since),
     )
     found: list[LogEvent] = []

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from deploy.aws.metrics import Series, read_metrics
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.commands.logs import age
 from deploy.console import table
 from deploy.errors import ConfigError
+from deploy.monitoring import METRICS, QUEUE_METRICS
 
 NAME = "metrics"
 HELP = "show latency, requests, errors, GPU, memory and disk"
@@ -28,17 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw them; needs matplotlib"
     )
+    add_async_argument(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
     span = age(options.since)
     period = int(span.total_seconds() / NUM_POINTS) // LEAST_PERIOD * LEAST_PERIOD
+    name = endpoint_of(context, options)
     series = read_metrics(
         context.aws,
-        context.config.name,
+        name,
         start=context.now - span,
         end=context.now,
         period_seconds=max(LEAST_PERIOD, period),
+        metrics=QUEUE_METRICS if options.is_async else METRICS,
     )
     lines = table(
         [
@@ -47,7 +52,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ]
     )
     if options.plot is not None and not context.is_dry_run:
-        _plot(series, context.config.name, options.plot)
+        _plot(series, name, options.plot)
         lines.append(f"wrote {options.plot}")
     context.console.result(
         {
@@ -79,6 +84,21 @@ def _bars(values: Sequence[float]) -> str:
     return "".join(BARS[min(7, int(8 * max(0.0, v) / top))] for v in values)
 
 
+def _groups(series: Sequence[Series]) -> list[tuple[str, list[Series]]]:
+    """Those of one kind and unit, for one set of axes each."""
+    groups: dict[str, list[Series]] = {}
+    for one in series:
+        metric = one.metric
+        if metric.unit == "%":
+            what = "GPU, %" if metric.label.startswith("GPU") else "machine, %"
+        elif metric.unit == "s":
+            what = "seconds"
+        else:
+            what = "requests" if metric.of_variant else "queue"
+        groups.setdefault(what, []).append(one)
+    return list(groups.items())
+
+
 def _plot(series: Sequence[Series], title: str, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
@@ -86,13 +106,8 @@ def _plot(series: Sequence[Series], title: str, path: Path) -> None:
         raise ConfigError(
             "--plot needs matplotlib", hint="pip install matplotlib"
         ) from error
-    groups = (
-        ("requests", series[:3]),
-        ("latency, s", series[3:6]),
-        ("GPU, %", series[6:8]),
-        ("machine, %", series[8:]),
-    )
-    figure = Figure(figsize=(10, 8), layout="constrained")
+    groups = _groups(series)
+    figure = Figure(figsize=(10, 2 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 1, sharex=True)
     for axis, (label, members) in zip(axes, groups, strict=True):
         for one in members:

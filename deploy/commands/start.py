@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
+from deploy.asynchronous.scaling import Scaling
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.commands.wanted import add_wait_arguments, listed, may_go_on
+from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
 
@@ -14,13 +18,18 @@ HELP = "bring back the endpoint that was stopped, with the same config"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_async_argument(parser)
     add_wait_arguments(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.config.name
+    name = context.deployment = endpoint_of(context, options)
+    owner = replace(context.config, name=name)
     state = context.account.endpoint(name)
     if state is not None and state.is_ours and state.status == "InService":
+        if options.is_async:
+            # Not waited for, it was left without.
+            _scale(context, owner)
         context.console.result(
             {"endpoint": name, "config": state.config, "actions": []},
             [f"endpoint {name} is in service with config {state.config} already"],
@@ -29,16 +38,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
     history = context.account.history(name)
     if not history:
         raise NotFoundError(
-            f"there is no config of {name} to start", hint="chandra-sagemaker deploy"
+            f"there is no config of {name} to start",
+            hint=f"chandra-sagemaker {'async ' if options.is_async else ''}deploy",
         )
     config = history[0].config
-    actions = context.planner.serve(
-        name, config, tags_of(context.config), context.config.update
-    )
+    actions = context.planner.serve(name, config, tags_of(owner), owner.update)
     if not may_go_on(context, name, actions):
         context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
+    if options.is_async and options.wait:
+        _scale(context, owner)
     words = "in service" if options.wait else "on its way"
     context.console.result(
         {
@@ -46,6 +56,24 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "config": config,
             "actions": listed(actions, options),
         },
-        [] if context.is_dry_run else [f"endpoint {name} is {words} with {config}"],
+        [] if context.is_dry_run else _lines(name, config, words, options),
     )
     return 0
+
+
+def _scale(context: Context, config: DeployConfig) -> None:
+    """As the file says today: limits are no part of what an endpoint config holds."""
+    scaling = Scaling.of(config.name, config.asynchronous, tags_of(config))
+    planner = context.planner
+    context.run(planner.scale(scaling))
+    # What the alarms call is known when the policies are there.
+    context.run(planner.watch(scaling))
+
+
+def _lines(
+    name: str, config: str, words: str, options: argparse.Namespace
+) -> list[str]:
+    lines = [f"endpoint {name} is {words} with {config}"]
+    if options.is_async and not options.wait:
+        lines.append("next: the same command without --no-wait, for its scaling")
+    return lines

@@ -15,15 +15,15 @@ from deploy.commands.job_checks import (
     slow_findings,
 )
 from deploy.commands.job_inputs import paged, upload
-from deploy.commands.job_wanted import WantedJob, without_result
+from deploy.commands.job_summary import NUM_NAMED, failure_lines, tell
+from deploy.commands.job_wanted import WantedJob
+from deploy.commands.job_watch import summed_up, watched
 from deploy.commands.jobs import (
-    NUM_NAMED,
-    failure_lines,
     found,
-    summed_up,
-    tell,
+    refuse_another_format,
+    results_of,
     transforms_of,
-    watched,
+    without_result,
 )
 from deploy.commands.wanted import refuse_if_fatal
 from deploy.documents.document import Refused
@@ -45,8 +45,8 @@ def started(context: Context, options: argparse.Namespace, wanted: WantedJob) ->
     if isinstance(job, TransformState):
         return _again(context, options, job, wanted)
     work = job.work
-    if not options.force:
-        work = _left(context, transforms, job)
+    if not options.force and not wanted.is_retry:
+        work = _left(context, transforms, job, wanted)
     if not work:
         return _nothing_left(context, job, wanted)
     work = paged(context, wanted.batch, work)
@@ -125,10 +125,14 @@ def _say_refused(context: Context, refused: Sequence[Refused]) -> None:
 
 
 def _left(
-    context: Context, transforms: Transforms, job: TransformJob
+    context: Context, transforms: Transforms, job: TransformJob, wanted: WantedJob
 ) -> tuple[Work, ...]:
     """What has no result yet; says how much has."""
-    work = without_result(transforms, job.output, job.prefix, job.work)
+    documents = None if wanted.batch is None else wanted.batch.documents
+    results = results_of(transforms, job.output)
+    work = without_result(job.work, results, job.prefix, documents)
+    if len(work) < len(job.work):
+        refuse_another_format(transforms, job)
     num_there = len(job.work) - len(work)
     if num_there:
         context.console.say(

@@ -1,4 +1,8 @@
-"""How the endpoint is, what runs on it, and what it has cost so far."""
+"""How the endpoint is, what runs on it, and what it has cost so far.
+
+Beside it the asynchronous endpoint, with what waits in its queue, and the last
+transform jobs.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,20 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from deploy.commands.context import Context
+from deploy.commands.jobs import transforms_of
+from deploy.commands.queue_status import queue_facts, queue_rows
 from deploy.console import table
-from deploy.errors import NotFoundError, ResourceFailedError
+from deploy.errors import AccessDeniedError, NotFoundError, ResourceFailedError
 from deploy.executor import duration
 from deploy.machines.prices import dollars, hourly, rate
 from deploy.resources import REVISION_TAG, EndpointState
 
 NAME = "status"
-HELP = "show the endpoint, its image and weights, its health and its cost so far"
+HELP = "show the endpoints, their health, queue and cost, and the last transform jobs"
 
 HEALTH = {
     "InService": "serving",
@@ -31,6 +38,7 @@ HEALTH = {
 }
 
 # What nothing but a command of ours changes.
+NUM_JOBS = 5
 GIVEN_UP = ("Failed", "OutOfService", "UpdateRollbackFailed")
 
 
@@ -49,25 +57,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     del options
     name = context.config.name
-    state = context.account.endpoint(name)
-    if state is None:
-        history = context.account.history(name)
-        if not history:
-            raise NotFoundError(
-                f"there is no endpoint {name}", hint="chandra-sagemaker deploy"
-            )
-        context.console.result(
-            {"endpoint": name, "status": None, "config": history[0].config},
-            [
-                f"endpoint {name} is stopped and costs nothing; its last config is "
-                f"{history[0].config}",
-                "next: chandra-sagemaker start",
-            ],
+    facts, lines = _endpoint(context)
+    queue, jobs = queue_facts(context), _jobs(context)
+    if facts is None and queue is None and not jobs:
+        raise NotFoundError(
+            f"there is no endpoint {name}", hint="chandra-sagemaker deploy"
         )
-        return 0
-    facts = _facts(context, state)
-    context.console.result(facts, table(_rows(facts)))
-    return ResourceFailedError.exit_code if state.status in GIVEN_UP else 0
+    if facts is None:
+        facts = {"endpoint": name, "status": None, "config": None}
+        lines = [f"there is no endpoint {name} that answers in real time"]
+    if queue is not None:
+        lines += ["", *table(queue_rows(queue))]
+    if jobs:
+        rows = [(j["job"], j["status"], f"{j['created']:%Y-%m-%d %H:%M}") for j in jobs]
+        lines += ["", *table([("TRANSFORM JOB", "STATUS", "CREATED"), *rows])]
+    context.console.result(facts | {"asynchronous": queue, "jobs": jobs}, lines)
+    states = {facts["status"], queue["status"] if queue else None}
+    return ResourceFailedError.exit_code if states & {*GIVEN_UP} else 0
+
+
+def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
+    """Of the one in real time; None where there is none, and never was."""
+    name = context.config.name
+    state = context.account.endpoint(name)
+    if state is not None:
+        facts = _facts(context, state)
+        return facts, table(_rows(facts))
+    history = context.account.history(name)
+    if not history:
+        return None, []
+    return {"endpoint": name, "status": None, "config": history[0].config}, [
+        f"endpoint {name} is stopped and costs nothing; its last config is "
+        f"{history[0].config}",
+        "next: chandra-sagemaker start",
+    ]
+
+
+def _jobs(context: Context) -> list[dict[str, Any]]:
+    """The last few, if whoever asks may know of any."""
+    try:
+        jobs = list(islice(transforms_of(context).ours(), NUM_JOBS))
+    except AccessDeniedError:
+        return []
+    return [
+        {"job": job.name, "status": job.status, "created": job.created} for job in jobs
+    ]
 
 
 def running_cost(context: Context, state: EndpointState) -> Cost | None:

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
+from deploy.actions import Action, Call
+from deploy.asynchronous.scaling import unscale
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of
+from deploy.commands.queue_status import price_now, queue_state
 from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
+from deploy.errors import NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.machines.prices import dollars, rate
+from deploy.resources import EndpointState
 
 NAME = "stop"
 HELP = "delete the endpoint and say what that saves; start brings it back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_async_argument(parser)
     add_wait_arguments(parser, until="the endpoint is gone")
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.config.name
+    name = context.deployment = endpoint_of(context, options)
     state = context.account.endpoint(name)
-    actions = context.planner.stop(name)
+    actions: Sequence[Action] = context.planner.stop(name)
+    flag = " --async" if options.is_async else ""
+    other = [] if options.is_async else _other(context)
     if state is None:
         context.console.result(
             {"endpoint": name, "stopped": False},
-            [f"endpoint {name} is not running: nothing costs money"],
-        )
+            [f"endpoint {name} is not running" + ("" if other else
+             ": nothing costs money"), *other],
+        )  # fmt: skip
         return 0
-    cost = running_cost(context, state)
+    question = "its callers get errors until it is started again"
+    if options.is_async:
+        actions = [*_unscaled(context, state), *actions]
+        question = "documents that wait in its queue, or are being read, are not read"
+    saved, words = _saved(context, state, options)
     if not context.is_dry_run and not context.console.confirm(
-        f"delete endpoint {name}? its callers get errors until it is started again"
+        f"delete endpoint {name}? {question}"
     ):
         context.console.declined()
         return 1
@@ -39,28 +54,71 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not context.is_dry_run:
         state_now = "is stopped" if options.wait else "is being deleted"
         lines.append(
-            f"endpoint {name} {state_now}; chandra-sagemaker start brings it back"
+            f"endpoint {name} {state_now}; chandra-sagemaker start{flag} brings it back"
         )
-    start = context.account.scheduled_start(name)
+    start = None if options.is_async else context.account.scheduled_start(name)
     if start is not None:
         lines.append(
             f"note: the schedule starts it again, {start['ScheduleExpression']}; "
             "chandra-sagemaker schedule --remove keeps it stopped"
-        )
-    if cost is not None:
-        lines.append(
-            f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "
-            f"{rate(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} "
-            f"a day ({PRICE_NOTE})"
         )
     context.console.result(
         {
             "endpoint": name,
             "stopped": options.wait and not context.is_dry_run,
             "actions": listed(actions, options),
-            "saved_an_hour": cost.hourly if cost else None,
-            "cost_so_far": cost.so_far if cost else None,
+            **saved,
         },
-        lines,
+        [*lines, *words, *other],
     )
     return 0
+
+
+def _saved(
+    context: Context, state: EndpointState, options: argparse.Namespace
+) -> tuple[dict[str, float | None], list[str]]:
+    """Machines of a queue come and go: what they have cost is on the bill alone."""
+    if options.is_async:
+        _, now = price_now(context, state)
+        words = [] if now is None else [f"its machines cost {rate(now)} an hour by now"]
+        return {"saved_an_hour": now}, words
+    cost = running_cost(context, state)
+    if cost is None:
+        return {"saved_an_hour": None, "cost_so_far": None}, []
+    return {"saved_an_hour": cost.hourly, "cost_so_far": cost.so_far}, [
+        f"it cost about {dollars(cost.so_far)} since it was made; stopping saves "
+        f"{rate(cost.hourly)} an hour, {dollars(cost.hourly * HOURS_A_DAY)} a day "
+        f"({PRICE_NOTE})"
+    ]
+
+
+def _unscaled(context: Context, state: EndpointState) -> list[Action]:
+    """Before the endpoint goes, or its alarms would move what is not there."""
+    actions: list[Action] = [unscale(state.name)] if state.is_scaled else []
+    alarms = sorted(context.account.scaling(state.name).alarms)
+    if alarms:
+        actions.append(
+            Call(
+                "cloudwatch",
+                "delete_alarms",
+                {"AlarmNames": alarms},
+                f"delete alarms {', '.join(alarms)}",
+            )
+        )
+    return actions
+
+
+def _other(context: Context) -> list[str]:
+    """Of the asynchronous endpoint, where that costs money and stays."""
+    state = queue_state(context)
+    if state is None or not state.instance_count:
+        return []
+    try:
+        _, price = price_now(context, state)
+    except NotFoundError:
+        price = None
+    cost = "" if price is None else f", {rate(price)} an hour"
+    return [
+        f"note: endpoint {state.name} has {state.instance_count} machines{cost}; they "
+        "go when there is no work, or with chandra-sagemaker stop --async"
+    ]

@@ -12,8 +12,10 @@ import argparse
 from pathlib import Path
 
 from deploy.commands.context import Context
+from deploy.commands.job_summary import tell
 from deploy.commands.job_wanted import wanted_again, wanted_from
-from deploy.commands.jobs import found, summed_up, tell, transforms_of, watched
+from deploy.commands.job_watch import summed_up, watched
+from deploy.commands.jobs import found, transforms_of
 from deploy.commands.starting import started
 from deploy.console import table
 from deploy.documents.document import S3
@@ -129,7 +131,7 @@ def _status(context: Context, options: argparse.Namespace, names: list[str]) -> 
     if names:
         state = found(context, _one(names))
         return tell(context, summed_up(context, state))
-    jobs = transforms_of(context).ours()
+    jobs = list(transforms_of(context).ours())
     rows = [(job.name, job.status, f"{job.created:%Y-%m-%d %H:%M}") for job in jobs]
     context.console.result(
         [

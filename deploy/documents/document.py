@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -68,6 +69,7 @@ class StoredObject:
     key: str
     size: int
     etag: str
+    modified: datetime | None = field(default=None, compare=False)
 
     @property
     def uri(self) -> str:
@@ -111,6 +113,8 @@ class Document:
     accept: str = "application/json"
     num_pages: int | None = None
     """Of those asked for; None where only reading it would tell."""
+    modified: datetime | None = field(default=None, compare=False)
+    """When it came into S3: a result from before is of another document."""
 
     @property
     def is_stored(self) -> bool:
@@ -125,7 +129,7 @@ class Document:
     @property
     def place(self) -> str:
         """Who asks, whatever the document holds today: 32 hexadecimal digits."""
-        return _digest([self.source, dict(self.options), self.accept])
+        return _place(self.source, self.options, self.accept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,37 @@ class Refused:
     """The one that the service would have for it."""
     is_named: bool = True
     """Somebody asked for it by name; else it lay in a folder."""
+    name: str = ""
+    """As a document's: where its error goes."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    accept: str = "application/json"
+
+    @classmethod
+    def of(cls, document: Document, reason: str, code: str) -> Refused:
+        """Found, and yet not to be read."""
+        return cls(
+            document.source,
+            reason,
+            code,
+            name=document.name,
+            options=document.options,
+            accept=document.accept,
+        )
+
+    @property
+    def place(self) -> str:
+        """That of the document that would have been read."""
+        return _place(self.source, self.options, self.accept)
+
+    @property
+    def key(self) -> str:
+        """Of what holds nothing that could be read."""
+        return _digest(["refused", self.place])
+
+    @property
+    def is_absent(self) -> bool:
+        """It may be what it always was: we do not see it."""
+        return self.code in (Absent.NOT_FOUND.value, Absent.FORBIDDEN.value)
 
     def __str__(self) -> str:
         code = f" ({self.code})" if self.is_named else ""
@@ -224,6 +259,10 @@ def num_chosen(pages: str | None, total: int | None) -> int | None:
         end = end if total is None else min(end, total)
         chosen.update(range(int(first), end + 1))
     return len(chosen)
+
+
+def _place(source: str, options: Mapping[str, Option], accept: str) -> str:
+    return _digest([source, dict(options), accept])
 
 
 def _digest(contents: object) -> str:

@@ -10,14 +10,12 @@ reason, and everything else goes on.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from deploy.documents.document import (
-    MEDIA_TYPES,
     S3,
     UNKNOWN_TYPE,
     Absent,
@@ -32,14 +30,13 @@ from deploy.documents.document import (
     num_chosen,
     split_uri,
 )
-from deploy.errors import ConfigError, NotFoundError
+from deploy.documents.entries import Entry, entries_of, is_relative
+from deploy.documents.naming import is_result, named_apart, with_pages
+from deploy.errors import NotFoundError
 
-__all__ = ["MANIFESTS", "find_documents"]
+__all__ = ["MANIFESTS", "find_again", "find_documents"]
 
 MANIFESTS = (".jsonl", ".ndjson")
-LINE_HINT = 'a line is like {"document": "s3://bucket/scan.pdf", "pages": "1-5"}'
-# Results of ours that lie beside their documents: a.pdf.md, a.pdf.error.json.
-RESULTS = (".error.json", ".md", ".html", ".json", ".out")
 UNREADABLE = "unreadable_document"
 UNSUPPORTED = "unsupported_media_type"
 ABSENT = {
@@ -66,8 +63,30 @@ def find_documents(
     finder = _Finder(objects, checked_options(options or {}, "--pages"), accept, count)
     for each in inputs:
         finder.add(each)
-    unique = {document.place: document for document in finder.documents}
-    return Found(_named_apart(list(unique.values())), tuple(finder.refused))
+    return finder.found()
+
+
+def find_again(
+    refused: Sequence[Refused],
+    objects: Objects,
+    *,
+    count: Callable[[Path], int | None] = lambda path: None,
+) -> Found:
+    """What could not be read before, looked at once more, each under its own name."""
+    documents: list[Document] = []
+    still: list[Refused] = []
+    for accept in {each.accept for each in refused}:
+        finder = _Finder(objects, {}, accept, count)
+        asked = [each for each in refused if each.accept == accept]
+        finder.entries(
+            [Entry(each.source, None, dict(each.options)) for each in asked], Path()
+        )
+        names = {each.place: each.name for each in asked}
+        documents += [
+            replace(d, name=names.get(d.place, d.name)) for d in finder.documents
+        ]
+        still += [replace(r, name=names.get(r.place, r.name)) for r in finder.refused]
+    return Found(tuple(documents), tuple(still))
 
 
 class _Finder:
@@ -84,6 +103,12 @@ class _Finder:
         self._options = options
         self._accept = accept
         self._count = count
+
+    def found(self) -> Found:
+        """All that was added, each once."""
+        documents = {document.place: document for document in self.documents}
+        refused = {r.place: r for r in self.refused if r.place not in documents}
+        return Found(*named_apart(list(documents.values()), list(refused.values())))
 
     def add(self, each: str) -> None:
         if each.startswith(S3):
@@ -131,7 +156,7 @@ class _Finder:
         """In a folder only what we read by its name; the rest is said to be left."""
         path = PurePosixPath(name)
         hidden = (part.startswith(".") and part != ".." for part in path.parts)
-        if any(hidden) or _is_result(path.name):
+        if any(hidden) or is_result(path.name):
             return False
         if media_type_of(path) != UNKNOWN_TYPE:
             return True
@@ -142,43 +167,46 @@ class _Finder:
         return False
 
     def _manifest(self, content: bytes, where: str, folder: Path | None) -> None:
-        entries = [
-            _entry(line, f"{where} line {number}")
-            for number, line in enumerate(content.splitlines(), start=1)
-            if line.strip()
-        ]
-        stored = [source for source, *_ in entries if source.startswith(S3)]
+        entries = entries_of(content, where, is_stored=folder is None)
+        self.entries(
+            [
+                replace(each, options={**self._options, **each.options})
+                for each in entries
+            ],
+            folder or Path(),
+        )
+
+    def entries(self, entries: Sequence[Entry], folder: Path) -> None:
+        """Each stands alone; all that lie in S3 are asked for together."""
+        stored = [each.source for each in entries if each.source.startswith(S3)]
         known = dict(zip(stored, self._objects.heads(stored), strict=True))
-        for source, name, own in entries:
-            options = {**self._options, **own}
+        for each in entries:
+            source, options = each.source, each.options
             if source.startswith(S3):
+                name = each.name or PurePosixPath(source).name
                 found = known[source]
                 if isinstance(found, Absent):
-                    self.refused.append(Refused(source, ABSENT[found], found.value))
+                    self._refuse(source, name, options, ABSENT[found], found.value)
                 else:
-                    self._object(found, name or PurePosixPath(source).name, options)
-            elif folder is None:
-                raise ConfigError(
-                    f"{where}: a manifest in S3 names documents in S3, not {source}",
-                    hint=LINE_HINT,
-                )
-            elif (folder / source).is_file():
-                self._file(folder / source, name or Path(source).name, options)
+                    self._object(found, name, options)
+                continue
+            path, name = folder / source, each.name or Path(source).name
+            if path.is_file():
+                self._file(path, name, options)
             else:
                 reason = "there is no such file"
-                self.refused.append(Refused(source, reason, Absent.NOT_FOUND.value))
+                code = Absent.NOT_FOUND.value
+                self._refuse(str(_own(path)), name, options, reason, code)
 
     def _file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
-        # The folder's real path and the file's own name: results of a link lie beside
-        # the link.
-        path = path.parent.resolve() / path.name
+        path = _own(path)
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
-            self.refused.append(Refused(str(path), reason, Absent.FORBIDDEN.value))
+            self._refuse(str(path), name, options, reason, Absent.FORBIDDEN.value)
             return
         kind = media_type_of(path)
         total = 1 if kind in ONE_PAGE else self._count(path)
@@ -188,15 +216,32 @@ class _Finder:
         self, item: StoredObject, name: str, options: Mapping[str, Option]
     ) -> None:
         name = name.lstrip("/")
-        if not _is_relative(name):
+        if not is_relative(name):
             reason = "its key does not make a file's name: name it in a manifest"
-            self.refused.append(Refused(item.uri, reason, "bad_request"))
+            self._refuse(item.uri, "", options, reason, "bad_request")
             return
         kind = media_type_of(PurePosixPath(item.key))
         # With the URI: two objects of one ETag may differ where somebody wants them to.
         content = f"{item.uri} {item.etag} {item.size}"
         total = 1 if kind in ONE_PAGE else None
-        self._append(item.uri, name, kind, item.size, content, options, total)
+        self._append(
+            item.uri, name, kind, item.size, content, options, total, item.modified
+        )
+
+    def _refuse(
+        self,
+        source: str,
+        name: str,
+        options: Mapping[str, Option],
+        reason: str,
+        code: str,
+    ) -> None:
+        name = with_pages(name or PurePosixPath(source).name, options)
+        self.refused.append(
+            Refused(
+                source, reason, code, name=name, options=options, accept=self._accept
+            )
+        )
 
     def _append(
         self,
@@ -207,15 +252,16 @@ class _Finder:
         content: str,
         options: Mapping[str, Option],
         total: int | None,
+        modified: datetime | None = None,
     ) -> None:
         if size == 0:
-            self.refused.append(Refused(source, "it is empty", UNREADABLE))
+            self._refuse(source, name, options, "it is empty", UNREADABLE)
             return
         pages = options.get("pages")
         chosen = None if pages is None else str(pages)
         self.documents.append(
             Document(
-                name=_with_pages(name, chosen),
+                name=with_pages(name, options),
                 source=source,
                 media_type=media_type,
                 size=size,
@@ -223,62 +269,12 @@ class _Finder:
                 options=options,
                 accept=self._accept,
                 num_pages=num_chosen(chosen, total),
+                modified=modified,
             )
         )
 
 
-def _entry(line: bytes, where: str) -> tuple[str, str | None, dict[str, Option]]:
-    """A line's document, the name it asks for, and its options."""
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"{where} is not JSON: {error}", hint=LINE_HINT) from error
-    if not isinstance(entry, dict) or not isinstance(entry.get("document"), str):
-        raise ConfigError(
-            f"{where} must be an object that names a document", hint=LINE_HINT
-        )
-    source, name = entry.pop("document"), entry.pop("name", None)
-    if source.startswith(S3):
-        split_uri(source)
-    if name is not None and not _is_relative(name):
-        raise ConfigError(
-            f"{where}: name must be a relative path, not {name!r}",
-            hint="the result is put there, below the folder of results",
-        )
-    return source, name, checked_options(entry, where)
-
-
-def _is_relative(name: object) -> bool:
-    if not isinstance(name, str) or not name or "\\" in name:
-        return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and bool(path.name)
-
-
-def _is_result(name: str) -> bool:
-    return any(
-        PurePosixPath(name.removesuffix(end)).suffix.lower() in MEDIA_TYPES
-        for end in RESULTS
-        if name.endswith(end)
-    )
-
-
-def _with_pages(name: str, pages: str | None) -> str:
-    """a.pages-1-5.pdf: parts of one document do not write over each other."""
-    return name if pages is None else _inserted(name, f".pages-{pages}")
-
-
-def _inserted(name: str, text: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}{text}{path.suffix}"))
-
-
-def _named_apart(documents: Sequence[Document]) -> tuple[Document, ...]:
-    """Two of one name get the beginning of their place into it."""
-    names = Counter(document.name for document in documents)
-    return tuple(
-        document
-        if names[document.name] == 1
-        else replace(document, name=_inserted(document.name, f"~{document.place[:8]}"))
-        for document in documents
-    )
+def _own(path: Path) -> Path:
+    """The folder's real path and the file's own name: results of a link lie beside the
+    link."""
+    return path.parent.resolve() / path.name

@@ -15,17 +15,33 @@ from deploy.errors import ConfigError
 __all__ = [
     "ACCEPT",
     "FORMATS",
+    "MAY_PASS",
     "Failure",
     "Reading",
     "failure_from",
     "in_format",
+    "page_codes",
     "page_errors",
     "reading_from",
 ]
 
 ACCEPT = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
 FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
+MAY_PASS = frozenset(
+    {
+        "engine_failed",
+        "engine_unavailable",
+        "out_of_memory",
+        "overloaded",
+        "storage_unavailable",
+    }
+)
+"""Codes of what the service suffered, and not the page: another reading need not meet
+it. A deadline is none of them: it would come again where it came."""
 MAX_DETAIL = 500
+# What the service leaves in Markdown for a page that failed.
+PAGE_COMMENT = re.compile(r"^<!-- page \d+: ([a-z_]+): ", re.MULTILINE)
+PARAGRAPH = "\n\n"
 # In what SageMaker writes the container's answer may stand with its quotes escaped.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
 DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
@@ -76,6 +92,13 @@ def failure_from(body: bytes) -> Failure:
     )
 
 
+def page_codes(body: bytes, accept: str) -> set[str]:
+    """Codes of its pages that failed, as far as the format says."""
+    if accept == ACCEPT["md"]:
+        return set(PAGE_COMMENT.findall(body.decode(errors="replace")))
+    return {error["code"] for error in page_errors(body, accept)}
+
+
 def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
     """Of a document that was read in part: page, code and detail."""
     if accept != ACCEPT["json"]:
@@ -102,12 +125,26 @@ def in_format(body: bytes, accept: str, wanted: str) -> bytes:
         )
     try:
         document = json.loads(body)
-        text = document["markdown"] if wanted == "md" else _html(document)
+        text = _markdown(document) if wanted == "md" else _html(document)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "the answer is no document of ours", hint="async fetch --format json"
         ) from error
-    return str(text).encode()
+    return text.encode()
+
+
+def _markdown(document: Mapping[str, Any]) -> str:
+    """As the service writes it when it is asked for Markdown, byte for byte."""
+    parts = []
+    for page in document["pages"]:
+        parts.append(str(page["markdown"]))
+        if page.get("error"):
+            code, detail = page["error"]["code"], str(page["error"]["detail"])
+            # Two hyphens or a `>` could end the comment.
+            detail = re.sub(r"-{2,}", "-", " ".join(detail.split())).replace(">", ")")
+            parts.append(f"<!-- page {int(page['page'])}: {code}: {detail} -->")
+    text = PARAGRAPH.join(part for part in parts if part)
+    return f"{text}\n" if text else ""
 
 
 def _html(document: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from deploy.resources import OWNER_TAG, tag_list
 
 __all__ = ["Seed", "seed"]
 
-ROLE = "arn:aws:iam::123456789012:role/local"
+ACCOUNT = "123456789012"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
 INSTANCE = "ml.g6e.2xlarge"
 
 
@@ -30,6 +31,32 @@ class Seed:
         """Where `async` looks for it."""
         table = AsynchronousTable(bucket=self.bucket)
         return exchange_of(DeployConfig(name=self.endpoint, asynchronous=table))
+
+    def settings(self, region: str) -> str:
+        """A chandra.toml with which every command reaches what was made."""
+        return f"""\
+# For `chandra-sagemaker local`, and for nothing else: image and weights are made up.
+name = "{self.endpoint}"
+region = "{region}"
+
+[image]
+uri = "{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/local@sha256:{"0" * 64}"
+
+[model]
+bucket = "{self.bucket}"
+source = "hub"
+revision = "local"
+
+[network]
+isolation = false
+
+[asynchronous]
+bucket = "{self.bucket}"
+sources = ["{self.bucket}"]
+
+[transform]
+buckets = ["{self.bucket}"]
+"""
 
     def lines(self) -> list[str]:
         return [
@@ -51,14 +78,14 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
         Bucket=made.bucket,
         **({} if region == "us-east-1" else elsewhere),
     )
-    _model(backend, region, made.batch_model, "batch", name)
-    _endpoint(backend, region, made.endpoint, "realtime", name)
+    _model(backend, region, made, made.batch_model, "batch", owner=name)
+    _endpoint(backend, region, made, made.endpoint, "realtime")
     output = {
         "S3OutputPath": made.exchange.output,
         "S3FailurePath": made.exchange.failure,
     }
     asynchronous = {"AsyncInferenceConfig": {"OutputConfig": output}}
-    _endpoint(backend, region, made.async_endpoint, "async", name, **asynchronous)
+    _endpoint(backend, region, made, made.async_endpoint, "async", **asynchronous)
     return made
 
 
@@ -68,10 +95,11 @@ def _bucket_of(name: str) -> str:
 
 
 def _endpoint(
-    backend: Backend, region: str, name: str, use: str, owner: str, **config: Any
+    backend: Backend, region: str, made: Seed, name: str, use: str, **config: Any
 ) -> None:
-    tags = tag_list({OWNER_TAG: owner})
-    _model(backend, region, name, use, owner)
+    """As `deploy` and `async deploy` tag them: each owns what is called after it."""
+    tags = tag_list({OWNER_TAG: name})
+    _model(backend, region, made, name, use, owner=name)
     variant = {
         "VariantName": "AllTraffic",
         "ModelName": name,
@@ -97,7 +125,9 @@ def _endpoint(
     )
 
 
-def _model(backend: Backend, region: str, name: str, use: str, owner: str) -> None:
+def _model(
+    backend: Backend, region: str, made: Seed, name: str, use: str, *, owner: str
+) -> None:
     backend.call(
         region,
         "sagemaker",
@@ -105,9 +135,9 @@ def _model(backend: Backend, region: str, name: str, use: str, owner: str) -> No
         ModelName=name,
         ExecutionRoleArn=ROLE,
         PrimaryContainer={
-            "Image": f"123456789012.dkr.ecr.{region}.amazonaws.com/local:local",
+            "Image": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/local:local",
             # With a network, and rights to what there is.
-            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": _bucket_of(owner)},
+            "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": made.bucket},
         },
         Tags=tag_list({OWNER_TAG: owner}),
     )

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from deploy.documents.results import MAY_PASS
+
 __all__ = ["UNKNOWN", "Failure", "JobLog", "by_code"]
 
 UNKNOWN = "unknown"
@@ -63,6 +65,8 @@ class JobLog:
         default_factory=lambda: defaultdict(Counter)
     )
     """Codes by digest of the document."""
+    _in_part: dict[str, bool] = field(default_factory=dict)
+    """Whether a document lacks pages for what may pass, by its digest."""
     _told: dict[str, _Told] = field(default_factory=dict)
     _codes: defaultdict[int, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
@@ -109,6 +113,13 @@ class JobLog:
         failed = event.get("failed_pages") or {}
         self.num_pages += int(event.get("pages") or 0) - len(failed)
         self.page_codes.update(str(each) for each in failed.values())
+        digest, may_pass = str(event.get("document")), MAY_PASS & {*failed.values()}
+        # Asked twice, for want of an answer, the last answer is the one that is kept.
+        self._in_part[digest] = bool(may_pass)
+
+    def in_part(self) -> Collection[str]:
+        """Digests of documents that lack pages which another reading may have."""
+        return {digest for digest, is_so in self._in_part.items() if is_so}
 
     def failed(self) -> Collection[str]:
         """bucket/key of what SageMaker has given up so far."""

@@ -118,6 +118,7 @@ def answer_to(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
     pages = [
         {
             "page": number,
+            "markdown": f"# {text}" if number == 1 else "",
             "html": f"<p>{text} {number}</p>",
             "error": {"code": "out_of_memory", "detail": "too large"}
             if number in failed
@@ -125,4 +126,4 @@ def answer_to(content: bytes, *, failed: tuple[int, ...] = ()) -> bytes:
         }
         for number in (1, 2)
     ]
-    return json.dumps({"markdown": f"# {text}", "pages": pages}).encode()
+    return json.dumps({"pages": pages}).encode()

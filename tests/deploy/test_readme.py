@@ -17,7 +17,10 @@ import pytest
 
 from deploy import cli, config
 from deploy.advice import ADVICE
-from deploy.config import DeployConfig, write_lock
+from deploy.config import AsynchronousTable, DeployConfig, write_lock
+from deploy.machines.catalogue import INSTANCES
+from deploy.machines.prices import hourly
+from deploy.machines.throughput import rate_of
 from tests.deploy.accounts import IMAGE
 from tests.deploy.transformer import BUCKETS, with_documents
 
@@ -28,6 +31,8 @@ BATCH = "## A heap of documents, without an endpoint"
 HELP = "## Commands"
 SETTINGS = "## chandra.toml"
 TROUBLE = "## When something goes wrong"
+START_MINUTES = 8
+"""Of a machine, as bench/autoscaling.py has it."""
 BLOCK = re.compile(r"```console\n\$ chandra-sagemaker ([^\n]+)\n(.*?)```", re.DOTALL)
 
 
@@ -189,3 +194,20 @@ def test_tables_of_the_configuration_have_tests_of_their_own():
     tables = [name for name in config.__all__ if name.endswith("Table")]
 
     assert len(tables) == 8
+
+
+def test_what_a_thousand_pages_cost_is_what_the_program_reckons(tmp_path):
+    """Through the queue: while machines are busy, and for their start and their end."""
+    known = INSTANCES["ml.g6e.2xlarge"]
+    rate = rate_of(known.gpu.name, tmp_path)
+    price = hourly("ml.g6e.2xlarge", 1)
+    assert rate is not None
+    assert price is not None
+    busy = f"${price * 1000 / rate.together / 3600:.2f}"
+    idle_minutes = AsynchronousTable().idle / 60
+    burst = f"${price * (START_MINUTES + idle_minutes) / 60:.2f}"
+
+    for path in (README, ROOT / "README.md"):
+        text = path.read_text()
+        assert busy in text, path
+        assert burst in text, path

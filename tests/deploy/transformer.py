@@ -1,11 +1,13 @@
 """What a batch transform's machines do, as far as a test needs it.
 
 Each object that a manifest lists is one request. Objects that hold the word `broken`
-are refused as the container refuses them, in the log lines that SageMaker writes.
+are refused as the container refuses them, in the log lines that SageMaker writes. Those
+that hold `partly` lack their second page.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from deploy.aws import AWSClient
 TAR = "models/datalab-to/chandra/0123abc.tar.gz"
 BUCKETS = '[transform]\nbuckets = ["inbox", "results"]\n'
 GROUP = "/aws/sagemaker/TransformJobs"
+PARTLY = b"partly"
+COMMENT = b"\n\n<!-- page 2: engine_failed: it died twice -->\n"
 CODES = {"broken": (422, "unreadable_document"), "endless": (413, "document_too_large")}
 
 
@@ -46,8 +50,16 @@ class Transformer:
             self.sent.append((key, body))
             word = next((word for word in CODES if word.encode() in body), None)
             status, code = CODES[word] if word else (200, "ok")
+            is_partly = PARTLY in body
             container.append(
-                {"event": "request", "status": status, "code": code, "pages": 2}
+                {
+                    "event": "request",
+                    "status": status,
+                    "code": code,
+                    "document": hashlib.sha256(body).hexdigest()[:16],
+                    "pages": 2,
+                    "failed_pages": {"2": "engine_failed"} if is_partly else {},
+                }
             )
             if word is None:
                 self.wire.call(
@@ -55,7 +67,7 @@ class Transformer:
                     "put_object",
                     Bucket=bucket,
                     Key=f"{below}{key}.out",
-                    Body=b"# " + body,
+                    Body=b"# " + body + (COMMENT if is_partly else b""),
                 )
                 continue
             head = f"2026-11-26T08:00:00.000:[sagemaker logs]: {place}{key}: "

@@ -22,6 +22,7 @@ from handler.request import (
     CUSTOM_ATTRIBUTES,
     FORM_KEYS,
     OCRRequest,
+    attributes_from,
     headers_from,
     request_from,
 )
@@ -44,6 +45,25 @@ def json_request(body: object) -> OCRRequest:
 def with_attributes(attributes: str, **parameters: str) -> OCRRequest:
     row = {name: bytearray(value.encode()) for name, value in parameters.items()}
     return request({"body": PNG, **row}, {CUSTOM_ATTRIBUTES: attributes})
+
+
+def test_a_label_is_the_callers_and_no_option():
+    understood = with_attributes("label=scan 7=b;pages=1")
+
+    assert understood.label == "scan 7=b"
+    assert understood.options.pages == "1"
+
+
+@pytest.mark.parametrize("label", ["caf\u00e9", "a\r\nSet-Cookie: b", "x" * 257])
+def test_a_label_that_no_header_would_bring_back_is_refused(label):
+    with pytest.raises(InvalidOptionError, match="label must"):
+        with_attributes(f"label={label}")
+
+
+def test_attributes_of_an_answer_read_as_those_of_a_request():
+    assert attributes_from(label="a", request_id="b", status=None) == (
+        "label=a;request_id=b"
+    )
 
 
 # Bodies

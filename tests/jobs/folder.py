@@ -43,6 +43,11 @@ def _without_pages(rng: random.Random) -> bytes:
     return documents.empty_pdf() + f"% {rng.random()}\n".encode()
 
 
+def _empty(rng: random.Random) -> bytes:
+    del rng
+    return b""
+
+
 def _half_an_image(rng: random.Random) -> bytes:
     return _png(rng)[: rng.randrange(20, 40)]
 
@@ -80,9 +85,10 @@ GOOD: tuple[tuple[str, Make], ...] = (
     (".png", _png),
     (".pdf", _two_pages),
 )
-# An empty file gets no further than whoever submits it.
 BROKEN: tuple[tuple[str, Make, str], ...] = (
     (".pdf", _truncated, "unreadable_document"),
+    # This one gets no further than whoever submits it.
+    (".png", _empty, "unreadable_document"),
     (".png", _no_image, "unsupported_media_type"),
     (".pdf", _encrypted, "unreadable_document"),
     (".png", _half_an_image, "unreadable_document"),

@@ -16,7 +16,8 @@ from typing import Protocol
 
 import pytest
 
-from deploy.asynchronous.ledger import SqliteLedger, State
+from deploy.asynchronous.job import State
+from deploy.asynchronous.ledger import SqliteLedger
 from tests.jobs import folder
 from tests.jobs.cloud import BUCKET, Cloud, running
 from tests.jobs.diary import Diary
@@ -115,11 +116,16 @@ class Transformed:
         self._cloud = cloud
         self._documents = documents
         self._prefix = f"{name}/"
+        self._refused: dict[str, str] = {}
         self._failed: dict[str, str] = {}
 
     def round_of(self, command: Command) -> bool:
         output = f"s3://{BUCKET}/{self._prefix}"
         told = command("transform", str(self._documents.folder), output)
+        # What is in no job is told by whoever starts them.
+        self._refused = {
+            Path(each["document"]).name: each["code"] for each in told["left_out"]
+        }
         while not self._is_done(told):
             told = command("transform", "--retry-failed", told["job"])
         return True
@@ -127,7 +133,9 @@ class Transformed:
     def _is_done(self, told: dict[str, object]) -> bool:
         failures = told["failures"]
         assert isinstance(failures, list), told
-        self._failed = {each["document"]: each["code"] for each in failures}
+        self._failed = self._refused | {
+            each["document"]: each["code"] for each in failures
+        }
         return self._failed == self._documents.broken
 
     def num_read(self) -> int:

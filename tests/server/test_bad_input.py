@@ -40,6 +40,10 @@ def test_one_bad_page_leaves_the_others_of_its_document(client):
     document = answer.json()
     assert document["status"] == "partial_success"
     assert answer.headers["x-chandra-status"] == "partial_success"
+    # Of our headers this one alone comes through SageMaker.
+    assert answer.headers["x-amzn-sagemaker-custom-attributes"] == (
+        f"request_id={document['request_id']};status=partial_success"
+    )
     assert [page["status"] for page in document["pages"]] == [
         "success",
         "failure",

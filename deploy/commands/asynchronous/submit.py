@@ -14,7 +14,8 @@ from deploy.asynchronous.endpoint import (
     exchange_of,
     pages_in_time,
 )
-from deploy.asynchronous.ledger import Job, Ledger, State
+from deploy.asynchronous.job import Job
+from deploy.asynchronous.ledger import Ledger, wanted_jobs
 from deploy.asynchronous.submission import Submission, Submitted
 from deploy.aws.objects import Bucketed
 from deploy.aws.queue import Queue
@@ -23,7 +24,7 @@ from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.console import megabytes
 from deploy.documents.document import S3, Absent, Document, Found, Refused
-from deploy.documents.finding import find_documents
+from deploy.documents.finding import find_again, find_documents
 from deploy.documents.pages import num_pages_of
 from deploy.documents.results import ACCEPT
 from deploy.errors import ConfigError
@@ -33,6 +34,7 @@ HELP = "put files, folders, s3:// prefixes or manifests into the queue"
 
 NUM_SHOWN = 10
 RESULTS = Path("bench/results")
+MAX_BYTES = 1024**3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also those that failed before; without INPUT, all of the ledger's",
+        help="also those that failed, or were read in part for a reason that may pass; "
+        "without INPUT, all of the ledger's",
     )
     add_ledger_argument(parser)
 
@@ -69,11 +72,16 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     config, exchange = context.config, exchange_of(context.config)
     endpoint = async_config(config, context.identity).name
-    found = _found(context, options, exchange)
-    _note_long(context, found)
-    with ledger_opened(context, options, must_exist=not options.inputs) as ledger:
+    found = _found(context, options, exchange) if options.inputs else None
+    with ledger_opened(context, options, must_exist=found is None) as ledger:
+        left: list[Job] = []
+        if found is None:
+            left = [job for job in wanted_jobs(ledger) if _is_left(job)]
+            found = _found_again(context, ledger, left, exchange)
+            left = [job for job in left if not job.was_refused]
+        _note_long(context, found)
         if context.is_dry_run:
-            return _say_what_would_be(context, options, ledger, endpoint, found)
+            return _say_what_would_be(context, options, ledger, endpoint, found, left)
         submission = Submission(
             ledger,
             Queue(context.aws, endpoint, exchange, kms_key=config.network.kms_key),
@@ -83,13 +91,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             sleep=context.sleep,
             on_progress=lambda done, total: _progress(context, done, total),
         )
-        if options.inputs:
-            submitted = submission.run(
-                found.documents, retry_failed=options.retry_failed
-            )
-        else:
-            failed = [job for job in ledger.jobs() if job.state is State.FAILED]
-            submitted = submission.send(failed, retry_failed=True)
+        submitted = submission.run(found, left, retry_failed=options.retry_failed)
         _report(context, ledger, endpoint, found, submitted)
     is_whole = not submitted.unsent and not any(r.is_named for r in found.refused)
     return 0 if is_whole else 1
@@ -106,17 +108,53 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
         accept=ACCEPT[options.format],
         count=num_pages_of,
     )
+    return _reachable(context.config, exchange, found)
+
+
+def _found_again(
+    context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
+) -> Found:
+    """What was refused before it could be sent, as it is now."""
+    refused = {job.key: job for job in left if job.was_refused}
+    asked = [
+        Refused(
+            place.source,
+            job.detail or "",
+            job.code or "",
+            name=place.name,
+            options=job.options,
+            accept=job.accept,
+        )
+        for place in ledger.places()
+        if (job := refused.get(place.key)) is not None
+    ]
+    found = find_again(asked, Bucketed(context.aws), count=num_pages_of)
+    return _reachable(context.config, exchange, found)
+
+
+def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
+    """What SageMaker would take, and the endpoint may read; the rest is refused."""
     reachable, refused = [], list(found.refused)
     for document in found.documents:
-        if _may_read(context.config, exchange, document):
+        if document.size > MAX_BYTES:
+            reason = (
+                f"it has {document.size:,} bytes, and SageMaker takes {MAX_BYTES:,}"
+            )
+            refused.append(Refused.of(document, reason, "document_too_large"))
+        elif not _may_read(config, exchange, document):
+            reason = (
+                "the endpoint may not read there: add its bucket to "
+                "asynchronous.sources, then iam --create and async deploy"
+            )
+            refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
+        else:
             reachable.append(document)
-            continue
-        reason = (
-            "the endpoint may not read there: add its bucket to asynchronous.sources, "
-            "then iam --create and async deploy"
-        )
-        refused.append(Refused(document.source, reason, Absent.FORBIDDEN.value))
     return Found(tuple(reachable), tuple(refused))
+
+
+def _is_left(job: Job) -> bool:
+    """Also what an earlier --retry-failed did not come to send."""
+    return job.is_worth_another or job.is_unsent
 
 
 def _note_long(context: Context, found: Found) -> None:
@@ -161,15 +199,15 @@ def _say_what_would_be(
     ledger: Ledger,
     endpoint: str,
     found: Found,
+    left: Sequence[Job],
 ) -> int:
-    jobs: Sequence[Job | None]
-    if options.inputs:
-        jobs = [ledger.job(document.key) for document in found.documents]
-    else:
-        jobs = [job for job in ledger.jobs() if job.state is State.FAILED]
+    jobs: list[Job | None] = [*left]
+    jobs += [ledger.job(document.key) for document in found.documents]
+    num_again = sum(job is not None and job.is_worth_another for job in jobs)
     states = Counter("new" if job is None else job.state.value for job in jobs)
-    known = states["submitted"] + states["done"]
-    num = len(jobs) - known - (0 if options.retry_failed else states["failed"])
+    num = len(jobs) - states["submitted"] - states["done"] - states["failed"]
+    num += num_again if options.retry_failed else 0
+    known = len(jobs) - num - (0 if options.retry_failed else states["failed"])
     size = sum(d.size for d in found.documents if not d.is_stored)
     pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
     context.console.result(

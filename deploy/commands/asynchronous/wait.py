@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.asynchronous.ledger import wanted_jobs
 from deploy.asynchronous.waiting import Progress, Waiting
 from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
@@ -34,7 +35,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             sleep=context.sleep,
         )
         if context.is_dry_run:
-            progress = Progress.of(list(ledger.jobs()))
+            progress = Progress.of(list(wanted_jobs(ledger)))
             lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
         else:
             progress = waiting.run(options.timeout)
@@ -51,6 +52,10 @@ def _next(progress: Progress) -> list[str]:
         lines.append(
             f"{progress.num_unsent:,} were never sent: the same async submit again"
         )
-    if progress.num_failed:
+    if progress.num_in_part:
+        lines.append(
+            f"{progress.num_in_part:,} were read in part, for a reason that may pass"
+        )
+    if progress.num_failed or progress.num_in_part:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.asynchronous.ledger import Job, SqliteLedger, State
+from deploy.asynchronous.job import Job, Place, State
+from deploy.asynchronous.ledger import SqliteLedger
 from deploy.asynchronous.submission import LEASE_SECONDS, request_of
 from deploy.asynchronous.waiting import Waiting
 from deploy.console import Console
@@ -110,8 +111,8 @@ def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
     chandra("async", "fetch")
 
     assert len(queue.accepted) == 3
-    assert (folder / "copy.pdf.md").read_text() == "# first"
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "copy.pdf.md").read_text() == "# first\n"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
@@ -125,7 +126,7 @@ def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
     chandra("async", "fetch")
 
     assert len(queue.accepted) == 4
-    assert (folder / "a.pdf.md").read_text() == "# another"
+    assert (folder / "a.pdf.md").read_text() == "# another\n"
 
 
 def test_options_travel_as_custom_attributes(chandra, queue, folder):
@@ -178,6 +179,101 @@ def test_what_the_endpoint_may_not_read_is_left_out_and_said(chandra, queue, wir
     assert queue.accepted == []
 
 
+def test_what_cannot_be_sent_is_in_the_ledger_with_its_code(
+    chandra, queue, folder, tmp_path
+):
+    (folder / "empty.png").touch()
+    manifest = tmp_path / "wanted.jsonl"
+    uris = ["s3://scans/gone.pdf", "scans/a.pdf", "nowhere/b.pdf"]
+    manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
+
+    submitted = chandra("async", "submit", str(folder / "empty.png"), str(manifest))
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+    fetched = chandra("async", "fetch", "--json")
+
+    assert submitted.status == waited.status == fetched.status == 1
+    assert (waited.json["read"], waited.json["waiting"]) == (1, 0)
+    assert waited.json["failures"] == {
+        "document_not_found": 2, "unreadable_document": 1
+    }  # fmt: skip
+    error = json.loads((folder / "empty.png.error.json").read_text())
+    assert (error["code"], error["detail"]) == ("unreadable_document", "it is empty")
+    assert get_error(queue, "scans", "gone.pdf")["code"] == "document_not_found"
+    assert not (tmp_path / "nowhere").exists()
+    assert {each["outcome"] for each in fetched.json["results"]} == {
+        "written", "failed"
+    }  # fmt: skip
+
+
+def get_error(queue, bucket, key):
+    return json.loads(get(queue.wire, bucket, f"{key}.error.json"))
+
+
+def test_what_was_refused_is_looked_at_again_when_it_is_tried_again(
+    chandra, queue, folder
+):
+    empty = folder / "empty.png"
+    empty.touch()
+    chandra("async", "submit", str(folder))
+    chandra("async", "fetch")
+    still = chandra("async", "submit", "--retry-failed", "--json")
+    empty.write_bytes(b"filled")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert (still.status, still.json["submitted"]) == (1, 0)
+    assert (again.status, again.json["submitted"]) == (0, 1)
+    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert (folder / "empty.png.md").read_text() == "# filled\n"
+    assert not (folder / "empty.png.error.json").exists()
+
+
+def test_what_was_read_before_it_went_away_stays_read(chandra, queue, wire):
+    put(wire, "scans", "a.pdf", b"first")
+    put(wire, "scans", "wanted.jsonl", b'{"document": "s3://scans/a.pdf"}')
+    chandra("async", "submit", "s3://scans/wanted.jsonl")
+    queue.read()
+    wire.call("s3", "delete_object", Bucket="scans", Key="a.pdf")
+
+    again = chandra("async", "submit", "s3://scans/wanted.jsonl")
+    waited = chandra("async", "wait", "--json")
+
+    assert again.status == 1
+    assert "there is no such object (document_not_found)" in again.out
+    assert (waited.json["read"], waited.json["failed"]) == (1, 0)
+
+
+def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    chandra("async", "wait")
+    (folder / "c.pdf").write_bytes(b"mended")
+
+    chandra("async", "submit", str(folder / "c.pdf"))
+    queue.read()
+    waited = chandra("async", "wait", "--json")
+
+    assert (waited.status, waited.json["documents"]) == (0, 1)
+
+
+def test_a_document_that_sagemaker_would_not_take_is_refused(
+    chandra, queue, folder, monkeypatch
+):
+    # A gigabyte is long to make.
+    monkeypatch.setattr("deploy.commands.asynchronous.submit.MAX_BYTES", 5)
+
+    ran = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
+    waited = chandra("async", "wait", "--timeout", "1", "--json")
+
+    assert "it has 6 bytes, and SageMaker takes 5 (document_too_large)" in ran.out
+    assert len(queue.accepted) == 1
+    assert waited.status == 7
+
+
 def test_a_busy_endpoint_is_asked_again(chandra, queue, folder, at):
     queue.refusals = ["ThrottlingException"] * 3
     started = at.now
@@ -211,7 +307,7 @@ def test_an_answer_that_never_came_doubles_no_result(chandra, queue, folder, led
 
     assert {q.output for q in queue.accepted} == {queue.accepted[0].output}
     assert states(ledger) == ["done"]
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def sending(ledger, document_key, **changes):
@@ -234,6 +330,40 @@ def test_killed_in_a_call_that_arrived_it_looks_for_the_answer(
 
     assert ran.status == waited.status == 0, ran.err
     assert len(queue.accepted) == 1
+
+
+def test_killed_in_a_call_that_arrived_and_failed_it_does_not_pay_again(
+    chandra, queue, folder, ledger
+):
+    chandra("async", "submit", str(folder / "c.pdf"))
+    (job,) = ledger().jobs()
+    sending(ledger, job.key, owner="elsewhere/1", since=0.0, output=None, failure=None)
+    queue.read()
+
+    ran = chandra("async", "submit", str(folder / "c.pdf"))
+    waited = chandra("async", "wait", "--json")
+
+    assert ran.status == 0, ran.err
+    assert waited.json["failures"] == {"unreadable_document": 1}
+    assert len(queue.accepted) == 1
+
+
+def test_answers_that_an_earlier_ledger_got_are_not_taken_for_new_ones(
+    chandra, queue, folder, tmp_path
+):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    (tmp_path / "chandra.ledger.db").unlink()
+
+    chandra("async", "submit", str(folder))
+    before = chandra("async", "wait", "--timeout", "1")
+    queue.read()
+    after = chandra("async", "wait", "--json")
+
+    assert before.status == 7
+    assert len({queued.output for queued in queue.accepted}) == 6
+    assert (after.json["read"], after.json["failed"]) == (2, 1)
 
 
 def test_killed_in_a_call_that_did_not_arrive_it_sends_again(
@@ -387,6 +517,7 @@ def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
     ledger = SqliteLedger(tmp_path / "ledger.db")
     submitted = job(state=State.SUBMITTED, output="s3://b/out/a", since=at.now)
     ledger.save(submitted)
+    ledger.put_place(Place("place", "a.pdf", submitted.source, submitted.key))
     said = io.StringIO()
 
     progress = Waiting(
@@ -401,6 +532,34 @@ def test_a_line_that_was_dead_does_not_end_the_wait(tmp_path, at):
     ledger.close()
     assert progress.num_read == 1
     assert "AWS cannot be reached; asking again" in said.getvalue()
+
+
+def test_an_answer_beside_a_failure_is_the_answer(chandra, queue, folder, at):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    # A call whose answer never came was made twice: one of the two was cut off.
+    queue._put(queue.accepted[0].failure, b"no answer in time")
+    first = chandra("async", "wait", "--json")
+    queue.read()
+
+    second = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert first.json["failures"] == {"failed": 1}
+    assert (second.status, second.json["failures"]) == (0, {})
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_what_was_given_up_as_lost_is_read_when_it_comes_after_all(
+    chandra, queue, folder, at
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    lost = chandra("async", "wait", sleep=lambda seconds: at.sleep(3600))
+    queue.read()
+
+    found = chandra("async", "wait", "--json")
+
+    assert lost.status == 1
+    assert (found.status, found.json["read"]) == (0, 1)
 
 
 def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):
@@ -437,6 +596,95 @@ def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
     assert chandra("async", "wait", "--timeout", "1").status == 7
 
 
+def read_in_part(queue, code="engine_failed"):
+    """The document that waits, without its second page."""
+    body = json.loads(answer_to(b"first", failed=(2,)))
+    body["pages"][1]["error"]["code"] = code
+    queue._put(queue.waiting.pop().output, json.dumps(body).encode())
+
+
+def test_a_document_read_in_part_for_what_may_pass_is_read_again(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue)
+    in_part = chandra("async", "wait")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+    queue.read()
+    whole = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert "1 were read in part, for a reason that may pass" in in_part.out
+    assert "async submit --retry-failed" in in_part.out
+    assert again.json["submitted"] == 1
+    assert (whole.json["pages"], whole.json["in_part"]) == (2, 0)
+    assert not (folder / "a.pdf.error.json").exists()
+
+
+@pytest.mark.parametrize("code", ["unreadable_document", "deadline_exceeded"])
+def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, code):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue, code)
+    chandra("async", "wait")
+
+    again = chandra(
+        "async", "submit", str(folder / "a.pdf"), "--retry-failed", "--json"
+    )
+
+    assert (again.json["submitted"], again.json["known"]) == (0, 1)
+
+
+def test_a_page_that_always_kills_the_engine_ends_being_read_again(
+    chandra, queue, folder
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    counts = []
+    for _ in range(4):
+        while queue.waiting:
+            read_in_part(queue)
+        chandra("async", "wait")
+        ran = chandra("async", "submit", "--retry-failed", "--json")
+        counts.append(ran.json["submitted"])
+
+    assert counts == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_what_was_read_stays_where_another_reading_is_worse(
+    chandra, queue, folder, is_refused
+):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue)
+    chandra("async", "wait")
+    chandra("async", "submit", "--retry-failed")
+    queued = queue.waiting.pop()
+    if is_refused:
+        queue._put(queued.failure, b'{"code": "engine_failed", "detail": "died"}')
+    else:
+        queue._put(queued.output, answer_to(b"worse", failed=(1, 2)))
+
+    ran = chandra("async", "wait", "--json")
+    chandra("async", "fetch")
+
+    assert (ran.status, ran.json["pages"]) == (0, 1)
+    assert ran.json["page_failures"] == {"engine_failed": 1}
+    assert (folder / "a.pdf.md").read_text().startswith("# first\n")
+
+
+def test_trying_again_goes_on_where_it_was_interrupted(chandra, queue, folder):
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    queue.refusals = ["ValidationError"]
+    broken_off = chandra("async", "submit", "--retry-failed")
+
+    again = chandra("async", "submit", "--retry-failed", "--json")
+
+    assert broken_off.status == 4
+    assert again.json["submitted"] == 1
+
+
 def test_to_submit_nothing_is_refused(chandra, queue):
     ran = chandra("async", "submit")
 
@@ -454,8 +702,8 @@ def test_results_lie_beside_their_documents(chandra, queue, folder):
     ran = chandra("async", "fetch")
 
     assert ran.status == 1
-    assert (folder / "a.pdf.md").read_text() == "# first"
-    assert (folder / "2026" / "b.png.md").read_text() == "# second"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+    assert (folder / "2026" / "b.png.md").read_text() == "# second\n"
     error = json.loads((folder / "c.pdf.error.json").read_text())
     assert error["code"] == "unreadable_document"
     assert error["document"] == str(folder / "c.pdf")
@@ -500,8 +748,8 @@ def test_a_bucket_of_documents_becomes_a_bucket_of_markdown(chandra, queue, wire
     again = chandra("async", "submit", "s3://scans/2026/", "--json")
 
     assert beside.status == into.status == 0, beside.err + into.err
-    assert get(wire, "scans", "2026/a.pdf.md") == b"# first"
-    assert get(wire, "others", "read/deep/b.png.md") == b"# second"
+    assert get(wire, "scans", "2026/a.pdf.md") == b"# first\n"
+    assert get(wire, "others", "read/deep/b.png.md") == b"# second\n"
     assert again.json["known"] == 2
     assert again.json["refused"] == {}
 
@@ -533,7 +781,7 @@ def test_a_file_that_is_not_ours_stays_until_it_is_forced(chandra, queue, folder
     assert "not ours: " in kept.out
     assert there == "my notes"
     assert forced.status == 0
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
@@ -548,7 +796,7 @@ def test_an_object_that_is_not_ours_stays_too(chandra, queue, wire):
 
     assert kept.status == 1
     assert there == b"my notes"
-    assert get(wire, "scans", "a.pdf.md") == b"# first"
+    assert get(wire, "scans", "a.pdf.md") == b"# first\n"
 
 
 def test_fetched_twice_nothing_is_written_again(chandra, queue, folder):
@@ -585,7 +833,7 @@ def test_an_error_goes_when_the_document_is_read_after_all(chandra, queue, folde
 
     chandra("async", "fetch")
 
-    assert (folder / "c.pdf.md").read_text() == "# at last"
+    assert (folder / "c.pdf.md").read_text() == "# at last\n"
     assert not (folder / "c.pdf.error.json").exists()
 
 
@@ -612,8 +860,8 @@ def test_parts_of_one_document_do_not_write_over_each_other(chandra, queue, wire
     ran = chandra("async", "fetch")
 
     assert ran.status == 0, ran.out
-    assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first"
-    assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first"
+    assert get(wire, "scans", "a.pages-1-5.pdf.md") == b"# first\n"
+    assert get(wire, "scans", "a.pages-6-9.pdf.md") == b"# first\n"
 
 
 def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
@@ -633,7 +881,7 @@ def test_an_answer_that_was_deleted_is_said_to_be_gone_and_can_be_read_again(
     assert gone.status == 1
     assert "gone: " in gone.out
     assert fetched.status == 0, fetched.out
-    assert (folder / "a.pdf.md").read_text() == "# first"
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
 
 
 def test_a_dry_run_of_fetch_writes_nothing(chandra, queue, folder):
@@ -667,7 +915,7 @@ def job(**changes):
         size=7,
         content="c0ffee",
     )
-    return replace(Job.of(document, 0.0), **changes)
+    return replace(Job.of(document, "run", 0.0), **changes)
 
 
 TABLE = configured(asynchronous={"bucket": "exchange"}).asynchronous

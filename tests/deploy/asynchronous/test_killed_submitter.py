@@ -106,7 +106,7 @@ def test_killed_again_and_again_every_document_is_read_once(
     assert fetched.status == 1
     results = {p.name: p.read_text() for p in folder.glob("*.md")}
     assert results == {
-        f"{number:03}.pdf.md": f"# document {number}"
+        f"{number:03}.pdf.md": f"# document {number}\n"
         for number in range(NUM_DOCUMENTS)
         if number != 7
     }

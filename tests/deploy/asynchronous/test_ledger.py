@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.asynchronous.ledger import (
-    Job,
-    Place,
-    SqliteLedger,
-    State,
-    is_gone,
-    owner_here,
-)
+from deploy.asynchronous.job import Job, Place, State, is_gone, owner_here
+from deploy.asynchronous.ledger import SqliteLedger
 from deploy.aws.ledgers import StoredLedger, open_ledger
 from deploy.documents.document import Document
 from deploy.errors import ConfigError
@@ -34,7 +28,7 @@ DOCUMENT = Document(
     options={"pages": "1-5"},
     num_pages=5,
 )
-JOB = Job.of(DOCUMENT, now=1000.0)
+JOB = Job.of(DOCUMENT, "run", now=1000.0)
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -169,7 +163,8 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from deploy.asynchronous.ledger import SqliteLedger, State
+from deploy.asynchronous.job import State
+from deploy.asynchronous.ledger import SqliteLedger
 from tests.deploy.asynchronous.test_ledger import JOB
 
 ledger = SqliteLedger(Path(sys.argv[1]))

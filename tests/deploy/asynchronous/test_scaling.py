@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,10 @@ from deploy.asynchronous.endpoint import (
     concurrency_of,
 )
 from deploy.asynchronous.scaling import ObservedScaling, Scaling, is_within
-from deploy.errors import ConfigError
+from deploy.aws.validation import violations
+from deploy.commands.queue_status import queue_state
+from deploy.errors import AccessDeniedError, ConfigError
+from deploy.monitoring import QUEUE_METRICS, queries
 from deploy.planner import Planner
 from deploy.policies import caller_policy, execution_policy
 from deploy.resources import tags_of
@@ -429,3 +435,149 @@ def test_its_log_is_another_one(deployed, chandra, wire, at):
 
     assert "a page was read" in chandra("logs", "--async").out
     assert "no lines" in chandra("logs").out
+
+
+def put_backlog(wire, at, **values):
+    """What SageMaker says of the queue, for the endpoint alone."""
+    wire.call(
+        "cloudwatch",
+        "put_metric_data",
+        Namespace="AWS/SageMaker",
+        MetricData=[
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": "EndpointName", "Value": "ocr-async"}],
+                "Timestamp": datetime.fromtimestamp(at.now - 90, UTC),
+                "Value": value,
+            }
+            for name, value in values.items()
+        ],
+    )
+
+
+@pytest.mark.usefixtures("deployed")
+def test_status_tells_of_the_queue_and_what_waits_in_it(chandra, wire, at):
+    put_backlog(
+        wire,
+        at,
+        ApproximateBacklogSize=12,
+        ApproximateBacklogSizePerInstance=12,
+        HasBacklogWithoutCapacity=1,
+        ApproximateAgeOfOldestRequest=90,
+    )
+
+    ran = chandra("status")
+    facts = chandra("status", "--json").json
+
+    assert ran.status == 0, ran.err
+    assert "there is no endpoint ocr that answers in real time" in ran.out
+    assert "12 documents, 12 for each machine, the oldest for 1 min 30 s" in ran.out
+    assert "documents wait and there is no machine: one is on its way" in ran.out
+    assert "1 x ml.g6e.2xlarge (0 to 2)" in ran.out
+    assert (facts["endpoint"], facts["status"]) == ("ocr", None)
+    queue = facts["asynchronous"]
+    assert (queue["endpoint"], queue["status"]) == ("ocr-async", "InService")
+    assert (queue["backlog"], queue["has_backlog_without_capacity"]) == (12, 1)
+    assert set(queue["alarms"]) == {"wake", "idle"}
+    assert queue["price_an_hour"] == 2.80
+
+
+class Closed:
+    """An account in which one may not look at everything."""
+
+    def endpoint(self, name):
+        raise AccessDeniedError(f"not authorized to describe {name}")
+
+
+def test_whoever_may_not_look_at_a_queue_sees_the_rest():
+    context: Any = SimpleNamespace(config=configured(), account=Closed())
+
+    assert queue_state(context) is None
+
+
+@pytest.mark.usefixtures("deployed")
+def test_of_a_queue_that_says_nothing_nothing_is_made_up(chandra):
+    assert "not known: CloudWatch has no number" in chandra("status").out
+
+
+def test_metrics_of_the_queue_are_those_that_sagemaker_publishes_of_it(
+    deployed, chandra, wire, at, service_model
+):
+    put_backlog(wire, at, ApproximateBacklogSize=12)
+    asked = {
+        "MetricDataQueries": queries("ocr-async", 60, QUEUE_METRICS),
+        "StartTime": datetime.now(UTC),
+        "EndTime": datetime.now(UTC),
+    }
+    shape = service_model("cloudwatch").operation_model("GetMetricData").input_shape
+
+    ran = chandra("metrics", "--async")
+
+    assert ran.status == 0, ran.err
+    (row,) = (r for r in ran.out.splitlines() if r.startswith("waiting"))
+    assert row.split()[1:4] == ["12", "12", "12"]
+    assert "invocations" not in ran.out
+    assert list(violations(shape, asked)) == []
+    names = [metric.identifier for metric in QUEUE_METRICS]
+    assert len({*names}) == len(names)
+
+
+def test_the_queue_is_stopped_and_started_with_its_scaling(deployed, chandra, cloud):
+    config = cloud.machines["ocr-async"].config
+
+    stopped = chandra("stop", "--async")
+    status = chandra("status")
+    gone = dict(cloud.machines)
+    alarms_between = chandra("status", "--json").json["asynchronous"]
+    started = chandra("start", "--async")
+    after = chandra("status", "--json").json["asynchronous"]
+
+    assert stopped.status == started.status == 0, stopped.err + started.err
+    assert "its machines cost $2.80 an hour by now" in stopped.out
+    assert gone == {}
+    assert "start --async brings it back" in status.out
+    assert alarms_between == {
+        "endpoint": "ocr-async", "status": None, "config": config
+    }  # fmt: skip
+    assert cloud.machines["ocr-async"].config == config
+    assert (after["min_instances"], after["max_instances"]) == (0, 2)
+    assert set(after["alarms"]) == {"wake", "idle"}
+
+
+def test_to_stop_one_endpoint_is_not_to_stop_the_other(deployed, chandra, cloud):
+    ran = chandra("stop")
+
+    assert "endpoint ocr is not running\n" in ran.out
+    assert "note: endpoint ocr-async has 1 machines, $2.80 an hour" in ran.out
+    assert "stop --async" in ran.out
+    assert set(cloud.machines) == {"ocr-async"}
+
+
+def test_nobody_elses_queue_is_stopped(chandra, project, wire, staged, cloud):
+    project(EXTRA)
+    chandra("deploy")
+    wire.call(
+        "sagemaker",
+        "create_endpoint",
+        EndpointName="ocr-async",
+        EndpointConfigName=cloud.machines["ocr"].config,
+    )
+
+    ran = chandra("stop", "--async")
+
+    assert ran.status == 5
+    assert set(cloud.machines) == {"ocr", "ocr-async"}
+
+
+def test_started_without_waiting_it_gets_its_scaling_the_next_time(deployed, chandra):
+    chandra("stop", "--async")
+
+    quick = chandra("start", "--async", "--no-wait")
+    chandra("start", "--async")
+
+    assert "next: the same command without --no-wait, for its scaling" in quick.out
+    assert chandra("status", "--json").json["asynchronous"]["max_instances"] == 2
+
+
+def test_its_configs_are_listed_too(deployed, chandra, cloud):
+    assert cloud.machines["ocr-async"].config in chandra("list").out

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.aws.objects import Bucketed
 from deploy.documents.document import OPTIONS, num_chosen
-from deploy.documents.finding import find_documents
+from deploy.documents.finding import find_again, find_documents
 from deploy.documents.pages import num_pages_of
 from deploy.errors import ConfigError, NotFoundError
 from handler.options import PARSERS
@@ -176,7 +176,7 @@ def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
     assert [d.num_pages for d in found.documents] == [5, None, None]
     assert [str(refused) for refused in found.refused] == [
         "s3://in/gone.pdf: there is no such object (document_not_found)",
-        "gone.pdf: there is no such file (document_not_found)",
+        f"{tmp_path}/gone.pdf: there is no such file (document_not_found)",
     ]
 
 
@@ -210,6 +210,38 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
         found_in(path)
 
     assert words in f"{caught.value.message}; {caught.value.hint}"
+
+
+def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
+    path = tmp_path / "wanted.jsonl"
+    path.write_text('{"document": "a.pdf"}\n{\n{"page": 1}\n[]\n')
+
+    with pytest.raises(ConfigError, match=r"line 2 is not JSON.*and so with line 3, 4"):
+        found_in(path)
+
+
+def test_what_could_not_be_read_is_looked_at_again_under_its_own_name(tmp_path):
+    bucket = Bucket({"s3://in/b.pdf": b""})
+    path = manifest(
+        tmp_path / "wanted.jsonl",
+        {"document": "a.pdf", "name": "first.pdf", "pages": "1-2"},
+        {"document": "s3://in/b.pdf"},
+        {"document": "s3://in/c.pdf"},
+    )
+    refused = found_in(path, objects=bucket).refused
+    (tmp_path / "a.pdf").write_bytes(b"here at last")
+    bucket.contents["s3://in/b.pdf"] = b"filled"
+
+    found = find_again(refused, bucket)
+
+    assert [each.code for each in refused] == [
+        "document_not_found", "unreadable_document", "document_not_found"
+    ]  # fmt: skip
+    assert names(found) == ["first.pages-1-2.pdf", "b.pdf"]
+    assert [each.source for each in found.refused] == ["s3://in/c.pdf"]
+    places = {document.place for document in found.documents}
+    places |= {each.place for each in found.refused}
+    assert places == {each.place for each in refused}
 
 
 @pytest.mark.parametrize("named", ["gone.pdf", "s3://in/gone"])

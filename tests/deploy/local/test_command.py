@@ -118,6 +118,66 @@ def test_all_that_is_there_from_the_start_works(tmp_path, container):
         until(lambda: {output, "out/page.png.out"} <= keys())
 
 
+def typed(tmp_path, said, *arguments):
+    """A command in the other terminal, with what was to be copied."""
+    return subprocess.run(
+        [sys.executable, "-m", "deploy", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, **said["environment"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_from_an_empty_folder_every_command_finds_it_by_its_address(
+    tmp_path, container
+):
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "page.png").write_bytes(b"page")
+    arguments = ("--init", "--port", "0", "--server", container.address)
+    with running(tmp_path, *arguments) as (_, said):
+        bucket = said["made"]["bucket"]
+        ran = {
+            " ".join(words[:2]): typed(tmp_path, said, *words)
+            for words in (
+                ("status",),
+                ("invoke", "papers/page.png", "-o", "page.md", "--format", "md"),
+                ("async", "submit", "papers", "--format", "md"),
+                ("async", "wait", "--timeout", "60"),
+                ("async", "fetch", "--into", "markdown"),
+                ("transform", "papers", f"s3://{bucket}/md/"),
+            )
+        }
+
+    for words, command in ran.items():
+        assert "error:" not in command.stderr, (words, command.stderr)
+    assert said["wrote"] == "chandra.toml"
+    assert "asynchronous   chandra-async" in ran["status"].stdout
+    assert (tmp_path / "markdown" / "page.png.md").read_bytes() == b"page"
+    assert "1 of 1 documents read" in ran["transform papers"].stdout
+
+
+def test_a_configuration_that_is_there_stays(tmp_path, container):
+    path = tmp_path / "chandra.toml"
+    path.write_text('name = "mine"\n')
+    arguments = ("--init", "--port", "0", "--server", container.address)
+    with running(tmp_path, *arguments) as (_, said):
+        pass
+
+    assert said["wrote"] is None
+    assert path.read_text() == 'name = "mine"\n'
+
+
+def test_what_is_not_made_is_not_described(tmp_path):
+    refused = ran(tmp_path, "--init", "--empty", "--port", "0")
+
+    assert refused.returncode == 2
+    assert "--init is for what is there from the start" in refused.stderr
+    assert not (tmp_path / "chandra.toml").exists()
+
+
 def test_its_end_is_the_end_of_its_containers(tmp_path):
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "__init__.py").touch()

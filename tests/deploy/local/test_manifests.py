@@ -147,7 +147,8 @@ def test_by_a_queue_every_line_is_read_or_reported(
 
     status, waited, err = chandra("async", "wait")
     assert status == 1, err
-    assert (waited["read"], waited["failed"], waited["waiting"]) == (2, 2, 0)
+    assert (waited["read"], waited["failed"], waited["waiting"]) == (2, 4, 0)
+    assert waited["failures"] == {"document_not_found": 2, "document_forbidden": 2}
     status, _, err = chandra(
         "async", "fetch", "--format", "json", "--into", str(tmp_path / "results")
     )
@@ -162,7 +163,12 @@ def test_by_a_queue_every_line_is_read_or_reported(
         "page.png.json",
         "vanished.pages-1.pdf.error.json",
         "secret.pages-1.pdf.error.json",
+        # These two have never been sent.
+        "missing.pages-1.pdf.error.json",
+        "foreign.pdf.error.json",
     }
+    missing = results["missing.pages-1.pdf.error.json"]
+    assert (missing["document"], missing["code"]) == (MISSING, "document_not_found")
     book = results["book.pages-1-2.pdf.json"]
     assert [page["page"] for page in book["pages"]] == [1, 2]
     assert len(results["page.png.json"]["pages"]) == 1

@@ -86,11 +86,17 @@ def runtime(local):
 )
 def test_a_document_is_read_in_real_time(local, body, kind):
     answer = runtime(local).invoke_endpoint(
-        EndpointName="ocr", ContentType=kind, CustomAttributes=ATTRIBUTES, Body=body
+        EndpointName="ocr",
+        ContentType=kind,
+        CustomAttributes=f"label=scan 7;{ATTRIBUTES}",
+        Body=body,
     )
 
     document = json.loads(answer["Body"].read())
     assert document["status"] == "success"
+    assert answer["CustomAttributes"] == (
+        f"label=scan 7;request_id={document['request_id']};status=success"
+    )
     assert len(document["pages"]) == (1 if body == PNG else 2)
     assert answer["ContentType"].startswith("application/json")
 
@@ -111,7 +117,7 @@ def test_pages_are_streamed(local):
         EndpointName="ocr",
         ContentType="application/pdf",
         Accept="application/x-ndjson",
-        CustomAttributes=ATTRIBUTES,
+        CustomAttributes=f"label=scan 8;{ATTRIBUTES}",
         Body=PDF,
     )
 
@@ -119,6 +125,10 @@ def test_pages_are_streamed(local):
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["event"] for line in lines if line["event"] == "page"] == ["page"] * 2
     assert lines[-1]["event"] == "end"
+    # It leaves before anybody knows how the document fares.
+    assert answer["CustomAttributes"] == (
+        f"label=scan 8;request_id={lines[-1]['request_id']}"
+    )
 
 
 def test_documents_are_read_asynchronously(local):

@@ -50,6 +50,17 @@ def test_without_the_answer_the_document_is_known_by_its_digest():
     assert code(found, document="d2") == "invalid_option"
 
 
+def test_the_last_answer_says_whether_a_document_lacks_pages_for_what_may_pass():
+    found = log(
+        request(200, "ok", document="d1", failed_pages={"2": "engine_failed"}),
+        request(200, "ok", document="d2", failed_pages={"2": "unreadable_document"}),
+        request(200, "ok", document="d3", failed_pages={"2": "engine_failed"}),
+        request(200, "ok", document="d3", failed_pages={}),
+    )
+
+    assert found.in_part() == {"d1"}
+
+
 def test_a_status_with_several_codes_is_told_as_a_status():
     found = log(
         request(422, "unreadable_document"),

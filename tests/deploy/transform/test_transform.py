@@ -165,6 +165,44 @@ def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
     assert chandra("transform", "status", first).status == 0
 
 
+@pytest.mark.parametrize("kind", ["objects", "files"])
+def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
+    chandra, put, wire, cloud, tmp_path, kind
+):
+    bodies = {"a.pdf": b"fine", "b.pdf": b"partly", "c.pdf": b"also fine"}
+    for name, body in bodies.items():
+        put(f"scans/{name}", body)
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        (tmp_path / "scans" / name).write_bytes(body)
+    where = "s3://inbox/scans/" if kind == "objects" else str(tmp_path / "scans")
+    ran = chandra("transform", where, "s3://results/md")
+    (first,) = cloud.jobs
+    cloud.transformed.sent.clear()
+
+    again = chandra("transform", "--retry-failed", first)
+
+    assert ran.status == again.status == 0, ran.err + again.err
+    assert "1 lack pages for a reason that may pass: b.pdf" in ran.out
+    assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
+    assert [body for _, body in cloud.transformed.sent] == [b"partly"]
+
+
+def test_results_of_another_format_are_not_taken_for_what_is_wanted(
+    chandra, put, cloud
+):
+    put("scans/a.pdf")
+    chandra(*RUN)
+
+    refused = chandra(*RUN, "--format", "json")
+    forced = chandra(*RUN, "--format", "json", "--force")
+
+    assert refused.status == 2
+    assert "the results in s3://results/md/ are text/markdown" in refused.err
+    assert "another OUTPUT, or --force" in refused.err
+    assert forced.status == 0, forced.err
+    assert job(cloud)["TransformOutput"]["Accept"] == "application/json"
+
+
 def test_asked_for_twice_it_is_shown_and_not_paid_for_again(chandra, put, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
@@ -434,6 +472,20 @@ def test_status_lists_the_jobs_of_the_deployment(chandra, put, cloud):
     assert "has had no transform job" in empty.out
     assert name in listed.out
     assert one.json["read"] == 1
+
+
+def test_the_status_of_the_deployment_shows_its_last_jobs(chandra, put, cloud):
+    put("scans/a.pdf")
+    chandra(*RUN)
+    (name,) = cloud.jobs
+
+    ran = chandra("status")
+    facts = chandra("status", "--json").json
+
+    assert ran.status == 0, ran.err
+    assert name in ran.out
+    assert [each["job"] for each in facts["jobs"]] == [name]
+    assert facts["asynchronous"] is None
 
 
 def test_nobody_elses_job_is_touched(chandra, put, cloud):

@@ -1,0 +1,181 @@
+"""A transform job followed to its end, or looked at once, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from deploy.aws.logs import LogEvent, LogReader
+from deploy.commands.context import Context
+from deploy.commands.job_parts import Parts
+from deploy.commands.job_summary import Summary, counted
+from deploy.commands.jobs import SLACK, results_of, transforms_of, without_result
+from deploy.errors import DeployError
+from deploy.machines.prices import hourly
+from deploy.transform.following import follow
+from deploy.transform.job import LOG_GROUP, TransformState, Work
+from deploy.transform.outcome import UNKNOWN, Failure, JobLog, by_code
+
+__all__ = ["Watch", "summed_up", "to_retry", "watched"]
+
+# CloudWatch shows a line some seconds after it was written.
+NUM_LOOKS = 6
+LOOK_SECONDS = 10.0
+
+
+class Watch:
+    """One job as it goes along, and what its log has said so far."""
+
+    def __init__(self, context: Context, state: TransformState) -> None:
+        self._transforms = transforms_of(context)
+        self._name = state.name
+        self._state = state
+        self.prefix, self.work = self._transforms.work(state)
+        self.log = JobLog(frozenset(map(self._subject, self.work)))
+        since = state.created or context.now
+        self._reader = LogReader(
+            context.aws,
+            LOG_GROUP,
+            since=since - timedelta(minutes=5),
+            streams=f"{state.name}/",
+        )
+        self._since = since - SLACK
+        self._left: tuple[Work, ...] = self.work
+        self._results: Mapping[str, datetime] = {}
+
+    def state(self) -> TransformState:
+        state = self._transforms.transform(self._name)
+        if state is None:
+            raise DeployError(
+                f"transform job {self._name} is not shown yet",
+                hint=f"chandra-sagemaker transform wait {self._name}",
+            )
+        return state
+
+    def num_done(self) -> int:
+        self._results = results_of(
+            self._transforms, self._state.output, since=self._since
+        )
+        self._left = without_result(self.work, self._results, self.prefix)
+        return len(self.work) - len(self._left)
+
+    def left(self) -> tuple[Work, ...]:
+        """Those without a result when `num_done` was asked last."""
+        return self._left
+
+    def failures(self) -> list[Failure]:
+        """Of all that have no result; true once the job has ended."""
+        return [
+            self.log.failure(self._subject(work), work.name, work.document)
+            for work in self._left
+        ]
+
+    def in_part(self) -> tuple[Work, ...]:
+        """Those that lack pages for what may pass, where the log and results tell."""
+        ended = self._state.ended
+        latest = None if ended is None else ended + SLACK
+        left = set(self._left)
+        parts = Parts(self._transforms, self._state, self.prefix, self._results, latest)
+        return parts.among([w for w in self.work if w not in left], self.log.in_part())
+
+    def failed(self) -> str:
+        given_up = self.log.failed()
+        return counted(
+            by_code(
+                self.log.failure(self._subject(work), work.name, work.document)
+                for work in self._left
+                if self._subject(work) in given_up
+            )
+        )
+
+    def lines(self) -> Sequence[str]:
+        try:
+            events = self._reader.read()
+        except DeployError:
+            # Log lines are worth having, and not worth giving a job up for.
+            return []
+        for event in events:
+            self.log.add(event.message)
+        return [event.message for event in events if _is_trouble(event)]
+
+    def _subject(self, work: Work) -> str:
+        return f"{self.prefix.removeprefix('s3://')}{work.key}"
+
+
+def watched(
+    context: Context, state: TransformState, *, timeout_seconds: float | None
+) -> Summary:
+    """Follow a job to its end, and say what came of it."""
+    watch = Watch(context, state)
+    ended = follow(
+        watch,
+        context.console,
+        total=len(watch.work),
+        clock=context.clock,
+        sleep=context.sleep,
+        timeout_seconds=timeout_seconds,
+    )
+    return _summary(context, watch, ended)
+
+
+def summed_up(context: Context, state: TransformState) -> Summary:
+    """Of a job that has ended, or as it stands."""
+    watch = Watch(context, state)
+    watch.num_done()
+    watch.lines()
+    return _summary(context, watch, state)
+
+
+def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
+    """What a job that has ended did not read, or read in part for what may pass."""
+    watch = Watch(context, state)
+    watch.num_done()
+    watch.lines()
+    return (*watch.left(), *watch.in_part())
+
+
+def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
+    num_read = watch.num_done()
+    is_stopped = state.status == "Stopped"
+    for _ in range(NUM_LOOKS if not state.is_changing else 0):
+        is_told = is_stopped or all(f.code != UNKNOWN for f in watch.failures())
+        if is_told and (watch.log.num_pages or not num_read):
+            break
+        context.sleep(LOOK_SECONDS)
+        watch.lines()
+    failures = () if state.is_changing else tuple(watch.failures())
+    if is_stopped:
+        failures = tuple(
+            replace(failure, code="not_read", reason="the job was stopped before")
+            if failure.code == UNKNOWN
+            else failure
+            for failure in failures
+        )
+    seconds = _seconds(state, context.now)
+    price = hourly(state.instance_type, state.instance_count)
+    return Summary(
+        state=state,
+        num_documents=len(watch.work),
+        num_read=num_read,
+        failures=failures,
+        num_pages=watch.log.num_pages,
+        page_codes=dict(watch.log.page_codes),
+        in_part=() if state.is_changing else tuple(w.name for w in watch.in_part()),
+        seconds=seconds,
+        cost=None if price is None or seconds is None else price * seconds / 3600,
+    )
+
+
+def _seconds(state: TransformState, now: datetime) -> float | None:
+    if state.started is None:
+        return None
+    ended = state.ended or (now if state.is_changing else None)
+    return None if ended is None else max(0.0, (ended - state.started).total_seconds())
+
+
+def _is_trouble(event: LogEvent) -> bool:
+    message = event.message
+    if "[sagemaker logs]: " in message:
+        return "ClientError" in message or "algorithm" in message
+    return event.is_error and '"event": "request"' not in message
