@@ -40,8 +40,6 @@ FORM_TYPE = "x-chandra-content-type"
 """The Content-Type of a form that frontend/ has left to us: TorchServe takes those that
 are declared as such apart itself, and not well."""
 FORM = "multipart/form-data"
-URLENCODED = "application/x-www-form-urlencoded"
-"""What curl --data-binary says of a body where nobody has said what it is."""
 LABEL = "label"
 MAX_LABEL_CHARACTERS = 256
 JSON = "application/json"
@@ -224,7 +222,7 @@ def _from_body(
             hint = "" if media_type == JSON else ": send one line in each request"
             raise RequestError(f"the body is not valid JSON{hint}") from error
         return _from_json(parsed)
-    return content, None if media_type == URLENCODED else media_type, {}
+    return content, media_type, {}
 
 
 def _from_json(body: Any) -> tuple[bytes | Address, str | None, dict[str, Any]]:

@@ -39,8 +39,9 @@ _ALIASES = {
     "application/x-pdf": PDF,
 }
 
-# The second is what S3 calls an object that was uploaded without a type.
-_UNDECLARED = frozenset({"application/octet-stream", "binary/octet-stream"})
+_FORM = "application/x-www-form-urlencoded"
+# S3's name for an object that was uploaded without a type, and curl's for a body.
+_UNDECLARED = frozenset({"application/octet-stream", "binary/octet-stream", _FORM})
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -70,6 +71,12 @@ def agreed_media_type(declared: str | None, head: bytes) -> str:
     found = media_type_of(head)
     wanted = _declared_type(declared)
     if wanted is None:
+        if found is None and _type_name(declared) == _FORM:
+            # curl -d leaves out ends of lines, and with them what a PNG begins with.
+            raise UnsupportedMediaTypeError(
+                "the body was sent as a form, and is of no type we read: send the "
+                "document itself, with curl --data-binary @page.png"
+            )
         if found is None:
             raise UnsupportedMediaTypeError(
                 f"the bytes are of no type we read: {', '.join(MEDIA_TYPES)}"
@@ -85,7 +92,7 @@ def agreed_media_type(declared: str | None, head: bytes) -> str:
 
 def _declared_type(declared: str | None) -> str | None:
     """What the caller says it is; None where that leaves the answer to the bytes."""
-    name = (declared or "").partition(";")[0].strip().lower()
+    name = _type_name(declared)
     if not name or name in _UNDECLARED:
         return None
     media_type = _ALIASES.get(name, name)
@@ -94,3 +101,7 @@ def _declared_type(declared: str | None) -> str | None:
             f"{name[:100]} is not a type we read; send one of {', '.join(MEDIA_TYPES)}"
         )
     return media_type
+
+
+def _type_name(declared: str | None) -> str:
+    return (declared or "").partition(";")[0].strip().lower()

@@ -18,6 +18,7 @@ from handler.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
+from handler.preprocess.media import agreed_media_type
 from handler.request import (
     CUSTOM_ATTRIBUTES,
     FORM_KEYS,
@@ -167,6 +168,31 @@ def test_a_multipart_form_with_no_or_two_documents_is_a_bad_request(row):
         request(row, FORM)
 
     assert caught.value.status == 400
+
+
+def test_a_document_that_curl_calls_a_form_is_what_its_bytes_say():
+    headers = {"x-chandra-content-type": "application/x-www-form-urlencoded"}
+
+    understood = request({"body": bytearray(PNG)}, headers)
+
+    assert understood.document == PNG
+    assert agreed_media_type(understood.media_type, PNG) == "image/png"
+    with pytest.raises(UnsupportedMediaTypeError, match="--data-binary"):
+        agreed_media_type(understood.media_type, b"a=b")
+
+
+def test_a_form_that_the_frontend_has_left_to_us_is_taken_apart():
+    body = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    form = body % (b"file", PNG) + body % (b"pages", b"2") + b"--x--"
+    headers = {
+        "content-type": "application/octet-stream",
+        "x-chandra-content-type": FORM["content-type"],
+    }
+
+    understood = request({"body": form, "prompt_type": b"ocr"}, headers)
+
+    assert (understood.document, understood.options.pages) == (PNG, "2")
+    assert understood.options.prompt_type == "ocr"
 
 
 @pytest.mark.parametrize("row", [{}, {"\x89PNG": b"\xff\x00"}])
