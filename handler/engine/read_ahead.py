@@ -2,8 +2,8 @@
 
 A loader that maps a file waits for one small piece after the other; storage is
 fast only when it is asked for much at a time. What is read goes to the system's file
-cache and no further, which costs half the processor time of a copy; the cache gives
-way when memory is short.
+cache and no further, which costs a quarter of the processor time of a copy; the cache
+gives way when memory is short.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 
 __all__ = ["ReadAhead"]
 
-PART_BYTES = 4 * 1024**2
-PIECE_BYTES = 128 * 1024
-"""Linux drops what is asked for beyond a disk's window, by default this much."""
+PART_BYTES = 16 * 1024**2
 NUM_THREADS = 8
+NOWHERE = Path(os.devnull)
 
 
 class ReadAhead:
@@ -67,21 +66,21 @@ class ReadAhead:
 
 
 def _read(file: Path, start: int) -> int:
-    """One part; 0 bytes where that fails: the loader will say why."""
+    """One part; the bytes before a failure: the loader will say why."""
+    num_bytes = 0
     try:
-        descriptor = os.open(file, os.O_RDONLY)
+        with file.open("rb") as source, NOWHERE.open("wb") as nowhere:
+            # Without a buffer to copy to, and without Python between two pieces.
+            while num_bytes < PART_BYTES:
+                sent = os.sendfile(
+                    nowhere.fileno(),
+                    source.fileno(),
+                    start + num_bytes,
+                    PART_BYTES - num_bytes,
+                )
+                if not sent:
+                    break
+                num_bytes += sent
     except OSError:
-        return 0
-    try:
-        end = min(start + PART_BYTES, os.fstat(descriptor).st_size)
-        pieces = range(start, end, PIECE_BYTES)
-        for piece in pieces:
-            os.posix_fadvise(descriptor, piece, PIECE_BYTES, os.POSIX_FADV_WILLNEED)
-        # One byte of each is there when all of it is.
-        for piece in pieces:
-            os.pread(descriptor, 1, min(piece + PIECE_BYTES, end) - 1)
-        return max(end - start, 0)
-    except OSError:
-        return 0
-    finally:
-        os.close(descriptor)
+        pass
+    return num_bytes
