@@ -112,16 +112,19 @@ def test_it_is_read_in_parts_that_do_not_overlap(s3, fetched):
 
 def test_parts_are_read_several_at_once(s3, fetched):
     uri = s3.put("a.pdf", CONTENT)
-    together = threading.Barrier(4, timeout=20)
+    first = {f"bytes={n * PART}-{(n + 1) * PART - 1}" for n in range(4)}
+    together = threading.Barrier(len(first), timeout=20)
+    passed = []
 
     def door(asked: Asked) -> None:
         # Passed only by four requests that are open at the same time.
-        if asked.range in {f"bytes={n}000-{n}999" for n in range(4)}:
-            together.wait()
+        if asked.range in first:
+            passed.append(together.wait())
 
     s3.door = door
 
     assert fetched(uri) == CONTENT
+    assert sorted(passed) == [0, 1, 2, 3]
 
 
 def test_no_file_stays_open(s3, fetched):

@@ -143,6 +143,7 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
     alive: list[int] = []
     memory: list[int] = []

@@ -130,6 +130,8 @@ def typed(tmp_path, said, *arguments):
     )
 
 
+# Its container says nothing that a job's log could tell, and that is waited for.
+@pytest.mark.slow
 def test_from_an_empty_folder_every_command_finds_it_by_its_address(
     tmp_path, container
 ):

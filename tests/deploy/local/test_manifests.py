@@ -25,6 +25,7 @@ from tests.deploy.local.conftest import (
 from tests.marks import needs_the_plugin
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(900),
     needs_the_plugin,
 ]

@@ -408,7 +408,11 @@ def test_a_name_that_no_model_can_have_is_an_error_that_says_what_to_check(
         fetched_from_hub("a/b/c d", None)
 
 
-@pytest.mark.parametrize("revision", [None, COMMIT])
+@pytest.mark.parametrize(
+    "revision",
+    # Files of a commit are asked for again and again before it is given up.
+    [None, pytest.param(COMMIT, marks=pytest.mark.slow)],
+)
 def test_a_hub_that_cannot_be_reached_is_an_error_that_says_what_to_do(
     process_without_hub, tmp_path, revision
 ):
