@@ -20,12 +20,15 @@ RUN python3 -m venv /opt/venv \
       -r /tmp/requirements-prompts.txt \
  && echo /opt/chandra > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/chandra.pth"
 
-# As it runs: without tests, headers, compilers and pip; with Python's cache, which
-# cannot be written on a read-only root and saves seconds of every start.
+# As it runs: without tests, headers, compilers, pip and what of CUDA nothing links to;
+# with Python's cache, which cannot be written on a read-only root and saves seconds of
+# every start.
 FROM wheels AS lean
 RUN packages="$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && rm -rf "$packages"/torch/test "$packages"/torch/include "$packages"/pip "$packages"/pip-* /opt/venv/bin/pip* \
  && find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete \
+ && find "$packages" -path '*/nvidia/*' \( -name 'libcusolverMg.so*' -o -name 'libnvrtc*.alt.so*' \
+      -o -name 'libnvshmem_device.*' \) -delete \
  && { /opt/venv/bin/python -m compileall -q -j 0 "$packages" || true; }
 
 # The frontend's plugin, a netty with the fixes that TorchServe's lacks, and a Java that
@@ -97,6 +100,8 @@ ENV PATH=/opt/venv/bin:/opt/java/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SERVE_UID=10001 \
+    # torch wants a name for whoever it runs as, which may be any number.
+    LOGNAME=chandra \
     SOURCE_REVISION=${REVISION}
 WORKDIR /tmp
 EXPOSE 8080

@@ -32,7 +32,8 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def image(engine) -> str:
-    engine.build(ROOT, IMAGE, "VARIANT=cpu")
+    variant = os.environ.get("CONTAINER_TEST_VARIANT", "cpu")
+    engine.build(ROOT, IMAGE, f"VARIANT={variant}")
     return IMAGE
 
 

@@ -75,6 +75,14 @@ def test_another_command_is_run_in_place_of_serve(engine, image):
     assert said == "hello\n"
 
 
+def test_whoever_it_runs_as_has_a_name(engine, image):
+    """torch 2.10 ends for want of one."""
+    name = ("python", "-c", "import getpass; print(getpass.getuser())")
+    said = engine("run", "--rm", "--network", "none", "--user", "12345", image, *name)
+
+    assert said == "chandra\n"
+
+
 def test_a_png_a_pdf_and_a_broken_pdf_are_answered(strict):
     png = strict.post(PAGE, PNG).result()
     pdf = strict.post(documents.pdf([["One"], ["Two"]]), PDF).result()
