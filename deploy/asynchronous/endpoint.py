@@ -16,10 +16,10 @@ from deploy.machines.throughput import rate_of
 from deploy.resources import AsyncInference, Endpoint, Identity, endpoint_from
 
 __all__ = [
-    "SUFFIX",
     "Exchange",
     "async_config",
     "async_endpoint_from",
+    "async_name",
     "concurrency_of",
     "exchange_of",
     "extension_of",
@@ -84,6 +84,11 @@ def exchange_of(config: DeployConfig) -> Exchange:
     return Exchange(table.bucket, "".join(f"{part}/" for part in parts if part))
 
 
+def async_name(config: DeployConfig) -> str:
+    """What a deployment's asynchronous endpoint is called."""
+    return f"{config.name}{SUFFIX}"
+
+
 def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
     """The same deployment as its asynchronous endpoint sees it."""
     if len(config.name) + len(SUFFIX) > MAX_NAME:
@@ -95,7 +100,7 @@ def async_config(config: DeployConfig, identity: Identity) -> DeployConfig:
         )
     return replace(
         config,
-        name=f"{config.name}{SUFFIX}",
+        name=async_name(config),
         role=config.role or identity.role_arn(config.role_name),
         endpoint=replace(config.endpoint, instance_count=1),
         # What SageMaker would copy lies in S3 already.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.asynchronous.endpoint import SUFFIX
+from deploy.asynchronous.endpoint import async_name
 from deploy.commands.context import Context
 
 __all__ = ["add_async_argument", "endpoint_of"]
@@ -20,4 +20,5 @@ def add_async_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def endpoint_of(context: Context, options: argparse.Namespace) -> str:
-    return f"{context.config.name}{SUFFIX if options.is_async else ''}"
+    config = context.config
+    return async_name(config) if options.is_async else config.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.asynchronous.endpoint import SUFFIX
+from deploy.asynchronous.endpoint import async_name
 from deploy.commands.context import Context
 from deploy.console import table
 from deploy.resources import Live
@@ -23,7 +23,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     name = context.config.name
     history = [
         *context.account.history(name),
-        *context.account.history(f"{name}{SUFFIX}"),
+        *context.account.history(async_name(context.config)),
     ]
     rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
     lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]

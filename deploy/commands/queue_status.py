@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from deploy.asynchronous.endpoint import SUFFIX
+from deploy.asynchronous.endpoint import async_name
 from deploy.aws.metrics import read_metrics
 from deploy.commands.context import Context
 from deploy.errors import AccessDeniedError
@@ -29,7 +29,7 @@ NAMES = {
 def queue_state(context: Context) -> EndpointState | None:
     """Ours, as far as one may look: the least policy lets us where there is a queue."""
     try:
-        state = context.account.endpoint(f"{context.config.name}{SUFFIX}")
+        state = context.account.endpoint(async_name(context.config))
     except AccessDeniedError:
         return None
     return state if state is not None and state.is_ours else None
@@ -37,7 +37,7 @@ def queue_state(context: Context) -> EndpointState | None:
 
 def queue_facts(context: Context) -> dict[str, Any] | None:
     """None where there is none, and never was."""
-    name = f"{context.config.name}{SUFFIX}"
+    name = async_name(context.config)
     state = queue_state(context)
     if state is None:
         history = context.account.history(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous.endpoint import SUFFIX
+from deploy.asynchronous.endpoint import async_name
 from deploy.config import DeployConfig
 from deploy.resources import Identity, image_address
 
@@ -22,7 +22,7 @@ __all__ = [
 def endpoint_names(config: DeployConfig) -> list[str]:
     """The names of both: the asynchronous one where there is to be one."""
     has_both = config.asynchronous.bucket is not None
-    return [config.name, *([f"{config.name}{SUFFIX}"] if has_both else [])]
+    return [config.name, *([async_name(config)] if has_both else [])]
 
 
 def repository_arn(config: DeployConfig, identity: Identity) -> str:
