@@ -16,11 +16,13 @@ __all__ = ["Account"]
 
 
 class Account:
-    """Empty when it starts, forgotten when it ends."""
+    """Empty when it starts, forgotten when it ends; one at a time in a process."""
 
     def __init__(self) -> None:
         """Raises ConfigError where moto is not installed."""
         try:
+            from moto.core.base_backend import BackendDict
+            from moto.core.model_instances import reset_model_data
             from moto.moto_server.werkzeug_app import (
                 DomainDispatcherApplication,
                 create_backend_app,
@@ -32,6 +34,9 @@ class Account:
                 hint="pip install 'chandra-torchserve[local]', or --backend URL",
             ) from error
         _complete_moto()
+        # What moto knows belongs to the process: an earlier account's is still there.
+        BackendDict.reset()
+        reset_model_data()
 
         class Quiet(WSGIRequestHandler):
             """No line for every request."""

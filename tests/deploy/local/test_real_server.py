@@ -161,15 +161,18 @@ def test_documents_are_read_by_a_transform_job(local):
         local.put(f"in/{name}", body)
 
     # No type: the container looks at the bytes.
-    create(local, "all", MaxPayloadInMB=25, MaxConcurrentTransforms=4)
+    create(
+        local,
+        "all",
+        target={"S3OutputPath": f"s3://{BUCKET}/read"},
+        MaxPayloadInMB=25,
+        MaxConcurrentTransforms=4,
+    )
     job = ended(local, "all", PATIENT)
 
     assert job["TransformJobStatus"] == "Failed"
-    assert local.keys("out/a") + local.keys("out/b") == [
-        "out/a.png.out",
-        "out/b.pdf.out",
-    ]
-    document = json.loads(local.get(f"s3://{BUCKET}/out/b.pdf.out"))
+    assert local.keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
+    document = json.loads(local.get(f"s3://{BUCKET}/read/b.pdf.out"))
     assert (document["status"], len(document["pages"])) == ("success", 2)
     assert any(f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in local.lines)
 
