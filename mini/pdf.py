@@ -15,7 +15,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas as PdfCanvas
 
 from mini.canvas import Ink, Mark
-from mini.pages import Page
+from mini.truth import Page
 
 __all__ = ["PIXELS_PER_POINT", "as_pdf"]
 

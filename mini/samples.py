@@ -16,8 +16,8 @@ from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES
 from handler.prompts import chat
-from mini.pages import Page, Piece, Point
 from mini.tokenizer import token_id
+from mini.truth import Page, Piece, Point
 from mini.words import CHARACTERS
 
 __all__ = [

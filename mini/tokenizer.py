@@ -20,7 +20,7 @@ from tokenizers import (
 )
 
 from mini.corpus import markup, prompt_lines
-from mini.pages import BBOX_SCALE, BBOX_STEP
+from mini.truth import BBOX_SCALE, BBOX_STEP
 
 __all__ = [
     "NUMBERS",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mini.evaluate import content_of
-from mini.pages import BBOX_SCALE, BBOX_STEP, Domain, Page, render_page
+from mini.pages import Domain, Page, render_page
+from mini.truth import BBOX_SCALE, BBOX_STEP
 from mini.words import CHARACTERS
 
 CLEAN = Domain(clean=1.0)

@@ -10,9 +10,10 @@ import torch
 
 from handler.engine.model import patches_from
 from handler.postprocess.layout import CHANDRA_1_LABELS
-from mini.pages import Block, Domain, Page, Piece, render_page
+from mini.pages import Domain, Page, render_page
 from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler
 from mini.tokenizer import build_tokenizer
+from mini.truth import Block, Piece
 from mini.words import CHARACTERS
 
 SMALL = Domain(widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=50)

@@ -1,0 +1,145 @@
+"""Lines and paragraphs drawn down a page, each letter with its place."""
+
+from __future__ import annotations
+
+import html
+import random
+from dataclasses import dataclass, field
+
+from PIL import ImageFont
+
+from mini.canvas import Canvas
+from mini.fonts import FAMILIES, Family, advance
+from mini.truth import Block, Piece
+
+__all__ = ["Domain", "Pen", "random_ink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What kinds of pages there are."""
+
+    widths: tuple[int, int] = (512, 544)
+    heights: tuple[int, int] = (640, 672)
+    sizes: tuple[int, int] = (22, 28)
+    """Letters, in pixels an em."""
+    min_leading: int = 33
+    """From line to line, in pixels. No cell of 32 then holds letters of two lines."""
+    min_blocks: int = 1
+    max_blocks: int = 12
+    max_characters: int = 320
+    families: tuple[Family, ...] = FAMILIES
+    max_degrees: float = 1.0
+    clean: float = 0.4
+    """The share of pages that are neither turned nor degraded."""
+
+
+@dataclass(slots=True)
+class Pen:
+    """Draws blocks downwards, until the page or the text is used up."""
+
+    rng: random.Random
+    domain: Domain
+    draw: Canvas
+    family: Family
+    size: int
+    paper: tuple[int, int, int]
+    ink: tuple[int, int, int]
+    left: int
+    right: int
+    y: int
+    bottom: int
+    blocks: list[Block] = field(default_factory=list)
+    num_characters: int = 0
+
+    def line(
+        self,
+        text: str,
+        x: float,
+        y: float,
+        font: ImageFont.FreeTypeFont,
+        ink: tuple[int, int, int] | None = None,
+    ) -> list[Piece]:
+        """Draw a line whose letters stand in the height `y` to `y` + an em."""
+        self.draw.text((x, y), text, font=font, fill=ink or self.ink)
+        middle = y - 0.32 * font.size
+        # Measured letter by letter, which is fast, then stretched to the true width,
+        # which knows of kerning.
+        advances = [advance(font, character) for character in text]
+        stretch = font.getlength(text) / max(1e-6, sum(advances))
+        pieces = []
+        for character, width in zip(text, advances, strict=True):
+            width *= stretch
+            pieces.append(
+                Piece(html.escape(character, quote=False), (x + width / 2, middle))
+            )
+            x += width
+        self.num_characters += len(text)
+        return pieces
+
+    def leading(self, ems: float) -> int:
+        """From line to line, in pixels: as many ems as the domain allows."""
+        return max(self.domain.min_leading, round(self.size * ems))
+
+    def add(self, label: str, pieces: list[Piece], bbox: tuple[float, ...]) -> None:
+        x0, y0, x1, y1 = bbox
+        self.blocks.append(Block(label, (x0, y0, x1, y1), pieces))
+
+    def wrapped(self, text: str, font: ImageFont.FreeTypeFont, left: int) -> list[str]:
+        """The text in lines that fit; a word that fits nowhere is left out."""
+        width = self.right - left
+        lines: list[str] = []
+        used = 0.0
+        for word in text.split():
+            length = sum(advance(font, character) for character in word)
+            if length > width:
+                continue
+            used += advance(font, " ") + length
+            if lines and used <= width:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+                used = length
+        return lines
+
+    def paragraph(
+        self, lines: list[str], x: int, leading: int, font: ImageFont.FreeTypeFont
+    ) -> list[Piece]:
+        pieces: list[Piece] = []
+        for index, line in enumerate(lines):
+            drawn = self.line(
+                line, x, self.y + index * leading + round(0.8 * font.size), font
+            )
+            if index:
+                # The space that joins two lines stands before the second.
+                pieces.append(Piece(" ", drawn[0].place))
+            pieces += drawn
+        return pieces
+
+    def room(self, leading: int) -> int:
+        """How many lines there is room for, on the page and in the answer."""
+        lines = (self.bottom - self.y) // leading
+        return max(0, lines) if self.num_characters < self.domain.max_characters else 0
+
+    def finish(
+        self,
+        label: str,
+        pieces: list[Piece],
+        num_lines: int,
+        leading: int,
+        x: int,
+        lines: list[str],
+        font: ImageFont.FreeTypeFont,
+    ) -> None:
+        """Add a block whose lines were drawn, and go below it."""
+        top = self.y
+        self.y += leading * (num_lines - 1) + round(1.05 * font.size)
+        self.add(label, pieces, (x, top, x + max(map(font.getlength, lines)), self.y))
+
+
+def random_ink(rng: random.Random) -> tuple[int, int, int]:
+    """Dark enough to be read on any paper."""
+    if rng.random() < 0.6:
+        grey = rng.randint(0, 60)
+        return (grey, grey, grey)
+    return rng.randint(0, 110), rng.randint(0, 110), rng.randint(0, 110)
