@@ -1,0 +1,110 @@
+"""Readers, and documents opened in them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from handler.pool import Pool
+from handler.reader import Reader
+from handler.reading import Reading
+from handler.request import OCRRequest
+from handler.schema import Options, PageResult
+from handler.settings import HandlerSettings
+from tests.handler.reader.engines import TOO_LITTLE_MEMORY, FakeEngines
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    pool = Pool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def writers():
+    pool = Pool(1)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def without_memory():
+    """A pool whose processes crash."""
+    pool = Pool(1, memory_bytes=TOO_LITTLE_MEMORY)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """A pool whose only process is at work as long as the test runs."""
+    pool = Pool(1)
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    holder = Thread(target=pool.call, args=(60, Path.read_text, gate))
+    holder.start()
+    # Opened once the call has it open, and so has the process.
+    with gate.open("w"):
+        yield pool
+    holder.join()
+    pool.close()
+
+
+@pytest.fixture
+def reader_with(decoders, writers):
+    """Makes readers; they share the pools where a test brings none."""
+
+    def make(
+        engines: FakeEngines,
+        clock: Callable[[], float] = time.monotonic,
+        decoders: Pool = decoders,
+        writers: Pool = writers,
+        **settings: Any,
+    ) -> Reader:
+        return Reader(HandlerSettings(**settings), engines, decoders, writers, clock)
+
+    return make
+
+
+@pytest.fixture
+def opened(reader_with):
+    """Opens documents, received now, and closes them after the test."""
+    readings: list[Reading] = []
+
+    def open_it(
+        content: bytes,
+        reader: Reader | None = None,
+        received_at: float | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        **options: Any,
+    ) -> Reading:
+        reader = reader or reader_with(FakeEngines())
+        received_at = time.monotonic() if received_at is None else received_at
+        request = OCRRequest(content, None, Options(**options), None)
+        readings.append(reader.open("id", request, received_at, is_cancelled))
+        return readings[-1]
+
+    yield open_it
+    for reading in readings:
+        reading.close()
+
+
+@pytest.fixture
+def read(reader_with, opened):
+    """All pages of a document by number; one without an answer takes a minute."""
+
+    def read_it(
+        content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
+    ) -> dict[int, PageResult]:
+        reader = reader_with(engines, **settings)
+        pages = reader.pages(opened(content, reader, **(options or {})))
+        return {page.page: page for page in pages}
+
+    return read_it

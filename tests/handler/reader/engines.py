@@ -1,0 +1,111 @@
+"""Engines that a test plays, documents for them, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+
+from PIL import Image
+
+from handler.engine import EngineInfo, FinishReason, Generation, Sequence
+from handler.schema import PageResult
+from tests.documents import as_png, pdf, png_bomb
+
+TEXT = '<div data-bbox="[0, 0, 1024, 1024]" data-label="Text"><p>Hello</p></div>'
+FIGURE = (
+    '<div data-bbox="[256, 256, 768, 768]" data-label="Image">'
+    '<img alt="a red square"></div>'
+)
+RED = (200, 30, 30)
+SLOW = png_bomb(9900)
+"""Just under the limit of pixels; decoding it takes far longer than `MOMENT`."""
+MOMENT = 0.01
+TOO_LITTLE_MEMORY = 20 * 1024**2
+"""Decoders that have no more end at once, whatever they are given."""
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class PassingClock(Clock):
+    """A clock on which a while has passed at every look."""
+
+    def __call__(self) -> float:
+        self.advance(20.0)
+        return self.now
+
+
+class FakeEngines:
+    """Engines that answer a page at once, when the test says so, or never."""
+
+    def __init__(
+        self,
+        answers: Mapping[int, str | Generation] | None = None,
+        *,
+        num_slots: int = 1,
+        submitted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.info = EngineInfo("mini", None, "mini", "fake", "cpu", num_slots)
+        self.num_slots = num_slots
+        self.sequences: list[Sequence] = []
+        self.cancelled: list[int] = []
+        """The pages that were given up."""
+        self._answers = answers or {}
+        self._submitted = submitted
+        self._futures: dict[int, Future[Generation]] = {}
+
+    def submit(self, sequence: Sequence) -> Future[Generation]:
+        number = sequence.page.number
+        self.sequences.append(sequence)
+        self._futures[number] = Future()
+        if number in self._answers:
+            self.finish(number, self._answers[number])
+        self._submitted()
+        return self._futures[number]
+
+    def cancel(self, sequence_id: str) -> None:
+        self.cancelled += [s.page.number for s in self.sequences if s.id == sequence_id]
+
+    def finish(self, number: int, answer: str | Generation = TEXT) -> None:
+        if isinstance(answer, str):
+            answer = Generation("id", FinishReason.STOP, answer, num_output_tokens=5)
+        self._futures[number].set_result(answer)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The pages that were submitted, in that order."""
+        return [sequence.page.number for sequence in self.sequences]
+
+
+def pdf_of(num_pages: int) -> bytes:
+    return pdf([[f"Page {number}"] for number in range(1, num_pages + 1)])
+
+
+def page_with_a_red_square() -> bytes:
+    """White, 400 x 320 pixels, and red where FIGURE says: 100, 80, 300, 240."""
+    page = Image.new("RGB", (400, 320), "white")
+    page.paste(RED, (100, 80, 300, 240))
+    return as_png(page)
+
+
+def code_of(page: PageResult) -> str | None:
+    return None if page.error is None else page.error.code
+
+
+def warnings_of(page: PageResult) -> list[str]:
+    return [warning.code for warning in page.content.warnings]
+
+
+def num_open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

@@ -1,0 +1,100 @@
+"""Decoders and writers that fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.errors import UnreadableDocumentError
+from handler.schema import PageError
+from tests.handler.reader.engines import (
+    MOMENT,
+    SLOW,
+    TEXT,
+    Clock,
+    FakeEngines,
+    code_of,
+    pdf_of,
+)
+
+
+def test_a_decoder_that_crashes_is_the_documents_fault(
+    reader_with, opened, without_memory
+):
+    reader = reader_with(FakeEngines(), decoders=without_memory)
+
+    pages = list(reader.pages(opened(pdf_of(2))))
+
+    assert [page.error for page in pages] == [
+        PageError("unreadable_document", "the decoder crashed on it")
+    ] * 2
+
+
+def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
+    reader_with, opened, without_memory
+):
+    reader = reader_with(FakeEngines(), decoders=without_memory)
+
+    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
+        opened(pdf_of(2), reader)
+
+
+def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opened):
+    reader = reader_with(FakeEngines(), decode_seconds=MOMENT)
+
+    [page] = reader.pages(opened(SLOW))
+
+    assert page.error == PageError(
+        "unreadable_document", "decoding took longer than 0.01 s and was given up"
+    )
+
+
+def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, opened):
+    clock = Clock()
+    reader = reader_with(FakeEngines(), clock)
+    reading = opened(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
+    clock.now = 10.0 - MOMENT
+
+    [page] = reader.pages(reading)
+
+    assert code_of(page) == "deadline_exceeded"
+
+
+def test_a_page_for_which_no_decoder_becomes_free_is_told_so(reader_with, opened, busy):
+    reader = reader_with(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
+
+    pages = list(reader.pages(opened(pdf_of(2))))
+
+    assert [code_of(page) for page in pages] == ["overloaded"] * 2
+
+
+def test_a_page_that_waits_for_a_decoder_until_its_deadline_is_late(
+    reader_with, opened, busy
+):
+    clock = Clock()
+    opener = reader_with(FakeEngines(), clock)
+    reading = opened(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
+    clock.now = 10.0 - MOMENT
+
+    [page] = reader_with(FakeEngines(), clock, busy).pages(reading)
+
+    assert code_of(page) == "deadline_exceeded"
+
+
+def test_a_writer_that_crashes_costs_its_page_and_is_not_the_documents_fault(
+    reader_with, opened, without_memory
+):
+    reader = reader_with(FakeEngines({1: TEXT}), writers=without_memory)
+
+    [page] = reader.pages(opened(pdf_of(1)))
+
+    assert page.error == PageError(
+        "internal", "the model's answer could not be converted"
+    )
+
+
+def test_a_page_for_which_no_writer_becomes_free_is_told_so(reader_with, opened, busy):
+    reader = reader_with(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
+
+    [page] = reader.pages(opened(pdf_of(1)))
+
+    assert code_of(page) == "overloaded"
