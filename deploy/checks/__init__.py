@@ -2,6 +2,7 @@
 
 from deploy.checks.endpoint import checks_of
 from deploy.checks.finding import Finding
+from deploy.checks.image import region_findings
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
     TRANSFORM_USAGE,
@@ -17,5 +18,6 @@ __all__ = [
     "checks_of",
     "quota_findings",
     "quota_name",
+    "region_findings",
     "transform_checks_of",
 ]

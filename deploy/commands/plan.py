@@ -12,10 +12,10 @@ from typing import Any
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import MEND_REQUEST, Context
+from deploy.commands.stored import image_checks, weights_checks
 from deploy.commands.wanted import (
     add_machine_arguments,
     quota_checks,
-    weights_checks,
     with_flags,
 )
 from deploy.config import DeployConfig
@@ -58,6 +58,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         findings += quota_checks(context, config, actions)
         if is_staged:
             findings += weights_checks(context, config, actions)
+        findings += image_checks(context, config, actions)
     else:
         wanted = endpoint_from(config, UNKNOWN)
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
-from deploy.aws.inspection import weights_findings
 from deploy.aws.quotas import Quota, usage_quotas
 from deploy.checks import (
     ENDPOINT_USAGE,
@@ -20,6 +19,7 @@ from deploy.checks import (
     quota_name,
 )
 from deploy.commands.context import Context
+from deploy.commands.stored import has_call, image_checks, weights_checks
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError, ResourceFailedError
 from deploy.executor import begun
@@ -42,7 +42,6 @@ __all__ = [
     "refuse_if_fatal",
     "seconds",
     "usage_findings",
-    "weights_checks",
     "with_flags",
 ]
 
@@ -166,7 +165,7 @@ def quota_checks(
     wanted = dict.fromkeys(config.endpoint.instance_types, count)
     allowed = {name: quota.value for name, quota in quotas.items()}
     findings = usage_findings(wanted, quotas, ENDPOINT_USAGE)
-    if findings or not _has(actions, "update_endpoint"):
+    if findings or not has_call(actions, "update_endpoint"):
         return findings
     beside = dict.fromkeys(wanted, 2 * count)
     return [
@@ -198,10 +197,6 @@ def usage_findings(
     )
 
 
-def _has(actions: Sequence[Action], operation: str) -> bool:
-    return any(isinstance(a, Call) and a.operation == operation for a in actions)
-
-
 def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
     """Say what is worth knowing; raise what would fail."""
     for finding in findings:
@@ -223,23 +218,14 @@ def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -
             *checks_of(config),
             *quota_checks(context, config, actions),
             *weights_checks(context, config, actions),
+            *image_checks(context, config, actions),
         ],
     )
 
 
-def weights_checks(
-    context: Context, config: DeployConfig, actions: Sequence[Action]
-) -> list[Finding]:
-    """What lies in the bucket, where a machine is about to be started with it."""
-    starts = ("create_model", "create_endpoint", "update_endpoint")
-    if not any(_has(actions, operation) for operation in starts):
-        return []
-    return weights_findings(context.aws, config)
-
-
 def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
     """Whoever deletes an endpoint that may be serving has to say so."""
-    if context.is_dry_run or not _has(actions, "delete_endpoint"):
+    if context.is_dry_run or not has_call(actions, "delete_endpoint"):
         return True
     state = context.account.endpoint(name)
     if state is None or state.status in ("Failed", "OutOfService"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.asynchronous.endpoint import Exchange, exchange_of
 from deploy.config import AsynchronousTable, DeployConfig
+from deploy.image.manifest import DOCKER
 from deploy.local.backend import Backend
 from deploy.resources import OWNER_TAG, tag_list
 
@@ -15,6 +17,8 @@ __all__ = ["Seed", "seed"]
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/local"
 INSTANCE = "ml.g6e.2xlarge"
+REPOSITORY = "local"
+DIGEST = "sha256:" + "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ name = "{self.endpoint}"
 region = "{region}"
 
 [image]
-uri = "{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/local@sha256:{"0" * 64}"
+uri = "{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{REPOSITORY}@{DIGEST}"
 
 [model]
 bucket = "{self.bucket}"
@@ -78,6 +82,7 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
         Bucket=made.bucket,
         **({} if region == "us-east-1" else elsewhere),
     )
+    _image(backend, region)
     _model(backend, region, made, made.batch_model, "batch", owner=name)
     _endpoint(backend, region, made, made.endpoint, "realtime")
     output = {
@@ -92,6 +97,21 @@ def seed(backend: Backend, region: str, name: str) -> Seed:
 def _bucket_of(name: str) -> str:
     """Its documents and results."""
     return f"{name}-local"
+
+
+def _image(backend: Backend, region: str) -> None:
+    """Nobody starts it; `deploy` and `update` look whether it is there."""
+    backend.call(region, "ecr", "create_repository", repositoryName=REPOSITORY)
+    backend.call(
+        region,
+        "ecr",
+        "put_image",
+        repositoryName=REPOSITORY,
+        imageManifest=json.dumps({"schemaVersion": 2, "layers": []}),
+        imageManifestMediaType=DOCKER,
+        imageDigest=DIGEST,
+        imageTag="local",
+    )
 
 
 def _endpoint(
@@ -135,7 +155,7 @@ def _model(
         ModelName=name,
         ExecutionRoleArn=ROLE,
         PrimaryContainer={
-            "Image": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/local:local",
+            "Image": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{REPOSITORY}:local",
             # With a network, and rights to what there is.
             "Environment": {"SERVE_USE": use, "DOCUMENT_BUCKETS": made.bucket},
         },

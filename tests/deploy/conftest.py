@@ -28,7 +28,8 @@ from deploy.cli import main
 from deploy.console import Console
 from deploy.local.listener import Listener
 from deploy.weights import weights_in
-from tests.deploy.accounts import IMAGE
+from tests.deploy.accounts import IMAGE, OTHER_IMAGE
+from tests.deploy.images import publish
 from tests.deploy.shim import Shim
 
 
@@ -257,7 +258,9 @@ def hub(tmp_path):
 
 @pytest.fixture
 def staged(cloud, wire, hub):
+    """Weights and images lie where a deployment looks for them."""
     stage(wire, hub)
+    publish(wire, IMAGE, OTHER_IMAGE)
     cloud.calls.clear()
 
 

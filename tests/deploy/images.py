@@ -10,6 +10,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from deploy.aws import AWSClient
+from deploy.aws.repository import repository_calls
+from deploy.image.manifest import DOCKER, repaired
+from tests.deploy.accounts import configured
+
+REPOSITORY = "chandra-torchserve"
 OCI = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = json.dumps({"architecture": "amd64", "os": "linux"}).encode()
@@ -60,6 +66,39 @@ def oci_index(*entries: tuple[str, str, str]) -> dict[str, Any]:
             for system, machine, name in entries
         ],
     }
+
+
+def put_image(
+    aws: AWSClient,
+    manifest: dict[str, Any],
+    tag: str,
+    media_type: str = DOCKER,
+    *,
+    name: str | None = None,
+) -> str:
+    """Into our repository; its digest, for which moto takes whatever it is told."""
+    content = encoded(manifest)
+    aws.call(
+        "ecr",
+        "put_image",
+        repositoryName=REPOSITORY,
+        imageManifest=content.decode(),
+        imageDigest=name or digest(content),
+        imageManifestMediaType=media_type,
+        imageTag=tag,
+    )
+    return name or digest(content)
+
+
+def publish(aws: AWSClient, *uris: str) -> None:
+    """Docker images at these addresses, in a repository of deployment `ocr`."""
+    for call in repository_calls(aws, configured()):
+        aws.perform(call)
+    for number, uri in enumerate(uris):
+        # To moto two of the same contents are one.
+        manifest = repaired(oci_manifest()) | {"annotations": {"number": number}}
+        name = uri.partition("@")[2]
+        put_image(aws, manifest, f"published-{number}", name=name)
 
 
 def write_archive(path: Path) -> Path:

@@ -9,7 +9,7 @@ from deploy.checks import checks_of
 from deploy.policies import execution_policy
 from deploy.weights import MANIFEST
 from tests.deploy.accounts import IDENTITY, IMAGE, configured
-from tests.deploy.images import OCI, digest, encoded, oci_manifest
+from tests.deploy.images import OCI, REPOSITORY, oci_manifest, put_image
 
 PREFIX = "models/datalab-to/chandra/0123abc/"
 THEIRS = (
@@ -164,22 +164,85 @@ def test_an_image_that_is_not_in_ecr_is_refused():
     assert "is in docker.io, and SageMaker pulls from ECR only" in finding.sentence
 
 
-def test_doctor_looks_where_the_image_is(chandra, wire, project):
-    repository = IMAGE.partition("/")[2].partition("@")[0]
-    wire.call("ecr", "create_repository", repositoryName=repository)
-    content = encoded(oci_manifest())
-    wire.call(
-        "ecr",
-        "put_image",
-        repositoryName=repository,
-        imageManifest=content.decode(),
-        imageDigest=digest(content),
-        imageManifestMediaType=OCI,
-        imageTag="v1",
-    )
-    project(image=f"{IMAGE.partition('@')[0]}@{digest(content)}")
+NAMELESS = IMAGE.partition("@")[0]
+UNDEPLOYABLE = {
+    "there is no image sha256:ccc": (
+        lambda wire: f"{NAMELESS}@sha256:{'c' * 64}",
+        "image push",
+    ),
+    "the image is application/vnd.oci.image.manifest": (
+        lambda wire: f"{NAMELESS}@{put_image(wire, oci_manifest(), 'v1', OCI)}",
+        "image check --fix",
+    ),
+}
 
-    assert "wrong image: the image is application/vnd.oci" in chandra("doctor").out
+
+@pytest.mark.parametrize("sentence", UNDEPLOYABLE)
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("doctor",), 1),
+        (("plan",), 1),
+        (("deploy",), 2),
+        (("deploy", "--dry-run"), 2),
+        (("async", "deploy"), 2),
+    ],
+    ids=["doctor", "plan", "deploy", "dry run", "async deploy"],
+)
+def test_an_image_that_cannot_be_started_is_refused_before_the_first_call(
+    staged, chandra, wire, cloud, project, sentence, command, status
+):
+    put, hint = UNDEPLOYABLE[sentence]
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    project('[asynchronous]\nbucket = "exchange"\n', image=put(wire))
+    cloud.calls.clear()
+
+    ran = chandra(*command)
+
+    assert ran.status == status
+    assert sentence in ran.out + ran.err
+    assert f"chandra-sagemaker {hint}" in ran.out + ran.err
+    assert cloud.changes == []
+
+
+def test_an_update_to_an_image_that_is_gone_leaves_the_endpoint_alone(
+    staged, chandra, cloud
+):
+    chandra("deploy")
+    before = cloud.machines["ocr"].config
+    cloud.calls.clear()
+
+    ran = chandra("update", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
+
+    assert ran.status == 2
+    assert "there is no image sha256:ccc" in ran.err
+    assert cloud.changes == []
+    assert cloud.machines["ocr"].config == before
+
+
+def test_a_deployment_that_is_there_already_looks_at_no_image(staged, chandra, wire):
+    """The repository may have dropped it: nothing is started with it."""
+    chandra("deploy")
+    wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
+
+    assert "no changes" in chandra("deploy").out
+    assert "no changes" in chandra("plan").out
+
+
+def test_a_plan_asks_nothing_of_a_registry_that_is_not_asked(staged, chandra, cloud):
+    """Offline, and of an image that was never pushed."""
+    ran = chandra("plan", "--offline", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
+
+    assert ran.status == 0, ran.out
+    assert "sha256:ccc" in ran.out
+    assert cloud.calls == []
+
+
+def test_an_image_of_another_region_is_said_once(staged, chandra, cloud):
+    ran = chandra("plan", "--image", IMAGE.replace("us-east-1", "eu-west-1"))
+
+    assert ran.status == 1
+    assert ran.out.count("the image is in eu-west-1") == 1
 
 
 @pytest.fixture

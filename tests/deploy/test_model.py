@@ -17,6 +17,8 @@ from deploy.cli import main
 from deploy.config import read_config
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
 from deploy.weights import MANIFEST, fetch_from_hub, weights_in, write_tar
+from tests.deploy.accounts import IMAGE
+from tests.deploy.images import publish
 
 BUCKET = "weights"
 MIB = 1024 * 1024
@@ -412,6 +414,7 @@ def test_destroy_all_finds_weights_that_lie_below_no_prefix(
 
 
 def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, wire):
+    publish(wire, IMAGE)
     chandra("model", "stage", "--revision", "0123abc")
     project(name="other")
     chandra("model", "stage", "--revision", "0123abc")
@@ -423,7 +426,7 @@ def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, 
     theirs = chandra("destroy", "--all")
 
     assert refused.status == 5
-    assert "uses weights at s3://weights/" in refused.err
+    assert "and weights at s3://weights/" in refused.err
     assert theirs.status == 0, theirs.err
     assert len(keys(wire)) == 3
 

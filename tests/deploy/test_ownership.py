@@ -7,7 +7,8 @@ import json
 import pytest
 
 from deploy.resources import OWNER_TAG
-from tests.deploy.accounts import IDENTITY
+from tests.deploy.accounts import IDENTITY, IMAGE
+from tests.deploy.images import REPOSITORY, publish
 
 pytestmark = pytest.mark.usefixtures("staged")
 
@@ -95,9 +96,9 @@ def make_foreign(wire, tag=None):
             AssumeRolePolicyDocument="{}",
             Tags=tags,
         )
-    wire.call(
-        "ecr", "create_repository", repositoryName="chandra-torchserve", tags=tags
-    )
+    wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY, tags=tags)
+    publish(wire, IMAGE)
     wire.call(
         "codebuild",
         "create_project",

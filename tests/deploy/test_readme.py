@@ -22,6 +22,7 @@ from deploy.machines.catalogue import INSTANCES
 from deploy.machines.prices import hourly
 from deploy.machines.throughput import rate_of
 from tests.deploy.accounts import IMAGE
+from tests.deploy.images import publish
 from tests.deploy.transformer import BUCKETS, with_documents
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +100,7 @@ def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
         assert ran.status == 0, ran.err
         # What has been done by then: a dry run does not do it.
         if found[1] == "image push --dry-run":
+            publish(wire, IMAGE)
             write_lock(path, "image", PUSHED)
         if found[1] == "model stage --dry-run":
             assert chandra("model", "stage").status == 0

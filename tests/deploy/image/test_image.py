@@ -18,15 +18,16 @@ from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.images import (
     OCI,
     OCI_INDEX,
+    REPOSITORY,
     digest,
     encoded,
     oci_index,
     oci_manifest,
+    put_image,
     write_archive,
 )
 
 TABLE = ImageTable()
-REPOSITORY = "chandra-torchserve"
 
 
 def words(commands):
@@ -70,26 +71,12 @@ def test_without_an_engine_there_is_codebuild(runner):
     assert "--remote" in (caught.value.hint or "")
 
 
-def put(wire, manifest, tag, media_type):
-    """moto takes the digest of the layers for the image's, unless it is told."""
-    content = encoded(manifest)
-    wire.call(
-        "ecr",
-        "put_image",
-        repositoryName=REPOSITORY,
-        imageManifest=content.decode(),
-        imageDigest=digest(content),
-        imageManifestMediaType=media_type,
-        imageTag=tag,
-    )
-
-
 def test_a_push_makes_the_repository_and_records_the_digest(
     chandra, wire, runner, tmp_path
 ):
     docker = repaired(oci_manifest())
     runner.on_run = lambda command: (
-        put(wire, docker, "0123456789ab", DOCKER) if "build" in command else None
+        put_image(wire, docker, "0123456789ab", DOCKER) if "build" in command else None
     )
 
     ran = chandra("image", "push")
@@ -109,7 +96,7 @@ def test_the_registrys_password_goes_to_standard_input_and_nowhere_else(
     chandra, wire, runner
 ):
     runner.on_run = lambda command: (
-        put(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        put_image(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
         if "build" in command
         else None
     )
@@ -135,7 +122,7 @@ def test_the_rule_for_old_images_is_set_once(chandra, cloud, tmp_path):
 
 def test_what_is_pushed_already_is_recorded_and_not_built(chandra, wire, runner):
     runner.on_run = lambda command: (
-        put(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
+        put_image(wire, repaired(oci_manifest()), "0123456789ab", DOCKER)
         if "build" in command
         else None
     )
@@ -263,7 +250,7 @@ def test_an_image_of_several_tags_has_the_one_that_was_asked_for(chandra, tmp_pa
 
 @pytest.mark.usefixtures("repository")
 def test_what_is_to_be_typed_next_repairs_the_image_that_was_looked_at(chandra, wire):
-    put(wire, oci_manifest(), "v1", OCI)
+    put_image(wire, oci_manifest(), "v1", OCI)
 
     looked = chandra("image", "check", "--tag", "v1")
     typed = looked.out.partition("next: chandra-sagemaker ")[2].splitlines()[0]
@@ -281,7 +268,7 @@ def repository(wire, cloud):
 def test_an_oci_image_is_found_out_and_repaired(
     chandra, wire, repository, project, tmp_path
 ):
-    put(wire, oci_manifest(), "v1", OCI)
+    put_image(wire, oci_manifest(), "v1", OCI)
 
     found = chandra("image", "check", "--tag", "v1")
     fixed = chandra("image", "check", "--tag", "v1", "--fix")
@@ -297,7 +284,7 @@ def test_an_oci_image_is_found_out_and_repaired(
 
 
 def test_an_image_without_a_tag_is_repaired_under_its_digest(wire, repository):
-    put(wire, oci_manifest(), "v1", OCI)
+    put_image(wire, oci_manifest(), "v1", OCI)
     name = digest(encoded(oci_manifest()))
     untagged = ImageState(tag=name, digest=name, media_type=OCI, size=1)
 
@@ -308,9 +295,9 @@ def test_an_image_without_a_tag_is_repaired_under_its_digest(wire, repository):
 
 def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
     child = oci_manifest()
-    put(wire, child, "child", OCI)
+    put_image(wire, child, "child", OCI)
     name = digest(encoded(child))
-    put(wire, oci_index(("linux", "amd64", name)), "v1", OCI_INDEX)
+    put_image(wire, oci_index(("linux", "amd64", name)), "v1", OCI_INDEX)
 
     fixed = chandra("image", "check", "--tag", "v1", "--fix", "--json")
 
@@ -319,7 +306,7 @@ def test_an_index_is_repaired_to_its_image(chandra, wire, repository):
 
 
 def test_a_repair_can_be_repeated(chandra, wire, repository):
-    put(wire, oci_manifest(), "v1", OCI)
+    put_image(wire, oci_manifest(), "v1", OCI)
 
     first = chandra("image", "check", "--tag", "v1", "--fix", "--json").json
     second = chandra("image", "check", "--tag", "v1", "--fix", "--json").json
@@ -328,7 +315,7 @@ def test_a_repair_can_be_repeated(chandra, wire, repository):
 
 
 def test_a_check_names_the_driver(chandra, wire, repository, project):
-    put(wire, repaired(oci_manifest()), "v1", DOCKER)
+    put_image(wire, repaired(oci_manifest()), "v1", DOCKER)
 
     fits = chandra("image", "check", "--tag", "v1")
     project(image="r@sha256:1")
@@ -412,7 +399,7 @@ def build_elsewhere(chandra, wire, tmp_path, cloud, monkeypatch):
     start = builder.start_build
 
     def build(**params):
-        put(wire, repaired(oci_manifest()), "v1", DOCKER)
+        put_image(wire, repaired(oci_manifest()), "v1", DOCKER)
         return start(**params)
 
     monkeypatch.setattr(builder, "start_build", build)

@@ -21,7 +21,9 @@ import pytest
 from deploy.aws import AWSClient
 from deploy.cli import main
 from deploy.console import Console
+from tests.deploy.accounts import IMAGE
 from tests.deploy.conftest import stage
+from tests.deploy.images import publish
 from tests.deploy.local.conftest import KEYS, REGION
 from tests.deploy.local.test_containers import PROGRAM
 from tests.server.processes import family, is_alive
@@ -161,6 +163,16 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
     assert "1 of 1 documents read" in ran["transform papers"].stdout
 
 
+def test_what_is_there_from_the_start_may_be_updated(tmp_path, container):
+    arguments = ("--init", "--port", "0", "--server", container.address)
+    with running(tmp_path, *arguments) as (_, said):
+        update = ("update", "--instance-type", "ml.g6e.4xlarge", "--dry-run")
+        planned = typed(tmp_path, said, *update)
+
+    assert planned.returncode == 0, planned.stderr
+    assert "would update endpoint chandra" in planned.stdout
+
+
 def test_a_configuration_that_is_there_stays(tmp_path, container):
     path = tmp_path / "chandra.toml"
     path.write_text('name = "mine"\n')
@@ -216,6 +228,7 @@ def chandra(local, project, hub, tmp_path):
         )
 
     stage(connect(), hub)
+    publish(connect(), IMAGE)
 
     def run(*arguments):
         out, err = io.StringIO(), io.StringIO()
