@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from deploy.documents.document import Document, Option, Refused
+from deploy.documents.document import Document, Refused
+from deploy.documents.options import Option
 from deploy.documents.results import MAY_PASS
 
 __all__ = ["Job", "Place", "State", "is_gone", "owner_here", "run_at"]

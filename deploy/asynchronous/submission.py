@@ -20,7 +20,8 @@ from deploy.asynchronous.endpoint import extension_of
 from deploy.asynchronous.job import Job, Place, State, is_gone, owner_here, run_at
 from deploy.asynchronous.ledger import Ledger
 from deploy.config import AsynchronousTable
-from deploy.documents.document import S3, Document, Found, Option, Refused
+from deploy.documents.document import S3, Document, Found, Refused
+from deploy.documents.options import Option
 from deploy.errors import BusyError, DeployError, Interrupted
 
 __all__ = ["Sender", "Submission", "Submitted", "request_of"]

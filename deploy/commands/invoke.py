@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.context import Context
 from deploy.commands.streaming import InOrder, check_page, event_from
+from deploy.commands.written import Output, refuse_unwritable
 from deploy.documents.document import media_type_of
-from deploy.documents.pages import pictures_of
+from deploy.documents.options import checked_options, last_named
+from deploy.documents.pages import num_pages_of, pictures_of
 from deploy.documents.report import report_of
 from deploy.errors import (
     ConfigError,
@@ -29,7 +30,6 @@ HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"
 # Of SageMaker's 8 minutes, less what the way takes. Unasked, the service ends with the
 # 60 s of a whole answer in mind.
 STREAM_DEADLINE = 470
-WRITABLE = "--output with a path where you may write"
 
 ACCEPT = {
     "md": "text/markdown",
@@ -69,13 +69,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "--stream gives md, json, ndjson or report, not html",
             hint="chandra-sagemaker invoke FILE --stream --format report -o FILE.html",
         )
+    attributes = _attributes(options)
     body = _read(options.file)
+    _refuse_absent_pages(options.file, options.pages)
     if options.output is not None:
-        _refuse_unwritable(options.output)
+        refuse_unwritable(options.output)
     runtime = Runtime(context.aws, context.config.name)
     request: dict[str, str] = {
         "content_type": media_type_of(options.file),
-        "attributes": _attributes(options),
+        "attributes": attributes,
     }
     if context.is_dry_run:
         context.console.result(
@@ -86,7 +88,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
-    output = _Output(context, options)
+    output = Output(context, options)
     try:
         if options.stream:
             lines = runtime.stream(body, accept=ACCEPT["ndjson"], **request)
@@ -117,70 +119,6 @@ def _whole(context: Context, options: argparse.Namespace, content: str) -> str:
     return content
 
 
-class _Output:
-    """The terminal, or a file that is written when there is something to write."""
-
-    def __init__(self, context: Context, options: argparse.Namespace) -> None:
-        self._console = context.console
-        self._format: str = options.format
-        self._path: Path | None = options.output
-        self.num_written = 0
-
-    @property
-    def is_live(self) -> bool:
-        """Pages can be shown as they come; to a program they are one object."""
-        is_object = self._path is None and self._console.as_json
-        return self._format in ("md", "ndjson") and not is_object
-
-    @property
-    def what_is_there(self) -> str:
-        if not self.num_written:
-            return "nothing was written"
-        where = "shown above" if self._path is None else f"in {self._path}"
-        return f"pages that came, {where}: {self.num_written}"
-
-    def page(self, text: str) -> None:
-        """What has come of a page, at once: a stream may break off after it."""
-        if self._path is None:
-            self._console.write(text)
-        else:
-            self._into(self._path, text, "a" if self.num_written else "w")
-        self.num_written += 1
-
-    def end(self, content: str) -> None:
-        if self._path is not None:
-            if content or not self.num_written:
-                self._into(self._path, content, "a" if self.num_written else "w")
-            self._console.result(
-                {"format": self._format, "output": str(self._path)},
-                [f"wrote {self._path}"],
-            )
-        elif self._console.as_json and self._format != "json":
-            self._console.result({"format": self._format, "content": content})
-        else:
-            self._console.write(content)
-
-    @staticmethod
-    def _into(path: Path, text: str, mode: str) -> None:
-        try:
-            with path.open(mode, encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be written: {error.strerror}", hint=WRITABLE
-            ) from error
-
-
-def _refuse_unwritable(path: Path) -> None:
-    """Before the document is read, which is paid for."""
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder", hint=WRITABLE)
-    if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent}", hint=WRITABLE)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"{path} cannot be written", hint=WRITABLE)
-
-
 def _read(path: Path) -> bytes:
     try:
         body = path.read_bytes()
@@ -189,6 +127,11 @@ def _read(path: Path) -> bytes:
             f"{path} cannot be read: {error.strerror}",
             hint="chandra-sagemaker invoke FILE, with the path of a PDF or an image",
         ) from error
+    if not body:
+        raise ConfigError(
+            f"{path} is empty",
+            hint="chandra-sagemaker invoke FILE, with one that is not",
+        )
     if len(body) > MAX_BODY_BYTES:
         raise ConfigError(
             f"{path} has {len(body) / 1e6:.1f} MB, and SageMaker takes 25 MB",
@@ -204,20 +147,26 @@ def _attributes(options: argparse.Namespace) -> str:
         "include_images": "true" if options.format == "report" else None,
         "deadline_seconds": STREAM_DEADLINE if options.stream else None,
     }
-    text = ";".join(f"{name}={v}" for name, v in wanted.items() if v is not None)
-    if not text.isascii() or any(c in text for c in "\r\n"):
+    return ";".join(f"{name}={v}" for name, v in checked_options(wanted).items())
+
+
+def _refuse_absent_pages(path: Path, pages: str | None) -> None:
+    """Where the document can be looked into: the service counts a PDF's pages alike."""
+    if pages is None or media_type_of(path) != "application/pdf":
+        return
+    num_pages, last = num_pages_of(path), last_named(pages)
+    if num_pages is not None and last > num_pages:
         raise ConfigError(
-            f"--pages looks like 1-3,7, not {options.pages!r}",
-            hint="chandra-sagemaker invoke FILE --pages 1-3,7",
+            f"--pages: there is no page {last} in {path}, which ends with {num_pages}",
+            hint=f"--pages 1-{num_pages}",
         )
-    return text
 
 
 def _streamed(
     context: Context,
     options: argparse.Namespace,
     lines: Iterator[bytes],
-    output: _Output,
+    output: Output,
 ) -> str:
     """What is left to write when the last line has come."""
     written: list[str] = []

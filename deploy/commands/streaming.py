@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from deploy.documents.options import intervals
 from deploy.errors import ResourceFailedError
 
 __all__ = ["InOrder", "check_page", "event_from"]
-
-RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
 
 
 def event_from(line: bytes) -> dict[str, Any]:
@@ -43,7 +41,7 @@ class InOrder:
     """Pages are read side by side; one waits here until those before it have come."""
 
     def __init__(self, pages: str | None) -> None:
-        """`pages` is what was asked for, such as `1-3,7`; None for all."""
+        """`pages` is what was asked for, such as `1-3,7`, and checked; None for all."""
         self._numbers = _numbers(pages)
         self._next: int | None = next(self._numbers, None)
         self._waiting: dict[int, str] = {}
@@ -66,17 +64,10 @@ class InOrder:
 
 def _numbers(pages: str | None) -> Iterator[int]:
     """As the service reads them: in order, each once, from 1."""
-    intervals = []
-    for part in pages.split(",") if pages is not None else ["1-"]:
-        match = RANGE.fullmatch(part)
-        if match is None:
-            # The service says what is wrong with it.
-            return
-        first = int(match[1])
-        last = int(match[3]) if match[3] else None if match[2] else first
-        intervals.append((first, last))
     above = 0
-    for first, last in sorted(intervals, key=lambda interval: interval[0]):
+    for first, last in sorted(
+        intervals(pages or "1-"), key=lambda interval: interval[0]
+    ):
         start = max(first, above + 1)
         if last is None:
             yield from itertools.count(start)

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
+from deploy.documents.options import Option
 from deploy.errors import ConfigError
 
 __all__ = [
     "MEDIA_TYPES",
-    "OPTIONS",
     "S3",
     "UNKNOWN_TYPE",
     "Absent",
     "Document",
     "Found",
     "Objects",
-    "Option",
     "Refused",
     "StoredObject",
-    "checked_options",
     "media_type_of",
-    "num_chosen",
     "split_uri",
 ]
 
@@ -45,20 +40,7 @@ MEDIA_TYPES = {
     ".tiff": "image/tiff",
 }
 UNKNOWN_TYPE = "application/octet-stream"
-# What a request may say beside its document; a test compares with the handler's.
-OPTIONS = (
-    "prompt_type",
-    "pages",
-    "max_output_tokens",
-    "deadline_seconds",
-    "include_images",
-    "include_headers_footers",
-)
-PAGES = re.compile(r"\s*\d+\s*(-\s*\d*\s*)?(,\s*\d+\s*(-\s*\d*\s*)?)*")
 S3 = "s3://"
-OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
-
-Option = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,55 +192,6 @@ def split_uri(uri: str) -> tuple[str, str]:
             f"it must be s3://bucket/key, not {uri}", hint="an address with its s3://"
         )
     return bucket, key
-
-
-def checked_options(values: Mapping[str, Any], where: str) -> dict[str, Option]:
-    """Raises ConfigError on a name the service does not know; None says nothing."""
-    options: dict[str, Option] = {}
-    for name, value in values.items():
-        if name not in OPTIONS:
-            close = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = (
-                f"did you mean {close[0]}?" if close else f"known: {', '.join(OPTIONS)}"
-            )
-            raise ConfigError(f"{where}: unknown option {name}", hint=hint)
-        if value is None:
-            continue
-        if name == "pages":
-            # One page as a bare number is what people write in JSON.
-            value = value if isinstance(value, bool) else str(value)
-            if isinstance(value, bool) or not PAGES.fullmatch(value):
-                raise ConfigError(
-                    f"{where}: pages look like 1-3,7,9-, not {value}", hint=OPTION_HINT
-                )
-            value = "".join(value.split())
-        if not isinstance(value, str | int | float):
-            raise ConfigError(
-                f"{where}: {name} must be text or a number", hint=OPTION_HINT
-            )
-        text = str(value)
-        if not (text.isascii() and text.isprintable()) or ";" in text:
-            # They travel in a header, one after the other.
-            raise ConfigError(
-                f"{where}: {name} must be plain text, not {value!r}", hint=OPTION_HINT
-            )
-        options[name] = value
-    return options
-
-
-def num_chosen(pages: str | None, total: int | None) -> int | None:
-    """How many pages ranges such as `1-3,7` choose; None where nobody can say."""
-    if pages is None:
-        return total
-    chosen: set[int] = set()
-    for part in pages.split(","):
-        first, dash, last = part.partition("-")
-        if dash and not last and total is None:
-            return None
-        end = int(last) if last else (total or 0) if dash else int(first)
-        end = end if total is None else min(end, total)
-        chosen.update(range(int(first), end + 1))
-    return len(chosen)
 
 
 def _place(source: str, options: Mapping[str, Option], accept: str) -> str:

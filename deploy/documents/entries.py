@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from deploy.documents.document import S3, Option, checked_options, split_uri
+from deploy.documents.document import S3, split_uri
+from deploy.documents.options import Option, checked_options
 from deploy.errors import ConfigError
 
 __all__ = ["Entry", "entries_of", "is_relative"]

@@ -22,16 +22,14 @@ from deploy.documents.document import (
     Document,
     Found,
     Objects,
-    Option,
     Refused,
     StoredObject,
-    checked_options,
     media_type_of,
-    num_chosen,
     split_uri,
 )
 from deploy.documents.entries import Entry, entries_of, is_relative
 from deploy.documents.naming import is_result, named_apart, with_pages
+from deploy.documents.options import Option, checked_options, num_chosen
 from deploy.errors import NotFoundError
 
 __all__ = ["MANIFESTS", "find_again", "find_documents"]
@@ -60,7 +58,7 @@ def find_documents(
     pages a file has. Raises NotFoundError where an input does not exist, ConfigError
     where it or a line of a manifest makes no sense.
     """
-    finder = _Finder(objects, checked_options(options or {}, "--pages"), accept, count)
+    finder = _Finder(objects, checked_options(options or {}), accept, count)
     for each in inputs:
         finder.add(each)
     return finder.found()

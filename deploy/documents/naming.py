@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from deploy.documents.document import MEDIA_TYPES, Document, Option, Refused
+from deploy.documents.document import MEDIA_TYPES, Document, Refused
+from deploy.documents.options import Option
 
 __all__ = ["is_result", "named_apart", "with_pages"]
 

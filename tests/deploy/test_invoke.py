@@ -333,13 +333,31 @@ def test_pages_that_waited_for_one_that_never_came_are_shown(
     assert "pages that came, shown above: 2" in ran.err
 
 
-@pytest.mark.parametrize("pages", ["x", "", "1-2,,3"])
-def test_what_the_service_will_refuse_holds_no_page_back_for_good(pages):
-    in_order = InOrder(pages)
+@pytest.mark.parametrize("pages", ["foo", "", "0", "3-1", "1-2,,3", "2-9"])
+def test_pages_that_cannot_be_are_refused_before_anything_is_sent(
+    chandra, answering, tmp_path, pages
+):
+    asked = answering(b"# Title")
+    path = tmp_path / "three.pdf"
+    path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
 
-    in_order.add(1, "one")
+    ran = chandra("invoke", str(path), "--pages", pages)
 
-    assert in_order.rest() == ["one"]
+    assert (ran.status, asked) == (2, [])
+    assert ran.err.startswith("error: --pages: ")
+    assert "try:   --pages 1-3" in ran.err
+
+
+def test_other_words_for_pages_that_are_there_are_sent_on(chandra, answering, tmp_path):
+    asked = answering(b"# Title")
+    path = tmp_path / "three.pdf"
+    path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
+
+    ran = chandra("invoke", str(path), "--pages", " 3- , 1")
+
+    assert ran.status == 0, ran.err
+    environ, _ = asked[0]
+    assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == "pages=3-,1"
 
 
 @pytest.mark.parametrize("output", ["missing/out.md", "."])
@@ -485,11 +503,21 @@ def test_ctrl_c_says_what_became_of_the_document(
     [
         (["nowhere.pdf"], 4, "try:   chandra-sagemaker invoke FILE, with the path"),
         (["PICTURE", "--stream", "--format", "html"], 2, "not html"),
-        (["PICTURE", "--pages", "1\r\nX: y"], 2, "looks like 1-3,7"),
+        (["PICTURE", "--pages", "1\r\nX: y"], 2, "must be plain text"),
+        (["PICTURE", "--max-output-tokens", "0"], 2, "a whole number above 0, not 0"),
+        (["EMPTY"], 2, "is empty"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(chandra, picture, arguments, status, sentence):
-    ran = chandra("invoke", *[picture if a == "PICTURE" else a for a in arguments])
+def test_what_cannot_be_asked_is_refused(
+    chandra, answering, picture, tmp_path, arguments, status, sentence
+):
+    asked = answering(b"# Title")
+    (tmp_path / "empty.png").touch()
+    places = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty.png")}
+
+    ran = chandra("invoke", *[places.get(a, a) for a in arguments])
+
+    assert asked == []
 
     assert ran.status == status
     assert sentence in ran.err

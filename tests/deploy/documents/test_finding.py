@@ -8,11 +8,9 @@ import shutil
 import pytest
 
 from deploy.aws.objects import Bucketed
-from deploy.documents.document import OPTIONS, num_chosen
 from deploy.documents.finding import find_again, find_documents
 from deploy.documents.pages import num_pages_of
 from deploy.errors import ConfigError, NotFoundError
-from handler.options import PARSERS
 from tests.deploy.stored import Bucket
 from tests.documents import pdf
 
@@ -259,27 +257,6 @@ def test_pages_are_counted_where_that_is_cheap(tmp_path):
 
     assert [d.num_pages for d in found.documents] == [3, None]
     assert chosen.num_pages == 2
-
-
-@pytest.mark.parametrize(
-    ("pages", "total", "expected"),
-    [
-        (None, 7, 7),
-        (None, None, None),
-        ("1-3,7", None, 4),
-        ("1-3,2", None, 3),
-        ("5-", 7, 3),
-        ("5-", None, None),
-        ("1-100", 7, 7),
-        ("8", 7, 0),
-    ],
-)
-def test_ranges_choose_so_many_pages(pages, total, expected):
-    assert num_chosen(pages, total) == expected
-
-
-def test_options_are_those_of_the_service():
-    assert set(OPTIONS) == set(PARSERS)
 
 
 def test_real_s3_is_listed_asked_and_read(cloud, wire):

@@ -1,0 +1,177 @@
+"""What a request may ask for beside its document, held to the service's own rules.
+
+`deploy` knows the service by its image and its answers only, so the rules stand here
+once more; a test asks the handler about the same values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from deploy.errors import ConfigError
+
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "checked_options",
+    "intervals",
+    "last_named",
+    "num_chosen",
+]
+
+Option = str | int | float | bool
+
+EXAMPLE = "1-3,7,9- (counted from 1; 9- is page 9 to the last)"
+OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
+# Digits are bounded as the service bounds them.
+RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
+PROMPT_TYPES = ("ocr_layout", "ocr")
+TRUTHS = ("true", "1", "yes", "false", "0", "no")
+MAX_DEADLINE_SECONDS = 86_400
+
+
+def checked_options(
+    values: Mapping[str, Any], where: str | None = None
+) -> dict[str, Option]:
+    """Raises ConfigError on what the service would refuse; None says nothing.
+
+    `where` they were written: a line of a manifest, or flags where it is None.
+    """
+    options: dict[str, Option] = {}
+    for name, value in values.items():
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known: {', '.join(OPTIONS)}"
+            )
+            raise ConfigError(f"{where}: unknown option {name}", hint=hint)
+        if value is None:
+            continue
+        if name == "pages" and isinstance(value, int) and not isinstance(value, bool):
+            # One page as a bare number is what people write in JSON.
+            value = str(value)
+        if wrong := _what_is_wrong(name, value):
+            raise ConfigError(_sentence(name, where, wrong), hint=_hint(name, where))
+        options[name] = "".join(value.split()) if name == "pages" else value
+    return options
+
+
+def intervals(pages: str) -> list[tuple[int, int | None]]:
+    """First and last of each range, as written; None for the document's last page.
+
+    Raises ValueError with what is wrong.
+    """
+    found: list[tuple[int, int | None]] = []
+    for part in pages.split(","):
+        match = RANGE.fullmatch(part)
+        if match is None:
+            raise ValueError(f"look like {EXAMPLE}, not {pages[:60]!r}")
+        first = int(match[1])
+        last = int(match[3]) if match[3] else None if match[2] else first
+        if first < 1:
+            raise ValueError(f"count from 1, and {part.strip()!r} does not")
+        if last is not None and first > last:
+            raise ValueError(f"have {part.strip()!r}; write {last}-{first}")
+        found.append((first, last))
+    return found
+
+
+def last_named(pages: str) -> int:
+    """The highest number in ranges that `checked_options` let through."""
+    return max(last or first for first, last in intervals(pages))
+
+
+def num_chosen(pages: str | None, total: int | None) -> int | None:
+    """How many pages ranges such as `1-3,7` choose; None where nobody can say."""
+    if pages is None:
+        return total
+    num = above = 0
+    for first, last in sorted(intervals(pages), key=lambda interval: interval[0]):
+        if last is None and total is None:
+            return None
+        end = min(n for n in (last, total) if n is not None)
+        num += max(0, end - max(first, above + 1) + 1)
+        above = max(above, end)
+    return num
+
+
+def _what_is_wrong(name: str, value: Any) -> str | None:
+    """What would be right, as the rest of a sentence."""
+    if not isinstance(value, str | int | float):
+        return "must be text or a number"
+    text = str(value)
+    if not (text.isascii() and text.isprintable()) or ";" in text:
+        # They travel in a header, one after the other.
+        return f"must be plain text, not {text[:60]!r}"
+    return OPTIONS[name](value)
+
+
+def _pages(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return f"look like {EXAMPLE}, not {value}"
+    try:
+        intervals(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _whole(value: Any) -> str | None:
+    number = _number(value)
+    if number is None or number != int(number) or number < 1:
+        return f"must be a whole number above 0, not {value}"
+    return None
+
+
+def _seconds(value: Any) -> str | None:
+    number = _number(value)
+    if number is None or not 0 < number <= MAX_DEADLINE_SECONDS:
+        return f"must be above 0 and at most {MAX_DEADLINE_SECONDS}, not {value}"
+    return None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _prompt_type(value: Any) -> str | None:
+    if value in PROMPT_TYPES:
+        return None
+    return f"must be {' or '.join(PROMPT_TYPES)}, not {value}"
+
+
+def _truth(value: Any) -> str | None:
+    is_one = isinstance(value, bool | str) and str(value).lower() in TRUTHS
+    return None if is_one else f"must be true or false, not {value}"
+
+
+def _sentence(name: str, where: str | None, wrong: str) -> str:
+    if where is not None:
+        return f"{where}: {name} {wrong}"
+    flag = f"--{name.replace('_', '-')}"
+    return f"{flag}: {name.replace('_', ' ')} {wrong}"
+
+
+def _hint(name: str, where: str | None) -> str:
+    if where is not None:
+        return OPTION_HINT
+    return "--pages 1-3,7" if name == "pages" else f"--{name.replace('_', '-')} 4000"
+
+
+OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
+    "prompt_type": _prompt_type,
+    "pages": _pages,
+    "max_output_tokens": _whole,
+    "deadline_seconds": _seconds,
+    "include_images": _truth,
+    "include_headers_footers": _truth,
+}
+"""What a request may say, and what is wrong with a value of it; None: nothing."""

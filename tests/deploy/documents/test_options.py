@@ -1,0 +1,81 @@
+"""What may be asked of the service: refused here where the service would refuse it."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.documents.options import OPTIONS, checked_options, num_chosen
+from deploy.errors import ConfigError
+from handler.errors import HandlerError
+from handler.options import PARSERS, options_from
+from handler.preprocess.ranges import page_numbers
+
+NUM_PAGES = 100_000
+VALUES: list[object] = [
+    *("1", "1-3", "1-3,7,9-", " 2 - 4 , 6 ", "9-", "5,1", "1-3,2-4", 7, "20", "01"),
+    *("foo", "", " ", "0", "0-3", "3-1", "-3", "1-2-3", "1,,2", "1;2", "1 2"),
+    *("1" * 19, -1, 0, 1.5, True, False, [1], {}, "1\r\nX: y", "1.5"),
+    *("4000", "4000.0", "1e3", "nan", "inf", "0.5", 86_400, "86401", -0.5),
+    *("ocr", "ocr_layout", "OCR", "true", "Yes", "no", "maybe", "1", "0"),
+]
+
+
+def service_takes(name, value):
+    """What the handler makes of it, in a document of so many pages."""
+    try:
+        options = options_from({name: value})
+        page_numbers(options.pages, NUM_PAGES, NUM_PAGES)
+    except HandlerError:
+        return False
+    return True
+
+
+def is_let_through(name, value):
+    try:
+        checked_options({name: value})
+    except ConfigError:
+        return False
+    return True
+
+
+def test_options_are_those_of_the_service():
+    assert set(OPTIONS) == set(PARSERS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_the_service_would_refuse_is_refused_here_and_nothing_else(name):
+    different = {
+        repr(value): service_takes(name, value)
+        for value in VALUES
+        if service_takes(name, value) != is_let_through(name, value)
+    }
+
+    assert different == {}
+
+
+def test_what_is_wrong_is_named_as_it_was_written():
+    with pytest.raises(ConfigError, match=r"^--pages: pages look like 1-3,7,9- "):
+        checked_options({"pages": "foo"})
+    with pytest.raises(ConfigError, match=r"^--max-output-tokens: max output tokens "):
+        checked_options({"max_output_tokens": 0})
+    with pytest.raises(ConfigError, match=r"^list line 2: max_output_tokens must be"):
+        checked_options({"max_output_tokens": 0}, "list line 2")
+
+
+@pytest.mark.parametrize(
+    ("pages", "total", "expected"),
+    [
+        (None, 7, 7),
+        (None, None, None),
+        ("1-3,7", None, 4),
+        ("1-3,2", None, 3),
+        ("5-", 7, 3),
+        ("5-", None, None),
+        ("1-100", 7, 7),
+        ("8", 7, 0),
+        ("3-9,1-4,2", None, 9),
+        ("1-999999999999999999", None, 999999999999999999),
+    ],
+)
+def test_ranges_choose_so_many_pages(pages, total, expected):
+    assert num_chosen(pages, total) == expected
