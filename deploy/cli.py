@@ -41,8 +41,8 @@ from deploy.commands import (
 from deploy.commands.context import Context
 from deploy.console import Console
 from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError, Interrupted
+from deploy.hub import Hub, HuggingFace
 from deploy.image.build import Runner, Subprocess
-from deploy.weights import fetch_from_hub
 
 __all__ = ["COMMANDS", "leaves", "main", "parser"]
 
@@ -222,7 +222,7 @@ def main(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     runner: Runner | None = None,
-    fetch: Callable[[str, str | None], tuple[Path, str]] = fetch_from_hub,
+    hub: Hub | None = None,
 ) -> int:
     """Run one command and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -244,7 +244,7 @@ def main(
             clock=clock,
             sleep=sleep,
             runner=runner or Subprocess(console.say),
-            fetch=fetch,
+            hub=hub or HuggingFace(),
             region=options.region,
             is_dry_run=options.dry_run,
         )

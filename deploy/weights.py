@@ -8,10 +8,10 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
-from deploy.errors import ConfigError, NotFoundError
+from deploy.errors import NotFoundError
 
 __all__ = [
     "MANIFEST",
@@ -19,9 +19,10 @@ __all__ = [
     "TAR",
     "WeightFile",
     "Weights",
-    "fetch_from_hub",
     "is_same",
+    "is_weight",
     "manifest_of",
+    "sha256_in",
     "some",
     "weights_in",
     "write_tar",
@@ -61,7 +62,7 @@ class Weights:
     @property
     def sha256(self) -> str:
         """Of the list of files: another one, other weights."""
-        return _sha256_of_list(self.files)
+        return _sha256_of_list([file.to_json() for file in self.files])
 
 
 def weights_in(
@@ -90,7 +91,7 @@ def weights_in(
         done += size
         progress(done, total)
     if revision is None:
-        revision = f"sha256-{_sha256_of_list(files)[:16]}"
+        revision = f"sha256-{_sha256_of_list([f.to_json() for f in files])[:16]}"
     return Weights(model, revision, tuple(files))
 
 
@@ -104,14 +105,18 @@ def manifest_of(weights: Weights, deployment: str) -> dict[str, Any]:
     }
 
 
+def sha256_in(manifest: Mapping[str, Any]) -> str:
+    """That of the weights which a manifest names, as `Weights.sha256`."""
+    return _sha256_of_list(manifest.get("files"))
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sha256_of_list(files: Sequence[WeightFile]) -> str:
-    listing = json.dumps([file.to_json() for file in files], sort_keys=True)
-    return hashlib.sha256(listing.encode()).hexdigest()
+def _sha256_of_list(files: object) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def write_tar(
@@ -138,33 +143,16 @@ def write_tar(
             progress(done, weights.size)
 
 
-def fetch_from_hub(model: str, revision: str | None) -> tuple[Path, str]:
-    """A folder with the model at a commit, and the commit."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ConfigError(
-            "fetching from the hub needs huggingface_hub",
-            hint="pip install huggingface_hub, or --from FOLDER",
-        ) from error
-    try:
-        commit = huggingface_hub.HfApi().model_info(model, revision=revision).sha
-        folder = huggingface_hub.snapshot_download(model, revision=commit)
-    except Exception as error:
-        # Which library carries the hub's calls, and so their errors, has changed twice.
-        raise NotFoundError(
-            f"{model} cannot be fetched from the hub: {error}",
-            hint="chandra-sagemaker model stage --from FOLDER",
-        ) from error
-    return Path(folder), str(commit)
-
-
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        is_hidden = any(part.startswith(".") for part in parts)
-        if path.is_file() and not is_hidden and path.name not in (MANIFEST, STAGING):
+        if path.is_file() and is_weight(path.relative_to(folder)):
             yield path
+
+
+def is_weight(path: PurePath) -> bool:
+    """By its path below the folder: hidden files are none, and neither are ours."""
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return not is_hidden and path.name not in (MANIFEST, STAGING)
 
 
 def is_same(manifest: Mapping[str, Any], weights: Weights) -> bool:

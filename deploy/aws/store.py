@@ -165,7 +165,7 @@ class Store:
 
         Raises ResourceFailedError where it has not arrived whole.
         """
-        if self.holds_tar(weights, key):
+        if self.holds_tar(weights.sha256, key):
             return False
         upload = self._begin(key, {WEIGHTS: weights.sha256})
         stream = StreamedUpload(upload, self._part_bytes)
@@ -178,9 +178,9 @@ class Store:
             )
         return True
 
-    def holds_tar(self, weights: Weights, key: str) -> bool:
-        """The object is there, and was made of these files."""
-        return self._head(key, WEIGHTS)[1] == weights.sha256
+    def holds_tar(self, sha256: str, key: str) -> bool:
+        """The object is there, and was made of the files of that digest."""
+        return self._head(key, WEIGHTS)[1] == sha256
 
     def _head(self, key: str, name: str) -> tuple[int, str | None]:
         """Its size, and what it says of itself under the name."""

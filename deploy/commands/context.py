@@ -15,6 +15,7 @@ from deploy.config import DeployConfig, read_config
 from deploy.console import Console
 from deploy.errors import ConfigError, DeployError
 from deploy.executor import Executor, begun, show
+from deploy.hub import Hub
 from deploy.image.build import Runner
 from deploy.planner import Planner
 from deploy.resources import Identity, log_group
@@ -39,8 +40,7 @@ class Context:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     runner: Runner
-    fetch: Callable[[str, str | None], tuple[Path, str]]
-    """A model from the hub, and its commit."""
+    hub: Hub
     region: str | None = None
     is_dry_run: bool = False
     deployment: str | None = None

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from deploy.aws.store import Store
 from deploy.commands.context import WHAT_IS_MISSING, Context
-from deploy.config import read_config, write_lock
+from deploy.config import DeployConfig, read_config, write_lock
 from deploy.console import megabytes
 from deploy.errors import ConfigError, Interrupted
+from deploy.hub import HubFile
 from deploy.resources import weights_uri
-from deploy.weights import MANIFEST, TAR, weights_in
+from deploy.weights import (
+    MANIFEST,
+    TAR,
+    WeightFile,
+    Weights,
+    sha256_in,
+    weights_in,
+)
 
 # A part of an address: of weights in S3, and of what runs on them.
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -55,30 +64,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     if options.folder is not None and options.revision is not None:
         _refuse_bad_name(options.revision)
-    if options.folder is None:
-        try:
-            folder, revision = context.fetch(table.id, options.revision)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "nothing was put into S3; what was fetched stays in the hub's cache, "
-                "and the same command goes on from it"
-            ) from None
-    else:
-        folder, revision = options.folder, options.revision
-    weights = weights_in(
-        folder,
-        table.id,
-        revision,
-        progress=lambda done, total: context.console.progress(
-            "read and hashed", done, total
-        ),
-    )
-    staged = replace(
-        context.config, model=replace(table, revision=weights.revision, source="s3")
-    )
-    uri = weights_uri(staged)
-    prefix = uri.removeprefix(f"s3://{table.bucket}/")
     store = Store(context.aws, table.bucket, kms_key=context.config.network.kms_key)
+    if options.folder is None and context.is_dry_run:
+        return _from_hub(context, options, store)
+    weights = _weights(context, options)
+    uri, prefix, key = _places(context.config, weights.revision)
     data = {
         "uri": uri,
         "model": weights.model,
@@ -87,16 +77,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "bytes": weights.size,
         "manifest": uri + MANIFEST,
     }
-    key = prefix.rstrip("/") + TAR
     if context.is_dry_run:
         missing = store.missing(weights, prefix)
-        size = megabytes(sum(file.size for file in missing))
         lines = [
-            f"would put {len(missing)} files, {size}, into {uri}"
+            f"would put {_sum(missing)} into {uri}"
             if missing
             else f"{uri} holds all of it: nothing would be put there"
         ]
-        if options.tar and not store.holds_tar(weights, key):
+        if options.tar and not store.holds_tar(weights.sha256, key):
             lines.append(f"would write s3://{table.bucket}/{key}")
         context.console.result(
             data | {"staged": False, "missing": [file.name for file in missing]}, lines
@@ -138,6 +126,84 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
     return 0
+
+
+def _weights(context: Context, options: argparse.Namespace) -> Weights:
+    """From the folder, or fetched from the hub."""
+    model = context.config.model.id
+    folder, revision = options.folder, options.revision
+    if folder is None:
+        try:
+            folder, revision = context.hub.fetch(model, revision)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "nothing was put into S3; what was fetched stays in the hub's cache, "
+                "and the same command goes on from it"
+            ) from None
+    return weights_in(
+        folder,
+        model,
+        revision,
+        progress=lambda done, total: context.console.progress(
+            "read and hashed", done, total
+        ),
+    )
+
+
+def _from_hub(context: Context, options: argparse.Namespace, store: Store) -> int:
+    """What would be fetched and put, told from names and sizes: nothing is fetched."""
+    model = context.config.model.id
+    found = context.hub.look(model, options.revision)
+    uri, prefix, key = _places(context.config, found.commit)
+    there = store.sizes(prefix)
+    missing = [f for f in found.weights if there.get(f.name) != f.size]
+    lines = [
+        f"would fetch {_sum(found.absent)} of {model} at {found.commit}, from the hub "
+        f"into {found.folder}"
+        if found.absent
+        else f"{found.folder} holds all of {model} at {found.commit}: nothing would be "
+        "fetched",
+        f"would put {_sum(missing)} into {uri}"
+        if missing
+        else f"{uri} holds all of it, by name and size: nothing would be put there",
+    ]
+    if options.tar and not _has_tar(store, prefix, key):
+        lines.append(f"would write s3://{store.bucket}/{key}")
+    context.console.result(
+        {
+            "uri": uri,
+            "model": model,
+            "revision": found.commit,
+            "files": len(found.weights),
+            "bytes": sum(file.size for file in found.weights),
+            "manifest": uri + MANIFEST,
+            "staged": False,
+            "missing": [file.name for file in missing],
+            "fetch": [file.name for file in found.absent],
+            "into": str(found.folder),
+        },
+        lines,
+    )
+    return 0
+
+
+def _has_tar(store: Store, prefix: str, key: str) -> bool:
+    """The tar says which files it was made of, and the manifest which there are."""
+    manifest = store.manifest(prefix)
+    return manifest is not None and store.holds_tar(sha256_in(manifest), key)
+
+
+def _places(config: DeployConfig, revision: str) -> tuple[str, str, str]:
+    """Where weights lie: their address, their prefix in the bucket, the tar's key."""
+    table = replace(config.model, revision=revision, source="s3")
+    uri = weights_uri(replace(config, model=table))
+    prefix = uri.removeprefix(f"s3://{table.bucket}/")
+    return uri, prefix, prefix.rstrip("/") + TAR
+
+
+def _sum(files: Sequence[WeightFile | HubFile]) -> str:
+    size = megabytes(sum(file.size for file in files))
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}, {size},"
 
 
 def _refuse_bad_name(revision: str) -> None:

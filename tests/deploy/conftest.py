@@ -26,6 +26,7 @@ from deploy.aws import AWSClient
 from deploy.aws.store import Store
 from deploy.cli import main
 from deploy.console import Console
+from deploy.hub import HubFile, HubModel
 from deploy.local.listener import Listener
 from deploy.weights import weights_in
 from tests.deploy.accounts import IMAGE, OTHER_IMAGE
@@ -246,6 +247,28 @@ def runner() -> FakeRunner:
     return FakeRunner()
 
 
+class FakeHub:
+    """The files of a folder, as the hub would list them before it sends them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fetched: list[str] = []
+        """Models of which it was asked for the bytes."""
+
+    def look(self, model: str, revision: str | None) -> HubModel:
+        files = [
+            HubFile(path.name, path.stat().st_size, is_here=model in self.fetched)
+            for path in sorted(self.folder.iterdir())
+        ]
+        return HubModel(
+            revision or "c0ffee", tuple(files), Path("~/.cache/huggingface/hub")
+        )
+
+    def fetch(self, model: str, revision: str | None) -> tuple[Path, str]:
+        self.fetched.append(model)
+        return self.folder, revision or "c0ffee"
+
+
 @pytest.fixture
 def hub(tmp_path):
     """A Hugging Face hub with one model."""
@@ -253,7 +276,7 @@ def hub(tmp_path):
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
-    return lambda model, revision: (folder, revision or "c0ffee")
+    return FakeHub(folder)
 
 
 @pytest.fixture
@@ -267,9 +290,8 @@ def staged(cloud, wire, hub):
 def stage(aws, hub):
     """Put the weights where the project's chandra.toml says."""
     aws.call("s3", "create_bucket", Bucket="weights")
-    folder, _ = hub("datalab-to/chandra", None)
     Store(aws, "weights").stage(
-        weights_in(folder, "datalab-to/chandra", "0123abc"),
+        weights_in(hub.folder, "datalab-to/chandra", "0123abc"),
         "models/datalab-to/chandra/0123abc/",
         "ocr",
         lambda *_: None,
@@ -296,7 +318,7 @@ def chandra(cloud, wire, project, tmp_path, at, runner, hub):
             clock=at,
             sleep=sleep or at.sleep,
             runner=runner,
-            fetch=hub,
+            hub=hub,
         )
         return Ran(status, out.getvalue(), err.getvalue())
 

@@ -6,19 +6,24 @@ import hashlib
 import io
 import json
 import random
+import subprocess
 import sys
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from deploy.aws.store import Store
-from deploy.cli import main
 from deploy.config import read_config
 from deploy.errors import DeployError, NotFoundError, ResourceFailedError
-from deploy.weights import MANIFEST, fetch_from_hub, weights_in, write_tar
+from deploy.hub import HuggingFace
+from deploy.weights import MANIFEST, weights_in, write_tar
 from tests.deploy.accounts import IMAGE
 from tests.deploy.images import publish
+from tests.hub import COMMIT, FILES, Hub, serving
+
+ROOT = Path(__file__).resolve().parents[2]
 
 BUCKET = "weights"
 MIB = 1024 * 1024
@@ -321,12 +326,62 @@ def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, wire):
     assert "the same command goes on from it" in ran.err
 
 
-def test_a_dry_run_stages_nothing(bucket, chandra, wire):
+def test_a_dry_run_stages_nothing(bucket, chandra, wire, folder):
+    ran = chandra("model", "stage", "--tar", "--from", str(folder), "--dry-run")
+
+    assert "would put 3 files" in ran.out
+    assert f"would write s3://weights/{PREFIX}sha256-" in ran.out
+    assert keys(wire) == []
+
+
+def test_a_dry_run_fetches_nothing(bucket, chandra, wire, hub):
     ran = chandra("model", "stage", "--tar", "--dry-run")
 
-    assert "would put 2 files" in ran.out
-    assert f"would write s3://weights/{PREFIX}c0ffee.tar.gz" in ran.out
-    assert keys(wire) == []
+    assert ran.status == 0, ran.err
+    assert hub.fetched == keys(wire) == []
+    assert ran.out.splitlines() == [
+        "would fetch 2 files, 0.0 MB, of datalab-to/chandra at c0ffee, from the hub "
+        "into ~/.cache/huggingface/hub",
+        f"would put 2 files, 0.0 MB, into s3://weights/{PREFIX}c0ffee/",
+        f"would write s3://weights/{PREFIX}c0ffee.tar.gz",
+    ]
+
+
+def test_a_dry_run_asks_the_hub_itself_for_no_file(front, cloud, bucket, tmp_path):
+    """The program, with the hub's real client in it."""
+    (tmp_path / "chandra.toml").write_text(
+        f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
+    )
+    Hub.requests.clear()
+    with serving() as address:
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy", "model", "stage", "--dry-run", "--json"],
+            env={
+                "PYTHONPATH": str(ROOT),
+                "AWS_ENDPOINT_URL": front[0],
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+                "HF_ENDPOINT": address,
+                "HF_HOME": str(tmp_path / "hf"),
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    names = {name for name in FILES if not name.startswith(".")}
+    assert said["revision"] == COMMIT
+    assert set(said["fetch"]) == set(FILES)
+    assert set(said["missing"]) == names
+    assert said["into"] == str(tmp_path / "hf" / "hub")
+    assert not any(
+        request.startswith("GET") and "/resolve/" in request for request in Hub.requests
+    )
+    assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 
 
 def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
@@ -334,24 +389,22 @@ def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
 
     ran = chandra("model", "stage", "--tar", "--dry-run")
 
-    assert "holds all of it: nothing would be put there" in ran.out
+    assert "holds all of datalab-to/chandra at c0ffee: nothing would be" in ran.out
+    assert "holds all of it, by name and size: nothing would be put there" in ran.out
     assert "would" not in ran.out.replace("nothing would", "")
 
 
 def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
-    chandra, tmp_path, at, wire, capsys
+    chandra, hub, monkeypatch
 ):
     def interrupted(model, revision):
         raise KeyboardInterrupt
 
-    status = main(
-        ["model", "stage", "--config", str(tmp_path / "chandra.toml")],
-        connect=lambda **_: wire,
-        fetch=interrupted,
-    )
+    monkeypatch.setattr(hub, "fetch", interrupted)
+    ran = chandra("model", "stage")
 
-    assert status == 130
-    assert "nothing was put into S3; what was fetched stays" in capsys.readouterr().err
+    assert ran.status == 130
+    assert "nothing was put into S3; what was fetched stays" in ran.err
 
 
 def test_a_manifest_that_is_none_is_written_anew(bucket, chandra, wire):
@@ -449,7 +502,8 @@ def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
     assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
 
 
-def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch):
+@pytest.mark.parametrize("ask", [HuggingFace().look, HuggingFace().fetch])
+def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch, ask):
     def offline(*_, **__):
         raise RuntimeError("name or service not known")
 
@@ -457,16 +511,15 @@ def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
 
     with pytest.raises(NotFoundError, match="cannot be fetched from the hub") as caught:
-        fetch_from_hub("datalab-to/chandra", None)
+        ask("datalab-to/chandra", None)
 
     assert "--from FOLDER" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("revision", ["a/b", "../x", "v 1", "", "größer", "x" * 101])
 def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, hub, revision):
-    folder, _ = hub("datalab-to/chandra", None)
 
-    ran = chandra("model", "stage", "--from", str(folder), f"--revision={revision}")
+    ran = chandra("model", "stage", "--from", str(hub.folder), f"--revision={revision}")
 
     assert ran.status == 2
     assert "is no name for weights" in ran.err

@@ -151,9 +151,8 @@ def break_off(wire, folder, deployment="ocr", revision="broken"):
 
 @pytest.mark.usefixtures("staged")
 def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
-    folder, _ = hub("datalab-to/chandra", None)
-    break_off(wire, folder)
-    break_off(wire, folder, "other", "theirs")
+    break_off(wire, hub.folder)
+    break_off(wire, hub.folder, "other", "theirs")
     begin(wire, "documents/scan.pdf")
     begin(wire, f"{OURS.rstrip('/')}.tar.gz")
 
@@ -167,8 +166,7 @@ def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
 
 @pytest.mark.usefixtures("staged")
 def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire, hub):
-    folder, _ = hub("datalab-to/chandra", None)
-    weights, prefix = break_off(wire, folder)
+    weights, prefix = break_off(wire, hub.folder)
     assert f"{prefix}{STAGING}" in keys(wire)
 
     Store(wire, BUCKET).stage(weights, prefix, "ocr", lambda *_: None)

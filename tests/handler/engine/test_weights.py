@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
 
@@ -20,15 +17,7 @@ from handler.engine.weights import MINI, Source, Weights, fetch, find_source
 from handler.errors import ModelLoadError
 from handler.pool import Pool
 from handler.settings import EngineSettings
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-OLDER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
-CHECKPOINT = {
-    "config.json": b'{"model_type": "qwen3_vl"}',
-    "model.safetensors": b"\x00" * 1000,
-    "tokenizer.json": b"{}",
-}
-NOT_OURS = {"README.md": b"# Read me", "pytorch_model.bin": b"\x00" * 10}
+from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, serving
 
 
 def checkpoint_at(folder: Path, **config: Any) -> Path:
@@ -244,67 +233,10 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
 # The Hugging Face hub
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as its client needs: one model, its `main` and any commit."""
-
-    protocol_version = "HTTP/1.1"
-    requests: ClassVar[list[str]] = []
-
-    def do_HEAD(self) -> None:
-        self._serve()
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
-        path = urlsplit(self.path).path
-        self.requests.append(f"{self.command} {path}")
-        model = "/api/models/acme/ocr"
-        match path.removeprefix(model).split("/"):
-            case [""] | ["", "revision", "main"]:
-                self._json({"id": "acme/ocr", "sha": COMMIT, "siblings": []})
-            case ["", "tree", commit] if len(commit) == len(COMMIT):
-                self._json(
-                    [
-                        {"type": "file", "path": n, "size": len(c), "oid": f"{n}-oid"}
-                        for n, c in (CHECKPOINT | NOT_OURS).items()
-                    ]
-                )
-            case ["", "acme", "ocr", "resolve", commit, name] if name in CHECKPOINT:
-                head = {"ETag": f'"{name}-oid"', "X-Repo-Commit": commit}
-                self._send(200, CHECKPOINT[name], head)
-            case ["", "revision", _]:
-                self._json({}, 404, {"X-Error-Code": "RevisionNotFound"})
-            case _:
-                self._json({}, 404, {"X-Error-Code": "RepoNotFound"})
-
-    def _json(
-        self, value: object, status: int = 200, headers: Mapping[str, str] | None = None
-    ) -> None:
-        head = {"Content-Type": "application/json", **(headers or {})}
-        self._send(status, json.dumps(value).encode(), head)
-
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as address:
+        yield address
 
 
 def process_with_hub(endpoint: str, home: Path) -> Pool:
@@ -450,7 +382,7 @@ def s3():
 
         client = boto3.client("s3")
         client.create_bucket(Bucket="weights")
-        put(client, "chandra/v1", CHECKPOINT | NOT_OURS)
+        put(client, "chandra/v1", FILES)
         client.put_object(Bucket="weights", Key="chandra/v10/config.json", Body=b"[]")
         client.put_object(Bucket="weights", Key="notes/README.md", Body=b"# Notes")
         yield client
