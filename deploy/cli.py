@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -137,6 +138,12 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=Help,
     )
+    root.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {_version()}",
+        help="say which one this is, and do nothing",
+    )
     _add_globals(root, is_root=True)
     shared = Parser(add_help=False, allow_abbrev=False)
     _add_globals(shared, is_root=False)
@@ -144,6 +151,14 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         _add_command(commands, command, shared)
     return root
+
+
+def _version() -> str:
+    """As it was installed: the service's own, which is not known here otherwise."""
+    try:
+        return metadata.version("chandra-torchserve")
+    except metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
 
 
 def _add_command(

@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+import handler
 from deploy import cli
 from deploy.aws import AWSClient
 from deploy.console import Console
@@ -36,6 +37,15 @@ def test_a_global_flag_goes_before_the_command_or_after_it():
         "eu-west-1",
         None,
     )
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--version", "deploy"]])
+def test_the_program_says_which_one_it_is(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"chandra-sagemaker {handler.__version__}\n"
 
 
 INTERRUPTED_IMPORT = """
