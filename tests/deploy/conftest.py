@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
+from moto.cloudwatch.models import Statistics
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     create_backend_app,
@@ -31,6 +32,7 @@ from deploy.local.listener import Listener
 from deploy.weights import weights_in
 from tests.deploy.accounts import IMAGE, OTHER_IMAGE
 from tests.deploy.images import publish
+from tests.deploy.percentiles import with_percentiles
 from tests.deploy.shim import Shim
 
 
@@ -144,12 +146,15 @@ class Front:
 def front():
     """moto on a port of loopback."""
     application = Front()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Statistics, "get_statistics_for_type", with_percentiles)
     listener = Listener(
         make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     )
     listener.start()
     yield listener.address, application
     listener.close()
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

@@ -226,44 +226,6 @@ def test_an_endpoint_that_never_ran_has_no_log(chandra):
     assert "no lines" in ran.out
 
 
-def test_metrics_are_a_small_table(chandra, wire, at):
-    when = datetime.fromtimestamp(at.now - 300, UTC)
-    dimensions = [
-        {"Name": "EndpointName", "Value": "ocr"},
-        {"Name": "VariantName", "Value": "AllTraffic"},
-    ]
-    for value in (3.0, 4.0):
-        wire.call(
-            "cloudwatch",
-            "put_metric_data",
-            Namespace="AWS/SageMaker",
-            MetricData=[
-                {
-                    "MetricName": "Invocations",
-                    "Dimensions": dimensions,
-                    "Timestamp": when,
-                    "Value": value,
-                }
-            ],
-        )
-
-    ran = chandra("metrics")
-
-    assert ran.status == 0, ran.err
-    (row,) = (r for r in ran.out.splitlines() if r.startswith("invocations"))
-    assert row.split()[1:4] == ["7", "7", "7"]
-    assert "latency p99  -" in ran.out
-
-
-def test_metrics_can_be_drawn(chandra, tmp_path):
-    path = tmp_path / "metrics.png"
-
-    ran = chandra("metrics", "--plot", str(path))
-
-    assert ran.status == 0, ran.err
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
 def test_what_is_asked_of_cloudwatch_is_valid(service_model, refusals):
     cloudwatch = service_model("cloudwatch")
     asked = {

@@ -1,0 +1,169 @@
+"""Numbers of an endpoint: as a table, as JSON, as a picture."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import PIL.Image
+import pytest
+
+pytestmark = pytest.mark.usefixtures("cloud")
+
+OF_VARIANT = [
+    {"Name": "EndpointName", "Value": "ocr"},
+    {"Name": "VariantName", "Value": "AllTraffic"},
+]
+INVOCATIONS = "AWS/SageMaker"
+MACHINES = "/aws/sagemaker/Endpoints"
+
+
+@pytest.fixture
+def measured(wire, at):
+    """measured("ModelLatency", 2_000_000, minutes_ago=5): one value a call."""
+
+    def measure(name, *values, minutes_ago=5, namespace=INVOCATIONS):
+        when = datetime.fromtimestamp(at.now - 60 * minutes_ago, UTC)
+        wire.call(
+            "cloudwatch",
+            "put_metric_data",
+            Namespace=namespace,
+            MetricData=[
+                {
+                    "MetricName": name,
+                    "Dimensions": OF_VARIANT,
+                    "Timestamp": when,
+                    "Value": float(value),
+                }
+                for value in values
+            ],
+        )
+
+    return measure
+
+
+@pytest.fixture
+def day(measured):
+    """Three hours: of a hundred pages in each quarter one takes a minute."""
+    for quarter in range(12):
+        ago = 15 * quarter + 5
+        seconds = [0.1 * (n + 10 * (quarter % 4)) for n in range(1, 100)] + [55]
+        measured("ModelLatency", *(1e6 * s for s in seconds), minutes_ago=ago)
+        measured("Invocations", *[1] * 100, minutes_ago=ago)
+        measured("Invocation5XXErrors", quarter % 3, minutes_ago=ago)
+        for name, value in (
+            ("GPUUtilization", 60 + 3 * quarter),
+            ("GPUMemoryUtilization", 81),
+            ("CPUUtilization", 12 + quarter),
+            ("MemoryUtilization", 35),
+            ("DiskUtilization", 22),
+        ):
+            measured(name, value, minutes_ago=ago, namespace=MACHINES)
+
+
+def row(ran, label):
+    (found,) = (line for line in ran.out.splitlines() if line.startswith(f"{label}  "))
+    return found.removeprefix(label).split()
+
+
+def test_metrics_are_a_small_table(chandra, measured):
+    measured("Invocations", 3, 4)
+
+    ran = chandra("metrics")
+
+    assert ran.status == 0, ran.err
+    assert row(ran, "invocations")[:3] == ["7", "7", "7"]
+    assert row(ran, "latency p99") == ["-", "-", "-"]
+
+
+def test_percentiles_are_those_of_the_requests_and_in_seconds(chandra, measured):
+    """One slow page in a hundred is in no median, and in the last of percentiles."""
+    measured("ModelLatency", *(1e4 * n for n in range(1, 99)), 55e6, 56e6)
+
+    ran = chandra("metrics")
+
+    assert row(ran, "latency p50")[:3] == ["0.5s"] * 3
+    assert row(ran, "latency p90")[:3] == ["0.9s"] * 3
+    assert row(ran, "latency p99")[:3] == ["55s"] * 3
+
+
+def test_the_latest_the_mean_and_the_highest_are_told_apart(chandra, measured):
+    for ago, seconds in ((170, 2), (90, 9), (5, 4)):
+        measured("ModelLatency", 1e6 * seconds, minutes_ago=ago)
+
+    ran = chandra("metrics")
+
+    assert row(ran, "latency p50") == ["4s", "5s", "9s", "▂", "█", "▄"]
+
+
+def test_bars_stand_where_their_time_is(chandra, measured):
+    """Above each other, whenever which was measured."""
+    measured("GPUUtilization", 50, minutes_ago=170, namespace=MACHINES)
+    for ago in (170, 30):
+        measured("Invocations", 1, minutes_ago=ago)
+
+    lines = chandra("metrics").out.splitlines()
+
+    many, gpu = (
+        next(line for line in lines if line.startswith(label))
+        for label in ("invocations", "GPU  ")
+    )
+    assert many.index("█") == gpu.index("█")
+    # Twenty periods of seven minutes between them.
+    assert many.rindex("█") - many.index("█") == 20
+
+
+def test_a_program_gets_every_value_with_its_time(chandra, measured, at):
+    measured("ModelLatency", *[1e6] * 9, 7e6, minutes_ago=100)
+    measured("ModelLatency", 3e6)
+
+    found = chandra("metrics", "--json").json
+
+    assert [point["value"] for point in found["latency p50"]] == [1.0, 3.0]
+    assert [point["value"] for point in found["latency p99"]] == [7.0, 3.0]
+    first, second = (
+        at.now - datetime.fromisoformat(point["time"]).timestamp()
+        for point in found["latency p50"]
+    )
+    assert 93 * 60 <= first <= 108 * 60
+    assert second < first
+    assert found["GPU"] == []
+
+
+def test_metrics_can_be_drawn(chandra, day, tmp_path):
+    path = tmp_path / "metrics.png"
+
+    ran = chandra("metrics", "--plot", str(path))
+
+    assert ran.status == 0, ran.err
+    assert f"wrote {path}" in ran.out
+    with PIL.Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert picture.width >= 1000
+        # Lines in colours, on white.
+        assert len(picture.convert("RGB").getcolors(maxcolors=1 << 20) or ()) > 20
+
+
+def test_what_was_never_measured_is_drawn_too(chandra, tmp_path):
+    path = tmp_path / "metrics.png"
+
+    ran = chandra("metrics", "--plot", str(path))
+
+    assert ran.status == 0, ran.err
+    with PIL.Image.open(path) as picture:
+        picture.load()
+
+
+def test_a_dry_run_draws_nothing(chandra, day, tmp_path):
+    path = tmp_path / "metrics.png"
+
+    assert chandra("metrics", "--plot", str(path), "--dry-run").status == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["missing/metrics.png", "metrics.nothing"])
+def test_a_picture_that_cannot_be_written_is_said(chandra, tmp_path, name):
+    ran = chandra("metrics", "--plot", str(tmp_path / name))
+
+    assert ran.status == 2
+    assert "--plot with a name that ends in .png" in ran.err
