@@ -77,7 +77,7 @@ def is_as_wanted(case, cloud):
 CRASHES = [
     pytest.param(case, number, moment, id=f"{name}-{number}-{moment}")
     for name, case in CASES.items()
-    # Those of a first deployment are in test_flows.
+    # Those of a first deployment are in test_crashes.
     if name != "deploy"
     for number in range(1, case.num_changes + 1)
     # A deletion that was not made is made the next time: nothing to find out.

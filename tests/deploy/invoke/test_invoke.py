@@ -1,0 +1,152 @@
+"""One document through the endpoint, and what became of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.deploy.invoke.answers import DOCUMENT
+
+
+def test_a_document_comes_back_as_markdown(chandra, answering, picture):
+    asked = answering(b"# Title\n")
+
+    ran = chandra("invoke", picture, "--pages", "1-3", "--max-output-tokens", "100")
+
+    environ, body = asked[0]
+    assert (ran.status, ran.out) == (0, "# Title\n")
+    assert environ["PATH_INFO"] == "/endpoints/ocr/invocations"
+    assert environ["CONTENT_TYPE"] == "image/png"
+    assert environ["HTTP_ACCEPT"] == "text/markdown"
+    assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+        "pages=1-3;max_output_tokens=100"
+    )
+    assert body.startswith(b"\x89PNG")
+
+
+def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
+    answering(b"<!DOCTYPE html>")
+    path = tmp_path / "out.html"
+
+    ran = chandra("invoke", picture, "--format", "html", "-o", str(path))
+
+    assert ran.status == 0
+    assert path.read_text() == "<!DOCTYPE html>"
+
+
+def test_a_page_that_failed_is_said_beside_the_others(chandra, answering, picture):
+    answering(json.dumps(DOCUMENT).encode())
+
+    ran = chandra("invoke", picture, "--format", "json")
+
+    assert ran.status == 0
+    assert json.loads(ran.out)["pages"][0]["markdown"] == "# Title"
+    assert "page 2 was not read: page 2 ends early (unreadable_document)" in ran.err
+
+
+def model_error(answering, status, message):
+    body = {
+        "Message": "Received client error (422) from primary with message …",
+        "OriginalStatusCode": status,
+        "OriginalMessage": message,
+        "LogStreamArn": "arn:aws:logs:…",
+    }
+    answering(
+        json.dumps(body).encode(),
+        status="424 Failed Dependency",
+        headers=[("x-amzn-ErrorType", "ModelError")],
+    )
+
+
+def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, picture):
+    problem = {"code": "invalid_option", "detail": "unknown option pgaes; did you mean "
+               "pages?", "status": 422}  # fmt: skip
+    model_error(answering, 422, json.dumps(problem))
+
+    ran = chandra("invoke", picture)
+
+    assert ran.status == 6
+    assert "unknown option pgaes; did you mean pages? (invalid_option, 422)" in ran.err
+    assert "primary" not in ran.err
+
+
+def test_a_model_error_without_a_problem_is_told_as_it_is(chandra, answering, picture):
+    model_error(answering, 413, "")
+
+    ran = chandra("invoke", picture)
+
+    assert "the container answered 413: nothing" in ran.err
+
+
+@pytest.mark.parametrize("content", [b"<html>a proxy</html>", b"[]", b"\xff"])
+def test_an_answer_that_is_no_document_is_said_to_be_none(
+    chandra, answering, picture, content
+):
+    answering(content)
+
+    ran = chandra("invoke", picture, "--format", "json")
+
+    assert ran.status == 6
+    assert "is no document" in ran.err
+
+
+def test_no_answer_in_time_says_how_to_ask_for_less(chandra, answering, picture):
+    model_error(answering, 0, "")
+
+    ran = chandra("invoke", picture)
+
+    assert "did not answer within SageMaker's 60 s" in ran.err
+    assert "--pages" in ran.err
+
+
+def test_a_document_that_is_sent_is_sent_once(chandra, answering, picture):
+    asked = answering(b"oops", status="500 Internal Server Error")
+
+    ran = chandra("invoke", picture)
+
+    assert ran.status == 1
+    assert len(asked) == 1
+
+
+def test_an_endpoint_that_is_not_there_is_named(chandra, answering, picture):
+    answering(
+        json.dumps({"Message": "Endpoint ocr of account 1 not found."}).encode(),
+        status="400 Bad Request",
+        headers=[("x-amzn-ErrorType", "ValidationError")],
+    )
+
+    ran = chandra("invoke", picture)
+
+    assert ran.status == 4
+    assert "there is no endpoint ocr in service" in ran.err
+
+
+@pytest.mark.parametrize("output", ["missing/out.md", "."])
+def test_nothing_is_read_that_could_not_be_written(
+    chandra, answering, picture, tmp_path, output
+):
+    asked = answering(b"# Title")
+
+    ran = chandra("invoke", picture, "-o", str(tmp_path / output))
+
+    assert (ran.status, asked) == (2, [])
+    assert "--output with a path" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--stream"]])
+def test_ctrl_c_says_what_became_of_the_document(
+    chandra, wire, picture, monkeypatch, arguments
+):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    runtime = wire.client("sagemaker-runtime")
+    streaming = wire.client("sagemaker-runtime", is_streaming=True)
+    monkeypatch.setattr(runtime, "invoke_endpoint", interrupted)
+    monkeypatch.setattr(streaming, "invoke_endpoint_with_response_stream", interrupted)
+
+    ran = chandra("invoke", picture, *arguments)
+
+    assert ran.status == 130
+    assert "endpoint ocr may read on what it was sent; nothing was written" in ran.err

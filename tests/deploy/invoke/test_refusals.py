@@ -1,0 +1,69 @@
+"""What cannot be asked is refused before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import documents
+
+
+@pytest.mark.parametrize("pages", ["foo", "", "0", "3-1", "1-2,,3", "2-9"])
+def test_pages_that_cannot_be_are_refused_before_anything_is_sent(
+    chandra, answering, tmp_path, pages
+):
+    asked = answering(b"# Title")
+    path = tmp_path / "three.pdf"
+    path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
+
+    ran = chandra("invoke", str(path), "--pages", pages)
+
+    assert (ran.status, asked) == (2, [])
+    assert ran.err.startswith("error: --pages: ")
+    assert "try:   --pages 1-3" in ran.err
+
+
+def test_other_words_for_pages_that_are_there_are_sent_on(chandra, answering, tmp_path):
+    asked = answering(b"# Title")
+    path = tmp_path / "three.pdf"
+    path.write_bytes(documents.pdf([["one"], ["two"], ["three"]]))
+
+    ran = chandra("invoke", str(path), "--pages", " 3- , 1")
+
+    assert ran.status == 0, ran.err
+    environ, _ = asked[0]
+    assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == "pages=3-,1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["nowhere.pdf"], 4, "try:   chandra-sagemaker invoke FILE, with the path"),
+        (["PICTURE", "--stream", "--format", "html"], 2, "not html"),
+        (["PICTURE", "--pages", "1\r\nX: y"], 2, "must be plain text"),
+        (["PICTURE", "--max-output-tokens", "0"], 2, "a whole number above 0, not 0"),
+        (["EMPTY"], 2, "is empty"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    chandra, answering, picture, tmp_path, arguments, status, sentence
+):
+    asked = answering(b"# Title")
+    (tmp_path / "empty.png").touch()
+    places = {"PICTURE": picture, "EMPTY": str(tmp_path / "empty.png")}
+
+    ran = chandra("invoke", *[places.get(a, a) for a in arguments])
+
+    assert asked == []
+
+    assert ran.status == status
+    assert sentence in ran.err
+
+
+def test_more_than_sagemaker_takes_is_refused_here(chandra, tmp_path):
+    path = tmp_path / "large.pdf"
+    path.write_bytes(b"%PDF" + bytes(26_000_000))
+
+    ran = chandra("invoke", str(path))
+
+    assert ran.status == 2
+    assert "SageMaker takes 25 MB" in ran.err

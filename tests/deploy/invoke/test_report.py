@@ -1,0 +1,110 @@
+"""One HTML file with each page beside its text."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+from deploy.documents.report import report_of
+from tests.deploy.invoke.answers import DOCUMENT, PAGE
+
+
+def test_a_report_without_pictures_is_better_than_none(chandra, answering, tmp_path):
+    answering(json.dumps(DOCUMENT).encode())
+    undrawable = tmp_path / "page.png"
+    undrawable.write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    ran = chandra("invoke", str(undrawable), "--format", "report")
+
+    assert ran.status == 0, ran.err
+    assert "the report shows the text alone" in ran.err
+    assert "<h1>page.png</h1>" in ran.out
+
+
+def test_a_page_without_a_number_makes_no_report(chandra, answering, picture):
+    answering(json.dumps({"pages": [{"markdown": "x"}]}).encode())
+
+    ran = chandra("invoke", picture, "--format", "report")
+
+    assert ran.status == 6
+    assert "is no document" in ran.err
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag, **wanted):
+        return [
+            attributes
+            for name, attributes in self.found
+            if name == tag
+            and all(attributes.get(k.rstrip("_")) == v for k, v in wanted.items())
+        ]
+
+
+def test_a_report_shows_each_page_with_its_blocks_beside_the_text(
+    chandra, answering, picture, tmp_path
+):
+    answering(json.dumps(DOCUMENT).encode())
+    path = tmp_path / "report.html"
+
+    ran = chandra("invoke", picture, "--format", "report", "-o", str(path))
+
+    page = Elements(path.read_text())
+    assert ran.status == 0, ran.err
+    assert page.of("img", alt="page 1")[0]["src"].startswith("data:image/jpeg;base64,")
+    (box,) = page.of("a", class_="box")
+    assert "left:10.000%;top:10.000%;width:50.000%;height:20.000%" in box["style"]
+    assert [block["id"] for block in page.of("div", class_="block")] == [
+        "block-1-1",
+        "block-1-2",
+    ]
+    assert "unreadable_document: page 2 ends early" in path.read_text()
+
+
+def test_a_report_leads_to_every_page_and_marks_those_that_were_not_read():
+    text = report_of("page.png", DOCUMENT, {})
+
+    page = Elements(text)
+    links = [a for tag, a in page.found if tag == "a" and a["href"][:6] == "#page-"]
+    assert [(a["href"], a.get("class")) for a in links] == [
+        ("#page-1", None),
+        ("#page-2", "wrong"),
+    ]
+    assert {"page-1", "page-2"} == {s["id"] for s in page.of("section")}
+    assert "1 of 2 pages read" in text
+
+
+def test_a_report_needs_nothing_but_itself():
+    text = report_of("page.png", DOCUMENT, {1: b"jpeg"})
+
+    page = Elements(text)
+    addresses = [
+        a.get("src") or a.get("href") or ""
+        for tag, a in page.found
+        if tag in ("a", "img", "link", "script", "iframe")
+    ]
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert page.of("script") == []
+    assert "data:image/webp;base64,QUJD" in text
+
+
+def test_a_report_lets_nothing_of_the_document_run():
+    hostile = {
+        **PAGE,
+        "blocks": [{"label": '"><script>', "bbox": [0, 0, 1, 1], "html": "x"}],
+        "warnings": [{"code": "<b>", "detail": "<script>"}],
+    }
+
+    text = report_of("<script>.pdf", {**DOCUMENT, "pages": [hostile]}, {})
+
+    assert Elements(text).of("script") == []
+    assert "default-src 'none'" in text

@@ -1,0 +1,114 @@
+"""The log of an endpoint: every stream, in order, followed."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+GROUP = "/aws/sagemaker/Endpoints/ocr"
+
+
+def write_logs(wire, at, **streams):
+    wire.call("logs", "create_log_group", logGroupName=GROUP)
+    for stream, lines in streams.items():
+        wire.call(
+            "logs",
+            "create_log_stream",
+            logGroupName=GROUP,
+            logStreamName=f"AllTraffic/{stream}",
+        )
+        wire.call(
+            "logs",
+            "put_log_events",
+            logGroupName=GROUP,
+            logStreamName=f"AllTraffic/{stream}",
+            logEvents=[
+                {"timestamp": int((at.now - before) * 1000), "message": text}
+                for before, text in lines
+            ],
+        )
+
+
+def test_logs_of_all_streams_come_in_order(chandra, wire, at):
+    write_logs(wire, at, one=[(30, "first"), (10, "third")], two=[(20, "second")])
+
+    lines = chandra("logs").out.splitlines()
+
+    assert [line.split()[-2:] for line in lines] == [
+        ["one", "first"],
+        ["two", "second"],
+        ["one", "third"],
+    ]
+
+
+def test_logs_can_be_narrowed(chandra, wire, at):
+    write_logs(
+        wire,
+        at,
+        one=[(7200, "old Error"), (30, "an ERROR"), (20, "page read"), (10, "fine")],
+    )
+
+    errors = chandra("logs", "--errors").out.splitlines()
+    found = chandra("logs", "--search", "PAGE").out.splitlines()
+    older = chandra("logs", "--errors", "--since", "3h").out.splitlines()
+
+    assert [line.split()[-1] for line in errors] == ["ERROR"]
+    assert [line.split()[-1] for line in found] == ["read"]
+    assert len(older) == 2
+
+
+def test_followed_logs_show_each_line_once(chandra, wire, at):
+    write_logs(wire, at, one=[(30, "first")])
+    rounds = []
+
+    def sleep(seconds):
+        rounds.append(seconds)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        wire.call(
+            "logs",
+            "put_log_events",
+            logGroupName=GROUP,
+            logStreamName="AllTraffic/one",
+            logEvents=[
+                {"timestamp": int(at.now * 1000), "message": f"round {len(rounds)}"}
+            ],
+        )
+
+    ran = chandra("logs", "-f", sleep=sleep)
+
+    assert ran.status == 130
+    assert [line.split(maxsplit=2)[2] for line in ran.out.splitlines()] == [
+        "first",
+        "round 1",
+        "round 2",
+    ]
+
+
+def test_followed_logs_are_one_value_for_a_program(chandra, wire, at):
+    write_logs(wire, at, one=[(30, "first")])
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    ran = chandra("logs", "-f", "--json", sleep=interrupt)
+
+    assert ran.status == 130
+    assert [event["message"] for event in ran.json] == ["first"]
+
+
+def test_an_endpoint_that_never_ran_has_no_log(chandra):
+    ran = chandra("logs")
+
+    assert ran.status == 0
+    assert "no lines" in ran.out
+
+
+@pytest.mark.parametrize("text", ["0s", "99999999999d", "2 weeks"])
+def test_an_age_that_no_clock_has_is_refused(chandra, cloud, text):
+    ran = chandra("logs", "--since", text)
+
+    assert ran.status == 2
+    assert "an age" in ran.err

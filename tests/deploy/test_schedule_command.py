@@ -1,0 +1,148 @@
+"""Started and stopped by the clock."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.deploy.accounts import OTHER_IMAGE
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+SCHEDULE = (
+    "schedule",
+    "--start",
+    "08:00",
+    "--stop",
+    "19:00",
+    "--timezone",
+    "Asia/Tokyo",
+)
+
+
+@pytest.fixture
+def scheduler_role(wire):
+    wire.call(
+        "iam", "create_role", RoleName="ocr-scheduler", AssumeRolePolicyDocument="{}"
+    )
+
+
+def test_a_schedule_starts_what_is_live_and_follows_it(
+    chandra, wire, cloud, project, scheduler_role
+):
+    chandra("deploy")
+    made = chandra(*SCHEDULE)
+    project(image=OTHER_IMAGE)
+    chandra("deploy")
+
+    entry = wire.call("scheduler", "get_schedule", GroupName="ocr", Name="ocr-start")
+
+    assert made.status == 0, made.err
+    assert "runs 55 of 168 hours a week" in made.out
+    assert "67% less" in made.out
+    target = json.loads(entry["Target"]["Input"])
+    assert target["EndpointConfigName"] == cloud.machines["ocr"].config
+
+
+def test_stopped_by_hand_the_schedule_is_named_that_starts_it(
+    chandra, cloud, scheduler_role
+):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+
+    ran = chandra("stop")
+
+    assert "note: the schedule starts it again, cron(0 8 ?" in ran.out
+    assert "schedule --remove" in ran.out
+
+
+def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+    changed = chandra(*SCHEDULE, "--days", "sat")
+    shown = chandra("schedule")
+    removed = chandra("schedule", "--remove")
+
+    assert changed.status == 0, changed.err
+    assert "cron(0 8 ? * SAT *)" in shown.out
+    assert removed.status == 0
+    assert "there is no schedule" in chandra("schedule").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--remove", "--start", "8:00"], "--remove goes without --start"),
+        (["--days", "sat"], "--start and --stop go together, and --days with both"),
+        (["--stop", "19:00"], "--start and --stop go together"),
+    ],
+)
+def test_no_flag_of_a_schedule_is_passed_over(
+    chandra, cloud, scheduler_role, arguments, message
+):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+    cloud.calls.clear()
+
+    ran = chandra("schedule", *arguments)
+
+    assert ran.status == 2
+    assert message in ran.err
+    assert cloud.changes == []
+
+
+def test_a_schedule_that_is_not_there_is_not_said_to_be_removed(
+    chandra, cloud, scheduler_role
+):
+    chandra("deploy")
+    never = chandra("schedule", "--remove")
+    chandra(*SCHEDULE)
+    would = chandra("schedule", "--remove", "--dry-run")
+    chandra("schedule", "--remove")
+    again = chandra("schedule", "--remove")
+
+    assert would.out.splitlines() == [
+        "would delete schedule ocr-start",
+        "would delete schedule ocr-stop",
+    ]
+    assert (
+        never.out == again.out == "there is no schedule: it runs until it is stopped\n"
+    )
+
+
+def test_destroy_takes_the_schedule_first(chandra, scheduler_role):
+    chandra("deploy")
+    chandra(*SCHEDULE)
+
+    ran = chandra("destroy", "--dry-run")
+
+    assert ran.out.splitlines()[0] == (
+        "would delete schedule group ocr and its entries"
+    )
+
+
+def test_a_schedule_needs_a_role_and_says_which_command_makes_it(chandra):
+    chandra("deploy")
+
+    ran = chandra(*SCHEDULE)
+
+    assert ran.status == 4
+    assert "iam --create" in ran.err
+
+
+def test_every_price_says_where_and_when_it_holds(chandra, scheduler_role):
+    """They are those of one region, and no price list was asked."""
+    note = "on demand in us-east-1, September 2026; other regions differ"
+    told = [
+        chandra("plan"),
+        chandra("deploy"),
+        chandra(*SCHEDULE),
+        chandra("cost"),
+        chandra("stop"),
+    ]
+
+    assert [ran.out for ran in told if note not in ran.out] == []
+    assert note == chandra("plan", "--json").json["price_note"]
+    assert note == chandra("cost", "--json").json["prices"]

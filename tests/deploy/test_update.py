@@ -1,0 +1,122 @@
+"""A running endpoint changed, and gone back to what it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.monitoring import ALARMS
+from tests.deploy.accounts import OTHER_IMAGE
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+def test_an_update_to_other_machines_moves_the_endpoint(chandra, cloud):
+    chandra("deploy")
+
+    ran = chandra("update", "--instance-type", "ml.g5.2xlarge", "--env", "A=1")
+
+    assert ran.status == 0, ran.err
+    variant = cloud.variants[cloud.machines["ocr"].config][0]
+    assert variant["InstanceType"] == "ml.g5.2xlarge"
+    assert "chandra.toml still says otherwise" in ran.out
+
+
+def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+    chandra("deploy")
+
+    beside = chandra("update", "--image", OTHER_IMAGE)
+    after = chandra("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
+
+    assert beside.status == 6
+    assert "service limit" in beside.err
+    assert after.status == 0, after.err
+    assert cloud.machines["ocr"].status == "InService"
+
+
+@pytest.mark.parametrize("command", ["deploy", "update"])
+def test_a_serving_endpoint_is_deleted_only_after_a_yes(
+    chandra, cloud, project, command
+):
+    chandra("deploy")
+    project('[update]\nstrategy = "recreate"\n', image=OTHER_IMAGE)
+
+    ran = chandra(command, yes=False)
+
+    assert ran.status == 2
+    assert "add --yes" in ran.err
+    assert cloud.machines["ocr"].status == "InService"
+
+
+def test_an_update_says_that_it_takes_twice_the_machines(chandra, cloud):
+    cloud.limits = {"ml.g6e.2xlarge": 1}
+    chandra("deploy")
+
+    ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted while the new" in ran.out
+    assert "try: chandra-sagemaker update --strategy recreate" in ran.out
+
+
+def test_there_is_nothing_to_update_before_a_deploy(chandra):
+    ran = chandra("update", "--instance-count", "2")
+
+    assert ran.status == 4
+    assert "try:   chandra-sagemaker deploy" in ran.err
+
+
+def test_what_was_never_there_is_not_made_by_an_update(chandra, cloud):
+    ran = chandra("update", "--instance-count", "2", "--strategy", "recreate")
+
+    assert ran.status == 4
+    assert cloud.changes == []
+
+
+def test_an_update_watches_the_alarms_that_were_made(chandra, cloud):
+    chandra("deploy")
+    chandra("alarms", "--create")
+
+    ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert f"watching {len(ALARMS)} alarms" in ran.out
+    assert "there are no alarms" not in ran.out
+
+
+def test_an_update_that_no_alarm_watches_says_so(chandra, project):
+    first = chandra("deploy")
+    update = ("update", "--image", OTHER_IMAGE, "--dry-run")
+    unwatched = chandra(*update)
+    project("[update]\nuse_alarms = false\n")
+    on_purpose = chandra(*update)
+
+    assert "note: there are no alarms" in unwatched.out
+    assert "chandra-sagemaker alarms --create" in unwatched.out
+    assert "no alarms" not in first.out + on_purpose.out
+
+
+def test_rolled_back_it_serves_what_it_served_before(chandra, cloud, project, at):
+    chandra("deploy")
+    first = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    at.now += 60
+    chandra("deploy")
+    second = cloud.machines["ocr"].config
+
+    at.now += 60
+    back = chandra("rollback")
+    there = cloud.machines["ocr"].config
+    at.now += 60
+    forth = chandra("rollback", "--to", second)
+
+    assert back.status == forth.status == 0, back.err + forth.err
+    assert there == first
+    assert cloud.machines["ocr"].config == second
+    assert "the next deploy goes forward" in back.out
+
+
+def test_after_one_deployment_there_is_nothing_to_go_back_to(chandra):
+    chandra("deploy")
+
+    assert chandra("rollback").status == 4
+    assert chandra("rollback", "--to", "ocr-00000000").status == 4
