@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.aws.client import AWSClient
-from deploy.aws.registry import image_at
+from deploy.aws.registry import ImageState, image_at
 from deploy.aws.store import Store
 from deploy.checks import Finding
 from deploy.config import DeployConfig
 from deploy.errors import AccessDeniedError, NotFoundError
-from deploy.resources import image_address, weights_uri
+from deploy.resources import ImageAddress, image_address, weights_uri
 from deploy.weights import MANIFEST, STAGING, some
 
 __all__ = ["image_findings", "key_findings", "network_findings", "weights_findings"]
@@ -157,12 +157,22 @@ def image_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
                 "image",
                 True,
                 f"the image is {state.media_type}, which SageMaker does not take",
-                "chandra-sagemaker image check --fix"
+                _repair(state, address, config)
                 if is_ours
                 else "whoever owns it: chandra-sagemaker image check --fix",
             )
         ]
     return []
+
+
+def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> str:
+    """What repairs this one, and not the one that was pushed last."""
+    command = "chandra-sagemaker image check --fix"
+    if state.tag != state.digest:
+        command += f" --tag {state.tag}"
+    if address.repository != config.image.repository:
+        command += f', with [image] repository = "{address.repository}"'
+    return command
 
 
 def network_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:

@@ -232,9 +232,11 @@ def _check(context: Context, options: argparse.Namespace) -> int:
     if not state.is_taken_by_sagemaker and options.fix:
         call = registry.repair(state)
         context.run([call])
-        if not context.is_dry_run:
-            state = registry.image(str(call.params["imageTag"]))
-            _record(context, state, cuda)
+        if context.is_dry_run:
+            context.console.result(_data(context, state, cuda))
+            return 0
+        state = registry.image(str(call.params["imageTag"]))
+        _record(context, state, cuda)
     lines = _lines(context, state, cuda, tag=options.tag)
     context.console.result(_data(context, state, cuda), lines)
     return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code

@@ -205,7 +205,9 @@ def _streamed(
     if end is None:
         raise ResourceFailedError(
             f"the stream ended after {len(pages)} pages, without its last line",
-            hint="the same command with --pages from there on",
+            hint="the same command with --pages from there on"
+            if pages
+            else "chandra-sagemaker logs --errors",
         )
     pages.sort(key=lambda page: int(page["page"]))
     document = {**end, "pages": pages}

@@ -68,13 +68,15 @@ def _read(
     reader: LogReader,
     found: list[LogEvent],
 ) -> None:
+    # Without it, lines of several days could not be told apart.
+    with_day = age(options.since) > timedelta(hours=12)
     while True:
         for event in reader.read():
             if not _is_wanted(event, options):
                 continue
             found.append(event)
             if not context.console.as_json:
-                context.console.say(_line(event))
+                context.console.say(_line(event, with_day=with_day))
         if not options.follow:
             return
         context.sleep(FOLLOW_SECONDS)
@@ -105,5 +107,6 @@ def _is_wanted(event: LogEvent, options: argparse.Namespace) -> bool:
     return options.search is None or options.search.lower() in event.message.lower()
 
 
-def _line(event: LogEvent) -> str:
-    return f"{event.when:%H:%M:%S} {event.stream.rpartition('/')[2]} {event.message}"
+def _line(event: LogEvent, *, with_day: bool) -> str:
+    when = f"{event.when:%Y-%m-%d %H:%M:%S}" if with_day else f"{event.when:%H:%M:%S}"
+    return f"{when} {event.stream.rpartition('/')[2]} {event.message}"

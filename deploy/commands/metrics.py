@@ -53,6 +53,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
             *(_row(one, start, period) for one in series),
         ]
     )
+    if not any(one.values for one in series):
+        lines.append(
+            f"nothing was measured in the last {options.since}: chandra-sagemaker "
+            "status says whether the endpoint runs"
+        )
     if options.plot is not None and not context.is_dry_run:
         draw(
             series,

@@ -205,6 +205,19 @@ def test_an_image_that_cannot_be_started_is_refused_before_the_first_call(
     assert cloud.changes == []
 
 
+def test_what_is_to_be_typed_repairs_the_image_that_was_refused(staged, chandra, wire):
+    """And not the one that was pushed last."""
+    name = put_image(wire, oci_manifest(), "v1", OCI)
+    refused = chandra("deploy", "--image", f"{NAMELESS}@{name}")
+    typed = refused.err.partition("try:   chandra-sagemaker ")[2].splitlines()[0]
+
+    fixed = chandra(*typed.split())
+
+    assert typed == "image check --fix --tag v1"
+    assert fixed.status == 0, fixed.err
+    assert f"put image {REPOSITORY}:v1-v2s2" in fixed.out
+
+
 def test_an_update_to_an_image_that_is_gone_leaves_the_endpoint_alone(
     staged, chandra, cloud
 ):

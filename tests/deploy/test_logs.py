@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 pytestmark = pytest.mark.usefixtures("staged")
@@ -41,6 +43,18 @@ def test_logs_of_all_streams_come_in_order(chandra, wire, at):
         ["two", "second"],
         ["one", "third"],
     ]
+
+
+def test_lines_of_several_days_say_of_which(chandra, wire, at):
+    write_logs(wire, at, first=[(7200, "ready")])
+    day = f"{datetime.fromtimestamp(at.now - 7200, UTC):%Y-%m-%d }"
+
+    ran = chandra("logs", "--since", "2d")
+    short = chandra("logs", "--since", "3h")
+
+    assert ran.out.startswith(day)
+    assert not short.out.startswith(day)
+    assert short.out == ran.out.removeprefix(day)
 
 
 def test_logs_can_be_narrowed(chandra, wire, at):

@@ -73,6 +73,13 @@ def test_metrics_are_a_small_table(chandra, measured):
     assert ran.status == 0, ran.err
     assert row(ran, "invocations")[:3] == ["7", "7", "7"]
     assert row(ran, "latency p99") == ["-", "-", "-"]
+    assert "nothing was measured" not in ran.out
+
+
+def test_where_nothing_was_measured_it_is_said(chandra):
+    ran = chandra("metrics", "--since", "30m")
+
+    assert "nothing was measured in the last 30m" in ran.out
 
 
 def test_percentiles_are_those_of_the_requests_and_in_seconds(chandra, measured):

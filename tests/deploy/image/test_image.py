@@ -265,6 +265,17 @@ def repository(wire, cloud):
               imageTagMutability="IMMUTABLE")  # fmt: skip
 
 
+def test_a_dry_run_of_a_repair_is_no_failure(chandra, wire, cloud, repository):
+    put_image(wire, oci_manifest(), "v1", OCI)
+    cloud.calls.clear()
+
+    ran = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert ran.out.splitlines() == [f"would put image {REPOSITORY}:v1-v2s2"]
+    assert cloud.changes == []
+
+
 def test_an_oci_image_is_found_out_and_repaired(
     chandra, wire, repository, project, tmp_path
 ):

@@ -159,6 +159,18 @@ def test_a_stream_without_its_last_line_is_no_success(chandra, answering, pictur
     assert "ended after 1 pages" in ran.err
 
 
+def test_a_stream_of_nothing_sends_nobody_to_its_other_pages(
+    chandra, answering, picture
+):
+    stream(answering)
+
+    ran = chandra("invoke", picture, "--stream")
+
+    assert ran.status == 6
+    assert "ended after 0 pages" in ran.err
+    assert "try:   chandra-sagemaker logs --errors" in ran.err
+
+
 def test_a_stream_that_breaks_off_says_why(chandra, answering, picture):
     answering(
         broken_stream([lines({"event": "page", **PAGE})], "took too long"),
