@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
-from deploy.commands.wanted import add_wait_arguments, listed, may_go_on
+from deploy.commands.stored import earlier_checks
+from deploy.commands.wanted import (
+    add_wait_arguments,
+    listed,
+    may_go_on,
+    refuse_if_fatal,
+)
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.planner import previous_config
 from deploy.resources import tags_of
@@ -43,6 +49,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "config": config,
         "actions": listed(actions, options),
     }
+    refuse_if_fatal(context, earlier_checks(context, config, actions))
     if not may_go_on(context, name, actions):
         context.console.declined()
         return 1

@@ -8,7 +8,13 @@ from dataclasses import replace
 from deploy.asynchronous.scaling import Scaling
 from deploy.commands.context import Context
 from deploy.commands.either import add_async_argument, endpoint_of
-from deploy.commands.wanted import add_wait_arguments, listed, may_go_on
+from deploy.commands.stored import earlier_checks
+from deploy.commands.wanted import (
+    add_wait_arguments,
+    listed,
+    may_go_on,
+    refuse_if_fatal,
+)
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
@@ -43,6 +49,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     config = history[0].config
     actions = context.planner.serve(name, config, tags_of(owner), owner.update)
+    refuse_if_fatal(context, earlier_checks(context, config, actions))
     if not may_go_on(context, name, actions):
         context.console.declined()
         return 1

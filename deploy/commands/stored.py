@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deploy.actions import Action, Call
 from deploy.aws.inspection import image_findings, weights_findings
 from deploy.checks import Finding, region_findings
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
+from deploy.errors import NotFoundError
+from deploy.resources import image_address
 
-__all__ = ["has_call", "image_checks", "weights_checks"]
+__all__ = ["earlier_checks", "has_call", "image_checks", "weights_checks"]
 
+ANOTHER = (
+    "chandra-sagemaker list shows the configs that rollback --to can go back to; or "
+    "image push, then deploy"
+)
 STARTS = ("create_model", "create_endpoint", "update_endpoint")
 
 
@@ -30,6 +37,29 @@ def image_checks(
     if not _starts(actions) or region_findings(config):
         return []
     return image_findings(context.aws, config)
+
+
+def earlier_checks(
+    context: Context, name: str, actions: Sequence[Action]
+) -> list[Finding]:
+    """The image of a config that was live before: its repository keeps only so many."""
+    if not _starts(actions):
+        return []
+    try:
+        variant = context.account.describe_config(name)["ProductionVariants"][0]
+        model = context.account.describe_model(variant["ModelName"])
+    except NotFoundError:
+        # Whatever names them next says so.
+        return []
+    uri = model["PrimaryContainer"]["Image"]
+    if image_address(uri) is None:
+        return []
+    config = context.config
+    earlier = replace(config, image=replace(config.image, uri=uri))
+    return [
+        replace(finding, hint=ANOTHER) if finding.is_fatal else finding
+        for finding in image_findings(context.aws, earlier)
+    ]
 
 
 def has_call(actions: Sequence[Action], operation: str) -> bool:

@@ -8,7 +8,7 @@ from deploy.aws.inspection import image_findings, weights_findings
 from deploy.checks import checks_of
 from deploy.policies import execution_policy
 from deploy.weights import MANIFEST
-from tests.deploy.accounts import IDENTITY, IMAGE, configured
+from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE, configured
 from tests.deploy.images import OCI, REPOSITORY, oci_manifest, put_image
 
 PREFIX = "models/datalab-to/chandra/0123abc/"
@@ -231,6 +231,33 @@ def test_an_update_to_an_image_that_is_gone_leaves_the_endpoint_alone(
     assert "there is no image sha256:ccc" in ran.err
     assert cloud.changes == []
     assert cloud.machines["ocr"].config == before
+
+
+@pytest.mark.parametrize("command", ["rollback", "start"])
+def test_what_was_live_is_not_started_without_its_image(
+    staged, chandra, wire, cloud, at, command
+):
+    """The repository keeps only so many."""
+    chandra("deploy", "--image", OTHER_IMAGE)
+    if command == "rollback":
+        at.now += 60
+        chandra("deploy")
+    else:
+        chandra("stop")
+    wire.call(
+        "ecr",
+        "batch_delete_image",
+        repositoryName=REPOSITORY,
+        imageIds=[{"imageDigest": OTHER_IMAGE.partition("@")[2]}],
+    )
+    cloud.calls.clear()
+
+    ran = chandra(command)
+
+    assert ran.status == 2
+    assert "there is no image sha256:bbb" in ran.err
+    assert "chandra-sagemaker list shows the configs" in ran.err
+    assert cloud.changes == []
 
 
 def test_a_deployment_that_is_there_already_looks_at_no_image(staged, chandra, wire):
