@@ -45,7 +45,7 @@ CASES = {
     "destroy": Case(("destroy",), 3, ends=None),
     "destroy-all": Case(
         ("destroy", "--all"),
-        11,
+        12,
         before=(("iam", "--create"), ("deploy",), ("alarms", "--create")),
         ends=None,
     ),
