@@ -1,18 +1,27 @@
 """An AWS account on loopback for all that is no data plane: moto's server.
 
 With what moto's SageMaker lacks for an endpoint to be deployed: today's instance
-types, pools of them, and UpdateEndpoint; and an answer about quotas.
+types, pools of them, and UpdateEndpoint; an answer about quotas; and percentiles.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from deploy.errors import ConfigError
 from deploy.local.listener import Listener
 
 __all__ = ["Account"]
+
+STATISTICS = {
+    "Sum": "sum",
+    "Average": "average",
+    "Minimum": "minimum",
+    "Maximum": "maximum",
+    "SampleCount": "sample_count",
+}
 
 
 class Account:
@@ -60,6 +69,7 @@ class Account:
 
 
 def _complete_moto() -> None:
+    from moto.cloudwatch.models import Statistics
     from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
     from moto.sagemaker.responses import SageMakerResponse
     from moto.servicequotas.responses import ServiceQuotasResponse
@@ -85,7 +95,18 @@ def _complete_moto() -> None:
         """None is known, and so none is in the way."""
         return json.dumps({"Quotas": []})
 
+    def get_statistics_for_type(self: Any, stat: str) -> Any:
+        """It knows no percentiles: the value that so many are not above."""
+        if stat in STATISTICS:
+            return getattr(self, STATISTICS[stat])
+        if not stat.startswith("p"):
+            return None
+        values = sorted(self.metric_single_values_list)
+        rank = math.ceil(float(stat[1:]) / 100 * len(values))
+        return values[max(rank, 1) - 1] if values else None
+
     for cls, method in (
+        (Statistics, get_statistics_for_type),
         (FakeEndpointConfig, validate_production_variants),
         (SageMakerResponse, update_endpoint),
         (ServiceQuotasResponse, list_service_quotas),

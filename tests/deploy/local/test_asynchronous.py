@@ -201,7 +201,11 @@ def test_what_has_waited_for_too_long_expires(local, container):
     local.async_endpoint()
     container.ping = 503
     attempts = Attempts(
-        local.emulator.served, local.backend, local.emulator.logs, Limits()
+        local.emulator.served,
+        local.backend,
+        local.emulator.logs,
+        Limits(),
+        local.emulator.metrics,
     )
     job = Job(
         inference_id="old",
