@@ -33,6 +33,8 @@ class Summary:
     """Pages that failed in documents that were read."""
     in_part: tuple[str, ...]
     """Documents that lack pages for a reason that may pass, by name."""
+    untold: str | None
+    """What the log was to tell of a job that has ended, and does not."""
     seconds: float | None
     cost: float | None
     """US dollars."""
@@ -48,6 +50,7 @@ class Summary:
             "pages": self.num_pages,
             "failed_pages": dict(self.page_codes),
             "in_part": list(self.in_part),
+            "untold": self.untold,
             "seconds": self.seconds,
             "cost": self.cost,
             "reason": self.state.failure,
@@ -110,6 +113,8 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
             + ", ".join(summary.in_part[:NUM_NAMED])
             + (f" and {more} more" if more > 0 else "")
         )
+    if summary.untold is not None:
+        lines.append(f"note: {summary.untold}")
     if summary.seconds is not None:
         money = (
             f"about {dollars(summary.cost)}"

@@ -11,7 +11,7 @@ from deploy.commands.context import Context
 from deploy.commands.job_parts import Parts
 from deploy.commands.job_summary import Summary, counted
 from deploy.commands.jobs import SLACK, results_of, transforms_of, without_result
-from deploy.errors import DeployError
+from deploy.errors import AccessDeniedError, DeployError
 from deploy.machines.prices import hourly
 from deploy.transform.following import follow
 from deploy.transform.job import LOG_GROUP, TransformState, Work
@@ -19,9 +19,12 @@ from deploy.transform.outcome import UNKNOWN, Failure, JobLog, by_code
 
 __all__ = ["Watch", "summed_up", "to_retry", "watched"]
 
-# CloudWatch shows a line some seconds after it was written.
-NUM_LOOKS = 6
-LOOK_SECONDS = 10.0
+# CloudWatch shows a line some seconds after it was written. A log that has lines and
+# gets no more for a while is whole, and so is that of a job which ended a minute ago.
+LOOK_SECONDS = 5.0
+NUM_LOOKS = 12
+NUM_QUIET = 3
+LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
 
 
 class Watch:
@@ -43,6 +46,9 @@ class Watch:
         self._since = since - SLACK
         self._left: tuple[Work, ...] = self.work
         self._results: Mapping[str, datetime] = {}
+        self.num_lines = 0
+        self.refused: str | None = None
+        """Why its log may not be read."""
 
     def state(self) -> TransformState:
         state = self._transforms.transform(self._name)
@@ -63,6 +69,9 @@ class Watch:
     def left(self) -> tuple[Work, ...]:
         """Those without a result when `num_done` was asked last."""
         return self._left
+
+    def has_unknown(self) -> bool:
+        return any(failure.code == UNKNOWN for failure in self.failures())
 
     def failures(self) -> list[Failure]:
         """Of all that have no result; true once the job has ended."""
@@ -92,9 +101,13 @@ class Watch:
     def lines(self) -> Sequence[str]:
         try:
             events = self._reader.read()
+        except AccessDeniedError as error:
+            self.refused = error.message
+            return []
         except DeployError:
             # Log lines are worth having, and not worth giving a job up for.
             return []
+        self.num_lines += len(events)
         for event in events:
             self.log.add(event.message)
         return [event.message for event in events if _is_trouble(event)]
@@ -130,20 +143,55 @@ def summed_up(context: Context, state: TransformState) -> Summary:
 def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
     """What a job that has ended did not read, or read in part for what may pass."""
     watch = Watch(context, state)
-    watch.num_done()
+    num_read = watch.num_done()
     watch.lines()
+    _await_log(context, watch, state, num_read)
     return (*watch.left(), *watch.in_part())
+
+
+def _await_log(
+    context: Context, watch: Watch, state: TransformState, num_read: int
+) -> None:
+    """Until the log tells of every document, or nothing more can come."""
+    latest = (state.ended or context.now) + LATE
+    num_quiet = 0
+    for _ in range(NUM_LOOKS):
+        if state.is_changing or watch.refused is not None or context.now >= latest:
+            return
+        if state.started is None:
+            # There was no machine that could have written one.
+            return
+        is_told = state.status == "Stopped" or not watch.has_unknown()
+        if is_told and watch.log.num_answered >= num_read:
+            return
+        if watch.num_lines and num_quiet == NUM_QUIET:
+            return
+        context.sleep(LOOK_SECONDS)
+        num_lines = watch.num_lines
+        watch.lines()
+        num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+
+
+def _untold(watch: Watch, num_read: int) -> str | None:
+    """What the log was to tell, and does not."""
+    unknown = "how many pages there were, and whether any failed, is not known"
+    if watch.refused is not None:
+        return f"the job's log may not be read: {unknown} ({watch.refused})"
+    if not watch.num_lines:
+        return f"the job's log has no line, late or for ever: {unknown}"
+    num_told = watch.log.num_answered
+    if num_told < num_read:
+        return (
+            f"the job's log tells of {num_told} of {num_read} documents that were "
+            f"read: of the others, {unknown}"
+        )
+    return None
 
 
 def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
     num_read = watch.num_done()
     is_stopped = state.status == "Stopped"
-    for _ in range(NUM_LOOKS if not state.is_changing else 0):
-        is_told = is_stopped or all(f.code != UNKNOWN for f in watch.failures())
-        if is_told and (watch.log.num_pages or not num_read):
-            break
-        context.sleep(LOOK_SECONDS)
-        watch.lines()
+    _await_log(context, watch, state, num_read)
     failures = () if state.is_changing else tuple(watch.failures())
     if is_stopped:
         failures = tuple(
@@ -160,6 +208,7 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
         num_read=num_read,
         failures=failures,
         num_pages=watch.log.num_pages,
+        untold=None if state.is_changing else _untold(watch, num_read),
         page_codes=dict(watch.log.page_codes),
         in_part=() if state.is_changing else tuple(w.name for w in watch.in_part()),
         seconds=seconds,

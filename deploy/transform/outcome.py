@@ -57,6 +57,8 @@ class JobLog:
     subjects: Collection[str] = ()
     """bucket/key of every object: what else SageMaker says of one is told as it is."""
 
+    num_answered: int = 0
+    """Requests that the container read and answered."""
     num_pages: int = 0
     """In documents that were answered."""
     page_codes: Counter[str] = field(default_factory=Counter)
@@ -111,6 +113,7 @@ class JobLog:
             self._documents[str(event.get("document"))][str(code or UNKNOWN)] += 1
             return
         failed = event.get("failed_pages") or {}
+        self.num_answered += 1
         self.num_pages += int(event.get("pages") or 0) - len(failed)
         self.page_codes.update(str(each) for each in failed.values())
         digest, may_pass = str(event.get("document")), MAY_PASS & {*failed.values()}

@@ -33,6 +33,8 @@ class Transformer:
     """SageMaker writes what the container answered; or only the status."""
     is_silent: bool = False
     """No log line was ever written."""
+    says_requests: bool = True
+    """Else the container says nothing of them, and something else."""
     refuses_all: str | None = None
     """The job fails for this before it has read anything."""
     sent: list[tuple[str, bytes]] = field(default_factory=list)
@@ -75,7 +77,8 @@ class Transformer:
             if self.says_bodies:
                 problem = {"status": status, "code": code, "detail": f"it is {word}"}
                 lines += [head, f"{head}Message:", head + json.dumps(problem)]
-        self._log(f"{name}/i-1-1", [json.dumps(line) for line in container])
+        said = [json.dumps(line) for line in container]
+        self._log(f"{name}/i-1-1", said if self.says_requests else ["it is ready"])
         self._log(f"{name}/i-1-1/data-log", lines)
         return "AlgorithmError: See job logs for more information" if lines else None
 

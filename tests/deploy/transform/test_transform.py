@@ -146,6 +146,74 @@ def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud,
     assert "SageMaker says: AlgorithmError" in ran.out
 
 
+@pytest.fixture
+def ended(chandra, put, cloud, at):
+    """ended(): a job that was watched to its end; the seconds after that."""
+    cloud.clock = at
+
+    def run():
+        put("scans/a.pdf")
+        ran = chandra(*RUN)
+        (job,) = cloud.jobs.values()
+        return ran, at.now - job.ended
+
+    return run
+
+
+def test_a_log_that_tells_of_every_document_is_not_waited_for(ended):
+    ran, seconds = ended()
+
+    assert seconds == 0
+    assert "note:" not in ran.out
+
+
+def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing(
+    ended, cloud
+):
+    cloud.transformed.is_silent = True
+
+    ran, seconds = ended()
+
+    assert ran.status == 0, ran.err
+    assert seconds == 60
+    assert "note: the job's log has no line, late or for ever: how many" in ran.out
+    assert "pages read" not in ran.out
+
+
+def test_a_log_that_goes_silent_is_waited_for_a_quarter_of_a_minute(ended, cloud):
+    cloud.transformed.says_requests = False
+
+    ran, seconds = ended()
+
+    assert seconds == 15
+    assert "note: the job's log tells of 0 of 1 documents that were read" in ran.out
+
+
+def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
+    cloud.forbidden = {"logs:FilterLogEvents"}
+
+    ran, seconds = ended()
+
+    assert (ran.status, seconds) == (0, 0)
+    assert "note: the job's log may not be read: how many pages" in ran.out
+    assert "logs:FilterLogEvents" in ran.out
+
+
+def test_of_a_job_that_ended_long_ago_nothing_more_is_waited_for(
+    ended, chandra, cloud, at
+):
+    cloud.transformed.is_silent = True
+    ended()
+    (name,) = cloud.jobs
+    at.sleep(3600)
+    before = at.now
+
+    shown = chandra("transform", "status", name, "--json").json
+
+    assert at.now == before
+    assert "has no line" in shown["untold"]
+
+
 def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
