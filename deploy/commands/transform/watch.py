@@ -8,9 +8,14 @@ from datetime import datetime, timedelta
 
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
-from deploy.commands.job_parts import Parts
-from deploy.commands.job_summary import Summary, counted
-from deploy.commands.jobs import SLACK, results_of, transforms_of, without_result
+from deploy.commands.transform.jobs import (
+    SLACK,
+    results_of,
+    transforms_of,
+    without_result,
+)
+from deploy.commands.transform.parts import Parts
+from deploy.commands.transform.summary import Summary, counted
 from deploy.errors import AccessDeniedError, DeployError
 from deploy.machines.prices import hourly
 from deploy.transform.following import follow

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.aws.quotas import usage_quotas
 from deploy.checks import TRANSFORM_USAGE, Finding, transform_checks_of
 from deploy.commands.context import Context
-from deploy.commands.jobs import transforms_of
+from deploy.commands.transform.jobs import transforms_of
 from deploy.commands.wanted import UNREAD, usage_findings
 from deploy.config import DeployConfig
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
