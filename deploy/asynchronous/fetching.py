@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -60,6 +60,8 @@ class Fetched:
     target: str | None
     outcome: str
     detail: str | None = None
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Codes of the pages that it lacks, by their numbers."""
 
 
 class Fetching:
@@ -118,7 +120,9 @@ class Fetching:
         if errors:
             partial = {"document": place.source, "pages": errors}
             contents[f"{base}.error.json"] = _json(partial)
-        return Fetched(place.source, target, self._put(place, contents))
+        missing = {error["page"]: error["code"] for error in errors}
+        put = self._put(place, contents)
+        return Fetched(place.source, target, put, missing=missing)
 
     def _put_error(self, place: Place, job: Job, target: str, content: bytes) -> str:
         """Where there is a place for it: what was refused may lie in none of ours."""

@@ -2,7 +2,7 @@
 
 Each object that a manifest lists is one request. Objects that hold the word `broken`
 are refused as the container refuses them, in the log lines that SageMaker writes. Those
-that hold `partly` lack their second page.
+that hold `partly` or `cut` lack their second page.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from deploy.aws import AWSClient
 TAR = "models/datalab-to/chandra/0123abc.tar.gz"
 BUCKETS = '[transform]\nbuckets = ["inbox", "results"]\n'
 GROUP = "/aws/sagemaker/TransformJobs"
-PARTLY = b"partly"
-COMMENT = b"\n\n<!-- page 2: engine_failed: it died twice -->\n"
+LACKING = {b"partly": "engine_failed", b"cut": "deadline_exceeded"}
 CODES = {"broken": (422, "unreadable_document"), "endless": (413, "document_too_large")}
 
 
@@ -52,7 +51,7 @@ class Transformer:
             self.sent.append((key, body))
             word = next((word for word in CODES if word.encode() in body), None)
             status, code = CODES[word] if word else (200, "ok")
-            is_partly = PARTLY in body
+            failed = next((LACKING[word] for word in LACKING if word in body), None)
             container.append(
                 {
                     "event": "request",
@@ -60,7 +59,7 @@ class Transformer:
                     "code": code,
                     "document": hashlib.sha256(body).hexdigest()[:16],
                     "pages": 2,
-                    "failed_pages": {"2": "engine_failed"} if is_partly else {},
+                    "failed_pages": {"2": failed} if failed else {},
                 }
             )
             if word is None:
@@ -69,7 +68,7 @@ class Transformer:
                     "put_object",
                     Bucket=bucket,
                     Key=f"{below}{key}.out",
-                    Body=b"# " + body + (COMMENT if is_partly else b""),
+                    Body=_read(body, failed),
                 )
                 continue
             head = f"2026-11-26T08:00:00.000:[sagemaker logs]: {place}{key}: "
@@ -110,6 +109,11 @@ class Transformer:
                 {"timestamp": self.milliseconds, "message": line} for line in lines
             ],
         )
+
+
+def _read(body: bytes, failed: str | None) -> bytes:
+    comment = f"\n\n<!-- page 2: {failed}: it is so -->\n" if failed else ""
+    return b"# " + body + comment.encode()
 
 
 def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., None]:

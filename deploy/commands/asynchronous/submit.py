@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(ACCEPT),
         default="json",
         help="what is written; json, the default, can be fetched as any of them and "
-        "says which pages failed",
+        "says how many pages there were",
     )
     parser.add_argument(
         "--max-output-tokens", type=int, metavar="N", help="of each page"

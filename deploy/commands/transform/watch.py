@@ -51,6 +51,7 @@ class Watch:
         self._since = since - SLACK
         self._left: tuple[Work, ...] = self.work
         self._results: Mapping[str, datetime] = {}
+        self._parts: Parts | None = None
         self.num_lines = 0
         self.refused: str | None = None
         """Why its log may not be read."""
@@ -85,13 +86,18 @@ class Watch:
             for work in self._left
         ]
 
-    def in_part(self) -> tuple[Work, ...]:
-        """Those that lack pages for what may pass, where the log and results tell."""
+    def missing(self, *, may_pass: bool) -> dict[Work, Mapping[int, str]]:
+        """Pages that documents lack, where the log and results tell; see Parts."""
+        if self._parts is None:
+            self._parts = self._made_parts()
+        left = set(self._left)
+        read = [work for work in self.work if work not in left]
+        return self._parts.among(read, self.log, may_pass=may_pass)
+
+    def _made_parts(self) -> Parts:
         ended = self._state.ended
         latest = None if ended is None else ended + SLACK
-        left = set(self._left)
-        parts = Parts(self._transforms, self._state, self.prefix, self._results, latest)
-        return parts.among([w for w in self.work if w not in left], self.log.in_part())
+        return Parts(self._transforms, self._state, self.prefix, self._results, latest)
 
     def failed(self) -> str:
         given_up = self.log.failed()
@@ -151,7 +157,7 @@ def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
     num_read = watch.num_done()
     watch.lines()
     _await_log(context, watch, state, num_read)
-    return (*watch.left(), *watch.in_part())
+    return (*watch.left(), *watch.missing(may_pass=True))
 
 
 def _await_log(
@@ -205,6 +211,11 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
             else failure
             for failure in failures
         )
+    may_pass: Mapping[Work, Mapping[int, str]] = {}
+    missing: Mapping[Work, Mapping[int, str]] = {}
+    if not state.is_changing:
+        may_pass = watch.missing(may_pass=True)
+        missing = {**watch.missing(may_pass=False), **may_pass}
     seconds = _seconds(state, context.now)
     price = hourly(state.instance_type, state.instance_count)
     return Summary(
@@ -215,7 +226,8 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
         num_pages=watch.log.num_pages,
         untold=None if state.is_changing else _untold(watch, num_read),
         page_codes=dict(watch.log.page_codes),
-        in_part=() if state.is_changing else tuple(w.name for w in watch.in_part()),
+        in_part=tuple(work.name for work in may_pass),
+        missing={work.name: pages for work, pages in missing.items()},
         seconds=seconds,
         cost=None if price is None or seconds is None else price * seconds / 3600,
     )

@@ -622,6 +622,60 @@ def test_a_document_read_in_part_for_what_may_pass_is_read_again(
     assert not (folder / "a.pdf.error.json").exists()
 
 
+def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue, "deadline_exceeded")
+
+    ran = chandra("async", "fetch")
+    again = chandra("async", "fetch", "--json").json
+
+    assert ran.status == 0, ran.err
+    target = str(folder / "a.pdf.md")
+    assert f"in part: {target} lacks page 2 (deadline_exceeded)" in ran.out
+    assert again["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
+
+
+def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder):
+    """As the service leaves a comment where one would be; not a byte of it changes."""
+    body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
+    whole = b"# first\n\n# second\n"
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.waiting.pop().output, body)
+
+    waited = chandra("async", "wait", "--json").json
+    ran = chandra("async", "fetch")
+    there = (folder / "a.pdf.md").read_bytes()
+    said = json.loads((folder / "a.pdf.error.json").read_text())
+    again = chandra("async", "submit", "--retry-failed", "--json").json
+    queue._put(queue.waiting.pop().output, whole)
+    after = chandra("async", "fetch")
+
+    assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
+    assert "lacks page 2 (engine_failed)" in ran.out
+    assert there == body
+    assert said["pages"] == [
+        {"page": 2, "code": "engine_failed", "detail": "it died twice"}
+    ]
+    assert again["submitted"] == 1
+    assert "in part" not in after.out
+    assert (folder / "a.pdf.md").read_bytes() == whole
+    assert not (folder / "a.pdf.error.json").exists()
+
+
+def test_markdown_that_lacks_fewer_pages_stays(chandra, queue, folder):
+    body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
+    worse = body + b"\n<!-- page 3: engine_failed: it died twice -->\n"
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.waiting.pop().output, body)
+    chandra("async", "wait")
+    chandra("async", "submit", "--retry-failed")
+    queue._put(queue.waiting.pop().output, worse)
+
+    chandra("async", "fetch")
+
+    assert (folder / "a.pdf.md").read_bytes() == body
+
+
 @pytest.mark.parametrize("code", ["unreadable_document", "deadline_exceeded"])
 def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, code):
     chandra("async", "submit", str(folder / "a.pdf"))

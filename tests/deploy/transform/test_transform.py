@@ -250,9 +250,27 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
     again = chandra("transform", "--retry-failed", first)
 
     assert ran.status == again.status == 0, ran.err + again.err
+    assert "in part: b.pdf lacks page 2 (engine_failed)" in ran.out
     assert "1 lack pages for a reason that may pass: b.pdf" in ran.out
     assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
     assert [body for _, body in cloud.transformed.sent] == [b"partly"]
+
+
+def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
+    chandra, put, cloud
+):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"cut off")
+    ran = chandra(*RUN)
+    (first,) = cloud.jobs
+
+    shown = chandra("transform", "status", first, "--json").json
+    again = chandra("transform", "--retry-failed", first)
+
+    assert "in part: b.pdf lacks page 2 (deadline_exceeded)" in ran.out
+    assert shown["missing_pages"] == {"b.pdf": {"2": "deadline_exceeded"}}
+    assert shown["in_part"] == []
+    assert "every document" in again.out
 
 
 def test_results_of_another_format_are_not_taken_for_what_is_wanted(
