@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ from deploy.errors import DeployError, NotFoundError
 __all__ = ["Fetched", "Fetching", "Files", "Outcome", "Shelf"]
 
 NUM_AT_ONCE = 4
+# No file of that name can be there; to write it will say why.
+NOTHING_THERE = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 class Shelf(Protocol):
@@ -50,6 +53,8 @@ class Outcome:
     GONE = "gone"
     """Read once, and the answer is no longer where it was."""
     UNMADE = "not in that format"
+    UNWRITTEN = "not written"
+    """Its folder takes no file of that name: too long, no right to it, no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,13 @@ class Fetching:
             )
 
     def _one(self, place: Place, job: Job | None) -> Fetched:
+        try:
+            return self._result(place, job)
+        except OSError as error:
+            target = f"{self._base(place, job)}.{self._wanted}"
+            return Fetched(place.source, target, Outcome.UNWRITTEN, error.strerror)
+
+    def _result(self, place: Place, job: Job | None) -> Fetched:
         base = self._base(place, job)
         if job is None or not job.is_settled:
             return Fetched(place.source, None, Outcome.WAITING)
@@ -201,10 +213,8 @@ class Files:
         try:
             with Path(target).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            return None
-        except OSError:
-            return "unreadable"
+        except OSError as error:
+            return None if error.errno in NOTHING_THERE else "unreadable"
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
         path = Path(target)

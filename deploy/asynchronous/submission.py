@@ -279,8 +279,8 @@ def request_of(
         "RequestTTLSeconds": table.wait_seconds,
     }
     is_stored = job.source.startswith(S3)
-    # Its address travels in a header.
-    is_plain = uri.isascii() and uri.isprintable()
+    # Its address travels in a header, which loses a space at its end.
+    is_plain = uri.isascii() and uri.isprintable() and uri == uri.strip()
     is_odd = not is_plain or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):
         body = json.dumps({"s3_uri": uri, **job.options}).encode()

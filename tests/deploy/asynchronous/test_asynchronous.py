@@ -622,6 +622,22 @@ def test_a_document_read_in_part_for_what_may_pass_is_read_again(
     assert not (folder / "a.pdf.error.json").exists()
 
 
+def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
+    chandra, queue, folder
+):
+    # With .md behind it, longer than a file system takes.
+    long = folder / f"{'x' * 250}.pdf"
+    long.write_bytes(b"another")
+    chandra("async", "submit", str(long), str(folder / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 1
+    assert f"not written: {long}.md: File name too long" in ran.out
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
 def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
     chandra("async", "submit", str(folder / "a.pdf"))
     read_in_part(queue, "deadline_exceeded")

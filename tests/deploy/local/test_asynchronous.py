@@ -321,3 +321,12 @@ def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
     [line] = until(lines)
     assert "[bad]" in line
     assert "server error (500)" in line
+
+
+@pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
+def test_a_key_is_what_follows_the_bucket_as_it_is(local, key):
+    local.async_endpoint()
+
+    answer = submit(local, InputLocation=local.put(key, b"an odd page"))
+
+    assert result(local, answer) == b"an odd page"
