@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,7 @@ from typing import Protocol
 from deploy.asynchronous.job import Job, Place, State
 from deploy.asynchronous.ledger import Ledger
 from deploy.documents.document import S3, Objects, split_uri
+from deploy.documents.naming import apart, storable
 from deploy.documents.results import in_format, page_errors
 from deploy.errors import DeployError, NotFoundError
 
@@ -91,10 +92,13 @@ class Fetching:
         self._into = into
         self._force = force
         self._is_dry_run = is_dry_run
+        self._bases: Mapping[str, str] = {}
+        """Where the result of each place goes, by its id, without its ending."""
 
     def run(self) -> Iterator[Fetched]:
         jobs = {job.key: job for job in self._ledger.jobs()}
         places = sorted(self._ledger.places(), key=lambda place: place.source)
+        self._bases = self._apart(places, jobs)
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             yield from threads.map(
                 lambda place: self._one(place, jobs.get(place.key)), places
@@ -104,11 +108,11 @@ class Fetching:
         try:
             return self._result(place, job)
         except OSError as error:
-            target = f"{self._base(place, job)}.{self._wanted}"
+            target = f"{self._bases[place.id]}.{self._wanted}"
             return Fetched(place.source, target, Outcome.UNWRITTEN, error.strerror)
 
     def _result(self, place: Place, job: Job | None) -> Fetched:
-        base = self._base(place, job)
+        base = self._bases[place.id]
         if job is None or not job.is_settled:
             return Fetched(place.source, None, Outcome.WAITING)
         if job.state is State.FAILED:
@@ -149,10 +153,27 @@ class Fetching:
             put = self._put(place, {target: content})
         return put if put == Outcome.THEIRS else Outcome.FAILED
 
+    def _apart(
+        self, places: Sequence[Place], jobs: Mapping[str, Job]
+    ) -> Mapping[str, str]:
+        """Who was submitted one after the other may be called alike, or be the same
+        file asked for in two ways: the first to be written keeps the name."""
+        alike: dict[str, list[Place]] = {}
+        for place in places:
+            alike.setdefault(self._base(place, jobs.get(place.key)), []).append(place)
+        bases = {}
+        for base, group in alike.items():
+            owner = next((p for p in group if _has_written(p, base)), group[0])
+            for place in group:
+                is_owner = place is owner
+                bases[place.id] = base if is_owner else apart(base, place.id)
+        return bases
+
     def _base(self, place: Place, job: Job | None) -> str:
         """Where a result goes, without its ending."""
         if self._into is not None:
-            return f"{self._into.rstrip('/')}/{place.name}"
+            name = storable(place.name) if self._into.startswith(S3) else place.name
+            return f"{self._into.rstrip('/')}/{name}"
         pages = None if job is None else job.options.get("pages")
         folder, _, name = place.source.rpartition("/")
         if pages is not None:
@@ -268,5 +289,11 @@ def _nameless(folder: Path) -> int | None:
         return None
 
 
+def _has_written(place: Place, base: str) -> bool:
+    return any(target.startswith(f"{base}.") for target in place.written)
+
+
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # What is no text in a file's name becomes what JSON would have made of it.
+    return text.encode(errors="backslashreplace")

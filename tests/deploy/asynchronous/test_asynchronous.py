@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -636,6 +637,72 @@ def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
     assert ran.status == 1
     assert f"not written: {long}.md: File name too long" in ran.out
     assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_of_two_called_alike_that_were_sent_one_after_the_other_both_are_written(
+    chandra, queue, folder, tmp_path
+):
+    (folder / "2026" / "a.pdf").write_bytes(b"another")
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    chandra("async", "submit", str(folder / "2026" / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    again = chandra("async", "fetch", "--into", str(tmp_path / "out"), "--json").json
+
+    assert ran.status == 0, ran.out
+    first, second = sorted((tmp_path / "out").iterdir())
+    assert (first.name, first.read_text()) == ("a.pdf.md", "# first\n")
+    assert (second.name[:2], second.read_text()) == ("a~", "# another\n")
+    assert again["outcomes"] == {"unchanged": 2}
+
+
+def test_one_file_asked_for_in_two_ways_has_both_answers(chandra, queue, folder):
+    one = str(folder / "a.pdf")
+    chandra("async", "submit", one)
+    queue.read()
+    chandra("async", "fetch")
+    chandra("async", "submit", one, "--max-output-tokens", "9")
+    queue._put(queue.waiting.pop().output, answer_to(b"short"))
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0, ran.out
+    results = sorted(folder.glob("a*.md"))
+    assert [each.read_text() for each in results] == ["# first\n", "# short\n"]
+    assert results[0].name == "a.pdf.md"
+
+
+def test_a_folder_without_documents_is_no_silent_success(chandra, queue, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    ran = chandra("async", "submit", str(tmp_path / "empty"))
+
+    assert ran.status == 0, ran.err
+    assert f"{tmp_path / 'empty'}: there is no document in it" in ran.out
+
+
+def test_a_file_whose_name_is_no_text_is_read_and_fetched_into_s3(
+    chandra, queue, wire, folder
+):
+    odd = folder / os.fsdecode(b"no\xfftext.pdf")
+    odd.write_bytes(BROKEN)
+    chandra("async", "submit", str(odd))
+    queue.read()
+
+    beside = chandra("async", "fetch")
+    far = chandra("async", "fetch", "--into", "s3://exchange/results")
+
+    assert (beside.status, far.status) == (1, 1), beside.err + far.err
+    assert "no\\udcfftext.pdf" in beside.out
+    wire.call(
+        "s3",
+        "head_object",
+        Bucket="exchange",
+        Key="results/no\ufffdtext.pdf.error.json",
+    )
 
 
 def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
