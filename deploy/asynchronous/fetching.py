@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from deploy.asynchronous.job import Job, Place, State
 from deploy.asynchronous.ledger import Ledger
 from deploy.documents.document import S3, Objects, split_uri
-from deploy.documents.naming import apart, storable
+from deploy.documents.naming import apart, storable, with_pages
 from deploy.documents.results import in_format, page_errors
 from deploy.errors import DeployError, NotFoundError
 
@@ -174,12 +174,7 @@ class Fetching:
         if self._into is not None:
             name = storable(place.name) if self._into.startswith(S3) else place.name
             return f"{self._into.rstrip('/')}/{name}"
-        pages = None if job is None else job.options.get("pages")
-        folder, _, name = place.source.rpartition("/")
-        if pages is not None:
-            path = PurePosixPath(name)
-            name = f"{path.stem}.pages-{pages}{path.suffix}"
-        return f"{folder}/{name}"
+        return with_pages(place.source, {} if job is None else job.options)
 
     def _put(self, place: Place, contents: dict[str, bytes]) -> str:
         """Write what is new. What is there and not ours stays, unless it is forced."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from deploy.documents.document import MEDIA_TYPES, Document, Option, Refused
 
 __all__ = ["apart", "is_result", "named_apart", "storable", "with_pages"]
 
+MAX_PAGES = 60
 UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # Results of ours that lie beside their documents: a.pdf.md, a.pdf.error.json.
 RESULTS = (".error.json", ".md", ".html", ".json", ".out")
@@ -35,7 +37,14 @@ def storable(name: str) -> str:
 def with_pages(name: str, options: Mapping[str, Option]) -> str:
     """a.pages-1-5.pdf: parts of one document do not write over each other."""
     pages = options.get("pages")
-    return name if pages is None else _inserted(name, f".pages-{pages}")
+    if pages is None:
+        return name
+    text = str(pages)
+    if len(text) > MAX_PAGES:
+        # No file system takes a name that lists them all.
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        text = f"{text[:MAX_PAGES]}…{digest[:8]}"
+    return _inserted(name, f".pages-{text}")
 
 
 def apart(name: str, identifier: str) -> str:

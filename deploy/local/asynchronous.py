@@ -17,12 +17,10 @@ from deploy.local.containers import Container
 from deploy.local.limits import Assumed, Limits
 from deploy.local.logs import Logs
 from deploy.local.metrics import Level, Metrics
-from deploy.local.served import ATTRIBUTES, Served, check_attributes
+from deploy.local.served import ATTRIBUTES, PREFIX, Served, check
 from deploy.local.wire import Answer, Refusal, Request
 
 __all__ = ["Asynchronous"]
-
-PREFIX = "X-Amzn-SageMaker-"
 
 
 class Queue:
@@ -53,6 +51,7 @@ class Asynchronous:
         metrics: Metrics,
     ) -> None:
         self._served = served
+        self._backend = backend
         self._logs = logs
         self._limits = limits
         self._assumed = assumed
@@ -180,7 +179,7 @@ class Asynchronous:
             document: bytes | S3Uri = S3Uri.of(location) if location else body
         except ValueError as error:
             raise Refusal("ValidationError", str(error)) from error
-        check_attributes(given("Custom-Attributes"))
+        check(self._backend, region, "invoke_endpoint_async", request)
         inference_id = given("Inference-Id") or str(uuid.uuid4())
         file = str(uuid.uuid4())
         output, failure = config.output, config.failure

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deploy.actions import Call
 from deploy.aws import AWSClient
 from deploy.errors import DeployError, NotFoundError
 
@@ -128,6 +129,13 @@ class Backend:
         return self.aws(region, service).call(service, operation, **params)
 
     # SageMaker
+
+    def violations(
+        self, region: str, operation: str, params: Mapping[str, Any]
+    ) -> list[str]:
+        """What AWS's model of an invocation says against these parameters."""
+        call = Call("sagemaker-runtime", operation, params, "")
+        return self.aws(region, call.service).violations(call)
 
     def forget(self) -> None:
         """Something may have changed."""

@@ -79,7 +79,9 @@ class Emulator:
         self._instances: dict[str, str] = {}
         self._lock = threading.Lock()
         self.fleet = Fleet(self._make)
-        self.runtime = Runtime(self.served, self._limits, self.logs, self.metrics)
+        self.runtime = Runtime(
+            self.served, backend, self._limits, self.logs, self.metrics
+        )
         self.asynchronous = Asynchronous(
             self.served,
             backend,

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from deploy.local import eventstream
+from deploy.local.backend import Backend
 from deploy.local.containers import Container, wait_until_healthy
 from deploy.local.exchange import BrokenError, Exchange, LateError, NoAnswerError
 from deploy.local.limits import Limits
 from deploy.local.logs import Logs
 from deploy.local.metrics import MICROSECONDS, Metrics
-from deploy.local.served import ATTRIBUTES, Served, check_attributes
+from deploy.local.served import ATTRIBUTES, Served, check
 from deploy.local.wire import Answer, Refusal, Request
 
 __all__ = ["FORWARDED", "Runtime"]
@@ -33,12 +34,14 @@ class Runtime:
     def __init__(
         self,
         served: Callable[[str, str], Served],
+        backend: Backend,
         limits: Limits,
         logs: Logs,
         metrics: Metrics,
     ) -> None:
         """`served(region, name)`; it refuses what is not there."""
         self._served = served
+        self._backend = backend
         self._limits = limits
         self._logs = logs
         self._metrics = metrics
@@ -48,6 +51,7 @@ class Runtime:
         began = time.monotonic()
         body = self._body(request)
         served = self._real_time(region, name)
+        check(self._backend, region, "invoke_endpoint", request)
         headers = self._forwarded(served, request, "Accept")
         exchange = Exchange(served.container.address, self._limits.answer_seconds)
         try:
@@ -66,6 +70,7 @@ class Runtime:
         began = time.monotonic()
         body = self._body(request)
         served = self._real_time(region, name)
+        check(self._backend, region, "invoke_endpoint_with_response_stream", request)
         headers = self._forwarded(served, request, "X-Amzn-SageMaker-Accept")
         exchange = Exchange(served.container.address, self._limits.stream_seconds)
         content = None
@@ -155,7 +160,6 @@ class Runtime:
         headers.pop("Accept", None)
         if wanted := request.header(accept):
             headers["Accept"] = wanted
-        check_attributes(request.header(ATTRIBUTES))
         if not self._is_healthy(served.container):
             raise Refusal(
                 "ServiceUnavailable",

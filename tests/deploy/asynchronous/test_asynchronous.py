@@ -1106,3 +1106,40 @@ def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
     assert json.loads(request["Body"]) == {"s3_uri": uri}
     with pytest.raises(ValueError, match="takes no such key"):
         request_of(job(), uri, TABLE, reads_itself=False)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "words"),
+    [
+        (f"s3://scans/{'k' * 1020}.pdf", {}, "takes no such key"),
+        ("s3://scans/a.pdf ", {}, "takes no such key"),
+        (
+            "s3://scans/a.pdf",
+            {"pages": ",".join(map(str, range(1, 700, 2)))},
+            "its options have 1,",
+        ),
+    ],
+)
+def test_what_has_no_room_in_a_header_is_read_by_the_container_or_refused(
+    uri, options, words
+):
+    asked = job(options=options, source="/a.pdf")
+
+    request = request_of(asked, uri, TABLE, reads_itself=True)
+
+    assert json.loads(request["Body"]) == {"s3_uri": uri, **options}
+    with pytest.raises(ValueError, match=words):
+        request_of(asked, uri, TABLE, reads_itself=False)
+
+
+def test_many_pages_have_a_short_name(chandra, queue, folder):
+    pages = ",".join(map(str, range(1, 300, 2)))
+    chandra("async", "submit", str(folder / "a.pdf"), "--pages", pages)
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0, ran.out
+    (result,) = folder.glob("a.pages-*.pdf.md")
+    assert result.name.startswith("a.pages-1,3,5,")
+    assert len(result.name) < 100

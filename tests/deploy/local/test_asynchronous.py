@@ -120,6 +120,31 @@ def test_times_have_bounds(local, name, value):
     assert name in refused(local, Body=b"x", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Filename", "two.dots.json"),
+        ("Filename", "x" * 33),
+        ("S3OutputPathExtension", "s3://elsewhere"),
+        ("S3OutputPathExtension", "a b"),
+        ("InferenceId", "x" * 65),
+        ("CustomAttributes", "x" * 1025),
+        ("ContentType", "x" * 1025),
+    ],
+)
+def test_parameters_are_held_to_what_the_service_model_says(local, name, value):
+    local.async_endpoint()
+
+    assert name in refused(local, Body=b"x", **{name: value})
+
+
+def test_an_address_has_at_most_1024_characters(local):
+    local.async_endpoint()
+    long = f"s3://{BUCKET}/{'k' * 1100}"
+
+    assert "InputLocation" in refused(local, InputLocation=long)
+
+
 def test_a_refused_document_fails_once_and_says_why(local, container):
     local.async_endpoint()
     container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
