@@ -72,6 +72,16 @@ class Watch:
         self._left = without_result(self.work, self._results, self.prefix)
         return len(self.work) - len(self._left)
 
+    def num_own(self, ended: datetime | None) -> int:
+        """Of those, documents that this job read; a later one's log tells of others."""
+        latest = None if ended is None else ended + SLACK
+        results = {
+            key: written
+            for key, written in self._results.items()
+            if latest is None or written <= latest
+        }
+        return len(self.work) - len(without_result(self.work, results, self.prefix))
+
     def left(self) -> tuple[Work, ...]:
         """Those without a result when `num_done` was asked last."""
         return self._left
@@ -154,17 +164,16 @@ def summed_up(context: Context, state: TransformState) -> Summary:
 def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
     """What a job that has ended did not read, or read in part for what may pass."""
     watch = Watch(context, state)
-    num_read = watch.num_done()
+    watch.num_done()
     watch.lines()
-    _await_log(context, watch, state, num_read)
+    _await_log(context, watch, state)
     return (*watch.left(), *watch.missing(may_pass=True))
 
 
-def _await_log(
-    context: Context, watch: Watch, state: TransformState, num_read: int
-) -> None:
+def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
     """Until the log tells of every document, or nothing more can come."""
     latest = (state.ended or context.now) + LATE
+    num_read = watch.num_own(state.ended)
     num_quiet = 0
     for _ in range(NUM_LOOKS):
         if state.is_changing or watch.refused is not None or context.now >= latest:
@@ -183,8 +192,9 @@ def _await_log(
         num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
 
 
-def _untold(watch: Watch, num_read: int) -> str | None:
+def _untold(watch: Watch, state: TransformState) -> str | None:
     """What the log was to tell, and does not."""
+    num_read = watch.num_own(state.ended)
     unknown = "how many pages there were, and whether any failed, is not known"
     if watch.refused is not None:
         return f"the job's log may not be read: {unknown} ({watch.refused})"
@@ -202,7 +212,7 @@ def _untold(watch: Watch, num_read: int) -> str | None:
 def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
     num_read = watch.num_done()
     is_stopped = state.status == "Stopped"
-    _await_log(context, watch, state, num_read)
+    _await_log(context, watch, state)
     failures = () if state.is_changing else tuple(watch.failures())
     if is_stopped:
         failures = tuple(
@@ -224,7 +234,7 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
         num_read=num_read,
         failures=failures,
         num_pages=watch.log.num_pages,
-        untold=None if state.is_changing else _untold(watch, num_read),
+        untold=None if state.is_changing else _untold(watch, state),
         page_codes=dict(watch.log.page_codes),
         in_part=tuple(work.name for work in may_pass),
         missing={work.name: pages for work, pages in missing.items()},

@@ -199,6 +199,22 @@ def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
     assert "logs:FilterLogEvents" in ran.out
 
 
+def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
+    chandra, put, cloud
+):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    chandra(*RUN)
+    (first,) = cloud.jobs
+    put("scans/b.pdf", b"mended")
+    cloud.jobs[first].ended -= 3600
+    chandra("transform", "--retry-failed", first)
+
+    shown = chandra("transform", "status", first, "--json").json
+
+    assert (shown["read"], shown["untold"]) == (2, None)
+
+
 def test_of_a_job_that_ended_long_ago_nothing_more_is_waited_for(
     ended, chandra, cloud, at
 ):
