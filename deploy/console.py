@@ -36,7 +36,7 @@ class Console:
 
     def say(self, text: str = "") -> None:
         """A line for people."""
-        print(text, file=self._err if self.as_json else self._out, flush=True)
+        _print(text, self._err if self.as_json else self._out)
 
     def result(self, data: Any, lines: Iterable[str] = ()) -> None:
         """What the command was asked for: `data` for programs, `lines` for people."""
@@ -72,9 +72,9 @@ class Console:
         if self.as_json:
             self.result({"error": error.to_json()})
             return
-        print(f"error: {error.message}", file=self._err, flush=True)
+        _print(f"error: {error.message}", self._err)
         if error.hint:
-            print(f"try:   {error.hint}", file=self._err, flush=True)
+            _print(f"try:   {error.hint}", self._err)
 
     def interrupted(self, sentence: str) -> None:
         """Ctrl-C: what exists now."""
@@ -98,7 +98,7 @@ class Console:
         self.result({"changed": False}, ["nothing was changed"])
 
     def warn(self, text: str) -> None:
-        print(text, file=self._err, flush=True)
+        _print(text, self._err)
 
     def confirm(self, question: str) -> bool:
         """Ask, unless --yes was given; without a terminal the answer must be a flag."""
@@ -110,6 +110,14 @@ class Console:
             )
         print(f"{question} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
+
+
+def _print(text: str, file: IO[str]) -> None:
+    """A line; what the terminal has no letter for, as a file's name may hold it, is
+    escaped."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    line = text.encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=file, flush=True)
 
 
 def megabytes(size: int) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from deploy.asynchronous.job import Job, Place, State
 from deploy.asynchronous.ledger import Ledger
 from deploy.documents.document import S3, Objects, split_uri
+from deploy.documents.naming import apart, storable, with_pages
 from deploy.documents.results import in_format, page_errors
 from deploy.errors import DeployError, NotFoundError
 
 __all__ = ["Fetched", "Fetching", "Files", "Outcome", "Shelf"]
 
 NUM_AT_ONCE = 4
+# No file of that name can be there; to write it will say why.
+NOTHING_THERE = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 class Shelf(Protocol):
@@ -50,6 +54,8 @@ class Outcome:
     GONE = "gone"
     """Read once, and the answer is no longer where it was."""
     UNMADE = "not in that format"
+    UNWRITTEN = "not written"
+    """Its folder takes no file of that name: too long, no right to it, no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class Fetched:
     target: str | None
     outcome: str
     detail: str | None = None
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Codes of the pages that it lacks, by their numbers."""
 
 
 class Fetching:
@@ -84,17 +92,27 @@ class Fetching:
         self._into = into
         self._force = force
         self._is_dry_run = is_dry_run
+        self._bases: Mapping[str, str] = {}
+        """Where the result of each place goes, by its id, without its ending."""
 
     def run(self) -> Iterator[Fetched]:
         jobs = {job.key: job for job in self._ledger.jobs()}
         places = sorted(self._ledger.places(), key=lambda place: place.source)
+        self._bases = self._apart(places, jobs)
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             yield from threads.map(
                 lambda place: self._one(place, jobs.get(place.key)), places
             )
 
     def _one(self, place: Place, job: Job | None) -> Fetched:
-        base = self._base(place, job)
+        try:
+            return self._result(place, job)
+        except OSError as error:
+            target = f"{self._bases[place.id]}.{self._wanted}"
+            return Fetched(place.source, target, Outcome.UNWRITTEN, error.strerror)
+
+    def _result(self, place: Place, job: Job | None) -> Fetched:
+        base = self._bases[place.id]
         if job is None or not job.is_settled:
             return Fetched(place.source, None, Outcome.WAITING)
         if job.state is State.FAILED:
@@ -118,7 +136,9 @@ class Fetching:
         if errors:
             partial = {"document": place.source, "pages": errors}
             contents[f"{base}.error.json"] = _json(partial)
-        return Fetched(place.source, target, self._put(place, contents))
+        missing = {error["page"]: error["code"] for error in errors}
+        put = self._put(place, contents)
+        return Fetched(place.source, target, put, missing=missing)
 
     def _put_error(self, place: Place, job: Job, target: str, content: bytes) -> str:
         """Where there is a place for it: what was refused may lie in none of ours."""
@@ -133,16 +153,28 @@ class Fetching:
             put = self._put(place, {target: content})
         return put if put == Outcome.THEIRS else Outcome.FAILED
 
+    def _apart(
+        self, places: Sequence[Place], jobs: Mapping[str, Job]
+    ) -> Mapping[str, str]:
+        """Who was submitted one after the other may be called alike, or be the same
+        file asked for in two ways: the first to be written keeps the name."""
+        alike: dict[str, list[Place]] = {}
+        for place in places:
+            alike.setdefault(self._base(place, jobs.get(place.key)), []).append(place)
+        bases = {}
+        for base, group in alike.items():
+            owner = next((p for p in group if _has_written(p, base)), group[0])
+            for place in group:
+                is_owner = place is owner
+                bases[place.id] = base if is_owner else apart(base, place.id)
+        return bases
+
     def _base(self, place: Place, job: Job | None) -> str:
         """Where a result goes, without its ending."""
         if self._into is not None:
-            return f"{self._into.rstrip('/')}/{place.name}"
-        pages = None if job is None else job.options.get("pages")
-        folder, _, name = place.source.rpartition("/")
-        if pages is not None:
-            path = PurePosixPath(name)
-            name = f"{path.stem}.pages-{pages}{path.suffix}"
-        return f"{folder}/{name}"
+            name = storable(place.name) if self._into.startswith(S3) else place.name
+            return f"{self._into.rstrip('/')}/{name}"
+        return with_pages(place.source, {} if job is None else job.options)
 
     def _put(self, place: Place, contents: dict[str, bytes]) -> str:
         """Write what is new. What is there and not ours stays, unless it is forced."""
@@ -197,10 +229,8 @@ class Files:
         try:
             with Path(target).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            return None
-        except OSError:
-            return "unreadable"
+        except OSError as error:
+            return None if error.errno in NOTHING_THERE else "unreadable"
 
     def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
         path = Path(target)
@@ -254,5 +284,11 @@ def _nameless(folder: Path) -> int | None:
         return None
 
 
+def _has_written(place: Place, base: str) -> bool:
+    return any(target.startswith(f"{base}.") for target in place.written)
+
+
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # What is no text in a file's name becomes what JSON would have made of it.
+    return text.encode(errors="backslashreplace")

@@ -154,11 +154,20 @@ class Job:
         """With what came of it; or with what was there before, where that is more."""
         ended = replace(self, code=None, detail=None)
         ended = replace(ended, **outcome)
-        if self.kept and (ended.pages_read or 0) < self.kept["pages_read"]:
+        if self.kept and self._had_more(ended):
             ended = replace(
                 ended, state=State.DONE, code=None, detail=None, **self.kept
             )
         return replace(ended, kept={})
+
+    def _had_more(self, ended: Job) -> bool:
+        """Whether the attempt before read more pages than this one."""
+        before: int | None = self.kept["pages_read"]
+        if before is not None:
+            return (ended.pages_read or 0) < before
+        # Markdown says only which it lacks.
+        lacked: int = sum(self.kept["pages_failed"].values())
+        return ended.state is State.FAILED or sum(ended.pages_failed.values()) > lacked
 
 
 @dataclass(frozen=True, slots=True)

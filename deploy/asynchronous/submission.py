@@ -35,6 +35,8 @@ LEASE_SECONDS = 900.0
 # Larger bodies are read by the container itself, where it may: Java would hold them.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_INLINE_BYTES = 128_000
+MAX_HEADER = 1024
+"""Characters that SageMaker takes of an address, and of the options beside it."""
 ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
@@ -280,9 +282,12 @@ def request_of(
         "RequestTTLSeconds": table.wait_seconds,
     }
     is_stored = job.source.startswith(S3)
-    # Its address travels in a header.
-    is_plain = uri.isascii() and uri.isprintable()
-    is_odd = not is_plain or job.size > MAX_BODY_BYTES
+    # Its address travels in a header, which loses a space at its end.
+    is_plain = uri.isascii() and uri.isprintable() and uri == uri.strip()
+    is_plain = is_plain and len(uri) <= MAX_HEADER
+    attributes = ";".join(f"{n}={_word(v)}" for n, v in sorted(job.options.items()))
+    has_room = len(attributes) <= MAX_HEADER
+    is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):
         body = json.dumps({"s3_uri": uri, **job.options}).encode()
         if len(body) <= MAX_INLINE_BYTES:
@@ -292,8 +297,13 @@ def request_of(
             "SageMaker takes no such key: rename it, or set network.isolation = false "
             "and deploy again, so that the container reads it"
         )
+    if not has_room:
+        raise ValueError(
+            f"its options have {len(attributes):,} characters, and SageMaker takes "
+            f"{MAX_HEADER:,}: fewer pages, or network.isolation = false and deploy "
+            "again, so that the container is told them in another way"
+        )
     request |= {"InputLocation": uri, "ContentType": job.media_type}
-    attributes = ";".join(f"{n}={_word(v)}" for n, v in sorted(job.options.items()))
     return request | ({"CustomAttributes": attributes} if attributes else {})
 
 

@@ -169,7 +169,10 @@ class Waiting:
                         f"{duration(elapsed)}. They will be read without us",
                         hint="chandra-sagemaker async wait, to wait on",
                     )
-                self._sleep(POLL_SECONDS)
+                left = POLL_SECONDS
+                if timeout_seconds is not None:
+                    left = timeout_seconds - elapsed
+                self._sleep(min(POLL_SECONDS, left))
         except KeyboardInterrupt:
             raise Interrupted(
                 "the documents will be read without us: async wait goes on"

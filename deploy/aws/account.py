@@ -11,6 +11,7 @@ from deploy.aws.client import AWSClient
 from deploy.aws.monitoring import alarms_of
 from deploy.aws.schedules import schedule_entries
 from deploy.errors import AccessDeniedError, NotFoundError
+from deploy.monitoring import OF_QUEUE
 from deploy.resources import (
     LIVE_TAG,
     OWNER_TAG,
@@ -117,7 +118,7 @@ class Account:
         return [
             alarm.name
             for alarm in alarms_of(self._aws, deployment)
-            if not alarm.name.endswith(ALARM_SUFFIXES)
+            if not alarm.name.endswith((*ALARM_SUFFIXES, *OF_QUEUE))
         ]
 
     def scaling(self, endpoint: str) -> ObservedScaling:

@@ -111,8 +111,8 @@ SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
 )
 
 HINTS = {
-    "NoSuchBucket": "make the bucket, in the region of the endpoint, or set another "
-    "[model] bucket in chandra.toml",
+    "NoSuchBucket": "make the bucket, in the region of the endpoint, or name another "
+    "one, in chandra.toml or where you typed it",
     "RepositoryNotFoundException": "chandra-sagemaker image push",
     "ImageNotFoundException": "chandra-sagemaker image push",
 }
@@ -171,6 +171,8 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     sentence = str(error.response.get("Error", {}).get("Message", "")) or code
     kind = CODES.get(code)
+    if bucket := error.response.get("Error", {}).get("BucketName"):
+        sentence = f"{sentence.rstrip('.')}: {bucket}"
     if sentence.lstrip().startswith("<"):
         # A page for browsers, of whatever stands before the service.
         return (kind or DeployError)(

@@ -1,4 +1,8 @@
-"""Alarms on errors, latency and disk, which also roll back a bad update."""
+"""Alarms on errors, latency and disk, which also roll back a bad update.
+
+Of the asynchronous endpoint on failures, on how long documents wait, and on a queue
+without a machine.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import argparse
 
 from deploy.aws.monitoring import alarm_names, alarms_of
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of, owner_of
 from deploy.console import table
 from deploy.errors import ConfigError, ConflictError
-from deploy.monitoring import ALARMS
+from deploy.monitoring import ALARMS, queue_alarms
 from deploy.resources import tags_of
 
 NAME = "alarms"
@@ -23,17 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOPIC_ARN",
         help="an SNS topic that is told; again for another",
     )
+    add_async_argument(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.config.name
+    name = endpoint_of(context, options)
+    flag = " --async" if options.is_async else ""
     if options.notify and not options.create:
         raise ConfigError(
             "--notify goes with --create",
-            hint="chandra-sagemaker alarms --create --notify TOPIC_ARN",
+            hint=f"chandra-sagemaker alarms{flag} --create --notify TOPIC_ARN",
         )
     if options.create:
-        names = [alarm.name(name) for alarm in ALARMS]
+        wanted = ALARMS
+        if options.is_async:
+            wanted = queue_alarms(context.config.asynchronous.wait_seconds)
+        names = [alarm.name(name) for alarm in wanted]
         ours = {alarm.name for alarm in alarms_of(context.aws, name)}
         if theirs := alarm_names(context.aws, names) - ours:
             raise ConflictError(
@@ -41,9 +51,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 "not this deployment's",
                 hint="set another name in chandra.toml, or rename those alarms",
             )
+        tags = tags_of(owner_of(context, options))
         calls = [
-            alarm.call(name, tags=tags_of(context.config), notify=options.notify or ())
-            for alarm in ALARMS
+            alarm.call(name, tags=tags, notify=options.notify or ()) for alarm in wanted
         ]
         context.run(calls)
         if context.is_dry_run:
@@ -54,7 +64,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if rows:
         lines = table([("ALARM", "STATE", "GOES OFF WHEN"), *rows])
     else:
-        lines = ["there are no alarms", "next: chandra-sagemaker alarms --create"]
+        lines = [
+            "there are no alarms",
+            f"next: chandra-sagemaker alarms{flag} --create",
+        ]
     context.console.result(
         [{"name": n, "state": s, "meaning": d} for n, s, d in rows], lines
     )

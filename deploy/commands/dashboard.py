@@ -1,4 +1,4 @@
-"""A CloudWatch dashboard of the endpoint: requests, latency, GPU, errors."""
+"""A CloudWatch dashboard of the endpoint: requests or a queue, latency, GPU, errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 
 from deploy.aws.monitoring import dashboard, has_dashboard
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.errors import ConflictError, NotFoundError
 from deploy.monitoring import dashboard_call
 
@@ -15,10 +16,12 @@ HELP = "show where the CloudWatch dashboard is, or make it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--create", action="store_true", help="make or replace it")
+    add_async_argument(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name, region = context.config.name, context.identity.region
+    name, region = endpoint_of(context, options), context.identity.region
+    flag = " --async" if options.is_async else ""
     if options.create:
         is_taken = dashboard(context.aws, name) is not None
         if is_taken and not has_dashboard(context.aws, name):
@@ -26,14 +29,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 f"there is a dashboard {name} already, and it is not this deployment's",
                 hint="set another name in chandra.toml, or rename that dashboard",
             )
-        context.run([dashboard_call(name, region)])
+        context.run([dashboard_call(name, region, is_async=options.is_async)])
         if context.is_dry_run:
             context.console.result({"dashboard": name, "created": False})
             return 0
     elif not has_dashboard(context.aws, name):
         raise NotFoundError(
             f"there is no dashboard {name}",
-            hint="chandra-sagemaker dashboard --create",
+            hint=f"chandra-sagemaker dashboard{flag} --create",
         )
     address = (
         f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.context import Context
+from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
 from deploy.commands.stored import earlier_checks
 from deploy.commands.wanted import (
     add_wait_arguments,
@@ -26,11 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="this one of those that `list` shows, in place of the one before",
     )
+    add_async_argument(parser)
     add_wait_arguments(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.config.name
+    name = context.deployment = endpoint_of(context, options)
+    owner = owner_of(context, options)
     state = context.account.endpoint(name)
     history = context.account.history(name)
     if options.to is None:
@@ -41,9 +44,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise NotFoundError(
             f"{options.to} is no config of {name}", hint="chandra-sagemaker list"
         )
-    actions = context.planner.serve(
-        name, config, tags_of(context.config), context.config.update
-    )
+    actions = context.planner.serve(name, config, tags_of(owner), owner.update)
     data = {
         "endpoint": name,
         "config": config,
@@ -63,11 +64,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"endpoint {name} does not serve config {config}",
             hint="chandra-sagemaker status",
         )
+    if options.is_async and options.wait:
+        # Where it had to be made again, it has none.
+        scale(context, owner)
+    verb = "async deploy" if options.is_async else "deploy"
     context.console.result(
         data,
         [
             f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",
-            f"{context.config_path.name} was not changed: the next deploy goes forward "
+            f"{context.config_path.name} was not changed: the next {verb} goes forward "
             "again",
         ],
     )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
-from deploy.asynchronous.scaling import Scaling
 from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of
+from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
 from deploy.commands.stored import earlier_checks
 from deploy.commands.wanted import (
     add_wait_arguments,
@@ -15,7 +13,6 @@ from deploy.commands.wanted import (
     may_go_on,
     refuse_if_fatal,
 )
-from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
 
@@ -30,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     name = context.deployment = endpoint_of(context, options)
-    owner = replace(context.config, name=name)
+    owner = owner_of(context, options)
     state = context.account.endpoint(name)
     if state is not None and state.is_ours and state.status == "InService":
         if options.is_async:
             # Not waited for, it was left without.
-            _scale(context, owner)
+            scale(context, owner)
         context.console.result(
             {"endpoint": name, "config": state.config, "actions": []},
             [f"endpoint {name} is in service with config {state.config} already"],
@@ -55,7 +52,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
     if options.is_async and options.wait:
-        _scale(context, owner)
+        scale(context, owner)
     words = "in service" if options.wait else "on its way"
     context.console.result(
         {
@@ -66,15 +63,6 @@ def run(context: Context, options: argparse.Namespace) -> int:
         [] if context.is_dry_run else _lines(name, config, words, options),
     )
     return 0
-
-
-def _scale(context: Context, config: DeployConfig) -> None:
-    """As the file says today: limits are no part of what an endpoint config holds."""
-    scaling = Scaling.of(config.name, config.asynchronous, tags_of(config))
-    planner = context.planner
-    context.run(planner.scale(scaling))
-    # What the alarms call is known when the policies are there.
-    context.run(planner.watch(scaling))
 
 
 def _lines(

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 from deploy.commands.context import Context
-from deploy.commands.jobs import transforms_of
 from deploy.commands.queue_status import queue_facts, queue_rows
+from deploy.commands.transform.jobs import transforms_of
 from deploy.console import table
 from deploy.errors import AccessDeniedError, NotFoundError, ResourceFailedError
 from deploy.executor import duration

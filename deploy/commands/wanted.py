@@ -48,7 +48,7 @@ __all__ = [
 UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
 UNWATCHED = (
     "note: there are no alarms, so nothing brings the old machines back when the new "
-    "ones answer with errors: chandra-sagemaker alarms --create"
+    "ones answer with errors: chandra-sagemaker alarms"
 )
 UNNOTED = (
     "next: the same command without --no-wait; until then rollback and the schedule "
@@ -263,7 +263,9 @@ def carried_out(
     for line in price_lines(config.endpoint):
         context.console.say(line)
     if config.update.use_alarms and _is_unwatched(actions):
-        context.console.say(UNWATCHED)
+        is_ours = wanted.name == context.config.name
+        flag = "" if is_ours else " --async"
+        context.console.say(f"{UNWATCHED}{flag} --create")
     if not may_go_on(context, wanted.name, actions):
         context.console.declined()
         return 1

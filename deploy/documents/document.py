@@ -170,6 +170,8 @@ class Found:
 
     documents: tuple[Document, ...]
     refused: tuple[Refused, ...] = ()
+    empty: tuple[str, ...] = ()
+    """Inputs at which there was none of either."""
 
     @property
     def num_pages(self) -> int | None:

@@ -28,7 +28,7 @@ from deploy.documents.document import (
     split_uri,
 )
 from deploy.documents.entries import Entry, entries_of, is_relative
-from deploy.documents.naming import is_result, named_apart, with_pages
+from deploy.documents.naming import is_result, named_apart, storable, with_pages
 from deploy.documents.options import Option, checked_options, num_chosen
 from deploy.errors import NotFoundError
 
@@ -97,6 +97,7 @@ class _Finder:
     ) -> None:
         self.documents: list[Document] = []
         self.refused: list[Refused] = []
+        self._empty: list[str] = []
         self._objects = objects
         self._options = options
         self._accept = accept
@@ -106,9 +107,16 @@ class _Finder:
         """All that was added, each once."""
         documents = {document.place: document for document in self.documents}
         refused = {r.place: r for r in self.refused if r.place not in documents}
-        return Found(*named_apart(list(documents.values()), list(refused.values())))
+        named = named_apart(list(documents.values()), list(refused.values()))
+        return Found(*named, tuple(self._empty))
 
     def add(self, each: str) -> None:
+        num_before = len(self.documents) + len(self.refused)
+        self._add(each)
+        if len(self.documents) + len(self.refused) == num_before:
+            self._empty.append(each)
+
+    def _add(self, each: str) -> None:
         if each.startswith(S3):
             self._stored(each)
         elif Path(each).is_dir():
@@ -234,7 +242,7 @@ class _Finder:
         reason: str,
         code: str,
     ) -> None:
-        name = with_pages(name or PurePosixPath(source).name, options)
+        name = with_pages(storable(name or PurePosixPath(source).name), options)
         self.refused.append(
             Refused(
                 source, reason, code, name=name, options=options, accept=self._accept
@@ -259,7 +267,7 @@ class _Finder:
         chosen = None if pages is None else str(pages)
         self.documents.append(
             Document(
-                name=with_pages(name, options),
+                name=with_pages(storable(name), options),
                 source=source,
                 media_type=media_type,
                 size=size,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +12,10 @@ from pathlib import PurePosixPath
 from deploy.documents.document import MEDIA_TYPES, Document, Refused
 from deploy.documents.options import Option
 
-__all__ = ["is_result", "named_apart", "with_pages"]
+__all__ = ["apart", "is_result", "named_apart", "storable", "with_pages"]
 
+MAX_PAGES = 60
+UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # Results of ours that lie beside their documents: a.pdf.md, a.pdf.error.json.
 RESULTS = (".error.json", ".md", ".html", ".json", ".out")
 
@@ -25,15 +29,35 @@ def is_result(name: str) -> bool:
     )
 
 
+def storable(name: str) -> str:
+    """As every server takes it: a file's name may hold bytes that are no text, and
+    line ends."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", name)
+
+
 def with_pages(name: str, options: Mapping[str, Option]) -> str:
     """a.pages-1-5.pdf: parts of one document do not write over each other."""
     pages = options.get("pages")
-    return name if pages is None else _inserted(name, f".pages-{pages}")
+    if pages is None:
+        return name
+    text = str(pages)
+    if len(text) > MAX_PAGES:
+        # No file system takes a name that lists them all.
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        text = f"{text[:MAX_PAGES]}…{digest[:8]}"
+    return _inserted(name, f".pages-{text}")
+
+
+def apart(name: str, identifier: str) -> str:
+    """a~3f9a01bc.pdf: of two that are called alike."""
+    return _inserted(name, f"~{identifier[:8]}")
 
 
 def _inserted(name: str, text: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}{text}{path.suffix}"))
+    # No path: s3:// has two slashes, and a key may have more.
+    folder, slash, last = name.rpartition("/")
+    path = PurePosixPath(last)
+    return f"{folder}{slash}{path.stem}{text}{path.suffix}"
 
 
 def named_apart(
@@ -43,12 +67,10 @@ def named_apart(
     names = Counter(document.name for document in documents)
     names.update(each.name for each in refused if each.is_named)
 
-    def apart(each: Document | Refused) -> str:
-        if names[each.name] <= 1:
-            return each.name
-        return _inserted(each.name, f"~{each.place[:8]}")
+    def named(each: Document | Refused) -> str:
+        return each.name if names[each.name] <= 1 else apart(each.name, each.place)
 
     return (
-        tuple(replace(each, name=apart(each)) for each in documents),
-        tuple(replace(each, name=apart(each)) for each in refused),
+        tuple(replace(each, name=named(each)) for each in documents),
+        tuple(replace(each, name=named(each)) for each in refused),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from html import escape, unescape
+from itertools import islice
 from typing import Any
 
 from deploy.errors import ConfigError
@@ -16,12 +17,13 @@ __all__ = [
     "ACCEPT",
     "FORMATS",
     "MAY_PASS",
+    "NUM_NAMED",
     "Failure",
     "Reading",
     "failure_from",
     "in_format",
-    "page_codes",
     "page_errors",
+    "part_lines",
     "reading_from",
 ]
 
@@ -39,8 +41,24 @@ MAY_PASS = frozenset(
 """Codes of what the service suffered, and not the page: another reading need not meet
 it. A deadline is none of them: it would come again where it came."""
 MAX_DETAIL = 500
-# What the service leaves in Markdown for a page that failed.
-PAGE_COMMENT = re.compile(r"^<!-- page \d+: ([a-z_]+): ", re.MULTILINE)
+NUM_NAMED = 20
+UNTOLD = "unknown"
+# What the service leaves in place of a page that failed. HTML and text say no code.
+LOST_PAGE = {
+    media_type: re.compile(pattern, re.MULTILINE)
+    for media_type, pattern in (
+        (
+            "text/markdown",
+            r"^<!-- page (?P<page>\d+): (?P<code>[a-z_]+): (?P<detail>.*) -->$",
+        ),
+        (
+            "text/html",
+            r'^<p class="page-error">Page (?P<page>\d+) could not be read: '
+            r"(?P<detail>.*)</p>$",
+        ),
+        ("text/plain", r"^\[page (?P<page>\d+) could not be read: (?P<detail>.*)\]$"),
+    )
+}
 PARAGRAPH = "\n\n"
 # In what SageMaker writes the container's answer may stand with its quotes escaped.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
@@ -66,9 +84,10 @@ class Failure:
 
 
 def reading_from(body: bytes, accept: str) -> Reading:
-    """Only JSON tells how many pages there were."""
+    """Only JSON tells how many pages there were; all formats, which failed."""
     if accept != ACCEPT["json"]:
-        return Reading()
+        failed = Counter(error["code"] for error in page_errors(body, accept))
+        return Reading(pages_failed=dict(failed))
     try:
         pages = json.loads(body)["pages"]
         codes = Counter(page["error"]["code"] for page in pages if page.get("error"))
@@ -92,17 +111,20 @@ def failure_from(body: bytes) -> Failure:
     )
 
 
-def page_codes(body: bytes, accept: str) -> set[str]:
-    """Codes of its pages that failed, as far as the format says."""
-    if accept == ACCEPT["md"]:
-        return set(PAGE_COMMENT.findall(body.decode(errors="replace")))
-    return {error["code"] for error in page_errors(body, accept)}
-
-
 def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
-    """Of a document that was read in part: page, code and detail."""
-    if accept != ACCEPT["json"]:
-        return []
+    """Of a document that was read in part: page, code and detail.
+
+    The code is `unknown` in HTML and text, which do not say it.
+    """
+    if accept in LOST_PAGE:
+        return [
+            {
+                "page": int(found["page"]),
+                "code": found.groupdict().get("code") or UNTOLD,
+                "detail": unescape(found["detail"]),
+            }
+            for found in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
+        ]
     try:
         return [
             {"page": page["page"], **page["error"]}
@@ -111,6 +133,40 @@ def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
         ]
     except (ValueError, KeyError, TypeError):
         return []
+
+
+def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
+    """Who lacks which pages, by name: of some, where there are many."""
+    lacking = {name: pages for name, pages in missing.items() if pages}
+    lines = [
+        f"in part: {name} lacks {_pages(pages)}"
+        for name, pages in islice(lacking.items(), NUM_NAMED)
+    ]
+    if len(lacking) > NUM_NAMED:
+        lines.append(f"in part: {len(lacking) - NUM_NAMED:,} more; --json names all")
+    return lines
+
+
+def _pages(pages: Mapping[int, str]) -> str:
+    """`page 2 (engine_failed), pages 5, 6 (deadline_exceeded)`"""
+    by_code: dict[str, list[int]] = {}
+    for page, code in sorted(pages.items()):
+        by_code.setdefault(code, []).append(page)
+    return ", ".join(
+        f"page{'s' if len(numbers) > 1 else ''} {_ranges(numbers)} ({code})"
+        for code, numbers in by_code.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`1-3, 7` of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def in_format(body: bytes, accept: str, wanted: str) -> bytes:
@@ -163,7 +219,9 @@ def _html(document: Mapping[str, Any]) -> str:
 
 
 def _page(page: Mapping[str, Any]) -> str:
-    if not page.get("error"):
-        return str(page["html"])
-    detail = escape(str(page["error"].get("detail")))
-    return f"<p>Page {int(page['page'])} could not be read: {detail}</p>"
+    parts = [str(page["html"])] if page["html"] else []
+    if page.get("error"):
+        detail = escape(" ".join(str(page["error"]["detail"]).split()))
+        sentence = f"Page {int(page['page'])} could not be read: {detail}"
+        parts.append(f'<p class="page-error">{sentence}</p>')
+    return "\n".join(parts)

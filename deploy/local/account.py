@@ -1,7 +1,7 @@
 """An AWS account on loopback for all that is no data plane: moto's server.
 
 With what moto's SageMaker lacks for an endpoint to be deployed: today's instance
-types, pools of them, and UpdateEndpoint; and an answer about quotas.
+types, pools of them, and UpdateEndpoint; an answer about quotas; and percentiles.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy.errors import ConfigError
 from deploy.local.listener import Listener
+from deploy.local.percentiles import statistic_of
 
 __all__ = ["Account"]
 
@@ -60,13 +61,12 @@ class Account:
 
 
 def _complete_moto() -> None:
+    from moto.cloudwatch.models import Statistics
     from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
     from moto.sagemaker.responses import SageMakerResponse
     from moto.servicequotas.responses import ServiceQuotasResponse
 
-    def validate_production_variants(
-        self: Any, production_variants: list[dict[str, Any]]
-    ) -> None:
+    def skip_validation(self: Any, production_variants: list[dict[str, Any]]) -> None:
         """Its list of instance types ends in 2020."""
 
     def update_endpoint(self: Any) -> str:
@@ -85,9 +85,10 @@ def _complete_moto() -> None:
         """None is known, and so none is in the way."""
         return json.dumps({"Quotas": []})
 
-    for cls, method in (
-        (FakeEndpointConfig, validate_production_variants),
-        (SageMakerResponse, update_endpoint),
-        (ServiceQuotasResponse, list_service_quotas),
+    for cls, name, method in (
+        (FakeEndpointConfig, "validate_production_variants", skip_validation),
+        (SageMakerResponse, "update_endpoint", update_endpoint),
+        (ServiceQuotasResponse, "list_service_quotas", list_service_quotas),
+        (Statistics, "get_statistics_for_type", statistic_of),
     ):
-        setattr(cls, method.__name__, method)
+        setattr(cls, name, method)

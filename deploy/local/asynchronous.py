@@ -6,20 +6,21 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from deploy.local.attempt import Attempts, Job
 from deploy.local.backend import AsyncConfig, Backend, S3Uri
+from deploy.local.containers import Container
 from deploy.local.limits import Assumed, Limits
 from deploy.local.logs import Logs
-from deploy.local.served import ATTRIBUTES, Served, check_attributes
+from deploy.local.metrics import Level, Metrics
+from deploy.local.served import ATTRIBUTES, PREFIX, Served, check
 from deploy.local.wire import Answer, Refusal, Request
 
 __all__ = ["Asynchronous"]
-
-PREFIX = "X-Amzn-SageMaker-"
 
 
 class Queue:
@@ -27,10 +28,14 @@ class Queue:
 
     def __init__(self) -> None:
         self.jobs: deque[Job] = deque()
+        self.backlog: dict[Job, None] = {}
+        """In order of arrival; also who has a thread and waits for a container."""
         self.changed = threading.Condition()
         self.threads: list[threading.Thread] = []
         self.num_running = 0
         self.concurrency = 0
+        self.container: Container | None = None
+        """None where its endpoint is gone."""
 
 
 class Asynchronous:
@@ -43,12 +48,14 @@ class Asynchronous:
         logs: Logs,
         limits: Limits,
         assumed: Assumed,
+        metrics: Metrics,
     ) -> None:
         self._served = served
+        self._backend = backend
         self._logs = logs
         self._limits = limits
         self._assumed = assumed
-        self._attempts = Attempts(served, backend, logs, limits)
+        self._attempts = Attempts(served, backend, logs, limits, metrics)
         self._lock = threading.Lock()
         self._queues: dict[tuple[str, str], Queue] = {}
         self._is_stopping = threading.Event()
@@ -80,6 +87,7 @@ class Asynchronous:
                 raise Refusal("ServiceUnavailable", "too many requests wait", 503)
             queue.concurrency = concurrency
             queue.jobs.append(job)
+            queue.backlog[job] = None
             while len(queue.threads) < concurrency:
                 thread = threading.Thread(
                     target=self._work, args=(queue, len(queue.threads)), daemon=True
@@ -101,6 +109,39 @@ class Asynchronous:
         queue = self._queue(region, name)
         with queue.changed:
             return len(queue.jobs), queue.num_running
+
+    def know(self, served: Served) -> None:
+        """Of an endpoint that was spoken of: its queue is told of from then on."""
+        hosted = served.hosted
+        self._queue(hosted.region, hosted.name).container = served.container
+
+    def forget(self, region: str, name: str) -> None:
+        """Its endpoint is deleted."""
+        self._queue(region, name).container = None
+
+    def levels(self) -> Iterator[Level]:
+        """What SageMaker publishes of each queue, now."""
+        with self._lock:
+            queues = list(self._queues.items())
+        for (region, name), queue in queues:
+            if queue.container is None:
+                continue
+            has_capacity = queue.container.is_healthy()
+            with queue.changed:
+                size = len(queue.backlog)
+                oldest = next(iter(queue.backlog), None)
+            age = 0.0 if oldest is None else max(0.0, time.time() - oldest.received)
+            yield Level(
+                region,
+                name,
+                {
+                    "ApproximateBacklogSize": size,
+                    # Of one machine, also while there is none.
+                    "ApproximateBacklogSizePerInstance": size,
+                    "ApproximateAgeOfOldestRequest": round(age),
+                    "HasBacklogWithoutCapacity": size > 0 and not has_capacity,
+                },
+            )
 
     def stop(self) -> None:
         """What runs is broken off, what waits is forgotten: the emulator ends."""
@@ -138,7 +179,7 @@ class Asynchronous:
             document: bytes | S3Uri = S3Uri.of(location) if location else body
         except ValueError as error:
             raise Refusal("ValidationError", str(error)) from error
-        check_attributes(given("Custom-Attributes"))
+        check(self._backend, region, "invoke_endpoint_async", request)
         inference_id = given("Inference-Id") or str(uuid.uuid4())
         file = str(uuid.uuid4())
         output, failure = config.output, config.failure
@@ -181,12 +222,18 @@ class Asynchronous:
                 job = queue.jobs.popleft()
                 queue.num_running += 1
             try:
-                self._attempts.make(job)
+                self._attempts.make(job, lambda job: self._taken(queue, job))
             except Exception as error:
                 self._logs.say(f"{job.endpoint} | {job.inference_id}: {error!r}")
             finally:
                 with queue.changed:
                     queue.num_running -= 1
+                    queue.backlog.pop(job, None)
+
+    def _taken(self, queue: Queue, job: Job) -> None:
+        if not self._assumed.backlog_counts_running:
+            with queue.changed:
+                queue.backlog.pop(job, None)
 
 
 def _number(request: Request, name: str, otherwise: int, least: int, most: int) -> int:

@@ -18,6 +18,7 @@ from deploy.local.containers import wait_until_healthy
 from deploy.local.exchange import Exchange, LateError, NoAnswerError, RefusedError
 from deploy.local.limits import Limits
 from deploy.local.logs import Logs
+from deploy.local.metrics import MICROSECONDS, MILLISECONDS, Metrics
 from deploy.local.notices import notice
 from deploy.local.served import Served
 from deploy.local.wire import Refusal
@@ -27,9 +28,9 @@ __all__ = ["Attempts", "Job"]
 SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One accepted request."""
+    """One accepted request; equal to itself alone."""
 
     inference_id: str
     region: str
@@ -45,12 +46,17 @@ class Job:
 
 
 class FailedError(Exception):
-    """One request failed; `content` is what its failure object holds."""
+    """One request failed; `content` is what its failure object holds, `metric` where
+    such failures are counted beside InvocationFailures.
+    """
 
-    def __init__(self, reason: str, content: bytes | None = None) -> None:
+    def __init__(
+        self, reason: str, content: bytes | None = None, *, metric: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.content = content if content is not None else reason.encode()
+        self.metric = metric
 
 
 class Attempts:
@@ -62,11 +68,13 @@ class Attempts:
         backend: Backend,
         logs: Logs,
         limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self._served = served
         self._backend = backend
         self._logs = logs
         self._limits = limits
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._running: set[Exchange] = set()
         self._is_stopping = threading.Event()
@@ -78,8 +86,11 @@ class Attempts:
         for exchange in running:
             exchange.abort()
 
-    def make(self, job: Job) -> None:
-        """To an object, or a failure object; and to a notification."""
+    def make(self, job: Job, taken: Callable[[Job], None] = lambda job: None) -> None:
+        """To an object, or a failure object; and to a notification.
+
+        `taken` is told when it goes to the container, and waits no longer.
+        """
         try:
             served = self._served(job.region, job.endpoint)
         except Refusal as refusal:
@@ -89,7 +100,7 @@ class Attempts:
         if config is None:
             return
         try:
-            content, content_type = self._ask(job, served)
+            content, content_type = self._ask(job, served, taken)
             self._backend.put(job.region, job.output, content, content_type)
         except Exception as error:  # one request never harms another
             if not self._is_stopping.is_set():
@@ -98,9 +109,20 @@ class Attempts:
         self._logs.sagemaker(
             served.stream, "Inference request succeeded", f" [{job.inference_id}]"
         )
-        self._notify(config.success_topic, config, job, content, content_type)
+        self._notify(served, config.success_topic, job, content, content_type)
+        self._count_done(job, served)
 
-    def _ask(self, job: Job, served: Served) -> tuple[bytes, str]:
+    def _count_done(self, job: Job, served: Served) -> None:
+        seconds = max(0.0, time.time() - job.received)
+        self._metrics.add(
+            served.hosted,
+            InvocationsProcessed=1.0,
+            TotalProcessingTime=round(seconds * MILLISECONDS),
+        )
+
+    def _ask(
+        self, job: Job, served: Served, taken: Callable[[Job], None]
+    ) -> tuple[bytes, str]:
         """Body and type of the container's answer; raises FailedError."""
         expires_at = job.received + job.ttl_seconds
 
@@ -110,12 +132,14 @@ class Attempts:
         while True:
             # One that is being replaced gets nothing: what waits, waits.
             if not wait_until_healthy(served.container, is_over) or is_over():
-                raise FailedError(
-                    f"ClientError: The request expired after {job.ttl_seconds} s in "
-                    "the queue."
-                    if is_over()
-                    else f"ServerError: {served.container.failure}"
-                )
+                if is_over():
+                    raise FailedError(
+                        f"ClientError: The request expired after {job.ttl_seconds} s "
+                        "in the queue.",
+                        metric="ExpiredRequests",
+                    )
+                raise FailedError(f"ServerError: {served.container.failure}")
+            taken(job)
             try:
                 return self._send(job, served)
             except RefusedError:
@@ -129,6 +153,7 @@ class Attempts:
                 f"ClientError: The document has more than {self._limits.object_bytes} "
                 "bytes."
             )
+        waited = max(0.0, time.time() - job.received)
         exchange = Exchange(served.container.address, job.timeout_seconds)
         with self._lock:
             self._running.add(exchange)
@@ -136,20 +161,20 @@ class Attempts:
             with exchange:
                 exchange.post(job.headers, document, length=size)
                 content = exchange.read()
-        except LateError as error:
-            raise FailedError(
-                "ServerError: Model did not respond within "
-                f"{job.timeout_seconds} seconds."
-            ) from error
         except RefusedError:
             raise
         except NoAnswerError as error:
+            self._count_asked(served, exchange, waited)
             raise FailedError(
-                f"ServerError: Unable to get a response from the model. {SEE_LOGS}"
+                f"ServerError: Model did not respond within {job.timeout_seconds} "
+                "seconds."
+                if isinstance(error, LateError)
+                else f"ServerError: Unable to get a response from the model. {SEE_LOGS}"
             ) from error
         finally:
             with self._lock:
                 self._running.discard(exchange)
+        self._count_asked(served, exchange, waited)
         if exchange.status >= 400:
             whose = "client" if exchange.status < 500 else "server"
             raise FailedError(
@@ -167,12 +192,24 @@ class Attempts:
             return self._backend.open(job.region, job.document)
         except DeployError as error:
             raise FailedError(
-                f"ClientError: Could not access S3 uri {job.document}: {error.message}"
+                f"ClientError: Could not access S3 uri {job.document}: {error.message}",
+                metric="RequestDownloadFailures",
             ) from error
+
+    def _count_asked(self, served: Served, exchange: Exchange, waited: float) -> None:
+        self._metrics.answered(
+            served.hosted,
+            *exchange.outcome,
+            TimeInBacklog=round(waited * MICROSECONDS),
+        )
 
     def _failed(
         self, job: Job, served: Served, config: AsyncConfig, failed: FailedError
     ) -> None:
+        counted = {"InvocationFailures": 1.0}
+        if failed.metric is not None:
+            counted[failed.metric] = 1.0
+        self._metrics.add(served.hosted, **counted)
         self._logs.sagemaker(served.stream, failed.reason, f" [{job.inference_id}]")
         if job.failure is not None:
             try:
@@ -180,19 +217,21 @@ class Attempts:
             except DeployError as error:
                 self._logs.say(f"{job.endpoint} | {job.failure}: {error.message}")
         self._notify(
-            config.error_topic, config, job, failed.content, None, failed.reason
+            served, config.error_topic, job, failed.content, None, failed.reason
         )
+        self._count_done(job, served)
 
     def _notify(
         self,
+        served: Served,
         topic: str | None,
-        config: AsyncConfig,
         job: Job,
         content: bytes,
         content_type: str | None,
         failure: str | None = None,
     ) -> None:
-        if topic is None:
+        config = served.hosted.asynchronous
+        if topic is None or config is None:
             return
         is_included = (
             f"{'ERROR' if failure else 'SUCCESS'}_NOTIFICATION_TOPIC"
@@ -213,6 +252,7 @@ class Attempts:
             content=content if is_included else None,
         )
         if (wrong := self._backend.publish(topic, message)) is not None:
+            self._metrics.add(served.hosted, NotificationFailures=1.0)
             self._logs.say(f"{job.endpoint} | {topic}: {wrong}")
 
 
@@ -221,6 +261,7 @@ def _failure_of(error: Exception, job: Job) -> FailedError:
         return error
     if isinstance(error, DeployError):
         return FailedError(
-            f"ClientError: Could not write to {job.output}: {error.message}"
+            f"ClientError: Could not write to {job.output}: {error.message}",
+            metric="ResponseUploadFailures",
         )
     return FailedError(f"InternalServerError: {error!r}")

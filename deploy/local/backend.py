@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from deploy.actions import Call
 from deploy.aws import AWSClient
 from deploy.errors import DeployError, NotFoundError
 
@@ -16,6 +16,7 @@ __all__ = ["AsyncConfig", "Backend", "Hosted", "S3Uri", "environment_of"]
 
 KEEP_SECONDS = 5.0
 VARIANT = "AllTraffic"
+SCHEME = "s3://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +28,18 @@ class S3Uri:
 
     @classmethod
     def of(cls, text: str) -> S3Uri:
-        parts = urlsplit(text)
-        if parts.scheme != "s3" or not parts.netloc:
+        # A key may hold what a URL has a meaning for, and begin with a slash.
+        bucket, _, key = text.removeprefix(SCHEME).partition("/")
+        if not text.startswith(SCHEME) or not bucket:
             raise ValueError(f"{text} is no s3://bucket/key")
-        # A key may hold what a URL has a meaning for.
-        return cls(parts.netloc, text.partition(f"s3://{parts.netloc}")[2].lstrip("/"))
+        return cls(bucket, key)
 
     def __truediv__(self, name: str) -> S3Uri:
         start = self.key.rstrip("/")
         return S3Uri(self.bucket, f"{start}/{name}" if start else name)
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{SCHEME}{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,13 @@ class Backend:
         return self.aws(region, service).call(service, operation, **params)
 
     # SageMaker
+
+    def violations(
+        self, region: str, operation: str, params: Mapping[str, Any]
+    ) -> list[str]:
+        """What AWS's model of an invocation says against these parameters."""
+        call = Call("sagemaker-runtime", operation, params, "")
+        return self.aws(region, call.service).violations(call)
 
     def forget(self) -> None:
         """Something may have changed."""

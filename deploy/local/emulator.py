@@ -21,6 +21,7 @@ from deploy.local.forward import forward
 from deploy.local.front import Front
 from deploy.local.limits import Assumed, Limits
 from deploy.local.logs import Logs, Stream
+from deploy.local.metrics import Metrics
 from deploy.local.plan import batch_environment
 from deploy.local.process import Process
 from deploy.local.runtime import Runtime
@@ -69,12 +70,25 @@ class Emulator:
         self._assumed = assumed or Assumed()
         self._front = Front(port)
         self.logs = Logs(say, backend)
+        self.metrics = Metrics(
+            backend,
+            lambda: self.asynchronous.levels(),
+            every_seconds=self._assumed.metrics_seconds,
+            say=self.logs.say,
+        )
         self._instances: dict[str, str] = {}
         self._lock = threading.Lock()
         self.fleet = Fleet(self._make)
-        self.runtime = Runtime(self.served, self._limits, self.logs)
+        self.runtime = Runtime(
+            self.served, backend, self._limits, self.logs, self.metrics
+        )
         self.asynchronous = Asynchronous(
-            self.served, backend, self.logs, self._limits, self._assumed
+            self.served,
+            backend,
+            self.logs,
+            self._limits,
+            self._assumed,
+            self.metrics,
         )
         self.jobs = TransformJobs(self._run, backend.model)
 
@@ -84,9 +98,11 @@ class Emulator:
 
     def start(self) -> None:
         self._front.serve(self.answer)
+        self.metrics.start()
 
     def close(self) -> None:
         """End everything that was started."""
+        self.metrics.close()
         self.asynchronous.stop()
         self.jobs.close()
         self.fleet.close()
@@ -166,7 +182,10 @@ class Emulator:
         hosted = self._backend.hosted(region, name)
         if hosted is None:
             raise Refusal("ValidationError", f"Endpoint {name} not found in {region}.")
-        return Served(hosted, self._container(hosted), self._stream(hosted))
+        served = Served(hosted, self._container(hosted), self._stream(hosted))
+        if hosted.asynchronous is not None:
+            self.asynchronous.know(served)
+        return served
 
     def _container(self, hosted: Hosted) -> Container:
         return self.fleet.container(
@@ -210,6 +229,7 @@ class Emulator:
     def _changed(self, region: str, operation: str, name: str) -> None:
         """SageMaker starts a container with the endpoint, not with its first use."""
         if operation.startswith("Delete"):
+            self.asynchronous.forget(region, name)
             self.fleet.remove((region, name), is_awaited=False)
             return
         try:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import IO
 from urllib.parse import urlsplit
@@ -52,9 +53,19 @@ class Exchange:
         self._timer = threading.Timer(timeout_seconds, self._give_up)
         self._timer.daemon = True
         self._timer.start()
+        self._asked_at = self._ended_at = time.monotonic()
+        self._is_broken = False
         self.status = 0
         self.headers: dict[str, str] = {}
         """Of the answer, in lower case."""
+
+    @property
+    def outcome(self) -> tuple[int, float]:
+        """Its status, 0 where an answer never came or not to its end; and the seconds
+        that the container took. Known once it is closed.
+        """
+        status = 0 if self._is_broken else self.status
+        return status, self._ended_at - self._asked_at
 
     def post(
         self,
@@ -69,9 +80,11 @@ class Exchange:
             sent["Content-Length"] = str(length)
         else:
             sent["Transfer-Encoding"] = "chunked"
+        self._asked_at = time.monotonic()
         try:
             self._connection.connect()
         except OSError as error:
+            self._is_broken = True
             raise RefusedError(f"the container does not listen: {error}") from error
         try:
             # http.client forgets it once the answer says that it will be closed.
@@ -123,12 +136,14 @@ class Exchange:
         if self._response is not None:
             self._response.close()
         self._connection.close()
+        self._ended_at = time.monotonic()
 
     def _give_up(self) -> None:
         self._is_late = True
         self.abort()
 
     def _fault(self, error: Exception | None) -> NoAnswerError:
+        self._is_broken = True
         if self._is_late or isinstance(error, TimeoutError):
             return LateError("the container was not done in time")
         return BrokenError(f"the connection to the container broke: {error}")

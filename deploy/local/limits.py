@@ -58,6 +58,10 @@ class Assumed:
     """For a container to become healthy, where the endpoint config says nothing."""
     replace_seconds: float = 300.0
     """A container that was healthy and then is not for so long is replaced."""
+    backlog_counts_running: bool = False
+    """Documents that are being read are in ApproximateBacklogSize."""
+    metrics_seconds: float = 10.0
+    """Between two looks at what is published to CloudWatch; SageMaker's are minutes."""
 
     def is_retried(self, status: int) -> bool:
         patterns = self.retried_statuses.split(",")

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from deploy.local import eventstream
+from deploy.local.backend import Backend
 from deploy.local.containers import Container, wait_until_healthy
 from deploy.local.exchange import BrokenError, Exchange, LateError, NoAnswerError
 from deploy.local.limits import Limits
 from deploy.local.logs import Logs
-from deploy.local.served import ATTRIBUTES, Served, check_attributes
+from deploy.local.metrics import MICROSECONDS, Metrics
+from deploy.local.served import ATTRIBUTES, Served, check
 from deploy.local.wire import Answer, Refusal, Request
 
 __all__ = ["FORWARDED", "Runtime"]
@@ -30,72 +32,108 @@ class Runtime:
     """Real time: one container, and whoever asks waits."""
 
     def __init__(
-        self, served: Callable[[str, str], Served], limits: Limits, logs: Logs
+        self,
+        served: Callable[[str, str], Served],
+        backend: Backend,
+        limits: Limits,
+        logs: Logs,
+        metrics: Metrics,
     ) -> None:
         """`served(region, name)`; it refuses what is not there."""
         self._served = served
+        self._backend = backend
         self._limits = limits
         self._logs = logs
+        self._metrics = metrics
 
     def invoke(self, region: str, name: str, request: Request) -> Answer:
         """Raises Refusal."""
+        began = time.monotonic()
         body = self._body(request)
         served = self._real_time(region, name)
+        check(self._backend, region, "invoke_endpoint", request)
+        headers = self._forwarded(served, request, "Accept")
+        exchange = Exchange(served.container.address, self._limits.answer_seconds)
         try:
-            with self._send(
-                served, request, body, self._limits.answer_seconds, "Accept"
-            ) as exchange:
+            with exchange:
+                exchange.post(headers, body, length=len(body))
                 content = exchange.read()
         except NoAnswerError as error:
             raise self._unanswered(served, error) from error
+        finally:
+            self._count(served, exchange, began)
         self._check(served, exchange, content)
         return Answer(200, self._headers(served, exchange, "Content-Type"), content)
 
     def stream(self, region: str, name: str, request: Request) -> Answer:
         """Raises Refusal; what fails later is the stream's last frame."""
+        began = time.monotonic()
         body = self._body(request)
         served = self._real_time(region, name)
+        check(self._backend, region, "invoke_endpoint_with_response_stream", request)
+        headers = self._forwarded(served, request, "X-Amzn-SageMaker-Accept")
+        exchange = Exchange(served.container.address, self._limits.stream_seconds)
+        content = None
         try:
-            exchange = self._send(
-                served,
-                request,
-                body,
-                self._limits.stream_seconds,
-                "X-Amzn-SageMaker-Accept",
-            )
+            exchange.post(headers, body, length=len(body))
+            if exchange.status >= 400:
+                content = exchange.read()
         except NoAnswerError as error:
+            exchange.close()
+            self._count(served, exchange, began)
             raise self._unanswered(served, error) from error
-        if exchange.status >= 400:
-            with exchange:
-                try:
-                    content = exchange.read()
-                except NoAnswerError as error:
-                    raise self._unanswered(served, error) from error
+        if content is not None:
+            exchange.close()
+            self._count(served, exchange, began)
             self._check(served, exchange, content)
-        headers = self._headers(served, exchange, "X-Amzn-SageMaker-Content-Type")
+        answered = self._headers(served, exchange, "X-Amzn-SageMaker-Content-Type")
         return Answer(
             200,
-            (("Content-Type", eventstream.CONTENT_TYPE), *headers),
-            self._frames(exchange),
+            (("Content-Type", eventstream.CONTENT_TYPE), *answered),
+            self._frames(served, exchange, began),
         )
 
-    def _frames(self, exchange: Exchange) -> Iterator[bytes]:
-        with exchange:
-            try:
-                for chunk in exchange.chunks():
-                    yield eventstream.payload_frame(chunk)
-            except LateError:
-                yield eventstream.error_frame(
-                    "ModelStreamError",
-                    "The model did not finish its response in time.",
-                    ErrorCode="ModelInvocationTimeExceeded",
-                )
-            except BrokenError:
-                yield eventstream.error_frame(
-                    "ModelStreamError",
-                    "The connection to the model was closed.",
-                    ErrorCode="StreamBroken",
-                )
+    def _frames(
+        self, served: Served, exchange: Exchange, began: float
+    ) -> Iterator[bytes]:
+        try:
+            with exchange:
+                yield from self._payloads(exchange)
+        finally:
+            self._count(served, exchange, began)
+
+    @staticmethod
+    def _payloads(exchange: Exchange) -> Iterator[bytes]:
+        try:
+            for chunk in exchange.chunks():
+                yield eventstream.payload_frame(chunk)
+        except LateError:
+            yield eventstream.error_frame(
+                "ModelStreamError",
+                "The model did not finish its response in time.",
+                ErrorCode="ModelInvocationTimeExceeded",
+            )
+        except BrokenError:
+            yield eventstream.error_frame(
+                "ModelStreamError",
+                "The connection to the model was closed.",
+                ErrorCode="StreamBroken",
+            )
+
+    def _count(self, served: Served, exchange: Exchange, began: float) -> None:
+        """Once it is closed: what SageMaker publishes of each invocation."""
+        status, seconds = exchange.outcome
+        overhead = max(0.0, time.monotonic() - began - seconds)
+        self._metrics.answered(
+            served.hosted,
+            status,
+            seconds,
+            Invocations=1.0,
+            # Of one machine.
+            InvocationsPerInstance=1.0,
+            InvocationModelErrors=float(not 200 <= status < 300),
+            OverheadLatency=round(overhead * MICROSECONDS),
+        )
 
     def _body(self, request: Request) -> bytes:
         limit = self._limits.body_bytes
@@ -114,32 +152,21 @@ class Runtime:
             )
         return served
 
-    def _send(
-        self,
-        served: Served,
-        request: Request,
-        body: bytes,
-        seconds: float,
-        accept: str,
-    ) -> Exchange:
+    def _forwarded(
+        self, served: Served, request: Request, accept: str
+    ) -> dict[str, str]:
+        """Headers for a container that is healthy; raises Refusal."""
         headers = {n: v for n in FORWARDED if (v := request.header(n)) is not None}
         headers.pop("Accept", None)
         if wanted := request.header(accept):
             headers["Accept"] = wanted
-        check_attributes(request.header(ATTRIBUTES))
         if not self._is_healthy(served.container):
             raise Refusal(
                 "ServiceUnavailable",
                 f"no container of endpoint {served.hosted.name} is healthy",
                 503,
             )
-        exchange = Exchange(served.container.address, seconds)
-        try:
-            exchange.post(headers, body, length=len(body))
-        except NoAnswerError:
-            exchange.close()
-            raise
-        return exchange
+        return headers
 
     def _is_healthy(self, container: Container) -> bool:
         """SageMaker would not call the endpoint in service before; we wait for it."""

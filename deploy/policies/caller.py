@@ -195,7 +195,10 @@ def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
         allow(
             "Dashboard",
             actions_of("cloudwatch", "PutDashboard GetDashboard DeleteDashboards"),
-            [f"arn:{partition}:cloudwatch::{identity.account}:dashboard/{name}"],
+            [
+                f"arn:{partition}:cloudwatch::{identity.account}:dashboard/{each}"
+                for each in endpoint_names(config)
+            ],
         ),
         allow(
             "Schedule",

@@ -73,7 +73,10 @@ def follow(
                     f"after {duration(now - started)}. It goes on without us",
                     hint=f"chandra-sagemaker transform wait {state.name}",
                 )
-            sleep(POLL_SECONDS)
+            left = POLL_SECONDS
+            if timeout_seconds is not None:
+                left = timeout_seconds - (now - started)
+            sleep(min(POLL_SECONDS, left))
     except KeyboardInterrupt:
         raise Interrupted(going_on(state)) from None
 

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 from deploy.config import DeployConfig
@@ -259,5 +258,6 @@ def common_prefix(uri: str, uris: Sequence[str]) -> str:
     if all(each.startswith(folder) for each in uris):
         return folder
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    parent = str(PurePosixPath(key).parent)
-    return f"s3://{bucket}/" + ("" if parent == "." else f"{parent}/")
+    # As it is: a key may begin with a slash, and hold two in a row.
+    head, slash, _ = key.rpartition("/")
+    return f"s3://{bucket}/{head}{slash}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ class JobLog:
     subjects: Collection[str] = ()
     """bucket/key of every object: what else SageMaker says of one is told as it is."""
 
+    num_answered: int = 0
+    """Requests that the container read and answered."""
     num_pages: int = 0
     """In documents that were answered."""
     page_codes: Counter[str] = field(default_factory=Counter)
@@ -65,8 +67,8 @@ class JobLog:
         default_factory=lambda: defaultdict(Counter)
     )
     """Codes by digest of the document."""
-    _in_part: dict[str, bool] = field(default_factory=dict)
-    """Whether a document lacks pages for what may pass, by its digest."""
+    _missing: dict[str, Mapping[int, str]] = field(default_factory=dict)
+    """Codes of the pages that a document lacks, by its digest."""
     _told: dict[str, _Told] = field(default_factory=dict)
     _codes: defaultdict[int, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
@@ -111,15 +113,22 @@ class JobLog:
             self._documents[str(event.get("document"))][str(code or UNKNOWN)] += 1
             return
         failed = event.get("failed_pages") or {}
+        self.num_answered += 1
         self.num_pages += int(event.get("pages") or 0) - len(failed)
         self.page_codes.update(str(each) for each in failed.values())
-        digest, may_pass = str(event.get("document")), MAY_PASS & {*failed.values()}
         # Asked twice, for want of an answer, the last answer is the one that is kept.
-        self._in_part[digest] = bool(may_pass)
+        self._missing[str(event.get("document"))] = {
+            int(page): str(code) for page, code in failed.items() if page.isdigit()
+        }
 
-    def in_part(self) -> Collection[str]:
-        """Digests of documents that lack pages which another reading may have."""
-        return {digest for digest, is_so in self._in_part.items() if is_so}
+    def missing(self, *, may_pass: bool = False) -> Mapping[str, Mapping[int, str]]:
+        """Pages that documents lack, by digest; or of those which another reading may
+        have, the documents that lack any of these."""
+        return {
+            digest: pages
+            for digest, pages in self._missing.items()
+            if (MAY_PASS & {*pages.values()} if may_pass else pages)
+        }
 
     def failed(self) -> Collection[str]:
         """bucket/key of what SageMaker has given up so far."""

@@ -29,10 +29,10 @@ from deploy.cli import main
 from deploy.console import Console
 from deploy.hub import HubFile, HubModel
 from deploy.local.listener import Listener
+from deploy.local.percentiles import statistic_of
 from deploy.weights import weights_in
 from tests.deploy.accounts import IMAGE, OTHER_IMAGE
 from tests.deploy.images import publish
-from tests.deploy.percentiles import with_percentiles
 from tests.deploy.shim import Shim
 
 
@@ -147,7 +147,7 @@ def front():
     """moto on a port of loopback."""
     application = Front()
     patch = pytest.MonkeyPatch()
-    patch.setattr(Statistics, "get_statistics_for_type", with_percentiles)
+    patch.setattr(Statistics, "get_statistics_for_type", statistic_of)
     listener = Listener(
         make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     )

@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,7 @@ class Job:
     status: str = "InProgress"
     failure: str | None = None
     questions: int = 0
+    ended: float = 0.0
 
 
 @dataclass
@@ -63,6 +65,10 @@ class Shim:
     crash_before: int | None = None
     crash_after: int | None = None
     """The call of this number, of those that change something, is not answered."""
+    forbidden: set[str] = field(default_factory=set)
+    """service:Operation of what the caller has no right to; not of S3 and IAM."""
+    clock: Callable[[], float] = time.time
+    """Of the ends of transform jobs."""
     calls: list[str] = field(default_factory=list)
     """service:Operation of everything that was asked."""
     invoked: Invoked | None = None
@@ -91,6 +97,9 @@ class Shim:
             return [content]
         call = _operation(environ, body)
         self.calls.append(call)
+        if call in self.forbidden:
+            text = f"User is not authorized to perform: {call}"
+            return _send(start, _refusal("AccessDeniedException", text))
         crash = is_reading(call) is False and len(self.changes)
         if crash and crash == self.crash_before:
             return _dead(start, call, "before")
@@ -309,6 +318,8 @@ class Shim:
         answer |= {"TransformJobStatus": job.status, "FailureReason": job.failure or ""}
         if job.status in ("InProgress", "Stopping"):
             answer.pop("TransformEndTime", None)
+        else:
+            answer["TransformEndTime"] = job.ended
         return status, answer
 
     def _move_job(self, job: Job) -> None:
@@ -318,10 +329,11 @@ class Shim:
         if job.questions <= self.num_questions:
             return
         if job.status == "Stopping":
-            job.status = "Stopped"
+            job.status, job.ended = "Stopped", self.clock()
             return
         job.failure = self.transformed(job.request) if self.transformed else None
         job.status = "Failed" if job.failure else "Completed"
+        job.ended = self.clock()
 
     def _list_transform_jobs(self, environ: Environ, request: dict[str, Any]) -> Answer:
         wanted = request.pop("StatusEquals", None)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from deploy.errors import AccessDeniedError
 from deploy.resources import OWNER_TAG
 from tests.deploy.accounts import IDENTITY, IMAGE
 from tests.deploy.images import REPOSITORY, publish
@@ -217,3 +218,23 @@ def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
 
     assert ran.status == 0, ran.err
     assert [call for call in cloud.changes if call.startswith("scheduler")] == []
+
+
+def test_who_may_not_look_for_a_queue_can_destroy_what_has_none(chandra, wire):
+    """The least policy names the queue's endpoint only where there is to be one."""
+    chandra("deploy")
+    call = wire.call
+
+    def careful(service, operation, **params):
+        if params.get("EndpointName") == "ocr-async":
+            raise AccessDeniedError("not authorized to describe ocr-async")
+        return call(service, operation, **params)
+
+    wire.call = careful
+    try:
+        ran = chandra("destroy")
+    finally:
+        del wire.call
+
+    assert ran.status == 0, ran.err
+    assert "deployment ocr is gone" in ran.out

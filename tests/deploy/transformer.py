@@ -2,7 +2,7 @@
 
 Each object that a manifest lists is one request. Objects that hold the word `broken`
 are refused as the container refuses them, in the log lines that SageMaker writes. Those
-that hold `partly` lack their second page.
+that hold `partly` or `cut` lack their second page.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.aws import AWSClient
+from tests.deploy.accounts import IMAGE
+from tests.deploy.images import publish
 
 TAR = "models/datalab-to/chandra/0123abc.tar.gz"
 BUCKETS = '[transform]\nbuckets = ["inbox", "results"]\n'
 GROUP = "/aws/sagemaker/TransformJobs"
-PARTLY = b"partly"
-COMMENT = b"\n\n<!-- page 2: engine_failed: it died twice -->\n"
+LACKING = {b"partly": "engine_failed", b"cut": "deadline_exceeded"}
 CODES = {"broken": (422, "unreadable_document"), "endless": (413, "document_too_large")}
 
 
@@ -33,6 +34,8 @@ class Transformer:
     """SageMaker writes what the container answered; or only the status."""
     is_silent: bool = False
     """No log line was ever written."""
+    says_requests: bool = True
+    """Else the container says nothing of them, and something else."""
     refuses_all: str | None = None
     """The job fails for this before it has read anything."""
     sent: list[tuple[str, bytes]] = field(default_factory=list)
@@ -50,7 +53,7 @@ class Transformer:
             self.sent.append((key, body))
             word = next((word for word in CODES if word.encode() in body), None)
             status, code = CODES[word] if word else (200, "ok")
-            is_partly = PARTLY in body
+            failed = next((LACKING[word] for word in LACKING if word in body), None)
             container.append(
                 {
                     "event": "request",
@@ -58,7 +61,7 @@ class Transformer:
                     "code": code,
                     "document": hashlib.sha256(body).hexdigest()[:16],
                     "pages": 2,
-                    "failed_pages": {"2": "engine_failed"} if is_partly else {},
+                    "failed_pages": {"2": failed} if failed else {},
                 }
             )
             if word is None:
@@ -67,7 +70,7 @@ class Transformer:
                     "put_object",
                     Bucket=bucket,
                     Key=f"{below}{key}.out",
-                    Body=b"# " + body + (COMMENT if is_partly else b""),
+                    Body=_read(body, failed),
                 )
                 continue
             head = f"2026-11-26T08:00:00.000:[sagemaker logs]: {place}{key}: "
@@ -75,7 +78,8 @@ class Transformer:
             if self.says_bodies:
                 problem = {"status": status, "code": code, "detail": f"it is {word}"}
                 lines += [head, f"{head}Message:", head + json.dumps(problem)]
-        self._log(f"{name}/i-1-1", [json.dumps(line) for line in container])
+        said = [json.dumps(line) for line in container]
+        self._log(f"{name}/i-1-1", said if self.says_requests else ["it is ready"])
         self._log(f"{name}/i-1-1/data-log", lines)
         return "AlgorithmError: See job logs for more information" if lines else None
 
@@ -109,11 +113,17 @@ class Transformer:
         )
 
 
+def _read(body: bytes, failed: str | None) -> bytes:
+    comment = f"\n\n<!-- page 2: {failed}: it is so -->\n" if failed else ""
+    return b"# " + body + comment.encode()
+
+
 def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., None]:
-    """Buckets, staged weights and machines; the answer puts an object there."""
+    """Buckets, weights, an image and machines; the answer puts an object there."""
     for name in ("inbox", "results", "weights"):
         wire.call("s3", "create_bucket", Bucket=name)
     wire.call("s3", "put_object", Bucket="weights", Key=TAR, Body=b"tar")
+    publish(wire, IMAGE)
     wire.call("logs", "create_log_group", logGroupName=GROUP)
     cloud.transformed = Transformer(wire, int(now * 1000))
 

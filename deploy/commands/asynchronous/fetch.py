@@ -12,7 +12,7 @@ from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
 from deploy.commands.context import Context
 from deploy.documents.document import S3
-from deploy.documents.results import ACCEPT
+from deploy.documents.results import ACCEPT, part_lines
 
 NAME = "fetch"
 HELP = "write results beside their documents, or into a folder"
@@ -78,6 +78,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                     "result": each.target,
                     "outcome": each.outcome,
                     "detail": each.detail,
+                    "missing_pages": each.missing,
                 }
                 for each in fetched
             ],
@@ -101,6 +102,7 @@ def _lines(
         lines.append(f"{each.outcome}: {each.target}{detail}")
     if len(odd) > NUM_SHOWN:
         lines.append(f"{len(odd) - NUM_SHOWN:,} more; --json names them all")
+    lines += part_lines({each.target or "": each.missing for each in fetched})
     if counts[Outcome.WAITING]:
         lines.append(
             f"{counts[Outcome.WAITING]:,} are not read yet: chandra-sagemaker async "

@@ -35,6 +35,7 @@ HELP = "put files, folders, s3:// prefixes or manifests into the queue"
 NUM_SHOWN = 10
 RESULTS = Path("bench/results")
 MAX_BYTES = 1024**3
+NOTHING = "there is no document in it; PDFs and images are read"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(ACCEPT),
         default="json",
         help="what is written; json, the default, can be fetched as any of them and "
-        "says which pages failed",
+        "says how many pages there were",
     )
     parser.add_argument(
         "--max-output-tokens", type=int, metavar="N", help="of each page"
@@ -149,7 +150,7 @@ def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
             refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
         else:
             reachable.append(document)
-    return Found(tuple(reachable), tuple(refused))
+    return Found(tuple(reachable), tuple(refused), found.empty)
 
 
 def _is_left(job: Job) -> bool:
@@ -254,7 +255,10 @@ def _report(
 
 
 def _refused(found: Found) -> dict[str, Any]:
-    return {"refused": {each.source: each.to_json() for each in found.refused}}
+    return {
+        "refused": {each.source: each.to_json() for each in found.refused},
+        "empty": list(found.empty),
+    }
 
 
 def _refused_lines(found: Found) -> list[str]:
@@ -265,4 +269,4 @@ def _refused_lines(found: Found) -> list[str]:
     lines = [f"left out: {each}" for each in shown]
     if len(rest) > NUM_SHOWN:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
-    return lines
+    return [*lines, *(f"{each}: {NOTHING}" for each in found.empty)]

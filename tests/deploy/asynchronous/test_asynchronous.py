@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -622,6 +623,142 @@ def test_a_document_read_in_part_for_what_may_pass_is_read_again(
     assert not (folder / "a.pdf.error.json").exists()
 
 
+def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
+    chandra, queue, folder
+):
+    # With .md behind it, longer than a file system takes.
+    long = folder / f"{'x' * 250}.pdf"
+    long.write_bytes(b"another")
+    chandra("async", "submit", str(long), str(folder / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 1
+    assert f"not written: {long}.md: File name too long" in ran.out
+    assert (folder / "a.pdf.md").read_text() == "# first\n"
+
+
+def test_of_two_called_alike_that_were_sent_one_after_the_other_both_are_written(
+    chandra, queue, folder, tmp_path
+):
+    (folder / "2026" / "a.pdf").write_bytes(b"another")
+    chandra("async", "submit", str(folder / "a.pdf"))
+    queue.read()
+    chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    chandra("async", "submit", str(folder / "2026" / "a.pdf"))
+    queue.read()
+
+    ran = chandra("async", "fetch", "--into", str(tmp_path / "out"))
+    again = chandra("async", "fetch", "--into", str(tmp_path / "out"), "--json").json
+
+    assert ran.status == 0, ran.out
+    first, second = sorted((tmp_path / "out").iterdir())
+    assert (first.name, first.read_text()) == ("a.pdf.md", "# first\n")
+    assert (second.name[:2], second.read_text()) == ("a~", "# another\n")
+    assert again["outcomes"] == {"unchanged": 2}
+
+
+def test_one_file_asked_for_in_two_ways_has_both_answers(chandra, queue, folder):
+    one = str(folder / "a.pdf")
+    chandra("async", "submit", one)
+    queue.read()
+    chandra("async", "fetch")
+    chandra("async", "submit", one, "--max-output-tokens", "9")
+    queue._put(queue.waiting.pop().output, answer_to(b"short"))
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0, ran.out
+    results = sorted(folder.glob("a*.md"))
+    assert [each.read_text() for each in results] == ["# first\n", "# short\n"]
+    assert results[0].name == "a.pdf.md"
+
+
+def test_a_folder_without_documents_is_no_silent_success(chandra, queue, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    ran = chandra("async", "submit", str(tmp_path / "empty"))
+
+    assert ran.status == 0, ran.err
+    assert f"{tmp_path / 'empty'}: there is no document in it" in ran.out
+
+
+def test_a_file_whose_name_is_no_text_is_read_and_fetched_into_s3(
+    chandra, queue, wire, folder
+):
+    odd = folder / os.fsdecode(b"no\xfftext.pdf")
+    odd.write_bytes(BROKEN)
+    chandra("async", "submit", str(odd))
+    queue.read()
+
+    beside = chandra("async", "fetch")
+    far = chandra("async", "fetch", "--into", "s3://exchange/results")
+
+    assert (beside.status, far.status) == (1, 1), beside.err + far.err
+    assert "no\\udcfftext.pdf" in beside.out
+    wire.call(
+        "s3",
+        "head_object",
+        Bucket="exchange",
+        Key="results/no\ufffdtext.pdf.error.json",
+    )
+
+
+def test_who_fetches_is_told_which_pages_are_missing(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+    read_in_part(queue, "deadline_exceeded")
+
+    ran = chandra("async", "fetch")
+    again = chandra("async", "fetch", "--json").json
+
+    assert ran.status == 0, ran.err
+    target = str(folder / "a.pdf.md")
+    assert f"in part: {target} lacks page 2 (deadline_exceeded)" in ran.out
+    assert again["results"][0]["missing_pages"] == {"2": "deadline_exceeded"}
+
+
+def test_markdown_alone_also_says_which_pages_are_missing(chandra, queue, folder):
+    """As the service leaves a comment where one would be; not a byte of it changes."""
+    body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
+    whole = b"# first\n\n# second\n"
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.waiting.pop().output, body)
+
+    waited = chandra("async", "wait", "--json").json
+    ran = chandra("async", "fetch")
+    there = (folder / "a.pdf.md").read_bytes()
+    said = json.loads((folder / "a.pdf.error.json").read_text())
+    again = chandra("async", "submit", "--retry-failed", "--json").json
+    queue._put(queue.waiting.pop().output, whole)
+    after = chandra("async", "fetch")
+
+    assert (waited["pages_failed"], waited["in_part"]) == (1, 1)
+    assert "lacks page 2 (engine_failed)" in ran.out
+    assert there == body
+    assert said["pages"] == [
+        {"page": 2, "code": "engine_failed", "detail": "it died twice"}
+    ]
+    assert again["submitted"] == 1
+    assert "in part" not in after.out
+    assert (folder / "a.pdf.md").read_bytes() == whole
+    assert not (folder / "a.pdf.error.json").exists()
+
+
+def test_markdown_that_lacks_fewer_pages_stays(chandra, queue, folder):
+    body = b"# first\n\n<!-- page 2: engine_failed: it died twice -->\n"
+    worse = body + b"\n<!-- page 3: engine_failed: it died twice -->\n"
+    chandra("async", "submit", str(folder / "a.pdf"), "--format", "md")
+    queue._put(queue.waiting.pop().output, body)
+    chandra("async", "wait")
+    chandra("async", "submit", "--retry-failed")
+    queue._put(queue.waiting.pop().output, worse)
+
+    chandra("async", "fetch")
+
+    assert (folder / "a.pdf.md").read_bytes() == body
+
+
 @pytest.mark.parametrize("code", ["unreadable_document", "deadline_exceeded"])
 def test_pages_that_would_fail_again_are_not_read_again(chandra, queue, folder, code):
     chandra("async", "submit", str(folder / "a.pdf"))
@@ -969,3 +1106,40 @@ def test_a_key_that_no_header_carries_is_read_by_the_container_or_refused():
     assert json.loads(request["Body"]) == {"s3_uri": uri}
     with pytest.raises(ValueError, match="takes no such key"):
         request_of(job(), uri, TABLE, reads_itself=False)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "words"),
+    [
+        (f"s3://scans/{'k' * 1020}.pdf", {}, "takes no such key"),
+        ("s3://scans/a.pdf ", {}, "takes no such key"),
+        (
+            "s3://scans/a.pdf",
+            {"pages": ",".join(map(str, range(1, 700, 2)))},
+            "its options have 1,",
+        ),
+    ],
+)
+def test_what_has_no_room_in_a_header_is_read_by_the_container_or_refused(
+    uri, options, words
+):
+    asked = job(options=options, source="/a.pdf")
+
+    request = request_of(asked, uri, TABLE, reads_itself=True)
+
+    assert json.loads(request["Body"]) == {"s3_uri": uri, **options}
+    with pytest.raises(ValueError, match=words):
+        request_of(asked, uri, TABLE, reads_itself=False)
+
+
+def test_many_pages_have_a_short_name(chandra, queue, folder):
+    pages = ",".join(map(str, range(1, 300, 2)))
+    chandra("async", "submit", str(folder / "a.pdf"), "--pages", pages)
+    queue.read()
+
+    ran = chandra("async", "fetch")
+
+    assert ran.status == 0, ran.out
+    (result,) = folder.glob("a.pages-*.pdf.md")
+    assert result.name.startswith("a.pages-1,3,5,")
+    assert len(result.name) < 100

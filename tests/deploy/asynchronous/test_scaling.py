@@ -15,15 +15,26 @@ from deploy.asynchronous.endpoint import (
     async_endpoint_from,
     concurrency_of,
 )
-from deploy.asynchronous.scaling import ObservedScaling, Scaling, is_within
+from deploy.asynchronous.scaling import ObservedScaling, Scaling, is_within, scalable
 from deploy.aws.validation import violations
 from deploy.commands.queue_status import queue_state
 from deploy.errors import AccessDeniedError, ConfigError
-from deploy.monitoring import QUEUE_METRICS, queries
+from deploy.monitoring import (
+    QUEUE_METRICS,
+    dashboard_call,
+    queries,
+    queue_alarms,
+)
 from deploy.planner import Planner
 from deploy.policies import caller_policy, execution_policy
 from deploy.resources import tags_of
-from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured
+from tests.deploy.accounts import (
+    IDENTITY,
+    NOW,
+    OTHER_IMAGE,
+    FakeAccount,
+    configured,
+)
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:ocr"
 EXTRA = '[asynchronous]\nbucket = "exchange"\n'
@@ -577,6 +588,126 @@ def test_started_without_waiting_it_gets_its_scaling_the_next_time(deployed, cha
 
     assert "next: the same command without --no-wait, for its scaling" in quick.out
     assert chandra("status", "--json").json["asynchronous"]["max_instances"] == 2
+
+
+def test_its_alarms_are_those_of_a_queue_and_are_removed_with_it(
+    deployed, chandra, wire, project
+):
+    project(EXTRA + "wait_seconds = 7200\n")
+
+    before = chandra("alarms", "--async")
+    made = chandra("alarms", "--async", "--create", "--notify", TOPIC)
+    alarms = {
+        each["AlarmName"]: each
+        for each in wire.pages("cloudwatch", "describe_alarms", "MetricAlarms")
+    }
+    destroyed = chandra("destroy")
+
+    # Those that move its machines are there already, and not made by this command.
+    assert "ocr-async-wake" in before.out
+    assert made.status == 0, made.err
+    suffixes = ("capacity", "disk", "errors", "failures", "idle", "oldest", "wake")
+    assert sorted(alarms) == [f"ocr-async-{suffix}" for suffix in suffixes]
+    oldest, errors = alarms["ocr-async-oldest"], alarms["ocr-async-errors"]
+    # A queue belongs to the endpoint, an answer to the variant.
+    assert [d["Name"] for d in oldest["Dimensions"]] == ["EndpointName"]
+    assert [d["Name"] for d in errors["Dimensions"]] == ["EndpointName", "VariantName"]
+    assert (oldest["Threshold"], oldest["AlarmActions"]) == (3600, [TOPIC])
+    assert "waited for 60 minutes, half of the time" in made.out
+    assert all(name in destroyed.out for name in alarms)
+    assert chandra("alarms").out.startswith("there are no alarms")
+
+
+def test_aws_would_take_the_alarms_and_the_dashboard_of_a_queue(refusals):
+    tags = tags_of(with_queue())
+
+    for alarm in queue_alarms(21_600):
+        assert refusals(alarm.call("ocr-async", tags=tags, notify=[TOPIC])) == []
+        # CloudWatch looks back a day at most.
+        assert alarm.num_periods * alarm.period_seconds <= 86_400
+    assert refusals(dashboard_call("ocr-async", "us-east-1", is_async=True)) == []
+
+
+def test_every_metric_of_the_queue_is_drawn_by_its_own_dimensions():
+    call = dashboard_call("ocr-async", "us-east-1", is_async=True)
+    drawn = [
+        (line[0], line[1], line[-1]["stat"], "VariantName" in line)
+        for widget in json.loads(call.params["DashboardBody"])["widgets"]
+        for line in widget["properties"].get("metrics", ())
+    ]
+
+    assert sorted(drawn) == sorted(
+        (metric.namespace, metric.name, metric.statistic, metric.of_variant)
+        for metric in QUEUE_METRICS
+    )
+
+
+def test_it_has_a_dashboard_of_its_own(deployed, chandra):
+    assert "dashboard --async --create" in chandra("dashboard", "--async").err
+
+    made = chandra("dashboard", "--async", "--create")
+
+    assert "dashboards/dashboard/ocr-async" in made.out
+    assert chandra("dashboard").status == 4
+    assert "delete dashboard ocr-async" in chandra("destroy").out
+
+
+def test_an_update_is_not_rolled_back_for_a_long_queue(
+    deployed, chandra, project, cloud
+):
+    first = chandra("async", "deploy", "--image", OTHER_IMAGE, "--dry-run")
+    chandra("alarms", "--async", "--create")
+    update = chandra("async", "deploy", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert "chandra-sagemaker alarms --async --create" in first.out
+    # Of errors and of the disk.
+    assert "watching 2 alarms" in update.out
+
+
+def test_the_queue_goes_back_to_the_config_that_was_live_before(
+    deployed, chandra, cloud, at
+):
+    first = cloud.machines["ocr-async"].config
+    at.now += 60
+    chandra("async", "deploy", "--image", OTHER_IMAGE)
+    second = cloud.machines["ocr-async"].config
+    at.now += 60
+
+    would = chandra("rollback", "--async", "--dry-run")
+    back = chandra("rollback", "--async")
+    there = cloud.machines["ocr-async"].config
+    forth = chandra("rollback", "--async", "--to", second)
+
+    assert second != first
+    assert f"to {first}" in would.out
+    assert back.status == forth.status == 0, back.err + forth.err
+    assert there == first
+    assert "the next async deploy goes forward" in back.out
+    assert cloud.machines["ocr-async"].config == second
+    assert chandra("rollback").status == 4
+
+
+def test_made_again_to_go_back_it_has_its_scaling_still(
+    deployed, chandra, cloud, at, project, wire
+):
+    first = cloud.machines["ocr-async"].config
+    project(EXTRA + '[update]\nstrategy = "recreate"\n')
+    at.now += 60
+    chandra("async", "deploy", "--image", OTHER_IMAGE)
+    at.now += 60
+    # As it may go with the endpoint, on AWS.
+    wire.call(
+        "application-autoscaling",
+        "deregister_scalable_target",
+        **scalable("ocr-async"),
+    )
+
+    back = chandra("rollback", "--async")
+
+    assert back.status == 0, back.err
+    queue = chandra("status", "--json").json["asynchronous"]
+    assert (queue["config"], queue["max_instances"]) == (first, 2)
+    assert set(queue["alarms"]) == {"wake", "idle"}
 
 
 def test_its_configs_are_listed_too(deployed, chandra, cloud):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -48,6 +49,29 @@ def test_a_folder_is_read_whole_and_what_is_left_out_is_said(folder):
     assert [d.media_type for d in found.documents] == ["image/png", "application/pdf"]
     assert [(r.source, r.reason) for r in found.refused] == [
         (str(folder / "notes.docx"), "not a type we read: .docx")
+    ]
+
+
+def test_a_folder_without_a_document_is_said_to_be_one(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    found = found_in(folder, tmp_path / "empty")
+
+    assert len(found.documents) == 2
+    assert found.empty == (str(tmp_path / "empty"),)
+
+
+def test_a_name_that_no_server_takes_becomes_one_that_it_does(tmp_path):
+    for name in (b"no\xfftext.pdf", b"two\nlines.pdf"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"%PDF")
+
+    found = found_in(tmp_path)
+
+    assert names(found) == ["no\ufffdtext.pdf", "two\ufffdlines.pdf"]
+    # They are read and their results lie beside them under the names they have.
+    assert [d.source for d in found.documents] == [
+        str(tmp_path / os.fsdecode(name))
+        for name in (b"no\xfftext.pdf", b"two\nlines.pdf")
     ]
 
 

@@ -6,7 +6,13 @@ import json
 
 import pytest
 
-from deploy.documents.results import ACCEPT, MAY_PASS, in_format
+from deploy.documents.results import (
+    ACCEPT,
+    MAY_PASS,
+    in_format,
+    page_errors,
+    part_lines,
+)
 from deploy.errors import ConfigError
 from handler.errors import (
     DeadlineExceededError,
@@ -31,6 +37,16 @@ FAILED = PageResult(
     Status.FAILURE,
     error=PageError("engine_failed", "the engine --> died\n\ntwice ---"),
 )
+HALF = PageResult(
+    5,
+    Status.FAILURE,
+    content=PageContent(
+        markdown="The first half.",
+        html="<p>The first half.</p>",
+        text="The first half.",
+    ),
+    error=PageError("engine_failed", "the engine died & was gone"),
+)
 LAST = PageResult(4, Status.SUCCESS, content=PageContent(markdown="Ünd."))
 
 
@@ -50,6 +66,47 @@ def test_json_becomes_the_very_markdown_that_the_service_writes(pages):
     made = in_format(as_json, ACCEPT["json"], "md")
 
     assert made == answer(*pages, media_type=ACCEPT["md"])
+
+
+@pytest.mark.parametrize(
+    ("media_type", "code"),
+    [
+        (ACCEPT["json"], "engine_failed"),
+        (ACCEPT["md"], "engine_failed"),
+        (ACCEPT["html"], "unknown"),
+        ("text/plain", "unknown"),
+    ],
+)
+def test_every_format_says_which_pages_are_missing(media_type, code):
+    body = answer(TITLE, EMPTY, FAILED, HALF, LAST, media_type=media_type)
+
+    found = page_errors(body, media_type)
+
+    assert [(each["page"], each["code"]) for each in found] == [(3, code), (5, code)]
+    assert all("engine" in each["detail"] for each in found)
+    assert page_errors(answer(TITLE, EMPTY, media_type=media_type), media_type) == []
+
+
+def test_a_page_read_in_part_keeps_what_was_read_in_html_too():
+    as_json = answer(TITLE, HALF, media_type=ACCEPT["json"])
+
+    made = in_format(as_json, ACCEPT["json"], "html")
+
+    assert b"<p>The first half.</p>" in made
+    assert [each["page"] for each in page_errors(made, ACCEPT["html"])] == [5]
+
+
+def test_pages_that_are_missing_are_told_in_few_words():
+    missing = {
+        "a.md": {2: "engine_failed", 7: "deadline_exceeded", 8: "deadline_exceeded"},
+        "whole.md": {},
+        "b.md": {1: "engine_failed"},
+    }
+
+    assert part_lines(missing) == [
+        "in part: a.md lacks page 2 (engine_failed), pages 7-8 (deadline_exceeded)",
+        "in part: b.md lacks page 1 (engine_failed)",
+    ]
 
 
 def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():

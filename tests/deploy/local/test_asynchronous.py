@@ -120,6 +120,31 @@ def test_times_have_bounds(local, name, value):
     assert name in refused(local, Body=b"x", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Filename", "two.dots.json"),
+        ("Filename", "x" * 33),
+        ("S3OutputPathExtension", "s3://elsewhere"),
+        ("S3OutputPathExtension", "a b"),
+        ("InferenceId", "x" * 65),
+        ("CustomAttributes", "x" * 1025),
+        ("ContentType", "x" * 1025),
+    ],
+)
+def test_parameters_are_held_to_what_the_service_model_says(local, name, value):
+    local.async_endpoint()
+
+    assert name in refused(local, Body=b"x", **{name: value})
+
+
+def test_an_address_has_at_most_1024_characters(local):
+    local.async_endpoint()
+    long = f"s3://{BUCKET}/{'k' * 1100}"
+
+    assert "InputLocation" in refused(local, InputLocation=long)
+
+
 def test_a_refused_document_fails_once_and_says_why(local, container):
     local.async_endpoint()
     container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
@@ -201,7 +226,11 @@ def test_what_has_waited_for_too_long_expires(local, container):
     local.async_endpoint()
     container.ping = 503
     attempts = Attempts(
-        local.emulator.served, local.backend, local.emulator.logs, Limits()
+        local.emulator.served,
+        local.backend,
+        local.emulator.logs,
+        Limits(),
+        local.emulator.metrics,
     )
     job = Job(
         inference_id="old",
@@ -317,3 +346,12 @@ def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
     [line] = until(lines)
     assert "[bad]" in line
     assert "server error (500)" in line
+
+
+@pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
+def test_a_key_is_what_follows_the_bucket_as_it_is(local, key):
+    local.async_endpoint()
+
+    answer = submit(local, InputLocation=local.put(key, b"an odd page"))
+
+    assert result(local, answer) == b"an odd page"

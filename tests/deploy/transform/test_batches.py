@@ -17,7 +17,7 @@ from deploy.transform.batches import (
     sampled,
     workload_of,
 )
-from deploy.transform.job import outputs_of
+from deploy.transform.job import common_prefix, outputs_of
 
 
 def stored(key, *, size=1000, kind="application/pdf", **more):
@@ -156,3 +156,18 @@ def test_a_result_is_looked_for_at_both_places_that_are_documented():
         "sub/a.pdf.out",
         "scans/sub/a.pdf.out",
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [
+        ("a.pdf", "s3://inbox/"),
+        ("scans/a.pdf", "s3://inbox/scans/"),
+        ("/a.pdf", "s3://inbox//"),
+        ("scans//a.pdf", "s3://inbox/scans//"),
+    ],
+)
+def test_one_object_is_found_below_its_prefix_whatever_slashes_it_has(key, prefix):
+    uri = f"s3://inbox/{key}"
+
+    assert common_prefix(uri, [uri]) == prefix

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.aws.transforms import Result
-from deploy.commands.jobs import results_of, without_result
+from deploy.commands.transform.jobs import results_of, without_result
 from deploy.documents.document import Document
 from deploy.transform.job import Work
 

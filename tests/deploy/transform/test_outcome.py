@@ -58,7 +58,8 @@ def test_the_last_answer_says_whether_a_document_lacks_pages_for_what_may_pass()
         request(200, "ok", document="d3", failed_pages={}),
     )
 
-    assert found.in_part() == {"d1"}
+    assert found.missing(may_pass=True) == {"d1": {2: "engine_failed"}}
+    assert found.missing().keys() == {"d1", "d2"}
 
 
 def test_a_status_with_several_codes_is_told_as_a_status():

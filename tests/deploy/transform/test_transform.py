@@ -80,6 +80,20 @@ def test_the_model_of_a_job_has_its_weights_in_a_tar(chandra, put, cloud, wire):
     assert model["Environment"]["SERVE_USE"] == "batch"
 
 
+def test_no_job_is_started_with_an_image_that_is_gone(chandra, put, cloud, wire):
+    put("scans/a.pdf")
+    wire.call(
+        "ecr", "delete_repository", repositoryName="chandra-torchserve", force=True
+    )
+
+    ran = chandra(*RUN)
+
+    assert ran.status == 2, ran.out
+    assert "there is no image" in ran.err
+    assert "chandra-sagemaker image push" in ran.err
+    assert cloud.jobs == {}
+
+
 def test_weights_are_pulled_by_the_container_where_it_may(
     chandra, put, cloud, wire, project
 ):
@@ -146,6 +160,90 @@ def test_a_failure_that_no_line_names_is_said_to_be_unknown(chandra, put, cloud,
     assert "SageMaker says: AlgorithmError" in ran.out
 
 
+@pytest.fixture
+def ended(chandra, put, cloud, at):
+    """ended(): a job that was watched to its end; the seconds after that."""
+    cloud.clock = at
+
+    def run():
+        put("scans/a.pdf")
+        ran = chandra(*RUN)
+        (job,) = cloud.jobs.values()
+        return ran, at.now - job.ended
+
+    return run
+
+
+def test_a_log_that_tells_of_every_document_is_not_waited_for(ended):
+    ran, seconds = ended()
+
+    assert seconds == 0
+    assert "note:" not in ran.out
+
+
+def test_a_log_without_a_line_is_waited_for_a_minute_and_then_said_to_be_missing(
+    ended, cloud
+):
+    cloud.transformed.is_silent = True
+
+    ran, seconds = ended()
+
+    assert ran.status == 0, ran.err
+    assert seconds == 60
+    assert "note: the job's log has no line, late or for ever: how many" in ran.out
+    assert "pages read" not in ran.out
+
+
+def test_a_log_that_goes_silent_is_waited_for_a_quarter_of_a_minute(ended, cloud):
+    cloud.transformed.says_requests = False
+
+    ran, seconds = ended()
+
+    assert seconds == 15
+    assert "note: the job's log tells of 0 of 1 documents that were read" in ran.out
+
+
+def test_a_log_that_may_not_be_read_is_not_waited_for(ended, cloud):
+    cloud.forbidden = {"logs:FilterLogEvents"}
+
+    ran, seconds = ended()
+
+    assert (ran.status, seconds) == (0, 0)
+    assert "note: the job's log may not be read: how many pages" in ran.out
+    assert "logs:FilterLogEvents" in ran.out
+
+
+def test_what_a_later_job_has_read_is_not_looked_for_in_the_log_of_an_earlier(
+    chandra, put, cloud
+):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"broken")
+    chandra(*RUN)
+    (first,) = cloud.jobs
+    put("scans/b.pdf", b"mended")
+    cloud.jobs[first].ended -= 3600
+    chandra("transform", "--retry-failed", first)
+
+    shown = chandra("transform", "status", first, "--json").json
+
+    assert (shown["read"], shown["untold"]) == (2, None)
+
+
+def test_of_a_job_that_ended_long_ago_nothing_more_is_waited_for(
+    ended, chandra, cloud, at
+):
+    cloud.transformed.is_silent = True
+    ended()
+    (name,) = cloud.jobs
+    at.sleep(3600)
+    before = at.now
+
+    shown = chandra("transform", "status", name, "--json").json
+
+    assert at.now == before
+    assert "has no line" in shown["untold"]
+
+
 def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
     put("scans/a.pdf")
     put("scans/b.pdf", b"broken")
@@ -182,9 +280,27 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
     again = chandra("transform", "--retry-failed", first)
 
     assert ran.status == again.status == 0, ran.err + again.err
+    assert "in part: b.pdf lacks page 2 (engine_failed)" in ran.out
     assert "1 lack pages for a reason that may pass: b.pdf" in ran.out
     assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
     assert [body for _, body in cloud.transformed.sent] == [b"partly"]
+
+
+def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
+    chandra, put, cloud
+):
+    put("scans/a.pdf")
+    put("scans/b.pdf", b"cut off")
+    ran = chandra(*RUN)
+    (first,) = cloud.jobs
+
+    shown = chandra("transform", "status", first, "--json").json
+    again = chandra("transform", "--retry-failed", first)
+
+    assert "in part: b.pdf lacks page 2 (deadline_exceeded)" in ran.out
+    assert shown["missing_pages"] == {"b.pdf": {"2": "deadline_exceeded"}}
+    assert shown["in_part"] == []
+    assert "every document" in again.out
 
 
 def test_results_of_another_format_are_not_taken_for_what_is_wanted(

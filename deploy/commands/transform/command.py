@@ -1,10 +1,4 @@
-"""Read a bucket of documents with machines that come for it, and go.
-
-INPUT is s3://bucket/prefix, one object, a file or folder here, or a manifest NAME.jsonl
-of lines such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}. OUTPUT is
-s3://bucket/prefix; each result is its document's name and `.out`. `status`, `wait` and
-`stop` take the name of a job; `status` alone lists them.
-"""
+"""What `transform` can be told: to read, or to look after a job."""
 
 from __future__ import annotations
 
@@ -12,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from deploy.commands.context import Context
-from deploy.commands.job_summary import tell
-from deploy.commands.job_wanted import wanted_again, wanted_from
-from deploy.commands.job_watch import summed_up, watched
-from deploy.commands.jobs import found, transforms_of
-from deploy.commands.starting import started
+from deploy.commands.transform.jobs import found, transforms_of
+from deploy.commands.transform.starting import started
+from deploy.commands.transform.summary import tell
+from deploy.commands.transform.wanted import wanted_again, wanted_from
+from deploy.commands.transform.watch import summed_up, watched
 from deploy.console import table
 from deploy.documents.document import S3
 from deploy.errors import ConfigError

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.advice import advice_for
 from deploy.commands.context import Context
+from deploy.documents.results import NUM_NAMED, part_lines
 from deploy.errors import ResourceFailedError
 from deploy.executor import duration
 from deploy.machines.prices import dollars
@@ -15,8 +16,6 @@ from deploy.transform.job import TransformState
 from deploy.transform.outcome import UNKNOWN, Failure, by_code
 
 __all__ = ["NUM_NAMED", "Summary", "counted", "failure_lines", "tell"]
-
-NUM_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,10 @@ class Summary:
     """Pages that failed in documents that were read."""
     in_part: tuple[str, ...]
     """Documents that lack pages for a reason that may pass, by name."""
+    missing: Mapping[str, Mapping[int, str]]
+    """Codes of the pages that documents lack, by name and number: of those known."""
+    untold: str | None
+    """What the log was to tell of a job that has ended, and does not."""
     seconds: float | None
     cost: float | None
     """US dollars."""
@@ -48,6 +51,8 @@ class Summary:
             "pages": self.num_pages,
             "failed_pages": dict(self.page_codes),
             "in_part": list(self.in_part),
+            "missing_pages": {name: dict(p) for name, p in self.missing.items()},
+            "untold": self.untold,
             "seconds": self.seconds,
             "cost": self.cost,
             "reason": self.state.failure,
@@ -103,6 +108,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
     if summary.page_codes:
         codes = ", ".join(f"{code} {n}" for code, n in summary.page_codes.items())
         lines.append(f"pages that failed in documents that were read: {codes}")
+    lines += part_lines(summary.missing)
     if summary.in_part:
         more = len(summary.in_part) - NUM_NAMED
         lines.append(
@@ -110,6 +116,8 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
             + ", ".join(summary.in_part[:NUM_NAMED])
             + (f" and {more} more" if more > 0 else "")
         )
+    if summary.untold is not None:
+        lines.append(f"note: {summary.untold}")
     if summary.seconds is not None:
         money = (
             f"about {dollars(summary.cost)}"

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.aws.inspection import image_findings
 from deploy.aws.quotas import usage_quotas
-from deploy.checks import TRANSFORM_USAGE, Finding, transform_checks_of
+from deploy.checks import (
+    TRANSFORM_USAGE,
+    Finding,
+    region_findings,
+    transform_checks_of,
+)
 from deploy.commands.context import Context
-from deploy.commands.jobs import transforms_of
+from deploy.commands.transform.jobs import transforms_of
 from deploy.commands.wanted import UNREAD, usage_findings
 from deploy.config import DeployConfig
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
@@ -31,6 +37,8 @@ def findings_of(
 ) -> list[Finding]:
     config = context.config
     findings = transform_checks_of(config, job)
+    if not region_findings(config):
+        findings += image_findings(context.aws, config)
     tar = job.model.weights_tar
     if tar is not None and not transforms_of(context).has_object(tar):
         findings.append(

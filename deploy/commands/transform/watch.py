@@ -8,10 +8,15 @@ from datetime import datetime, timedelta
 
 from deploy.aws.logs import LogEvent, LogReader
 from deploy.commands.context import Context
-from deploy.commands.job_parts import Parts
-from deploy.commands.job_summary import Summary, counted
-from deploy.commands.jobs import SLACK, results_of, transforms_of, without_result
-from deploy.errors import DeployError
+from deploy.commands.transform.jobs import (
+    SLACK,
+    results_of,
+    transforms_of,
+    without_result,
+)
+from deploy.commands.transform.parts import Parts
+from deploy.commands.transform.summary import Summary, counted
+from deploy.errors import AccessDeniedError, DeployError
 from deploy.machines.prices import hourly
 from deploy.transform.following import follow
 from deploy.transform.job import LOG_GROUP, TransformState, Work
@@ -19,9 +24,12 @@ from deploy.transform.outcome import UNKNOWN, Failure, JobLog, by_code
 
 __all__ = ["Watch", "summed_up", "to_retry", "watched"]
 
-# CloudWatch shows a line some seconds after it was written.
-NUM_LOOKS = 6
-LOOK_SECONDS = 10.0
+# CloudWatch shows a line some seconds after it was written. A log that has lines and
+# gets no more for a while is whole, and so is that of a job which ended a minute ago.
+LOOK_SECONDS = 5.0
+NUM_LOOKS = 12
+NUM_QUIET = 3
+LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
 
 
 class Watch:
@@ -43,6 +51,10 @@ class Watch:
         self._since = since - SLACK
         self._left: tuple[Work, ...] = self.work
         self._results: Mapping[str, datetime] = {}
+        self._parts: Parts | None = None
+        self.num_lines = 0
+        self.refused: str | None = None
+        """Why its log may not be read."""
 
     def state(self) -> TransformState:
         state = self._transforms.transform(self._name)
@@ -60,9 +72,22 @@ class Watch:
         self._left = without_result(self.work, self._results, self.prefix)
         return len(self.work) - len(self._left)
 
+    def num_own(self, ended: datetime | None) -> int:
+        """Of those, documents that this job read; a later one's log tells of others."""
+        latest = None if ended is None else ended + SLACK
+        results = {
+            key: written
+            for key, written in self._results.items()
+            if latest is None or written <= latest
+        }
+        return len(self.work) - len(without_result(self.work, results, self.prefix))
+
     def left(self) -> tuple[Work, ...]:
         """Those without a result when `num_done` was asked last."""
         return self._left
+
+    def has_unknown(self) -> bool:
+        return any(failure.code == UNKNOWN for failure in self.failures())
 
     def failures(self) -> list[Failure]:
         """Of all that have no result; true once the job has ended."""
@@ -71,13 +96,18 @@ class Watch:
             for work in self._left
         ]
 
-    def in_part(self) -> tuple[Work, ...]:
-        """Those that lack pages for what may pass, where the log and results tell."""
+    def missing(self, *, may_pass: bool) -> dict[Work, Mapping[int, str]]:
+        """Pages that documents lack, where the log and results tell; see Parts."""
+        if self._parts is None:
+            self._parts = self._made_parts()
+        left = set(self._left)
+        read = [work for work in self.work if work not in left]
+        return self._parts.among(read, self.log, may_pass=may_pass)
+
+    def _made_parts(self) -> Parts:
         ended = self._state.ended
         latest = None if ended is None else ended + SLACK
-        left = set(self._left)
-        parts = Parts(self._transforms, self._state, self.prefix, self._results, latest)
-        return parts.among([w for w in self.work if w not in left], self.log.in_part())
+        return Parts(self._transforms, self._state, self.prefix, self._results, latest)
 
     def failed(self) -> str:
         given_up = self.log.failed()
@@ -92,9 +122,13 @@ class Watch:
     def lines(self) -> Sequence[str]:
         try:
             events = self._reader.read()
+        except AccessDeniedError as error:
+            self.refused = error.message
+            return []
         except DeployError:
             # Log lines are worth having, and not worth giving a job up for.
             return []
+        self.num_lines += len(events)
         for event in events:
             self.log.add(event.message)
         return [event.message for event in events if _is_trouble(event)]
@@ -132,18 +166,53 @@ def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
     watch = Watch(context, state)
     watch.num_done()
     watch.lines()
-    return (*watch.left(), *watch.in_part())
+    _await_log(context, watch, state)
+    return (*watch.left(), *watch.missing(may_pass=True))
+
+
+def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
+    """Until the log tells of every document, or nothing more can come."""
+    latest = (state.ended or context.now) + LATE
+    num_read = watch.num_own(state.ended)
+    num_quiet = 0
+    for _ in range(NUM_LOOKS):
+        if state.is_changing or watch.refused is not None or context.now >= latest:
+            return
+        if state.started is None:
+            # There was no machine that could have written one.
+            return
+        is_told = state.status == "Stopped" or not watch.has_unknown()
+        if is_told and watch.log.num_answered >= num_read:
+            return
+        if watch.num_lines and num_quiet == NUM_QUIET:
+            return
+        context.sleep(LOOK_SECONDS)
+        num_lines = watch.num_lines
+        watch.lines()
+        num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+
+
+def _untold(watch: Watch, state: TransformState) -> str | None:
+    """What the log was to tell, and does not."""
+    num_read = watch.num_own(state.ended)
+    unknown = "how many pages there were, and whether any failed, is not known"
+    if watch.refused is not None:
+        return f"the job's log may not be read: {unknown} ({watch.refused})"
+    if not watch.num_lines:
+        return f"the job's log has no line, late or for ever: {unknown}"
+    num_told = watch.log.num_answered
+    if num_told < num_read:
+        return (
+            f"the job's log tells of {num_told} of {num_read} documents that were "
+            f"read: of the others, {unknown}"
+        )
+    return None
 
 
 def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
     num_read = watch.num_done()
     is_stopped = state.status == "Stopped"
-    for _ in range(NUM_LOOKS if not state.is_changing else 0):
-        is_told = is_stopped or all(f.code != UNKNOWN for f in watch.failures())
-        if is_told and (watch.log.num_pages or not num_read):
-            break
-        context.sleep(LOOK_SECONDS)
-        watch.lines()
+    _await_log(context, watch, state)
     failures = () if state.is_changing else tuple(watch.failures())
     if is_stopped:
         failures = tuple(
@@ -152,6 +221,11 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
             else failure
             for failure in failures
         )
+    may_pass: Mapping[Work, Mapping[int, str]] = {}
+    missing: Mapping[Work, Mapping[int, str]] = {}
+    if not state.is_changing:
+        may_pass = watch.missing(may_pass=True)
+        missing = {**watch.missing(may_pass=False), **may_pass}
     seconds = _seconds(state, context.now)
     price = hourly(state.instance_type, state.instance_count)
     return Summary(
@@ -160,8 +234,10 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
         num_read=num_read,
         failures=failures,
         num_pages=watch.log.num_pages,
+        untold=None if state.is_changing else _untold(watch, state),
         page_codes=dict(watch.log.page_codes),
-        in_part=() if state.is_changing else tuple(w.name for w in watch.in_part()),
+        in_part=tuple(work.name for work in may_pass),
+        missing={work.name: pages for work, pages in missing.items()},
         seconds=seconds,
         cost=None if price is None or seconds is None else price * seconds / 3600,
     )

@@ -8,23 +8,23 @@ from dataclasses import replace
 
 from deploy.aws.transforms import Transforms
 from deploy.commands.context import Context
-from deploy.commands.job_checks import (
+from deploy.commands.transform.checks import (
     findings_of,
     price_lines,
     rate_on,
     slow_findings,
 )
-from deploy.commands.job_inputs import paged, upload
-from deploy.commands.job_summary import NUM_NAMED, failure_lines, tell
-from deploy.commands.job_wanted import WantedJob
-from deploy.commands.job_watch import summed_up, watched
-from deploy.commands.jobs import (
+from deploy.commands.transform.inputs import paged, upload
+from deploy.commands.transform.jobs import (
     found,
     refuse_another_format,
     results_of,
     transforms_of,
     without_result,
 )
+from deploy.commands.transform.summary import NUM_NAMED, failure_lines, tell
+from deploy.commands.transform.wanted import WantedJob
+from deploy.commands.transform.watch import summed_up, watched
 from deploy.commands.wanted import refuse_if_fatal
 from deploy.documents.document import Refused
 from deploy.errors import Interrupted

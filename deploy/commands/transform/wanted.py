@@ -9,9 +9,9 @@ from pathlib import Path
 
 from deploy.aws.objects import Bucketed
 from deploy.commands.context import Context
-from deploy.commands.job_inputs import reached
-from deploy.commands.job_watch import to_retry
-from deploy.commands.jobs import found, transforms_of
+from deploy.commands.transform.inputs import reached
+from deploy.commands.transform.jobs import found, transforms_of
+from deploy.commands.transform.watch import to_retry
 from deploy.documents.document import Refused, split_uri
 from deploy.documents.finding import MANIFESTS, find_documents
 from deploy.documents.pages import num_pages_of

@@ -1,0 +1,13 @@
+"""Read a bucket of documents with machines that come for it, and go.
+
+INPUT is s3://bucket/prefix, one object, a file or folder here, or a manifest NAME.jsonl
+of lines such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}. OUTPUT is
+s3://bucket/prefix; each result is its document's name and `.out`. `status`, `wait` and
+`stop` take the name of a job; `status` alone lists them.
+"""
+
+from __future__ import annotations
+
+from deploy.commands.transform.command import HELP, NAME, add_arguments, run
+
+__all__ = ["HELP", "NAME", "add_arguments", "run"]
