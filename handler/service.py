@@ -37,7 +37,7 @@ from handler.pump import Pump
 from handler.reader import Reader
 from handler.reading import Reading
 from handler.reply import Reply, problem
-from handler.request import attributes_from, request_from
+from handler.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
 from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 
@@ -45,7 +45,6 @@ from handler.settings import read_settings
 logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
-ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 LAST_WORDS_SECONDS = 10.0
 
 
@@ -134,7 +133,7 @@ class ChandraHandler(BaseHandler):
         request.row = {}
         request.document_digest = ocr_request.digest
         request.label = ocr_request.label
-        request.stream_headers = {ATTRIBUTES: _attributes(request)}
+        request.stream_headers = {CUSTOM_ATTRIBUTES: _attributes(request)}
         request.media_type = postprocess.choose_media_type(ocr_request.accept)
         reading = self.reader.open(
             request.id,
@@ -194,7 +193,7 @@ class ChandraHandler(BaseHandler):
         headers = {
             "X-Chandra-Status": str(document.status),
             # The one header of ours that SageMaker lets through.
-            ATTRIBUTES: _attributes(request, str(document.status)),
+            CUSTOM_ATTRIBUTES: _attributes(request, str(document.status)),
         }
         return Reply(200, request.media_type, body, headers, document.pages)
 

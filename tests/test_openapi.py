@@ -191,7 +191,7 @@ def test_the_prompt_types_are_those_of_the_code():
 def test_the_header_with_options_has_the_name_the_code_reads():
     (header,) = map(resolved, operation()["parameters"])
 
-    assert header["name"].lower() == CUSTOM_ATTRIBUTES
+    assert header["name"] == CUSTOM_ATTRIBUTES
     assert options_from(
         dict(item.split("=") for item in header["example"].split(";"))
     ) == Options(pages="1-3", prompt_type="ocr")
