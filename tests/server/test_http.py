@@ -20,6 +20,7 @@ LENGTH = b"Content-Length: %d" % len(PAGE)
 CHUNKED = b"Transfer-Encoding: chunked"
 IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
 CLOSE = b"Connection: close"
+ALLOWED = {"/ping": b"GET, HEAD", "/execution-parameters": b"GET"}
 
 pytestmark = pytest.mark.skipif(
     shutil.which("javac") is None, reason="without a JDK, TorchServe is asked directly"
@@ -94,6 +95,7 @@ def test_what_is_no_http_is_answered_and_closed(client, request_bytes):
         ("WHATEVER", "/predictions/chandra", 405, "method_not_allowed"),
         ("POST", "/ping", 405, "method_not_allowed"),
         ("OPTIONS", "/ping", 405, "method_not_allowed"),
+        ("POST", "/execution-parameters", 405, "method_not_allowed"),
     ],
 )
 def test_another_address_or_method_is_told_so(client, method, path, status, code):
@@ -104,7 +106,7 @@ def test_another_address_or_method_is_told_so(client, method, path, status, code
     said = problem(answer)
     assert (said["status"], said["code"]) == (status, code)
     if status == 405:
-        allowed = b"GET" if path == "/ping" else b"POST"
+        allowed = ALLOWED.get(path, b"POST")
         assert b"\r\nallow: %s\r\n" % allowed in answer
     until(lambda: client.server.num_open() == 0)
 

@@ -162,6 +162,7 @@ final class Admission extends ChannelDuplexHandler {
             return;
         }
         Gate.hideForm(request);
+        Gate.hideHead(request);
         if (!isLooking) {
             isLooking = true;
             look(context);
