@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,7 @@ class ChandraHandler(BaseHandler):
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
-            Beacon(folder, self.describe, self.drain).start()
+            Beacon(folder, self.describe, self.drain, self.leave).start()
 
     def describe(self) -> dict[str, object]:
         """How the worker is, for /ping and whoever stops the server."""
@@ -221,6 +221,11 @@ class ChandraHandler(BaseHandler):
         if self.initialized:
             self.pump.refuse("the server is about to stop: try again, elsewhere")
             self.reader.end_by(ends_at)
+
+    def leave(self, request_ids: Collection[str]) -> None:
+        """Read no further for clients that have left."""
+        if self.initialized:
+            self.pump.leave(request_ids)
 
     def _leave_when_failed(self) -> None:
         """End the worker once no engine is left and the requests know.

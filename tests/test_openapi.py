@@ -16,6 +16,7 @@ import handler
 from handler import postprocess, preprocess
 from handler.engine import FinishReason
 from handler.errors import (
+    ClientGoneError,
     HandlerError,
     InvalidOptionError,
     ModelLoadError,
@@ -93,8 +94,9 @@ def errors() -> list[type[HandlerError]]:
         for child in cls.__subclasses__():
             yield from below(child)
 
-    # It leaves `initialize` and nothing else: there is no caller yet.
-    return [cls for cls in below(HandlerError) if cls is not ModelLoadError]
+    # There is no caller yet, and none any more.
+    unmet = (ModelLoadError, ClientGoneError)
+    return [cls for cls in below(HandlerError) if cls not in unmet]
 
 
 def objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -97,9 +97,12 @@ public final class Server extends ModelServer {
             public void channelActive(ChannelHandlerContext context) {
                 // TorchServe has closed connections be reset, with what was not yet sent.
                 context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
+                // And those be closed on which the client says that it sends no more.
+                context.channel().config().setOption(ChannelOption.ALLOW_HALF_CLOSURE, true);
                 // By now, what TorchServe calls "http" turns bytes into messages.
                 context.pipeline()
-                        .addAfter("http", "turns", new Turns())
+                        .addAfter("http", "presence", new Presence())
+                        .addAfter("presence", "turns", new Turns())
                         .addAfter(
                                 "turns",
                                 "admission",
