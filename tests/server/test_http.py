@@ -16,6 +16,7 @@ from tests.waiting import until
 
 PNG = "image/png"
 PAGE = documents.as_png(documents.text_page(["A page"]))
+LONG = documents.pdf([[f"Page {n}"] for n in range(200)])
 LENGTH = b"Content-Length: %d" % len(PAGE)
 CHUNKED = b"Transfer-Encoding: chunked"
 IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
@@ -190,6 +191,38 @@ def test_a_body_that_stands_still_is_given_up_with_the_room_it_took(own_server):
 
     assert {(each["status"], each["code"]) for each in said} == {(400, "bad_request")}
     assert large.status_code == 200
+
+
+def test_a_connection_is_closed_once_it_has_been_idle_for_long(own_server):
+    half = len(PAGE) // 2
+    with (
+        own_server(
+            CHANDRA_CPU_THREADS="1", overrides={"chandra_idle_seconds": "1"}
+        ) as client,
+        raw.connected(client) as slow,
+        raw.connected(client) as patient,
+    ):
+        slow.sendall(raw.head(LENGTH, CLOSE) + PAGE[:half])
+        patient.sendall(
+            raw.head(
+                b"Content-Length: %d" % len(LONG),
+                path=b"/invocations?deadline_seconds=6",
+                content_type=b"application/pdf",
+            )
+            + LONG
+        )
+        for said in (b"", b"POST /invo", raw.PING):
+            with raw.connected(client) as idle:
+                idle.sendall(said)
+                answer = b""
+                while part := idle.recv(4096):
+                    answer += part
+            assert answer.startswith(b"HTTP/1.1 200" if said == raw.PING else b"")
+        # By now, the others are older than any that is idle may be.
+        slow.sendall(PAGE[half:])
+
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert patient.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_body_where_none_belongs_counts_as_one(client):

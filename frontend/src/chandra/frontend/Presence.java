@@ -10,13 +10,14 @@ import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.util.concurrent.Future;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Whether a connection's client is still there. One that is not has its connection closed, which
- * {@link Admission} notices.
+ * Whether a connection's client is still there. One that is not, or has had nothing to say for
+ * long, has its connection closed, which {@link Admission} notices.
  *
  * <p>A client that has closed its connection, and one that has only said that it will send no
  * more, look alike: nothing comes any more. They differ in what they do with what is sent to
@@ -39,6 +40,8 @@ final class Presence extends ChannelDuplexHandler {
     /** Longer and longer in between: some clients have enough of it after a few. */
     private static final long MAX_MILLISECONDS = 16_000;
 
+    private final long idleSeconds;
+
     private int numUnanswered;
     private boolean isReceiving;
     private boolean isAnswering;
@@ -54,9 +57,28 @@ final class Presence extends ChannelDuplexHandler {
     /** Whether its version of HTTP knows of answers that are none yet. */
     private boolean canBeAsked;
 
+    /** Until the next request has begun; one that is on its way has no end here. */
+    private Future<?> end;
+
+    Presence(long idleSeconds) {
+        this.idleSeconds = idleSeconds;
+    }
+
+    @Override
+    public void handlerAdded(ChannelHandlerContext context) {
+        waitForRequest(context);
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext context) {
+        end.cancel(false);
+        context.fireChannelInactive();
+    }
+
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         if (message instanceof HttpRequest) {
+            end.cancel(false);
             numUnanswered += 1;
             isReceiving = true;
             HttpVersion version = ((HttpRequest) message).protocolVersion();
@@ -110,9 +132,19 @@ final class Presence extends ChannelDuplexHandler {
         isAnswering = false;
         // What is no HTTP is answered too, and was no request.
         numUnanswered = Math.max(0, numUnanswered - 1);
-        if (isSilent && numUnanswered == 0) {
-            context.close();
+        if (isReceiving || numUnanswered > 0 || !context.channel().isActive()) {
+            return;
         }
+        if (isSilent) {
+            context.close();
+        } else {
+            end.cancel(false);
+            waitForRequest(context);
+        }
+    }
+
+    private void waitForRequest(ChannelHandlerContext context) {
+        end = context.executor().schedule(() -> context.close(), idleSeconds, TimeUnit.SECONDS);
     }
 
     /** Past the codec, which would count it as the answer. */
