@@ -1,9 +1,10 @@
-"""Tells /ping whether a page could be read now, and hears when the server is to stop.
+"""Tells /ping whether a page could be read now, and hears what the worker cannot see.
 
-Two small files in one folder: `state` is written here and read by frontend/, which
-answers /ping; `draining` is written by whoever stops the server, and holds the
-time by which the last page must be read. Files, because both sides outlive each
-other, and reading one costs a ping nothing.
+Small files in one folder. `state` is written here and read by frontend/, which answers
+/ping; `draining` is written by whoever stops the server, and holds the time by which
+the last page must be read; `gone` is a folder in which frontend/ keeps an empty file
+for each open request whose client has left, by the request's id. Files, because both
+sides outlive each other, and reading one costs a ping nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-__all__ = ["DRAINING", "STATE", "Beacon"]
+__all__ = ["DRAINING", "GONE", "STATE", "Beacon"]
 
 logger = logging.getLogger(__name__)
 
 STATE = "state"
 DRAINING = "draining"
+GONE = "gone"
 POLL_SECONDS = 0.1
 BEAT_SECONDS = 1.0
 """Whoever reads the file takes silence of ten of these for a worker that hangs."""
@@ -29,7 +31,8 @@ class Beacon:
     """Writes what `describe` says when it changes and once a second, until closed.
 
     `drain` is called again and again while `draining` is there, with the time in it:
-    of the monotonic clock, which all processes of a machine share.
+    of the monotonic clock, which all processes of a machine share. So is `leave`, with
+    the ids in `gone`.
     """
 
     def __init__(
@@ -37,11 +40,13 @@ class Beacon:
         folder: Path,
         describe: Callable[[], Mapping[str, object]],
         drain: Callable[[float], None],
+        leave: Callable[[Collection[str]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._describe = describe
         self._drain = drain
+        self._leave = leave
         self._clock = clock
         self._written: str | None = None
         self._written_at = 0.0
@@ -59,9 +64,11 @@ class Beacon:
             self._thread.join()
 
     def look(self) -> None:
-        """See whether there is news, in either direction."""
+        """See whether there is news, in any direction."""
         if (ends_at := self._read_draining()) is not None:
             self._drain(ends_at)
+        if gone := self._read_gone():
+            self._leave(gone)
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)
         now = self._clock()
@@ -89,3 +96,9 @@ class Beacon:
             return float((self._folder / DRAINING).read_text())
         except (FileNotFoundError, ValueError):  # not there, or being written
             return None
+
+    def _read_gone(self) -> frozenset[str]:
+        try:
+            return frozenset(path.name for path in (self._folder / GONE).iterdir())
+        except FileNotFoundError:  # nobody ever left
+            return frozenset()

@@ -8,6 +8,7 @@ HandlerError                       500  internal
 │   ├── DocumentForbiddenError     403  document_forbidden
 │   ├── DocumentNotFoundError      404  document_not_found
 │   ├── DocumentChangedError       409  document_changed
+│   ├── ClientGoneError            499  client_gone
 │   ├── InvalidOptionError         422  invalid_option
 │   └── UnreadableDocumentError    422  unreadable_document
 ├── EngineError                    503  engine_unavailable
@@ -25,6 +26,7 @@ own reply; only `ModelLoadError` ever leaves the handler.
 from __future__ import annotations
 
 __all__ = [
+    "ClientGoneError",
     "DeadlineExceededError",
     "DocumentChangedError",
     "DocumentForbiddenError",
@@ -113,6 +115,14 @@ class DocumentChangedError(RequestError):
     status = 409
     code = "document_changed"
     title = "Document changed"
+
+
+class ClientGoneError(RequestError):
+    """The client left before it was answered; only the log and the metrics say so."""
+
+    status = 499
+    code = "client_gone"
+    title = "Client closed request"
 
 
 class InvalidOptionError(RequestError):

@@ -46,11 +46,18 @@ class OpenRequest:
         """Of the head of a stream, which leaves before the reply is there."""
         self.future: Future[Reply] = Future()
         self.is_cancelled = False
+        self.has_left = False
+        """Whether its client was seen to leave."""
         self.has_begun = False
         """Whether the head of a stream has left."""
         self._news = news
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
+
+    def leave(self) -> None:
+        """Its client has closed the connection."""
+        self.has_left = True
+        self.cancel()
 
     def cancel(self) -> None:
         """Nobody waits for it any more; whoever reads it will notice."""

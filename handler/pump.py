@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from handler.errors import (
+    ClientGoneError,
     DocumentTooLargeError,
     EngineError,
     HandlerError,
@@ -62,6 +63,8 @@ class Pump:
         self._answered = answered
         self._abandoned_seconds = abandoned_seconds
         self._open: dict[str, OpenRequest] = {}
+        # No answer of these can leave; they are reported once they have come to an end.
+        self._left: list[OpenRequest] = []
         self._news = threading.Event()
         self._threads = ThreadPoolExecutor(max_open_requests, "request")
         # Held for a whole turn: between two turns, the watch may have a look.
@@ -75,6 +78,7 @@ class Pump:
         """One call of `handle`: an entry for each row, answered or not."""
         with self._turn:
             try:
+                self._report_left()
                 return self._take_turn(rows, context)
             finally:
                 self._last_turn = time.monotonic()
@@ -86,7 +90,7 @@ class Pump:
         # The context outlives the call; so would yesterday's streams.
         context.stopping_criteria = None
         try:
-            self._cancel_all_but(set(request_ids.values()))
+            self._let_go_of_all_but(set(request_ids.values()))
             for index, request_id in request_ids.items():
                 if request_id not in self._open:
                     headers = headers_from(context.get_all_request_header(index))
@@ -108,6 +112,15 @@ class Pump:
         """Whether new requests are turned away."""
         return self._refusal is not None
 
+    def leave(self, request_ids: Collection[str]) -> None:
+        """Read no further for these, where they are open: their clients have left.
+
+        They are answered all the same, as TorchServe waits for it. From any thread.
+        """
+        for request in tuple(self._open.values()):
+            if request.id in request_ids and not request.has_left:
+                request.leave()
+
     def refuse(self, reason: str) -> None:
         """Turn new requests away from now on, with 503."""
         self._refusal = reason
@@ -123,30 +136,45 @@ class Pump:
         """Forget every request; their threads notice."""
         self._is_closed.set()
         with self._turn:
-            self._cancel_all_but(set())
+            self._let_go_of_all_but(set())
         self._threads.shutdown(wait=True)
 
     def _watch(self) -> None:
         """Cancel what nobody asks for: after its last one, TorchServe just stops."""
-        while not self._is_closed.wait(self._abandoned_seconds / 4):
+        patience = self._abandoned_seconds
+        while not self._is_closed.wait(patience / 10):
             with self._turn:
-                if time.monotonic() - self._last_turn > self._patience():
+                away = time.monotonic() - self._last_turn - self._sending_seconds()
+                if away > patience:
                     # They stay in the books: should TorchServe ask again after all,
                     # each is answered with what became of it.
                     for request in self._open.values():
                         request.cancel()
+                if away > patience / 10:
+                    # It is not to be expected for those whose clients have left.
+                    self._let_go_of_all_but(
+                        {r.id for r in self._open.values() if not r.has_left}
+                    )
+                self._report_left()
 
-    def _patience(self) -> float:
-        """How long TorchServe may be away, in seconds."""
+    def _sending_seconds(self) -> float:
+        """How long TorchServe may take to send all that is open, in seconds."""
         # Of a stream that has begun, it sends no body any more.
         waiting = [r for r in self._open.values() if not r.has_begun]
         num_bytes = sum(request.num_bytes for request in waiting)
-        return self._abandoned_seconds + num_bytes * ABANDONED_SECONDS_PER_BYTE
+        return num_bytes * ABANDONED_SECONDS_PER_BYTE
 
-    def _cancel_all_but(self, request_ids: set[str]) -> None:
-        """Requests leave when the client of a stream is gone."""
+    def _let_go_of_all_but(self, request_ids: set[str]) -> None:
+        """TorchServe asks no longer for a stream whose client it could not write to."""
         for request_id in self._open.keys() - request_ids:
-            self._open.pop(request_id).cancel()
+            request = self._open.pop(request_id)
+            request.leave()
+            self._left.append(request)
+
+    def _report_left(self) -> None:
+        for request in [left for left in self._left if left.future.done()]:
+            self._left.remove(request)
+            self._report(request, request.future.result())
 
     def _accept(
         self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
@@ -174,6 +202,11 @@ class Pump:
         except Exception:
             logger.exception("request failed", extra={"request_id": request.id})
             reply = problem(HandlerError(), request.id)
+        if request.has_left:
+            # Nobody gets what was read, but it was read.
+            read = tuple(page for page in reply.pages if page.error is None)
+            gone = ClientGoneError("the client closed its connection")
+            reply = problem(gone, request.id, read)
         request.future.set_result(reply)
         self._news.set()
 

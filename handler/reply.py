@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from handler.errors import HandlerError
+from handler.errors import ClientGoneError, HandlerError
 from handler.schema import PageResult
 
 __all__ = ["PROBLEM", "Reply", "header_safe", "problem"]
@@ -35,6 +35,8 @@ class Reply:
     @property
     def phrase(self) -> str:
         """The reason phrase: TorchServe leaves it empty otherwise."""
+        if self.status == ClientGoneError.status:  # by convention, but in no standard
+            return ClientGoneError.title
         return http.HTTPStatus(self.status).phrase
 
 

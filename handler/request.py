@@ -33,7 +33,7 @@ __all__ = [
     "request_from",
 ]
 
-CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 DOCUMENT_KEYS = ("document", "image")
 URI_KEY = "s3_uri"
 FORM_TYPE = "x-chandra-content-type"
@@ -109,7 +109,7 @@ def request_from(
     else:
         document, declared, in_body = _from_body(row.get("body"), media_type)
         options |= _from_query(row)
-    attributes = _from_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    attributes = _from_attributes(headers.get(CUSTOM_ATTRIBUTES.lower(), ""))
     label = _label(attributes.pop(LABEL, None))
     options |= attributes
     options |= in_body
@@ -185,8 +185,8 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
             values[name.strip()] = value.strip()
         elif item.strip():
             raise InvalidOptionError(
-                f"{quoted(item.strip())} in X-Amzn-SageMaker-Custom-Attributes is not "
-                "an option; write them as pages=1-3;prompt_type=ocr"
+                f"{quoted(item.strip())} in {CUSTOM_ATTRIBUTES} is not an option; "
+                "write them as pages=1-3;prompt_type=ocr"
             )
     return values
 

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from handler.pump import Pump
 from handler.reader import Reader
 from handler.reading import Reading
 from handler.reply import Reply, problem
-from handler.request import attributes_from, request_from
+from handler.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
 from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 
@@ -45,7 +45,6 @@ from handler.settings import read_settings
 logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
-ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 LAST_WORDS_SECONDS = 10.0
 
 
@@ -134,7 +133,7 @@ class ChandraHandler(BaseHandler):
         request.row = {}
         request.document_digest = ocr_request.digest
         request.label = ocr_request.label
-        request.stream_headers = {ATTRIBUTES: _attributes(request)}
+        request.stream_headers = {CUSTOM_ATTRIBUTES: _attributes(request)}
         request.media_type = postprocess.choose_media_type(ocr_request.accept)
         reading = self.reader.open(
             request.id,
@@ -194,14 +193,14 @@ class ChandraHandler(BaseHandler):
         headers = {
             "X-Chandra-Status": str(document.status),
             # The one header of ours that SageMaker lets through.
-            ATTRIBUTES: _attributes(request, str(document.status)),
+            CUSTOM_ATTRIBUTES: _attributes(request, str(document.status)),
         }
         return Reply(200, request.media_type, body, headers, document.pages)
 
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
-            Beacon(folder, self.describe, self.drain).start()
+            Beacon(folder, self.describe, self.drain, self.leave).start()
 
     def describe(self) -> dict[str, object]:
         """How the worker is, for /ping and whoever stops the server."""
@@ -222,6 +221,11 @@ class ChandraHandler(BaseHandler):
         if self.initialized:
             self.pump.refuse("the server is about to stop: try again, elsewhere")
             self.reader.end_by(ends_at)
+
+    def leave(self, request_ids: Collection[str]) -> None:
+        """Read no further for clients that have left."""
+        if self.initialized:
+            self.pump.leave(request_ids)
 
     def _leave_when_failed(self) -> None:
         """End the worker once no engine is left and the requests know.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.beacon import BEAT_SECONDS, DRAINING, STATE, Beacon
+from handler.beacon import BEAT_SECONDS, DRAINING, GONE, STATE, Beacon
 from tests.waiting import until
 
 
@@ -33,8 +33,13 @@ def drained():
 
 
 @pytest.fixture
-def beacon(tmp_path, said, drained, clock):
-    beacon = Beacon(tmp_path, lambda: said, drained.append, clock)
+def left():
+    return []
+
+
+@pytest.fixture
+def beacon(tmp_path, said, drained, left, clock):
+    beacon = Beacon(tmp_path, lambda: said, drained.append, left.append, clock)
     yield beacon
     beacon.close()
 
@@ -67,11 +72,13 @@ def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
     assert (tmp_path / STATE).exists()
 
 
-def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(tmp_path, drained):
+def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
+    tmp_path, drained, left
+):
     def fail():
         raise RuntimeError("no idea")
 
-    beacon = Beacon(tmp_path, fail, drained.append)
+    beacon = Beacon(tmp_path, fail, drained.append, left.append)
 
     with pytest.raises(RuntimeError):
         beacon.look()
@@ -103,3 +110,21 @@ def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained)
     beacon.look()
 
     assert drained == []
+
+
+def test_requests_whose_clients_have_left_are_named_while_they_are_there(
+    beacon, tmp_path, left
+):
+    beacon.look()
+    gone = tmp_path / GONE
+    gone.mkdir()
+    beacon.look()
+    assert left == []
+
+    (gone / "id-a").touch()
+    (gone / "id-b").touch()
+    beacon.look()
+    (gone / "id-a").unlink()
+    beacon.look()
+
+    assert left == [{"id-a", "id-b"}, {"id-b"}]

@@ -12,6 +12,7 @@ from handler.errors import RequestError
 from handler.open_request import OpenRequest
 from handler.pump import ABANDONED_SECONDS_PER_BYTE, Pump
 from handler.reply import Reply
+from handler.schema import PageError, PageResult, Status
 from tests.fakes import FakeContext
 from tests.waiting import until
 
@@ -61,11 +62,12 @@ def pump_with(reads, answered):
 
     def make(**settings) -> Pump:
         values = {
+            "read": reads,
             "max_open_requests": 4,
             "max_reply_bytes": 1000,
             "wait_seconds": 0.01,
         } | settings
-        pump = Pump(reads, answered=lambda *both: answered.append(both), **values)
+        pump = Pump(answered=lambda *both: answered.append(both), **values)
         pumps.append(pump)
         return pump
 
@@ -324,4 +326,74 @@ def test_every_answer_is_reported_once(pump, reads, answered):
 
     assert [(request.id, reply.status) for request, reply in answered] == [
         ("id-a", 200)
+    ]
+
+
+# Clients that leave
+
+
+def test_a_request_whose_client_has_left_is_answered_for_the_log(pump, reads, answered):
+    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
+    until(lambda: {"id-a", "id-b"} <= set(reads.requests))
+
+    pump.leave({"id-a", "nobody knows"})
+    until(lambda: reads.requests["id-a"].future.done())
+    context = FakeContext({0: "id-a", 1: "id-b"})
+    pump.turn([A, B], context)
+
+    assert context.statuses == {0: 499}
+    assert [(request.id, reply.code) for request, reply in answered] == [
+        ("id-a", "client_gone")
+    ]
+    assert not reads.requests["id-b"].is_cancelled
+
+
+def test_what_was_read_before_the_client_left_is_counted(pump_with, answered):
+    read = PageResult(page=1, status=Status.SUCCESS, output_tokens=7)
+    unread = PageResult(
+        page=2, status=Status.FAILURE, error=PageError("engine_unavailable", "gone")
+    )
+
+    def stop(request: OpenRequest) -> Reply:
+        until(lambda: request.is_cancelled)
+        return Reply(200, "text/plain", b"one of two", pages=(read, unread))
+
+    pump = pump_with(read=stop)
+    pump.turn([A], FakeContext({0: "id-a"}))
+
+    pump.leave({"id-a"})
+    until(lambda: pump.turn([A], FakeContext({0: "id-a"})) != [UNANSWERED])
+
+    [(_, reply)] = answered
+    assert (reply.status, reply.pages) == (499, (read,))
+
+
+def test_an_answer_that_was_ready_when_the_client_left_stays_what_it_is(
+    pump, reads, answered
+):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a")
+
+    pump.leave({"id-a"})
+    pump.turn([A], FakeContext({0: "id-a"}))
+
+    assert [reply.status for _, reply in answered] == [200]
+
+
+@pytest.mark.parametrize("has_another", [True, False])
+def test_a_stream_torchserve_has_dropped_is_reported_without_another_call(
+    pump_with, reads, answered, has_another
+):
+    pump = pump_with(abandoned_seconds=0.05)
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    if has_another:
+        pump.turn([B], FakeContext({0: "id-b"}))
+    else:
+        pump.leave({"id-a"})
+
+    until(lambda: answered)
+
+    assert [(request.id, reply.status) for request, reply in answered] == [
+        ("id-a", 499)
     ]

@@ -64,9 +64,14 @@ def test_words_of_any_language_are_ascii_on_the_wire():
 
 @pytest.mark.parametrize(
     ("status", "phrase"),
-    [(200, "OK"), (415, "Unsupported Media Type"), (503, "Service Unavailable")],
+    [
+        (200, "OK"),
+        (415, "Unsupported Media Type"),
+        (499, "Client closed request"),
+        (503, "Service Unavailable"),
+    ],
 )
-def test_the_reason_phrase_is_the_standards(status, phrase):
+def test_the_reason_phrase_is_the_one_everybody_uses(status, phrase):
     assert Reply(status, "text/plain", b"").phrase == phrase
 
 

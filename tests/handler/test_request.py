@@ -33,6 +33,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 ENCODED = base64.b64encode(PNG).decode()
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
+ATTRIBUTES = CUSTOM_ATTRIBUTES.lower()
 
 
 def request(row, headers=None, max_document_bytes=1000) -> OCRRequest:
@@ -45,7 +46,7 @@ def json_request(body: object) -> OCRRequest:
 
 def with_attributes(attributes: str, **parameters: str) -> OCRRequest:
     row = {name: bytearray(value.encode()) for name, value in parameters.items()}
-    return request({"body": PNG, **row}, {CUSTOM_ATTRIBUTES: attributes})
+    return request({"body": PNG, **row}, {ATTRIBUTES: attributes})
 
 
 def test_a_label_is_the_callers_and_no_option():
@@ -425,7 +426,7 @@ def test_the_body_beats_custom_attributes_which_beat_the_query():
         "prompt_type": b"ocr_layout",
         "max_output_tokens": b"5",
     }
-    attributes = {CUSTOM_ATTRIBUTES: "pages=3;prompt_type=ocr"}
+    attributes = {ATTRIBUTES: "pages=3;prompt_type=ocr"}
 
     options = request(row, JSON | attributes).options
 
@@ -435,9 +436,7 @@ def test_the_body_beats_custom_attributes_which_beat_the_query():
 def test_a_form_beats_custom_attributes():
     row = {"file": PNG, "pages": b"1"}
 
-    options = request(
-        row, FORM | {CUSTOM_ATTRIBUTES: "pages=2;prompt_type=ocr"}
-    ).options
+    options = request(row, FORM | {ATTRIBUTES: "pages=2;prompt_type=ocr"}).options
 
     assert options == Options(pages="1", prompt_type="ocr")
 
@@ -538,7 +537,7 @@ def test_any_bytes_are_a_request_or_a_request_error(body, headers):
 
 @given(ANY_TEXT)
 def test_any_custom_attributes_are_a_request_or_a_request_error(attributes):
-    understood_or_refused({"body": PNG}, {CUSTOM_ATTRIBUTES: attributes})
+    understood_or_refused({"body": PNG}, {ATTRIBUTES: attributes})
 
 
 @given(st.dictionaries(KNOWN_KEYS | ANY_TEXT, st.binary(), max_size=4))

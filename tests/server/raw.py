@@ -20,10 +20,11 @@ def head(
     method: bytes = b"POST",
     path: bytes = b"/invocations",
     version: bytes = b"HTTP/1.1",
+    content_type: bytes = b"image/png",
 ) -> bytes:
-    """The lines before a body, which by its type is a PNG."""
+    """The lines before a body."""
     first = b" ".join((method, path, version))
-    lines = (first, b"Host: x", b"Content-Type: image/png", *headers)
+    lines = (first, b"Host: x", b"Content-Type: " + content_type, *headers)
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 

@@ -16,10 +16,12 @@ from tests.waiting import until
 
 PNG = "image/png"
 PAGE = documents.as_png(documents.text_page(["A page"]))
+LONG = documents.pdf([[f"Page {n}"] for n in range(200)])
 LENGTH = b"Content-Length: %d" % len(PAGE)
 CHUNKED = b"Transfer-Encoding: chunked"
 IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
 CLOSE = b"Connection: close"
+ALLOWED = {"/ping": b"GET, HEAD", "/execution-parameters": b"GET"}
 
 pytestmark = pytest.mark.skipif(
     shutil.which("javac") is None, reason="without a JDK, TorchServe is asked directly"
@@ -94,6 +96,7 @@ def test_what_is_no_http_is_answered_and_closed(client, request_bytes):
         ("WHATEVER", "/predictions/chandra", 405, "method_not_allowed"),
         ("POST", "/ping", 405, "method_not_allowed"),
         ("OPTIONS", "/ping", 405, "method_not_allowed"),
+        ("POST", "/execution-parameters", 405, "method_not_allowed"),
     ],
 )
 def test_another_address_or_method_is_told_so(client, method, path, status, code):
@@ -104,7 +107,7 @@ def test_another_address_or_method_is_told_so(client, method, path, status, code
     said = problem(answer)
     assert (said["status"], said["code"]) == (status, code)
     if status == 405:
-        allowed = b"GET" if path == "/ping" else b"POST"
+        allowed = ALLOWED.get(path, b"POST")
         assert b"\r\nallow: %s\r\n" % allowed in answer
     until(lambda: client.server.num_open() == 0)
 
@@ -188,6 +191,38 @@ def test_a_body_that_stands_still_is_given_up_with_the_room_it_took(own_server):
 
     assert {(each["status"], each["code"]) for each in said} == {(400, "bad_request")}
     assert large.status_code == 200
+
+
+def test_a_connection_is_closed_once_it_has_been_idle_for_long(own_server):
+    half = len(PAGE) // 2
+    with (
+        own_server(
+            CHANDRA_CPU_THREADS="1", overrides={"chandra_idle_seconds": "1"}
+        ) as client,
+        raw.connected(client) as slow,
+        raw.connected(client) as patient,
+    ):
+        slow.sendall(raw.head(LENGTH, CLOSE) + PAGE[:half])
+        patient.sendall(
+            raw.head(
+                b"Content-Length: %d" % len(LONG),
+                path=b"/invocations?deadline_seconds=6",
+                content_type=b"application/pdf",
+            )
+            + LONG
+        )
+        for said in (b"", b"POST /invo", raw.PING):
+            with raw.connected(client) as idle:
+                idle.sendall(said)
+                answer = b""
+                while part := idle.recv(4096):
+                    answer += part
+            assert answer.startswith(b"HTTP/1.1 200" if said == raw.PING else b"")
+        # By now, the others are older than any that is idle may be.
+        slow.sendall(PAGE[half:])
+
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert patient.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_body_where_none_belongs_counts_as_one(client):

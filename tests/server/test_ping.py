@@ -18,11 +18,12 @@ from tests import documents
 from tests.marks import needs_the_plugin
 from tests.server.conftest import serving
 from tests.server.processes import engine_pid
-from tests.server.raw import announced
+from tests.server.raw import PING, announced, exchange
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
+CLOSE = b"\r\nConnection: close\r\n\r\n"
 LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
 
 pytestmark = needs_the_plugin
@@ -88,6 +89,17 @@ def test_it_is_503_while_the_engine_is_started_again(client):
 
     until(lambda: ping(client) == (503, "restarting"))
     until(lambda: ping(client) == (200, "ready"), 60)
+
+
+def test_head_is_answered_as_get_is_but_for_the_body(client):
+    head, get = PING.replace(b"GET", b"HEAD"), PING.replace(b"\r\n\r\n", CLOSE)
+
+    answers = exchange(client, head + get).split(b"HTTP/1.1 ")[1:]
+
+    (lines, nothing), (_, body) = (a.split(b"\r\n\r\n") for a in answers)
+    assert [answer[:3] for answer in answers] == [b"200"] * 2
+    assert nothing == b""
+    assert b"\r\ncontent-length: %d" % len(body) in lines.lower()
 
 
 def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server):
@@ -165,6 +177,7 @@ def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_
         client.server.drain(5)
 
         until(lambda: ping(client) == (503, "draining"))
+        assert httpx.head(f"{client.server.address}/ping").status_code == 503
         refused = client.post(PAGE, PNG)
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0

@@ -16,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.pytorch.serve.util.NettyUtils;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -36,22 +37,20 @@ final class Admission extends ChannelDuplexHandler {
     /** A client that has not sent the rest by then is not waited for. */
     private static final long LINGER_SECONDS = 10;
 
-    /**
-     * For how long the body of a client that has left still counts: TorchServe holds it until the
-     * handler has answered, at its deadline at the latest.
-     */
-    private static final long GONE_SECONDS = 60;
-
     /** A body of which less than this has come in so long keeps others' room for nothing. */
     private static final long PROGRESS_BYTES = 16 * 1024;
 
     private final Gate gate;
     private final Budget budget;
+    private final Path folder;
     private final Path draining;
     private final long stallNanoseconds;
 
     /** Of the request that has no answer yet; null between two. */
     private Budget.Claim claim;
+
+    /** What TorchServe calls that request, once it has all of it. */
+    private String name;
 
     private boolean isReceiving;
     private boolean isRefused;
@@ -71,7 +70,8 @@ final class Admission extends ChannelDuplexHandler {
     Admission(Gate gate, Budget budget, String folder, long stallSeconds) {
         this.gate = gate;
         this.budget = budget;
-        this.draining = Path.of(folder, "draining");
+        this.folder = Path.of(folder);
+        this.draining = this.folder.resolve("draining");
         this.stallNanoseconds = TimeUnit.SECONDS.toNanos(stallSeconds);
     }
 
@@ -95,6 +95,9 @@ final class Admission extends ChannelDuplexHandler {
         }
         isReceiving = isReceiving && !isLast;
         context.fireChannelRead(message);
+        if (isLast) {
+            name = NettyUtils.getRequestId(context.channel());
+        }
     }
 
     @Override
@@ -129,11 +132,11 @@ final class Admission extends ChannelDuplexHandler {
             Budget.Claim left = claim;
             claim = null;
             leave(left);
-            if (isReceiving || isRefused) {
-                // It never was a request; its bytes are gone.
+            if (isReceiving || isRefused || name == null || !left.isDocument) {
+                // It never was a request of the worker's; its bytes are gone.
                 left.release();
             } else {
-                context.executor().schedule(left::release, GONE_SECONDS, TimeUnit.SECONDS);
+                new Departure(context.channel(), folder, name, left::release).announce();
             }
         }
         isReceiving = false;
@@ -162,6 +165,7 @@ final class Admission extends ChannelDuplexHandler {
             return;
         }
         Gate.hideForm(request);
+        Gate.hideHead(request);
         if (!isLooking) {
             isLooking = true;
             look(context);

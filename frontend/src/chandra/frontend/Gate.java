@@ -3,6 +3,7 @@ package chandra.frontend;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpHeaders;
+import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.QueryStringDecoder;
@@ -19,7 +20,8 @@ final class Gate {
     /** What the handler is told of a body that TorchServe would take apart itself. */
     static final String FORM_TYPE = "x-chandra-content-type";
 
-    private static final Set<String> QUESTIONS = Set.of("ping", "execution-parameters");
+    private static final String PING = "ping";
+    private static final Set<String> QUESTIONS = Set.of(PING, "execution-parameters");
     private static final int MAX_LENGTH_DIGITS = 18;
 
     final long maxBytes;
@@ -48,9 +50,9 @@ final class Gate {
             return Refusal.notFound(
                     "documents go to /invocations or /predictions/chandra by POST");
         }
-        String method = isQuestion ? "GET" : "POST";
-        if (!request.method().name().equals(method)) {
-            return Refusal.notAllowed(method);
+        List<HttpMethod> allowed = allowed(isQuestion, segments);
+        if (!allowed.contains(request.method())) {
+            return Refusal.notAllowed(allowed);
         }
         if (!hasLength(headers)) {
             return Refusal.malformed("Content-Length or Transfer-Encoding makes no sense");
@@ -61,6 +63,16 @@ final class Gate {
         return HttpUtil.getContentLength(request, 0L) > maxBytes
                 ? Refusal.tooLarge(maxBytes)
                 : null;
+    }
+
+    /**
+     * Has HEAD answered as GET is: the codec, which has seen the method, leaves out the body.
+     * TorchServe has no answer to it.
+     */
+    static void hideHead(HttpRequest request) {
+        if (request.method().equals(HttpMethod.HEAD)) {
+            request.setMethod(HttpMethod.GET);
+        }
     }
 
     /**
@@ -78,6 +90,16 @@ final class Gate {
             headers.set(
                     HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
         }
+    }
+
+    private static List<HttpMethod> allowed(boolean isQuestion, String[] segments) {
+        if (!isQuestion) {
+            return List.of(HttpMethod.POST);
+        }
+        // Load balancers may ask for the status alone.
+        return segments[1].equals(PING)
+                ? List.of(HttpMethod.GET, HttpMethod.HEAD)
+                : List.of(HttpMethod.GET);
     }
 
     private static boolean isForDocuments(String[] segments) {

@@ -10,7 +10,7 @@ import org.pytorch.serve.servingsdk.http.Request;
 import org.pytorch.serve.servingsdk.http.Response;
 
 /**
- * GET /ping: 200 while a page could be read now, else 503 and why not.
+ * GET or HEAD /ping: 200 while a page could be read now, else 503 and why not.
  *
  * <p>Takes the place of TorchServe's own, which is 200 before the model is loaded and for minutes
  * after it can no longer be.

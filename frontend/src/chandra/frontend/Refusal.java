@@ -5,12 +5,15 @@ import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Locale;
 import java.util.UUID;
+import java.util.stream.Collectors;
 
 /** Why a request has no other answer; said as the handler says what goes wrong. */
 final class Refusal {
@@ -52,9 +55,9 @@ final class Refusal {
         return new Refusal(404, "not_found", detail);
     }
 
-    static Refusal notAllowed(String allowed) {
-        Refusal refusal = new Refusal(405, "method_not_allowed", "use " + allowed);
-        refusal.allow = allowed;
+    static Refusal notAllowed(List<HttpMethod> allowed) {
+        Refusal refusal = new Refusal(405, "method_not_allowed", "use " + allowed.get(0));
+        refusal.allow = allowed.stream().map(HttpMethod::name).collect(Collectors.joining(", "));
         return refusal;
     }
 

@@ -78,12 +78,14 @@ public final class Server extends ModelServer {
         private final Budget budget;
         private final String folder;
         private final int stallSeconds;
+        private final int idleSeconds;
 
         Arrivals(ConfigManager config) {
             gate = new Gate(config);
             budget = new Budget(config);
             folder = config.getProperty("chandra_state_dir", "");
             stallSeconds = Integer.parseInt(config.getProperty("chandra_stall_seconds", "60"));
+            idleSeconds = Integer.parseInt(config.getProperty("chandra_idle_seconds", "600"));
         }
 
         @Override
@@ -97,9 +99,12 @@ public final class Server extends ModelServer {
             public void channelActive(ChannelHandlerContext context) {
                 // TorchServe has closed connections be reset, with what was not yet sent.
                 context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
+                // And those be closed on which the client says that it sends no more.
+                context.channel().config().setOption(ChannelOption.ALLOW_HALF_CLOSURE, true);
                 // By now, what TorchServe calls "http" turns bytes into messages.
                 context.pipeline()
-                        .addAfter("http", "turns", new Turns())
+                        .addAfter("http", "presence", new Presence(idleSeconds))
+                        .addAfter("presence", "turns", new Turns())
                         .addAfter(
                                 "turns",
                                 "admission",

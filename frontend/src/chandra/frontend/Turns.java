@@ -1,5 +1,6 @@
 package chandra.frontend;
 
+import io.netty.buffer.ByteBufHolder;
 import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
@@ -21,8 +22,16 @@ import java.util.ArrayDeque;
  * body came in chunks, because others may not agree on where it ended.
  */
 final class Turns extends ChannelDuplexHandler {
+    /** Who sends more ahead than this is not listened to until an answer is there. */
+    private static final int MAX_AHEAD_BYTES = 64 * 1024;
+
+    /** What any message counts, beside the bytes of a body that it holds. */
+    private static final int MESSAGE_BYTES = 1024;
+
     /** What came before its turn. */
     private final ArrayDeque<Object> waiting = new ArrayDeque<>();
+
+    private int aheadBytes;
 
     /** Of the request whose turn it is, the body is on its way. */
     private boolean isReceiving;
@@ -34,6 +43,7 @@ final class Turns extends ChannelDuplexHandler {
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         waiting.add(message);
+        aheadBytes += size(message);
         passOn(context);
     }
 
@@ -82,6 +92,7 @@ final class Turns extends ChannelDuplexHandler {
         isPassing = true;
         while (!waiting.isEmpty() && (isReceiving || !isUnanswered)) {
             Object message = waiting.poll();
+            aheadBytes -= size(message);
             if (message instanceof HttpRequest) {
                 isUnanswered = true;
                 isReceiving = true;
@@ -96,7 +107,13 @@ final class Turns extends ChannelDuplexHandler {
             context.fireChannelRead(message);
         }
         isPassing = false;
-        // Only who sends ahead is not listened to; of others we want to see them leave.
-        context.channel().config().setAutoRead(waiting.isEmpty());
+        // Of all others we want to see them leave.
+        context.channel().config().setAutoRead(aheadBytes < MAX_AHEAD_BYTES);
+    }
+
+    private static int size(Object message) {
+        return message instanceof ByteBufHolder
+                ? MESSAGE_BYTES + ((ByteBufHolder) message).content().readableBytes()
+                : MESSAGE_BYTES;
     }
 }
