@@ -9,6 +9,9 @@ import pytest
 
 from handler.settings import PREFIX, VARIABLES
 
+# As in the engine's own process, and before anything imports torch.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
 # The same examples each time: whoever finds another failing one writes it down.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")

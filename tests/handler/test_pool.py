@@ -158,6 +158,22 @@ def test_the_same_process_serves_one_call_after_the_other(pool):
     assert pool.call(SECONDS, os.getpid) == pool.call(SECONDS, os.getpid)
 
 
+@pytest.mark.parametrize(("policy", "count"), [(None, "5000"), ("ACTIVE", None)])
+def test_threads_soon_sleep_while_they_wait_unless_the_environment_says_otherwise(
+    monkeypatch, policy, count
+):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    pool = Pool(1)
+
+    try:
+        assert pool.call(SECONDS, os.getenv, "GOMP_SPINCOUNT") == count
+    finally:
+        pool.close()
+
+
 def test_an_exception_comes_back_as_itself(pool):
     with pytest.raises(UnreadableDocumentError, match=r"^page 3 ends early$") as caught:
         pool.call(SECONDS, raise_unreadable)
