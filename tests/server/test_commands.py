@@ -120,6 +120,7 @@ def test_serve_says_so_when_its_port_is_taken(config):
     assert output.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_a_second_server_on_the_same_ports_is_not_taken_for_ready(config):
     with start("serve", "--config", config) as first:
         assert first.stdout is not None

@@ -151,6 +151,7 @@ def test_who_only_sends_no_more_gets_the_answer(client, version):
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == "success"
 
 
+@pytest.mark.slow
 def test_a_stream_goes_on_for_who_only_sends_no_more(client):
     """And is whole, whatever was sent between its pages to see who is there."""
     patience = b"X-Amzn-SageMaker-Custom-Attributes: deadline_seconds=300"
@@ -203,6 +204,7 @@ def test_who_leaves_after_the_answer_cancels_nothing(client):
     assert len(departures(client)) == num_left
 
 
+@pytest.mark.slow
 def test_the_room_of_a_document_nobody_waits_for_is_given_back(own_server):
     with own_server(
         CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,25 +72,6 @@ def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
             60,
         )
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
-
-
-def test_a_client_that_goes_away_harms_nobody(client):
-    worker = client.server.worker_pid()
-    _send_and_leave(client, LONG, accept=b"application/json")
-
-    answers = [client.post(PAGE, PNG) for _ in range(3)]
-
-    assert [answer.status_code for answer in answers] == [200] * 3
-    assert client.server.worker_pid() == worker
-
-
-def test_a_stream_nobody_listens_to_is_not_read_to_its_end(client):
-    before = len(client.lines.events("request cancelled"))
-
-    _send_and_leave(client, ENDLESS, accept=b"application/x-ndjson", after=b'"page":1')
-
-    until(lambda: len(client.lines.events("request cancelled")) > before)
-    assert client.post(PAGE, PNG).status_code == 200
 
 
 def test_a_request_past_its_deadline_returns_the_pages_it_has(client):
@@ -161,6 +141,7 @@ def test_more_requests_than_the_limit_are_turned_away_at_once(own_server):
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_started_again_is_told_of_and_then_replaced(
     own_server, tmp_path
 ):
@@ -202,16 +183,3 @@ def test_a_setting_nobody_knows_stops_the_start_with_its_nearest_neighbour(own_s
 
 def _is_working(pid: int) -> bool:
     return psutil.Process(pid).cpu_percent(0.2) > 30
-
-
-def _send_and_leave(client, body: bytes, *, accept: bytes, after: bytes | None = None):
-    host, _, port = client.server.address.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(
-            b"POST /predictions/chandra HTTP/1.1\r\nHost: x\r\nAccept: %s\r\n"
-            b"Content-Type: application/pdf\r\nContent-Length: %d\r\n\r\n%s"
-            % (accept, len(body), body)
-        )
-        received = b""
-        while after is not None and after not in received:
-            received += connection.recv(65536)

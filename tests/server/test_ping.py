@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
+import pytest
 
 from handler.engine.weights import MINI
 from server.archive import configure_archive
@@ -111,6 +112,7 @@ def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
+@pytest.mark.slow
 def test_it_is_503_while_the_worker_hangs(own_server):
     with own_server(CHANDRA_CPU_THREADS="1") as client:
         worker = psutil.Process(client.server.worker_pid())

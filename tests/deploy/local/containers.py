@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -58,7 +59,9 @@ class Scripted:
                 scripted._get(self)
 
             def do_POST(self) -> None:
-                scripted._post(self)
+                # Whoever asked may have given up by now.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    scripted._post(self)
 
             def log_message(self, *_: Any) -> None:
                 pass
