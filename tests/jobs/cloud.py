@@ -135,5 +135,6 @@ def running(folder: Path) -> Iterator[Cloud]:
         cloud = Cloud(local.emulator, local.lines, config)
         cloud.client("s3").create_bucket(Bucket=BUCKET)
         # The servers have their own; a job is not started without.
+        local.publish(IMAGE)
         cloud.client("s3").put_object(Bucket=BUCKET, Key=WEIGHTS, Body=b"mini")
         yield cloud

@@ -22,6 +22,7 @@ from deploy.local.backend import Backend
 from deploy.local.emulator import Emulator, ServerProgram
 from deploy.local.limits import Assumed, Limits
 from deploy.local.process import build_archive, server_folder
+from tests.deploy.images import publish
 from tests.deploy.local.containers import Scripted
 
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
@@ -82,6 +83,10 @@ class Local:
     def keys(self, prefix: str = "") -> list[str]:
         answer = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
         return [item["Key"] for item in answer.get("Contents", ())]
+
+    def publish(self, *uris: str) -> None:
+        """Images, where a deployment looks for them."""
+        publish(AWSClient(self._session, endpoint_url=self.address), *uris)
 
     def model(self, name: str = "ocr", **container: Any) -> str:
         self.sagemaker.create_model(

@@ -9,18 +9,14 @@ from __future__ import annotations
 import json
 from contextlib import closing
 
-import boto3
 import pytest
 
-from deploy.aws import AWSClient
 from deploy.local.account import Account
 from tests import documents
 from tests.deploy.accounts import IMAGE
-from tests.deploy.images import publish
 from tests.deploy.local.conftest import (
     BUCKET,
     CREDENTIALS,
-    KEYS,
     REGION,
     command_line,
     emulating,
@@ -79,8 +75,7 @@ def local():
     """
     server = real_server(**CREDENTIALS)
     with closing(Account()) as moto, emulating(moto, server) as found:
-        session = boto3.Session(region_name=REGION, **KEYS)
-        publish(AWSClient(session, endpoint_url=found.address), IMAGE)
+        found.publish(IMAGE)
         yield found
 
 

@@ -44,6 +44,7 @@ def local():
     """An emulator that starts a server for every job, as SageMaker does."""
     with closing(Account()) as moto, emulating(moto, real_server()) as found:
         found.client("s3").create_bucket(Bucket=BUCKET)
+        found.publish(IMAGE)
         yield found
 
 
