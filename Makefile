@@ -93,8 +93,9 @@ types: $(VENV)/dev  ## mypy --strict
 bench-engine: $(VENV)/dev  ## compare the native engine with generate, on a processor
 	@$(BIN)/python -m bench.engine
 
-soak: $(VENV)/dev  ## watch memory over 2,000 pages through a real server
-	@$(BIN)/python -m bench.soak
+# ARGS: a part and its options, such as "kills --target worker"; memory otherwise.
+soak: $(VENV)/dev  ## load and faults against a real server, with ARGS="PART ..."
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
 	@$(BIN)/python -m bench.drafts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.soak import Memory
+from bench.soak.memory import Memory
 
 
 def memory(megabytes) -> Memory:

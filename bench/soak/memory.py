@@ -1,14 +1,13 @@
-"""Thousands of pages through a real server: does its memory stay as it is?
+"""Resident memory of each kind of process over thousands of pages.
 
-Small pictures and PDFs of a few pages, some requests broken and some given up by
-their client. Memory is that of each kind of process, resident, sampled as pages are
-answered; the third quarter of the pages is compared with the fourth.
+Clients send small page images and PDFs of a few pages. Some requests are broken, and
+some are given up by their client. The median of the pages' third quarter is compared
+with that of the fourth.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import os
 import random
@@ -25,7 +24,7 @@ import httpx
 import psutil
 
 from bench.report import finish, say
-from mini.pages import Domain, Page, render_page
+from bench.soak.traffic import png_of, render_pages
 from mini.pdf import as_pdf
 from server.archive import build_archive
 from server.ports import free_addresses
@@ -42,10 +41,6 @@ PATIENCE_SECONDS = 0.05
 MAX_GROWTH = 1.05
 """From the third quarter to the fourth. Their middles are 500 of 2,000 pages apart, so
 a leak of 22 kB a page shows in Java's 220 MB, one of 70 kB in the engine's 690."""
-SMALL = Domain(
-    widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=40, clean=1.0
-)
-
 MiB = 1024 * 1024
 
 
@@ -69,7 +64,7 @@ class Memory:
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="memory", description=__doc__.splitlines()[0])
     parser.add_argument("--pages", type=int, default=2000)
     parser.add_argument("--clients", type=int, default=6)
     options = parser.parse_args(arguments)
@@ -164,25 +159,15 @@ def _send(server: TorchServe, number: int, body: bytes, media_type: str) -> str:
 def _documents() -> Iterator[tuple[int, tuple[bytes, str, int]]]:
     """Numbered requests for ever: body, media type, pages in it."""
     rng = random.Random("soak")
-    drawn: list[Page] = []
-    while len(drawn) < 40:
-        page = render_page(rng, SMALL)
-        if page.blocks:
-            drawn.append(page)
+    drawn = render_pages("soak", 40)
     for number in itertools.count(1):
         if number % BROKEN_EVERY == 0:
             yield number, (b"%PDF-1.7 and nothing else", "application/pdf", 0)
         elif number % 2:
-            yield number, (_png(rng.choice(drawn)), "image/png", 1)
+            yield number, (png_of(rng.choice(drawn)), "image/png", 1)
         else:
             pages = rng.sample(drawn, rng.choice(PAGES_OF_A_PDF))
             yield number, (as_pdf(*pages), "application/pdf", len(pages))
-
-
-def _png(page: Page) -> bytes:
-    stream = io.BytesIO()
-    page.image.save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
@@ -203,7 +188,3 @@ def _megabytes(server: TorchServe, worker_pid: int) -> dict[str, float]:
 def _resident(process: psutil.Process) -> int:
     resident: int = process.memory_info().rss
     return resident
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Load and fault runs against a real server, for minutes or hours."""

@@ -1,0 +1,28 @@
+"""Run one part of the soak: `python -m bench.soak PART [options]`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence as Seq
+
+from bench.soak import kills, memory, mixed, readers, uploads
+
+PARTS: Mapping[str, Callable[[Seq[str]], int]] = {
+    "memory": memory.main,
+    "mixed": mixed.main,
+    "kills": kills.main,
+    "uploads": uploads.main,
+    "readers": readers.main,
+}
+
+
+def main(arguments: Seq[str] | None = None) -> int:
+    """Run the part that is named first; its own options follow."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=PARTS, default="memory")
+    options, rest = parser.parse_known_args(arguments)
+    return PARTS[options.part](rest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

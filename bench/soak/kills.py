@@ -1,0 +1,97 @@
+"""Kill or stop one kind of process again and again while clients send pages.
+
+Every answer must be the right text or a 503 with Retry-After, and /ping must come back
+to 200 after each fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence as Seq
+
+import psutil
+
+from bench.report import finish, say
+from bench.soak.serving import PingWatch, clients, serving
+from bench.soak.traffic import render_pages, samples_of
+from server.torchserve import TorchServe
+
+__all__ = ["main", "pids_of"]
+
+TARGETS = ("engine", "worker", "decoder")
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+WARM_UP_SECONDS = 4.0
+RECOVERY_SECONDS = 60.0
+
+
+def main(arguments: Seq[str] | None = None) -> int:
+    """Run the faults; 1 if an answer was a fault or /ping did not recover."""
+    parser = argparse.ArgumentParser(prog="kills", description=__doc__.splitlines()[0])
+    parser.add_argument("--target", choices=TARGETS, default="engine")
+    parser.add_argument("--signal", choices=SIGNALS, default="kill")
+    parser.add_argument("--faults", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument(
+        "--stopped-seconds", type=float, default=20.0, help="until a SIGCONT"
+    )
+    options = parser.parse_args(arguments)
+
+    say(__doc__)
+    recoveries: list[float | None] = []
+    with serving() as server, PingWatch(server) as pings:
+        samples = samples_of(server.address, render_pages("kills", 16))
+        with clients(server, samples, options.clients) as tally:
+            time.sleep(WARM_UP_SECONDS)
+            for number in range(options.faults):
+                pid = random.choice(pids_of(server, options.target))
+                at = time.monotonic()
+                os.kill(pid, SIGNALS[options.signal])
+                if options.signal == "stop":
+                    time.sleep(options.stopped_seconds)
+                    _resume(pid)
+                recoveries.append(_wait_until_ready(pings, at))
+                say(f"fault {number + 1}: ready again after {recoveries[-1]} s")
+    num_lost = recoveries.count(None)
+    finish(
+        "soak kills",
+        {"read": tally.share("read"), "recovered": 1 - num_lost / len(recoveries)},
+        target=options.target,
+        signal=options.signal,
+        verdicts=dict(tally.verdicts),
+        codes=dict(tally.codes),
+        recovery_seconds=recoveries,
+        pings=dict(pings.statuses),
+    )
+    return int(tally.num_faults > 0 or num_lost > 0)
+
+
+def pids_of(server: TorchServe, target: str) -> list[int]:
+    """The processes of one kind; decoders include the processes that convert text."""
+    worker = server.worker_pid()
+    engines = server.engine_pids()
+    if target == "engine":
+        return engines
+    if target == "worker":
+        return [worker]
+    children = psutil.Process(worker).children()
+    return [child.pid for child in children if child.pid not in engines]
+
+
+def _resume(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        say("the stopped process was replaced")
+
+
+def _wait_until_ready(pings: PingWatch, since: float) -> float | None:
+    """Seconds until /ping was 200 again for a while; None if it never was."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    time.sleep(WARM_UP_SECONDS)
+    while time.monotonic() < deadline and not pings.is_ready:
+        time.sleep(0.2)
+    return pings.seconds_until_ready(since)

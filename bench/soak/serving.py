@@ -1,0 +1,112 @@
+"""A server of its own for each run, a watch on its /ping, and clients beside it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence as Seq
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.soak.traffic import Sample, Tally, send
+from server.archive import build_archive
+from server.java import find_java_home
+from server.plugin import find_plugin
+from server.ports import free_addresses
+from server.torchserve import TorchServe
+
+__all__ = ["PingWatch", "clients", "serving"]
+
+PING_SECONDS = 0.2
+REFUSED_SECONDS = 0.3
+"""How long a client that was refused waits before it sends again."""
+
+
+@contextmanager
+def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
+    """A ready server on free ports, with other values in its config.properties."""
+    with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
+        build_archive(Path(folder))
+        server = TorchServe(
+            overrides=free_addresses()
+            | {"model_store": folder}
+            | dict(overrides or {}),
+            plugin=find_plugin(find_java_home(os.environ)),
+        )
+        with server:
+            server.wait_until_ready(120)
+            yield server
+
+
+@contextmanager
+def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Tally]:
+    """Clients that send one page after the other until the block ends."""
+    tally = Tally()
+    is_over = threading.Event()
+
+    def run(client: int) -> None:
+        for number in itertools.count():
+            if is_over.is_set():
+                return
+            sample = samples[(client + 3 * number) % len(samples)]
+            outcome = send(server.address, sample, f"c{client}-{number}", samples)
+            tally.add(outcome)
+            if outcome.verdict != "read":
+                is_over.wait(REFUSED_SECONDS)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield tally
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+class PingWatch:
+    """Asks /ping several times a second while it is open, and keeps the answers."""
+
+    def __init__(self, server: TorchServe) -> None:
+        self._server = server
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.answers: list[tuple[float, int | None]] = []
+        """Monotonic time and status of each; None where nobody answered."""
+
+    def __enter__(self) -> PingWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter(str(status) for _, status in self.answers)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the last answer was 200."""
+        return bool(self.answers) and self.answers[-1][1] == 200
+
+    def seconds_until_ready(self, since: float) -> float | None:
+        """From `since` to the end of the last answer that was not 200.
+
+        0 if every answer was 200; None if /ping has not recovered.
+        """
+        bad = [at for at, status in self.answers if at >= since and status != 200]
+        if not bad:
+            return 0.0
+        return bad[-1] - since if self.is_ready else None
+
+    def _run(self) -> None:
+        while not self._is_over.wait(PING_SECONDS):
+            status = self._server.ping()
+            self.answers.append((time.monotonic(), status))

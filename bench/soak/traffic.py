@@ -1,0 +1,157 @@
+"""Documents with known answers, and clients that check every answer they get."""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+
+import httpx
+
+from mini.pages import Domain, Page, render_page
+
+__all__ = [
+    "SMALL",
+    "Outcome",
+    "Sample",
+    "Tally",
+    "judge",
+    "png_of",
+    "render_pages",
+    "samples_of",
+    "send",
+]
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+SMALL = Domain(
+    widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=40, clean=1.0
+)
+CLIENT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A page image and the text that the idle server reads from it."""
+
+    body: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One answer, as its client judges it.
+
+    `verdict` is `read`, `refused` (503 with Retry-After), or the fault: `crossed`
+    (another document's text or label), `no_retry_after`, `error` (any other status)
+    or `dropped` (no answer at all).
+    """
+
+    verdict: str
+    status: int | None
+    code: str | None
+    seconds: float
+
+
+@dataclass
+class Tally:
+    """Outcomes counted by every client's thread."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, outcome: Outcome) -> None:
+        with self._lock:
+            self.verdicts[outcome.verdict] += 1
+            self.codes[f"{outcome.status} {outcome.code or ''}".strip()] += 1
+            self.seconds.append(outcome.seconds)
+
+    @property
+    def num_faults(self) -> int:
+        """Answers that are neither a right text nor a refusal with Retry-After."""
+        return self.verdicts.total() - self.verdicts["read"] - self.verdicts["refused"]
+
+    def share(self, verdict: str) -> float:
+        return self.verdicts[verdict] / max(1, self.verdicts.total())
+
+
+def render_pages(seed: str, count: int) -> list[Page]:
+    """Small pages with text on them; the same seed gives the same pages."""
+    rng = random.Random(seed)
+    pages: list[Page] = []
+    while len(pages) < count:
+        page = render_page(rng, SMALL)
+        if page.blocks:
+            pages.append(page)
+    return pages
+
+
+def png_of(page: Page) -> bytes:
+    stream = io.BytesIO()
+    page.image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def samples_of(address: str, pages: Seq[Page]) -> list[Sample]:
+    """Read each page once on the idle server; pages with equal texts are left out."""
+    found: dict[str, Sample] = {}
+    for page in pages:
+        body = png_of(page)
+        answer = _post(address, body, "baseline")
+        answer.raise_for_status()
+        if answer.text.strip():
+            found.setdefault(answer.text, Sample(body, answer.text))
+    return list(found.values())
+
+
+def send(address: str, sample: Sample, label: str, samples: Seq[Sample]) -> Outcome:
+    """Send one document under a label and judge the answer.
+
+    A text is crossed if it is exactly another sample's: a bfloat16 model may read a
+    letter differently in other company, and never a whole other page.
+    """
+    started = time.monotonic()
+    try:
+        answer = _post(address, sample.body, label)
+    except httpx.HTTPError as error:
+        seconds = time.monotonic() - started
+        return Outcome("dropped", None, type(error).__name__, seconds)
+    seconds = time.monotonic() - started
+    verdict, code = judge(answer, sample, label, samples)
+    return Outcome(verdict, answer.status_code, code, seconds)
+
+
+def judge(
+    answer: httpx.Response, sample: Sample, label: str, samples: Seq[Sample]
+) -> tuple[str, str | None]:
+    """Return the verdict on an answer, and the code of an error."""
+    if answer.status_code == 200:
+        fields = answer.headers.get(ATTRIBUTES, "").split(";")
+        others = {other.text for other in samples} - {sample.text}
+        is_crossed = f"label={label}" not in fields or answer.text in others
+        return ("crossed" if is_crossed else "read"), None
+    try:
+        code = str(answer.json().get("code"))
+    except ValueError:
+        code = "no problem+json"
+    if answer.status_code != 503:
+        return "error", code
+    return ("refused" if "Retry-After" in answer.headers else "no_retry_after"), code
+
+
+def _post(address: str, body: bytes, label: str) -> httpx.Response:
+    return httpx.post(
+        f"{address}/invocations",
+        content=body,
+        headers={
+            "Content-Type": "image/png",
+            "Accept": "text/plain",
+            ATTRIBUTES: f"label={label};max_output_tokens=48",
+        },
+        timeout=CLIENT_SECONDS,
+    )

@@ -1,0 +1,96 @@
+"""Slow uploads of large announced bodies beside a client with normal pages.
+
+Every normal page must be read while the slow uploads last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import time
+from collections.abc import Sequence as Seq
+
+from bench.report import finish, say
+from bench.soak.serving import clients, serving
+from bench.soak.traffic import render_pages, samples_of
+
+__all__ = ["main"]
+
+STEP_SECONDS = 1.0
+ANSWER_SECONDS = 0.5
+"""Within this time a refused upload is answered."""
+MIN_BYTES = 2000
+
+
+def main(arguments: Seq[str] | None = None) -> int:
+    """Keep the uploads up for some time; 1 if a normal page was not read."""
+    parser = argparse.ArgumentParser(
+        prog="uploads", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--uploads", type=int, default=40)
+    parser.add_argument("--announced-bytes", type=int, default=140_000_000)
+    parser.add_argument("--bytes-per-second", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    options = parser.parse_args(arguments)
+
+    say(__doc__)
+    with serving() as server:
+        samples = samples_of(server.address, render_pages("uploads", 8))
+        uploads = _fill(server.address, options.announced_bytes, options.uploads)
+        with clients(server, samples, 1) as tally:
+            end = time.monotonic() + options.seconds
+            num_alive = len(uploads)
+            while time.monotonic() < end:
+                num_alive = sum(
+                    _send(upload, options.bytes_per_second) for upload in uploads
+                )
+                time.sleep(STEP_SECONDS)
+        for upload in uploads:
+            upload.close()
+    finish(
+        "soak uploads",
+        {"read": tally.share("read")},
+        uploads=len(uploads),
+        uploads_at_the_end=num_alive,
+        verdicts=dict(tally.verdicts),
+        codes=dict(tally.codes),
+    )
+    return int(tally.share("read") < 1.0)
+
+
+def _fill(address: str, num_bytes: int, count: int) -> list[socket.socket]:
+    """Open uploads, smaller ones as soon as the server refuses a large one."""
+    uploads: list[socket.socket] = []
+    while len(uploads) < count and num_bytes > MIN_BYTES:
+        upload = _announce(address, num_bytes)
+        time.sleep(ANSWER_SECONDS)
+        if _send(upload, 1):
+            uploads.append(upload)
+        else:
+            upload.close()
+            num_bytes = num_bytes * 4 // 5
+    return uploads
+
+
+def _announce(address: str, num_bytes: int) -> socket.socket:
+    host, _, port = address.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.setblocking(False)
+    head = (
+        f"POST /invocations HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        f"Content-Type: image/png\r\nContent-Length: {num_bytes}\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection
+
+
+def _send(upload: socket.socket, num_bytes: int) -> bool:
+    """Whether the server still takes this upload's bytes."""
+    try:
+        upload.send(b"A" * num_bytes)
+        upload.recv(1)
+    except BlockingIOError:  # There is no answer yet: the upload goes on.
+        return True
+    except OSError:
+        pass
+    return False

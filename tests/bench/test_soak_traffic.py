@@ -1,0 +1,87 @@
+"""How the soak judges an answer, and what it counts as a recovery."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from bench.soak.serving import PingWatch
+from bench.soak.traffic import ATTRIBUTES, Outcome, Sample, Tally, judge, render_pages
+
+MINE = Sample(b"mine", "my text")
+OTHER = Sample(b"other", "another text")
+LABELLED = {ATTRIBUTES: "label=a;request_id=1"}
+
+
+def verdict_of(answer: httpx.Response) -> tuple[str, str | None]:
+    return judge(answer, MINE, "a", [MINE, OTHER])
+
+
+def test_own_text_under_own_label_is_read():
+    assert (
+        verdict_of(httpx.Response(200, text="my text", headers=LABELLED))[0] == "read"
+    )
+
+
+def test_misread_letter_is_not_crossed():
+    assert (
+        verdict_of(httpx.Response(200, text="my tezt", headers=LABELLED))[0] == "read"
+    )
+
+
+def test_text_of_another_sample_is_crossed():
+    answer = httpx.Response(200, text="another text", headers=LABELLED)
+
+    assert verdict_of(answer)[0] == "crossed"
+
+
+def test_label_of_another_request_is_crossed():
+    answer = httpx.Response(200, text="my text", headers={ATTRIBUTES: "label=b"})
+
+    assert verdict_of(answer)[0] == "crossed"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "verdict"),
+    [
+        (503, {"Retry-After": "10"}, "refused"),
+        (503, {}, "no_retry_after"),
+        (500, {}, "error"),
+        (422, {}, "error"),
+    ],
+)
+def test_status_decides_what_an_error_is(status, headers, verdict):
+    answer = httpx.Response(status, json={"code": "overloaded"}, headers=headers)
+
+    assert verdict_of(answer) == (verdict, "overloaded")
+
+
+def test_tally_counts_every_verdict_but_two_as_fault():
+    tally = Tally()
+    for verdict in ("read", "refused", "crossed", "dropped", "no_retry_after"):
+        tally.add(Outcome(verdict, 200, None, 0.1))
+
+    assert tally.num_faults == 3
+
+
+def test_pages_with_text_are_the_same_for_a_seed():
+    first, second = render_pages("a", 2), render_pages("a", 2)
+
+    assert [p.image.tobytes() for p in first] == [p.image.tobytes() for p in second]
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds"),
+    [
+        ([(9.0, 503), (11.0, 200)], 0.0),
+        ([(11.0, 503), (12.0, None), (13.0, 200)], 2.0),
+        ([(11.0, 200), (12.0, 503)], None),
+    ],
+)
+def test_recovery_ends_with_the_last_bad_ping(answers, seconds):
+    watch = PingWatch(SimpleNamespace())
+    watch.answers = answers
+
+    assert watch.seconds_until_ready(10.0) == seconds
