@@ -20,7 +20,7 @@ from handler.errors import (
     HandlerError,
     OverloadedError,
 )
-from handler.open_request import OpenRequest
+from handler.open_request import OpenRequest, free_row
 from handler.reply import Reply, header_safe, problem
 from handler.request import headers_from
 
@@ -95,6 +95,9 @@ class Pump:
                 if request_id not in self._open:
                     headers = headers_from(context.get_all_request_header(index))
                     self._accept(request_id, rows[index], headers)
+                elif rows[index] is not self._open[request_id].row:
+                    # The body once more, while it is read or has been.
+                    free_row(rows[index])
             self._wait(request_ids)
             return self._answer(request_ids, len(rows), context)
         except Exception:
