@@ -28,7 +28,7 @@ MAX_TRANSCODED_BYTES = 1024 * 1024
 _STEP_BYTES = 256 * 1024
 """One call of `re` takes about half a millisecond, then other threads may run."""
 _LONGEST_TOKEN = 16
-"""Characters: more than those of `-Infinity` or of an escape."""
+"""Bytes: more than those of `-Infinity` or of an escape."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _CONTROL = bytes(range(0x20))
 _parse = json.JSONDecoder().raw_decode
@@ -155,26 +155,24 @@ def _piece(body: Body, at: int) -> tuple[str, int]:
 
 def _value(body: Body, at: int, name: str | None) -> tuple[Any, int]:
     """Return the value at `at` and where it ends; `name` is None for a name itself."""
-    end = _character_start(body, min(at + MAX_OPTION_BYTES + 1, len(body)))
+    most = min(at + MAX_OPTION_BYTES + _LONGEST_TOKEN, len(body))
+    end = _character_start(body, most)
     text = body[at:end].decode("utf-8", "surrogatepass")
     try:
         value, num_characters = _parse(text)
     except json.JSONDecodeError as error:
-        if end < len(body) and _is_cut(error, text):
+        is_cut = end < len(body) and error.msg.startswith("Unterminated string")
+        if is_cut or _num_bytes(text[: error.pos]) >= MAX_OPTION_BYTES:
             raise _too_long(name) from error
         raise
-    num_bytes = len(text[:num_characters].encode("utf-8", "surrogatepass"))
+    num_bytes = _num_bytes(text[:num_characters])
     if num_bytes > MAX_OPTION_BYTES:
         raise _too_long(name)
     return value, at + num_bytes
 
 
-def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
-    """Tell whether parsing failed at the end of `text` only, which goes on."""
-    return (
-        error.msg.startswith("Unterminated string")
-        or error.pos > len(text) - _LONGEST_TOKEN
-    )
+def _num_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _too_long(name: str | None) -> RequestError:

@@ -102,6 +102,16 @@ def test_a_request_that_comes_again_is_read_once(pump, reads):
     assert len(reads.requests) == 1
 
 
+def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
+    first, again = bytearray(b"page"), bytearray(b"page")
+    pump.turn([{"body": first}], FakeContext({0: "a"}))
+
+    pump.turn([{"body": again}], FakeContext({0: "a"}))
+
+    assert (first, again) == (b"page", b"")
+    reads.finish("a")
+
+
 def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
