@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from handler.errors import InvalidOptionError, RequestError
 from handler.options import MAX_OPTION_BYTES, option_too_long
@@ -26,7 +26,7 @@ MAX_TRANSCODED_BYTES = 1024 * 1024
 """UTF-16 and UTF-32 are turned into UTF-8 in memory first."""
 
 _STEP_BYTES = 256 * 1024
-"""One call of `re` takes about half a millisecond, then other threads may run."""
+"""A step takes about a millisecond, then other threads may run."""
 _LONGEST_TOKEN = 16
 """Bytes: more than those of `-Infinity` or of an escape."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
@@ -98,7 +98,7 @@ def _as_utf8(body: Body) -> tuple[Body, int]:
     return text.encode("utf-8", "surrogatepass"), 0
 
 
-def _refuse_value(body: Body, at: int) -> None:
+def _refuse_value(body: Body, at: int) -> NoReturn:
     """Raise the error for a body that is no object."""
     if len(body) - at <= MAX_OPTION_BYTES:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
