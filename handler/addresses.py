@@ -12,6 +12,7 @@ __all__ = ["Address", "Buckets", "address_from"]
 
 SCHEME = "s3://"
 MAX_KEY_BYTES = 1024
+_MAX_URI_CHARACTERS = len(SCHEME) + 63 + len("/") + MAX_KEY_BYTES
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -28,10 +29,15 @@ class Address:
 
 
 def address_from(uri: str) -> Address:
-    """The object at `s3://bucket/key`; RequestError where that is no address.
+    """Return the object at `s3://bucket/key`; raise RequestError for anything else.
 
     The key is what follows, as it is: S3 knows neither escapes nor queries in it.
     """
+    if len(uri) > _MAX_URI_CHARACTERS:
+        raise RequestError(
+            f"an object in S3 is named s3://bucket/key, with a key of at most "
+            f"{MAX_KEY_BYTES:,} bytes"
+        )
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     if not (uri.startswith(SCHEME) and _is_bucket(bucket) and _is_key(key)):
         shown = json.dumps(uri if len(uri) <= 100 else uri[:100] + "…")

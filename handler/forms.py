@@ -12,15 +12,18 @@ __all__ = ["parts_from"]
 MAX_PARTS = 32
 """A document and its options are fewer than ten."""
 MAX_HEAD_BYTES = 8192
+_STEP_BYTES = 1024 * 1024
 
 
-def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, bytes]:
-    """The parts by name; RequestError where it is no form, or an endless one.
+def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, memoryview]:
+    """Return the parts by name, as views of `body`.
 
-    `content_type` is the header with its boundary.
+    `content_type` is the header with its boundary. Raises RequestError where the body
+    is no form, or has more than `MAX_PARTS` parts.
     """
+    view = memoryview(body)
     delimiter = b"--" + _boundary(content_type)
-    parts: dict[str, bytes] = {}
+    parts: dict[str, memoryview] = {}
     at = 0 if body.startswith(delimiter) else _found(body, b"\r\n" + delimiter, 0) + 2
     while True:
         at += len(delimiter)
@@ -41,15 +44,17 @@ def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, bytes]:
         start = head_end + 4
         # An empty part has its only end of line behind its head.
         end = _found(body, b"\r\n" + delimiter, start - 2)
-        parts[name] = bytes(body[start : max(start, end)])
+        parts[name] = view[start : max(start, end)]
         at = end + 2
 
 
 def _found(body: bytes | bytearray, what: bytes, start: int) -> int:
-    at = body.find(what, start)
-    if at < 0:
-        raise RequestError("the form ends early, or has another boundary than it says")
-    return at
+    # In steps, for other threads wait while one runs.
+    for step in range(start, len(body), _STEP_BYTES):
+        at = body.find(what, step, step + _STEP_BYTES + len(what) - 1)
+        if at >= 0:
+            return at
+    raise RequestError("the form ends early, or has another boundary than it says")
 
 
 def _boundary(content_type: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 from handler.reply import Reply
 
-__all__ = ["OpenRequest"]
+__all__ = ["OpenRequest", "free_row"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class OpenRequest:
     ) -> None:
         self.id = request_id
         self.row = row
-        """The body and parameters; let go of once they are understood."""
+        """The body and parameters; freed once they are understood."""
         self.headers = headers
         self.received_at = time.monotonic()
         self.num_bytes = sum(
@@ -54,6 +55,12 @@ class OpenRequest:
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
+    def let_go_of_row(self, document: object) -> None:
+        """Free the body and the parameters, but for a part that is the document."""
+        row, self.row = self.row, {}
+        if not any(value is document for value in row.values()):
+            free_row(row)
+
     def leave(self) -> None:
         """Its client has closed the connection."""
         self.has_left = True
@@ -76,3 +83,14 @@ class OpenRequest:
         with self._lock:
             lines, self._lines = self._lines, []
         return b"".join(lines)
+
+
+def free_row(row: Mapping[str, Any]) -> None:
+    """Free the bytes in a row of TorchServe's, which refers to it for another call.
+
+    Bytes of which there are views stay.
+    """
+    for value in row.values():
+        if isinstance(value, bytearray):
+            with contextlib.suppress(BufferError):
+                value.clear()

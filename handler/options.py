@@ -5,36 +5,65 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from handler.errors import InvalidOptionError
 from handler.schema import Options
 
-__all__ = ["PARSERS", "PROMPT_TYPES", "options_from", "quoted"]
+__all__ = [
+    "MAX_OPTION_BYTES",
+    "PARSERS",
+    "PROMPT_TYPES",
+    "option_too_long",
+    "options_from",
+    "quoted",
+]
 
 PROMPT_TYPES = ("ocr_layout", "ocr")
 MAX_DEADLINE_SECONDS = 86_400.0
+MAX_OPTION_BYTES = 8192
+"""Of a name or a value as written: room for `pages` that lists a thousand pages."""
+_MAX_COMPARED_CHARACTERS = 64
+"""Longer text is like no name of ours, and comparing takes its length squared."""
 
 
 def options_from(values: Mapping[str, Any]) -> Options:
-    """Options from whatever the caller wrote, JSON values or text."""
+    """Return the options that the caller wrote, as JSON values or text.
+
+    Raises InvalidOptionError where one is unknown, too long or makes no sense.
+    """
     options = Options()
     for name, value in values.items():
         parse = PARSERS.get(name)
         if parse is None:
-            close = difflib.get_close_matches(name, PARSERS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {_known()}"
+            close = _closest(name, PARSERS)
+            hint = f"did you mean {close}?" if close else f"known: {_known()}"
             raise InvalidOptionError(f"unknown option {quoted(name)}; {hint}")
+        if isinstance(value, str) and len(value) > MAX_OPTION_BYTES:
+            raise option_too_long(name)
         if value is not None:
             options = replace(options, **{name: parse(name, value)})
     return options
 
 
+def option_too_long(name: str) -> InvalidOptionError:
+    """Return the error for an option whose value exceeds `MAX_OPTION_BYTES`."""
+    return InvalidOptionError(
+        f"option {quoted(name)} has more than {MAX_OPTION_BYTES:,} bytes"
+    )
+
+
 def quoted(text: str) -> str:
     """Something a client wrote, short and safe to repeat."""
     return json.dumps(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _closest(text: str, names: Iterable[str]) -> str | None:
+    if len(text) > _MAX_COMPARED_CHARACTERS:
+        return None
+    return next(iter(difflib.get_close_matches(text, names, n=1)), None)
 
 
 def _known() -> str:
@@ -43,8 +72,8 @@ def _known() -> str:
 
 def _prompt_type(name: str, value: Any) -> str:
     if value not in PROMPT_TYPES:
-        close = difflib.get_close_matches(str(value), PROMPT_TYPES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        close = _closest(value, PROMPT_TYPES) if isinstance(value, str) else None
+        hint = f"; did you mean {close}?" if close else ""
         raise InvalidOptionError(f"{name} must be ocr_layout or ocr{hint}")
     return str(value)
 

@@ -20,7 +20,7 @@ from handler.errors import (
     HandlerError,
     OverloadedError,
 )
-from handler.open_request import OpenRequest
+from handler.open_request import OpenRequest, free_row
 from handler.reply import Reply, header_safe, problem
 from handler.request import headers_from
 
@@ -95,6 +95,9 @@ class Pump:
                 if request_id not in self._open:
                     headers = headers_from(context.get_all_request_header(index))
                     self._accept(request_id, rows[index], headers)
+                elif rows[index] is not self._open[request_id].row:
+                    # The body once more, while it is read or has been.
+                    free_row(rows[index])
             self._wait(request_ids)
             return self._answer(request_ids, len(rows), context)
         except Exception:
@@ -199,9 +202,11 @@ class Pump:
             reply = self._read(request)
         except HandlerError as error:
             reply = problem(error, request.id)
-        except Exception:
+            _let_go_of_frames(error)
+        except Exception as error:
             logger.exception("request failed", extra={"request_id": request.id})
             reply = problem(HandlerError(), request.id)
+            _let_go_of_frames(error)
         if request.has_left:
             # Nobody gets what was read, but it was read.
             read = tuple(page for page in reply.pages if page.error is None)
@@ -283,6 +288,17 @@ class Pump:
             _set_head(context, index, reply)
         _set_stopping_criteria(context, is_last)
         return bodies
+
+
+def _let_go_of_frames(error: BaseException | None) -> None:
+    """Free what the functions held that `error` ended, such as the document.
+
+    Where one of them holds the error too, that is a cycle, and the garbage collector
+    would come for it after many requests only.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _error_line(reply: Reply) -> Reply:

@@ -28,7 +28,7 @@ from handler.pool import Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.reading import Reading
-from handler.request import OCRRequest
+from handler.request import Content, OCRRequest
 from handler.s3 import Stop
 from handler.schema import Page, PageError, PageResult, Status
 from handler.settings import HandlerSettings
@@ -182,7 +182,7 @@ class Reader:
             _, page = running.pop(future)
             yield self._writing.result(reading, page, future.result())
 
-    def _spool(self, document: bytes | bytearray | Address, should_stop: Stop) -> Spool:
+    def _spool(self, document: Content | Address, should_stop: Stop) -> Spool:
         if isinstance(document, Address):
             return self._fetching.spool(document, should_stop)
         return Spool(document)

@@ -6,15 +6,14 @@ module needs to know that.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from handler.addresses import SCHEME, Address, address_from
+from handler.base64_text import decode_base64
 from handler.errors import (
     DocumentTooLargeError,
     InvalidOptionError,
@@ -22,11 +21,13 @@ from handler.errors import (
     UnsupportedMediaTypeError,
 )
 from handler.forms import parts_from
-from handler.options import options_from, quoted
+from handler.json_body import LongText, members_from
+from handler.options import MAX_OPTION_BYTES, option_too_long, options_from, quoted
 from handler.schema import Options
 
 __all__ = [
     "CUSTOM_ATTRIBUTES",
+    "Content",
     "OCRRequest",
     "attributes_from",
     "headers_from",
@@ -59,13 +60,16 @@ FORM_KEYS = ("document", "image", "data", "file")
 IGNORED_PARAMETERS = frozenset({"model_name"})
 
 Row = Mapping[str, Any]
+Content = bytes | bytearray | memoryview
+"""Of a document or of a part of a form; a view is of a body that is not copied."""
+T = TypeVar("T", bound=Content)
 
 
 @dataclass(frozen=True, slots=True)
 class OCRRequest:
     """One document and what to do with it."""
 
-    document: bytes | bytearray | Address = field(repr=False)
+    document: Content | Address = field(repr=False)
     """Itself, or where it lies."""
     media_type: str | None
     """As declared; None where the bytes must speak for themselves."""
@@ -103,7 +107,7 @@ def request_from(
     content_type = headers.get(FORM_TYPE, headers.get("content-type"))
     media_type = _media_type(content_type)
     options: dict[str, Any] = {}
-    document: bytes | bytearray | Address
+    document: Content | Address
     if media_type == FORM:
         document, declared, in_body = _from_form(_opened(row, content_type))
     else:
@@ -129,7 +133,7 @@ def attributes_from(**values: str | None) -> str:
     return ";".join(f"{n}={value}" for n, value in values.items() if value is not None)
 
 
-def _check_size(document: bytes | bytearray, max_bytes: int) -> None:
+def _check_size(document: Content, max_bytes: int) -> None:
     if not document:
         raise RequestError("the document is empty")
     if len(document) > max_bytes:
@@ -153,7 +157,7 @@ def _opened(row: Row, content_type: str | None) -> Row:
     return {**{name: v for name, v in row.items() if name != "body"}, **parts}
 
 
-def _from_form(row: Row) -> tuple[bytes | bytearray, str | None, dict[str, Any]]:
+def _from_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
     """A multipart form: one part holds the document, the others are options."""
     names = [name for name in FORM_KEYS if name in row]
     if len(names) != 1:
@@ -206,7 +210,7 @@ def _label(value: str | None) -> str | None:
 
 def _from_body(
     body: Any, media_type: str | None
-) -> tuple[bytes | bytearray | Address, str | None, dict[str, Any]]:
+) -> tuple[Content | Address, str | None, dict[str, Any]]:
     if body is None:
         raise UnsupportedMediaTypeError(
             "the body arrived as a form: send the document itself, for example with "
@@ -214,18 +218,18 @@ def _from_body(
         )
     if not isinstance(body, bytes | bytearray | str):
         return _from_json(body)  # TorchServe can be set to parse it for us
-    content = _bytes(body)
+    content = body.encode(errors="surrogatepass") if isinstance(body, str) else body
     if media_type == JSON or media_type in JSON_LINES:
         try:
-            parsed = json.loads(content)
+            members = members_from(content, DOCUMENT_KEYS)
         except (ValueError, RecursionError) as error:
             hint = "" if media_type == JSON else ": send one line in each request"
             raise RequestError(f"the body is not valid JSON{hint}") from error
-        return _from_json(parsed)
+        return _from_json(members)
     return content, media_type, {}
 
 
-def _from_json(body: Any) -> tuple[bytes | Address, str | None, dict[str, Any]]:
+def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]]:
     if not isinstance(body, Mapping):
         raise RequestError("the JSON body must be an object with a document in it")
     keys = (*DOCUMENT_KEYS, URI_KEY)
@@ -240,31 +244,43 @@ def _from_json(body: Any) -> tuple[bytes | Address, str | None, dict[str, Any]]:
     return document, None, options
 
 
-def _named(name: str, encoded: Any) -> bytes | Address:
-    """The document that a key of a JSON body holds, or says the place of."""
-    if not isinstance(encoded, str):
+def _named(name: str, encoded: Any) -> Content | Address:
+    """Return the document in a key of a JSON body, or where the key says it lies."""
+    if isinstance(encoded, LongText):
+        pieces = encoded.pieces()
+    elif isinstance(encoded, str):
+        pieces = iter([encoded])
+    else:
         kind = "a string" if name == URI_KEY else "a base64 string"
         raise RequestError(f"{name} must be {kind}")
+    text = next(pieces)
     # No base64 has a colon.
-    if name == URI_KEY or encoded.startswith(SCHEME):
-        return address_from(encoded)
-    if encoded.startswith("data:"):
-        encoded = encoded.partition(",")[2]
+    if name == URI_KEY or text.startswith(SCHEME):
+        return address_from(text)
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if len(head) > MAX_OPTION_BYTES:
+            raise RequestError(
+                f"{name} has more than {MAX_OPTION_BYTES:,} characters before the "
+                "comma of its data: URL"
+            )
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64(chain([text], pieces))
+    except ValueError as error:
         raise RequestError(f"{name} is not valid base64") from error
 
 
-def _bytes(value: bytes | bytearray | str) -> bytes | bytearray:
-    """As bytes, and not a second time in memory where they are that already."""
+def _bytes(value: T | str) -> T | bytes:
+    """Return text as bytes; bytes stay where they are, as they may be many."""
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
     return value
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: Content | str) -> str:
+    if len(value) > MAX_OPTION_BYTES:
+        raise option_too_long(name)
     try:
-        return _bytes(value).decode()
+        return bytes(_bytes(value)).decode()
     except UnicodeDecodeError as error:
         raise InvalidOptionError(f"{quoted(name)} is not text") from error

@@ -130,7 +130,7 @@ class ChandraHandler(BaseHandler):
             request.headers,
             max_document_bytes=self.settings.max_document_bytes,
         )
-        request.row = {}
+        request.let_go_of_row(ocr_request.document)
         request.document_digest = ocr_request.digest
         request.label = ocr_request.label
         request.stream_headers = {CUSTOM_ATTRIBUTES: _attributes(request)}

@@ -20,7 +20,7 @@ class Spool:
     OverloadedError where the disk is full.
     """
 
-    def __init__(self, content: bytes | bytearray = b"") -> None:
+    def __init__(self, content: bytes | bytearray | memoryview = b"") -> None:
         # Without a buffer: the content would lie in memory once more.
         self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
         try:

@@ -9,8 +9,11 @@ from handler.errors import DocumentTooLargeError, InvalidOptionError
 __all__ = ["page_numbers"]
 
 _EXAMPLE = "write pages as 1-3,7,9- (counted from 1; 9- is page 9 to the last)"
-# Digits are bounded because int() is slow, then refuses, on very many.
-_RANGE = re.compile(r"\s*([0-9]{1,18})\s*(?:(-)\s*([0-9]{1,18})?\s*)?", re.ASCII)
+# Digits are bounded because int() is slow, then refuses, on very many. Possessive: many
+# blanks would be tried in every division between two neighbours.
+_RANGE = re.compile(
+    r"\s*+([0-9]{1,18}+)\s*+(?:(-)\s*+([0-9]{1,18}+)?+\s*+)?+", re.ASCII
+)
 
 
 def page_numbers(ranges: str | None, num_pages: int, max_pages: int) -> list[int]:
@@ -45,12 +48,16 @@ def _interval(part: str, num_pages: int) -> tuple[int, int]:
     first = int(match[1])
     last = int(match[3] or (num_pages if match[2] else first))
     if first < 1:
-        raise InvalidOptionError(f"pages has {part.strip()!r}, but pages count from 1")
+        raise InvalidOptionError(
+            f"pages has {part.strip()[:40]!r}, but pages count from 1"
+        )
     if max(first, last) > num_pages:
         raise InvalidOptionError(
-            f"pages has {part.strip()!r}, but the document has "
+            f"pages has {part.strip()[:40]!r}, but the document has "
             f"{num_pages} page{'' if num_pages == 1 else 's'}"
         )
     if first > last:
-        raise InvalidOptionError(f"pages has {part.strip()!r}; write {last}-{first}")
+        raise InvalidOptionError(
+            f"pages has {part.strip()[:40]!r}; write {last}-{first}"
+        )
     return first, last

@@ -93,6 +93,15 @@ def test_a_form_of_a_million_fields_is_refused_at_once():
     assert time.process_time() - started < 1
 
 
+@pytest.mark.parametrize("num_bytes", [2**20 - 3, 2**20 - 2, 2**20, 2**21 + 7])
+def test_parts_are_found_wherever_a_step_of_the_search_ends(num_bytes):
+    content = b"\n" * num_bytes
+
+    parts = parts_from(form(("file", content), ("pages", b"1")), TYPE)
+
+    assert parts == {"file": content, "pages": b"1"}
+
+
 @given(st.binary(max_size=200), st.text(max_size=50))
 def test_any_bytes_are_a_form_or_a_request_error(body, boundary):
     for content_type in (TYPE, f"multipart/form-data; boundary={boundary}"):

@@ -116,3 +116,14 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
 def test_a_prompt_type_that_is_nearly_one_names_the_right_one():
     with pytest.raises(InvalidOptionError, match="did you mean ocr_layout"):
         options_from({"prompt_type": "ocr-layout"})
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
+def test_text_above_the_limit_is_refused_by_name(name):
+    with pytest.raises(InvalidOptionError, match=f'"{name}" has more than 8,192 bytes'):
+        options_from({name: "1" * 8193})
+
+
+def test_a_long_name_is_compared_with_none_of_ours():
+    with pytest.raises(InvalidOptionError, match="; known: "):
+        options_from({"pages" * 20: 1})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -100,6 +102,42 @@ def test_a_request_that_comes_again_is_read_once(pump, reads):
 
     until(lambda: "id-a" in reads.requests)
     assert len(reads.requests) == 1
+
+
+def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
+    first, again = bytearray(b"page"), bytearray(b"page")
+    pump.turn([{"body": first}], FakeContext({0: "a"}))
+
+    pump.turn([{"body": again}], FakeContext({0: "a"}))
+
+    assert bytes(first) == b"page"
+    assert not again
+    reads.finish("a")
+
+
+class Held:
+    """Something that a function holds while it fails."""
+
+
+def test_what_a_failed_read_held_is_freed_without_a_collection(pump_with):
+    seen = []
+
+    def fail(_: OpenRequest) -> Reply:
+        held = Held()
+        seen.append(weakref.ref(held))
+        error = RequestError("no")  # with its traceback and this frame it makes a cycle
+        try:
+            raise LookupError
+        except LookupError as cause:
+            kept = cause  # noqa: F841
+            raise error from cause
+
+    gc.disable()
+    try:
+        pump_with(read=fail).turn([A], FakeContext({0: "id-a"}))
+        until(lambda: seen and seen[0]() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_request_torchserve_no_longer_sends_is_cancelled(pump, reads):

@@ -497,6 +497,95 @@ def test_a_number_too_large_for_json_is_refused_by_name():
         request({"body": body}, JSON)
 
 
+# Limits on everything but the document
+
+LONG = "x" * 8193
+
+
+@pytest.mark.parametrize("name", ["pages", "prompt_type", "deadline_seconds", "other"])
+def test_a_long_option_is_refused_wherever_it_comes_from(name):
+    for send in (
+        lambda: json_request({"image": ENCODED, name: LONG}),
+        lambda: request({"body": {"image": ENCODED, name: LONG}}, JSON),
+        lambda: request({"body": PNG, name: LONG.encode()}),
+        lambda: request({"file": PNG, name: LONG.encode()}, FORM),
+        lambda: with_attributes(f"{name}={LONG}"),
+    ):
+        with pytest.raises(InvalidOptionError, match=f'"?{name}"?') as caught:
+            send()
+
+        assert len(caught.value.detail) < 300
+
+
+def test_a_long_part_of_a_form_is_refused_by_name():
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = part % (b"pages", b"1," * 5000) + part % (b"file", PNG) + b"--x--"
+
+    with pytest.raises(InvalidOptionError, match='"pages" has more than 8,192 bytes'):
+        request({"body": body}, FORM)
+
+
+def test_a_document_in_a_form_is_a_view_of_the_body():
+    body = bytearray(
+        b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n%s\r\n--x--' % PNG
+    )
+
+    document = request({"body": body}, FORM).document
+
+    assert isinstance(document, memoryview)
+    assert document.obj is body
+    assert document == PNG
+
+
+@pytest.mark.parametrize("key", ["s3_uri", "document"])
+@pytest.mark.parametrize("num_characters", [1025, 5000, 500_000])
+def test_a_long_place_is_refused(key, num_characters):
+    with pytest.raises(RequestError) as caught:
+        json_request({key: "s3://docs/" + "a" * num_characters})
+
+    assert caught.value.code in ("bad_request", "invalid_option")
+    assert len(caught.value.detail) < 300
+
+
+def test_a_key_of_the_longest_length_is_a_place():
+    assert json_request({"s3_uri": "s3://docs/" + "a" * 1024}).document == (
+        Address("docs", "a" * 1024)
+    )
+
+
+def test_a_data_url_of_a_large_document_is_a_document():
+    content = bytes(range(256)) * 40
+    encoded = base64.b64encode(content).decode()
+
+    understood = request(
+        {"body": json.dumps({"image": f"data:image/png;base64,{encoded}"}).encode()},
+        JSON,
+        max_document_bytes=20_000,
+    )
+
+    assert understood.document == content
+
+
+def test_a_data_url_with_a_long_head_is_refused():
+    with pytest.raises(RequestError, match="before the comma of its data: URL"):
+        json_request({"image": "data:" + "x" * 300_000 + "," + ENCODED})
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000", "\x1f"])
+def test_blanks_in_the_base64_of_a_large_document_do_not_count(blank):
+    content = bytes(range(256)) * 1500
+    encoded = base64.b64encode(content).decode()
+    spaced = blank.join(encoded[at : at + 76] for at in range(0, len(encoded), 76))
+
+    for body in (json.dumps({"image": spaced}), json.dumps({"image": encoded})):
+        understood = request(
+            {"body": body.replace("/", r"\/").encode()},
+            JSON,
+            max_document_bytes=len(content),
+        )
+        assert understood.document == content
+
+
 # Anything at all
 
 ANY_TEXT = st.text(st.characters())

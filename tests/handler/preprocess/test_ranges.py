@@ -92,3 +92,25 @@ def test_any_ranges_choose_what_a_set_would(pairs):
     expected = {page for first, last in intervals for page in range(first, last + 1)}
 
     assert page_numbers(written, 30, 30) == sorted(expected)
+
+
+def test_many_blanks_between_two_numbers_are_read_once():
+    blanks = " " * 100_000  # in pairs, five billion
+
+    assert page_numbers(f"1{blanks}-{blanks}2", num_pages=2, max_pages=2) == [1, 2]
+    with pytest.raises(InvalidOptionError, match="write pages as") as caught:
+        page_numbers(f"1{blanks}-{blanks}{blanks}x", num_pages=2, max_pages=2)
+    assert len(caught.value.detail) < 200
+
+
+def test_a_range_given_a_thousand_times_is_chosen_once():
+    ranges = ",".join(["1-1000"] * 1100)
+
+    assert page_numbers(ranges, num_pages=1000, max_pages=1000) == [*range(1, 1001)]
+
+
+def test_a_page_that_is_not_there_is_named_without_its_blanks():
+    with pytest.raises(InvalidOptionError) as caught:
+        page_numbers("5" + " " * 5000 + "-3", num_pages=9, max_pages=9)
+
+    assert len(caught.value.detail) < 200

@@ -1,0 +1,53 @@
+"""The largest bodies that a client can send, and how far the worker grows with each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+MEGABYTE = 10**6
+NUM_BYTES = 130 * MEGABYTE
+JSON = "application/json"
+FORM = "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
+BODIES = {
+    "nesting": (JSON, b"[", b"[", b"", 400, "bad_request"),
+    "lists": (JSON, b'{"x":[', b"[],", b'[]],"document":""}', 422, "invalid_option"),
+    "name": (JSON, b'{"', b"pqxy", b'":1,"document":"AAAA"}', 422, "invalid_option"),
+    "pages": (JSON, b'{"pages":"', b"1,", b'1"}', 422, "invalid_option"),
+    "base64": (JSON, b'{"document":"', b"AAAA", b'"}', 415, "unsupported_media_type"),
+    "blanks": (JSON, b'{"document":"', b"AA ", b'"}', 415, "unsupported_media_type"),
+    "escapes": (JSON, b'{"document":"', rb"\/AA", b'"}', 415, "unsupported_media_type"),
+    "part": (FORM, PART % b"pages", b"1,", b"\r\n--x--", 400, "bad_request"),
+    "file": (FORM, PART % b"file", b"AA", b"\r\n--x--", 413, "document_too_large"),
+}
+
+
+def status_bytes(pid: int, name: str) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_of_130_mb_grows_the_worker_by_less_than_400(client, name):
+    media_type, head, unit, tail, status, code = BODIES[name]
+    body = head + unit * ((NUM_BYTES - len(head) - len(tail)) // len(unit)) + tail
+    worker = client.server.worker_pid()
+    # TorchServe refers to the last body until the next has arrived.
+    client.post(b"small", "image/png")
+    before = status_bytes(worker, "VmRSS")
+    # From now on VmHWM is the peak since now.
+    Path(f"/proc/{worker}/clear_refs").write_text("5")
+
+    answer = client.post(body, media_type)
+
+    grown = status_bytes(worker, "VmHWM") - before
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert client.server.worker_pid() == worker
+    assert grown < 400 * MEGABYTE
