@@ -138,7 +138,8 @@ class EngineSettings:
     load_seconds: float = 1700.0
     """For fetching and loading the weights; below TorchServe's startupTimeout."""
     stall_seconds: float = 300.0
-    """An engine process that shows no progress for this long is replaced."""
+    """An engine process that makes no progress with its pages, or sends no heartbeat,
+    for this long is replaced. /ping says `stalled` much earlier."""
     max_failed_starts: int = 3
     """Failed starts in a row after which the worker gives up."""
     cpu_threads: int | None = None

@@ -11,9 +11,11 @@ from typing import Any
 
 from handler.child import Child
 from handler.engine.engine import EngineInfo
+from handler.engine.heartbeat import BEAT_SECONDS
 from handler.engine.loop import Loop
 from handler.engine.messages import LoadFailed, Prepared, Ready
 from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.steps import MIN_LIMIT_SECONDS, StepKind, StepTimer
 from handler.schema import Page
 from handler.settings import EngineSettings
 
@@ -62,10 +64,12 @@ class ScriptedEngine:
     """An engine that reads its instructions from the prompt, one page at a time.
 
     `say WORDS` answers at once; `wait SECONDS` takes its time, token by token;
-    `die` kills the process; `raise` raises; `hang` shows no sign of life.
+    `encode SECONDS` takes its time in one step; `die` kills the process; `raise`
+    raises; `hang` never ends its step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: StepTimer | None = None) -> None:
+        self.steps = steps or StepTimer()
         self._waiting: list[Sequence] = []
         self._running: Sequence | None = None
         self._is_cancelled = False
@@ -99,6 +103,7 @@ class ScriptedEngine:
         self._num_tokens = 0
         verb, _, words = self._running.prompt.partition(" ")
         reason = FinishReason.STOP
+        self.steps.start(StepKind.ENCODE if verb == "encode" else StepKind.DECODE)
         match verb:
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -106,12 +111,15 @@ class ScriptedEngine:
                 raise RuntimeError(words)
             case "hang":
                 time.sleep(600)
+            case "encode":
+                time.sleep(float(words))
             case "wait":
                 until = time.monotonic() + float(words)
                 while time.monotonic() < until and not self._is_cancelled:
                     time.sleep(0.01)
                     self._num_tokens += 1
                     poll()
+                    self.steps.start(StepKind.DECODE)
                 if self._is_cancelled:
                     reason = FinishReason.ABORTED
         done, self._running = self._running, None
@@ -119,7 +127,11 @@ class ScriptedEngine:
 
 
 def scripted_engine_main(
-    connection: Connection, settings: EngineSettings, index: int
+    connection: Connection,
+    settings: EngineSettings,
+    index: int,
+    min_limit_seconds: float = MIN_LIMIT_SECONDS,
+    beat_seconds: float = BEAT_SECONDS,
 ) -> None:
     """An engine process like ours, but for its engine.
 
@@ -141,8 +153,14 @@ def scripted_engine_main(
         num_slots=settings.max_sequences or 1,
     )
     connection.send(Ready(info))
-    Loop(ScriptedEngine(), connection).run()
+    steps = StepTimer(min_limit_seconds=min_limit_seconds)
+    Loop(ScriptedEngine(steps), connection, beat_seconds=beat_seconds).run()
 
 
 def start_scripted_child(settings: EngineSettings, index: int) -> Child:
     return Child(scripted_engine_main, settings, index)
+
+
+def start_impatient_child(settings: EngineSettings, index: int) -> Child:
+    """Start an engine process with frequent heartbeats whose steps hang after 1 s."""
+    return Child(scripted_engine_main, settings, index, 1.0, 0.05)

@@ -16,6 +16,7 @@ from handler.engine.graphs import Shape, shapes
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import Sequence
+from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
 from handler.engine.torch_runner import (
     KNOWN_MODEL_TYPES,
     TorchRunner,
@@ -72,10 +73,15 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
             f"the native engine does not know models of type {model_type}: "
             "set engine to auto or generate"
         )
+    # How long a processor takes for its first page depends on the processor.
+    is_processor = model.device.type == "cpu"
+    steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
     if settings.engine == "generate" or not is_known:
         count = settings.max_sequences or _GENERATE_SEQUENCES
         # One step's pages and the next step's, so that no step waits for the pipe.
-        return ChosenEngine(GenerateEngine(model, count), "generate", 2 * count)
+        return ChosenEngine(
+            GenerateEngine(model, count, steps=steps), "generate", 2 * count
+        )
     places = settings.kv_cache_tokens or cache_places(model)
     count = settings.max_sequences or _num_sequences(model, places)
     largest, longest = PROFILES[profile].sizing, PROFILES[profile].max_output_tokens
@@ -96,7 +102,7 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         + longest,
         graph_shapes=_graph_shapes(model, options),
     )
-    engine = NativeEngine(runner, options, drafts_for=drafts_for(model))
+    engine = NativeEngine(runner, options, drafts_for=drafts_for(model), steps=steps)
     # And some that can join at once when others leave.
     return ChosenEngine(engine, "native", count + 2)
 

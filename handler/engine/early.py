@@ -19,6 +19,7 @@ from typing import Any
 
 from handler.child import how_it_ended
 from handler.engine import loop
+from handler.engine.messages import Heartbeat
 from handler.settings import EngineSettings
 
 __all__ = ["TakenOver", "ended_file", "main", "take_over"]
@@ -45,7 +46,10 @@ def main(starter: Connection, address: str, settings: EngineSettings) -> None:
 
 
 class LatePipe:
-    """The engine's end of a pipe whose other end comes later; sends what waited."""
+    """The engine's end of a pipe whose other end comes later; sends what waited.
+
+    Heartbeats do not wait: they are only true when they are sent.
+    """
 
     def __init__(self, address: str, settings: EngineSettings) -> None:
         self._listener = Listener(address, "AF_UNIX")
@@ -65,10 +69,10 @@ class LatePipe:
 
     def send(self, message: object) -> None:
         with self._lock:
-            if self._connection is None:
-                self._unsent.append(message)
-            else:
+            if self._connection is not None:
                 self._connection.send(message)
+            elif not isinstance(message, Heartbeat):
+                self._unsent.append(message)
 
     def recv(self) -> Any:
         self._is_taken.wait()

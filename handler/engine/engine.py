@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from handler.engine.sequence import Generation, Sequence
+from handler.engine.steps import StepTimer
 
 __all__ = ["Engine", "EngineInfo"]
 
@@ -31,6 +32,10 @@ class Engine(Protocol):
     Pages join by `submit` and leave by `cancel` at any time, also from within
     `poll`; every page submitted comes out of `step` exactly once.
     """
+
+    @property
+    def steps(self) -> StepTimer:
+        """Told by the engine which kind of work it begins."""
 
     def submit(self, sequence: Sequence) -> None:
         """Queue a page."""

@@ -16,6 +16,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from handler.engine.model import Inputs, Model
 from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.steps import StepKind, StepTimer
 from handler.errors import OutOfMemoryError
 from handler.schema import PageError
 
@@ -34,7 +35,9 @@ class GenerateEngine:
         model: Model,
         max_sequences: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        steps: StepTimer | None = None,
     ) -> None:
+        self.steps = steps or StepTimer(clock)
         self._model = model
         self._clock = clock
         self._max_sequences = max_sequences
@@ -121,6 +124,7 @@ class GenerateEngine:
         input_ids = torch.stack([_left_pad(p, prompt_length, pad_id) for p in pages])
         mask = torch.stack([_left_pad(p, prompt_length, 0, ones=True) for p in pages])
         growth = _Growth(self, batch, limits, prompt_length, poll)
+        self.steps.start(StepKind.ENCODE, input_ids.numel())
         output = self._model.module.generate(
             input_ids=input_ids,
             attention_mask=mask,
@@ -194,6 +198,8 @@ class _Growth(StoppingCriteria):
         for sequence in self._batch:
             self._engine._progress[sequence.id] = num_tokens
         self._poll()
+        # What follows is the next token's forward pass, if there is one.
+        self._engine.steps.start(StepKind.DECODE, len(self._batch))
         is_over = [
             sequence.id in self._engine._cancelled or num_tokens >= limit
             for sequence, limit in zip(self._batch, self._limits, strict=True)

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handler.engine.engine import Engine, EngineInfo
+from handler.engine.heartbeat import BEAT_SECONDS, HeartbeatThread
 from handler.engine.messages import (
     Cancel,
     Ended,
+    FromEngine,
     LoadFailed,
     Pipe,
     Prepared,
@@ -23,6 +25,7 @@ from handler.engine.messages import (
     Submit,
     ToEngine,
 )
+from handler.engine.steps import StepKind
 from handler.errors import ModelLoadError
 from handler.prompts import load_prompts
 from handler.settings import EngineSettings
@@ -103,7 +106,7 @@ class Loop:
     """Hands messages to an engine and its results back, until the pipe closes.
 
     A thread of its own reads the pipe, so that messages arrive during a step and
-    the process ends at once when the worker is gone.
+    the process ends at once when the worker is gone. Another sends heartbeats.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
         leave: Callable[[int], None] = os._exit,
         device_bytes: Callable[[], int | None] = lambda: None,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._engine = engine
         self._connection = connection
@@ -121,16 +125,29 @@ class Loop:
         self._device_bytes = device_bytes
         self._inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
         self._last_progress = clock()
+        self._send_lock = threading.Lock()
+        self._heartbeat = HeartbeatThread(self._send, engine.steps, beat_seconds)
 
     def run(self) -> None:
         """Never returns; an exception of the engine ends the process."""
         threading.Thread(target=self._receive, daemon=True).start()
-        while True:
-            if not self._engine.has_work:
-                self._apply(self._inbox.get())
-            self._poll()
-            for generation in self._engine.step(self._poll):
-                self._connection.send(Ended(generation))
+        self._heartbeat.start()
+        try:
+            while True:
+                if not self._engine.has_work:
+                    self._engine.steps.stop()
+                    self._apply(self._inbox.get())
+                self._poll()
+                ended = self._engine.step(self._poll)
+                self._engine.steps.start(StepKind.SCHEDULE)
+                for generation in ended:
+                    self._send(Ended(generation))
+        finally:
+            self._heartbeat.stop()
+
+    def _send(self, message: FromEngine) -> None:
+        with self._send_lock:
+            self._connection.send(message)
 
     def _receive(self) -> None:
         try:
@@ -146,13 +163,15 @@ class Loop:
         now = self._clock()
         if now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self._connection.send(
-                Progress(self._engine.num_output_tokens(), self._device_bytes())
-            )
+            self._send(Progress(self._engine.num_output_tokens(), self._device_bytes()))
 
     def _apply(self, message: ToEngine) -> None:
         match message:
             case Submit(sequence):
+                page = sequence.page
+                num_pixels = page.pixel_width * page.pixel_height
+                self._engine.steps.start(StepKind.SUBMIT, num_pixels)
                 self._engine.submit(sequence)
             case Cancel(sequence_id):
+                self._engine.steps.start(StepKind.SCHEDULE)
                 self._engine.cancel(sequence_id)

@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from handler.engine.engine import EngineInfo
 from handler.engine.sequence import Generation, Sequence
+from handler.engine.steps import RunningStep
 
 __all__ = [
     "Cancel",
     "Ended",
     "FromEngine",
+    "Heartbeat",
     "LoadFailed",
     "Pipe",
     "Prepared",
@@ -66,11 +68,19 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Output tokens so far of each page being read; also a sign of life."""
+    """Output tokens so far of each page being read; proves that pages advance."""
 
     num_output_tokens: dict[str, int]
     device_bytes: int | None = None
     """Memory of the accelerator that is in use; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The process lives, which does not prove that its pages advance."""
+
+    step: RunningStep | None
+    """None while there is no work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +91,4 @@ class Ended:
 
 
 ToEngine = Submit | Cancel
-FromEngine = Prepared | Ready | LoadFailed | Progress | Ended
+FromEngine = Prepared | Ready | LoadFailed | Progress | Heartbeat | Ended

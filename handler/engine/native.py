@@ -24,6 +24,7 @@ from handler.engine.repetition import ends_in_loop, repetition_start
 from handler.engine.sampling import Sampling
 from handler.engine.scheduler import Schedule, Scheduler
 from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.steps import StepKind, StepTimer
 from handler.errors import OutOfMemoryError
 from handler.schema import PageError
 
@@ -99,7 +100,9 @@ class NativeEngine(Generic[P]):
         *,
         drafts_for: Callable[[Sequence], DraftSource | None] = lambda sequence: None,
         clock: Callable[[], float] = time.monotonic,
+        steps: StepTimer | None = None,
     ) -> None:
+        self.steps = steps or StepTimer(clock)
         self._runner = runner
         self._options = options
         self._drafts_for = drafts_for
@@ -152,6 +155,7 @@ class NativeEngine(Generic[P]):
         return {page.sequence.id: len(page.output) for page in self._scheduler.running}
 
     def step(self, poll: Callable[[], None]) -> list[Generation]:
+        self.steps.start(StepKind.SCHEDULE)
         plan = self._scheduler.schedule()
         self._runner.move(plan.moves)
         now = self._clock()
@@ -177,6 +181,10 @@ class NativeEngine(Generic[P]):
             page.segment.start,
             page.attempts.sampling,
         )
+        if page.num_computed == 0:
+            self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
+        else:
+            self.steps.start(StepKind.PREFILL, count)
         try:
             token = self._runner.prefill(chunk)
         except OutOfMemoryError as error:
@@ -202,6 +210,7 @@ class NativeEngine(Generic[P]):
                     page.attempts.sampling,
                 )
             )
+        self.steps.start(StepKind.DECODE, sum(len(row.tokens) for row in rows))
         try:
             chosen = self._runner.decode(rows)
         except OutOfMemoryError as error:

@@ -16,8 +16,11 @@ from handler.child import Child
 from handler.engine import loop
 from handler.engine.early import take_over
 from handler.engine.engine import EngineInfo
+from handler.engine.liveness import SILENCE_SECONDS, Liveness, Stall
 from handler.engine.messages import (
     Ended,
+    FromEngine,
+    Heartbeat,
     LoadFailed,
     Prepared,
     Progress,
@@ -40,6 +43,8 @@ class Health(enum.StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    STALLED = "stalled"
+    """It lives, but sends no heartbeats or is stuck in one step; it may recover."""
     RESTARTING = "restarting"
     FAILED = "failed"
 
@@ -72,6 +77,7 @@ class Listener(Protocol):
     """Who wants to know what happens to a process."""
 
     def on_ready(self, process: EngineProcess) -> None: ...
+    def on_stalled(self, process: EngineProcess) -> None: ...
     def on_progress(self, num_output_tokens: dict[str, int]) -> None: ...
     def on_ended(self, process: EngineProcess, generation: Generation) -> None: ...
     def on_death(self, process: EngineProcess, words: str) -> None: ...
@@ -83,6 +89,9 @@ class EngineProcess:
     `prepared` holds the number of accelerators and `ready` what was loaded, or
     ModelLoadError where the first start failed; later starts are tried
     `max_failed_starts` times in a row, a little later each time.
+
+    A process that stalls keeps its pages, and is ready again when it goes on. After
+    `stall_seconds` it is replaced.
     """
 
     def __init__(
@@ -94,6 +103,7 @@ class EngineProcess:
         start_child: StartChild = start_engine_child,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self.health = Health.STARTING
         self.device_bytes: int | None = None
@@ -106,10 +116,12 @@ class EngineProcess:
         self._start_child = start_child
         self._clock = clock
         self._sleep = sleep
+        self._silence_seconds = silence_seconds
+        self._stalled_at = 0.0
         self._child: EngineChild | None = None
         self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._is_busy = False
-        self._last_sign = clock()
+        self._last_progress = clock()
         self._is_closed = False
         self._watcher = threading.Thread(
             target=self._watch, name=f"engine-{index}", daemon=True
@@ -129,9 +141,9 @@ class EngineProcess:
         self._outbox.put(message)
 
     def set_busy(self, is_busy: bool) -> None:
-        """Say whether the process has pages: only then is silence suspicious."""
+        """Say whether the process has pages: only then must it make progress."""
         if is_busy and not self._is_busy:
-            self._last_sign = self._clock()
+            self._last_progress = self._clock()
         self._is_busy = is_busy
 
     def close(self) -> None:
@@ -180,10 +192,10 @@ class EngineProcess:
             target=_feed, args=(child.connection, outbox), daemon=True
         )
         feeder.start()
-        self._last_sign = self._clock()
+        self._last_progress = self._clock()
         try:
             words = self._listen(child)
-            was_ready = self.health is Health.READY
+            was_ready = self.health in (Health.READY, Health.STALLED)
             # Before anything slow: from here on, nothing is handed to it.
             self.health = Health.RESTARTING
             return words, was_ready
@@ -197,23 +209,27 @@ class EngineProcess:
             child.close()
 
     def _listen(self, child: EngineChild) -> str:
-        is_ready = False
+        liveness: Liveness | None = None
         started = self._clock()
         while True:
+            message: FromEngine | None = None
             try:
                 if child.connection.poll(POLL_SECONDS):
                     message = child.connection.recv()
-                    self._last_sign = self._clock()
-                else:
-                    message = None
             except (EOFError, OSError):
                 return child.last_words()
+            if message is not None and not isinstance(message, Heartbeat):
+                self._last_progress = self._clock()
             match message:
                 case Prepared(num_accelerators):
                     if not self.prepared.done():
                         self.prepared.set_result(num_accelerators)
                 case Ready(info):
-                    is_ready = True
+                    liveness = Liveness(
+                        silence_seconds=self._silence_seconds,
+                        max_gap_seconds=2 * POLL_SECONDS,
+                        clock=self._clock,
+                    )
                     self.health = Health.READY
                     if not self.ready.done():
                         self.ready.set_result(info)
@@ -226,12 +242,43 @@ class EngineProcess:
                     self._listener.on_progress(num_output_tokens)
                 case Ended(generation):
                     self._listener.on_ended(self, generation)
-            if not is_ready and self._clock() - started > self._settings.load_seconds:
+            if liveness is not None:
+                liveness.look(message)
+                self._set_stall(liveness.stall)
+                if words := self._reason_to_replace(liveness):
+                    return words
+            elif self._clock() - started > self._settings.load_seconds:
                 return f"was not ready after {self._settings.load_seconds:g} s"
-            silent_seconds = self._clock() - self._last_sign
-            is_stalled = silent_seconds > self._settings.stall_seconds
-            if is_ready and self._is_busy and is_stalled:
-                return f"showed no sign of life for {silent_seconds:.0f} s"
+
+    def _set_stall(self, stall: Stall | None) -> None:
+        """Change between ready and stalled, and report each change once."""
+        if stall is not None and self.health is Health.READY:
+            self.health = Health.STALLED
+            self._stalled_at = self._clock()
+            facts: dict[str, object] = {"engine": self._index, "how": stall.reason}
+            if stall.step is not None:
+                facts["step"] = stall.step.kind
+                facts["size"] = stall.step.size
+                facts["seconds"] = round(stall.step.seconds, 3)
+                facts["limit_seconds"] = stall.step.limit_seconds
+            logger.error("stall", extra=facts)
+            self._listener.on_stalled(self)
+        elif stall is None and self.health is Health.STALLED:
+            self.health = Health.READY
+            seconds = round(self._clock() - self._stalled_at, 3)
+            logger.info("recovery", extra={"engine": self._index, "seconds": seconds})
+            self._listener.on_ready(self)
+
+    def _reason_to_replace(self, liveness: Liveness) -> str | None:
+        """How the process behaves that must be killed; None where it may go on."""
+        patience = self._settings.stall_seconds
+        idle_seconds = self._clock() - self._last_progress
+        if self._is_busy and idle_seconds > patience:
+            return f"made no progress for {idle_seconds:.0f} s"
+        # Without pages too: a stalled process is given none.
+        if liveness.silent_seconds > max(patience, self._silence_seconds):
+            return f"sent no heartbeat for {liveness.silent_seconds:.0f} s"
+        return None
 
     def _fail_start(self, reason: str) -> None:
         for future in (self.prepared, self.ready):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from handler.engine.engine import EngineInfo
+from handler.engine.liveness import SILENCE_SECONDS
 from handler.engine.messages import Cancel, Submit
 from handler.engine.process import (
     EngineProcess,
@@ -31,6 +32,8 @@ __all__ = ["EngineProcesses"]
 
 MAX_DEATHS = 2
 """Engine processes a page may take with it before it fails."""
+
+BEST_FIRST = (Health.READY, Health.STALLED, Health.RESTARTING, Health.STARTING)
 
 
 @dataclass(eq=False)
@@ -73,11 +76,13 @@ class EngineProcesses:
         start_child: StartChild = start_engine_child,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._settings = settings
         self._start_child = start_child
         self._clock = clock
         self._sleep = sleep
+        self._silence_seconds = silence_seconds
         self._lock = threading.RLock()
         self._rooms: dict[EngineProcess, _Room] = {}
         self._waiting: WaitingPages[_Job] = WaitingPages()
@@ -118,7 +123,7 @@ class EngineProcesses:
         """The best of the processes' healths."""
         with self._lock:
             healths = {process.health for process in self._rooms}
-        for health in (Health.READY, Health.RESTARTING, Health.STARTING):
+        for health in BEST_FIRST:
             if health in healths:
                 return health
         return Health.FAILED if healths else Health.STARTING
@@ -182,6 +187,12 @@ class EngineProcesses:
         with self._lock:
             self._dispatch()
 
+    def on_stalled(self, process: EngineProcess) -> None:
+        """Let other processes read what waits for this one; it keeps what it has."""
+        with self._lock:
+            self._move_suspects(self._rooms[process], [Health.READY])
+            self._dispatch()
+
     def on_progress(self, num_output_tokens: dict[str, int]) -> None:
         with self._lock:
             self._num_output_tokens.update(
@@ -214,14 +225,20 @@ class EngineProcesses:
                     self._fail(job, EngineError(f"the engine process {words}"))
                 self._has_failed.set()
             elif process.health is Health.FAILED:
-                other = next(
-                    other
-                    for other in self._rooms.values()
-                    if other.process.health is not Health.FAILED
-                )
-                other.suspects.extend(room.suspects)
-                room.suspects.clear()
+                self._move_suspects(room, BEST_FIRST)
             self._dispatch()
+
+    def _move_suspects(self, room: _Room, healths: Iterable[Health]) -> None:
+        """Have another process of one of these healths run them, the best first."""
+        others = [
+            other
+            for health in healths
+            for other in self._rooms.values()
+            if other is not room and other.process.health is health
+        ]
+        if others:
+            others[0].suspects.extend(room.suspects)
+            room.suspects.clear()
 
     def _add_process(self, index: int) -> EngineProcess:
         process = EngineProcess(
@@ -231,6 +248,7 @@ class EngineProcesses:
             start_child=self._start_child,
             clock=self._clock,
             sleep=self._sleep,
+            silence_seconds=self._silence_seconds,
         )
         with self._lock:
             self._rooms[process] = _Room(process)

@@ -8,6 +8,7 @@ import pytest
 
 from bench.running import Run, read
 from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.steps import StepTimer
 from handler.schema import Page
 
 
@@ -17,6 +18,7 @@ class Queue:
     def __init__(self) -> None:
         self.held: list[str] = []
         self.most = 0
+        self.steps = StepTimer()
 
     def submit(self, sequence: Sequence) -> None:
         self.held.append(sequence.id)

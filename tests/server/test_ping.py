@@ -126,6 +126,33 @@ def test_it_is_503_while_the_worker_hangs(own_server):
         until(lambda: ping(client) == (200, "ready"))
 
 
+@pytest.mark.slow
+def test_stopped_engine_is_503_until_it_goes_on(own_server):
+    document = documents.pdf([[f"Page {n}"] for n in range(10)])
+    with (
+        own_server(CHANDRA_CPU_THREADS="1") as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        [pid] = client.server.engine_pids()
+        engine = psutil.Process(pid)
+        future = threads.submit(client.post, document, PDF, deadline_seconds=120)
+        until(lambda: client.server.state().get("open") == "1")
+
+        engine.suspend()
+        try:
+            until(lambda: ping(client) == (503, "stalled"), 15)
+        finally:
+            engine.resume()
+
+        until(lambda: ping(client) == (200, "ready"), 5)
+        answer = future.result(120).json()
+        assert answer["status"] == "success"
+        assert {page["attempts"] for page in answer["pages"]} == {1}
+        assert client.server.engine_pids() == [pid]
+        assert len(client.lines.events("stall")) == 1
+        assert len(client.lines.events("recovery")) == 1
+
+
 def test_it_is_503_for_good_once_nothing_is_started_again(model_store, tmp_path):
     weights = shutil.copytree(MINI, tmp_path / "weights")
     store = tmp_path / "store"

@@ -25,7 +25,8 @@ def model() -> Model:
 @pytest.fixture
 def unknown() -> SimpleNamespace:
     config = SimpleNamespace(model_type="qwen9_vl")
-    return SimpleNamespace(module=SimpleNamespace(config=config))
+    device = SimpleNamespace(type="cpu")
+    return SimpleNamespace(module=SimpleNamespace(config=config), device=device)
 
 
 @pytest.mark.parametrize("name", ["auto", "native"])

@@ -11,7 +11,7 @@ import pytest
 
 from handler.child import Child
 from handler.engine import early
-from handler.engine.messages import LoadFailed, Prepared
+from handler.engine.messages import Heartbeat, LoadFailed, Prepared
 from handler.engine.process import start_engine_child
 from handler.engine.weights import MINI
 from handler.settings import EngineSettings
@@ -133,4 +133,20 @@ def test_messages_come_in_the_order_they_were_sent(address):
     assert [message.num_accelerators for message in received] == [0, 1, 2, 3]
     taken.connection.send("a page")
     assert pipe.recv() == "a page"
+    taken.connection.close()
+
+
+def test_heartbeats_before_there_is_a_worker_are_dropped(address):
+    settings = EngineSettings(early_engine=address)
+    pipe = early.LatePipe(address, settings)
+    pipe.send(Heartbeat(None))
+    pipe.send(Prepared(1))
+
+    taken = early.take_over(address, settings)
+
+    assert taken is not None
+    assert taken.connection.recv() == Prepared(1)
+    pipe.wait_until_taken()
+    pipe.send(Heartbeat(None))
+    assert taken.connection.recv() == Heartbeat(None)
     taken.connection.close()

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor
 from handler.engine.generate import GenerateEngine
 from handler.engine.model import Model, load_model
 from handler.engine.sequence import FinishReason, Sequence
+from handler.engine.steps import RunningStep, StepKind
 from handler.engine.weights import MINI, Source, fetch
 from handler.profiles import PROFILES
 from handler.prompts import chat, load_prompts
@@ -184,3 +185,19 @@ def test_a_page_too_large_for_the_memory_fails_alone(model):
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "out_of_memory"
+
+
+def test_steps_are_a_prompt_and_then_one_token_each(model):
+    engine = GenerateEngine(model)
+    seen: list[RunningStep] = []
+
+    def look() -> None:
+        step = engine.steps.running()
+        assert step is not None
+        seen.append(step)
+
+    engine.submit(sequence(0, max_output_tokens=4))
+    engine.step(look)
+
+    assert [step.kind for step in seen] == [StepKind.ENCODE, *[StepKind.DECODE] * 3]
+    assert seen[0].size > 50

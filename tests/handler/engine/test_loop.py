@@ -9,22 +9,22 @@ import pytest
 
 from handler.engine.engine import Engine
 from handler.engine.loop import PROGRESS_SECONDS, Loop
-from handler.engine.messages import Cancel, Ended, FromEngine, Progress, Submit
+from handler.engine.messages import (
+    Cancel,
+    Ended,
+    FromEngine,
+    Heartbeat,
+    Progress,
+    Submit,
+)
 from handler.engine.sequence import FinishReason, Generation
+from handler.engine.steps import RunningStep, StepKind
 from tests.fakes import ScriptedEngine, sequence
+from tests.handler.engine.clock import Clock
+from tests.waiting import until
 
 SECONDS = 20.0
 """More than anything here needs."""
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Worker:
@@ -35,7 +35,7 @@ class Worker:
         self.statuses: list[int] = []
         self.has_left = threading.Event()
         self.error: BaseException | None = None
-        self._loop = Loop(engine, theirs, clock, self._leave)
+        self._loop = Loop(engine, theirs, clock, self._leave, beat_seconds=0.02)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -43,6 +43,12 @@ class Worker:
         self.connection.send(message)
 
     def receive(self) -> FromEngine:
+        """The next message that is no heartbeat."""
+        while isinstance(message := self.receive_any(), Heartbeat):
+            pass
+        return message
+
+    def receive_any(self) -> FromEngine:
         assert self.connection.poll(SECONDS), "the loop says nothing"
         message: FromEngine = self.connection.recv()
         return message
@@ -160,13 +166,37 @@ def test_before_it_is_time_nothing_is_told(worker, clock):
     assert isinstance(worker.receive(), Ended)
 
 
-def test_an_idle_engine_says_nothing(worker, clock):
+def test_an_idle_engine_sends_nothing_but_heartbeats(worker, clock):
     worker.send(Submit(sequence("a/1", "say hello")))
     worker.ended()
 
     clock.now += 600
 
-    assert not worker.connection.poll(0.05)
+    # The first may have been made before the engine was idle.
+    _, *others = [worker.receive_any() for _ in range(4)]
+    assert others == [Heartbeat(None)] * 3
+
+
+def test_heartbeats_during_a_step_name_it(clock):
+    engine = BusyEngine()
+    worker = Worker(engine, clock)
+    worker.send(Submit(sequence("a/1", "say hello")))
+    assert engine.is_stepping.wait(SECONDS)
+
+    step = until(lambda: _step_of(worker.receive_any(), StepKind.PREFILL))
+
+    assert step is not None
+    assert step.size == 700
+    engine.may_end.set()
+    worker.join()
+    worker.connection.close()
+    assert worker.has_left.wait(SECONDS)
+
+
+def _step_of(message: FromEngine, kind: StepKind) -> RunningStep | None:
+    """The step in a heartbeat, if it is of this kind."""
+    step = message.step if isinstance(message, Heartbeat) else None
+    return step if step is not None and step.kind is kind else None
 
 
 def test_the_process_ends_when_its_pipe_closes(worker):
@@ -190,6 +220,7 @@ class BusyEngine(ScriptedEngine):
         self.may_end = threading.Event()
 
     def step(self, poll) -> list[Generation]:
+        self.steps.start(StepKind.PREFILL, 700)
         self.is_stepping.set()
         assert self.may_end.wait(SECONDS)
         raise RuntimeError("the end")

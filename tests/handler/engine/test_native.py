@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.steps import StepKind, StepTimer
 from tests.handler.engine.scripted import ScriptedRunner, sequence
 
 
@@ -380,3 +381,32 @@ def test_a_page_whose_guesses_come_true_again_is_guessed_for_again():
     run(improving, [sequence("a", "x" * 900)])
 
     assert [8 + 1] in runner.forwards[-5:]
+
+
+class RecordingTimer(StepTimer):
+    """A timer that keeps the forward passes it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forwards: list[tuple[StepKind, int]] = []
+
+    def start(self, kind: StepKind, size: int = 1) -> None:
+        if kind is not StepKind.SCHEDULE:
+            self.forwards.append((kind, size))
+        super().start(kind, size)
+
+
+def test_every_forward_is_announced_with_its_kind_and_tokens():
+    timer = RecordingTimer()
+    runner = ScriptedRunner()
+    native = NativeEngine(runner, Options(max_prefill_tokens=16), steps=timer)
+
+    run(native, [sequence("a", "ok", prompt=40)])
+
+    assert timer.forwards == [
+        (StepKind.ENCODE, 40),
+        (StepKind.PREFILL, 16),
+        (StepKind.PREFILL, 8),
+        (StepKind.DECODE, 1),
+        (StepKind.DECODE, 1),
+    ]

@@ -131,7 +131,7 @@ def test_an_engine_process_without_a_sign_of_life_is_replaced(engines_with):
     failed = engines.submit(sequence("a/1", "hang")).result(30)
 
     assert failed.error is not None
-    assert "no sign of life" in failed.error.detail
+    assert "made no progress" in failed.error.detail
     assert is_gone(pid)
 
 

@@ -1,0 +1,75 @@
+"""Judges by the heartbeats of an engine process whether it works or has stalled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from handler.engine.messages import FromEngine, Heartbeat
+from handler.engine.steps import RunningStep
+
+__all__ = ["SILENCE_SECONDS", "Liveness", "Stall"]
+
+SILENCE_SECONDS = 10.0
+"""Ten missing heartbeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Why an engine process is taken to have stalled."""
+
+    reason: str
+    step: RunningStep | None
+    """The step that it was busy with, as far as it has said."""
+
+
+class Liveness:
+    """Follows one engine process from the moment it is ready.
+
+    `look` must be called at least every `max_gap_seconds`. Longer gaps count as that
+    much: they mean that the worker itself was stopped, and heard nothing for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+        max_gap_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.silent_seconds = 0.0
+        """How long the process has sent nothing at all."""
+        self._silence_seconds = silence_seconds
+        self._max_gap_seconds = max_gap_seconds
+        self._clock = clock
+        self._looked_at = clock()
+        self._step: RunningStep | None = None
+
+    def look(self, message: FromEngine | None) -> None:
+        """Take in what has come from the process; None where nothing has."""
+        now = self._clock()
+        if message is None:
+            gap = now - self._looked_at
+            self.silent_seconds += min(gap, self._max_gap_seconds)
+        else:
+            self.silent_seconds = 0.0
+        self._looked_at = now
+        if isinstance(message, Heartbeat):
+            self._step = message.step
+
+    @property
+    def stall(self) -> Stall | None:
+        """Why the process counts as stalled; None while it works or waits for work."""
+        if self.silent_seconds > self._silence_seconds:
+            return Stall(
+                f"sent no heartbeat for {self.silent_seconds:.1f} s", self._step
+            )
+        step = self._step
+        if step is not None and step.is_hung:
+            return Stall(
+                f"is in one {step.kind} step for {step.seconds:.1f} s, "
+                f"longer than the limit of {step.limit_seconds:.1f} s",
+                step,
+            )
+        return None

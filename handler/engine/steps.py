@@ -1,0 +1,154 @@
+"""How long an engine's steps take, and whether the running one has hung.
+
+A step is one piece of work between two looks at the inbox: a forward pass, or what is
+done before and after it. Pure bookkeeping: knows neither torch nor processes.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = [
+    "FIRST_STEP_SECONDS",
+    "MIN_LIMIT_SECONDS",
+    "RunningStep",
+    "StepKind",
+    "StepTimer",
+]
+
+MIN_LIMIT_SECONDS = 10.0
+LIMIT_FACTOR = 10.0
+FIRST_STEP_SECONDS = 60.0
+"""Limit for the first step of each kind on an accelerator, which loads kernels."""
+SLACK_SECONDS = 2.0
+"""Time between two ticks that a step may have run without a tick that says so."""
+
+
+class StepKind(enum.StrEnum):
+    """What a step computes; steps of one kind take comparable times."""
+
+    SUBMIT = "submit"
+    """Tokenise a page and prepare its image."""
+    SCHEDULE = "schedule"
+    """Everything between two forward passes."""
+    ENCODE = "encode"
+    """Encode a page's image, with the first part of its prompt."""
+    PREFILL = "prefill"
+    """Compute a later part of a prompt."""
+    DECODE = "decode"
+    """Compute the next tokens of all pages that are being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStep:
+    """The step that an engine is busy with."""
+
+    kind: StepKind
+    size: int
+    """Tokens; for `submit`, pixels."""
+    seconds: float
+    """Since it started, without the time in which the process was stopped."""
+    limit_seconds: float | None
+    """A longer step has hung; None where there is nothing to compare it with."""
+
+    @property
+    def is_hung(self) -> bool:
+        return self.limit_seconds is not None and self.seconds > self.limit_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    kind: StepKind
+    size: int
+    started_at: float
+    ticked_seconds: float
+    limit_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    longest_seconds: float
+    largest: int
+
+
+class StepTimer:
+    """Times the steps of one engine.
+
+    `start` and `stop` are called by the engine's thread, `tick` and `running` by the
+    thread that sends heartbeats.
+
+    A step has hung after `min_limit_seconds` or 10 times the longest step of its kind,
+    whichever is more. A step larger than every step before it may take longer in
+    proportion to its size. The first step of a kind has `first_limit_seconds`.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        min_limit_seconds: float = MIN_LIMIT_SECONDS,
+        first_limit_seconds: float | None = None,
+    ) -> None:
+        self._clock = clock
+        self._min_limit_seconds = min_limit_seconds
+        self._first_limit_seconds = first_limit_seconds
+        self._histories: dict[StepKind, _History] = {}
+        # Replaced as a whole: two threads read it.
+        self._started: _Started | None = None
+        self._ticked_seconds = 0.0
+        self._has_ticked = False
+
+    def start(self, kind: StepKind, size: int = 1) -> None:
+        """Begin a step; the one before ends."""
+        self.stop()
+        self._started = _Started(
+            kind, size, self._clock(), self._ticked_seconds, self._limit(kind, size)
+        )
+
+    def stop(self) -> None:
+        """End the running step, if there is one, and remember how long it took."""
+        step, self._started = self._started, None
+        if step is None:
+            return
+        seconds = self._clock() - step.started_at
+        if seconds > self._most_seconds(step):
+            return  # The process was stopped meanwhile: this says nothing of the step.
+        before = self._histories.get(step.kind, _History(0.0, 1))
+        if step.limit_seconds is not None:
+            # After a device that was stuck for minutes, a later hang is still noticed.
+            seconds = min(seconds, step.limit_seconds)
+        self._histories[step.kind] = _History(
+            max(before.longest_seconds, seconds), max(before.largest, step.size)
+        )
+
+    def tick(self, seconds: float) -> None:
+        """Note that the process has run for so many more seconds.
+
+        A stopped process does not tick. Without any tick, all time counts.
+        """
+        self._ticked_seconds += seconds
+        self._has_ticked = True
+
+    def running(self) -> RunningStep | None:
+        """Return the step that runs now; None while the engine is idle."""
+        step = self._started
+        if step is None:
+            return None
+        seconds = min(self._clock() - step.started_at, self._most_seconds(step))
+        return RunningStep(step.kind, step.size, seconds, step.limit_seconds)
+
+    def _most_seconds(self, step: _Started) -> float:
+        """How long the process can have run since the step began."""
+        if not self._has_ticked:
+            return float("inf")
+        return self._ticked_seconds - step.ticked_seconds + SLACK_SECONDS
+
+    def _limit(self, kind: StepKind, size: int) -> float | None:
+        history = self._histories.get(kind)
+        if history is None:
+            return self._first_limit_seconds
+        longest = history.longest_seconds * max(1.0, size / history.largest)
+        return max(self._min_limit_seconds, LIMIT_FACTOR * longest)
