@@ -110,7 +110,7 @@ class Reader:
             info = self._decoding.run(
                 deadline,
                 preprocess.inspect_document,
-                document.path,
+                document.read_only,
                 request.media_type,
                 self._limits,
             )
@@ -212,7 +212,7 @@ class Reader:
         page = self._decoding.run(
             self._deadline(reading),
             preprocess.page_at,
-            reading.document.path,
+            reading.document.read_only,
             reading.info.media_type,
             number,
             self._sizing,
