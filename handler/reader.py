@@ -22,6 +22,7 @@ from handler.errors import (
     DeadlineExceededError,
     EngineError,
     HandlerError,
+    UnreadableDocumentError,
 )
 from handler.fetching import Fetching
 from handler.pool import Pool
@@ -218,6 +219,9 @@ class Reader:
             self._sizing,
             self._limits,
         )
+        # The engine, which is everybody's, must not meet what a decoder made up.
+        if page.number != number or not page.is_consistent:
+            raise UnreadableDocumentError(f"page {number} was decoded to no page")
         bounds = (
             reading.options.max_output_tokens,
             self._settings.max_output_tokens,
