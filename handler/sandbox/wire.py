@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import functools
 import math
+import os
 import types
 import typing
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ class Writer:
         if hint is Any:
             return self._write_plain(value, depth)
         if hint is Descriptor:
-            self._descriptors.append(_number(value))
+            self._descriptors.append(_open_file(value))
             return len(self._descriptors) - 1
         if hint is str:
             return self._write_text(_instance(value, str))
@@ -259,6 +260,14 @@ def _number(value: Any) -> int:
     if type(value) is not int or value not in _INTEGERS:
         raise WireError(f"{type(value).__name__} where a 64-bit int belongs")
     return value
+
+
+def _open_file(value: Any) -> int:
+    try:
+        os.fstat(_number(value))
+    except OSError as error:
+        raise WireError(f"descriptor {value} is not open") from error
+    return value  # type: ignore[no-any-return]
 
 
 def _finite(value: Any) -> float:

@@ -143,28 +143,28 @@ def limits() -> dict[str, int]:
 # Replies that no honest process sends
 
 
-def declared_int() -> int:
-    return _as_any("not a number")
+def count_words() -> int:
+    return _as_any("not a number")  # type: ignore[no-any-return]
 
 
-def declared_info() -> DocumentInfo:
-    return _as_any(DocumentInfo("image/png", _as_any("7")))
+def describe_document() -> DocumentInfo:
+    return DocumentInfo("image/png", _as_any("7"))
 
 
-def write_bytes_to_the_caller(message: bytes) -> int:
-    """Send these bytes in place of a reply; the call itself never returns."""
-    os.write(_caller(), message)
-    signal.pause()
-    return 0
+def send_to_the_caller(message: bytes, *, and_stay: bool) -> int:
+    """Send these bytes in place of a reply, and then stay or end."""
+    os.write(int(sys.argv[1]), message)
+    if and_stay:
+        signal.pause()
+    os._exit(0)
 
 
-def write_bytes_after_the_reply(message: bytes) -> int:
-    threading.Timer(0.1, lambda: os.write(_caller(), message)).start()
-    return 1
+def return_much(num_bytes: int) -> bytes:
+    return bytes(num_bytes)
 
 
-def _caller() -> int:
-    return int(sys.argv[1])
+def return_it(value: bytes) -> bytes:
+    return value
 
 
 def _as_any(value: Any) -> Any:
