@@ -220,7 +220,7 @@ class ChandraHandler(BaseHandler):
         )
         for kind, pool in (("decoders", self.decoders), ("writers", self.writers)):
             threading.Thread(
-                target=_log_confinement, args=(kind, pool), daemon=True
+                target=log_confinement, args=(kind, pool), daemon=True
             ).start()
 
     def _start_beacon(self) -> None:
@@ -306,7 +306,7 @@ class ChandraHandler(BaseHandler):
         )
 
 
-def _log_confinement(kind: str, pool: Pool) -> None:
+def log_confinement(kind: str, pool: Pool) -> None:
     """Say once what holds a pool's processes; never a reason not to start."""
     try:
         held = pool.call(CONFINEMENT_SECONDS, confinement)
