@@ -6,6 +6,7 @@ and names the limit; its guard against truncated ones stays on.
 
 from __future__ import annotations
 
+import codecs
 import math
 from mmap import mmap
 from typing import IO, cast
@@ -15,7 +16,7 @@ from PIL import ExifTags, Image
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.limits import Limits, check_pixels
 
-__all__ = ["open_image", "upright_rgb"]
+__all__ = ["import_all", "open_image", "upright_rgb"]
 
 Image.MAX_IMAGE_PIXELS = None
 
@@ -34,6 +35,17 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def import_all() -> None:
+    """Import all that decoders would import on demand.
+
+    For processes that cannot open files later: Pillow looks for further plugins when
+    none knows an image, and Python for the encodings of a PDF's texts.
+    """
+    Image.init()
+    for name in ("ascii", "latin-1", "utf-16-le", "utf-16-be", "utf-16", "utf-32"):
+        codecs.lookup(name)
 
 
 def open_image(

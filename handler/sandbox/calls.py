@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from handler.errors import HandlerError, error_with_code
-from handler.sandbox import channel
+from handler.sandbox import channel, landlock
 from handler.sandbox.confinement import confine
 from handler.sandbox.wire import Parcel, Reader, WireError, Writer
 
@@ -73,10 +73,14 @@ def serve(
     """Import, give up rights, then run one call after the other until the pipe closes.
 
     Only the functions of `modules` are sure to find all they import: afterwards,
-    files outside the interpreter's folders and this package cannot be opened.
+    files outside the interpreter's folders and this package cannot be opened, and
+    without Landlock none at all. There, a module with a function `import_all` is told
+    to import at once what it would import when it is needed.
     """
     for name in modules:
-        importlib.import_module(name)
+        module = importlib.import_module(name)
+        if landlock.supported_version() == 0 and hasattr(module, "import_all"):
+            module.import_all()
     confine(memory_bytes)
     while True:
         parcel = channel.receive(connection.fileno(), may_bring_files=True)

@@ -63,7 +63,7 @@ class Confinement:
 
     has_no_new_privileges: bool = False
     landlock: int = 0
-    """The kernel's version of Landlock; 0: files are not restricted."""
+    """The kernel's version of Landlock; 0: none, and the filter denies every file."""
     has_system_call_filter: bool = False
     memory_bytes: int | None = None
     """The limit on its address space."""
@@ -84,7 +84,8 @@ def environment_from(environ: Mapping[str, str]) -> dict[str, str]:
 def confine(memory_bytes: int | None) -> Confinement:
     """Give up all rights that reading a document does not need, and say which.
 
-    `memory_bytes` bounds the address space; None leaves it as it is.
+    `memory_bytes` bounds the address space; None leaves it as it is. Without Landlock
+    no file can be opened afterwards, so everything must have been imported.
     """
     global _held
     _limit(resource.RLIMIT_CORE, 0)
@@ -97,7 +98,7 @@ def confine(memory_bytes: int | None) -> Confinement:
     if memory_bytes is not None:
         _limit(resource.RLIMIT_AS, memory_bytes)
     # Last: afterwards limits cannot be set.
-    has_filter = seccomp.deny_system_calls()
+    has_filter = seccomp.deny_system_calls(may_open_files=has_landlock)
     version = landlock.supported_version() if has_landlock else 0
     _held = Confinement(has_no_new_privileges, version, has_filter, memory_bytes)
     return _held

@@ -215,15 +215,16 @@ def is_supported() -> bool:
     return ctypes.get_errno() == errno.EFAULT
 
 
-def deny_system_calls() -> bool:
-    """Forbid the calls above from now on; whether the kernel agreed.
+def deny_system_calls(*, may_open_files: bool) -> bool:
+    """Forbid the calls above from now on, and return whether the kernel agreed.
 
+    Without `may_open_files`, no file can be opened, and otherwise none for writing.
     Needs PR_SET_NO_NEW_PRIVS. Only the calling thread and those it starts are bound.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return False
-    program = _program(*machine, os.getpid())
+    program = _program(*machine, os.getpid(), may_open_files=may_open_files)
     code = ctypes.create_string_buffer(program, len(program))
     address = ctypes.addressof(code)
     # struct sock_fprog: a number of instructions, padding, where they are.
@@ -239,7 +240,9 @@ def deny_system_calls() -> bool:
     return status == 0
 
 
-def _program(column: int, architecture: int, pid: int) -> bytes:
+def _program(
+    column: int, architecture: int, pid: int, *, may_open_files: bool
+) -> bytes:
     """The filter as BPF: every rule leaves the number of the call loaded."""
     denied, absent = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
     code = [
@@ -263,6 +266,8 @@ def _program(column: int, architecture: int, pid: int) -> bytes:
     for place, numbers in _OPENS.items():
         flags = _argument(place - 1)
         check = [flags, _step(_JUMP_ANY_BIT, _WRITING, 0, 1), deny, allow]
+        if not may_open_files:
+            check = [deny]
         code += _rule(numbers[column], check)
     # Limits may be read, which is a call whose third argument, a pointer, is null.
     lower, upper = _argument(2), _argument(2, upper=True)

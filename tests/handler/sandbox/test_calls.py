@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+from typing import Any
 
 import pytest
 
-from handler import preprocess
+from handler import postprocess, preprocess
+from handler.errors import UnreadableDocumentError
 from handler.pool import CallCrashedError, Pool
 from handler.preprocess import Limits, inspect_document, page_at
-from handler.profiles import PROFILES
+from handler.profiles import PROFILES, BboxFormat
 from handler.sandbox import channel
 from handler.sandbox.wire import Descriptor, WireError
 from tests import documents
@@ -147,9 +149,13 @@ SAMPLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def decoders():
-    pool = Pool(1, memory_bytes=1 << 30, modules=[preprocess.__name__])
+WITHOUT_LANDLOCK = "tests.handler.sandbox.without_landlock"
+
+
+@pytest.fixture(scope="module", params=[[], [WITHOUT_LANDLOCK]], ids=["", "5.12"])
+def decoders(request):
+    modules = [*request.param, preprocess.__name__]
+    pool = Pool(1, memory_bytes=1 << 30, modules=modules)
     yield pool
     pool.close()
 
@@ -177,8 +183,47 @@ def test_figures_cut_in_confinement_are_the_same(decoders):
         assert crops == preprocess.crops_at(*arguments)
 
 
-def test_fonts_of_the_system_are_used_in_confinement(decoders):
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP", b"%PDF-1.7"]
+)
+def test_a_damaged_document_gets_the_same_words_in_confinement(decoders, content):
+    with spooled(content) as document:
+        with pytest.raises(UnreadableDocumentError) as expected:
+            inspect_document(document, None, Limits())
+
+        with pytest.raises(UnreadableDocumentError) as found:
+            decoders.call(SECONDS, inspect_document, document, None, Limits())
+
+    assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("before", [[], [WITHOUT_LANDLOCK]], ids=["", "5.12"])
+def test_writers_convert_in_confinement(before):
+    writers = Pool(1, memory_bytes=1 << 29, modules=[*before, postprocess.__name__])
+    raw = (
+        '<div data-bbox="[1, 2, 300, 400]" data-label="Table"><table><tr><td>&eacute;'
+        "<math>x^2</math></td></tr></table></div>"
+        '<div data-bbox="[1, 2, 3, 4]" data-label="Image"><img alt="a"></div>'
+    )
+    options: dict[str, Any] = {
+        "bbox_format": BboxFormat.JSON_1024,
+        "width": 640,
+        "height": 800,
+        "prompt_type": "ocr_layout",
+        "page_number": 1,
+        "include_images": True,
+        "include_headers_footers": False,
+    }
+
+    content = writers.call(SECONDS, postprocess.page_content, raw, **options)
+
+    writers.close()
+    assert content == postprocess.page_content(raw, **options)
+
+
+def test_fonts_of_the_system_are_used_in_confinement():
     """A font that is not embedded is replaced, by one of the machine's if it can be."""
+    decoders = Pool(1, modules=[preprocess.__name__])
     text = b"BT /F 24 Tf 20 100 Td (Hello) Tj ET"
     content = documents.pdf_of_objects(
         b"<</Type/Catalog/Pages 2 0 R>>",
@@ -190,7 +235,10 @@ def test_fonts_of_the_system_are_used_in_confinement(decoders):
     with spooled(content) as document:
         arguments = (document, "application/pdf", 1, SIZING, Limits())
 
-        assert decoders.call(SECONDS, page_at, *arguments) == page_at(*arguments)
+        page = decoders.call(SECONDS, page_at, *arguments)
+
+        decoders.close()
+        assert page == page_at(*arguments)
 
 
 def test_a_descriptor_that_is_closed_costs_no_process(pool):

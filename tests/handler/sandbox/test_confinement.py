@@ -199,6 +199,18 @@ def test_threads_still_start(confined):
     assert confined(attempts.run_thread) == 1
 
 
+@needs_seccomp
+@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ"])
+def test_without_landlock_no_file_is_opened(path, document):
+    modules = ["tests.handler.sandbox.without_landlock", attempts.__name__]
+    pool = Pool(1, modules=modules)
+
+    with pytest.raises(RuntimeError, match=DENIED):
+        pool.call(SECONDS, attempts.read_file, path)
+    assert pool.call(SECONDS, attempts.read_from, document.read_only) == b"%PDF-1.7"
+    pool.close()
+
+
 def test_a_process_that_cannot_be_confined_still_works(monkeypatch):
     """As on a kernel without the measures: here the filter denies them."""
     pool = Pool(1, modules=["tests.handler.sandbox.without_measures"])
