@@ -87,8 +87,8 @@ class Pool:
         """Run `function` in another process and return what it returns.
 
         Waits at most `timeout_seconds` for a free process, and then as long again
-        for the result. Raises the HandlerError or MemoryError that the function
-        raises, RuntimeError with the words of any other, PoolBusyError,
+        for the result. Raises the HandlerError that the function raises,
+        RuntimeError with the words of any other, PoolBusyError,
         CallTimeoutError, CallCrashedError, or WireError where the arguments are not
         of the annotated types.
         """

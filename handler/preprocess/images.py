@@ -7,6 +7,7 @@ and names the limit; its guard against truncated ones stays on.
 from __future__ import annotations
 
 import codecs
+import importlib
 import math
 from mmap import mmap
 from typing import IO, cast
@@ -40,10 +41,12 @@ _TURNS: dict[object, Image.Transpose] = {
 def import_all() -> None:
     """Import all that decoders would import on demand.
 
-    For processes that cannot open files later: Pillow looks for further plugins when
-    none knows an image, and Python for the encodings of a PDF's texts.
+    For processes that cannot open files later: Pillow looks for colour profiles, and
+    for further plugins when none knows an image; Python for encodings of texts.
     """
     Image.init()
+    for name in ("ImageCms", "ImageColor", "ImageFilter", "ImagePalette"):
+        importlib.import_module(f"PIL.{name}")
     for name in ("ascii", "latin-1", "utf-16-le", "utf-16-be", "utf-16", "utf-32"):
         codecs.lookup(name)
 

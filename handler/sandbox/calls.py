@@ -25,7 +25,7 @@ __all__ = ["InvalidReplyError", "receive_reply", "send_call", "serve"]
 MESSAGE_SECONDS = 10.0
 """A message has arrived by then once it has begun, or its process counts as broken."""
 
-_RESULT, _REFUSAL, _OUT_OF_MEMORY, _ERROR = "result", "refusal", "memory", "error"
+_RESULT, _REFUSAL, _ERROR = "result", "refusal", "error"
 _MAX_WORDS = 2_000
 
 
@@ -117,7 +117,10 @@ def _call_parcel(
 
 
 def _run(parcel: Parcel) -> Parcel:
-    """The reply to a call. Raises what is wrong with the call itself."""
+    """The reply to a call.
+
+    Raises what is wrong with the call itself, and MemoryError: the process ends then.
+    """
     reader = Reader(parcel)
     module, qualname, args, kwargs = parcel.structure
     function = _function(reader.read(module, str), reader.read(qualname, str))
@@ -135,6 +138,8 @@ def _run(parcel: Parcel) -> Parcel:
         writer = Writer()
         written = writer.write(result, hints.get("return", Any))
         return writer.parcel([_RESULT, written])
+    except MemoryError:
+        raise
     except Exception as error:  # whatever it is, it belongs to the caller
         return _error_parcel(error)
 
@@ -144,8 +149,6 @@ def _error_parcel(error: Exception) -> Parcel:
     if isinstance(error, HandlerError):
         words = [writer.write(error.code, str), writer.write(error.detail, str)]
         return writer.parcel([_REFUSAL, words])
-    if isinstance(error, MemoryError):
-        return writer.parcel([_OUT_OF_MEMORY, None])
     return writer.parcel([_ERROR, writer.write(repr(error)[:_MAX_WORDS], str)])
 
 
@@ -165,8 +168,6 @@ def _read_reply(
     elif kind == _REFUSAL:
         code, detail = reader.read(written, tuple[str, str])
         error = error_with_code(code, detail)
-    elif kind == _OUT_OF_MEMORY:
-        error = MemoryError()
     elif kind == _ERROR:
         error = RuntimeError(reader.read(written, str))
     else:

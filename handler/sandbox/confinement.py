@@ -7,6 +7,7 @@ and never a reason not to start.
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
 from collections.abc import Mapping
@@ -88,6 +89,7 @@ def confine(memory_bytes: int | None) -> Confinement:
     no file can be opened afterwards, so everything must have been imported.
     """
     global _held
+    _silence()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
@@ -107,6 +109,17 @@ def confine(memory_bytes: int | None) -> Confinement:
 def confinement() -> Confinement:
     """Return the measures that hold for the process this runs in."""
     return _held
+
+
+def _silence() -> None:
+    """Send what is printed nowhere.
+
+    TorchServe takes lines of the worker's output for metrics and for its process id.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from handler import postprocess, preprocess
 from handler.errors import UnreadableDocumentError
@@ -139,6 +140,9 @@ SAMPLES = {
     "tiff fax": documents.as_tiff(
         documents.text_page().convert("1"), compression="group4"
     ),
+    "tiff lab": documents.as_tiff(Image.new("LAB", (64, 64), (255, 128, 128))),
+    "tiff cmyk": documents.as_tiff(documents.text_page().convert("CMYK")),
+    "transparent": documents.as_png(documents.text_page().convert("RGBA")),
     "pdf": documents.pdf(),
     "pdf encrypted": documents.pdf(owner_password="owner"),
     "pdf rotated": documents.rotated_pdf(90),

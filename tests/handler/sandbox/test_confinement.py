@@ -194,6 +194,15 @@ def test_system_calls_of_newer_kernels_do_not_exist(confined):
         confined(attempts.system_call, 470)
 
 
+def test_nothing_is_printed_into_the_workers_output(capfd):
+    pool = Pool(1, modules=[attempts.__name__])
+
+    pool.call(SECONDS, attempts.print_a_line)
+
+    pool.close()
+    assert "[PID]" not in "".join(capfd.readouterr())
+
+
 @needs_seccomp
 def test_threads_still_start(confined):
     assert confined(attempts.run_thread) == 1
