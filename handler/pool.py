@@ -143,6 +143,9 @@ class Pool:
 
     def _take(self, timeout_seconds: float, end: float) -> Child:
         left = end - time.monotonic()
+        if left <= 0:
+            # A result that happens to come at once would be an answer now and then.
+            raise OutOfTimeError
         try:
             child = self._idle.get(timeout=max(0.0, min(timeout_seconds, left)))
         except queue.Empty:
