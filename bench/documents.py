@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence as Seq
+from pathlib import Path
 
 from handler.engine.sequence import Sequence
 from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
+from handler.sandbox.wire import Descriptor
 from mini.pages import Domain, Page, render_page
 from mini.pdf import as_pdf
 
@@ -67,7 +69,9 @@ def as_pdf_pages(pages: Seq[Page]) -> list[Sequence]:
 
 
 def _sequence(number: int, path: str, media_type: str, page_number: int) -> Sequence:
-    page = page_at(path, media_type, page_number, PROFILE.sizing, Limits())
+    with Path(path).open("rb") as file:
+        document = Descriptor(file.fileno())
+        page = page_at(document, media_type, page_number, PROFILE.sizing, Limits())
     prompt = load_prompts(PROFILE)["ocr_layout"]
     return Sequence(
         f"page/{number}", str(number), page, prompt, PROFILE.max_output_tokens

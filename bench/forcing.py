@@ -28,6 +28,7 @@ from handler.engine.torch_runner import TorchRunner
 from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
 from handler.prompts import load_prompts
+from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 
 __all__ = ["Forced", "ForcedRunner", "Forward", "Marks", "forced_pages", "marks_of"]
@@ -77,7 +78,9 @@ def forced_pages(
 def _page(name: str, geometry: Geometry) -> Page:
     path = PAGES / f"{name}.pdf"
     sizing = geometry.profile.sizing
-    return page_at(str(path), "application/pdf", 1, sizing, Limits())
+    with path.open("rb") as file:
+        document = Descriptor(file.fileno())
+        return page_at(document, "application/pdf", 1, sizing, Limits())
 
 
 @dataclass(frozen=True, slots=True)

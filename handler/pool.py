@@ -7,16 +7,21 @@ beside it. A call that ends badly costs its own process, which is replaced.
 from __future__ import annotations
 
 import math
-import pickle
+import os
 import queue
-import resource
 import threading
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from handler.child import Child
+from handler.sandbox.calls import (
+    InvalidReplyError,
+    receive_reply,
+    send_call,
+    serve,
+)
+from handler.sandbox.confinement import environment_from
 
 __all__ = [
     "CallCrashedError",
@@ -47,13 +52,22 @@ class OutOfTimeError(Exception):
 
 
 class Pool:
-    """`size` processes, each running one call at a time.
+    """`size` confined processes, each running one call at a time.
 
-    `memory_bytes` bounds the address space of each; None leaves it unbounded.
+    `memory_bytes` bounds the address space of each; None leaves it unbounded. Each
+    imports `modules` before it gives up its rights, one of them that of opening
+    files, so name the modules whose functions will be called.
     """
 
-    def __init__(self, size: int, *, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        memory_bytes: int | None = None,
+        modules: Sequence[str] = (),
+    ) -> None:
         self._memory_bytes = memory_bytes
+        self._modules = list(modules)
         # The most recently used first: it is warm, the others may sleep.
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         self._lock = threading.Lock()
@@ -73,8 +87,10 @@ class Pool:
         """Run `function` in another process and return what it returns.
 
         Waits at most `timeout_seconds` for a free process, and then as long again
-        for the result. Raises what the function raises, or PoolBusyError,
-        CallTimeoutError or CallCrashedError.
+        for the result. Raises the HandlerError that the function raises,
+        RuntimeError with the words of any other, PoolBusyError,
+        CallTimeoutError, CallCrashedError, or WireError where the arguments are not
+        of the annotated types.
         """
         return self.call_within(math.inf, timeout_seconds, function, *args, **kwargs)
 
@@ -92,22 +108,25 @@ class Pool:
         child = self._take(timeout_seconds, end)
         try:
             try:
-                child.connection.send((function, args, kwargs))
+                send_call(child.connection, function, args, kwargs)
             except OSError:
                 # It was ended while it idled, which is not this call's fault.
                 child = self._replace(child)
-                child.connection.send((function, args, kwargs))
+                send_call(child.connection, function, args, kwargs)
             left = end - time.monotonic()
             if not child.connection.poll(max(0.0, min(timeout_seconds, left))):
                 child = self._replace(child)
                 if left < timeout_seconds:
                     raise OutOfTimeError
                 raise CallTimeoutError(f"no result within {timeout_seconds:g} s")
-            error, result = child.connection.recv()
+            error, result = receive_reply(child.connection, function)
         except (EOFError, OSError) as broken:
             words = child.last_words()
             child = self._replace(child)
             raise CallCrashedError(f"the process {words}") from broken
+        except InvalidReplyError as invalid:
+            child = self._replace(child)
+            raise CallCrashedError(f"the process sent no reply: {invalid}") from invalid
         finally:
             self._idle.put(child)
         if error is not None:
@@ -124,6 +143,9 @@ class Pool:
 
     def _take(self, timeout_seconds: float, end: float) -> Child:
         left = end - time.monotonic()
+        if left <= 0:
+            # A result that happens to come at once would be an answer now and then.
+            raise OutOfTimeError
         try:
             child = self._idle.get(timeout=max(0.0, min(timeout_seconds, left)))
         except queue.Empty:
@@ -138,7 +160,12 @@ class Pool:
         return child
 
     def _start(self) -> Child:
-        child = Child(_serve, self._memory_bytes)
+        child = Child(
+            serve,
+            self._modules,
+            self._memory_bytes,
+            environ=environment_from(os.environ),
+        )
         with self._lock:
             self._children.add(child)
         return child
@@ -151,27 +178,3 @@ class Pool:
         child.kill()
         child.close()
         return self._start()
-
-
-def _serve(connection: Connection, memory_bytes: int | None) -> None:
-    """What each process does: one call after the other until the pipe closes."""
-    if memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    while True:
-        function, args, kwargs = connection.recv()
-        answer: tuple[Exception | None, object]
-        try:
-            answer = None, function(*args, **kwargs)
-        except Exception as error:  # whatever it is, it belongs to the caller
-            answer = _portable(error), None
-        connection.send(answer)
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, or its words where it would not arrive in one piece."""
-    error = error.with_traceback(None)
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(repr(error))
-    return error

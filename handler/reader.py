@@ -22,6 +22,7 @@ from handler.errors import (
     DeadlineExceededError,
     EngineError,
     HandlerError,
+    UnreadableDocumentError,
 )
 from handler.fetching import Fetching
 from handler.pool import Pool
@@ -110,7 +111,7 @@ class Reader:
             info = self._decoding.run(
                 deadline,
                 preprocess.inspect_document,
-                document.path,
+                document.read_only,
                 request.media_type,
                 self._limits,
             )
@@ -212,12 +213,15 @@ class Reader:
         page = self._decoding.run(
             self._deadline(reading),
             preprocess.page_at,
-            reading.document.path,
+            reading.document.read_only,
             reading.info.media_type,
             number,
             self._sizing,
             self._limits,
         )
+        # The engine, which is everybody's, must not meet what a decoder made up.
+        if page.number != number or not page.is_consistent:
+            raise UnreadableDocumentError(f"page {number} was decoded to no page")
         bounds = (
             reading.options.max_output_tokens,
             self._settings.max_output_tokens,

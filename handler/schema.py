@@ -69,6 +69,13 @@ class Page:
     text_layer: str = field(default="", repr=False)
     """What a PDF says stands on the page: a hint, for it may be wrong or missing."""
 
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the sizes are possible and the pixels as many as they say."""
+        sides = (self.width, self.height, self.pixel_width, self.pixel_height)
+        num_bytes = 3 * self.pixel_width * self.pixel_height
+        return min(sides) > 0 and len(self.pixels) == num_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

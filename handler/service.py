@@ -18,7 +18,7 @@ from typing import Any
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import postprocess
+from handler import postprocess, preprocess
 from handler.addresses import Address
 from handler.beacon import Beacon
 from handler.emf import EmbeddedMetrics
@@ -30,6 +30,11 @@ from handler.errors import (
     error_with_code,
 )
 from handler.logs import log_to_stdout
+from handler.memory import (
+    decoder_limit_bytes,
+    memory_limit_bytes,
+    writer_limit_bytes,
+)
 from handler.metrics import Metrics
 from handler.open_request import OpenRequest
 from handler.pool import Pool
@@ -38,6 +43,7 @@ from handler.reader import Reader
 from handler.reading import Reading
 from handler.reply import Reply, problem
 from handler.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
+from handler.sandbox.confinement import confinement
 from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 
@@ -46,6 +52,7 @@ logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
 LAST_WORDS_SECONDS = 10.0
+CONFINEMENT_SECONDS = 60.0
 
 
 class ChandraHandler(BaseHandler):
@@ -70,11 +77,7 @@ class ChandraHandler(BaseHandler):
             logger.error("model not loaded", extra={"reason": error.detail})
             raise
         self.model = ModelInfo(info.model_id, info.revision, info.engine)
-        self.decoders = Pool(
-            self.settings.decoder_processes,
-            memory_bytes=self.settings.decoder_memory_bytes,
-        )
-        self.writers = Pool(self.settings.writer_processes)
+        self._start_pools()
         self.reader = Reader(self.settings, self.engines, self.decoders, self.writers)
         self.metrics = Metrics(
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
@@ -197,6 +200,29 @@ class ChandraHandler(BaseHandler):
         }
         return Reply(200, request.media_type, body, headers, document.pages)
 
+    def _start_pools(self) -> None:
+        settings, memory_bytes = self.settings, memory_limit_bytes()
+        self.decoders = Pool(
+            settings.decoder_processes,
+            memory_bytes=settings.decoder_memory_bytes
+            or decoder_limit_bytes(
+                memory_bytes,
+                settings.decoder_processes,
+                settings.largest_document_bytes,
+            ),
+            modules=[preprocess.__name__],
+        )
+        self.writers = Pool(
+            settings.writer_processes,
+            memory_bytes=settings.writer_memory_bytes
+            or writer_limit_bytes(memory_bytes, settings.writer_processes),
+            modules=[postprocess.__name__],
+        )
+        for kind, pool in (("decoders", self.decoders), ("writers", self.writers)):
+            threading.Thread(
+                target=log_confinement, args=(kind, pool), daemon=True
+            ).start()
+
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
@@ -278,6 +304,27 @@ class ChandraHandler(BaseHandler):
                 "seconds": round(seconds, 3),
             },
         )
+
+
+def log_confinement(kind: str, pool: Pool) -> None:
+    """Say once what holds a pool's processes; never a reason not to start."""
+    try:
+        held = pool.call(CONFINEMENT_SECONDS, confinement)
+    except Exception as error:
+        logger.warning("confinement unknown", extra={"of": kind, "how": repr(error)})
+        return
+    is_complete = held.has_system_call_filter and held.landlock > 0
+    logger.log(
+        logging.INFO if is_complete else logging.WARNING,
+        "confined",
+        extra={
+            "of": kind,
+            "no_new_privileges": held.has_no_new_privileges,
+            "landlock": held.landlock,
+            "seccomp": held.has_system_call_filter,
+            "memory_bytes": held.memory_bytes,
+        },
+    )
 
 
 def _attributes(request: OpenRequest, status: str | None = None) -> str:

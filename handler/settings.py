@@ -66,8 +66,11 @@ class HandlerSettings:
     decode_seconds: float = 20.0
     """For decoding one page, after which the page is given up."""
     decoder_processes: int = 2
-    decoder_memory_bytes: int = 4 * 1024**3
+    decoder_memory_bytes: int | None = None
+    """Address space of each decoder; None: its share of the container's memory."""
     writer_processes: int = 1
+    writer_memory_bytes: int | None = None
+    """Address space of each writer; None: its share of the container's memory."""
     wait_seconds: float = 0.1
     """How long a call of `handle` waits for news; longer with large bodies open."""
     metrics_emf: bool = False
@@ -84,7 +87,6 @@ class HandlerSettings:
             "max_pages",
             "max_pixels",
             "decoder_processes",
-            "decoder_memory_bytes",
             "writer_processes",
         ):
             value = getattr(self, name)
@@ -95,7 +97,13 @@ class HandlerSettings:
                 0 < value <= most,
                 f"{name} must be above 0 and at most {most} s, not {value}",
             )
-        for name in ("max_side", "max_output_tokens", "deadline_seconds"):
+        for name in (
+            "max_side",
+            "max_output_tokens",
+            "deadline_seconds",
+            "decoder_memory_bytes",
+            "writer_memory_bytes",
+        ):
             value = getattr(self, name)
             _require(
                 value is None or value > 0,
@@ -106,6 +114,13 @@ class HandlerSettings:
             self.max_side is None or self.max_side >= 32,
             f"max_side must be at least 32 pixels, not {self.max_side}",
         )
+
+    @property
+    def largest_document_bytes(self) -> int:
+        """Bytes of the largest document that a decoder may be given."""
+        if self.document_buckets is None:
+            return self.max_document_bytes
+        return max(self.max_document_bytes, self.max_s3_document_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A request's document where other processes can open it, and nowhere for long."""
+"""A request's document in a file that other processes are handed while it is open."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import tempfile
 
 from handler.errors import OverloadedError
+from handler.sandbox.wire import Descriptor
 
 __all__ = ["Spool"]
 
@@ -14,7 +15,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Spool:
-    """A file without a name: other processes of ours open it by `path`.
+    """A file without a name, which other processes get as `read_only`.
 
     It is gone when it is closed, or when this process ends in whatever way. Raises
     OverloadedError where the disk is full.
@@ -24,21 +25,35 @@ class Spool:
         # Without a buffer: the content would lie in memory once more.
         self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
         try:
+            # Opened again: a copy of the first descriptor could write as well.
+            opened = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._read_only: Descriptor | None = Descriptor(opened)
+        except OSError:
+            self._file.close()
+            raise
+        try:
             view = memoryview(content)
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            self._file.close()
+            self.close()
             raise _why(error, len(content)) from error
 
     @property
     def path(self) -> str:
+        """The file's name for this process; confined ones cannot open it."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
     @property
     def descriptor(self) -> int:
         """The open file, for whoever writes into it."""
         return self._file.fileno()
+
+    @property
+    def read_only(self) -> Descriptor:
+        """The open file, for processes that may only read it."""
+        assert self._read_only is not None
+        return self._read_only
 
     @property
     def size(self) -> int:
@@ -53,6 +68,9 @@ class Spool:
             raise _why(error, num_bytes) from error
 
     def close(self) -> None:
+        if self._read_only is not None:
+            os.close(self._read_only)
+            self._read_only = None
         self._file.close()
 
 

@@ -155,7 +155,7 @@ class Writing:
         crops = self._decoding.run(
             reading.deadline,
             preprocess.crops_at,
-            reading.document.path,
+            reading.document.read_only,
             reading.info.media_type,
             page.number,
             self._sizing,

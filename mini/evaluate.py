@@ -32,6 +32,7 @@ from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
+from handler.sandbox.wire import Descriptor
 from handler.schema import PageContent
 from handler.settings import EngineSettings
 from mini.build import DEFAULT_OUTPUT
@@ -71,7 +72,8 @@ class Reader:
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             page.image.save(file.name)
             started = time.monotonic()
-            seen = page_at(file.name, "image/png", 1, PROFILE.sizing, Limits())
+            document = Descriptor(file.fileno())
+            seen = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
             self._engine.submit(
                 Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
             )

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import handler
 from handler.engine.weights import SAGEMAKER_MODEL_DIR
+from handler.memory import memory_limit_bytes
 from server.archive import MODEL_NAME, ROOT, configure_archive
 from server.console import say
 from server.environment import VariableError, Wanted, wanted_from
 from server.java import JavaNotFoundError, find_java_home
-from server.memory import memory_limit_bytes
 from server.orphans import bury_orphans
 from server.output import Output
 from server.plugin import PluginError, find_plugin

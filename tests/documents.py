@@ -6,7 +6,6 @@ Everything is made here and now, as bytes; nothing is read from a disk.
 from __future__ import annotations
 
 import io
-import os
 import struct
 import tempfile
 import zlib
@@ -20,16 +19,18 @@ from reportlab.lib.pagesizes import A4
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
+from handler.sandbox.wire import Descriptor
+
 LINES = ("Invoice 4711", "Two pens, blue", "Total: 3.20")
 
 
 @contextmanager
-def spooled(content: bytes) -> Iterator[str]:
-    """A path to the content as the handler keeps it: in a file without a name."""
+def spooled(content: bytes) -> Iterator[Descriptor]:
+    """The content as decoders get it: as an open file without a name."""
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()
-        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        yield Descriptor(file.fileno())
 
 
 # Images

@@ -23,6 +23,7 @@ FOLDERS = (
     "handler/engine",
     "handler/postprocess",
     "handler/preprocess",
+    "handler/sandbox",
     "mini",
     "model-store",
     "samples",

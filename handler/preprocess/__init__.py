@@ -1,9 +1,8 @@
 """Documents become pages: decoded, upright, on white, the size the model wants.
 
 Everything here meets bytes of strangers, so it runs in a child process that may
-crash, hang or run out of memory without harm. Each call stands alone: it takes a
-path, opens it, and returns values that can be pickled. The path may be one of
-/proc/<pid>/fd, to a file that has no name any more.
+crash, hang or run out of memory without harm. Each call stands alone: it takes an
+open file, which its caller closes, and returns values that `sandbox.wire` can write.
 
 No torch: pages become tensors in the engine.
 """
@@ -11,6 +10,7 @@ No torch: pages become tensors in the engine.
 from __future__ import annotations
 
 from handler.preprocess.document import crops_at, inspect_document, page_at
+from handler.preprocess.images import import_all
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import MEDIA_TYPES, media_type_of
 from handler.preprocess.ranges import page_numbers
@@ -20,6 +20,7 @@ __all__ = [
     "MEDIA_TYPES",
     "Limits",
     "crops_at",
+    "import_all",
     "inspect_document",
     "media_type_of",
     "page_at",

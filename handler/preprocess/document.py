@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
-from pathlib import Path
+import os
 
 from PIL import Image
 
@@ -16,6 +16,7 @@ from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
 from handler.preprocess.sizing import Size, target_size
 from handler.profiles import Sizing
+from handler.sandbox.wire import Descriptor
 from handler.schema import DocumentInfo, Page
 
 __all__ = ["crops_at", "inspect_document", "page_at"]
@@ -23,13 +24,15 @@ __all__ = ["crops_at", "inspect_document", "page_at"]
 _MAX_WEBP_SIDE = 16_383
 
 
-def inspect_document(path: str, declared: str | None, limits: Limits) -> DocumentInfo:
+def inspect_document(
+    document: Descriptor, declared: str | None, limits: Limits
+) -> DocumentInfo:
     """Type and number of pages, before a pixel is decoded.
 
     An image over the limit is refused here. Of several TIFF frames each is
     judged by itself in `page_at`, so that one of them fails alone.
     """
-    data = _mapped(path)
+    data = _mapped(document)
     media_type = agreed_media_type(declared, data[:HEAD_BYTES])
     with reading("the document"):
         num_pages = _num_pages(data, media_type)
@@ -39,10 +42,14 @@ def inspect_document(path: str, declared: str | None, limits: Limits) -> Documen
 
 
 def page_at(
-    path: str, media_type: str, number: int, sizing: Sizing, limits: Limits
+    document: Descriptor,
+    media_type: str,
+    number: int,
+    sizing: Sizing,
+    limits: Limits,
 ) -> Page:
     """Page `number`, counted from 1, at the size the model sees it."""
-    data = _mapped(path)
+    data = _mapped(document)
     with reading(_subject(media_type, number)):
         image, size = _picture(data, media_type, number, sizing, limits)
         seen = image.resize(size, Image.Resampling.LANCZOS)
@@ -58,7 +65,7 @@ def page_at(
 
 
 def crops_at(
-    path: str,
+    document: Descriptor,
     media_type: str,
     number: int,
     sizing: Sizing,
@@ -70,7 +77,7 @@ def crops_at(
     Boxes are (left, top, right, bottom). What lies outside the page is left out,
     and so is a picture of which nothing remains.
     """
-    data = _mapped(path)
+    data = _mapped(document)
     with reading(_subject(media_type, number)):
         image, _ = _picture(data, media_type, number, sizing, limits)
     crops = {}
@@ -86,15 +93,14 @@ def crops_at(
     return crops
 
 
-def _mapped(path: str) -> mmap.mmap:
+def _mapped(document: Descriptor) -> mmap.mmap:
     """The document in memory, as a private copy that costs only what is changed.
 
     It is freed with its last user.
     """
-    with Path(path).open("rb") as file:
-        if file.seek(0, io.SEEK_END) == 0:
-            raise UnreadableDocumentError("the document is empty")
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if os.fstat(document).st_size == 0:
+        raise UnreadableDocumentError("the document is empty")
+    return mmap.mmap(document, 0, access=mmap.ACCESS_COPY)
 
 
 def _num_pages(data: mmap.mmap, media_type: str) -> int:

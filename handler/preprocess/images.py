@@ -6,6 +6,8 @@ and names the limit; its guard against truncated ones stays on.
 
 from __future__ import annotations
 
+import codecs
+import importlib
 import math
 from mmap import mmap
 from typing import IO, cast
@@ -15,7 +17,7 @@ from PIL import ExifTags, Image
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.limits import Limits, check_pixels
 
-__all__ = ["open_image", "upright_rgb"]
+__all__ = ["import_all", "open_image", "upright_rgb"]
 
 Image.MAX_IMAGE_PIXELS = None
 
@@ -34,6 +36,19 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def import_all() -> None:
+    """Import all that decoders would import on demand.
+
+    For processes that cannot open files later: Pillow looks for colour profiles, and
+    for further plugins when none knows an image; Python for encodings of texts.
+    """
+    Image.init()
+    for name in ("ImageCms", "ImageColor", "ImageFilter", "ImagePalette"):
+        importlib.import_module(f"PIL.{name}")
+    for name in ("ascii", "latin-1", "utf-16-le", "utf-16-be", "utf-16", "utf-32"):
+        codecs.lookup(name)
 
 
 def open_image(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import service
-from handler.service import ChandraHandler
+from handler.pool import Pool
+from handler.sandbox import landlock, seccomp
+from handler.service import ChandraHandler, log_confinement
 
 
 def test_torchserve_finds_exactly_one_class_to_load():
@@ -30,3 +33,37 @@ def test_the_stages_have_the_names_readers_expect():
     stages = ("initialize", "preprocess", "inference", "postprocess", "handle")
 
     assert all(stage in vars(ChandraHandler) for stage in stages)
+
+
+def test_the_log_says_what_holds_a_process(caplog):
+    caplog.set_level(logging.INFO, "handler.service")
+    pool = Pool(1, memory_bytes=2**31)
+
+    log_confinement("decoders", pool)
+
+    pool.close()
+    [line] = caplog.records
+    held = vars(line)
+    assert line.message == "confined"
+    assert (held["of"], held["memory_bytes"]) == ("decoders", 2**31)
+    assert held["landlock"] == landlock.supported_version()
+    assert held["seccomp"] == seccomp.is_supported()
+
+
+def test_a_process_that_cannot_say_what_holds_it_stops_nothing(caplog):
+    pool = Pool(1)
+    pool.close()
+
+    log_confinement("decoders", pool)
+
+    assert [line.message for line in caplog.records] == ["confinement unknown"]
+
+
+def test_a_measure_that_the_kernel_lacks_is_a_warning(caplog):
+    pool = Pool(1, modules=["tests.handler.sandbox.without_measures"])
+
+    log_confinement("writers", pool)
+
+    pool.close()
+    [line] = caplog.records
+    assert (line.levelname, vars(line)["seccomp"]) == ("WARNING", False)

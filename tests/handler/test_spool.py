@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from handler.pool import Pool
+from handler.sandbox.wire import Descriptor
 from handler.spool import Spool
+
+
+def read_all(document: Descriptor) -> bytes:
+    return os.pread(document, 1000, 0)
 
 
 @pytest.fixture
@@ -20,12 +26,17 @@ def spool(tmp_path, monkeypatch):
 
 
 def test_another_process_reads_what_was_put_in(spool):
-    pool = Pool(1)
+    pool = Pool(1, modules=[__name__])
 
-    content = pool.call(10, Path.read_bytes, Path(spool.path))
+    content = pool.call(10, read_all, spool.read_only)
 
     pool.close()
     assert content == b"%PDF-1.7"
+
+
+def test_the_file_that_others_get_cannot_be_written(spool):
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.pwrite(spool.read_only, b"x", 0)
 
 
 def test_a_document_may_be_read_more_than_once(spool):

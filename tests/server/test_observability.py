@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
+import psutil
 
 from tests import documents
+from tests.marks import needs_seccomp
+from tests.server.processes import family
 from tests.waiting import until
 
 PNG = "image/png"
@@ -77,11 +81,27 @@ def test_the_log_is_one_json_object_a_line_once_the_server_runs(client):
     assert all(line.startswith("{") for line in lines[started:])
 
 
+def test_the_log_says_once_what_confines_decoders_and_writers(client):
+    until(lambda: len(client.lines.events("confined")) >= 2)
+
+    lines = client.lines.events("confined")
+    assert sorted(line["of"] for line in lines) == ["decoders", "writers"]
+    assert all(line["no_new_privileges"] for line in lines)
+
+
+@needs_seccomp
+def test_decoders_and_writers_of_a_server_are_confined(client):
+    client.post(PAGE, PNG)
+
+    statuses = [
+        Path(f"/proc/{process.pid}/status").read_text()
+        for process in family(client.server.pid)
+    ]
+    filtered = [text for text in statuses if re.search(r"^Seccomp:\s+2", text, re.M)]
+    assert len(filtered) >= 3  # two decoders and a writer
+
+
 def test_nothing_listens_outside_loopback(client):
-    import psutil
-
-    from tests.server.processes import family
-
     listening = {
         connection.laddr.ip
         for process in family(client.server.pid)

@@ -22,8 +22,8 @@ CHANDRA_2 = PROFILES["chandra-2"].sizing
 def info_of(
     content: bytes, declared: str | None = None, limits: Limits | None = None
 ) -> DocumentInfo:
-    with spooled(content) as path:
-        return inspect_document(path, declared, limits or Limits())
+    with spooled(content) as document:
+        return inspect_document(document, declared, limits or Limits())
 
 
 def page_of(
@@ -34,8 +34,8 @@ def page_of(
 ) -> Page:
     media_type = media_type_of(content)
     assert media_type is not None
-    with spooled(content) as path:
-        return page_at(path, media_type, number, sizing, limits or Limits())
+    with spooled(content) as document:
+        return page_at(document, media_type, number, sizing, limits or Limits())
 
 
 def seen(page: Page) -> Image.Image:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ from handler.reading import Reading
 from handler.request import OCRRequest
 from handler.schema import Options, PageResult
 from handler.settings import HandlerSettings
+from tests.handler import called
 from tests.handler.reader.engines import TOO_LITTLE_MEMORY, FakeEngines
 
 
@@ -43,17 +41,11 @@ def without_memory():
 
 
 @pytest.fixture
-def busy(tmp_path):
+def busy():
     """A pool whose only process is at work as long as the test runs."""
-    pool = Pool(1)
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    holder = Thread(target=pool.call, args=(60, Path.read_text, gate))
-    holder.start()
-    # Opened once the call has it open, and so has the process.
-    with gate.open("w"):
+    pool = Pool(1, modules=[called.__name__])
+    with called.occupied(pool):
         yield pool
-    holder.join()
     pool.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handler.errors import UnreadableDocumentError
+from handler.pool import Pool
 from handler.schema import PageError
 from tests.handler.reader.engines import (
     MOMENT,
@@ -36,6 +37,19 @@ def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
 
     with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
         opened(pdf_of(2), reader)
+
+
+def test_a_page_that_a_decoder_made_up_does_not_reach_the_engine(reader_with, opened):
+    engines = FakeEngines()
+    dishonest = Pool(1, modules=["tests.handler.sandbox.dishonest"])
+    reader = reader_with(engines, decoders=dishonest)
+
+    [page] = reader.pages(opened(pdf_of(1), reader))
+
+    dishonest.close()
+    assert page.error == PageError(
+        "unreadable_document", "page 1 was decoded to no page"
+    )
 
 
 def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opened):

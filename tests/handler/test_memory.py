@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from server.memory import memory_limit_bytes
+from handler.memory import (
+    decoder_limit_bytes,
+    memory_limit_bytes,
+    writer_limit_bytes,
+)
 
-GIB = 1024**3
+MIB, GIB = 1024**2, 1024**3
 
 
 @pytest.fixture
@@ -43,3 +47,23 @@ def test_no_limit_has_many_names(machine, no_limit):
     write(machine / "sys/fs/cgroup/memory.max", f"{no_limit}\n")
 
     assert memory_limit_bytes(machine) == 16 * GIB
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "num_decoders", "limit"),
+    [(16, 2, 4 * GIB), (64, 2, 4 * GIB), (4, 2, GIB), (8, 4, GIB), (1, 2, 512 * MIB)],
+)
+def test_decoders_share_half_of_the_memory(memory_gib, num_decoders, limit):
+    assert decoder_limit_bytes(memory_gib * GIB, num_decoders, 0) == limit
+
+
+def test_the_largest_document_fits_beside_what_a_decoder_may_take():
+    assert decoder_limit_bytes(4 * GIB, 2, GIB) == 2 * GIB
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "num_writers", "limit"),
+    [(8, 1, GIB), (64, 1, 2 * GIB), (16, 2, GIB), (1, 1, 512 * MIB)],
+)
+def test_writers_share_an_eighth_of_the_memory(memory_gib, num_writers, limit):
+    assert writer_limit_bytes(memory_gib * GIB, num_writers) == limit

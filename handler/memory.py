@@ -1,0 +1,52 @@
+"""The memory of this container or machine, and what of it each process may take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["decoder_limit_bytes", "memory_limit_bytes", "writer_limit_bytes"]
+
+_LIMITS = (
+    "sys/fs/cgroup/memory.max",  # version 2
+    "sys/fs/cgroup/memory/memory.limit_in_bytes",  # version 1
+)
+
+_MIB = 1024**2
+
+
+def memory_limit_bytes(root: Path = Path("/")) -> int:
+    """The smaller of the machine's memory and the container's limit."""
+    found = re.search(
+        r"^MemTotal:\s+(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE
+    )
+    assert found is not None
+    limits = [int(found.group(1)) * 1024]
+    for name in _LIMITS:
+        try:
+            limits.append(int((root / name).read_text()))
+        except (OSError, ValueError):  # not mounted, or "max"
+            continue
+    return min(limits)
+
+
+def decoder_limit_bytes(
+    memory_bytes: int, num_decoders: int, max_document_bytes: int
+) -> int:
+    """Return the address space of each decoder, in bytes.
+
+    Decoders share half of the memory, with 512 MiB at least and 4 GiB at most for
+    each. The largest document comes on top, because a decoder maps it.
+    """
+    share = memory_bytes // 2 // num_decoders
+    return min(max(share, 512 * _MIB), 4096 * _MIB) + max_document_bytes
+
+
+def writer_limit_bytes(memory_bytes: int, num_writers: int) -> int:
+    """Return the address space of each writer, in bytes.
+
+    Writers share an eighth of the memory, with 512 MiB at least and 2 GiB at most
+    for each.
+    """
+    share = memory_bytes // 8 // num_writers
+    return min(max(share, 512 * _MIB), 2048 * _MIB)

@@ -1,0 +1,195 @@
+"""Functions called in a process of the sandbox, and their replies.
+
+The caller is trusted and names any function. The process is not: its reply is read
+as the type that the function's annotation promises, or as an error of a closed set.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from handler.errors import HandlerError, error_with_code
+from handler.sandbox import channel, landlock
+from handler.sandbox.confinement import confine
+from handler.sandbox.wire import Parcel, Reader, WireError, Writer
+
+__all__ = ["InvalidReplyError", "receive_reply", "send_call", "serve"]
+
+MESSAGE_SECONDS = 10.0
+"""A message has arrived by then once it has begun, or its process counts as broken."""
+
+_RESULT, _REFUSAL, _ERROR = "result", "refusal", "error"
+_MAX_WORDS = 2_000
+
+
+class InvalidReplyError(Exception):
+    """The process sent something else than the reply its function promises."""
+
+
+def send_call(
+    connection: Connection,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Ask the process at the other end to call `function`.
+
+    Raises WireError for arguments that are not of the annotated types, and OSError
+    where the process has ended, does not read, or has sent what nobody asked for.
+    """
+    parcel = _call_parcel(function, args, kwargs)
+    if channel.has_unread_bytes(connection.fileno()):
+        raise BrokenPipeError("the process has ended, or speaks unasked")
+    channel.send(connection.fileno(), parcel, MESSAGE_SECONDS)
+
+
+def receive_reply(
+    connection: Connection, function: Callable[..., Any]
+) -> tuple[Exception | None, Any]:
+    """Return the error that `function` raised, or None and what it returned.
+
+    Raises InvalidReplyError for a reply that is not of the annotated type or stops
+    midway, and EOFError or OSError where the process has ended.
+    """
+    try:
+        parcel = channel.receive(connection.fileno(), MESSAGE_SECONDS)
+        return _read_reply(parcel, function)
+    except TimeoutError as error:
+        raise InvalidReplyError("the reply stops midway") from error
+    except WireError as error:
+        raise InvalidReplyError(str(error)) from error
+
+
+def serve(
+    connection: Connection, modules: Sequence[str], memory_bytes: int | None
+) -> None:
+    """Import, give up rights, then run one call after the other until the pipe closes.
+
+    Only the functions of `modules` are sure to find all they import: afterwards,
+    files outside the interpreter's folders and this package cannot be opened, and
+    without Landlock none at all. There, a module with a function `import_all` is told
+    to import at once what it would import when it is needed.
+    """
+    for name in modules:
+        module = importlib.import_module(name)
+        if landlock.supported_version() == 0 and hasattr(module, "import_all"):
+            module.import_all()
+    confine(memory_bytes)
+    while True:
+        parcel = channel.receive(connection.fileno(), may_bring_files=True)
+        try:
+            reply = _run(parcel)
+        finally:
+            for descriptor in parcel.descriptors:
+                os.close(descriptor)
+        del parcel
+        try:
+            channel.send(connection.fileno(), reply)
+        except WireError as error:
+            channel.send(connection.fileno(), _error_parcel(error))
+
+
+def _call_parcel(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Parcel:
+    writer = Writer()
+    names, hints = _parameters(function)
+    structure = [
+        writer.write(function.__module__, str),
+        writer.write(function.__qualname__, str),
+        [
+            writer.write(value, hints.get(name, Any))
+            for value, name in zip(args, _padded(names, len(args)), strict=True)
+        ],
+        [
+            [writer.write(name, str), writer.write(value, hints.get(name, Any))]
+            for name, value in kwargs.items()
+        ],
+    ]
+    return writer.parcel(structure)
+
+
+def _run(parcel: Parcel) -> Parcel:
+    """The reply to a call.
+
+    Raises what is wrong with the call itself, and MemoryError: the process ends then.
+    """
+    reader = Reader(parcel)
+    module, qualname, args, kwargs = parcel.structure
+    function = _function(reader.read(module, str), reader.read(qualname, str))
+    names, hints = _parameters(function)
+    values = [
+        reader.read(value, hints.get(name, Any))
+        for value, name in zip(args, _padded(names, len(args)), strict=True)
+    ]
+    named = {}
+    for key, value in kwargs:
+        name = reader.read(key, str)
+        named[name] = reader.read(value, hints.get(name, Any))
+    try:
+        result = function(*values, **named)
+        writer = Writer()
+        written = writer.write(result, hints.get("return", Any))
+        return writer.parcel([_RESULT, written])
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever it is, it belongs to the caller
+        return _error_parcel(error)
+
+
+def _error_parcel(error: Exception) -> Parcel:
+    writer = Writer()
+    if isinstance(error, HandlerError):
+        words = [writer.write(error.code, str), writer.write(error.detail, str)]
+        return writer.parcel([_REFUSAL, words])
+    return writer.parcel([_ERROR, writer.write(repr(error)[:_MAX_WORDS], str)])
+
+
+def _read_reply(
+    parcel: Parcel, function: Callable[..., Any]
+) -> tuple[Exception | None, Any]:
+    structure = parcel.structure
+    if not isinstance(structure, list) or len(structure) != 2:
+        raise WireError("the reply has no kind")
+    kind, written = structure
+    reader = Reader(parcel)
+    error: Exception | None = None
+    result = None
+    if kind == _RESULT:
+        _, hints = _parameters(function)
+        result = reader.read(written, hints.get("return", Any))
+    elif kind == _REFUSAL:
+        code, detail = reader.read(written, tuple[str, str])
+        error = error_with_code(code, detail)
+    elif kind == _ERROR:
+        error = RuntimeError(reader.read(written, str))
+    else:
+        raise WireError("the reply is of no known kind")
+    reader.finish()
+    return error, result
+
+
+def _function(module: str, qualname: str) -> Callable[..., Any]:
+    root: Any = importlib.import_module(module)
+    found: Callable[..., Any] = functools.reduce(getattr, qualname.split("."), root)
+    return found
+
+
+@functools.lru_cache
+def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of the positional parameters, and the types of all that are annotated."""
+    if not isinstance(function, types.FunctionType):
+        return (), {}  # a builtin, which has no annotations
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount], typing.get_type_hints(function)
+
+
+def _padded(names: Sequence[str], length: int) -> list[str]:
+    return [*names[:length], *[""] * (length - len(names))]

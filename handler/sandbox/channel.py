@@ -1,0 +1,173 @@
+"""Messages over a socket between two processes, with limits on size and time.
+
+A message is a head of four lengths, the length of each blob, the structure as JSON,
+the text and the blobs. Open files travel with the head. Memory is taken as bytes
+arrive, never because a length was announced.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from handler.sandbox.wire import Parcel, WireError
+
+__all__ = ["has_unread_bytes", "receive", "send"]
+
+MAX_STRUCTURE_BYTES = 2 << 20
+"""JSON needs up to 25 times its length in memory, so it is bounded more closely."""
+MAX_TEXT_BYTES = 32 << 20
+MAX_BLOBS = 10_000
+MAX_BLOB_BYTES = 256 << 20
+"""All blobs together. A page of 16 million pixels, the largest, takes 48 MiB."""
+MAX_DESCRIPTORS = 4
+
+_HEAD = struct.Struct("!IIII")
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def _socket_at(descriptor: int) -> Iterator[socket.socket]:
+    """The socket that is open as `descriptor`, which stays open."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
+    try:
+        yield channel
+    finally:
+        channel.detach()
+
+
+def has_unread_bytes(descriptor: int) -> bool:
+    """Whether something can be read, which may be that the other side has closed."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def send(descriptor: int, parcel: Parcel, seconds: float = math.inf) -> None:
+    """Send a message within so many seconds.
+
+    Raises WireError, before a byte is sent, for one above the limits; OSError where
+    the other side has closed, and TimeoutError where it does not read.
+    """
+    structure = json.dumps(parcel.structure, separators=(",", ":")).encode()
+    lengths = [len(blob) for blob in parcel.blobs]
+    _check_limits(len(structure), len(parcel.text), len(lengths))
+    _check_blobs(lengths)
+    head = _HEAD.pack(
+        len(structure), len(parcel.text), len(lengths), len(parcel.descriptors)
+    )
+    start = head + struct.pack(f"!{len(lengths)}Q", *lengths) + structure + parcel.text
+    end = time.monotonic() + seconds
+    with _socket_at(descriptor) as channel:
+        descriptors = parcel.descriptors
+        for part in (start, *parcel.blobs):
+            view = memoryview(part)
+            while view:
+                _wait(channel, select.POLLOUT, end)
+                try:
+                    sent = _send_some(channel, view, descriptors)
+                except BlockingIOError:
+                    continue
+                view, descriptors = view[sent:], []
+
+
+def _send_some(channel: socket.socket, view: memoryview, descriptors: list[int]) -> int:
+    if descriptors:
+        return socket.send_fds(channel, [view], descriptors, socket.MSG_DONTWAIT)
+    return channel.send(view, socket.MSG_DONTWAIT)
+
+
+def receive(
+    descriptor: int, seconds: float = math.inf, *, may_bring_files: bool = False
+) -> Parcel:
+    """Receive a message that arrives within so many seconds, and its open files.
+
+    Raises WireError for one that breaks the rules, EOFError or OSError where the
+    other side has closed, and TimeoutError. The caller closes the files.
+    """
+    end = time.monotonic() + seconds
+    descriptors: list[int] = []
+    with _socket_at(descriptor) as channel:
+        try:
+            head = _receive_head(channel, end, descriptors if may_bring_files else None)
+            structure_bytes, text_bytes, num_blobs, num_descriptors = _HEAD.unpack(head)
+            _check_limits(structure_bytes, text_bytes, num_blobs)
+            if num_descriptors != len(descriptors):
+                raise WireError(f"{len(descriptors)} of {num_descriptors} files came")
+            packed = _receive(channel, 8 * num_blobs, end)
+            lengths = struct.unpack(f"!{num_blobs}Q", packed)
+            _check_blobs(lengths)
+            structure = _parse(_receive(channel, structure_bytes, end))
+            text = _receive(channel, text_bytes, end)
+            blobs = [_receive(channel, length, end) for length in lengths]
+        except BaseException:
+            for opened in descriptors:
+                os.close(opened)
+            raise
+    return Parcel(structure, text, blobs, descriptors)
+
+
+def _receive_head(
+    channel: socket.socket, end: float, descriptors: list[int] | None
+) -> bytes:
+    """The head; open files that come with it are added to `descriptors`."""
+    _wait(channel, select.POLLIN, end)
+    if descriptors is None:
+        # Plain reads drop whatever files the other side attaches.
+        return _receive(channel, _HEAD.size, end)
+    start, found, _, _ = socket.recv_fds(channel, _HEAD.size, MAX_DESCRIPTORS)
+    descriptors.extend(found)
+    if not start:
+        raise EOFError
+    return start + _receive(channel, _HEAD.size - len(start), end)
+
+
+def _receive(channel: socket.socket, length: int, end: float) -> bytes:
+    buffer = io.BytesIO()
+    while length:
+        _wait(channel, select.POLLIN, end)
+        chunk = channel.recv(min(length, _CHUNK_BYTES))
+        if not chunk:
+            raise EOFError
+        length -= buffer.write(chunk)
+    return buffer.getvalue()
+
+
+def _parse(structure: bytes) -> Any:
+    try:
+        return json.loads(structure)
+    except (ValueError, RecursionError) as error:
+        raise WireError("the structure is not JSON") from error
+
+
+def _check_limits(structure_bytes: int, text_bytes: int, num_blobs: int) -> None:
+    for name, found, most in (
+        ("bytes of structure", structure_bytes, MAX_STRUCTURE_BYTES),
+        ("bytes of text", text_bytes, MAX_TEXT_BYTES),
+        ("blobs", num_blobs, MAX_BLOBS),
+    ):
+        if found > most:
+            raise WireError(f"a message has {found:,} {name}, above {most:,}")
+
+
+def _check_blobs(lengths: Any) -> None:
+    if sum(lengths) > MAX_BLOB_BYTES:
+        raise WireError(f"a message has more than {MAX_BLOB_BYTES:,} bytes in blobs")
+
+
+def _wait(channel: socket.socket, event: int, end: float) -> None:
+    left = end - time.monotonic()
+    timeout = None if left == math.inf else max(0.0, 1000 * left)
+    poller = select.poll()
+    poller.register(channel, event)
+    if not poller.poll(timeout):
+        raise TimeoutError("the other side is too slow")

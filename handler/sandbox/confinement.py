@@ -1,0 +1,130 @@
+"""Rights that a process gives up for good before it meets a stranger's bytes.
+
+Every measure is taken where kernel and container allow it. A missing one is reported
+and never a reason not to start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from handler.sandbox import landlock, seccomp
+
+__all__ = ["Confinement", "confine", "confinement", "environment_from"]
+
+_PR_SET_NO_NEW_PRIVS = 38
+_MAX_OPEN_FILES = 64
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+# Code, time zones and fonts: what imports and pdfium read. /proc is not among them,
+# so neither are other processes' files and environments.
+_READABLE = (
+    Path("/lib"),
+    Path("/lib64"),
+    Path("/usr/lib"),
+    Path("/usr/lib64"),
+    Path("/usr/share"),
+    Path("/usr/local/share/fonts"),
+    Path("/etc/fonts"),
+    Path("/etc/ld.so.cache"),
+    Path("/etc/localtime"),
+    Path("/dev/null"),
+    Path("/dev/urandom"),
+)
+
+_NAMES = frozenset(
+    {
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "MALLOC_ARENA_MAX",
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONUNBUFFERED",
+        "PYTHONUTF8",
+        "TMPDIR",
+        "TZ",
+    }
+)
+_PREFIXES = ("LC_", "GOMP_", "OMP_", "OPENBLAS_")
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """The measures that hold for a process."""
+
+    has_no_new_privileges: bool = False
+    landlock: int = 0
+    """The kernel's version of Landlock; 0: none, and the filter denies every file."""
+    has_system_call_filter: bool = False
+    memory_bytes: int | None = None
+    """The limit on its address space."""
+
+
+_held = Confinement()
+
+
+def environment_from(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a confined process gets, none of which is a secret."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _NAMES or name.startswith(_PREFIXES)
+    }
+
+
+def confine(memory_bytes: int | None) -> Confinement:
+    """Give up all rights that reading a document does not need, and say which.
+
+    `memory_bytes` bounds the address space; None leaves it as it is. Without Landlock
+    no file can be opened afterwards, so everything must have been imported.
+    """
+    global _held
+    _silence()
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    libc = ctypes.CDLL(None, use_errno=True)
+    has_no_new_privileges = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    folders = (_PACKAGE, *map(Path, {sys.prefix, sys.base_prefix, sys.exec_prefix}))
+    has_landlock = landlock.restrict_files((*folders, *_READABLE))
+    if memory_bytes is not None:
+        _limit(resource.RLIMIT_AS, memory_bytes)
+    # Last: afterwards limits cannot be set.
+    has_filter = seccomp.deny_system_calls(may_open_files=has_landlock)
+    version = landlock.supported_version() if has_landlock else 0
+    _held = Confinement(has_no_new_privileges, version, has_filter, memory_bytes)
+    return _held
+
+
+def confinement() -> Confinement:
+    """Return the measures that hold for the process this runs in."""
+    return _held
+
+
+def _silence() -> None:
+    """Send what is printed nowhere.
+
+    TorchServe takes lines of the worker's output for metrics and for its process id.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _limit(kind: int, value: int) -> None:
+    """Set a limit for good, or as far down as the present one allows."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))

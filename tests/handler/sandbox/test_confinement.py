@@ -1,0 +1,231 @@
+"""What a process that parses client data cannot do, tried in a real one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from handler.pool import Pool
+from handler.sandbox.confinement import confinement
+from handler.spool import Spool
+from tests.handler.sandbox import attempts
+from tests.marks import needs_landlock, needs_seccomp
+
+SECONDS = 60.0
+DENIED = r"^PermissionError"
+LIMIT = 2 * 1024**3
+
+
+@pytest.fixture(scope="module")
+def confined():
+    """Calls a function in a confined process."""
+    pool = Pool(1, memory_bytes=LIMIT, modules=[attempts.__name__])
+    yield lambda function, *args: pool.call(SECONDS, function, *args)
+    pool.close()
+
+
+@pytest.fixture
+def document():
+    spool = Spool(b"%PDF-1.7")
+    yield spool
+    spool.close()
+
+
+@pytest.fixture
+def bystander():
+    """A process of the same user that is none of the pool's business."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate()
+
+
+def test_no_secret_is_in_the_environment(monkeypatch):
+    for name in ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "HTTPS_PROXY", "ANY_OTHER"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    pool = Pool(1, modules=[attempts.__name__])
+
+    found = pool.call(SECONDS, attempts.environment)
+
+    pool.close()
+    assert "secret" not in found.values()
+    assert found["LC_ALL"] == "C.UTF-8"
+    assert found["PATH"] == os.environ["PATH"]
+
+
+@needs_landlock
+@needs_seccomp
+def test_all_measures_hold_on_this_kernel(confined):
+    held = confined(confinement)
+
+    assert held.has_no_new_privileges
+    assert held.has_system_call_filter
+    assert held.landlock > 0
+    assert held.memory_bytes == LIMIT
+
+
+def test_resource_limits_are_set_for_good(confined):
+    found = confined(attempts.limits)
+
+    assert found["RLIMIT_CORE"] == found["RLIMIT_FSIZE"] == 0
+    assert found["RLIMIT_NOFILE"] == 64
+    assert found["RLIMIT_AS"] == LIMIT
+
+
+@needs_seccomp
+def test_the_memory_limit_cannot_be_raised(confined):
+    with pytest.raises(RuntimeError, match=r"not allowed to raise|Operation not perm"):
+        confined(attempts.raise_memory_limit)
+
+
+def test_a_process_opens_few_files():
+    pool = Pool(1, modules=[attempts.__name__])
+
+    with pytest.raises(RuntimeError, match="Too many open files"):
+        pool.call(SECONDS, attempts.open_many_files)
+    pool.close()
+
+
+def test_the_document_is_an_open_file_that_cannot_be_written(confined, document):
+    assert confined(attempts.read_from, document.read_only) == b"%PDF-1.7"
+    with pytest.raises(RuntimeError, match="Bad file descriptor"):
+        confined(attempts.write_to, document.read_only)
+
+
+def test_the_document_is_closed_after_the_call(confined, document):
+    before = confined(attempts.num_open_files)
+
+    confined(attempts.read_from, document.read_only)
+    with pytest.raises(RuntimeError):
+        confined(attempts.write_to, document.read_only)
+
+    assert confined(attempts.num_open_files) == before
+
+
+@needs_landlock
+def test_another_document_cannot_be_opened(confined, document):
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.read_file, document.path)
+
+
+@needs_landlock
+@pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/environ", __file__])
+def test_files_of_the_machine_cannot_be_read(confined, path):
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.read_file, path)
+
+
+@needs_landlock
+def test_the_environment_of_the_parent_cannot_be_read(confined):
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.read_file, f"/proc/{os.getpid()}/environ")
+
+
+@needs_landlock
+@pytest.mark.parametrize("path", ["/", "/tmp", "/proc", "/root"])
+def test_folders_cannot_be_listed(confined, path):
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.list_folder, path)
+
+
+def test_code_of_the_interpreter_stays_readable(confined):
+    assert confined(attempts.read_file, os.__file__)
+
+
+@needs_seccomp
+@pytest.mark.parametrize(
+    "change",
+    [
+        attempts.write_file,
+        attempts.create_empty_file,
+        attempts.delete,
+        attempts.change_mode,
+        attempts.rename,
+    ],
+)
+def test_no_file_is_changed(confined, tmp_path, change):
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(change, str(path))
+
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@needs_seccomp
+def test_there_is_no_network(confined):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(RuntimeError, match=DENIED):
+            confined(attempts.connect_tcp, port)
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.make_unix_socket)
+
+
+@needs_seccomp
+@pytest.mark.parametrize(
+    "start", [attempts.fork, attempts.start_program, attempts.become_program]
+)
+def test_no_program_is_started(confined, start):
+    with pytest.raises(RuntimeError, match=r"^(PermissionError|BlockingIOError)"):
+        confined(start)
+
+
+@needs_seccomp
+def test_other_processes_cannot_be_reached(confined, bystander, document):
+    for reach in (attempts.signal_process, attempts.trace_process):
+        with pytest.raises(RuntimeError, match=DENIED):
+            confined(reach, bystander)
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.signal_group)
+    with pytest.raises(RuntimeError, match=DENIED):
+        confined(attempts.own_signals_of, document.read_only, bystander)
+
+
+@needs_seccomp
+def test_system_calls_of_newer_kernels_do_not_exist(confined):
+    with pytest.raises(RuntimeError, match="Function not implemented"):
+        confined(attempts.system_call, 470)
+
+
+def test_nothing_is_printed_into_the_workers_output(capfd):
+    pool = Pool(1, modules=[attempts.__name__])
+
+    pool.call(SECONDS, attempts.print_a_line)
+
+    pool.close()
+    assert "[PID]" not in "".join(capfd.readouterr())
+
+
+@needs_seccomp
+def test_threads_still_start(confined):
+    assert confined(attempts.run_thread) == 1
+
+
+@needs_seccomp
+@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ"])
+def test_without_landlock_no_file_is_opened(path, document):
+    modules = ["tests.handler.sandbox.without_landlock", attempts.__name__]
+    pool = Pool(1, modules=modules)
+
+    with pytest.raises(RuntimeError, match=DENIED):
+        pool.call(SECONDS, attempts.read_file, path)
+    assert pool.call(SECONDS, attempts.read_from, document.read_only) == b"%PDF-1.7"
+    pool.close()
+
+
+def test_a_process_that_cannot_be_confined_still_works(monkeypatch):
+    """As on a kernel without the measures: here the filter denies them."""
+    pool = Pool(1, modules=["tests.handler.sandbox.without_measures"])
+
+    held = pool.call(SECONDS, confinement)
+
+    pool.close()
+    assert not held.has_system_call_filter
+    assert held.landlock == 0
