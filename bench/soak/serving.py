@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence as Seq
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from bench.soak.traffic import Sample, Tally, send
 from server.archive import build_archive
@@ -69,10 +70,16 @@ def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Ta
             thread.join()
 
 
+class Pinged(Protocol):
+    """What a watch needs of a server."""
+
+    def ping(self) -> int | None: ...
+
+
 class PingWatch:
     """Asks /ping several times a second while it is open, and keeps the answers."""
 
-    def __init__(self, server: TorchServe) -> None:
+    def __init__(self, server: Pinged) -> None:
         self._server = server
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

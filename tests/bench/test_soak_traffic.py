@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import httpx
 import pytest
 
@@ -13,6 +11,13 @@ from bench.soak.traffic import ATTRIBUTES, Outcome, Sample, Tally, judge, render
 MINE = Sample(b"mine", "my text")
 OTHER = Sample(b"other", "another text")
 LABELLED = {ATTRIBUTES: "label=a;request_id=1"}
+
+
+class Unreachable:
+    """A server that answers no ping."""
+
+    def ping(self) -> None:
+        return None
 
 
 def verdict_of(answer: httpx.Response) -> tuple[str, str | None]:
@@ -81,7 +86,7 @@ def test_pages_with_text_are_the_same_for_a_seed():
     ],
 )
 def test_recovery_ends_with_the_last_bad_ping(answers, seconds):
-    watch = PingWatch(SimpleNamespace())
+    watch = PingWatch(Unreachable())
     watch.answers = answers
 
     assert watch.seconds_until_ready(10.0) == seconds
