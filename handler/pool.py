@@ -6,25 +6,61 @@ beside it. A call that ends badly costs its own process, which is replaced.
 
 from __future__ import annotations
 
+import enum
+import logging
 import math
 import pickle
 import queue
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
-from handler.child import Child
+from handler.child import Child, how_it_ended
+from handler.fair_queue import Account, FairQueue, History, Level, Outcome, Turn
+from handler.stalls import StallWatch
 
 __all__ = [
     "CallCrashedError",
+    "CallKilledError",
+    "CallStalledError",
     "CallTimeoutError",
+    "DocumentGivenUpError",
+    "Job",
     "OutOfTimeError",
     "Pool",
     "PoolBusyError",
 ]
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.05
+"""How often a call that runs is looked at: does somebody wait, is it stalled?"""
+STALL_SECONDS = 5.0
+"""A process that used no processor time for so long, and wanted none, is stalled."""
+MAX_LOSSES = 2
+"""A call that has lost so many processes fails."""
+PATIENCE = 5
+"""Time limits for which a call of a slow document waits for a process; others wait for
+one. It was there already, and may be good."""
+
+_OUTSIDE = frozenset(
+    how_it_ended(-number)
+    for number in (
+        signal.SIGKILL,
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    )
+)
+"""Ends that come from outside: by the kernel's out-of-memory killer, or by a person."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,8 +70,20 @@ class CallCrashedError(Exception):
     """The process that ran the call ended before it answered."""
 
 
+class CallKilledError(CallCrashedError):
+    """The process was ended by somebody else, which says nothing of the call."""
+
+
 class CallTimeoutError(Exception):
     """The call took too long and its process was ended."""
+
+
+class CallStalledError(CallTimeoutError):
+    """The process stood still, which says nothing of the call."""
+
+
+class DocumentGivenUpError(Exception):
+    """Earlier calls for the same document took too long; this one was not tried."""
 
 
 class PoolBusyError(Exception):
@@ -46,14 +94,57 @@ class OutOfTimeError(Exception):
     """The caller's time was up before anything else was."""
 
 
+class _PreemptedError(Exception):
+    """The call was ended for others, and is to be tried again."""
+
+
+class _End(enum.Enum):
+    """Why a process is ended though its call has no result."""
+
+    TIMEOUT = "timeout"
+    STALL = "stalled"
+    DEADLINE = "deadline"
+    PREEMPTED = "preempted"
+
+
+_OUTCOMES = {
+    _End.TIMEOUT: Outcome.TIMED_OUT,
+    _End.STALL: Outcome.LOST,
+    _End.DEADLINE: Outcome.CUT,
+    _End.PREEMPTED: Outcome.PREEMPTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a call is for: decides about its turn, and stands in the log."""
+
+    document: str | None = None
+    """A name for the content, never the content; None: no other call belongs to it."""
+    request_id: str | None = None
+    page: int | None = None
+
+
 class Pool:
     """`size` processes, each running one call at a time.
 
-    `memory_bytes` bounds the address space of each; None leaves it unbounded.
+    `memory_bytes` bounds the address space of each; None leaves it unbounded. `name` is
+    what the log calls a process.
     """
 
-    def __init__(self, size: int, *, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        memory_bytes: int | None = None,
+        name: str = "process",
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
         self._memory_bytes = memory_bytes
+        self._name = name
+        self._stall_seconds = stall_seconds
+        self._turns = FairQueue(size)
+        self._history = History()
         # The most recently used first: it is warm, the others may sleep.
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         self._lock = threading.Lock()
@@ -74,7 +165,7 @@ class Pool:
 
         Waits at most `timeout_seconds` for a free process, and then as long again
         for the result. Raises what the function raises, or PoolBusyError,
-        CallTimeoutError or CallCrashedError.
+        CallTimeoutError or CallCrashedError. The function runs at most once.
         """
         return self.call_within(math.inf, timeout_seconds, function, *args, **kwargs)
 
@@ -89,7 +180,57 @@ class Pool:
     ) -> R:
         """`call`, but for no longer than `total_seconds`: OutOfTimeError then."""
         end = time.monotonic() + total_seconds
-        child = self._take(timeout_seconds, end)
+        return self._attempt(
+            None, Account(), end, timeout_seconds, function, *args, **kwargs
+        )
+
+    def call_for(
+        self,
+        job: Job,
+        total_seconds: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """`call_within` for a function that may be ended and begun anew.
+
+        A call that has run for long is ended while others need its process, and waits
+        for another turn. It is tried once more, in a fresh process, where its process
+        crashes, is killed or stalls: CallCrashedError, CallKilledError or
+        CallStalledError after the second time. A document whose calls used all of
+        `timeout_seconds` twice is given up: DocumentGivenUpError.
+        """
+        end = time.monotonic() + total_seconds
+        account = self._history.account(job.document)
+        num_losses = 0
+        while True:
+            try:
+                return self._attempt(
+                    job, account, end, timeout_seconds, function, *args, **kwargs
+                )
+            except _PreemptedError:
+                continue
+            except (CallCrashedError, CallStalledError):
+                num_losses += 1
+                if num_losses == MAX_LOSSES or self._is_closed:
+                    raise
+
+    def _attempt(
+        self,
+        job: Job | None,
+        account: Account,
+        end: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run the call once; without a job it may not be begun anew."""
+        turn, child = self._take(job, account, timeout_seconds, end)
+        outcome = Outcome.FINISHED
         try:
             try:
                 child.connection.send((function, args, kwargs))
@@ -97,22 +238,64 @@ class Pool:
                 # It was ended while it idled, which is not this call's fault.
                 child = self._replace(child)
                 child.connection.send((function, args, kwargs))
-            left = end - time.monotonic()
-            if not child.connection.poll(max(0.0, min(timeout_seconds, left))):
+            why = self._watch(child, turn, timeout_seconds, end)
+            if why is not None:
+                outcome = _OUTCOMES[why]
+                self._log_end(job, child, turn, why.value)
                 child = self._replace(child)
-                if left < timeout_seconds:
-                    raise OutOfTimeError
-                raise CallTimeoutError(f"no result within {timeout_seconds:g} s")
+                raise _error(why, timeout_seconds)
             error, result = child.connection.recv()
         except (EOFError, OSError) as broken:
             words = child.last_words()
+            is_killed = words in _OUTSIDE
+            if is_killed:
+                outcome = Outcome.LOST
+            if not self._is_closed:
+                why_it_ended = "killed" if is_killed else "crash"
+                self._log_end(job, child, turn, why_it_ended, words)
             child = self._replace(child)
-            raise CallCrashedError(f"the process {words}") from broken
+            kind = CallKilledError if is_killed else CallCrashedError
+            raise kind(f"the process {words}") from broken
         finally:
             self._idle.put(child)
+            self._turns.give_back(turn, outcome)
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
+
+    def _watch(
+        self, child: Child, turn: Turn, timeout_seconds: float, end: float
+    ) -> _End | None:
+        """Wait for the result; return why to end the call where none may come."""
+        stalls = StallWatch(child.pid, self._stall_seconds)
+        limit = turn.started_at + timeout_seconds
+        while True:
+            left = min(limit, end) - time.monotonic()
+            if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
+                return None
+            if left <= 0:
+                return _End.DEADLINE if end < limit else _End.TIMEOUT
+            if self._turns.must_yield(turn):
+                return _End.PREEMPTED
+            if turn.can_restart and stalls.is_stalled():
+                return _End.STALL
+
+    def _log_end(
+        self, job: Job | None, child: Child, turn: Turn, why: str, how: str = ""
+    ) -> None:
+        job = job or Job()
+        logger.warning(
+            f"{self._name} ended",
+            extra={
+                "why": why,
+                "how": how,
+                "seconds": round(time.monotonic() - turn.started_at, 3),
+                "request_id": job.request_id,
+                "document": job.document,
+                "page": job.page,
+                "pid": child.pid,
+            },
+        )
 
     def close(self) -> None:
         """End every process; calls still running end with CallCrashedError."""
@@ -122,20 +305,33 @@ class Pool:
         for child in children:
             child.kill()
 
-    def _take(self, timeout_seconds: float, end: float) -> Child:
+    def _take(
+        self, job: Job | None, account: Account, timeout_seconds: float, end: float
+    ) -> tuple[Turn, Child]:
+        if account.is_given_up:
+            raise DocumentGivenUpError
         left = end - time.monotonic()
-        try:
-            child = self._idle.get(timeout=max(0.0, min(timeout_seconds, left)))
-        except queue.Empty:
-            if left < timeout_seconds:
-                raise OutOfTimeError from None
-            raise PoolBusyError(
-                f"no process was free for {timeout_seconds:g} s"
-            ) from None
-        if self._is_closed:
-            self._idle.put(child)
-            raise CallCrashedError("the pool is closed")
-        return child
+        patience = timeout_seconds
+        if account.level is not Level.NORMAL:
+            patience *= PATIENCE
+        turn = self._turns.take(
+            account,
+            timeout_seconds,
+            min(patience, left),
+            can_restart=job is not None,
+            can_recover=job is not None and job.page is not None,
+        )
+        if turn is None:
+            if left < patience:
+                raise OutOfTimeError
+            raise PoolBusyError(f"no process was free for {patience:g} s")
+        # Other pages may have timed out while this one waited.
+        if self._is_closed or account.is_given_up:
+            self._turns.give_back(turn, Outcome.LOST)
+            if self._is_closed:
+                raise CallCrashedError("the pool is closed")
+            raise DocumentGivenUpError
+        return turn, self._idle.get_nowait()
 
     def _start(self) -> Child:
         child = Child(_serve, self._memory_bytes)
@@ -151,6 +347,16 @@ class Pool:
         child.kill()
         child.close()
         return self._start()
+
+
+def _error(why: _End, timeout_seconds: float) -> Exception:
+    if why is _End.PREEMPTED:
+        return _PreemptedError()
+    if why is _End.DEADLINE:
+        return OutOfTimeError()
+    if why is _End.STALL:
+        return CallStalledError("the process stood still")
+    return CallTimeoutError(f"no result within {timeout_seconds:g} s")
 
 
 def _serve(connection: Connection, memory_bytes: int | None) -> None:

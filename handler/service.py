@@ -73,8 +73,9 @@ class ChandraHandler(BaseHandler):
         self.decoders = Pool(
             self.settings.decoder_processes,
             memory_bytes=self.settings.decoder_memory_bytes,
+            name="decoder",
         )
-        self.writers = Pool(self.settings.writer_processes)
+        self.writers = Pool(self.settings.writer_processes, name="writer")
         self.reader = Reader(self.settings, self.engines, self.decoders, self.writers)
         self.metrics = Metrics(
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
@@ -140,6 +141,10 @@ class ChandraHandler(BaseHandler):
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
+            # An object in S3 may become another one, so its address says too little.
+            None
+            if isinstance(ocr_request.document, Address)
+            else request.document_digest,
         )
         if isinstance(ocr_request.document, Address):
             request.fetched_bytes = reading.document.size
