@@ -143,7 +143,8 @@ class FairQueue:
         self._running: list[Turn] = []
         self._numbers = itertools.count()
         self._virtual = dict.fromkeys(Level, 0.0)
-        """Virtual time of each level: the start tag of the last call that was begun."""
+        """Virtual time of each level, in seconds: it passes more slowly the more
+        documents want turns, so that every document's tags are reached."""
 
     @property
     def num_waiting(self) -> int:
@@ -260,6 +261,12 @@ class FairQueue:
             return
         account, seconds = turn.account, self._seconds(turn)
         account.finish_tag = max(account.finish_tag, turn.start_tag + seconds)
+        wanting = {
+            id(other.account)
+            for other in (*self._running, *self._waiting)
+            if other.level is turn.level
+        }
+        self._virtual[turn.level] += seconds / len(wanting)
         is_slow = seconds >= FIRST_LIMIT * turn.limit_seconds
         if outcome is Outcome.TIMED_OUT:
             account.num_timeouts += 1

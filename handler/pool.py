@@ -153,6 +153,11 @@ class Pool:
         for _ in range(size):
             self._idle.put(self._start())
 
+    @property
+    def num_waiting(self) -> int:
+        """Calls that wait for a process."""
+        return self._turns.num_waiting
+
     def call(
         self,
         timeout_seconds: float,
