@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+import os
 import pickle
 import queue
 import resource
@@ -16,6 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
@@ -38,6 +40,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+NICENESS = 10
+"""Of processes with calls of slow documents: a tenth of the weight of others. With two
+cores and without a GPU, a page would otherwise take half of what the engine needs."""
+MAX_STRETCH = 3
+"""Such a call may take so many time limits, until it has used one in processor time."""
 LOOK_SECONDS = 0.05
 """How often a call that runs is looked at: does somebody wait, is it stalled?"""
 STALL_SECONDS = 5.0
@@ -236,6 +243,8 @@ class Pool:
         """Run the call once; without a job it may not be begun anew."""
         turn, child = self._take(job, account, timeout_seconds, end)
         outcome = Outcome.FINISHED
+        if turn.level is not Level.NORMAL:
+            _lower_priority(child.pid)
         try:
             try:
                 child.connection.send((function, args, kwargs))
@@ -250,6 +259,9 @@ class Pool:
                 child = self._replace(child)
                 raise _error(why, timeout_seconds)
             error, result = child.connection.recv()
+            if turn.level is not Level.NORMAL:
+                # A process may lower its priority and not raise it again.
+                child = self._replace(child)
         except (EOFError, OSError) as broken:
             words = child.last_words()
             is_killed = words in _OUTSIDE
@@ -274,6 +286,9 @@ class Pool:
         """Wait for the result; return why to end the call where none may come."""
         stalls = StallWatch(child.pid, self._stall_seconds)
         limit = turn.started_at + timeout_seconds
+        is_nice = turn.level is not Level.NORMAL
+        if is_nice:
+            limit += (MAX_STRETCH - 1) * timeout_seconds
         while True:
             left = min(limit, end) - time.monotonic()
             if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
@@ -284,6 +299,8 @@ class Pool:
                 return _End.PREEMPTED
             if turn.can_restart and stalls.is_stalled():
                 return _End.STALL
+            if is_nice and stalls.processor_seconds >= timeout_seconds:
+                return _End.TIMEOUT
 
     def _log_end(
         self, job: Job | None, child: Child, turn: Turn, why: str, how: str = ""
@@ -352,6 +369,12 @@ class Pool:
         child.kill()
         child.close()
         return self._start()
+
+
+def _lower_priority(pid: int) -> None:
+    # It may have ended, which its pipe will tell.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
 
 def _error(why: _End, timeout_seconds: float) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 __all__ = ["StallWatch", "processor_ticks"]
 
 _RUNNABLE = "R"
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class StallWatch:
@@ -29,8 +31,15 @@ class StallWatch:
         self._max_seconds = seconds
         self._clock = clock
         self._look = look or processor_ticks
-        self._last = self._look(pid)
+        self._first = self._last = self._look(pid)
         self._alive_at = clock()
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that was used between the first look and the latest."""
+        if self._first is None or self._last is None:
+            return 0.0
+        return (self._last[0] - self._first[0]) / _TICKS_A_SECOND
 
     def is_stalled(self) -> bool:
         """Look again, and say whether it has stood still for long enough."""

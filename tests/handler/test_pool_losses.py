@@ -218,6 +218,29 @@ def test_new_documents_find_a_process_beside_endless_ones(pool_of, tmp_path):
         thread.join()
 
 
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_slow_documents_have_less_of_the_processors(pool_of):
+    pool, slow = pool_of(), Job("slow")
+    with pytest.raises(CallTimeoutError):
+        call(pool, burn, job=slow, seconds=0.2)
+
+    assert call(pool, niceness, job=slow) > niceness()
+    assert call(pool, niceness) == niceness()
+
+
+def test_a_slow_document_has_its_time_in_processor_time():
+    pool, slow = Pool(1), Job("slow")
+    with pytest.raises(CallTimeoutError):
+        call(pool, burn, job=slow, seconds=0.2)
+
+    # Asleep it uses none, and three times its limit are not over.
+    assert call(pool, time.sleep, 2, job=slow, seconds=1.5) is None
+    pool.close()
+
+
 @pytest.mark.parametrize(
     ("function", "args", "why"),
     [

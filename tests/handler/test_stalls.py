@@ -56,6 +56,17 @@ def test_a_process_that_goes_on_is_no_longer_stalled():
     assert (stalled, watch.is_stalled()) == (True, False)
 
 
+def test_processor_time_is_counted_from_the_first_look():
+    process = Process()
+    watch = process.watch(5)
+    before = watch.processor_seconds
+
+    process.seen = (100 + 3 * os.sysconf("SC_CLK_TCK"), "R")
+    watch.is_stalled()
+
+    assert (before, watch.processor_seconds) == (0.0, 3.0)
+
+
 def test_processor_time_and_state_are_those_of_the_process():
     ticks, state = processor_ticks(os.getpid()) or (-1, "")
 
