@@ -18,10 +18,19 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
+from handler.calls import (
+    CallCrashedError,
+    CallKilledError,
+    CallStalledError,
+    CallTimeoutError,
+    DocumentGivenUpError,
+    Job,
+    OutOfTimeError,
+    PoolBusyError,
+)
 from handler.child import Child, how_it_ended
 from handler.fair_queue import Account, FairQueue, History, Level, Outcome, Turn
 from handler.stalls import StallWatch
@@ -73,34 +82,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CallCrashedError(Exception):
-    """The process that ran the call ended before it answered."""
-
-
-class CallKilledError(CallCrashedError):
-    """The process was ended by somebody else, which says nothing of the call."""
-
-
-class CallTimeoutError(Exception):
-    """The call took too long and its process was ended."""
-
-
-class CallStalledError(CallTimeoutError):
-    """The process stood still, which says nothing of the call."""
-
-
-class DocumentGivenUpError(Exception):
-    """Earlier calls for the same document took too long; this one was not tried."""
-
-
-class PoolBusyError(Exception):
-    """No process became free in time."""
-
-
-class OutOfTimeError(Exception):
-    """The caller's time was up before anything else was."""
-
-
 class _PreemptedError(Exception):
     """The call was ended for others, and is to be tried again."""
 
@@ -120,16 +101,6 @@ _OUTCOMES = {
     _End.DEADLINE: Outcome.CUT,
     _End.PREEMPTED: Outcome.PREEMPTED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a call is for: decides about its turn, and stands in the log."""
-
-    document: str | None = None
-    """A name for the content, never the content; None: no other call belongs to it."""
-    request_id: str | None = None
-    page: int | None = None
 
 
 class Pool:
