@@ -67,12 +67,12 @@ def test_pages_are_read_beside_documents_that_decode_for_hours(client):
     page = documents.as_png(documents.text_page(["Beside them"]))
     with ThreadPoolExecutor(4) as threads:
         hostile = [
-            threads.submit(client.post, field_tree(2, str(n)), PDF, deadline_seconds=12)
+            threads.submit(client.post, field_tree(2, str(n)), PDF, deadline_seconds=6)
             for n in range(4)
         ]
         until(lambda: client.lines.events("decoder ended"))
 
-        answers = [client.post(page, PNG, deadline_seconds=8) for _ in range(3)]
+        answers = [client.post(page, PNG, deadline_seconds=5) for _ in range(3)]
         statuses = {future.result().status_code for future in hostile}
 
     assert {answer.status_code for answer in answers} == {200}
