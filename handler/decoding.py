@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -14,15 +13,17 @@ from handler.errors import (
 )
 from handler.pool import (
     CallCrashedError,
+    CallKilledError,
+    CallStalledError,
     CallTimeoutError,
+    DocumentGivenUpError,
+    Job,
     OutOfTimeError,
     Pool,
     PoolBusyError,
 )
 
 __all__ = ["Decoding"]
-
-logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,21 +41,23 @@ class Decoding:
 
     def run(
         self,
+        job: Job,
         deadline: float | None,
         function: Callable[P, R],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """What the decoder returns, or the HandlerError it raises.
+        """Return what the decoder returns; raise the HandlerError it raises.
 
-        A decoder that hangs or crashes is its document's fault; one that waits
-        for others is ours.
+        A decoder that uses all its time or crashes is its document's fault
+        (UnreadableDocumentError). One that waits for others, or is killed or stopped
+        from outside, is ours (OverloadedError).
         """
         left = math.inf if deadline is None else deadline - self._clock()
         try:
-            return self._pool.call_within(
-                left, self._max_seconds, function, *args, **kwargs
+            return self._pool.call_for(
+                job, left, self._max_seconds, function, *args, **kwargs
             )
         except OutOfTimeError as error:
             raise DeadlineExceededError(
@@ -62,10 +65,19 @@ class Decoding:
             ) from error
         except PoolBusyError as error:
             raise OverloadedError("all decoders are busy with other pages") from error
+        except (CallKilledError, CallStalledError) as error:
+            raise OverloadedError(
+                "two decoders in turn were ended or stopped from outside, as happens "
+                "where memory is short; try again"
+            ) from error
         except CallTimeoutError as error:
             raise UnreadableDocumentError(
                 f"decoding took longer than {self._max_seconds:g} s and was given up"
             ) from error
+        except DocumentGivenUpError as error:
+            raise UnreadableDocumentError(
+                f"decoding took longer than {self._max_seconds:g} s twice, and the "
+                "whole document was given up"
+            ) from error
         except CallCrashedError as error:
-            logger.warning("decoder crashed", extra={"how": str(error)})
             raise UnreadableDocumentError("the decoder crashed on it") from error

@@ -6,15 +6,30 @@ beside it. A call that ends badly costs its own process, which is replaced.
 
 from __future__ import annotations
 
+import enum
+import logging
 import math
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from handler.child import Child
+from handler.calls import (
+    CallCrashedError,
+    CallKilledError,
+    CallStalledError,
+    CallTimeoutError,
+    DocumentGivenUpError,
+    Job,
+    OutOfTimeError,
+    PoolBusyError,
+)
+from handler.child import Child, how_it_ended
+from handler.fair_queue import Account, FairQueue, History, Level, Outcome, Turn
 from handler.sandbox.calls import (
     InvalidReplyError,
     receive_reply,
@@ -22,33 +37,74 @@ from handler.sandbox.calls import (
     serve,
 )
 from handler.sandbox.confinement import environment_from
+from handler.stalls import StallWatch
 
 __all__ = [
     "CallCrashedError",
+    "CallKilledError",
+    "CallStalledError",
     "CallTimeoutError",
+    "DocumentGivenUpError",
+    "Job",
     "OutOfTimeError",
     "Pool",
     "PoolBusyError",
 ]
 
+logger = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Of processes with calls of slow documents: a tenth of the weight of others. With two
+cores and without a GPU, a page would otherwise take half of what the engine needs."""
+MAX_STRETCH = 3
+"""Such a call may take so many time limits, until it has used one in processor time."""
+LOOK_SECONDS = 0.05
+"""How often a call that runs is looked at: does somebody wait, is it stalled?"""
+STALL_SECONDS = 5.0
+"""A process that used no processor time for so long, and wanted none, is stalled."""
+MAX_LOSSES = 2
+"""A call that has lost so many processes fails."""
+PATIENCE = 5
+"""Time limits for which a call of a slow document waits for a process; others wait for
+one. It was there already, and may be good."""
+
+_OUTSIDE = frozenset(
+    how_it_ended(-number)
+    for number in (
+        signal.SIGKILL,
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    )
+)
+"""Ends that come from outside: by the kernel's out-of-memory killer, or by a person."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CallCrashedError(Exception):
-    """The process that ran the call ended before it answered."""
+class _PreemptedError(Exception):
+    """The call was ended for others, and is to be tried again."""
 
 
-class CallTimeoutError(Exception):
-    """The call took too long and its process was ended."""
+class _End(enum.Enum):
+    """Why a process is ended though its call has no result."""
+
+    TIMEOUT = "timeout"
+    STALL = "stalled"
+    DEADLINE = "deadline"
+    PREEMPTED = "preempted"
 
 
-class PoolBusyError(Exception):
-    """No process became free in time."""
-
-
-class OutOfTimeError(Exception):
-    """The caller's time was up before anything else was."""
+_OUTCOMES = {
+    _End.TIMEOUT: Outcome.TIMED_OUT,
+    _End.STALL: Outcome.LOST,
+    _End.DEADLINE: Outcome.CUT,
+    _End.PREEMPTED: Outcome.PREEMPTED,
+}
 
 
 class Pool:
@@ -56,7 +112,8 @@ class Pool:
 
     `memory_bytes` bounds the address space of each; None leaves it unbounded. Each
     imports `modules` before it gives up its rights, one of them that of opening
-    files, so name the modules whose functions will be called.
+    files, so name the modules whose functions will be called. `name` is what the log
+    calls a process.
     """
 
     def __init__(
@@ -65,9 +122,15 @@ class Pool:
         *,
         memory_bytes: int | None = None,
         modules: Sequence[str] = (),
+        name: str = "process",
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._memory_bytes = memory_bytes
         self._modules = list(modules)
+        self._name = name
+        self._stall_seconds = stall_seconds
+        self._turns = FairQueue(size)
+        self._history = History()
         # The most recently used first: it is warm, the others may sleep.
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         self._lock = threading.Lock()
@@ -75,6 +138,11 @@ class Pool:
         self._is_closed = False
         for _ in range(size):
             self._idle.put(self._start())
+
+    @property
+    def num_waiting(self) -> int:
+        """Calls that wait for a process."""
+        return self._turns.num_waiting
 
     def call(
         self,
@@ -90,7 +158,7 @@ class Pool:
         for the result. Raises the HandlerError that the function raises,
         RuntimeError with the words of any other, PoolBusyError,
         CallTimeoutError, CallCrashedError, or WireError where the arguments are not
-        of the annotated types.
+        of the annotated types. The function runs at most once.
         """
         return self.call_within(math.inf, timeout_seconds, function, *args, **kwargs)
 
@@ -105,7 +173,59 @@ class Pool:
     ) -> R:
         """`call`, but for no longer than `total_seconds`: OutOfTimeError then."""
         end = time.monotonic() + total_seconds
-        child = self._take(timeout_seconds, end)
+        return self._attempt(
+            None, Account(), end, timeout_seconds, function, *args, **kwargs
+        )
+
+    def call_for(
+        self,
+        job: Job,
+        total_seconds: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """`call_within` for a function that may be ended and begun anew.
+
+        A call that has run for long is ended while others need its process, and waits
+        for another turn. It is tried once more, in a fresh process, where its process
+        crashes, is killed or stalls: CallCrashedError, CallKilledError or
+        CallStalledError after the second time. A document whose calls used all of
+        `timeout_seconds` twice is given up: DocumentGivenUpError.
+        """
+        end = time.monotonic() + total_seconds
+        account = self._history.account(job.document)
+        num_losses = 0
+        while True:
+            try:
+                return self._attempt(
+                    job, account, end, timeout_seconds, function, *args, **kwargs
+                )
+            except _PreemptedError:
+                continue
+            except (CallCrashedError, CallStalledError):
+                num_losses += 1
+                if num_losses == MAX_LOSSES or self._is_closed:
+                    raise
+
+    def _attempt(
+        self,
+        job: Job | None,
+        account: Account,
+        end: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run the call once; without a job it may not be begun anew."""
+        turn, child = self._take(job, account, timeout_seconds, end)
+        outcome = Outcome.FINISHED
+        if turn.level is not Level.NORMAL:
+            _lower_priority(child.pid)
         try:
             try:
                 send_call(child.connection, function, args, kwargs)
@@ -113,25 +233,76 @@ class Pool:
                 # It was ended while it idled, which is not this call's fault.
                 child = self._replace(child)
                 send_call(child.connection, function, args, kwargs)
-            left = end - time.monotonic()
-            if not child.connection.poll(max(0.0, min(timeout_seconds, left))):
+            why = self._watch(child, turn, timeout_seconds, end)
+            if why is not None:
+                outcome = _OUTCOMES[why]
+                self._log_end(job, child, turn, why.value)
                 child = self._replace(child)
-                if left < timeout_seconds:
-                    raise OutOfTimeError
-                raise CallTimeoutError(f"no result within {timeout_seconds:g} s")
+                raise _error(why, timeout_seconds)
             error, result = receive_reply(child.connection, function)
+            if turn.level is not Level.NORMAL:
+                # A process may lower its priority and not raise it again.
+                child = self._replace(child)
         except (EOFError, OSError) as broken:
             words = child.last_words()
+            is_killed = words in _OUTSIDE
+            if is_killed:
+                outcome = Outcome.LOST
+            if not self._is_closed:
+                why_it_ended = "killed" if is_killed else "crash"
+                self._log_end(job, child, turn, why_it_ended, words)
             child = self._replace(child)
-            raise CallCrashedError(f"the process {words}") from broken
+            kind = CallKilledError if is_killed else CallCrashedError
+            raise kind(f"the process {words}") from broken
         except InvalidReplyError as invalid:
+            self._log_end(job, child, turn, "invalid reply")
             child = self._replace(child)
             raise CallCrashedError(f"the process sent no reply: {invalid}") from invalid
         finally:
             self._idle.put(child)
+            self._turns.give_back(turn, outcome)
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
+
+    def _watch(
+        self, child: Child, turn: Turn, timeout_seconds: float, end: float
+    ) -> _End | None:
+        """Wait for the result; return why to end the call where none may come."""
+        stalls = StallWatch(child.pid, self._stall_seconds)
+        limit = turn.started_at + timeout_seconds
+        is_nice = turn.level is not Level.NORMAL
+        if is_nice:
+            limit += (MAX_STRETCH - 1) * timeout_seconds
+        while True:
+            left = min(limit, end) - time.monotonic()
+            if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
+                return None
+            if left <= 0:
+                return _End.DEADLINE if end < limit else _End.TIMEOUT
+            if self._turns.must_yield(turn):
+                return _End.PREEMPTED
+            if turn.can_restart and stalls.is_stalled():
+                return _End.STALL
+            if is_nice and stalls.processor_seconds >= timeout_seconds:
+                return _End.TIMEOUT
+
+    def _log_end(
+        self, job: Job | None, child: Child, turn: Turn, why: str, how: str = ""
+    ) -> None:
+        job = job or Job()
+        logger.warning(
+            f"{self._name} ended",
+            extra={
+                "why": why,
+                "how": how,
+                "seconds": round(time.monotonic() - turn.started_at, 3),
+                "request_id": job.request_id,
+                "document": job.document,
+                "page": job.page,
+                "pid": child.pid,
+            },
+        )
 
     def close(self) -> None:
         """End every process; calls still running end with CallCrashedError."""
@@ -141,23 +312,36 @@ class Pool:
         for child in children:
             child.kill()
 
-    def _take(self, timeout_seconds: float, end: float) -> Child:
+    def _take(
+        self, job: Job | None, account: Account, timeout_seconds: float, end: float
+    ) -> tuple[Turn, Child]:
+        if account.is_given_up:
+            raise DocumentGivenUpError
         left = end - time.monotonic()
         if left <= 0:
             # A result that happens to come at once would be an answer now and then.
             raise OutOfTimeError
-        try:
-            child = self._idle.get(timeout=max(0.0, min(timeout_seconds, left)))
-        except queue.Empty:
-            if left < timeout_seconds:
-                raise OutOfTimeError from None
-            raise PoolBusyError(
-                f"no process was free for {timeout_seconds:g} s"
-            ) from None
-        if self._is_closed:
-            self._idle.put(child)
-            raise CallCrashedError("the pool is closed")
-        return child
+        patience = timeout_seconds
+        if account.level is not Level.NORMAL:
+            patience *= PATIENCE
+        turn = self._turns.take(
+            account,
+            timeout_seconds,
+            min(patience, left),
+            can_restart=job is not None,
+            can_recover=job is not None and job.page is not None,
+        )
+        if turn is None:
+            if left < patience:
+                raise OutOfTimeError
+            raise PoolBusyError(f"no process was free for {patience:g} s")
+        # Other pages may have timed out while this one waited.
+        if self._is_closed or account.is_given_up:
+            self._turns.give_back(turn, Outcome.LOST)
+            if self._is_closed:
+                raise CallCrashedError("the pool is closed")
+            raise DocumentGivenUpError
+        return turn, self._idle.get_nowait()
 
     def _start(self) -> Child:
         child = Child(
@@ -178,3 +362,19 @@ class Pool:
         child.kill()
         child.close()
         return self._start()
+
+
+def _lower_priority(pid: int) -> None:
+    # It may have ended, which its pipe will tell.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+
+
+def _error(why: _End, timeout_seconds: float) -> Exception:
+    if why is _End.PREEMPTED:
+        return _PreemptedError()
+    if why is _End.DEADLINE:
+        return OutOfTimeError()
+    if why is _End.STALL:
+        return CallStalledError("the process stood still")
+    return CallTimeoutError(f"no result within {timeout_seconds:g} s")

@@ -25,7 +25,7 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.fetching import Fetching
-from handler.pool import Pool
+from handler.pool import Job, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.reading import Reading
@@ -97,11 +97,15 @@ class Reader:
         request: OCRRequest,
         received_at: float,
         is_cancelled: Callable[[], bool],
+        document_key: str | None = None,
     ) -> Reading:
         """Look at the document without decoding it; RequestError where it is no use.
 
-        One in S3 is fetched first.
+        One in S3 is fetched first. `document_key` names the content, so that a document
+        which took the decoders too long is known when it is sent again; without one,
+        nothing is known beyond this request.
         """
+        document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
         document = self._spool(
@@ -109,6 +113,7 @@ class Reader:
         )
         try:
             info = self._decoding.run(
+                Job(document_key, request_id),
                 deadline,
                 preprocess.inspect_document,
                 document.read_only,
@@ -123,6 +128,7 @@ class Reader:
             raise
         return Reading(
             request_id=request_id,
+            document_key=document_key,
             document=document,
             info=info,
             page_numbers=numbers,
@@ -211,6 +217,7 @@ class Reader:
 
     def _sequence(self, reading: Reading, number: int) -> Sequence:
         page = self._decoding.run(
+            reading.job(number),
             self._deadline(reading),
             preprocess.page_at,
             reading.document.read_only,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from handler.pool import Job
 from handler.schema import DocumentInfo, Options
 from handler.spool import Spool
 
@@ -16,6 +17,8 @@ class Reading:
     """What is known of a document while its pages come and go."""
 
     request_id: str
+    document_key: str
+    """The same for the same content, to whatever extent that is known."""
     document: Spool
     info: DocumentInfo
     page_numbers: list[int]
@@ -23,6 +26,10 @@ class Reading:
     deadline: float | None
     """On the reader's clock; None: whenever it is done."""
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
+
+    def job(self, page: int) -> Job:
+        """Return what a decoder's call for a page is for."""
+        return Job(self.document_key, self.request_id, page)
 
     def close(self) -> None:
         """Let go of the document's bytes."""

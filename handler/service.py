@@ -143,6 +143,10 @@ class ChandraHandler(BaseHandler):
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
+            # An object in S3 may become another one, so its address says too little.
+            None
+            if isinstance(ocr_request.document, Address)
+            else request.document_digest,
         )
         if isinstance(ocr_request.document, Address):
             request.fetched_bytes = reading.document.size
@@ -211,12 +215,14 @@ class ChandraHandler(BaseHandler):
                 settings.largest_document_bytes,
             ),
             modules=[preprocess.__name__],
+            name="decoder",
         )
         self.writers = Pool(
             settings.writer_processes,
             memory_bytes=settings.writer_memory_bytes
             or writer_limit_bytes(memory_bytes, settings.writer_processes),
             modules=[postprocess.__name__],
+            name="writer",
         )
         for kind, pool in (("decoders", self.decoders), ("writers", self.writers)):
             threading.Thread(

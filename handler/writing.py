@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 from dataclasses import replace
 
 from handler import postprocess, preprocess
 from handler.decoding import Decoding
 from handler.engine import FinishReason, Generation
 from handler.errors import EngineError, HandlerError, OverloadedError
-from handler.pool import CallCrashedError, CallTimeoutError, Pool, PoolBusyError
+from handler.pool import (
+    CallCrashedError,
+    CallKilledError,
+    CallStalledError,
+    CallTimeoutError,
+    Job,
+    Pool,
+    PoolBusyError,
+)
 from handler.profiles import BboxFormat, Sizing
 from handler.reading import Reading
 from handler.schema import (
@@ -128,7 +137,9 @@ class Writing:
         include_images: bool,
     ) -> PageContent:
         try:
-            return self._pool.call(
+            return self._pool.call_for(
+                Job(request_id=reading.request_id, page=page.number),
+                math.inf,
                 self._max_seconds,
                 postprocess.page_content,
                 generation.text,
@@ -142,6 +153,11 @@ class Writing:
             )
         except PoolBusyError as error:
             raise OverloadedError("all writers are busy with other pages") from error
+        except (CallKilledError, CallStalledError) as error:
+            raise OverloadedError(
+                "two writers in turn were ended or stopped from outside, as happens "
+                "where memory is short; try again"
+            ) from error
         except (CallTimeoutError, CallCrashedError) as error:
             logger.exception("conversion failed", extra={"page": page.number})
             raise HandlerError("the model's answer could not be converted") from error
@@ -153,6 +169,7 @@ class Writing:
         if not content.figures:
             return {}
         crops = self._decoding.run(
+            reading.job(page.number),
             reading.deadline,
             preprocess.crops_at,
             reading.document.read_only,

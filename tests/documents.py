@@ -177,7 +177,8 @@ def _one_pixel(offset: int) -> tuple[tuple[int, int, int], ...]:
 # Images that do harm
 
 
-def _compressed_zeros(num_bytes: int) -> bytes:
+def compressed_zeros(num_bytes: int) -> bytes:
+    """Return zlib data that unpack to so many zero bytes."""
     packer = zlib.compressobj(9)
     block = bytes(1 << 20)
     parts = [packer.compress(block) for _ in range(num_bytes >> 20)]
@@ -193,13 +194,13 @@ def huge_png_header() -> bytes:
 def png_bomb(side: int = 30_000) -> bytes:
     """A black square of `side`, 1 bit a pixel: a thousand times smaller than it is."""
     row = 1 + (side + 7) // 8
-    data = _compressed_zeros(row * side)
+    data = compressed_zeros(row * side)
     return png_of(side, side, bits=1, colour=0, data=data)
 
 
 def png_idat_bomb(num_bytes: int = 600 << 20) -> bytes:
     """64 x 64 pixels by its header, hundreds of megabytes by its data."""
-    return png_of(64, 64, bits=8, colour=0, data=_compressed_zeros(num_bytes))
+    return png_of(64, 64, bits=8, colour=0, data=compressed_zeros(num_bytes))
 
 
 def gif_with_a_frame_larger_than_itself() -> bytes:

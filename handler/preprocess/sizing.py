@@ -14,6 +14,7 @@ from handler.profiles import Sizing
 
 __all__ = [
     "Size",
+    "check_shape",
     "pdf_render_scale",
     "pdf_render_size",
     "pdf_target_size",
@@ -36,6 +37,19 @@ def target_size(width: int, height: int, sizing: Sizing) -> Size:
         scale = sizing.min_image_side / min(width, height)
         width, height = int(width * scale), int(height * scale)
     return _model_size(width, height, sizing)
+
+
+def check_shape(width: int, height: int, sizing: Sizing) -> None:
+    """Reject an image by the size in its header, before it is decoded.
+
+    Raises UnreadableDocumentError for an image that is too long for the model, whether
+    or not its EXIF orientation turns it. An image at the limit may pass here and be
+    rejected once its orientation is known, because rounding depends on that.
+    """
+    try:
+        target_size(width, height, sizing)
+    except UnreadableDocumentError:
+        target_size(height, width, sizing)
 
 
 def pdf_render_scale(width: float, height: float, sizing: Sizing) -> float:

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy
 import psutil
+import pytest
 from PIL import Image, ImageChops
 
+from bench.bombs import field_tree
 from tests import documents
 from tests.server.processes import engine_pid
 from tests.waiting import until
@@ -60,6 +62,23 @@ def test_a_short_document_is_answered_while_a_long_one_is_read(client):
         assert not long_answer.done()
         assert answer.status_code == 200
         assert long_answer.result().json()["usage"]["pages"] == 40
+
+
+@pytest.mark.slow
+def test_pages_are_read_beside_documents_that_decode_for_hours(client):
+    page = documents.as_png(documents.text_page(["Beside them"]))
+    with ThreadPoolExecutor(4) as threads:
+        hostile = [
+            threads.submit(client.post, field_tree(2, str(n)), PDF, deadline_seconds=12)
+            for n in range(4)
+        ]
+        until(lambda: client.lines.events("decoder ended"))
+
+        answers = [client.post(page, PNG, deadline_seconds=8) for _ in range(3)]
+        statuses = {future.result().status_code for future in hostile}
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert statuses == {504}
 
 
 def test_good_and_bad_requests_do_not_meet(client):

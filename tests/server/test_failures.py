@@ -46,6 +46,27 @@ def test_the_engine_process_killed_mid_page_costs_nothing_but_time(client):
     assert engine_pid(worker) != engine
 
 
+@pytest.mark.slow
+def test_decoders_and_writers_stopped_by_a_signal_cost_only_time(client):
+    worker = client.server.worker_pid()
+    engine = engine_pid(worker)
+    helpers = [
+        child.pid
+        for child in psutil.Process(worker).children()
+        if child.pid != engine and "handler.child" in child.cmdline()
+    ]
+    assert len(helpers) == 3
+    for pid in helpers:
+        os.kill(pid, signal.SIGSTOP)
+
+    # The decoder, the next one, and the writer stall for 5 s each.
+    answers = [client.post(PAGE, PNG, deadline_seconds=50) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert {end["why"] for end in client.lines.events("decoder ended")} >= {"stalled"}
+    assert {end["why"] for end in client.lines.events("writer ended")} == {"stalled"}
+
+
 def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
     own_server,
 ):

@@ -9,8 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 
-from handler.errors import DocumentTooLargeError, RequestError
+from handler.errors import (
+    DocumentTooLargeError,
+    RequestError,
+    UnreadableDocumentError,
+)
 from handler.preprocess import Limits
 from handler.schema import Page
 from tests.documents import (
@@ -20,12 +25,14 @@ from tests.documents import (
     as_png,
     as_tiff,
     as_webp,
+    compressed_zeros,
     gif_with_a_frame_larger_than_itself,
     huge_png_header,
     pdf,
     pdf_with_form_and_annotation,
     png_bomb,
     png_idat_bomb,
+    png_of,
     text_page,
 )
 from tests.handler.preprocess.reading import info_of, page_of
@@ -140,6 +147,38 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(content)
             attempt(content)
 
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("encode", [as_png, as_jpeg, as_gif, as_bmp, as_tiff])
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_an_image_like_a_thread_is_rejected_undecoded(encode, size):
+    content = encode(Image.new("L", size))[:-20]
+
+    # A decoder would have found that the end is missing.
+    with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
+        page_of(content)
+
+
+def test_a_webp_like_a_thread_is_rejected():
+    with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
+        page_of(as_webp(Image.new("L", (16_000, 1))))
+
+
+def test_a_tiff_frame_like_a_thread_is_rejected_undecoded():
+    content = as_tiff(PAGE, Image.new("L", (1, 20_000)))[:-20]
+
+    assert page_of(content, 1).width == PAGE.width
+    with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
+        page_of(content, 2)
+
+
+def test_a_png_of_a_hundred_million_rows_needs_little_memory():
+    content = png_of(
+        1, Limits().max_pixels, bits=8, colour=0, data=compressed_zeros(200_000_000)
+    )
+
+    with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
+        read_in_little_memory(content, 512 << 20)
 
 
 def test_a_bomb_just_under_the_limit_is_read_in_bounded_memory():

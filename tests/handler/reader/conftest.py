@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -75,12 +76,17 @@ def opened(reader_with):
         reader: Reader | None = None,
         received_at: float | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
+        document_key: str | None = None,
         **options: Any,
     ) -> Reading:
         reader = reader or reader_with(FakeEngines())
         received_at = time.monotonic() if received_at is None else received_at
         request = OCRRequest(content, None, Options(**options), None)
-        readings.append(reader.open("id", request, received_at, is_cancelled))
+        readings.append(
+            reader.open(
+                "id", request, received_at, is_cancelled, document_key or str(uuid4())
+            )
+        )
         return readings[-1]
 
     yield open_it

@@ -62,7 +62,7 @@ class FakeEngines:
         self.cancelled: list[int] = []
         """The pages that were given up."""
         self._answers = answers or {}
-        self._submitted = submitted
+        self.submitted = submitted
         self._futures: dict[int, Future[Generation]] = {}
 
     def submit(self, sequence: Sequence) -> Future[Generation]:
@@ -71,7 +71,7 @@ class FakeEngines:
         self._futures[number] = Future()
         if number in self._answers:
             self.finish(number, self._answers[number])
-        self._submitted()
+        self.submitted()
         return self._futures[number]
 
     def cancel(self, sequence_id: str) -> None:

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
+from bench.bombs import field_tree
 from handler.errors import UnreadableDocumentError
-from handler.pool import Pool
-from handler.schema import PageError
+from handler.pool import CallKilledError, Pool
+from handler.schema import PageError, Status
 from tests.handler.reader.engines import (
+    FIGURE,
     MOMENT,
     SLOW,
     TEXT,
     Clock,
     FakeEngines,
     code_of,
+    page_with_a_red_square,
     pdf_of,
+    warnings_of,
 )
+
+
+class KilledWriters(Pool):
+    """Writers that are killed from outside with every page."""
+
+    def call_for(self, *args, **kwargs):
+        raise CallKilledError("the process was ended by SIGKILL")
+
+
+@pytest.fixture
+def stopped():
+    """Makes pools whose only process was stopped by a signal while it idled."""
+    pools: list[Pool] = []
+
+    def make() -> Pool:
+        pools.append(Pool(1, stall_seconds=0.5))
+        os.kill(pools[-1].call(20, os.getpid), signal.SIGSTOP)
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
 
 
 def test_a_decoder_that_crashes_is_the_documents_fault(
@@ -60,6 +89,69 @@ def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opene
     assert page.error == PageError(
         "unreadable_document", "decoding took longer than 0.01 s and was given up"
     )
+
+
+def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
+    reader = reader_with(FakeEngines(), decode_seconds=0.5)
+
+    pages = list(reader.pages(opened(field_tree(5), reader)))
+
+    took_too_long = PageError(
+        "unreadable_document", "decoding took longer than 0.5 s and was given up"
+    )
+    given_up = PageError(
+        "unreadable_document",
+        "decoding took longer than 0.5 s twice, and the whole document was given up",
+    )
+    assert [page.error for page in pages] == [took_too_long] * 2 + [given_up] * 3
+
+
+def test_a_given_up_document_is_rejected_when_it_is_sent_again(reader_with, opened):
+    reader = reader_with(FakeEngines(), decode_seconds=0.5)
+    list(reader.pages(opened(field_tree(2), reader, document_key="digest")))
+
+    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
+        opened(field_tree(2), reader, document_key="digest")
+
+
+def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
+    engines = FakeEngines()
+    reader = reader_with(engines, decode_seconds=2)
+    pages = reader.pages(
+        opened(
+            page_with_a_red_square(), reader, document_key="same", include_images=True
+        )
+    )
+
+    def give_up() -> None:
+        impatient = reader_with(FakeEngines(), decode_seconds=0.5)
+        bomb = opened(field_tree(2), impatient, document_key="same")
+        list(impatient.pages(bomb))
+        engines.finish(1, FIGURE)
+
+    engines.submitted = give_up
+    [page] = pages
+
+    assert page.status is Status.SUCCESS
+    assert warnings_of(page) == ["images_missing"]
+
+
+def test_processes_stopped_while_they_idled_cost_a_page_only_time(
+    reader_with, opened, stopped
+):
+    reader = reader_with(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
+
+    [page] = reader.pages(opened(pdf_of(1), reader))
+
+    assert page.status is Status.SUCCESS
+
+
+def test_a_page_that_lost_two_writers_may_be_sent_again(reader_with, opened):
+    reader = reader_with(FakeEngines({1: TEXT}), writers=KilledWriters(0))
+
+    [page] = reader.pages(opened(pdf_of(1)))
+
+    assert code_of(page) == "overloaded"
 
 
 def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, opened):

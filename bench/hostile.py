@@ -1,0 +1,222 @@
+"""Normal clients beside clients whose documents keep decoders busy: who has to wait?
+
+Four clients send small pages, first one of them alone, then all four, then beside eight
+that keep sending new PDFs of which a page takes a decoder minutes. Measured are the
+latencies and statuses of the normal ones from a minute after the hostile ones began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import os
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence as Seq
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from bench.bombs import BOMBS
+from bench.report import finish, say
+from mini.pages import Domain, render_page
+from server.archive import build_archive
+from server.ports import free_addresses
+from server.torchserve import TorchServe
+
+__all__ = ["Answers", "Period", "main"]
+
+MAX_OUTPUT_TOKENS = 16
+MAX_RATIO = 2.0
+"""Median latency of normal pages beside hostile clients, over that without them."""
+PAGES_OF_A_BOMB = (1, 1, 2, 20)
+SMALL = Domain(
+    widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=40, clean=1.0
+)
+
+
+@dataclass
+class Answers:
+    """When requests were sent, how long they took in seconds, and their statuses."""
+
+    entries: list[tuple[float, float, int]] = field(default_factory=list)
+
+    def since(self, start: float) -> Answers:
+        """Return the answers to requests that were sent at `start` or later."""
+        return Answers([entry for entry in self.entries if entry[0] >= start])
+
+    @property
+    def median_seconds(self) -> float:
+        return statistics.median(seconds for _, seconds, _ in self.entries)
+
+    @property
+    def worst_seconds(self) -> float:
+        return max(seconds for _, seconds, _ in self.entries)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        return dict(Counter(str(status) for _, _, status in self.entries))
+
+    def are_all(self, status: int) -> bool:
+        """Whether there are answers, and each has this status."""
+        return bool(self.entries) and self.statuses.keys() == {str(status)}
+
+
+@dataclass(frozen=True)
+class Period:
+    """Clients that send for a while at the same time."""
+
+    num_normal: int
+    num_hostile: int
+    warm_up_seconds: float
+    seconds: float
+    """How long is measured after that."""
+
+
+def main(arguments: Seq[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--normal", type=int, default=4)
+    parser.add_argument("--hostile", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=60.0, help="measured a period")
+    parser.add_argument(
+        "--warm-up", type=float, default=60.0, help="of the last period"
+    )
+    options = parser.parse_args(arguments)
+
+    say(__doc__)
+    periods = {
+        "one": Period(1, 0, 5.0, options.seconds / 2),
+        "alone": Period(options.normal, 0, 5.0, options.seconds),
+        "beside": Period(
+            options.normal, options.hostile, options.warm_up, options.seconds
+        ),
+    }
+    normal: dict[str, Answers] = {}
+    hostile = Answers()
+    ended: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="chandra-hostile-") as folder:
+        build_archive(Path(folder))
+        with _server(Path(folder), ended) as server:
+            server.wait_until_ready(120)
+            for name, period in periods.items():
+                normal[name], hostile = _send_all(server, period)
+                say(
+                    f"{name:8}{period.num_normal} normal, "
+                    f"{period.num_hostile} hostile: "
+                    f"median {normal[name].median_seconds:.3f} s, "
+                    f"worst {normal[name].worst_seconds:.3f} s, "
+                    f"statuses {normal[name].statuses}"
+                )
+    ratio = normal["beside"].median_seconds / normal["alone"].median_seconds
+    finish(
+        "hostile",
+        {
+            "median": ratio,
+            "median_to_one_client": normal["beside"].median_seconds
+            / normal["one"].median_seconds,
+        },
+        median_seconds={name: each.median_seconds for name, each in normal.items()},
+        worst_seconds={name: each.worst_seconds for name, each in normal.items()},
+        statuses={name: each.statuses for name, each in normal.items()},
+        hostile_statuses=hostile.statuses,
+        decoders_ended=dict(ended),
+    )
+    return int(ratio > MAX_RATIO or not normal["beside"].are_all(200))
+
+
+def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
+    def count(line: str) -> None:
+        if line.startswith("{") and '"decoder ended"' in line:
+            ended[json.loads(line)["why"]] += 1
+
+    return TorchServe(
+        overrides=free_addresses() | {"model_store": str(model_store)},
+        environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
+        line=count,
+    )
+
+
+def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
+    """Run a period; the answers to normal and to hostile clients, without warm-up."""
+    start = time.monotonic() + period.warm_up_seconds
+    end = start + period.seconds
+    normal, hostile = Answers(), Answers()
+    pages, bombs = _Shared(_pages()), _Shared(_bombs())
+
+    def send(answers: Answers, documents: Iterator[tuple[bytes, str]]) -> None:
+        while (sent := time.monotonic()) < end:
+            status = _post(server, *next(documents), end - sent)
+            if status is not None:
+                answers.entries.append((sent, time.monotonic() - sent, status))
+
+    with ThreadPoolExecutor(period.num_normal + period.num_hostile) as threads:
+        running = [
+            *(threads.submit(send, normal, pages) for _ in range(period.num_normal)),
+            *(threads.submit(send, hostile, bombs) for _ in range(period.num_hostile)),
+        ]
+        for future in running:
+            future.result()
+    return normal.since(start), hostile
+
+
+def _post(
+    server: TorchServe, body: bytes, media_type: str, left_seconds: float
+) -> int | None:
+    """Return the status; None where the period was over before it."""
+    try:
+        answer = httpx.post(
+            server.predictions,
+            content=body,
+            headers={"Content-Type": media_type},
+            timeout=max(1.0, left_seconds),
+        )
+    except httpx.TimeoutException:
+        return None
+    return answer.status_code
+
+
+class _Shared:
+    """An iterator for several threads."""
+
+    def __init__(self, iterator: Iterator[tuple[bytes, str]]) -> None:
+        self._iterator = iterator
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> _Shared:
+        return self
+
+    def __next__(self) -> tuple[bytes, str]:
+        with self._lock:
+            return next(self._iterator)
+
+
+def _pages() -> Iterator[tuple[bytes, str]]:
+    """New pages for ever."""
+    rng = random.Random("hostile")
+    while True:
+        page = render_page(rng, SMALL)
+        if page.blocks:
+            stream = io.BytesIO()
+            page.image.save(stream, "PNG")
+            yield stream.getvalue(), "image/png"
+
+
+def _bombs() -> Iterator[tuple[bytes, str]]:
+    """New bombs for ever."""
+    rng = random.Random("bombs")
+    for number in itertools.count():
+        make = BOMBS[number % len(BOMBS)]
+        name = f"{rng.random()}"
+        yield make(rng.choice(PAGES_OF_A_BOMB), name), "application/pdf"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,286 @@
+"""Decides which call gets one of a pool's processes next, and which has to stop.
+
+A multilevel feedback queue: a document starts at the first level, with a short limit
+while others wait, and sinks to lower ones when it needs longer. Calls of lower levels
+never hold all processes, so that new documents always find one. Within a level,
+start-time fair queueing (Goyal, Vin and Cheng 1996) gives documents their turns by the
+seconds that they have used. It knows no processes and starts none.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Account", "FairQueue", "History", "Level", "Outcome", "Turn"]
+
+FIRST_LIMIT = 1 / 20
+"""Part of a call's time limit that a normal document has while another one waits: 1 s
+of 20 s. Pages of A4 take 0.1 to 0.3 s."""
+SECOND_LIMIT = 1 / 4
+"""The same for a slow document."""
+MAX_TIMEOUTS = 2
+"""A document with so many calls that used their whole time limit is given up."""
+
+
+class Level(enum.IntEnum):
+    """How long a document's calls take, as far as is known."""
+
+    NORMAL = 0
+    SLOW = 1
+    """A call took longer than the first limit, or was ended for others then."""
+    SUSPECT = 2
+    """A call used its whole time limit, or was ended for others at the second limit."""
+
+
+class Outcome(enum.Enum):
+    """How a call came to its end."""
+
+    FINISHED = enum.auto()
+    CUT = enum.auto()
+    """Its caller had no more time."""
+    PREEMPTED = enum.auto()
+    TIMED_OUT = enum.auto()
+    LOST = enum.auto()
+    """Its process was ended or stopped from outside, which says nothing of the call."""
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What is known of one document: it decides about the document's next calls."""
+
+    level: Level = Level.NORMAL
+    num_timeouts: int = 0
+    finish_tag: float = 0.0
+    """Virtual time at which its last call ended."""
+    touched_at: float = 0.0
+
+    @property
+    def is_given_up(self) -> bool:
+        return self.num_timeouts >= MAX_TIMEOUTS
+
+
+class History:
+    """Accounts by document, for a while: documents may be sent again.
+
+    Bounded: of more than `max_accounts`, those used least recently are forgotten.
+    """
+
+    def __init__(
+        self,
+        max_accounts: int = 4096,
+        keep_seconds: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_accounts = max_accounts
+        self._keep_seconds = keep_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def account(self, document: str | None) -> Account:
+        """Return the document's account; a new one each time where it has no name."""
+        if document is None:
+            return Account()
+        now = self._clock()
+        with self._lock:
+            while self._accounts:
+                oldest = next(iter(self._accounts.values()))
+                if now - oldest.touched_at < self._keep_seconds:
+                    break
+                self._accounts.popitem(last=False)
+            account = self._accounts.setdefault(document, Account())
+            account.touched_at = now
+            self._accounts.move_to_end(document)
+            if len(self._accounts) > self._max_accounts:
+                self._accounts.popitem(last=False)
+            return account
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One call that waits for a process or has one."""
+
+    account: Account
+    level: Level
+    start_tag: float
+    number: int
+    limit_seconds: float
+    can_restart: bool
+    """Whether it may be ended and begun anew; otherwise it is never preempted."""
+    can_recover: bool
+    """Whether a quick result makes a slow document a normal one."""
+    started_at: float = math.nan
+    """When it was granted; not a number before."""
+    is_yielding: bool = False
+
+    @property
+    def is_granted(self) -> bool:
+        return not math.isnan(self.started_at)
+
+    @property
+    def order(self) -> tuple[Level, float, int]:
+        return self.level, self.start_tag, self.number
+
+
+class FairQueue:
+    """Hands out `size` turns at a time. Thread-safe."""
+
+    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: list[Turn] = []
+        self._running: list[Turn] = []
+        self._numbers = itertools.count()
+        self._virtual = dict.fromkeys(Level, 0.0)
+        """Virtual time of each level, in seconds: it passes more slowly the more
+        documents want turns, so that every document's tags are reached."""
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def take(
+        self,
+        account: Account,
+        limit_seconds: float,
+        wait_seconds: float,
+        *,
+        can_restart: bool = True,
+        can_recover: bool = True,
+    ) -> Turn | None:
+        """Wait for a turn, which the caller returns with `give_back`.
+
+        None after `wait_seconds`. `limit_seconds` is how long the call may take.
+        """
+        with self._changed:
+            level = account.level if can_restart else Level.NORMAL
+            turn = Turn(
+                account,
+                level,
+                max(self._virtual[level], account.finish_tag),
+                next(self._numbers),
+                limit_seconds,
+                can_restart,
+                can_recover,
+            )
+            self._waiting.append(turn)
+            self._grant()
+            self._changed.wait_for(lambda: turn.is_granted, max(0.0, wait_seconds))
+            if not turn.is_granted:
+                self._waiting.remove(turn)
+                return None
+            return turn
+
+    def give_back(self, turn: Turn, outcome: Outcome) -> None:
+        """Return a turn and charge the document for it."""
+        with self._changed:
+            self._charge(turn, outcome)
+            self._running.remove(turn)
+            self._grant()
+
+    def must_yield(self, turn: Turn) -> bool:
+        """Whether the call has to end now, because others wait for its process.
+
+        It says so once: the caller ends the call and returns the turn as PREEMPTED.
+        """
+        with self._changed:
+            wanting = [w for w in self._waiting if self._yields_to(turn, w)]
+            if len(wanting) <= sum(other.is_yielding for other in self._running):
+                return False
+            candidates = [
+                other
+                for other in self._running
+                if not other.is_yielding and self._yields_to(other, wanting[0])
+            ]
+            last = max(candidates, key=lambda other: (other.level, -other.started_at))
+            turn.is_yielding = turn is last
+            return turn.is_yielding
+
+    def _grant(self) -> None:
+        for turn in sorted(self._waiting, key=lambda waiting: waiting.order):
+            if self._may_run(turn):
+                self._waiting.remove(turn)
+                self._running.append(turn)
+                turn.started_at = self._clock()
+                virtual = max(self._virtual[turn.level], turn.start_tag)
+                self._virtual[turn.level] = virtual
+        self._changed.notify_all()
+
+    def _may_run(self, turn: Turn, without: Turn | None = None) -> bool:
+        running = [other for other in self._running if other is not without]
+        if len(running) >= self._size:
+            return False
+        if turn.level is Level.NORMAL:
+            return True
+        num_slow = sum(map(self._is_slow, running))
+        if num_slow >= max(1, self._size - 1):
+            return False
+        num_suspect = sum(other.level is Level.SUSPECT for other in running)
+        return turn.level is Level.SLOW or num_suspect < max(1, self._size // 2)
+
+    def _is_slow(self, turn: Turn) -> bool:
+        """Whether it counts as slow: by what is known, or by now."""
+        if turn.level is Level.NORMAL and turn.can_restart:
+            return self._seconds(turn) >= FIRST_LIMIT * turn.limit_seconds
+        return turn.level is not Level.NORMAL
+
+    def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
+        part = self._limit(turn.level, waiting.level)
+        return (
+            turn.can_restart
+            and part is not None
+            and self._seconds(turn) >= part * turn.limit_seconds
+            and self._may_run(waiting, without=turn)
+        )
+
+    def _limit(self, running: Level, waiting: Level) -> float | None:
+        """The part of its time that a call has while another one waits; None: all.
+
+        Suspect calls have all of it, on at most half of the processes. Where there is
+        a single process, every call yields to normal ones after the first limit.
+        """
+        if waiting is Level.NORMAL and (running is Level.NORMAL or self._size == 1):
+            return FIRST_LIMIT
+        if running is Level.SUSPECT or waiting is Level.SUSPECT:
+            return None
+        return SECOND_LIMIT
+
+    def _charge(self, turn: Turn, outcome: Outcome) -> None:
+        if outcome is Outcome.LOST:
+            return
+        account, seconds = turn.account, self._seconds(turn)
+        account.finish_tag = max(account.finish_tag, turn.start_tag + seconds)
+        wanting = {
+            id(other.account)
+            for other in (*self._running, *self._waiting)
+            if other.level is turn.level
+        }
+        self._virtual[turn.level] += seconds / len(wanting)
+        is_slow = seconds >= FIRST_LIMIT * turn.limit_seconds
+        if outcome is Outcome.TIMED_OUT:
+            account.num_timeouts += 1
+            account.level = Level.SUSPECT
+        elif outcome is Outcome.PREEMPTED:
+            account.level = max(account.level, Level(min(turn.level + 1, 2)))
+        elif is_slow:
+            account.level = max(account.level, Level.SLOW)
+        elif (
+            outcome is Outcome.FINISHED
+            and turn.can_recover
+            and account.level is Level.SLOW
+        ):
+            account.level = Level.NORMAL
+
+    def _seconds(self, turn: Turn) -> float:
+        return self._clock() - turn.started_at

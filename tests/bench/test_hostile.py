@@ -1,0 +1,56 @@
+"""How answers are counted, and what the documents of hostile clients do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.bombs import BOMBS, field_tree
+from bench.hostile import Answers
+from handler import preprocess
+from handler.pool import CallTimeoutError, Job, Pool
+from handler.profiles import PROFILES
+from tests.documents import spooled
+
+PDF = "application/pdf"
+
+
+@pytest.fixture
+def pool():
+    pool = Pool(1)
+    yield pool
+    pool.close()
+
+
+def test_answers_are_counted_from_when_they_were_sent():
+    answers = Answers([(0.0, 9.0, 503), (5.0, 1.0, 200), (6.0, 3.0, 200)])
+
+    later = answers.since(5.0)
+
+    assert answers.statuses == {"503": 1, "200": 2}
+    assert (later.median_seconds, later.worst_seconds) == (2.0, 3.0)
+    assert (answers.are_all(200), later.are_all(200)) == (False, True)
+
+
+def test_no_answers_are_not_all_good():
+    assert not Answers().are_all(200)
+
+
+def test_a_name_makes_another_document():
+    assert field_tree(1, "a") != field_tree(1, "b")
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_opens_at_once_and_keeps_a_decoder_busy(pool, bomb):
+    limits, sizing = preprocess.Limits(), PROFILES["mini"].sizing
+
+    with spooled(bomb(3, "name")) as path:
+        info = pool.call(20, preprocess.inspect_document, path, PDF, limits)
+        with pytest.raises(CallTimeoutError) as caught:
+            pool.call_for(
+                Job(), math.inf, 1, preprocess.page_at, path, PDF, 3, sizing, limits
+            )
+
+    assert info.num_pages == 3
+    assert type(caught.value) is CallTimeoutError

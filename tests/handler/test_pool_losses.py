@@ -1,0 +1,267 @@
+"""Processes that are killed, stopped or ended for others, and calls begun anew."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from handler.decoding import Decoding
+from handler.errors import OverloadedError, UnreadableDocumentError
+from handler.pool import (
+    CallCrashedError,
+    CallKilledError,
+    CallStalledError,
+    CallTimeoutError,
+    DocumentGivenUpError,
+    Job,
+    Pool,
+)
+from tests.waiting import until
+
+SECONDS = 20.0
+"""More than any call here needs."""
+STALL_SECONDS = 0.5
+BURN_SECONDS = 1.0
+
+
+def signal_myself(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def signal_myself_once(number: int, trace: Path) -> str:
+    """Let the signal have this process, unless an earlier call has done so already."""
+    if not trace.exists():
+        trace.touch()
+        os.kill(os.getpid(), number)
+    return "done"
+
+
+def burn(seconds: float = 600) -> None:
+    """Keep a core busy."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def burn_once(trace: Path) -> str:
+    if not trace.exists():
+        trace.touch()
+        burn()
+    return "done"
+
+
+@pytest.fixture
+def pool_of():
+    pools: list[Pool] = []
+
+    def make(size: int = 1) -> Pool:
+        pools.append(Pool(size, name="decoder", stall_seconds=STALL_SECONDS))
+        # Its processes have started: what follows is not measured with that.
+        for _ in range(size):
+            pools[-1].call(SECONDS, os.getpid)
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+class Records(logging.Handler):
+    """What was logged, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[Any] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def ends():
+    """What the log says of processes that were ended."""
+    handler = Records()
+    logger = logging.getLogger("handler.pool")
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
+
+
+def call(pool: Pool, function, *args, job=None, seconds=SECONDS):
+    return pool.call_for(job or Job(), math.inf, seconds, function, *args)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_a_call_that_lost_its_process_is_tried_again(pool_of, tmp_path, number):
+    trace = tmp_path / "trace"
+
+    assert call(pool_of(), signal_myself_once, number, trace) == "done"
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGKILL, CallKilledError),
+        (signal.SIGTERM, CallKilledError),
+        (signal.SIGSTOP, CallStalledError),
+        (signal.SIGSEGV, CallCrashedError),
+        (signal.SIGABRT, CallCrashedError),
+    ],
+)
+def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
+    pool = pool_of()
+
+    with pytest.raises(error) as caught:
+        call(pool, signal_myself, number)
+
+    assert type(caught.value) is error
+    assert call(pool, abs, -3) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_what_happens_from_outside_is_no_documents_fault(pool_of, number):
+    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+
+    with pytest.raises(OverloadedError, match="from outside"):
+        decoding.run(Job("document"), None, signal_myself, number)
+
+
+def test_a_crash_in_two_processes_is_the_documents_fault(pool_of):
+    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+
+    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
+        decoding.run(Job("document"), None, signal_myself, signal.SIGSEGV)
+
+
+def test_a_process_stopped_while_it_idled_costs_a_call_only_time(pool_of):
+    pool = pool_of()
+    pid = pool.call(SECONDS, os.getpid)
+    os.kill(pid, signal.SIGSTOP)
+
+    assert call(pool, os.getpid) != pid
+
+
+def test_a_process_that_works_for_long_is_not_stalled(pool_of):
+    pool = pool_of()
+
+    call(pool, burn, 3 * STALL_SECONDS)
+    with pytest.raises(CallTimeoutError) as caught:
+        call(pool, burn, seconds=3 * STALL_SECONDS)
+
+    assert type(caught.value) is CallTimeoutError
+
+
+def test_a_document_is_given_up_after_two_timeouts(pool_of, tmp_path):
+    pool, job, trace = pool_of(), Job("document"), tmp_path / "trace"
+    for _ in range(2):
+        with pytest.raises(CallTimeoutError):
+            call(pool, burn, job=job, seconds=0.2)
+
+    with pytest.raises(DocumentGivenUpError):
+        call(pool, trace.touch, job=job)
+
+    assert not trace.exists()
+    assert call(pool, abs, -3, job=Job("another")) == 3
+
+
+def test_a_given_up_document_is_told_so(pool_of):
+    decoding = Decoding(pool_of(), 0.2, time.monotonic)
+    for _ in range(2):
+        with pytest.raises(
+            UnreadableDocumentError, match=r"longer than 0\.2 s and was"
+        ):
+            decoding.run(Job("document"), None, burn)
+
+    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
+        decoding.run(Job("document"), None, abs, -3)
+
+
+def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, tmp_path, ends):
+    pool, trace = pool_of(), tmp_path / "trace"
+    answers: list[str] = []
+    slow = Thread(target=lambda: answers.append(call(pool, burn_once, trace)))
+    slow.start()
+    until(trace.exists)
+
+    answers.append(call(pool, str, "waited"))
+
+    slow.join()
+    assert answers == ["waited", "done"]
+    assert [record.why for record in ends] == ["preempted"]
+
+
+def test_new_documents_find_a_process_beside_endless_ones(pool_of, tmp_path):
+    pool = pool_of(2)
+
+    def bomb() -> None:
+        with suppress(CallTimeoutError, CallCrashedError):
+            call(pool, burn, seconds=4)
+
+    bombs = [Thread(target=bomb) for _ in range(6)]
+    for thread in bombs:
+        thread.start()
+    until(lambda: pool.num_waiting >= 4)
+
+    assert [call(pool, abs, -n, seconds=4) for n in range(8)] == list(range(8))
+
+    pool.close()
+    for thread in bombs:
+        thread.join()
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_slow_documents_have_less_of_the_processors(pool_of):
+    pool, slow = pool_of(), Job("slow")
+    with pytest.raises(CallTimeoutError):
+        call(pool, burn, job=slow, seconds=0.2)
+
+    assert call(pool, niceness, job=slow) > niceness()
+    assert call(pool, niceness) == niceness()
+
+
+def test_a_slow_document_has_its_time_in_processor_time():
+    pool, slow = Pool(1), Job("slow")
+    with pytest.raises(CallTimeoutError):
+        call(pool, burn, job=slow, seconds=0.2)
+
+    # Asleep it uses none, and three times its limit are not over.
+    assert call(pool, time.sleep, 2, job=slow, seconds=1.5) is None
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "why"),
+    [
+        (burn, (), ["timeout"]),
+        (signal_myself, (signal.SIGKILL,), ["killed"] * 2),
+        (signal_myself, (signal.SIGSEGV,), ["crash"] * 2),
+        (signal_myself, (signal.SIGSTOP,), ["stalled"] * 2),
+    ],
+)
+def test_the_log_has_one_line_for_each_process(pool_of, ends, function, args, why):
+    job = Job("digest", "request", 7)
+
+    with pytest.raises((CallCrashedError, CallTimeoutError)):
+        call(pool_of(), function, *args, job=job, seconds=BURN_SECONDS)
+
+    assert [record.getMessage() for record in ends] == ["decoder ended"] * len(why)
+    assert [record.why for record in ends] == why
+    for record in ends:
+        assert (record.document, record.request_id, record.page) == (
+            "digest",
+            "request",
+            7,
+        )
+        assert 0 <= record.seconds < SECONDS
