@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from handler.addresses import Address
 from handler.engine.checkpoint import read_header
-from handler.engine.staged import MANIFEST, Staged, StagedFile
+from handler.engine.staged import MANIFEST, Staged, StagedFile, manifest_text
 from handler.engine.streamed_hash import StreamedHash
 from handler.errors import ModelLoadError
 from handler.s3 import Head, ObjectReader, never
@@ -243,16 +242,9 @@ def _write_manifest(staged: Staged, folder: Path) -> None:
     """Write down what the files in `folder` should be, where that is known."""
     if any(file.sha256 is None for file in staged.files):
         return
-    manifest = {
-        "model": staged.model,
-        "revision": staged.revision,
-        "files": [
-            {"name": file.name, "size": file.size, "sha256": file.sha256}
-            for file in staged.files
-        ],
-    }
+    text = manifest_text(staged.model, staged.revision, staged.files)
     partial = folder / f".{MANIFEST}"
-    partial.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    partial.write_text(text, "utf-8")
     partial.rename(folder / MANIFEST)
 
 

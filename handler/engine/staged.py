@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ __all__ = [
     "Staged",
     "StagedFile",
     "is_model_file",
+    "manifest_text",
     "parse_manifest",
     "staged_at",
 ]
@@ -102,6 +103,15 @@ def staged_at(
 def is_model_file(name: str) -> bool:
     """Tell whether a file is read when the model is loaded, by its name."""
     return name != MANIFEST and any(Path(name).match(p) for p in PATTERNS)
+
+
+def manifest_text(
+    model: str | None, revision: str | None, files: Iterable[StagedFile]
+) -> str:
+    """Write a manifest of files whose sha256 is known."""
+    entries = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in files]
+    manifest = {"model": model, "revision": revision, "files": entries}
+    return json.dumps(manifest, indent=2) + "\n"
 
 
 def parse_manifest(content: bytes, where: str) -> Mapping[str, Any]:
