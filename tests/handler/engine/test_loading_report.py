@@ -37,8 +37,8 @@ def events(caplog):
     caplog.set_level(logging.INFO, "handler")
 
     def event(name: str) -> Mapping[str, Any]:
-        [found] = [vars(r) for r in caplog.records if r.getMessage() == name]
-        return found
+        [found] = [r for r in caplog.records if r.getMessage() == name]
+        return vars(found)
 
     return event
 

@@ -167,6 +167,73 @@ def test_the_log_says_how_far_it_is_and_how_fast_it_was(
     assert said[-1]["bytes_per_second"] > 0
 
 
+def test_a_file_is_hashed_while_its_last_part_is_on_its_way(
+    s3, fetched, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(subject, "PROGRESS_SECONDS", 0.0)
+    before = CONTENTS["config.json"] + CONTENTS["model-1.safetensors"][:4000]
+    hashed: list[bool] = []
+
+    def num_hashed() -> int:
+        return max(
+            (vars(r).get("hashed_bytes", 0) for r in list(caplog.records)), default=0
+        )
+
+    def door(asked: Asked) -> None:
+        if "model-1" in asked.path and asked.range == "bytes=4000-4499":
+            hashed.append(until(lambda: num_hashed() == len(before)))
+
+    s3.door = door
+
+    assert fetched() == CONTENTS
+    assert hashed == [True]
+
+
+def test_the_manifest_lies_beside_what_was_fetched(fetched, tmp_path):
+    fetched()
+
+    found = json.loads((tmp_path / "weights" / MANIFEST).read_text())
+    assert found["files"] == json.loads(manifest_of(CONTENTS))["files"]
+    assert (found["model"], found["revision"]) == ("acme/ocr", "r1")
+
+
+# Later starts
+
+
+def test_a_later_start_reads_headers_and_fetches_nothing(s3, fetched):
+    fetched()
+    s3.asked.clear()
+
+    assert fetched() == CONTENTS
+    assert ranges(s3) == []
+
+
+def test_a_damaged_header_makes_a_later_start_fetch_the_file(
+    s3, fetched, tmp_path, caplog
+):
+    fetched()
+    s3.asked.clear()
+    with (tmp_path / "weights" / "model-2.safetensors").open("r+b") as file:
+        file.seek(8)
+        file.write(b"?")
+
+    assert fetched() == CONTENTS
+    assert {line.split()[0] for line in ranges(s3)} == {"model-2"}
+    assert "weights damaged" in caplog.text
+
+
+def test_a_file_that_was_staged_with_a_bad_header_is_fetched_once(s3, fetched):
+    contents = CONTENTS | {"model-2.safetensors": bytes(2500)}
+    put(s3, "model-2.safetensors", contents["model-2.safetensors"])
+    put(s3, MANIFEST, manifest_of(contents))
+    fetched()
+    s3.asked.clear()
+
+    assert fetched() == contents
+    assert ranges(s3) == []
+
+
 # What is wrong
 
 
@@ -273,6 +340,17 @@ def test_an_engine_starts_again_with_what_is_here_while_s3_is_away(
 
     assert again == first
     assert "weights of the last time" in caplog.text
+
+
+def test_what_is_here_must_still_be_whole_while_s3_is_away(s3, tmp_path):
+    settings = EngineSettings(model_s3_uri=URI)
+    source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
+    first = fetch(source, settings, tmp_path)
+    (first.path / "config.json").write_bytes(b'{"model_type": "qwen3_vl" }')
+    s3.door = busy
+
+    with pytest.raises(ModelLoadError, match=r"config\.json has 27 bytes, but .* 26"):
+        fetch(source, settings, tmp_path)
 
 
 def test_what_was_never_fetched_cannot_be_had_while_s3_is_away(s3, tmp_path):
