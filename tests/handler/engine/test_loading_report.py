@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,10 @@ def events(caplog):
     """The fields of the one event with this name."""
     caplog.set_level(logging.INFO, "handler")
 
-    def event(name: str) -> Mapping[str, Any]:
+    def event(name: str) -> dict[str, Any]:
         [found] = [r for r in caplog.records if r.getMessage() == name]
-        return vars(found)
+        fields: dict[str, Any] = vars(found)
+        return fields
 
     return event
 
