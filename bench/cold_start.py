@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from bench.report import finish, say
+from handler.engine.staged import MANIFEST
 from handler.engine.weights import MINI
 from server.archive import ROOT, build_archive
 from server.java import find_java_home
@@ -115,7 +116,9 @@ def forget(files: list[Path]) -> None:
 
 def write_checkpoint(folder: Path, num_bytes: int) -> int:
     """A model of mini's kind with as many layers as it takes; the bytes written."""
-    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    # The manifest gives mini's sizes, not those of this checkpoint.
+    left_out = shutil.ignore_patterns("*.safetensors", MANIFEST)
+    shutil.copytree(MINI, folder, ignore=left_out)
     config = AutoConfig.from_pretrained(MINI)
     text = config.text_config
     text.hidden_size, text.intermediate_size = 2048, 8192

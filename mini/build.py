@@ -6,6 +6,7 @@ The same training state gives the same bytes.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3VLForConditionalGeneration
 
+from handler.engine.staged import MANIFEST, StagedFile, is_model_file, manifest_text
 from handler.profiles import PROFILES
 from mini.model import MAX_LENGTH, generation_config, model_config
 from mini.tokenizer import build_tokenizer, save_tokenizer
 
-__all__ = ["DEFAULT_OUTPUT", "build", "main"]
+__all__ = ["DEFAULT_OUTPUT", "build", "main", "write_manifest"]
 
 DEFAULT_OUTPUT = Path(__file__).parents[1] / "model-store" / "mini"
 
@@ -42,6 +44,22 @@ def build(state: Path, directory: Path) -> None:
     (directory / "model.safetensors").chmod(0o644)
     for name in ("config.json", "generation_config.json"):
         _forget_version(directory / name)
+    write_manifest(directory)
+
+
+def write_manifest(directory: Path) -> None:
+    """Write chandra-manifest.json: sizes and sha256 of the checkpoint's files.
+
+    The server checks the sizes when it starts; `chandra-sagemaker doctor --weights` and
+    the tests check the hashes.
+    """
+    files = []
+    for path in sorted(directory.iterdir()):
+        if is_model_file(path.name):
+            content = path.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            files.append(StagedFile(path.name, len(content), "", digest))
+    (directory / MANIFEST).write_text(manifest_text("mini", None, files), "utf-8")
 
 
 def write_settings(directory: Path, tokenizer: Tokenizer) -> None:

@@ -10,11 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from tests.checkpoints import tensor_file
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLDER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 CHECKPOINT = {
     "config.json": b'{"model_type": "qwen3_vl"}',
-    "model.safetensors": b"\x00" * 1000,
+    "model.safetensors": tensor_file("weight", size=1000),
     "tokenizer.json": b"{}",
 }
 FILES = CHECKPOINT | {

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.aws.registry import ImageState, image_at
 from deploy.aws.store import Store
-from deploy.checks import Finding
+from deploy.checks import Finding, compare_with_manifest
 from deploy.config import DeployConfig
+from deploy.documents.document import split_uri
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import ImageAddress, image_address, weights_uri
 from deploy.weights import MANIFEST, STAGING, some
 
-__all__ = ["image_findings", "key_findings", "network_findings", "weights_findings"]
+__all__ = [
+    "image_findings",
+    "key_findings",
+    "network_findings",
+    "staged_findings",
+    "weights_findings",
+]
 
 
 def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
@@ -101,6 +108,33 @@ def _staged(store: Store, uri: str, prefix: str) -> Iterator[Finding]:
             "container would be given too",
             "take it away, or chandra-sagemaker model stage with another --revision",
         )
+
+
+def staged_findings(
+    aws: AWSClient, uri: str, progress: Callable[[int, int], None]
+) -> list[Finding]:
+    """Read every file that is staged at a prefix, and compare its sha256."""
+    bucket, prefix = split_uri(uri)
+    prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    store = Store(aws, bucket)
+    sizes = store.sizes(prefix)
+    if MANIFEST not in sizes:
+        return [
+            Finding(
+                "weights",
+                True,
+                f"{uri} holds no weights that `model stage` finished",
+                "chandra-sagemaker model stage",
+            )
+        ]
+    return compare_with_manifest(
+        uri,
+        store.manifest(prefix),
+        sizes,
+        lambda name: store.content(prefix + name, sizes[name]),
+        progress,
+        hint="chandra-sagemaker model stage puts them there again",
+    )
 
 
 def image_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:

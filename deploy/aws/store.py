@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
+from deploy.aws.faults import FAULTS, fault_of
 from deploy.aws.multipart import StreamedUpload, Upload
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
 from deploy.weights import (
@@ -25,6 +26,7 @@ __all__ = ["Store"]
 
 PART_BYTES = 64 * 1024 * 1024
 MAX_PARTS = 10_000
+MAX_ATTEMPTS = 3
 SHA256 = "sha256"
 WEIGHTS = "weights-sha256"
 """On a tar: of the list of files in it, for its own is known at its end only."""
@@ -142,6 +144,25 @@ class Store:
     def holds(self, key: str, size: int, sha256: str) -> bool:
         """The object is there, of that size, uploaded from those bytes."""
         return self._head(key, SHA256) == (size, sha256)
+
+    def content(self, key: str, size: int) -> Iterator[bytes]:
+        """Read an object in parts; a part that breaks off is asked for again."""
+        for start in range(0, size, self._part_bytes):
+            end = min(start + self._part_bytes, size)
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                answer = self._aws.call(
+                    "s3",
+                    "get_object",
+                    Bucket=self.bucket,
+                    Key=key,
+                    Range=f"bytes={start}-{end - 1}",
+                )
+                try:
+                    yield answer["Body"].read()
+                    break
+                except FAULTS as error:
+                    if attempt == MAX_ATTEMPTS:
+                        raise fault_of(error, "s3 get_object") from error
 
     def upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
         """Parts that an earlier attempt left behind are kept, if they are the same."""

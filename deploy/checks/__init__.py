@@ -3,6 +3,11 @@
 from deploy.checks.endpoint import checks_of
 from deploy.checks.finding import Finding
 from deploy.checks.image import region_findings
+from deploy.checks.integrity import (
+    compare_with_manifest,
+    find_manifests,
+    folder_findings,
+)
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
     TRANSFORM_USAGE,
@@ -16,6 +21,9 @@ __all__ = [
     "TRANSFORM_USAGE",
     "Finding",
     "checks_of",
+    "compare_with_manifest",
+    "find_manifests",
+    "folder_findings",
     "quota_findings",
     "quota_name",
     "region_findings",

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from deploy.aws.inspection import (
     image_findings,
     key_findings,
     network_findings,
+    staged_findings,
     weights_findings,
 )
 from deploy.aws.roles import find_role, find_role_policy
-from deploy.checks import Finding, checks_of
+from deploy.checks import Finding, checks_of, find_manifests, folder_findings
 from deploy.commands.context import Context
 from deploy.commands.iam import POLICY
 from deploy.commands.wanted import quota_checks
 from deploy.errors import ConfigError, DeployError
 from deploy.policies import execution_policy
+from deploy.resources import weights_uri
 
 NAME = "doctor"
+STAGED = ""
+"""In place of a place: the weights that chandra.toml names."""
+S3 = "s3://"
 HELP = (
     "check credentials, quotas, role, bucket, image, driver and network; say how to "
     "mend them"
@@ -27,11 +33,20 @@ HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
+    parser.add_argument(
+        "--weights",
+        nargs="?",
+        const=STAGED,
+        metavar="PLACE",
+        help="hash all weights in a folder or below s3://bucket/prefix (without PLACE: "
+        "those that chandra.toml names), compare them with their manifest, and check "
+        "nothing else",
+    )
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    del options
+    if options.weights is not None:
+        return _hash_weights(context, options.weights)
     # Without one there is nothing to look at.
     context.config  # noqa: B018
     found: list[tuple[str, Finding | None]] = []
@@ -44,19 +59,47 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if name in ("region", "credentials") and findings:
             # Nothing else can be asked.
             break
+    return _report(context, found, "next: chandra-sagemaker plan, then deploy")
+
+
+def _hash_weights(context: Context, place: str) -> int:
+    """Read all weights in a folder or in S3, and report those that are damaged."""
+    found: list[tuple[str, Finding | None]] = []
+
+    def progress(done: int, total: int) -> None:
+        context.console.progress("read and hashed", done, total)
+
+    if place == STAGED or place.startswith(S3):
+        uri = weights_uri(context.config) if place == STAGED else place
+        findings = staged_findings(context.aws, uri, progress)
+        found += [(uri, finding) for finding in findings] or [(uri, None)]
+    else:
+        for folder in find_manifests(Path(place).expanduser()):
+            findings = folder_findings(folder, progress)
+            found += [(str(folder), finding) for finding in findings] or [
+                (str(folder), None)
+            ]
+    return _report(context, found, "every file has the sha256 that its manifest gives")
+
+
+def _report(
+    context: Context, found: Sequence[tuple[str, Finding | None]], conclusion: str
+) -> int:
+    """Print what was found; return the exit status."""
     lines = []
     for name, finding in found:
         if finding is None:
             lines.append(f"ok    {name}")
             continue
-        lines.append(f"{'wrong' if finding.is_fatal else 'note '} {name}: "
+        subject = name if name in CHECKS else finding.subject
+        lines.append(f"{'wrong' if finding.is_fatal else 'note '} {subject}: "
                      f"{finding.sentence}")  # fmt: skip
         if finding.hint:
             lines.append(f"      try: {finding.hint}")
     problems = [f for _, f in found if f is not None]
     is_well = not any(finding.is_fatal for finding in problems)
     if is_well:
-        lines.append("next: chandra-sagemaker plan, then deploy")
+        lines.append(conclusion)
     context.console.result(
         {
             "ok": [name for name, finding in found if finding is None],

@@ -15,7 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from handler.addresses import Address
-from handler.engine.staged import MANIFEST, Staged, StagedFile
+from handler.engine.checkpoint import read_header
+from handler.engine.staged import MANIFEST, Staged, StagedFile, manifest_text
+from handler.engine.streamed_hash import StreamedHash
 from handler.errors import ModelLoadError
 from handler.s3 import Head, ObjectReader, never
 
@@ -24,6 +26,8 @@ __all__ = ["fetch_into"]
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
+NUM_HASHERS = 4
+"""Files hashed at once: one thread hashes slower than a fast network delivers."""
 ROOM_BYTES = 64 * 1024**2
 """Left free on the disk, for everybody else."""
 
@@ -31,8 +35,9 @@ ROOM_BYTES = 64 * 1024**2
 def fetch_into(objects: ObjectReader, staged: Staged, folder: Path) -> None:
     """Bring what is missing; a file gets its name once it is whole and right.
 
-    Raises ModelLoadError where the disk is too small or a file is not what the
-    manifest says.
+    Each file is hashed while it arrives. The manifest is written beside the files at
+    the end, so that they can be checked again without S3. Raises ModelLoadError where
+    the disk is too small or a file is not what the manifest says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
@@ -40,20 +45,21 @@ def fetch_into(objects: ObjectReader, staged: Staged, folder: Path) -> None:
         _check_room(staged, missing, folder)
         progress = _Progress(staged, sum(file.size for file in missing))
         checks: list[Future[None]] = []
-        with ThreadPoolExecutor(2, "sha256") as checkers:
+        with (
+            ThreadPoolExecutor(NUM_HASHERS, "sha256") as hashers,
+            ThreadPoolExecutor(2, "finish") as finishers,
+        ):
+            download = _Download(objects, staged, folder, progress, hashers)
             for file in missing:
                 for check in checks:
                     if check.done():
                         check.result()
-                partial = _fetched(objects, staged, file, folder, progress)
-                # While the next one comes.
-                checks.append(
-                    checkers.submit(
-                        _finish, objects, staged, file, folder, partial, progress
-                    )
-                )
+                partial, digest = download.fetch(file)
+                # The rest of the hash is computed while the next file comes.
+                checks.append(finishers.submit(download.finish, file, partial, digest))
         for check in checks:
             check.result()
+        _write_manifest(staged, folder)
         if missing:
             progress.say("fetched")
 
@@ -64,7 +70,7 @@ class _Progress:
     def __init__(self, staged: Staged, num_bytes: int) -> None:
         self._prefix = str(staged.prefix)
         self._total = num_bytes
-        self._done = self._resumed = 0
+        self._done = self._resumed = self._hashed = 0
         self._lock = threading.Lock()
         self._started = self._said = time.monotonic()
 
@@ -72,11 +78,22 @@ class _Progress:
         with self._lock:
             self._done += num_bytes
             self._resumed += num_bytes if is_resumed else 0
-            is_due = time.monotonic() - self._said >= PROGRESS_SECONDS
-        if is_due:
-            self.say("fetching")
+            self._say_if_due()
+
+    def add_hashed(self, num_bytes: int) -> None:
+        with self._lock:
+            self._hashed += num_bytes
+            self._say_if_due()
 
     def say(self, stage: str) -> None:
+        with self._lock:
+            self._say(stage)
+
+    def _say_if_due(self) -> None:
+        if time.monotonic() - self._said >= PROGRESS_SECONDS:
+            self._say("fetching")
+
+    def _say(self, stage: str) -> None:
         self._said = time.monotonic()
         seconds = self._said - self._started
         logger.info(
@@ -87,6 +104,7 @@ class _Progress:
                 "bytes": self._done,
                 "total_bytes": self._total,
                 "resumed_bytes": self._resumed,
+                "hashed_bytes": self._hashed,
                 "seconds": round(seconds, 3),
                 "bytes_per_second": round(
                     (self._done - self._resumed) / max(seconds, 1e-3)
@@ -116,81 +134,118 @@ class _Parts:
             file.write(b"\1")
 
 
-def _fetched(
-    objects: ObjectReader,
-    staged: Staged,
-    file: StagedFile,
-    folder: Path,
-    progress: _Progress,
-) -> Path:
-    """All of a file's bytes, under a name of their own; those here are kept."""
-    partial = folder / f".{file.name}.partial"
-    head = Head(file.size, file.etag)
-    if not partial.is_file() or partial.stat().st_size != file.size:
-        # What is known of parts is of another file.
-        _parts_of(partial).unlink(missing_ok=True)
-    parts = _Parts(_parts_of(partial), len(objects.parts(head)))
-    progress.add(min(parts.num_known * objects.part_bytes, file.size), is_resumed=True)
-    with partial.open("ab") as target:
-        target.truncate(file.size)
-    descriptor = os.open(partial, os.O_WRONLY)
+class _Download:
+    """Files of one prefix into one folder."""
 
-    def has_part(number: int) -> None:
-        parts.add(number)
-        start = number * objects.part_bytes
-        progress.add(min(objects.part_bytes, file.size - start))
+    def __init__(
+        self,
+        objects: ObjectReader,
+        staged: Staged,
+        folder: Path,
+        progress: _Progress,
+        hashers: ThreadPoolExecutor,
+    ) -> None:
+        self._objects = objects
+        self._staged = staged
+        self._folder = folder
+        self._progress = progress
+        self._hashers = hashers
 
-    try:
-        objects.read(
-            _address(staged, file),
-            head,
-            descriptor,
-            never,
-            parts=parts.missing,
-            has_part=has_part,
+    def fetch(self, file: StagedFile) -> tuple[Path, Future[str | None] | None]:
+        """Bring all of a file's bytes, under a name of their own; keep those here.
+
+        Beside the path comes its sha256 as it will be, where the manifest has one.
+        """
+        partial = self._folder / f".{file.name}.partial"
+        head = Head(file.size, file.etag)
+        if not partial.is_file() or partial.stat().st_size != file.size:
+            # What is known of parts is of another file.
+            _parts_of(partial).unlink(missing_ok=True)
+        part_bytes = self._objects.part_bytes
+        parts = _Parts(_parts_of(partial), len(self._objects.parts(head)))
+        self._progress.add(
+            min(parts.num_known * part_bytes, file.size), is_resumed=True
         )
-    finally:
-        os.close(descriptor)
-    return partial
+        with partial.open("ab") as target:
+            target.truncate(file.size)
+        hashing = StreamedHash(
+            partial, file.size, part_bytes, parts.missing, self._progress.add_hashed
+        )
+        digest = None
+        descriptor = os.open(partial, os.O_WRONLY)
 
+        def has_part(number: int) -> None:
+            parts.add(number)
+            hashing.add(number)
+            self._progress.add(min(part_bytes, file.size - number * part_bytes))
 
-def _finish(
-    objects: ObjectReader,
-    staged: Staged,
-    file: StagedFile,
-    folder: Path,
-    partial: Path,
-    progress: _Progress,
-) -> None:
-    """Check it and give it its name.
-
-    Once more from the start where it is wrong: the machine may have crashed before
-    its disk had what we thought it had.
-    """
-    if not _is_right(file, partial):
-        logger.warning("weights wrong, fetched again", extra={"file": file.name})
-        partial.unlink()
-        _fetched(objects, staged, file, folder, progress)
-        if not _is_right(file, partial):
-            partial.unlink()
-            raise ModelLoadError(
-                f"{_address(staged, file)} is not what {MANIFEST} says: its sha256 is "
-                f"another than {file.sha256}; stage the weights again"
+        try:
+            if file.sha256 is not None:
+                digest = self._hashers.submit(hashing.run)
+            self._objects.read(
+                _address(self._staged, file),
+                head,
+                descriptor,
+                never,
+                parts=parts.missing,
+                has_part=has_part,
             )
-    _parts_of(partial).unlink(missing_ok=True)
-    partial.rename(folder / file.name)
+        except BaseException:
+            hashing.abandon()
+            raise
+        finally:
+            os.close(descriptor)
+        return partial, digest
 
+    def finish(
+        self, file: StagedFile, partial: Path, digest: Future[str | None] | None
+    ) -> None:
+        """Check a file and give it its name.
 
-def _is_right(file: StagedFile, path: Path) -> bool:
-    if file.sha256 is None:
-        return path.stat().st_size == file.size
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+        Fetch it once more from the start where it is wrong: the machine may have
+        crashed before its disk had what we thought it had.
+        """
+        if digest is not None and digest.result() != file.sha256:
+            logger.warning("weights wrong, fetched again", extra={"file": file.name})
+            partial.unlink()
+            partial, digest = self.fetch(file)
+            if digest is not None and digest.result() != file.sha256:
+                partial.unlink()
+                raise ModelLoadError(
+                    f"{_address(self._staged, file)} is not what {MANIFEST} says: its "
+                    f"sha256 is another than {file.sha256}; stage the weights again"
+                )
+        _parts_of(partial).unlink(missing_ok=True)
+        partial.rename(self._folder / file.name)
 
 
 def _is_there(folder: Path, file: StagedFile) -> bool:
+    """Check size and header of a file; its sha256 only where those are wrong."""
     path = folder / file.name
-    return path.is_file() and path.stat().st_size == file.size
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    if path.suffix != ".safetensors":
+        return True
+    try:
+        read_header(path)
+    except ModelLoadError as error:
+        # Staged like that, it would be fetched in vain at every start.
+        with path.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if file.sha256 not in (None, found):
+            logger.warning("weights damaged", extra={"reason": error.detail})
+            return False
+    return True
+
+
+def _write_manifest(staged: Staged, folder: Path) -> None:
+    """Write down what the files in `folder` should be, where that is known."""
+    if any(file.sha256 is None for file in staged.files):
+        return
+    text = manifest_text(staged.model, staged.revision, staged.files)
+    partial = folder / f".{MANIFEST}"
+    partial.write_text(text, "utf-8")
+    partial.rename(folder / MANIFEST)
 
 
 def _check_room(staged: Staged, missing: list[StagedFile], folder: Path) -> None:

@@ -15,6 +15,8 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from handler.engine.accelerator import Accelerator
+from handler.engine.checkpoint import read_tensor_names
+from handler.engine.loading_report import check_report, log_library_warnings
 from handler.engine.read_ahead import ReadAhead
 from handler.engine.weights import Weights
 from handler.errors import ModelLoadError
@@ -152,28 +154,43 @@ def load_model(
 ) -> Model:
     """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device.
 
-    `ahead` is reading its files already.
+    `ahead` is reading its files already. Raises ModelLoadError where a tensor of the
+    model is not in the checkpoint, or has another shape there.
     """
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     started = time.monotonic()
+    warnings: list[str] = []
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True)
-        module = AutoModelForImageTextToText.from_pretrained(
-            weights.path,
-            dtype=torch.bfloat16,
-            device_map={"": device},
-            attn_implementation="sdpa",
-            local_files_only=True,
-        )
+        with log_library_warnings() as warnings:
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                weights.path,
+                dtype=torch.bfloat16,
+                device_map={"": device},
+                attn_implementation="sdpa",
+                local_files_only=True,
+                # check_report refuses them, with both shapes.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+            module, report = loaded
     except torch.OutOfMemoryError as error:
         raise ModelLoadError(
             f"{weights.path} does not fit into the memory of {device}: {error}"
         ) from error
     except Exception as error:  # a broken checkpoint raises whatever it comes upon
-        raise ModelLoadError(f"{weights.path} cannot be loaded: {error}") from error
+        said = "; transformers: ".join([str(error), *warnings])
+        raise ModelLoadError(f"{weights.path} cannot be loaded: {said}") from error
+    check_report(
+        weights.path,
+        report,
+        num_expected=len(module.state_dict()),
+        names=read_tensor_names(weights.path),
+        ignored_patterns=module._keys_to_ignore_on_load_unexpected or (),
+    )
     _log_speed(weights, device, time.monotonic() - started, ahead)
     return Model(module.eval(), tokenizer, weights.profile.stop_tokens)
 

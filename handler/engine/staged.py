@@ -9,20 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from handler.addresses import Address
 from handler.errors import DocumentNotFoundError, ModelLoadError
 from handler.s3 import ObjectReader, never
 
-__all__ = ["MANIFEST", "Staged", "StagedFile", "staged_at"]
+__all__ = [
+    "MANIFEST",
+    "PATTERNS",
+    "Staged",
+    "StagedFile",
+    "is_model_file",
+    "manifest_text",
+    "parse_manifest",
+    "staged_at",
+]
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "chandra-manifest.json"
 MAX_MANIFEST_BYTES = 4 * 1024**2
+PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+"""Names of the files that a model is loaded from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +100,22 @@ def staged_at(
     return Staged(prefix, manifest.get("model"), manifest.get("revision"), tuple(files))
 
 
-def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | None:
-    """None where there is none; ModelLoadError where it makes no sense."""
-    address = Address(prefix.bucket, prefix.key + MANIFEST)
-    try:
-        content = objects.content(address, MAX_MANIFEST_BYTES, never)
-    except DocumentNotFoundError:
-        return None
+def is_model_file(name: str) -> bool:
+    """Tell whether a file is read when the model is loaded, by its name."""
+    return name != MANIFEST and any(Path(name).match(p) for p in PATTERNS)
+
+
+def manifest_text(
+    model: str | None, revision: str | None, files: Iterable[StagedFile]
+) -> str:
+    """Write a manifest of files whose sha256 is known."""
+    entries = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in files]
+    manifest = {"model": model, "revision": revision, "files": entries}
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def parse_manifest(content: bytes, where: str) -> Mapping[str, Any]:
+    """Return the manifest in `content`; ModelLoadError where it makes no sense."""
     try:
         manifest = json.loads(content)
         for name in ("model", "revision"):
@@ -110,6 +131,16 @@ def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | Non
                 raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
-            f"{address} is no list of weights: stage them again"
+            f"{where} is no list of weights: stage them again"
         ) from error
     return manifest  # type: ignore[no-any-return]
+
+
+def _manifest(objects: ObjectReader, prefix: Address) -> Mapping[str, Any] | None:
+    """Return the manifest at a prefix, or None where there is none."""
+    address = Address(prefix.bucket, prefix.key + MANIFEST)
+    try:
+        content = objects.content(address, MAX_MANIFEST_BYTES, never)
+    except DocumentNotFoundError:
+        return None
+    return parse_manifest(content, str(address))

@@ -19,8 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from handler.addresses import Address
+from handler.engine.checkpoint import check_checkpoint
 from handler.engine.download import fetch_into
-from handler.engine.staged import MANIFEST, staged_at
+from handler.engine.staged import PATTERNS, is_model_file, staged_at
 from handler.errors import HandlerError, ModelLoadError, StorageError
 from handler.profiles import PROFILES, Profile
 from handler.s3 import NUM_THREADS, ObjectReader
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 SAGEMAKER_MODEL_DIR = Path("/opt/ml/model")
 MINI = Path(__file__).resolve().parents[2] / "model-store" / "mini"
 MINI_ID = "mini"
-PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 PART_BYTES = 16 * 1024**2
 """Of a file from S3 in one request."""
 _Fetched = tuple[Path, str | None, str | None]
@@ -109,9 +109,10 @@ def find_source(
 
 
 def fetch(source: Source, settings: EngineSettings, cache: Path) -> Weights:
-    """Bring the weights to this machine and look at what they are.
+    """Bring the weights to this machine, and check their sizes and headers.
 
-    `cache` receives what comes from S3; the hub has a cache of its own.
+    `cache` receives what comes from S3; the hub has a cache of its own. Raises
+    ModelLoadError, also where the files are not whole.
     """
     started = time.monotonic()
     revision = source.revision
@@ -127,16 +128,17 @@ def fetch(source: Source, settings: EngineSettings, cache: Path) -> Weights:
         model_id = MINI_ID if source.kind == "mini" else settings.model_id or path.name
         revision = settings.model_revision if source.kind == "folder" else None
     config = _config(path)
+    if not (files := list(path.glob("*.safetensors"))):
+        raise ModelLoadError(f"{path} holds no *.safetensors")
     weights = Weights(
         path=path,
         model_id=model_id,
         revision=revision,
         profile=_profile(config, settings, model_id),
-        num_bytes=sum(file.stat().st_size for file in path.glob("*.safetensors")),
+        num_bytes=sum(file.stat().st_size for file in files),
         is_trained=config.get("chandra_weights") != "random",
     )
-    if not weights.num_bytes:
-        raise ModelLoadError(f"{path} holds no *.safetensors")
+    check_checkpoint(path)
     logger.info(
         "weights found",
         extra={
@@ -205,7 +207,7 @@ def _from_hub(source: Source) -> tuple[Path, str]:
                 },
             )
         path = snapshot_download(
-            source.location, revision=revision, allow_patterns=PATTERNS
+            source.location, revision=revision, allow_patterns=list(PATTERNS)
         )
     except Exception as error:  # the client's transport, and its errors, vary
         raise ModelLoadError(
@@ -225,7 +227,7 @@ def _from_s3(uri: str, cache: Path) -> _Fetched:
     # As much at once as there are threads: there is nobody to leave room for.
     objects = ObjectReader(window=NUM_THREADS, part_bytes=PART_BYTES)
     try:
-        staged = staged_at(objects, Address(parts.netloc, prefix), _is_wanted)
+        staged = staged_at(objects, Address(parts.netloc, prefix), is_model_file)
         if not staged.files:
             raise ModelLoadError(f"{uri} holds no config.json or *.safetensors")
         # Other contents, other folder: what is there is whole and the same.
@@ -268,7 +270,3 @@ def _note(uri: str, cache: Path, fetched: _Fetched) -> None:
 
 def _note_of(uri: str, cache: Path) -> Path:
     return cache / f".{hashlib.sha256(uri.encode()).hexdigest()[:16]}.last"
-
-
-def _is_wanted(name: str) -> bool:
-    return name != MANIFEST and any(Path(name).match(p) for p in PATTERNS)

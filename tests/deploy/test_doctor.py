@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import tomllib
 
+import pytest
+
+from deploy.aws.store import Store
 from deploy.commands.init import EXAMPLE
 from deploy.config import DeployConfig, config_from
+from deploy.weights import MANIFEST, manifest_of, weights_in
 from tests.deploy.images import write_archive
 
 
@@ -119,6 +125,140 @@ def test_a_role_that_sagemaker_may_not_take_is_found_out(chandra, wire, tmp_path
     ran = chandra("doctor")
 
     assert "role mine may not be taken by sagemaker.amazonaws.com" in ran.out
+
+
+# The full hash
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Weights with their manifest, as a server keeps them."""
+    folder = tmp_path / "cache" / "0123abcd"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(3_000_000))
+    manifest = manifest_of(weights_in(folder, "acme/ocr", "r1"), "ocr")
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def change_last_byte(path):
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+
+
+def test_whole_weights_in_a_folder_are_well(chandra, folder, tmp_path):
+    (tmp_path / "chandra.toml").unlink()
+
+    ran = chandra("doctor", "--weights", str(folder))
+
+    assert ran.status == 0, ran.err
+    assert ran.out.splitlines() == [
+        f"ok    {folder}",
+        "every file has the sha256 that its manifest gives",
+    ]
+
+
+def test_a_damaged_file_of_the_same_size_is_found(chandra, folder):
+    change_last_byte(folder / "model.safetensors")
+
+    ran = chandra("doctor", "--weights", str(folder))
+
+    assert ran.status == 1
+    assert f"wrong weights: model.safetensors in {folder} is damaged" in ran.out
+    assert "try: copy the weights again" in ran.out
+
+
+def test_all_weights_in_a_servers_cache_are_hashed(chandra, folder):
+    other = shutil.copytree(folder, folder.with_name("4567cdef"))
+    change_last_byte(other / "model.safetensors")
+
+    ran = chandra("doctor", "--weights", str(folder.parent))
+
+    assert ran.status == 1
+    assert f"ok    {folder}" in ran.out
+    assert f"wrong weights: model.safetensors in {other} is damaged" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "is missing, but"), (b"short", "has 5 bytes, but .* says 3,000,000")],
+)
+def test_a_missing_or_short_file_is_found(chandra, folder, content, words):
+    (folder / "model.safetensors").unlink()
+    if content is not None:
+        (folder / "model.safetensors").write_bytes(content)
+
+    ran = chandra("doctor", "--weights", str(folder))
+
+    assert ran.status == 1
+    assert re.search(rf"model\.safetensors in .* {words}", ran.out)
+
+
+def test_a_folder_without_a_manifest_cannot_be_checked(chandra, folder):
+    (folder / MANIFEST).unlink()
+
+    ran = chandra("doctor", "--weights", str(folder))
+
+    assert ran.status == 4
+    assert f"{folder} holds no {MANIFEST}" in ran.err
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": [7]}'])
+def test_a_manifest_that_makes_no_sense_is_found(chandra, folder, content):
+    (folder / MANIFEST).write_text(content)
+
+    ran = chandra("doctor", "--weights", str(folder))
+
+    assert ran.status == 1
+    assert f"the {MANIFEST} in {folder} cannot be read" in ran.out
+
+
+@pytest.mark.parametrize("place", [(), ("s3://weights/given/",)])
+def test_staged_weights_are_read_and_hashed(chandra, wire, tmp_path, folder, place):
+    prepare(chandra, wire, tmp_path)
+    Store(wire, "weights").stage(
+        weights_in(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None
+    )
+
+    ran = chandra("doctor", "--weights", *place)
+
+    assert ran.status == 0, ran.out
+    assert re.match(r"ok    s3://weights/\S+/\n", ran.out)
+
+
+def test_a_staged_file_that_was_replaced_is_found(chandra, wire, folder):
+    wire.call("s3", "create_bucket", Bucket="weights")
+    store = Store(wire, "weights")
+    store.stage(weights_in(folder, "acme/ocr", "r1"), "given/", "ocr", lambda *_: None)
+    store.put("given/model.safetensors", bytes(2_999_999) + b"\xff")
+
+    ran = chandra("doctor", "--weights", "s3://weights/given")
+
+    assert ran.status == 1
+    assert "model.safetensors in s3://weights/given is damaged" in ran.out
+    assert "chandra-sagemaker model stage" in ran.out
+
+
+def test_a_large_object_is_read_in_parts(wire):
+    wire.call("s3", "create_bucket", Bucket="weights")
+    store = Store(wire, "weights", part_bytes=1000)
+    store.put("large", bytes(range(250)) * 10)
+
+    parts = list(store.content("large", 2500))
+
+    assert [len(part) for part in parts] == [1000, 1000, 500]
+    assert b"".join(parts) == bytes(range(250)) * 10
+
+
+def test_a_prefix_without_a_manifest_cannot_be_checked(chandra, wire):
+    wire.call("s3", "create_bucket", Bucket="weights")
+
+    ran = chandra("doctor", "--weights", "s3://weights/nothing")
+
+    assert ran.status == 1
+    assert "holds no weights that `model stage` finished" in ran.out
 
 
 def test_init_writes_a_file_once(chandra, tmp_path):

@@ -1,5 +1,7 @@
 """What the embedded checkpoint promises: it loads, is small and looks at the page."""
 
+import json
+import shutil
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
+from handler.engine.staged import MANIFEST
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
-from mini.build import DEFAULT_OUTPUT, build, write_settings
+from mini.build import DEFAULT_OUTPUT, build, write_manifest, write_settings
 from mini.model import model_config
 from mini.tokenizer import SPECIAL_TOKENS, build_tokenizer
 
@@ -231,6 +234,22 @@ def test_what_lies_beside_the_weights_is_what_the_builder_writes(tmp_path):
         assert path.read_bytes() == (DEFAULT_OUTPUT / path.name).read_bytes(), path.name
 
 
+def test_the_committed_manifest_has_the_hash_of_every_file(tmp_path):
+    for path in DEFAULT_OUTPUT.iterdir():
+        if path.name != MANIFEST:
+            shutil.copy(path, tmp_path)
+
+    write_manifest(tmp_path)
+
+    found = json.loads((DEFAULT_OUTPUT / MANIFEST).read_text())
+    assert found == json.loads((tmp_path / MANIFEST).read_text())
+    assert {file["name"] for file in found["files"]} > {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+
+
 def test_the_config_is_that_of_the_builders_model(config):
     built = model_config(build_tokenizer())
 
@@ -253,5 +272,6 @@ def test_a_training_state_becomes_a_checkpoint_that_loads(tmp_path):
     )
     model, report = loaded
     assert not any(report.values())
+    assert (tmp_path / "checkpoint" / MANIFEST).is_file()
     for name, value in model.state_dict().items():
         assert torch.equal(value, built.state_dict()[name].bfloat16()), name

@@ -273,6 +273,7 @@ def test_our_own_image_needs_what_our_own_rules_leave_in():
         "container/requirements-lean.txt",
         "model-store/model-config.yaml",
         "model-store/mini/config.json",
+        "model-store/mini/chandra-manifest.json",
         "config.properties",
         "LICENSE",
     ):

@@ -28,14 +28,19 @@ from handler.engine.weights import fetch, find_source
 from handler.errors import ModelLoadError
 from handler.s3 import ObjectReader
 from handler.settings import EngineSettings
+from tests.checkpoints import index_of, tensor_file
 from tests.s3 import Answer, Asked, s3_on_loopback
 from tests.waiting import until
 
 PART = 1000
+M1 = "model-1.safetensors"
 CONTENTS = {
     "config.json": b'{"model_type": "qwen3_vl"}',
-    "model-1.safetensors": bytes(range(250)) * 18,
-    "model-2.safetensors": b"\x07" * 2500,
+    "model-1.safetensors": tensor_file("a", "b", size=4500, fill=1),
+    "model-2.safetensors": tensor_file("c", size=2500, fill=7),
+    "model.safetensors.index.json": index_of(
+        {"a": M1, "b": M1, "c": "model-2.safetensors"}
+    ),
 }
 PREFIX = Address("weights", "chandra/r1/")
 URI = "s3://weights/chandra/r1"
@@ -85,7 +90,7 @@ def fetched(objects, tmp_path):
         return {
             path.name: path.read_bytes()
             for path in folder.iterdir()
-            if not path.name.startswith(".")
+            if not path.name.startswith(".") and path.name != MANIFEST
         }
 
     return fetch_it
@@ -115,7 +120,7 @@ def test_nothing_is_left_of_the_parts(fetched, tmp_path):
     fetched()
 
     names = {path.name for path in (tmp_path / "weights").iterdir()}
-    assert names == set(CONTENTS)
+    assert names == {*CONTENTS, MANIFEST}
 
 
 def test_the_manifest_gives_model_and_revision_their_names(s3, tmp_path):
@@ -160,6 +165,73 @@ def test_the_log_says_how_far_it_is_and_how_fast_it_was(
     assert [line["bytes"] for line in said] == sorted(line["bytes"] for line in said)
     assert said[-1]["bytes"] == total
     assert said[-1]["bytes_per_second"] > 0
+
+
+def test_a_file_is_hashed_while_its_last_part_is_on_its_way(
+    s3, fetched, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(subject, "PROGRESS_SECONDS", 0.0)
+    before = CONTENTS["config.json"] + CONTENTS["model-1.safetensors"][:4000]
+    hashed: list[bool] = []
+
+    def num_hashed() -> int:
+        return max(
+            (vars(r).get("hashed_bytes", 0) for r in list(caplog.records)), default=0
+        )
+
+    def door(asked: Asked) -> None:
+        if "model-1" in asked.path and asked.range == "bytes=4000-4499":
+            hashed.append(until(lambda: num_hashed() == len(before)))
+
+    s3.door = door
+
+    assert fetched() == CONTENTS
+    assert hashed == [True]
+
+
+def test_the_manifest_lies_beside_what_was_fetched(fetched, tmp_path):
+    fetched()
+
+    found = json.loads((tmp_path / "weights" / MANIFEST).read_text())
+    assert found["files"] == json.loads(manifest_of(CONTENTS))["files"]
+    assert (found["model"], found["revision"]) == ("acme/ocr", "r1")
+
+
+# Later starts
+
+
+def test_a_later_start_reads_headers_and_fetches_nothing(s3, fetched):
+    fetched()
+    s3.asked.clear()
+
+    assert fetched() == CONTENTS
+    assert ranges(s3) == []
+
+
+def test_a_damaged_header_makes_a_later_start_fetch_the_file(
+    s3, fetched, tmp_path, caplog
+):
+    fetched()
+    s3.asked.clear()
+    with (tmp_path / "weights" / "model-2.safetensors").open("r+b") as file:
+        file.seek(8)
+        file.write(b"?")
+
+    assert fetched() == CONTENTS
+    assert {line.split()[0] for line in ranges(s3)} == {"model-2"}
+    assert "weights damaged" in caplog.text
+
+
+def test_a_file_that_was_staged_with_a_bad_header_is_fetched_once(s3, fetched):
+    contents = CONTENTS | {"model-2.safetensors": bytes(2500)}
+    put(s3, "model-2.safetensors", contents["model-2.safetensors"])
+    put(s3, MANIFEST, manifest_of(contents))
+    fetched()
+    s3.asked.clear()
+
+    assert fetched() == contents
+    assert ranges(s3) == []
 
 
 # What is wrong
@@ -227,7 +299,9 @@ def test_a_disk_that_is_too_small_is_known_before_anything_is_fetched(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 1000))
 
-    with pytest.raises(ModelLoadError, match=r"needs 7,026 bytes in .* 1,000 are free"):
+    with pytest.raises(
+        ModelLoadError, match=r"needs 7,\d{3} bytes in .* 1,000 are free"
+    ):
         fetched()
 
     assert ranges(s3) == []
@@ -266,6 +340,17 @@ def test_an_engine_starts_again_with_what_is_here_while_s3_is_away(
 
     assert again == first
     assert "weights of the last time" in caplog.text
+
+
+def test_what_is_here_must_still_be_whole_while_s3_is_away(s3, tmp_path):
+    settings = EngineSettings(model_s3_uri=URI)
+    source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
+    first = fetch(source, settings, tmp_path)
+    (first.path / "config.json").write_bytes(b'{"model_type": "qwen3_vl" }')
+    s3.door = busy
+
+    with pytest.raises(ModelLoadError, match=r"config\.json has 27 bytes, but .* 26"):
+        fetch(source, settings, tmp_path)
 
 
 def test_what_was_never_fetched_cannot_be_had_while_s3_is_away(s3, tmp_path):

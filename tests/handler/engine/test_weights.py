@@ -17,6 +17,7 @@ from handler.engine.weights import MINI, Source, Weights, fetch, find_source
 from handler.errors import ModelLoadError
 from handler.pool import Pool
 from handler.settings import EngineSettings
+from tests.checkpoints import tensor_file
 from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, serving
 
 
@@ -24,7 +25,7 @@ def checkpoint_at(folder: Path, **config: Any) -> Path:
     """A folder that looks like a checkpoint with `config`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes(b"\x00" * 1000)
+    (folder / "model.safetensors").write_bytes(tensor_file("weight", size=1000))
     return folder
 
 
@@ -436,12 +437,13 @@ def test_weights_that_changed_in_s3_are_fetched_into_a_folder_of_their_own(
     put(s3, "changing", CHECKPOINT)
     before = fetched_from_s3("s3://weights/changing", tmp_path)
     # As long as before: only its ETag says that it is another.
-    put(s3, "changing", {"model.safetensors": b"\x01" * 1000})
+    other = tensor_file("weight", size=1000, fill=1)
+    put(s3, "changing", {"model.safetensors": other})
 
     after = fetched_from_s3("s3://weights/changing", tmp_path)
 
-    assert (after.path / "model.safetensors").read_bytes() == b"\x01" * 1000
-    assert (before.path / "model.safetensors").read_bytes() == b"\x00" * 1000
+    assert (after.path / "model.safetensors").read_bytes() == other
+    assert (before.path / "model.safetensors").read_bytes() != other
 
 
 def test_what_lies_in_folders_below_the_prefix_is_left_there(s3, tmp_path):

@@ -1,0 +1,117 @@
+"""Judge what transformers reports about a checkpoint that it has loaded.
+
+transformers gives tensors that a checkpoint lacks, and those of another shape, random
+values and goes on. A model with one random layer answers every page with noise.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from handler.errors import ModelLoadError
+
+__all__ = ["check_report", "log_library_warnings"]
+
+logger = logging.getLogger(__name__)
+
+MAX_EXAMPLES = 5
+MAX_MESSAGE_CHARS = 8000
+LIBRARY = "transformers"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def check_report(
+    path: Path,
+    report: Mapping[str, Any],
+    *,
+    num_expected: int,
+    names: Sequence[str],
+    ignored_patterns: Iterable[str],
+) -> None:
+    """Log transformers' report, and raise ModelLoadError where the model is not whole.
+
+    `report` is what `from_pretrained(..., output_loading_info=True)` returns: tied
+    tensors and those a model declares as optional are not missing in it. `names` are
+    the tensors of the checkpoint. Those that match `ignored_patterns`
+    (`_keys_to_ignore_on_load_unexpected` of the model) are not in the report, but are
+    as unused as the unexpected ones.
+    """
+    missing = sorted(report["missing_keys"])
+    mismatched = sorted(report["mismatched_keys"])
+    ignored = [re.compile(pattern) for pattern in ignored_patterns]
+    unused = sorted(
+        {*report["unexpected_keys"]}
+        | {name for name in names if any(p.search(name) for p in ignored)}
+    )
+    logger.log(
+        logging.WARNING if missing or mismatched or unused else logging.INFO,
+        "loading report",
+        extra={
+            "tensors": num_expected,
+            "missing": len(missing),
+            "missing_examples": missing[:MAX_EXAMPLES],
+            "unexpected": len(unused),
+            "unexpected_examples": unused[:MAX_EXAMPLES],
+            "mismatched": len(mismatched),
+            "mismatched_examples": [name for name, _, _ in mismatched[:MAX_EXAMPLES]],
+        },
+    )
+    if mismatched:
+        name, found, expected = mismatched[0]
+        others = f" ({len(mismatched)} tensors differ)" if mismatched[1:] else ""
+        raise ModelLoadError(
+            f"{path} has {name} with the shape {list(found)}, but its config.json "
+            f"describes {list(expected)}{others}: the config.json belongs to other "
+            "weights; copy or stage both again"
+        )
+    if missing:
+        hint = (
+            f" It holds {len(unused)} that the model does not have: {_some(unused)}."
+            if unused
+            else ""
+        )
+        raise ModelLoadError(
+            f"{path} lacks {len(missing)} of the {num_expected} tensors of the model: "
+            f"{_some(missing)}.{hint} Load the checkpoint that its config.json belongs "
+            "to, or stage the weights again"
+        )
+
+
+@contextmanager
+def log_library_warnings() -> Iterator[list[str]]:
+    """Send transformers' warnings to our log, its loading report among them.
+
+    The list receives their text.
+    """
+    library = logging.getLogger(LIBRARY)
+    listener = _Listener()
+    handlers, level = library.handlers, library.level
+    library.handlers = [listener]
+    library.setLevel(logging.WARNING)
+    try:
+        yield listener.messages
+    finally:
+        library.handlers = handlers
+        library.setLevel(level)
+
+
+class _Listener(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = _COLOURS.sub("", record.getMessage())[:MAX_MESSAGE_CHARS]
+        if text not in self.messages:
+            self.messages.append(text)
+            logger.log(record.levelno, "transformers", extra={"text": text})
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_EXAMPLES
+    return ", ".join(names[:MAX_EXAMPLES]) + (f" and {rest} more" if rest > 0 else "")

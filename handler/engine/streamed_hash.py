@@ -1,0 +1,75 @@
+"""Hash a file while its parts arrive, in whatever order they do."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+__all__ = ["StreamedHash"]
+
+CHUNK_BYTES = 1024**2
+
+
+class StreamedHash:
+    """The sha256 of a file that is being written in parts.
+
+    `missing` are the numbers of the parts of `part_bytes` that are not in the file yet;
+    `add` announces each. `run` reads behind them, from the system's file cache as long
+    as the parts are recent, and tells `progress` how many bytes it has hashed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: int,
+        part_bytes: int,
+        missing: Iterable[int],
+        progress: Callable[[int], None] = lambda num_bytes: None,
+    ) -> None:
+        self._path = path
+        self._size = size
+        self._part_bytes = part_bytes
+        self._missing = set(missing)
+        self._progress = progress
+        self._is_abandoned = False
+        self._changed = threading.Condition()
+
+    def add(self, number: int) -> None:
+        """Announce that a part is in the file."""
+        with self._changed:
+            self._missing.discard(number)
+            self._changed.notify()
+
+    def abandon(self) -> None:
+        """Let `run` return although parts are missing."""
+        with self._changed:
+            self._is_abandoned = True
+            self._changed.notify()
+
+    def run(self) -> str | None:
+        """Return the sha256 once every part has come; None when it was abandoned."""
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        with self._path.open("rb", buffering=0) as file:
+            at = 0
+            while at < self._size:
+                if not self._wait_for(at // self._part_bytes):
+                    return None
+                end = min(at - at % self._part_bytes + self._part_bytes, self._size)
+                num_read = file.readinto(buffer[: end - at])
+                if not num_read:
+                    # Shorter than it was: whatever the digest is, it is another.
+                    break
+                digest.update(buffer[:num_read])
+                at += num_read
+                self._progress(num_read)
+        return digest.hexdigest()
+
+    def _wait_for(self, number: int) -> bool:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_abandoned or number not in self._missing
+            )
+            return not self._is_abandoned
