@@ -1,0 +1,41 @@
+"""A disk of a few megabytes that a test may fill."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+__all__ = ["fill", "small_disk"]
+
+
+@contextmanager
+def small_disk(folder: Path, num_megabytes: int) -> Iterator[Path]:
+    """Mount a file system of this size, or skip the test where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={num_megabytes}m", "none", folder]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine lets nobody mount a file system of their own")
+    try:
+        yield folder
+    finally:
+        # Lazily: a process that is just ending may have a file open.
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Write until there is no room for another byte."""
+    with (folder / "filling").open("wb", buffering=0) as file:
+        for size in (1024**2, 4096, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
