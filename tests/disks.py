@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,19 +15,24 @@ __all__ = ["fill", "small_disk"]
 
 
 @contextmanager
-def small_disk(folder: Path, num_megabytes: int) -> Iterator[Path]:
-    """Mount a file system of this size, or skip the test where that is not allowed."""
-    folder.mkdir()
+def small_disk(num_megabytes: int) -> Iterator[Path]:
+    """Mount a file system of this size, or skip the test where that is not allowed.
+
+    Not below the test's own folder: the path of a socket has 107 letters at most.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="disk-"))
     command = ["mount", "-t", "tmpfs", "-o", f"size={num_megabytes}m", "none", folder]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
+        folder.rmdir()
         pytest.skip("this machine lets nobody mount a file system of their own")
     try:
         yield folder
     finally:
         # Lazily: a process that is just ending may have a file open.
         subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
 
 
 def fill(folder: Path) -> None:

@@ -92,8 +92,8 @@ def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
     assert not (tmp_path / STATE).exists()
 
 
-def test_the_state_is_written_on_a_full_disk(tmp_path, said, drained, left, clock):
-    with small_disk(tmp_path / "disk", 1) as disk:
+def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
+    with small_disk(1) as disk:
         beacon = Beacon(disk, lambda: said, drained.append, left.append, clock)
         beacon.look()
         before = (disk / STATE).stat().st_mtime_ns

@@ -57,8 +57,8 @@ def test_what_an_interrupted_write_left_is_no_obstacle(state, tmp_path):
     assert text(tmp_path) == "after"
 
 
-def test_a_full_disk_is_no_obstacle_once_prepared(tmp_path):
-    with small_disk(tmp_path / "disk", 1) as disk:
+def test_a_full_disk_is_no_obstacle_once_prepared():
+    with small_disk(1) as disk:
         state = StateFile(disk / "state")
         state.prepare()
         fill(disk)
@@ -70,8 +70,8 @@ def test_a_full_disk_is_no_obstacle_once_prepared(tmp_path):
         state.close()
 
 
-def test_a_disk_that_is_full_already_is_an_error(tmp_path):
-    with small_disk(tmp_path / "disk", 1) as disk:
+def test_a_disk_that_is_full_already_is_an_error():
+    with small_disk(1) as disk:
         fill(disk)
 
         with pytest.raises(OSError, match="No space left"):
