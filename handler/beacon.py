@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
 from handler.state_file import StateFile
 
 __all__ = ["DRAINING", "GONE", "STATE", "Beacon"]
@@ -71,9 +72,17 @@ class Beacon:
 
     def look(self) -> None:
         """See whether there is news, in any direction."""
-        if (ends_at := self._read_draining()) is not None:
+        try:
+            ends_at, gone = self._read_draining(), self._read_gone()
+        except OSError as error:
+            if not is_out_of_descriptors(error):
+                raise
+            # There may be news; that we live is told all the same.
+            logger.exception(OUT_OF_DESCRIPTORS)
+            ends_at, gone = None, frozenset()
+        if ends_at is not None:
             self._drain(ends_at)
-        if gone := self._read_gone():
+        if gone:
             self._leave(gone)
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import tempfile
 
 from handler.errors import OverloadedError
+from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
 
 __all__ = ["Spool"]
+
+logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -17,12 +21,15 @@ class Spool:
     """A file without a name: other processes of ours open it by `path`.
 
     It is gone when it is closed, or when this process ends in whatever way. Raises
-    OverloadedError where the disk is full.
+    OverloadedError where the disk is full, or no file can be opened.
     """
 
     def __init__(self, content: bytes | bytearray = b"") -> None:
         # Without a buffer: the content would lie in memory once more.
-        self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise _why(error, len(content)) from error
         try:
             view = memoryview(content)
             while view:
@@ -61,4 +68,7 @@ def _why(error: OSError, num_bytes: int) -> Exception:
         return OverloadedError(
             f"there is no room on the disk for a document of {num_bytes:,} bytes now"
         )
+    if is_out_of_descriptors(error):
+        logger.error(OUT_OF_DESCRIPTORS, exc_info=error)
+        return OverloadedError("the server has too many files open for another one now")
     return error

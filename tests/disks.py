@@ -21,7 +21,8 @@ def small_disk(num_megabytes: int) -> Iterator[Path]:
     Not below the test's own folder: the path of a socket has 107 letters at most.
     """
     folder = Path(tempfile.mkdtemp(prefix="disk-"))
-    command = ["mount", "-t", "tmpfs", "-o", f"size={num_megabytes}m", "none", folder]
+    options = f"size={num_megabytes}m"
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
