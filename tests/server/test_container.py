@@ -189,7 +189,7 @@ def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path)
 def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
     with (
         small_disk(64) as disk,
-        container(disk, {"DRAIN_SECONDS": "10"}) as running,
+        container(disk, {"DRAIN_SECONDS": "3"}) as running,
         ThreadPoolExecutor(1) as threads,
     ):
         until(lambda: running.ping() == 200, 120)
@@ -210,6 +210,7 @@ def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
     assert running.last_event["unanswered"] == 0
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_takes_everything_with_it(start, tmp_path):
     with start() as running:
         until(lambda: running.ping() == 200, 120)
