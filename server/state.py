@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import uuid
 from pathlib import Path
 
 from handler.beacon import DRAINING, GONE, STATE
@@ -16,6 +17,8 @@ __all__ = ["SHARED_MEMORY", "StateFolder"]
 SHARED_MEMORY = Path("/dev/shm")
 """Memory, so that no document can take its space; 64 MB in a container."""
 PREFIX = "chandra-state-"
+NUM_GONE = 300
+"""Requests that TorchServe holds at once, in its queue or handed to the worker."""
 MIN_FREE_BYTES = 64 * SIZE_BYTES
 
 
@@ -68,6 +71,12 @@ class StateFolder:
     def _prepare(self, user: int | None) -> None:
         gone = self.path / GONE
         gone.mkdir()
+        # A folder on a full disk takes no more names than its blocks have held before.
+        names = [gone / str(uuid.uuid4()) for _ in range(NUM_GONE)]
+        for name in names:
+            name.touch()
+        for name in names:
+            name.unlink()
         state = StateFile(self.path / STATE)
         state.prepare()
         state.close()
