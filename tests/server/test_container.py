@@ -189,7 +189,7 @@ def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path)
 def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
     with (
         small_disk(64) as disk,
-        container(disk, {"DRAIN_SECONDS": "3"}) as running,
+        container(disk, {}) as running,
         ThreadPoolExecutor(1) as threads,
     ):
         until(lambda: running.ping() == 200, 120)
