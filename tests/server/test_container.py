@@ -186,6 +186,7 @@ def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path)
         assert time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
     with (
         small_disk(64) as disk,
