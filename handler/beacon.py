@@ -1,10 +1,11 @@
 """Tells /ping whether a page could be read now, and hears what the worker cannot see.
 
 Small files in one folder. `state` is written here and read by frontend/, which answers
-/ping; `draining` is written by whoever stops the server, and holds the time by which
-the last page must be read; `gone` is a folder in which frontend/ keeps an empty file
-for each open request whose client has left, by the request's id. Files, because both
-sides outlive each other, and reading one costs a ping nothing.
+/ping; `draining` is written by the supervisor that stops the server, and holds the time
+by which the last page must be read; `gone` is a folder in which frontend/ keeps an
+empty file for each open request whose client has left, by the request's id. Files,
+because both sides outlive each other, and reading one costs a ping nothing. Neither
+`state` nor `draining` needs disk space once the server has started.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
+from handler.state_file import StateFile
 
 __all__ = ["DRAINING", "GONE", "STATE", "Beacon"]
 
@@ -48,6 +52,8 @@ class Beacon:
         self._drain = drain
         self._leave = leave
         self._clock = clock
+        self._state = StateFile(folder / STATE)
+        self._has_failed = False
         self._written: str | None = None
         self._written_at = 0.0
         self._is_closed = threading.Event()
@@ -62,34 +68,41 @@ class Beacon:
         self._is_closed.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._state.close()
 
     def look(self) -> None:
         """See whether there is news, in any direction."""
-        if (ends_at := self._read_draining()) is not None:
+        try:
+            ends_at, gone = self._read_draining(), self._read_gone()
+        except OSError as error:
+            if not is_out_of_descriptors(error):
+                raise
+            # There may be news; that we live is told all the same.
+            logger.exception(OUT_OF_DESCRIPTORS)
+            ends_at, gone = None, frozenset()
+        if ends_at is not None:
             self._drain(ends_at)
-        if gone := self._read_gone():
+        if gone:
             self._leave(gone)
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)
         now = self._clock()
         if text != self._written or now - self._written_at >= BEAT_SECONDS:
-            self._write(text)
+            self._state.write(text)
             self._written, self._written_at = text, now
 
     def _run(self) -> None:
         while not self._is_closed.wait(POLL_SECONDS):
             try:
                 self.look()
+                self._has_failed = False
             except Exception:
-                # Silence: /ping turns 503, which is right for a state nobody knows.
-                logger.exception("state not written")
+                # /ping turns 503 once the state is old, which is right for a state that
+                # nobody knows. One line says why, not one a second.
+                if not self._has_failed:
+                    logger.exception("state not written")
+                self._has_failed = True
                 self._is_closed.wait(BEAT_SECONDS)
-
-    def _write(self, text: str) -> None:
-        # Whole or not at all: a ping may read at any time.
-        partial = self._folder / f".{STATE}"
-        partial.write_text(text)
-        partial.rename(self._folder / STATE)
 
     def _read_draining(self) -> float | None:
         try:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
+import threading
 import time
+from collections.abc import Callable
 
-__all__ = ["JSONFormatter", "log_to_stdout"]
+__all__ = [
+    "OUT_OF_DESCRIPTORS",
+    "JSONFormatter",
+    "RareShortages",
+    "is_out_of_descriptors",
+    "log_to_stdout",
+]
+
+OUT_OF_DESCRIPTORS = "out of file descriptors"
+"""The event for a file, socket or process that could not be opened for want of one."""
+QUIET_SECONDS = 60.0
 
 # What every LogRecord carries; the rest came in by `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -38,11 +51,46 @@ class JSONFormatter(logging.Formatter):
             return json.dumps({key: str(value) for key, value in line.items()})
 
 
+def is_out_of_descriptors(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is a lack of file descriptors."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class RareShortages(logging.Filter):
+    """Lets one record a minute through that was caused by a lack of descriptors.
+
+    Every request and every beat of the worker meets the same lack.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._quiet_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be written."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not is_out_of_descriptors(error):
+            return True
+        now = self._clock()
+        with self._lock:
+            if now < self._quiet_until:
+                return False
+            self._quiet_until = now + QUIET_SECONDS
+        return True
+
+
 def log_to_stdout(name: str = "handler") -> None:
     """Send the package's events to standard output, once, in place of elsewhere."""
     logger = logging.getLogger(name)
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(JSONFormatter())
+    stream.addFilter(RareShortages())
     logger.handlers = [stream]
     logger.setLevel(logging.INFO)
     logger.propagate = False

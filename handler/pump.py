@@ -20,6 +20,7 @@ from handler.errors import (
     HandlerError,
     OverloadedError,
 )
+from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
 from handler.open_request import OpenRequest, free_row
 from handler.reply import Reply, header_safe, problem
 from handler.request import headers_from
@@ -203,10 +204,17 @@ class Pump:
         except HandlerError as error:
             reply = problem(error, request.id)
             _let_go_of_frames(error)
-        except Exception as error:
-            logger.exception("request failed", extra={"request_id": request.id})
-            reply = problem(HandlerError(), request.id)
-            _let_go_of_frames(error)
+        except Exception as failure:
+            if is_out_of_descriptors(failure):
+                # No decoder could be started, say: neither the document's fault nor
+                # a bug of ours.
+                logger.exception(OUT_OF_DESCRIPTORS, extra={"request_id": request.id})
+                shortage = OverloadedError("the server has too many files open now")
+                reply = problem(shortage, request.id)
+            else:
+                logger.exception("request failed", extra={"request_id": request.id})
+                reply = problem(HandlerError(), request.id)
+            _let_go_of_frames(failure)
         if request.has_left:
             # Nobody gets what was read, but it was read.
             read = tuple(page for page in reply.pages if page.error is None)

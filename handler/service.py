@@ -37,6 +37,7 @@ from handler.memory import (
 )
 from handler.metrics import Metrics
 from handler.open_request import OpenRequest
+from handler.parent import leave_with_parent
 from handler.pool import Pool
 from handler.pump import Pump
 from handler.reader import Reader
@@ -61,6 +62,7 @@ class ChandraHandler(BaseHandler):
     def initialize(self, context: Any) -> None:
         """Load the model; ModelLoadError says what to change."""
         log_to_stdout()
+        leave_with_parent()
         # TorchServe's own line for every call of `handle`, ten a second.
         for stream in logging.getLogger().handlers:
             stream.addFilter(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import tempfile
 
 from handler.errors import OverloadedError
+from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
 from handler.sandbox.wire import Descriptor
 
 __all__ = ["Spool"]
+
+logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -18,19 +22,22 @@ class Spool:
     """A file without a name, which other processes get as `read_only`.
 
     It is gone when it is closed, or when this process ends in whatever way. Raises
-    OverloadedError where the disk is full.
+    OverloadedError where the disk is full, or no file can be opened.
     """
 
     def __init__(self, content: bytes | bytearray | memoryview = b"") -> None:
         # Without a buffer: the content would lie in memory once more.
-        self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise _why(error, len(content)) from error
         try:
             # Opened again: a copy of the first descriptor could write as well.
             opened = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             self._read_only: Descriptor | None = Descriptor(opened)
-        except OSError:
+        except OSError as error:
             self._file.close()
-            raise
+            raise _why(error, len(content)) from error
         try:
             view = memoryview(content)
             while view:
@@ -79,4 +86,7 @@ def _why(error: OSError, num_bytes: int) -> Exception:
         return OverloadedError(
             f"there is no room on the disk for a document of {num_bytes:,} bytes now"
         )
+    if is_out_of_descriptors(error):
+        logger.error(OUT_OF_DESCRIPTORS, exc_info=error)
+        return OverloadedError("the server has too many files open for another one now")
     return error

@@ -6,6 +6,7 @@ command is run in its place.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from handler.memory import memory_limit_bytes
 from server.archive import MODEL_NAME, ROOT, configure_archive
 from server.console import say
 from server.environment import VariableError, Wanted, wanted_from
+from server.folders import OwnFolder, remove_leftovers
 from server.java import JavaNotFoundError, find_java_home
 from server.orphans import bury_orphans
 from server.output import Output
@@ -31,6 +33,8 @@ from server.supervisor import StopRequests, Supervisor
 from server.torchserve import TorchServe
 
 __all__ = ["main"]
+
+STORE_PREFIX = "chandra-store-"
 
 
 def main(
@@ -82,13 +86,15 @@ def _serve(
         drain_seconds=wanted.drain_seconds,
     )
     temporary = Path(tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix="chandra-store-") as store:
-        Path(store).chmod(0o755)
-        configure_archive(archive, Path(store), wanted.model_config)
+    remove_leftovers(STORE_PREFIX, temporary)
+    with contextlib.closing(OwnFolder(STORE_PREFIX, temporary)) as folder:
+        store = folder.path
+        store.chmod(0o755)
+        configure_archive(archive, store, wanted.model_config)
         ports = {} if wanted.has_fixed_ports else private_ports()
         with TorchServe(
             config=config,
-            overrides={**wanted.properties, **ports, "model_store": store},
+            overrides={**wanted.properties, **ports, "model_store": str(store)},
             environ={
                 **wanted.handler,
                 # Nothing but the temporary directory can be written to.

@@ -108,7 +108,7 @@ class Supervisor:
             open=int(self._server.state().get("open", "0")),
             seconds=self._drain_seconds,
         )
-        self._server.drain(self._drain_seconds)
+        self._tell_drain(self._drain_seconds)
         has_hurried = False
         idle_since: float | None = None
         while self._server.is_running:
@@ -117,7 +117,7 @@ class Supervisor:
                 has_hurried = True
                 ends_at = min(ends_at, now)
                 self._output.event("drain", seconds=0)
-                self._server.drain(0)
+                self._tell_drain(0)
             if self._is_idle():
                 idle_since = now if idle_since is None else idle_since
             else:
@@ -138,6 +138,13 @@ class Supervisor:
             seconds=round(self._clock() - started, 3),
         )
         return 0
+
+    def _tell_drain(self, seconds: float) -> None:
+        try:
+            self._server.drain(seconds)
+        except OSError as error:
+            # What is open is read to its end all the same, and waited for.
+            self._output.event("drain not told", logging.ERROR, why=str(error))
 
     def _is_idle(self) -> bool:
         """Whether nobody waits for an answer that could still come."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,18 +14,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from handler.beacon import DRAINING, STATE
 from server.answers import num_open, ping, workers
 from server.archive import MODEL_NAME, ROOT, handler_table
 from server.command import command_of
 from server.early_engine import VARIABLE, start_early_engine
-from server.java import JavaNotFoundError, find_java_home
+from server.folders import OwnFolder, remove_leftovers
+from server.guard import Guard
+from server.java import find_java_home
 from server.said import Said
+from server.state import SHARED_MEMORY, StateFolder
 
 __all__ = ["ServerFailedError", "TorchServe", "read_properties"]
 
 Line = Callable[[str], None]
 
+SCRATCH_PREFIX = "chandra-serve-"
 OUT_OF_MEMORY = 3
 """Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
 
@@ -36,8 +38,12 @@ class ServerFailedError(Exception):
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """The keys and values of a config.properties."""
-    lines = (line.strip() for line in path.read_text().splitlines())
+    """Read the keys and values of a config.properties."""
+    return _parse_properties(path.read_text())
+
+
+def _parse_properties(text: str) -> dict[str, str]:
+    lines = (line.strip() for line in text.splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -48,7 +54,11 @@ class TorchServe:
     `overrides` replace keys of config.properties, `environ` is what the server
     and the handler see. Every line the server prints goes to `line`. `plugin` is
     the folder with frontend/'s jar, for an honest /ping; None: TorchServe's own.
-    `user` is whom it runs as; None: whoever we are.
+    `user` is whom it runs as; None: whoever we are. What its processes tell each other
+    lies in `shared_memory` where that is usable, so that a full temporary directory
+    stops neither /ping nor the drain.
+
+    Everything ends within seconds when this process is killed.
     """
 
     def __init__(
@@ -60,36 +70,63 @@ class TorchServe:
         line: Line = lambda text: None,
         plugin: Path | None = None,
         user: int | None = None,
+        shared_memory: Path = SHARED_MEMORY,
     ) -> None:
         self.plugin = plugin
-        self.scratch = Path(tempfile.mkdtemp(prefix="chandra-serve-"))
-        self._state_dir = self.scratch / "state"
-        self._state_dir.mkdir()
-        self.properties = read_properties(config) | dict(overrides or {})
+        self._line = line
+        self._said = Said()
+        with contextlib.ExitStack() as undo:
+            self._start(config, overrides or {}, environ, user, shared_memory, undo)
+            self._undo = undo.pop_all()
+
+    def _start(
+        self,
+        config: Path,
+        overrides: Mapping[str, str],
+        environ: Mapping[str, str] | None,
+        user: int | None,
+        shared_memory: Path,
+        undo: contextlib.ExitStack,
+    ) -> None:
+        """Start it all; `undo` gets what removes or ends each part, last part first."""
+        environ = os.environ if environ is None else environ
+        temporary = Path(tempfile.gettempdir())
+        remove_leftovers(SCRATCH_PREFIX, temporary)
+        scratch = OwnFolder(SCRATCH_PREFIX, temporary)
+        undo.callback(scratch.close)
+        self.scratch = scratch.path
+        self._state = StateFolder(self.scratch, user, shared_memory)
+        undo.callback(self._state.close)
+        # For a person who looks here for it.
+        (self.scratch / "state").symlink_to(self._state.path)
+        self.properties = read_properties(config) | dict(overrides)
         for key in ("model_store", "metrics_config"):
             if key in self.properties:
                 self.properties[key] = str(ROOT / self.properties[key])
-        if plugin is not None:
-            self.properties["plugins_path"] = str(plugin)
-            self.properties["chandra_state_dir"] = str(self._state_dir)
+        if self.plugin is not None:
+            self.properties["plugins_path"] = str(self.plugin)
+            self.properties["chandra_state_dir"] = str(self._state.path)
         rendered = self.scratch / "config.properties"
         rendered.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
         if user is not None:
-            for folder in (self.scratch, self._state_dir):
-                os.chown(folder, user, user)
-        environ = self._environment(os.environ if environ is None else environ)
+            scratch.give_to(user)
+        environ = self._environment(environ)
         archive = Path(self.properties["model_store"], self.properties["load_models"])
         # Before anything that takes time; the model is loaded meanwhile.
-        self._engine = start_early_engine(handler_table(archive), environ, line, user)
-        try:
-            java_home = find_java_home(environ)
-        except JavaNotFoundError:
-            self._end_engine()
-            raise
-        self._line = line
-        self._said = Said()
+        self._engine = start_early_engine(
+            handler_table(archive), environ, self._line, user
+        )
+        if self._engine is not None:
+            undo.callback(self._engine.close)
+        self._guard = Guard(user)
+        undo.callback(self._guard.close)
+        if self._engine is not None:
+            self._guard.watch_process(self._engine.pid)
+        for folder in (self.scratch, self._state.path):
+            self._guard.watch_folder(folder)
+        java_home = find_java_home(environ)
         self._process = subprocess.Popen(
-            command_of(java_home, rendered, self.properties, self.scratch, plugin),
+            command_of(java_home, rendered, self.properties, self.scratch, self.plugin),
             cwd=self.scratch,
             env={**environ, "JAVA_HOME": str(java_home)},
             stdin=subprocess.DEVNULL,
@@ -103,11 +140,13 @@ class TorchServe:
             group=user,
             extra_groups=None if user is None else [],
         )
+        self._guard.watch_session(self._process.pid)
         assert self._process.stdout is not None
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stdout,), daemon=True
         )
         self._listener.start()
+        undo.callback(self._end_java)
 
     def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         scratch = str(self.scratch)
@@ -117,8 +156,9 @@ class TorchServe:
             "TMPDIR": scratch,
             "LOG_LOCATION": scratch,
             "METRICS_LOCATION": scratch,
-            "CHANDRA_STATE_DIR": str(self._state_dir),
-            VARIABLE: str(self.scratch / "engine"),
+            "CHANDRA_STATE_DIR": str(self._state.path),
+            # A note is written beside it when the engine has ended.
+            VARIABLE: str(self._state.path / "engine"),
         }
         # Python's own output would be held back until a buffer is full.
         return {**environ, **own, "PYTHONUNBUFFERED": "1"}
@@ -161,7 +201,7 @@ class TorchServe:
     def own_pids(self) -> set[int]:
         """Every process that this one has started, and waits for."""
         engine = set() if self._engine is None else {self._engine.pid}
-        return {self._process.pid} | engine
+        return {self._process.pid, self._guard.pid} | engine
 
     @property
     def is_running(self) -> bool:
@@ -225,15 +265,13 @@ class TorchServe:
     def state(self) -> dict[str, str]:
         """What the worker last said of itself; empty before it said anything."""
         try:
-            return read_properties(self._state_dir / STATE)
+            return _parse_properties(self._state.text())
         except OSError:
             return {}
 
     def drain(self, seconds: float) -> None:
         """Take nothing new, and answer what is open within so many seconds."""
-        partial = self._state_dir / f".{DRAINING}"
-        partial.write_text(str(time.monotonic() + seconds))
-        partial.rename(self._state_dir / DRAINING)
+        self._state.drain(seconds)
 
     def _has_worker(self) -> bool:
         try:
@@ -265,17 +303,14 @@ class TorchServe:
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_seconds)
+        self._undo.close()
+
+    def _end_java(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             # Whatever is left, of a session that is all ours.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._listener.join(timeout_seconds)
-        self._end_engine()
-
-    def _end_engine(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._listener.join(20)
 
     def _listen(self, output: IO[str]) -> None:
         with output:

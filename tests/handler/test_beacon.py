@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handler.beacon import BEAT_SECONDS, DRAINING, GONE, STATE, Beacon
+from tests.disks import fill, small_disk
 from tests.waiting import until
 
 
@@ -37,6 +38,11 @@ def left():
     return []
 
 
+def written(folder):
+    """The text of the state that is published."""
+    return (folder / STATE).read_text().rstrip("\n")
+
+
 @pytest.fixture
 def beacon(tmp_path, said, drained, left, clock):
     beacon = Beacon(tmp_path, lambda: said, drained.append, left.append, clock)
@@ -47,7 +53,7 @@ def beacon(tmp_path, said, drained, left, clock):
 def test_the_state_is_there_as_soon_as_the_beacon_is_started(beacon, tmp_path):
     beacon.start()
 
-    assert (tmp_path / STATE).read_text() == "state=starting\n"
+    assert written(tmp_path) == "state=starting"
 
 
 def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, said):
@@ -55,7 +61,7 @@ def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path,
 
     said["state"] = "ready"
 
-    until(lambda: (tmp_path / STATE).read_text() == "state=ready\n", 5)
+    until(lambda: written(tmp_path) == "state=ready", 5)
 
 
 def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
@@ -84,6 +90,40 @@ def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
         beacon.look()
 
     assert not (tmp_path / STATE).exists()
+
+
+def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
+    with small_disk(1) as disk:
+        beacon = Beacon(disk, lambda: said, drained.append, left.append, clock)
+        beacon.look()
+        before = (disk / STATE).stat().st_mtime_ns
+        fill(disk)
+
+        said["state"] = "ready"
+        beacon.look()
+        clock.now += BEAT_SECONDS
+        beacon.look()
+
+        assert written(disk) == "state=ready"
+        assert (disk / STATE).stat().st_mtime_ns > before
+        beacon.close()
+
+
+def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog):
+    asked = []
+
+    def fail(ends_at):
+        asked.append(ends_at)
+        raise RuntimeError("no idea")
+
+    beacon = Beacon(tmp_path, lambda: said, fail, left.append)
+    beacon.start()
+    (tmp_path / DRAINING).write_text("123.5")
+
+    until(lambda: len(asked) > 1)
+    beacon.close()
+
+    assert caplog.messages == ["state not written"]
 
 
 def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):

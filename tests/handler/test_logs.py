@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.logs import JSONFormatter, log_to_stdout
+from handler.logs import JSONFormatter, RareShortages, log_to_stdout
 
 
 @pytest.fixture
@@ -151,3 +152,28 @@ def test_our_events_do_not_reach_other_peoples_logs(logger):
 
     logging.getLogger().removeHandler(theirs)
     assert heard.empty()
+
+
+def record_of(error: BaseException) -> logging.LogRecord:
+    return logging.makeLogRecord({"exc_info": (type(error), error, None)})
+
+
+def test_a_lack_of_descriptors_is_logged_once_a_minute():
+    now = [1000.0]
+    rare = RareShortages(lambda: now[0])
+    error = RuntimeError("no decoder")
+    error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+
+    passed = []
+    for seconds in (0, 1, 58, 2):
+        now[0] += seconds
+        passed.append(rare.filter(record_of(error)))
+
+    assert passed == [True, False, False, True]
+
+
+def test_other_errors_are_logged_every_time():
+    rare = RareShortages(lambda: 1000.0)
+
+    assert all(rare.filter(record_of(OSError(errno.ENOSPC, "full"))) for _ in "ab")
+    assert all(rare.filter(logging.makeLogRecord({})) for _ in "ab")

@@ -164,3 +164,21 @@ def test_the_archive_holds_the_entry_file_and_its_configuration_only(model_store
         names = sorted(archive.namelist())
 
     assert names == ["MAR-INF/MANIFEST.json", "model-config.yaml", "service.py"]
+
+
+def test_serve_killed_takes_everything_with_it(config, tmp_path):
+    with start("serve", "--config", config, TMPDIR=str(tmp_path)) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("ready: "))
+        everyone = family(process.pid)
+        assert {"java", "python"} <= {
+            member.name().rstrip("3.1") for member in everyone
+        }
+        [link] = tmp_path.glob("chandra-serve-*/state")
+        folders = [link.parent, link.resolve()]
+
+        process.kill()
+
+        until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+    # Not only its processes: its folders too.
+    until(lambda: not any(folder.exists() for folder in folders), 10)

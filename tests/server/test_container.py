@@ -19,9 +19,12 @@ import psutil
 import pytest
 
 from server.archive import ROOT, build_archive
+from server.container import STORE_PREFIX
+from server.folders import remove_leftovers
 from server.ports import free_addresses
 from server.torchserve import read_properties
 from tests import documents
+from tests.disks import fill, small_disk
 from tests.marks import needs_the_plugin
 from tests.server.conftest import Lines
 from tests.server.processes import family, is_alive
@@ -181,6 +184,46 @@ def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path)
         assert future.result().status_code in (200, 503)
         assert running.wait() == 0
         assert time.monotonic() - started < 15
+
+
+@pytest.mark.slow
+def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
+    with (
+        small_disk(64) as disk,
+        container(disk, {}) as running,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        until(lambda: running.ping() == 200, 120)
+        future = threads.submit(running.post, LONG, PDF)
+        until(lambda: _open_requests(disk) == 1)
+        fill(disk)
+        refused = running.post(PAGE, PNG)
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert running.ping() == 200
+
+        running.process.send_signal(signal.SIGTERM)
+
+        answer = future.result()
+        assert answer.status_code == 200
+        assert answer.json()["status"] in ("success", "partial_success")
+        assert running.wait() == 0
+    assert running.last_event["event"] == "stop"
+    assert running.last_event["unanswered"] == 0
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_takes_everything_with_it(start, tmp_path):
+    with start() as running:
+        until(lambda: running.ping() == 200, 120)
+        everyone = family(running.process.pid)
+
+        running.process.kill()
+
+        until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+    # The archive's folder is removed by the next start.
+    until(lambda: not list(tmp_path.glob("chandra-serve-*")), 10)
+    remove_leftovers(STORE_PREFIX, tmp_path)
+    assert not list(tmp_path.glob("chandra-*"))
 
 
 def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(start):

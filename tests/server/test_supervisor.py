@@ -130,6 +130,19 @@ def test_what_never_ends_is_not_waited_for_for_ever(world):
     assert world.events[-1]["unanswered"] == 1
 
 
+def test_a_drain_that_cannot_be_told_is_waited_for_all_the_same(world):
+    def fail(seconds: float) -> None:
+        raise OSError("No space left on device")
+
+    world.drain = fail
+    world.opens(1)()
+    world.at(1, world.stops.add)
+
+    assert world.run() == 0
+    assert world.now > DRAIN_SECONDS
+    assert [event["event"] for event in world.events][:2] == ["drain", "drain not told"]
+
+
 def test_asked_twice_it_hurries(world):
     world.opens(1)()
     world.at(1, world.stops.add)

@@ -94,6 +94,12 @@ public final class Server extends ModelServer {
             context.fireChannelRead(message);
         }
 
+        @Override
+        public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
+            AcceptFailures.report(cause);
+            context.fireExceptionCaught(cause);
+        }
+
         private final class Arrival extends ChannelInboundHandlerAdapter {
             @Override
             public void channelActive(ChannelHandlerContext context) {

@@ -31,11 +31,15 @@ final class WorkerState {
 
     static WorkerState read(Context context) {
         String folder = context.getConfig().getProperty("chandra_state_dir", "");
-        if (Files.exists(Path.of(folder, "draining"))) {
+        if (!folder.isEmpty() && Files.exists(Path.of(folder, "draining"))) {
             return new WorkerState("draining", 0);
         }
         if (!hasWorker(context)) {
             return new WorkerState("no worker", 0);
+        }
+        if (folder.isEmpty()) {
+            // TorchServe's own command has started us, and the worker writes no state.
+            return new WorkerState("ready", 0);
         }
         Path file = Path.of(folder, "state");
         Properties said = new Properties();

@@ -1,0 +1,86 @@
+"""A small file that can be replaced as a whole on a full disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["SIZE_BYTES", "StateFile"]
+
+SIZE_BYTES = 4096
+"""What a file takes, however short its text: the rest is empty lines."""
+
+
+class StateFile:
+    """Publishes short texts under one path, each whole, without needing disk space.
+
+    Two files of a fixed size are allocated once, by `prepare`. `write` overwrites the
+    one that is not published and then links it to the path, which takes neither a block
+    nor a file descriptor.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = path.with_name(f".{path.name}-next")
+        self._spares = [path.with_name(f".{path.name}-{n}") for n in (0, 1)]
+        self._descriptors: list[int] = []
+        self._index = 0
+
+    @property
+    def spares(self) -> list[Path]:
+        """The two files behind the path."""
+        return self._spares
+
+    def prepare(self) -> None:
+        """Take the space for all later writes; OSError where there is none."""
+        if self._descriptors:
+            return
+        opened: list[int] = []
+        try:
+            for spare in self._spares:
+                descriptor = os.open(
+                    spare, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+                )
+                opened.append(descriptor)
+                # Written and not only reserved: some file systems allocate blocks for
+                # the first write into a reserved range.
+                if os.fstat(descriptor).st_size < SIZE_BYTES:
+                    _write(descriptor, "")
+        except OSError:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        self._descriptors = opened
+        # Another process may have published one of the two before us.
+        self._index = int(self._is_published(opened[0]))
+
+    def write(self, text: str) -> None:
+        """Publish a text in place of the last one; ValueError where it is too long."""
+        self.prepare()
+        _write(self._descriptors[self._index], text)
+        self._next.unlink(missing_ok=True)
+        os.link(self._spares[self._index], self._next)
+        self._next.replace(self._path)
+        self._index = 1 - self._index
+
+    def close(self) -> None:
+        """Let go of both files; what was published stays."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
+
+    def _is_published(self, descriptor: int) -> bool:
+        try:
+            published = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(published, os.fstat(descriptor))
+
+
+def _write(descriptor: int, text: str) -> None:
+    content = text.encode()
+    if len(content) > SIZE_BYTES:
+        raise ValueError(f"{len(content):,} bytes of state, above {SIZE_BYTES:,}")
+    content = content.ljust(SIZE_BYTES, b"\n")
+    if os.pwrite(descriptor, content, 0) != SIZE_BYTES:
+        raise OSError("the state was written in part only")

@@ -1,0 +1,96 @@
+"""The folder in which a server's processes tell each other how they are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from pathlib import Path
+
+from handler.beacon import DRAINING, GONE, STATE
+from handler.state_file import SIZE_BYTES, StateFile
+from server.folders import OwnFolder, remove_leftovers
+
+__all__ = ["SHARED_MEMORY", "StateFolder"]
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Memory, so that no document can take its space; 64 MB in a container."""
+PREFIX = "chandra-state-"
+NUM_GONE = 300
+"""Requests that TorchServe holds at once, in its queue or handed to the worker."""
+MIN_FREE_BYTES = 64 * SIZE_BYTES
+
+
+class StateFolder:
+    """A server's `state`, `draining`, `gone` and its engine's socket.
+
+    It lies in shared memory where that is usable and otherwise in `otherwise`. All the
+    space for later writes is taken now: OSError where there is none. `user` is who the
+    server runs as; None: whoever we are.
+    """
+
+    def __init__(
+        self,
+        otherwise: Path,
+        user: int | None = None,
+        shared_memory: Path = SHARED_MEMORY,
+    ) -> None:
+        if _is_usable(shared_memory):
+            with contextlib.suppress(OSError):
+                remove_leftovers(PREFIX, shared_memory)
+                self._open(shared_memory, user)
+                return
+        self._open(otherwise, user)
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    def text(self) -> str:
+        """What the worker last said of itself; OSError before it said anything."""
+        return (self.path / STATE).read_text()
+
+    def drain(self, seconds: float) -> None:
+        """Tell the frontend and the worker to answer what is open within `seconds`."""
+        self._draining.write(f"{time.monotonic() + seconds}\n")
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._draining.close()
+        self._folder.close()
+
+    def _open(self, parent: Path, user: int | None) -> None:
+        self._folder = OwnFolder(PREFIX, parent)
+        try:
+            self._prepare(user)
+        except OSError:
+            self._folder.close()
+            raise
+
+    def _prepare(self, user: int | None) -> None:
+        gone = self.path / GONE
+        gone.mkdir()
+        # A folder on a full disk takes no more names than its blocks have held before.
+        names = [gone / str(uuid.uuid4()) for _ in range(NUM_GONE)]
+        for name in names:
+            name.touch()
+        for name in names:
+            name.unlink()
+        state = StateFile(self.path / STATE)
+        state.prepare()
+        state.close()
+        self._draining = StateFile(self.path / DRAINING)
+        self._draining.prepare()
+        if user is not None:
+            # What the worker and Java write; `draining` they only read.
+            for path in (gone, *state.spares):
+                os.chown(path, user, user)
+            self._folder.give_to(user)
+
+
+def _is_usable(folder: Path) -> bool:
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        return False
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize >= MIN_FREE_BYTES

@@ -1,0 +1,92 @@
+"""A process that has no file descriptor left says so once, and recovers."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+
+from tests import documents
+from tests.marks import needs_the_plugin
+from tests.server.raw import connected
+from tests.waiting import until
+
+PNG = "image/png"
+PAGE = documents.as_png(documents.text_page(["A page"]))
+
+pytestmark = needs_the_plugin
+
+
+@contextmanager
+def limited(pid: int, num_more: int) -> Iterator[None]:
+    """Let a process open only so many more files than it has open."""
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    most = psutil.Process(pid).num_fds() + num_more
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_frontend_without_descriptors_logs_one_line(own_server):
+    with own_server() as client:
+
+        def failures() -> list[object]:
+            events = client.lines.events("torchserve")
+            return [e for e in events if "Too many open files" in e["message"]]
+
+        with limited(client.server.pid, 10), contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(connected(client))
+            until(failures)
+            busy = psutil.Process(client.server.pid).cpu_times()
+            # Netty tries once a second.
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(f"{client.server.address}/ping", timeout=3)
+            after = psutil.Process(client.server.pid).cpu_times()
+
+        assert len(failures()) == 1
+        assert after.user + after.system - busy.user - busy.system < 2
+        assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
+        assert len(failures()) == 1
+
+
+def test_a_worker_without_descriptors_logs_one_line_and_turns_away(own_server):
+    with own_server() as client:
+        worker = client.server.worker_pid()
+        assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
+
+        with limited(worker, 0):
+            answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(5)]
+            written = client.server.state()
+            # The state goes on being written.
+            assert client.server.ping() == 200
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert {answer.json()["code"] for answer in answers} == {"overloaded"}
+        assert written["worker"] == str(worker)
+        assert len(client.lines.events("out of file descriptors")) == 1
+        assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
+        assert client.server.worker_pid() == worker
+
+
+def test_decoders_that_cannot_be_started_are_no_fault_of_a_document(own_server):
+    with own_server(CHANDRA_DECODER_PROCESSES="1") as client:
+        worker = psutil.Process(client.server.worker_pid())
+        assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
+        for child in worker.children():
+            if child.pid not in client.server.engine_pids():
+                child.kill()
+
+        # For a document's file, but not for a new decoder's pipes as well.
+        with limited(worker.pid, 2):
+            answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(3)]
+
+        assert {answer.json()["code"] for answer in answers} == {"overloaded"}
+        assert len(client.lines.events("out of file descriptors")) == 1
+        assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200

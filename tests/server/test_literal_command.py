@@ -1,0 +1,133 @@
+"""TorchServe's own command, as the README shows it, reads a page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from handler.settings import PREFIX, VARIABLES
+from server.archive import ROOT, build_archive
+from server.java import find_java_home
+from server.ports import free_addresses
+from server.torchserve import read_properties
+from tests.server.processes import family, is_alive
+from tests.waiting import until
+
+SHOWN = re.compile(r"^\$ (torchserve .*)$", re.MULTILINE)
+PAGE = (ROOT / "samples" / "page.png").read_bytes()
+
+
+def command(config: Path) -> list[str]:
+    """The command that the README shows, with another configuration."""
+    [shown] = SHOWN.findall((ROOT / "README.md").read_text())
+    words = shlex.split(shown)
+    assert words[words.index("--ts-config") + 1] == "config.properties"
+    words[words.index("--ts-config") + 1] = str(config)
+    return words
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    """Where it listens, by a copy of config.properties with ports of its own."""
+    properties = read_properties(ROOT / "config.properties") | free_addresses()
+    (tmp_path / "config.properties").write_text(
+        "".join(f"{key}={value}\n" for key, value in properties.items())
+    )
+    return properties["inference_address"]
+
+
+@pytest.fixture
+def torchserve(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
+    """The running command, in a session of its own as a terminal gives it one."""
+    build_archive(ROOT / "model-store")
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in VARIABLES and not name.startswith(PREFIX)
+    }
+    # As `source .venv/bin/activate` does.
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            command(tmp_path / "config.properties"),
+            cwd=ROOT,
+            env={
+                **environ,
+                "PATH": search,
+                "JAVA_HOME": str(find_java_home(os.environ)),
+                # Nothing into the checkout, nor where another server looks.
+                "TMPDIR": str(tmp_path),
+                "LOG_LOCATION": str(tmp_path),
+                "METRICS_LOCATION": str(tmp_path),
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def read_page(address: str) -> str | None:
+    """The page's Markdown; None while nobody listens."""
+    try:
+        answer = httpx.post(
+            f"{address}/predictions/chandra",
+            content=PAGE,
+            headers={"Content-Type": "image/png", "Accept": "text/markdown"},
+            timeout=120,
+        )
+    except httpx.ConnectError:
+        return None
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
+    text = until(lambda: read_page(address), 60)
+    assert text is not None
+    everyone = family(torchserve.pid)
+
+    for words in (
+        "## Harrow Point Station",
+        "One storm crossed the coast on the 19th. The mast was not damaged.",
+        "- The rain gauge was cleaned.",
+        "| Week | Mean | Rain | Gust |",
+    ):
+        assert words in text
+    ping = httpx.get(f"{address}/ping")
+    assert ping.status_code == 200
+    if list((ROOT / "frontend").glob("*.jar")):
+        assert ping.json()["status"] == "ready"
+
+    # Ctrl-C in a terminal reaches every process of the group.
+    os.killpg(torchserve.pid, signal.SIGINT)
+
+    torchserve.wait(20)
+    until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+
+
+@pytest.mark.slow
+def test_java_killed_takes_the_worker_and_the_engine_with_it(torchserve, address):
+    until(lambda: read_page(address), 60)
+    everyone = family(torchserve.pid)
+    [java] = [member for member in everyone if member.name() == "java"]
+    assert len(psutil.Process(java.pid).children(recursive=True)) > 2
+
+    java.kill()
+
+    torchserve.wait(20)
+    until(lambda: not any(is_alive(member.pid) for member in everyone), 15)

@@ -1,0 +1,84 @@
+"""A server's processes can tell each other how they are, on a full disk too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from handler.beacon import Beacon
+from server.state import SHARED_MEMORY, StateFolder
+from tests.disks import fill, small_disk
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+def test_it_lies_in_shared_memory_and_goes_with_the_server(scratch):
+    state = StateFolder(scratch)
+
+    if SHARED_MEMORY.is_dir():
+        assert state.path.parent == SHARED_MEMORY
+    state.close()
+    assert not state.path.exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "full"])
+def test_without_shared_memory_it_lies_beside_the_rest(scratch, tmp_path, kind):
+    shared = tmp_path / "shm"
+    if kind == "file":
+        shared.touch()
+    if kind == "full":
+        with small_disk(1) as shared:
+            fill(shared)
+            state = StateFolder(scratch, shared_memory=shared)
+            assert [path.name for path in shared.iterdir()] == ["filling"]
+    else:
+        state = StateFolder(scratch, shared_memory=shared)
+
+    assert state.path.parent == scratch
+    state.close()
+
+
+def test_what_killed_servers_left_in_shared_memory_is_removed(scratch, tmp_path):
+    left = tmp_path / "shm" / "chandra-state-of-a-killed-one"
+    left.mkdir(parents=True)
+
+    StateFolder(scratch, shared_memory=tmp_path / "shm").close()
+
+    assert not left.exists()
+
+
+def test_a_drain_is_told_on_a_full_disk(tmp_path):
+    with small_disk(1) as disk:
+        state = StateFolder(disk, shared_memory=tmp_path / "nothing")
+        drained: list[float] = []
+        left: list[object] = []
+        beacon = Beacon(
+            state.path, lambda: {"state": "ready"}, drained.append, left.append
+        )
+        beacon.look()
+        fill(disk)
+
+        state.drain(20)
+        # As the frontend tells that a client has left.
+        (state.path / "gone" / "id-a").touch()
+        beacon.look()
+        state.drain(0)
+        beacon.look()
+
+        assert 19 < drained[0] - drained[1] < 21
+        assert left == [{"id-a"}, {"id-a"}]
+        beacon.close()
+        state.close()
+
+
+def test_a_disk_that_is_full_at_the_start_is_an_error(tmp_path):
+    with small_disk(1) as disk:
+        fill(disk)
+
+        with pytest.raises(OSError, match="No space left"):
+            StateFolder(disk, shared_memory=tmp_path / "nothing")
