@@ -31,8 +31,8 @@ RUN packages="$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_p
       -o -name 'libnvshmem_device.*' \) -delete \
  && { /opt/venv/bin/python -m compileall -q -j 0 "$packages" || true; }
 
-# The frontend's plugin, a netty with the fixes that TorchServe's lacks, and a Java that
-# holds what TorchServe needs and no more.
+# A netty with the fixes that TorchServe's lacks, and a Java that holds what TorchServe
+# needs and no more; jlink comes with a JDK only.
 FROM wheels AS java
 WORKDIR /tmp
 # A base without manual pages stops Java's installation script.
@@ -49,11 +49,6 @@ RUN mkdir -p /usr/share/man/man1 \
  && rm -rf /var/lib/apt/lists/* netty \
  && jlink --output /opt/java --strip-java-debug-attributes --no-man-pages --no-header-files --compress=2 \
       --add-modules java.base,java.desktop,java.instrument,java.logging,java.management,java.naming,java.net.http,java.scripting,java.security.jgss,java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported,jdk.zipfs
-WORKDIR /opt/chandra
-COPY frontend frontend
-COPY handler handler
-COPY server server
-RUN /opt/venv/bin/python -c 'import os; from server.java import find_java_home; from server.plugin import find_plugin; assert find_plugin(find_java_home(os.environ))'
 
 # The archive; its tool is not needed afterwards.
 FROM wheels AS archive
@@ -83,7 +78,6 @@ WORKDIR /opt/chandra
 COPY LICENSE config.properties ./
 COPY model-store/mini model-store/mini
 COPY --from=archive /opt/chandra/model-store/chandra.mar model-store/
-COPY --from=java /opt/chandra/build/frontend build/frontend
 COPY --from=java /opt/netty build/netty
 COPY handler handler
 COPY server server

@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
+.PHONY: help demo serve archive frontend image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-autoscaling bench-cold-start soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,6 +28,11 @@ serve: $(VENV)/serve  ## run the server in the foreground; Ctrl-C stops it
 
 archive: $(VENV)/serve  ## build model-store/chandra.mar
 	@$(BIN)/python -m server archive
+
+# Needs a JDK; the repository holds what it writes. Without a dependency on its sources,
+# as nothing that serves may need it.
+frontend: $(VENV)/serve  ## build server/jar/chandra-frontend.jar anew, after a change in frontend/
+	@$(BIN)/python -m server.plugin
 
 # cuda, or cpu for a machine without a GPU.
 VARIANT ?= cuda

@@ -25,7 +25,6 @@ from bench.report import finish, say
 from handler.engine.staged import MANIFEST
 from handler.engine.weights import MINI
 from server.archive import ROOT, build_archive
-from server.java import find_java_home
 from server.plugin import find_plugin
 from server.ports import free_addresses
 from server.torchserve import TorchServe
@@ -73,7 +72,7 @@ def measure(weights: Path) -> tuple[float, float, int]:
     with TorchServe(
         overrides=free_addresses(),
         environ={**os.environ, "MODEL_DIR": str(weights), "HF_HUB_OFFLINE": "1"},
-        plugin=find_plugin(find_java_home(os.environ)),
+        plugin=find_plugin(),
     ) as server:
         server.wait_until_ready()
         ready_seconds = time.monotonic() - started

@@ -38,13 +38,16 @@ ABANDONED_SECONDS = 10.0
 """TorchServe calls again within milliseconds while it has an open request..."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
 """...but for the time it takes to send the bodies again: at worst, ten MB a second."""
+STREAM_NEXT = "ts_stream_next"
+"""TorchServe's header that says whether more of a stream follows."""
 
 
 class Pump:
     """Turns TorchServe's calls into threads that read, and their replies back.
 
     `read` runs in a thread for each request and returns its reply; whatever it
-    raises becomes one. `answered` is told of every reply that leaves.
+    raises becomes one. `answered` is told of every reply that leaves. `description`
+    is the JSON that answers a request for the model's own metadata.
     """
 
     def __init__(
@@ -55,14 +58,18 @@ class Pump:
         max_reply_bytes: int,
         wait_seconds: float,
         answered: Callable[[OpenRequest, Reply], None],
+        description: bytes = b"{}",
         abandoned_seconds: float = ABANDONED_SECONDS,
+        max_turn_seconds: float = MAX_WAIT_SECONDS + ABANDONED_SECONDS,
     ) -> None:
         self._read = read
         self._max_open_requests = max_open_requests
         self._max_reply_bytes = max_reply_bytes
         self._wait_seconds = wait_seconds
         self._answered = answered
+        self._description = description
         self._abandoned_seconds = abandoned_seconds
+        self._max_turn_seconds = max_turn_seconds
         self._open: dict[str, OpenRequest] = {}
         # No answer of these can leave; they are reported once they have come to an end.
         self._left: list[OpenRequest] = []
@@ -71,22 +78,28 @@ class Pump:
         # Held for a whole turn: between two turns, the watch may have a look.
         self._turn = threading.Lock()
         self._last_turn = time.monotonic()
+        self._turn_began: float | None = None
+        self._described: str | None = None
+        self._is_blocked = False
         self._refusal: str | None = None
         self._is_closed = threading.Event()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def turn(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One call of `handle`: an entry for each row, answered or not."""
+        self._turn_began = time.monotonic()
         with self._turn:
             try:
                 self._report_left()
                 return self._take_turn(rows, context)
             finally:
                 self._last_turn = time.monotonic()
+                self._turn_began = None
 
     def _take_turn(
         self, rows: Sequence[Mapping[str, Any]], context: Any
     ) -> list[bytes]:
+        self._leave_out_described(context)
         request_ids: dict[int, str] = dict(context.request_ids)
         # The context outlives the call; so would yesterday's streams.
         context.stopping_criteria = None
@@ -115,6 +128,21 @@ class Pump:
     def is_refusing(self) -> bool:
         """Whether new requests are turned away."""
         return self._refusal is not None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether replies have stopped leaving the worker.
+
+        Either a turn does not end, or TorchServe has open requests and does not call,
+        or it sends the worker nothing but one request for metadata.
+        """
+        now = time.monotonic()
+        if (began := self._turn_began) is not None:
+            return self._is_blocked or now - began > self._max_turn_seconds
+        # TorchServe drops a stream whose client has left, and need not call again.
+        is_waited_for = any(not r.has_left for r in tuple(self._open.values()))
+        away = now - self._last_turn - self._sending_seconds()
+        return self._is_blocked or (is_waited_for and away > self._abandoned_seconds)
 
     def leave(self, request_ids: Collection[str]) -> None:
         """Read no further for these, where they are open: their clients have left.
@@ -164,7 +192,7 @@ class Pump:
     def _sending_seconds(self) -> float:
         """How long TorchServe may take to send all that is open, in seconds."""
         # Of a stream that has begun, it sends no body any more.
-        waiting = [r for r in self._open.values() if not r.has_begun]
+        waiting = [r for r in tuple(self._open.values()) if not r.has_begun]
         num_bytes = sum(request.num_bytes for request in waiting)
         return num_bytes * ABANDONED_SECONDS_PER_BYTE
 
@@ -184,7 +212,11 @@ class Pump:
         self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
         request = OpenRequest(request_id, row, headers, self._news)
-        if self._refusal is not None:
+        if _is_describe(row, headers):
+            self._described = request_id
+            request.future.set_result(Reply(200, "application/json", self._description))
+            logger.info("describe", extra={"request_id": request_id})
+        elif self._refusal is not None:
             error = EngineError(self._refusal)
             request.future.set_result(problem(error, request_id))
         elif len(self._open) >= self._max_open_requests:
@@ -195,6 +227,24 @@ class Pump:
         else:
             self._threads.submit(self._run, request)
         self._open[request_id] = request
+
+    def _leave_out_described(self, context: Any) -> None:
+        """Leave out a request for metadata that has been answered already.
+
+        TorchServe puts it back into its queue before it sends it, so it comes again for
+        ever, and documents behind it never do. A second answer would be written to the
+        client's connection, as that of its next request.
+        """
+        answered = [
+            index
+            for index, request_id in context.request_ids.items()
+            if request_id == self._described and request_id not in self._open
+        ]
+        for index in answered:
+            del context.request_ids[index]
+        if answered and not self._is_blocked:
+            logger.error("documents blocked", extra={"request_id": self._described})
+        self._is_blocked = bool(answered)
 
     def _run(self, request: OpenRequest) -> None:
         try:
@@ -243,7 +293,11 @@ class Pump:
                 reply = self._last_words(request, request.future.result())
                 is_last[index] = True if request.has_begun else None
                 del self._open[request_id]
-                self._report(request, reply)
+                if request_id != self._described:
+                    self._report(request, reply)
+                if _is_grpc(request) and is_last[index] is None:
+                    # Without it, TorchServe ends the worker where a stream was wanted.
+                    reply = reply.with_header(STREAM_NEXT, "false")
             elif lines := request.take_lines():
                 headers = request.stream_headers
                 reply = Reply(200, "application/x-ndjson", lines, headers)
@@ -307,6 +361,19 @@ def _let_go_of_frames(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
+
+
+def _is_describe(row: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+    """Whether TorchServe asks for the model's own metadata.
+
+    It adds the header; a document has a body, even if an empty one.
+    """
+    return not row and headers.get("describe") == "True"
+
+
+def _is_grpc(request: OpenRequest) -> bool:
+    """Whether a request came by gRPC: those have no headers at all."""
+    return not request.headers
 
 
 def _error_line(reply: Reply) -> Reply:

@@ -32,6 +32,9 @@ class Reply:
     def with_body(self, body: bytes) -> Reply:
         return replace(self, body=body)
 
+    def with_header(self, name: str, value: str) -> Reply:
+        return replace(self, headers={**self.headers, name: value})
+
     @property
     def phrase(self) -> str:
         """The reason phrase: TorchServe leaves it empty otherwise."""

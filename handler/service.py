@@ -6,6 +6,7 @@ TorchServe wants exactly one class defined in this file, and no function named
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -52,6 +53,8 @@ from handler.settings import read_settings
 logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
+STUCK = "stuck"
+"""The worker's state while TorchServe takes no replies from it."""
 LAST_WORDS_SECONDS = 10.0
 CONFINEMENT_SECONDS = 60.0
 
@@ -96,6 +99,13 @@ class ChandraHandler(BaseHandler):
             max_reply_bytes=self.settings.max_reply_bytes,
             wait_seconds=self.settings.wait_seconds,
             answered=self._answered,
+            description=json.dumps(
+                {
+                    "model_id": info.model_id,
+                    "revision": info.revision,
+                    "engine": info.engine,
+                }
+            ).encode(),
         )
         threading.Thread(target=self._leave_when_failed, daemon=True).start()
         self.initialized = True
@@ -240,9 +250,14 @@ class ChandraHandler(BaseHandler):
         """How the worker is, for /ping and whoever stops the server."""
         health = self.engines.health
         # An engine is ready a moment before the handler that uses it.
-        is_loading = health is Health.READY and not self.initialized
+        state: str = health
+        if health is Health.READY:
+            if not self.initialized:
+                state = Health.STARTING
+            elif self.pump.is_stuck:
+                state = STUCK
         return {
-            "state": Health.STARTING if is_loading else health,
+            "state": state,
             "worker": os.getpid(),
             "engines": " ".join(map(str, self.engines.pids)),
             "slots": self.engines.num_slots if self.initialized else 0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from server.archive import ROOT, ArchiveError, build_archive
 from server.console import say
 from server.demo import demo
-from server.java import JavaNotFoundError, find_java_home
+from server.java import JavaNotFoundError
 from server.plugin import PluginError, find_plugin
 from server.torchserve import ServerFailedError, TorchServe
 
@@ -63,13 +62,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _serve(config: Path) -> None:
-    plugin = find_plugin(find_java_home(os.environ))
-    if plugin is None:
-        say(
-            "note: no JDK, only a JRE: /ping is TorchServe's own, which says Healthy "
-            "too early; the model is ready when it says so here"
-        )
-    with TorchServe(config=config, line=say, plugin=plugin) as server:
+    with TorchServe(config=config, line=say, plugin=find_plugin()) as server:
         server.wait_until_ready()
         say(f"ready: POST documents to {server.predictions}, Ctrl-C stops")
         server.wait()
@@ -78,7 +71,7 @@ def _serve(config: Path) -> None:
 
 def _demo(config: Path) -> None:
     started = time.monotonic()
-    with TorchServe(config=config, line=_say_if_random) as server:
+    with TorchServe(config=config, line=_say_if_random, plugin=find_plugin()) as server:
         say(f"starting TorchServe on {server.address}")
         server.wait_until_ready()
         say(f"ready after {time.monotonic() - started:.1f} s")

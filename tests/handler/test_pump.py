@@ -435,3 +435,143 @@ def test_a_stream_torchserve_has_dropped_is_reported_without_another_call(
     assert [(request.id, reply.status) for request, reply in answered] == [
         ("id-a", 499)
     ]
+
+
+def test_a_pump_without_requests_is_not_stuck(pump_with, reads):
+    pump = pump_with(abandoned_seconds=0.05)
+    assert not pump.is_stuck
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a")
+    pump.turn([A], FakeContext({0: "id-a"}))
+
+    time.sleep(0.1)
+
+    assert not pump.is_stuck
+
+
+def test_a_reply_nobody_asks_for_makes_it_stuck_until_it_has_left(pump_with, reads):
+    pump = pump_with(abandoned_seconds=0.05)
+    pump.turn([A], FakeContext({0: "id-a"}))
+    reads.finish("id-a")
+
+    until(lambda: pump.is_stuck)
+    assert pump.turn([A], FakeContext({0: "id-a"})) == [b"read"]
+
+    assert not pump.is_stuck
+
+
+def test_a_turn_that_does_not_end_makes_it_stuck(pump_with, reads):
+    """Whatever it waits for: here, its bookkeeping."""
+    pump = pump_with(max_turn_seconds=0.05)
+    goes_on = threading.Event()
+
+    class Slow(FakeContext):
+        def get_all_request_header(self, index):
+            goes_on.wait()
+            return super().get_all_request_header(index)
+
+    turn = threading.Thread(
+        target=pump.turn, args=([A], Slow({0: "id-a"})), daemon=True
+    )
+    turn.start()
+    until(lambda: pump.is_stuck)
+
+    goes_on.set()
+    turn.join()
+
+    assert not pump.is_stuck
+
+
+def test_a_client_that_has_left_does_not_make_it_stuck(pump_with, reads):
+    pump = pump_with(abandoned_seconds=0.05)
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+
+    pump.leave({"id-a"})
+    until(lambda: reads.requests["id-a"].future.done())
+    time.sleep(0.1)
+
+    assert not pump.is_stuck
+
+
+def describe(request_id: str = "id-d", index: int = 0, **others: str) -> FakeContext:
+    return FakeContext(
+        {index: request_id} | {int(key[1:]): name for key, name in others.items()},
+        {index: {"Host": "x", "describe": "True"}},
+    )
+
+
+def test_a_request_for_metadata_is_answered_and_not_reported(pump_with, answered):
+    pump = pump_with(description=b'{"model_id": "m"}')
+    context = describe()
+
+    [body] = pump.turn([{}], context)
+
+    assert body == b'{"model_id": "m"}'
+    assert context.statuses == {0: 200}
+    assert pump.num_open == 0
+    assert not pump.is_stuck
+    assert answered == []
+
+
+def test_a_repeated_request_for_metadata_has_no_second_answer(pump):
+    pump.turn([{}], describe())
+    again = describe()
+
+    assert pump.turn([{}], again) == [UNANSWERED]
+
+    assert again.request_ids == {}
+    assert again.statuses == {}
+    # It keeps every document behind it in TorchServe's queue.
+    assert pump.is_stuck
+
+
+def test_documents_are_answered_beside_a_request_for_metadata(pump, reads):
+    pump.turn([A, {}], describe(index=1, _0="id-a"))
+    reads.finish("id-a")
+    context = describe(index=1, _0="id-a")
+
+    bodies = pump.turn([A, {}], context)
+
+    assert bodies == [b"read", UNANSWERED]
+    assert context.request_ids == {0: "id-a"}
+
+
+def test_a_stream_goes_on_beside_a_request_for_metadata(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    reads.requests["id-a"].stream(b"line\n")
+    context = describe(index=1, _0="id-a")
+
+    assert pump.turn([A, {}], context) == [b"line\n", b"{}"]
+
+    assert [context.stopping_criteria[i](b"") for i in (0, 1)] == [False, None]
+
+
+def test_it_is_not_stuck_once_documents_come_again(pump):
+    pump.turn([{}], describe())
+    pump.turn([{}], describe())
+
+    pump.turn([A], FakeContext({0: "id-a"}))
+
+    assert not pump.is_stuck
+
+
+def test_a_document_with_the_header_of_metadata_is_read(pump, reads):
+    headers = {"Host": "x", "describe": "True"}
+    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
+
+    until(lambda: "id-a" in reads.requests)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Host": "x"}])
+def test_only_an_answer_by_grpc_says_that_it_is_the_last(pump, reads, headers):
+    """TorchServe looks for it in a streamed call's answer, and fails without it."""
+    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
+    reads.finish("id-a")
+    context = FakeContext({0: "id-a"}, {0: headers})
+
+    pump.turn([A], context)
+
+    said = context.response_headers.get(0, {})
+    assert said == ({} if headers else {"ts_stream_next": "false"})

@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from server.archive import build_archive
-from server.java import find_java_home
 from server.plugin import find_plugin
 from server.ports import free_addresses
 from server.torchserve import TorchServe
@@ -109,7 +108,7 @@ def serving(
         },
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
         line=lines,
-        plugin=find_plugin(find_java_home(os.environ)),
+        plugin=find_plugin(),
     ) as server:
         if wait:
             server.wait_until_ready(120)

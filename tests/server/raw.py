@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import socket
 
-__all__ = ["PING", "announced", "connected", "exchange", "head"]
+__all__ = ["PING", "announced", "connected", "exchange", "exchange_with", "head"]
 
-PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def connected(client, timeout_seconds: float = 60) -> socket.socket:
     """A connection to the server, on which nothing was said yet."""
-    host, _, port = client.server.address.removeprefix("http://").partition(":")
+    return _connected(client.server.address, timeout_seconds)
+
+
+def _connected(address: str, timeout_seconds: float) -> socket.socket:
+    host, _, port = address.removeprefix("http://").partition(":")
     return socket.create_connection((host, int(port)), timeout=timeout_seconds)
 
 
@@ -24,7 +28,7 @@ def head(
 ) -> bytes:
     """The lines before a body."""
     first = b" ".join((method, path, version))
-    lines = (first, b"Host: x", b"Content-Type: " + content_type, *headers)
+    lines = (first, b"Host: localhost", b"Content-Type: " + content_type, *headers)
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
@@ -40,7 +44,12 @@ def announced(
 
 def exchange(client, request: bytes) -> bytes:
     """All that is answered until the server says that no more will come."""
-    with connected(client) as connection:
+    return exchange_with(client.server.address, request)
+
+
+def exchange_with(address: str, request: bytes) -> bytes:
+    """The same, of the server at any address."""
+    with _connected(address, 20) as connection:
         connection.sendall(request)
         answer = b""
         while part := connection.recv(1 << 16):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +24,6 @@ ENDLESS = documents.pdf([[f"Page {n}"] for n in range(NUM_ENDLESS)])
 NUM_LONG = 40
 LONG = documents.pdf([[f"Page {n}"] for n in range(NUM_LONG)])
 SHORT = documents.pdf([[f"Page {n}"] for n in range(3)])
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("javac") is None, reason="without a JDK, nobody sees a client leave"
-)
 
 
 def sent(document: bytes, *headers: bytes, version: bytes = b"HTTP/1.1") -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from typing import Any
 
@@ -22,10 +21,6 @@ CHUNKED = b"Transfer-Encoding: chunked"
 IN_CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
 CLOSE = b"Connection: close"
 ALLOWED = {"/ping": b"GET, HEAD", "/execution-parameters": b"GET"}
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("javac") is None, reason="without a JDK, TorchServe is asked directly"
-)
 
 
 def problem(answer: bytes) -> dict[str, Any]:

@@ -1,15 +1,23 @@
-"""The plugin is built where there is a Java compiler, and used where it was built."""
+"""The frontend's jar is the one that its sources make."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 
 import pytest
 
-from server.java import find_java_home
-from server.plugin import SOURCES, PluginError, find_plugin
+from server.plugin import (
+    JAR,
+    SOURCES,
+    PluginError,
+    build_plugin,
+    find_compiler,
+    find_plugin,
+    javac_version,
+    read_build_info,
+    sources_digest,
+)
 
 needs_a_compiler = pytest.mark.skipif(
     shutil.which("javac") is None, reason="this machine has no JDK"
@@ -21,38 +29,46 @@ def sources(tmp_path):
     return shutil.copytree(SOURCES, tmp_path / "frontend")
 
 
-@pytest.fixture
-def no_compiler(tmp_path, monkeypatch):
-    """The home of a Java without javac, where PATH has none either."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return tmp_path
-
-
-@needs_a_compiler
-def test_the_jar_names_the_endpoints_that_are_in_it(sources, tmp_path):
-    folder = find_plugin(find_java_home(os.environ), sources=sources, folder=tmp_path)
-
-    assert folder is not None
-    [jar] = folder.glob("*.jar")
+def content(jar) -> dict[str, bytes]:
     with zipfile.ZipFile(jar) as archive:
-        names = archive.namelist()
-        [services] = [name for name in names if name.startswith("META-INF/services/")]
-        endpoints = archive.read(services).decode().split()
-    assert {name.replace(".", "/") + ".class" for name in endpoints} <= set(names)
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_the_jar_was_built_from_the_sources_beside_it():
+    said = read_build_info()["sources_sha256"]
+
+    assert said == sources_digest(), "a source has changed: run make frontend"
+
+
+def test_the_jar_names_the_endpoints_that_are_in_it():
+    entries = content(JAR)
+
+    [services] = [name for name in entries if name.startswith("META-INF/services/")]
+    endpoints = entries[services].decode().split()
+    assert endpoints
+    assert {name.replace(".", "/") + ".class" for name in endpoints} <= set(entries)
 
 
 @needs_a_compiler
-def test_the_jar_is_built_again_when_a_source_has_changed(sources, tmp_path):
-    def built():
-        find_plugin(find_java_home(os.environ), sources=sources, folder=tmp_path)
-        [jar] = tmp_path.glob("*.jar")
-        return jar.stat().st_mtime_ns
+def test_building_again_gives_the_jar_that_is_shipped(tmp_path):
+    again = tmp_path / JAR.name
 
-    first = built()
-    assert built() == first
+    build_plugin(again)
 
-    os.utime(next(sources.rglob("*.java")), ns=(first + 10**9, first + 10**9))
-    assert built() != first
+    if str(javac_version(find_compiler())) == read_build_info()["javac"]:
+        assert again.read_bytes() == JAR.read_bytes()
+    else:
+        assert set(content(again)) == set(content(JAR))
+
+
+@needs_a_compiler
+def test_the_jar_does_not_depend_on_where_its_sources_are(sources, tmp_path):
+    jars = tmp_path / "here.jar", tmp_path / "there.jar"
+
+    build_plugin(jars[0])
+    build_plugin(jars[1], sources=sources)
+
+    assert jars[0].read_bytes() == jars[1].read_bytes()
 
 
 @needs_a_compiler
@@ -60,16 +76,36 @@ def test_a_mistake_in_a_source_is_told_with_the_compilers_words(sources, tmp_pat
     next(sources.rglob("Ping.java")).write_text("class Ping { int x = true; }")
 
     with pytest.raises(PluginError, match="incompatible types"):
-        find_plugin(find_java_home(os.environ), sources=sources, folder=tmp_path)
+        build_plugin(tmp_path / "broken.jar", sources=sources)
+
+    assert not (tmp_path / "broken.jar").exists()
 
 
-def test_without_a_compiler_there_is_no_plugin(no_compiler, tmp_path):
-    assert find_plugin(no_compiler, folder=tmp_path / "nothing") is None
+@pytest.mark.parametrize("change", ["edit", "rename", "add"])
+def test_the_digest_changes_with_a_source(sources, change):
+    before = sources_digest(sources)
+    source = next(sources.rglob("Ping.java"))
+
+    if change == "edit":
+        source.write_text(source.read_text() + "// changed\n")
+    elif change == "rename":
+        source.rename(source.with_name("Pong.java"))
+    else:
+        source.with_name("Pong.java").write_text("")
+
+    assert sources_digest(sources) != before
 
 
-def test_a_jar_that_is_there_is_used_without_a_compiler(no_compiler, tmp_path):
-    jar = tmp_path / "built" / "chandra-frontend.jar"
-    jar.parent.mkdir()
-    jar.touch()
+def test_the_digest_leaves_out_what_is_not_in_the_jar(sources):
+    before = sources_digest(sources)
 
-    assert find_plugin(no_compiler, folder=jar.parent) == jar.parent
+    (sources / "README.md").write_text("another text")
+
+    assert sources_digest(sources) == before
+
+
+def test_a_server_finds_the_jar_without_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    assert find_plugin() == JAR.parent

@@ -25,9 +25,11 @@ final class Gate {
     private static final int MAX_LENGTH_DIGITS = 18;
 
     final long maxBytes;
+    private final Hosts hosts;
 
-    Gate(ConfigManager config) {
+    Gate(ConfigManager config, Hosts hosts) {
         maxBytes = config.getMaxRequestSize();
+        this.hosts = hosts;
     }
 
     /** Why this head is refused; null where it is not. */
@@ -36,6 +38,10 @@ final class Gate {
         if (request.decoderResult().isFailure()
                 || request.protocolVersion().majorVersion() != 1) {
             return Refusal.MALFORMED;
+        }
+        Refusal refusal = hosts.refusal(request);
+        if (refusal != null) {
+            return refusal;
         }
         String[] segments;
         try {

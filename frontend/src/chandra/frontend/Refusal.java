@@ -51,6 +51,10 @@ final class Refusal {
         return new Refusal(400, "bad_request", detail);
     }
 
+    static Refusal forbidden(String detail) {
+        return new Refusal(403, "forbidden", detail);
+    }
+
     static Refusal notFound(String detail) {
         return new Refusal(404, "not_found", detail);
     }

@@ -22,13 +22,13 @@ import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.TokenAuthorization;
 
-/** TorchServe, with {@link Admission} before whatever reads a document's body. */
+/** TorchServe, with a look at every request before TorchServe sees it, and without gRPC. */
 public final class Server extends ModelServer {
-    private final Arrivals arrivals;
+    private final ConfigManager config;
 
     private Server(ConfigManager config) {
         super(config);
-        arrivals = new Arrivals(config);
+        this.config = config;
     }
 
     /** Takes the arguments of TorchServe's own main class, and does what it does. */
@@ -64,11 +64,26 @@ public final class Server extends ModelServer {
             throws InterruptedException, IOException, GeneralSecurityException {
         ChannelFuture closed =
                 super.initializeServer(connector, serverGroup, workerGroup, type);
-        if (type != ConnectorType.MANAGEMENT_CONNECTOR
-                && type != ConnectorType.METRICS_CONNECTOR) {
-            closed.channel().pipeline().addFirst(arrivals);
-        }
+        Hosts hosts = new Hosts(config, connector.getSocketAddress());
+        boolean isForQuestions =
+                type == ConnectorType.MANAGEMENT_CONNECTOR
+                        || type == ConnectorType.METRICS_CONNECTOR;
+        closed.channel()
+                .pipeline()
+                .addFirst(
+                        isForQuestions
+                                ? new Questions(hosts, type)
+                                : new Arrivals(config, hosts));
         return closed;
+    }
+
+    /**
+     * Starts no gRPC: it reads documents past {@link Admission}, and a streamed call ends the
+     * worker, with everybody's documents, where the answer is not a stream.
+     */
+    @Override
+    public void startGRPCServers() {
+        // Nothing listens on grpc_inference_port and grpc_management_port.
     }
 
     /** Sees connections as they come, before TorchServe has given them their handlers. */
@@ -80,8 +95,8 @@ public final class Server extends ModelServer {
         private final int stallSeconds;
         private final int idleSeconds;
 
-        Arrivals(ConfigManager config) {
-            gate = new Gate(config);
+        Arrivals(ConfigManager config, Hosts hosts) {
+            gate = new Gate(config, hosts);
             budget = new Budget(config);
             folder = config.getProperty("chandra_state_dir", "");
             stallSeconds = Integer.parseInt(config.getProperty("chandra_stall_seconds", "60"));

@@ -1,0 +1,166 @@
+"""A server on loopback answers to loopback names, so that no web page can use it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from server.ports import free_ports
+from tests.server.raw import exchange_with
+from tests.waiting import until
+
+ADDRESSES = ["inference", "management", "metrics"]
+TARGETS = {
+    "inference": b"/ping",
+    "management": b"/models/chandra",
+    "metrics": b"/metrics",
+}
+
+
+def ask(
+    client,
+    *headers: bytes,
+    of: str = "inference",
+    target: bytes | None = None,
+    version: bytes = b"HTTP/1.1",
+) -> bytes:
+    """The answer to a GET of one of the server's three addresses, as bytes."""
+    first = b" ".join((b"GET", target or TARGETS[of], version))
+    lines = b"\r\n".join((first, *headers, b"Connection: close"))
+    address = client.server.properties[f"{of}_address"]
+    return exchange_with(address, lines + b"\r\n\r\n")
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def code(answer: bytes) -> bytes:
+    assert b"content-type: application/problem+json" in answer.lower()
+    return answer.partition(b'"code": "')[2].partition(b'"')[0]
+
+
+@pytest.mark.parametrize("of", ADDRESSES)
+@pytest.mark.parametrize(
+    "host",
+    [b"localhost", b"LocalHost:80", b"127.0.0.1:12345", b"127.1.2.3", b"[::1]:8080"],
+)
+def test_a_loopback_name_is_answered(client, of, host):
+    assert status(ask(client, b"Host: " + host, of=of)) == 200
+
+
+@pytest.mark.parametrize("of", ADDRESSES)
+@pytest.mark.parametrize(
+    "host",
+    [b"evil.example", b"localhost.evil.example:8080", b"127.0.0.1.evil.example"],
+)
+def test_a_foreign_host_is_refused(client, of, host):
+    answer = ask(client, b"Host: " + host, of=of)
+
+    assert (status(answer), code(answer)) == (403, b"forbidden")
+
+
+@pytest.mark.parametrize("of", ADDRESSES)
+@pytest.mark.parametrize(
+    "origin", [b"http://evil.example", b"https://localhost.evil.example", b"null"]
+)
+def test_a_foreign_origin_is_refused(client, of, origin):
+    answer = ask(client, b"Host: localhost", b"Origin: " + origin, of=of)
+
+    assert (status(answer), code(answer)) == (403, b"forbidden")
+
+
+def test_a_page_of_this_machine_is_answered(client):
+    origin = b"Origin: http://localhost:3000"
+
+    assert status(ask(client, b"Host: localhost", origin)) == 200
+
+
+def test_a_foreign_page_cannot_have_a_document_read(client):
+    lines = (
+        b"POST /invocations HTTP/1.1",
+        b"Host: rebound.example:8080",
+        b"Origin: http://rebound.example:8080",
+        b"Content-Type: text/plain",
+        b"Content-Length: 4",
+    )
+
+    answer = exchange_with(client.server.address, b"\r\n".join(lines) + b"\r\n\r\npage")
+
+    assert (status(answer), code(answer)) == (403, b"forbidden")
+
+
+@pytest.mark.parametrize("of", ADDRESSES)
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        (),
+        (b"Host: localhost", b"Host: localhost"),
+        (b"Host:",),
+        (b"Host: local host",),
+        (b"Host: localhost:http",),
+        (b"Host: user@localhost",),
+    ],
+)
+def test_one_valid_host_header_is_needed(client, of, hosts):
+    answer = ask(client, *hosts, of=of)
+
+    assert (status(answer), code(answer)) == (400, b"bad_request")
+
+
+def test_http_1_0_needs_no_host_header(client):
+    assert status(ask(client, version=b"HTTP/1.0")) == 200
+
+
+@pytest.mark.parametrize("of", ADDRESSES)
+def test_an_absolute_target_is_answered_like_its_path(client, of):
+    authority = urlsplit(client.server.properties[f"{of}_address"]).netloc.encode()
+    target = b"HTTP://" + authority + TARGETS[of]
+
+    assert status(ask(client, b"Host: localhost", of=of, target=target)) == 200
+
+
+def test_the_host_of_an_absolute_target_is_the_one_that_counts(client):
+    foreign = b"http://evil.example/ping"
+    ours = b"http://localhost/ping"
+
+    assert status(ask(client, b"Host: localhost", target=foreign)) == 403
+    assert status(ask(client, b"Host: evil.example", target=ours)) == 200
+
+
+@pytest.mark.parametrize("target", [b"http:///ping", b"http://a b/ping", b"http://"])
+def test_an_absolute_target_without_a_host_is_refused(client, target):
+    assert status(ask(client, b"Host: localhost", target=target)) == 400
+
+
+def test_a_configured_name_is_answered_and_no_other(own_server):
+    names = {"chandra_allowed_hosts": "ocr.example, Box"}
+    with own_server(wait=False, overrides=names) as client:
+        until(client.server.ping)
+        answers = {
+            host: status(ask(client, b"Host: " + host))
+            for host in (b"OCR.example:80", b"box", b"localhost", b"evil.example")
+        }
+
+    # 503 as long as the model is loading.
+    assert answers.pop(b"evil.example") == 403
+    assert set(answers.values()) <= {200, 503}
+
+
+def test_the_check_can_be_switched_off(own_server):
+    with own_server(wait=False, overrides={"chandra_allowed_hosts": "*"}) as client:
+        until(client.server.ping)
+        answer = ask(client, b"Host: evil.example", b"Origin: null")
+
+    assert status(answer) in (200, 503)
+
+
+def test_a_server_for_all_interfaces_answers_to_every_name(own_server):
+    port = free_ports(1)[0]
+    everywhere = {"inference_address": f"http://0.0.0.0:{port}"}
+    with own_server(wait=False, overrides=everywhere) as client:
+        until(client.server.ping)
+        answer = ask(client, b"Host: ocr.example", b"Origin: https://ocr.example")
+
+    assert status(answer) in (200, 503)

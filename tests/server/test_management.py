@@ -1,0 +1,126 @@
+"""The addresses beside the documents' one take the questions that are needed, only."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+import pytest
+
+from tests import documents
+from tests.waiting import until
+
+PNG = "image/png"
+PAGE = documents.as_png(documents.text_page(["A page"]))
+
+
+def management(client, target: str, method: str = "GET") -> httpx.Response:
+    return httpx.request(method, client.server.management_address + target, timeout=10)
+
+
+def test_the_model_and_its_worker_are_described(client):
+    [model] = management(client, "/models/chandra").json()
+
+    assert model["workers"][0]["status"] == "READY"
+    assert management(client, "/models").json()["models"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/models/chandra?customized=true",
+        "/models/chandra?customized=false",
+        "/models/chandra?x=1;customized=true",
+        "/models/chandra?%63ustomized=true",
+        "/models?limit=1",
+    ],
+)
+def test_no_question_takes_parameters(client, target):
+    answer = management(client, target)
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/ping",
+        "/models/",
+        "/models/chandra/",
+        "/models/chandra/all",
+        "/models/chandra/0.1.0?customized=true",
+        "/models/%63handra?customized=true",
+        "/models/chandra%3Fcustomized=true",
+        "//models/chandra?customized=true",
+        "/v1/models/chandra",
+        "/api-description",
+        "/metrics",
+    ],
+)
+def test_nothing_else_is_at_the_management_address(client, target):
+    answer = management(client, target)
+
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize("target", ["/models", "/models/chandra"])
+def test_the_management_address_changes_nothing(client, method, target):
+    answer = management(client, target, method)
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET"
+
+
+def test_a_large_refused_body_does_not_hide_the_answer(client):
+    answer = httpx.post(
+        f"{client.server.management_address}/models?url=x", content=bytes(5_000_000)
+    )
+
+    assert answer.json()["code"] == "bad_request"
+
+
+def test_only_the_metrics_are_at_the_metrics_address(client):
+    address = client.server.metrics_address
+
+    assert httpx.get(f"{address}/metrics?name[]=nothing").status_code == 200
+    assert httpx.get(f"{address}/").status_code == 404
+    assert httpx.get(f"{address}/models/chandra").status_code == 404
+    assert httpx.post(f"{address}/metrics").status_code == 405
+
+
+def test_documents_are_read_after_a_request_for_customized_metadata(client):
+    management(client, "/models/chandra?customized=true")
+
+    assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["grpc_inference_port", "grpc_management_port"])
+def test_nothing_listens_for_grpc(client, key):
+    port = int(client.server.properties[key])
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_gets_no_documents_is_not_ready(own_server, monkeypatch):
+    """TorchServe's own main class lets the request through that stops it."""
+    monkeypatch.setattr("server.command.PLUGIN_MAIN", "org.pytorch.serve.ModelServer")
+    with own_server(CHANDRA_CPU_THREADS="1") as client:
+        answer = management(client, "/models/chandra?customized=true")
+
+        until(lambda: _ping(client) == (503, "stuck"), 10)
+
+        assert answer.status_code == 200
+        assert len(client.lines.events("describe")) == 1
+        num_lines = len(list(client.lines))
+        assert num_lines < 100
+
+
+def _ping(client) -> tuple[int, str]:
+    answer = httpx.get(f"{client.server.address}/ping")
+    return answer.status_code, answer.json()["status"]
