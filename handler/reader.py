@@ -97,12 +97,17 @@ class Reader:
         received_at: float,
         is_cancelled: Callable[[], bool],
     ) -> Reading:
-        """Look at the document without decoding it; RequestError where it is no use.
+        """Inspect the document without decoding it, after fetching one in S3.
 
-        One in S3 is fetched first.
+        Raises RequestError for a document that cannot be read, and
+        DeadlineExceededError, without touching the document, where it comes too late.
         """
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
+        if deadline is not None and self._clock() >= deadline:
+            raise DeadlineExceededError(
+                "the deadline came before the document was read"
+            )
         document = self._spool(
             request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
         )
