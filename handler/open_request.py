@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +17,11 @@ from handler.reply import Reply
 __all__ = ["OpenRequest", "free_row"]
 
 logger = logging.getLogger(__name__)
+
+ARRIVAL = "x-chandra-arrival"
+"""Nanoseconds of Java's `System.nanoTime`, which on Linux is Python's monotonic clock.
+frontend/ overwrites what a client sends under this name."""
+MAX_WAIT_SECONDS = 86_400.0
 
 
 class OpenRequest:
@@ -31,7 +38,13 @@ class OpenRequest:
         self.row = row
         """The body and parameters; freed once they are understood."""
         self.headers = headers
-        self.received_at = time.monotonic()
+        self.seen_at = time.monotonic()
+        """When the worker first saw it, on the monotonic clock."""
+        arrival = _arrival(headers, self.seen_at)
+        self.is_from_frontend = arrival is not None
+        """Whether frontend/ has let it in, and said when."""
+        self.received_at = self.seen_at if arrival is None else arrival
+        """When all of it had arrived at the frontend, on the monotonic clock."""
         self.num_bytes = sum(
             len(value) for value in row.values() if isinstance(value, bytes | bytearray)
         )
@@ -54,6 +67,11 @@ class OpenRequest:
         self._news = news
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
+
+    @property
+    def queue_seconds(self) -> float:
+        """How long it waited in TorchServe's queue before the worker saw it."""
+        return self.seen_at - self.received_at
 
     def let_go_of_row(self, document: object) -> None:
         """Free the body and the parameters, but for a part that is the document."""
@@ -78,10 +96,27 @@ class OpenRequest:
             self._lines.append(line)
         self._news.set()
 
-    def take_lines(self) -> bytes:
-        """What was streamed since the last call."""
+    @property
+    def num_unsent_bytes(self) -> int:
+        """Bytes of an answer that could leave now."""
+        body = self.future.result().body if self.future.done() else b""
+        return self.num_line_bytes + len(body)
+
+    @property
+    def num_line_bytes(self) -> int:
+        """Bytes that were streamed and not taken yet."""
         with self._lock:
-            lines, self._lines = self._lines, []
+            return sum(map(len, self._lines))
+
+    def take_lines(self, max_bytes: float = math.inf) -> bytes:
+        """Take what was streamed since the last call, until `max_bytes` are reached."""
+        with self._lock:
+            ends = enumerate(itertools.accumulate(map(len, self._lines)), 1)
+            enough = (number for number, end in ends if end >= max_bytes)
+            number = next(enough, len(self._lines))
+            lines, self._lines = self._lines[:number], self._lines[number:]
+        if self._lines:
+            self._news.set()
         return b"".join(lines)
 
 
@@ -94,3 +129,15 @@ def free_row(row: Mapping[str, Any]) -> None:
         if isinstance(value, bytearray):
             with contextlib.suppress(BufferError):
                 value.clear()
+
+
+def _arrival(headers: Mapping[str, str], now: float) -> float | None:
+    """The arrival that frontend/ has stamped, in seconds of the monotonic clock.
+
+    None where there is no stamp, or one that cannot be: in the future, or a day old.
+    """
+    try:
+        arrival = int(headers[ARRIVAL]) / 1e9
+    except (KeyError, ValueError):
+        return None
+    return arrival if 0 <= now - arrival <= MAX_WAIT_SECONDS else None

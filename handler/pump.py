@@ -34,6 +34,9 @@ UNANSWERED = b""
 # waiting ten times as long keeps that below a tenth of the time.
 WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
 MAX_WAIT_SECONDS = 5.0
+MAX_FRAME_BYTES = 4 * 1024**2
+"""Of one call's answers, after which the others wait for the next call: Java takes the
+answers of a call into its direct memory together, and one may have 100 MB."""
 ABANDONED_SECONDS = 10.0
 """TorchServe calls again within milliseconds while it has an open request..."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
@@ -82,6 +85,7 @@ class Pump:
         self._described: str | None = None
         self._is_blocked = False
         self._refusal: str | None = None
+        self._accepts_queued = False
         self._is_closed = threading.Event()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
@@ -153,9 +157,13 @@ class Pump:
             if request.id in request_ids and not request.has_left:
                 request.leave()
 
-    def refuse(self, reason: str) -> None:
-        """Turn new requests away from now on, with 503."""
-        self._refusal = reason
+    def refuse(self, reason: str, *, accepts_queued: bool = False) -> None:
+        """Turn new requests away from now on, with 503.
+
+        With `accepts_queued`, those that frontend/ has let in are accepted: it refuses
+        new ones itself, and these have been waiting in TorchServe's queue.
+        """
+        self._refusal, self._accepts_queued = reason, accepts_queued
 
     def drain(self, timeout_seconds: float, reason: str) -> None:
         """Turn new requests away and wait until those that are open are answered."""
@@ -212,11 +220,12 @@ class Pump:
         self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
         request = OpenRequest(request_id, row, headers, self._news)
+        is_queued = request.is_from_frontend and self._accepts_queued
         if _is_describe(row, headers):
             self._described = request_id
             request.future.set_result(Reply(200, "application/json", self._description))
             logger.info("describe", extra={"request_id": request_id})
-        elif self._refusal is not None:
+        elif self._refusal is not None and not is_queued:
             error = EngineError(self._refusal)
             request.future.set_result(problem(error, request_id))
         elif len(self._open) >= self._max_open_requests:
@@ -287,9 +296,17 @@ class Pump:
         # By row: None for a plain reply, False for a stream's frame, True for its
         # last. True as the first frame would send no head, and the client would hang.
         is_last: dict[int, bool | None] = {}
-        for index, request_id in request_ids.items():
+        num_bytes = 0
+        # The short ones first: those behind a long one wait for another call.
+        for index, request_id in sorted(
+            request_ids.items(), key=lambda item: self._open[item[1]].num_unsent_bytes
+        ):
             request = self._open[request_id]
-            if request.future.done():
+            if num_bytes >= MAX_FRAME_BYTES:
+                self._news.set()
+                del context.request_ids[index]
+                continue
+            if request.future.done() and request.num_line_bytes < MAX_FRAME_BYTES:
                 reply = self._last_words(request, request.future.result())
                 is_last[index] = True if request.has_begun else None
                 del self._open[request_id]
@@ -298,7 +315,7 @@ class Pump:
                 if _is_grpc(request) and is_last[index] is None:
                     # Without it, TorchServe ends the worker where a stream was wanted.
                     reply = reply.with_header(STREAM_NEXT, "false")
-            elif lines := request.take_lines():
+            elif lines := request.take_lines(MAX_FRAME_BYTES):
                 headers = request.stream_headers
                 reply = Reply(200, "application/x-ndjson", lines, headers)
                 is_last[index], request.has_begun = False, True
@@ -306,6 +323,7 @@ class Pump:
                 del context.request_ids[index]
                 continue
             bodies[index] = reply.body
+            num_bytes += len(reply.body)
             _set_head(context, index, reply)
         _set_stopping_criteria(context, is_last)
         return bodies

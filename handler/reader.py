@@ -99,15 +99,21 @@ class Reader:
         is_cancelled: Callable[[], bool],
         document_key: str | None = None,
     ) -> Reading:
-        """Look at the document without decoding it; RequestError where it is no use.
+        """Inspect the document without decoding it, after fetching one in S3.
 
-        One in S3 is fetched first. `document_key` names the content, so that a document
-        which took the decoders too long is known when it is sent again; without one,
-        nothing is known beyond this request.
+        Raises RequestError for a document that cannot be read, and
+        DeadlineExceededError, without touching the document, where it comes too late.
+        `document_key` names the content, so that a document which took the decoders too
+        long is known when it is sent again; without one, nothing is known beyond this
+        request.
         """
         document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
+        if deadline is not None and self._clock() >= deadline:
+            raise DeadlineExceededError(
+                "the deadline came before the document was read"
+            )
         document = self._spool(
             request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
         )

@@ -149,6 +149,7 @@ class PageResult:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     queue_seconds: float = 0.0
+    """In TorchServe's queue, as a part of its request, and then in the engine's."""
     page_seconds: float = 0.0
     error: PageError | None = None
 

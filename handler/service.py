@@ -177,7 +177,10 @@ class ChandraHandler(BaseHandler):
         results: list[PageResult] = []
         num_sent = num_bytes = 0
         has_success = False
-        for result in pages:
+        for page in pages:
+            result = replace(
+                page, queue_seconds=request.queue_seconds + page.queue_seconds
+            )
             has_success = has_success or result.status is Status.SUCCESS
             results.append(result)
             if is_stream and has_success:
@@ -266,9 +269,11 @@ class ChandraHandler(BaseHandler):
         }
 
     def drain(self, ends_at: float) -> None:
-        """Take nothing new; answer what is open by then, with the pages it has."""
+        """Answer what has arrived by then, with the pages it has; take nothing new."""
         if self.initialized:
-            self.pump.refuse("the server is about to stop: try again, elsewhere")
+            self.pump.refuse(
+                "the server is about to stop: try again, elsewhere", accepts_queued=True
+            )
             self.reader.end_by(ends_at)
 
     def leave(self, request_ids: Collection[str]) -> None:
@@ -322,7 +327,11 @@ class ChandraHandler(BaseHandler):
                 },
                 "output_tokens": sum(page.output_tokens for page in reply.pages),
                 "queue_seconds": round(
-                    max((page.queue_seconds for page in reply.pages), default=0.0), 3
+                    max(
+                        (page.queue_seconds for page in reply.pages),
+                        default=request.queue_seconds,
+                    ),
+                    3,
                 ),
                 "seconds": round(seconds, 3),
             },

@@ -12,7 +12,7 @@ import pytest
 
 from handler.errors import RequestError
 from handler.open_request import OpenRequest
-from handler.pump import ABANDONED_SECONDS_PER_BYTE, Pump
+from handler.pump import ABANDONED_SECONDS_PER_BYTE, MAX_FRAME_BYTES, Pump
 from handler.reply import Reply
 from handler.schema import PageError, PageResult, Status
 from tests.fakes import FakeContext
@@ -575,3 +575,79 @@ def test_only_an_answer_by_grpc_says_that_it_is_the_last(pump, reads, headers):
 
     said = context.response_headers.get(0, {})
     assert said == ({} if headers else {"ts_stream_next": "false"})
+
+
+def stamped(seconds_ago: float) -> dict[str, str]:
+    """The header in which frontend/ says when a request arrived."""
+    return {"X-Chandra-Arrival": str(time.monotonic_ns() - int(seconds_ago * 1e9))}
+
+
+def test_a_request_is_as_old_as_the_frontend_says(pump, reads):
+    pump.turn([A], FakeContext({0: "id-a"}, {0: stamped(40)}))
+
+    until(lambda: "id-a" in reads.requests)
+    request = reads.requests["id-a"]
+    assert time.monotonic() - request.received_at == pytest.approx(40, abs=5)
+    assert request.queue_seconds == pytest.approx(40, abs=5)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, stamped(-60), stamped(100_000), {"x-chandra-arrival": "noon"}],
+    ids=["none", "in the future", "yesterday", "no number"],
+)
+def test_an_arrival_that_cannot_be_is_not_believed(pump, reads, headers):
+    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
+
+    until(lambda: "id-a" in reads.requests)
+    assert reads.requests["id-a"].queue_seconds == 0
+
+
+def test_a_queued_request_is_accepted_while_the_server_drains(pump, reads):
+    pump.refuse("stopping", accepts_queued=True)
+
+    pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}, {0: stamped(1)}))
+
+    until(lambda: "id-a" in reads.requests)
+    assert "id-b" not in reads.requests
+
+
+def test_nothing_is_accepted_once_no_engine_is_left(pump, reads):
+    pump.refuse("no engine is left")
+    context = FakeContext({0: "id-a"}, {0: stamped(1)})
+
+    pump.turn([A], context)
+
+    assert context.statuses == {0: 503}
+
+
+def test_a_call_is_answered_with_few_megabytes_and_the_short_ones_first(
+    pump_with, reads
+):
+    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
+    ids = {0: "long", 1: "longer", 2: "short"}
+    pump.turn([A, A, B], FakeContext(dict(ids)))
+    for name, size in (("long", 1), ("longer", 2), ("short", 0)):
+        body = bytes(size * MAX_FRAME_BYTES)
+        reads.finish(name, Reply(200, "text/plain", body))
+
+    first, second = FakeContext(dict(ids)), FakeContext({1: "longer"})
+    pump.turn([A, A, B], first)
+    pump.turn([A, A, B], second)
+
+    assert set(first.request_ids) == {0, 2}
+    assert set(second.request_ids) == {1}
+
+
+def test_a_long_stream_leaves_in_several_calls(pump_with, reads):
+    pump = pump_with(max_reply_bytes=MAX_FRAME_BYTES)
+    pump.turn([A], FakeContext({0: "id-a"}))
+    until(lambda: "id-a" in reads.requests)
+    line = bytes(MAX_FRAME_BYTES // 2)
+    for _ in range(5):
+        reads.requests["id-a"].stream(line)
+    reads.finish("id-a", Reply(200, "application/x-ndjson", b"end"))
+
+    sizes = [len(pump.turn([A], FakeContext({0: "id-a"}))[0]) for _ in range(3)]
+
+    assert sizes == [2 * len(line), 2 * len(line), len(line) + len(b"end")]

@@ -85,7 +85,9 @@ def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
             # 507 is TorchServe's guess that whoever is killed had no memory left.
             assert answer.status_code in (500, 507)
         else:
-            assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "engine_unavailable"
+            assert answer.headers["retry-after"] == "10"
             assert answer.headers["x-request-id"] == answer.json()["request_id"]
         until(lambda: not any(map(is_alive, children)))
         until(

@@ -220,20 +220,21 @@ def test_a_connection_is_closed_once_it_has_been_idle_for_long(own_server):
         assert patient.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_where_none_belongs_counts_as_one(client):
+def test_a_body_where_none_belongs_counts_as_one(own_server):
     with (
-        raw.announced(client, 140_000_000, b"GET", b"/ping"),
-        raw.announced(client, 140_000_000, b"GET", b"/ping"),
-        raw.announced(client, 140_000_000, b"GET", b"/ping") as third,
+        own_server(
+            CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "20"}
+        ) as client,
+        raw.announced(client, 4_000_000, b"GET", b"/ping") as first,
         raw.connected(client) as late,
     ):
         # It has been seen when the answer to a question after it is there.
         until(lambda: client.server.ping() == 200)
-        late.sendall(raw.head(b"Content-Length: 140000000"))
+        late.sendall(raw.head(b"Content-Length: 4000000"))
         said = problem(late.recv(4096))
-        third.setblocking(False)
+        first.setblocking(False)
         with pytest.raises(BlockingIOError):
-            third.recv(1)
+            first.recv(1)
 
     assert (said["status"], said["code"]) == (503, "overloaded")
 

@@ -281,13 +281,14 @@ def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
 
 def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
     with (
-        own_server(CHANDRA_CPU_THREADS="1") as client,
-        # Of what is announced, nothing is here yet; it is counted all the same.
-        announced(client, 140_000_000),
+        own_server(
+            CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "40"}
+        ) as client,
+        # The first 4 MiB of each are reserved, four times.
         announced(client, 140_000_000),
         announced(client, 140_000_000),
     ):
-        until(lambda: client.server.num_open() == 3)
+        until(lambda: client.server.num_open() == 2)
         with announced(client, 140_000_000) as late:
             head = late.recv(4096).decode()
         small = client.post(PAGE, PNG, max_output_tokens=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from handler.errors import DeadlineExceededError
 from handler.schema import Status
 from tests.handler.reader.engines import (
     TEXT,
@@ -128,3 +129,12 @@ def test_a_reading_that_was_finished_has_nothing_to_cancel(read):
     read(pdf_of(3), engines)
 
     assert engines.cancelled == []
+
+
+def test_a_document_that_comes_too_late_is_not_looked_at(reader_with, opened):
+    clock = Clock()
+    clock.now = 5.0
+    reader = reader_with(FakeEngines(), clock)
+
+    with pytest.raises(DeadlineExceededError, match="before the document was read"):
+        opened(b"nothing that can be read", reader, 0.0, deadline_seconds=5.0)

@@ -5,6 +5,8 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.channel.socket.DuplexChannel;
 import io.netty.handler.codec.CodecException;
+import io.netty.handler.codec.DecoderResult;
+import io.netty.handler.codec.http.DefaultLastHttpContent;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpContent;
 import io.netty.handler.codec.http.HttpMethod;
@@ -17,13 +19,12 @@ import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.pytorch.serve.util.NettyUtils;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
- * Refuses a request before its body is taken in: where there is nothing it could mean, where Java
- * has no room for it, where there will be no worker any more, and while the server is about to
- * stop, also when a part of it has come already.
+ * Refuses a request before its body is taken in: where it is no request of ours, where Java has no
+ * room for it, where no worker can be started any more, and while the server is about to stop. An
+ * upload in progress is refused when the server stops, when it stalls, and when older uploads need
+ * its room.
  *
  * <p>One for each connection, behind {@link Turns}; used by that connection's thread only.
  */
@@ -31,14 +32,22 @@ final class Admission extends ChannelDuplexHandler {
     /** Documents on their way in, being read, or on their way out. */
     private static final AtomicInteger OPEN = new AtomicInteger();
 
-    private static final Logger LOGGER = LoggerFactory.getLogger(Admission.class);
     private static final long LOOK_MILLISECONDS = 200;
 
     /** A client that has not sent the rest by then is not waited for. */
     private static final long LINGER_SECONDS = 10;
 
-    /** A body of which less than this has come in so long keeps others' room for nothing. */
-    private static final long PROGRESS_BYTES = 16 * 1024;
+    /** An upload must arrive at a rate at which the whole of it would take this long. */
+    private static final long MAX_UPLOAD_SECONDS = 300;
+
+    /** Bytes that an upload of unknown length must send in each stall timeout. */
+    private static final long MIN_PROGRESS_BYTES = 16 * 1024;
+
+    /** When the whole request was there, on the monotonic clock, in nanoseconds. */
+    private static final String ARRIVAL = "x-chandra-arrival";
+
+    private static final RateLimitedLog REFUSALS =
+            new RateLimitedLog("request refused");
 
     private final Gate gate;
     private final Budget budget;
@@ -59,8 +68,19 @@ final class Admission extends ChannelDuplexHandler {
     private boolean isBroken;
 
     private boolean isLooking;
+
+    /** The head of the request that is on its way; its headers are those of the whole request. */
+    private HttpRequest head;
+
+    /** Bytes of the body: announced, or the most there may be; arrived; arrived at last look. */
+    private long announced;
+
     private long received;
     private long progress;
+
+    /** Bytes that must arrive in each stall timeout, and when that many last had. */
+    private long minProgress;
+
     private long progressAt;
 
     static int numOpen() {
@@ -93,6 +113,9 @@ final class Admission extends ChannelDuplexHandler {
             }
             return;
         }
+        if (isLast && claim.isDocument) {
+            head.headers().set(ARRIVAL, System.nanoTime());
+        }
         isReceiving = isReceiving && !isLast;
         context.fireChannelRead(message);
         if (isLast) {
@@ -102,11 +125,21 @@ final class Admission extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        if (!isRefused && !Turns.isInterim(message)) {
+        if (isRefused) {
+            // The request has its answer. TorchServe, which misses a part of it, may have another
+            // one, and would close the connection as soon as that was said to be sent.
+            ReferenceCountUtil.release(message);
+            return;
+        }
+        if (!Turns.isInterim(message)) {
             FullHttpResponse ours = inOurForm(message);
             if (ours != null) {
                 ReferenceCountUtil.release(message);
                 message = ours;
+            }
+            if (message instanceof FullHttpResponse && claim != null) {
+                // TorchServe has let go of the body; what has yet to be sent is counted apart.
+                claim.release();
             }
             if (message instanceof LastHttpContent) {
                 promise = promise.unvoid();
@@ -120,7 +153,11 @@ final class Admission extends ChannelDuplexHandler {
     public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
         boolean isWaiting = claim != null && !isReceiving;
         if (cause instanceof CodecException && !isRefused && !isWaiting) {
-            refuse(context, Refusal.MALFORMED);
+            if (isReceiving) {
+                giveUp(context, Refusal.MALFORMED);
+            } else {
+                refuse(context, Refusal.MALFORMED);
+            }
         } else {
             context.fireExceptionCaught(cause);
         }
@@ -145,10 +182,15 @@ final class Admission extends ChannelDuplexHandler {
 
     private void begin(ChannelHandlerContext context, HttpRequest request) {
         isReceiving = true;
+        head = request;
         received = progress = 0;
         progressAt = System.nanoTime();
         Refusal refusal = gate.refusal(request);
-        claim = budget.new Claim(refusal == null && request.method().equals(HttpMethod.POST));
+        claim =
+                budget
+                .new Claim(
+                        refusal == null && request.method().equals(HttpMethod.POST),
+                        () -> context.executor().execute(() -> makeRoom(context)));
         if (claim.isDocument) {
             OPEN.incrementAndGet();
             if (Files.exists(draining)) {
@@ -157,13 +199,17 @@ final class Admission extends ChannelDuplexHandler {
                 refusal = Refusal.GIVEN_UP;
             }
         }
-        if (refusal == null && !claim.cover(HttpUtil.getContentLength(request, 0L))) {
-            refusal = Refusal.NO_ROOM;
+        if (refusal == null) {
+            boolean isChunked = HttpUtil.isTransferEncodingChunked(request);
+            announced = isChunked ? gate.maxBytes : HttpUtil.getContentLength(request, 0L);
+            minProgress = isChunked ? MIN_PROGRESS_BYTES : share(announced);
+            refusal = claim.begin(announced) ? null : Refusal.NO_ROOM;
         }
         if (refusal != null) {
             refuse(context, refusal);
             return;
         }
+        request.headers().remove(ARRIVAL);
         Gate.hideForm(request);
         Gate.hideHead(request);
         if (!isLooking) {
@@ -172,22 +218,47 @@ final class Admission extends ChannelDuplexHandler {
         }
     }
 
+    /** The bytes of a body that must arrive in each stall timeout. */
+    private long share(long length) {
+        double seconds = stallNanoseconds / (double) TimeUnit.SECONDS.toNanos(1);
+        return Math.max(1, (long) (length * seconds / MAX_UPLOAD_SECONDS));
+    }
+
     private void take(ChannelHandlerContext context, HttpContent content) {
         received += content.content().readableBytes();
-        if (received - progress >= PROGRESS_BYTES) {
+        if (received - progress >= minProgress) {
             progress = received;
             progressAt = System.nanoTime();
         }
+        boolean isLast = content instanceof LastHttpContent;
         if (content.decoderResult().isFailure()) {
-            refuse(context, Refusal.MALFORMED);
+            giveUp(context, Refusal.MALFORMED);
         } else if (received > gate.maxBytes) {
-            refuse(context, Refusal.tooLarge(gate.maxBytes));
-        } else if (!claim.cover(received)) {
-            refuse(context, Refusal.NO_ROOM);
+            giveUp(context, Refusal.tooLarge(gate.maxBytes));
+        } else if (!(isLast ? claim.complete(received) : claim.grow(received, announced))) {
+            giveUp(context, Refusal.NO_ROOM);
+        } else if (isLast && claim.isDocument && Files.exists(draining)) {
+            giveUp(context, Refusal.STOPPING);
         }
     }
 
-    /** A body may be on its way for long, or stand still: see whether it is too late for it. */
+    /** Ends this upload so that an older one can go on. */
+    private void makeRoom(ChannelHandlerContext context) {
+        if (isReceiving && !isRefused) {
+            giveUp(context, Refusal.NO_ROOM);
+        }
+    }
+
+    /** Refuses an upload of which a part has been passed on, and frees that part. */
+    private void giveUp(ChannelHandlerContext context, Refusal refusal) {
+        refuse(context, refusal);
+        DefaultLastHttpContent end = new DefaultLastHttpContent();
+        end.setDecoderResult(DecoderResult.failure(new CodecException(refusal.toString())));
+        context.fireChannelRead(end);
+        claim.release();
+    }
+
+    /** Checks an upload now and then: the server may stop meanwhile, or the upload may stall. */
     private void look(ChannelHandlerContext context) {
         context.executor()
                 .schedule(
@@ -197,9 +268,9 @@ final class Admission extends ChannelDuplexHandler {
                                 return;
                             }
                             if (claim.isDocument && Files.exists(draining)) {
-                                refuse(context, Refusal.STOPPING);
+                                giveUp(context, Refusal.STOPPING);
                             } else if (System.nanoTime() - progressAt > stallNanoseconds) {
-                                refuse(context, Refusal.STALLED);
+                                giveUp(context, Refusal.STALLED);
                             } else {
                                 look(context);
                             }
@@ -211,7 +282,7 @@ final class Admission extends ChannelDuplexHandler {
     private void refuse(ChannelHandlerContext context, Refusal refusal) {
         isRefused = true;
         isBroken = refusal.isMalformed();
-        LOGGER.warn("request refused: {}", refusal);
+        REFUSALS.add(refusal.toString(), context.executor());
         context.writeAndFlush(refusal.response())
                 .addListener(
                         done -> {

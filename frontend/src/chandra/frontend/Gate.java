@@ -20,6 +20,9 @@ final class Gate {
     /** What the handler is told of a body that TorchServe would take apart itself. */
     static final String FORM_TYPE = "x-chandra-content-type";
 
+    /** Where SageMaker carries options; a second one would be dropped further on. */
+    private static final String ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes";
+
     private static final String PING = "ping";
     private static final Set<String> QUESTIONS = Set.of(PING, "execution-parameters");
     private static final int MAX_LENGTH_DIGITS = 18;
@@ -65,6 +68,9 @@ final class Gate {
         }
         if (headers.contains(HttpHeaderNames.EXPECT) && !HttpUtil.is100ContinueExpected(request)) {
             return Refusal.malformed("nothing but 100-continue can be expected");
+        }
+        if (headers.getAll(ATTRIBUTES).size() > 1) {
+            return Refusal.malformed("send " + ATTRIBUTES + " once: a=1;b=2 are two options");
         }
         return HttpUtil.getContentLength(request, 0L) > maxBytes
                 ? Refusal.tooLarge(maxBytes)

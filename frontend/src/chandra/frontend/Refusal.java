@@ -6,7 +6,6 @@ import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpMethod;
-import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
@@ -15,7 +14,7 @@ import java.util.Locale;
 import java.util.UUID;
 import java.util.stream.Collectors;
 
-/** Why a request has no other answer; said as the handler says what goes wrong. */
+/** The reason why a request is not answered by the handler, as a problem in the handler's form. */
 final class Refusal {
     static final String PROBLEM = "application/problem+json";
 
@@ -27,12 +26,20 @@ final class Refusal {
             overloaded("the documents that are open leave no memory for this one");
 
     static final Refusal MALFORMED = malformed("it is no HTTP that can be read");
-    static final Refusal STALLED = malformed("the body has stopped coming");
+    static final Refusal STALLED =
+            malformed(
+                    "the upload stalled: send at least 1/300 of its Content-Length a second, or"
+                            + " 16 KiB a minute of a chunked body");
 
     private static final Refusal NO_MODEL = new Refusal(404, "not_found", "there is no such model");
     private static final Refusal QUEUE_FULL = overloaded("too many documents are waiting already");
+    private static final Refusal NO_WORKER =
+            unavailable("no worker is running: the model is being loaded, or was lost");
+    private static final Refusal WORKER_ENDED =
+            unavailable("the worker ended before it had answered: try again");
     private static final Refusal FAILED =
-            new Refusal(500, "internal", "the worker ended before it had answered");
+            new Refusal(500, "internal", "TorchServe failed to answer");
+    private static final int INSUFFICIENT_STORAGE = 507;
 
     private static final String RETRY_SECONDS = "10";
 
@@ -85,17 +92,35 @@ final class Refusal {
         return status == 400;
     }
 
-    /** What TorchServe says in a form of its own, in ours; null where it is in ours already. */
-    static FullHttpResponse translated(HttpResponse said) {
+    /** Translates an error in TorchServe's form into ours; null where it is in ours already. */
+    static FullHttpResponse translated(FullHttpResponse said) {
         int status = said.status().code();
         if (status < 400 || PROBLEM.equals(said.headers().get(HttpHeaderNames.CONTENT_TYPE))) {
             return null;
         }
-        Refusal refusal =
-                status == 404
-                        ? NO_MODEL
-                        : status == 503 ? QUEUE_FULL : status >= 500 ? FAILED : MALFORMED;
-        return refusal.response(said.headers().get("x-request-id"));
+        String message = said.content().toString(StandardCharsets.UTF_8);
+        return reason(status, message).response(said.headers().get("x-request-id"));
+    }
+
+    private static Refusal reason(int status, String message) {
+        if (status == 404) {
+            return NO_MODEL;
+        }
+        if (status < 500) {
+            return MALFORMED;
+        }
+        // TorchServe takes a worker that was killed for one without memory: 507.
+        if (status == INSUFFICIENT_STORAGE || message.contains("Worker died")) {
+            return WORKER_ENDED;
+        }
+        if (status != 503) {
+            return FAILED;
+        }
+        // It says "no worker" in both cases: its queue is full, or nothing empties it.
+        if (message.contains("no worker")) {
+            return WorkerState.hasLoadedWorker() ? QUEUE_FULL : NO_WORKER;
+        }
+        return WORKER_ENDED;
     }
 
     FullHttpResponse response() {

@@ -124,6 +124,7 @@ public final class Server extends ModelServer {
                 context.channel().config().setOption(ChannelOption.ALLOW_HALF_CLOSURE, true);
                 // By now, what TorchServe calls "http" turns bytes into messages.
                 context.pipeline()
+                        .addBefore("http", "sending", new SendQueue(budget, stallSeconds))
                         .addAfter("http", "presence", new Presence(idleSeconds))
                         .addAfter("presence", "turns", new Turns())
                         .addAfter(

@@ -1,5 +1,7 @@
 package chandra.frontend;
 
+import static org.pytorch.serve.wlm.WorkerState.WORKER_MODEL_LOADED;
+
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
@@ -72,6 +74,14 @@ final class WorkerState {
                         workers ->
                                 !workers.isEmpty()
                                         && workers.stream().noneMatch(WorkerThread::isHealthy));
+    }
+
+    /** Whether some worker has loaded the model and can take a document now. */
+    static boolean hasLoadedWorker() {
+        ModelManager manager = ModelManager.getInstance();
+        return manager.getDefaultModels().values().stream()
+                .flatMap(model -> manager.getWorkers(model.getModelVersionName()).stream())
+                .anyMatch(worker -> worker.getState() == WORKER_MODEL_LOADED);
     }
 
     static int number(Properties properties, String key, int otherwise) {

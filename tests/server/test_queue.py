@@ -1,0 +1,142 @@
+"""Requests that wait in TorchServe's queue, before the worker sees them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from server.archive import configure_archive
+from tests import documents
+from tests.marks import needs_the_plugin
+from tests.server import raw
+from tests.server.conftest import serving
+from tests.server.test_http import problem
+from tests.server.toy import asked, post, toy_server, toy_store
+from tests.waiting import until
+
+__all__ = ["toy_server", "toy_store"]
+
+PNG, PDF = "image/png", "application/pdf"
+PAGE = documents.as_png(documents.text_page(["A page"]))
+LONG = documents.pdf([[f"Page {n}"] for n in range(200)])
+
+pytestmark = needs_the_plugin
+
+
+@pytest.fixture
+def narrow_server(model_store, tmp_path):
+    """A server whose worker sees one request at a time."""
+    configure_archive(model_store / "chandra.mar", tmp_path, {"batchSize": 1})
+    with serving(tmp_path, {"CHANDRA_CPU_THREADS": "1"}) as client:
+        yield client
+
+
+def test_what_is_queued_when_the_server_drains_is_answered(narrow_server):
+    client = narrow_server
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(client.post, LONG, PDF, deadline_seconds=3)
+        until(lambda: client.server.state().get("open") == "1")
+        queued = [
+            threads.submit(client.post, PAGE, PNG, max_output_tokens=5)
+            for _ in range(3)
+        ]
+        until(lambda: client.server.num_open() == 4)
+
+        client.server.drain(60)
+        until(lambda: client.server.state().get("drains") == "yes")
+        late = client.post(PAGE, PNG)
+
+        assert [each.result().status_code for each in queued] == [200] * 3
+        assert first.result().status_code in (200, 504)
+        assert late.json()["code"] == "engine_unavailable"
+
+
+def test_time_in_the_queue_counts_towards_the_deadline(narrow_server):
+    client = narrow_server
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(client.post, LONG, PDF, deadline_seconds=4)
+        until(lambda: client.server.state().get("open") == "1")
+        late = [
+            threads.submit(client.post, LONG, PDF, deadline_seconds=2) for _ in range(2)
+        ]
+        patient = threads.submit(client.post, PAGE, PNG, max_output_tokens=5)
+        answers = [each.result() for each in late]
+
+        assert first.result().status_code in (200, 504)
+        assert patient.result().status_code == 200
+    assert {answer.status_code for answer in answers} == {504}
+    assert {answer.json()["code"] for answer in answers} == {"deadline_exceeded"}
+    until(lambda: len(client.lines.events("request")) == 4)
+    lines = client.lines.events("request")
+    for line in lines[1:]:
+        # Nothing of a late one was read; the wait of each is known.
+        assert line["pages"] == (1 if line["status"] == 200 else 0)
+        assert 2 < line["queue_seconds"] <= line["seconds"]
+
+
+def test_an_arrival_that_a_client_sends_is_overwritten(client):
+    forged = {"x-chandra-arrival": str(time.monotonic_ns() - 3600 * 10**9)}
+
+    answer = client.post(PAGE, PNG, headers=forged)
+
+    assert answer.json()["processing_time"] < 60
+
+
+def test_a_full_queue_is_overloaded(toy_server):
+    with (
+        toy_server(batchSize=1, jobQueueSize=1) as client,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        slow = asked(seconds=3)
+        waiting = [threads.submit(post, client, slow) for _ in range(6)]
+        answers = [each.result() for each in waiting]
+
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert len(refused) == 4
+        for answer in refused:
+            assert answer.json()["code"] == "overloaded"
+            assert answer.headers["retry-after"] == "10"
+
+
+def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
+    with (
+        toy_server(batchSize=1, jobQueueSize=1) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        os.kill(client.server.worker_pid(), signal.SIGKILL)
+        until(lambda: client.server.ping() != 200)
+
+        waiting = [threads.submit(post, client, asked(seconds=0)) for _ in range(4)]
+        answers = [each.result() for each in waiting]
+
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert refused
+        for answer in refused:
+            assert answer.json()["code"] == "engine_unavailable"
+            assert answer.headers["retry-after"] == "10"
+        assert any("no worker is running" in answer.text for answer in refused)
+
+
+def test_a_second_attributes_header_is_a_bad_request(client):
+    attributes = b"X-Amzn-SageMaker-Custom-Attributes: "
+    length = b"Content-Length: %d" % len(PAGE)
+    sent = raw.head(length, attributes + b"pages=1", attributes + b"label=a")
+
+    said = problem(raw.exchange(client, sent + PAGE))
+
+    assert (said["status"], said["code"]) == (400, "bad_request")
+    assert "X-Amzn-SageMaker-Custom-Attributes once" in said["detail"]
+
+
+def test_refused_requests_are_logged_a_few_times_and_then_counted(toy_server):
+    with toy_server() as client:
+        for _ in range(50):
+            raw.exchange(client, b"garbage\r\n\r\n")
+
+        refused = [line for line in client.lines if "request refused" in line]
+
+    assert len(refused) == 5

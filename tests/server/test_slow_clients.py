@@ -1,0 +1,174 @@
+"""Clients that send or read slowly, or not at all, and what that costs others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psutil
+import pytest
+
+from tests.marks import needs_the_plugin
+from tests.server import raw
+from tests.server.toy import asked, post, toy_server, toy_store
+from tests.waiting import until
+
+__all__ = ["toy_server", "toy_store"]
+
+MIB = 1 << 20
+NDJSON = b"Accept: application/x-ndjson"
+SMALL = asked(bytes=0)
+
+pytestmark = needs_the_plugin
+
+
+@contextmanager
+def dripping(senders: list[socket.socket], pause: float) -> Iterator[None]:
+    """Sends a little on each connection again and again, until it is refused."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        left = set(senders)
+        while not is_over.wait(pause):
+            for sender in tuple(left):
+                try:
+                    sender.sendall(b"x" * 100)
+                except OSError:
+                    left.remove(sender)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_slow_uploads_lock_nobody_out_and_are_given_up(toy_server):
+    with (
+        toy_server({"chandra_stall_seconds": "3"}) as client,
+        ExitStack() as stack,
+    ):
+        senders = [
+            stack.enter_context(raw.announced(client, 140 * MIB)) for _ in range(6)
+        ]
+        with dripping(senders, pause=0.2):
+            until(lambda: client.server.num_open() == 6)
+            answers = [post(client, SMALL).status_code for _ in range(5)]
+            large = post(client, SMALL + b" " * 40 * MIB)
+            was_open = client.server.num_open()
+
+            refused = [sender.recv(4096) for sender in senders]
+
+        assert answers == [200] * 5
+        assert large.status_code == 200
+        assert was_open == 6
+        for said in refused:
+            assert said.startswith(b"HTTP/1.1 400 ")
+            assert b'"the upload stalled: ' in said
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
+    body = SMALL + b" " * (300_000 - len(SMALL))
+    with (
+        toy_server({"chandra_stall_seconds": "1"}) as client,
+        raw.connected(client) as sender,
+    ):
+        if framing == "length":
+            sender.sendall(raw.head(b"Content-Length: %d" % len(body)))
+        else:
+            sender.sendall(raw.head(b"Transfer-Encoding: chunked"))
+        # Four times as long as an upload may stand still.
+        for at in range(0, len(body), 15_000):
+            part = body[at : at + 15_000]
+            is_chunk = framing == "chunked"
+            sender.sendall(b"%x\r\n%s\r\n" % (len(part), part) if is_chunk else part)
+            time.sleep(0.2)
+        if framing == "chunked":
+            sender.sendall(b"0\r\n\r\n")
+
+        assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_newest_upload_makes_room_for_older_ones(toy_server):
+    """Together they outgrow the budget; refused one by one, none would ever end."""
+    body = SMALL + b" " * (12 * MIB - len(SMALL))
+    half = len(body) // 2
+    with (
+        toy_server({"chandra_body_budget_mb": "60"}) as client,
+        ExitStack() as stack,
+    ):
+        oldest = stack.enter_context(raw.announced(client, len(body)))
+        until(lambda: client.server.num_open() == 1)
+        newest = stack.enter_context(raw.announced(client, len(body)))
+        until(lambda: client.server.num_open() == 2)
+        oldest.sendall(body[:half])
+        newest.sendall(body[:MIB])
+        oldest.sendall(body[half:])
+
+        assert oldest.recv(4096).startswith(b"HTTP/1.1 200 ")
+        said = newest.recv(4096)
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert b'"code": "overloaded"' in said
+        # The room is free before the connection is.
+        assert post(client, body).status_code == 200
+
+
+def test_a_client_that_does_not_read_is_closed_and_harms_nobody(toy_server):
+    num_bytes = 24 * MIB
+    request = asked(bytes=num_bytes)
+    with (
+        toy_server(
+            {
+                "chandra_stall_seconds": "4",
+                # Less, inside the heap and outside of it, than the answers have.
+                "vmargs": "-Xmx500m -XX:MaxDirectMemorySize=160m "
+                "-XX:+UseParallelGC -XX:+ExitOnOutOfMemoryError",
+                "chandra_body_budget_mb": "300",
+            }
+        ) as client,
+        ExitStack() as stack,
+    ):
+        java = psutil.Process(client.server.pid)
+        worker = client.server.worker_pid()
+        length = b"Content-Length: %d" % len(request)
+        for accept in [NDJSON] * 18 + [b"Accept: text/plain"] * 6:
+            reader = stack.enter_context(raw.connected(client))
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.sendall(raw.head(length, accept) + request)
+        until(lambda: client.server.num_open() > 18)
+
+        answers = [post(client, SMALL)]
+        while client.server.num_open():
+            answers.append(post(client, SMALL))
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert max(answer.elapsed.total_seconds() for answer in answers) < 3
+        assert java.is_running()
+        assert client.server.worker_pid() == worker
+
+
+@pytest.mark.parametrize("accept", [NDJSON, b"Accept: text/plain"])
+def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
+    num_bytes = 8 * MIB
+    request = asked(bytes=num_bytes)
+    with (
+        toy_server({"chandra_stall_seconds": "1"}) as client,
+        raw.connected(client) as reader,
+    ):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        length = b"Content-Length: %d" % len(request)
+        reader.sendall(raw.head(length, accept, b"Connection: close") + request)
+
+        received = 0
+        # Longer than a client may read nothing.
+        while part := reader.recv(256 * 1024):
+            received += len(part)
+            time.sleep(0.05)
+
+    assert received > num_bytes * 0.99

@@ -1,0 +1,66 @@
+"""Servers whose handler is `toy_handler.py`: the real frontend, and no model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.archive import configure_archive
+from tests.server.conftest import Client, serving
+
+__all__ = ["asked", "post", "toy_server", "toy_store"]
+
+HANDLER = Path(__file__).with_name("toy_handler.py")
+
+Start = Callable[..., AbstractContextManager[Client]]
+
+
+def asked(**values: float) -> bytes:
+    """A body for the toy handler: `bytes` of answer after `seconds`."""
+    return json.dumps(values).encode()
+
+
+def post(client: Client, body: bytes, **headers: str) -> httpx.Response:
+    """POST in a connection of its own; the toy's answers are in no specification."""
+    address = f"{client.server.address}/invocations"
+    sent = {"Content-Type": "application/octet-stream", **headers}
+    return httpx.post(address, content=body, headers=sent, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def toy_store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive with another handler, and without a model to start early."""
+    scratch, store = tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("toy")
+    archive = scratch / "chandra.mar"
+    with (
+        zipfile.ZipFile(model_store / archive.name) as source,
+        zipfile.ZipFile(archive, "w") as target,
+    ):
+        for name in source.namelist():
+            is_handler = name == "service.py"
+            target.writestr(
+                name, HANDLER.read_bytes() if is_handler else source.read(name)
+            )
+    configure_archive(archive, store, {"handler": {"none": "no engine is started"}})
+    return store
+
+
+@pytest.fixture
+def toy_server(toy_store: Path, tmp_path: Path) -> Start:
+    """Starts servers with overrides of config.properties and of model-config.yaml."""
+
+    def start(
+        overrides: dict[str, str] | None = None, **model_config: object
+    ) -> AbstractContextManager[Client]:
+        store = tmp_path / "store"
+        store.mkdir(exist_ok=True)
+        configure_archive(toy_store / "chandra.mar", store, model_config)
+        return serving(store, {}, overrides=overrides)
+
+    return start

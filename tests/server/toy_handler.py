@@ -1,0 +1,69 @@
+"""A handler without a model: its answers are as long, and as late, as the body says.
+
+The body is JSON: `bytes` of answer, after `seconds`. It runs in TorchServe's worker,
+with the real pump and beacon: tests of the frontend alone start in three seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from handler.beacon import Beacon
+from handler.errors import EngineError
+from handler.open_request import OpenRequest
+from handler.pump import Pump
+from handler.reply import Reply
+
+LINE = b"x" * 65_535 + b"\n"
+MAX_OPEN_REQUESTS = 64
+pumps: list[Pump] = []
+
+
+def read(request: OpenRequest) -> Reply:
+    """Wait, then answer with as many bytes as were asked for."""
+    asked = json.loads(request.row["body"])
+    ends_at = time.monotonic() + asked.get("seconds", 0)
+    while time.monotonic() < ends_at:
+        if request.is_cancelled:
+            raise EngineError("cancelled")
+        time.sleep(0.01)
+    num_lines = asked.get("bytes", 0) // len(LINE)
+    if "ndjson" not in request.headers.get("accept", ""):
+        return Reply(200, "text/plain", LINE * num_lines + b"end")
+    for _ in range(num_lines):
+        if request.is_cancelled:
+            raise EngineError("cancelled")
+        request.stream(LINE)
+    return Reply(200, "application/x-ndjson", b"end")
+
+
+def describe() -> dict[str, object]:
+    """Say what /ping asks for."""
+    return {
+        "state": "ready",
+        "worker": os.getpid(),
+        "slots": 1,
+        "drains": "no",
+        "open": pumps[0].num_open,
+    }
+
+
+def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:
+    """TorchServe's entry point, called without data for the first time."""
+    if data is None:
+        pump = Pump(
+            read,
+            max_open_requests=MAX_OPEN_REQUESTS,
+            max_reply_bytes=100_000_000,
+            wait_seconds=0.1,
+            answered=lambda request, reply: None,
+        )
+        pumps.append(pump)
+        folder = Path(os.environ["CHANDRA_STATE_DIR"])
+        Beacon(folder, describe, lambda ends_at: None, pump.leave).start()
+        return None
+    return pumps[0].turn(data, context)
