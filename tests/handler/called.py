@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -38,6 +40,61 @@ def raise_what_is_no_refusal() -> None:
 
 def kill_myself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def signal_myself(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def signal_myself_once(number: int, token: Descriptor) -> str:
+    """Let the signal have this process, unless an earlier call took the token."""
+    if take(token):
+        os.kill(os.getpid(), number)
+    return "done"
+
+
+def burn(seconds: float = 600) -> None:
+    """Keep a core busy."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def burn_once(token: Descriptor) -> str:
+    """Keep a core busy, unless an earlier call took the token."""
+    if take(token):
+        burn()
+    return "done"
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def take(token: Descriptor) -> bool:
+    """Take the token out of its pipe; False if it was taken before."""
+    try:
+        return os.read(token, 1) != b""
+    except BlockingIOError:
+        return False
+
+
+class Token:
+    """A byte in a pipe, by which calls know whether they are the first."""
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.write(self._writing, b".")
+        self.descriptor = Descriptor(reading)
+
+    @property
+    def is_taken(self) -> bool:
+        return not select.select([self.descriptor], [], [], 0)[0]
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        os.close(self._writing)
 
 
 def leave(status: int) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -25,6 +24,16 @@ from handler.pool import (
     Job,
     Pool,
 )
+from tests.handler import called
+from tests.handler.called import (
+    Token,
+    burn,
+    burn_once,
+    niceness,
+    signal_myself,
+    signal_myself_once,
+    take,
+)
 from tests.waiting import until
 
 SECONDS = 20.0
@@ -33,38 +42,19 @@ STALL_SECONDS = 0.5
 BURN_SECONDS = 1.0
 
 
-def signal_myself(number: int) -> None:
-    os.kill(os.getpid(), number)
-
-
-def signal_myself_once(number: int, trace: Path) -> str:
-    """Let the signal have this process, unless an earlier call has done so already."""
-    if not trace.exists():
-        trace.touch()
-        os.kill(os.getpid(), number)
-    return "done"
-
-
-def burn(seconds: float = 600) -> None:
-    """Keep a core busy."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
-
-
-def burn_once(trace: Path) -> str:
-    if not trace.exists():
-        trace.touch()
-        burn()
-    return "done"
-
-
 @pytest.fixture
 def pool_of():
     pools: list[Pool] = []
 
     def make(size: int = 1) -> Pool:
-        pools.append(Pool(size, name="decoder", stall_seconds=STALL_SECONDS))
+        pools.append(
+            Pool(
+                size,
+                modules=[called.__name__],
+                name="decoder",
+                stall_seconds=STALL_SECONDS,
+            )
+        )
         # Its processes have started: what follows is not measured with that.
         for _ in range(size):
             pools[-1].call(SECONDS, os.getpid)
@@ -73,6 +63,13 @@ def pool_of():
     yield make
     for pool in pools:
         pool.close()
+
+
+@pytest.fixture
+def token():
+    token = Token()
+    yield token
+    token.close()
 
 
 class Records(logging.Handler):
@@ -101,10 +98,10 @@ def call(pool: Pool, function, *args, job=None, seconds=SECONDS):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
-def test_a_call_that_lost_its_process_is_tried_again(pool_of, tmp_path, number):
-    trace = tmp_path / "trace"
+def test_a_call_that_lost_its_process_is_tried_again(pool_of, token, number):
+    answer = call(pool_of(), signal_myself_once, int(number), token.descriptor)
 
-    assert call(pool_of(), signal_myself_once, number, trace) == "done"
+    assert answer == "done"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +118,7 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
     pool = pool_of()
 
     with pytest.raises(error) as caught:
-        call(pool, signal_myself, number)
+        call(pool, signal_myself, int(number))
 
     assert type(caught.value) is error
     assert call(pool, abs, -3) == 3
@@ -132,14 +129,14 @@ def test_what_happens_from_outside_is_no_documents_fault(pool_of, number):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(OverloadedError, match="from outside"):
-        decoding.run(Job("document"), None, signal_myself, number)
+        decoding.run(Job("document"), None, signal_myself, int(number))
 
 
 def test_a_crash_in_two_processes_is_the_documents_fault(pool_of):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
-        decoding.run(Job("document"), None, signal_myself, signal.SIGSEGV)
+        decoding.run(Job("document"), None, signal_myself, int(signal.SIGSEGV))
 
 
 def test_a_process_stopped_while_it_idled_costs_a_call_only_time(pool_of):
@@ -160,16 +157,16 @@ def test_a_process_that_works_for_long_is_not_stalled(pool_of):
     assert type(caught.value) is CallTimeoutError
 
 
-def test_a_document_is_given_up_after_two_timeouts(pool_of, tmp_path):
-    pool, job, trace = pool_of(), Job("document"), tmp_path / "trace"
+def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
+    pool, job = pool_of(), Job("document")
     for _ in range(2):
         with pytest.raises(CallTimeoutError):
             call(pool, burn, job=job, seconds=0.2)
 
     with pytest.raises(DocumentGivenUpError):
-        call(pool, trace.touch, job=job)
+        call(pool, take, token.descriptor, job=job)
 
-    assert not trace.exists()
+    assert not token.is_taken
     assert call(pool, abs, -3, job=Job("another")) == 3
 
 
@@ -185,12 +182,14 @@ def test_a_given_up_document_is_told_so(pool_of):
         decoding.run(Job("document"), None, abs, -3)
 
 
-def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, tmp_path, ends):
-    pool, trace = pool_of(), tmp_path / "trace"
+def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, token, ends):
+    pool = pool_of()
     answers: list[str] = []
-    slow = Thread(target=lambda: answers.append(call(pool, burn_once, trace)))
+    slow = Thread(
+        target=lambda: answers.append(call(pool, burn_once, token.descriptor))
+    )
     slow.start()
-    until(trace.exists)
+    until(lambda: token.is_taken)
 
     answers.append(call(pool, str, "waited"))
 
@@ -199,7 +198,7 @@ def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, tmp_path, ends
     assert [record.why for record in ends] == ["preempted"]
 
 
-def test_new_documents_find_a_process_beside_endless_ones(pool_of, tmp_path):
+def test_new_documents_find_a_process_beside_endless_ones(pool_of):
     pool = pool_of(2)
 
     def bomb() -> None:
@@ -218,10 +217,6 @@ def test_new_documents_find_a_process_beside_endless_ones(pool_of, tmp_path):
         thread.join()
 
 
-def niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, 0)
-
-
 def test_slow_documents_have_less_of_the_processors(pool_of):
     pool, slow = pool_of(), Job("slow")
     with pytest.raises(CallTimeoutError):
@@ -232,7 +227,7 @@ def test_slow_documents_have_less_of_the_processors(pool_of):
 
 
 def test_a_slow_document_has_its_time_in_processor_time():
-    pool, slow = Pool(1), Job("slow")
+    pool, slow = Pool(1, modules=[called.__name__]), Job("slow")
     with pytest.raises(CallTimeoutError):
         call(pool, burn, job=slow, seconds=0.2)
 
@@ -245,9 +240,9 @@ def test_a_slow_document_has_its_time_in_processor_time():
     ("function", "args", "why"),
     [
         (burn, (), ["timeout"]),
-        (signal_myself, (signal.SIGKILL,), ["killed"] * 2),
-        (signal_myself, (signal.SIGSEGV,), ["crash"] * 2),
-        (signal_myself, (signal.SIGSTOP,), ["stalled"] * 2),
+        (signal_myself, (int(signal.SIGKILL),), ["killed"] * 2),
+        (signal_myself, (int(signal.SIGSEGV),), ["crash"] * 2),
+        (signal_myself, (int(signal.SIGSTOP),), ["stalled"] * 2),
     ],
 )
 def test_the_log_has_one_line_for_each_process(pool_of, ends, function, args, why):

@@ -110,8 +110,8 @@ def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
         assert words in text
     ping = httpx.get(f"{address}/ping")
     assert ping.status_code == 200
-    if list((ROOT / "frontend").glob("*.jar")):
-        assert ping.json()["status"] == "ready"
+    # TorchServe's own /ping says "Healthy": config.properties names our jar.
+    assert ping.json()["status"] == "ready"
 
     # Ctrl-C in a terminal reaches every process of the group.
     os.killpg(torchserve.pid, signal.SIGINT)

@@ -6,6 +6,7 @@ The hub is a small server of ours with the real client before it, S3 is moto's.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,9 @@ import pytest
 
 from handler.engine.weights import MINI, Source, Weights, fetch, find_source
 from handler.errors import ModelLoadError
-from handler.pool import Pool
 from handler.settings import EngineSettings
 from tests.checkpoints import tensor_file
+from tests.handler.engine.hub_process import HubProcess
 from tests.hub import CHECKPOINT, COMMIT, FILES, OLDER_COMMIT, Hub, serving
 
 
@@ -240,16 +241,19 @@ def hub():
         yield address
 
 
-def process_with_hub(endpoint: str, home: Path) -> Pool:
-    """A process whose client takes this hub for the real one: it asks only once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_ENDPOINT", endpoint)
-        patch.setenv("HF_HOME", str(home))
-        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-            patch.delenv(name, raising=False)
-        return Pool(1)
+def process_with_hub(endpoint: str, home: Path) -> HubProcess:
+    """A process whose client takes this hub for the real one."""
+    unset = ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    inherited = {name: v for name, v in os.environ.items() if name not in unset}
+    return HubProcess(
+        {
+            **inherited,
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -278,8 +282,7 @@ def fetched_from_hub(hub_process, tmp_path):
     def fetch_it(model_id: str, revision: str | None) -> Weights:
         settings = EngineSettings(model_id=model_id, model_revision=revision)
         source = find_source(settings, sagemaker_model_dir=tmp_path)
-        weights: Weights = hub_process.call(60, fetch, source, settings, tmp_path)
-        return weights
+        return hub_process.fetch(source, settings, tmp_path)
 
     return fetch_it
 
@@ -352,7 +355,7 @@ def test_a_hub_that_cannot_be_reached_is_an_error_that_says_what_to_do(
     source = Source("hub", "acme/ocr", revision)
 
     with pytest.raises(ModelLoadError, match=r"(?s)from the hub: .* or set MODEL_DIR"):
-        process_without_hub.call(60, fetch, source, EngineSettings(), tmp_path)
+        process_without_hub.fetch(source, EngineSettings(), tmp_path)
 
 
 # S3
