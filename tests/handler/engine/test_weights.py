@@ -279,7 +279,7 @@ def fetched_from_hub(hub_process, tmp_path):
     """Fetches a model from the hub, at a revision, in that process."""
     Hub.requests.clear()
 
-    def fetch_it(model_id: str, revision: str | None) -> Weights:
+    def fetch_it(model_id: str, revision: str | None):
         settings = EngineSettings(model_id=model_id, model_revision=revision)
         source = find_source(settings, sagemaker_model_dir=tmp_path)
         return hub_process.fetch(source, settings, tmp_path)
