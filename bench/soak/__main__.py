@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence as Seq
 
-from bench.soak import kills, memory, mixed, readers, uploads
+from bench.soak import hostile, kills, memory, mixed, readers, uploads
 
 PARTS: Mapping[str, Callable[[Seq[str]], int]] = {
     "memory": memory.main,
     "mixed": mixed.main,
     "kills": kills.main,
     "uploads": uploads.main,
+    "hostile": hostile.main,
     "readers": readers.main,
 }
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image, ImageChops
 
-from bench.bombs import field_tree
+from bench.soak.bombs import field_tree
 from tests import documents
 from tests.server.processes import engine_pid
 from tests.waiting import until

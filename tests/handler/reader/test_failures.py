@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from bench.bombs import field_tree
+from bench.soak.bombs import field_tree
 from handler.errors import UnreadableDocumentError
 from handler.pool import CallKilledError, Pool
 from handler.schema import PageError, Status

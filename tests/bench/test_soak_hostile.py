@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from bench.bombs import BOMBS, field_tree
-from bench.hostile import Answers
+from bench.soak.bombs import BOMBS, field_tree
+from bench.soak.hostile import Answers
 from handler import preprocess
 from handler.pool import CallTimeoutError, Job, Pool
 from handler.profiles import PROFILES

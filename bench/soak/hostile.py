@@ -25,8 +25,8 @@ from pathlib import Path
 
 import httpx
 
-from bench.bombs import BOMBS
 from bench.report import finish, say
+from bench.soak.bombs import BOMBS
 from mini.pages import Domain, render_page
 from server.archive import build_archive
 from server.ports import free_addresses
@@ -82,7 +82,9 @@ class Period:
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="hostile", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--normal", type=int, default=4)
     parser.add_argument("--hostile", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0, help="measured a period")
@@ -216,7 +218,3 @@ def _bombs() -> Iterator[tuple[bytes, str]]:
         make = BOMBS[number % len(BOMBS)]
         name = f"{rng.random()}"
         yield make(rng.choice(PAGES_OF_A_BOMB), name), "application/pdf"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
