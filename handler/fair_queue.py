@@ -25,6 +25,8 @@ FIRST_LIMIT = 1 / 20
 of 20 s. Pages of A4 take 0.1 to 0.3 s."""
 SECOND_LIMIT = 1 / 4
 """The same for a slow document."""
+MAX_SHORT_PREEMPTIONS = 2
+"""Each further call of a document that was ended for others has twice the limit."""
 MAX_TIMEOUTS = 2
 """A document with so many calls that used their whole time limit is given up."""
 
@@ -57,6 +59,8 @@ class Account:
 
     level: Level = Level.NORMAL
     num_timeouts: int = 0
+    num_preemptions: int = 0
+    """Calls that were ended for others since one of its calls finished."""
     finish_tag: float = 0.0
     """Virtual time at which its last call ended."""
     touched_at: float = 0.0
@@ -237,6 +241,9 @@ class FairQueue:
 
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
         part = self._limit(turn.level, waiting.level)
+        if part is not None:
+            # It begins anew each time, and has to finish at last.
+            part *= 2 ** max(0, turn.account.num_preemptions - MAX_SHORT_PREEMPTIONS)
         return (
             turn.can_restart
             and part is not None
@@ -268,10 +275,13 @@ class FairQueue:
         }
         self._virtual[turn.level] += seconds / len(wanting)
         is_slow = seconds >= FIRST_LIMIT * turn.limit_seconds
+        if outcome is Outcome.FINISHED:
+            account.num_preemptions = 0
         if outcome is Outcome.TIMED_OUT:
             account.num_timeouts += 1
             account.level = Level.SUSPECT
         elif outcome is Outcome.PREEMPTED:
+            account.num_preemptions += 1
             account.level = max(account.level, Level(min(turn.level + 1, 2)))
         elif is_slow:
             account.level = max(account.level, Level.SLOW)

@@ -138,6 +138,6 @@ def _arrival(headers: Mapping[str, str], now: float) -> float | None:
     """
     try:
         arrival = int(headers[ARRIVAL]) / 1e9
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
     return arrival if 0 <= now - arrival <= MAX_WAIT_SECONDS else None

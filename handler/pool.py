@@ -224,8 +224,6 @@ class Pool:
         """Run the call once; without a job it may not be begun anew."""
         turn, child = self._take(job, account, timeout_seconds, end)
         outcome = Outcome.FINISHED
-        if turn.level is not Level.NORMAL:
-            _lower_priority(child.pid)
         try:
             try:
                 send_call(child.connection, function, args, kwargs)
@@ -233,6 +231,8 @@ class Pool:
                 # It was ended while it idled, which is not this call's fault.
                 child = self._replace(child)
                 send_call(child.connection, function, args, kwargs)
+            if turn.level is not Level.NORMAL:
+                _lower_priority(child.pid)
             why = self._watch(child, turn, timeout_seconds, end)
             if why is not None:
                 outcome = _OUTCOMES[why]

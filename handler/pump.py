@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,6 +38,7 @@ MAX_WAIT_SECONDS = 5.0
 MAX_FRAME_BYTES = 4 * 1024**2
 """Of one call's answers, after which the others wait for the next call: Java takes the
 answers of a call into its direct memory together, and one may have 100 MB."""
+MAX_DESCRIBED = 64
 ABANDONED_SECONDS = 10.0
 """TorchServe calls again within milliseconds while it has an open request..."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
@@ -82,7 +84,10 @@ class Pump:
         self._turn = threading.Lock()
         self._last_turn = time.monotonic()
         self._turn_began: float | None = None
-        self._described: str | None = None
+        # The ids of requests for metadata, the latest of them: a client may send many.
+        self._described: deque[str] = deque(maxlen=MAX_DESCRIBED)
+        # The answers that had no room in the last call: they go first in the next.
+        self._deferred: set[str] = set()
         self._is_blocked = False
         self._refusal: str | None = None
         self._accepts_queued = False
@@ -112,7 +117,7 @@ class Pump:
             for index, request_id in request_ids.items():
                 if request_id not in self._open:
                     headers = headers_from(context.get_all_request_header(index))
-                    self._accept(request_id, rows[index], headers)
+                    self._accept_or_fail(request_id, rows[index], headers)
                 elif rows[index] is not self._open[request_id].row:
                     # The body once more, while it is read or has been.
                     free_row(rows[index])
@@ -163,7 +168,9 @@ class Pump:
         With `accepts_queued`, those that frontend/ has let in are accepted: it refuses
         new ones itself, and these have been waiting in TorchServe's queue.
         """
-        self._refusal, self._accepts_queued = reason, accepts_queued
+        # First, as a turn in between must not refuse what was queued.
+        self._accepts_queued = accepts_queued
+        self._refusal = reason
 
     def drain(self, timeout_seconds: float, reason: str) -> None:
         """Turn new requests away and wait until those that are open are answered."""
@@ -216,13 +223,25 @@ class Pump:
             self._left.remove(request)
             self._report(request, request.future.result())
 
+    def _accept_or_fail(
+        self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
+        """Accept a request; one that cannot be is answered alone, with 500."""
+        try:
+            self._accept(request_id, row, headers)
+        except Exception:
+            logger.exception("request not accepted", extra={"request_id": request_id})
+            failed = OpenRequest(request_id, {}, {"host": ""}, self._news)
+            failed.future.set_result(problem(HandlerError(), request_id))
+            self._open[request_id] = failed
+
     def _accept(
         self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
         request = OpenRequest(request_id, row, headers, self._news)
         is_queued = request.is_from_frontend and self._accepts_queued
         if _is_describe(row, headers):
-            self._described = request_id
+            self._described.append(request_id)
             request.future.set_result(Reply(200, "application/json", self._description))
             logger.info("describe", extra={"request_id": request_id})
         elif self._refusal is not None and not is_queued:
@@ -247,12 +266,12 @@ class Pump:
         answered = [
             index
             for index, request_id in context.request_ids.items()
-            if request_id == self._described and request_id not in self._open
+            if request_id in self._described and request_id not in self._open
         ]
         for index in answered:
             del context.request_ids[index]
         if answered and not self._is_blocked:
-            logger.error("documents blocked", extra={"request_id": self._described})
+            logger.error("documents blocked", extra={"request_id": self._described[-1]})
         self._is_blocked = bool(answered)
 
     def _run(self, request: OpenRequest) -> None:
@@ -297,12 +316,19 @@ class Pump:
         # last. True as the first frame would send no head, and the client would hang.
         is_last: dict[int, bool | None] = {}
         num_bytes = 0
+        deferred: set[str] = set()
         # The short ones first: those behind a long one wait for another call.
         for index, request_id in sorted(
-            request_ids.items(), key=lambda item: self._open[item[1]].num_unsent_bytes
+            request_ids.items(),
+            key=lambda item: (
+                item[1] not in self._deferred,
+                self._open[item[1]].num_unsent_bytes,
+            ),
         ):
             request = self._open[request_id]
             if num_bytes >= MAX_FRAME_BYTES:
+                if request.num_unsent_bytes:
+                    deferred.add(request_id)
                 self._news.set()
                 del context.request_ids[index]
                 continue
@@ -310,7 +336,7 @@ class Pump:
                 reply = self._last_words(request, request.future.result())
                 is_last[index] = True if request.has_begun else None
                 del self._open[request_id]
-                if request_id != self._described:
+                if request_id not in self._described:
                     self._report(request, reply)
                 if _is_grpc(request) and is_last[index] is None:
                     # Without it, TorchServe ends the worker where a stream was wanted.
@@ -325,6 +351,7 @@ class Pump:
             bodies[index] = reply.body
             num_bytes += len(reply.body)
             _set_head(context, index, reply)
+        self._deferred = deferred
         _set_stopping_criteria(context, is_last)
         return bodies
 

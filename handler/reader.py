@@ -110,17 +110,15 @@ class Reader:
         document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
-        if deadline is not None and self._clock() >= deadline:
-            raise DeadlineExceededError(
-                "the deadline came before the document was read"
-            )
+        if reason := self._reason_to_stop(deadline, is_cancelled):
+            raise reason
         document = self._spool(
             request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
         )
         try:
             info = self._decoding.run(
                 Job(document_key, request_id),
-                deadline,
+                self._earliest(deadline),
                 preprocess.inspect_document,
                 document.read_only,
                 request.media_type,
@@ -211,20 +209,20 @@ class Reader:
             return EngineError("the server stopped before this page was read")
         return None
 
-    def _deadline(self, reading: Reading) -> float | None:
-        """The document's own, or the server's where that is earlier."""
-        ends = [at for at in (reading.deadline, self._ends_at) if at is not None]
+    def _earliest(self, deadline: float | None) -> float | None:
+        """Return a document's deadline, or the server's where that is earlier."""
+        ends = [at for at in (deadline, self._ends_at) if at is not None]
         return min(ends, default=None)
 
     def _patience(self, reading: Reading) -> float:
-        if (deadline := self._deadline(reading)) is None:
+        if (deadline := self._earliest(reading.deadline)) is None:
             return CANCEL_SECONDS
         return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
 
     def _sequence(self, reading: Reading, number: int) -> Sequence:
         page = self._decoding.run(
             reading.job(number),
-            self._deadline(reading),
+            self._earliest(reading.deadline),
             preprocess.page_at,
             reading.document.read_only,
             reading.info.media_type,

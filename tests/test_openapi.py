@@ -223,11 +223,13 @@ def test_every_error_is_described_with_its_status_and_the_reverse():
             assert narrowed["status"]["const"] == int(status)
             described |= {(int(status), code) for code in narrowed["code"]["enum"]}
 
-    assert described == {(cls.status, cls.code) for cls in errors()}
+    ours = {(cls.status, cls.code) for cls in errors()}
+    assert described == ours | {(403, FRONTEND_CODE)}
 
 
 def test_every_code_may_stand_in_a_page_and_the_reverse():
-    assert set(SCHEMAS["ErrorCode"]["enum"]) == {cls.code for cls in errors()}
+    ours = {cls.code for cls in errors()}
+    assert set(SCHEMAS["ErrorCode"]["enum"]) == ours | {FRONTEND_CODE}
 
 
 def test_every_status_is_one_a_problem_may_have():

@@ -17,6 +17,10 @@ from bench.soak.traffic import render_pages, samples_of
 __all__ = ["main"]
 
 STEP_SECONDS = 1.0
+MAX_UPLOAD_SECONDS = 300
+"""The server's limit for an upload at its slowest allowed rate."""
+STALL_SECONDS = 60
+"""`chandra_stall_seconds` in config.properties."""
 ANSWER_SECONDS = 0.5
 """Within this time a refused upload is answered."""
 MIN_BYTES = 2000
@@ -47,6 +51,11 @@ def main(arguments: Seq[str] | None = None) -> int:
                 time.sleep(STEP_SECONDS)
         for upload in uploads:
             upload.close()
+    # An upload that is slower than this is given up after chandra_stall_seconds.
+    least = options.announced_bytes / MAX_UPLOAD_SECONDS
+    has_to_end = (
+        options.seconds > 2 * STALL_SECONDS and options.bytes_per_second < least
+    )
     finish(
         "soak uploads",
         {"read": tally.share("read")},
@@ -55,7 +64,7 @@ def main(arguments: Seq[str] | None = None) -> int:
         verdicts=dict(tally.verdicts),
         codes=dict(tally.codes),
     )
-    return int(tally.share("read") < 1.0)
+    return int(tally.share("read") < 1.0 or (num_alive > 0 and has_to_end))
 
 
 def _fill(address: str, num_bytes: int, count: int) -> list[socket.socket]:

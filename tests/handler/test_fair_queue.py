@@ -233,6 +233,24 @@ def test_a_suspect_yields_the_only_process(queue_of, clock, waiting):
     queue.give_back(turn, Outcome.PREEMPTED)
 
 
+def test_a_call_that_yields_again_and_again_finishes_at_last(queue_of, clock, waiting):
+    queue, slow = queue_of(1), Account()
+    limits = []
+    for _ in range(8):
+        turn = take(queue, slow)
+        turns: list[Turn] = []
+        waiting(queue, Account(), turns)
+        began = clock.now
+        while not queue.must_yield(turn) and clock.now - began < LIMIT:
+            clock.now += FIRST / 2
+        limits.append(clock.now - began)
+        queue.give_back(turn, Outcome.PREEMPTED)
+        until(turns.__len__)
+        queue.give_back(turns[0], Outcome.FINISHED)
+
+    assert limits == [1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, LIMIT]
+
+
 def test_one_call_yields_for_one_that_waits(queue_of, clock, waiting):
     queue = queue_of(3)
     turns: list[Turn] = []

@@ -526,6 +526,16 @@ def test_a_repeated_request_for_metadata_has_no_second_answer(pump):
     assert pump.is_stuck
 
 
+def test_two_requests_for_metadata_have_one_answer_each(pump):
+    for name in ("id-d", "id-e"):
+        pump.turn([{}], describe(name))
+
+    for name in ("id-d", "id-e"):
+        again = describe(name)
+        assert pump.turn([{}], again) == [UNANSWERED]
+        assert again.request_ids == {}
+
+
 def test_documents_are_answered_beside_a_request_for_metadata(pump, reads):
     pump.turn([A, {}], describe(index=1, _0="id-a"))
     reads.finish("id-a")
@@ -593,14 +603,34 @@ def test_a_request_is_as_old_as_the_frontend_says(pump, reads):
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, stamped(-60), stamped(100_000), {"x-chandra-arrival": "noon"}],
-    ids=["none", "in the future", "yesterday", "no number"],
+    [
+        dict,
+        lambda: stamped(-60),
+        lambda: stamped(100_000),
+        lambda: {"x-chandra-arrival": "noon"},
+        lambda: {"x-chandra-arrival": "9" * 400},
+    ],
+    ids=["none", "in the future", "yesterday", "no number", "no float"],
 )
 def test_an_arrival_that_cannot_be_is_not_believed(pump, reads, headers):
-    pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
+    pump.turn([A], FakeContext({0: "id-a"}, {0: headers()}))
 
     until(lambda: "id-a" in reads.requests)
     assert reads.requests["id-a"].queue_seconds == 0
+
+
+def test_a_request_that_cannot_be_accepted_fails_alone(pump, reads):
+    class Row(dict[str, object]):
+        def values(self):
+            raise RuntimeError("no values")
+
+    ids = {0: "id-a", 1: "id-b"}
+    context = FakeContext(dict(ids))
+
+    pump.turn([A, Row()], context)
+
+    assert context.statuses == {1: 500}
+    until(lambda: "id-a" in reads.requests)
 
 
 def test_a_queued_request_is_accepted_while_the_server_drains(pump, reads):
@@ -637,6 +667,21 @@ def test_a_call_is_answered_with_few_megabytes_and_the_short_ones_first(
 
     assert set(first.request_ids) == {0, 2}
     assert set(second.request_ids) == {1}
+
+
+def test_an_answer_that_had_to_wait_goes_first_in_the_next_call(pump_with, reads):
+    pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
+    ids = {0: "long", 1: "longer", 2: "late"}
+    pump.turn([A, A, A], FakeContext(dict(ids)))
+    reads.finish("long", Reply(200, "text/plain", bytes(MAX_FRAME_BYTES)))
+    reads.finish("longer", Reply(200, "text/plain", bytes(2 * MAX_FRAME_BYTES)))
+    pump.turn([A, A, A], FakeContext(dict(ids)))
+    reads.finish("late", Reply(200, "text/plain", b"short"))
+    context = FakeContext({1: "longer", 2: "late"})
+
+    pump.turn([A, A, A], context)
+
+    assert set(context.request_ids) == {1}
 
 
 def test_a_long_stream_leaves_in_several_calls(pump_with, reads):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.ports import free_ports
+from tests import openapi
 from tests.server.raw import exchange_with
 from tests.waiting import until
 
@@ -89,6 +90,7 @@ def test_a_foreign_page_cannot_have_a_document_read(client):
     answer = exchange_with(client.server.address, b"\r\n".join(lines) + b"\r\n\r\npage")
 
     assert (status(answer), code(answer)) == (403, b"forbidden")
+    openapi.check(403, "application/problem+json", answer.partition(b"\r\n\r\n")[2])
 
 
 @pytest.mark.parametrize("of", ADDRESSES)

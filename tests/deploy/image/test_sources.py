@@ -269,7 +269,7 @@ def test_our_own_image_needs_what_our_own_rules_leave_in():
         "Dockerfile",
         "handler/service.py",
         "server/container.py",
-        "frontend/Ping.java",
+        "server/jar/chandra-frontend.jar",
         "container/requirements-lean.txt",
         "model-store/model-config.yaml",
         "model-store/mini/config.json",

@@ -136,5 +136,5 @@ def test_a_document_that_comes_too_late_is_not_looked_at(reader_with, opened):
     clock.now = 5.0
     reader = reader_with(FakeEngines(), clock)
 
-    with pytest.raises(DeadlineExceededError, match="before the document was read"):
+    with pytest.raises(DeadlineExceededError, match="before this page was read"):
         opened(b"nothing that can be read", reader, 0.0, deadline_seconds=5.0)
