@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "CallContext",
     "CallCrashedError",
     "CallKilledError",
     "CallStalledError",
     "CallTimeoutError",
     "DocumentGivenUpError",
-    "Job",
     "OutOfTimeError",
     "PoolBusyError",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CallContext:
     """What a call is for: decides about its turn, and stands in the log."""
 
     document: str | None = None

@@ -12,12 +12,12 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.pool import (
+    CallContext,
     CallCrashedError,
     CallKilledError,
     CallStalledError,
     CallTimeoutError,
     DocumentGivenUpError,
-    Job,
     OutOfTimeError,
     Pool,
     PoolBusyError,
@@ -41,7 +41,7 @@ class Decoding:
 
     def run(
         self,
-        job: Job,
+        context: CallContext,
         deadline: float | None,
         function: Callable[P, R],
         /,
@@ -57,7 +57,7 @@ class Decoding:
         left = math.inf if deadline is None else deadline - self._clock()
         try:
             return self._pool.call_for(
-                job, left, self._max_seconds, function, *args, **kwargs
+                context, left, self._max_seconds, function, *args, **kwargs
             )
         except OutOfTimeError as error:
             raise DeadlineExceededError(

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 __all__ = ["Account", "FairQueue", "History", "Level", "Outcome", "Turn"]
 
-FIRST_LIMIT = 1 / 20
+FIRST_LIMIT_FRACTION = 1 / 20
 """Part of a call's time limit that a normal document has while another one waits: 1 s
 of 20 s. Pages of A4 take 0.1 to 0.3 s."""
-SECOND_LIMIT = 1 / 4
+SECOND_LIMIT_FRACTION = 1 / 4
 """The same for a slow document."""
 MAX_TIMEOUTS = 2
 """A document with so many calls that used their whole time limit is given up."""
@@ -43,7 +43,7 @@ class Outcome(enum.Enum):
     """How a call came to its end."""
 
     FINISHED = enum.auto()
-    CUT = enum.auto()
+    OUT_OF_TIME = enum.auto()
     """Its caller had no more time."""
     PREEMPTED = enum.auto()
     TIMED_OUT = enum.auto()
@@ -232,34 +232,36 @@ class FairQueue:
     def _is_slow(self, turn: Turn) -> bool:
         """Whether it counts as slow: by what is known, or by now."""
         if turn.level is Level.NORMAL and turn.can_restart:
-            return self._seconds(turn) >= FIRST_LIMIT * turn.limit_seconds
+            return (
+                self._elapsed_seconds(turn) >= FIRST_LIMIT_FRACTION * turn.limit_seconds
+            )
         return turn.level is not Level.NORMAL
 
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
-        part = self._limit(turn.level, waiting.level)
+        part = self._yield_fraction(turn.level, waiting.level)
         return (
             turn.can_restart
             and part is not None
-            and self._seconds(turn) >= part * turn.limit_seconds
+            and self._elapsed_seconds(turn) >= part * turn.limit_seconds
             and self._may_run(waiting, without=turn)
         )
 
-    def _limit(self, running: Level, waiting: Level) -> float | None:
+    def _yield_fraction(self, running: Level, waiting: Level) -> float | None:
         """The part of its time that a call has while another one waits; None: all.
 
         Suspect calls have all of it, on at most half of the processes. Where there is
         a single process, every call yields to normal ones after the first limit.
         """
         if waiting is Level.NORMAL and (running is Level.NORMAL or self._size == 1):
-            return FIRST_LIMIT
+            return FIRST_LIMIT_FRACTION
         if running is Level.SUSPECT or waiting is Level.SUSPECT:
             return None
-        return SECOND_LIMIT
+        return SECOND_LIMIT_FRACTION
 
     def _charge(self, turn: Turn, outcome: Outcome) -> None:
         if outcome is Outcome.LOST:
             return
-        account, seconds = turn.account, self._seconds(turn)
+        account, seconds = turn.account, self._elapsed_seconds(turn)
         account.finish_tag = max(account.finish_tag, turn.start_tag + seconds)
         wanting = {
             id(other.account)
@@ -267,7 +269,7 @@ class FairQueue:
             if other.level is turn.level
         }
         self._virtual[turn.level] += seconds / len(wanting)
-        is_slow = seconds >= FIRST_LIMIT * turn.limit_seconds
+        is_slow = seconds >= FIRST_LIMIT_FRACTION * turn.limit_seconds
         if outcome is Outcome.TIMED_OUT:
             account.num_timeouts += 1
             account.level = Level.SUSPECT
@@ -282,5 +284,5 @@ class FairQueue:
         ):
             account.level = Level.NORMAL
 
-    def _seconds(self, turn: Turn) -> float:
+    def _elapsed_seconds(self, turn: Turn) -> float:
         return self._clock() - turn.started_at

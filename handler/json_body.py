@@ -59,11 +59,11 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
     another member exceeds `MAX_OPTION_BYTES`.
     """
     body, at = _as_utf8(body)
-    at = _after_space(body, at)
+    at = _skip_space(body, at)
     if body[at : at + 1] != b"{":
-        _refuse_value(body, at)
+        _raise_not_object(body, at)
     members: dict[str, Any] = {}
-    at = _after_space(body, at + 1)
+    at = _skip_space(body, at + 1)
     if body[at : at + 1] != b"}":
         for _ in range(MAX_MEMBERS):
             name, at = _name(body, at)
@@ -71,13 +71,13 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
                 members[name], at = _text(body, at, name)
             else:
                 members[name], at = _value(body, at, name)
-            at = _after_space(body, at)
+            at = _skip_space(body, at)
             if body[at : at + 1] == b"}":
                 break
-            at = _after_space(body, _after(b",", body, at))
+            at = _skip_space(body, _skip(b",", body, at))
         else:
             raise RequestError(f"the JSON body has more than {MAX_MEMBERS} members")
-    if _after_space(body, at + 1) != len(body):
+    if _skip_space(body, at + 1) != len(body):
         raise ValueError("something follows the object")
     return members
 
@@ -98,7 +98,7 @@ def _as_utf8(body: Body) -> tuple[Body, int]:
     return text.encode("utf-8", "surrogatepass"), 0
 
 
-def _refuse_value(body: Body, at: int) -> NoReturn:
+def _raise_not_object(body: Body, at: int) -> NoReturn:
     """Raise the error for a body that is no object."""
     if len(body) - at <= MAX_OPTION_BYTES:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
@@ -111,7 +111,7 @@ def _name(body: Body, at: int) -> tuple[str, int]:
     if body[at : at + 1] != b'"':
         raise ValueError("a member has no name")
     name, at = _value(body, at, None)
-    return name, _after_space(body, _after(b":", body, _after_space(body, at)))
+    return name, _skip_space(body, _skip(b":", body, _skip_space(body, at)))
 
 
 def _text(body: Body, at: int, name: str) -> tuple[Any, int]:
@@ -191,13 +191,13 @@ def _character_start(body: Body, at: int) -> int:
     return at
 
 
-def _after(byte: bytes, body: Body, at: int) -> int:
+def _skip(byte: bytes, body: Body, at: int) -> int:
     if body[at : at + 1] != byte:
         raise ValueError(f"there is no {byte.decode()} where one must be")
     return at + 1
 
 
-def _after_space(body: Body, at: int) -> int:
+def _skip_space(body: Body, at: int) -> int:
     while match := _SPACE.match(body, at, at + _STEP_BYTES):
         if match.end() < at + _STEP_BYTES:
             return match.end()

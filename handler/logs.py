@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 __all__ = [
     "OUT_OF_DESCRIPTORS",
+    "DescriptorShortageFilter",
     "JSONFormatter",
-    "RareShortages",
     "is_out_of_descriptors",
     "log_to_stdout",
 ]
@@ -60,7 +60,7 @@ def is_out_of_descriptors(error: BaseException | None) -> bool:
     return False
 
 
-class RareShortages(logging.Filter):
+class DescriptorShortageFilter(logging.Filter):
     """Lets one record a minute through that was caused by a lack of descriptors.
 
     Every request and every beat of the worker meets the same lack.
@@ -90,7 +90,7 @@ def log_to_stdout(name: str = "handler") -> None:
     logger = logging.getLogger(name)
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(JSONFormatter())
-    stream.addFilter(RareShortages())
+    stream.addFilter(DescriptorShortageFilter())
     logger.handlers = [stream]
     logger.setLevel(logging.INFO)
     logger.propagate = False

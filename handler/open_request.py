@@ -73,7 +73,7 @@ class OpenRequest:
         """How long it waited in TorchServe's queue before the worker saw it."""
         return self.seen_at - self.received_at
 
-    def let_go_of_row(self, document: object) -> None:
+    def release_row(self, document: object) -> None:
         """Free the body and the parameters, but for a part that is the document."""
         row, self.row = self.row, {}
         if not any(value is document for value in row.values()):

@@ -103,7 +103,7 @@ class Pump:
     def _take_turn(
         self, rows: Sequence[Mapping[str, Any]], context: Any
     ) -> list[bytes]:
-        self._leave_out_described(context)
+        self._drop_answered_describe(context)
         request_ids: dict[int, str] = dict(context.request_ids)
         # The context outlives the call; so would yesterday's streams.
         context.stopping_criteria = None
@@ -237,7 +237,7 @@ class Pump:
             self._threads.submit(self._run, request)
         self._open[request_id] = request
 
-    def _leave_out_described(self, context: Any) -> None:
+    def _drop_answered_describe(self, context: Any) -> None:
         """Leave out a request for metadata that has been answered already.
 
         TorchServe puts it back into its queue before it sends it, so it comes again for
@@ -262,7 +262,7 @@ class Pump:
             reply = self._read(request)
         except HandlerError as error:
             reply = problem(error, request.id)
-            _let_go_of_frames(error)
+            _clear_tracebacks(error)
         except Exception as failure:
             if is_out_of_descriptors(failure):
                 # No decoder could be started, say: neither the document's fault nor
@@ -273,7 +273,7 @@ class Pump:
             else:
                 logger.exception("request failed", extra={"request_id": request.id})
                 reply = problem(HandlerError(), request.id)
-            _let_go_of_frames(failure)
+            _clear_tracebacks(failure)
         if request.has_left:
             # Nobody gets what was read, but it was read.
             read = tuple(page for page in reply.pages if page.error is None)
@@ -370,7 +370,7 @@ class Pump:
         return bodies
 
 
-def _let_go_of_frames(error: BaseException | None) -> None:
+def _clear_tracebacks(error: BaseException | None) -> None:
     """Free what the functions held that `error` ended, such as the document.
 
     Where one of them holds the error too, that is a cycle, and the garbage collector

@@ -25,7 +25,7 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.fetching import Fetching
-from handler.pool import Job, Pool
+from handler.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.reading import Reading
@@ -119,7 +119,7 @@ class Reader:
         )
         try:
             info = self._decoding.run(
-                Job(document_key, request_id),
+                CallContext(document_key, request_id),
                 deadline,
                 preprocess.inspect_document,
                 document.read_only,
@@ -223,7 +223,7 @@ class Reader:
 
     def _sequence(self, reading: Reading, number: int) -> Sequence:
         page = self._decoding.run(
-            reading.job(number),
+            reading.call_context(number),
             self._deadline(reading),
             preprocess.page_at,
             reading.document.read_only,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from handler.pool import Job
+from handler.pool import CallContext
 from handler.schema import DocumentInfo, Options
 from handler.spool import Spool
 
@@ -27,9 +27,9 @@ class Reading:
     """On the reader's clock; None: whenever it is done."""
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
 
-    def job(self, page: int) -> Job:
+    def call_context(self, page: int) -> CallContext:
         """Return what a decoder's call for a page is for."""
-        return Job(self.document_key, self.request_id, page)
+        return CallContext(self.document_key, self.request_id, page)
 
     def close(self) -> None:
         """Let go of the document's bytes."""

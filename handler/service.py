@@ -38,7 +38,7 @@ from handler.memory import (
 )
 from handler.metrics import Metrics
 from handler.open_request import OpenRequest
-from handler.parent import leave_with_parent
+from handler.parent import exit_with_parent
 from handler.pool import Pool
 from handler.pump import Pump
 from handler.reader import Reader
@@ -65,7 +65,7 @@ class ChandraHandler(BaseHandler):
     def initialize(self, context: Any) -> None:
         """Load the model; ModelLoadError says what to change."""
         log_to_stdout()
-        leave_with_parent()
+        exit_with_parent()
         # TorchServe's own line for every call of `handle`, ten a second.
         for stream in logging.getLogger().handlers:
             stream.addFilter(
@@ -145,7 +145,7 @@ class ChandraHandler(BaseHandler):
             request.headers,
             max_document_bytes=self.settings.max_document_bytes,
         )
-        request.let_go_of_row(ocr_request.document)
+        request.release_row(ocr_request.document)
         request.document_digest = ocr_request.digest
         request.label = ocr_request.label
         request.stream_headers = {CUSTOM_ATTRIBUTES: _attributes(request)}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["StallWatch", "processor_ticks"]
+__all__ = ["StallWatch", "read_ticks_and_state"]
 
 _RUNNABLE = "R"
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -30,9 +30,9 @@ class StallWatch:
         self._pid = pid
         self._max_seconds = seconds
         self._clock = clock
-        self._look = look or processor_ticks
+        self._look = look or read_ticks_and_state
         self._first = self._last = self._look(pid)
-        self._alive_at = clock()
+        self._last_active_at = clock()
 
     @property
     def processor_seconds(self) -> float:
@@ -45,12 +45,12 @@ class StallWatch:
         """Look again, and say whether it has stood still for long enough."""
         now, seen = self._clock(), self._look(self._pid)
         if seen is None or seen[1] == _RUNNABLE or seen[0] != (self._last or seen)[0]:
-            self._alive_at = now
+            self._last_active_at = now
         self._last = seen
-        return now - self._alive_at >= self._max_seconds
+        return now - self._last_active_at >= self._max_seconds
 
 
-def processor_ticks(pid: int) -> tuple[int, str] | None:
+def read_ticks_and_state(pid: int) -> tuple[int, str] | None:
     """Return a process's processor time in clock ticks, and its state; see proc(5).
 
     None where that cannot be known, for one because it has ended.

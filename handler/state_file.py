@@ -22,14 +22,14 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = path.with_name(f".{path.name}-next")
-        self._spares = [path.with_name(f".{path.name}-{n}") for n in (0, 1)]
+        self._files = [path.with_name(f".{path.name}-{n}") for n in (0, 1)]
         self._descriptors: list[int] = []
         self._index = 0
 
     @property
-    def spares(self) -> list[Path]:
+    def files(self) -> list[Path]:
         """The two files behind the path."""
-        return self._spares
+        return self._files
 
     def prepare(self) -> None:
         """Take the space for all later writes; OSError where there is none."""
@@ -37,7 +37,7 @@ class StateFile:
             return
         opened: list[int] = []
         try:
-            for spare in self._spares:
+            for spare in self._files:
                 descriptor = os.open(
                     spare, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
                 )
@@ -59,7 +59,7 @@ class StateFile:
         self.prepare()
         _write(self._descriptors[self._index], text)
         self._next.unlink(missing_ok=True)
-        os.link(self._spares[self._index], self._next)
+        os.link(self._files[self._index], self._next)
         self._next.replace(self._path)
         self._index = 1 - self._index
 

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-__all__ = ["OwnFolder", "remove_leftovers"]
+__all__ = ["LockedFolder", "remove_leftovers"]
 
 
-class OwnFolder:
+class LockedFolder:
     """A new folder in `parent` that is locked while this process lives.
 
     The lock tells the folder of a running server from one that a killed server has

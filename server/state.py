@@ -10,7 +10,7 @@ from pathlib import Path
 
 from handler.beacon import DRAINING, GONE, STATE
 from handler.state_file import SIZE_BYTES, StateFile
-from server.folders import OwnFolder, remove_leftovers
+from server.folders import LockedFolder, remove_leftovers
 
 __all__ = ["SHARED_MEMORY", "StateFolder"]
 
@@ -25,14 +25,14 @@ MIN_FREE_BYTES = 64 * SIZE_BYTES
 class StateFolder:
     """A server's `state`, `draining`, `gone` and its engine's socket.
 
-    It lies in shared memory where that is usable and otherwise in `otherwise`. All the
+    It lies in shared memory where that is usable and otherwise in `fallback`. All the
     space for later writes is taken now: OSError where there is none. `user` is who the
     server runs as; None: whoever we are.
     """
 
     def __init__(
         self,
-        otherwise: Path,
+        fallback: Path,
         user: int | None = None,
         shared_memory: Path = SHARED_MEMORY,
     ) -> None:
@@ -41,13 +41,13 @@ class StateFolder:
                 remove_leftovers(PREFIX, shared_memory)
                 self._open(shared_memory, user)
                 return
-        self._open(otherwise, user)
+        self._open(fallback, user)
 
     @property
     def path(self) -> Path:
         return self._folder.path
 
-    def text(self) -> str:
+    def read_state(self) -> str:
         """What the worker last said of itself; OSError before it said anything."""
         return (self.path / STATE).read_text()
 
@@ -61,7 +61,7 @@ class StateFolder:
         self._folder.close()
 
     def _open(self, parent: Path, user: int | None) -> None:
-        self._folder = OwnFolder(PREFIX, parent)
+        self._folder = LockedFolder(PREFIX, parent)
         try:
             self._prepare(user)
         except OSError:
@@ -84,7 +84,7 @@ class StateFolder:
         self._draining.prepare()
         if user is not None:
             # What the worker and Java write; `draining` they only read.
-            for path in (gone, *state.spares):
+            for path in (gone, *state.files):
                 os.chown(path, user, user)
             self._folder.give_to(user)
 

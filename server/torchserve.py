@@ -18,7 +18,7 @@ from server.answers import num_open, ping, workers
 from server.archive import MODEL_NAME, ROOT, handler_table
 from server.command import command_of
 from server.early_engine import VARIABLE, start_early_engine
-from server.folders import OwnFolder, remove_leftovers
+from server.folders import LockedFolder, remove_leftovers
 from server.guard import Guard
 from server.java import find_java_home
 from server.said import Said
@@ -92,7 +92,7 @@ class TorchServe:
         environ = os.environ if environ is None else environ
         temporary = Path(tempfile.gettempdir())
         remove_leftovers(SCRATCH_PREFIX, temporary)
-        scratch = OwnFolder(SCRATCH_PREFIX, temporary)
+        scratch = LockedFolder(SCRATCH_PREFIX, temporary)
         undo.callback(scratch.close)
         self.scratch = scratch.path
         self._state = StateFolder(self.scratch, user, shared_memory)
@@ -265,7 +265,7 @@ class TorchServe:
     def state(self) -> dict[str, str]:
         """What the worker last said of itself; empty before it said anything."""
         try:
-            return _parse_properties(self._state.text())
+            return _parse_properties(self._state.read_state())
         except OSError:
             return {}
 

@@ -102,7 +102,7 @@ def read_header(path: Path) -> Mapping[str, Any]:
     try:
         header = json.loads(content)
         header.pop("__metadata__", None)
-        num_bytes = _check_places(header)
+        num_bytes = _check_offsets(header)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
             f"{path} has a corrupt header ({error}): {REPLACE_IT}"
@@ -175,7 +175,7 @@ def _files_of(folder: Path) -> Mapping[str, frozenset[str]]:
     return {name: frozenset(shards[name]) for name in sorted(shards)}
 
 
-def _check_places(header: Mapping[str, Any]) -> int:
+def _check_offsets(header: Mapping[str, Any]) -> int:
     """Return the bytes of all tensors; ValueError where they are not side by side."""
     end = 0
     places = sorted((*info["data_offsets"], name) for name, info in header.items())

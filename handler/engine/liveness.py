@@ -27,7 +27,7 @@ class Stall:
 class Liveness:
     """Follows one engine process from the moment it is ready.
 
-    `look` must be called at least every `max_gap_seconds`. Longer gaps count as that
+    `observe` must be called at least every `max_gap_seconds`. Longer gaps count as that
     much: they mean that the worker itself was stopped, and heard nothing for it.
     """
 
@@ -43,18 +43,18 @@ class Liveness:
         self._silence_seconds = silence_seconds
         self._max_gap_seconds = max_gap_seconds
         self._clock = clock
-        self._looked_at = clock()
+        self._observed_at = clock()
         self._step: RunningStep | None = None
 
-    def look(self, message: FromEngine | None) -> None:
+    def observe(self, message: FromEngine | None) -> None:
         """Take in what has come from the process; None where nothing has."""
         now = self._clock()
         if message is None:
-            gap = now - self._looked_at
+            gap = now - self._observed_at
             self.silent_seconds += min(gap, self._max_gap_seconds)
         else:
             self.silent_seconds = 0.0
-        self._looked_at = now
+        self._observed_at = now
         if isinstance(message, Heartbeat):
             self._step = message.step
 

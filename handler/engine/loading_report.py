@@ -71,14 +71,15 @@ def check_report(
         )
     if missing:
         hint = (
-            f" It holds {len(unused)} that the model does not have: {_some(unused)}."
+            f" It holds {len(unused)} that the model does not have: "
+            f"{_first_names(unused)}."
             if unused
             else ""
         )
         raise ModelLoadError(
             f"{path} lacks {len(missing)} of the {num_expected} tensors of the model: "
-            f"{_some(missing)}.{hint} Load the checkpoint that its config.json belongs "
-            "to, or stage the weights again"
+            f"{_first_names(missing)}.{hint} Load the checkpoint that its config.json "
+            "belongs to, or stage the weights again"
         )
 
 
@@ -112,6 +113,6 @@ class _Listener(logging.Handler):
             logger.log(record.levelno, "transformers", extra={"text": text})
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     rest = len(names) - MAX_EXAMPLES
     return ", ".join(names[:MAX_EXAMPLES]) + (f" and {rest} more" if rest > 0 else "")

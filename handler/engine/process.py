@@ -243,7 +243,7 @@ class EngineProcess:
                 case Ended(generation):
                     self._listener.on_ended(self, generation)
             if liveness is not None:
-                liveness.look(message)
+                liveness.observe(message)
                 self._set_stall(liveness.stall)
                 if words := self._reason_to_replace(liveness):
                     return words

@@ -114,7 +114,7 @@ class StepTimer:
         if step is None:
             return
         seconds = self._clock() - step.started_at
-        if seconds > self._most_seconds(step):
+        if seconds > self._max_run_seconds(step):
             return  # The process was stopped meanwhile: this says nothing of the step.
         before = self._histories.get(step.kind, _History(0.0, 1))
         if step.limit_seconds is not None:
@@ -137,10 +137,10 @@ class StepTimer:
         step = self._started
         if step is None:
             return None
-        seconds = min(self._clock() - step.started_at, self._most_seconds(step))
+        seconds = min(self._clock() - step.started_at, self._max_run_seconds(step))
         return RunningStep(step.kind, step.size, seconds, step.limit_seconds)
 
-    def _most_seconds(self, step: _Started) -> float:
+    def _max_run_seconds(self, step: _Started) -> float:
         """How long the process can have run since the step began."""
         if not self._has_ticked:
             return float("inf")

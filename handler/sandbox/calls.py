@@ -26,7 +26,7 @@ MESSAGE_SECONDS = 10.0
 """A message has arrived by then once it has begun, or its process counts as broken."""
 
 _RESULT, _REFUSAL, _ERROR = "result", "refusal", "error"
-_MAX_WORDS = 2_000
+_MAX_ERROR_CHARACTERS = 2_000
 
 
 class InvalidReplyError(Exception):
@@ -106,7 +106,7 @@ def _call_parcel(
         writer.write(function.__qualname__, str),
         [
             writer.write(value, hints.get(name, Any))
-            for value, name in zip(args, _padded(names, len(args)), strict=True)
+            for value, name in zip(args, _pad_names(names, len(args)), strict=True)
         ],
         [
             [writer.write(name, str), writer.write(value, hints.get(name, Any))]
@@ -123,11 +123,11 @@ def _run(parcel: Parcel) -> Parcel:
     """
     reader = Reader(parcel)
     module, qualname, args, kwargs = parcel.structure
-    function = _function(reader.read(module, str), reader.read(qualname, str))
+    function = _find_function(reader.read(module, str), reader.read(qualname, str))
     names, hints = _parameters(function)
     values = [
         reader.read(value, hints.get(name, Any))
-        for value, name in zip(args, _padded(names, len(args)), strict=True)
+        for value, name in zip(args, _pad_names(names, len(args)), strict=True)
     ]
     named = {}
     for key, value in kwargs:
@@ -149,7 +149,9 @@ def _error_parcel(error: Exception) -> Parcel:
     if isinstance(error, HandlerError):
         words = [writer.write(error.code, str), writer.write(error.detail, str)]
         return writer.parcel([_REFUSAL, words])
-    return writer.parcel([_ERROR, writer.write(repr(error)[:_MAX_WORDS], str)])
+    return writer.parcel(
+        [_ERROR, writer.write(repr(error)[:_MAX_ERROR_CHARACTERS], str)]
+    )
 
 
 def _read_reply(
@@ -176,7 +178,7 @@ def _read_reply(
     return error, result
 
 
-def _function(module: str, qualname: str) -> Callable[..., Any]:
+def _find_function(module: str, qualname: str) -> Callable[..., Any]:
     root: Any = importlib.import_module(module)
     found: Callable[..., Any] = functools.reduce(getattr, qualname.split("."), root)
     return found
@@ -191,5 +193,5 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str
     return code.co_varnames[: code.co_argcount], typing.get_type_hints(function)
 
 
-def _padded(names: Sequence[str], length: int) -> list[str]:
+def _pad_names(names: Sequence[str], length: int) -> list[str]:
     return [*names[:length], *[""] * (length - len(names))]

@@ -39,7 +39,7 @@ _READABLE = (
     Path("/dev/urandom"),
 )
 
-_NAMES = frozenset(
+_KEPT_NAMES = frozenset(
     {
         "LANG",
         "LANGUAGE",
@@ -55,7 +55,7 @@ _NAMES = frozenset(
         "TZ",
     }
 )
-_PREFIXES = ("LC_", "GOMP_", "OMP_", "OPENBLAS_")
+_KEPT_PREFIXES = ("LC_", "GOMP_", "OMP_", "OPENBLAS_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def environment_from(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name in _NAMES or name.startswith(_PREFIXES)
+        if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)
     }
 
 
@@ -89,16 +89,16 @@ def confine(memory_bytes: int | None) -> Confinement:
     no file can be opened afterwards, so everything must have been imported.
     """
     global _held
-    _silence()
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    _discard_output()
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_FSIZE, 0)
+    _set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     libc = ctypes.CDLL(None, use_errno=True)
     has_no_new_privileges = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     folders = (_PACKAGE, *map(Path, {sys.prefix, sys.base_prefix, sys.exec_prefix}))
     has_landlock = landlock.restrict_files((*folders, *_READABLE))
     if memory_bytes is not None:
-        _limit(resource.RLIMIT_AS, memory_bytes)
+        _set_limit(resource.RLIMIT_AS, memory_bytes)
     # Last: afterwards limits cannot be set.
     has_filter = seccomp.deny_system_calls(may_open_files=has_landlock)
     version = landlock.supported_version() if has_landlock else 0
@@ -111,7 +111,7 @@ def confinement() -> Confinement:
     return _held
 
 
-def _silence() -> None:
+def _discard_output() -> None:
     """Send what is printed nowhere.
 
     TorchServe takes lines of the worker's output for metrics and for its process id.
@@ -122,7 +122,7 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def _limit(kind: int, value: int) -> None:
+def _set_limit(kind: int, value: int) -> None:
     """Set a limit for good, or as far down as the present one allows."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:

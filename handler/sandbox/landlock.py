@@ -20,9 +20,9 @@ _VERSION = 1
 _PATH_BENEATH = 1
 
 _READ_FILE, _READ_DIRECTORY = 1 << 2, 1 << 3
-_FILES = {1: 13, 2: 14, 3: 15, 5: 16}
+_NUM_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 """Number of kinds of access to files since each version, one bit each."""
-_TCP = 0b11  # to bind and to connect, since version 4
+_TCP_RIGHTS = 0b11  # to bind and to connect, since version 4
 _SCOPES = 0b11  # abstract sockets and signals of others, since version 6
 
 
@@ -40,10 +40,12 @@ def restrict_files(readable: Iterable[Path]) -> bool:
     version = supported_version()
     if version == 0:
         return False
-    files = (1 << max(num for since, num in _FILES.items() if since <= version)) - 1
+    files = (
+        1 << max(num for since, num in _NUM_FILE_RIGHTS.items() if since <= version)
+    ) - 1
     attributes = struct.pack("=Q", files)
     if version >= 4:
-        attributes += struct.pack("=Q", _TCP)
+        attributes += struct.pack("=Q", _TCP_RIGHTS)
     if version >= 6:
         attributes += struct.pack("=Q", _SCOPES)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))

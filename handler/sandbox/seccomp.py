@@ -190,13 +190,16 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 # two lie in memory, where a filter cannot look.
 _ABSENT = {"clone3": (435, 435), "openat2": (437, 437)}
 
-_ON_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
+_OWN_PROCESS_ONLY = {"kill": (62, 129), "tgkill": (234, 131)}
 """Their first argument is a process, which must be this one."""
 
 _CLONE = (56, 220)
 _CLONE_THREAD = 0x10000
-_OPENS = {2: (2, None), 3: (257, 56)}  # open, openat: where the flags' argument ends
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_OPEN_CALLS = {
+    2: (2, None),
+    3: (257, 56),
+}  # open, openat: where the flags' argument ends
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _PRLIMIT64 = (302, 261)
 _IOCTL, _FCNTL = (16, 29), (72, 25)
 # Text for a terminal's input (TIOCSTI, TIOCLINUX); who gets signals of a file
@@ -246,38 +249,43 @@ def _program(
     """The filter as BPF: every rule leaves the number of the call loaded."""
     denied, absent = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
     code = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_JUMP_EQUAL, architecture, 1, 0),
-        _step(_RETURN, denied),
-        _step(_LOAD, _NUMBER),
-        _step(_JUMP_GREATER, _NEWEST, 0, 1),
-        _step(_RETURN, absent),
+        _instruction(_LOAD, _ARCHITECTURE),
+        _instruction(_JUMP_EQUAL, architecture, 1, 0),
+        _instruction(_RETURN, denied),
+        _instruction(_LOAD, _NUMBER),
+        _instruction(_JUMP_GREATER, _NEWEST, 0, 1),
+        _instruction(_RETURN, absent),
     ]
     for numbers in _DENIED.values():
-        code += _rule(numbers[column], [_step(_RETURN, denied)])
+        code += _rule(numbers[column], [_instruction(_RETURN, denied)])
     for numbers in _ABSENT.values():
-        code += _rule(numbers[column], [_step(_RETURN, absent)])
-    deny, allow = _step(_RETURN, denied), _step(_RETURN, _ALLOW)
-    for numbers in _ON_ITSELF.values():
-        check = [_argument(0), _step(_JUMP_EQUAL, pid, 1, 0), deny, allow]
+        code += _rule(numbers[column], [_instruction(_RETURN, absent)])
+    deny, allow = _instruction(_RETURN, denied), _instruction(_RETURN, _ALLOW)
+    for numbers in _OWN_PROCESS_ONLY.values():
+        check = [_argument(0), _instruction(_JUMP_EQUAL, pid, 1, 0), deny, allow]
         code += _rule(numbers[column], check)
-    check = [_argument(0), _step(_JUMP_ANY_BIT, _CLONE_THREAD, 1, 0), deny, allow]
+    check = [
+        _argument(0),
+        _instruction(_JUMP_ANY_BIT, _CLONE_THREAD, 1, 0),
+        deny,
+        allow,
+    ]
     code += _rule(_CLONE[column], check)
-    for place, numbers in _OPENS.items():
+    for place, numbers in _OPEN_CALLS.items():
         flags = _argument(place - 1)
-        check = [flags, _step(_JUMP_ANY_BIT, _WRITING, 0, 1), deny, allow]
+        check = [flags, _instruction(_JUMP_ANY_BIT, _WRITE_FLAGS, 0, 1), deny, allow]
         if not may_open_files:
             check = [deny]
         code += _rule(numbers[column], check)
     # Limits may be read, which is a call whose third argument, a pointer, is null.
     lower, upper = _argument(2), _argument(2, upper=True)
-    is_null = [lower, _step(_JUMP_EQUAL, 0, 1, 0), deny]
-    check = [*is_null, upper, _step(_JUMP_EQUAL, 0, 1, 0), deny, allow]
+    is_null = [lower, _instruction(_JUMP_EQUAL, 0, 1, 0), deny]
+    check = [*is_null, upper, _instruction(_JUMP_EQUAL, 0, 1, 0), deny, allow]
     code += _rule(_PRLIMIT64[column], check)
     for numbers, commands in ((_IOCTL, _DENIED_IOCTLS), (_FCNTL, _DENIED_FCNTLS)):
         check = [_argument(1)]
         for command in commands:
-            check += [_step(_JUMP_EQUAL, command, 0, 1), deny]
+            check += [_instruction(_JUMP_EQUAL, command, 0, 1), deny]
         code += _rule(numbers[column], [*check, allow])
     return b"".join([*code, allow])
 
@@ -286,12 +294,12 @@ def _rule(number: int | None, steps: list[bytes]) -> list[bytes]:
     """Steps for one system call, which end in a return; none where it has no number."""
     if number is None:
         return []
-    return [_step(_JUMP_EQUAL, number, 0, len(steps)), *steps]
+    return [_instruction(_JUMP_EQUAL, number, 0, len(steps)), *steps]
 
 
 def _argument(index: int, *, upper: bool = False) -> bytes:
-    return _step(_LOAD, _ARGUMENTS + 8 * index + 4 * upper)
+    return _instruction(_LOAD, _ARGUMENTS + 8 * index + 4 * upper)
 
 
-def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value)

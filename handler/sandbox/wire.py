@@ -67,26 +67,26 @@ class Writer:
         if hint is Any:
             return self._write_plain(value, depth)
         if hint is Descriptor:
-            self._descriptors.append(_open_file(value))
+            self._descriptors.append(_check_descriptor(value))
             return len(self._descriptors) - 1
         if hint is str:
-            return self._write_text(_instance(value, str))
+            return self._write_text(_check_type(value, str))
         if hint is bytes:
-            self._blobs.append(_instance(value, bytes))
+            self._blobs.append(_check_type(value, bytes))
             return len(value)
         if hint is bool:
-            return _instance(value, bool)
+            return _check_type(value, bool)
         if hint is int:
-            return _number(value)
+            return _check_int(value)
         if hint is float:
-            return _finite(value)
+            return _check_float(value)
         if hint is types.NoneType:
-            return _instance(value, types.NoneType)
-        if _is_a(hint, enum.Enum):
-            return _instance(value, hint).name
+            return _check_type(value, types.NoneType)
+        if _is_subclass(hint, enum.Enum):
+            return _check_type(value, hint).name
         if dataclasses.is_dataclass(hint):
             kind = typing.cast("type", hint)
-            _instance(value, kind)
+            _check_type(value, kind)
             return [
                 self.write(getattr(value, name), hint_of_field, depth + 1)
                 for name, hint_of_field in _fields(kind)
@@ -95,10 +95,10 @@ class Writer:
         if origin is dict and kinds[0] is str:
             return [
                 [self.write(key, str), self.write(item, kinds[1], depth + 1)]
-                for key, item in _instance(value, dict).items()
+                for key, item in _check_type(value, dict).items()
             ]
         if origin in (tuple, list):
-            items = _instance(value, origin)
+            items = _check_type(value, origin)
             pairs = _paired(list(items), origin, kinds)
             return [self.write(item, kind, depth + 1) for item, kind in pairs]
         raise WireError(f"{hint} cannot be sent")
@@ -111,7 +111,7 @@ class Writer:
     def _write_plain(self, value: Any, depth: int) -> Any:
         if isinstance(value, dict):
             return {
-                _instance(key, str): self.write(item, Any, depth + 1)
+                _check_type(key, str): self.write(item, Any, depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -119,9 +119,9 @@ class Writer:
         if isinstance(value, bool) or type(value) is str:
             return value
         if type(value) is int:
-            return _number(value)
+            return _check_int(value)
         if type(value) is float:
-            return _finite(value)
+            return _check_float(value)
         raise WireError(
             f"a {type(value).__name__} without an annotation cannot be sent"
         )
@@ -150,27 +150,27 @@ class Reader:
         if hint is Any:
             return found
         if hint is Descriptor:
-            return self._read_descriptor(_number(found))
+            return self._read_descriptor(_check_int(found))
         if hint is str:
-            return self._read_text(_number(found))
+            return self._read_text(_check_int(found))
         if hint is bytes:
-            return self._read_blob(_number(found))
+            return self._read_blob(_check_int(found))
         if hint is bool:
-            return _instance(found, bool)
+            return _check_type(found, bool)
         if hint is int:
-            return _number(found)
+            return _check_int(found)
         if hint is float:
-            return _finite(found)
-        if _is_a(hint, enum.Enum):
-            member = hint.__members__.get(_instance(found, str))
-            return _instance(member, hint)
+            return _check_float(found)
+        if _is_subclass(hint, enum.Enum):
+            member = hint.__members__.get(_check_type(found, str))
+            return _check_type(member, hint)
         if dataclasses.is_dataclass(hint):
             return self._read_dataclass(found, typing.cast("type", hint), depth)
         origin, kinds = typing.get_origin(hint), typing.get_args(hint)
         if origin is dict and kinds[0] is str:
             return self._read_dict(found, kinds[1], depth)
         if origin in (tuple, list):
-            pairs = _paired(_instance(found, list), origin, kinds)
+            pairs = _paired(_check_type(found, list), origin, kinds)
             return origin([self.read(item, kind, depth + 1) for item, kind in pairs])
         raise WireError(f"{hint} cannot be received")
 
@@ -198,10 +198,10 @@ class Reader:
 
     def _read_dict(self, found: Any, kind: Any, depth: int) -> dict[str, Any]:
         table: dict[str, Any] = {}
-        for pair in _instance(found, list):
-            if len(_instance(pair, list)) != 2:
+        for pair in _check_type(found, list):
+            if len(_check_type(pair, list)) != 2:
                 raise WireError("an entry of a table is no pair")
-            key = self._read_text(_number(pair[0]))
+            key = self._read_text(_check_int(pair[0]))
             if key in table:
                 raise WireError("a table holds a key twice")
             table[key] = self.read(pair[1], kind, depth + 1)
@@ -209,7 +209,7 @@ class Reader:
 
     def _read_dataclass(self, found: Any, hint: type, depth: int) -> Any:
         fields = _fields(hint)
-        if len(_instance(found, list)) != len(fields):
+        if len(_check_type(found, list)) != len(fields):
             raise WireError(f"{hint.__name__} has {len(fields)} fields")
         values = {
             name: self.read(item, kind, depth + 1)
@@ -246,31 +246,31 @@ def _paired(items: list[Any], origin: Any, kinds: Any) -> Iterator[tuple[Any, An
     return zip(items, kinds, strict=True)
 
 
-def _is_a(hint: Any, base: type) -> bool:
+def _is_subclass(hint: Any, base: type) -> bool:
     return isinstance(hint, type) and issubclass(hint, base)
 
 
-def _instance(value: Any, kind: Any) -> Any:
+def _check_type(value: Any, kind: Any) -> Any:
     if not isinstance(value, kind):
         raise WireError(f"{type(value).__name__} where {kind.__name__} belongs")
     return value
 
 
-def _number(value: Any) -> int:
+def _check_int(value: Any) -> int:
     if type(value) is not int or value not in _INTEGERS:
         raise WireError(f"{type(value).__name__} where a 64-bit int belongs")
     return value
 
 
-def _open_file(value: Any) -> int:
+def _check_descriptor(value: Any) -> int:
     try:
-        os.fstat(_number(value))
+        os.fstat(_check_int(value))
     except OSError as error:
         raise WireError(f"descriptor {value} is not open") from error
     return value  # type: ignore[no-any-return]
 
 
-def _finite(value: Any) -> float:
+def _check_float(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise WireError(f"{type(value).__name__} where a finite float belongs")
     return float(value)

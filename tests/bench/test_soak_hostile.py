@@ -9,7 +9,7 @@ import pytest
 from bench.soak.bombs import BOMBS, field_tree
 from bench.soak.hostile import Answers
 from handler import preprocess
-from handler.pool import CallTimeoutError, Job, Pool
+from handler.pool import CallContext, CallTimeoutError, Pool
 from handler.profiles import PROFILES
 from tests.documents import spooled
 
@@ -49,7 +49,15 @@ def test_a_bomb_opens_at_once_and_keeps_a_decoder_busy(pool, bomb):
         info = pool.call(20, preprocess.inspect_document, path, PDF, limits)
         with pytest.raises(CallTimeoutError) as caught:
             pool.call_for(
-                Job(), math.inf, 1, preprocess.page_at, path, PDF, 3, sizing, limits
+                CallContext(),
+                math.inf,
+                1,
+                preprocess.page_at,
+                path,
+                PDF,
+                3,
+                sizing,
+                limits,
             )
 
     assert info.num_pages == 3
