@@ -55,15 +55,15 @@ class Guard:
 
     def watch_session(self, leader: int) -> None:
         """End this process and its process group, should the supervisor be killed."""
-        self._tell("session", leader)
+        self._send("session", leader)
 
     def watch_process(self, pid: int) -> None:
         """End this process as well, should the supervisor be killed."""
-        self._tell("process", pid)
+        self._send("process", pid)
 
     def watch_folder(self, folder: Path) -> None:
         """Remove this folder as well, should the supervisor be killed."""
-        self._tell("folder", folder)
+        self._send("folder", folder)
 
     def close(self) -> None:
         """End the guard, and leave alone what it has watched."""
@@ -73,7 +73,7 @@ class Guard:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def _tell(self, kind: str, what: object) -> None:
+    def _send(self, kind: str, what: object) -> None:
         assert self._process.stdin is not None
         # A guard that somebody has killed is missed only by those who kill us too.
         with contextlib.suppress(BrokenPipeError):

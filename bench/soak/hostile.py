@@ -151,7 +151,7 @@ def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
     start = time.monotonic() + period.warm_up_seconds
     end = start + period.seconds
     normal, hostile = Answers(), Answers()
-    pages, bombs = _Shared(_pages()), _Shared(_bombs())
+    pages, bombs = _LockedIterator(_pages()), _LockedIterator(_bombs())
 
     def send(answers: Answers, documents: Iterator[tuple[bytes, str]]) -> None:
         while (sent := time.monotonic()) < end:
@@ -185,14 +185,14 @@ def _post(
     return answer.status_code
 
 
-class _Shared:
+class _LockedIterator:
     """An iterator for several threads."""
 
     def __init__(self, iterator: Iterator[tuple[bytes, str]]) -> None:
         self._iterator = iterator
         self._lock = threading.Lock()
 
-    def __iter__(self) -> _Shared:
+    def __iter__(self) -> _LockedIterator:
         return self
 
     def __next__(self) -> tuple[bytes, str]:

@@ -42,7 +42,9 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 
 
 @contextmanager
-def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Tally]:
+def clients(
+    server: TorchServe, samples: Seq[Sample], num_clients: int
+) -> Iterator[Tally]:
     """Clients that send one page after the other until the block ends."""
     tally = Tally()
     is_over = threading.Event()
@@ -57,7 +59,7 @@ def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Ta
             if outcome.verdict != "read":
                 is_over.wait(REFUSED_SECONDS)
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(num_clients)]
     for thread in threads:
         thread.start()
     try:

@@ -80,11 +80,11 @@ class Tally:
         return self.verdicts[verdict] / max(1, self.verdicts.total())
 
 
-def render_pages(seed: str, count: int) -> list[Page]:
+def render_pages(seed: str, num_pages: int) -> list[Page]:
     """Small pages with text on them; the same seed gives the same pages."""
     rng = random.Random(seed)
     pages: list[Page] = []
-    while len(pages) < count:
+    while len(pages) < num_pages:
         page = render_page(rng, SMALL)
         if page.blocks:
             pages.append(page)

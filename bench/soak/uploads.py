@@ -36,13 +36,15 @@ def main(arguments: Seq[str] | None = None) -> int:
     say(__doc__)
     with serving() as server:
         samples = samples_of(server.address, render_pages("uploads", 8))
-        uploads = _fill(server.address, options.announced_bytes, options.uploads)
+        uploads = _open_uploads(
+            server.address, options.announced_bytes, options.uploads
+        )
         with clients(server, samples, 1) as tally:
             end = time.monotonic() + options.seconds
             num_alive = len(uploads)
             while time.monotonic() < end:
                 num_alive = sum(
-                    _send(upload, options.bytes_per_second) for upload in uploads
+                    _send_bytes(upload, options.bytes_per_second) for upload in uploads
                 )
                 time.sleep(STEP_SECONDS)
         for upload in uploads:
@@ -58,13 +60,15 @@ def main(arguments: Seq[str] | None = None) -> int:
     return int(tally.share("read") < 1.0)
 
 
-def _fill(address: str, num_bytes: int, count: int) -> list[socket.socket]:
+def _open_uploads(
+    address: str, num_bytes: int, num_uploads: int
+) -> list[socket.socket]:
     """Open uploads, smaller ones as soon as the server refuses a large one."""
     uploads: list[socket.socket] = []
-    while len(uploads) < count and num_bytes > MIN_BYTES:
+    while len(uploads) < num_uploads and num_bytes > MIN_BYTES:
         upload = _announce(address, num_bytes)
         time.sleep(ANSWER_SECONDS)
-        if _send(upload, 1):
+        if _send_bytes(upload, 1):
             uploads.append(upload)
         else:
             upload.close()
@@ -84,7 +88,7 @@ def _announce(address: str, num_bytes: int) -> socket.socket:
     return connection
 
 
-def _send(upload: socket.socket, num_bytes: int) -> bool:
+def _send_bytes(upload: socket.socket, num_bytes: int) -> bool:
     """Whether the server still takes this upload's bytes."""
     try:
         upload.send(b"A" * num_bytes)
