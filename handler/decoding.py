@@ -50,9 +50,9 @@ class Decoding:
     ) -> R:
         """Return what the decoder returns; raise the HandlerError it raises.
 
-        A decoder that uses all its time or crashes is its document's fault
-        (UnreadableDocumentError). One that waits for others, or is killed or stopped
-        from outside, is ours (OverloadedError).
+        Raises UnreadableDocumentError where the decoder uses all its time or crashes,
+        as the document is to blame, and OverloadedError where no decoder is free or
+        something else killed or stopped it.
         """
         left = math.inf if deadline is None else deadline - self._clock()
         try:

@@ -23,12 +23,12 @@ Body = bytes | bytearray
 
 MAX_MEMBERS = 64
 MAX_TRANSCODED_BYTES = 1024 * 1024
-"""UTF-16 and UTF-32 are turned into UTF-8 in memory first."""
+"""Limit for bodies in UTF-16 and UTF-32, which are converted to UTF-8 in memory."""
 
 _STEP_BYTES = 256 * 1024
-"""A step takes about a millisecond, then other threads may run."""
+"""A step takes about a millisecond; other threads may run between two steps."""
 _LONGEST_TOKEN = 16
-"""Bytes: more than those of `-Infinity` or of an escape."""
+"""More bytes than the longest token, such as `-Infinity` or an escape, takes."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _CONTROL = bytes(range(0x20))
 _parse = json.JSONDecoder().raw_decode
@@ -51,9 +51,9 @@ class LongText:
 
 
 def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
-    """Return the members of the JSON object in `body`; of equal names the last counts.
+    """Return the members of the JSON object in `body`; the last of equal names counts.
 
-    Strings of `long_names` are LongText where they exceed `MAX_OPTION_BYTES`. Raises
+    A string above `MAX_OPTION_BYTES` under one of `long_names` becomes LongText. Raises
     ValueError or RecursionError where `json.loads` does, RequestError where there is
     no object or one of more than `MAX_MEMBERS` members, and InvalidOptionError where
     another member exceeds `MAX_OPTION_BYTES`.
@@ -131,16 +131,16 @@ def _pieces(body: Body, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _piece(body: Body, at: int) -> tuple[str, int]:
-    """Return text of a string from `at`, at most one step, and where it ends."""
+    """Return at most one step of a string's text from `at`, and where it ends."""
     raw = body[at : at + _STEP_BYTES]
     has_escapes = b"\\" in raw
     masked = raw
     if has_escapes:
-        # What is left of quotes ends the string, of backslashes begins an escape.
+        # A quote that is left ends the string; a backslash begins an escape.
         masked = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
     end = masked.find(b'"')
     if end < 0:
-        # Neither an escape, of six bytes at most, nor a character is divided.
+        # Cut between two characters, and never within an escape of up to six bytes.
         cut = masked.rfind(b"\\", max(0, len(raw) - 5))
         end = cut if cut >= 0 else _character_start(body, at + len(raw)) - at
     if end <= 0:
@@ -192,12 +192,14 @@ def _character_start(body: Body, at: int) -> int:
 
 
 def _skip(byte: bytes, body: Body, at: int) -> int:
+    """Return the position after `byte`, which must be at `at`."""
     if body[at : at + 1] != byte:
         raise ValueError(f"there is no {byte.decode()} where one must be")
     return at + 1
 
 
 def _skip_space(body: Body, at: int) -> int:
+    """Return the position of the first byte from `at` that is not whitespace."""
     while match := _SPACE.match(body, at, at + _STEP_BYTES):
         if match.end() < at + _STEP_BYTES:
             return match.end()

@@ -54,19 +54,20 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
-"""Of processes with calls of slow documents: a tenth of the weight of others. With two
-cores and without a GPU, a page would otherwise take half of what the engine needs."""
+"""Nice value of processes that run slow documents: a tenth of the usual weight. On two
+cores without a GPU, such a page would otherwise take half of the engine's time."""
 SLOW_TIME_FACTOR = 3
-"""Such a call may take so many time limits, until it has used one in processor time."""
+"""A slow document's call may take this many time limits of wall time, or one time limit
+of processor time, whichever ends first."""
 LOOK_SECONDS = 0.05
-"""How often a call that runs is looked at: does somebody wait, is it stalled?"""
+"""Interval between checks whether a running call must yield or has stalled."""
 STALL_SECONDS = 5.0
-"""A process that used no processor time for so long, and wanted none, is stalled."""
+"""A process that was not runnable and used no processor time for so long is stalled."""
 MAX_LOSSES = 2
-"""A call that has lost so many processes fails."""
+"""A call fails once it has lost this many processes."""
 SLOW_WAIT_FACTOR = 5
-"""Time limits for which a call of a slow document waits for a process; others wait for
-one. It was there already, and may be good."""
+"""A slow document's call waits for a process for this many time limits, others for one:
+it has already used processor time, and may still succeed."""
 
 _EXTERNAL_ENDS = frozenset(
     how_it_ended(-number)
@@ -80,18 +81,18 @@ _EXTERNAL_ENDS = frozenset(
         signal.SIGUSR2,
     )
 )
-"""Ends that come from outside: by the kernel's out-of-memory killer, or by a person."""
+"""Ends that something else caused, such as the kernel's out-of-memory killer."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class _PreemptedError(Exception):
-    """The call was ended for others, and is to be tried again."""
+    """The call was preempted, and must be run again."""
 
 
 class _EndReason(enum.Enum):
-    """Why a process is ended though its call has no result."""
+    """Reason to end a process whose call has no result yet."""
 
     TIMEOUT = "timeout"
     STALL = "stalled"
@@ -187,13 +188,13 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """`call_within` for a function that may be ended and begun anew.
+        """Run `call_within` for a function that may be ended and run again.
 
-        A call that has run for long is ended while others need its process, and waits
-        for another turn. It is tried once more, in a fresh process, where its process
-        crashes, is killed or stalls: CallCrashedError, CallKilledError or
-        CallStalledError after the second time. A document whose calls used all of
-        `timeout_seconds` twice is given up: DocumentGivenUpError.
+        A long call is preempted when others need its process, and then waits for
+        another turn. A call whose process crashes, is killed or stalls is retried once
+        in a fresh process; the second time raises CallCrashedError, CallKilledError or
+        CallStalledError. Raises DocumentGivenUpError for a document whose calls used
+        all of `timeout_seconds` twice.
         """
         end = time.monotonic() + total_seconds
         account = self._history.account(context.document)
@@ -221,7 +222,7 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run the call once; without a context it may not be begun anew."""
+        """Run the call once; without a context, it is never preempted."""
         turn, child = self._take(context, account, timeout_seconds, end)
         outcome = Outcome.FINISHED
         if turn.level is not Level.NORMAL:
@@ -230,7 +231,7 @@ class Pool:
             try:
                 send_call(child.connection, function, args, kwargs)
             except OSError:
-                # It was ended while it idled, which is not this call's fault.
+                # It was ended while it idled, so the call itself is not to blame.
                 child = self._replace(child)
                 send_call(child.connection, function, args, kwargs)
             why = self._watch(child, turn, timeout_seconds, end)
@@ -268,7 +269,7 @@ class Pool:
     def _watch(
         self, child: Child, turn: Turn, timeout_seconds: float, end: float
     ) -> _EndReason | None:
-        """Wait for the result; return why to end the call where none may come."""
+        """Wait for the result; return None, or the reason to end the call first."""
         stalls = StallWatch(child.pid, self._stall_seconds)
         limit = turn.started_at + timeout_seconds
         is_nice = turn.level is not Level.NORMAL
@@ -328,7 +329,7 @@ class Pool:
             raise DocumentGivenUpError
         left = end - time.monotonic()
         if left <= 0:
-            # A result that happens to come at once would be an answer now and then.
+            # Never start the call: a quick result would sometimes beat the deadline.
             raise OutOfTimeError
         patience = timeout_seconds
         if account.level is not Level.NORMAL:
@@ -374,7 +375,7 @@ class Pool:
 
 
 def _lower_priority(pid: int) -> None:
-    # It may have ended, which its pipe will tell.
+    # A process that has ended is noticed at its pipe.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
@@ -385,5 +386,5 @@ def _error_for(why: _EndReason, timeout_seconds: float) -> Exception:
     if why is _EndReason.DEADLINE:
         return OutOfTimeError()
     if why is _EndReason.STALL:
-        return CallStalledError("the process stood still")
+        return CallStalledError("the process stalled")
     return CallTimeoutError(f"no result within {timeout_seconds:g} s")

@@ -18,7 +18,7 @@ class Reading:
 
     request_id: str
     document_key: str
-    """The same for the same content, to whatever extent that is known."""
+    """Equal for equal content where a digest is known, otherwise unique."""
     document: Spool
     info: DocumentInfo
     page_numbers: list[int]
@@ -28,7 +28,7 @@ class Reading:
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
 
     def call_context(self, page: int) -> CallContext:
-        """Return what a decoder's call for a page is for."""
+        """Return the context of a decoder's call for a page."""
         return CallContext(self.document_key, self.request_id, page)
 
     def close(self) -> None:
