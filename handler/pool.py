@@ -231,7 +231,7 @@ class Pool:
             try:
                 send_call(child.connection, function, args, kwargs)
             except OSError:
-                # It was ended while it idled, so the call itself is not to blame.
+                # It was ended while it idled, which is not this call's fault.
                 child = self._replace(child)
                 send_call(child.connection, function, args, kwargs)
             why = self._watch(child, turn, timeout_seconds, end)
