@@ -1,4 +1,4 @@
-"""Ends the worker when TorchServe, which has started it, is gone."""
+"""End the worker when TorchServe, its parent process, has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def exit_with_parent(
 ) -> threading.Thread:
     """Start a thread that calls `exit_process(1)` once the parent process has ended.
 
-    A Java that is killed closes the worker's socket, but Python then waits for the
+    When Java is killed, the worker's socket closes, but Python would wait for the
     threads of open requests. The engine and the decoders end with the worker.
     """
     started_by = parent()

@@ -54,7 +54,7 @@ logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
 STUCK = "stuck"
-"""The worker's state while TorchServe takes no replies from it."""
+"""State of the worker while TorchServe takes no replies from it."""
 LAST_WORDS_SECONDS = 10.0
 CONFINEMENT_SECONDS = 60.0
 
@@ -155,7 +155,7 @@ class ChandraHandler(BaseHandler):
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
-            # An object in S3 may become another one, so its address says too little.
+            # An object in S3 may be replaced, so its address does not identify it.
             None
             if isinstance(ocr_request.document, Address)
             else request.document_digest,
@@ -269,7 +269,7 @@ class ChandraHandler(BaseHandler):
         }
 
     def drain(self, ends_at: float) -> None:
-        """Answer what has arrived by then, with the pages it has; take nothing new."""
+        """Refuse new requests; answer open ones by `ends_at` with finished pages."""
         if self.initialized:
             self.pump.refuse(
                 "the server is about to stop: try again, elsewhere", accepts_queued=True
@@ -339,7 +339,7 @@ class ChandraHandler(BaseHandler):
 
 
 def log_confinement(kind: str, pool: Pool) -> None:
-    """Say once what holds a pool's processes; never a reason not to start."""
+    """Log once which measures confine a pool's processes; never raise."""
     try:
         held = pool.call(CONFINEMENT_SECONDS, confinement)
     except Exception as error:

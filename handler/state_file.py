@@ -1,4 +1,4 @@
-"""A small file that can be replaced as a whole on a full disk."""
+"""A small file that can be replaced atomically on a full disk."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 __all__ = ["SIZE_BYTES", "StateFile"]
 
 SIZE_BYTES = 4096
-"""What a file takes, however short its text: the rest is empty lines."""
+"""Size of each file; a shorter text is padded with empty lines."""
 
 
 class StateFile:
-    """Publishes short texts under one path, each whole, without needing disk space.
+    """Publishes short texts under one path, atomically and without new disk space.
 
-    Two files of a fixed size are allocated once, by `prepare`. `write` overwrites the
-    one that is not published and then links it to the path, which takes neither a block
-    nor a file descriptor.
+    `prepare` allocates two files of a fixed size. `write` overwrites the one that is
+    not published and then links it to the path, which needs neither a disk block nor a
+    file descriptor.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class StateFile:
         return self._files
 
     def prepare(self) -> None:
-        """Take the space for all later writes; OSError where there is none."""
+        """Allocate the space for all later writes; raise OSError if there is none."""
         if self._descriptors:
             return
         opened: list[int] = []
@@ -42,7 +42,7 @@ class StateFile:
                     spare, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
                 )
                 opened.append(descriptor)
-                # Written and not only reserved: some file systems allocate blocks for
+                # Write instead of reserving: some file systems allocate blocks only for
                 # the first write into a reserved range.
                 if os.fstat(descriptor).st_size < SIZE_BYTES:
                     _write(descriptor, "")
@@ -55,7 +55,7 @@ class StateFile:
         self._index = int(self._is_published(opened[0]))
 
     def write(self, text: str) -> None:
-        """Publish a text in place of the last one; ValueError where it is too long."""
+        """Replace the published text; raise ValueError if it is too long."""
         self.prepare()
         _write(self._descriptors[self._index], text)
         self._next.unlink(missing_ok=True)
@@ -64,7 +64,7 @@ class StateFile:
         self._index = 1 - self._index
 
     def close(self) -> None:
-        """Let go of both files; what was published stays."""
+        """Close both files; the published text stays."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors = []

@@ -1,8 +1,8 @@
-"""Values as data: JSON for the structure, bytes beside it for text and pictures.
+"""Serialise values: JSON for the structure, separate bytes for text and images.
 
-Annotations decide how a value is written and read. A reply can hold nothing but what
-the called function promises to return: an unexpected type, length or enum member is
-a WireError. No message names a class, so reading one runs no code of its choosing.
+Annotations decide how a value is written and read. A reply can only hold values of the
+called function's return type: an unexpected type, length or enum member is a WireError.
+A message names no class, so it cannot choose code that runs when it is read.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any, NewType
 __all__ = ["Descriptor", "Parcel", "Reader", "WireError", "Writer"]
 
 Descriptor = NewType("Descriptor", int)
-"""An open file. It reaches the other process as an open file, with another number."""
+"""An open file, which is passed to the other process under another number."""
 
 _INTEGERS = range(-(2**63), 2**63)
 _MAX_DEPTH = 32
 
 
 class WireError(Exception):
-    """A value cannot be sent, or a message does not hold what it should."""
+    """A value cannot be sent, or a message is invalid."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Parcel:
 
 
 class Writer:
-    """Turns values into JSON, and collects what travels beside it."""
+    """Turns values into JSON, and collects texts, blobs and open files beside it."""
 
     def __init__(self) -> None:
         self._texts: list[bytes] = []
@@ -54,7 +54,7 @@ class Writer:
         self._descriptors: list[int] = []
 
     def parcel(self, structure: Any) -> Parcel:
-        """Return the message that holds `structure` and all that was written."""
+        """Return the message with `structure` and everything written so far."""
         text = b"".join(self._texts)
         return Parcel(structure, text, self._blobs, self._descriptors)
 
@@ -104,7 +104,7 @@ class Writer:
         raise WireError(f"{hint} cannot be sent")
 
     def _write_text(self, value: str) -> int:
-        # A lone surrogate, which UTF-8 has no bytes for, arrives as a question mark.
+        # UTF-8 cannot encode a lone surrogate; it arrives as a question mark.
         self._texts.append(encoded := value.encode("utf-8", "replace"))
         return len(encoded)
 
@@ -128,7 +128,7 @@ class Writer:
 
 
 class Reader:
-    """Reads what a Writer wrote, in the same order, and believes none of it."""
+    """Reads what a Writer wrote, in the same order, and validates all of it."""
 
     def __init__(self, parcel: Parcel) -> None:
         self._text = parcel.text
@@ -137,7 +137,7 @@ class Reader:
         self._descriptors = parcel.descriptors
 
     def finish(self) -> None:
-        """Raise WireError if something arrived that nobody asked for."""
+        """Raise WireError if text or blobs are left over."""
         if self._at != len(self._text) or next(self._blobs, None) is not None:
             raise WireError("the message holds more than its structure names")
 
@@ -217,12 +217,12 @@ class Reader:
         }
         try:
             return hint(**values)
-        except Exception as error:  # a class may check its own fields
+        except Exception as error:  # a class may validate its own fields
             raise WireError(f"{hint.__name__} refuses its fields: {error}") from error
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """The other type of `X | None`, and whether None is allowed."""
+    """Return X of `X | None`, and whether None is allowed."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint, False
     kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
@@ -238,7 +238,7 @@ def _fields(hint: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def _paired(items: list[Any], origin: Any, kinds: Any) -> Iterator[tuple[Any, Any]]:
-    """Each item with its type, of `list[X]`, `tuple[X, ...]` or `tuple[X, Y]`."""
+    """Pair items with their types, by `list[X]`, `tuple[X, ...]` or `tuple[X, Y]`."""
     if origin is list or (len(kinds) == 2 and kinds[1] is Ellipsis):
         return ((item, kinds[0]) for item in items)
     if len(items) != len(kinds):
@@ -263,6 +263,7 @@ def _check_int(value: Any) -> int:
 
 
 def _check_descriptor(value: Any) -> int:
+    """Return `value` if it is an open file descriptor."""
     try:
         os.fstat(_check_int(value))
     except OSError as error:
