@@ -18,12 +18,12 @@ __all__ = ["main"]
 
 STEP_SECONDS = 1.0
 ANSWER_SECONDS = 0.5
-"""Within this time a refused upload is answered."""
+"""The server answers a refused upload within this time."""
 MIN_BYTES = 2000
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    """Keep the uploads up for some time; 1 if a normal page was not read."""
+    """Run the uploads for some time; return 1 if a normal page was not read."""
     parser = argparse.ArgumentParser(
         prog="uploads", description=__doc__.splitlines()[0]
     )
@@ -63,7 +63,7 @@ def main(arguments: Seq[str] | None = None) -> int:
 def _open_uploads(
     address: str, num_bytes: int, num_uploads: int
 ) -> list[socket.socket]:
-    """Open uploads, smaller ones as soon as the server refuses a large one."""
+    """Open uploads, and announce smaller ones after each refusal."""
     uploads: list[socket.socket] = []
     while len(uploads) < num_uploads and num_bytes > MIN_BYTES:
         upload = _announce(address, num_bytes)
@@ -89,7 +89,7 @@ def _announce(address: str, num_bytes: int) -> socket.socket:
 
 
 def _send_bytes(upload: socket.socket, num_bytes: int) -> bool:
-    """Whether the server still takes this upload's bytes."""
+    """Send some bytes; return whether the server still accepts this upload."""
     try:
         upload.send(b"A" * num_bytes)
         upload.recv(1)

@@ -1,4 +1,4 @@
-"""How answers are counted, and what the documents of hostile clients do."""
+"""Answers are counted from their sending, and bombs keep decoders busy."""
 
 from __future__ import annotations
 

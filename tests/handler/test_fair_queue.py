@@ -1,4 +1,4 @@
-"""Who gets a process next, and who has to stop for others."""
+"""The fair queue grants turns and preempts calls."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def take(queue: FairQueue, account: Account | None = None) -> Turn:
 
 
 def can_take(queue: FairQueue, level: Level = Level.NORMAL) -> bool:
-    """Whether a turn is free now, which is then taken."""
+    """Take a turn if one is free now; return whether it was."""
     return queue.take(Account(level), LIMIT, 0) is not None
 
 
 def served(queue: FairQueue, turns: list[Turn], running: Turn) -> list[Account]:
-    """Whose calls run, one after the other, once the running one has finished."""
+    """Return the order in which waiting calls run after the running one."""
     num_waiting = queue.num_waiting
     queue.give_back(running, Outcome.FINISHED)
     order = []

@@ -18,7 +18,7 @@ NO_OBJECT = "no object"
 
 
 def members(body: bytes | bytearray):
-    """The members as values, or which error there was."""
+    """Return the members as values, or a marker of the error."""
     try:
         found = members_from(body, ["document"])
     except (ValueError, RecursionError):
@@ -40,7 +40,7 @@ def whole(text: LongText) -> str:
 
 
 def loaded(body: bytes | bytearray):
-    """What the standard library says, in the same words."""
+    """Parse with the standard library; return the same kind of outcome."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
@@ -49,7 +49,7 @@ def loaded(body: bytes | bytearray):
 
 
 def same(body: bytes | bytearray) -> bool:
-    """Whether both agree; by repr, as NaN equals nothing."""
+    """Return whether both agree; compare by repr, because NaN differs from itself."""
     return repr(members(body)) == repr(loaded(body))
 
 

@@ -1,4 +1,4 @@
-"""What is kept of a request while it is open."""
+"""An open request frees its body once the document is elsewhere."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def token():
 
 
 class Records(logging.Handler):
-    """What was logged, in order."""
+    """Records of the log, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Records(logging.Handler):
 
 @pytest.fixture
 def ends():
-    """What the log says of processes that were ended."""
+    """Return the log's records of ended processes."""
     handler = Records()
     logger = logging.getLogger("handler.pool")
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""When a process counts as stalled."""
+"""A process without processor time is stalled, unless it is runnable."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def command(config: Path) -> list[str]:
 
 @pytest.fixture
 def address(tmp_path: Path) -> str:
-    """Where it listens, by a copy of config.properties with ports of its own."""
+    """Return its address, from a copy of config.properties with free ports."""
     properties = read_properties(ROOT / "config.properties") | free_addresses()
     (tmp_path / "config.properties").write_text(
         "".join(f"{key}={value}\n" for key, value in properties.items())

@@ -1,4 +1,4 @@
-"""What the worker makes of an engine's heartbeats and of their absence."""
+"""The worker detects stalls by an engine's heartbeats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def liveness(clock):
 
 
 def be_silent(liveness: Liveness, clock: Clock, seconds: int) -> None:
-    """Look twice a second, and hear nothing."""
+    """Observe no message twice a second."""
     for _ in range(2 * seconds):
         clock.now += 0.5
         liveness.observe(None)

@@ -1,4 +1,4 @@
-"""How engine processes stall, recover, and what becomes of pages meanwhile.
+"""Engine processes stall and recover, and keep or hand over their pages.
 
 The processes and pipes are real. Their limits are shorter than those of a server,
 but for the slow tests.
@@ -64,7 +64,7 @@ def go_on(pid: int) -> None:
 
 
 def healths_until(future: Future[Generation], engines: EngineProcesses) -> set[Health]:
-    """How the engines were from now on until a page is done."""
+    """Record the engines' health until a page is done."""
     healths: set[Health] = set()
 
     def is_done() -> bool:
