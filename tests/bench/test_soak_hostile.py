@@ -33,11 +33,11 @@ def test_answers_are_counted_from_when_they_were_sent():
     assert (answers.are_all(200), later.are_all(200)) == (False, True)
 
 
-def test_no_answers_are_not_all_good():
+def test_an_empty_period_has_no_good_answers():
     assert not Answers().are_all(200)
 
 
-def test_a_name_makes_another_document():
+def test_another_name_gives_another_document():
     assert field_tree(1, "a") != field_tree(1, "b")
 
 

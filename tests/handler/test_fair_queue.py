@@ -207,7 +207,7 @@ def test_a_call_yields_after_its_limit(
         (Level.NORMAL, Level.SUSPECT),
     ],
 )
-def test_a_suspect_has_its_whole_time_where_others_have_a_process(
+def test_a_suspect_does_not_yield_while_others_have_a_process(
     queue_of, clock, waiting, running, waits
 ):
     queue = queue_of(2)
@@ -271,7 +271,7 @@ def test_calls_that_cannot_begin_anew_never_yield(queue_of, clock, waiting):
         (Level.SUSPECT, Outcome.FINISHED, 0.1, Level.SUSPECT),
     ],
 )
-def test_how_a_call_ends_decides_about_the_next(
+def test_the_outcome_of_a_call_sets_the_next_level(
     queue_of, clock, before, outcome, seconds, after
 ):
     queue, account = queue_of(2), Account(before)
@@ -307,7 +307,7 @@ def test_a_document_is_known_again_for_a_while(clock):
     assert later is not account
 
 
-def test_documents_without_a_name_have_nothing_in_common():
+def test_documents_without_a_key_share_no_account():
     history = History()
 
     assert history.account(None) is not history.account(None)

@@ -231,7 +231,7 @@ def test_a_name_has_a_few_kilobytes_at_most():
         members(b'{"' + b"x" * MAX_OPTION_BYTES + b'": 1}')
 
 
-def test_what_is_wrong_before_the_limit_is_no_json():
+def test_an_error_before_the_limit_is_invalid_json():
     assert members(b'{"a": [1, x' + b"1," * 10_000 + b"1]}") == INVALID
     assert members(b'{"a": "\n' + b"x" * 10_000 + b'"}') == INVALID
 

@@ -125,21 +125,21 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_what_happens_from_outside_is_no_documents_fault(pool_of, number):
+def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(OverloadedError, match="from outside"):
         decoding.run(CallContext("document"), None, signal_myself, int(number))
 
 
-def test_a_crash_in_two_processes_is_the_documents_fault(pool_of):
+def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
         decoding.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
 
 
-def test_a_process_stopped_while_it_idled_costs_a_call_only_time(pool_of):
+def test_a_process_stopped_while_idle_only_delays_a_call(pool_of):
     pool = pool_of()
     pid = pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGSTOP)

@@ -56,7 +56,7 @@ def test_a_frontend_without_descriptors_logs_one_line(own_server):
         assert len(failures()) == 1
 
 
-def test_a_worker_without_descriptors_logs_one_line_and_turns_away(own_server):
+def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
     with own_server() as client:
         worker = client.server.worker_pid()
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
@@ -75,7 +75,7 @@ def test_a_worker_without_descriptors_logs_one_line_and_turns_away(own_server):
         assert client.server.worker_pid() == worker
 
 
-def test_decoders_that_cannot_be_started_are_no_fault_of_a_document(own_server):
+def test_a_document_is_not_blamed_for_missing_decoders(own_server):
     with own_server(CHANDRA_DECODER_PROCESSES="1") as client:
         worker = psutil.Process(client.server.worker_pid())
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200

@@ -35,7 +35,7 @@ def narrow_server(model_store, tmp_path):
         yield client
 
 
-def test_what_is_queued_when_the_server_drains_is_answered(narrow_server):
+def test_queued_requests_are_answered_while_the_server_drains(narrow_server):
     client = narrow_server
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(client.post, LONG, PDF, deadline_seconds=3)
@@ -132,7 +132,7 @@ def test_a_second_attributes_header_is_a_bad_request(client):
     assert "X-Amzn-SageMaker-Custom-Attributes once" in said["detail"]
 
 
-def test_refused_requests_are_logged_a_few_times_and_then_counted(toy_server):
+def test_repeated_refusals_are_logged_a_few_times(toy_server):
     with toy_server() as client:
         for _ in range(50):
             raw.exchange(client, b"garbage\r\n\r\n")
