@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 __all__ = ["decode_base64"]
 
-# What str.split() takes for whitespace in ASCII.
+# ASCII characters that str.split() treats as whitespace.
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
 _HELD_CHARACTERS = 8
 """Characters kept for the next piece: padding is valid only in the last two of all."""

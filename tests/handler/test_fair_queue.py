@@ -102,7 +102,7 @@ def test_a_long_document_is_not_starved_by_new_ones(queue_of, clock, waiting):
     turns: list[Turn] = []
     queue, long = queue_of(1), Account()
     running = take(queue, long)
-    # It has the process for long while another document wants it.
+    # The document uses the process for long while another one waits.
     waiting(queue, Account(), turns)
     clock.now += 0.9
     queue.give_back(running, Outcome.FINISHED)

@@ -196,7 +196,7 @@ def test_damage_in_long_text_is_found(num_before, damage):
 
     assert members(b'{"document": "' + text + b'AAAA"}') == INVALID
     assert members(b'{"document": "' + text) == INVALID
-    # Also in a text that another of the same name replaces.
+    # This holds too for a member that a later one of the same name replaces.
     assert members(b'{"document": "' + text + b'AAAA", "document": "A"}') == INVALID
 
 

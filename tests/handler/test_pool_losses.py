@@ -55,7 +55,7 @@ def pool_of():
                 stall_seconds=STALL_SECONDS,
             )
         )
-        # Its processes have started: what follows is not measured with that.
+        # Wait until its processes have started, so that no test measures the start.
         for _ in range(size):
             pools[-1].call(SECONDS, os.getpid)
         return pools[-1]
@@ -231,7 +231,7 @@ def test_a_slow_document_has_its_time_in_processor_time():
     with pytest.raises(CallTimeoutError):
         call(pool, burn, context=slow, seconds=0.2)
 
-    # Asleep it uses none, and three times its limit are not over.
+    # The call sleeps without processor time, for less than three time limits.
     assert call(pool, time.sleep, 2, context=slow, seconds=1.5) is None
     pool.close()
 

@@ -116,7 +116,7 @@ def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
 
 
 class Held:
-    """Something that a function holds while it fails."""
+    """An object that a function refers to while it fails."""
 
 
 def test_a_failed_reads_variables_are_freed_at_once(pump_with):
@@ -461,7 +461,7 @@ def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
 
 
 def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
-    """Whatever it waits for: here, its bookkeeping."""
+    """Here, the bookkeeping of a reply blocks the turn."""
     pump = pump_with(max_turn_seconds=0.05)
     goes_on = threading.Event()
 
@@ -522,7 +522,7 @@ def test_a_repeated_request_for_metadata_has_no_second_answer(pump):
 
     assert again.request_ids == {}
     assert again.statuses == {}
-    # It keeps every document behind it in TorchServe's queue.
+    # The request keeps all documents behind it in TorchServe's queue.
     assert pump.is_stuck
 
 

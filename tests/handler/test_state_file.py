@@ -42,7 +42,7 @@ def test_another_process_goes_on_where_the_last_one_ended(state, tmp_path):
     other.write("of the second worker")
 
     assert text(tmp_path) == "of the second worker"
-    # What somebody has opened is not overwritten under their hands.
+    # A later write does not change the file of a reader that has opened it.
     assert reader.read().rstrip("\n") == "of the first worker"
     reader.close()
     other.close()

@@ -64,7 +64,7 @@ def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
         with limited(worker, 0):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(5)]
             written = client.server.state()
-            # The state goes on being written.
+            # The worker still writes its state.
             assert client.server.ping() == 200
 
         assert {answer.status_code for answer in answers} == {503}
@@ -83,7 +83,7 @@ def test_a_document_is_not_blamed_for_missing_decoders(own_server):
             if child.pid not in client.server.engine_pids():
                 child.kill()
 
-        # For a document's file, but not for a new decoder's pipes as well.
+        # Enough for a document's file, but not for a new decoder's pipes too.
         with limited(worker.pid, 2):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(3)]
 

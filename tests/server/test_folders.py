@@ -1,4 +1,4 @@
-"""Folders of a server that was killed are removed by the next one, and no others."""
+"""A server removes the folders that killed servers have left, and no others."""
 
 from __future__ import annotations
 

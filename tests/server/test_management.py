@@ -1,4 +1,4 @@
-"""The addresses beside the documents' one take the questions that are needed, only."""
+"""The management and metrics addresses accept only the queries that are needed."""
 
 from __future__ import annotations
 

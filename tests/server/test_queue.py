@@ -73,7 +73,7 @@ def test_time_in_the_queue_counts_towards_the_deadline(narrow_server):
     until(lambda: len(client.lines.events("request")) == 4)
     lines = client.lines.events("request")
     for line in lines[1:]:
-        # Nothing of a late one was read; the wait of each is known.
+        # Late requests have no pages, and every line has the time in the queue.
         assert line["pages"] == (1 if line["status"] == 200 else 0)
         assert 2 < line["queue_seconds"] <= line["seconds"]
 

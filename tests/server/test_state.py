@@ -1,4 +1,4 @@
-"""A server's processes can tell each other how they are, on a full disk too."""
+"""A server's processes exchange their state, on a full disk too."""
 
 from __future__ import annotations
 

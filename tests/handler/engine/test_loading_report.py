@@ -102,7 +102,7 @@ def test_a_head_that_is_not_tied_may_not_be_absent(tmp_path):
         load(folder)
 
 
-# What transformers reports, as such
+# Reports of transformers
 
 
 def check(

@@ -1,4 +1,4 @@
-"""Replies that no honest process sends: each costs its own process and no more."""
+"""A forged reply ends its own process and nothing else."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def document():
 
 @pytest.fixture
 def bystander():
-    """A process of the same user that is none of the pool's business."""
+    """A process of the same user, outside the pool."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
     process.communicate()

@@ -1,4 +1,4 @@
-"""The table of system calls, for the machine at hand and the one that is not."""
+"""The table of system calls holds for both machines."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_an_arbitrary_message_is_a_value_or_an_error(hint, structure, text, blob
     except WireError:
         return
 
-    # What was read is of the type, for it can be written as such.
+    # A value that can be written as `hint` has that type.
     packed(value, hint)
 
 
@@ -211,7 +211,7 @@ def test_a_receiver_that_does_not_read_times_out_the_sender():
 
 @dataclass(frozen=True)
 class _Checked:
-    """A class that checks its fields itself."""
+    """A class that validates its fields itself."""
 
     number: int
 
