@@ -78,7 +78,7 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
         else:
             raise RequestError(f"the JSON body has more than {MAX_MEMBERS} members")
     if _skip_space(body, at + 1) != len(body):
-        raise ValueError("something follows the object")
+        raise ValueError("the body continues after the object")
     return members
 
 
@@ -103,13 +103,13 @@ def _raise_not_object(body: Body, at: int) -> NoReturn:
     if len(body) - at <= MAX_OPTION_BYTES:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
         raise RequestError("the JSON body must be an object with a document in it")
-    raise ValueError("a long body begins with something else than an object")
+    raise ValueError("a long body does not begin with an object")
 
 
 def _name(body: Body, at: int) -> tuple[str, int]:
     """Return the name at `at`, and where its value begins."""
     if body[at : at + 1] != b'"':
-        raise ValueError("a member has no name")
+        raise ValueError("a member does not begin with its name")
     name, at = _value(body, at, None)
     return name, _skip_space(body, _skip(b":", body, _skip_space(body, at)))
 
@@ -144,12 +144,12 @@ def _piece(body: Body, at: int) -> tuple[str, int]:
         cut = masked.rfind(b"\\", max(0, len(raw) - 5))
         end = cut if cut >= 0 else _character_start(body, at + len(raw)) - at
     if end <= 0:
-        raise ValueError("a string has no end")
+        raise ValueError("a string is not terminated")
     text = raw[:end].decode("utf-8", "surrogatepass")
     if has_escapes:
         return json.loads(f'"{text}"'), at + end
     if len(raw[:end].translate(None, _CONTROL)) < end:
-        raise ValueError("a string has a control character")
+        raise ValueError("a string has an unescaped control character")
     return text, at + end
 
 
@@ -194,7 +194,7 @@ def _character_start(body: Body, at: int) -> int:
 def _skip(byte: bytes, body: Body, at: int) -> int:
     """Return the position after `byte`, which must be at `at`."""
     if body[at : at + 1] != byte:
-        raise ValueError(f"there is no {byte.decode()} where one must be")
+        raise ValueError(f"expected {byte.decode()}")
     return at + 1
 
 

@@ -80,7 +80,7 @@ class StateFile:
 def _write(descriptor: int, text: str) -> None:
     content = text.encode()
     if len(content) > SIZE_BYTES:
-        raise ValueError(f"{len(content):,} bytes of state, above {SIZE_BYTES:,}")
+        raise ValueError(f"a state of {len(content):,} bytes is above {SIZE_BYTES:,}")
     content = content.ljust(SIZE_BYTES, b"\n")
     if os.pwrite(descriptor, content, 0) != SIZE_BYTES:
-        raise OSError("the state was written in part only")
+        raise OSError("the state was only partly written")

@@ -64,7 +64,7 @@ def find_compiler() -> Path:
         pass
     found = shutil.which("javac")
     if found is None:
-        raise PluginError("the frontend's jar needs a JDK to be built: there is none")
+        raise PluginError("no javac was found: building the frontend's jar needs a JDK")
     return Path(found)
 
 

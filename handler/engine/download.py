@@ -214,7 +214,7 @@ class _Download:
                 partial.unlink()
                 raise ModelLoadError(
                     f"{_address(self._staged, file)} is not what {MANIFEST} says: its "
-                    f"sha256 is another than {file.sha256}; stage the weights again"
+                    f"sha256 is not {file.sha256}; stage the weights again"
                 )
         _parts_of(partial).unlink(missing_ok=True)
         partial.rename(self._folder / file.name)

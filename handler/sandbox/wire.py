@@ -200,7 +200,7 @@ class Reader:
         table: dict[str, Any] = {}
         for pair in _check_type(found, list):
             if len(_check_type(pair, list)) != 2:
-                raise WireError("an entry of a table is no pair")
+                raise WireError("an entry of a table is not a pair")
             key = self._read_text(_check_int(pair[0]))
             if key in table:
                 raise WireError("a table holds a key twice")
