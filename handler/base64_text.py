@@ -8,14 +8,14 @@ from collections.abc import Iterable
 
 __all__ = ["decode_base64"]
 
-# What str.split() takes for whitespace in ASCII.
+# ASCII characters that str.split() treats as whitespace.
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
 _HELD_CHARACTERS = 8
-"""Kept back from each piece: the padding may only be in the last two of all."""
+"""Characters kept for the next piece: padding is valid only in the last two of all."""
 
 
 def decode_base64(pieces: Iterable[str]) -> bytearray:
-    """Decode the joined `pieces`; whitespace in them does not count.
+    """Decode the joined `pieces`; ignore whitespace in them.
 
     Raises ValueError where `base64.b64decode` with `validate` does.
     """

@@ -77,7 +77,7 @@ class Beacon:
         except OSError as error:
             if not is_out_of_descriptors(error):
                 raise
-            # There may be news; that we live is told all the same.
+            # Skip reading this time, but still write the state: the worker is alive.
             logger.exception(OUT_OF_DESCRIPTORS)
             ends_at, gone = None, frozenset()
         if ends_at is not None:
@@ -97,8 +97,8 @@ class Beacon:
                 self.look()
                 self._has_failed = False
             except Exception:
-                # /ping turns 503 once the state is old, which is right for a state that
-                # nobody knows. One line says why, not one a second.
+                # /ping turns 503 once the state is old, as it should. Log the reason
+                # once, not every second.
                 if not self._has_failed:
                     logger.exception("state not written")
                 self._has_failed = True

@@ -1,27 +1,27 @@
-"""What calls in a pool's processes are for, and how they fail."""
+"""Context and errors of calls that run in a pool's processes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 __all__ = [
+    "CallContext",
     "CallCrashedError",
     "CallKilledError",
     "CallStalledError",
     "CallTimeoutError",
     "DocumentGivenUpError",
-    "Job",
     "OutOfTimeError",
     "PoolBusyError",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What a call is for: decides about its turn, and stands in the log."""
+class CallContext:
+    """The document, request and page of a call, for scheduling and for the log."""
 
     document: str | None = None
-    """A name for the content, never the content; None: no other call belongs to it."""
+    """Key of the document's content; None if no other call can share its account."""
     request_id: str | None = None
     page: int | None = None
 
@@ -31,7 +31,7 @@ class CallCrashedError(Exception):
 
 
 class CallKilledError(CallCrashedError):
-    """The process was ended by somebody else, which says nothing of the call."""
+    """Something else killed the process; the call is not to blame."""
 
 
 class CallTimeoutError(Exception):
@@ -39,16 +39,16 @@ class CallTimeoutError(Exception):
 
 
 class CallStalledError(CallTimeoutError):
-    """The process stood still, which says nothing of the call."""
+    """The process stalled; the call is not to blame."""
 
 
 class DocumentGivenUpError(Exception):
-    """Earlier calls for the same document took too long; this one was not tried."""
+    """Earlier calls for the same document timed out, so this one was not started."""
 
 
 class PoolBusyError(Exception):
-    """No process became free in time."""
+    """No process became free within the waiting time."""
 
 
 class OutOfTimeError(Exception):
-    """The caller's time was up before anything else was."""
+    """The caller's deadline came before the call's result or time limit."""

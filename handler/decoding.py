@@ -12,12 +12,12 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.pool import (
+    CallContext,
     CallCrashedError,
     CallKilledError,
     CallStalledError,
     CallTimeoutError,
     DocumentGivenUpError,
-    Job,
     OutOfTimeError,
     Pool,
     PoolBusyError,
@@ -41,7 +41,7 @@ class Decoding:
 
     def run(
         self,
-        job: Job,
+        context: CallContext,
         deadline: float | None,
         function: Callable[P, R],
         /,
@@ -50,14 +50,14 @@ class Decoding:
     ) -> R:
         """Return what the decoder returns; raise the HandlerError it raises.
 
-        A decoder that uses all its time or crashes is its document's fault
-        (UnreadableDocumentError). One that waits for others, or is killed or stopped
-        from outside, is ours (OverloadedError).
+        Raises UnreadableDocumentError where the decoder uses all its time or crashes,
+        as the document is to blame, and OverloadedError where no decoder is free or
+        something else killed or stopped it.
         """
         left = math.inf if deadline is None else deadline - self._clock()
         try:
             return self._pool.call_for(
-                job, left, self._max_seconds, function, *args, **kwargs
+                context, left, self._max_seconds, function, *args, **kwargs
             )
         except OutOfTimeError as error:
             raise DeadlineExceededError(

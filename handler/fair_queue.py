@@ -1,10 +1,10 @@
-"""Decides which call gets one of a pool's processes next, and which has to stop.
+"""Decide which call gets one of a pool's processes next, and which has to stop.
 
 A multilevel feedback queue: a document starts at the first level, with a short limit
 while others wait, and sinks to lower ones when it needs longer. Calls of lower levels
 never hold all processes, so that new documents always find one. Within a level,
-start-time fair queueing (Goyal, Vin and Cheng 1996) gives documents their turns by the
-seconds that they have used. It knows no processes and starts none.
+start-time fair queueing (Goyal, Vin and Cheng 1996) orders documents by the seconds
+that they have used. The queue only counts turns; the pool owns the processes.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from dataclasses import dataclass
 
 __all__ = ["Account", "FairQueue", "History", "Level", "Outcome", "Turn"]
 
-FIRST_LIMIT = 1 / 20
-"""Part of a call's time limit that a normal document has while another one waits: 1 s
-of 20 s. Pages of A4 take 0.1 to 0.3 s."""
-SECOND_LIMIT = 1 / 4
-"""The same for a slow document."""
+FIRST_LIMIT_FRACTION = 1 / 20
+"""A normal call yields to a waiting one after this fraction of its time limit: 1 s of
+20 s. Pages of A4 take 0.1 to 0.3 s."""
+SECOND_LIMIT_FRACTION = 1 / 4
+"""A slow call yields to a waiting one after this fraction of its time limit."""
 MAX_SHORT_PREEMPTIONS = 2
-"""Each further call of a document that was ended for others has twice the limit."""
+"""A document's time until it yields doubles with each preemption above this number."""
 MAX_TIMEOUTS = 2
-"""A document with so many calls that used their whole time limit is given up."""
+"""A document is given up after this many calls that used their whole time limit."""
 
 
 class Level(enum.IntEnum):
-    """How long a document's calls take, as far as is known."""
+    """Class of a document by the time that its calls have taken so far."""
 
     NORMAL = 0
     SLOW = 1
-    """A call took longer than the first limit, or was ended for others then."""
+    """A call took longer than the first limit, or was preempted there."""
     SUSPECT = 2
-    """A call used its whole time limit, or was ended for others at the second limit."""
+    """A call used its whole time limit, or was preempted at the second limit."""
 
 
 class Outcome(enum.Enum):
-    """How a call came to its end."""
+    """The way in which a call ended."""
 
     FINISHED = enum.auto()
-    CUT = enum.auto()
-    """Its caller had no more time."""
+    OUT_OF_TIME = enum.auto()
+    """The caller's deadline came before the call's own time limit."""
     PREEMPTED = enum.auto()
     TIMED_OUT = enum.auto()
     LOST = enum.auto()
-    """Its process was ended or stopped from outside, which says nothing of the call."""
+    """Something else ended or stopped the process; the call is not to blame."""
 
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """What is known of one document: it decides about the document's next calls."""
+    """Record of one document's calls, by which its next ones are scheduled."""
 
     level: Level = Level.NORMAL
     num_timeouts: int = 0
@@ -71,9 +71,10 @@ class Account:
 
 
 class History:
-    """Accounts by document, for a while: documents may be sent again.
+    """Accounts of recent documents, because a document may be sent again.
 
-    Bounded: of more than `max_accounts`, those used least recently are forgotten.
+    Drops accounts after `keep_seconds`, and the least recently used above
+    `max_accounts`.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class History:
         return len(self._accounts)
 
     def account(self, document: str | None) -> Account:
-        """Return the document's account; a new one each time where it has no name."""
+        """Return the document's account, or a new one if `document` is None."""
         if document is None:
             return Account()
         now = self._clock()
@@ -120,11 +121,11 @@ class Turn:
     number: int
     limit_seconds: float
     can_restart: bool
-    """Whether it may be ended and begun anew; otherwise it is never preempted."""
+    """True if it may be ended and run again; otherwise it is never preempted."""
     can_recover: bool
-    """Whether a quick result makes a slow document a normal one."""
+    """True if a quick result makes a slow document a normal one."""
     started_at: float = math.nan
-    """When it was granted; not a number before."""
+    """Time at which it was granted; NaN while it waits."""
     is_yielding: bool = False
 
     @property
@@ -147,8 +148,8 @@ class FairQueue:
         self._running: list[Turn] = []
         self._numbers = itertools.count()
         self._virtual = dict.fromkeys(Level, 0.0)
-        """Virtual time of each level, in seconds: it passes more slowly the more
-        documents want turns, so that every document's tags are reached."""
+        """Virtual time of each level, in seconds. It advances more slowly the more
+        documents want turns, so that it reaches every document's tags."""
 
     @property
     def num_waiting(self) -> int:
@@ -165,7 +166,7 @@ class FairQueue:
     ) -> Turn | None:
         """Wait for a turn, which the caller returns with `give_back`.
 
-        None after `wait_seconds`. `limit_seconds` is how long the call may take.
+        Returns None after `wait_seconds`. `limit_seconds` is the call's time limit.
         """
         with self._changed:
             level = account.level if can_restart else Level.NORMAL
@@ -187,16 +188,17 @@ class FairQueue:
             return turn
 
     def give_back(self, turn: Turn, outcome: Outcome) -> None:
-        """Return a turn and charge the document for it."""
+        """Return a turn and charge its time to the document."""
         with self._changed:
             self._charge(turn, outcome)
             self._running.remove(turn)
             self._grant()
 
     def must_yield(self, turn: Turn) -> bool:
-        """Whether the call has to end now, because others wait for its process.
+        """Return whether the call has to end now, because others wait for its process.
 
-        It says so once: the caller ends the call and returns the turn as PREEMPTED.
+        Returns True only once. The caller then ends the call and returns the turn as
+        PREEMPTED.
         """
         with self._changed:
             wanting = [w for w in self._waiting if self._yields_to(turn, w)]
@@ -234,39 +236,41 @@ class FairQueue:
         return turn.level is Level.SLOW or num_suspect < max(1, self._size // 2)
 
     def _is_slow(self, turn: Turn) -> bool:
-        """Whether it counts as slow: by what is known, or by now."""
+        """Return whether its level is slow, or it has passed the first limit."""
         if turn.level is Level.NORMAL and turn.can_restart:
-            return self._seconds(turn) >= FIRST_LIMIT * turn.limit_seconds
+            return (
+                self._elapsed_seconds(turn) >= FIRST_LIMIT_FRACTION * turn.limit_seconds
+            )
         return turn.level is not Level.NORMAL
 
     def _yields_to(self, turn: Turn, waiting: Turn) -> bool:
-        part = self._limit(turn.level, waiting.level)
+        part = self._yield_fraction(turn.level, waiting.level)
         if part is not None:
-            # It begins anew each time, and has to finish at last.
+            # Each attempt begins anew, so one of them has to finish at last.
             part *= 2 ** max(0, turn.account.num_preemptions - MAX_SHORT_PREEMPTIONS)
         return (
             turn.can_restart
             and part is not None
-            and self._seconds(turn) >= part * turn.limit_seconds
+            and self._elapsed_seconds(turn) >= part * turn.limit_seconds
             and self._may_run(waiting, without=turn)
         )
 
-    def _limit(self, running: Level, waiting: Level) -> float | None:
-        """The part of its time that a call has while another one waits; None: all.
+    def _yield_fraction(self, running: Level, waiting: Level) -> float | None:
+        """Return the fraction of its time limit after which a call yields; None: never.
 
-        Suspect calls have all of it, on at most half of the processes. Where there is
-        a single process, every call yields to normal ones after the first limit.
+        Suspect calls never yield, but run on at most half of the processes. With a
+        single process, every call yields to normal ones after the first limit.
         """
         if waiting is Level.NORMAL and (running is Level.NORMAL or self._size == 1):
-            return FIRST_LIMIT
+            return FIRST_LIMIT_FRACTION
         if running is Level.SUSPECT or waiting is Level.SUSPECT:
             return None
-        return SECOND_LIMIT
+        return SECOND_LIMIT_FRACTION
 
     def _charge(self, turn: Turn, outcome: Outcome) -> None:
         if outcome is Outcome.LOST:
             return
-        account, seconds = turn.account, self._seconds(turn)
+        account, seconds = turn.account, self._elapsed_seconds(turn)
         account.finish_tag = max(account.finish_tag, turn.start_tag + seconds)
         wanting = {
             id(other.account)
@@ -274,7 +278,7 @@ class FairQueue:
             if other.level is turn.level
         }
         self._virtual[turn.level] += seconds / len(wanting)
-        is_slow = seconds >= FIRST_LIMIT * turn.limit_seconds
+        is_slow = seconds >= FIRST_LIMIT_FRACTION * turn.limit_seconds
         if outcome is Outcome.FINISHED:
             account.num_preemptions = 0
         if outcome is Outcome.TIMED_OUT:
@@ -292,5 +296,5 @@ class FairQueue:
         ):
             account.level = Level.NORMAL
 
-    def _seconds(self, turn: Turn) -> float:
+    def _elapsed_seconds(self, turn: Turn) -> float:
         return self._clock() - turn.started_at

@@ -49,7 +49,7 @@ def parts_from(body: bytes | bytearray, content_type: str) -> dict[str, memoryvi
 
 
 def _found(body: bytes | bytearray, what: bytes, start: int) -> int:
-    # In steps, for other threads wait while one runs.
+    # Search in steps, because other threads wait while one runs.
     for step in range(start, len(body), _STEP_BYTES):
         at = body.find(what, step, step + _STEP_BYTES + len(what) - 1)
         if at >= 0:

@@ -23,12 +23,12 @@ Body = bytes | bytearray
 
 MAX_MEMBERS = 64
 MAX_TRANSCODED_BYTES = 1024 * 1024
-"""UTF-16 and UTF-32 are turned into UTF-8 in memory first."""
+"""Limit for bodies in UTF-16 and UTF-32, which are converted to UTF-8 in memory."""
 
 _STEP_BYTES = 256 * 1024
-"""A step takes about a millisecond, then other threads may run."""
+"""A step takes about a millisecond; other threads may run between two steps."""
 _LONGEST_TOKEN = 16
-"""Bytes: more than those of `-Infinity` or of an escape."""
+"""More bytes than the longest token, such as `-Infinity` or an escape, takes."""
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _CONTROL = bytes(range(0x20))
 _parse = json.JSONDecoder().raw_decode
@@ -51,19 +51,19 @@ class LongText:
 
 
 def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
-    """Return the members of the JSON object in `body`; of equal names the last counts.
+    """Return the members of the JSON object in `body`; the last of equal names counts.
 
-    Strings of `long_names` are LongText where they exceed `MAX_OPTION_BYTES`. Raises
+    A string above `MAX_OPTION_BYTES` under one of `long_names` becomes LongText. Raises
     ValueError or RecursionError where `json.loads` does, RequestError where there is
     no object or one of more than `MAX_MEMBERS` members, and InvalidOptionError where
     another member exceeds `MAX_OPTION_BYTES`.
     """
     body, at = _as_utf8(body)
-    at = _after_space(body, at)
+    at = _skip_space(body, at)
     if body[at : at + 1] != b"{":
-        _refuse_value(body, at)
+        _raise_not_object(body, at)
     members: dict[str, Any] = {}
-    at = _after_space(body, at + 1)
+    at = _skip_space(body, at + 1)
     if body[at : at + 1] != b"}":
         for _ in range(MAX_MEMBERS):
             name, at = _name(body, at)
@@ -71,14 +71,14 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
                 members[name], at = _text(body, at, name)
             else:
                 members[name], at = _value(body, at, name)
-            at = _after_space(body, at)
+            at = _skip_space(body, at)
             if body[at : at + 1] == b"}":
                 break
-            at = _after_space(body, _after(b",", body, at))
+            at = _skip_space(body, _skip(b",", body, at))
         else:
             raise RequestError(f"the JSON body has more than {MAX_MEMBERS} members")
-    if _after_space(body, at + 1) != len(body):
-        raise ValueError("something follows the object")
+    if _skip_space(body, at + 1) != len(body):
+        raise ValueError("the body continues after the object")
     return members
 
 
@@ -98,20 +98,20 @@ def _as_utf8(body: Body) -> tuple[Body, int]:
     return text.encode("utf-8", "surrogatepass"), 0
 
 
-def _refuse_value(body: Body, at: int) -> NoReturn:
+def _raise_not_object(body: Body, at: int) -> NoReturn:
     """Raise the error for a body that is no object."""
     if len(body) - at <= MAX_OPTION_BYTES:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
         raise RequestError("the JSON body must be an object with a document in it")
-    raise ValueError("a long body begins with something else than an object")
+    raise ValueError("a long body does not begin with an object")
 
 
 def _name(body: Body, at: int) -> tuple[str, int]:
     """Return the name at `at`, and where its value begins."""
     if body[at : at + 1] != b'"':
-        raise ValueError("a member has no name")
+        raise ValueError("a member does not begin with its name")
     name, at = _value(body, at, None)
-    return name, _after_space(body, _after(b":", body, _after_space(body, at)))
+    return name, _skip_space(body, _skip(b":", body, _skip_space(body, at)))
 
 
 def _text(body: Body, at: int, name: str) -> tuple[Any, int]:
@@ -131,25 +131,25 @@ def _pieces(body: Body, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _piece(body: Body, at: int) -> tuple[str, int]:
-    """Return text of a string from `at`, at most one step, and where it ends."""
+    """Return at most one step of a string's text from `at`, and where it ends."""
     raw = body[at : at + _STEP_BYTES]
     has_escapes = b"\\" in raw
     masked = raw
     if has_escapes:
-        # What is left of quotes ends the string, of backslashes begins an escape.
+        # A quote that is left ends the string; a backslash begins an escape.
         masked = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
     end = masked.find(b'"')
     if end < 0:
-        # Neither an escape, of six bytes at most, nor a character is divided.
+        # Cut between two characters, and never within an escape of up to six bytes.
         cut = masked.rfind(b"\\", max(0, len(raw) - 5))
         end = cut if cut >= 0 else _character_start(body, at + len(raw)) - at
     if end <= 0:
-        raise ValueError("a string has no end")
+        raise ValueError("a string is not terminated")
     text = raw[:end].decode("utf-8", "surrogatepass")
     if has_escapes:
         return json.loads(f'"{text}"'), at + end
     if len(raw[:end].translate(None, _CONTROL)) < end:
-        raise ValueError("a string has a control character")
+        raise ValueError("a string has an unescaped control character")
     return text, at + end
 
 
@@ -191,13 +191,15 @@ def _character_start(body: Body, at: int) -> int:
     return at
 
 
-def _after(byte: bytes, body: Body, at: int) -> int:
+def _skip(byte: bytes, body: Body, at: int) -> int:
+    """Return the position after `byte`, which must be at `at`."""
     if body[at : at + 1] != byte:
-        raise ValueError(f"there is no {byte.decode()} where one must be")
+        raise ValueError(f"expected {byte.decode()}")
     return at + 1
 
 
-def _after_space(body: Body, at: int) -> int:
+def _skip_space(body: Body, at: int) -> int:
+    """Return the position of the first byte from `at` that is not whitespace."""
     while match := _SPACE.match(body, at, at + _STEP_BYTES):
         if match.end() < at + _STEP_BYTES:
             return match.end()

@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 __all__ = [
     "OUT_OF_DESCRIPTORS",
+    "DescriptorShortageFilter",
     "JSONFormatter",
-    "RareShortages",
     "is_out_of_descriptors",
     "log_to_stdout",
 ]
 
 OUT_OF_DESCRIPTORS = "out of file descriptors"
-"""The event for a file, socket or process that could not be opened for want of one."""
+"""Event for a file, socket or process that could not be opened without a descriptor."""
 QUIET_SECONDS = 60.0
 
 # What every LogRecord carries; the rest came in by `extra`.
@@ -52,7 +52,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def is_out_of_descriptors(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is a lack of file descriptors."""
+    """Return whether a lack of file descriptors is or caused an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return True
@@ -60,10 +60,10 @@ def is_out_of_descriptors(error: BaseException | None) -> bool:
     return False
 
 
-class RareShortages(logging.Filter):
-    """Lets one record a minute through that was caused by a lack of descriptors.
+class DescriptorShortageFilter(logging.Filter):
+    """Passes one record a minute among those caused by a lack of descriptors.
 
-    Every request and every beat of the worker meets the same lack.
+    Every request and every beat of the worker fails for the same reason.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +73,7 @@ class RareShortages(logging.Filter):
         self._quiet_until = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be written."""
+        """Return True if the record is to be written."""
         error = record.exc_info[1] if record.exc_info else None
         if not is_out_of_descriptors(error):
             return True
@@ -90,7 +90,7 @@ def log_to_stdout(name: str = "handler") -> None:
     logger = logging.getLogger(name)
     stream = logging.StreamHandler(sys.stdout)
     stream.setFormatter(JSONFormatter())
-    stream.addFilter(RareShortages())
+    stream.addFilter(DescriptorShortageFilter())
     logger.handlers = [stream]
     logger.setLevel(logging.INFO)
     logger.propagate = False

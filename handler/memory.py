@@ -1,4 +1,4 @@
-"""The memory of this container or machine, and what of it each process may take."""
+"""The memory of this container or machine, and the limits of its processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MIB = 1024**2
 
 
 def memory_limit_bytes(root: Path = Path("/")) -> int:
-    """The smaller of the machine's memory and the container's limit."""
+    """Return the smaller of the machine's memory and the container's limit."""
     found = re.search(
         r"^MemTotal:\s+(\d+) kB", (root / "proc/meminfo").read_text(), re.MULTILINE
     )

@@ -36,15 +36,15 @@ class OpenRequest:
     ) -> None:
         self.id = request_id
         self.row = row
-        """The body and parameters; freed once they are understood."""
+        """The body and parameters; freed once they are parsed."""
         self.headers = headers
         self.seen_at = time.monotonic()
-        """When the worker first saw it, on the monotonic clock."""
+        """Time at which the worker first saw it, on the monotonic clock."""
         arrival = _arrival(headers, self.seen_at)
         self.is_from_frontend = arrival is not None
-        """Whether frontend/ has let it in, and said when."""
+        """True if frontend/ admitted it and stamped its arrival."""
         self.received_at = self.seen_at if arrival is None else arrival
-        """When all of it had arrived at the frontend, on the monotonic clock."""
+        """Time at which its last byte reached frontend/, on the monotonic clock."""
         self.num_bytes = sum(
             len(value) for value in row.values() if isinstance(value, bytes | bytearray)
         )
@@ -70,11 +70,11 @@ class OpenRequest:
 
     @property
     def queue_seconds(self) -> float:
-        """How long it waited in TorchServe's queue before the worker saw it."""
+        """Time in TorchServe's queue before the worker saw it."""
         return self.seen_at - self.received_at
 
-    def let_go_of_row(self, document: object) -> None:
-        """Free the body and the parameters, but for a part that is the document."""
+    def release_row(self, document: object) -> None:
+        """Free the body and the parameters, unless one of them is the document."""
         row, self.row = self.row, {}
         if not any(value is document for value in row.values()):
             free_row(row)
@@ -98,18 +98,18 @@ class OpenRequest:
 
     @property
     def num_unsent_bytes(self) -> int:
-        """Bytes of an answer that could leave now."""
+        """Bytes of the answer that could be sent now."""
         body = self.future.result().body if self.future.done() else b""
         return self.num_line_bytes + len(body)
 
     @property
     def num_line_bytes(self) -> int:
-        """Bytes that were streamed and not taken yet."""
+        """Bytes that were streamed and are not sent yet."""
         with self._lock:
             return sum(map(len, self._lines))
 
     def take_lines(self, max_bytes: float = math.inf) -> bytes:
-        """Take what was streamed since the last call, until `max_bytes` are reached."""
+        """Remove and return streamed lines, until `max_bytes` are reached."""
         with self._lock:
             ends = enumerate(itertools.accumulate(map(len, self._lines)), 1)
             enough = (number for number, end in ends if end >= max_bytes)
@@ -121,9 +121,9 @@ class OpenRequest:
 
 
 def free_row(row: Mapping[str, Any]) -> None:
-    """Free the bytes in a row of TorchServe's, which refers to it for another call.
+    """Free the bytes in a row, to which TorchServe refers until the next call.
 
-    Bytes of which there are views stay.
+    Bytes with a view on them stay.
     """
     for value in row.values():
         if isinstance(value, bytearray):
@@ -132,9 +132,9 @@ def free_row(row: Mapping[str, Any]) -> None:
 
 
 def _arrival(headers: Mapping[str, str], now: float) -> float | None:
-    """The arrival that frontend/ has stamped, in seconds of the monotonic clock.
+    """Return the arrival stamped by frontend/, in seconds of the monotonic clock.
 
-    None where there is no stamp, or one that cannot be: in the future, or a day old.
+    Returns None without a stamp, or if it lies in the future or a day back.
     """
     try:
         arrival = int(headers[ARRIVAL]) / 1e9

@@ -24,15 +24,15 @@ __all__ = [
 PROMPT_TYPES = ("ocr_layout", "ocr")
 MAX_DEADLINE_SECONDS = 86_400.0
 MAX_OPTION_BYTES = 8192
-"""Of a name or a value as written: room for `pages` that lists a thousand pages."""
+"""Limit for a name or value as written; enough for `pages` with a thousand pages."""
 _MAX_COMPARED_CHARACTERS = 64
-"""Longer text is like no name of ours, and comparing takes its length squared."""
+"""Longer text resembles no option, and comparing takes quadratic time."""
 
 
 def options_from(values: Mapping[str, Any]) -> Options:
     """Return the options that the caller wrote, as JSON values or text.
 
-    Raises InvalidOptionError where one is unknown, too long or makes no sense.
+    Raises InvalidOptionError for one that is unknown, too long or invalid.
     """
     options = Options()
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Ends the worker when TorchServe, which has started it, is gone."""
+"""End the worker when TorchServe, its parent process, has ended."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["leave_with_parent"]
+__all__ = ["exit_with_parent"]
 
 POLL_SECONDS = 0.5
 
 
-def leave_with_parent(
-    leave: Callable[[int], object] = os._exit,
+def exit_with_parent(
+    exit_process: Callable[[int], object] = os._exit,
     parent: Callable[[], int] = os.getppid,
     sleep: Callable[[float], None] = time.sleep,
 ) -> threading.Thread:
-    """Call `leave(1)` from a thread of its own once this process has another parent.
+    """Start a thread that calls `exit_process(1)` once the parent process has ended.
 
-    A Java that is killed closes the worker's socket, but Python then waits for the
+    When Java is killed, the worker's socket closes, but Python would wait for the
     threads of open requests. The engine and the decoders end with the worker.
     """
     started_by = parent()
@@ -27,7 +27,7 @@ def leave_with_parent(
     def watch() -> None:
         while parent() == started_by:
             sleep(POLL_SECONDS)
-        leave(1)
+        exit_process(1)
 
     thread = threading.Thread(target=watch, name="parent", daemon=True)
     thread.start()

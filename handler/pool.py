@@ -19,12 +19,12 @@ from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from handler.calls import (
+    CallContext,
     CallCrashedError,
     CallKilledError,
     CallStalledError,
     CallTimeoutError,
     DocumentGivenUpError,
-    Job,
     OutOfTimeError,
     PoolBusyError,
 )
@@ -40,12 +40,12 @@ from handler.sandbox.confinement import environment_from
 from handler.stalls import StallWatch
 
 __all__ = [
+    "CallContext",
     "CallCrashedError",
     "CallKilledError",
     "CallStalledError",
     "CallTimeoutError",
     "DocumentGivenUpError",
-    "Job",
     "OutOfTimeError",
     "Pool",
     "PoolBusyError",
@@ -54,21 +54,22 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
-"""Of processes with calls of slow documents: a tenth of the weight of others. With two
-cores and without a GPU, a page would otherwise take half of what the engine needs."""
-MAX_STRETCH = 3
-"""Such a call may take so many time limits, until it has used one in processor time."""
+"""Nice value of processes that run slow documents: a tenth of the usual weight. On two
+cores without a GPU, such a page would otherwise take half of the engine's time."""
+SLOW_TIME_FACTOR = 3
+"""A slow document's call may take this many time limits of wall time, or one time limit
+of processor time, whichever ends first."""
 LOOK_SECONDS = 0.05
-"""How often a call that runs is looked at: does somebody wait, is it stalled?"""
+"""Interval between checks whether a running call must yield or has stalled."""
 STALL_SECONDS = 5.0
-"""A process that used no processor time for so long, and wanted none, is stalled."""
+"""A process that was not runnable and used no processor time for so long is stalled."""
 MAX_LOSSES = 2
-"""A call that has lost so many processes fails."""
-PATIENCE = 5
-"""Time limits for which a call of a slow document waits for a process; others wait for
-one. It was there already, and may be good."""
+"""A call fails once it has lost this many processes."""
+SLOW_WAIT_FACTOR = 5
+"""A slow document's call waits for a process for this many time limits, others for one:
+it has already used processor time, and may still succeed."""
 
-_OUTSIDE = frozenset(
+_EXTERNAL_ENDS = frozenset(
     how_it_ended(-number)
     for number in (
         signal.SIGKILL,
@@ -80,18 +81,18 @@ _OUTSIDE = frozenset(
         signal.SIGUSR2,
     )
 )
-"""Ends that come from outside: by the kernel's out-of-memory killer, or by a person."""
+"""Ends that something else caused, such as the kernel's out-of-memory killer."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class _PreemptedError(Exception):
-    """The call was ended for others, and is to be tried again."""
+    """The call was preempted, and must be run again."""
 
 
-class _End(enum.Enum):
-    """Why a process is ended though its call has no result."""
+class _EndReason(enum.Enum):
+    """Reason to end a process whose call has no result yet."""
 
     TIMEOUT = "timeout"
     STALL = "stalled"
@@ -100,10 +101,10 @@ class _End(enum.Enum):
 
 
 _OUTCOMES = {
-    _End.TIMEOUT: Outcome.TIMED_OUT,
-    _End.STALL: Outcome.LOST,
-    _End.DEADLINE: Outcome.CUT,
-    _End.PREEMPTED: Outcome.PREEMPTED,
+    _EndReason.TIMEOUT: Outcome.TIMED_OUT,
+    _EndReason.STALL: Outcome.LOST,
+    _EndReason.DEADLINE: Outcome.OUT_OF_TIME,
+    _EndReason.PREEMPTED: Outcome.PREEMPTED,
 }
 
 
@@ -179,7 +180,7 @@ class Pool:
 
     def call_for(
         self,
-        job: Job,
+        context: CallContext,
         total_seconds: float,
         timeout_seconds: float,
         function: Callable[P, R],
@@ -187,21 +188,21 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """`call_within` for a function that may be ended and begun anew.
+        """Run `call_within` for a function that may be ended and run again.
 
-        A call that has run for long is ended while others need its process, and waits
-        for another turn. It is tried once more, in a fresh process, where its process
-        crashes, is killed or stalls: CallCrashedError, CallKilledError or
-        CallStalledError after the second time. A document whose calls used all of
-        `timeout_seconds` twice is given up: DocumentGivenUpError.
+        A long call is preempted when others need its process, and then waits for
+        another turn. A call whose process crashes, is killed or stalls is retried once
+        in a fresh process; the second time raises CallCrashedError, CallKilledError or
+        CallStalledError. Raises DocumentGivenUpError for a document whose calls used
+        all of `timeout_seconds` twice.
         """
         end = time.monotonic() + total_seconds
-        account = self._history.account(job.document)
+        account = self._history.account(context.document)
         num_losses = 0
         while True:
             try:
                 return self._attempt(
-                    job, account, end, timeout_seconds, function, *args, **kwargs
+                    context, account, end, timeout_seconds, function, *args, **kwargs
                 )
             except _PreemptedError:
                 continue
@@ -212,7 +213,7 @@ class Pool:
 
     def _attempt(
         self,
-        job: Job | None,
+        context: CallContext | None,
         account: Account,
         end: float,
         timeout_seconds: float,
@@ -221,8 +222,8 @@ class Pool:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run the call once; without a job it may not be begun anew."""
-        turn, child = self._take(job, account, timeout_seconds, end)
+        """Run the call once; without a context, it is never preempted."""
+        turn, child = self._take(context, account, timeout_seconds, end)
         outcome = Outcome.FINISHED
         try:
             try:
@@ -236,26 +237,26 @@ class Pool:
             why = self._watch(child, turn, timeout_seconds, end)
             if why is not None:
                 outcome = _OUTCOMES[why]
-                self._log_end(job, child, turn, why.value)
+                self._log_end(context, child, turn, why.value)
                 child = self._replace(child)
-                raise _error(why, timeout_seconds)
+                raise _error_for(why, timeout_seconds)
             error, result = receive_reply(child.connection, function)
             if turn.level is not Level.NORMAL:
                 # A process may lower its priority and not raise it again.
                 child = self._replace(child)
         except (EOFError, OSError) as broken:
             words = child.last_words()
-            is_killed = words in _OUTSIDE
+            is_killed = words in _EXTERNAL_ENDS
             if is_killed:
                 outcome = Outcome.LOST
             if not self._is_closed:
                 why_it_ended = "killed" if is_killed else "crash"
-                self._log_end(job, child, turn, why_it_ended, words)
+                self._log_end(context, child, turn, why_it_ended, words)
             child = self._replace(child)
             kind = CallKilledError if is_killed else CallCrashedError
             raise kind(f"the process {words}") from broken
         except InvalidReplyError as invalid:
-            self._log_end(job, child, turn, "invalid reply")
+            self._log_end(context, child, turn, "invalid reply")
             child = self._replace(child)
             raise CallCrashedError(f"the process sent no reply: {invalid}") from invalid
         finally:
@@ -267,39 +268,44 @@ class Pool:
 
     def _watch(
         self, child: Child, turn: Turn, timeout_seconds: float, end: float
-    ) -> _End | None:
-        """Wait for the result; return why to end the call where none may come."""
+    ) -> _EndReason | None:
+        """Wait for the result; return None, or the reason to end the call first."""
         stalls = StallWatch(child.pid, self._stall_seconds)
         limit = turn.started_at + timeout_seconds
         is_nice = turn.level is not Level.NORMAL
         if is_nice:
-            limit += (MAX_STRETCH - 1) * timeout_seconds
+            limit += (SLOW_TIME_FACTOR - 1) * timeout_seconds
         while True:
             left = min(limit, end) - time.monotonic()
             if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
                 return None
             if left <= 0:
-                return _End.DEADLINE if end < limit else _End.TIMEOUT
+                return _EndReason.DEADLINE if end < limit else _EndReason.TIMEOUT
             if self._turns.must_yield(turn):
-                return _End.PREEMPTED
+                return _EndReason.PREEMPTED
             if turn.can_restart and stalls.is_stalled():
-                return _End.STALL
+                return _EndReason.STALL
             if is_nice and stalls.processor_seconds >= timeout_seconds:
-                return _End.TIMEOUT
+                return _EndReason.TIMEOUT
 
     def _log_end(
-        self, job: Job | None, child: Child, turn: Turn, why: str, how: str = ""
+        self,
+        context: CallContext | None,
+        child: Child,
+        turn: Turn,
+        why: str,
+        how: str = "",
     ) -> None:
-        job = job or Job()
+        context = context or CallContext()
         logger.warning(
             f"{self._name} ended",
             extra={
                 "why": why,
                 "how": how,
                 "seconds": round(time.monotonic() - turn.started_at, 3),
-                "request_id": job.request_id,
-                "document": job.document,
-                "page": job.page,
+                "request_id": context.request_id,
+                "document": context.document,
+                "page": context.page,
                 "pid": child.pid,
             },
         )
@@ -313,23 +319,27 @@ class Pool:
             child.kill()
 
     def _take(
-        self, job: Job | None, account: Account, timeout_seconds: float, end: float
+        self,
+        context: CallContext | None,
+        account: Account,
+        timeout_seconds: float,
+        end: float,
     ) -> tuple[Turn, Child]:
         if account.is_given_up:
             raise DocumentGivenUpError
         left = end - time.monotonic()
         if left <= 0:
-            # A result that happens to come at once would be an answer now and then.
+            # Never start the call: a quick result would sometimes beat the deadline.
             raise OutOfTimeError
         patience = timeout_seconds
         if account.level is not Level.NORMAL:
-            patience *= PATIENCE
+            patience *= SLOW_WAIT_FACTOR
         turn = self._turns.take(
             account,
             timeout_seconds,
             min(patience, left),
-            can_restart=job is not None,
-            can_recover=job is not None and job.page is not None,
+            can_restart=context is not None,
+            can_recover=context is not None and context.page is not None,
         )
         if turn is None:
             if left < patience:
@@ -365,16 +375,16 @@ class Pool:
 
 
 def _lower_priority(pid: int) -> None:
-    # It may have ended, which its pipe will tell.
+    # A process that has ended is noticed at its pipe.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
 
-def _error(why: _End, timeout_seconds: float) -> Exception:
-    if why is _End.PREEMPTED:
+def _error_for(why: _EndReason, timeout_seconds: float) -> Exception:
+    if why is _EndReason.PREEMPTED:
         return _PreemptedError()
-    if why is _End.DEADLINE:
+    if why is _EndReason.DEADLINE:
         return OutOfTimeError()
-    if why is _End.STALL:
-        return CallStalledError("the process stood still")
+    if why is _EndReason.STALL:
+        return CallStalledError("the process stalled")
     return CallTimeoutError(f"no result within {timeout_seconds:g} s")

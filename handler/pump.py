@@ -36,9 +36,10 @@ UNANSWERED = b""
 WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
 MAX_WAIT_SECONDS = 5.0
 MAX_FRAME_BYTES = 4 * 1024**2
-"""Of one call's answers, after which the others wait for the next call: Java takes the
-answers of a call into its direct memory together, and one may have 100 MB."""
+"""Once a call's answers have this size, the others wait for the next call. Java copies
+all answers of a call into direct memory, and a single one may have 100 MB."""
 MAX_DESCRIBED = 64
+"""The number of requests for metadata whose ids are remembered."""
 ABANDONED_SECONDS = 10.0
 """TorchServe calls again within milliseconds while it has an open request..."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
@@ -108,7 +109,7 @@ class Pump:
     def _take_turn(
         self, rows: Sequence[Mapping[str, Any]], context: Any
     ) -> list[bytes]:
-        self._leave_out_described(context)
+        self._drop_answered_describe(context)
         request_ids: dict[int, str] = dict(context.request_ids)
         # The context outlives the call; so would yesterday's streams.
         context.stopping_criteria = None
@@ -119,7 +120,7 @@ class Pump:
                     headers = headers_from(context.get_all_request_header(index))
                     self._accept_or_fail(request_id, rows[index], headers)
                 elif rows[index] is not self._open[request_id].row:
-                    # The body once more, while it is read or has been.
+                    # TorchServe sent the body again; the first copy is in use.
                     free_row(rows[index])
             self._wait(request_ids)
             return self._answer(request_ids, len(rows), context)
@@ -140,10 +141,10 @@ class Pump:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether replies have stopped leaving the worker.
+        """True if replies have stopped leaving the worker.
 
         Either a turn does not end, or TorchServe has open requests and does not call,
-        or it sends the worker nothing but one request for metadata.
+        or it only repeats one request for metadata.
         """
         now = time.monotonic()
         if (began := self._turn_began) is not None:
@@ -165,8 +166,8 @@ class Pump:
     def refuse(self, reason: str, *, accepts_queued: bool = False) -> None:
         """Turn new requests away from now on, with 503.
 
-        With `accepts_queued`, those that frontend/ has let in are accepted: it refuses
-        new ones itself, and these have been waiting in TorchServe's queue.
+        With `accepts_queued`, requests that frontend/ admitted are accepted, because
+        they were queued before; frontend/ refuses new ones itself.
         """
         # First, as a turn in between must not refuse what was queued.
         self._accepts_queued = accepts_queued
@@ -256,12 +257,12 @@ class Pump:
             self._threads.submit(self._run, request)
         self._open[request_id] = request
 
-    def _leave_out_described(self, context: Any) -> None:
-        """Leave out a request for metadata that has been answered already.
+    def _drop_answered_describe(self, context: Any) -> None:
+        """Drop a request for metadata that has been answered already.
 
-        TorchServe puts it back into its queue before it sends it, so it comes again for
-        ever, and documents behind it never do. A second answer would be written to the
-        client's connection, as that of its next request.
+        TorchServe requeues such a request before sending it, so it repeats for ever and
+        blocks the documents behind it. A second answer would reach the client as the
+        answer to its next request.
         """
         answered = [
             index
@@ -281,18 +282,18 @@ class Pump:
             reply = self._read(request)
         except HandlerError as error:
             reply = problem(error, request.id)
-            _let_go_of_frames(error)
+            _clear_tracebacks(error)
         except Exception as failure:
             if is_out_of_descriptors(failure):
-                # No decoder could be started, say: neither the document's fault nor
-                # a bug of ours.
+                # A decoder could not be started, for example. Neither the document nor
+                # our code is to blame.
                 logger.exception(OUT_OF_DESCRIPTORS, extra={"request_id": request.id})
                 shortage = OverloadedError("the server has too many files open now")
                 reply = problem(shortage, request.id)
             else:
                 logger.exception("request failed", extra={"request_id": request.id})
                 reply = problem(HandlerError(), request.id)
-            _let_go_of_frames(failure)
+            _clear_tracebacks(failure)
         if request.has_left:
             # Nobody gets what was read, but it was read.
             read = tuple(page for page in reply.pages if page.error is None)
@@ -317,7 +318,7 @@ class Pump:
         is_last: dict[int, bool | None] = {}
         num_bytes = 0
         deferred: set[str] = set()
-        # The short ones first: those behind a long one wait for another call.
+        # Short answers go first, because those after a long one wait for the next call.
         for index, request_id in sorted(
             request_ids.items(),
             key=lambda item: (
@@ -339,7 +340,8 @@ class Pump:
                 if request_id not in self._described:
                     self._report(request, reply)
                 if _is_grpc(request) and is_last[index] is None:
-                    # Without it, TorchServe ends the worker where a stream was wanted.
+                    # Without this header, TorchServe ends the worker if the client
+                    # asked for a stream.
                     reply = reply.with_header(STREAM_NEXT, "false")
             elif lines := request.take_lines(MAX_FRAME_BYTES):
                 headers = request.stream_headers
@@ -397,11 +399,11 @@ class Pump:
         return bodies
 
 
-def _let_go_of_frames(error: BaseException | None) -> None:
-    """Free what the functions held that `error` ended, such as the document.
+def _clear_tracebacks(error: BaseException | None) -> None:
+    """Free local variables of the functions that `error` ended, such as the document.
 
-    Where one of them holds the error too, that is a cycle, and the garbage collector
-    would come for it after many requests only.
+    A function that also holds the error forms a cycle, which the garbage collector
+    would free only after many requests.
     """
     while error is not None:
         error.__traceback__ = None
@@ -409,15 +411,15 @@ def _let_go_of_frames(error: BaseException | None) -> None:
 
 
 def _is_describe(row: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-    """Whether TorchServe asks for the model's own metadata.
+    """Return whether TorchServe asks for the model's own metadata.
 
-    It adds the header; a document has a body, even if an empty one.
+    Such a request has the header and no body; a document has a body, even if empty.
     """
     return not row and headers.get("describe") == "True"
 
 
 def _is_grpc(request: OpenRequest) -> bool:
-    """Whether a request came by gRPC: those have no headers at all."""
+    """Return whether a request came by gRPC; only those have no headers."""
     return not request.headers
 
 

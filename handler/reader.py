@@ -25,7 +25,7 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.fetching import Fetching
-from handler.pool import Job, Pool
+from handler.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.reading import Reading
@@ -103,9 +103,9 @@ class Reader:
 
         Raises RequestError for a document that cannot be read, and
         DeadlineExceededError, without touching the document, where it comes too late.
-        `document_key` names the content, so that a document which took the decoders too
-        long is known when it is sent again; without one, nothing is known beyond this
-        request.
+        `document_key` identifies the content, so that a document which took the
+        decoders too long is recognised when it is sent again. Without it, this
+        request's id is the key.
         """
         document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
@@ -117,7 +117,7 @@ class Reader:
         )
         try:
             info = self._decoding.run(
-                Job(document_key, request_id),
+                CallContext(document_key, request_id),
                 self._earliest(deadline),
                 preprocess.inspect_document,
                 document.read_only,
@@ -221,7 +221,7 @@ class Reader:
 
     def _sequence(self, reading: Reading, number: int) -> Sequence:
         page = self._decoding.run(
-            reading.job(number),
+            reading.call_context(number),
             self._earliest(reading.deadline),
             preprocess.page_at,
             reading.document.read_only,
@@ -230,7 +230,7 @@ class Reader:
             self._sizing,
             self._limits,
         )
-        # The engine, which is everybody's, must not meet what a decoder made up.
+        # All requests share the engine: keep pages that a decoder forged from it.
         if page.number != number or not page.is_consistent:
             raise UnreadableDocumentError(f"page {number} was decoded to no page")
         bounds = (

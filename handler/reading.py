@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from handler.pool import Job
+from handler.pool import CallContext
 from handler.schema import DocumentInfo, Options
 from handler.spool import Spool
 
@@ -18,7 +18,7 @@ class Reading:
 
     request_id: str
     document_key: str
-    """The same for the same content, to whatever extent that is known."""
+    """Equal for equal content where a digest is known, otherwise unique."""
     document: Spool
     info: DocumentInfo
     page_numbers: list[int]
@@ -27,9 +27,9 @@ class Reading:
     """On the reader's clock; None: whenever it is done."""
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
 
-    def job(self, page: int) -> Job:
-        """Return what a decoder's call for a page is for."""
-        return Job(self.document_key, self.request_id, page)
+    def call_context(self, page: int) -> CallContext:
+        """Return the context of a decoder's call for a page."""
+        return CallContext(self.document_key, self.request_id, page)
 
     def close(self) -> None:
         """Let go of the document's bytes."""

@@ -61,7 +61,7 @@ IGNORED_PARAMETERS = frozenset({"model_name"})
 
 Row = Mapping[str, Any]
 Content = bytes | bytearray | memoryview
-"""Of a document or of a part of a form; a view is of a body that is not copied."""
+"""Bytes of a document or of a form's part; a view refers to the request's body."""
 T = TypeVar("T", bound=Content)
 
 
@@ -245,7 +245,7 @@ def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]
 
 
 def _named(name: str, encoded: Any) -> Content | Address:
-    """Return the document in a key of a JSON body, or where the key says it lies."""
+    """Return the document in a member of a JSON body, or the address given there."""
     if isinstance(encoded, LongText):
         pieces = encoded.pieces()
     elif isinstance(encoded, str):
@@ -271,7 +271,7 @@ def _named(name: str, encoded: Any) -> Content | Address:
 
 
 def _bytes(value: T | str) -> T | bytes:
-    """Return text as bytes; bytes stay where they are, as they may be many."""
+    """Return text as bytes, and bytes without copying them."""
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
     return value

@@ -71,7 +71,7 @@ class Page:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether the sizes are possible and the pixels as many as they say."""
+        """True if the sizes are positive and match the number of pixels."""
         sides = (self.width, self.height, self.pixel_width, self.pixel_height)
         num_bytes = 3 * self.pixel_width * self.pixel_height
         return min(sides) > 0 and len(self.pixels) == num_bytes
@@ -149,7 +149,7 @@ class PageResult:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     queue_seconds: float = 0.0
-    """In TorchServe's queue, as a part of its request, and then in the engine's."""
+    """Time in TorchServe's queue, with its request, and then in the engine's."""
     page_seconds: float = 0.0
     error: PageError | None = None
 

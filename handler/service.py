@@ -38,7 +38,7 @@ from handler.memory import (
 )
 from handler.metrics import Metrics
 from handler.open_request import OpenRequest
-from handler.parent import leave_with_parent
+from handler.parent import exit_with_parent
 from handler.pool import Pool
 from handler.pump import Pump
 from handler.reader import Reader
@@ -54,7 +54,7 @@ logger = logging.getLogger("handler.service")
 
 NDJSON = "application/x-ndjson"
 STUCK = "stuck"
-"""The worker's state while TorchServe takes no replies from it."""
+"""State of the worker while TorchServe takes no replies from it."""
 LAST_WORDS_SECONDS = 10.0
 CONFINEMENT_SECONDS = 60.0
 
@@ -65,7 +65,7 @@ class ChandraHandler(BaseHandler):
     def initialize(self, context: Any) -> None:
         """Load the model; ModelLoadError says what to change."""
         log_to_stdout()
-        leave_with_parent()
+        exit_with_parent()
         # TorchServe's own line for every call of `handle`, ten a second.
         for stream in logging.getLogger().handlers:
             stream.addFilter(
@@ -145,7 +145,7 @@ class ChandraHandler(BaseHandler):
             request.headers,
             max_document_bytes=self.settings.max_document_bytes,
         )
-        request.let_go_of_row(ocr_request.document)
+        request.release_row(ocr_request.document)
         request.document_digest = ocr_request.digest
         request.label = ocr_request.label
         request.stream_headers = {CUSTOM_ATTRIBUTES: _attributes(request)}
@@ -155,7 +155,7 @@ class ChandraHandler(BaseHandler):
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
-            # An object in S3 may become another one, so its address says too little.
+            # An object in S3 may be replaced, so its address does not identify it.
             None
             if isinstance(ocr_request.document, Address)
             else request.document_digest,
@@ -269,7 +269,7 @@ class ChandraHandler(BaseHandler):
         }
 
     def drain(self, ends_at: float) -> None:
-        """Answer what has arrived by then, with the pages it has; take nothing new."""
+        """Refuse new requests; answer open ones by `ends_at` with finished pages."""
         if self.initialized:
             self.pump.refuse(
                 "the server is about to stop: try again, elsewhere", accepts_queued=True
@@ -339,7 +339,7 @@ class ChandraHandler(BaseHandler):
 
 
 def log_confinement(kind: str, pool: Pool) -> None:
-    """Say once what holds a pool's processes; never a reason not to start."""
+    """Log once which measures confine a pool's processes; never raise."""
     try:
         held = pool.call(CONFINEMENT_SECONDS, confinement)
     except Exception as error:

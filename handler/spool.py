@@ -1,4 +1,4 @@
-"""A request's document in a file that other processes are handed while it is open."""
+"""A request's document in an open file that is passed to other processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Spool:
         except OSError as error:
             raise _why(error, len(content)) from error
         try:
-            # Opened again: a copy of the first descriptor could write as well.
+            # Open it again: a duplicate of the first descriptor could write as well.
             opened = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             self._read_only: Descriptor | None = Descriptor(opened)
         except OSError as error:
@@ -58,7 +58,7 @@ class Spool:
 
     @property
     def read_only(self) -> Descriptor:
-        """The open file, for processes that may only read it."""
+        """The file, opened for reading only, for other processes."""
         assert self._read_only is not None
         return self._read_only
 

@@ -1,4 +1,4 @@
-"""Tells a process that is at work from one that is stopped, by its processor time."""
+"""Detect stalled processes by their processor time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["StallWatch", "processor_ticks"]
+__all__ = ["StallWatch", "read_ticks_and_state"]
 
 _RUNNABLE = "R"
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class StallWatch:
-    """Looks at a process now and then.
+    """Detects whether a process is stalled, by samples of its state.
 
-    It is stalled when it has used no processor time for `seconds` and did not want any:
-    stopped by a signal, or waiting. One that waits for a core is not stalled.
+    A process is stalled when it has used no processor time for `seconds` and was not
+    runnable: a signal stopped it, or it waits for something. A process that waits for a
+    core is runnable, and so is not stalled.
     """
 
     def __init__(
@@ -30,35 +31,35 @@ class StallWatch:
         self._pid = pid
         self._max_seconds = seconds
         self._clock = clock
-        self._look = look or processor_ticks
+        self._look = look or read_ticks_and_state
         self._first = self._last = self._look(pid)
-        self._alive_at = clock()
+        self._last_active_at = clock()
 
     @property
     def processor_seconds(self) -> float:
-        """Processor time that was used between the first look and the latest."""
+        """Processor time used between the first sample and the latest."""
         if self._first is None or self._last is None:
             return 0.0
         return (self._last[0] - self._first[0]) / _TICKS_A_SECOND
 
     def is_stalled(self) -> bool:
-        """Look again, and say whether it has stood still for long enough."""
+        """Take another sample, and return whether the process is stalled."""
         now, seen = self._clock(), self._look(self._pid)
         if seen is None or seen[1] == _RUNNABLE or seen[0] != (self._last or seen)[0]:
-            self._alive_at = now
+            self._last_active_at = now
         self._last = seen
-        return now - self._alive_at >= self._max_seconds
+        return now - self._last_active_at >= self._max_seconds
 
 
-def processor_ticks(pid: int) -> tuple[int, str] | None:
+def read_ticks_and_state(pid: int) -> tuple[int, str] | None:
     """Return a process's processor time in clock ticks, and its state; see proc(5).
 
-    None where that cannot be known, for one because it has ended.
+    Returns None if they cannot be read, such as for a process that has ended.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name in parentheses may hold anything.
+    # The program's name, in parentheses, may itself contain spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12]), fields[0]

@@ -1,4 +1,4 @@
-"""A small file that can be replaced as a whole on a full disk."""
+"""A small file that can be replaced atomically on a full disk."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from pathlib import Path
 __all__ = ["SIZE_BYTES", "StateFile"]
 
 SIZE_BYTES = 4096
-"""What a file takes, however short its text: the rest is empty lines."""
+"""Size of each file; a shorter text is padded with empty lines."""
 
 
 class StateFile:
-    """Publishes short texts under one path, each whole, without needing disk space.
+    """Publishes short texts under one path, atomically and without new disk space.
 
-    Two files of a fixed size are allocated once, by `prepare`. `write` overwrites the
-    one that is not published and then links it to the path, which takes neither a block
-    nor a file descriptor.
+    `prepare` allocates two files of a fixed size. `write` overwrites the one that is
+    not published and then links it to the path, which needs neither a disk block nor a
+    file descriptor.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = path.with_name(f".{path.name}-next")
-        self._spares = [path.with_name(f".{path.name}-{n}") for n in (0, 1)]
+        self._files = [path.with_name(f".{path.name}-{n}") for n in (0, 1)]
         self._descriptors: list[int] = []
         self._index = 0
 
     @property
-    def spares(self) -> list[Path]:
+    def files(self) -> list[Path]:
         """The two files behind the path."""
-        return self._spares
+        return self._files
 
     def prepare(self) -> None:
-        """Take the space for all later writes; OSError where there is none."""
+        """Allocate the space for all later writes; raise OSError if there is none."""
         if self._descriptors:
             return
         opened: list[int] = []
         try:
-            for spare in self._spares:
+            for spare in self._files:
                 descriptor = os.open(
                     spare, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
                 )
                 opened.append(descriptor)
-                # Written and not only reserved: some file systems allocate blocks for
+                # Write instead of reserving: some file systems allocate blocks only for
                 # the first write into a reserved range.
                 if os.fstat(descriptor).st_size < SIZE_BYTES:
                     _write(descriptor, "")
@@ -55,16 +55,16 @@ class StateFile:
         self._index = int(self._is_published(opened[0]))
 
     def write(self, text: str) -> None:
-        """Publish a text in place of the last one; ValueError where it is too long."""
+        """Replace the published text; raise ValueError if it is too long."""
         self.prepare()
         _write(self._descriptors[self._index], text)
         self._next.unlink(missing_ok=True)
-        os.link(self._spares[self._index], self._next)
+        os.link(self._files[self._index], self._next)
         self._next.replace(self._path)
         self._index = 1 - self._index
 
     def close(self) -> None:
-        """Let go of both files; what was published stays."""
+        """Close both files; the published text stays."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors = []
@@ -80,7 +80,7 @@ class StateFile:
 def _write(descriptor: int, text: str) -> None:
     content = text.encode()
     if len(content) > SIZE_BYTES:
-        raise ValueError(f"{len(content):,} bytes of state, above {SIZE_BYTES:,}")
+        raise ValueError(f"a state of {len(content):,} bytes is above {SIZE_BYTES:,}")
     content = content.ljust(SIZE_BYTES, b"\n")
     if os.pwrite(descriptor, content, 0) != SIZE_BYTES:
-        raise OSError("the state was written in part only")
+        raise OSError("the state was only partly written")

@@ -12,11 +12,11 @@ from handler.decoding import Decoding
 from handler.engine import FinishReason, Generation
 from handler.errors import EngineError, HandlerError, OverloadedError
 from handler.pool import (
+    CallContext,
     CallCrashedError,
     CallKilledError,
     CallStalledError,
     CallTimeoutError,
-    Job,
     Pool,
     PoolBusyError,
 )
@@ -138,7 +138,7 @@ class Writing:
     ) -> PageContent:
         try:
             return self._pool.call_for(
-                Job(request_id=reading.request_id, page=page.number),
+                CallContext(request_id=reading.request_id, page=page.number),
                 math.inf,
                 self._max_seconds,
                 postprocess.page_content,
@@ -169,7 +169,7 @@ class Writing:
         if not content.figures:
             return {}
         crops = self._decoding.run(
-            reading.job(page.number),
+            reading.call_context(page.number),
             reading.deadline,
             preprocess.crops_at,
             reading.document.read_only,

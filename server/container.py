@@ -22,7 +22,7 @@ from handler.memory import memory_limit_bytes
 from server.archive import MODEL_NAME, ROOT, configure_archive
 from server.console import say
 from server.environment import VariableError, Wanted, wanted_from
-from server.folders import OwnFolder, remove_leftovers
+from server.folders import LockedFolder, remove_leftovers
 from server.java import JavaNotFoundError
 from server.orphans import bury_orphans
 from server.output import Output
@@ -85,7 +85,7 @@ def _serve(
     )
     temporary = Path(tempfile.gettempdir())
     remove_leftovers(STORE_PREFIX, temporary)
-    with contextlib.closing(OwnFolder(STORE_PREFIX, temporary)) as folder:
+    with contextlib.closing(LockedFolder(STORE_PREFIX, temporary)) as folder:
         store = folder.path
         store.chmod(0o755)
         configure_archive(archive, store, wanted.model_config)

@@ -1,4 +1,4 @@
-"""Folders of one server, which are removed with it or by the next one."""
+"""Folders of one server, which it removes itself or else the next server removes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
-__all__ = ["OwnFolder", "remove_leftovers"]
+__all__ = ["LockedFolder", "remove_leftovers"]
 
 
-class OwnFolder:
+class LockedFolder:
     """A new folder in `parent` that is locked while this process lives.
 
-    The lock tells the folder of a running server from one that a killed server has
-    left. A process id could not: containers that share a folder count processes each
-    for themselves.
+    The lock distinguishes the folder of a running server from that of a killed one. A
+    process id would not: containers that share a folder have separate process ids.
     """
 
     def __init__(self, prefix: str, parent: Path) -> None:
         while True:
-            # Not a letter more: the path of a socket has 107 at most.
+            # Keep the name short: the path of a socket has at most 107 bytes.
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -36,7 +35,7 @@ class OwnFolder:
         os.chown(self.path, user, user)
 
     def close(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with its content."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)
@@ -44,12 +43,12 @@ class OwnFolder:
 
 
 def remove_leftovers(prefix: str, parent: Path) -> None:
-    """Remove the folders in `parent` that servers have left which were killed.
+    """Remove the folders in `parent` that killed servers have left.
 
-    Leaves alone what another user owns, unless we are root.
+    Folders of other users stay, unless the current user is root.
     """
     for path in parent.glob(f"{prefix}*"):
-        # Whatever cannot be opened, locked or removed is not ours, or still in use.
+        # A folder that cannot be opened, locked or removed is not ours, or is in use.
         with contextlib.suppress(OSError):
             descriptor = os.open(
                 path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

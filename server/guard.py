@@ -1,10 +1,10 @@
-"""A small process that ends a server whose supervisor was killed.
+"""A small process that cleans up after a supervisor that was killed.
 
-SIGKILL leaves a supervisor no time to end what it has started. The guard holds one end
-of a pipe whose other end closes with the supervisor; it then ends Java with everything
-in Java's session, and the engine, and removes their folders.
+A supervisor cannot react to SIGKILL. The guard reads from a pipe that closes when the
+supervisor ends. It then ends Java and its process group, and the engine, and removes
+their folders.
 
-It runs this file by itself, so nothing here imports another module of ours.
+The guard's process runs this file alone, so it imports no other module of ours.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pathlib import Path
 __all__ = ["Guard"]
 
 ORDERLY_SECONDS = 3.0
-"""From SIGTERM for Java to SIGKILL for what is left."""
+"""Time from SIGTERM for Java to SIGKILL for the processes that are left."""
 POLL_SECONDS = 0.05
 
 
 class Guard:
-    """The guard's process, as its supervisor sees it.
+    """Starts the guard's process and sends it what to clean up.
 
-    `user` is who the guarded processes run as; None: whoever we are.
+    `user` is the user id of the guarded processes; None keeps the current user.
     """
 
     def __init__(self, user: int | None = None) -> None:
         self._process = subprocess.Popen(
-            # Neither site-packages nor variables: it takes 20 ms and 13 MB.
+            # Without site-packages and variables, it takes 20 ms and 13 MB.
             [sys.executable, "-I", "-S", __file__],
             cwd="/",
             env={},
@@ -42,7 +42,7 @@ class Guard:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,
-            # A signal for the supervisor's group is not for the guard.
+            # Signals to the supervisor's group must not reach the guard.
             start_new_session=True,
             user=user,
             group=user,
@@ -54,37 +54,37 @@ class Guard:
         return self._process.pid
 
     def watch_session(self, leader: int) -> None:
-        """End this process and its process group, should the supervisor be killed."""
-        self._tell("session", leader)
+        """End this process and its process group if the supervisor is killed."""
+        self._send("session", leader)
 
     def watch_process(self, pid: int) -> None:
-        """End this process as well, should the supervisor be killed."""
-        self._tell("process", pid)
+        """End this process too if the supervisor is killed."""
+        self._send("process", pid)
 
     def watch_folder(self, folder: Path) -> None:
-        """Remove this folder as well, should the supervisor be killed."""
-        self._tell("folder", folder)
+        """Remove this folder too if the supervisor is killed."""
+        self._send("folder", folder)
 
     def close(self) -> None:
-        """End the guard, and leave alone what it has watched."""
+        """End the guard without ending or removing what it watches."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def _tell(self, kind: str, what: object) -> None:
+    def _send(self, kind: str, what: object) -> None:
         assert self._process.stdin is not None
-        # A guard that somebody has killed is missed only by those who kill us too.
+        # A killed guard is no error: it is needed only if the supervisor is killed too.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{kind} {what}\n")
             self._process.stdin.flush()
 
 
 def _started_at(pid: int) -> str | None:
-    """When a process was started, in ticks; None where there is no such process.
+    """Return a process's start time in ticks; None if there is no such process.
 
-    Tells a process from a later one that was given the same number.
+    It distinguishes the process from a later one with the same id.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -100,7 +100,7 @@ def _main() -> None:
     sessions: list[int] = []
     processes: list[int] = []
     folders: list[str] = []
-    # Until the supervisor is gone.
+    # The loop ends when the supervisor has ended.
     for line in sys.stdin:
         kind, _, what = line.rstrip("\n").partition(" ")
         if kind == "folder":
@@ -131,7 +131,7 @@ def _has_members(group: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        # Another user's group by now, under a number that was used before.
+        # The id was reused for another user's group.
         return False
     return True
 

@@ -1,8 +1,8 @@
-"""The jar with our classes for TorchServe's frontend: where it is, and how it is built.
+"""Find and build the jar with our classes for TorchServe's frontend.
 
 The repository and the package hold the jar, so a server needs a JRE and no compiler.
-`python -m server.plugin` builds it from frontend/, byte for byte the same with every
-javac of one major version.
+`python -m server.plugin` builds it from frontend/. The build is reproducible: every
+javac of one major version gives the same bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 SOURCES = ROOT / "frontend"
 JAR = Path(__file__).resolve().parent / "jar" / "chandra-frontend.jar"
 BUILD_INFO = "META-INF/chandra-build.properties"
-"""What the jar says of its own making."""
+"""Entry of the jar with `sources_sha256` and the major version of `javac`."""
 # The first moment that a zip file can hold.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -48,14 +48,14 @@ class PluginError(Exception):
 
 
 def find_plugin() -> Path:
-    """Return the folder with the plugin's jar; PluginError where it is missing."""
+    """Return the folder with the plugin's jar; raise PluginError if it is missing."""
     if not JAR.is_file():
         raise PluginError(f"{JAR} is missing: build it with python -m server.plugin")
     return JAR.parent
 
 
 def find_compiler() -> Path:
-    """Return the path of a javac: that of `java`, or the PATH's. Raises PluginError."""
+    """Return javac's path, beside `java` or on the PATH; raise PluginError if none."""
     try:
         compiler = find_java_home(os.environ) / "bin" / "javac"
         if compiler.is_file():
@@ -64,23 +64,23 @@ def find_compiler() -> Path:
         pass
     found = shutil.which("javac")
     if found is None:
-        raise PluginError("the frontend's jar needs a JDK to be built: there is none")
+        raise PluginError("no javac was found: building the frontend's jar needs a JDK")
     return Path(found)
 
 
 def javac_version(compiler: Path) -> int:
-    """Return a compiler's major version, such as 17; PluginError where it has none."""
+    """Return a compiler's major version, such as 17. Raises PluginError."""
     result = subprocess.run(
         [compiler, "-version"], check=False, capture_output=True, text=True
     )
     found = re.search(r"javac (\d+)", result.stdout + result.stderr)
     if found is None:
-        raise PluginError(f"{compiler} does not say its version")
+        raise PluginError(f"{compiler} -version prints no version")
     return int(found.group(1))
 
 
 def sources_digest(sources: Path = SOURCES) -> str:
-    """Return a SHA-256 over names and bytes of all that goes into the jar."""
+    """Return a SHA-256 over names and bytes of all files that go into the jar."""
     digest = hashlib.sha256()
     for file in _inputs(sources):
         content = file.read_bytes()
@@ -91,17 +91,17 @@ def sources_digest(sources: Path = SOURCES) -> str:
 
 
 def read_build_info(jar: Path = JAR) -> dict[str, str]:
-    """Return what a jar says of its making: `sources_sha256` and `javac`."""
+    """Return the build information of a jar: `sources_sha256` and `javac`."""
     with zipfile.ZipFile(jar) as archive:
         lines = archive.read(BUILD_INFO).decode().splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
 def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
-    """Compile the sources into a jar, which is replaced as a whole.
+    """Compile the sources into a jar, and replace the old jar atomically.
 
-    The result depends on the sources, TorchServe's jar and javac's major version only.
-    Raises PluginError with the compiler's words.
+    The result depends only on the sources, TorchServe's jar and javac's major version.
+    Raises PluginError with the compiler's messages.
     """
     compiler = find_compiler()
     info = {
@@ -115,7 +115,7 @@ def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
                 compiler,
                 *("--release", "11", "-encoding", "UTF-8", "-proc:none"),
                 *("-Xlint:all", "-Werror"),
-                # Names of files and lines for stack traces, and no paths.
+                # Stack traces get names of files and line numbers, but no paths.
                 "-g:source,lines",
                 *("-cp", ts_home() / "ts" / "frontend" / "model-server.jar"),
                 *("-d", classes),
@@ -137,19 +137,19 @@ def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
         built = Path(scratch, jar.name)
         with zipfile.ZipFile(built, "w") as archive:
             for name in sorted(entries):
-                # Stored: what zlib makes of it differs between its versions.
+                # Store without compression, whose bytes differ between zlib versions.
                 entry = zipfile.ZipInfo(name, _EPOCH)
                 entry.create_system, entry.external_attr = 3, 0o644 << 16
                 archive.writestr(entry, entries[name])
         jar.parent.mkdir(parents=True, exist_ok=True)
-        # Beside it first: a server may be reading the old one.
+        # Write a temporary file first, because a server may be reading the old jar.
         partial = jar.with_name(f".{Path(scratch).name}")
         shutil.copyfile(built, partial)
         partial.replace(jar)
 
 
 def _inputs(sources: Path) -> Iterator[Path]:
-    """Yield the files that go into the jar, in the order of their names."""
+    """Yield the files that go into the jar, sorted by name."""
     files = [file for file in sources.rglob("*") if file.is_file()]
     for file in sorted(files, key=lambda file: file.relative_to(sources).as_posix()):
         name = file.relative_to(sources).as_posix()

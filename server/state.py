@@ -1,4 +1,4 @@
-"""The folder in which a server's processes tell each other how they are."""
+"""The folder in which a server's processes exchange their state."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 
 from handler.beacon import DRAINING, GONE, STATE
 from handler.state_file import SIZE_BYTES, StateFile
-from server.folders import OwnFolder, remove_leftovers
+from server.folders import LockedFolder, remove_leftovers
 
 __all__ = ["SHARED_MEMORY", "StateFolder"]
 
 SHARED_MEMORY = Path("/dev/shm")
-"""Memory, so that no document can take its space; 64 MB in a container."""
+"""In memory, so that documents cannot fill it; 64 MB in a container."""
 PREFIX = "chandra-state-"
 NUM_GONE = 300
-"""Requests that TorchServe holds at once, in its queue or handed to the worker."""
+"""Most requests that TorchServe holds at once, in its queue or at the worker."""
 MIN_FREE_BYTES = 64 * SIZE_BYTES
 
 
 class StateFolder:
-    """A server's `state`, `draining`, `gone` and its engine's socket.
+    """Folder with a server's `state`, `draining`, `gone` and its engine's socket.
 
-    It lies in shared memory where that is usable and otherwise in `otherwise`. All the
-    space for later writes is taken now: OSError where there is none. `user` is who the
-    server runs as; None: whoever we are.
+    It lies in shared memory if that is usable, otherwise in `fallback`. Allocates the
+    space for all later writes, and raises OSError if there is none. `user` is the
+    server's user id; None keeps the current user.
     """
 
     def __init__(
         self,
-        otherwise: Path,
+        fallback: Path,
         user: int | None = None,
         shared_memory: Path = SHARED_MEMORY,
     ) -> None:
@@ -41,18 +41,18 @@ class StateFolder:
                 remove_leftovers(PREFIX, shared_memory)
                 self._open(shared_memory, user)
                 return
-        self._open(otherwise, user)
+        self._open(fallback, user)
 
     @property
     def path(self) -> Path:
         return self._folder.path
 
-    def text(self) -> str:
-        """What the worker last said of itself; OSError before it said anything."""
+    def read_state(self) -> str:
+        """Return the worker's last state; raise OSError if it has written none."""
         return (self.path / STATE).read_text()
 
     def drain(self, seconds: float) -> None:
-        """Tell the frontend and the worker to answer what is open within `seconds`."""
+        """Tell the frontend and the worker to answer open requests within `seconds`."""
         self._draining.write(f"{time.monotonic() + seconds}\n")
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class StateFolder:
         self._folder.close()
 
     def _open(self, parent: Path, user: int | None) -> None:
-        self._folder = OwnFolder(PREFIX, parent)
+        self._folder = LockedFolder(PREFIX, parent)
         try:
             self._prepare(user)
         except OSError:
@@ -71,7 +71,8 @@ class StateFolder:
     def _prepare(self, user: int | None) -> None:
         gone = self.path / GONE
         gone.mkdir()
-        # A folder on a full disk takes no more names than its blocks have held before.
+        # On a full disk, a folder gets no new blocks, so it can hold only as many names
+        # as it has held before.
         names = [gone / str(uuid.uuid4()) for _ in range(NUM_GONE)]
         for name in names:
             name.touch()
@@ -83,8 +84,8 @@ class StateFolder:
         self._draining = StateFile(self.path / DRAINING)
         self._draining.prepare()
         if user is not None:
-            # What the worker and Java write; `draining` they only read.
-            for path in (gone, *state.spares):
+            # The worker and Java write these; they only read `draining`.
+            for path in (gone, *state.files):
                 os.chown(path, user, user)
             self._folder.give_to(user)
 

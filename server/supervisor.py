@@ -143,7 +143,7 @@ class Supervisor:
         try:
             self._server.drain(seconds)
         except OSError as error:
-            # What is open is read to its end all the same, and waited for.
+            # The drain still waits for open requests to finish.
             self._output.event("drain not told", logging.ERROR, why=str(error))
 
     def _is_idle(self) -> bool:

@@ -18,7 +18,7 @@ from server.answers import num_open, ping, workers
 from server.archive import MODEL_NAME, ROOT, handler_table
 from server.command import command_of
 from server.early_engine import VARIABLE, start_early_engine
-from server.folders import OwnFolder, remove_leftovers
+from server.folders import LockedFolder, remove_leftovers
 from server.guard import Guard
 from server.java import find_java_home
 from server.said import Said
@@ -54,11 +54,11 @@ class TorchServe:
     `overrides` replace keys of config.properties, `environ` is what the server
     and the handler see. Every line the server prints goes to `line`. `plugin` is
     the folder with frontend/'s jar, for an honest /ping; None: TorchServe's own.
-    `user` is whom it runs as; None: whoever we are. What its processes tell each other
-    lies in `shared_memory` where that is usable, so that a full temporary directory
-    stops neither /ping nor the drain.
+    `user` is the server's user id; None keeps the current user. The processes' state
+    lies in `shared_memory` if that is usable, so that /ping and the drain work with a
+    full temporary directory.
 
-    Everything ends within seconds when this process is killed.
+    All processes end within seconds when this process is killed.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class TorchServe:
         shared_memory: Path,
         undo: contextlib.ExitStack,
     ) -> None:
-        """Start it all; `undo` gets what removes or ends each part, last part first."""
+        """Start all parts, and add to `undo` the callback that ends or removes each."""
         environ = os.environ if environ is None else environ
         temporary = Path(tempfile.gettempdir())
         remove_leftovers(SCRATCH_PREFIX, temporary)
-        scratch = OwnFolder(SCRATCH_PREFIX, temporary)
+        scratch = LockedFolder(SCRATCH_PREFIX, temporary)
         undo.callback(scratch.close)
         self.scratch = scratch.path
         self._state = StateFolder(self.scratch, user, shared_memory)
         undo.callback(self._state.close)
-        # For a person who looks here for it.
+        # The link is for people who look for the state here.
         (self.scratch / "state").symlink_to(self._state.path)
         self.properties = read_properties(config) | dict(overrides)
         for key in ("model_store", "metrics_config"):
@@ -157,7 +157,7 @@ class TorchServe:
             "LOG_LOCATION": scratch,
             "METRICS_LOCATION": scratch,
             "CHANDRA_STATE_DIR": str(self._state.path),
-            # A note is written beside it when the engine has ended.
+            # A file beside the socket records that the engine has ended.
             VARIABLE: str(self._state.path / "engine"),
         }
         # Python's own output would be held back until a buffer is full.
@@ -265,7 +265,7 @@ class TorchServe:
     def state(self) -> dict[str, str]:
         """What the worker last said of itself; empty before it said anything."""
         try:
-            return _parse_properties(self._state.text())
+            return _parse_properties(self._state.read_state())
         except OSError:
             return {}
 

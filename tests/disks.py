@@ -27,11 +27,11 @@ def small_disk(num_megabytes: int) -> Iterator[Path]:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         folder.rmdir()
-        pytest.skip("this machine lets nobody mount a file system of their own")
+        pytest.skip("this machine does not allow to mount a file system")
     try:
         yield folder
     finally:
-        # Lazily: a process that is just ending may have a file open.
+        # Unmount lazily, because a process that is just ending may have a file open.
         subprocess.run(["umount", "--lazy", folder], check=True)
         folder.rmdir()
 

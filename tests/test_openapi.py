@@ -42,6 +42,8 @@ from tests.openapi import check, operation, resolved, response, specification, v
 SCHEMAS = specification()["components"]["schemas"]
 JSON, NDJSON = "application/json", "application/x-ndjson"
 PROBLEM = "application/problem+json"
+FRONTEND_CODE = "forbidden"
+"""A code with which only frontend/ answers, at the documents' address too."""
 
 READ = PageResult(
     page=1,

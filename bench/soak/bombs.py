@@ -10,9 +10,9 @@ A4 = b"[0 0 595 842]"
 
 
 def field_tree(num_pages: int = 1, name: str = "") -> bytes:
-    """A tree of form fields that lists every child twice, 30 deep.
+    """Return a tree of form fields that lists every child twice, 30 deep.
 
-    `name` makes it a new document.
+    Another `name` gives another document.
     """
     depth = 30
     first_field = 4 + num_pages
@@ -29,7 +29,7 @@ def field_tree(num_pages: int = 1, name: str = "") -> bytes:
 
 
 def fine_pattern(num_pages: int = 1, name: str = "") -> bytes:
-    """Pages filled with a tiling pattern that steps by a ten-thousandth of a point."""
+    """Return pages with a tiling pattern of steps of a ten-thousandth of a point."""
     return _pdf(
         [
             b"<</Type/Page/Parent 2 0 R/MediaBox%s/Contents %d 0 R"
@@ -50,7 +50,7 @@ def fine_pattern(num_pages: int = 1, name: str = "") -> bytes:
 
 
 def nested_forms(num_pages: int = 1, name: str = "") -> bytes:
-    """Forms that draw the next one ten times, twelve deep."""
+    """Return forms that each draw the next one ten times, twelve deep."""
     depth = 12
     first_form = 4 + num_pages
     ten_times = b"/F Do " * 10

@@ -45,7 +45,7 @@ SMALL = Domain(
 
 @dataclass
 class Answers:
-    """When requests were sent, how long they took in seconds, and their statuses."""
+    """Answers as times of sending, latencies in seconds, and statuses."""
 
     entries: list[tuple[float, float, int]] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class Answers:
         return dict(Counter(str(status) for _, _, status in self.entries))
 
     def are_all(self, status: int) -> bool:
-        """Whether there are answers, and each has this status."""
+        """Return True if there are answers and all have this status."""
         return bool(self.entries) and self.statuses.keys() == {str(status)}
 
 
@@ -78,7 +78,7 @@ class Period:
     num_hostile: int
     warm_up_seconds: float
     seconds: float
-    """How long is measured after that."""
+    """Measured time after the warm-up."""
 
 
 def main(arguments: Seq[str] | None = None) -> int:
@@ -147,11 +147,11 @@ def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
 
 
 def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
-    """Run a period; the answers to normal and to hostile clients, without warm-up."""
+    """Run a period; return answers to normal and hostile clients after the warm-up."""
     start = time.monotonic() + period.warm_up_seconds
     end = start + period.seconds
     normal, hostile = Answers(), Answers()
-    pages, bombs = _Shared(_pages()), _Shared(_bombs())
+    pages, bombs = _LockedIterator(_pages()), _LockedIterator(_bombs())
 
     def send(answers: Answers, documents: Iterator[tuple[bytes, str]]) -> None:
         while (sent := time.monotonic()) < end:
@@ -172,7 +172,7 @@ def _send_all(server: TorchServe, period: Period) -> tuple[Answers, Answers]:
 def _post(
     server: TorchServe, body: bytes, media_type: str, left_seconds: float
 ) -> int | None:
-    """Return the status; None where the period was over before it."""
+    """Return the status; None if the period ended before the answer."""
     try:
         answer = httpx.post(
             server.predictions,
@@ -185,14 +185,14 @@ def _post(
     return answer.status_code
 
 
-class _Shared:
-    """An iterator for several threads."""
+class _LockedIterator:
+    """An iterator that several threads may share."""
 
     def __init__(self, iterator: Iterator[tuple[bytes, str]]) -> None:
         self._iterator = iterator
         self._lock = threading.Lock()
 
-    def __iter__(self) -> _Shared:
+    def __iter__(self) -> _LockedIterator:
         return self
 
     def __next__(self) -> tuple[bytes, str]:
@@ -201,7 +201,7 @@ class _Shared:
 
 
 def _pages() -> Iterator[tuple[bytes, str]]:
-    """New pages for ever."""
+    """Yield new pages without end."""
     rng = random.Random("hostile")
     while True:
         page = render_page(rng, SMALL)
@@ -212,7 +212,7 @@ def _pages() -> Iterator[tuple[bytes, str]]:
 
 
 def _bombs() -> Iterator[tuple[bytes, str]]:
-    """New bombs for ever."""
+    """Yield new bombs without end."""
     rng = random.Random("bombs")
     for number in itertools.count():
         make = BOMBS[number % len(BOMBS)]

@@ -29,7 +29,7 @@ RECOVERY_SECONDS = 60.0
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    """Run the faults; 1 if an answer was a fault or /ping did not recover."""
+    """Cause the faults; return 1 after a wrong answer or if /ping did not recover."""
     parser = argparse.ArgumentParser(prog="kills", description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=TARGETS, default="engine")
     parser.add_argument("--signal", choices=SIGNALS, default="kill")
@@ -70,7 +70,7 @@ def main(arguments: Seq[str] | None = None) -> int:
 
 
 def pids_of(server: TorchServe, target: str) -> list[int]:
-    """The processes of one kind; decoders include the processes that convert text."""
+    """Return the process ids of one kind; decoders include the writers."""
     worker = server.worker_pid()
     engines = server.engine_pids()
     if target == "engine":
@@ -89,7 +89,7 @@ def _resume(pid: int) -> None:
 
 
 def _wait_until_ready(pings: PingWatch, since: float) -> float | None:
-    """Seconds until /ping was 200 again for a while; None if it never was."""
+    """Return the seconds until /ping stayed 200; None if it did not recover."""
     deadline = time.monotonic() + RECOVERY_SECONDS
     time.sleep(WARM_UP_SECONDS)
     while time.monotonic() < deadline and not pings.is_ready:

@@ -33,7 +33,7 @@ __all__ = ["main"]
 
 RIGHT_SHARE = 0.72
 BROKEN_SHARE = 0.12
-"""The rest is aborted by its client."""
+"""The clients abort the remaining requests."""
 MAX_ABORT_SECONDS = 2.0
 _BROKEN = (
     (b"", "image/png"),
@@ -44,7 +44,7 @@ _BROKEN = (
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    """Run the clients for some time; 1 if any answer was a fault."""
+    """Run the clients for some time; return 1 if any answer was a fault."""
     parser = argparse.ArgumentParser(prog="mixed", description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=120.0)

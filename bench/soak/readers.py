@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    """Run the readers for some time; 1 if a normal page was not read."""
+    """Run the readers for some time; return 1 if a normal page was not read."""
     parser = argparse.ArgumentParser(
         prog="readers", description=__doc__.splitlines()[0]
     )
@@ -65,7 +65,7 @@ def main(arguments: Seq[str] | None = None) -> int:
 
 
 def _open_stream(address: str, document: bytes) -> socket.socket:
-    """Send a document whose answer is a stream, with as small a window as there is."""
+    """Ask for a document's stream, with a receive window as small as possible."""
     host, _, port = address.removeprefix("http://").partition(":")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""A server of its own for each run, a watch on its /ping, and clients beside it."""
+"""Start a server for a run, watch its /ping, and run clients beside it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["PingWatch", "clients", "serving"]
 
 PING_SECONDS = 0.2
 REFUSED_SECONDS = 0.3
-"""How long a client that was refused waits before it sends again."""
+"""Time that a refused client waits before it sends again."""
 
 
 @contextmanager
 def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
-    """A ready server on free ports, with other values in its config.properties."""
+    """Yield a ready server on free ports; `overrides` change its config.properties."""
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
         server = TorchServe(
@@ -42,8 +42,10 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
 
 
 @contextmanager
-def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Tally]:
-    """Clients that send one page after the other until the block ends."""
+def clients(
+    server: TorchServe, samples: Seq[Sample], num_clients: int
+) -> Iterator[Tally]:
+    """Run clients that send one page after the other until the block ends."""
     tally = Tally()
     is_over = threading.Event()
 
@@ -57,7 +59,7 @@ def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Ta
             if outcome.verdict != "read":
                 is_over.wait(REFUSED_SECONDS)
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(num_clients)]
     for thread in threads:
         thread.start()
     try:
@@ -69,7 +71,7 @@ def clients(server: TorchServe, samples: Seq[Sample], count: int) -> Iterator[Ta
 
 
 class Pinged(Protocol):
-    """What a watch needs of a server."""
+    """A server that can be pinged."""
 
     def ping(self) -> int | None: ...
 
@@ -82,7 +84,7 @@ class PingWatch:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.answers: list[tuple[float, int | None]] = []
-        """Monotonic time and status of each; None where nobody answered."""
+        """Monotonic time and status of each ping; None without an answer."""
 
     def __enter__(self) -> PingWatch:
         self._thread.start()
@@ -98,13 +100,13 @@ class PingWatch:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the last answer was 200."""
+        """True if the last answer was 200."""
         return bool(self.answers) and self.answers[-1][1] == 200
 
     def seconds_until_ready(self, since: float) -> float | None:
-        """From `since` to the end of the last answer that was not 200.
+        """Return the seconds from `since` to the last answer that was not 200.
 
-        0 if every answer was 200; None if /ping has not recovered.
+        Returns 0 if every answer was 200, and None if /ping has not recovered.
         """
         bad = [at for at, status in self.answers if at >= since and status != 200]
         if not bad:

@@ -35,7 +35,7 @@ CLIENT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A page image and the text that the idle server reads from it."""
+    """A page image and the text that the server reads from it while idle."""
 
     body: bytes
     text: str
@@ -80,11 +80,11 @@ class Tally:
         return self.verdicts[verdict] / max(1, self.verdicts.total())
 
 
-def render_pages(seed: str, count: int) -> list[Page]:
-    """Small pages with text on them; the same seed gives the same pages."""
+def render_pages(seed: str, num_pages: int) -> list[Page]:
+    """Draw small pages with text; the same seed gives the same pages."""
     rng = random.Random(seed)
     pages: list[Page] = []
-    while len(pages) < count:
+    while len(pages) < num_pages:
         page = render_page(rng, SMALL)
         if page.blocks:
             pages.append(page)
@@ -112,8 +112,8 @@ def samples_of(address: str, pages: Seq[Page]) -> list[Sample]:
 def send(address: str, sample: Sample, label: str, samples: Seq[Sample]) -> Outcome:
     """Send one document under a label and judge the answer.
 
-    A text is crossed if it is exactly another sample's: a bfloat16 model may read a
-    letter differently in other company, and never a whole other page.
+    A text is crossed if it equals another sample's text. In another batch, a bfloat16
+    model may read a letter differently, but never a whole other page.
     """
     started = time.monotonic()
     try:

@@ -22,12 +22,12 @@ MAX_UPLOAD_SECONDS = 300
 STALL_SECONDS = 60
 """`chandra_stall_seconds` in config.properties."""
 ANSWER_SECONDS = 0.5
-"""Within this time a refused upload is answered."""
+"""The server answers a refused upload within this time."""
 MIN_BYTES = 2000
 
 
 def main(arguments: Seq[str] | None = None) -> int:
-    """Keep the uploads up for some time; 1 if a normal page was not read."""
+    """Run the uploads for some time; return 1 if a normal page was not read."""
     parser = argparse.ArgumentParser(
         prog="uploads", description=__doc__.splitlines()[0]
     )
@@ -40,13 +40,15 @@ def main(arguments: Seq[str] | None = None) -> int:
     say(__doc__)
     with serving() as server:
         samples = samples_of(server.address, render_pages("uploads", 8))
-        uploads = _fill(server.address, options.announced_bytes, options.uploads)
+        uploads = _open_uploads(
+            server.address, options.announced_bytes, options.uploads
+        )
         with clients(server, samples, 1) as tally:
             end = time.monotonic() + options.seconds
             num_alive = len(uploads)
             while time.monotonic() < end:
                 num_alive = sum(
-                    _send(upload, options.bytes_per_second) for upload in uploads
+                    _send_bytes(upload, options.bytes_per_second) for upload in uploads
                 )
                 time.sleep(STEP_SECONDS)
         for upload in uploads:
@@ -67,13 +69,15 @@ def main(arguments: Seq[str] | None = None) -> int:
     return int(tally.share("read") < 1.0 or (num_alive > 0 and has_to_end))
 
 
-def _fill(address: str, num_bytes: int, count: int) -> list[socket.socket]:
-    """Open uploads, smaller ones as soon as the server refuses a large one."""
+def _open_uploads(
+    address: str, num_bytes: int, num_uploads: int
+) -> list[socket.socket]:
+    """Open uploads, and announce smaller ones after each refusal."""
     uploads: list[socket.socket] = []
-    while len(uploads) < count and num_bytes > MIN_BYTES:
+    while len(uploads) < num_uploads and num_bytes > MIN_BYTES:
         upload = _announce(address, num_bytes)
         time.sleep(ANSWER_SECONDS)
-        if _send(upload, 1):
+        if _send_bytes(upload, 1):
             uploads.append(upload)
         else:
             upload.close()
@@ -93,8 +97,8 @@ def _announce(address: str, num_bytes: int) -> socket.socket:
     return connection
 
 
-def _send(upload: socket.socket, num_bytes: int) -> bool:
-    """Whether the server still takes this upload's bytes."""
+def _send_bytes(upload: socket.socket, num_bytes: int) -> bool:
+    """Send some bytes; return whether the server still accepts this upload."""
     try:
         upload.send(b"A" * num_bytes)
         upload.recv(1)

@@ -113,7 +113,7 @@ def _staged(store: Store, uri: str, prefix: str) -> Iterator[Finding]:
 def staged_findings(
     aws: AWSClient, uri: str, progress: Callable[[int, int], None]
 ) -> list[Finding]:
-    """Read every file that is staged at a prefix, and compare its sha256."""
+    """Hash every file staged at a prefix, and return findings against its manifest."""
     bucket, prefix = split_uri(uri)
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     store = Store(aws, bucket)

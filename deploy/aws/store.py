@@ -146,7 +146,7 @@ class Store:
         return self._head(key, SHA256) == (size, sha256)
 
     def content(self, key: str, size: int) -> Iterator[bytes]:
-        """Read an object in parts; a part that breaks off is asked for again."""
+        """Yield an object in parts; retry a part whose transfer fails."""
         for start in range(0, size, self._part_bytes):
             end = min(start + self._part_bytes, size)
             for attempt in range(1, MAX_ATTEMPTS + 1):

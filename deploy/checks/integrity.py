@@ -18,7 +18,7 @@ SUBJECT = "weights"
 CHUNK_BYTES = 1024 * 1024
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that were hashed and those there are."""
+"""Callback with the number of bytes hashed and the total."""
 
 
 def find_manifests(folder: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def find_manifests(folder: Path) -> list[Path]:
 def folder_findings(
     folder: Path, progress: Progress = lambda done, total: None
 ) -> list[Finding]:
-    """Hash every file of a folder that its manifest names."""
+    """Hash the files of a folder, and return findings against its manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):

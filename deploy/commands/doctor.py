@@ -24,7 +24,7 @@ from deploy.resources import weights_uri
 
 NAME = "doctor"
 STAGED = ""
-"""In place of a place: the weights that chandra.toml names."""
+"""Value of --weights without PLACE: the weights that chandra.toml names."""
 S3 = "s3://"
 HELP = (
     "check credentials, quotas, role, bucket, image, driver and network; say how to "

@@ -2,8 +2,8 @@
 
 A safetensors file begins with eight bytes that hold the length of a JSON header. The
 header gives the type, shape and place of every tensor; the tensors follow it without
-gaps (https://huggingface.co/docs/safetensors). So a header and the size of the file
-show that a file is whole, at the price of reading some kilobytes.
+gaps (https://huggingface.co/docs/safetensors). So the header and the file's size show
+whether the file is complete, and only some kilobytes are read.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ITEM_BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
-"""Bytes of one number; types that are not listed are not checked for it."""
+"""Bytes of one number of each type. Tensors of other types are not checked for size."""
 
 
 def check_checkpoint(folder: Path) -> None:
     """Check sizes and headers of the files that hold the model in `folder`.
 
-    Files that a `chandra-manifest.json` in the folder names must have the size it
-    gives. Raises ModelLoadError with the file and what to do about it.
+    If the folder has a `chandra-manifest.json`, its files must have the sizes given
+    there. Raises ModelLoadError with the file's name and what to do.
     """
     _check_sizes(folder)
     owners: dict[str, str] = {}
@@ -57,8 +57,8 @@ def check_checkpoint(folder: Path) -> None:
             owners[tensor] = name
         if absent := sorted(index - header.keys()):
             raise ModelLoadError(
-                f"{folder / name} does not hold {absent[0]}, which {INDEX} says it "
-                f"does: {REPLACE_IT}"
+                f"{folder / name} does not hold {absent[0]}, which {INDEX} assigns "
+                f"to it: {REPLACE_IT}"
             )
 
 
@@ -102,7 +102,7 @@ def read_header(path: Path) -> Mapping[str, Any]:
     try:
         header = json.loads(content)
         header.pop("__metadata__", None)
-        num_bytes = _check_places(header)
+        num_bytes = _check_offsets(header)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelLoadError(
             f"{path} has a corrupt header ({error}): {REPLACE_IT}"
@@ -130,7 +130,7 @@ def _check_sizes(folder: Path) -> None:
         raise ModelLoadError(f"{path} cannot be read: {error}") from error
     for entry in parse_manifest(content, str(path))["files"]:
         name, size = entry["name"], entry["size"]
-        # Documentation is staged with the weights and need not come along.
+        # Only model files must be present; documentation in the manifest need not be.
         if "/" in name or not is_model_file(name):
             continue
         file = folder / name
@@ -146,7 +146,7 @@ def _check_sizes(folder: Path) -> None:
 
 
 def _files_of(folder: Path) -> Mapping[str, frozenset[str]]:
-    """Return the files that transformers loads, with the tensors the index names."""
+    """Return the files that transformers loads, with their tensors in the index."""
     if (folder / SINGLE).is_file():
         return {SINGLE: frozenset()}
     path = folder / INDEX
@@ -175,8 +175,8 @@ def _files_of(folder: Path) -> Mapping[str, frozenset[str]]:
     return {name: frozenset(shards[name]) for name in sorted(shards)}
 
 
-def _check_places(header: Mapping[str, Any]) -> int:
-    """Return the bytes of all tensors; ValueError where they are not side by side."""
+def _check_offsets(header: Mapping[str, Any]) -> int:
+    """Return the bytes of all tensors; raise ValueError for gaps, overlaps or sizes."""
     end = 0
     places = sorted((*info["data_offsets"], name) for name, info in header.items())
     for start, stop, name in places:

@@ -152,14 +152,15 @@ class _Download:
         self._hashers = hashers
 
     def fetch(self, file: StagedFile) -> tuple[Path, Future[str | None] | None]:
-        """Bring all of a file's bytes, under a name of their own; keep those here.
+        """Download the parts of a file that are missing into its partial file.
 
-        Beside the path comes its sha256 as it will be, where the manifest has one.
+        Returns the partial file's path and a future of its SHA-256, or None where the
+        manifest has no hash.
         """
         partial = self._folder / f".{file.name}.partial"
         head = Head(file.size, file.etag)
         if not partial.is_file() or partial.stat().st_size != file.size:
-            # What is known of parts is of another file.
+            # The record of finished parts belongs to another file.
             _parts_of(partial).unlink(missing_ok=True)
         part_bytes = self._objects.part_bytes
         parts = _Parts(_parts_of(partial), len(self._objects.parts(head)))
@@ -200,10 +201,10 @@ class _Download:
     def finish(
         self, file: StagedFile, partial: Path, digest: Future[str | None] | None
     ) -> None:
-        """Check a file and give it its name.
+        """Compare the hash with the manifest and rename the partial file.
 
-        Fetch it once more from the start where it is wrong: the machine may have
-        crashed before its disk had what we thought it had.
+        A wrong file is fetched once more from the start, because the machine may have
+        crashed before all recorded parts were on disk.
         """
         if digest is not None and digest.result() != file.sha256:
             logger.warning("weights wrong, fetched again", extra={"file": file.name})
@@ -213,14 +214,14 @@ class _Download:
                 partial.unlink()
                 raise ModelLoadError(
                     f"{_address(self._staged, file)} is not what {MANIFEST} says: its "
-                    f"sha256 is another than {file.sha256}; stage the weights again"
+                    f"sha256 is not {file.sha256}; stage the weights again"
                 )
         _parts_of(partial).unlink(missing_ok=True)
         partial.rename(self._folder / file.name)
 
 
 def _is_there(folder: Path, file: StagedFile) -> bool:
-    """Check size and header of a file; its sha256 only where those are wrong."""
+    """Return whether a file has the right size and header, or else the right hash."""
     path = folder / file.name
     if not path.is_file() or path.stat().st_size != file.size:
         return False
@@ -229,7 +230,7 @@ def _is_there(folder: Path, file: StagedFile) -> bool:
     try:
         read_header(path)
     except ModelLoadError as error:
-        # Staged like that, it would be fetched in vain at every start.
+        # A file that was staged with a bad header would be fetched at every start.
         with path.open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if file.sha256 not in (None, found):
@@ -239,7 +240,7 @@ def _is_there(folder: Path, file: StagedFile) -> bool:
 
 
 def _write_manifest(staged: Staged, folder: Path) -> None:
-    """Write down what the files in `folder` should be, where that is known."""
+    """Write the manifest beside the files in `folder` if all hashes are known."""
     if any(file.sha256 is None for file in staged.files):
         return
     text = manifest_text(staged.model, staged.revision, staged.files)

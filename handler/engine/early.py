@@ -46,9 +46,9 @@ def main(starter: Connection, address: str, settings: EngineSettings) -> None:
 
 
 class LatePipe:
-    """The engine's end of a pipe whose other end comes later; sends what waited.
+    """The engine's end of a pipe, which holds messages until the worker connects.
 
-    Heartbeats do not wait: they are only true when they are sent.
+    Drops heartbeats instead of queueing them, because they would be outdated.
     """
 
     def __init__(self, address: str, settings: EngineSettings) -> None:

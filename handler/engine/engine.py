@@ -35,7 +35,7 @@ class Engine(Protocol):
 
     @property
     def steps(self) -> StepTimer:
-        """Told by the engine which kind of work it begins."""
+        """The timer to which the engine reports each step that it begins."""
 
     def submit(self, sequence: Sequence) -> None:
         """Queue a page."""

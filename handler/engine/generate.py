@@ -198,7 +198,7 @@ class _Growth(StoppingCriteria):
         for sequence in self._batch:
             self._engine._progress[sequence.id] = num_tokens
         self._poll()
-        # What follows is the next token's forward pass, if there is one.
+        # The next step is the next token's forward pass, if there is one.
         self._engine.steps.start(StepKind.DECODE, len(self._batch))
         is_over = [
             sequence.id in self._engine._cancelled or num_tokens >= limit

@@ -1,4 +1,4 @@
-"""A thread that tells the worker that the engine process lives, and what it does."""
+"""Thread that sends the worker heartbeats with the engine's running step."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BEAT_SECONDS = 1.0
 class HeartbeatThread:
     """Sends a heartbeat every `beat_seconds` until stopped.
 
-    A process that is stopped, or in which one thread never gives up Python's lock,
-    sends none. `send` may be called by several threads at once.
+    A process that is stopped, or whose thread never releases the interpreter lock,
+    sends none. `send` must be thread-safe.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class HeartbeatThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more heartbeats; does not wait for one that is being sent."""
+        """Send no more heartbeats, without waiting for one that is being sent."""
         self._is_stopped.set()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Judges by the heartbeats of an engine process whether it works or has stalled."""
+"""Detect stalled engine processes by their heartbeats."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from handler.engine.steps import RunningStep
 __all__ = ["SILENCE_SECONDS", "Liveness", "Stall"]
 
 SILENCE_SECONDS = 10.0
-"""Ten missing heartbeats."""
+"""A process has stalled after ten missing heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Why an engine process is taken to have stalled."""
+    """Evidence that an engine process has stalled."""
 
     reason: str
     step: RunningStep | None
-    """The step that it was busy with, as far as it has said."""
+    """The running step of its last heartbeat, if there was one."""
 
 
 class Liveness:
     """Follows one engine process from the moment it is ready.
 
-    `look` must be called at least every `max_gap_seconds`. Longer gaps count as that
-    much: they mean that the worker itself was stopped, and heard nothing for it.
+    Call `observe` at least every `max_gap_seconds`. A longer gap counts as that much,
+    because it means that the worker itself was stopped.
     """
 
     def __init__(
@@ -39,28 +39,28 @@ class Liveness:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.silent_seconds = 0.0
-        """How long the process has sent nothing at all."""
+        """Time since the process last sent any message."""
         self._silence_seconds = silence_seconds
         self._max_gap_seconds = max_gap_seconds
         self._clock = clock
-        self._looked_at = clock()
+        self._observed_at = clock()
         self._step: RunningStep | None = None
 
-    def look(self, message: FromEngine | None) -> None:
-        """Take in what has come from the process; None where nothing has."""
+    def observe(self, message: FromEngine | None) -> None:
+        """Record a message of the process, or None if there was none."""
         now = self._clock()
         if message is None:
-            gap = now - self._looked_at
+            gap = now - self._observed_at
             self.silent_seconds += min(gap, self._max_gap_seconds)
         else:
             self.silent_seconds = 0.0
-        self._looked_at = now
+        self._observed_at = now
         if isinstance(message, Heartbeat):
             self._step = message.step
 
     @property
     def stall(self) -> Stall | None:
-        """Why the process counts as stalled; None while it works or waits for work."""
+        """The stall; None while the process works or waits for work."""
         if self.silent_seconds > self._silence_seconds:
             return Stall(
                 f"sent no heartbeat for {self.silent_seconds:.1f} s", self._step

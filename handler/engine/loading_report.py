@@ -1,7 +1,7 @@
-"""Judge what transformers reports about a checkpoint that it has loaded.
+"""Check transformers' report about a checkpoint that it has loaded.
 
-transformers gives tensors that a checkpoint lacks, and those of another shape, random
-values and goes on. A model with one random layer answers every page with noise.
+transformers fills tensors that are missing or have another shape with random values,
+and continues. A model with one random layer answers every page with noise.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ def check_report(
     names: Sequence[str],
     ignored_patterns: Iterable[str],
 ) -> None:
-    """Log transformers' report, and raise ModelLoadError where the model is not whole.
+    """Log transformers' report; raise ModelLoadError for missing or mismatched tensors.
 
-    `report` is what `from_pretrained(..., output_loading_info=True)` returns: tied
-    tensors and those a model declares as optional are not missing in it. `names` are
-    the tensors of the checkpoint. Those that match `ignored_patterns`
-    (`_keys_to_ignore_on_load_unexpected` of the model) are not in the report, but are
-    as unused as the unexpected ones.
+    `report` is the second value of `from_pretrained(..., output_loading_info=True)`.
+    It does not list tied or optional tensors as missing. `names` are the tensors of the
+    checkpoint. The report leaves out those that match `ignored_patterns`
+    (`_keys_to_ignore_on_load_unexpected` of the model); here they count as unexpected.
     """
     missing = sorted(report["missing_keys"])
     mismatched = sorted(report["mismatched_keys"])
@@ -71,22 +70,23 @@ def check_report(
         )
     if missing:
         hint = (
-            f" It holds {len(unused)} that the model does not have: {_some(unused)}."
+            f" It holds {len(unused)} that the model does not have: "
+            f"{_first_names(unused)}."
             if unused
             else ""
         )
         raise ModelLoadError(
             f"{path} lacks {len(missing)} of the {num_expected} tensors of the model: "
-            f"{_some(missing)}.{hint} Load the checkpoint that its config.json belongs "
-            "to, or stage the weights again"
+            f"{_first_names(missing)}.{hint} Load the checkpoint that its config.json "
+            "belongs to, or stage the weights again"
         )
 
 
 @contextmanager
 def log_library_warnings() -> Iterator[list[str]]:
-    """Send transformers' warnings to our log, its loading report among them.
+    """Send transformers' warnings, including its loading report, to our log.
 
-    The list receives their text.
+    Yields a list that receives the warnings' text.
     """
     library = logging.getLogger(LIBRARY)
     listener = _Listener()
@@ -112,6 +112,6 @@ class _Listener(logging.Handler):
             logger.log(record.levelno, "transformers", extra={"text": text})
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     rest = len(names) - MAX_EXAMPLES
     return ", ".join(names[:MAX_EXAMPLES]) + (f" and {rest} more" if rest > 0 else "")

@@ -68,7 +68,7 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Output tokens so far of each page being read; proves that pages advance."""
+    """Output tokens so far of each page being read; shows that pages advance."""
 
     num_output_tokens: dict[str, int]
     device_bytes: int | None = None
@@ -77,10 +77,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The process lives, which does not prove that its pages advance."""
+    """Sign that the process runs; it does not show that pages advance."""
 
     step: RunningStep | None
-    """None while there is no work."""
+    """The running step; None while there is no work."""
 
 
 @dataclass(frozen=True, slots=True)

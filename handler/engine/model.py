@@ -154,8 +154,8 @@ def load_model(
 ) -> Model:
     """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device.
 
-    `ahead` is reading its files already. Raises ModelLoadError where a tensor of the
-    model is not in the checkpoint, or has another shape there.
+    `ahead` is reading its files already. Raises ModelLoadError where the checkpoint
+    lacks a tensor of the model, or has it in another shape.
     """
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
@@ -172,7 +172,7 @@ def load_model(
                 device_map={"": device},
                 attn_implementation="sdpa",
                 local_files_only=True,
-                # check_report refuses them, with both shapes.
+                # check_report raises for them, with both shapes.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )

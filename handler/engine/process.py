@@ -44,7 +44,7 @@ class Health(enum.StrEnum):
     STARTING = "starting"
     READY = "ready"
     STALLED = "stalled"
-    """It lives, but sends no heartbeats or is stuck in one step; it may recover."""
+    """The process sends no heartbeats or hangs in one step; it may recover."""
     RESTARTING = "restarting"
     FAILED = "failed"
 
@@ -141,7 +141,7 @@ class EngineProcess:
         self._outbox.put(message)
 
     def set_busy(self, is_busy: bool) -> None:
-        """Say whether the process has pages: only then must it make progress."""
+        """Set whether the process has pages and so must make progress."""
         if is_busy and not self._is_busy:
             self._last_progress = self._clock()
         self._is_busy = is_busy
@@ -243,7 +243,7 @@ class EngineProcess:
                 case Ended(generation):
                     self._listener.on_ended(self, generation)
             if liveness is not None:
-                liveness.look(message)
+                liveness.observe(message)
                 self._set_stall(liveness.stall)
                 if words := self._reason_to_replace(liveness):
                     return words
@@ -270,12 +270,12 @@ class EngineProcess:
             self._listener.on_ready(self)
 
     def _reason_to_replace(self, liveness: Liveness) -> str | None:
-        """How the process behaves that must be killed; None where it may go on."""
+        """Return the reason to kill the process; None if it may continue."""
         patience = self._settings.stall_seconds
         idle_seconds = self._clock() - self._last_progress
         if self._is_busy and idle_seconds > patience:
             return f"made no progress for {idle_seconds:.0f} s"
-        # Without pages too: a stalled process is given none.
+        # This holds without pages too, because a stalled process gets none.
         if liveness.silent_seconds > max(patience, self._silence_seconds):
             return f"sent no heartbeat for {liveness.silent_seconds:.0f} s"
         return None

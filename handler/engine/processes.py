@@ -188,7 +188,7 @@ class EngineProcesses:
             self._dispatch()
 
     def on_stalled(self, process: EngineProcess) -> None:
-        """Let other processes read what waits for this one; it keeps what it has."""
+        """Give pages that wait for this process to others; keep its running ones."""
         with self._lock:
             self._move_suspects(self._rooms[process], [Health.READY])
             self._dispatch()
@@ -229,7 +229,7 @@ class EngineProcesses:
             self._dispatch()
 
     def _move_suspects(self, room: _Room, healths: Iterable[Health]) -> None:
-        """Have another process of one of these healths run them, the best first."""
+        """Move the suspects to another process, the first by the order of `healths`."""
         others = [
             other
             for health in healths

@@ -101,21 +101,21 @@ def staged_at(
 
 
 def is_model_file(name: str) -> bool:
-    """Tell whether a file is read when the model is loaded, by its name."""
+    """Return whether loading the model reads a file of this name."""
     return name != MANIFEST and any(Path(name).match(p) for p in PATTERNS)
 
 
 def manifest_text(
     model: str | None, revision: str | None, files: Iterable[StagedFile]
 ) -> str:
-    """Write a manifest of files whose sha256 is known."""
+    """Return the text of a manifest; every file must have its hash."""
     entries = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in files]
     manifest = {"model": model, "revision": revision, "files": entries}
     return json.dumps(manifest, indent=2) + "\n"
 
 
 def parse_manifest(content: bytes, where: str) -> Mapping[str, Any]:
-    """Return the manifest in `content`; ModelLoadError where it makes no sense."""
+    """Return the manifest in `content`; raise ModelLoadError if it is invalid."""
     try:
         manifest = json.loads(content)
         for name in ("model", "revision"):

@@ -1,7 +1,7 @@
-"""How long an engine's steps take, and whether the running one has hung.
+"""Time an engine's steps, and detect a step that hangs.
 
-A step is one piece of work between two looks at the inbox: a forward pass, or what is
-done before and after it. Pure bookkeeping: knows neither torch nor processes.
+A step is the work between two reads of the inbox: a forward pass, or what is done
+before and after it. The module is independent of torch and of processes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LIMIT_FACTOR = 10.0
 FIRST_STEP_SECONDS = 60.0
 """Limit for the first step of each kind on an accelerator, which loads kernels."""
 SLACK_SECONDS = 2.0
-"""Time between two ticks that a step may have run without a tick that says so."""
+"""Time that a step may have run since the last tick."""
 
 
 class StepKind(enum.StrEnum):
-    """What a step computes; steps of one kind take comparable times."""
+    """Kind of work of a step; steps of one kind take comparable times."""
 
     SUBMIT = "submit"
     """Tokenise a page and prepare its image."""
@@ -48,11 +48,11 @@ class RunningStep:
 
     kind: StepKind
     size: int
-    """Tokens; for `submit`, pixels."""
+    """Number of tokens; for `submit`, of pixels."""
     seconds: float
-    """Since it started, without the time in which the process was stopped."""
+    """Time since it started, without the time in which the process was stopped."""
     limit_seconds: float | None
-    """A longer step has hung; None where there is nothing to compare it with."""
+    """A step that takes longer has hung; None if no step of its kind came before."""
 
     @property
     def is_hung(self) -> bool:
@@ -114,20 +114,20 @@ class StepTimer:
         if step is None:
             return
         seconds = self._clock() - step.started_at
-        if seconds > self._most_seconds(step):
-            return  # The process was stopped meanwhile: this says nothing of the step.
+        if seconds > self._max_run_seconds(step):
+            return  # The process was stopped meanwhile, so the time is not the step's.
         before = self._histories.get(step.kind, _History(0.0, 1))
         if step.limit_seconds is not None:
-            # After a device that was stuck for minutes, a later hang is still noticed.
+            # Bounds the next limit: a step of minutes must not hide later hangs.
             seconds = min(seconds, step.limit_seconds)
         self._histories[step.kind] = _History(
             max(before.longest_seconds, seconds), max(before.largest, step.size)
         )
 
     def tick(self, seconds: float) -> None:
-        """Note that the process has run for so many more seconds.
+        """Add time in which the process ran; a stopped process adds none.
 
-        A stopped process does not tick. Without any tick, all time counts.
+        Before the first tick, all time counts.
         """
         self._ticked_seconds += seconds
         self._has_ticked = True
@@ -137,11 +137,11 @@ class StepTimer:
         step = self._started
         if step is None:
             return None
-        seconds = min(self._clock() - step.started_at, self._most_seconds(step))
+        seconds = min(self._clock() - step.started_at, self._max_run_seconds(step))
         return RunningStep(step.kind, step.size, seconds, step.limit_seconds)
 
-    def _most_seconds(self, step: _Started) -> float:
-        """How long the process can have run since the step began."""
+    def _max_run_seconds(self, step: _Started) -> float:
+        """Return the longest time that the process can have run in this step."""
         if not self._has_ticked:
             return float("inf")
         return self._ticked_seconds - step.ticked_seconds + SLACK_SECONDS

@@ -1,4 +1,4 @@
-"""Hash a file while its parts arrive, in whatever order they do."""
+"""Hash a file while its parts arrive in any order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ CHUNK_BYTES = 1024**2
 
 
 class StreamedHash:
-    """The sha256 of a file that is being written in parts.
+    """Computes the SHA-256 of a file that is being written in parts of `part_bytes`.
 
-    `missing` are the numbers of the parts of `part_bytes` that are not in the file yet;
-    `add` announces each. `run` reads behind them, from the system's file cache as long
-    as the parts are recent, and tells `progress` how many bytes it has hashed.
+    `missing` are the numbers of the parts that are not in the file yet; call `add` for
+    each when it has arrived. `run` hashes the file in order as far as its parts are
+    there, mostly from the page cache, and passes the bytes of each step to `progress`.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class StreamedHash:
             self._changed.notify()
 
     def abandon(self) -> None:
-        """Let `run` return although parts are missing."""
+        """Make `run` return None although parts are missing."""
         with self._changed:
             self._is_abandoned = True
             self._changed.notify()
 
     def run(self) -> str | None:
-        """Return the sha256 once every part has come; None when it was abandoned."""
+        """Return the SHA-256 once every part has arrived; None if abandoned."""
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(CHUNK_BYTES))
         with self._path.open("rb", buffering=0) as file:
@@ -60,7 +60,7 @@ class StreamedHash:
                 end = min(at - at % self._part_bytes + self._part_bytes, self._size)
                 num_read = file.readinto(buffer[: end - at])
                 if not num_read:
-                    # Shorter than it was: whatever the digest is, it is another.
+                    # The file was truncated meanwhile, so its digest will not match.
                     break
                 digest.update(buffer[:num_read])
                 at += num_read

@@ -109,10 +109,10 @@ def find_source(
 
 
 def fetch(source: Source, settings: EngineSettings, cache: Path) -> Weights:
-    """Bring the weights to this machine, and check their sizes and headers.
+    """Download the weights if necessary, and check their sizes and headers.
 
     `cache` receives what comes from S3; the hub has a cache of its own. Raises
-    ModelLoadError, also where the files are not whole.
+    ModelLoadError, also for incomplete files.
     """
     started = time.monotonic()
     revision = source.revision

@@ -9,8 +9,8 @@ from handler.errors import DocumentTooLargeError, InvalidOptionError
 __all__ = ["page_numbers"]
 
 _EXAMPLE = "write pages as 1-3,7,9- (counted from 1; 9- is page 9 to the last)"
-# Digits are bounded because int() is slow, then refuses, on very many. Possessive: many
-# blanks would be tried in every division between two neighbours.
+# The digits are bounded, because int() is slow on many digits and then fails. The
+# quantifiers are possessive, because backtracking over many blanks would take long.
 _RANGE = re.compile(
     r"\s*+([0-9]{1,18}+)\s*+(?:(-)\s*+([0-9]{1,18}+)?+\s*+)?+", re.ASCII
 )

@@ -1,6 +1,6 @@
-"""Processes that parse client data, and the one way in which they are talked to.
+"""Confined processes that parse client data, and the messages to and from them.
 
-Such a process holds no secret, reaches no file but its imports and the document that
-it is given, has no network and starts no program. Its replies are data that are
-checked against the type of the function that was called; they are never unpickled.
+Such a process holds no secret, reads no file but its imports and its document, has no
+network and starts no program. Its replies are checked against the annotations of the
+called function, and are never unpickled.
 """

@@ -1,7 +1,7 @@
-"""Functions called in a process of the sandbox, and their replies.
+"""Call functions in a process of the sandbox, and check their replies.
 
-The caller is trusted and names any function. The process is not: its reply is read
-as the type that the function's annotation promises, or as an error of a closed set.
+The caller is trusted and may call any function. The process is not trusted: its reply
+must have the type of the function's annotation, or be an error of a closed set.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from handler.sandbox.wire import Parcel, Reader, WireError, Writer
 __all__ = ["InvalidReplyError", "receive_reply", "send_call", "serve"]
 
 MESSAGE_SECONDS = 10.0
-"""A message has arrived by then once it has begun, or its process counts as broken."""
+"""Time within which a message must arrive once it has begun."""
 
 _RESULT, _REFUSAL, _ERROR = "result", "refusal", "error"
-_MAX_WORDS = 2_000
+_MAX_ERROR_CHARACTERS = 2_000
 
 
 class InvalidReplyError(Exception):
-    """The process sent something else than the reply its function promises."""
+    """The process sent a reply that does not fit its function's annotation."""
 
 
 def send_call(
@@ -42,11 +42,11 @@ def send_call(
     """Ask the process at the other end to call `function`.
 
     Raises WireError for arguments that are not of the annotated types, and OSError
-    where the process has ended, does not read, or has sent what nobody asked for.
+    where the process has ended, does not read, or has sent an unrequested message.
     """
     parcel = _call_parcel(function, args, kwargs)
     if channel.has_unread_bytes(connection.fileno()):
-        raise BrokenPipeError("the process has ended, or speaks unasked")
+        raise BrokenPipeError("the process has ended or sent an unrequested message")
     channel.send(connection.fileno(), parcel, MESSAGE_SECONDS)
 
 
@@ -70,12 +70,12 @@ def receive_reply(
 def serve(
     connection: Connection, modules: Sequence[str], memory_bytes: int | None
 ) -> None:
-    """Import, give up rights, then run one call after the other until the pipe closes.
+    """Import `modules`, confine this process, then run calls until the pipe closes.
 
-    Only the functions of `modules` are sure to find all they import: afterwards,
-    files outside the interpreter's folders and this package cannot be opened, and
-    without Landlock none at all. There, a module with a function `import_all` is told
-    to import at once what it would import when it is needed.
+    After that, only files in the interpreter's folders and in this package can be
+    opened, and without Landlock none at all. Name the modules of all functions that
+    will be called. Without Landlock, a module's `import_all`, if it has one, imports
+    what the module would otherwise import on demand.
     """
     for name in modules:
         module = importlib.import_module(name)
@@ -106,7 +106,7 @@ def _call_parcel(
         writer.write(function.__qualname__, str),
         [
             writer.write(value, hints.get(name, Any))
-            for value, name in zip(args, _padded(names, len(args)), strict=True)
+            for value, name in zip(args, _pad_names(names, len(args)), strict=True)
         ],
         [
             [writer.write(name, str), writer.write(value, hints.get(name, Any))]
@@ -117,17 +117,17 @@ def _call_parcel(
 
 
 def _run(parcel: Parcel) -> Parcel:
-    """The reply to a call.
+    """Run a call and return its reply.
 
-    Raises what is wrong with the call itself, and MemoryError: the process ends then.
+    Raises MemoryError and errors in the call itself, which end the process.
     """
     reader = Reader(parcel)
     module, qualname, args, kwargs = parcel.structure
-    function = _function(reader.read(module, str), reader.read(qualname, str))
+    function = _find_function(reader.read(module, str), reader.read(qualname, str))
     names, hints = _parameters(function)
     values = [
         reader.read(value, hints.get(name, Any))
-        for value, name in zip(args, _padded(names, len(args)), strict=True)
+        for value, name in zip(args, _pad_names(names, len(args)), strict=True)
     ]
     named = {}
     for key, value in kwargs:
@@ -140,7 +140,7 @@ def _run(parcel: Parcel) -> Parcel:
         return writer.parcel([_RESULT, written])
     except MemoryError:
         raise
-    except Exception as error:  # whatever it is, it belongs to the caller
+    except Exception as error:  # the caller gets every error of the function
         return _error_parcel(error)
 
 
@@ -149,7 +149,9 @@ def _error_parcel(error: Exception) -> Parcel:
     if isinstance(error, HandlerError):
         words = [writer.write(error.code, str), writer.write(error.detail, str)]
         return writer.parcel([_REFUSAL, words])
-    return writer.parcel([_ERROR, writer.write(repr(error)[:_MAX_WORDS], str)])
+    return writer.parcel(
+        [_ERROR, writer.write(repr(error)[:_MAX_ERROR_CHARACTERS], str)]
+    )
 
 
 def _read_reply(
@@ -176,7 +178,7 @@ def _read_reply(
     return error, result
 
 
-def _function(module: str, qualname: str) -> Callable[..., Any]:
+def _find_function(module: str, qualname: str) -> Callable[..., Any]:
     root: Any = importlib.import_module(module)
     found: Callable[..., Any] = functools.reduce(getattr, qualname.split("."), root)
     return found
@@ -184,12 +186,12 @@ def _function(module: str, qualname: str) -> Callable[..., Any]:
 
 @functools.lru_cache
 def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names of the positional parameters, and the types of all that are annotated."""
+    """Return the names of positional parameters, and all annotations by name."""
     if not isinstance(function, types.FunctionType):
         return (), {}  # a builtin, which has no annotations
     code = function.__code__
     return code.co_varnames[: code.co_argcount], typing.get_type_hints(function)
 
 
-def _padded(names: Sequence[str], length: int) -> list[str]:
+def _pad_names(names: Sequence[str], length: int) -> list[str]:
     return [*names[:length], *[""] * (length - len(names))]

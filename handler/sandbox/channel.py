@@ -1,8 +1,8 @@
-"""Messages over a socket between two processes, with limits on size and time.
+"""Send and receive messages over a socket, with limits on size and time.
 
 A message is a head of four lengths, the length of each blob, the structure as JSON,
-the text and the blobs. Open files travel with the head. Memory is taken as bytes
-arrive, never because a length was announced.
+the text and the blobs. Open files travel with the head. The receiver allocates memory
+as bytes arrive, and never trusts an announced length.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_STRUCTURE_BYTES = 2 << 20
 MAX_TEXT_BYTES = 32 << 20
 MAX_BLOBS = 10_000
 MAX_BLOB_BYTES = 256 << 20
-"""All blobs together. A page of 16 million pixels, the largest, takes 48 MiB."""
+"""Limit for all blobs of a message. The largest page, 16 million pixels, has 48 MiB."""
 MAX_DESCRIPTORS = 4
 
 _HEAD = struct.Struct("!IIII")
@@ -37,7 +37,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def _socket_at(descriptor: int) -> Iterator[socket.socket]:
-    """The socket that is open as `descriptor`, which stays open."""
+    """Yield the socket behind `descriptor`, which stays open afterwards."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
     try:
         yield channel
@@ -46,17 +46,17 @@ def _socket_at(descriptor: int) -> Iterator[socket.socket]:
 
 
 def has_unread_bytes(descriptor: int) -> bool:
-    """Whether something can be read, which may be that the other side has closed."""
+    """Return whether bytes have arrived or the other side has closed."""
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(0))
 
 
 def send(descriptor: int, parcel: Parcel, seconds: float = math.inf) -> None:
-    """Send a message within so many seconds.
+    """Send a message within `seconds`.
 
-    Raises WireError, before a byte is sent, for one above the limits; OSError where
-    the other side has closed, and TimeoutError where it does not read.
+    Raises WireError for a message above the limits, before anything is sent; OSError
+    if the other side has closed, and TimeoutError if it does not read.
     """
     structure = json.dumps(parcel.structure, separators=(",", ":")).encode()
     lengths = [len(blob) for blob in parcel.blobs]
@@ -89,10 +89,10 @@ def _send_some(channel: socket.socket, view: memoryview, descriptors: list[int])
 def receive(
     descriptor: int, seconds: float = math.inf, *, may_bring_files: bool = False
 ) -> Parcel:
-    """Receive a message that arrives within so many seconds, and its open files.
+    """Receive a message and its open files within `seconds`.
 
-    Raises WireError for one that breaks the rules, EOFError or OSError where the
-    other side has closed, and TimeoutError. The caller closes the files.
+    Raises WireError for an invalid message, EOFError or OSError if the other side has
+    closed, and TimeoutError. The caller closes the files.
     """
     end = time.monotonic() + seconds
     descriptors: list[int] = []
@@ -102,7 +102,9 @@ def receive(
             structure_bytes, text_bytes, num_blobs, num_descriptors = _HEAD.unpack(head)
             _check_limits(structure_bytes, text_bytes, num_blobs)
             if num_descriptors != len(descriptors):
-                raise WireError(f"{len(descriptors)} of {num_descriptors} files came")
+                raise WireError(
+                    f"{len(descriptors)} of {num_descriptors} files arrived"
+                )
             packed = _receive(channel, 8 * num_blobs, end)
             lengths = struct.unpack(f"!{num_blobs}Q", packed)
             _check_blobs(lengths)
@@ -119,10 +121,10 @@ def receive(
 def _receive_head(
     channel: socket.socket, end: float, descriptors: list[int] | None
 ) -> bytes:
-    """The head; open files that come with it are added to `descriptors`."""
+    """Return the head, and add its open files to `descriptors`."""
     _wait(channel, select.POLLIN, end)
     if descriptors is None:
-        # Plain reads drop whatever files the other side attaches.
+        # A plain read discards files that the other side attaches.
         return _receive(channel, _HEAD.size, end)
     start, found, _, _ = socket.recv_fds(channel, _HEAD.size, MAX_DESCRIPTORS)
     descriptors.extend(found)

@@ -1,7 +1,7 @@
-"""Rights that a process gives up for good before it meets a stranger's bytes.
+"""Drop a process's rights for good before it reads client data.
 
-Every measure is taken where kernel and container allow it. A missing one is reported
-and never a reason not to start.
+Every measure is taken that the kernel and the container allow. A missing one is
+reported and does not stop the process.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MAX_OPEN_FILES = 64
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-# Code, time zones and fonts: what imports and pdfium read. /proc is not among them,
-# so neither are other processes' files and environments.
+# Code, time zones and fonts, which imports and pdfium read. /proc is left out, because
+# it shows other processes' files and environments.
 _READABLE = (
     Path("/lib"),
     Path("/lib64"),
@@ -39,7 +39,7 @@ _READABLE = (
     Path("/dev/urandom"),
 )
 
-_NAMES = frozenset(
+_KEPT_NAMES = frozenset(
     {
         "LANG",
         "LANGUAGE",
@@ -55,7 +55,7 @@ _NAMES = frozenset(
         "TZ",
     }
 )
-_PREFIXES = ("LC_", "GOMP_", "OMP_", "OPENBLAS_")
+_KEPT_PREFIXES = ("LC_", "GOMP_", "OMP_", "OPENBLAS_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Confinement:
 
     has_no_new_privileges: bool = False
     landlock: int = 0
-    """The kernel's version of Landlock; 0: none, and the filter denies every file."""
+    """Version of Landlock; with 0, for none, the filter denies opening any file."""
     has_system_call_filter: bool = False
     memory_bytes: int | None = None
     """The limit on its address space."""
@@ -74,32 +74,32 @@ _held = Confinement()
 
 
 def environment_from(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a confined process gets, none of which is a secret."""
+    """Return the variables for a confined process, without secrets."""
     return {
         name: value
         for name, value in environ.items()
-        if name in _NAMES or name.startswith(_PREFIXES)
+        if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)
     }
 
 
 def confine(memory_bytes: int | None) -> Confinement:
-    """Give up all rights that reading a document does not need, and say which.
+    """Drop all rights that reading a document does not need; return the measures.
 
     `memory_bytes` bounds the address space; None leaves it as it is. Without Landlock
-    no file can be opened afterwards, so everything must have been imported.
+    no file can be opened afterwards, so import everything before.
     """
     global _held
-    _silence()
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    _discard_output()
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_FSIZE, 0)
+    _set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     libc = ctypes.CDLL(None, use_errno=True)
     has_no_new_privileges = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     folders = (_PACKAGE, *map(Path, {sys.prefix, sys.base_prefix, sys.exec_prefix}))
     has_landlock = landlock.restrict_files((*folders, *_READABLE))
     if memory_bytes is not None:
-        _limit(resource.RLIMIT_AS, memory_bytes)
-    # Last: afterwards limits cannot be set.
+        _set_limit(resource.RLIMIT_AS, memory_bytes)
+    # The filter comes last, because it denies setting limits.
     has_filter = seccomp.deny_system_calls(may_open_files=has_landlock)
     version = landlock.supported_version() if has_landlock else 0
     _held = Confinement(has_no_new_privileges, version, has_filter, memory_bytes)
@@ -107,14 +107,14 @@ def confine(memory_bytes: int | None) -> Confinement:
 
 
 def confinement() -> Confinement:
-    """Return the measures that hold for the process this runs in."""
+    """Return the measures that hold for the calling process."""
     return _held
 
 
-def _silence() -> None:
-    """Send what is printed nowhere.
+def _discard_output() -> None:
+    """Discard standard output and standard error.
 
-    TorchServe takes lines of the worker's output for metrics and for its process id.
+    TorchServe parses the worker's output for metrics and for its process id.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -122,8 +122,8 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def _limit(kind: int, value: int) -> None:
-    """Set a limit for good, or as far down as the present one allows."""
+def _set_limit(kind: int, value: int) -> None:
+    """Set a soft and hard limit, but never above the present hard limit."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)

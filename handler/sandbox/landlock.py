@@ -1,7 +1,7 @@
-"""Files and TCP ports that this process may still open, by Linux's Landlock.
+"""Restrict the files and TCP ports that this process may open, with Linux's Landlock.
 
-Through system calls, because glibc has no functions for them. Files that are open
-already stay usable, and so do those that arrive over a socket.
+The module makes the system calls itself, because glibc has no functions for them. Files
+that are open already stay usable, and so do those that arrive over a socket.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ _VERSION = 1
 _PATH_BENEATH = 1
 
 _READ_FILE, _READ_DIRECTORY = 1 << 2, 1 << 3
-_FILES = {1: 13, 2: 14, 3: 15, 5: 16}
-"""Number of kinds of access to files since each version, one bit each."""
-_TCP = 0b11  # to bind and to connect, since version 4
+_NUM_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
+"""Number of file access rights, one bit each, since each version of Landlock."""
+_TCP_RIGHTS = 0b11  # to bind and to connect, since version 4
 _SCOPES = 0b11  # abstract sockets and signals of others, since version 6
 
 
 def supported_version() -> int:
-    """Return the version of Landlock the kernel has; 0 where it has none."""
+    """Return the kernel's version of Landlock; 0 if it has none."""
     return max(0, _call(_CREATE_RULESET, 0, 0, _VERSION))
 
 
 def restrict_files(readable: Iterable[Path]) -> bool:
-    """Allow reading what is in `readable`, no other file and no TCP, from now on.
+    """Deny TCP and all files but reading those in `readable`, from now on.
 
-    Returns whether the kernel agreed. Needs PR_SET_NO_NEW_PRIVS. Paths that do not
-    exist are left out.
+    Returns False if the kernel refuses. Needs PR_SET_NO_NEW_PRIVS. Ignores paths that
+    do not exist.
     """
     version = supported_version()
     if version == 0:
         return False
-    files = (1 << max(num for since, num in _FILES.items() if since <= version)) - 1
+    files = (
+        1 << max(num for since, num in _NUM_FILE_RIGHTS.items() if since <= version)
+    ) - 1
     attributes = struct.pack("=Q", files)
     if version >= 4:
-        attributes += struct.pack("=Q", _TCP)
+        attributes += struct.pack("=Q", _TCP_RIGHTS)
     if version >= 6:
         attributes += struct.pack("=Q", _SCOPES)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))

@@ -1,9 +1,10 @@
-"""A filter for system calls that this process and its threads keep until they end.
+"""Filter the system calls of this process and its threads until they end.
 
-It forbids what reading a document never needs: sockets, other processes, programs,
-changes to files, mounts, tracing and kernel interfaces with a history of faults.
-System calls newer than the table do not exist for the process. The table is a
-deny-list because what an allocator or an interpreter calls changes with its version.
+The filter denies what reading a document never needs: sockets, other processes,
+programs, changes to files, mounts, tracing and kernel interfaces with a history of
+faults. System calls newer than the table fail as if the kernel did not have them. The
+table is a deny-list, because the calls of an allocator or an interpreter change with
+its version.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _LOAD, _RETURN = 0x20, 0x06
 _JUMP_EQUAL, _JUMP_GREATER, _JUMP_ANY_BIT = 0x15, 0x25, 0x45
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 
-# Where linux/seccomp.h's seccomp_data has the number, the architecture and the
-# arguments, of which both machines keep the lower half first.
+# Offsets in seccomp_data of linux/seccomp.h. Both machines are little-endian, so the
+# lower half of an argument comes first.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -186,40 +187,43 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "lookup_dcookie": (212, 18),
 }
 
-# Callers fall back on an older call where one does not exist. The arguments of these
-# two lie in memory, where a filter cannot look.
+# These two fail with ENOSYS, so that callers fall back on an older call. A filter
+# cannot check their arguments, which lie in memory.
 _ABSENT = {"clone3": (435, 435), "openat2": (437, 437)}
 
-_ON_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
-"""Their first argument is a process, which must be this one."""
+_OWN_PROCESS_ONLY = {"kill": (62, 129), "tgkill": (234, 131)}
+"""Calls whose first argument, a process id, must be this process's."""
 
 _CLONE = (56, 220)
 _CLONE_THREAD = 0x10000
-_OPENS = {2: (2, None), 3: (257, 56)}  # open, openat: where the flags' argument ends
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_OPEN_CALLS = {
+    2: (2, None),
+    3: (257, 56),
+}  # open, openat: where the flags' argument ends
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _PRLIMIT64 = (302, 261)
 _IOCTL, _FCNTL = (16, 29), (72, 25)
-# Text for a terminal's input (TIOCSTI, TIOCLINUX); who gets signals of a file
-# (FIOSETOWN, SIOCSPGRP and, of fcntl, F_SETOWN, F_SETSIG, F_SETOWN_EX).
+# TIOCSTI and TIOCLINUX type into a terminal. FIOSETOWN, SIOCSPGRP and fcntl's F_SETOWN,
+# F_SETSIG and F_SETOWN_EX choose the process that gets a file's signals.
 _DENIED_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)
 _DENIED_FCNTLS = (8, 10, 15)
 
 
 def is_supported() -> bool:
-    """Whether kernel and machine can filter system calls. Changes nothing."""
+    """Return whether kernel and machine can filter system calls; change nothing."""
     if platform.machine() not in _MACHINES:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    # Without a filter the kernel says EFAULT where it would have taken one.
+    # A null filter fails with EFAULT where the kernel supports filters.
     libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
     return ctypes.get_errno() == errno.EFAULT
 
 
 def deny_system_calls(*, may_open_files: bool) -> bool:
-    """Forbid the calls above from now on, and return whether the kernel agreed.
+    """Deny the calls above from now on; return False if the kernel refuses.
 
-    Without `may_open_files`, no file can be opened, and otherwise none for writing.
-    Needs PR_SET_NO_NEW_PRIVS. Only the calling thread and those it starts are bound.
+    With `may_open_files`, files can be opened for reading, otherwise not at all. Needs
+    PR_SET_NO_NEW_PRIVS. The filter binds the calling thread and those it starts.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
@@ -227,7 +231,7 @@ def deny_system_calls(*, may_open_files: bool) -> bool:
     program = _program(*machine, os.getpid(), may_open_files=may_open_files)
     code = ctypes.create_string_buffer(program, len(program))
     address = ctypes.addressof(code)
-    # struct sock_fprog: a number of instructions, padding, where they are.
+    # struct sock_fprog: the number of instructions, padding, and their address.
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, address))
     libc = ctypes.CDLL(None, use_errno=True)
     status: int = libc.prctl(
@@ -243,55 +247,60 @@ def deny_system_calls(*, may_open_files: bool) -> bool:
 def _program(
     column: int, architecture: int, pid: int, *, may_open_files: bool
 ) -> bytes:
-    """The filter as BPF: every rule leaves the number of the call loaded."""
+    """Return the filter in BPF; every rule leaves the call's number loaded."""
     denied, absent = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
     code = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_JUMP_EQUAL, architecture, 1, 0),
-        _step(_RETURN, denied),
-        _step(_LOAD, _NUMBER),
-        _step(_JUMP_GREATER, _NEWEST, 0, 1),
-        _step(_RETURN, absent),
+        _instruction(_LOAD, _ARCHITECTURE),
+        _instruction(_JUMP_EQUAL, architecture, 1, 0),
+        _instruction(_RETURN, denied),
+        _instruction(_LOAD, _NUMBER),
+        _instruction(_JUMP_GREATER, _NEWEST, 0, 1),
+        _instruction(_RETURN, absent),
     ]
     for numbers in _DENIED.values():
-        code += _rule(numbers[column], [_step(_RETURN, denied)])
+        code += _rule(numbers[column], [_instruction(_RETURN, denied)])
     for numbers in _ABSENT.values():
-        code += _rule(numbers[column], [_step(_RETURN, absent)])
-    deny, allow = _step(_RETURN, denied), _step(_RETURN, _ALLOW)
-    for numbers in _ON_ITSELF.values():
-        check = [_argument(0), _step(_JUMP_EQUAL, pid, 1, 0), deny, allow]
+        code += _rule(numbers[column], [_instruction(_RETURN, absent)])
+    deny, allow = _instruction(_RETURN, denied), _instruction(_RETURN, _ALLOW)
+    for numbers in _OWN_PROCESS_ONLY.values():
+        check = [_argument(0), _instruction(_JUMP_EQUAL, pid, 1, 0), deny, allow]
         code += _rule(numbers[column], check)
-    check = [_argument(0), _step(_JUMP_ANY_BIT, _CLONE_THREAD, 1, 0), deny, allow]
+    check = [
+        _argument(0),
+        _instruction(_JUMP_ANY_BIT, _CLONE_THREAD, 1, 0),
+        deny,
+        allow,
+    ]
     code += _rule(_CLONE[column], check)
-    for place, numbers in _OPENS.items():
+    for place, numbers in _OPEN_CALLS.items():
         flags = _argument(place - 1)
-        check = [flags, _step(_JUMP_ANY_BIT, _WRITING, 0, 1), deny, allow]
+        check = [flags, _instruction(_JUMP_ANY_BIT, _WRITE_FLAGS, 0, 1), deny, allow]
         if not may_open_files:
             check = [deny]
         code += _rule(numbers[column], check)
-    # Limits may be read, which is a call whose third argument, a pointer, is null.
+    # Reading limits is allowed: the third argument, a pointer to new ones, is null.
     lower, upper = _argument(2), _argument(2, upper=True)
-    is_null = [lower, _step(_JUMP_EQUAL, 0, 1, 0), deny]
-    check = [*is_null, upper, _step(_JUMP_EQUAL, 0, 1, 0), deny, allow]
+    is_null = [lower, _instruction(_JUMP_EQUAL, 0, 1, 0), deny]
+    check = [*is_null, upper, _instruction(_JUMP_EQUAL, 0, 1, 0), deny, allow]
     code += _rule(_PRLIMIT64[column], check)
     for numbers, commands in ((_IOCTL, _DENIED_IOCTLS), (_FCNTL, _DENIED_FCNTLS)):
         check = [_argument(1)]
         for command in commands:
-            check += [_step(_JUMP_EQUAL, command, 0, 1), deny]
+            check += [_instruction(_JUMP_EQUAL, command, 0, 1), deny]
         code += _rule(numbers[column], [*check, allow])
     return b"".join([*code, allow])
 
 
-def _rule(number: int | None, steps: list[bytes]) -> list[bytes]:
-    """Steps for one system call, which end in a return; none where it has no number."""
+def _rule(number: int | None, instructions: list[bytes]) -> list[bytes]:
+    """Return `instructions` behind a test for one call; none without a number."""
     if number is None:
         return []
-    return [_step(_JUMP_EQUAL, number, 0, len(steps)), *steps]
+    return [_instruction(_JUMP_EQUAL, number, 0, len(instructions)), *instructions]
 
 
 def _argument(index: int, *, upper: bool = False) -> bytes:
-    return _step(_LOAD, _ARGUMENTS + 8 * index + 4 * upper)
+    return _instruction(_LOAD, _ARGUMENTS + 8 * index + 4 * upper)
 
 
-def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value)

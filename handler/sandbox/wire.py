@@ -1,8 +1,8 @@
-"""Values as data: JSON for the structure, bytes beside it for text and pictures.
+"""Serialise values: JSON for the structure, separate bytes for text and images.
 
-Annotations decide how a value is written and read. A reply can hold nothing but what
-the called function promises to return: an unexpected type, length or enum member is
-a WireError. No message names a class, so reading one runs no code of its choosing.
+Annotations decide how a value is written and read. A reply can only hold values of the
+called function's return type: an unexpected type, length or enum member is a WireError.
+A message names no class, so it cannot choose code that runs when it is read.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any, NewType
 __all__ = ["Descriptor", "Parcel", "Reader", "WireError", "Writer"]
 
 Descriptor = NewType("Descriptor", int)
-"""An open file. It reaches the other process as an open file, with another number."""
+"""An open file, which is passed to the other process under another number."""
 
 _INTEGERS = range(-(2**63), 2**63)
 _MAX_DEPTH = 32
 
 
 class WireError(Exception):
-    """A value cannot be sent, or a message does not hold what it should."""
+    """A value cannot be sent, or a message is invalid."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Parcel:
 
 
 class Writer:
-    """Turns values into JSON, and collects what travels beside it."""
+    """Turns values into JSON, and collects texts, blobs and open files beside it."""
 
     def __init__(self) -> None:
         self._texts: list[bytes] = []
@@ -54,7 +54,7 @@ class Writer:
         self._descriptors: list[int] = []
 
     def parcel(self, structure: Any) -> Parcel:
-        """Return the message that holds `structure` and all that was written."""
+        """Return the message with `structure` and everything written so far."""
         text = b"".join(self._texts)
         return Parcel(structure, text, self._blobs, self._descriptors)
 
@@ -67,26 +67,26 @@ class Writer:
         if hint is Any:
             return self._write_plain(value, depth)
         if hint is Descriptor:
-            self._descriptors.append(_open_file(value))
+            self._descriptors.append(_check_descriptor(value))
             return len(self._descriptors) - 1
         if hint is str:
-            return self._write_text(_instance(value, str))
+            return self._write_text(_check_type(value, str))
         if hint is bytes:
-            self._blobs.append(_instance(value, bytes))
+            self._blobs.append(_check_type(value, bytes))
             return len(value)
         if hint is bool:
-            return _instance(value, bool)
+            return _check_type(value, bool)
         if hint is int:
-            return _number(value)
+            return _check_int(value)
         if hint is float:
-            return _finite(value)
+            return _check_float(value)
         if hint is types.NoneType:
-            return _instance(value, types.NoneType)
-        if _is_a(hint, enum.Enum):
-            return _instance(value, hint).name
+            return _check_type(value, types.NoneType)
+        if _is_subclass(hint, enum.Enum):
+            return _check_type(value, hint).name
         if dataclasses.is_dataclass(hint):
             kind = typing.cast("type", hint)
-            _instance(value, kind)
+            _check_type(value, kind)
             return [
                 self.write(getattr(value, name), hint_of_field, depth + 1)
                 for name, hint_of_field in _fields(kind)
@@ -95,23 +95,23 @@ class Writer:
         if origin is dict and kinds[0] is str:
             return [
                 [self.write(key, str), self.write(item, kinds[1], depth + 1)]
-                for key, item in _instance(value, dict).items()
+                for key, item in _check_type(value, dict).items()
             ]
         if origin in (tuple, list):
-            items = _instance(value, origin)
+            items = _check_type(value, origin)
             pairs = _paired(list(items), origin, kinds)
             return [self.write(item, kind, depth + 1) for item, kind in pairs]
         raise WireError(f"{hint} cannot be sent")
 
     def _write_text(self, value: str) -> int:
-        # A lone surrogate, which UTF-8 has no bytes for, arrives as a question mark.
+        # UTF-8 cannot encode a lone surrogate; it arrives as a question mark.
         self._texts.append(encoded := value.encode("utf-8", "replace"))
         return len(encoded)
 
     def _write_plain(self, value: Any, depth: int) -> Any:
         if isinstance(value, dict):
             return {
-                _instance(key, str): self.write(item, Any, depth + 1)
+                _check_type(key, str): self.write(item, Any, depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -119,16 +119,16 @@ class Writer:
         if isinstance(value, bool) or type(value) is str:
             return value
         if type(value) is int:
-            return _number(value)
+            return _check_int(value)
         if type(value) is float:
-            return _finite(value)
+            return _check_float(value)
         raise WireError(
             f"a {type(value).__name__} without an annotation cannot be sent"
         )
 
 
 class Reader:
-    """Reads what a Writer wrote, in the same order, and believes none of it."""
+    """Reads what a Writer wrote, in the same order, and validates all of it."""
 
     def __init__(self, parcel: Parcel) -> None:
         self._text = parcel.text
@@ -137,7 +137,7 @@ class Reader:
         self._descriptors = parcel.descriptors
 
     def finish(self) -> None:
-        """Raise WireError if something arrived that nobody asked for."""
+        """Raise WireError if text or blobs are left over."""
         if self._at != len(self._text) or next(self._blobs, None) is not None:
             raise WireError("the message holds more than its structure names")
 
@@ -150,27 +150,27 @@ class Reader:
         if hint is Any:
             return found
         if hint is Descriptor:
-            return self._read_descriptor(_number(found))
+            return self._read_descriptor(_check_int(found))
         if hint is str:
-            return self._read_text(_number(found))
+            return self._read_text(_check_int(found))
         if hint is bytes:
-            return self._read_blob(_number(found))
+            return self._read_blob(_check_int(found))
         if hint is bool:
-            return _instance(found, bool)
+            return _check_type(found, bool)
         if hint is int:
-            return _number(found)
+            return _check_int(found)
         if hint is float:
-            return _finite(found)
-        if _is_a(hint, enum.Enum):
-            member = hint.__members__.get(_instance(found, str))
-            return _instance(member, hint)
+            return _check_float(found)
+        if _is_subclass(hint, enum.Enum):
+            member = hint.__members__.get(_check_type(found, str))
+            return _check_type(member, hint)
         if dataclasses.is_dataclass(hint):
             return self._read_dataclass(found, typing.cast("type", hint), depth)
         origin, kinds = typing.get_origin(hint), typing.get_args(hint)
         if origin is dict and kinds[0] is str:
             return self._read_dict(found, kinds[1], depth)
         if origin in (tuple, list):
-            pairs = _paired(_instance(found, list), origin, kinds)
+            pairs = _paired(_check_type(found, list), origin, kinds)
             return origin([self.read(item, kind, depth + 1) for item, kind in pairs])
         raise WireError(f"{hint} cannot be received")
 
@@ -198,10 +198,10 @@ class Reader:
 
     def _read_dict(self, found: Any, kind: Any, depth: int) -> dict[str, Any]:
         table: dict[str, Any] = {}
-        for pair in _instance(found, list):
-            if len(_instance(pair, list)) != 2:
-                raise WireError("an entry of a table is no pair")
-            key = self._read_text(_number(pair[0]))
+        for pair in _check_type(found, list):
+            if len(_check_type(pair, list)) != 2:
+                raise WireError("an entry of a table is not a pair")
+            key = self._read_text(_check_int(pair[0]))
             if key in table:
                 raise WireError("a table holds a key twice")
             table[key] = self.read(pair[1], kind, depth + 1)
@@ -209,7 +209,7 @@ class Reader:
 
     def _read_dataclass(self, found: Any, hint: type, depth: int) -> Any:
         fields = _fields(hint)
-        if len(_instance(found, list)) != len(fields):
+        if len(_check_type(found, list)) != len(fields):
             raise WireError(f"{hint.__name__} has {len(fields)} fields")
         values = {
             name: self.read(item, kind, depth + 1)
@@ -217,12 +217,12 @@ class Reader:
         }
         try:
             return hint(**values)
-        except Exception as error:  # a class may check its own fields
+        except Exception as error:  # a class may validate its own fields
             raise WireError(f"{hint.__name__} refuses its fields: {error}") from error
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """The other type of `X | None`, and whether None is allowed."""
+    """Return X of `X | None`, and whether None is allowed."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint, False
     kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
@@ -238,7 +238,7 @@ def _fields(hint: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def _paired(items: list[Any], origin: Any, kinds: Any) -> Iterator[tuple[Any, Any]]:
-    """Each item with its type, of `list[X]`, `tuple[X, ...]` or `tuple[X, Y]`."""
+    """Pair items with their types, by `list[X]`, `tuple[X, ...]` or `tuple[X, Y]`."""
     if origin is list or (len(kinds) == 2 and kinds[1] is Ellipsis):
         return ((item, kinds[0]) for item in items)
     if len(items) != len(kinds):
@@ -246,31 +246,32 @@ def _paired(items: list[Any], origin: Any, kinds: Any) -> Iterator[tuple[Any, An
     return zip(items, kinds, strict=True)
 
 
-def _is_a(hint: Any, base: type) -> bool:
+def _is_subclass(hint: Any, base: type) -> bool:
     return isinstance(hint, type) and issubclass(hint, base)
 
 
-def _instance(value: Any, kind: Any) -> Any:
+def _check_type(value: Any, kind: Any) -> Any:
     if not isinstance(value, kind):
         raise WireError(f"{type(value).__name__} where {kind.__name__} belongs")
     return value
 
 
-def _number(value: Any) -> int:
+def _check_int(value: Any) -> int:
     if type(value) is not int or value not in _INTEGERS:
         raise WireError(f"{type(value).__name__} where a 64-bit int belongs")
     return value
 
 
-def _open_file(value: Any) -> int:
+def _check_descriptor(value: Any) -> int:
+    """Return `value` if it is an open file descriptor."""
     try:
-        os.fstat(_number(value))
+        os.fstat(_check_int(value))
     except OSError as error:
         raise WireError(f"descriptor {value} is not open") from error
     return value  # type: ignore[no-any-return]
 
 
-def _finite(value: Any) -> float:
+def _check_float(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise WireError(f"{type(value).__name__} where a finite float belongs")
     return float(value)

@@ -1,4 +1,4 @@
-"""How answers are counted, and what the documents of hostile clients do."""
+"""Answers are counted from their sending, and bombs keep decoders busy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from bench.soak.bombs import BOMBS, field_tree
 from bench.soak.hostile import Answers
 from handler import preprocess
-from handler.pool import CallTimeoutError, Job, Pool
+from handler.pool import CallContext, CallTimeoutError, Pool
 from handler.profiles import PROFILES
 from tests.documents import spooled
 
@@ -33,11 +33,11 @@ def test_answers_are_counted_from_when_they_were_sent():
     assert (answers.are_all(200), later.are_all(200)) == (False, True)
 
 
-def test_no_answers_are_not_all_good():
+def test_an_empty_period_has_no_good_answers():
     assert not Answers().are_all(200)
 
 
-def test_a_name_makes_another_document():
+def test_another_name_gives_another_document():
     assert field_tree(1, "a") != field_tree(1, "b")
 
 
@@ -49,7 +49,15 @@ def test_a_bomb_opens_at_once_and_keeps_a_decoder_busy(pool, bomb):
         info = pool.call(20, preprocess.inspect_document, path, PDF, limits)
         with pytest.raises(CallTimeoutError) as caught:
             pool.call_for(
-                Job(), math.inf, 1, preprocess.page_at, path, PDF, 3, sizing, limits
+                CallContext(),
+                math.inf,
+                1,
+                preprocess.page_at,
+                path,
+                PDF,
+                3,
+                sizing,
+                limits,
             )
 
     assert info.num_pages == 3

@@ -1,4 +1,4 @@
-"""How the soak judges an answer, and what it counts as a recovery."""
+"""The soak judges answers and measures recoveries."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def change_last_byte(path):
         file.write(b"\xff")
 
 
-def test_whole_weights_in_a_folder_are_well(chandra, folder, tmp_path):
+def test_intact_weights_in_a_folder_pass(chandra, folder, tmp_path):
     (tmp_path / "chandra.toml").unlink()
 
     ran = chandra("doctor", "--weights", str(folder))

@@ -20,7 +20,7 @@ SECONDS = 60.0
 
 
 class HoldsAFunctionError(Exception):
-    """An error that is none of the handler's."""
+    """An error outside the handler's tree of errors."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)

@@ -1,4 +1,4 @@
-"""Who gets a process next, and who has to stop for others."""
+"""The fair queue grants turns and preempts calls."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def take(queue: FairQueue, account: Account | None = None) -> Turn:
 
 
 def can_take(queue: FairQueue, level: Level = Level.NORMAL) -> bool:
-    """Whether a turn is free now, which is then taken."""
+    """Take a turn if one is free now; return whether it was."""
     return queue.take(Account(level), LIMIT, 0) is not None
 
 
 def served(queue: FairQueue, turns: list[Turn], running: Turn) -> list[Account]:
-    """Whose calls run, one after the other, once the running one has finished."""
+    """Return the order in which waiting calls run after the running one."""
     num_waiting = queue.num_waiting
     queue.give_back(running, Outcome.FINISHED)
     order = []
@@ -102,7 +102,7 @@ def test_a_long_document_is_not_starved_by_new_ones(queue_of, clock, waiting):
     turns: list[Turn] = []
     queue, long = queue_of(1), Account()
     running = take(queue, long)
-    # It has the process for long while another document wants it.
+    # The document uses the process for long while another one waits.
     waiting(queue, Account(), turns)
     clock.now += 0.9
     queue.give_back(running, Outcome.FINISHED)
@@ -207,7 +207,7 @@ def test_a_call_yields_after_its_limit(
         (Level.NORMAL, Level.SUSPECT),
     ],
 )
-def test_a_suspect_has_its_whole_time_where_others_have_a_process(
+def test_a_suspect_does_not_yield_while_others_have_a_process(
     queue_of, clock, waiting, running, waits
 ):
     queue = queue_of(2)
@@ -278,18 +278,18 @@ def test_calls_that_cannot_begin_anew_never_yield(queue_of, clock, waiting):
     [
         (Level.NORMAL, Outcome.FINISHED, 0.1, Level.NORMAL),
         (Level.NORMAL, Outcome.FINISHED, FIRST, Level.SLOW),
-        (Level.NORMAL, Outcome.CUT, FIRST, Level.SLOW),
+        (Level.NORMAL, Outcome.OUT_OF_TIME, FIRST, Level.SLOW),
         (Level.NORMAL, Outcome.PREEMPTED, FIRST, Level.SLOW),
         (Level.NORMAL, Outcome.TIMED_OUT, LIMIT, Level.SUSPECT),
         (Level.NORMAL, Outcome.LOST, LIMIT, Level.NORMAL),
         (Level.SLOW, Outcome.FINISHED, 0.1, Level.NORMAL),
-        (Level.SLOW, Outcome.CUT, 0.1, Level.SLOW),
+        (Level.SLOW, Outcome.OUT_OF_TIME, 0.1, Level.SLOW),
         (Level.SLOW, Outcome.PREEMPTED, SECOND, Level.SUSPECT),
         (Level.SUSPECT, Outcome.PREEMPTED, SECOND, Level.SUSPECT),
         (Level.SUSPECT, Outcome.FINISHED, 0.1, Level.SUSPECT),
     ],
 )
-def test_how_a_call_ends_decides_about_the_next(
+def test_the_outcome_of_a_call_sets_the_next_level(
     queue_of, clock, before, outcome, seconds, after
 ):
     queue, account = queue_of(2), Account(before)
@@ -325,7 +325,7 @@ def test_a_document_is_known_again_for_a_while(clock):
     assert later is not account
 
 
-def test_documents_without_a_name_have_nothing_in_common():
+def test_documents_without_a_key_share_no_account():
     history = History()
 
     assert history.account(None) is not history.account(None)

@@ -18,7 +18,7 @@ NO_OBJECT = "no object"
 
 
 def members(body: bytes | bytearray):
-    """The members as values, or which error there was."""
+    """Return the members as values, or a marker of the error."""
     try:
         found = members_from(body, ["document"])
     except (ValueError, RecursionError):
@@ -40,7 +40,7 @@ def whole(text: LongText) -> str:
 
 
 def loaded(body: bytes | bytearray):
-    """What the standard library says, in the same words."""
+    """Parse with the standard library; return the same kind of outcome."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
@@ -49,7 +49,7 @@ def loaded(body: bytes | bytearray):
 
 
 def same(body: bytes | bytearray) -> bool:
-    """Whether both agree; by repr, as NaN equals nothing."""
+    """Return whether both agree; compare by repr, because NaN differs from itself."""
     return repr(members(body)) == repr(loaded(body))
 
 
@@ -196,7 +196,7 @@ def test_damage_in_long_text_is_found(num_before, damage):
 
     assert members(b'{"document": "' + text + b'AAAA"}') == INVALID
     assert members(b'{"document": "' + text) == INVALID
-    # Also in a text that another of the same name replaces.
+    # This holds too for a member that a later one of the same name replaces.
     assert members(b'{"document": "' + text + b'AAAA", "document": "A"}') == INVALID
 
 
@@ -231,7 +231,7 @@ def test_a_name_has_a_few_kilobytes_at_most():
         members(b'{"' + b"x" * MAX_OPTION_BYTES + b'": 1}')
 
 
-def test_what_is_wrong_before_the_limit_is_no_json():
+def test_an_error_before_the_limit_is_invalid_json():
     assert members(b'{"a": [1, x' + b"1," * 10_000 + b"1]}") == INVALID
     assert members(b'{"a": "\n' + b"x" * 10_000 + b'"}') == INVALID
 

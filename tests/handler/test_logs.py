@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.logs import JSONFormatter, RareShortages, log_to_stdout
+from handler.logs import DescriptorShortageFilter, JSONFormatter, log_to_stdout
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def record_of(error: BaseException) -> logging.LogRecord:
 
 def test_a_lack_of_descriptors_is_logged_once_a_minute():
     now = [1000.0]
-    rare = RareShortages(lambda: now[0])
+    rare = DescriptorShortageFilter(lambda: now[0])
     error = RuntimeError("no decoder")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
 
@@ -173,7 +173,7 @@ def test_a_lack_of_descriptors_is_logged_once_a_minute():
 
 
 def test_other_errors_are_logged_every_time():
-    rare = RareShortages(lambda: 1000.0)
+    rare = DescriptorShortageFilter(lambda: 1000.0)
 
     assert all(rare.filter(record_of(OSError(errno.ENOSPC, "full"))) for _ in "ab")
     assert all(rare.filter(logging.makeLogRecord({})) for _ in "ab")

@@ -57,7 +57,7 @@ def test_decoders_share_half_of_the_memory(memory_gib, num_decoders, limit):
     assert decoder_limit_bytes(memory_gib * GIB, num_decoders, 0) == limit
 
 
-def test_the_largest_document_fits_beside_what_a_decoder_may_take():
+def test_decoders_have_extra_memory_for_the_largest_document():
     assert decoder_limit_bytes(4 * GIB, 2, GIB) == 2 * GIB
 
 

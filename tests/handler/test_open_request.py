@@ -1,4 +1,4 @@
-"""What is kept of a request while it is open."""
+"""An open request frees its body once the document is elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_body_is_freed_once_its_document_is_elsewhere():
     body = bytearray(b'{"document": "AAAA"}')
     request = open_request({"body": body})
 
-    request.let_go_of_row(b"\0\0\0")
+    request.release_row(b"\0\0\0")
 
     assert not request.row
     assert not body
@@ -25,7 +25,7 @@ def test_a_body_is_freed_once_its_document_is_elsewhere():
 def test_a_body_that_is_the_document_stays():
     body = bytearray(b"%PDF")
 
-    open_request({"body": body}).let_go_of_row(body)
+    open_request({"body": body}).release_row(body)
 
     assert body == b"%PDF"
 
@@ -34,6 +34,6 @@ def test_a_body_that_the_document_is_a_part_of_stays():
     body = bytearray(b"--x%PDF--x--")
     document = memoryview(body)[3:7]
 
-    open_request({"body": body}).let_go_of_row(document)
+    open_request({"body": body}).release_row(document)
 
     assert document.tobytes() == b"%PDF"

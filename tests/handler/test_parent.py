@@ -11,8 +11,8 @@ from tests.waiting import until
 # A child that waits for ever in a thread Python joins before it ends.
 CHILD = """
 import threading, time
-from handler.parent import leave_with_parent
-leave_with_parent()
+from handler.parent import exit_with_parent
+exit_with_parent()
 print("here", flush=True)
 threading.Thread(target=time.sleep, args=(600,)).start()
 """

@@ -196,14 +196,14 @@ def test_a_call_gets_the_first_process_that_becomes_free(single):
     assert answers == [3]
 
 
-def test_a_call_waits_for_a_free_process_no_longer_than_its_timeout(single):
+def test_a_call_waits_for_a_process_for_its_timeout_at_most(single):
     with occupied(single), pytest.raises(PoolBusyError, match=r"was free for 0\.1 s"):
         single.call(0.1, abs, -3)
 
     assert single.call(SECONDS, abs, -3) == 3
 
 
-def test_a_call_has_its_whole_timeout_left_when_it_gets_a_process(single):
+def test_a_calls_timeout_starts_when_it_gets_a_process(single):
     answers: list[None] = []
     with occupied(single):
         second = Thread(target=lambda: answers.append(single.call(2, time.sleep, 1.2)))
@@ -215,7 +215,7 @@ def test_a_call_has_its_whole_timeout_left_when_it_gets_a_process(single):
     assert answers == [None]
 
 
-def test_a_caller_that_runs_out_of_time_waits_no_longer_for_a_process(single):
+def test_a_caller_out_of_time_stops_waiting_for_a_process(single):
     with occupied(single), pytest.raises(OutOfTimeError):
         single.call_within(0.1, SECONDS, abs, -3)
 
@@ -238,7 +238,7 @@ def test_a_caller_that_has_no_time_at_all_is_told_so(single, total_seconds):
         single.call_within(total_seconds, SECONDS, abs, -3)
 
 
-def test_a_caller_with_more_time_than_a_call_may_take_is_told_what_took_it(single):
+def test_a_calls_own_limits_apply_before_a_later_deadline(single):
     with occupied(single), pytest.raises(PoolBusyError):
         single.call_within(SECONDS, 0.1, abs, -3)
 

@@ -16,12 +16,12 @@ import pytest
 from handler.decoding import Decoding
 from handler.errors import OverloadedError, UnreadableDocumentError
 from handler.pool import (
+    CallContext,
     CallCrashedError,
     CallKilledError,
     CallStalledError,
     CallTimeoutError,
     DocumentGivenUpError,
-    Job,
     Pool,
 )
 from tests.handler import called
@@ -55,7 +55,7 @@ def pool_of():
                 stall_seconds=STALL_SECONDS,
             )
         )
-        # Its processes have started: what follows is not measured with that.
+        # Wait until its processes have started, so that no test measures the start.
         for _ in range(size):
             pools[-1].call(SECONDS, os.getpid)
         return pools[-1]
@@ -73,7 +73,7 @@ def token():
 
 
 class Records(logging.Handler):
-    """What was logged, in order."""
+    """Records of the log, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Records(logging.Handler):
 
 @pytest.fixture
 def ends():
-    """What the log says of processes that were ended."""
+    """Return the log's records of ended processes."""
     handler = Records()
     logger = logging.getLogger("handler.pool")
     logger.addHandler(handler)
@@ -93,8 +93,8 @@ def ends():
     logger.removeHandler(handler)
 
 
-def call(pool: Pool, function, *args, job=None, seconds=SECONDS):
-    return pool.call_for(job or Job(), math.inf, seconds, function, *args)
+def call(pool: Pool, function, *args, context=None, seconds=SECONDS):
+    return pool.call_for(context or CallContext(), math.inf, seconds, function, *args)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
@@ -125,21 +125,21 @@ def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_what_happens_from_outside_is_no_documents_fault(pool_of, number):
+def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(OverloadedError, match="from outside"):
-        decoding.run(Job("document"), None, signal_myself, int(number))
+        decoding.run(CallContext("document"), None, signal_myself, int(number))
 
 
-def test_a_crash_in_two_processes_is_the_documents_fault(pool_of):
+def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
     decoding = Decoding(pool_of(), SECONDS, time.monotonic)
 
     with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
-        decoding.run(Job("document"), None, signal_myself, int(signal.SIGSEGV))
+        decoding.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
 
 
-def test_a_process_stopped_while_it_idled_costs_a_call_only_time(pool_of):
+def test_a_process_stopped_while_idle_only_delays_a_call(pool_of):
     pool = pool_of()
     pid = pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGSTOP)
@@ -158,16 +158,16 @@ def test_a_process_that_works_for_long_is_not_stalled(pool_of):
 
 
 def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
-    pool, job = pool_of(), Job("document")
+    pool, context = pool_of(), CallContext("document")
     for _ in range(2):
         with pytest.raises(CallTimeoutError):
-            call(pool, burn, job=job, seconds=0.2)
+            call(pool, burn, context=context, seconds=0.2)
 
     with pytest.raises(DocumentGivenUpError):
-        call(pool, take, token.descriptor, job=job)
+        call(pool, take, token.descriptor, context=context)
 
     assert not token.is_taken
-    assert call(pool, abs, -3, job=Job("another")) == 3
+    assert call(pool, abs, -3, context=CallContext("another")) == 3
 
 
 def test_a_given_up_document_is_told_so(pool_of):
@@ -176,10 +176,10 @@ def test_a_given_up_document_is_told_so(pool_of):
         with pytest.raises(
             UnreadableDocumentError, match=r"longer than 0\.2 s and was"
         ):
-            decoding.run(Job("document"), None, burn)
+            decoding.run(CallContext("document"), None, burn)
 
     with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
-        decoding.run(Job("document"), None, abs, -3)
+        decoding.run(CallContext("document"), None, abs, -3)
 
 
 def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, token, ends):
@@ -218,21 +218,21 @@ def test_new_documents_find_a_process_beside_endless_ones(pool_of):
 
 
 def test_slow_documents_have_less_of_the_processors(pool_of):
-    pool, slow = pool_of(), Job("slow")
+    pool, slow = pool_of(), CallContext("slow")
     with pytest.raises(CallTimeoutError):
-        call(pool, burn, job=slow, seconds=0.2)
+        call(pool, burn, context=slow, seconds=0.2)
 
-    assert call(pool, niceness, job=slow) > niceness()
+    assert call(pool, niceness, context=slow) > niceness()
     assert call(pool, niceness) == niceness()
 
 
 def test_a_slow_document_has_its_time_in_processor_time():
-    pool, slow = Pool(1, modules=[called.__name__]), Job("slow")
+    pool, slow = Pool(1, modules=[called.__name__]), CallContext("slow")
     with pytest.raises(CallTimeoutError):
-        call(pool, burn, job=slow, seconds=0.2)
+        call(pool, burn, context=slow, seconds=0.2)
 
-    # Asleep it uses none, and three times its limit are not over.
-    assert call(pool, time.sleep, 2, job=slow, seconds=1.5) is None
+    # The call sleeps without processor time, for less than three time limits.
+    assert call(pool, time.sleep, 2, context=slow, seconds=1.5) is None
     pool.close()
 
 
@@ -246,10 +246,10 @@ def test_a_slow_document_has_its_time_in_processor_time():
     ],
 )
 def test_the_log_has_one_line_for_each_process(pool_of, ends, function, args, why):
-    job = Job("digest", "request", 7)
+    context = CallContext("digest", "request", 7)
 
     with pytest.raises((CallCrashedError, CallTimeoutError)):
-        call(pool_of(), function, *args, job=job, seconds=BURN_SECONDS)
+        call(pool_of(), function, *args, context=context, seconds=BURN_SECONDS)
 
     assert [record.getMessage() for record in ends] == ["decoder ended"] * len(why)
     assert [record.why for record in ends] == why

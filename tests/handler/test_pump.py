@@ -116,10 +116,10 @@ def test_a_body_that_comes_again_is_freed_at_once(pump, reads):
 
 
 class Held:
-    """Something that a function holds while it fails."""
+    """An object that a function refers to while it fails."""
 
 
-def test_what_a_failed_read_held_is_freed_without_a_collection(pump_with):
+def test_a_failed_reads_variables_are_freed_at_once(pump_with):
     seen = []
 
     def fail(_: OpenRequest) -> Reply:
@@ -449,7 +449,7 @@ def test_a_pump_without_requests_is_not_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_a_reply_nobody_asks_for_makes_it_stuck_until_it_has_left(pump_with, reads):
+def test_the_pump_is_stuck_until_a_finished_reply_has_left(pump_with, reads):
     pump = pump_with(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
@@ -460,8 +460,8 @@ def test_a_reply_nobody_asks_for_makes_it_stuck_until_it_has_left(pump_with, rea
     assert not pump.is_stuck
 
 
-def test_a_turn_that_does_not_end_makes_it_stuck(pump_with, reads):
-    """Whatever it waits for: here, its bookkeeping."""
+def test_a_turn_that_does_not_end_makes_the_pump_stuck(pump_with, reads):
+    """Here, the bookkeeping of a reply blocks the turn."""
     pump = pump_with(max_turn_seconds=0.05)
     goes_on = threading.Event()
 
@@ -482,7 +482,7 @@ def test_a_turn_that_does_not_end_makes_it_stuck(pump_with, reads):
     assert not pump.is_stuck
 
 
-def test_a_client_that_has_left_does_not_make_it_stuck(pump_with, reads):
+def test_a_client_that_has_left_does_not_make_the_pump_stuck(pump_with, reads):
     pump = pump_with(abandoned_seconds=0.05)
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
@@ -522,7 +522,7 @@ def test_a_repeated_request_for_metadata_has_no_second_answer(pump):
 
     assert again.request_ids == {}
     assert again.statuses == {}
-    # It keeps every document behind it in TorchServe's queue.
+    # The request keeps all documents behind it in TorchServe's queue.
     assert pump.is_stuck
 
 
@@ -558,7 +558,7 @@ def test_a_stream_goes_on_beside_a_request_for_metadata(pump, reads):
     assert [context.stopping_criteria[i](b"") for i in (0, 1)] == [False, None]
 
 
-def test_it_is_not_stuck_once_documents_come_again(pump):
+def test_the_pump_is_not_stuck_once_documents_come_again(pump):
     pump.turn([{}], describe())
     pump.turn([{}], describe())
 
@@ -575,7 +575,7 @@ def test_a_document_with_the_header_of_metadata_is_read(pump, reads):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Host": "x"}])
-def test_only_an_answer_by_grpc_says_that_it_is_the_last(pump, reads, headers):
+def test_only_answers_by_grpc_have_the_stream_header(pump, reads, headers):
     """TorchServe looks for it in a streamed call's answer, and fails without it."""
     pump.turn([A], FakeContext({0: "id-a"}, {0: headers}))
     reads.finish("id-a")
@@ -612,7 +612,7 @@ def test_a_request_is_as_old_as_the_frontend_says(pump, reads):
     ],
     ids=["none", "in the future", "yesterday", "no number", "no float"],
 )
-def test_an_arrival_that_cannot_be_is_not_believed(pump, reads, headers):
+def test_an_impossible_arrival_is_ignored(pump, reads, headers):
     pump.turn([A], FakeContext({0: "id-a"}, {0: headers()}))
 
     until(lambda: "id-a" in reads.requests)
@@ -651,9 +651,7 @@ def test_nothing_is_accepted_once_no_engine_is_left(pump, reads):
     assert context.statuses == {0: 503}
 
 
-def test_a_call_is_answered_with_few_megabytes_and_the_short_ones_first(
-    pump_with, reads
-):
+def test_a_call_gets_a_few_megabytes_of_short_answers_first(pump_with, reads):
     pump = pump_with(max_reply_bytes=10 * MAX_FRAME_BYTES)
     ids = {0: "long", 1: "longer", 2: "short"}
     pump.turn([A, A, B], FakeContext(dict(ids)))

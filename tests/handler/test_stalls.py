@@ -1,4 +1,4 @@
-"""When a process counts as stalled."""
+"""A process without processor time is stalled, unless it is runnable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from handler.stalls import StallWatch, processor_ticks
+from handler.stalls import StallWatch, read_ticks_and_state
 
 HOUR = 360_000
 
@@ -68,11 +68,11 @@ def test_processor_time_is_counted_from_the_first_look():
 
 
 def test_processor_time_and_state_are_those_of_the_process():
-    ticks, state = processor_ticks(os.getpid()) or (-1, "")
+    ticks, state = read_ticks_and_state(os.getpid()) or (-1, "")
 
     assert 0 <= ticks < HOUR
     assert state == "R"
 
 
 def test_a_process_that_is_gone_has_no_processor_time():
-    assert processor_ticks(2**22 + 1) is None
+    assert read_ticks_and_state(2**22 + 1) is None

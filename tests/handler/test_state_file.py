@@ -42,13 +42,13 @@ def test_another_process_goes_on_where_the_last_one_ended(state, tmp_path):
     other.write("of the second worker")
 
     assert text(tmp_path) == "of the second worker"
-    # What somebody has opened is not overwritten under their hands.
+    # A later write does not change the file of a reader that has opened it.
     assert reader.read().rstrip("\n") == "of the first worker"
     reader.close()
     other.close()
 
 
-def test_what_an_interrupted_write_left_is_no_obstacle(state, tmp_path):
+def test_a_write_succeeds_after_an_interrupted_one(state, tmp_path):
     state.write("before")
     os.link(tmp_path / "state", tmp_path / ".state-next")
 
@@ -57,7 +57,7 @@ def test_what_an_interrupted_write_left_is_no_obstacle(state, tmp_path):
     assert text(tmp_path) == "after"
 
 
-def test_a_full_disk_is_no_obstacle_once_prepared():
+def test_a_prepared_file_is_written_on_a_full_disk():
     with small_disk(1) as disk:
         state = StateFile(disk / "state")
         state.prepare()

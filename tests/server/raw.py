@@ -48,7 +48,7 @@ def exchange(client, request: bytes) -> bytes:
 
 
 def exchange_with(address: str, request: bytes) -> bytes:
-    """The same, of the server at any address."""
+    """Exchange bytes with the server at any address."""
     with _connected(address, 20) as connection:
         connection.sendall(request)
         answer = b""

@@ -61,7 +61,7 @@ def test_ctrl_c_stops_everything_that_serve_started(config, stop):
 
 
 def test_a_jre_serves_with_our_frontend(config, tmp_path):
-    # A Java as a JRE has it, and nowhere else a compiler.
+    # The folder has java but no javac, as a JRE, and there is no other javac.
     jre = tmp_path / "jre"
     (jre / "bin").mkdir(parents=True)
     home = find_java_home(os.environ)
@@ -169,5 +169,5 @@ def test_serve_killed_takes_everything_with_it(config, tmp_path):
         process.kill()
 
         until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
-    # Not only its processes: its folders too.
+    # The server's folders are removed too.
     until(lambda: not any(folder.exists() for folder in folders), 10)

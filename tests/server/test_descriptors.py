@@ -56,7 +56,7 @@ def test_a_frontend_without_descriptors_logs_one_line(own_server):
         assert len(failures()) == 1
 
 
-def test_a_worker_without_descriptors_logs_one_line_and_turns_away(own_server):
+def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
     with own_server() as client:
         worker = client.server.worker_pid()
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
@@ -64,7 +64,7 @@ def test_a_worker_without_descriptors_logs_one_line_and_turns_away(own_server):
         with limited(worker, 0):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(5)]
             written = client.server.state()
-            # The state goes on being written.
+            # The worker still writes its state.
             assert client.server.ping() == 200
 
         assert {answer.status_code for answer in answers} == {503}
@@ -75,7 +75,7 @@ def test_a_worker_without_descriptors_logs_one_line_and_turns_away(own_server):
         assert client.server.worker_pid() == worker
 
 
-def test_decoders_that_cannot_be_started_are_no_fault_of_a_document(own_server):
+def test_a_document_is_not_blamed_for_missing_decoders(own_server):
     with own_server(CHANDRA_DECODER_PROCESSES="1") as client:
         worker = psutil.Process(client.server.worker_pid())
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
@@ -83,7 +83,7 @@ def test_decoders_that_cannot_be_started_are_no_fault_of_a_document(own_server):
             if child.pid not in client.server.engine_pids():
                 child.kill()
 
-        # For a document's file, but not for a new decoder's pipes as well.
+        # Enough for a document's file, but not for a new decoder's pipes too.
         with limited(worker.pid, 2):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(3)]
 

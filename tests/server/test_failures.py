@@ -47,7 +47,7 @@ def test_the_engine_process_killed_mid_page_costs_nothing_but_time(client):
 
 
 @pytest.mark.slow
-def test_decoders_and_writers_stopped_by_a_signal_cost_only_time(client):
+def test_stopped_decoders_and_writers_only_delay_pages(client):
     worker = client.server.worker_pid()
     engine = engine_pid(worker)
     helpers = [

@@ -1,4 +1,4 @@
-"""Folders of a server that was killed are removed by the next one, and no others."""
+"""A server removes the folders that killed servers have left, and no others."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from server.archive import ROOT
-from server.folders import OwnFolder, remove_leftovers
+from server.folders import LockedFolder, remove_leftovers
 
 PREFIX = "chandra-test-"
 HOLD = """
 import sys, time
 from pathlib import Path
-from server.folders import OwnFolder
-folder = OwnFolder(sys.argv[1], Path(sys.argv[2]))
+from server.folders import LockedFolder
+folder = LockedFolder(sys.argv[1], Path(sys.argv[2]))
 (folder.path / "file").touch()
 print(folder.path, flush=True)
 time.sleep(600)
@@ -66,7 +66,7 @@ def test_folders_with_other_names_links_and_files_are_left_alone(tmp_path):
 
 
 def test_a_closed_folder_is_gone(tmp_path):
-    folder = OwnFolder(PREFIX, tmp_path)
+    folder = LockedFolder(PREFIX, tmp_path)
     (folder.path / "file").touch()
 
     folder.close()

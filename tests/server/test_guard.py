@@ -1,4 +1,4 @@
-"""A guard ends what a supervisor that was killed can end no more."""
+"""A guard ends the processes of a supervisor that was killed."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def command(config: Path) -> list[str]:
 
 @pytest.fixture
 def address(tmp_path: Path) -> str:
-    """Where it listens, by a copy of config.properties with ports of its own."""
+    """Return its address, from a copy of config.properties with free ports."""
     properties = read_properties(ROOT / "config.properties") | free_addresses()
     (tmp_path / "config.properties").write_text(
         "".join(f"{key}={value}\n" for key, value in properties.items())
@@ -65,7 +65,7 @@ def torchserve(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
                 **environ,
                 "PATH": search,
                 "JAVA_HOME": str(find_java_home(os.environ)),
-                # Nothing into the checkout, nor where another server looks.
+                # Write neither into the checkout nor where another server reads.
                 "TMPDIR": str(tmp_path),
                 "LOG_LOCATION": str(tmp_path),
                 "METRICS_LOCATION": str(tmp_path),
@@ -82,7 +82,7 @@ def torchserve(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def read_page(address: str) -> str | None:
-    """The page's Markdown; None while nobody listens."""
+    """Return the page's Markdown; None while the server does not listen."""
     try:
         answer = httpx.post(
             f"{address}/predictions/chandra",

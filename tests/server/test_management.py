@@ -1,4 +1,4 @@
-"""The addresses beside the documents' one take the questions that are needed, only."""
+"""The management and metrics addresses accept only the queries that are needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_model_and_its_worker_are_described(client):
         "/models?limit=1",
     ],
 )
-def test_no_question_takes_parameters(client, target):
+def test_management_queries_take_no_parameters(client, target):
     answer = management(client, target)
 
     assert answer.status_code == 400
@@ -92,7 +92,7 @@ def test_only_the_metrics_are_at_the_metrics_address(client):
     assert httpx.post(f"{address}/metrics").status_code == 405
 
 
-def test_documents_are_read_after_a_request_for_customized_metadata(client):
+def test_documents_are_read_after_a_metadata_request(client):
     management(client, "/models/chandra?customized=true")
 
     assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200

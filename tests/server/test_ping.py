@@ -284,7 +284,7 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
         own_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "40"}
         ) as client,
-        # The first 4 MiB of each are reserved, four times.
+        # The frontend reserves four times the first 4 MiB of each upload.
         announced(client, 140_000_000),
         announced(client, 140_000_000),
     ):

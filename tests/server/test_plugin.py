@@ -1,4 +1,4 @@
-"""The frontend's jar is the one that its sources make."""
+"""The frontend's jar was built from its sources."""
 
 from __future__ import annotations
 

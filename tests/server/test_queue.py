@@ -35,7 +35,7 @@ def narrow_server(model_store, tmp_path):
         yield client
 
 
-def test_what_is_queued_when_the_server_drains_is_answered(narrow_server):
+def test_queued_requests_are_answered_while_the_server_drains(narrow_server):
     client = narrow_server
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(client.post, LONG, PDF, deadline_seconds=3)
@@ -73,7 +73,7 @@ def test_time_in_the_queue_counts_towards_the_deadline(narrow_server):
     until(lambda: len(client.lines.events("request")) == 4)
     lines = client.lines.events("request")
     for line in lines[1:]:
-        # Nothing of a late one was read; the wait of each is known.
+        # Late requests have no pages, and every line has the time in the queue.
         assert line["pages"] == (1 if line["status"] == 200 else 0)
         assert 2 < line["queue_seconds"] <= line["seconds"]
 
@@ -132,7 +132,7 @@ def test_a_second_attributes_header_is_a_bad_request(client):
     assert "X-Amzn-SageMaker-Custom-Attributes once" in said["detail"]
 
 
-def test_refused_requests_are_logged_a_few_times_and_then_counted(toy_server):
+def test_repeated_refusals_are_logged_a_few_times(toy_server):
     with toy_server() as client:
         for _ in range(50):
             raw.exchange(client, b"garbage\r\n\r\n")

@@ -83,7 +83,7 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
             sender.sendall(raw.head(b"Content-Length: %d" % len(body)))
         else:
             sender.sendall(raw.head(b"Transfer-Encoding: chunked"))
-        # Four times as long as an upload may stand still.
+        # Four times as long as an upload may stall.
         for at in range(0, len(body), 15_000):
             part = body[at : at + 15_000]
             is_chunk = framing == "chunked"
@@ -115,18 +115,18 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         said = newest.recv(4096)
         assert said.startswith(b"HTTP/1.1 503 ")
         assert b'"code": "overloaded"' in said
-        # The room is free before the connection is.
+        # The upload's memory is free before its connection is closed.
         assert post(client, body).status_code == 200
 
 
-def test_a_client_that_does_not_read_is_closed_and_harms_nobody(toy_server):
+def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
     num_bytes = 24 * MIB
     request = asked(bytes=num_bytes)
     with (
         toy_server(
             {
                 "chandra_stall_seconds": "4",
-                # Less, inside the heap and outside of it, than the answers have.
+                # The heap and the direct memory are both smaller than the answers.
                 "vmargs": "-Xmx500m -XX:MaxDirectMemorySize=160m "
                 "-XX:+UseParallelGC -XX:+ExitOnOutOfMemoryError",
                 "chandra_body_budget_mb": "300",
@@ -166,7 +166,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
         reader.sendall(raw.head(length, accept, b"Connection: close") + request)
 
         received = 0
-        # Longer than a client may read nothing.
+        # In total, this takes longer than a client may read nothing.
         while part := reader.recv(256 * 1024):
             received += len(part)
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A server's processes can tell each other how they are, on a full disk too."""
+"""A server's processes exchange their state, on a full disk too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def scratch(tmp_path: Path) -> Path:
     return tmp_path / "scratch"
 
 
-def test_it_lies_in_shared_memory_and_goes_with_the_server(scratch):
+def test_the_state_folder_is_in_shared_memory_until_closed(scratch):
     state = StateFolder(scratch)
 
     if SHARED_MEMORY.is_dir():
@@ -27,7 +27,7 @@ def test_it_lies_in_shared_memory_and_goes_with_the_server(scratch):
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "full"])
-def test_without_shared_memory_it_lies_beside_the_rest(scratch, tmp_path, kind):
+def test_without_shared_memory_the_fallback_folder_is_used(scratch, tmp_path, kind):
     shared = tmp_path / "shm"
     if kind == "file":
         shared.touch()

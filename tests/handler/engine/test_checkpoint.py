@@ -1,4 +1,4 @@
-"""Whether the files of a checkpoint are whole, by their sizes and headers alone."""
+"""Incomplete checkpoints are detected by the sizes and headers of their files."""
 
 from __future__ import annotations
 

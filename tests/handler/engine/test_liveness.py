@@ -1,4 +1,4 @@
-"""What the worker makes of an engine's heartbeats and of their absence."""
+"""The worker detects stalls by an engine's heartbeats."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def liveness(clock):
 
 
 def be_silent(liveness: Liveness, clock: Clock, seconds: int) -> None:
-    """Look twice a second, and hear nothing."""
+    """Observe no message twice a second."""
     for _ in range(2 * seconds):
         clock.now += 0.5
-        liveness.look(None)
+        liveness.observe(None)
 
 
 def test_process_that_beats_is_alive(liveness, clock):
     for _ in range(60):
         clock.now += 1.0
-        liveness.look(Heartbeat(None))
+        liveness.observe(Heartbeat(None))
 
     assert liveness.stall is None
 
@@ -42,7 +42,7 @@ def test_silence_of_ten_seconds_is_a_stall(liveness, clock):
     assert liveness.stall is None
 
     clock.now += 0.5
-    liveness.look(None)
+    liveness.observe(None)
 
     assert liveness.stall is not None
     assert liveness.stall.reason == "sent no heartbeat for 10.5 s"
@@ -52,13 +52,13 @@ def test_silence_of_ten_seconds_is_a_stall(liveness, clock):
 def test_any_message_ends_the_silence(liveness, clock, message):
     be_silent(liveness, clock, 20)
 
-    liveness.look(message)
+    liveness.observe(message)
 
     assert liveness.stall is None
 
 
 def test_hung_step_is_a_stall_that_names_it(liveness):
-    liveness.look(Heartbeat(HUNG))
+    liveness.observe(Heartbeat(HUNG))
 
     assert liveness.stall is not None
     assert liveness.stall.step == HUNG
@@ -66,16 +66,16 @@ def test_hung_step_is_a_stall_that_names_it(liveness):
 
 
 def test_next_step_ends_the_stall(liveness):
-    liveness.look(Heartbeat(HUNG))
+    liveness.observe(Heartbeat(HUNG))
 
-    liveness.look(Heartbeat(RunningStep(StepKind.DECODE, 8, 0.1, 100.0)))
+    liveness.observe(Heartbeat(RunningStep(StepKind.DECODE, 8, 0.1, 100.0)))
 
     assert liveness.stall is None
 
 
 def test_step_that_was_running_before_the_silence_is_named(liveness, clock):
     step = RunningStep(StepKind.PREFILL, 700, 0.2, None)
-    liveness.look(Heartbeat(step))
+    liveness.observe(Heartbeat(step))
 
     be_silent(liveness, clock, 11)
 
@@ -85,6 +85,6 @@ def test_step_that_was_running_before_the_silence_is_named(liveness, clock):
 def test_time_in_which_the_worker_was_stopped_is_no_silence(liveness, clock):
     clock.now += 600.0
 
-    liveness.look(None)
+    liveness.observe(None)
 
     assert liveness.stall is None

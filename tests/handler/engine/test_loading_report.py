@@ -102,7 +102,7 @@ def test_a_head_that_is_not_tied_may_not_be_absent(tmp_path):
         load(folder)
 
 
-# What transformers reports, as such
+# Reports of transformers
 
 
 def check(
@@ -134,12 +134,12 @@ def test_tensors_that_the_model_ignores_are_counted_too(events):
     assert events("loading report")["unexpected"] == 2
 
 
-def test_of_many_missing_tensors_a_few_are_named():
+def test_a_few_of_many_missing_tensors_are_named():
     with pytest.raises(ModelLoadError, match=r"lacks 8 .*: a, b, c, d, e and 3 more"):
         check(missing_keys=set("abcdefgh"))
 
 
-def test_of_many_wrong_shapes_the_first_is_named():
+def test_the_first_of_many_wrong_shapes_is_named():
     mismatched = {("b", (1, 2), (2, 1)), ("a", (3,), (4,))}
 
     with pytest.raises(

@@ -223,7 +223,7 @@ def test_a_damaged_header_makes_a_later_start_fetch_the_file(
     assert "weights damaged" in caplog.text
 
 
-def test_a_file_that_was_staged_with_a_bad_header_is_fetched_once(s3, fetched):
+def test_a_file_staged_with_a_bad_header_is_fetched_once(s3, fetched):
     contents = CONTENTS | {"model-2.safetensors": bytes(2500)}
     put(s3, "model-2.safetensors", contents["model-2.safetensors"])
     put(s3, MANIFEST, manifest_of(contents))
@@ -342,7 +342,7 @@ def test_an_engine_starts_again_with_what_is_here_while_s3_is_away(
     assert "weights of the last time" in caplog.text
 
 
-def test_what_is_here_must_still_be_whole_while_s3_is_away(s3, tmp_path):
+def test_local_weights_are_checked_without_s3(s3, tmp_path):
     settings = EngineSettings(model_s3_uri=URI)
     source = find_source(settings, sagemaker_model_dir=tmp_path / "nothing")
     first = fetch(source, settings, tmp_path)

@@ -1,4 +1,4 @@
-"""How engine processes stall, recover, and what becomes of pages meanwhile.
+"""Engine processes stall and recover, and keep or hand over their pages.
 
 The processes and pipes are real. Their limits are shorter than those of a server,
 but for the slow tests.
@@ -45,7 +45,7 @@ def engines_with():
 
 @pytest.fixture
 def stop():
-    """Stops processes as SIGSTOP does; they go on in the end."""
+    """Stops processes with SIGSTOP, and continues them after the test."""
     stopped: list[int] = []
 
     def stop_it(pid: int) -> None:
@@ -58,13 +58,13 @@ def stop():
 
 
 def go_on(pid: int) -> None:
-    # Where it was replaced, it is gone.
+    # The process is gone if it was replaced.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
 
 
 def healths_until(future: Future[Generation], engines: EngineProcesses) -> set[Health]:
-    """How the engines were from now on until a page is done."""
+    """Record the engines' health until a page is done."""
     healths: set[Health] = set()
 
     def is_done() -> bool:
@@ -82,7 +82,7 @@ def test_hung_step_stalls_the_engine(engines_with):
     engines.submit(sequence("a/2", "hang"))
 
     until(lambda: engines.health is Health.STALLED)
-    time.sleep(2 * POLL_SECONDS)  # Heartbeats go on, and change nothing.
+    time.sleep(2 * POLL_SECONDS)  # Further heartbeats change nothing.
     assert engines.health is Health.STALLED
 
 
@@ -166,7 +166,7 @@ def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
     until(lambda: engines.num_output_tokens("a/1"))
     [pid, _] = engines.pids
     os.kill(pid, signal.SIGKILL)
-    # Both are read again by themselves; the first one's progress begins anew.
+    # Both pages are read again alone; the first one's progress starts again.
     until(lambda: engines.pids[0] != pid and len(engines.pids) == 2)
     num_tokens = engines.num_output_tokens("a/1")
     until(lambda: engines.num_output_tokens("a/1") != num_tokens)

@@ -1,4 +1,4 @@
-"""When a running step counts as hung."""
+"""A running step hangs when it exceeds its limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(timer: StepTimer, clock: Clock, kind: StepKind, seconds: float, size=1) 
 
 
 def is_hung(timer: StepTimer, clock: Clock, seconds: float) -> bool:
-    """Whether the running step has hung so long after now."""
+    """Return whether the running step has hung after `seconds` more."""
     clock.now += seconds
     step = timer.running()
     assert step is not None

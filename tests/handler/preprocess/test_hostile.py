@@ -151,7 +151,7 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(content)
 
 @pytest.mark.parametrize("encode", [as_png, as_jpeg, as_gif, as_bmp, as_tiff])
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
-def test_an_image_like_a_thread_is_rejected_undecoded(encode, size):
+def test_an_extremely_thin_image_is_rejected_undecoded(encode, size):
     content = encode(Image.new("L", size))[:-20]
 
     # A decoder would have found that the end is missing.
@@ -159,12 +159,12 @@ def test_an_image_like_a_thread_is_rejected_undecoded(encode, size):
         page_of(content)
 
 
-def test_a_webp_like_a_thread_is_rejected():
+def test_an_extremely_thin_webp_is_rejected():
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
         page_of(as_webp(Image.new("L", (16_000, 1))))
 
 
-def test_a_tiff_frame_like_a_thread_is_rejected_undecoded():
+def test_an_extremely_thin_tiff_frame_is_rejected_undecoded():
     content = as_tiff(PAGE, Image.new("L", (1, 20_000)))[:-20]
 
     assert page_of(content, 1).width == PAGE.width

@@ -131,7 +131,7 @@ def test_a_reading_that_was_finished_has_nothing_to_cancel(read):
     assert engines.cancelled == []
 
 
-def test_a_document_that_comes_too_late_is_not_looked_at(reader_with, opened):
+def test_a_document_after_its_deadline_is_not_opened(reader_with, opened):
     clock = Clock()
     clock.now = 5.0
     reader = reader_with(FakeEngines(), clock)

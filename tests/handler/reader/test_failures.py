@@ -136,9 +136,7 @@ def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
     assert warnings_of(page) == ["images_missing"]
 
 
-def test_processes_stopped_while_they_idled_cost_a_page_only_time(
-    reader_with, opened, stopped
-):
+def test_processes_stopped_while_idle_only_delay_a_page(reader_with, opened, stopped):
     reader = reader_with(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
 
     [page] = reader.pages(opened(pdf_of(1), reader))

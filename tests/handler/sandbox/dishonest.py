@@ -1,4 +1,4 @@
-"""Imported by a decoder before it is confined: from then on it makes pages up."""
+"""Makes a decoder that imports it forge pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies that no honest process sends: each costs its own process and no more."""
+"""A forged reply ends its own process and nothing else."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_second_reply_is_not_the_answer_to_the_next_call(pool):
     assert (first, second) == (7, 3)
 
 
-def test_a_result_above_the_limit_is_an_error_and_costs_no_process(pool):
+def test_a_result_above_the_limit_does_not_end_its_process(pool):
     pid = pool.call(SECONDS, os.getpid)
 
     with pytest.raises(RuntimeError, match="in blobs"):

@@ -1,4 +1,4 @@
-"""What a process that parses client data cannot do, tried in a real one."""
+"""A real confined process cannot do what reading a document does not need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def document():
 
 @pytest.fixture
 def bystander():
-    """A process of the same user that is none of the pool's business."""
+    """A process of the same user, outside the pool."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
     process.communicate()
@@ -221,7 +221,7 @@ def test_without_landlock_no_file_is_opened(path, document):
 
 
 def test_a_process_that_cannot_be_confined_still_works(monkeypatch):
-    """As on a kernel without the measures: here the filter denies them."""
+    """Simulates a kernel without the measures: a first filter denies them."""
     pool = Pool(1, modules=["tests.handler.sandbox.without_measures"])
 
     held = pool.call(SECONDS, confinement)

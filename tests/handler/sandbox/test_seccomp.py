@@ -1,4 +1,4 @@
-"""The table of system calls, for the machine at hand and the one that is not."""
+"""The table of system calls holds for both machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADERS = {
 TABLE = {
     **seccomp._DENIED,
     **seccomp._ABSENT,
-    **seccomp._ON_ITSELF,
+    **seccomp._OWN_PROCESS_ONLY,
     "clone": seccomp._CLONE,
     "openat": (257, 56),
     "prlimit64": seccomp._PRLIMIT64,

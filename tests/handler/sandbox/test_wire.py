@@ -124,7 +124,7 @@ def test_an_arbitrary_message_is_a_value_or_an_error(hint, structure, text, blob
     except WireError:
         return
 
-    # What was read is of the type, for it can be written as such.
+    # A value that can be written as `hint` has that type.
     packed(value, hint)
 
 
@@ -190,7 +190,7 @@ def test_a_structure_that_is_no_json_is_refused(structure):
         received(channel._HEAD.pack(len(structure), 0, 0, 0) + structure)
 
 
-def test_files_that_nobody_asked_for_are_not_taken(tmp_path):
+def test_unrequested_files_are_discarded(tmp_path):
     ours, theirs = socket.socketpair()
     path = tmp_path / "file"
     path.write_bytes(b"x")
@@ -202,7 +202,7 @@ def test_files_that_nobody_asked_for_are_not_taken(tmp_path):
             channel.receive(theirs.fileno(), 10)
 
 
-def test_a_receiver_that_does_not_read_holds_nobody_up():
+def test_a_receiver_that_does_not_read_times_out_the_sender():
     ours, theirs = socket.socketpair()
 
     with ours, theirs, pytest.raises(TimeoutError):
@@ -211,7 +211,7 @@ def test_a_receiver_that_does_not_read_holds_nobody_up():
 
 @dataclass(frozen=True)
 class _Checked:
-    """A class that checks its fields itself."""
+    """A class that validates its fields itself."""
 
     number: int
 
@@ -220,7 +220,7 @@ class _Checked:
             raise ValueError("below 0")
 
 
-def test_a_class_that_refuses_its_fields_makes_no_other_error():
+def test_a_class_that_rejects_its_fields_is_a_wire_error():
     with pytest.raises(WireError, match="below 0"):
         unpacked(Parcel([-1]), _Checked)
 

@@ -1,4 +1,4 @@
-"""Imported by a process before it is confined: a kernel without Landlock."""
+"""Simulates a kernel without Landlock in a process that imports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imported by a process before it is confined: a kernel that offers no measure."""
+"""Simulates a kernel without any measure in a process that imports it."""
 
 from __future__ import annotations
 
