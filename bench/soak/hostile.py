@@ -29,6 +29,7 @@ from bench.report import finish, say
 from bench.soak.bombs import BOMBS
 from mini.pages import Domain, render_page
 from server.archive import build_archive
+from server.plugin import find_plugin
 from server.ports import free_addresses
 from server.torchserve import TorchServe
 
@@ -143,6 +144,7 @@ def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
         overrides=free_addresses() | {"model_store": str(model_store)},
         environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
         line=count,
+        plugin=find_plugin(),
     )
 
 
