@@ -172,3 +172,27 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
             time.sleep(0.05)
 
     assert received > num_bytes * 0.99
+
+
+def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
+    """What was read of an answer does not free the array that holds all of it."""
+    num_bytes = 24 * MIB
+    request = asked(bytes=num_bytes)
+    length = b"Content-Length: %d" % len(request)
+    with (
+        # Answers may take 25 MiB for long, and 50 MiB for five seconds.
+        toy_server({"chandra_body_budget_mb": "100"}) as client,
+        ExitStack() as stack,
+    ):
+        for _ in range(3):
+            reader = stack.enter_context(raw.connected(client))
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            reader.sendall(raw.head(length, b"Accept: text/plain") + request)
+            received = 0
+            # Less is left than they may take; the kernel has some of it.
+            while received < 16 * MIB:
+                received += len(reader.recv(65536))
+
+        until(lambda: client.server.num_open() == 1, 15)
+
+        assert post(client, SMALL).status_code == 200

@@ -165,7 +165,7 @@ final class Budget {
         }
     }
 
-    /** The answers of one connection that have not been sent yet. */
+    /** The answers of one connection; a message counts in full until all of it is sent. */
     final class Answers {
         private final Runnable close;
         private long length;
@@ -202,13 +202,19 @@ final class Budget {
             closed.forEach(answers -> answers.close.run());
         }
 
-        /** Counts bytes that the client's machine has taken. */
+        /** Notes that the client's machine has taken some bytes. */
+        void progress() {
+            synchronized (Budget.this) {
+                progressAt = System.nanoTime();
+            }
+        }
+
+        /** Counts bytes that Java has let go of. */
         void sent(long fewer) {
             synchronized (Budget.this) {
                 if (isClosed) {
                     return;
                 }
-                progressAt = System.nanoTime();
                 length -= fewer;
                 unsent -= fewer;
                 if (length == 0) {
@@ -217,15 +223,10 @@ final class Budget {
             }
         }
 
-        boolean hasUnsent() {
+        /** Returns the bytes that are counted. */
+        long length() {
             synchronized (Budget.this) {
-                return length > 0;
-            }
-        }
-
-        long nanosecondsWithoutProgress() {
-            synchronized (Budget.this) {
-                return System.nanoTime() - progressAt;
+                return length;
             }
         }
 
