@@ -72,6 +72,22 @@ def test_slow_uploads_lock_nobody_out_and_are_given_up(toy_server):
             assert b'"the upload stalled: ' in said
 
 
+def test_two_hundred_idle_uploads_lock_nobody_out(toy_server):
+    page = SMALL + b" " * MIB
+    with toy_server() as client, ExitStack() as stack:
+        senders = [
+            stack.enter_context(raw.announced(client, 140 * MIB)) for _ in range(200)
+        ]
+        for sender in senders:
+            sender.sendall(b"x" * 100)
+        until(lambda: client.server.num_open() == 200)
+
+        answer = post(client, page)
+
+        assert answer.status_code == 200
+        assert client.server.num_open() == 200
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
     body = SMALL + b" " * (300_000 - len(SMALL))
@@ -108,7 +124,10 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         newest = stack.enter_context(raw.announced(client, len(body)))
         until(lambda: client.server.num_open() == 2)
         oldest.sendall(body[:half])
-        newest.sendall(body[:MIB])
+        newest.sendall(body[: 2 * MIB])
+        # Both have reserved their windows when a small body does not fit any more.
+        probe = SMALL + b" " * 2 * MIB
+        until(lambda: post(client, probe).status_code == 503)
         oldest.sendall(body[half:])
 
         assert oldest.recv(4096).startswith(b"HTTP/1.1 200 ")
