@@ -104,11 +104,12 @@ final class Budget {
 
         /** Reserves exactly the whole body; false where the upload has to end. */
         boolean complete(long received) {
-            boolean hasRoom = take(received);
+            // In one step: a body that is complete must not be chosen to make room.
             synchronized (Budget.this) {
+                boolean hasRoom = take(received);
                 growing.remove(this);
+                return hasRoom;
             }
-            return hasRoom;
         }
 
         void release() {
