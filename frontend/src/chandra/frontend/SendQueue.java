@@ -27,10 +27,10 @@ final class SendQueue extends ChannelDuplexHandler {
     private static final long MAX_READ_SECONDS = 300;
 
     private static final long LOOK_MILLISECONDS = 1000;
-    private static final RateLimitedLog CLOSED = new RateLimitedLog("connection closed");
 
     private final Budget budget;
     private final long stallSeconds;
+    private final RateLimitedLog closed;
 
     private CoalescingBufferQueue queue;
     private Budget.Answers answers;
@@ -42,9 +42,10 @@ final class SendQueue extends ChannelDuplexHandler {
     private long numRead;
     private long windowAt;
 
-    SendQueue(Budget budget, long stallSeconds) {
+    SendQueue(Budget budget, long stallSeconds, RateLimitedLog closed) {
         this.budget = budget;
         this.stallSeconds = stallSeconds;
+        this.closed = closed;
     }
 
     @Override
@@ -147,8 +148,8 @@ final class SendQueue extends ChannelDuplexHandler {
                         TimeUnit.MILLISECONDS);
     }
 
-    private static void close(ChannelHandlerContext context, String reason) {
-        CLOSED.add(reason, context.executor());
+    private void close(ChannelHandlerContext context, String reason) {
+        closed.add(reason, context.executor());
         context.close();
     }
 }
