@@ -25,7 +25,7 @@ import org.pytorch.serve.util.ConnectorType;
  */
 @Sharable
 final class Questions extends ChannelInboundHandlerAdapter {
-    private static final Pattern MANAGEMENT = Pattern.compile("/models(/chandra)?");
+    private static final Pattern MANAGEMENT = Pattern.compile("/models/chandra");
     private static final Pattern METRICS = Pattern.compile("/metrics(\\?.*)?");
 
     /** The rest of a refused request is read for so long, so that the client sees the answer. */
