@@ -73,7 +73,7 @@ def test_slow_uploads_lock_nobody_out_and_are_given_up(toy_server):
 
 
 def test_two_hundred_idle_uploads_lock_nobody_out(toy_server):
-    page = SMALL + b" " * MIB
+    page = SMALL + b" " * 8 * MIB
     with toy_server() as client, ExitStack() as stack:
         senders = [
             stack.enter_context(raw.announced(client, 140 * MIB)) for _ in range(200)
@@ -109,6 +109,31 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
             sender.sendall(b"0\r\n\r\n")
 
         assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
+    body = SMALL + b" " * (3_000_000 - len(SMALL))
+    with (
+        toy_server({"chandra_stall_seconds": "2"}) as client,
+        raw.announced(client, len(body)) as steady,
+        raw.announced(client, len(body)) as slow,
+    ):
+        rates = {steady: len(body) / 200, slow: len(body) / 500}
+        num_sent = dict.fromkeys(rates, 0)
+        begun_at = time.monotonic()
+        # More than two stall timeouts.
+        while (seconds := time.monotonic() - begun_at) < 5:
+            for sender, rate in rates.items():
+                due = int(seconds * rate)
+                sender.sendall(body[num_sent[sender] : due])
+                num_sent[sender] = due
+            time.sleep(0.05)
+        steady.sendall(body[num_sent[steady] :])
+
+        assert steady.recv(4096).startswith(b"HTTP/1.1 200 ")
+        said = slow.recv(4096)
+        assert said.startswith(b"HTTP/1.1 400 ")
+        assert b'"the upload stalled: ' in said
 
 
 def test_the_newest_upload_makes_room_for_older_ones(toy_server):
@@ -215,3 +240,26 @@ def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
         until(lambda: client.server.num_open() == 1, 15)
 
         assert post(client, SMALL).status_code == 200
+
+
+def test_a_client_that_reads_too_slowly_is_closed(toy_server):
+    num_bytes = 90 * MIB
+    request = asked(bytes=num_bytes)
+    length = b"Content-Length: %d" % len(request)
+    with (
+        toy_server({"chandra_stall_seconds": "8"}) as client,
+        raw.connected(client) as reader,
+    ):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        reader.sendall(raw.head(length, b"Accept: text/plain") + request)
+        num_read = len(reader.recv(4096))
+        begun_at = time.monotonic()
+
+        # 1/400 a second, so much more than 8 KiB in each stall timeout.
+        while client.server.num_open() and time.monotonic() < begun_at + 25:
+            if num_read < (time.monotonic() - begun_at) * num_bytes / 400:
+                num_read += len(reader.recv(65536))
+            time.sleep(0.02)
+
+        assert client.server.num_open() == 0
+        assert num_read < num_bytes / 10
