@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +14,9 @@ import httpx
 import pytest
 
 from server.archive import ROOT
-from server.java import find_java_home
 from server.ports import free_addresses
 from server.torchserve import read_properties
+from tests.server.jre import jre_environ
 from tests.server.processes import family, is_alive
 from tests.waiting import until
 
@@ -32,11 +31,11 @@ def config(tmp_path: Path) -> Path:
 
 
 def start(
-    command: str, *arguments: str | Path, tree: Path = ROOT, **environ: str
+    command: str, *arguments: str | Path, **environ: str
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "server", command, *arguments],
-        cwd=tree,
+        cwd=ROOT,
         env=os.environ | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -61,15 +60,9 @@ def test_ctrl_c_stops_everything_that_serve_started(config, stop):
 
 
 def test_a_jre_serves_with_our_frontend(config, tmp_path):
-    # The folder has java but no javac, as a JRE, and there is no other javac.
-    jre = tmp_path / "jre"
-    (jre / "bin").mkdir(parents=True)
-    home = find_java_home(os.environ)
-    (jre / "bin" / "java").symlink_to(home / "bin" / "java")
-    shutil.copy(home / "release", jre)
-    nowhere = {"JAVA_HOME": str(jre), "PATH": str(jre / "bin")}
+    environ = jre_environ(tmp_path / "jre")
 
-    with start("serve", "--config", config, tree=ROOT, **nowhere) as process:
+    with start("serve", "--config", config, **environ) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("ready: "))
         properties = read_properties(config)

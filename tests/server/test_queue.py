@@ -132,11 +132,19 @@ def test_a_second_attributes_header_is_a_bad_request(client):
     assert "X-Amzn-SageMaker-Custom-Attributes once" in said["detail"]
 
 
-def test_repeated_refusals_are_logged_a_few_times(toy_server):
-    with toy_server() as client:
-        for _ in range(50):
-            raw.exchange(client, b"garbage\r\n\r\n")
+@pytest.mark.parametrize("port", ["inference", "management", "metrics"])
+def test_repeated_refusals_are_logged_and_counted(toy_server, port):
+    def num_lines(text: str) -> int:
+        return sum(text in line for line in client.lines)
 
-        refused = [line for line in client.lines if "request refused" in line]
+    with toy_server({"chandra_log_window_seconds": "2"}) as client:
+        address = client.server.properties[f"{port}_address"]
+        # Two windows, each with lines of its own.
+        for number in range(2):
+            for _ in range(10):
+                raw.exchange_with(address, b"garbage\r\n\r\n")
 
-    assert len(refused) == 5
+            until(lambda number=number: num_lines("request refused, ") > number)
+
+        assert num_lines("request refused, 5 more in 2 s: ") == 2
+        assert num_lines("request refused: ") == 10

@@ -72,6 +72,22 @@ def test_slow_uploads_lock_nobody_out_and_are_given_up(toy_server):
             assert b'"the upload stalled: ' in said
 
 
+def test_two_hundred_idle_uploads_lock_nobody_out(toy_server):
+    page = SMALL + b" " * 8 * MIB
+    with toy_server() as client, ExitStack() as stack:
+        senders = [
+            stack.enter_context(raw.announced(client, 140 * MIB)) for _ in range(200)
+        ]
+        for sender in senders:
+            sender.sendall(b"x" * 100)
+        until(lambda: client.server.num_open() == 200)
+
+        answer = post(client, page)
+
+        assert answer.status_code == 200
+        assert client.server.num_open() == 200
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
     body = SMALL + b" " * (300_000 - len(SMALL))
@@ -95,6 +111,31 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
         assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
+def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
+    body = SMALL + b" " * (3_000_000 - len(SMALL))
+    with (
+        toy_server({"chandra_stall_seconds": "2"}) as client,
+        raw.announced(client, len(body)) as steady,
+        raw.announced(client, len(body)) as slow,
+    ):
+        rates = {steady: len(body) / 200, slow: len(body) / 500}
+        num_sent = dict.fromkeys(rates, 0)
+        begun_at = time.monotonic()
+        # More than two stall timeouts.
+        while (seconds := time.monotonic() - begun_at) < 5:
+            for sender, rate in rates.items():
+                due = int(seconds * rate)
+                sender.sendall(body[num_sent[sender] : due])
+                num_sent[sender] = due
+            time.sleep(0.05)
+        steady.sendall(body[num_sent[steady] :])
+
+        assert steady.recv(4096).startswith(b"HTTP/1.1 200 ")
+        said = slow.recv(4096)
+        assert said.startswith(b"HTTP/1.1 400 ")
+        assert b'"the upload stalled: ' in said
+
+
 def test_the_newest_upload_makes_room_for_older_ones(toy_server):
     """Together they outgrow the budget; refused one by one, none would ever end."""
     body = SMALL + b" " * (12 * MIB - len(SMALL))
@@ -108,7 +149,10 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
         newest = stack.enter_context(raw.announced(client, len(body)))
         until(lambda: client.server.num_open() == 2)
         oldest.sendall(body[:half])
-        newest.sendall(body[:MIB])
+        newest.sendall(body[: 2 * MIB])
+        # Both have reserved their windows when a small body does not fit any more.
+        probe = SMALL + b" " * 2 * MIB
+        until(lambda: post(client, probe).status_code == 503)
         oldest.sendall(body[half:])
 
         assert oldest.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -172,3 +216,50 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
             time.sleep(0.05)
 
     assert received > num_bytes * 0.99
+
+
+def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
+    """What was read of an answer does not free the array that holds all of it."""
+    num_bytes = 24 * MIB
+    request = asked(bytes=num_bytes)
+    length = b"Content-Length: %d" % len(request)
+    with (
+        # Answers may take 25 MiB for long, and 50 MiB for five seconds.
+        toy_server({"chandra_body_budget_mb": "100"}) as client,
+        ExitStack() as stack,
+    ):
+        for _ in range(3):
+            reader = stack.enter_context(raw.connected(client))
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            reader.sendall(raw.head(length, b"Accept: text/plain") + request)
+            received = 0
+            # Less is left than they may take; the kernel has some of it.
+            while received < 16 * MIB:
+                received += len(reader.recv(65536))
+
+        until(lambda: client.server.num_open() == 1, 15)
+
+        assert post(client, SMALL).status_code == 200
+
+
+def test_a_client_that_reads_too_slowly_is_closed(toy_server):
+    num_bytes = 90 * MIB
+    request = asked(bytes=num_bytes)
+    length = b"Content-Length: %d" % len(request)
+    with (
+        toy_server({"chandra_stall_seconds": "8"}) as client,
+        raw.connected(client) as reader,
+    ):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        reader.sendall(raw.head(length, b"Accept: text/plain") + request)
+        num_read = len(reader.recv(4096))
+        begun_at = time.monotonic()
+
+        # 1/400 a second, so much more than 8 KiB in each stall timeout.
+        while client.server.num_open() and time.monotonic() < begun_at + 40:
+            if num_read < (time.monotonic() - begun_at) * num_bytes / 400:
+                num_read += len(reader.recv(65536))
+            time.sleep(0.02)
+
+        assert client.server.num_open() == 0
+        assert num_read < num_bytes / 10

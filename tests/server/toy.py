@@ -1,4 +1,7 @@
-"""Servers whose handler is `toy_handler.py`: the real frontend, and no model."""
+"""Servers whose handler is `toy_handler.py`: the real frontend, and no model.
+
+They run with a JRE, so what is tested of the frontend holds where no compiler is.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 
 from server.archive import configure_archive
 from tests.server.conftest import Client, serving
+from tests.server.jre import jre_environ
 
 __all__ = ["asked", "post", "toy_server", "toy_store"]
 
@@ -54,6 +58,7 @@ def toy_store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def toy_server(toy_store: Path, tmp_path: Path) -> Start:
     """Starts servers with overrides of config.properties and of model-config.yaml."""
+    environ = jre_environ(tmp_path / "jre")
 
     def start(
         overrides: dict[str, str] | None = None, **model_config: object
@@ -61,6 +66,6 @@ def toy_server(toy_store: Path, tmp_path: Path) -> Start:
         store = tmp_path / "store"
         store.mkdir(exist_ok=True)
         configure_archive(toy_store / "chandra.mar", store, model_config)
-        return serving(store, {}, overrides=overrides)
+        return serving(store, environ, overrides=overrides)
 
     return start

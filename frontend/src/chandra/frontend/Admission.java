@@ -46,14 +46,12 @@ final class Admission extends ChannelDuplexHandler {
     /** When the whole request was there, on the monotonic clock, in nanoseconds. */
     private static final String ARRIVAL = "x-chandra-arrival";
 
-    private static final RateLimitedLog REFUSALS =
-            new RateLimitedLog("request refused");
-
     private final Gate gate;
     private final Budget budget;
     private final Path folder;
     private final Path draining;
     private final long stallNanoseconds;
+    private final RateLimitedLog refusals;
 
     /** Of the request that has no answer yet; null between two. */
     private Budget.Claim claim;
@@ -87,12 +85,14 @@ final class Admission extends ChannelDuplexHandler {
         return OPEN.get();
     }
 
-    Admission(Gate gate, Budget budget, String folder, long stallSeconds) {
+    Admission(
+            Gate gate, Budget budget, String folder, long stallSeconds, RateLimitedLog refusals) {
         this.gate = gate;
         this.budget = budget;
         this.folder = Path.of(folder);
         this.draining = this.folder.resolve("draining");
         this.stallNanoseconds = TimeUnit.SECONDS.toNanos(stallSeconds);
+        this.refusals = refusals;
     }
 
     @Override
@@ -282,7 +282,7 @@ final class Admission extends ChannelDuplexHandler {
     private void refuse(ChannelHandlerContext context, Refusal refusal) {
         isRefused = true;
         isBroken = refusal.isMalformed();
-        REFUSALS.add(refusal.toString(), context.executor());
+        refusals.add(refusal.toString(), context.executor());
         context.writeAndFlush(refusal.response())
                 .addListener(
                         done -> {

@@ -19,7 +19,7 @@ import org.pytorch.serve.util.ConfigManager;
  * memory for copies of bodies of a usual size; larger ones count for the rest.
  *
  * <p>An upload reserves the bytes that have arrived and a window ahead of them, so that a client
- * that announces much and sends little takes little. When uploads outgrow the budget together, the
+ * that announces much and sends little takes little; the window grows with what has arrived. When uploads outgrow the budget together, the
  * newest one is refused, so that older ones can finish.
  *
  * <p>Answers wait here for clients that read slowly. When they take more than their share, clients
@@ -35,8 +35,10 @@ final class Budget {
     /** A client that has read something in this time is spared, up to twice that share. */
     private static final long PATIENCE_NANOSECONDS = TimeUnit.SECONDS.toNanos(5);
 
-    /** Bytes of a body that are reserved before they arrive. */
-    private static final long WINDOW_BYTES = 4 * MIB;
+    /** Bytes of a body that are reserved before they arrive: as many as have, within these. */
+    private static final long MIN_WINDOW_BYTES = 64 * 1024;
+
+    private static final long MAX_WINDOW_BYTES = 4 * MIB;
 
     private final long bytes;
     private final long usualBytes;
@@ -63,6 +65,11 @@ final class Budget {
         return claimed - leaving + unsent + more <= bytes;
     }
 
+    private static long withWindow(long received, long announced) {
+        long window = Math.min(MAX_WINDOW_BYTES, Math.max(MIN_WINDOW_BYTES, received));
+        return Math.min(announced, received + window);
+    }
+
     /** The share of one request. */
     final class Claim {
         /** False for a request without a body, whose answer comes in its turn. */
@@ -82,7 +89,7 @@ final class Budget {
         boolean begin(long announced) {
             synchronized (Budget.this) {
                 growing.add(this);
-                boolean hasRoom = take(Math.min(announced, WINDOW_BYTES));
+                boolean hasRoom = take(withWindow(0, announced));
                 if (!hasRoom) {
                     growing.remove(this);
                 }
@@ -92,16 +99,17 @@ final class Budget {
 
         /** Reserves what has arrived and the next window; false where the upload has to end. */
         boolean grow(long received, long announced) {
-            return take(Math.min(announced, received + WINDOW_BYTES));
+            return take(withWindow(received, announced));
         }
 
         /** Reserves exactly the whole body; false where the upload has to end. */
         boolean complete(long received) {
-            boolean hasRoom = take(received);
+            // In one step: a body that is complete must not be chosen to make room.
             synchronized (Budget.this) {
+                boolean hasRoom = take(received);
                 growing.remove(this);
+                return hasRoom;
             }
-            return hasRoom;
         }
 
         void release() {
@@ -165,7 +173,7 @@ final class Budget {
         }
     }
 
-    /** The answers of one connection that have not been sent yet. */
+    /** The answers of one connection; a message counts in full until all of it is sent. */
     final class Answers {
         private final Runnable close;
         private long length;
@@ -202,13 +210,19 @@ final class Budget {
             closed.forEach(answers -> answers.close.run());
         }
 
-        /** Counts bytes that the client's machine has taken. */
+        /** Notes that the client's machine has taken some bytes. */
+        void progress() {
+            synchronized (Budget.this) {
+                progressAt = System.nanoTime();
+            }
+        }
+
+        /** Counts bytes that Java has let go of. */
         void sent(long fewer) {
             synchronized (Budget.this) {
                 if (isClosed) {
                     return;
                 }
-                progressAt = System.nanoTime();
                 length -= fewer;
                 unsent -= fewer;
                 if (length == 0) {
@@ -217,15 +231,10 @@ final class Budget {
             }
         }
 
-        boolean hasUnsent() {
+        /** Returns the bytes that are counted. */
+        long length() {
             synchronized (Budget.this) {
-                return length > 0;
-            }
-        }
-
-        long nanosecondsWithoutProgress() {
-            synchronized (Budget.this) {
-                return System.nanoTime() - progressAt;
+                return length;
             }
         }
 

@@ -13,9 +13,8 @@ import io.netty.util.ReferenceCountUtil;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
+import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.ConnectorType;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Passes on the few GET requests that the management and the metrics address are for.
@@ -26,8 +25,7 @@ import org.slf4j.LoggerFactory;
  */
 @Sharable
 final class Questions extends ChannelInboundHandlerAdapter {
-    private static final Logger LOGGER = LoggerFactory.getLogger(Questions.class);
-    private static final Pattern MANAGEMENT = Pattern.compile("/models(/chandra)?");
+    private static final Pattern MANAGEMENT = Pattern.compile("/models/chandra");
     private static final Pattern METRICS = Pattern.compile("/metrics(\\?.*)?");
 
     /** The rest of a refused request is read for so long, so that the client sees the answer. */
@@ -35,11 +33,13 @@ final class Questions extends ChannelInboundHandlerAdapter {
 
     private final Hosts hosts;
     private final Pattern targets;
+    private final RateLimitedLog refusals;
 
     /** Creates a filter that prepares the connections of a server of the given type. */
-    Questions(Hosts hosts, ConnectorType type) {
+    Questions(ConfigManager config, Hosts hosts, ConnectorType type) {
         this.hosts = hosts;
         targets = type == ConnectorType.METRICS_CONNECTOR ? METRICS : MANAGEMENT;
+        refusals = new RateLimitedLog("request refused", config);
     }
 
     @Override
@@ -99,7 +99,7 @@ final class Questions extends ChannelInboundHandlerAdapter {
                 Refusal refusal = refusal((HttpRequest) message);
                 if (refusal != null) {
                     isRefused = true;
-                    LOGGER.warn("request refused: {}", refusal);
+                    refusals.add(refusal.toString(), context.executor());
                     context.writeAndFlush(refusal.response());
                     context.executor()
                             .schedule(() -> context.close(), LINGER_SECONDS, TimeUnit.SECONDS);

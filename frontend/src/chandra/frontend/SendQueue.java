@@ -14,27 +14,38 @@ import java.util.concurrent.TimeUnit;
  *
  * <p>Netty copies all that is written into direct memory at once, however slow the client is. Here
  * bytes wait in the heap, where {@link Budget} counts them, and a few kilobytes at a time go on.
+ * Each message counts in full until its last byte has gone on: its array is in the heap until then.
  *
  * <p>One for each connection, between the codec and the socket; used by that connection's thread
  * only.
  */
 final class SendQueue extends ChannelDuplexHandler {
-    /** A client has to read this much in each stall timeout; small, for slow lines. */
+    /** Bytes that go on at a time, and the least that must be read in each stall timeout. */
     private static final int CHUNK_BYTES = 8 * 1024;
 
+    /** An answer must be read at a rate at which the whole of it would take this long. */
+    private static final long MAX_READ_SECONDS = 300;
+
     private static final long LOOK_MILLISECONDS = 1000;
-    private static final RateLimitedLog CLOSED = new RateLimitedLog("connection closed");
 
     private final Budget budget;
-    private final long stallNanoseconds;
+    private final long stallSeconds;
+    private final RateLimitedLog closed;
 
     private CoalescingBufferQueue queue;
     private Budget.Answers answers;
     private boolean isLooking;
 
-    SendQueue(Budget budget, long stallSeconds) {
+    /** Bytes to be read in this stall timeout, those that were, and when it began. */
+    private long minRead;
+
+    private long numRead;
+    private long windowAt;
+
+    SendQueue(Budget budget, long stallSeconds, RateLimitedLog closed) {
         this.budget = budget;
-        this.stallNanoseconds = TimeUnit.SECONDS.toNanos(stallSeconds);
+        this.stallSeconds = stallSeconds;
+        this.closed = closed;
     }
 
     @Override
@@ -56,14 +67,20 @@ final class SendQueue extends ChannelDuplexHandler {
             return;
         }
         ByteBuf bytes = (ByteBuf) message;
-        answers.add(bytes.readableBytes());
-        queue.add(bytes, promise);
+        int length = bytes.readableBytes();
+        if (answers.length() == 0) {
+            beginWindow();
+        }
+        answers.add(length);
+        ChannelPromise whole = promise.unvoid();
+        whole.addListener(done -> answers.sent(length));
+        queue.add(bytes, whole);
     }
 
     @Override
     public void flush(ChannelHandlerContext context) {
         send(context);
-        if (answers.hasUnsent() && !isLooking) {
+        if (answers.length() > 0 && !isLooking) {
             isLooking = true;
             look(context);
         }
@@ -87,24 +104,40 @@ final class SendQueue extends ChannelDuplexHandler {
             ChannelPromise promise = context.newPromise();
             ByteBuf chunk = queue.remove(CHUNK_BYTES, promise);
             int length = chunk.readableBytes();
-            promise.addListener(done -> answers.sent(length));
+            promise.addListener(done -> read(length));
             context.write(chunk, promise);
         }
         context.flush();
     }
 
+    /** Notes that the client's machine has taken a chunk. */
+    private void read(int length) {
+        answers.progress();
+        numRead += length;
+        if (numRead >= minRead) {
+            beginWindow();
+        }
+    }
+
+    private void beginWindow() {
+        windowAt = System.nanoTime();
+        numRead = 0;
+        minRead = Math.max(CHUNK_BYTES, answers.length() * stallSeconds / MAX_READ_SECONDS);
+    }
+
     /** Checks now and then whether the client reads. */
     private void look(ChannelHandlerContext context) {
         long milliseconds =
-                Math.min(LOOK_MILLISECONDS, TimeUnit.NANOSECONDS.toMillis(stallNanoseconds) / 4);
+                Math.min(LOOK_MILLISECONDS, TimeUnit.SECONDS.toMillis(stallSeconds) / 4);
         context.executor()
                 .schedule(
                         () -> {
-                            isLooking = answers.hasUnsent();
+                            isLooking = answers.length() > 0;
                             if (!isLooking) {
                                 return;
                             }
-                            if (answers.nanosecondsWithoutProgress() > stallNanoseconds) {
+                            long nanoseconds = System.nanoTime() - windowAt;
+                            if (nanoseconds > TimeUnit.SECONDS.toNanos(stallSeconds)) {
                                 close(context, "the client does not read its answer");
                             } else {
                                 answers.add(0);
@@ -115,8 +148,8 @@ final class SendQueue extends ChannelDuplexHandler {
                         TimeUnit.MILLISECONDS);
     }
 
-    private static void close(ChannelHandlerContext context, String reason) {
-        CLOSED.add(reason, context.executor());
+    private void close(ChannelHandlerContext context, String reason) {
+        closed.add(reason, context.executor());
         context.close();
     }
 }

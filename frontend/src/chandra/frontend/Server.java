@@ -72,7 +72,7 @@ public final class Server extends ModelServer {
                 .pipeline()
                 .addFirst(
                         isForQuestions
-                                ? new Questions(hosts, type)
+                                ? new Questions(config, hosts, type)
                                 : new Arrivals(config, hosts));
         return closed;
     }
@@ -94,6 +94,8 @@ public final class Server extends ModelServer {
         private final String folder;
         private final int stallSeconds;
         private final int idleSeconds;
+        private final RateLimitedLog refusals;
+        private final RateLimitedLog closed;
 
         Arrivals(ConfigManager config, Hosts hosts) {
             gate = new Gate(config, hosts);
@@ -101,6 +103,8 @@ public final class Server extends ModelServer {
             folder = config.getProperty("chandra_state_dir", "");
             stallSeconds = Integer.parseInt(config.getProperty("chandra_stall_seconds", "60"));
             idleSeconds = Integer.parseInt(config.getProperty("chandra_idle_seconds", "600"));
+            refusals = new RateLimitedLog("request refused", config);
+            closed = new RateLimitedLog("connection closed", config);
         }
 
         @Override
@@ -124,13 +128,15 @@ public final class Server extends ModelServer {
                 context.channel().config().setOption(ChannelOption.ALLOW_HALF_CLOSURE, true);
                 // By now, what TorchServe calls "http" turns bytes into messages.
                 context.pipeline()
-                        .addBefore("http", "sending", new SendQueue(budget, stallSeconds))
+                        .addBefore(
+                                "http", "sending", new SendQueue(budget, stallSeconds, closed))
                         .addAfter("http", "presence", new Presence(idleSeconds))
                         .addAfter("presence", "turns", new Turns())
                         .addAfter(
                                 "turns",
                                 "admission",
-                                new Admission(gate, budget, folder, stallSeconds));
+                                new Admission(
+                                        gate, budget, folder, stallSeconds, refusals));
                 context.pipeline().remove(this);
                 context.fireChannelActive();
             }

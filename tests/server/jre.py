@@ -1,0 +1,23 @@
+"""An environment with a Java runtime and no compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from server.java import find_java_home
+
+__all__ = ["jre_environ"]
+
+
+def jre_environ(folder: Path) -> dict[str, str]:
+    """Make a JRE in `folder`; return the JAVA_HOME and PATH that have nothing else."""
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    home = find_java_home(os.environ)
+    (programs / "java").symlink_to(home / "bin" / "java")
+    shutil.copy(home / "release", folder)
+    environ = {"JAVA_HOME": str(folder), "PATH": str(programs)}
+    assert shutil.which("javac", path=environ["PATH"]) is None
+    return environ
