@@ -282,13 +282,19 @@ def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
 def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
     with (
         own_server(
-            CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "40"}
+            CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
         ) as client,
+<<<<<<< HEAD
         # The frontend reserves four times the first 4 MiB of each upload.
+=======
+        # The first 64 KiB of each are reserved, four times.
+>>>>>>> h-javafix
         announced(client, 140_000_000),
         announced(client, 140_000_000),
+        announced(client, 140_000_000),
+        announced(client, 40_000),
     ):
-        until(lambda: client.server.num_open() == 2)
+        until(lambda: client.server.num_open() == 4)
         with announced(client, 140_000_000) as late:
             head = late.recv(4096).decode()
         small = client.post(PAGE, PNG, max_output_tokens=5)

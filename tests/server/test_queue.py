@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -137,6 +138,9 @@ def test_repeated_refusals_are_logged_and_counted(toy_server, port):
     def num_lines(text: str) -> int:
         return sum(text in line for line in client.lines)
 
+    def has_counted(window: int) -> bool:
+        return num_lines("request refused, ") > window
+
     with toy_server({"chandra_log_window_seconds": "2"}) as client:
         address = client.server.properties[f"{port}_address"]
         # Two windows, each with lines of its own.
@@ -144,7 +148,7 @@ def test_repeated_refusals_are_logged_and_counted(toy_server, port):
             for _ in range(10):
                 raw.exchange_with(address, b"garbage\r\n\r\n")
 
-            until(lambda number=number: num_lines("request refused, ") > number)
+            until(partial(has_counted, number))
 
         assert num_lines("request refused, 5 more in 2 s: ") == 2
         assert num_lines("request refused: ") == 10
