@@ -73,6 +73,7 @@ def test_real_pages_give_two_tokens_a_forward():
     assert total.tokens_per_forward >= 2
 
 
+@pytest.mark.slow
 def test_with_qwens_tokens_too(capsys):
     main([])
 

@@ -11,6 +11,7 @@ from bench.gpu import main
 from bench.records import Records
 
 
+@pytest.mark.slow
 def test_all_parts_run_one_by_one_and_add_to_one_file(tmp_path, capsys):
     common = ["--device", "cpu", "--geometry", "tiny", "--results", str(tmp_path)]
     common += ["--pages", "3", "--seconds", "0.01"]

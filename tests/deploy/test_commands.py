@@ -103,6 +103,7 @@ def test_a_dry_run_changes_nothing(everything, chandra, cloud, tmp_path):
 SECRETS = (SECRET, "hf_hidden", "hidden-password", "auth-token")
 
 
+@pytest.mark.slow
 def test_no_secret_is_shown(everything, chandra, monkeypatch, front):
     """By no command, done or in a dry run, for people or for programs."""
     monkeypatch.setenv("HF_TOKEN", "hf_hidden")

@@ -26,6 +26,7 @@ def speckled(number: int) -> bytes:
     return documents.as_png(ImageChops.subtract(page, Image.fromarray(specks)))
 
 
+@pytest.mark.slow
 def test_32_requests_of_a_megabyte_each_get_the_right_answer(client):
     bodies = [speckled(number) for number in range(32)]
     assert min(map(len, bodies)) > 1_000_000

@@ -166,6 +166,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_well(start, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.properties"]
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path):
     with start() as running, ThreadPoolExecutor(1) as threads:
         until(lambda: running.ping() == 200, 120)
@@ -226,6 +227,7 @@ def test_a_killed_supervisor_takes_everything_with_it(start, tmp_path):
     assert not list(tmp_path.glob("chandra-*"))
 
 
+@pytest.mark.slow
 def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(start):
     with start() as running:
         until(lambda: running.ping() == 200, 120)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 import psutil
+import pytest
 
 from tests import documents
 from tests.marks import needs_the_plugin
@@ -33,6 +34,7 @@ def limited(pid: int, num_more: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.slow
 def test_a_frontend_without_descriptors_logs_one_line(own_server):
     with own_server() as client:
 
@@ -56,6 +58,7 @@ def test_a_frontend_without_descriptors_logs_one_line(own_server):
         assert len(failures()) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
     with own_server() as client:
         worker = client.server.worker_pid()
@@ -75,6 +78,7 @@ def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
         assert client.server.worker_pid() == worker
 
 
+@pytest.mark.slow
 def test_a_document_is_not_blamed_for_missing_decoders(own_server):
     with own_server(CHANDRA_DECODER_PROCESSES="1") as client:
         worker = psutil.Process(client.server.worker_pid())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests import documents
 
 PNG, PDF = "image/png", "application/pdf"
@@ -28,6 +30,7 @@ def test_the_native_engine_reads_many_documents_at_once(own_server):
         assert all(0 < page["output_tokens"] <= 60 for page in found["pages"])
 
 
+@pytest.mark.slow
 def test_a_cache_that_holds_one_page_after_the_other_reads_them_all(own_server):
     document = documents.pdf([[f"Page {n}"] for n in range(4)], size=(300, 300))
 

@@ -116,6 +116,7 @@ def test_a_request_past_its_deadline_with_nothing_done_is_a_timeout(client):
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
 
 
+@pytest.mark.slow
 def test_a_stream_past_its_deadline_ends_with_what_is_missing(client):
     answer = client.post(
         ENDLESS, PDF, accept="application/x-ndjson", deadline_seconds=10

@@ -248,6 +248,7 @@ def test_a_drain_that_is_told_to_hurry_does(own_server):
         assert time.monotonic() - started < 8
 
 
+@pytest.mark.slow
 def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
     # As many at once, and as large, as real time takes: more than Java has room for.
     large = PAGE + bytes(25_000_000)
@@ -284,11 +285,7 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
         own_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
         ) as client,
-<<<<<<< HEAD
-        # The frontend reserves four times the first 4 MiB of each upload.
-=======
         # The first 64 KiB of each are reserved, four times.
->>>>>>> h-javafix
         announced(client, 140_000_000),
         announced(client, 140_000_000),
         announced(client, 140_000_000),

@@ -87,6 +87,7 @@ def test_an_arrival_that_a_client_sends_is_overwritten(client):
     assert answer.json()["processing_time"] < 60
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_overloaded(toy_server):
     with (
         toy_server(batchSize=1, jobQueueSize=1) as client,
@@ -133,6 +134,7 @@ def test_a_second_attributes_header_is_a_bad_request(client):
     assert "X-Amzn-SageMaker-Custom-Attributes once" in said["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["inference", "management", "metrics"])
 def test_repeated_refusals_are_logged_and_counted(toy_server, port):
     def num_lines(text: str) -> int:

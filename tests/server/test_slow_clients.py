@@ -88,6 +88,7 @@ def test_two_hundred_idle_uploads_lock_nobody_out(toy_server):
         assert client.server.num_open() == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
     body = SMALL + b" " * (300_000 - len(SMALL))
@@ -111,6 +112,7 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
         assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
     body = SMALL + b" " * (3_000_000 - len(SMALL))
     with (
@@ -136,6 +138,7 @@ def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
         assert b'"the upload stalled: ' in said
 
 
+@pytest.mark.slow
 def test_the_newest_upload_makes_room_for_older_ones(toy_server):
     """Together they outgrow the budget; refused one by one, none would ever end."""
     body = SMALL + b" " * (12 * MIB - len(SMALL))
@@ -197,6 +200,7 @@ def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
         assert client.server.worker_pid() == worker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", [NDJSON, b"Accept: text/plain"])
 def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
     num_bytes = 8 * MIB
@@ -218,6 +222,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
     assert received > num_bytes * 0.99
 
 
+@pytest.mark.slow
 def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
     """What was read of an answer does not free the array that holds all of it."""
     num_bytes = 24 * MIB
@@ -242,6 +247,7 @@ def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
         assert post(client, SMALL).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_too_slowly_is_closed(toy_server):
     num_bytes = 90 * MIB
     request = asked(bytes=num_bytes)

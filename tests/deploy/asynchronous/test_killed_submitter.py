@@ -75,6 +75,7 @@ def submitter(front, folder, tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["file", "s3"])
 def test_killed_again_and_again_every_document_is_read_once(
     chandra, queue, folder, submitter, tmp_path, kept

@@ -156,6 +156,7 @@ def test_a_document_that_was_read_when_it_died_fails_and_those_that_wait_do_not(
     assert local.get(deadly["OutputLocation"]) is None
 
 
+@pytest.mark.slow
 def test_however_often_it_dies_every_document_has_one_end(local):
     local.async_endpoint(concurrency=4)
     container = own(local)

@@ -471,6 +471,7 @@ def test_a_manifest_is_refused_where_the_container_has_no_network(
     assert cloud.jobs == {}
 
 
+@pytest.mark.slow
 def test_a_job_is_watched_for_as_long_as_it_takes(chandra, put, cloud, at):
     put("scans/a.pdf")
     cloud.num_questions = 150

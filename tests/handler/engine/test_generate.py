@@ -173,6 +173,7 @@ def on_small_device(model: Model, max_rows: int) -> Model:
     return Model(module, model.tokenizer, ("<|im_end|>", "<|endoftext|>"))
 
 
+@pytest.mark.slow
 def test_pages_too_many_for_the_memory_are_read_one_by_one(model):
     ended = run(GenerateEngine(on_small_device(model, 1), 3), map(sequence, range(3)))
 
