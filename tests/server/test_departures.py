@@ -59,10 +59,13 @@ def departure(client):
 
 
 def assert_idle(client) -> None:
-    """Nothing is read."""
+    """The engine reads nothing once its running step has ended.
+
+    All of the pages would keep it busy for more than a minute.
+    """
     until(lambda: not is_open(client) and client.server.num_open() == 0)
     engine = psutil.Process(engine_pid(client.server.worker_pid()))
-    assert engine.cpu_percent(0.5) < 50
+    until(lambda: engine.cpu_percent(0.5) < 50, 5)
 
 
 @pytest.mark.parametrize("accept", [b"application/json", b"application/x-ndjson"])
