@@ -49,6 +49,7 @@ def test_32_requests_of_a_megabyte_each_get_the_right_answer(client):
     assert ids == [answer.json()["request_id"] for answer in together]
 
 
+@pytest.mark.slow
 def test_a_short_document_is_answered_while_a_long_one_is_read(client):
     long_document = documents.pdf([[f"Page {n}", "and more"] for n in range(40)])
     short = documents.as_png(documents.text_page(["Short"]))
@@ -94,6 +95,7 @@ def test_good_and_bad_requests_do_not_meet(client):
     assert {a.json()["raw"] for a in answers if a.status_code == 200} == {expected}
 
 
+@pytest.mark.slow
 def test_a_stream_arrives_page_by_page(client):
     # More than are read together: the last ones wait for the first.
     document = documents.pdf([[f"Page {n}"] for n in range(40)])

@@ -241,6 +241,7 @@ def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(start):
     assert "SIGKILL" in running.last_event["reason"]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_it_with_what_to_do(start):
     with start(MODEL_ID="datalab-to/chandra", HF_HUB_OFFLINE="1") as running:
         assert running.wait(120) == 1

@@ -120,6 +120,7 @@ def test_a_connection_that_is_reset_has_been_left_too(client, departure):
     assert_idle(client)
 
 
+@pytest.mark.slow
 def test_others_are_answered_as_if_nobody_had_left(client, departure):
     alone = client.post(SHORT, PDF).json()["raw"]
     with ThreadPoolExecutor(4) as threads:

@@ -11,6 +11,7 @@ from tests import documents
 PNG, PDF = "image/png", "application/pdf"
 
 
+@pytest.mark.slow
 def test_the_native_engine_reads_many_documents_at_once(own_server):
     document = documents.pdf([[f"Page {n}"] for n in range(6)])
     picture = documents.as_png(documents.text_page(["A page"]))
@@ -44,6 +45,7 @@ def test_a_cache_that_holds_one_page_after_the_other_reads_them_all(own_server):
     assert len(answer["pages"]) == 4
 
 
+@pytest.mark.slow
 def test_pages_are_read_by_generate_where_that_is_set(own_server):
     document = documents.pdf([[f"Page {n}"] for n in range(2)])
 

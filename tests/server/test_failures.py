@@ -127,6 +127,7 @@ def test_a_stream_past_its_deadline_ends_with_what_is_missing(client):
     assert {page["page"] for page in pages} == set(range(1, NUM_ENDLESS + 1))
 
 
+@pytest.mark.slow
 def test_a_server_stopped_with_a_request_in_flight_leaves_nothing_behind(own_server):
     with own_server() as client, ThreadPoolExecutor(1) as threads:
         java = client.server.pid
@@ -149,6 +150,7 @@ def test_a_server_stopped_with_a_request_in_flight_leaves_nothing_behind(own_ser
     assert not scratch.exists()
 
 
+@pytest.mark.slow
 def test_more_requests_than_the_limit_are_turned_away_at_once(own_server):
     with own_server(CHANDRA_MAX_OPEN_REQUESTS="2") as client:
         with ThreadPoolExecutor(8) as threads:
@@ -191,6 +193,7 @@ def test_an_engine_that_cannot_be_started_again_is_told_of_and_then_replaced(
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
+@pytest.mark.slow
 def test_weights_that_need_a_gpu_are_refused_where_there_is_none(own_server):
     start = own_server(wait=False, MODEL_ID="datalab-to/chandra")
 
@@ -198,6 +201,7 @@ def test_weights_that_need_a_gpu_are_refused_where_there_is_none(own_server):
         client.server.wait_until_ready(60)
 
 
+@pytest.mark.slow
 def test_a_setting_nobody_knows_stops_the_start_with_its_nearest_neighbour(own_server):
     start = own_server(wait=False, CHANDRA_MAX_PAGE="5")
 

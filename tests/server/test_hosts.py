@@ -136,6 +136,7 @@ def test_an_absolute_target_without_a_host_is_refused(client, target):
     assert status(ask(client, b"Host: localhost", target=target)) == 400
 
 
+@pytest.mark.slow
 def test_a_configured_name_is_answered_and_no_other(own_server):
     names = {"chandra_allowed_hosts": "ocr.example, Box"}
     with own_server(wait=False, overrides=names) as client:
@@ -150,6 +151,7 @@ def test_a_configured_name_is_answered_and_no_other(own_server):
     assert set(answers.values()) <= {200, 503}
 
 
+@pytest.mark.slow
 def test_the_check_can_be_switched_off(own_server):
     with own_server(wait=False, overrides={"chandra_allowed_hosts": "*"}) as client:
         until(client.server.ping)

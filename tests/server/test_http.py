@@ -167,6 +167,7 @@ def test_nothing_behind_a_body_in_chunks_is_taken_for_a_request(client):
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.slow
 def test_a_body_that_stands_still_is_given_up_with_the_room_it_took(own_server):
     with (
         own_server(
@@ -188,6 +189,7 @@ def test_a_body_that_stands_still_is_given_up_with_the_room_it_took(own_server):
     assert large.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_connection_is_closed_once_it_has_been_idle_for_long(own_server):
     half = len(PAGE) // 2
     with (

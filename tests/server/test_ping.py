@@ -103,6 +103,7 @@ def test_head_is_answered_as_get_is_but_for_the_body(client):
     assert b"\r\ncontent-length: %d" % len(body) in lines.lower()
 
 
+@pytest.mark.slow
 def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server):
     with own_server(CHANDRA_CPU_THREADS="1") as client:
         os.kill(client.server.worker_pid(), signal.SIGKILL)
@@ -153,6 +154,7 @@ def test_stopped_engine_is_503_until_it_goes_on(own_server):
         assert len(client.lines.events("recovery")) == 1
 
 
+@pytest.mark.slow
 def test_it_is_503_for_good_once_nothing_is_started_again(model_store, tmp_path):
     weights = shutil.copytree(MINI, tmp_path / "weights")
     store = tmp_path / "store"
@@ -190,6 +192,7 @@ def _has_given_up(client) -> bool:
     return any("Auto recovery failed again" in line for line in client.lines)
 
 
+@pytest.mark.slow
 def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_server):
     with (
         # One page after the other, so that some are read before the others.
@@ -219,6 +222,7 @@ def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_
         until(lambda: client.server.state().get("open") == "0")
 
 
+@pytest.mark.slow
 def test_a_drain_waits_for_what_can_be_finished(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
@@ -232,6 +236,7 @@ def test_a_drain_waits_for_what_can_be_finished(own_server):
         assert future.result(30).json()["status"] == "success"
 
 
+@pytest.mark.slow
 def test_a_drain_that_is_told_to_hurry_does(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
@@ -280,6 +285,7 @@ def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
     assert {code for code, _ in pings.answers} == {200}
 
 
+@pytest.mark.slow
 def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
     with (
         own_server(
@@ -302,6 +308,7 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
     assert small.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_document_that_is_still_being_sent_when_the_server_drains_is_told(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,

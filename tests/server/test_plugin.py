@@ -61,6 +61,7 @@ def test_building_again_gives_the_jar_that_is_shipped(tmp_path):
         assert set(content(again)) == set(content(JAR))
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_the_jar_does_not_depend_on_where_its_sources_are(sources, tmp_path):
     jars = tmp_path / "here.jar", tmp_path / "there.jar"

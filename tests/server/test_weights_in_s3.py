@@ -33,6 +33,7 @@ def s3() -> Iterator[S3]:
         yield server
 
 
+@pytest.mark.slow
 def test_staged_weights_are_fetched_and_read_with(s3, own_server, tmp_path):
     environ = {
         **s3.environ,
@@ -53,6 +54,7 @@ def test_staged_weights_are_fetched_and_read_with(s3, own_server, tmp_path):
     assert fetched["bytes"] == fetched["total_bytes"] > loaded["bytes"]
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_what_was_staged_stop_the_start_and_are_named(
     s3, own_server, tmp_path
 ):

@@ -119,6 +119,7 @@ def test_a_broken_checkpoint_is_a_load_error_that_names_it(weights, tmp_path):
         load_model(broken, "cpu")
 
 
+@pytest.mark.slow
 def test_weights_are_in_memory_once_at_most(tmp_path):
     """What is read ahead or mapped is the system's, which may drop it."""
     num_bytes = write_checkpoint(tmp_path / "large", GIB // 4)

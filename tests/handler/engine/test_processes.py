@@ -224,6 +224,7 @@ def test_a_process_that_cannot_even_be_started_counts_as_a_failed_start():
     engines.close()
 
 
+@pytest.mark.slow
 def test_of_three_processes_the_last_reads_what_the_others_could_not():
     starts = []
 

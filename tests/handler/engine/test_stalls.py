@@ -86,6 +86,7 @@ def test_hung_step_stalls_the_engine(engines_with):
     assert engines.health is Health.STALLED
 
 
+@pytest.mark.slow
 def test_first_long_step_does_not_stall_the_engine(engines_with):
     engines = engines_with()
     engines.submit(sequence("a/1", "say hello")).result(10)
@@ -95,6 +96,7 @@ def test_first_long_step_does_not_stall_the_engine(engines_with):
     assert healths_until(future, engines) == {Health.READY}
 
 
+@pytest.mark.slow
 def test_step_longer_than_its_limit_recovers_when_it_ends(engines_with):
     engines = engines_with()
     engines.submit(sequence("a/1", "encode 0.01")).result(10)
@@ -178,6 +180,7 @@ def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
     assert not first.done()
 
 
+@pytest.mark.slow
 def test_hung_step_is_given_up_after_stall_seconds(engines_with):
     engines = engines_with(stall_seconds=2.0)
     engines.submit(sequence("a/1", "say hello")).result(10)
@@ -191,6 +194,7 @@ def test_hung_step_is_given_up_after_stall_seconds(engines_with):
     assert engines.pids != [pid]
 
 
+@pytest.mark.slow
 def test_idle_process_that_stays_stopped_is_replaced(engines_with, stop):
     engines = engines_with(silence_seconds=0.5, stall_seconds=2.0)
     [pid] = engines.pids
