@@ -69,7 +69,7 @@ test-aws: $(VENV)/dev  ## one real round trip on AWS, about a dollar: CONFIG=cha
 	CONFIG=$(CONFIG) $(BIN)/python -m pytest -m aws tests/aws
 
 test-slow: $(VENV)/dev  ## what takes longer: commands cut off at each call, the emulator before a real server
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-container: $(VENV)/dev  ## build the image and break it, with a Docker engine of its own
 	$(BIN)/python -m pytest tests/container -m container
