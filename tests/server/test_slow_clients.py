@@ -224,7 +224,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
 
 @pytest.mark.slow
 def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
-    """What was read of an answer does not free the array that holds all of it."""
+    """Reading a part of an answer does not free the array that holds all of it."""
     num_bytes = 24 * MIB
     request = asked(bytes=num_bytes)
     length = b"Content-Length: %d" % len(request)
