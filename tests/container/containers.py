@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,10 +65,16 @@ class Container:
         """The status of /ping; None where nobody answers."""
 
         def ask() -> int | None:
+            # httpx makes a TLS context for each call, which takes longer than a ping
+            # while other threads of the test send large bodies.
+            connection = HTTPConnection("127.0.0.1", 8080, timeout=10)
             try:
-                return httpx.get("http://127.0.0.1:8080/ping", timeout=10).status_code
-            except httpx.TransportError:
+                connection.request("GET", "/ping")
+                return connection.getresponse().status
+            except (OSError, HTTPException):
                 return None
+            finally:
+                connection.close()
 
         return self.within(ask).result()
 
