@@ -8,7 +8,6 @@ latencies and statuses of the normal ones from a minute after the hostile ones b
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
 import os
@@ -27,7 +26,8 @@ import httpx
 
 from bench.report import finish, say
 from bench.soak.bombs import BOMBS
-from mini.pages import Domain, render_page
+from bench.soak.traffic import SMALL, png_of
+from mini.pages import render_page
 from server.archive import build_archive
 from server.plugin import find_plugin
 from server.ports import free_addresses
@@ -39,9 +39,6 @@ MAX_OUTPUT_TOKENS = 16
 MAX_RATIO = 2.0
 """Median latency of normal pages beside hostile clients, over that without them."""
 PAGES_OF_A_BOMB = (1, 1, 2, 20)
-SMALL = Domain(
-    widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=40, clean=1.0
-)
 
 
 @dataclass
@@ -208,9 +205,7 @@ def _pages() -> Iterator[tuple[bytes, str]]:
     while True:
         page = render_page(rng, SMALL)
         if page.blocks:
-            stream = io.BytesIO()
-            page.image.save(stream, "PNG")
-            yield stream.getvalue(), "image/png"
+            yield png_of(page), "image/png"
 
 
 def _bombs() -> Iterator[tuple[bytes, str]]:
