@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from handler.engine.accelerator import Accelerator
 from handler.engine.checkpoint import read_tensor_names
 from handler.engine.loading_report import check_report, log_library_warnings
+from handler.engine.patch_embedding import replace_convolutions
 from handler.engine.read_ahead import ReadAhead
 from handler.engine.weights import Weights
 from handler.errors import ModelLoadError
@@ -191,6 +192,7 @@ def load_model(
         names=read_tensor_names(weights.path),
         ignored_patterns=module._keys_to_ignore_on_load_unexpected or (),
     )
+    replace_convolutions(module)
     _log_speed(weights, device, time.monotonic() - started, ahead)
     return Model(module.eval(), tokenizer, weights.profile.stop_tokens)
 
