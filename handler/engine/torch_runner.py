@@ -36,7 +36,8 @@ class TorchRunner:
     Where `graph_shapes` are given, steps that fit one of them are replayed.
     `max_page_tokens` bounds a page's prompt and answer together, where less than the
     model's own limit is known: the operator divides the longest page there could be
-    among the device's units, and a short one is read by few of them.
+    among the device's units, and a short one is read by few of them. An image is
+    encoded in slices that take about as long as a prefill of `max_prefill_tokens`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class TorchRunner:
         max_page_tokens: int | None = None,
         graph_shapes: Seq[Shape] = (),
         record: Record | None = None,
+        max_prefill_tokens: int = 1024,
     ) -> None:
         attention.register()
         self._model = model
@@ -54,7 +56,7 @@ class TorchRunner:
         self._text = model.module.model.language_model
         self._text.config._attn_implementation = attention.NAME
         self._device = model.device
-        self._encoder = Encoder(model)
+        self._encoder = Encoder(model, max_prefill_tokens)
         self._num_places = num_places
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         # Behind the places of pages, those that idle rows of a graph write to.
@@ -86,8 +88,12 @@ class TorchRunner:
     def prompt_from(self, sequence: Sequence) -> TorchPrompt:
         return self._encoder.prompt_from(sequence)
 
+    def encode(self, prompt: TorchPrompt) -> bool:
+        with _memory_errors(prompt):
+            return self._encoder.encode(prompt)
+
     def forget(self, prompt: TorchPrompt) -> None:
-        prompt.encoded = None
+        prompt.drop_image()
 
     def move(self, moves: Seq[Move]) -> None:
         for move in moves:
