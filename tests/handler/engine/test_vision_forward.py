@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 from transformers import Qwen3VLVisionConfig, Qwen3VLVisionModel
 
 from bench.geometry import CHANDRA, empty_module
@@ -188,6 +192,15 @@ def test_encoding_a_page_dispatches_no_convolution(largest):
 
 def test_the_largest_page_is_encoded_in_bounded_memory(largest):
     assert largest.peak.peak_bytes < MAX_BYTES
+
+
+def test_code_that_asks_the_device_for_a_value_is_found(device):
+    lengths = device.empty(3, dtype=torch.int64)
+
+    with device.running(), pytest.raises(DataDependentOutputException):
+        lengths.sum().item()
+    with device.running(), pytest.raises(DynamicOutputShapeException):
+        torch.repeat_interleave(lengths, lengths)
 
 
 def test_a_copy_that_waits_is_found(device):
