@@ -127,6 +127,14 @@ class ForcedRunner:
         """Take note of what a page is going to say."""
         self._scripts[page.sequence.id] = page.tokens
 
+    def encode(self, prompt: TorchPrompt) -> bool:
+        """Encode a slice; the last one counts as the work of the whole image."""
+        begin = self._marks.take()
+        is_complete = self._runner.encode(prompt)
+        num_patches = prompt.num_patches if is_complete else 0
+        self._note(Prefill(0, 0, num_patches, is_last=False), begin)
+        return is_complete
+
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         work = Prefill(
             chunk.start, chunk.count, _num_patches(chunk), is_last=chunk.is_last
@@ -194,5 +202,4 @@ def _num_patches(chunk: Chunk[TorchPrompt]) -> int:
     prompt = chunk.prompt
     if prompt.encoded is not None or chunk.start >= prompt.num_tokens:
         return 0
-    frames, rows, columns = prompt.grid
-    return frames * rows * columns
+    return prompt.num_patches

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 from bench.lengths import Lengths
 from bench.tokenizer import SPECIAL_TOKENS, QwenTokenizer
 from handler.engine.model import Model
+from handler.engine.patch_embedding import replace_convolutions
 from handler.profiles import PROFILES, Profile
 
 __all__ = ["GEOMETRIES", "Geometry", "empty_module", "random_model"]
@@ -148,6 +149,7 @@ def random_model(
         for name, buffer in list(owner.named_buffers(recurse=False)):
             setattr(owner, name, buffer.to(device))
     _silence(module.lm_head)
+    replace_convolutions(module)
     profile = geometry.profile
     return Model(module.eval(), QwenTokenizer(), profile.stop_tokens)
 

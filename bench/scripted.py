@@ -24,6 +24,7 @@ class Script:
 
     num_tokens: int
     tokens: Seq[int]
+    is_encoded = True
 
     @property
     def last_token(self) -> int:
@@ -64,6 +65,9 @@ class ScriptedRunner:
 
     def prompt_from(self, sequence: Sequence) -> Script:
         return Script(self._num_prompt_tokens, self._answers[sequence.id])
+
+    def encode(self, prompt: Script) -> bool:
+        return True
 
     def prefill(self, chunk: Chunk[Script]) -> int | None:
         if not chunk.is_last:

@@ -101,6 +101,7 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         + _PROMPT_TOKENS
         + longest,
         graph_shapes=_graph_shapes(model, options),
+        max_prefill_tokens=options.max_prefill_tokens,
     )
     engine = NativeEngine(runner, options, drafts_for=drafts_for(model), steps=steps)
     # And some that can join at once when others leave.

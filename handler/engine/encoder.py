@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
-from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from handler.engine.model import Model
 from handler.engine.sequence import Sequence
 from handler.engine.text_forward import Deepstack
+from handler.engine.transfer import copy_to
+from handler.engine.vision_attention import Attend
+from handler.engine.vision_forward import PartialEncoding, VisionForward
 
 __all__ = ["Encoded", "Encoder", "TorchPrompt"]
 
@@ -38,13 +42,13 @@ class Encoded:
         numbers = [number - start for number in self.visual_at[first:last]]
         rows: slice | torch.Tensor = slice(numbers[0], numbers[-1] + 1)
         if numbers[-1] - numbers[0] != last - first - 1:
-            rows = torch.tensor(numbers).to(self.embeddings.device, non_blocking=True)
+            rows = copy_to(self.embeddings.device, torch.tensor(numbers))
         return Deepstack(rows, [layer[first:last] for layer in self.deepstack])
 
 
 @dataclass(eq=False, slots=True)
 class TorchPrompt:
-    """A page's prompt: what is cheap at once, the image when it is needed."""
+    """A page's prompt, tokenised. Its image is encoded later, in slices."""
 
     sequence: Sequence = field(repr=False)
     input_ids: torch.Tensor = field(repr=False)
@@ -53,30 +57,54 @@ class TorchPrompt:
     """[3, n] on the device: time, height and width of each token."""
     is_image: torch.Tensor = field(repr=False)
     """[n] on the host, where a look at it waits for nothing."""
+    image_places: torch.Tensor = field(repr=False)
+    """[v] on the host: the places of the visual tokens, ascending."""
     last_token: int
     grid: tuple[int, int, int]
     """Frames, rows and columns of patches."""
     rope_delta: int
     """A later token's position is its number plus this, on all three axes."""
     encoded: Encoded | None = field(default=None, repr=False)
+    encoding: PartialEncoding | None = field(default=None, repr=False)
+    """The image between two slices of its encoding."""
 
     @property
     def num_tokens(self) -> int:
         return len(self.is_image)
 
+    @property
+    def is_encoded(self) -> bool:
+        return self.encoded is not None
+
+    @property
+    def num_patches(self) -> int:
+        return math.prod(self.grid)
+
+    def drop_image(self) -> None:
+        """Release what is encoded of the image, all of it or a part."""
+        self.encoded = self.encoding = None
+
 
 class Encoder:
-    """Tokenises prompts, and runs the vision encoder apart from the text model."""
+    """Tokenises prompts, and runs the vision encoder apart from the text model.
 
-    def __init__(self, model: Model) -> None:
+    A slice of encoding is about as much work as a prefill of `slice_tokens` tokens.
+    `attend` stands in for the attention kernel.
+    """
+
+    def __init__(
+        self, model: Model, slice_tokens: int = 1024, attend: Attend | None = None
+    ) -> None:
         self._model = model
         self._module = model.module.model
+        self._vision = VisionForward(self._module.visual, attend)
+        text = self._module.language_model.config
+        self._slice_flops = slice_tokens * _token_flops(text)
 
     @torch.inference_mode()
     def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        """Tokenise; the image is left for `encoded`."""
-        on_device, grid = self._model.tokens_from(sequence.page, sequence.prompt)
-        input_ids = on_device.cpu()
+        """Tokenise; the image is left for `encode`."""
+        input_ids, grid = self._model.tokens_from(sequence.page, sequence.prompt)
         is_image = input_ids == self._model.image_token_id
         positions, rope_delta = self._module.get_rope_index(
             input_ids[None],
@@ -85,36 +113,63 @@ class Encoder:
         )
         return TorchPrompt(
             sequence=sequence,
-            input_ids=on_device,
-            positions=positions[:, 0].to(self._model.device),
+            input_ids=copy_to(self._model.device, input_ids),
+            positions=copy_to(self._model.device, positions[:, 0]),
             is_image=is_image,
+            image_places=is_image.nonzero()[:, 0],
             last_token=int(input_ids[-1]),
             grid=grid,
             rope_delta=int(rope_delta),
         )
 
+    @torch.inference_mode()
+    def encode(self, prompt: TorchPrompt) -> bool:
+        """Compute the next slice of the prompt's image; return whether it is complete.
+
+        The first slice cuts the page into patches and embeds them; the last merges them
+        into tokens. What was computed is dropped if a slice fails.
+        """
+        if prompt.encoded is not None:
+            return True
+        encoding, prompt.encoding = prompt.encoding, None
+        if encoding is None:
+            encoding = self._vision.begin(
+                self._model.pixel_values_of(prompt.sequence.page), prompt.grid
+            )
+        if self._vision.advance(encoding, self.blocks_in_slice(prompt.num_patches)):
+            prompt.encoded = self._insert(prompt, encoding)
+            return True
+        prompt.encoding = encoding
+        return False
+
     def encoded(self, prompt: TorchPrompt) -> Encoded:
-        """The prompt with its image, encoded once and kept with it."""
-        if prompt.encoded is None:
-            prompt.encoded = self._encode(prompt)
+        """Return the prompt with its image; encode what is left of it."""
+        while prompt.encoded is None:
+            self.encode(prompt)
         return prompt.encoded
 
-    def _encode(self, prompt: TorchPrompt) -> Encoded:
+    def blocks_in_slice(self, num_patches: int) -> int:
+        """Return how many blocks a slice computes for an image, at least one."""
+        return max(1, self._slice_flops // self._vision.block_flops(num_patches))
+
+    def _insert(self, prompt: TorchPrompt, encoding: PartialEncoding) -> Encoded:
+        """Put the encoded image in the place of its tokens."""
         device = self._model.device
-        features = self._module.get_image_features(
-            self._model.pixel_values_of(prompt.sequence.page),
-            torch.tensor([prompt.grid], device=device),
-            return_dict=True,
-        )
-        is_image = prompt.is_image.to(device)
+        features = self._vision.finish(encoding)
         embeddings = self._module.language_model.embed_tokens(prompt.input_ids)
-        pictures = torch.cat(list(features.pooler_output)).to(embeddings.dtype)
+        places = copy_to(device, prompt.image_places)
+        embeddings.index_copy_(0, places, features.embeddings.to(embeddings.dtype))
         return Encoded(
-            embeddings=embeddings.masked_scatter(is_image[:, None], pictures),
-            deepstack=[_joined(layer) for layer in features.deepstack_features],
-            visual_at=prompt.is_image.nonzero()[:, 0].tolist(),
+            embeddings=embeddings,
+            deepstack=features.deepstack,
+            visual_at=prompt.image_places.tolist(),
         )
 
 
-def _joined(layer: torch.Tensor | Seq[torch.Tensor]) -> torch.Tensor:
-    return layer if isinstance(layer, torch.Tensor) else torch.cat(list(layer))
+def _token_flops(text: Any) -> int:
+    """Return the operations of the text layers' products with weights, for a token."""
+    heads = text.num_attention_heads + text.num_key_value_heads
+    attention = 2 * text.hidden_size * heads * text.head_dim
+    mlp = 3 * text.hidden_size * text.intermediate_size
+    flops: int = 2 * text.num_hidden_layers * (attention + mlp)
+    return flops

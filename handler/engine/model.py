@@ -17,7 +17,10 @@ from transformers.utils import logging as transformers_logging
 from handler.engine.accelerator import Accelerator
 from handler.engine.checkpoint import read_tensor_names
 from handler.engine.loading_report import check_report, log_library_warnings
+from handler.engine.patch_embedding import replace_convolutions
 from handler.engine.read_ahead import ReadAhead
+from handler.engine.transfer import copy_to
+from handler.engine.vision_attention import disable_cudnn_attention
 from handler.engine.weights import Weights
 from handler.errors import ModelLoadError
 from handler.prompts import IMAGE_TOKEN, chat
@@ -73,28 +76,33 @@ class Model:
     def tokens_from(
         self, page: Page, prompt: str
     ) -> tuple[torch.Tensor, tuple[int, int, int]]:
-        """Tokenise the prompt: the ids on the device, and the grid of patches."""
+        """Tokenise the prompt: [n] ids on the host, and the grid of patches."""
         rows = page.pixel_height // self.patch_size
         columns = page.pixel_width // self.patch_size
         num_image_tokens = rows * columns // self.merge_size**2
         ids = self.tokenizer.encode(
             chat(prompt, num_image_tokens), add_special_tokens=False
         )
-        return torch.tensor(ids, device=self.device), (1, rows, columns)
+        return torch.tensor(ids), (1, rows, columns)
 
     def inputs_from(self, page: Page, prompt: str) -> Inputs:
         """Tokenise the prompt and cut the page into patches, on the device."""
         input_ids, grid = self.tokens_from(page, prompt)
         return Inputs(
-            input_ids=input_ids, pixel_values=self.pixel_values_of(page), grid=grid
+            input_ids=copy_to(self.device, input_ids),
+            pixel_values=self.pixel_values_of(page),
+            grid=grid,
         )
 
     def pixel_values_of(self, page: Page) -> torch.Tensor:
-        """[patches, channels * frames * patch * patch], on the device."""
-        pixels = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
-        pixels = pixels.view(page.pixel_height, page.pixel_width, 3)
+        """Cut the page into [patches, channels * frames * patch * patch].
+
+        The pixels are copied to the device as they are, and cut there.
+        """
+        host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
+        pixels = copy_to(self.device, host).view(page.pixel_height, page.pixel_width, 3)
         patches = patches_from(
-            pixels.to(self.device), self.patch_size, self.merge_size, self.num_frames
+            pixels, self.patch_size, self.merge_size, self.num_frames
         )
         return patches.to(self.module.dtype)
 
@@ -191,6 +199,8 @@ def load_model(
         names=read_tensor_names(weights.path),
         ignored_patterns=module._keys_to_ignore_on_load_unexpected or (),
     )
+    replace_convolutions(module)
+    disable_cudnn_attention(device)
     _log_speed(weights, device, time.monotonic() - started, ahead)
     return Model(module.eval(), tokenizer, weights.profile.stop_tokens)
 

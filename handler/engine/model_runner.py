@@ -24,6 +24,10 @@ class Prompt(Protocol):
     def last_token(self) -> int:
         """The token after which the answer begins."""
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the whole image is encoded, so that its tokens can be computed."""
+
 
 P = TypeVar("P", bound=Prompt)
 
@@ -82,12 +86,19 @@ class ModelRunner(Protocol[P]):
     def stop_token_ids(self) -> tuple[int, ...]: ...
 
     def prompt_from(self, sequence: Sequence) -> P:
-        """Tokenise. Cheap: the image is encoded when its first token is needed."""
+        """Tokenise. Cheap: the image is encoded by `encode`."""
+
+    def encode(self, prompt: P) -> bool:
+        """Compute the next slice of the page's image; return whether it is complete.
+
+        A slice takes about as long as the largest chunk of a prompt. A slice that
+        raises OutOfMemoryError leaves nothing of the image on the device.
+        """
 
     def prefill(self, chunk: Chunk[P]) -> int | None:
         """Compute the chunk's tokens; the token said after the page's last one.
 
-        None where the chunk ends before it.
+        None where the chunk ends before it. What is missing of the image is encoded.
         """
 
     def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
@@ -97,7 +108,7 @@ class ModelRunner(Protocol[P]):
         """Copy what lies in the cache from place to place, in this order."""
 
     def forget(self, prompt: P) -> None:
-        """Drop what was encoded of a page; asked for again, it is encoded again."""
+        """Drop what is encoded of a page, all of its image or a part."""
 
     def text_from(self, token_ids: Seq[int]) -> str:
         """Detokenise, leaving special tokens out."""

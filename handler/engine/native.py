@@ -1,7 +1,8 @@
 """The native engine: pages join and leave a running batch at any token.
 
 A step is: schedule, run, update. It computes one token of every page that is
-decoding, and those that were guessed to follow it, then a chunk of one prompt.
+decoding, and those that were guessed to follow it, then a chunk of one prompt or a
+slice of its image.
 """
 
 from __future__ import annotations
@@ -172,6 +173,9 @@ class NativeEngine(Generic[P]):
 
     def _prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
         assert page.segment is not None
+        if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
+            self._encode(page)
+            return
         count = plan.num_prefill_tokens
         chunk = Chunk(
             page.prompt,
@@ -181,10 +185,7 @@ class NativeEngine(Generic[P]):
             page.segment.start,
             page.attempts.sampling,
         )
-        if page.num_computed == 0:
-            self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
-        else:
-            self.steps.start(StepKind.PREFILL, count)
+        self.steps.start(StepKind.PREFILL, count)
         try:
             token = self._runner.prefill(chunk)
         except OutOfMemoryError as error:
@@ -194,6 +195,14 @@ class NativeEngine(Generic[P]):
         if token is not None:
             page.num_forwards += 1
             self._say(page, [token])
+
+    def _encode(self, page: _Page[P]) -> None:
+        """Compute a slice of the page's image; pages that decode wait for no more."""
+        self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
+        try:
+            self._runner.encode(page.prompt)
+        except OutOfMemoryError as error:
+            self._end(page, _failed(page.sequence, error.detail))
 
     def _decode(self, pages: list[_Page[P]]) -> None:
         drafts = [self._draft(page, len(pages)) for page in pages]

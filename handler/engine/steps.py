@@ -35,9 +35,9 @@ class StepKind(enum.StrEnum):
     SCHEDULE = "schedule"
     """Everything between two forward passes."""
     ENCODE = "encode"
-    """Encode a page's image, with the first part of its prompt."""
+    """Encode a slice of a page's image; `generate` encodes it with its prompt."""
     PREFILL = "prefill"
-    """Compute a later part of a prompt."""
+    """Compute a part of a prompt."""
     DECODE = "decode"
     """Compute the next tokens of all pages that are being read."""
 

@@ -41,6 +41,8 @@ class TorchRunner:
     With `draft_rows` a page's drafts are verified as rows of one query each that share
     the page's segment: the operator reads the keys of such rows in parallel, and those
     of several queries one after the other.
+    An image is encoded in slices that take about as long as a prefill of
+    `max_prefill_tokens`.
     """
 
     def __init__(
@@ -53,12 +55,13 @@ class TorchRunner:
         record: Record | None = None,
         use_operator: bool | None = None,
         draft_rows: bool = False,
+        max_prefill_tokens: int = 1024,
     ) -> None:
         self._model = model
         self._config = model.module.model.language_model.config
         self._dtype = model.module.dtype
         self._device = model.device
-        self._encoder = Encoder(model)
+        self._encoder = Encoder(model, max_prefill_tokens)
         self._forward = TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         self._graph_shapes = tuple(graph_shapes)
@@ -101,8 +104,12 @@ class TorchRunner:
     def prompt_from(self, sequence: Sequence) -> TorchPrompt:
         return self._encoder.prompt_from(sequence)
 
+    def encode(self, prompt: TorchPrompt) -> bool:
+        with _memory_errors(prompt):
+            return self._encoder.encode(prompt)
+
     def forget(self, prompt: TorchPrompt) -> None:
-        prompt.encoded = None
+        prompt.drop_image()
 
     def move(self, moves: Seq[Move]) -> None:
         for move in moves:

@@ -10,6 +10,7 @@ import torch
 from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
 from bench.geometry import GEOMETRIES, random_model
 from bench.lengths import Lengths
+from bench.roofline import Prefill
 from bench.steady import run_steadily
 from bench.systems import recomputed
 from bench.tokenizer import QwenTokenizer
@@ -77,6 +78,18 @@ def test_a_forced_page_says_exactly_its_transcription(
     for page in pages:
         assert said[page.sequence.id].text == tokenizer.decode(list(page.tokens))
     assert any(g.num_accepted_tokens for g in said.values()) == (num_drafts > 0)
+
+
+def test_the_image_of_a_page_counts_once(pages):
+    engine, runner = native(tiny_model())
+    page = pages[0].sequence.page
+    runner.script(pages[0])
+
+    read(engine, pages[:1])
+
+    works = [forward.work for forward in runner.forwards]
+    patches = [work.num_patches for work in works if isinstance(work, Prefill)]
+    assert sum(patches) == page.pixel_width * page.pixel_height // 16**2
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

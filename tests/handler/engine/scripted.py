@@ -20,6 +20,8 @@ class ScriptedPrompt:
     name: str
     length: int
     scripts: list[list[int]]
+    num_slices: int = 0
+    """Slices of the image that are encoded."""
     is_encoded: bool = False
 
     @property
@@ -43,7 +45,9 @@ class ScriptedRunner:
     lie in the page's segment, place by place, or the page says rubbish.
     """
 
-    def __init__(self, num_places: int = 1000, max_tokens: int = 10_000) -> None:
+    def __init__(
+        self, num_places: int = 1000, max_tokens: int = 10_000, num_slices: int = 1
+    ) -> None:
         self.num_places = num_places
         self.max_tokens = max_tokens
         self.stop_token_ids = (STOP,)
@@ -51,7 +55,14 @@ class ScriptedRunner:
         self.forwards: list[list[int]] = []
         """Tokens computed for each page of each forward."""
         self.out_of_memory: set[str] = set()
+        self.num_slices = num_slices
+        """Slices in which an image is encoded."""
+        self.sliced: list[str] = []
+        """Pages of which a slice was encoded."""
         self.encoded: list[str] = []
+        """Pages whose image was encoded to its end."""
+        self.held: set[str] = set()
+        """Pages of whose image something is on the device."""
 
     def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
         length = sequence.page.pixel_width
@@ -59,8 +70,21 @@ class ScriptedRunner:
         scripts = [[*greedy.encode()], [*(drawn or greedy).encode()]]
         return ScriptedPrompt(sequence.id, length, scripts)
 
+    def encode(self, prompt: ScriptedPrompt) -> bool:
+        if prompt.name in self.out_of_memory:
+            raise OutOfMemoryError("there is no more")
+        self.sliced.append(prompt.name)
+        self.held.add(prompt.name)
+        prompt.num_slices += 1
+        if prompt.num_slices == self.num_slices:
+            prompt.is_encoded = True
+            self.encoded.append(prompt.name)
+        return prompt.is_encoded
+
     def forget(self, prompt: ScriptedPrompt) -> None:
         prompt.is_encoded = False
+        prompt.num_slices = 0
+        self.held.discard(prompt.name)
 
     def move(self, moves: Seq[Move]) -> None:
         for move in moves:
@@ -74,9 +98,8 @@ class ScriptedRunner:
         prompt = chunk.prompt
         if prompt.name in self.out_of_memory:
             raise OutOfMemoryError("there is no more")
-        if not prompt.is_encoded and chunk.start < prompt.length:
-            prompt.is_encoded = True
-            self.encoded.append(prompt.name)
+        while not prompt.is_encoded and chunk.start < prompt.length:
+            self.encode(prompt)
         tokens = [
             prompt.token(chunk.start + i, chunk.output) for i in range(chunk.count)
         ]

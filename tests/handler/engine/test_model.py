@@ -77,6 +77,13 @@ def test_patches_equal_those_of_the_reference_image_processor(weights, size):
     assert grid == [1, size[1] // 16, size[0] // 16]
 
 
+def test_a_loaded_model_has_no_convolution(model):
+    kinds = {type(module) for module in model.module.modules()}
+
+    assert not [kind for kind in kinds if issubclass(kind, torch.nn.Conv3d)]
+    assert model.module.model.visual.patch_embed.proj.weight.dim() == 5
+
+
 def test_weights_are_bfloat16_whatever_they_are_on(model):
     assert {parameter.dtype for parameter in model.module.parameters()} == {
         torch.bfloat16

@@ -64,7 +64,8 @@ def texts(ended: dict[str, Generation]) -> dict[str, str]:
 
 
 def is_whole(runner, engine) -> Any:
-    return engine._scheduler._pool.num_free == runner.num_places
+    has_all_places = engine._scheduler._pool.num_free == runner.num_places
+    return has_all_places and not runner.held
 
 
 def test_a_page_says_its_answer_and_stops():
@@ -98,8 +99,8 @@ def test_pages_of_any_length_run_together():
     ended = run(engine(runner), [sequence(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
-    # As many forwards as the longest answer takes, and one prefill each.
-    assert len(runner.forwards) <= len(answers["h"]) + 2 * len(answers)
+    # The longest answer's forwards, and for each page an encoding and a prefill.
+    assert len(runner.forwards) <= len(answers["h"]) + 3 * len(answers)
 
 
 def test_a_page_joins_while_others_are_half_way():
@@ -129,6 +130,85 @@ def test_a_prompt_is_computed_in_chunks_between_the_tokens_of_others():
     assert texts(ended) == {"a": "x" * 30, "b": "yes"}
     assert [7] in runner.forwards
     assert max(sum(forward) for forward in runner.forwards) <= 7
+
+
+@pytest.mark.parametrize("num_slices", [1, 5])
+def test_pages_decode_between_the_slices_of_an_image(num_slices):
+    runner = ScriptedRunner(num_slices=num_slices)
+    running = engine(runner)
+    for name in "ab":
+        running.submit(sequence(name, name * 50))
+    while len(running.num_output_tokens()) < 2 or not all(
+        running.num_output_tokens().values()
+    ):
+        step(running)
+    before = running.num_output_tokens()
+    running.submit(sequence("c", "yes"))
+    runner.sliced.clear()
+
+    while not runner.encoded[2:]:
+        step(running)
+
+    after = running.num_output_tokens()
+    assert runner.sliced == ["c"] * num_slices
+    assert {name: after[name] - before[name] for name in "ab"} == {
+        "a": num_slices,
+        "b": num_slices,
+    }
+
+
+def test_an_image_and_its_prompt_are_not_computed_in_one_step():
+    runner = ScriptedRunner(num_slices=2)
+    running = engine(runner)
+    running.submit(sequence("a", "yes"))
+
+    steps = []
+    for _ in range(3):
+        step(running)
+        steps.append((len(runner.sliced), len(runner.forwards)))
+
+    assert steps == [(1, 0), (2, 0), (2, 1)]
+
+
+def test_a_page_cancelled_while_it_is_encoded_leaves_nothing():
+    runner = ScriptedRunner(num_slices=3)
+    running = engine(runner)
+    for name in "ab":
+        running.submit(sequence(name, name * 5))
+    step(running)
+    assert runner.held == {"a"}
+
+    running.cancel("a")
+
+    assert runner.held == set()
+    assert run(running)["b"].text == "bbbbb"
+    assert is_whole(runner, running)
+
+
+def test_a_page_without_memory_for_a_slice_fails_alone():
+    runner = ScriptedRunner(num_slices=3)
+    running = engine(runner)
+    for name in "ab":
+        running.submit(sequence(name, name * 5))
+    step(running)
+    runner.out_of_memory = {"a"}
+
+    ended = run(running)
+
+    assert ended["a"].error.code == "out_of_memory"
+    assert ended["b"].text == "bbbbb"
+    assert is_whole(runner, running)
+
+
+def test_a_page_that_gives_way_while_it_is_encoded_begins_again():
+    runner = ScriptedRunner(num_places=40, num_slices=20)
+    running = engine(runner)
+
+    ended = run(running, [sequence("a", "a" * 25), sequence("b", "b")])
+
+    assert texts(ended) == {"a": "a" * 25, "b": "b"}
+    assert runner.sliced.count("b") > 20, "it did not give way, so this shows nothing"
+    assert is_whole(runner, running)
 
 
 @pytest.mark.parametrize("luck", [1.0, 0.7, 0.0])
@@ -255,6 +335,7 @@ def test_progress_counts_the_tokens_of_pages_that_run():
     running = engine(ScriptedRunner(), max_sequences=1)
     running.submit(sequence("a", "x" * 9))
     running.submit(sequence("b", "x"))
+    step(running)  # encodes the image
     for _ in range(3):
         step(running)
 
@@ -306,7 +387,7 @@ def test_guesses_are_left_out_where_tokens_are_drawn():
 @given(st.integers(0, 2**32))
 def test_thousands_of_random_events_leave_the_memory_whole(seed):
     rng = random.Random(seed)
-    runner = ScriptedRunner(num_places=rng.randint(60, 300))
+    runner = ScriptedRunner(rng.randint(60, 300), num_slices=rng.randint(1, 4))
     running = engine(
         runner,
         luck=rng.choice([None, 0.0, 0.6, 1.0]),
@@ -405,6 +486,7 @@ def test_every_forward_is_announced_with_its_kind_and_tokens():
 
     assert timer.forwards == [
         (StepKind.ENCODE, 40),
+        (StepKind.PREFILL, 16),
         (StepKind.PREFILL, 16),
         (StepKind.PREFILL, 8),
         (StepKind.DECODE, 1),

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from bench.systems import recomputed
+from handler.engine.encoder import Encoder
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Shape, shapes
 from handler.engine.kv_cache import Move
@@ -72,7 +73,9 @@ def said(model: Model) -> dict[str, tuple[str, str, int]]:
 
 def native(model: Model, *, places: int = 4000, **options: Any) -> Any:
     options = {"expected_output_tokens": 20, "max_draft_tokens": 0} | options
-    return NativeEngine(TorchRunner(model, places), Options(**options))
+    sizes = Options(**options)
+    runner = TorchRunner(model, places, max_prefill_tokens=sizes.max_prefill_tokens)
+    return NativeEngine(runner, sizes)
 
 
 def test_pages_in_company_say_what_they_say_alone(model, said):
@@ -87,6 +90,42 @@ def test_a_page_alone_says_the_same(model, said):
 @pytest.mark.parametrize("chunk", [17, 64, 101])
 def test_a_prompt_computed_in_chunks_of_odd_sizes_says_the_same(model, said, chunk):
     assert run(native(model, max_prefill_tokens=chunk), PAGES) == said
+
+
+def test_an_image_is_encoded_one_block_a_step_at_least(model):
+    runner = TorchRunner(model, 1000, max_prefill_tokens=1)
+    prompt = runner.prompt_from(PAGES[0])
+
+    slices = [runner.encode(prompt)]
+    while not slices[-1]:
+        slices.append(runner.encode(prompt))
+
+    assert slices == [False, False, False, True]
+    assert prompt.is_encoded
+
+
+def test_a_slice_without_memory_leaves_nothing_behind(model):
+    class Kernel:
+        num_calls = 0
+
+        def __call__(
+            self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+        ) -> torch.Tensor:
+            self.num_calls += 1
+            if self.num_calls == 2:
+                raise torch.OutOfMemoryError("too much")
+            return query
+
+    encoder = Encoder(model, slice_tokens=1, attend=Kernel())
+    prompt = encoder.prompt_from(PAGES[0])
+    encoder.encode(prompt)
+    assert prompt.encoding is not None
+
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.encode(prompt)
+
+    assert prompt.encoding is None
+    assert encoder.encoded(prompt).embeddings.shape[0] == prompt.num_tokens
 
 
 def test_pages_that_give_way_and_come_back_say_the_same(model, said):
