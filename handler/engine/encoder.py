@@ -57,8 +57,8 @@ class TorchPrompt:
     """[3, n] on the device: time, height and width of each token."""
     is_image: torch.Tensor = field(repr=False)
     """[n] on the host, where a look at it waits for nothing."""
-    image_places: torch.Tensor = field(repr=False)
-    """[v] on the host: the places of the visual tokens, ascending."""
+    visual_at: list[int] = field(repr=False)
+    """[v] the number of each visual token among the n, ascending; on the host."""
     last_token: int
     grid: tuple[int, int, int]
     """Frames, rows and columns of patches."""
@@ -116,7 +116,7 @@ class Encoder:
             input_ids=copy_to(self._model.device, input_ids),
             positions=copy_to(self._model.device, positions[:, 0]),
             is_image=is_image,
-            image_places=is_image.nonzero()[:, 0],
+            visual_at=is_image.nonzero()[:, 0].tolist(),
             last_token=int(input_ids[-1]),
             grid=grid,
             rope_delta=int(rope_delta),
@@ -157,12 +157,12 @@ class Encoder:
         device = self._model.device
         features = self._vision.finish(encoding)
         embeddings = self._module.language_model.embed_tokens(prompt.input_ids)
-        places = copy_to(device, prompt.image_places)
+        places = copy_to(device, torch.tensor(prompt.visual_at))
         embeddings.index_copy_(0, places, features.embeddings.to(embeddings.dtype))
         return Encoded(
             embeddings=embeddings,
             deepstack=features.deepstack,
-            visual_at=prompt.image_places.tolist(),
+            visual_at=prompt.visual_at,
         )
 
 

@@ -52,7 +52,7 @@ def prompt_of(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
         input_ids=torch.empty(NUM_PROMPT, dtype=torch.int64, device=META),
         positions=torch.empty(3, NUM_PROMPT, dtype=torch.int64, device=META),
         is_image=torch.zeros(NUM_PROMPT, dtype=torch.bool),
-        image_places=torch.tensor(visual_at),
+        visual_at=visual_at,
         last_token=1,
         grid=(1, 2, 2),
         rope_delta=-2,
