@@ -15,6 +15,7 @@ from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Shape, shapes
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
+from handler.engine.packed_weights import pack_text_model
 from handler.engine.sequence import Sequence
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
 from handler.engine.text_forward import unsupported_feature
@@ -82,6 +83,8 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         return ChosenEngine(
             GenerateEngine(model, count, steps=steps), "generate", 2 * count
         )
+    # Before free memory is counted: packing may leave the allocator gaps.
+    pack_text_model(model.module.model.language_model)
     places = settings.kv_cache_tokens or cache_places(model)
     count = settings.max_sequences or _num_sequences(model, places)
     largest, longest = PROFILES[profile].sizing, PROFILES[profile].max_output_tokens

@@ -7,11 +7,32 @@ twice, and transformers' own modules compute the same as before.
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["is_packed", "pack_linears", "renew_weight"]
+__all__ = ["pack_linears", "pack_text_model"]
+
+
+def pack_text_model(text: Any) -> None:
+    """Pack the projections of Qwen3-VL's text model, one decoder layer at a time.
+
+    No more than one layer's weights are held twice. Packing again changes nothing.
+    """
+    for layer in text.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
+        if _are_adjacent([linear.weight for linear in inputs]):
+            continue
+        weight, _ = pack_linears(inputs)
+        pack_linears([mlp.gate_proj, mlp.up_proj])
+        if weight.is_cuda:
+            # CUDA's allocator reuses freed memory in whole pieces. When all large
+            # weights of a layer move, they leave one, and the next layer fits in.
+            _move(attention.o_proj)
+            _move(mlp.down_proj)
+            torch.cuda.empty_cache()
 
 
 @torch.no_grad()
@@ -28,18 +49,7 @@ def pack_linears(
     return weight, _join(linears, "bias") if has_bias else None
 
 
-def is_packed(linears: Seq[nn.Linear]) -> bool:
-    """Whether the layers' weights follow each other in memory, in this order."""
-    return _are_adjacent([linear.weight for linear in linears])
-
-
-@torch.no_grad()
-def renew_weight(linear: nn.Linear) -> None:
-    """Move a layer's weight to other memory, next to what was packed last.
-
-    CUDA's caching allocator reuses freed memory in whole pieces. When all weights of
-    a decoder layer move, they leave one piece, and the next layer fits into it.
-    """
+def _move(linear: nn.Linear) -> None:
     _set(linear, "weight", linear.weight.detach().clone())
 
 

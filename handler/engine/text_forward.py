@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import linear, rms_norm, silu
 
 from handler.engine.attention import Step, attend
-from handler.engine.packed_weights import is_packed, pack_linears, renew_weight
+from handler.engine.packed_weights import pack_linears, pack_text_model
 from handler.errors import ModelLoadError
 
 __all__ = ["Deepstack", "TextForward", "unsupported_feature"]
@@ -127,6 +127,7 @@ class TextForward:
         self._scaling: float = text.layers[0].self_attn.scaling
         device = text.norm.weight.device
         self._is_fused = device.type != "cpu" if is_fused is None else is_fused
+        pack_text_model(text)
         self._layers = [self._layer_of(layer) for layer in text.layers]
         self._rotary_scaling: float = text.rotary_emb.attention_scaling
         self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
@@ -257,16 +258,11 @@ class TextForward:
             states.add_(linear(factor, weight, bias))
 
     def _layer_of(self, layer: Any) -> _Layer:
-        """Pack a decoder layer's weights; one layer's are held twice meanwhile."""
         attention, mlp = layer.self_attn, layer.mlp
-        inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
-        was_packed = is_packed(inputs)
-        qkv, qkv_bias = pack_linears(inputs)
+        qkv, qkv_bias = pack_linears(
+            [attention.q_proj, attention.k_proj, attention.v_proj]
+        )
         gate_up, _ = pack_linears([mlp.gate_proj, mlp.up_proj])
-        if qkv.is_cuda and not was_packed:
-            renew_weight(attention.o_proj)
-            renew_weight(mlp.down_proj)
-            torch.cuda.empty_cache()
         query_norm = attention.q_norm.weight.detach()
         key_norm = attention.k_norm.weight.detach()
         return _Layer(

@@ -131,8 +131,7 @@ class TorchRunner:
         logits = self._compute_chunk(chunk)
         if logits is None:
             return None
-        [token] = _choose(logits, [chunk.sampling])
-        return token
+        return int(_chosen(logits, [chunk.sampling]))
 
     def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
         """Compute a chunk; [1, vocabulary] logits behind its last token if it is last.
@@ -177,12 +176,14 @@ class TorchRunner:
         if (shape := self._graphs.shape_for(fixed)) is None:
             return self._decode_eagerly(rows)
         tokens, logits = self._graphs.run(fixed, shape)
+        for index, row in enumerate(rows):
+            if row.sampling.temperature > 0:
+                tokens[index, 0] = _sampled(logits[index], row.sampling)
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
-            del chosen[index][len(row.tokens) :]
-            # Guesses are held against the likeliest token: what is drawn has none.
-            if row.sampling.temperature > 0:
-                chosen[index] = [_sampled(logits[index], row.sampling)]
+            # Drafts are compared with the likeliest token: a drawn one has none.
+            is_drawn = row.sampling.temperature > 0
+            del chosen[index][1 if is_drawn else len(row.tokens) :]
         return chosen
 
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -223,7 +224,7 @@ class TorchRunner:
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(_choose(self._compute_rows(rows), samplings))
+        chosen = iter(_chosen(self._compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
     def _compute_rows(self, rows: Seq[Row[TorchPrompt]]) -> torch.Tensor:
@@ -288,9 +289,9 @@ class TorchRunner:
         return torch.tensor(numbers, dtype=dtype).to(self._device, non_blocking=True)
 
 
-def _choose(logits: torch.Tensor, samplings: Seq[Sampling]) -> list[int]:
-    """Choose a token from each of [n, vocabulary] logits."""
-    chosen: list[int] = logits.argmax(dim=-1).tolist()
+def _chosen(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
+    """Choose a token from each of [n, vocabulary] logits; [n], not waited for."""
+    chosen = logits.argmax(dim=-1)
     for index, sampling in enumerate(samplings):
         if sampling.temperature > 0:
             chosen[index] = _sampled(logits[index], sampling)
@@ -315,10 +316,14 @@ def _memory_errors(prompt: TorchPrompt) -> Iterator[None]:
         )
 
 
-def _sampled(logits: torch.Tensor, sampling: Sampling) -> int:
-    """A token from the smallest set whose probability reaches `top_p`."""
+def _sampled(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Draw a token from the smallest set whose probability reaches `top_p`.
+
+    As `torch.multinomial` draws one, without its check, which waits for the device.
+    """
     probabilities = (logits.float() / sampling.temperature).softmax(dim=-1)
     ordered, ids = probabilities.sort(descending=True)
     before = ordered.cumsum(dim=-1) - ordered
     ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)
-    return int(ids[torch.multinomial(ordered, 1)])
+    drawn = (ordered / torch.empty_like(ordered).exponential_()).argmax(keepdim=True)
+    return ids.gather(0, drawn)[0]

@@ -19,7 +19,8 @@ from handler.engine.encoder import Encoded, TorchPrompt
 from handler.engine.graphs import NUM_FACTS
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.torch_runner import TorchRunner, _chosen
 
 META = torch.device("meta")
 NUM_PROMPT = 20
@@ -111,6 +112,12 @@ def test_rows_of_several_pages_wait_for_nothing(use_operator, draft_rows):
     rows = [Row(prompt_of([3]), [5] * n, 30, 100 * n) for n in (1, 3, 2)]
 
     assert len(runner._compute_rows(rows)) == 6
+
+
+def test_tokens_are_drawn_without_waiting():
+    logits = torch.empty(2, 50, device=META)
+
+    assert _chosen(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
 
 
 @pytest.mark.parametrize("draft_rows", [True, False])
