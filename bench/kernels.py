@@ -7,15 +7,23 @@ being named here. Nothing is measured.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["UNDIVIDED", "Operator", "is_random", "operator_of", "tensors_in"]
+__all__ = [
+    "UNDIVIDED",
+    "Operator",
+    "Tally",
+    "is_random",
+    "operator_of",
+    "tensors_in",
+]
 
 aten = torch.ops.aten
 
@@ -57,6 +65,55 @@ class Operator:
     num_bytes: int
     """Read and written, each tensor once."""
     flops: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one stretch of work asks of the device and of the host."""
+
+    operators: list[Operator] = field(default_factory=list)
+    synchronisations: Counter[str] = field(default_factory=Counter)
+    """Where the host waits for the device: operator and line."""
+    forbidden: list[str] = field(default_factory=list)
+    """In a part to be recorded: what a CUDA graph cannot hold, or would hold fixed."""
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.operators + other.operators,
+            self.synchronisations + other.synchronisations,
+            self.forbidden + other.forbidden,
+        )
+
+    def __sub__(self, part: Tally) -> Tally:
+        """What is left without a part of it."""
+        operators = Counter(self.operators) - Counter(part.operators)
+        return Tally(
+            list(operators.elements()), self.synchronisations - part.synchronisations
+        )
+
+    @property
+    def num_operators(self) -> int:
+        """Operators that launch at least one kernel."""
+        return len(self.operators)
+
+    @property
+    def num_kernels(self) -> int:
+        return sum(operator.num_kernels for operator in self.operators)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(operator.num_bytes for operator in self.operators)
+
+    @property
+    def flops(self) -> int:
+        return sum(operator.flops for operator in self.operators)
+
+    @property
+    def num_synchronisations(self) -> int:
+        return self.synchronisations.total()
+
+    def by_name(self) -> Counter[str]:
+        return Counter(operator.name for operator in self.operators)
 
 
 def operator_of(

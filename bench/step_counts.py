@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from bench.fake_cuda import DEVICE, FakeCuda, Tally, fake_cuda
+from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
 from bench.geometry import Geometry, empty_module
+from bench.kernels import Tally
 from bench.roofline import Gpu
 from bench.tokenizer import QwenTokenizer
 from handler.engine.encoder import TorchPrompt
@@ -20,15 +20,24 @@ from handler.engine.model_runner import Chunk, Row
 from handler.engine.native import Options
 from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import TorchRunner
+from handler.preprocess.sizing import pdf_target_size, target_size
 from handler.prompts import load_prompts
 from handler.schema import Page
 
-__all__ = ["Counted", "Step", "count_steps", "fake_model"]
+__all__ = [
+    "Counted",
+    "Step",
+    "a4_size",
+    "count_steps",
+    "fake_model",
+    "largest_size",
+]
 
 NUM_PAGES = (1, 8, 32, 64)
 NUM_DRAFTS = 8
 _ANSWER_TOKENS = 600
 """Tokens that a page has of its answer in a decode step: half of a usual one."""
+_A4_POINTS = (595.28, 841.89)
 _MEMORY_SHARE = 0.92
 _WORKSPACE_BYTES = 1.5 * 2**30
 """For images and recorded steps beside weights and cache; an estimate."""
@@ -126,14 +135,13 @@ def fake_model(geometry: Geometry) -> Model:
 def count_steps(
     geometry: Geometry,
     num_pages: Iterable[int] = NUM_PAGES,
-    make_runner: Callable[..., TorchRunner] = TorchRunner,
 ) -> Counted:
     """Run every kind of step once at the geometry and count."""
     with fake_cuda() as fake, torch.inference_mode():
         model = fake_model(geometry)
         text = model.module.config.text_config
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
-        usual = _prompt(TorchRunner(model, 1), geometry, _a4_size(geometry))
+        usual = _prompt(TorchRunner(model, 1), geometry, a4_size(geometry))
         counted = Counted(
             geometry,
             weight_bytes=sum(
@@ -146,7 +154,7 @@ def count_steps(
         fake.used_places = counted.page_places
         num_pages = sorted(num_pages)
         drafted = Shape(min(8, num_pages[-1]), 1 + NUM_DRAFTS)
-        runner = make_runner(
+        runner = TorchRunner(
             model,
             counted.page_places * num_pages[-1],
             graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
@@ -181,8 +189,8 @@ def _count_others(
         beside.recorded,
         beside.eager + chunks[-1].eager,
     )
-    encoding = _encode(fake, runner, geometry, _a4_size(geometry))
-    largest = _encode(fake, runner, geometry, _largest_size(geometry))
+    encoding = _encode(fake, runner, geometry, a4_size(geometry))
+    largest = _encode(fake, runner, geometry, largest_size(geometry))
     counted.others += [encoding, largest]
     counted.page_prefill = [encoding, *chunks]
 
@@ -237,20 +245,11 @@ def _prompt(
     return runner.prompt_from(Sequence("request/1", "request", page, text, 1))
 
 
-def _a4_size(geometry: Geometry) -> tuple[int, int]:
-    """Width and height in pixels of an A4 page as a PDF of it is rendered."""
-    sizing = geometry.profile.sizing
-    grid = sizing.patch_grid
-    inches = (210 / 25.4, 297 / 25.4)
-    scale = max(sizing.pdf_dpi, sizing.min_pdf_side / inches[0])
-    scale = min(scale, (sizing.max_pixels / (inches[0] * inches[1])) ** 0.5)
-    width, height = (round(side * scale / grid) * grid for side in inches)
-    return width, height
+def a4_size(geometry: Geometry) -> tuple[int, int]:
+    """Width and height at which the model sees an A4 page of a PDF."""
+    return pdf_target_size(*_A4_POINTS, geometry.profile.sizing)
 
 
-def _largest_size(geometry: Geometry) -> tuple[int, int]:
-    """Width and height of the largest page, in the ratio of 2 to 3."""
-    sizing = geometry.profile.sizing
-    grid = sizing.patch_grid
-    width = int((sizing.max_pixels * 2 / 3) ** 0.5 / grid) * grid
-    return width, sizing.max_pixels // width // grid * grid
+def largest_size(geometry: Geometry) -> tuple[int, int]:
+    """Width and height of the largest image, in the ratio of 2 to 3."""
+    return target_size(20_000, 30_000, geometry.profile.sizing)

@@ -18,7 +18,7 @@ from bench.report import finish, say
 from bench.roofline import GPUS, Gpu
 from bench.step_counts import Counted, Step, count_steps
 
-__all__ = ["main", "seconds_of"]
+__all__ = ["main", "report", "seconds_of"]
 
 LAUNCH_SECONDS = 2.3e-6
 """From one launched kernel to the next without a graph; an estimate."""
@@ -27,7 +27,7 @@ REPLAY_SECONDS = 1.3e-6
 
 
 def main(arguments: Seq[str] | None = None) -> None:
-    """Print the tables; exit with status 1 where a graph could not be recorded."""
+    """Count at the geometry that is asked for, and report."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.steps", description=__doc__.splitlines()[0]
     )
@@ -35,7 +35,11 @@ def main(arguments: Seq[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     say(__doc__)
-    counted = count_steps(GEOMETRIES[options.geometry])
+    report(count_steps(GEOMETRIES[options.geometry]))
+
+
+def report(counted: Counted) -> None:
+    """Print the tables; exit with status 1 where a graph could not be recorded."""
     _print_counts(counted)
     _print_waits(counted)
     _print_estimates(counted)
@@ -43,7 +47,7 @@ def main(arguments: Seq[str] | None = None) -> None:
     finish(
         "steps",
         {
-            f"kernels_per_decode_step_{options.geometry}": max(
+            f"kernels_per_decode_step_{counted.geometry.name}": max(
                 step.num_operators for step in recorded
             ),
             "host_synchronisations_per_step": max(
