@@ -1,7 +1,7 @@
 """One forward's attention over pages of any length, and what it should come to.
 
-The engine's own attention is called, as transformers would call it, and held against
-a softmax written out in float32. Nothing of the engine or of a model runs.
+The engine's own attention is called and compared with a softmax written out in
+float32. Nothing of the engine or of a model runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from handler.engine import attention
 from handler.engine.attention import KVPool, Step
@@ -90,24 +89,23 @@ def case_of(
             num_used=numbers(used),
             max_queries=num_queries,
             max_used=free,
+            use_operator=attention.has_operator(device, dtype),
         ),
     )
 
 
 def attend(case: Case) -> torch.Tensor:
-    """[T, heads, head_dim] by the engine's attention, as transformers calls it."""
-    attention.register()
-    output, _ = ALL_ATTENTION_FUNCTIONS[attention.NAME](
-        SimpleNamespace(layer_idx=0),
-        case.query,
-        case.key,
-        case.value,
-        None,
-        scaling=HEAD_DIM**-0.5,
-        step=case.step,
+    """[T, heads, head_dim] by the engine's attention, after it wrote to the cache."""
+    step = case.step
+    written = torch.cat([case.key[0], case.value[0]]).transpose(0, 1)
+    step.pool.layers[0].index_copy_(0, step.places, written)
+    return attention.attend(
+        case.query[0].transpose(0, 1),
+        step.pool.keys[0],
+        step.pool.values[0],
+        step,
+        HEAD_DIM**-0.5,
     )
-    attended: torch.Tensor = output[0]
-    return attended
 
 
 def reference(case: Case) -> torch.Tensor:

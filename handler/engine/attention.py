@@ -1,45 +1,55 @@
-"""Attention of many pages in one row of tokens, each to its own cache segment.
-
-Registered with transformers under a name, so that its text model runs as it is.
-What a forward is about travels as the keyword argument `step`.
-"""
+"""Attention of many pages in one row of tokens, each to its own cache segment."""
 
 from __future__ import annotations
 
 import functools
 import math
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
 
-__all__ = ["NAME", "KVPool", "Step", "has_operator", "register"]
-
-NAME = "segments"
+__all__ = [
+    "KVPool",
+    "PageSpan",
+    "Step",
+    "attend",
+    "attend_by_operator",
+    "attend_page_by_page",
+    "has_operator",
+]
 
 
 class KVPool:
-    """Keys and values of every layer: [num_places, kv_heads, head_dim] each."""
+    """Keys and values of every layer.
+
+    `layers` holds one tensor for each layer, [num_places, 2 * kv_heads, head_dim]:
+    a place's keys and behind them its values, so that one copy writes both. `keys`
+    and `values` are views of them, [num_places, kv_heads, head_dim] each.
+    """
 
     def __init__(
         self, config: Any, num_places: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (num_places, config.num_key_value_heads, config.head_dim)
-        layers = range(config.num_hidden_layers)
+        num_heads = config.num_key_value_heads
+        shape = (num_places, 2 * num_heads, config.head_dim)
         zeros = _untouched_zeros if device.type == "cpu" else torch.zeros
-        self.keys = [zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self.values = [zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.layers = [
+            zeros(shape, dtype=dtype, device=device)
+            for _ in range(config.num_hidden_layers)
+        ]
+        self.keys = [layer[:, :num_heads] for layer in self.layers]
+        self.values = [layer[:, num_heads:] for layer in self.layers]
         self.num_places = num_places
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy places; the two stretches may overlap."""
-        for places in (*self.keys, *self.values):
-            held = places[source : source + length].clone()
-            places[target : target + length] = held
+        for layer in self.layers:
+            held = layer[source : source + length].clone()
+            layer[target : target + length] = held
 
 
 def _untouched_zeros(
@@ -52,6 +62,20 @@ def _untouched_zeros(
         flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
     )
     return torch.frombuffer(memory, dtype=dtype).view(shape).to(device)
+
+
+@dataclass(slots=True)
+class PageSpan:
+    """A page's share of a step, in numbers on the host."""
+
+    begin: int
+    end: int
+    """Its tokens are `begin` to `end` of the T."""
+    start: int
+    used: int
+    """Its cache is `used` places from place `start` on, these tokens included."""
+    visible: torch.Tensor | None = field(default=None, repr=False)
+    """[group * n, used] the keys that each query sees; made once for all layers."""
 
 
 @dataclass(slots=True)
@@ -75,38 +99,11 @@ class Step:
     """No page has more tokens in this forward."""
     max_used: int
     """No page uses more places; a bound, and constant in a captured graph."""
-
-
-def register() -> None:
-    """Make the name known to transformers; again changes nothing."""
-    AttentionInterface.register(NAME, _segment_attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
-
-
-def _no_mask(*args: Any, **kwargs: Any) -> None:
-    return None
-
-
-def _segment_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    step: Step,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """transformers' signature: [1, heads, T, head_dim] in, [1, T, heads, d] out."""
-    keys = step.pool.keys[module.layer_idx]
-    values = step.pool.values[module.layer_idx]
-    keys.index_copy_(0, step.places, key[0].transpose(0, 1))
-    values.index_copy_(0, step.places, value[0].transpose(0, 1))
-    if has_operator(query.device, query.dtype):
-        attended = _by_operator(query[0], keys, values, step, scaling)
-    else:
-        attended = _page_by_page(query[0], keys, values, step, scaling)
-    return attended[None], None
+    use_operator: bool = False
+    """Whether the CUDA operator attends; else torch's own attention, page by page."""
+    spans: list[PageSpan] | None = field(default=None, init=False, repr=False)
+    """[N] the same numbers on the host. Where they are not set, attention page by
+    page reads them from the device, once for all layers."""
 
 
 @functools.cache
@@ -117,17 +114,36 @@ def has_operator(device: torch.device, dtype: torch.dtype) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _by_operator(
+def attend(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """The CUDA operator. It takes segments in any order, with gaps between them."""
+    """Attend causally, each page's tokens to its own segment of the cache.
+
+    [T, heads, head_dim] queries and [num_places, kv_heads, head_dim] keys and values
+    of one layer, strided but for the last dimension, to [T, heads, head_dim].
+    """
+    by = attend_by_operator if step.use_operator else attend_page_by_page
+    return by(query, keys, values, step, scaling)
+
+
+def attend_by_operator(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    """Attend by the CUDA operator, which takes segments in any order with gaps.
+
+    Shapes as those of `attend`; see `has_operator`.
+    """
     output: torch.Tensor
     output, *_ = torch.ops.aten._flash_attention_forward(
-        query.transpose(0, 1),
+        query,
         keys,
         values,
         step.query_starts,
@@ -143,49 +159,61 @@ def _by_operator(
     return output
 
 
-def _page_by_page(
+def attend_page_by_page(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """The same in torch's own attention: the reference, and what a processor runs.
+    """Attend in torch's own attention: the reference, and what a processor runs.
 
-    A call for each page: padding them to one call, which copies their caches, takes
-    as long in bfloat16 and six times as long in float32.
+    Shapes as those of `attend`. A call for each page: padding them to one call, which
+    copies their caches, takes as long in bfloat16 and six times as long in float32.
     """
-    output = torch.empty_like(query)
-    starts = step.query_starts.tolist()
-    for (begin, end), start, used in zip(
-        pairwise(starts),
-        step.segment_starts.tolist()[:-1],
-        step.num_used.tolist(),
-        strict=True,
-    ):
-        output[:, begin:end] = _attend(
-            query[:, begin:end],
-            keys[start : start + used].transpose(0, 1),
-            values[start : start + used].transpose(0, 1),
+    if step.spans is None:
+        step.spans = _spans_of(step)
+    output = torch.empty_like(query, memory_format=torch.contiguous_format)
+    for span in step.spans:
+        output[span.begin : span.end] = _attend(
+            query[span.begin : span.end].transpose(0, 1),
+            keys[span.start : span.start + span.used].transpose(0, 1),
+            values[span.start : span.start + span.used].transpose(0, 1),
+            span,
             scaling,
+        ).transpose(0, 1)
+    return output
+
+
+def _spans_of(step: Step) -> list[PageSpan]:
+    return [
+        PageSpan(begin, end, start, used)
+        for (begin, end), start, used in zip(
+            pairwise(step.query_starts.tolist()),
+            step.segment_starts.tolist()[:-1],
+            step.num_used.tolist(),
+            strict=True,
         )
-    return output.transpose(0, 1)
+    ]
 
 
 def _attend(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    span: PageSpan,
+    scaling: float,
 ) -> torch.Tensor:
     """[heads, n, d] queries, the last n of m tokens, to [kv_heads, m, d] keys."""
     num_heads, count, size = query.shape
     num_kv_heads, used, _ = keys.shape
     group = num_heads // num_kv_heads
-    # Queries that share a key become rows of one head: nothing is copied.
+    # Queries that share a key become rows of one head.
     rows = query.reshape(num_kv_heads, group * count, size)
-    visible = None
-    if count > 1:
+    if count > 1 and span.visible is None:
         visible = torch.ones(count, used, dtype=torch.bool, device=query.device)
-        visible = visible.tril(used - count).repeat(group, 1)
+        span.visible = visible.tril(used - count).repeat(group, 1)
     attended = scaled_dot_product_attention(
-        rows[None], keys[None], values[None], attn_mask=visible, scale=scaling
+        rows[None], keys[None], values[None], attn_mask=span.visible, scale=scaling
     )
     return attended[0].reshape(num_heads, count, size)

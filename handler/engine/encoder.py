@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import torch
 
 from handler.engine.model import Model
 from handler.engine.sequence import Sequence
+from handler.engine.text_forward import Deepstack
 
 __all__ = ["Encoded", "Encoder", "TorchPrompt"]
 
@@ -19,23 +21,25 @@ class Encoded:
 
     embeddings: torch.Tensor
     """[n, hidden]"""
-    is_image: torch.Tensor
-    """[n]"""
     deepstack: list[torch.Tensor]
     """[v, hidden] for each of the first layers."""
-    num_visual_before: list[int]
-    """[n + 1] how many visual tokens stand before each; v at the end."""
+    visual_at: list[int]
+    """[v] the number of each visual token among the n, ascending; on the host."""
 
-    def pictures(
-        self, start: int, end: int
-    ) -> tuple[torch.Tensor | None, list[torch.Tensor] | None]:
-        """Which of the tokens `start` to `end` are visual, and what deepstack adds to
-        those; None where none is."""
-        end = min(end, len(self.is_image))
-        first, last = self.num_visual_before[start], self.num_visual_before[end]
+    def deepstack_of(self, start: int, end: int) -> Deepstack | None:
+        """Return what deepstack adds to tokens `start` to `end`, and to which of them.
+
+        None where none of them is visual. Waits for nothing on the device.
+        """
+        first = bisect_left(self.visual_at, start)
+        last = bisect_left(self.visual_at, end)
         if first == last:
-            return None, None
-        return self.is_image[start:end], [layer[first:last] for layer in self.deepstack]
+            return None
+        numbers = [number - start for number in self.visual_at[first:last]]
+        rows: slice | torch.Tensor = slice(numbers[0], numbers[-1] + 1)
+        if numbers[-1] - numbers[0] != last - first - 1:
+            rows = torch.tensor(numbers).to(self.embeddings.device, non_blocking=True)
+        return Deepstack(rows, [layer[first:last] for layer in self.deepstack])
 
 
 @dataclass(eq=False, slots=True)
@@ -107,9 +111,8 @@ class Encoder:
         pictures = torch.cat(list(features.pooler_output)).to(embeddings.dtype)
         return Encoded(
             embeddings=embeddings.masked_scatter(is_image[:, None], pictures),
-            is_image=is_image,
             deepstack=[_joined(layer) for layer in features.deepstack_features],
-            num_visual_before=[0, *prompt.is_image.cumsum(0).tolist()],
+            visual_at=prompt.is_image.nonzero()[:, 0].tolist(),
         )
 
 

@@ -1,15 +1,14 @@
-"""Qwen3-VL's modules, unmodified, over a cache that many pages share."""
+"""Prefill and decode steps of Qwen3-VL over a cache that many pages share."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence as Seq
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-from handler.engine import attention
-from handler.engine.attention import KVPool, Step
+from handler.engine.attention import KVPool, PageSpan, Step, has_operator
 from handler.engine.encoder import Encoder, TorchPrompt
 from handler.engine.graphs import (
     NUM_FACTS,
@@ -23,6 +22,7 @@ from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import Sequence
+from handler.engine.text_forward import TextForward
 from handler.errors import OutOfMemoryError
 
 __all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
@@ -31,12 +31,16 @@ KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
 
 class TorchRunner:
-    """A ModelRunner over transformers' modules.
+    """A ModelRunner over the weights of transformers' modules.
 
-    Where `graph_shapes` are given, steps that fit one of them are replayed.
-    `max_page_tokens` bounds a page's prompt and answer together, where less than the
-    model's own limit is known: the operator divides the longest page there could be
-    among the device's units, and a short one is read by few of them.
+    Steps that fit one of `graph_shapes` are replayed. `max_page_tokens` bounds a
+    page's prompt and answer together, where less than the model's own limit is known:
+    the operator divides the longest page there could be among the device's units, and
+    a short one is read by few of them. `use_operator` False makes torch's own
+    attention run page by page where the CUDA operator could; True needs the operator.
+    With `draft_rows` a page's drafts are verified as rows of one query each that share
+    the page's segment: the operator reads the keys of such rows in parallel, and those
+    of several queries one after the other.
     """
 
     def __init__(
@@ -47,28 +51,39 @@ class TorchRunner:
         max_page_tokens: int | None = None,
         graph_shapes: Seq[Shape] = (),
         record: Record | None = None,
+        use_operator: bool | None = None,
+        draft_rows: bool = False,
     ) -> None:
-        attention.register()
         self._model = model
-        self._module = model.module
-        self._text = model.module.model.language_model
-        self._text.config._attn_implementation = attention.NAME
+        self._config = model.module.model.language_model.config
+        self._dtype = model.module.dtype
         self._device = model.device
         self._encoder = Encoder(model)
-        self._num_places = num_places
+        self._forward = TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
+        self._graph_shapes = tuple(graph_shapes)
+        self._record = record
+        if use_operator is None:
+            use_operator = has_operator(model.device, self._dtype)
+        self._use_operator = use_operator
+        self._draft_rows = draft_rows
+        self._allocate_cache(num_places)
+
+    def _allocate_cache(self, num_places: int) -> None:
+        """Make the cache of keys and values, and record the graphs that use it."""
+        self._num_places = num_places
         # Behind the places of pages, those that idle rows of a graph write to.
-        num_idle = max((shape.width for shape in graph_shapes), default=0)
+        num_idle = max((shape.width for shape in self._graph_shapes), default=0)
         self._pool = KVPool(
-            self._text.config, num_places + num_idle, model.module.dtype, model.device
+            self._config, num_places + num_idle, self._dtype, self._device
         )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
                 self._decode_fixed,
-                graph_shapes,
-                device=model.device,
+                self._graph_shapes,
+                device=self._device,
                 idle_segment=num_places,
-                record=record,
+                record=self._record,
             )
 
     @property
@@ -106,41 +121,45 @@ class TorchRunner:
 
     @torch.inference_mode()
     def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
+        logits = self._compute_chunk(chunk)
+        if logits is None:
+            return None
+        [token] = _choose(logits, [chunk.sampling])
+        return token
+
+    def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
+        """Compute a chunk; [1, vocabulary] logits behind its last token if it is last.
+
+        Nothing here waits for the device once the page's image is encoded.
+        """
         prompt, start, end = chunk.prompt, chunk.start, chunk.end
         num_prompt = prompt.num_tokens
         embeddings, positions = [], []
-        is_image = deepstack = None
+        deepstack = None
         if start < num_prompt:
             encoded = self._encoder.encoded(prompt)
             embeddings.append(encoded.embeddings[start:end])
             positions.append(prompt.positions[:, start:end])
-            is_image, deepstack = encoded.pictures(start, end)
+            deepstack = encoded.deepstack_of(start, end)
         if end > num_prompt:
             said = slice(max(0, start - num_prompt), end - num_prompt)
-            tokens = list(chunk.output[said])
-            embeddings.append(self._embed(tokens))
+            tokens = self._on_device(list(chunk.output[said]), torch.int64)
+            embeddings.append(self._forward.embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
             numbers = torch.arange(first, first + len(tokens), device=self._device)
             positions.append(numbers.expand(3, -1))
-            if is_image is not None:
-                is_image = torch.cat([is_image, is_image.new_zeros(len(tokens))])
         if end >= num_prompt:
-            self.forget(prompt)  # gigabytes on a long day
-        places = torch.arange(
-            chunk.segment_start + start, chunk.segment_start + end, device=self._device
-        )
-        step = self._step(places, [chunk.count], [chunk.segment_start], [end])
-        hidden = self._forward(
-            torch.cat(embeddings),
+            self.forget(prompt)  # Encoded images add up to gigabytes.
+        segment = chunk.segment_start
+        places = torch.arange(segment + start, segment + end, device=self._device)
+        states = self._forward.states(
+            torch.cat(embeddings),  # A copy: the prompt's own are not overwritten.
             torch.cat(positions, dim=1),
-            step,
-            is_image,
+            self._step(places, [PageSpan(0, chunk.count, segment, end)]),
             deepstack,
+            num_last=1 if chunk.is_last else 0,
         )
-        if not chunk.is_last:
-            return None
-        [token] = self._choose(hidden[-1:], [chunk.sampling])
-        return token
+        return self._forward.logits(states) if chunk.is_last else None
 
     @torch.inference_mode()
     def _decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
@@ -160,25 +179,39 @@ class TorchRunner:
         return chosen
 
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a graph records: see `graphs.Compute`. Nothing here asks the device."""
+        """Compute what a graph records, see `graphs.Compute`, waiting for nothing."""
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
-        tokens = numbers[:, :width]
+        tokens = numbers[:, :width].flatten()
         start, segment, delta = numbers[:, width:].unbind(dim=1)
         offsets = torch.arange(width, device=self._device)
+        if self._draft_rows:
+            num_queries = 1
+            num_used = (start[:, None] + (offsets + 1)).flatten()
+            segments = segment[:, None].expand(-1, width).flatten()
+        else:
+            num_queries, num_used, segments = width, start + width, segment
         step = Step(
             self._pool,
             places=((segment + start)[:, None] + offsets).flatten(),
-            query_starts=width
-            * torch.arange(num_rows + 1, dtype=torch.int32, device=self._device),
-            segment_starts=torch.cat([segment, segment[-1:]]).int(),
-            num_used=(start + width).int(),
-            max_queries=width,
+            query_starts=torch.arange(
+                0,
+                num_rows * width + 1,
+                num_queries,
+                dtype=torch.int32,
+                device=self._device,
+            ),
+            segment_starts=torch.cat([segments, segments[-1:]]).int(),
+            num_used=num_used.int(),
+            max_queries=num_queries,
             max_used=min(self.max_tokens + width, self._pool.num_places),
+            use_operator=self._use_operator,
         )
-        positions = ((start + delta)[:, None] + offsets).flatten()
-        embeddings = self._text.embed_tokens(tokens.flatten())
-        hidden = self._forward(embeddings, positions.expand(3, -1), step)
-        logits = self._module.lm_head(hidden).view(num_rows, width, -1)
+        states = self._forward.states(
+            self._forward.embed(tokens),
+            ((start + delta)[:, None] + offsets).flatten(),
+            step,
+        )
+        logits = self._forward.logits(states).view(num_rows, width, -1)
         return logits.argmax(dim=-1), logits[:, 0].clone()
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
@@ -187,73 +220,67 @@ class TorchRunner:
             for row in rows
             for number, token in enumerate(row.tokens, row.start)
         ]
-        tokens, places, positions = torch.tensor(flat, device=self._device).T
-        counts = [len(row.tokens) for row in rows]
-        step = self._step(
-            places,
-            counts,
-            [row.segment_start for row in rows],
-            [row.start + len(row.tokens) for row in rows],
+        tokens, places, positions = self._on_device(flat, torch.int64).T
+        states = self._forward.states(
+            self._forward.embed(tokens),
+            positions,
+            self._step(places, self._spans(rows)),
         )
-        embeddings = self._text.embed_tokens(tokens)
-        hidden = self._forward(embeddings, positions.expand(3, -1), step)
         samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(self._choose(hidden, samplings))
-        return [[next(chosen) for _ in range(count)] for count in counts]
+        chosen = iter(_choose(self._forward.logits(states), samplings))
+        return [[next(chosen) for _ in row.tokens] for row in rows]
 
-    def _forward(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        step: Step,
-        is_image: torch.Tensor | None = None,
-        deepstack: list[torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """[T, hidden] embeddings and [3, T] positions to [T, hidden] states."""
-        states: torch.Tensor = self._text(
-            inputs_embeds=embeddings[None],
-            position_ids=positions[:, None],
-            visual_pos_masks=None if is_image is None else is_image[None],
-            deepstack_visual_embeds=deepstack,
-            use_cache=False,
-            step=step,
-        ).last_hidden_state
-        return states[0]
+    def _spans(self, rows: Seq[Row[TorchPrompt]]) -> list[PageSpan]:
+        spans: list[PageSpan] = []
+        begin = 0
+        for row in rows:
+            count = len(row.tokens)
+            num_queries = 1 if self._draft_rows else count
+            for offset in range(num_queries, count + 1, num_queries):
+                end = begin + num_queries
+                used = row.start + offset
+                spans.append(PageSpan(begin, end, row.segment_start, used))
+                begin = end
+        return spans
 
-    def _step(
-        self,
-        places: torch.Tensor,
-        counts: list[int],
-        segment_starts: list[int],
-        num_used: list[int],
-    ) -> Step:
-        def on_device(numbers: list[int]) -> torch.Tensor:
-            return torch.tensor(numbers, dtype=torch.int32).to(self._device)
-
-        return Step(
+    def _step(self, places: torch.Tensor, spans: list[PageSpan]) -> Step:
+        """Describe a step whose numbers are known on the host."""
+        count = len(spans)
+        numbers = self._on_device(
+            [
+                *(span.begin for span in spans),
+                spans[-1].end,
+                *(span.start for span in spans),
+                self._num_places,
+                *(span.used for span in spans),
+            ],
+            torch.int32,
+        )
+        step = Step(
             self._pool,
             places,
-            query_starts=on_device([0, *itertools.accumulate(counts)]),
-            segment_starts=on_device([*segment_starts, self.num_places]),
-            num_used=on_device(num_used),
-            max_queries=max(counts),
-            max_used=max(num_used),
+            query_starts=numbers[: count + 1],
+            segment_starts=numbers[count + 1 : 2 * count + 2],
+            num_used=numbers[2 * count + 2 :],
+            max_queries=max(span.end - span.begin for span in spans),
+            max_used=max(span.used for span in spans),
+            use_operator=self._use_operator,
         )
+        step.spans = spans
+        return step
 
-    def _choose(self, states: torch.Tensor, samplings: Seq[Sampling]) -> list[int]:
-        """The token said after each of [T, hidden] states."""
-        logits = self._module.lm_head(states)
-        chosen: list[int] = logits.argmax(dim=-1).tolist()
-        for index, sampling in enumerate(samplings):
-            if sampling.temperature > 0:
-                chosen[index] = _sampled(logits[index], sampling)
-        return chosen
+    def _on_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
+        """Copy numbers to the device without waiting for what it computes."""
+        return torch.tensor(numbers, dtype=dtype).to(self._device, non_blocking=True)
 
-    def _embed(self, tokens: list[int]) -> torch.Tensor:
-        embedded: torch.Tensor = self._text.embed_tokens(
-            torch.tensor(tokens, device=self._device)
-        )
-        return embedded
+
+def _choose(logits: torch.Tensor, samplings: Seq[Sampling]) -> list[int]:
+    """Choose a token from each of [n, vocabulary] logits."""
+    chosen: list[int] = logits.argmax(dim=-1).tolist()
+    for index, sampling in enumerate(samplings):
+        if sampling.temperature > 0:
+            chosen[index] = _sampled(logits[index], sampling)
+    return chosen
 
 
 @contextmanager

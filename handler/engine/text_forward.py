@@ -1,0 +1,304 @@
+"""Qwen3-VL's text model, computed in few kernels from transformers' modules.
+
+What is computed is transformers' `Qwen3VLTextModel` over a cache that many pages
+share. A decoder layer takes 15 kernels on a GPU, with operators of torch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, rms_norm, silu
+
+from handler.engine.attention import Step, attend
+from handler.engine.packed_weights import is_packed, pack_linears, renew_weight
+
+__all__ = ["Deepstack", "TextForward", "unsupported_feature"]
+
+_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
+"""Those whose frequencies depend on no sequence's length."""
+_PROJECTIONS = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deepstack:
+    """Features of the vision encoder that are added behind the first layers."""
+
+    rows: slice | torch.Tensor
+    """Which of the forward's tokens are visual, v of them: a slice where they are
+    contiguous, else [v] int64 on the device."""
+    layers: Seq[torch.Tensor]
+    """[v, hidden] for each of the first layers."""
+
+    def add_to(self, states: torch.Tensor, index: int) -> None:
+        """Add a layer's features to [T, hidden] states, in place."""
+        if isinstance(self.rows, slice):
+            states[self.rows].add_(self.layers[index])
+        else:
+            states.index_add_(0, self.rows, self.layers[index])
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A decoder layer's weights. Sizes: h hidden, q query and k key heads of size d."""
+
+    input_norm: torch.Tensor
+    """[h]"""
+    qkv: torch.Tensor
+    """[(q + 2k) * d, h]"""
+    qkv_bias: torch.Tensor | None
+    qk_norm: torch.Tensor
+    """[q + k, d]: the queries' weight for each query head, then the keys'."""
+    output: torch.Tensor
+    """[h, q * d]"""
+    output_bias: torch.Tensor | None
+    mlp_norm: torch.Tensor
+    """[h]"""
+    gate_up: torch.Tensor
+    """[2 * intermediate, h]"""
+    down: torch.Tensor
+    """[h, intermediate]"""
+
+
+def unsupported_feature(module: Any) -> str | None:
+    """Return what of a Qwen3-VL `TextForward` does not compute, or None.
+
+    Reads the configuration and the types of layers, no weights.
+    """
+    text = module.model.language_model
+    config = text.config
+    if config.hidden_act != "silu":
+        return f"the activation {config.hidden_act}"
+    if text.rotary_emb.rope_type not in _ROPE_TYPES:
+        return f"rotary embeddings of type {text.rotary_emb.rope_type}"
+    is_sliding = getattr(config, "use_sliding_window", True)
+    if is_sliding and getattr(config, "sliding_window", None):
+        return "attention in a sliding window"
+    for kind in getattr(config, "layer_types", None) or ():
+        if kind != "full_attention":
+            return f"layers of type {kind}"
+    for layer in text.layers:
+        for name in _PROJECTIONS:
+            if type(found := layer.get_submodule(name)) is not nn.Linear:
+                return f"projections of type {type(found).__name__}"
+    return None
+
+
+class TextForward:
+    """The text model and its head, computed from the weights of `module`.
+
+    `module` is a Qwen3-VL for generation whose `unsupported_feature` is None. Its
+    projections are packed layer by layer, see `packed_weights`; it stays usable.
+
+    `is_fused`, by default on an accelerator, takes the fewest kernels and rounds less
+    often than transformers. Otherwise every sum is rounded where transformers rounds
+    it, so that both say the same in bfloat16; on a processor this is as fast.
+    """
+
+    def __init__(self, module: Any, *, is_fused: bool | None = None) -> None:
+        text = module.model.language_model
+        config = text.config
+        self._embed_tokens = text.embed_tokens
+        self._head = module.lm_head
+        self._norm_weight = text.norm.weight.detach()
+        self._eps: float = config.rms_norm_eps
+        self._head_dim: int = text.layers[0].self_attn.head_dim
+        self._num_query_heads: int = config.num_attention_heads
+        self._num_key_heads: int = config.num_key_value_heads
+        self._scaling: float = text.layers[0].self_attn.scaling
+        device = text.norm.weight.device
+        self._is_fused = device.type != "cpu" if is_fused is None else is_fused
+        self._layers = [self._layer_of(layer) for layer in text.layers]
+        self._rotary_scaling: float = text.rotary_emb.attention_scaling
+        self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """[T] tokens to [T, hidden] embeddings."""
+        embedded: torch.Tensor = self._embed_tokens(tokens)
+        return embedded
+
+    def states(
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        step: Step,
+        deepstack: Deepstack | None = None,
+        *,
+        num_last: int | None = None,
+    ) -> torch.Tensor:
+        """Compute the hidden states before the final norm, and fill the cache.
+
+        [T, hidden] embeddings, which are overwritten, to [T, hidden], or to the last
+        `num_last` rows of them. Positions are [3, T] int64, or [T] where time, height
+        and width are equal. Nothing here waits for the device, provided that the
+        step's attention does not.
+        """
+        states = embeddings
+        rotation = self._rotation(positions)
+        num_deepstack = 0 if deepstack is None else len(deepstack.layers)
+        last = len(self._layers) - 1
+        for index, layer in enumerate(self._layers):
+            # Only keys and values of the other rows are needed from here on.
+            kept = num_last if index == last and num_deepstack <= last else None
+            attended = self._attend(layer, index, states, rotation, step, kept)
+            if kept is not None:
+                states = states[len(states) - kept :]
+            if len(states):
+                self._add_product(states, attended, layer.output, layer.output_bias)
+                gate, up = linear(
+                    self._norm(states, layer.mlp_norm), layer.gate_up
+                ).chunk(2, dim=-1)
+                self._add_product(states, silu(gate).mul_(up), layer.down, None)
+            if deepstack is not None and index < num_deepstack:
+                deepstack.add_to(states, index)
+        return states if num_last is None else states[len(states) - num_last :]
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """[n, hidden] of what `states` returns to [n, vocabulary]."""
+        found: torch.Tensor = self._head(self._norm(states, self._norm_weight))
+        return found
+
+    def _attend(
+        self,
+        layer: _Layer,
+        index: int,
+        states: torch.Tensor,
+        rotation: tuple[torch.Tensor, torch.Tensor],
+        step: Step,
+        num_last: int | None,
+    ) -> torch.Tensor:
+        """[T, hidden] states to [T or num_last, q * d] of attention."""
+        queries, keys = self._num_query_heads, self._num_key_heads
+        heads = linear(
+            self._norm(states, layer.input_norm), layer.qkv, layer.qkv_bias
+        ).view(len(states), queries + 2 * keys, self._head_dim)
+        # Values are normed in vain: without them a kernel would copy the others.
+        normed = rms_norm(heads, heads.shape[-1:], None, self._eps)
+        turning = normed[:, : queries + keys] * layer.qk_norm
+        self._rotate(turning, *rotation, into=heads[:, : queries + keys])
+        step.pool.layers[index].index_copy_(0, step.places, heads[:, queries:])
+        if num_last == 0:
+            return heads[:0, :queries].flatten(1)
+        attended = attend(
+            heads[:, :queries],
+            step.pool.keys[index],
+            step.pool.values[index],
+            step,
+            self._scaling,
+        ).flatten(1)
+        return attended if num_last is None else attended[len(attended) - num_last :]
+
+    def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[3, T] or [T] positions to [T, 1, d] cosines and signed sines."""
+        if positions.dim() == 2:
+            # Each frequency turns with one of time, height and width.
+            angles = positions.index_select(0, self._axes).t() * self._frequencies
+        else:
+            angles = positions[:, None] * self._frequencies
+        cosines, sines = angles.cos(), angles.sin()
+        if self._rotary_scaling != 1.0:
+            cosines.mul_(self._rotary_scaling)
+            sines.mul_(self._rotary_scaling)
+        dtype = self._norm_weight.dtype
+        return cosines.to(dtype)[:, None], sines.to(dtype)[:, None]
+
+    def _rotate(
+        self,
+        heads: torch.Tensor,
+        cosines: torch.Tensor,
+        sines: torch.Tensor,
+        into: torch.Tensor,
+    ) -> None:
+        """Write [T, n, d] heads `into` a tensor of that shape, rotated."""
+        halves_swapped = heads.roll(self._head_dim // 2, dims=-1)
+        torch.mul(heads, cosines, out=into)
+        if self._is_fused:
+            into.addcmul_(halves_swapped, sines)
+        else:
+            into.add_(halves_swapped.mul_(sines))
+
+    def _norm(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if self._is_fused:
+            return rms_norm(states, weight.shape, weight, self._eps)
+        return rms_norm(states, weight.shape, None, self._eps).mul_(weight)
+
+    def _add_product(
+        self,
+        states: torch.Tensor,
+        factor: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+    ) -> None:
+        """Add `factor @ weight.T + bias` to the states, in place."""
+        if self._is_fused and bias is None:
+            states.addmm_(factor, weight.t())
+        else:
+            states.add_(linear(factor, weight, bias))
+
+    def _layer_of(self, layer: Any) -> _Layer:
+        """Pack a decoder layer's weights; one layer's are held twice meanwhile."""
+        attention, mlp = layer.self_attn, layer.mlp
+        inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
+        was_packed = is_packed(inputs)
+        qkv, qkv_bias = pack_linears(inputs)
+        gate_up, _ = pack_linears([mlp.gate_proj, mlp.up_proj])
+        if qkv.is_cuda and not was_packed:
+            renew_weight(attention.o_proj)
+            renew_weight(mlp.down_proj)
+            torch.cuda.empty_cache()
+        query_norm = attention.q_norm.weight.detach()
+        key_norm = attention.k_norm.weight.detach()
+        return _Layer(
+            input_norm=layer.input_layernorm.weight.detach(),
+            qkv=qkv,
+            qkv_bias=qkv_bias,
+            qk_norm=torch.cat(
+                [
+                    query_norm.expand(self._num_query_heads, -1),
+                    key_norm.expand(self._num_key_heads, -1),
+                ]
+            ),
+            output=attention.o_proj.weight.detach(),
+            output_bias=_detached(attention.o_proj.bias),
+            mlp_norm=layer.post_attention_layernorm.weight.detach(),
+            gate_up=gate_up,
+            down=mlp.down_proj.weight.detach(),
+        )
+
+
+def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
+    return None if bias is None else bias.detach()
+
+
+def _rotary_constants(
+    rotary: Any, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return [d] which axis turns each dimension, and [d] its signed frequency.
+
+    transformers interleaves the axes: of three frequencies in a row the second turns
+    with the height and the third with the width, as many as `mrope_section` says, and
+    all others with time. The first half's frequencies are negative. A cosine is the
+    same either way, and the sine gets the sign that the half, rotated, has.
+    """
+    frequencies = rotary.inv_freq.to(device=device, dtype=torch.float32)
+    _, height, width = rotary.mrope_section
+    axes = [0] * len(frequencies)
+    for axis, count in ((1, height), (2, width)):
+        for index in range(axis, min(3 * count, len(axes)), 3):
+            axes[index] = axis
+    return (
+        torch.tensor(axes * 2, device=device),
+        torch.cat([-frequencies, frequencies]),
+    )
