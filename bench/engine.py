@@ -39,27 +39,25 @@ DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Models:
-    """The same weights twice: the native engine gives its model another attention."""
+class _Systems:
+    """The engines that are compared, over one model."""
 
-    plain: Model
-    native: Model
+    model: Model
 
     def without_an_end(self) -> None:
         """From now on answers end at their limit alone."""
-        for model in (self.plain, self.native):
-            never_said = model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
-            model.stop_token_ids = (never_said,)
+        never_said = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+        self.model.stop_token_ids = (never_said,)
 
     def generate(self, num_sequences: int) -> Engine:
-        return GenerateEngine(self.plain, num_sequences)
+        return GenerateEngine(self.model, num_sequences)
 
     def continuous(self, num_sequences: int, num_drafts: int) -> Engine:
         options = Options(
             max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
         )
-        runner = TorchRunner(self.native, cache_places(self.native))
-        return NativeEngine(runner, options, drafts_for=drafts_for(self.native))
+        runner = TorchRunner(self.model, cache_places(self.model))
+        return NativeEngine(runner, options, drafts_for=drafts_for(self.model))
 
 
 def _load(dtype: torch.dtype) -> Model:
@@ -80,7 +78,7 @@ def main(arguments: Seq[str] | None = None) -> None:
 
     torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
-    models = _Models(_load(dtype), _load(dtype))
+    systems = _Systems(_load(dtype))
     drawn = pages_of_lognormal_length(options.pages, options.seed)
     pictures, pdf_pages = as_pictures(drawn), as_pdf_pages(drawn)
     say(__doc__)
@@ -88,10 +86,10 @@ def main(arguments: Seq[str] | None = None) -> None:
         f"{len(drawn)} pages, {IN_FLIGHT} in flight, {options.dtype}, "
         f"{options.threads} threads"
     )
-    _warm_up(models, pictures[:2])
+    _warm_up(systems, pictures[:2])
 
-    sequential = read(models.generate(1), pictures, in_flight=1)
-    models.without_an_end()
+    sequential = read(systems.generate(1), pictures, in_flight=1)
+    systems.without_an_end()
     pictures, pdf_pages = (
         [_as_long(page, sequential) for page in pages]
         for pages in (pictures, pdf_pages)
@@ -101,18 +99,23 @@ def main(arguments: Seq[str] | None = None) -> None:
     runs = {}
     many, one = IN_FLIGHT, 1
     for name, engine, pages, in_flight in (
-        (MICRO_BATCHES, models.generate(MICRO_BATCH), pictures, many),
-        ("native, no drafts", models.continuous(many, 0), pictures, many),
-        ("native", models.continuous(many, DRAFT_TOKENS), pictures, many),
-        ("native, PDF", models.continuous(many, DRAFT_TOKENS), pdf_pages, many),
+        (MICRO_BATCHES, systems.generate(MICRO_BATCH), pictures, many),
+        ("native, no drafts", systems.continuous(many, 0), pictures, many),
+        ("native", systems.continuous(many, DRAFT_TOKENS), pictures, many),
+        ("native, PDF", systems.continuous(many, DRAFT_TOKENS), pdf_pages, many),
         # Alone, a page is guessed further ahead than among others.
-        ("native, PDF, one by one", models.continuous(one, DRAFT_TOKENS), pdf_pages, 1),
+        (
+            "native, PDF, one by one",
+            systems.continuous(one, DRAFT_TOKENS),
+            pdf_pages,
+            1,
+        ),
     ):
         runs[name] = read(engine, pages, in_flight=in_flight)
         _say_run(name, runs[name], sequential)
 
     say()
-    alone = _alone(models, pictures[: options.alone])
+    alone = _alone(systems, pictures[: options.alone])
     finish(
         "engine",
         {
@@ -143,18 +146,18 @@ def _as_long(page: Sequence, run: Run) -> Sequence:
     return replace(page, max_output_tokens=said + 1)
 
 
-def _warm_up(models: _Models, pages: Seq[Sequence]) -> None:
-    for engine in (models.generate(1), models.continuous(2, DRAFT_TOKENS)):
+def _warm_up(systems: _Systems, pages: Seq[Sequence]) -> None:
+    for engine in (systems.generate(1), systems.continuous(2, DRAFT_TOKENS)):
         read(engine, pages, in_flight=2)
 
 
-def _alone(models: _Models, pages: Seq[Sequence]) -> float:
+def _alone(systems: _Systems, pages: Seq[Sequence]) -> float:
     """How much sooner a page is read that has no company, by turns."""
     seconds = {"generate": 0.0, "native": 0.0}
     for page in pages:
         for name, engine in (
-            ("generate", models.generate(1)),
-            ("native", models.continuous(1, DRAFT_TOKENS)),
+            ("generate", systems.generate(1)),
+            ("native", systems.continuous(1, DRAFT_TOKENS)),
         ):
             seconds[name] += read(engine, [page], in_flight=1).seconds
     ratio = seconds["generate"] / seconds["native"]

@@ -41,8 +41,8 @@ class KVPool:
             zeros(shape, dtype=dtype, device=device)
             for _ in range(config.num_hidden_layers)
         ]
-        self.keys = [layer[:, :num_heads] for layer in self.layers]
-        self.values = [layer[:, num_heads:] for layer in self.layers]
+        self.keys = [layer.narrow(1, 0, num_heads) for layer in self.layers]
+        self.values = [layer.narrow(1, num_heads, num_heads) for layer in self.layers]
         self.num_places = num_places
 
     def copy(self, source: int, target: int, length: int) -> None:

@@ -17,6 +17,7 @@ from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import Sequence
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
+from handler.engine.text_forward import unsupported_feature
 from handler.engine.torch_runner import (
     KNOWN_MODEL_TYPES,
     TorchRunner,
@@ -62,16 +63,15 @@ class _Words:
 
 
 def choose_engine(model: Model, settings: EngineSettings, profile: str) -> ChosenEngine:
-    """The engine that is set; `auto` is native where the architecture is known.
+    """Make the engine that is set; `auto` is native where the model is known.
 
-    Raises ModelLoadError where native is asked for and the architecture is not.
+    Raises ModelLoadError where native is asked for and does not know the model.
     """
-    model_type = model.module.config.model_type
-    is_known = model_type in KNOWN_MODEL_TYPES
+    unknown = _unknown_part(model)
+    is_known = unknown is None
     if settings.engine == "native" and not is_known:
         raise ModelLoadError(
-            f"the native engine does not know models of type {model_type}: "
-            "set engine to auto or generate"
+            f"the native engine does not know {unknown}: set engine to auto or generate"
         )
     # How long a processor takes for its first page depends on the processor.
     is_processor = model.device.type == "cpu"
@@ -105,6 +105,14 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
     engine = NativeEngine(runner, options, drafts_for=drafts_for(model), steps=steps)
     # And some that can join at once when others leave.
     return ChosenEngine(engine, "native", count + 2)
+
+
+def _unknown_part(model: Model) -> str | None:
+    """Name what of the model the native engine cannot compute; None if nothing."""
+    model_type = model.module.config.model_type
+    if model_type not in KNOWN_MODEL_TYPES:
+        return f"models of type {model_type}"
+    return unsupported_feature(model.module)
 
 
 def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:

@@ -53,7 +53,7 @@ def _join(linears: Seq[nn.Linear], name: str) -> torch.Tensor:
     joined = torch.cat(parts)
     begin = 0
     for linear, part in zip(linears, parts, strict=True):
-        _set(linear, name, joined[begin : begin + len(part)])
+        _set(linear, name, joined.narrow(0, begin, len(part)))
         begin += len(part)
     return joined
 
@@ -69,4 +69,5 @@ def _are_adjacent(parts: Seq[torch.Tensor]) -> bool:
         if part.storage_offset() != offset or not part.is_contiguous():
             return False
         offset += part.numel()
-    return len({part.untyped_storage().data_ptr() for part in parts}) == 1
+    storage = parts[0].untyped_storage()
+    return all(part.untyped_storage() is storage for part in parts)

@@ -16,6 +16,7 @@ from torch.nn.functional import linear, rms_norm, silu
 
 from handler.engine.attention import Step, attend
 from handler.engine.packed_weights import is_packed, pack_linears, renew_weight
+from handler.errors import ModelLoadError
 
 __all__ = ["Deepstack", "TextForward", "unsupported_feature"]
 
@@ -102,12 +103,18 @@ class TextForward:
     `module` is a Qwen3-VL for generation whose `unsupported_feature` is None. Its
     projections are packed layer by layer, see `packed_weights`; it stays usable.
 
+    Raises ModelLoadError where it is not None.
+
     `is_fused`, by default on an accelerator, takes the fewest kernels and rounds less
     often than transformers. Otherwise every sum is rounded where transformers rounds
     it, so that both say the same in bfloat16; on a processor this is as fast.
     """
 
     def __init__(self, module: Any, *, is_fused: bool | None = None) -> None:
+        if feature := unsupported_feature(module):
+            raise ModelLoadError(
+                f"the native engine does not compute {feature}: set engine to generate"
+            )
         text = module.model.language_model
         config = text.config
         self._embed_tokens = text.embed_tokens
@@ -154,7 +161,7 @@ class TextForward:
             kept = num_last if index == last and num_deepstack <= last else None
             attended = self._attend(layer, index, states, rotation, step, kept)
             if kept is not None:
-                states = states[len(states) - kept :]
+                states = _last_rows(states, kept)
             if len(states):
                 self._add_product(states, attended, layer.output, layer.output_bias)
                 gate, up = linear(
@@ -163,7 +170,7 @@ class TextForward:
                 self._add_product(states, silu(gate).mul_(up), layer.down, None)
             if deepstack is not None and index < num_deepstack:
                 deepstack.add_to(states, index)
-        return states if num_last is None else states[len(states) - num_last :]
+        return states if num_last is None else _last_rows(states, num_last)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """[n, hidden] of what `states` returns to [n, vocabulary]."""
@@ -186,19 +193,21 @@ class TextForward:
         ).view(len(states), queries + 2 * keys, self._head_dim)
         # Values are normed in vain: without them a kernel would copy the others.
         normed = rms_norm(heads, heads.shape[-1:], None, self._eps)
-        turning = normed[:, : queries + keys] * layer.qk_norm
-        self._rotate(turning, *rotation, into=heads[:, : queries + keys])
-        step.pool.layers[index].index_copy_(0, step.places, heads[:, queries:])
+        turning = normed.narrow(1, 0, queries + keys) * layer.qk_norm
+        self._rotate(turning, *rotation, into=heads.narrow(1, 0, queries + keys))
+        query = heads.narrow(1, 0, queries)
+        written = heads.narrow(1, queries, 2 * keys)
+        step.pool.layers[index].index_copy_(0, step.places, written)
         if num_last == 0:
-            return heads[:0, :queries].flatten(1)
+            return query.narrow(0, 0, 0).flatten(1)
         attended = attend(
-            heads[:, :queries],
+            query,
             step.pool.keys[index],
             step.pool.values[index],
             step,
             self._scaling,
         ).flatten(1)
-        return attended if num_last is None else attended[len(attended) - num_last :]
+        return attended if num_last is None else _last_rows(attended, num_last)
 
     def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """[3, T] or [T] positions to [T, 1, d] cosines and signed sines."""
@@ -206,13 +215,13 @@ class TextForward:
             # Each frequency turns with one of time, height and width.
             angles = positions.index_select(0, self._axes).t() * self._frequencies
         else:
-            angles = positions[:, None] * self._frequencies
+            angles = positions.unsqueeze(1) * self._frequencies
         cosines, sines = angles.cos(), angles.sin()
         if self._rotary_scaling != 1.0:
             cosines.mul_(self._rotary_scaling)
             sines.mul_(self._rotary_scaling)
         dtype = self._norm_weight.dtype
-        return cosines.to(dtype)[:, None], sines.to(dtype)[:, None]
+        return cosines.to(dtype).unsqueeze(1), sines.to(dtype).unsqueeze(1)
 
     def _rotate(
         self,
@@ -276,6 +285,10 @@ class TextForward:
             gate_up=gate_up,
             down=mlp.down_proj.weight.detach(),
         )
+
+
+def _last_rows(rows: torch.Tensor, count: int) -> torch.Tensor:
+    return rows.narrow(0, len(rows) - count, count)
 
 
 def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:

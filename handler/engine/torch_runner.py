@@ -181,18 +181,18 @@ class TorchRunner:
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute what a graph records, see `graphs.Compute`, waiting for nothing."""
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
-        tokens = numbers[:, :width].flatten()
-        start, segment, delta = numbers[:, width:].unbind(dim=1)
+        tokens = numbers.narrow(1, 0, width).flatten()
+        start, segment, delta = numbers.narrow(1, width, NUM_FACTS).unbind(dim=1)
         offsets = torch.arange(width, device=self._device)
         if self._draft_rows:
             num_queries = 1
-            num_used = (start[:, None] + (offsets + 1)).flatten()
-            segments = segment[:, None].expand(-1, width).flatten()
+            num_used = (start.unsqueeze(1) + (offsets + 1)).flatten()
+            segments = segment.unsqueeze(1).expand(-1, width).flatten()
         else:
             num_queries, num_used, segments = width, start + width, segment
         step = Step(
             self._pool,
-            places=((segment + start)[:, None] + offsets).flatten(),
+            places=((segment + start).unsqueeze(1) + offsets).flatten(),
             query_starts=torch.arange(
                 0,
                 num_rows * width + 1,
@@ -200,7 +200,7 @@ class TorchRunner:
                 dtype=torch.int32,
                 device=self._device,
             ),
-            segment_starts=torch.cat([segments, segments[-1:]]).int(),
+            segment_starts=torch.cat([segments, segments.narrow(0, -1, 1)]).int(),
             num_used=num_used.int(),
             max_queries=num_queries,
             max_used=min(self.max_tokens + width, self._pool.num_places),
@@ -208,13 +208,22 @@ class TorchRunner:
         )
         states = self._forward.states(
             self._forward.embed(tokens),
-            ((start + delta)[:, None] + offsets).flatten(),
+            ((start + delta).unsqueeze(1) + offsets).flatten(),
             step,
         )
         logits = self._forward.logits(states).view(num_rows, width, -1)
-        return logits.argmax(dim=-1), logits[:, 0].clone()
+        return logits.argmax(dim=-1), logits.select(1, 0).clone()
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        samplings = [row.sampling for row in rows for _ in row.tokens]
+        chosen = iter(_choose(self._compute_rows(rows), samplings))
+        return [[next(chosen) for _ in row.tokens] for row in rows]
+
+    def _compute_rows(self, rows: Seq[Row[TorchPrompt]]) -> torch.Tensor:
+        """Compute rows; [T, vocabulary] logits behind each of their tokens.
+
+        Nothing here waits for the device.
+        """
         flat = [
             (token, row.segment_start + number, number + row.prompt.rope_delta)
             for row in rows
@@ -226,9 +235,7 @@ class TorchRunner:
             positions,
             self._step(places, self._spans(rows)),
         )
-        samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(_choose(self._forward.logits(states), samplings))
-        return [[next(chosen) for _ in row.tokens] for row in rows]
+        return self._forward.logits(states)
 
     def _spans(self, rows: Seq[Row[TorchPrompt]]) -> list[PageSpan]:
         spans: list[PageSpan] = []

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench.geometry import TINY, empty_module
 from handler.engine.choice import choose_engine
 from handler.engine.generate import GenerateEngine
 from handler.engine.model import Model, load_model
@@ -56,6 +57,24 @@ def test_an_unknown_architecture_is_read_by_generate(unknown):
 def test_the_native_engine_says_that_it_does_not_know_an_architecture(unknown):
     with pytest.raises(ModelLoadError, match="qwen9_vl"):
         choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
+
+
+@pytest.fixture
+def unsupported() -> SimpleNamespace:
+    module = empty_module(TINY)
+    module.model.language_model.config.hidden_act = "gelu"
+    return SimpleNamespace(module=module, device=SimpleNamespace(type="cpu"))
+
+
+def test_a_configuration_that_is_not_computed_is_read_by_generate(unsupported):
+    settings = EngineSettings(engine="auto")
+
+    assert choose_engine(unsupported, settings, "chandra").name == "generate"
+
+
+def test_the_native_engine_says_what_it_does_not_compute(unsupported):
+    with pytest.raises(ModelLoadError, match="activation gelu: set engine to auto"):
+        choose_engine(unsupported, EngineSettings(engine="native"), "chandra")
 
 
 def test_more_pages_are_held_than_run_so_that_one_can_join_at_once(model):

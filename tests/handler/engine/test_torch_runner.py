@@ -36,15 +36,11 @@ NUM_PAGES = 8
 PROMPT = load_prompts(PROFILES["mini"])["ocr_layout"]
 
 
-def load() -> Model:
+@pytest.fixture(scope="module")
+def model() -> Model:
     weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
     loaded = load_model(weights, "cpu")
     return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return load()
 
 
 def page_of(number: int) -> Sequence:
@@ -68,9 +64,8 @@ def run(engine: Any, pages: list[Sequence]) -> dict[str, tuple[str, str, int]]:
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, tuple[str, str, int]]:
-    """By a model of its own: the runner gives its model another attention."""
-    answers = run(GenerateEngine(load()), PAGES)
+def said(model: Model) -> dict[str, tuple[str, str, int]]:
+    answers = run(GenerateEngine(model), PAGES)
     assert len({text for text, _, _ in answers.values()}) == NUM_PAGES
     return answers
 
@@ -131,14 +126,19 @@ class Guesses:
         self.num_said = 0
 
 
+DRAFT_ROWS = pytest.mark.parametrize("draft_rows", [False, True], ids=["", "as rows"])
+
+
+@DRAFT_ROWS
 @pytest.mark.parametrize("luck", [1.0, 0.6])
-def test_guessed_tokens_do_not_change_what_is_said(model, said, luck):
+def test_drafts_do_not_change_what_is_said(model, said, luck, draft_rows):
     def drafts_for(page: Sequence) -> Guesses:
         text, _, _ = said[page.id]
         return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
 
     options = Options(expected_output_tokens=20, max_draft_tokens=5)
-    engine = NativeEngine(TorchRunner(model, 4000), options, drafts_for=drafts_for)
+    runner = TorchRunner(model, 4000, draft_rows=draft_rows)
+    engine = NativeEngine(runner, options, drafts_for=drafts_for)
 
     assert run(engine, PAGES) == said
 
@@ -146,15 +146,23 @@ def test_guessed_tokens_do_not_change_what_is_said(model, said, luck):
 ALL_SHAPES = shapes(8, max_drafts=4, max_verified=64)
 
 
-@pytest.mark.parametrize("luck", [None, 0.6])
-def test_steps_filled_up_to_a_recorded_shape_say_the_same(model, said, luck):
+@pytest.mark.parametrize(
+    ("luck", "draft_rows"), [(None, False), (0.6, False), (0.6, True)]
+)
+def test_steps_of_a_recorded_shape_say_the_same(model, said, luck, draft_rows):
     def drafts_for(page: Sequence) -> Guesses | None:
         if luck is None:
             return None
         text, _, _ = said[page.id]
         return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
 
-    runner = TorchRunner(model, 4000, graph_shapes=ALL_SHAPES, record=recomputed)
+    runner = TorchRunner(
+        model,
+        4000,
+        graph_shapes=ALL_SHAPES,
+        record=recomputed,
+        draft_rows=draft_rows,
+    )
     runner._decode_eagerly = None  # type: ignore[assignment]
     options = Options(expected_output_tokens=20, max_draft_tokens=4)
 
