@@ -136,7 +136,8 @@ def operator_of(
         # Only the output leaves the kernel: scores stay on the chip.
         flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
         return Operator(name, 1, _bytes_of(*read, out), flops)
-    formula = flop_registry.get(packet)
+    # An operator in place multiplies as the one that returns a new tensor does.
+    formula = flop_registry.get(getattr(aten, name.rstrip("_"), packet))
     flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
     return Operator(name, 1, _bytes_moved(packet, read, written), flops)
 

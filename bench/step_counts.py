@@ -141,7 +141,8 @@ def count_steps(
         model = fake_model(geometry)
         text = model.module.config.text_config
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
-        usual = _prompt(TorchRunner(model, 1), geometry, a4_size(geometry))
+        page, text_prompt = _page(geometry, a4_size(geometry))
+        input_ids, _ = model.tokens_from(page, text_prompt)
         counted = Counted(
             geometry,
             weight_bytes=sum(
@@ -149,7 +150,7 @@ def count_steps(
                 for weight in model.module.parameters()
             ),
             place_bytes=heads * text.head_dim * model.module.dtype.itemsize,
-            page_places=usual.num_tokens + _ANSWER_TOKENS,
+            page_places=len(input_ids) + _ANSWER_TOKENS,
         )
         fake.used_places = counted.page_places
         num_pages = sorted(num_pages)
@@ -160,6 +161,7 @@ def count_steps(
             graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
             record=fake.record,
         )
+        usual = _prompt(runner, geometry, a4_size(geometry))
         for count in num_pages:
             counted.decode[count] = _decode(
                 fake, runner, usual, Shape(count, 1), f"decode, {count} pages"
@@ -239,10 +241,14 @@ def _encode(
 def _prompt(
     runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> TorchPrompt:
+    page, text = _page(geometry, size)
+    return runner.prompt_from(Sequence("request/1", "request", page, text, 1))
+
+
+def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
     width, height = size
     page = Page(1, width, height, width, height, bytes(3 * width * height))
-    text = load_prompts(geometry.profile)["ocr_layout"]
-    return runner.prompt_from(Sequence("request/1", "request", page, text, 1))
+    return page, load_prompts(geometry.profile)["ocr_layout"]
 
 
 def a4_size(geometry: Geometry) -> tuple[int, int]:

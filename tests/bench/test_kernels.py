@@ -72,6 +72,15 @@ def test_linear_reads_weights_once_and_multiplies(fake):
     assert tally.flops == 2 * ROWS * WIDTH * OUT
 
 
+def test_a_product_added_in_place_multiplies_and_reads_its_target(fake):
+    target = bf16(ROWS, OUT)
+
+    tally = counted(fake, lambda x, w: target.addmm_(x, w.t()))
+
+    assert tally.num_bytes == 2 * (ROWS * WIDTH + OUT * WIDTH + 2 * ROWS * OUT)
+    assert tally.flops == 2 * ROWS * WIDTH * OUT
+
+
 def test_repeated_values_are_read_once(fake):
     tally = counted(fake, lambda x, w: x + w[0].expand(ROWS, WIDTH))
 
@@ -96,7 +105,8 @@ def test_a_cache_write_moves_the_new_rows(fake):
 
 def test_attention_without_a_cache_multiplies_all_pairs(fake):
     def compute(x: torch.Tensor, w: torch.Tensor) -> None:
-        functional.scaled_dot_product_attention(*bf16(3, 1, 4, 10, 8).unbind(0))
+        query, key, value = bf16(3, 1, 4, 10, 8).unbind(0)
+        functional.scaled_dot_product_attention(query, key, value)
 
     assert counted(fake, compute).flops == 2 * 2 * 4 * 10 * 10 * 8
 
