@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
 from bench.geometry import Geometry, empty_module
@@ -122,7 +123,9 @@ class Counted:
 
 def fake_model(geometry: Geometry) -> Model:
     """Make a model whose weights have shapes only; call it within `fake_cuda`."""
-    module = empty_module(geometry)
+    # Nothing of its making is counted, and counting makes it slow.
+    with _disable_current_modes():
+        module = empty_module(geometry)
     for owner in module.modules():
         for name, like in list(owner.named_parameters(recurse=False)):
             weight = torch.empty(like.shape, dtype=like.dtype, device=DEVICE)

@@ -53,6 +53,9 @@ def report(counted: Counted) -> None:
             "host_synchronisations_per_step": max(
                 step.num_synchronisations for step in recorded
             ),
+            "host_synchronisations_per_mixed_step": (
+                counted.mixed.num_synchronisations if counted.mixed else 0
+            ),
         },
         kernels_with_those_inside_attention=max(step.num_kernels for step in recorded),
         host_synchronisations={

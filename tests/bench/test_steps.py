@@ -29,6 +29,8 @@ from handler.engine.torch_runner import TorchRunner
 
 TINY = GEOMETRIES["tiny"]
 MOST_KERNELS = 700
+MOST_MIXED_WAITS = 3
+"""The tokens of both parts are read, and the chunk's numbers are copied."""
 SHAPE = Shape(2, 3)
 
 
@@ -192,6 +194,7 @@ def test_a_mixed_step_is_a_decode_step_and_a_chunk(counted):
 
     decode = counted.decode[2]
     assert counted.mixed.num_operators == decode.num_operators + last.num_operators
+    assert counted.mixed.num_synchronisations <= MOST_MIXED_WAITS
 
 
 def test_encoding_an_image_multiplies(counted):
@@ -237,6 +240,7 @@ def test_the_report_says_that_seconds_are_estimates(counted, capsys):
     assert result["ratios"] == {
         "kernels_per_decode_step_tiny": counted.drafted.num_operators,
         "host_synchronisations_per_step": 1,
+        "host_synchronisations_per_mixed_step": counted.mixed.num_synchronisations,
     }
     assert result["measured"] is False
     assert all(name in printed for name in GPUS)
