@@ -22,7 +22,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from bench.kernels import UNDIVIDED, Tally, is_random, operator_of, tensors_in
+from bench.kernels import (
+    UNDIVIDED,
+    Tally,
+    inputs_written,
+    is_random,
+    operator_of,
+    tensors_in,
+)
 from handler.engine import attention
 from handler.engine.graphs import Outputs, Shape
 
@@ -35,8 +42,17 @@ _OWN_FILES = frozenset({__file__, str(Path(__file__).with_name("kernels.py"))})
 _MOST_VALUES = 2**18
 """Larger tensors are carried without values."""
 _VALUE_FACTORIES = frozenset(
-    {aten.arange, aten.full, aten.linspace, aten.ones, aten.scalar_tensor, aten.zeros}
+    {
+        aten.arange,
+        aten.empty,
+        aten.full,
+        aten.linspace,
+        aten.ones,
+        aten.scalar_tensor,
+        aten.zeros,
+    }
 )
+"""Operators whose values follow from numbers; `empty` is to be written over."""
 _COPIES = frozenset({aten._to_copy, aten.copy_})
 
 
@@ -238,7 +254,7 @@ class FakeCuda(TorchDispatchMode):
         if is_small and (given or func._overloadpacket in _VALUE_FACTORIES):
             known, real_args, real_kwargs = self._known((args, kwargs))
         if not known:
-            self._forget_written(func, args)
+            self._forget_written(func, args, kwargs)
             return
         if "device" in real_kwargs:
             real_kwargs["device"] = torch.device("cpu")
@@ -247,7 +263,7 @@ class FakeCuda(TorchDispatchMode):
             with _disable_current_modes():
                 real = func(*real_args, **real_kwargs)
         except RuntimeError:  # a processor does not compute everything
-            self._forget_written(func, args)
+            self._forget_written(func, args, kwargs)
             return
         for tensor, value in zip(outputs, tensors_in(real), strict=True):
             self._values[tensor] = value
@@ -273,16 +289,14 @@ class FakeCuda(TorchDispatchMode):
             return None
         return values
 
-    def _forget_written(self, func: Any, args: Any) -> None:
+    def _forget_written(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
         """Forget values that an operator of unknown inputs has written over."""
-        for value, argument in zip(args, func._schema.arguments, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                for tensor in tensors_in(value):
-                    values = self._values.get(tensor)
-                    if values is not None:
-                        # Kept, so that no other storage gets its address.
-                        storage = values.untyped_storage()
-                        self._stale[storage._cdata] = storage
+        for tensor in inputs_written(func, args, kwargs):
+            values = self._values.get(tensor)
+            if values is not None:
+                # Kept, so that no other storage gets its address.
+                storage = values.untyped_storage()
+                self._stale[storage._cdata] = storage
 
 
 class _Calls(TorchFunctionMode):

@@ -20,6 +20,7 @@ __all__ = [
     "UNDIVIDED",
     "Operator",
     "Tally",
+    "inputs_written",
     "is_random",
     "operator_of",
     "tensors_in",
@@ -166,8 +167,14 @@ def _written(
     for tensor in tensors_in(out):
         if tensor.untyped_storage()._cdata not in given:
             yield tensor
-    if torch.Tag.inplace_view in func.tags:
-        return
+    if torch.Tag.inplace_view not in func.tags:
+        yield from inputs_written(func, args, kwargs)
+
+
+def inputs_written(
+    func: Any, args: Any, kwargs: dict[str, Any]
+) -> Iterator[torch.Tensor]:
+    """Arguments that the schema says are written."""
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[index] if index < len(args) else kwargs.get(argument.name)

@@ -115,6 +115,8 @@ def _print_waits(counted: Counted) -> None:
         say("; ".join(steps))
         for where, count in found:
             say(f"  {count} x {where}")
+        if not found:
+            say("  nowhere")
     say()
     if counted.forbidden:
         say("What a CUDA graph cannot hold:")

@@ -144,7 +144,9 @@ def test_waits_of_the_host_are_counted(fake, name):
 
 
 def test_known_values_are_carried_to_the_device_and_back(fake):
-    known = torch.tensor([2, 0, 3], device="cuda") * 2
+    pinned = torch.empty(3, dtype=torch.int64, pin_memory=True)
+    pinned.copy_(torch.tensor([2, 0, 3]))
+    known = pinned.to("cuda", non_blocking=True) * 2
 
     repeated = torch.arange(3, device="cuda").repeat_interleave(known)
 
@@ -155,7 +157,7 @@ def test_known_values_are_carried_to_the_device_and_back(fake):
 def test_values_written_over_by_unknown_ones_are_forgotten(fake):
     known = torch.tensor([2, 1], device="cuda")
     view = known[:1]
-    known.copy_(torch.empty(2, device="cuda"))
+    known.copy_(torch.rand(2, device="cuda"))
 
     assert view.tolist() == [0]
     with pytest.raises(UnknownValuesError, match=r"test_steps\.py"):
