@@ -166,9 +166,8 @@ def count_steps(
         )
         usual = _prompt(runner, geometry, a4_size(geometry))
         for count in num_pages:
-            counted.decode[count] = _decode(
-                fake, runner, usual, Shape(count, 1), f"decode, {count} pages"
-            )
+            name = f"decode, {count} page" + "s" * (count > 1)
+            counted.decode[count] = _decode(fake, runner, usual, Shape(count, 1), name)
         _count_others(fake, runner, geometry, usual, drafted, counted)
     return counted
 
