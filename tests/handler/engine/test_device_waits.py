@@ -73,7 +73,8 @@ class Kernels(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if not func.is_view and func.namespace == "aten":
+        is_view = func.is_view and func.overloadpacket is not torch.ops.aten.to
+        if not is_view and func.namespace == "aten":
             self.counts[str(func.overloadpacket)] += 1
         return func(*args, **(kwargs or {}))
 
