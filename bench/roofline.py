@@ -1,7 +1,8 @@
 """What a forward would take if nothing but the hardware limited it.
 
 A decode step takes at least the time to read the weights and the cache, a prefill the
-time to multiply. Nothing here is measured: the rates come from outside.
+time to multiply. Nothing here is measured: the rates come from data sheets, or from
+measurements made elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["A10G", "H200", "Costs", "Decode", "Prefill", "Rates", "Work"]
+__all__ = ["A10G", "GPUS", "H200", "Costs", "Decode", "Gpu", "Prefill", "Rates", "Work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,53 @@ class Rates:
     flops: float
 
 
-# Data sheets, at 85 % of bandwidth and 60 or 50 % of the operations: estimates.
-A10G = Rates(600e9 * 0.85, 70e12 * 0.60)
-H200 = Rates(4800e9 * 0.85, 989e12 * 0.50)
+BANDWIDTH_SHARE = 0.85
+"""Of a data sheet's bandwidth, what long reads reach; an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as NVIDIA's data sheet describes it."""
+
+    name: str
+    memory_bytes: float
+    bandwidth: float
+    """Bytes a second of its memory."""
+    peak_flops: float
+    """Dense bfloat16 operations a second: half of what is given with sparsity."""
+    flops_share: float
+    """The part of them that large matrix products reach; an estimate."""
+
+    @property
+    def rates(self) -> Rates:
+        """What a well made forward would reach: an estimate."""
+        return Rates(
+            self.bandwidth * BANDWIDTH_SHARE, self.peak_flops * self.flops_share
+        )
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        # "NVIDIA A10G" data sheet; not the A10, which multiplies faster.
+        Gpu("A10G", 24e9, 600e9, 70e12, 0.60),
+        # "NVIDIA L4 Tensor Core GPU" data sheet: 242 TFLOPS with sparsity.
+        Gpu("L4", 24e9, 300e9, 121e12, 0.60),
+        # "NVIDIA L40S" data sheet: 733 TFLOPS with sparsity, 362 without.
+        Gpu("L40S", 48e9, 864e9, 362e12, 0.60),
+        # "NVIDIA A100 Tensor Core GPU" data sheet: 80 GB, SXM.
+        Gpu("A100", 80e9, 2039e9, 312e12, 0.60),
+        # "NVIDIA H100 Tensor Core GPU" data sheet: SXM, 1,979 TFLOPS with sparsity.
+        Gpu("H100", 80e9, 3350e9, 989e12, 0.50),
+        # "NVIDIA H200 Tensor Core GPU" data sheet: SXM.
+        Gpu("H200", 141e9, 4800e9, 989e12, 0.50),
+        # "NVIDIA HGX B200" data sheet, an eighth: 36 PFLOPS with sparsity, 1.44 TB.
+        Gpu("B200", 180e9, 8000e9, 2250e12, 0.50),
+    )
+}
+"""By name. Bandwidth grows from the A10G to the B200, but for the L4."""
+A10G = GPUS["A10G"].rates
+H200 = GPUS["H200"].rates
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,368 @@
+"""A CUDA device without one: tensors with shapes and places but no values.
+
+torch's fake tensors take every step that the real ones would, operator by operator. A
+dispatch mode on top of them writes down what the device would do and where the host
+would wait for it. The values of small tensors whose content the host knows (page
+sizes, positions) are carried along, so that code that reads them back can go on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+from bench.kernels import (
+    UNDIVIDED,
+    Tally,
+    inputs_written,
+    is_random,
+    operator_of,
+    tensors_in,
+)
+from handler.engine import attention
+from handler.engine.graphs import Outputs, Shape
+
+__all__ = ["DEVICE", "FakeCuda", "UnknownValuesError", "fake_cuda"]
+
+DEVICE = torch.device("cuda:0")
+aten = torch.ops.aten
+_REPOSITORY = Path(__file__).resolve().parents[1]
+_OWN_FILES = frozenset({__file__, str(Path(__file__).with_name("kernels.py"))})
+_MOST_VALUES = 2**18
+"""Larger tensors are carried without values."""
+_VALUE_FACTORIES = frozenset(
+    {
+        aten.arange,
+        aten.empty,
+        aten.full,
+        aten.linspace,
+        aten.ones,
+        aten.scalar_tensor,
+        aten.zeros,
+    }
+)
+"""Operators whose values follow from numbers; `empty` is to be written over."""
+_COPIES = frozenset({aten._to_copy, aten.copy_})
+
+
+class UnknownValuesError(RuntimeError):
+    """A shape depends on values that only a real device would know."""
+
+
+class FakeCuda(TorchDispatchMode):
+    """Counts what is dispatched to the fake device; see `fake_cuda`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used_places = 0
+        """How many cache places the attention of each page reads."""
+        self.recorded: dict[Shape, Tally] = {}
+        self._tally = Tally()
+        self._is_recording = False
+        self._depth = 0
+        self._values = WeakIdKeyDictionary()
+        self._pinned = WeakIdKeyDictionary()
+        self._stale: dict[int, torch.UntypedStorage] = {}
+
+    @contextmanager
+    def counting(self) -> Iterator[Tally]:
+        """Collect in a tally of its own what happens inside."""
+        before, self._tally = self._tally, Tally()
+        try:
+            yield self._tally
+        finally:
+            self._tally = before
+
+    def record(
+        self, compute: Callable[[], Outputs]
+    ) -> tuple[Outputs, Callable[[], None]]:
+        """Compute as a graph's recorder would; the tally is kept by the step's shape.
+
+        Its replay does nothing.
+        """
+        with self.counting() as tally:
+            self._is_recording = True
+            try:
+                outputs = compute()
+            finally:
+                self._is_recording = False
+        num_rows, width = outputs[0].shape
+        self.recorded[Shape(num_rows, width)] = tally
+        return outputs, lambda: None
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.ops.prim.device.default:
+            # Asked by C++ alone. Guards of a device this build lacks would fail.
+            return args[0].device if self._depth else torch.device("cpu")
+        if kwargs.get("device") is not None:
+            device = torch.device(kwargs["device"])
+            kwargs["device"] = DEVICE if device.type == "cuda" else device
+        if func._can_decompose() and func not in UNDIVIDED:
+            self._depth += 1
+            try:
+                with self:
+                    out = func.decompose(*args, **kwargs)
+            finally:
+                self._depth -= 1
+            if out is not NotImplemented:
+                return out
+        return self._dispatch(func, args, kwargs)
+
+    def read(self, tensor: torch.Tensor) -> Any:
+        """The tensor's numbers, as `tolist` gives them: zeros if they are unknown."""
+        if tensor.device.type == "cuda":
+            self._wait("read of values")
+        known = self._values_of(tensor)
+        with _disable_current_modes():
+            if known is None:
+                known = torch.zeros(tensor.shape, dtype=tensor.dtype)
+            return known.tolist()
+
+    def forbid(self, what: str) -> None:
+        """Note what may not be in a recorded part; elsewhere it is allowed."""
+        if self._is_recording:
+            self._tally.forbidden.append(f"{what} at {_site()}")
+
+    def pin(self, tensor: torch.Tensor) -> None:
+        self.forbid("allocation of pinned memory")
+        self._pinned[tensor] = True
+
+    def _dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        packet = func._overloadpacket
+        if packet is aten._local_scalar_dense:
+            value = self.read(args[0])
+            while isinstance(value, list):
+                [value] = value
+            return value
+        is_on_device = any(t.device.type == "cuda" for t in tensors_in((args, kwargs)))
+        if is_random(func, args, kwargs):
+            self.forbid(f"random numbers ({packet})")
+        masks = [t for t in tensors_in(args) if t.dtype == torch.bool]
+        if packet in (aten.index, aten.index_put, aten.index_put_) and masks:
+            args = self._without_masks(func, args, is_on_device)
+        elif torch.Tag.data_dependent_output in func.tags or (
+            torch.Tag.dynamic_output_shape in func.tags and packet is not aten.index
+        ):
+            return self._data_dependent(func, args, kwargs, is_on_device)
+        out = func(*args, **kwargs)
+        self._note_transfers(func, args, kwargs, out)
+        self._carry_values(func, args, kwargs, out)
+        on_device = any(t.device.type == "cuda" for t in tensors_in(out))
+        if on_device and not self._is_transfer(func, args):
+            operator = operator_of(func, args, kwargs, out, self.used_places)
+            if operator is not None:
+                self._tally.operators.append(operator)
+        return out
+
+    def _wait(self, what: str) -> None:
+        self.forbid(what)
+        self._tally.synchronisations[f"{what} at {_site()}"] += 1
+
+    def _without_masks(self, func: Any, args: Any, is_on_device: bool) -> Any:
+        """Put places in place of masks, whose number only the device would know."""
+        if is_on_device:
+            self._wait(f"boolean index ({func._overloadpacket})")
+        places: list[torch.Tensor | None] = []
+        for index in args[1]:
+            if index is None or index.dtype != torch.bool:
+                places.append(index)
+                continue
+            values = self._values_of(index)
+            if values is None:
+                raise UnknownValuesError(f"a mask of unknown values at {_site()}")
+            with _disable_current_modes():
+                found = values.nonzero().unbind(dim=1)
+            places += [self._fake(number, index.device) for number in found]
+        return (args[0], places, *args[2:])
+
+    def _data_dependent(
+        self, func: Any, args: Any, kwargs: dict[str, Any], is_on_device: bool
+    ) -> Any:
+        """Compute with the carried values what fake tensors refuse to."""
+        if is_on_device:
+            self._wait(str(func._overloadpacket))
+        known, args, kwargs = self._known((args, kwargs))
+        if not known:
+            raise UnknownValuesError(
+                f"{func} depends on values that only a device knows, at {_site()}"
+            )
+        with _disable_current_modes():
+            real = func(*args, **kwargs)
+        device = DEVICE if is_on_device else torch.device("cpu")
+        return tree_map_only(torch.Tensor, lambda t: self._fake(t, device), real)
+
+    def _fake(self, real: torch.Tensor, device: torch.device) -> torch.Tensor:
+        fake: torch.Tensor = aten.empty.memory_format(
+            real.shape, dtype=real.dtype, device=device
+        )
+        self._values[fake] = real
+        return fake
+
+    def _is_transfer(self, func: Any, args: Any) -> bool:
+        """Whether the operator only brings values from the host to the device."""
+        source = args[1] if func._overloadpacket is aten.copy_ else next(iter(args), 0)
+        return (
+            func._overloadpacket in _COPIES
+            and isinstance(source, torch.Tensor)
+            and source.device.type == "cpu"
+        )
+
+    def _note_transfers(
+        self, func: Any, args: Any, kwargs: dict[str, Any], out: Any
+    ) -> None:
+        packet = func._overloadpacket
+        targets = {t.device.type for t in tensors_in(out)}
+        sources = list(tensors_in((args, kwargs)))
+        non_blocking = bool(kwargs.get("non_blocking"))
+        if packet is aten.copy_:
+            sources = [args[1]]
+            non_blocking = bool(args[2]) if len(args) > 2 else non_blocking
+        kinds = {t.device.type for t in sources}
+        if targets == {"cpu"} and "cuda" in kinds and not non_blocking:
+            self._wait(f"copy to the host ({packet})")
+        if "cuda" not in targets:
+            return
+        if self._is_transfer(func, args):
+            self.forbid(f"copy of {sources[0].numel()} values from the host")
+            if not (non_blocking and sources[0] in self._pinned):
+                self._wait(f"blocking copy to the device ({packet})")
+        elif any(t.device.type == "cpu" and t.dim() for t in sources):
+            self._wait(f"blocking copy to the device (argument of {packet})")
+
+    def _carry_values(
+        self, func: Any, args: Any, kwargs: dict[str, Any], out: Any
+    ) -> None:
+        """Compute the outputs' values where those of all inputs are known."""
+        outputs = list(tensors_in(out))
+        given = any(True for _ in tensors_in((args, kwargs)))
+        is_small = all(t.numel() <= _MOST_VALUES for t in outputs)
+        known, real_args, real_kwargs = False, args, kwargs
+        if is_small and (given or func._overloadpacket in _VALUE_FACTORIES):
+            known, real_args, real_kwargs = self._known((args, kwargs))
+        if not known:
+            self._forget_written(func, args, kwargs)
+            return
+        if "device" in real_kwargs:
+            real_kwargs["device"] = torch.device("cpu")
+        real_kwargs.pop("pin_memory", None)
+        try:
+            with _disable_current_modes():
+                real = func(*real_args, **real_kwargs)
+        except RuntimeError:  # a processor does not compute everything
+            self._forget_written(func, args, kwargs)
+            return
+        for tensor, value in zip(outputs, tensors_in(real), strict=True):
+            self._values[tensor] = value
+
+    def _known(self, arguments: tuple[Any, Any]) -> tuple[bool, Any, dict[str, Any]]:
+        unknown = []
+
+        def real_of(tensor: torch.Tensor) -> torch.Tensor:
+            values = self._values_of(tensor)
+            if values is None:
+                unknown.append(tensor)
+                return tensor
+            return values
+
+        args, kwargs = tree_map_only(torch.Tensor, real_of, arguments)
+        return not unknown, args, dict(kwargs)
+
+    def _values_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        if not isinstance(tensor, FakeTensor):
+            return tensor if tensor.numel() <= _MOST_VALUES else None
+        values: torch.Tensor | None = self._values.get(tensor)
+        if values is None or values.untyped_storage()._cdata in self._stale:
+            return None
+        return values
+
+    def _forget_written(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """Forget values that an operator of unknown inputs has written over."""
+        for tensor in inputs_written(func, args, kwargs):
+            values = self._values.get(tensor)
+            if values is not None:
+                # Kept, so that no other storage gets its address.
+                storage = values.untyped_storage()
+                self._stale[storage._cdata] = storage
+
+
+class _Calls(TorchFunctionMode):
+    """Stands in for what no dispatch mode sees: pinned memory, and `torch.tensor`."""
+
+    def __init__(self, fake: FakeCuda) -> None:
+        super().__init__()
+        self._fake = fake
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.tensor and not isinstance(args[0], torch.Tensor):
+            # It reads tensors in a list one by one, past every mode.
+            args = tree_map_only(torch.Tensor, torch.Tensor.item, args)
+        if func is torch.Tensor.pin_memory:
+            out = args[0]
+        elif not kwargs.pop("pin_memory", False):
+            return func(*args, **kwargs)
+        else:
+            out = func(*args, **kwargs)
+        self._fake.pin(out)
+        return out
+
+
+@contextmanager
+def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
+    """Let torch believe in one CUDA device of that compute capability.
+
+    Tensors made inside are fake, on whatever device; real ones are taken as fake.
+    """
+    fake = FakeCuda()
+
+    def to_list(tensor: FakeTensor) -> Any:
+        return fake.read(tensor)
+
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        stack.callback(attention.has_operator.cache_clear)
+        attention.has_operator.cache_clear()
+        enter(
+            mock.patch.object(
+                torch.cuda, "get_device_capability", return_value=capability
+            )
+        )
+        # torch's own asks for each value by itself.
+        enter(mock.patch.object(FakeTensor, "tolist", to_list))
+        enter(FakeTensorMode(allow_non_fake_inputs=True))
+        enter(fake)
+        enter(_Calls(fake))
+        yield fake
+
+
+def _site() -> str:
+    """The line of ours that is being run; and the library's, where it runs one."""
+    frame = sys._getframe(1)
+    library = ""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if "site-packages" in path:
+            if not library and "transformers/models" in path:
+                name = path.rpartition("site-packages/")[2]
+                library = f" ({name}:{frame.f_lineno})"
+        elif path not in _OWN_FILES and path.startswith(str(_REPOSITORY)):
+            name = str(Path(path).relative_to(_REPOSITORY))
+            return f"{name}:{frame.f_lineno}{library}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return f"an unknown line{library}"

@@ -1,0 +1,228 @@
+"""What an operator launches, moves and multiplies on a CUDA device.
+
+The rules follow torch's schemas and sources, so that a new operator is counted without
+being named here. Nothing is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import flop_registry
+
+__all__ = [
+    "UNDIVIDED",
+    "Operator",
+    "Tally",
+    "inputs_written",
+    "is_random",
+    "operator_of",
+    "tensors_in",
+]
+
+aten = torch.ops.aten
+
+UNDIVIDED = frozenset(
+    {
+        aten.scaled_dot_product_attention.default,
+        aten._fused_rms_norm.default,
+    }
+)
+"""Composite operators that have one kernel of their own on a CUDA device."""
+_ALLOCATIONS = frozenset(
+    {
+        aten.empty,
+        aten.empty_like,
+        aten.empty_strided,
+        aten.new_empty,
+        aten.new_empty_strided,
+    }
+)
+_OVERWRITING = frozenset({aten.copy_, aten.fill_, aten.zero_, aten.index_copy_})
+"""In-place operators that do not read what they write over."""
+_GATHERING = frozenset(
+    {aten.embedding, aten.index, aten.index_select, aten.gather, aten._unsafe_index}
+)
+"""Operators that read as many values of their first tensor as they write."""
+_SCATTERING = frozenset(
+    {aten.index_copy_, aten.index_put_, aten.index_put, aten.scatter_, aten.index_add_}
+)
+"""Operators that write as many values as their last tensor has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One dispatched operator that makes the device work."""
+
+    name: str
+    num_kernels: int
+    """What it launches. Matrix products count as one; cuBLAS may split them."""
+    num_bytes: int
+    """Read and written, each tensor once."""
+    flops: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one stretch of work asks of the device and of the host."""
+
+    operators: list[Operator] = field(default_factory=list)
+    synchronisations: Counter[str] = field(default_factory=Counter)
+    """Where the host waits for the device: operator and line."""
+    forbidden: list[str] = field(default_factory=list)
+    """In a part to be recorded: what a CUDA graph cannot hold, or would hold fixed."""
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.operators + other.operators,
+            self.synchronisations + other.synchronisations,
+            self.forbidden + other.forbidden,
+        )
+
+    def __sub__(self, part: Tally) -> Tally:
+        """What is left without a part of it."""
+        operators = Counter(self.operators) - Counter(part.operators)
+        return Tally(
+            list(operators.elements()), self.synchronisations - part.synchronisations
+        )
+
+    @property
+    def num_operators(self) -> int:
+        """Operators that launch at least one kernel."""
+        return len(self.operators)
+
+    @property
+    def num_kernels(self) -> int:
+        return sum(operator.num_kernels for operator in self.operators)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(operator.num_bytes for operator in self.operators)
+
+    @property
+    def flops(self) -> int:
+        return sum(operator.flops for operator in self.operators)
+
+    @property
+    def num_synchronisations(self) -> int:
+        return self.synchronisations.total()
+
+    def by_name(self) -> Counter[str]:
+        return Counter(operator.name for operator in self.operators)
+
+
+def operator_of(
+    func: Any, args: Any, kwargs: dict[str, Any], out: Any, used: int
+) -> Operator | None:
+    """The operator's share of the device's work; None for views and allocations.
+
+    `used` is how many cache places every page's attention reads: its length lies on
+    the device, where no fake tensor knows it.
+    """
+    packet = func._overloadpacket
+    written = list(_written(func, args, kwargs, out))
+    if packet in _ALLOCATIONS or not any(t.numel() for t in written):
+        return None
+    name = str(packet).removeprefix("aten.")
+    if packet is aten._flash_attention_forward:
+        return _cached_attention(name, args, out[0], used)
+    read = [t for t in tensors_in((args, kwargs)) if t.device.type == "cuda"]
+    if packet is aten.scaled_dot_product_attention:
+        # Only the output leaves the kernel: scores stay on the chip.
+        flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
+        return Operator(name, 1, _bytes_of(*read, out), flops)
+    # An operator in place multiplies as the one that returns a new tensor does.
+    formula = flop_registry.get(getattr(aten, name.rstrip("_"), packet))
+    flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
+    return Operator(name, 1, _bytes_moved(packet, read, written), flops)
+
+
+def is_random(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the operator draws random numbers; dropout of 0 draws none."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.name == "dropout_p":
+            given = args[index] if index < len(args) else kwargs.get(argument.name, 0.0)
+            return bool(given)
+    return True
+
+
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """All tensors in nested arguments."""
+    return (leaf for leaf in tree_iter(tree) if isinstance(leaf, torch.Tensor))
+
+
+def _written(
+    func: Any, args: Any, kwargs: dict[str, Any], out: Any
+) -> Iterator[torch.Tensor]:
+    """Outputs with memory of their own, and inputs that the schema says are written."""
+    given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
+    for tensor in tensors_in(out):
+        if tensor.untyped_storage()._cdata not in given:
+            yield tensor
+    if torch.Tag.inplace_view not in func.tags:
+        yield from inputs_written(func, args, kwargs)
+
+
+def inputs_written(
+    func: Any, args: Any, kwargs: dict[str, Any]
+) -> Iterator[torch.Tensor]:
+    """Arguments that the schema says are written."""
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[index] if index < len(args) else kwargs.get(argument.name)
+            yield from tensors_in(value)
+
+
+def _bytes_moved(
+    packet: Any, read: list[torch.Tensor], written: list[torch.Tensor]
+) -> int:
+    if packet in _GATHERING:
+        return _bytes_of(*read[1:]) + 2 * _bytes_of(*written)
+    if packet in _SCATTERING:
+        return _bytes_of(*read[1:]) + _bytes_of(read[-1])
+    if packet in _OVERWRITING:
+        read = read[1:]
+    return _bytes_of(*read) + _bytes_of(*written)
+
+
+def _bytes_of(*tensors: torch.Tensor) -> int:
+    """Values that are stored; those that `expand` repeats count once."""
+    total = 0
+    for tensor in tensors:
+        sizes = zip(tensor.shape, tensor.stride(), strict=True)
+        stored = math.prod(size for size, stride in sizes if stride or size == 0)
+        total += stored * tensor.dtype.itemsize
+    return total
+
+
+def _cached_attention(name: str, args: Any, out: torch.Tensor, used: int) -> Operator:
+    """FlashAttention over cached segments, as torch's flash_api.cpp runs it.
+
+    Pages of one query each, whose heads share keys, take the path with split keys:
+    query, output and saved query are copied to put heads in the place of queries, then
+    come a kernel for the parts and one that joins them. The second is left out where
+    the device is filled without splitting, which depends on the device.
+    """
+    query, keys, _, query_starts, _, max_queries = args[:6]
+    num_heads, head_size = query.shape[1:]
+    num_rows = query_starts.shape[0] - 1
+    num_queries = query.shape[0] // num_rows
+    is_grouped = num_heads > keys.shape[1]
+    is_split = max_queries == 1 and is_grouped
+    seen = num_queries * used - num_queries * (num_queries - 1) // 2
+    cached = 2 * num_rows * used * keys.shape[1] * head_size * keys.dtype.itemsize
+    num_copies = 6 if is_split else 0
+    return Operator(
+        name,
+        5 if is_split else 1,
+        cached + (2 + num_copies) * _bytes_of(out),
+        4 * num_rows * seen * num_heads * head_size,
+    )

@@ -1,0 +1,263 @@
+"""Run every kind of step over fake tensors and count what each asks of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from bench.fake_cuda import DEVICE, FakeCuda, fake_cuda
+from bench.geometry import Geometry, empty_module
+from bench.kernels import Tally
+from bench.roofline import Gpu
+from bench.tokenizer import QwenTokenizer
+from handler.engine.encoder import TorchPrompt
+from handler.engine.graphs import Shape
+from handler.engine.model import Model
+from handler.engine.model_runner import Chunk, Row
+from handler.engine.native import Options
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner
+from handler.preprocess.sizing import pdf_target_size, target_size
+from handler.prompts import load_prompts
+from handler.schema import Page
+
+__all__ = [
+    "Counted",
+    "Step",
+    "a4_size",
+    "count_steps",
+    "fake_model",
+    "largest_size",
+]
+
+NUM_PAGES = (1, 8, 32, 64)
+NUM_DRAFTS = 8
+_ANSWER_TOKENS = 600
+"""Tokens that a page has of its answer in a decode step: half of a usual one."""
+_A4_POINTS = (595.28, 841.89)
+_MEMORY_SHARE = 0.92
+_WORKSPACE_BYTES = 1.5 * 2**30
+"""For images and recorded steps beside weights and cache; an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the engine, or one part of it that is computed by itself."""
+
+    name: str
+    recorded: Tally
+    """What a CUDA graph replays; empty where nothing is recorded."""
+    eager: Tally
+    """What is launched one by one, and every wait of the host."""
+
+    @property
+    def tallies(self) -> tuple[Tally, Tally]:
+        return self.recorded, self.eager
+
+    @property
+    def num_operators(self) -> int:
+        return sum(tally.num_operators for tally in self.tallies)
+
+    @property
+    def num_kernels(self) -> int:
+        return sum(tally.num_kernels for tally in self.tallies)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tally.num_bytes for tally in self.tallies)
+
+    @property
+    def flops(self) -> int:
+        return sum(tally.flops for tally in self.tallies)
+
+    @property
+    def num_synchronisations(self) -> int:
+        return sum(tally.num_synchronisations for tally in self.tallies)
+
+
+@dataclass(slots=True)
+class Counted:
+    """All steps at one geometry, and what the estimates need of the model."""
+
+    geometry: Geometry
+    weight_bytes: int
+    place_bytes: int
+    """Keys and values of one token in all layers."""
+    page_places: int
+    """Cache places of a page in the decode steps."""
+    decode: dict[int, Step] = field(default_factory=dict)
+    """Recorded steps of one token a page, by their number of pages."""
+    drafted: Step | None = None
+    """A recorded step that verifies drafts."""
+    mixed: Step | None = None
+    """A decode step with the last chunk of a prompt behind it."""
+    others: list[Step] = field(default_factory=list)
+    page_prefill: list[Step] = field(default_factory=list)
+    """Encoding an A4 page and every chunk of its prompt."""
+
+    @property
+    def steps(self) -> list[Step]:
+        named = [step for step in (self.drafted, self.mixed) if step is not None]
+        return [*self.decode.values(), *named, *self.others]
+
+    @property
+    def forbidden(self) -> list[str]:
+        """What a CUDA graph could not hold, in any recorded step."""
+        found = [
+            f"{step.name}: {what}"
+            for step in (*self.decode.values(), self.drafted)
+            if step is not None
+            for what in step.recorded.forbidden
+        ]
+        return list(dict.fromkeys(found))
+
+    def room(self, gpu: Gpu) -> int:
+        """How many such pages' caches fit into the GPU beside the weights."""
+        free = gpu.memory_bytes * _MEMORY_SHARE - self.weight_bytes - _WORKSPACE_BYTES
+        return max(0, int(free / self.place_bytes)) // self.page_places
+
+
+def fake_model(geometry: Geometry) -> Model:
+    """Make a model whose weights have shapes only; call it within `fake_cuda`."""
+    # Nothing of its making is counted, and counting makes it slow.
+    with _disable_current_modes():
+        module = empty_module(geometry)
+    for owner in module.modules():
+        for name, like in list(owner.named_parameters(recurse=False)):
+            weight = torch.empty(like.shape, dtype=like.dtype, device=DEVICE)
+            setattr(owner, name, nn.Parameter(weight, requires_grad=False))
+        for name, buffer in list(owner.named_buffers(recurse=False)):
+            setattr(owner, name, buffer.to(DEVICE))
+    return Model(module.eval(), QwenTokenizer(), geometry.profile.stop_tokens)
+
+
+def count_steps(
+    geometry: Geometry,
+    num_pages: Iterable[int] = NUM_PAGES,
+) -> Counted:
+    """Run every kind of step once at the geometry and count."""
+    with fake_cuda() as fake, torch.inference_mode():
+        model = fake_model(geometry)
+        text = model.module.config.text_config
+        heads = 2 * text.num_hidden_layers * text.num_key_value_heads
+        page, text_prompt = _page(geometry, a4_size(geometry))
+        input_ids, _ = model.tokens_from(page, text_prompt)
+        counted = Counted(
+            geometry,
+            weight_bytes=sum(
+                weight.numel() * weight.dtype.itemsize
+                for weight in model.module.parameters()
+            ),
+            place_bytes=heads * text.head_dim * model.module.dtype.itemsize,
+            page_places=len(input_ids) + _ANSWER_TOKENS,
+        )
+        fake.used_places = counted.page_places
+        num_pages = sorted(num_pages)
+        drafted = Shape(min(8, num_pages[-1]), 1 + NUM_DRAFTS)
+        runner = TorchRunner(
+            model,
+            counted.page_places * num_pages[-1],
+            graph_shapes=[drafted, *(Shape(count, 1) for count in num_pages)],
+            record=fake.record,
+        )
+        usual = _prompt(runner, geometry, a4_size(geometry))
+        for count in num_pages:
+            name = f"decode, {count} page" + "s" * (count > 1)
+            counted.decode[count] = _decode(fake, runner, usual, Shape(count, 1), name)
+        _count_others(fake, runner, geometry, usual, drafted, counted)
+    return counted
+
+
+def _count_others(
+    fake: FakeCuda,
+    runner: TorchRunner,
+    geometry: Geometry,
+    usual: TorchPrompt,
+    drafted: Shape,
+    counted: Counted,
+) -> None:
+    name = f"decode, {drafted.num_rows} pages with {NUM_DRAFTS} drafts"
+    counted.drafted = _decode(fake, runner, usual, drafted, name)
+    too_wide = Shape(drafted.num_rows, drafted.width + 1)
+    name = f"decode, {drafted.num_rows} pages, not recorded"
+    counted.others.append(_decode(fake, runner, usual, too_wide, name))
+    chunks = _prefill(fake, runner, usual)
+    counted.others += [chunks[0], chunks[-1]]
+    beside = list(counted.decode.values())[min(1, len(counted.decode) - 1)]
+    counted.mixed = Step(
+        f"mixed: {beside.name} and a last chunk",
+        beside.recorded,
+        beside.eager + chunks[-1].eager,
+    )
+    encoding = _encode(fake, runner, geometry, a4_size(geometry))
+    largest = _encode(fake, runner, geometry, largest_size(geometry))
+    counted.others += [encoding, largest]
+    counted.page_prefill = [encoding, *chunks]
+
+
+def _decode(
+    fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt, shape: Shape, name: str
+) -> Step:
+    tokens = [1] * shape.width
+    row = Row(prompt, tokens, prompt.num_tokens + _ANSWER_TOKENS - shape.width, 0)
+    with fake.counting() as eager:
+        runner.decode([row] * shape.num_rows)
+    return Step(name, fake.recorded.get(shape, Tally()), eager)
+
+
+def _prefill(fake: FakeCuda, runner: TorchRunner, prompt: TorchPrompt) -> list[Step]:
+    """Count the chunks of a prompt whose image is encoded already."""
+    size = min(Options().max_prefill_tokens, prompt.num_tokens // 2)
+    runner.prefill(Chunk(prompt, [], 0, size, 0))  # It is encoded here.
+    steps = []
+    usual = fake.used_places
+    for start in range(0, prompt.num_tokens, size):
+        count = min(size, prompt.num_tokens - start)
+        fake.used_places = start + count
+        with fake.counting() as eager:
+            runner.prefill(Chunk(prompt, [], start, count, 0))
+        which = "last" if start + count == prompt.num_tokens else "earlier"
+        steps.append(Step(f"prefill, {which} chunk of {count}", Tally(), eager))
+    fake.used_places = usual
+    return steps
+
+
+def _encode(
+    fake: FakeCuda, runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
+) -> Step:
+    """Count what the first chunk costs more than the same chunk again."""
+    prompt = _prompt(runner, geometry, size)
+    tallies = []
+    for _ in range(2):
+        with fake.counting() as eager:
+            runner.prefill(Chunk(prompt, [], 0, 16, 0))
+        tallies.append(eager)
+    width, height = size
+    return Step(f"encoding, {width} x {height}", Tally(), tallies[0] - tallies[1])
+
+
+def _prompt(
+    runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
+) -> TorchPrompt:
+    page, text = _page(geometry, size)
+    return runner.prompt_from(Sequence("request/1", "request", page, text, 1))
+
+
+def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:
+    width, height = size
+    page = Page(1, width, height, width, height, bytes(3 * width * height))
+    return page, load_prompts(geometry.profile)["ocr_layout"]
+
+
+def a4_size(geometry: Geometry) -> tuple[int, int]:
+    """Width and height at which the model sees an A4 page of a PDF."""
+    return pdf_target_size(*_A4_POINTS, geometry.profile.sizing)
+
+
+def largest_size(geometry: Geometry) -> tuple[int, int]:
+    """Width and height of the largest image, in the ratio of 2 to 3."""
+    return target_size(20_000, 30_000, geometry.profile.sizing)

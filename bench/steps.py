@@ -1,0 +1,168 @@
+"""Count what every kind of step asks of a CUDA device, without one.
+
+The engine's own runner computes decode, mixed and prefill steps and encodes pages, at
+the model's real sizes, over fake tensors (`fake_cuda.py`). Kernels, bytes, FLOPs and
+waits of the host are counted; nothing is measured. Seconds are estimates from data
+sheets (`roofline.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence as Seq
+
+import torch
+
+from bench.geometry import GEOMETRIES
+from bench.report import finish, say
+from bench.roofline import GPUS, Gpu
+from bench.step_counts import Counted, Step, count_steps
+
+__all__ = ["main", "report", "seconds_of"]
+
+LAUNCH_SECONDS = 2.3e-6
+"""From one launched kernel to the next without a graph; an estimate."""
+REPLAY_SECONDS = 1.3e-6
+"""From one kernel to the next within a replayed graph; an estimate."""
+
+
+def main(arguments: Seq[str] | None = None) -> None:
+    """Count at the geometry that is asked for, and report."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.steps", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="chandra")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    say(__doc__)
+    report(count_steps(GEOMETRIES[options.geometry]))
+
+
+def report(counted: Counted) -> None:
+    """Print the tables; exit with status 1 where a graph could not be recorded."""
+    _print_counts(counted)
+    _print_waits(counted)
+    _print_estimates(counted)
+    recorded = [step for step in (*counted.decode.values(), counted.drafted) if step]
+    finish(
+        "steps",
+        {
+            f"kernels_per_decode_step_{counted.geometry.name}": max(
+                step.num_operators for step in recorded
+            ),
+            "host_synchronisations_per_step": max(
+                step.num_synchronisations for step in recorded
+            ),
+            "host_synchronisations_per_mixed_step": (
+                counted.mixed.num_synchronisations if counted.mixed else 0
+            ),
+        },
+        kernels_with_those_inside_attention=max(step.num_kernels for step in recorded),
+        host_synchronisations={
+            step.name: step.num_synchronisations for step in counted.steps
+        },
+        forbidden=counted.forbidden,
+        measured=False,
+        torch=torch.__version__,
+    )
+    if counted.forbidden:
+        raise SystemExit("a step cannot be recorded: " + "; ".join(counted.forbidden))
+
+
+def seconds_of(step: Step, gpu: Gpu) -> float:
+    """Estimate the step's time: each operator is bound by one of three limits.
+
+    They are memory, multiplication and the pace of launches.
+    """
+    rates = gpu.rates
+    total = 0.0
+    for tally, pace in ((step.recorded, REPLAY_SECONDS), (step.eager, LAUNCH_SECONDS)):
+        for operator in tally.operators:
+            total += max(
+                operator.num_bytes / rates.bandwidth,
+                operator.flops / rates.flops,
+                operator.num_kernels * pace,
+            )
+    return total
+
+
+def _print_counts(counted: Counted) -> None:
+    say(
+        f"{'step':46}{'kernels':>9}{'with attn.':>11}{'GB':>8}{'TFLOP':>8}"
+        f"{'host waits':>12}"
+    )
+    for step in counted.steps:
+        say(
+            f"{step.name:46}{step.num_operators:9,}{step.num_kernels:11,}"
+            f"{step.num_bytes / 1e9:8.2f}{step.flops / 1e12:8.2f}"
+            f"{step.num_synchronisations:12}"
+        )
+    say("'with attn.' counts the copies and kernels inside the attention operator.")
+    say()
+    largest = max(counted.decode.values(), key=lambda step: step.num_operators)
+    names = largest.recorded.by_name().most_common()
+    say(f"{largest.name}: " + ", ".join(f"{name} {n}" for name, n in names))
+
+
+def _print_waits(counted: Counted) -> None:
+    say()
+    say("Where the host waits for the device:")
+    names: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for step in counted.steps:
+        waits = (step.recorded + step.eager).synchronisations.most_common()
+        names.setdefault(tuple(waits), []).append(step.name)
+    for found, steps in names.items():
+        say("; ".join(steps))
+        for where, count in found:
+            say(f"  {count} x {where}")
+        if not found:
+            say("  nowhere")
+    say()
+    if counted.forbidden:
+        say("What a CUDA graph cannot hold:")
+        for what in counted.forbidden:
+            say(f"  {what}")
+    else:
+        say(
+            "Recorded parts read nothing back, copy nothing from the host, draw no "
+            "random\nnumbers and pin no memory."
+        )
+
+
+def _print_estimates(counted: Counted) -> None:
+    say()
+    say(
+        "Estimates from data sheets, nothing is measured. Each operator takes what "
+        "memory,\nmultiplication or launches take, whichever is most: "
+        f"{REPLAY_SECONDS * 1e6:.1f} us a kernel in a graph,\n"
+        f"{LAUNCH_SECONDS * 1e6:.1f} us outside. A page has {counted.page_places:,} "
+        "tokens in a decode step; '-': the cache does not fit."
+    )
+    say(
+        f"{'':8}{'tokens/s, by pages':^36}{'one page, ms a step':^27}{'A4 page, s':^18}"
+    )
+    counts = "".join(f"{count:9}" for count in counted.decode)
+    say(
+        f"{'':8}{counts}{'memory':>9}{'launches':>9}{'step':>9}{'encode':>9}{'prefill':>9}"
+    )
+    alone = next(iter(counted.decode.values()))
+    encoding, *chunks = counted.page_prefill
+    for gpu in GPUS.values():
+        speeds = "".join(
+            f"{count / seconds_of(step, gpu):9,.0f}"
+            if count <= counted.room(gpu)
+            else f"{'-':>9}"
+            for count, step in counted.decode.items()
+        )
+        memory = alone.num_bytes / gpu.rates.bandwidth
+        launches = alone.recorded.num_kernels * REPLAY_SECONDS
+        prefill = sum(seconds_of(step, gpu) for step in chunks)
+        say(
+            f"{gpu.name:8}{speeds}{memory * 1e3:9.2f}{launches * 1e3:9.2f}"
+            f"{seconds_of(alone, gpu) * 1e3:9.2f}{seconds_of(encoding, gpu):9.2f}"
+            f"{prefill:9.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Steps over fake tensors: planted faults are found, and real steps have none."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from bench import steps
+from bench.fake_cuda import DEVICE, FakeCuda, UnknownValuesError, fake_cuda
+from bench.geometry import GEOMETRIES
+from bench.kernels import Operator, Tally
+from bench.roofline import GPUS, Gpu
+from bench.step_counts import (
+    Counted,
+    Step,
+    a4_size,
+    count_steps,
+    fake_model,
+    largest_size,
+)
+from handler.engine.graphs import NUM_FACTS, DecodeGraphs, Outputs, Shape
+from handler.engine.torch_runner import TorchRunner
+
+TINY = GEOMETRIES["tiny"]
+MOST_KERNELS = 700
+MOST_MIXED_WAITS = 3
+"""The tokens of both parts are read, and the chunk's numbers are copied."""
+SHAPE = Shape(2, 3)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCuda]:
+    with fake_cuda() as fake, torch.inference_mode():
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def counted() -> Counted:
+    return count_steps(TINY, [1, 2])
+
+
+def recorded(fake: FakeCuda, fault: Callable[[torch.Tensor], Any]) -> Tally:
+    """The tally of a recorded step that computes the fault beside a sum."""
+
+    def compute(numbers: torch.Tensor) -> Outputs:
+        tokens = numbers[:, :-NUM_FACTS] + 1
+        fault(tokens)
+        return tokens, tokens[:, :1].float()
+
+    DecodeGraphs(compute, [SHAPE], device=DEVICE, idle_segment=0, record=fake.record)
+    return fake.recorded[SHAPE]
+
+
+FAULTS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "item": lambda tokens: tokens[0, 0].item(),
+    "tolist": lambda tokens: tokens.tolist(),
+    "condition": lambda tokens: bool((tokens > 3).any()),
+    "boolean index": lambda tokens: tokens[tokens > 3],
+    "assignment by mask": lambda tokens: tokens.index_put_((tokens > 3,), tokens.sum()),
+    "nonzero": lambda tokens: tokens.nonzero(),
+    "repeats": lambda tokens: tokens[0].repeat_interleave(tokens[0]),
+    "comparison": lambda tokens: torch.equal(tokens, tokens),
+    "copy to the host": lambda tokens: tokens.cpu(),
+    "number from the host": lambda tokens: torch.tensor([1, 2], device=DEVICE),
+    "index from the host": lambda tokens: tokens[torch.tensor([0, 1])],
+    "random": lambda tokens: torch.rand(3, device=DEVICE),
+    "draw": lambda tokens: torch.multinomial(tokens.float(), 1),
+    "dropout": lambda tokens: torch.dropout(tokens.float(), 0.1, True),
+    "pinned": lambda tokens: torch.zeros(3, pin_memory=True),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_a_recorded_part_is_found(fake, name):
+    tally = recorded(fake, FAULTS[name])
+
+    assert tally.forbidden
+    assert "tests/bench/test_steps.py:" in tally.forbidden[0]
+
+
+def test_a_sound_recorded_part_has_no_fault(fake):
+    tally = recorded(fake, lambda tokens: torch.dropout(tokens.float(), 0.1, False))
+
+    assert tally.forbidden == []
+    assert tally.num_synchronisations == 0
+
+
+def test_more_kernels_are_counted(fake):
+    few = recorded(fake, lambda tokens: None).num_operators
+    more = recorded(fake, lambda tokens: tokens.float().neg().exp()).num_operators
+
+    assert more == few + 3
+
+
+def test_a_fault_in_the_runners_own_step_is_found(fake):
+    def read_back(compute: Callable[[], Outputs]) -> Outputs:
+        outputs = compute()
+        outputs[0].sum().item()
+        return outputs
+
+    TorchRunner(
+        fake_model(TINY),
+        100,
+        graph_shapes=[SHAPE],
+        record=lambda compute: fake.record(lambda: read_back(compute)),
+    )
+
+    [fault] = fake.recorded[SHAPE].forbidden
+    assert fault.startswith("read of values at tests/bench/test_steps.py:")
+
+
+WAITS: dict[str, tuple[int, Callable[[torch.Tensor], Any]]] = {
+    "list": (1, lambda x: x.tolist()),
+    "values one by one": (2, lambda x: [int(value) for value in x[0, :2]]),
+    "list of tensors": (2, lambda x: torch.tensor([x[0, 0], x[0, 1]])),
+    "copy to the host": (1, lambda x: x.cpu()),
+    "copy that does not block": (0, lambda x: x.to("cpu", non_blocking=True)),
+    "copy to the device": (1, lambda x: torch.tensor([1], device="cuda")),
+    "pinned copy": (
+        0,
+        lambda x: torch.tensor([1], pin_memory=True).to("cuda", non_blocking=True),
+    ),
+    "boolean index": (1, lambda x: x[x > 2]),
+    "work on the host": (0, lambda x: torch.arange(9).nonzero().sum().item()),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_waits_of_the_host_are_counted(fake, name):
+    expected, work = WAITS[name]
+    known = torch.tensor([[1, 2, 3], [4, 5, 6]], device="cuda")
+
+    with fake.counting() as tally:
+        work(known)
+
+    assert tally.num_synchronisations == expected
+    assert all("test_steps.py" in where for where in tally.synchronisations)
+
+
+def test_known_values_are_carried_to_the_device_and_back(fake):
+    pinned = torch.empty(3, dtype=torch.int64, pin_memory=True)
+    pinned.copy_(torch.tensor([2, 0, 3]))
+    known = pinned.to("cuda", non_blocking=True) * 2
+
+    repeated = torch.arange(3, device="cuda").repeat_interleave(known)
+
+    assert repeated.tolist() == [0] * 4 + [2] * 6
+    assert known[known > 3].shape == (2,)
+
+
+def test_values_written_over_by_unknown_ones_are_forgotten(fake):
+    known = torch.tensor([2, 1], device="cuda")
+    view = known[:1]
+    known.copy_(torch.rand(2, device="cuda"))
+
+    assert view.tolist() == [0]
+    with pytest.raises(UnknownValuesError, match=r"test_steps\.py"):
+        known.nonzero()
+
+
+def test_a_recorded_step_waits_once_for_its_tokens(counted):
+    for step in (*counted.decode.values(), counted.drafted):
+        assert step.recorded.num_synchronisations == 0
+        assert step.recorded.num_operators > 20
+        assert step.num_synchronisations == 1
+
+
+def test_recorded_steps_have_nothing_forbidden(counted):
+    assert counted.forbidden == []
+
+
+def test_more_pages_move_more_and_launch_no_more(counted):
+    one, two = counted.decode[1], counted.decode[2]
+
+    more = two.num_bytes - one.num_bytes
+    assert more >= counted.place_bytes * counted.page_places
+    assert two.num_operators == one.num_operators
+
+
+def test_a_step_reads_every_weight_of_its_layers(counted):
+    model = counted.weight_bytes
+    table = 2 * TINY.config().image_token_id * TINY.text["hidden_size"]
+
+    assert counted.decode[1].num_bytes > table
+    assert counted.decode[1].num_bytes < model + table
+
+
+def test_a_mixed_step_is_a_decode_step_and_a_chunk(counted):
+    [last] = [step for step in counted.others if "last chunk" in step.name]
+
+    decode = counted.decode[2]
+    assert counted.mixed.num_operators == decode.num_operators + last.num_operators
+    assert counted.mixed.num_synchronisations <= MOST_MIXED_WAITS
+
+
+def test_encoding_an_image_multiplies(counted):
+    encodings = [step for step in counted.others if "encoding" in step.name]
+
+    assert len(encodings) == 2
+    assert all(step.flops > 1e6 for step in encodings)
+
+
+def test_pages_have_the_sizes_that_the_model_sees():
+    chandra = GEOMETRIES["chandra"]
+
+    assert a4_size(chandra) == (1600, 2240)
+    assert largest_size(chandra) == (2048, 3072)
+
+
+def test_estimates_are_bound_by_the_slowest_limit():
+    gpu = Gpu("round", 1e9, 1e9, 1e12, 1.0)
+    tally = Tally()
+    step = functools.partial(Step, "step", eager=Tally())
+    tally.operators += [
+        Operator("reads", 1, int(gpu.rates.bandwidth), 0),
+        Operator("multiplies", 1, 0, int(2 * gpu.rates.flops)),
+        Operator("launches", 1_000_000, 0, 0),
+    ]
+
+    seconds = steps.seconds_of(step(recorded=tally), gpu)
+
+    assert seconds == pytest.approx(1 + 2 + 1e6 * steps.REPLAY_SECONDS)
+
+
+def test_small_gpus_have_room_for_fewer_pages(counted):
+    rooms = [counted.room(GPUS[name]) for name in ("A10G", "L40S", "H100", "H200")]
+
+    assert rooms == sorted(rooms)
+
+
+def test_the_report_says_that_seconds_are_estimates(counted, capsys):
+    steps.report(counted)
+
+    printed = capsys.readouterr().out
+    result = json.loads(printed.splitlines()[-1])
+    assert result["ratios"] == {
+        "kernels_per_decode_step_tiny": counted.drafted.num_operators,
+        "host_synchronisations_per_step": 1,
+        "host_synchronisations_per_mixed_step": counted.mixed.num_synchronisations,
+    }
+    assert result["measured"] is False
+    assert all(name in printed for name in GPUS)
+    assert "Estimates from data sheets, nothing is measured" in printed
+
+
+def test_the_report_fails_where_a_step_cannot_be_recorded(counted, capsys):
+    faulty = Step("drafts", Tally(forbidden=["random numbers"]), Tally())
+
+    with pytest.raises(SystemExit, match="drafts: random numbers"):
+        steps.report(replace(counted, drafted=faulty))
+
+    assert "random numbers" in capsys.readouterr().out
+
+
+def test_a_decode_step_of_chandra_launches_few_kernels():
+    with fake_cuda() as fake, torch.inference_mode():
+        TorchRunner(
+            fake_model(GEOMETRIES["chandra"]),
+            8 * 4600,
+            graph_shapes=[Shape(8, 9)],
+            record=fake.record,
+        )
+
+    [tally] = fake.recorded.values()
+    assert tally.num_operators <= MOST_KERNELS, tally.by_name()
+    assert tally.forbidden == []
