@@ -17,7 +17,14 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-__all__ = ["NAME", "KVPool", "Step", "has_operator", "register"]
+__all__ = [
+    "NAME",
+    "KVPool",
+    "Step",
+    "attend_by_operator",
+    "has_operator",
+    "register",
+]
 
 NAME = "segments"
 
@@ -75,6 +82,8 @@ class Step:
     """No page has more tokens in this forward."""
     max_used: int
     """No page uses more places; a bound, and constant in a captured graph."""
+    use_operator: bool | None = None
+    """Whether attention runs in the CUDA operator; None: where there is one."""
 
 
 def register() -> None:
@@ -102,8 +111,11 @@ def _segment_attention(
     values = step.pool.values[module.layer_idx]
     keys.index_copy_(0, step.places, key[0].transpose(0, 1))
     values.index_copy_(0, step.places, value[0].transpose(0, 1))
-    if has_operator(query.device, query.dtype):
-        attended = _by_operator(query[0], keys, values, step, scaling)
+    use_operator = step.use_operator
+    if use_operator is None:
+        use_operator = has_operator(query.device, query.dtype)
+    if use_operator:
+        attended = attend_by_operator(query[0], keys, values, step, scaling)
     else:
         attended = _page_by_page(query[0], keys, values, step, scaling)
     return attended[None], None
@@ -117,14 +129,18 @@ def has_operator(device: torch.device, dtype: torch.dtype) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _by_operator(
+def attend_by_operator(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """The CUDA operator. It takes segments in any order, with gaps between them."""
+    """Compute attention with the CUDA operator.
+
+    [heads, T, head_dim] queries and one layer's [num_places, kv_heads, head_dim] keys
+    and values to [T, heads, head_dim]. Segments may come in any order, with gaps.
+    """
     output: torch.Tensor
     output, *_ = torch.ops.aten._flash_attention_forward(
         query.transpose(0, 1),

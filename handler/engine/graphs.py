@@ -170,6 +170,15 @@ class DecodeGraphs:
             outputs, replay = record(functools.partial(compute, numbers))
             self._recorded[shape] = _Recorded(numbers, outputs, replay)
 
+    @property
+    def shapes(self) -> list[Shape]:
+        """The recorded shapes, in ascending order."""
+        return sorted(self._recorded)
+
+    def numbers_for(self, rows: Seq[FixedRow], shape: Shape) -> torch.Tensor:
+        """Return the input of the recorded step for these rows, on the device."""
+        return self._on_host(shape, rows).to(self._device)
+
     def shape_for(self, rows: Seq[FixedRow]) -> Shape | None:
         """The smallest shape the rows fit into."""
         if not self._recorded:

@@ -37,6 +37,7 @@ class TorchRunner:
     `max_page_tokens` bounds a page's prompt and answer together, where less than the
     model's own limit is known: the operator divides the longest page there could be
     among the device's units, and a short one is read by few of them.
+    `use_operator`: see `Step`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class TorchRunner:
         max_page_tokens: int | None = None,
         graph_shapes: Seq[Shape] = (),
         record: Record | None = None,
+        use_operator: bool | None = None,
     ) -> None:
         attention.register()
         self._model = model
@@ -54,6 +56,7 @@ class TorchRunner:
         self._text = model.module.model.language_model
         self._text.config._attn_implementation = attention.NAME
         self._device = model.device
+        self._use_operator = use_operator
         self._encoder = Encoder(model)
         self._num_places = num_places
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
@@ -74,6 +77,11 @@ class TorchRunner:
     @property
     def num_places(self) -> int:
         return self._num_places
+
+    @property
+    def graphs(self) -> DecodeGraphs:
+        """The recorded steps; empty if there are none."""
+        return self._graphs
 
     @property
     def max_tokens(self) -> int:
@@ -161,6 +169,15 @@ class TorchRunner:
 
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What a graph records: see `graphs.Compute`. Nothing here asks the device."""
+        logits = self.compute_logits(numbers)
+        return logits.argmax(dim=-1), logits[:, 0].clone()
+
+    @torch.inference_mode()
+    def compute_logits(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Compute a step of a fixed shape eagerly.
+
+        [rows, width + NUM_FACTS] as of `graphs.Compute` to [rows, width, vocabulary].
+        """
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
         tokens = numbers[:, :width]
         start, segment, delta = numbers[:, width:].unbind(dim=1)
@@ -174,12 +191,13 @@ class TorchRunner:
             num_used=(start + width).int(),
             max_queries=width,
             max_used=min(self.max_tokens + width, self._pool.num_places),
+            use_operator=self._use_operator,
         )
         positions = ((start + delta)[:, None] + offsets).flatten()
         embeddings = self._text.embed_tokens(tokens.flatten())
         hidden = self._forward(embeddings, positions.expand(3, -1), step)
-        logits = self._module.lm_head(hidden).view(num_rows, width, -1)
-        return logits.argmax(dim=-1), logits[:, 0].clone()
+        logits: torch.Tensor = self._module.lm_head(hidden)
+        return logits.view(num_rows, width, -1)
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         flat = [
@@ -238,6 +256,7 @@ class TorchRunner:
             num_used=on_device(num_used),
             max_queries=max(counts),
             max_used=max(num_used),
+            use_operator=self._use_operator,
         )
 
     def _choose(self, states: torch.Tensor, samplings: Seq[Sampling]) -> list[int]:

@@ -94,7 +94,7 @@ class FakeCuda:
 
     # Streams and graphs.
 
-    def Stream(self, device: object = None) -> FakeStream:
+    def Stream(self, device: object = None) -> FakeStream:  # noqa: N802
         stream = FakeStream(self, device)
         self.streams.append(stream)
         self.calls.append(("Stream", stream.device))
@@ -117,7 +117,7 @@ class FakeCuda:
         self.pools.append(object())
         return self.pools[-1]
 
-    def CUDAGraph(self) -> FakeGraph:
+    def CUDAGraph(self) -> FakeGraph:  # noqa: N802
         return FakeGraph(self)
 
     @contextmanager
