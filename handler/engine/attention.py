@@ -22,6 +22,7 @@ __all__ = [
     "KVPool",
     "Step",
     "attend_by_operator",
+    "attend_page_by_page",
     "has_operator",
     "register",
 ]
@@ -115,9 +116,13 @@ def _segment_attention(
     if use_operator is None:
         use_operator = has_operator(query.device, query.dtype)
     if use_operator:
-        attended = attend_by_operator(query[0], keys, values, step, scaling)
+        attended = attend_by_operator(
+            query[0].transpose(0, 1), keys, values, step, scaling
+        )
     else:
-        attended = _page_by_page(query[0], keys, values, step, scaling)
+        attended = attend_page_by_page(
+            query[0].transpose(0, 1), keys, values, step, scaling
+        )
     return attended[None], None
 
 
@@ -138,12 +143,12 @@ def attend_by_operator(
 ) -> torch.Tensor:
     """Compute attention with the CUDA operator.
 
-    [heads, T, head_dim] queries and one layer's [num_places, kv_heads, head_dim] keys
+    [T, heads, head_dim] queries and one layer's [num_places, kv_heads, head_dim] keys
     and values to [T, heads, head_dim]. Segments may come in any order, with gaps.
     """
     output: torch.Tensor
     output, *_ = torch.ops.aten._flash_attention_forward(
-        query.transpose(0, 1),
+        query,
         keys,
         values,
         step.query_starts,
@@ -159,18 +164,19 @@ def attend_by_operator(
     return output
 
 
-def _page_by_page(
+def attend_page_by_page(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """The same in torch's own attention: the reference, and what a processor runs.
+    """Compute the same in torch's own attention, which a processor runs.
 
     A call for each page: padding them to one call, which copies their caches, takes
     as long in bfloat16 and six times as long in float32.
     """
+    query = query.transpose(0, 1)
     output = torch.empty_like(query)
     starts = step.query_starts.tolist()
     for (begin, end), start, used in zip(

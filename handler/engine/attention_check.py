@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence as Seq
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -44,7 +45,7 @@ _SPARE_PLACES = 16_384
 _GAP = 37
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Step, float], torch.Tensor]
-"""[heads, T, head_dim] queries, [places, kv_heads, head_dim] keys and values, the step
+"""[T, heads, head_dim] queries, [places, kv_heads, head_dim] keys and values, the step
 and the scale to [T, heads, head_dim]."""
 
 
@@ -70,9 +71,9 @@ class AttentionCase:
 
     name: str
     query: torch.Tensor
-    """[heads, T, head_dim]"""
+    """[T, heads, head_dim]"""
     keys: torch.Tensor
-    """[places, kv_heads, head_dim]"""
+    """[places, kv_heads, head_dim], strided as those of the cache"""
     values: torch.Tensor
     step: Step
 
@@ -149,18 +150,23 @@ def _make_case(
     query_starts = [0]
     for count in queries:
         query_starts.append(query_starts[-1] + count)
-    keys, values = (
-        torch.zeros(places, *size, dtype=dtype, device=device) for _ in range(2)
+    config = SimpleNamespace(
+        num_hidden_layers=1,
+        num_key_value_heads=heads.num_kv_heads,
+        head_dim=heads.head_dim,
     )
+    pool = KVPool(config, places, dtype, device)
+    [keys], [values] = pool.keys, pool.values
     keys[:free], values[:free] = normal(free, *size), normal(free, *size)
-    query = _SHARPNESS * normal(heads.num_heads, total, heads.head_dim)
+    query = _SHARPNESS * normal(total, heads.num_heads, heads.head_dim)
     return AttentionCase(
         name,
         query.to(dtype),
         keys,
         values,
         Step(
-            cast(KVPool, None),  # the keys are here, and nothing is written
+            pool,
+            # Nothing is written: the keys of these queries are there.
             places=torch.empty(0, dtype=torch.int64, device=device),
             query_starts=numbers(query_starts),
             segment_starts=numbers([*starts, free]),
@@ -182,7 +188,8 @@ def compute_reference(
 
     One head of keys at a time: the scores of a prefill chunk are large.
     """
-    group = query.shape[0] // keys.shape[1]
+    group = query.shape[1] // keys.shape[1]
+    query = query.transpose(0, 1)
     attended = query.new_empty(query.shape, dtype=torch.float32)
     begins = step.query_starts.tolist()
     for (begin, end), start, used in zip(

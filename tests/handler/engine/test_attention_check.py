@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from handler.engine.attention import Step
+from handler.engine.attention import Step, attend_page_by_page
 from handler.engine.attention_check import (
     AttentionCase,
     HeadGeometry,
@@ -82,13 +82,13 @@ def test_segments_do_not_overlap_and_have_gaps():
 
 
 def test_the_reference_agrees_with_torchs_attention():
-    from handler.engine.attention import _page_by_page
-
     for case in cases():
         inputs = (case.query.float(), case.keys.float(), case.values.float())
         expected = compute_reference(*inputs, case.step, 0.25)
 
-        torch.testing.assert_close(_page_by_page(*inputs, case.step, 0.25), expected)
+        torch.testing.assert_close(
+            attend_page_by_page(*inputs, case.step, 0.25), expected
+        )
 
 
 def wrong_for_nine(
@@ -100,7 +100,7 @@ def wrong_for_nine(
 ) -> torch.Tensor:
     attended = right(query, keys, values, step, scaling)
     if counts_of(step) == [9] * 4:
-        # The last query of a page does not see the last key.
+        # The last page's last query sees a key of another page, too.
         attended[-1] += values[0].float().mean()
     return attended
 
