@@ -110,7 +110,7 @@ def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) ->
                     with cuda.graph(graph, pool=pool, stream=stream):
                         outputs = compute()
                 except BaseException:
-                    _release_failed_capture(graph, pool, device, cuda)
+                    _release_failed_capture(graph, pool, cuda)
                     raise
             caller.wait_stream(stream)
         return outputs, graph.replay
@@ -118,9 +118,7 @@ def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) ->
     return record
 
 
-def _release_failed_capture(
-    graph: Any, pool: Any, device: torch.device | None, cuda: Any
-) -> None:
+def _release_failed_capture(graph: Any, pool: Any, cuda: Any) -> None:
     """Take torch's allocator out of a capture that could not be ended.
 
     `CUDAGraph.capture_end` raises before it does so when the driver has invalidated
@@ -130,7 +128,7 @@ def _release_failed_capture(
     try:
         graph.pool()
     except RuntimeError:  # the capture did not end
-        index = cuda.current_device() if device is None else device.index
+        index = cuda.current_device()  # the caller has made `device` current
         with contextlib.suppress(RuntimeError):
             cuda.memory._cuda_endAllocateToPool(index, pool)
             cuda.memory._cuda_releasePool(index, pool)
