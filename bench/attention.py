@@ -16,6 +16,7 @@ import torch
 
 from handler.engine import attention
 from handler.engine.attention import KVPool, Step
+from handler.engine.attention_check import compute_reference
 
 __all__ = [
     "HEAD_DIM",
@@ -109,25 +110,13 @@ def attend(case: Case) -> torch.Tensor:
 
 
 def reference(case: Case) -> torch.Tensor:
-    """[T, heads, head_dim] in float32, written out; after `attend`, for it reads the
-    pool and what was written to it."""
-    step = case.step
-    keys, values = step.pool.keys[0].float(), step.pool.values[0].float()
-    rows = []
-    for index, (start, used) in enumerate(
-        zip(step.segment_starts.tolist(), step.num_used.tolist(), strict=False)
-    ):
-        begin, end = step.query_starts[index : index + 2].tolist()
-        group = case.query.shape[1] // keys.shape[1]
-        its_keys = keys[start : start + used].repeat_interleave(group, dim=1)
-        its_values = values[start : start + used].repeat_interleave(group, dim=1)
-        query = case.query[0, :, begin:end].float()
-        scores = torch.einsum("hqd,khd->hqk", query, its_keys) * HEAD_DIM**-0.5
-        last_seen = torch.arange(used - (end - begin), used, device=scores.device)
-        is_hidden = torch.arange(used, device=scores.device) > last_seen[:, None]
-        weights = scores.masked_fill(is_hidden, -math.inf).softmax(dim=-1)
-        rows.append(torch.einsum("hqk,khd->qhd", weights, its_values))
-    return torch.cat(rows)
+    """Compute [T, heads, head_dim] in float32, written out.
+
+    After `attend`, because it reads the pool and what was written to it.
+    """
+    [keys], [values] = case.step.pool.keys, case.step.pool.values
+    query = case.query[0].transpose(0, 1)
+    return compute_reference(query, keys, values, case.step, HEAD_DIM**-0.5)
 
 
 def errors(case: Case, attended: torch.Tensor) -> list[float]:

@@ -26,17 +26,20 @@ class EmbeddedMetrics:
     """Logs a line for each answered request, and one for each code it failed with.
 
     `gpu_memory_bytes` says how much of the accelerators' memory is in use; None
-    where there are none.
+    where there are none. `num_fallbacks` gives the number of optimisations that the
+    engines have given up.
     """
 
     def __init__(
         self,
         model_id: str,
         gpu_memory_bytes: Callable[[], int | None],
+        num_fallbacks: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model_id = model_id
         self._gpu_memory_bytes = gpu_memory_bytes
+        self._num_fallbacks = num_fallbacks
         self._clock = clock
 
     def record(
@@ -57,6 +60,7 @@ class EmbeddedMetrics:
                 "OutputTokens": ("Count", sum(page.output_tokens for page in read)),
                 "Forwards": ("Count", sum(page.forwards for page in read)),
                 "Retries": ("Count", sum(max(0, p.attempts - 1) for p in pages)),
+                "EngineFallbacks": ("Count", self._num_fallbacks()),
                 **_times(first),
                 **({} if memory is None else {"GPUMemory": ("Bytes", memory)}),
             }

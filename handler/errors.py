@@ -187,10 +187,17 @@ class StorageError(HandlerError):
 
 
 class ModelLoadError(HandlerError):
-    """The model cannot be loaded; the message says what to change."""
+    """The model cannot be loaded; the message says what to change.
+
+    `is_transient`: whether a later start may succeed without any change.
+    """
 
     code = "model_load_failed"
     title = "Model not loaded"
+
+    def __init__(self, detail: str = "", *, is_transient: bool = False) -> None:
+        super().__init__(detail)
+        self.is_transient = is_transient
 
 
 def error_with_code(code: str, detail: str) -> HandlerError:

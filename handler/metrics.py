@@ -11,13 +11,14 @@ from typing import Protocol
 
 from handler.schema import PageResult
 
-__all__ = ["COUNTERS", "HISTOGRAMS", "Metrics"]
+__all__ = ["COUNTERS", "GAUGES", "HISTOGRAMS", "Metrics"]
 
 COUNTERS = (
     *("Requests", "Pages", "OutputTokens", "Forwards"),
     *("DraftedTokens", "AcceptedTokens", "Failures", "Retries"),
 )
 HISTOGRAMS = ("QueueSeconds", "PageSeconds", "RequestSeconds")
+GAUGES = ("EngineFallbacks",)
 
 
 class Metric(Protocol):
@@ -29,19 +30,32 @@ class Metric(Protocol):
 class Metrics:
     """Counts answered requests; used by the thread that answers them.
 
-    `find` gives TorchServe's metric by its kind, `counter` or `histogram`, and
-    its name.
+    `find` gives TorchServe's metric by its kind, `counter`, `gauge` or `histogram`, and
+    its name. `num_fallbacks` gives the number of optimisations that the engines have
+    given up.
     """
 
-    def __init__(self, find: Callable[[str, str], Metric], model_name: str) -> None:
+    def __init__(
+        self,
+        find: Callable[[str, str], Metric],
+        model_name: str,
+        num_fallbacks: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._num_fallbacks = num_fallbacks
         self._metrics = {name: find("counter", name) for name in COUNTERS}
+        self._metrics |= {name: find("gauge", name) for name in GAUGES}
         self._metrics |= {name: find("histogram", name) for name in HISTOGRAMS}
         self._dimensions = [model_name, "Model"]
+
+    def record_engine(self) -> None:
+        """Record the state of the engines: once at start, and with each request."""
+        self._add("EngineFallbacks", self._num_fallbacks())
 
     def record(
         self, pages: Sequence[PageResult], code: str | None, seconds: float
     ) -> None:
         """One request: its pages, the code it failed with, the time it took."""
+        self.record_engine()
         self._add("Requests", 1)
         self._add("RequestSeconds", seconds)
         if code is not None:

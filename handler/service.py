@@ -87,11 +87,15 @@ class ChandraHandler(BaseHandler):
         self.metrics = Metrics(
             lambda kind, name: context.metrics.get_metric(name, MetricTypes(kind)),
             context.model_name,
+            lambda: len(self.engines.fallbacks),
         )
+        self.metrics.record_engine()
         self.embedded_metrics: EmbeddedMetrics | None = None
         if self.settings.metrics_emf:
             self.embedded_metrics = EmbeddedMetrics(
-                info.model_id, lambda: self.engines.device_bytes
+                info.model_id,
+                lambda: self.engines.device_bytes,
+                lambda: len(self.engines.fallbacks),
             )
         self.pump = Pump(
             self.read,
@@ -117,6 +121,9 @@ class ChandraHandler(BaseHandler):
                 "profile": info.profile,
                 "engine": info.engine,
                 "device": info.device,
+                "attention": info.attention,
+                "cuda_graphs": info.cuda_graphs,
+                "fallbacks": self.engines.fallbacks,
                 "weights": "trained" if info.is_trained else "random",
                 "seconds": round(time.monotonic() - started, 3),
             },
@@ -264,6 +271,7 @@ class ChandraHandler(BaseHandler):
             "worker": os.getpid(),
             "engines": " ".join(map(str, self.engines.pids)),
             "slots": self.engines.num_slots if self.initialized else 0,
+            "fallbacks": " ".join(self.engines.fallbacks),
             "drains": "yes" if self.initialized and self.pump.is_refusing else "no",
             "open": self.pump.num_open if self.initialized else 0,
         }

@@ -34,6 +34,7 @@ VARIABLES = {
 
 
 ENGINES = ("auto", "native", "generate")
+ATTENTIONS = ("auto", "torch")
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -139,6 +140,11 @@ class EngineSettings:
     """Load more than `mini` where there is no CUDA device: minutes a page."""
     engine: str = "auto"
     """auto, native or generate; auto is native where the architecture is known."""
+    attention: str = "auto"
+    """auto or torch: the native engine's attention on a GPU; auto is the
+    FlashAttention operator where there is one."""
+    cuda_graphs: bool = True
+    """Record decode steps as CUDA graphs, where the attention operator is used."""
     max_sequences: int | None = None
     """Pages generated together; None: for native what a GPU's memory holds, at most 64,
     and 16 without one; for generate, which waits for the longest of them, 1."""
@@ -176,6 +182,10 @@ class EngineSettings:
         _require(
             self.engine in ENGINES,
             f"engine must be one of {', '.join(ENGINES)}, not {self.engine}",
+        )
+        _require(
+            self.attention in ATTENTIONS,
+            f"attention must be one of {', '.join(ATTENTIONS)}, not {self.attention}",
         )
         for name in ("load_seconds", "stall_seconds"):
             value = getattr(self, name)

@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Seq
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-from handler.engine.attempts import RETRIES
-from handler.engine.attention import has_operator
-from handler.engine.capacity import cache_places, verified_tokens
-from handler.engine.drafts import Drafter
-from handler.engine.engine import Engine
+from handler.engine.fallbacks import Announce, Rung, list_rungs
 from handler.engine.generate import GenerateEngine
-from handler.engine.graphs import Shape, shapes
+from handler.engine.graphs import Record
+from handler.engine.ladder import Climb
 from handler.engine.model import Model
-from handler.engine.native import NativeEngine, Options
-from handler.engine.packed_weights import pack_text_model
-from handler.engine.sequence import Sequence
+from handler.engine.native_builder import ChosenEngine, NativeBuilder, drafts_for
+from handler.engine.self_test import CudaSelfTest, SelfTest
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
 from handler.engine.text_forward import unsupported_feature
-from handler.engine.torch_runner import (
-    KNOWN_MODEL_TYPES,
-    TorchRunner,
-)
+from handler.engine.torch_runner import KNOWN_MODEL_TYPES
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
 __all__ = ["ChosenEngine", "choose_engine", "drafts_for"]
 
-_CPU_SEQUENCES = 16
-_GPU_SEQUENCES = 64
-"""At most; memory for fewer than that means fewer."""
-_GPU_PAGE_TOKENS = 4000
-"""A smaller page than most, so that no page waits that there is room for."""
 _GENERATE_SEQUENCES = 1
-_PIXELS_A_TOKEN = 32 * 32
-_PROMPT_TOKENS = 1024
-"""More than any prompt has beside its image."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenEngine:
-    """An engine, its name, and the pages worth having in its process at once."""
+def choose_engine(
+    model: Model,
+    settings: EngineSettings,
+    profile: str,
+    *,
+    announce: Announce = lambda check: None,
+    self_test: SelfTest | None = None,
+    record: Record | None = None,
+) -> ChosenEngine:
+    """Choose the engine that is set; `auto` is native if it knows the model.
 
-    engine: Engine
-    name: str
-    num_slots: int
+    On a GPU the native engine passes a self-test first, and gives up what fails. Each
+    check is told to `announce`. `self_test` and `record` stand in for CUDA's.
 
-
-class _Words:
-    """The tokenizer as a drafter wants it: text alone, nothing added."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def decode(self, ids: Seq[int]) -> str:
-        return str(self._tokenizer.decode(list(ids)))
-
-
-def choose_engine(model: Model, settings: EngineSettings, profile: str) -> ChosenEngine:
-    """Make the engine that is set; `auto` is native where the model is known.
-
-    Raises ModelLoadError where native is asked for and does not know the model.
+    Raises ModelLoadError if native is set and does not know the model, or if the
+    device has no memory for the cache; DeviceLostError if a check has made the device
+    unusable.
     """
     unknown = _unknown_part(model)
     is_known = unknown is None
@@ -78,37 +51,24 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
     is_processor = model.device.type == "cpu"
     steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
     if settings.engine == "generate" or not is_known:
-        count = settings.max_sequences or _GENERATE_SEQUENCES
-        # One step's pages and the next step's, so that no step waits for the pipe.
-        return ChosenEngine(
-            GenerateEngine(model, count, steps=steps), "generate", 2 * count
-        )
-    # Before free memory is counted: packing may leave the allocator gaps.
-    pack_text_model(model.module.model.language_model)
-    places = settings.kv_cache_tokens or cache_places(model)
-    count = settings.max_sequences or _num_sequences(model, places)
-    largest, longest = PROFILES[profile].sizing, PROFILES[profile].max_output_tokens
-    options = Options(
-        max_sequences=count,
-        max_prefill_tokens=settings.prefill_tokens,
-        max_draft_tokens=settings.draft_tokens or 0,
-        max_verified_tokens=verified_tokens(model),
-        max_attempts=settings.max_attempts,
-        retries=RETRIES[profile],
-    )
+        return _choose_generate(model, settings, steps)
+    if self_test is None and not is_processor:
+        sizing = PROFILES[profile].sizing
+        self_test = CudaSelfTest(model, sizing, settings.prefill_tokens)
+    builder = NativeBuilder(model, settings, profile, steps, record)
+    if self_test is None:
+        return builder.build(Rung())
 
-    runner = TorchRunner(
-        model,
-        places,
-        max_page_tokens=largest.max_pixels // _PIXELS_A_TOKEN
-        + _PROMPT_TOKENS
-        + longest,
-        graph_shapes=_graph_shapes(model, options),
-        max_prefill_tokens=options.max_prefill_tokens,
-    )
-    engine = NativeEngine(runner, options, drafts_for=drafts_for(model), steps=steps)
-    # And some that can join at once when others leave.
-    return ChosenEngine(engine, "native", count + 2)
+    climb: Climb[ChosenEngine] = Climb(announce, self_test.recover)
+
+    def build(rung: Rung) -> ChosenEngine:
+        if rung.engine == "generate":
+            return _choose_generate(model, settings, steps)
+        return builder.build_tested(rung, self_test, climb)
+
+    rungs = list_rungs(settings, has_operator=self_test.has_operator)
+    chosen = climb.run(rungs, build)
+    return replace(chosen, fallbacks=(*climb.fallbacks, *chosen.fallbacks))
 
 
 def _unknown_part(model: Model) -> str | None:
@@ -119,30 +79,10 @@ def _unknown_part(model: Model) -> str | None:
     return unsupported_feature(model.module)
 
 
-def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
-    """What makes the guesses for a page, in the model's tokens."""
-    words = _Words(model.tokenizer)
-
-    def drafter(sequence: Sequence) -> Drafter:
-        return Drafter(
-            words, text_layer=sequence.page.text_layer, prompt=sequence.prompt
-        )
-
-    return drafter
-
-
-def _num_sequences(model: Model, places: int) -> int:
-    if model.device.type != "cuda":
-        return _CPU_SEQUENCES
-    return max(1, min(_GPU_SEQUENCES, places // _GPU_PAGE_TOKENS))
-
-
-def _graph_shapes(model: Model, options: Options) -> list[Shape]:
-    """What is worth recording: nothing where steps are not bound by launches."""
-    if not has_operator(model.device, model.module.dtype):
-        return []
-    return shapes(
-        options.max_sequences,
-        max_drafts=options.max_draft_tokens,
-        max_verified=options.max_verified_tokens,
-    )
+def _choose_generate(
+    model: Model, settings: EngineSettings, steps: StepTimer
+) -> ChosenEngine:
+    count = settings.max_sequences or _GENERATE_SEQUENCES
+    engine = GenerateEngine(model, count, steps=steps)
+    # One step's pages and the next step's, so that no step waits for the pipe.
+    return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from handler.engine.fallbacks import Fallback
 from handler.engine.sequence import Generation, Sequence
 from handler.engine.steps import StepTimer
 
@@ -24,6 +25,12 @@ class EngineInfo:
     num_slots: int
     """Pages worth having in the engine process at once."""
     is_trained: bool = True
+    attention: str = "torch"
+    """flash (the CUDA operator), torch, or transformers (with `generate`)."""
+    cuda_graphs: bool = False
+    """Whether decode steps are recorded."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """Optimisations given up at start; always empty on a processor."""
 
 
 class Engine(Protocol):

@@ -8,6 +8,7 @@ differs from step to step is one small matrix of numbers, copied in before.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Sequence as Seq
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
 
 NUM_FACTS = 3
 """Columns of the matrix behind the tokens: start, segment, delta."""
+_NUM_WARM_UPS = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,28 +80,59 @@ def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
         fewest, most = most + 1, min(2 * most, max_rows)
 
 
-def cuda_recorder() -> Record:
-    """Records CUDA graphs that share their memory, but for their outputs.
+def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) -> Record:
+    """Return a recorder of CUDA graphs on `device`; None: the current device.
 
-    They may: one is replayed at a time, and of each nothing but the outputs is read.
+    All graphs share one memory pool: one is replayed at a time, and only its outputs
+    are read. Warm-up and capture of all graphs run on one side stream, because cuBLAS
+    keeps a workspace for each stream. A capture that fails raises torch's error and
+    leaves the current stream and torch's allocator as they were before.
+
+    `cuda` has the functions of torch.cuda.
     """
-    memory: list[Any] = []
+    shared: list[tuple[Any, Any]] = []
 
     def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-        # Whatever is allocated or chosen once must be before the graph is recorded.
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=memory[0] if memory else None):
-            outputs = compute()
-        memory.append(graph.pool())
+        with cuda.device(device):
+            if not shared:
+                shared.append((cuda.Stream(device), cuda.graph_pool_handle()))
+            stream, pool = shared[0]
+            caller = cuda.current_stream(device)
+            stream.wait_stream(caller)
+            # torch.cuda.graph leaves its stream current if it cannot end a capture.
+            # This context restores the caller's stream in every case.
+            with cuda.stream(stream):
+                # Lazy initialisation must happen before the capture.
+                for _ in range(_NUM_WARM_UPS):
+                    compute()
+                graph = cuda.CUDAGraph()
+                try:
+                    with cuda.graph(graph, pool=pool, stream=stream):
+                        outputs = compute()
+                except BaseException:
+                    _release_failed_capture(graph, pool, cuda)
+                    raise
+            caller.wait_stream(stream)
         return outputs, graph.replay
 
     return record
+
+
+def _release_failed_capture(graph: Any, pool: Any, cuda: Any) -> None:
+    """Take torch's allocator out of a capture that could not be ended.
+
+    `CUDAGraph.capture_end` raises before it does so when the driver has invalidated
+    the capture. The allocator would defer every release of memory from then on, and
+    keep what the failed capture has allocated.
+    """
+    try:
+        graph.pool()
+    except RuntimeError:  # the capture did not end
+        index = cuda.current_device()  # the caller has made `device` current
+        with contextlib.suppress(RuntimeError):
+            cuda.memory._cuda_endAllocateToPool(index, pool)
+            cuda.memory._cuda_releasePool(index, pool)
+        graph.reset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +161,21 @@ class DecodeGraphs:
         self._idle = FixedRow((0,), 0, idle_segment, 0)
         self._recorded: dict[Shape, _Recorded] = {}
         self._device = device
-        record = record or cuda_recorder()
-        # The largest first: what it needs is enough for the others.
+        record = record or cuda_recorder(device)
+        # The largest first, so that the others fit into the memory it has reserved.
         for shape in sorted(of_shapes, reverse=True):
             numbers = self._on_host(shape, []).to(device)
             outputs, replay = record(functools.partial(compute, numbers))
             self._recorded[shape] = _Recorded(numbers, outputs, replay)
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The recorded shapes, in ascending order."""
+        return sorted(self._recorded)
+
+    def numbers_for(self, rows: Seq[FixedRow], shape: Shape) -> torch.Tensor:
+        """Return the input of the recorded step for these rows, on the device."""
+        return self._on_host(shape, rows).to(self._device)
 
     def shape_for(self, rows: Seq[FixedRow]) -> Shape | None:
         """The smallest shape the rows fit into."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from handler.engine.engine import Engine, EngineInfo
+from handler.engine.engine import Engine
+from handler.engine.fallbacks import DeviceLostError
 from handler.engine.heartbeat import BEAT_SECONDS, HeartbeatThread
 from handler.engine.messages import (
     Cancel,
@@ -19,15 +18,14 @@ from handler.engine.messages import (
     FromEngine,
     LoadFailed,
     Pipe,
-    Prepared,
     Progress,
     Ready,
     Submit,
     ToEngine,
 )
+from handler.engine.start import Load, load_engine, load_or_explain
 from handler.engine.steps import StepKind
 from handler.errors import ModelLoadError
-from handler.prompts import load_prompts
 from handler.settings import EngineSettings
 
 __all__ = ["Loop", "main"]
@@ -37,69 +35,41 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.5
 
 
-def main(connection: Pipe, settings: EngineSettings, index: int) -> None:
-    """Entry point of the engine process for accelerator `index`."""
+def main(
+    connection: Pipe,
+    settings: EngineSettings,
+    index: int,
+    *,
+    load: Load = load_engine,
+    leave: Callable[[int], None] = os._exit,
+) -> None:
+    """Entry point of the engine process for accelerator `index`.
+
+    Sends LoadFailed with the reason and returns if `load` fails. If the device was lost
+    during a check, the process leaves at once: the worker knows which check it was, and
+    starts the next process without the optimisation that was checked.
+    """
     try:
-        engine, info = _load(connection, settings, index)
+        engine, info = load_or_explain(load, connection, settings, index)
     except ModelLoadError as error:
-        connection.send(LoadFailed(error.detail))
+        connection.send(LoadFailed(error.detail, error.is_transient))
+        return
+    except DeviceLostError as error:
+        logger.critical("device lost", extra={"engine": index, "reason": str(error)})
+        # Not sys.exit: destructors of a lost CUDA context may abort or hang.
+        leave(1)
         return
     connection.send(Ready(info))
+    Loop(engine, connection, device_bytes=_device_bytes_of(info.device)).run()
+
+
+def _device_bytes_of(device: str) -> Callable[[], int | None]:
+    """Return what reads the memory in use of a CUDA device; None for a processor."""
+    if not device.startswith("cuda"):
+        return lambda: None
     from handler.engine.model import device_bytes
 
-    Loop(engine, connection, device_bytes=lambda: device_bytes(info.device)).run()
-
-
-def _load(
-    connection: Pipe, settings: EngineSettings, index: int
-) -> tuple[Engine, EngineInfo]:
-    from handler.engine.accelerator import choose_device
-    from handler.engine.read_ahead import ReadAhead
-    from handler.engine.weights import fetch, find_source
-
-    source = find_source(settings)
-    # Importing torch takes seconds, in which the storage would have nothing to do.
-    ahead = ReadAhead(source.files) if index == 0 else None
-    # Nothing of it is garbage, and looking for some takes a fifth of the time.
-    gc.disable()
-    try:
-        from handler.engine.choice import choose_engine
-        from handler.engine.model import accelerators, load_model
-    finally:
-        gc.freeze()
-        gc.enable()
-
-    found = accelerators()
-    # Before 18 GB are fetched in vain, and once more when it is known what they are.
-    choose_device(
-        found,
-        index,
-        is_mini=source.may_be_mini,
-        allow_cpu=settings.allow_cpu,
-        weights_bytes=0,
-    )
-    weights = fetch(source, settings, Path(settings.cache_dir).expanduser())
-    load_prompts(weights.profile)
-    device = choose_device(
-        found,
-        index,
-        is_mini=weights.profile.name == "mini",
-        allow_cpu=settings.allow_cpu,
-        weights_bytes=weights.num_bytes,
-    )
-    connection.send(Prepared(len(found) if device != "cpu" else 1))
-    model = load_model(weights, device, settings.cpu_threads, ahead)
-    chosen = choose_engine(model, settings, weights.profile.name)
-    info = EngineInfo(
-        model_id=weights.model_id,
-        revision=weights.revision,
-        profile=weights.profile.name,
-        engine=chosen.name,
-        device=device,
-        num_slots=chosen.num_slots,
-        is_trained=weights.is_trained,
-    )
-    return chosen.engine, info
+    return lambda: device_bytes(device)
 
 
 class Loop:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from handler.engine.engine import EngineInfo
+from handler.engine.fallbacks import Check
 from handler.engine.sequence import Generation, Sequence
 from handler.engine.steps import RunningStep
 
 __all__ = [
     "Cancel",
+    "Checking",
     "Ended",
     "FromEngine",
     "Heartbeat",
@@ -53,6 +55,16 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Checking:
+    """A check of the self-test begins, which the process may not survive.
+
+    None: it is over.
+    """
+
+    check: Check | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Pages can be read now."""
 
@@ -61,9 +73,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The model cannot be loaded; trying again changes nothing."""
+    """The model cannot be loaded."""
 
     reason: str
+    is_transient: bool = False
+    """Whether a later start may succeed without any change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +105,4 @@ class Ended:
 
 
 ToEngine = Submit | Cancel
-FromEngine = Prepared | Ready | LoadFailed | Progress | Heartbeat | Ended
+FromEngine = Prepared | Checking | Ready | LoadFailed | Progress | Heartbeat | Ended

@@ -30,12 +30,15 @@ __all__ = [
     "Inputs",
     "Model",
     "accelerators",
+    "check_free_memory",
     "device_bytes",
     "load_model",
     "patches_from",
 ]
 
 logger = logging.getLogger(__name__)
+
+_GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,20 @@ def patches_from(
     return frames.reshape(-1, 3 * num_frames * patch_size**2)
 
 
-def accelerators() -> list[Accelerator]:
-    """The CUDA devices of this machine."""
+def accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
+    """Make CUDA device `index` the current one, and describe all of this machine.
+
+    The first call of an engine process that touches CUDA. torch's calls without an
+    explicit device (streams, graphs, pinned memory) use the current one, and a context
+    on another process's device would take some of its memory. `cuda` has the functions
+    of torch.cuda.
+    """
     found = []
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
+    count = cuda.device_count()
+    if index < count:
+        cuda.set_device(index)
+    for number in range(count):
+        properties = cuda.get_device_properties(number)
         found.append(
             Accelerator(
                 name=properties.name,
@@ -144,6 +156,25 @@ def accelerators() -> list[Accelerator]:
             )
         )
     return found
+
+
+def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> None:
+    """Check that `num_bytes` of weights fit into what is free on a CUDA device.
+
+    Raises ModelLoadError, as transient: other processes use the rest. `cuda` has the
+    functions of torch.cuda.
+    """
+    if not device.startswith("cuda"):
+        return
+    free, total = cuda.mem_get_info(device)
+    if num_bytes > free:
+        raise ModelLoadError(
+            f"{device} has {free / _GIB:.1f} GiB of {total / _GIB:.1f} GiB free, and "
+            f"the weights take {num_bytes / _GIB:.1f} GiB: other processes use the "
+            "rest. End them (nvidia-smi lists them), or give this server a GPU of its "
+            "own",
+            is_transient=True,
+        )
 
 
 def device_bytes(device: str) -> int | None:
@@ -187,7 +218,7 @@ def load_model(
             module, report = loaded
     except torch.OutOfMemoryError as error:
         raise ModelLoadError(
-            f"{weights.path} does not fit into the memory of {device}: {error}"
+            f"{weights.path} does not fit into the memory of {device}"
         ) from error
     except Exception as error:  # a broken checkpoint raises whatever it comes upon
         said = "; transformers: ".join([str(error), *warnings])

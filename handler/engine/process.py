@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Protocol
 
@@ -16,8 +17,10 @@ from handler.child import Child
 from handler.engine import loop
 from handler.engine.early import take_over
 from handler.engine.engine import EngineInfo
+from handler.engine.fallbacks import Check, Fallback, settings_after_death
 from handler.engine.liveness import SILENCE_SECONDS, Liveness, Stall
 from handler.engine.messages import (
+    Checking,
     Ended,
     FromEngine,
     Heartbeat,
@@ -36,6 +39,12 @@ __all__ = ["EngineChild", "EngineProcess", "Health", "Listener", "StartChild"]
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+CHECK_SECONDS = 180.0
+"""A check of the self-test that takes longer has hung. Recording all steps, the longest
+part, takes seconds (estimate)."""
+TRANSIENT_SECONDS = 5.0
+"""Wait after a transient failure of a start; twice and three times that later. A killed
+process gives its GPU memory back within a few seconds (estimate)."""
 
 
 class Health(enum.StrEnum):
@@ -87,8 +96,10 @@ class EngineProcess:
     """Keeps one engine process running and carries messages both ways.
 
     `prepared` holds the number of accelerators and `ready` what was loaded, or
-    ModelLoadError where the first start failed; later starts are tried
-    `max_failed_starts` times in a row, a little later each time.
+    ModelLoadError if the first start failed. Later starts, and first ones that failed
+    for a transient reason, are tried `max_failed_starts` times in a row, a little later
+    each time. After a process died during a check of its self-test, the next one starts
+    without the optimisation that was checked; that is no failed start.
 
     A process that stalls keeps its pages, and is ready again when it goes on. After
     `stall_seconds` it is replaced.
@@ -118,6 +129,12 @@ class EngineProcess:
         self._sleep = sleep
         self._silence_seconds = silence_seconds
         self._stalled_at = 0.0
+        self._check: Check | None = None
+        self._check_began_at = 0.0
+        self._is_transient = False
+        self._fallbacks: tuple[Fallback, ...] = ()
+        self.info: EngineInfo | None = None
+        """What was loaded by the newest process that was ready."""
         self._child: EngineChild | None = None
         self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._is_busy = False
@@ -160,8 +177,10 @@ class EngineProcess:
         while not self._is_closed:
             is_first = not self.ready.done()
             words, was_ready = self._run_once()
+            if not was_ready and self._give_up_optimisation(words):
+                continue
             num_failed = 0 if was_ready else num_failed + 1
-            is_hopeless = is_first and not was_ready
+            is_hopeless = is_first and not was_ready and not self._is_transient
             if is_hopeless or num_failed >= self._settings.max_failed_starts:
                 self.health = Health.FAILED
             if not self._is_closed:
@@ -178,12 +197,34 @@ class EngineProcess:
             if self.health is Health.FAILED:
                 self._fail_start(f"the engine process {words}")
                 return
-            self._sleep(num_failed)
+            self._sleep(num_failed * (TRANSIENT_SECONDS if self._is_transient else 1))
+
+    def _give_up_optimisation(self, words: str) -> bool:
+        """Change the next start's settings if the process died during a check."""
+        check = self._check
+        if check is None or self._is_closed:
+            return False
+        chosen = settings_after_death(check, self._settings)
+        if chosen is None:
+            return False
+        self._settings, fallback = chosen
+        self._fallbacks = (*self._fallbacks, fallback)
+        logger.error(
+            "self-test failed",
+            extra={
+                "engine": self._index,
+                "check": check,
+                "how": words,
+                "fallback": fallback,
+            },
+        )
+        return True
 
     def _run_once(self) -> tuple[str, bool]:
         """One process from start to end; how it ended, and whether it was ready."""
         outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._outbox = outbox
+        self._check, self._is_transient = None, False
         try:
             child = self._child = self._start_child(self._settings, self._index)
         except OSError as error:
@@ -224,7 +265,12 @@ class EngineProcess:
                 case Prepared(num_accelerators):
                     if not self.prepared.done():
                         self.prepared.set_result(num_accelerators)
+                case Checking(check):
+                    self._check, self._check_began_at = check, self._clock()
                 case Ready(info):
+                    self._check = None
+                    info = replace(info, fallbacks=(*self._fallbacks, *info.fallbacks))
+                    self.info = info
                     liveness = Liveness(
                         silence_seconds=self._silence_seconds,
                         max_gap_seconds=2 * POLL_SECONDS,
@@ -234,8 +280,10 @@ class EngineProcess:
                     if not self.ready.done():
                         self.ready.set_result(info)
                     self._listener.on_ready(self)
-                case LoadFailed(reason):
-                    self._fail_start(reason)
+                case LoadFailed(reason, is_transient):
+                    self._check, self._is_transient = None, is_transient
+                    if not is_transient:
+                        self._fail_start(reason)
                     return f"could not load the model: {reason}"
                 case Progress(num_output_tokens, device_bytes):
                     self.device_bytes = device_bytes
@@ -247,6 +295,11 @@ class EngineProcess:
                 self._set_stall(liveness.stall)
                 if words := self._reason_to_replace(liveness):
                     return words
+            elif (
+                self._check is not None
+                and self._clock() - self._check_began_at > CHECK_SECONDS
+            ):
+                return f"did not end the check {self._check} in {CHECK_SECONDS:g} s"
             elif self._clock() - started > self._settings.load_seconds:
                 return f"was not ready after {self._settings.load_seconds:g} s"
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from handler.engine.engine import EngineInfo
+from handler.engine.fallbacks import Fallback
 from handler.engine.liveness import SILENCE_SECONDS
 from handler.engine.messages import Cancel, Submit
 from handler.engine.process import (
@@ -110,6 +111,13 @@ class EngineProcesses:
         if self._info is None:
             raise EngineError("the engine is not loaded yet")
         return self._info
+
+    @property
+    def fallbacks(self) -> tuple[Fallback, ...]:
+        """Optimisations that any process has given up, in alphabetical order."""
+        with self._lock:
+            infos = [p.info for p in self._rooms if p.info is not None]
+        return tuple(sorted({code for info in infos for code in info.fallbacks}))
 
     @property
     def num_slots(self) -> int:
@@ -268,7 +276,8 @@ class EngineProcesses:
             room.process.set_busy(bool(room.running))
 
     def _slots(self, room: _Room) -> int:
-        return room.process.ready.result().num_slots
+        info = room.process.info
+        return 0 if info is None else info.num_slots
 
     def _hand_over(self, room: _Room, job: _Job) -> None:
         room.running[job.sequence.id] = job

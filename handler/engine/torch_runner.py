@@ -94,6 +94,11 @@ class TorchRunner:
         return self._num_places
 
     @property
+    def graphs(self) -> DecodeGraphs:
+        """The recorded steps; empty if there are none."""
+        return self._graphs
+
+    @property
     def max_tokens(self) -> int:
         return self._max_tokens
 
@@ -188,6 +193,15 @@ class TorchRunner:
 
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute what a graph records, see `graphs.Compute`, waiting for nothing."""
+        logits = self.compute_logits(numbers)
+        return logits.argmax(dim=-1), logits.select(1, 0).clone()
+
+    @torch.inference_mode()
+    def compute_logits(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Compute a step of a fixed shape eagerly, waiting for nothing.
+
+        [rows, width + NUM_FACTS] as of `graphs.Compute` to [rows, width, vocabulary].
+        """
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
         tokens = numbers.narrow(1, 0, width).flatten()
         start, segment, delta = numbers.narrow(1, width, NUM_FACTS).unbind(dim=1)
@@ -219,8 +233,7 @@ class TorchRunner:
             ((start + delta).unsqueeze(1) + offsets).flatten(),
             step,
         )
-        logits = self._forward.logits(states).view(num_rows, width, -1)
-        return logits.argmax(dim=-1), logits.select(1, 0).clone()
+        return self._forward.logits(states).view(num_rows, width, -1)
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]

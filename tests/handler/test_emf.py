@@ -30,8 +30,10 @@ def failed(code: str) -> PageResult:
 def record(caplog):
     """Records one request and returns the lines that are in the log."""
 
-    def record_it(pages, code=None, seconds=2.0, memory=None):
-        metrics = EmbeddedMetrics("mini", lambda: memory, clock=lambda: 12.5)
+    def record_it(pages, code=None, seconds=2.0, memory=None, fallbacks=0):
+        metrics = EmbeddedMetrics(
+            "mini", lambda: memory, lambda: fallbacks, clock=lambda: 12.5
+        )
         logger = logging.getLogger("handler.emf")
         logger.addHandler(caplog.handler)
         try:
@@ -101,3 +103,9 @@ def test_more_pages_than_a_line_may_hold_take_another(record):
     assert len(first["PageSeconds"]) == MAX_VALUES
     assert len(second["PageSeconds"]) == 1
     assert "Pages" not in second
+
+
+def test_fallbacks_of_the_engine_are_a_metric(record):
+    [line] = record([page()], fallbacks=2)
+
+    assert line["EngineFallbacks"] == 2

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from handler.metrics import COUNTERS, HISTOGRAMS, Metrics
+from handler.metrics import COUNTERS, GAUGES, HISTOGRAMS, Metrics
 from handler.schema import PageError, PageResult, Status
 
 DECLARED = yaml.safe_load(
     (Path(__file__).parents[2] / "server" / "metrics.yaml").read_text()
 )["model_metrics"]
+
+
+OF_TORCHSERVE = {"PredictionTime"}
+"""Metrics that TorchServe records by itself."""
+KINDS = ("counter", "gauge", "histogram")
 
 
 class RecordedMetrics:
@@ -61,17 +66,19 @@ def failed(number: int, code: str, attempts: int = 0) -> PageResult:
 
 
 @pytest.mark.parametrize(
-    ("kind", "names"), [("counter", COUNTERS), ("histogram", HISTOGRAMS)]
+    ("kind", "names"),
+    [("counter", COUNTERS), ("histogram", HISTOGRAMS), ("gauge", GAUGES)],
 )
 def test_what_we_count_is_declared_as_what_it_is(kind, names):
-    assert {metric["name"] for metric in DECLARED[kind]} == set(names)
+    assert {metric["name"] for metric in DECLARED[kind]} - OF_TORCHSERVE == set(names)
 
 
 def test_each_metric_is_asked_for_by_the_kind_it_is_declared_as(metrics, recorded):
     declared = {
         metric["name"]: kind
-        for kind in ("counter", "histogram")
+        for kind in KINDS
         for metric in DECLARED[kind]
+        if metric["name"] not in OF_TORCHSERVE
     }
 
     assert recorded.kinds == declared
@@ -82,8 +89,9 @@ def test_every_value_comes_with_the_dimensions_that_are_declared(metrics, record
 
     declared = {
         metric["name"]: len(metric["dimensions"])
-        for kind in ("counter", "histogram")
+        for kind in KINDS
         for metric in DECLARED[kind]
+        if metric["name"] not in OF_TORCHSERVE
     }
     given = {name: len(values[0]) for name, values in recorded.dimensions.items()}
     assert given == declared
@@ -112,6 +120,7 @@ def test_a_good_request_counts_its_pages_tokens_and_seconds(metrics, recorded):
     metrics.record(pages, None, 3.5)
 
     assert recorded.values == {
+        "EngineFallbacks": [0],
         "Requests": [1],
         "RequestSeconds": [3.5],
         "Pages": [1, 1],
@@ -146,7 +155,18 @@ def test_a_failed_request_is_one_failure_however_many_pages_it_had(metrics, reco
 def test_a_request_refused_at_the_door_has_no_pages(metrics, recorded):
     metrics.record([], "overloaded", 0.0)
 
-    assert set(recorded.values) == {"Requests", "RequestSeconds", "Failures"}
+    assert set(recorded.values) == {
+        *("EngineFallbacks", "Requests", "RequestSeconds", "Failures")
+    }
+
+
+def test_fallbacks_are_recorded_at_start_and_with_each_request(recorded):
+    metrics = Metrics(recorded.find, "chandra", lambda: 2)
+
+    metrics.record_engine()
+    metrics.record([], None, 0.0)
+
+    assert recorded.values["EngineFallbacks"] == [2, 2]
 
 
 def test_what_was_tried_again_is_counted(metrics, recorded):

@@ -20,7 +20,11 @@ from tests.marks import needs_the_plugin
 from tests.server.conftest import serving
 from tests.server.processes import engine_pid
 from tests.server.raw import PING, announced, exchange
+from tests.server.toy import toy_server, toy_store
 from tests.waiting import until
+
+# Fixtures.
+__all__ = ["toy_server", "toy_store"]
 
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
@@ -70,6 +74,20 @@ class Pings:
 def ping(client) -> tuple[int, str]:
     answer = httpx.get(f"{client.server.address}/ping")
     return answer.status_code, answer.json()["status"]
+
+
+def test_no_optimisation_is_given_up_on_a_processor(client):
+    answer = httpx.get(f"{client.server.address}/ping").json()
+
+    assert (answer["status"], answer["fallbacks"]) == ("ready", [])
+
+
+@pytest.mark.slow
+def test_what_the_engine_gave_up_is_listed(toy_server):
+    with toy_server() as client:
+        answer = httpx.get(f"{client.server.address}/ping").json()
+
+    assert answer["fallbacks"] == ["cache_reduced", "cuda_graphs_failed"]
 
 
 def test_it_is_503_while_the_model_is_loaded_and_then_200_for_good(own_server):

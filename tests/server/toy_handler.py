@@ -49,6 +49,7 @@ def describe() -> dict[str, object]:
         "slots": 1,
         "drains": "no",
         "open": pumps[0].num_open,
+        "fallbacks": "cache_reduced cuda_graphs_failed",
     }
 
 

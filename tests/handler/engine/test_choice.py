@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from bench.geometry import TINY, empty_module
+from bench.systems import recomputed
 from handler.engine.choice import choose_engine
+from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
 from handler.engine.generate import GenerateEngine
+from handler.engine.graphs import Outputs, Record
 from handler.engine.model import Model, load_model
 from handler.engine.native import NativeEngine
+from handler.engine.self_test import check_graphs, is_device_usable
+from handler.engine.torch_runner import TorchRunner
 from handler.engine.weights import MINI, Source, fetch
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
+from tests.fakes import sequence
+
+
+def load_mini() -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    return load_model(weights, "cpu")
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
-    return load_model(weights, "cpu")
+    return load_mini()
 
 
 @pytest.fixture
@@ -81,3 +92,176 @@ def test_more_pages_are_held_than_run_so_that_one_can_join_at_once(model):
     settings = EngineSettings(engine="native", max_sequences=3, kv_cache_tokens=100)
 
     assert choose_engine(model, settings, "mini").num_slots > 3
+
+
+SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
+
+
+class HostSelfTest:
+    """The self-test of a GPU, on a processor, with the faults that a test plants."""
+
+    has_operator = True
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        attention: Exception | None = None,
+        fits: Callable[[TorchRunner], bool] = lambda runner: True,
+        is_usable: bool = True,
+    ) -> None:
+        self._model = model
+        self._attention = attention
+        self._fits = fits
+        self._is_usable = is_usable
+        self.num_places: list[int] = []
+
+    def check_attention(self) -> None:
+        if self._attention is not None:
+            raise self._attention
+
+    def check_graphs(self, runner: TorchRunner) -> None:
+        check_graphs(
+            runner.graphs,
+            runner.compute_logits,
+            num_places=runner.num_places,
+            vocabulary_size=self._model.module.config.text_config.vocab_size,
+        )
+
+    def fits_largest_image(self, runner: TorchRunner) -> bool:
+        self.num_places.append(runner.num_places)
+        return self._fits(runner)
+
+    def recover(self) -> bool:
+        return self._is_usable and is_device_usable(self._model.device)
+
+
+def chosen_with(
+    model: Model,
+    self_test: HostSelfTest,
+    record: Record = recomputed,
+    **settings: object,
+):
+    return choose_engine(
+        model,
+        EngineSettings(
+            **{"max_sequences": 2, "kv_cache_tokens": 900, "draft_tokens": 2} | settings  # type: ignore[arg-type]
+        ),
+        "mini",
+        self_test=self_test,
+        record=record,
+    )
+
+
+def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    return compute(), lambda: None
+
+
+def raise_in_the_middle(num_recorded: int) -> Record:
+    """Record some shapes, and fail in the middle of the next one."""
+    rest = [True] * num_recorded
+
+    def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+        compute()
+        if not rest:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        rest.pop()
+        return recomputed(compute)
+
+    return record
+
+
+def read(chosen) -> str:
+    """What the engine says about a page, if it says anything."""
+    chosen.engine.submit(sequence("a/1", "Read."))
+    while chosen.engine.has_work:
+        for generation in chosen.engine.step(lambda: None):
+            assert generation.error is None
+            return str(generation.text)
+    raise AssertionError("the page never ended")
+
+
+def test_on_a_processor_nothing_is_tested_and_nothing_given_up(model):
+    announced: list[Check | None] = []
+
+    chosen = choose_engine(model, SETTINGS, "mini", announce=announced.append)
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("torch", False)
+    assert chosen.fallbacks == ()
+    assert announced == []
+
+
+def test_what_passes_its_self_test_is_used(model):
+    chosen = chosen_with(model, HostSelfTest(model))
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("flash", True)
+    assert chosen.fallbacks == ()
+
+
+@pytest.mark.parametrize(
+    ("record", "fallback"),
+    [
+        (stale, Fallback.CUDA_GRAPHS_MISMATCH),
+        (raise_in_the_middle(0), Fallback.CUDA_GRAPHS_FAILED),
+        (raise_in_the_middle(2), Fallback.CUDA_GRAPHS_FAILED),
+    ],
+)
+def test_graphs_that_fail_leave_an_engine_with_eager_steps(model, record, fallback):
+    chosen = chosen_with(model, HostSelfTest(model), record)
+
+    assert (chosen.name, chosen.attention) == ("native", "flash")
+    assert not chosen.cuda_graphs
+    assert chosen.fallbacks == (fallback,)
+    assert read(chosen) == read(choose_engine(model, SETTINGS, "mini"))
+
+
+def test_graphs_that_are_switched_off_are_no_fallback(model):
+    chosen = chosen_with(model, HostSelfTest(model), stale, cuda_graphs=False)
+
+    assert not chosen.cuda_graphs
+    assert chosen.fallbacks == ()
+
+
+def test_a_wrong_operator_leaves_torchs_attention(model):
+    wrong = SelfTestError(Check.ATTENTION, "9 queries", actual=1.0, allowed=0.02)
+
+    chosen = chosen_with(model, HostSelfTest(model, attention=wrong))
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("torch", False)
+    assert chosen.fallbacks == (Fallback.ATTENTION_MISMATCH,)
+
+
+def test_generate_reads_pages_after_the_native_engine_was_given_up(model):
+    def break_down(runner: TorchRunner) -> bool:
+        raise RuntimeError("no backend for this image")
+
+    chosen = chosen_with(model, HostSelfTest(model, fits=break_down))
+
+    assert (chosen.name, chosen.attention) == ("generate", "transformers")
+    assert chosen.fallbacks[-1] is Fallback.ENGINE_GENERATE
+    expected = choose_engine(load_mini(), EngineSettings(engine="generate"), "mini")
+    assert read(chosen) == read(expected)
+
+
+def test_the_cache_shrinks_until_the_largest_image_fits(model):
+    self_test = HostSelfTest(model, fits=lambda runner: runner.num_places < 700)
+
+    chosen = chosen_with(model, self_test, max_sequences=1, draft_tokens=None)
+
+    assert self_test.num_places == [900, 765, 650]
+    assert (chosen.name, chosen.cuda_graphs) == ("native", True)
+    assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
+
+
+def test_a_gpu_without_room_for_an_image_says_so(model):
+    self_test = HostSelfTest(model, fits=lambda runner: False)
+
+    with pytest.raises(ModelLoadError, match="GPU with more memory"):
+        chosen_with(model, self_test, kv_cache_tokens=400, cuda_graphs=False)
+
+
+def test_a_lost_device_is_left_to_the_next_process(model):
+    self_test = HostSelfTest(model, is_usable=False)
+
+    with pytest.raises(DeviceLostError):
+        chosen_with(model, self_test, raise_in_the_middle(1))

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from handler.engine.graphs import NUM_FACTS, DecodeGraphs, FixedRow, Shape, shapes
+from handler.engine.graphs import (
+    NUM_FACTS,
+    DecodeGraphs,
+    FixedRow,
+    Shape,
+    cuda_recorder,
+    shapes,
+)
+from tests.handler.engine.cuda import FakeCuda
 
 CPU = torch.device("cpu")
 IDLE = 900
@@ -135,3 +143,68 @@ def test_what_is_said_comes_back_by_row_and_token(recorder):
 
     assert tokens.tolist() == [[8, 9], [2, 3]]
     assert logits.argmax(dim=-1).tolist() == [8, 2]
+
+
+SECOND = torch.device("cuda:1")
+
+
+def recorded_on(cuda: FakeCuda, device: torch.device | None, number: int = 3) -> None:
+    record = cuda_recorder(device, cuda)
+    for _ in range(number):
+        record(lambda: (torch.zeros(1), torch.zeros(1)))
+
+
+def test_graphs_are_captured_on_the_models_device():
+    cuda = FakeCuda()
+
+    recorded_on(cuda, SECOND)
+
+    assert {device for _, device in cuda.calls} == {1}
+    assert cuda.current == 0
+
+
+def test_all_graphs_share_one_stream_and_one_pool():
+    cuda = FakeCuda()
+
+    recorded_on(cuda, SECOND)
+
+    assert len(cuda.streams) == len(cuda.pools) == 1
+    assert cuda.captured_on == cuda.streams * 3
+    assert cuda.used_pools == cuda.pools * 3
+
+
+def test_warm_up_and_capture_run_on_the_same_stream():
+    cuda = FakeCuda()
+    seen = []
+
+    def compute() -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(cuda.current_stream(SECOND))
+        return torch.zeros(1), torch.zeros(1)
+
+    cuda_recorder(SECOND, cuda)(compute)
+
+    assert seen == cuda.streams * 3
+
+
+@pytest.mark.parametrize("fail_at_end", [False, True])
+def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
+    cuda = FakeCuda(fail_at_end=fail_at_end)
+    before = cuda.current_stream(SECOND)
+
+    def compute() -> tuple[torch.Tensor, torch.Tensor]:
+        if cuda.is_capturing:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return torch.zeros(1), torch.zeros(1)
+
+    with pytest.raises(RuntimeError):
+        cuda_recorder(SECOND, cuda)(compute)
+
+    assert cuda.current_stream(SECOND) is before
+    assert cuda.num_open_pools == 0
+    assert not cuda.is_capturing
+
+
+def test_without_shapes_nothing_of_cuda_is_touched():
+    graphs = DecodeGraphs(lambda numbers: None, [], device=SECOND, idle_segment=0)  # type: ignore[arg-type]
+
+    assert graphs.shape_for([row(1)]) is None

@@ -28,7 +28,14 @@ public class Ping extends ModelServerEndpoint {
         response.setHeader("Cache-Control", "no-store");
         String body =
                 "{\"status\": \"" + state.word.replaceAll("[^a-z ]", "")
-                        + "\", \"open\": " + Admission.numOpen() + "}\n";
+                        + "\", \"open\": " + Admission.numOpen()
+                        + ", \"fallbacks\": " + list(state.fallbacks) + "}\n";
         response.getOutputStream().write(body.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** Codes that are separated by spaces, as a JSON list. */
+    private static String list(String codes) {
+        String known = codes.replaceAll("[^a-z_ ]", "").trim();
+        return known.isEmpty() ? "[]" : "[\"" + known.replaceAll(" +", "\", \"") + "\"]";
     }
 }

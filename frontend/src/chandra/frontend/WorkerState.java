@@ -26,9 +26,17 @@ final class WorkerState {
     /** Pages the engine holds at once; 0 where that is not known yet. */
     final int slots;
 
+    /** Codes of the optimisations that the engine gave up at start, separated by spaces. */
+    final String fallbacks;
+
     private WorkerState(String word, int slots) {
+        this(word, slots, "");
+    }
+
+    private WorkerState(String word, int slots, String fallbacks) {
         this.word = word;
         this.slots = slots;
+        this.fallbacks = fallbacks;
     }
 
     static WorkerState read(Context context) {
@@ -55,7 +63,10 @@ final class WorkerState {
         if (age > MAX_AGE_MILLISECONDS) {
             return new WorkerState("silent", 0);
         }
-        return new WorkerState(said.getProperty("state", "unknown"), number(said, "slots", 0));
+        return new WorkerState(
+                said.getProperty("state", "unknown"),
+                number(said, "slots", 0),
+                said.getProperty("fallbacks", ""));
     }
 
     boolean isReady() {

@@ -1,0 +1,123 @@
+"""Optimisations that can be given up, and what is used in their place.
+
+The order is: CUDA graphs, the attention operator, the native engine. The engine
+process gives one up when its self-test fails; its worker does so when the process died
+during a check. The module is independent of torch.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from handler.settings import EngineSettings
+
+__all__ = [
+    "GENERATE",
+    "Announce",
+    "Check",
+    "DeviceLostError",
+    "Fallback",
+    "Rung",
+    "SelfTestError",
+    "list_rungs",
+    "settings_after_death",
+]
+
+
+class Check(enum.StrEnum):
+    """Part of the self-test that runs before an engine on a GPU is ready."""
+
+    ATTENTION = "attention"
+    """Compare the attention operator with a reference in float32."""
+    CUDA_GRAPHS = "cuda_graphs"
+    """Record decode steps, and compare them with the same steps run eagerly."""
+    LARGEST_IMAGE = "largest_image"
+    """Encode a page of the largest size."""
+
+
+class Fallback(enum.StrEnum):
+    """What was given up at start; stable codes for /ping, logs and metrics."""
+
+    CUDA_GRAPHS_FAILED = "cuda_graphs_failed"
+    """Steps could not be recorded: they run eagerly."""
+    CUDA_GRAPHS_MISMATCH = "cuda_graphs_mismatch"
+    """Recorded steps computed something else: steps run eagerly."""
+    ATTENTION_FAILED = "attention_failed"
+    """The operator could not run: torch's attention is used, without graphs."""
+    ATTENTION_MISMATCH = "attention_mismatch"
+    """The operator was wrong: torch's attention is used, without graphs."""
+    CACHE_REDUCED = "cache_reduced"
+    """The KV cache was made smaller, so that the largest image fits beside it."""
+    ENGINE_GENERATE = "engine_generate"
+    """The native engine could not run: transformers' `generate` is used."""
+
+
+Announce = Callable[[Check | None], None]
+"""Tells the worker which check begins; None: it has ended, and the process lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One way to run a model."""
+
+    engine: str = "native"
+    attention: str = "torch"
+    """flash (the operator), torch, or transformers (with `generate`)."""
+    cuda_graphs: bool = False
+
+    def __str__(self) -> str:
+        steps = "recorded steps" if self.cuda_graphs else "eager steps"
+        return f"{self.engine} engine, {self.attention} attention, {steps}"
+
+
+GENERATE = Rung("generate", "transformers")
+
+
+def list_rungs(settings: EngineSettings, *, has_operator: bool) -> list[Rung]:
+    """List the ways to run the native engine on a GPU, the fastest first."""
+    rungs = [Rung(), GENERATE]
+    if has_operator and settings.attention == "auto":
+        rungs.insert(0, Rung(attention="flash"))
+        if settings.cuda_graphs:
+            rungs.insert(0, Rung(attention="flash", cuda_graphs=True))
+    return rungs
+
+
+class SelfTestError(Exception):
+    """A check found a wrong result.
+
+    `actual` is the largest error and `allowed` the bound, both as shares of the
+    largest expected value; `case` names the input.
+    """
+
+    def __init__(
+        self, check: Check, case: str, *, actual: float, allowed: float
+    ) -> None:
+        super().__init__(f"{check}, {case}: error {actual:.4f}, allowed {allowed:.4f}")
+        self.check = check
+        self.case = case
+        self.actual = actual
+        self.allowed = allowed
+
+
+class DeviceLostError(Exception):
+    """The CUDA context cannot be used any more; only another process can go on."""
+
+
+def settings_after_death(
+    check: Check, settings: EngineSettings
+) -> tuple[EngineSettings, Fallback] | None:
+    """Choose the settings of the next start after a process died during `check`.
+
+    Returns the settings without the optimisation that the check was about, and the
+    code of what was given up; None if there is nothing left to give up.
+    """
+    if settings.engine == "generate":
+        return None
+    if check is Check.CUDA_GRAPHS and settings.cuda_graphs:
+        return replace(settings, cuda_graphs=False), Fallback.CUDA_GRAPHS_FAILED
+    if settings.attention != "torch":
+        return replace(settings, attention="torch"), Fallback.ATTENTION_FAILED
+    return replace(settings, engine="generate"), Fallback.ENGINE_GENERATE

@@ -1,0 +1,118 @@
+"""Try the ways to run a model, the fastest first, until one passes its self-test."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence as Seq
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from handler.engine.fallbacks import (
+    Announce,
+    Check,
+    DeviceLostError,
+    Fallback,
+    Rung,
+    SelfTestError,
+)
+from handler.errors import ModelLoadError
+
+__all__ = ["Climb"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass
+class Climb(Generic[T]):
+    """One search for a way to run a model.
+
+    `recover` gives back the memory of a failed try, and returns whether the device can
+    still be used. `fallbacks` has the codes of what was given up so far.
+    """
+
+    announce: Announce
+    recover: Callable[[], bool]
+    fallbacks: list[Fallback] = field(default_factory=list)
+    passed: set[Check] = field(default_factory=set)
+    _check: Check | None = None
+
+    def run(self, rungs: Seq[Rung], build: Callable[[Rung], T]) -> T:
+        """Return what `build` makes of the first rung for which it does not raise.
+
+        `build` runs the checks too, each within `checking`. Raises ModelLoadError as it
+        comes, what the last rung raises, and DeviceLostError if the device cannot be
+        used any more.
+        """
+        rest = list(rungs)
+        while True:
+            rung = rest.pop(0)
+            check, fallback = None, Fallback.ENGINE_GENERATE
+            try:
+                return build(rung)
+            except (ModelLoadError, DeviceLostError):
+                raise
+            except Exception as error:
+                if not rest:
+                    raise
+                check, self._check = self._check, None
+                fallback = _fallback_after(error, check, rung)
+                rest = _remaining(rest, fallback)
+                _log_failure(error, check, fallback, rung, rest[0])
+            # Out here the exception is gone, and with it the memory it refers to.
+            if not self.recover():
+                self.announce(check)
+                raise DeviceLostError(f"after {check or 'the start'} of the {rung}")
+            self.announce(None)
+            self.fallbacks.append(fallback)
+
+    @contextmanager
+    def checking(self, check: Check) -> Iterator[None]:
+        """Announce a check before it begins, and its end if it does not raise."""
+        self._check = check
+        self.announce(check)
+        yield
+        self._check = None
+        self.passed.add(check)
+        self.announce(None)
+
+
+def _fallback_after(error: Exception, check: Check | None, rung: Rung) -> Fallback:
+    """Choose what to give up: what the check was about, else the rung's attention."""
+    is_wrong = isinstance(error, SelfTestError)
+    if check is Check.CUDA_GRAPHS:
+        if is_wrong:
+            return Fallback.CUDA_GRAPHS_MISMATCH
+        return Fallback.CUDA_GRAPHS_FAILED
+    if rung.attention == "flash":
+        return Fallback.ATTENTION_MISMATCH if is_wrong else Fallback.ATTENTION_FAILED
+    return Fallback.ENGINE_GENERATE
+
+
+def _remaining(rungs: Seq[Rung], fallback: Fallback) -> list[Rung]:
+    if fallback in (Fallback.ATTENTION_FAILED, Fallback.ATTENTION_MISMATCH):
+        return [rung for rung in rungs if rung.attention != "flash"]
+    return list(rungs)
+
+
+def _log_failure(
+    error: Exception, check: Check | None, fallback: Fallback, rung: Rung, to: Rung
+) -> None:
+    facts: dict[str, object] = {
+        "check": check,
+        "fallback": fallback,
+        "from": str(rung),
+        "to": str(to),
+        "how": f"{type(error).__name__}: {error}",
+    }
+    if isinstance(error, SelfTestError):
+        facts |= {
+            "case": error.case,
+            "error": round(error.actual, 5),
+            "allowed_error": error.allowed,
+        }
+    # The sentence of a SelfTestError says all; other exceptions come from anywhere.
+    cause = None if isinstance(error, SelfTestError) else error
+    logger.warning("self-test failed", extra=facts, exc_info=cause)

@@ -1,0 +1,213 @@
+"""Builds the native engine in one of the ways there are to run a model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from handler.engine.attempts import RETRIES
+from handler.engine.capacity import cache_places, verified_tokens
+from handler.engine.drafts import Drafter
+from handler.engine.engine import Engine
+from handler.engine.fallbacks import Check, Fallback, Rung
+from handler.engine.graphs import Record, Shape, shapes
+from handler.engine.ladder import Climb
+from handler.engine.model import Model
+from handler.engine.native import NativeEngine, Options
+from handler.engine.packed_weights import pack_text_model
+from handler.engine.self_test import SelfTest
+from handler.engine.sequence import Sequence
+from handler.engine.steps import StepTimer
+from handler.engine.torch_runner import TorchRunner
+from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+
+__all__ = ["ChosenEngine", "NativeBuilder", "drafts_for"]
+
+logger = logging.getLogger(__name__)
+
+_CPU_SEQUENCES = 16
+_GPU_SEQUENCES = 64
+"""At most; memory for fewer than that means fewer."""
+_GPU_PAGE_TOKENS = 4000
+"""A smaller page than most, so that no page waits that there is room for."""
+_PIXELS_A_TOKEN = 32 * 32
+_PROMPT_TOKENS = 1024
+"""More than any prompt has beside its image."""
+_REDUCTION = 0.85
+"""Of the cache, each time the largest image does not fit beside it: an A10G's loses
+0.4 GB and an 80 GB card's 9 GB, where the image takes 1.3 GB (estimates)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEngine:
+    """An engine, its name, and the pages worth having in its process at once."""
+
+    engine: Engine
+    name: str
+    num_slots: int
+    attention: str = "torch"
+    """flash, torch or transformers: see EngineInfo."""
+    cuda_graphs: bool = False
+    fallbacks: tuple[Fallback, ...] = ()
+
+
+class NativeBuilder:
+    """Builds native engines over one model, with as large a cache as fits."""
+
+    def __init__(
+        self,
+        model: Model,
+        settings: EngineSettings,
+        profile: str,
+        steps: StepTimer,
+        record: Record | None,
+    ) -> None:
+        self._model = model
+        self._steps = steps
+        self._record = record
+        # Before free memory is counted: packing may leave the allocator gaps.
+        pack_text_model(model.module.model.language_model)
+        self._places = settings.kv_cache_tokens or cache_places(model)
+        self._fallbacks: tuple[Fallback, ...] = ()
+        sizing = PROFILES[profile].sizing
+        self._image_tokens = sizing.max_pixels // _PIXELS_A_TOKEN
+        self._max_page_tokens = (
+            self._image_tokens + _PROMPT_TOKENS + PROFILES[profile].max_output_tokens
+        )
+        self._options = Options(
+            max_sequences=settings.max_sequences or _num_sequences(model, self._places),
+            max_prefill_tokens=settings.prefill_tokens,
+            max_draft_tokens=settings.draft_tokens or 0,
+            max_verified_tokens=verified_tokens(model),
+            max_attempts=settings.max_attempts,
+            retries=RETRIES[profile],
+        )
+
+    def build(self, rung: Rung) -> ChosenEngine:
+        """Build the engine of a rung, without any check."""
+        return self._choose(self._build_eager_runner(rung), rung)
+
+    def build_tested(
+        self, rung: Rung, self_test: SelfTest, climb: Climb[ChosenEngine]
+    ) -> ChosenEngine:
+        """Build the engine of a rung, and make the checks it has not passed yet."""
+        if rung.attention == "flash" and Check.ATTENTION not in climb.passed:
+            with climb.checking(Check.ATTENTION):
+                self_test.check_attention()
+        while True:
+            if rung.cuda_graphs:
+                with climb.checking(Check.CUDA_GRAPHS):
+                    runner = self._build_runner(rung, self._graph_shapes())
+                    self_test.check_graphs(runner)
+            else:
+                runner = self._build_eager_runner(rung)
+            with climb.checking(Check.LARGEST_IMAGE):
+                is_fitting = self_test.fits_largest_image(runner)
+            if is_fitting:
+                return self._choose(runner, rung)
+            # Before the next runner is built: both do not fit into the memory.
+            del runner
+            self_test.recover()
+            self._reduce_cache()
+
+    def _build_runner(self, rung: Rung, of_shapes: Seq[Shape]) -> TorchRunner:
+        return TorchRunner(
+            self._model,
+            self._places,
+            max_page_tokens=self._max_page_tokens,
+            graph_shapes=of_shapes,
+            record=self._record,
+            # None: as the device allows. torch's attention is asked for by False.
+            use_operator=None if rung.attention == "flash" else False,
+            max_prefill_tokens=self._options.max_prefill_tokens,
+        )
+
+    def _build_eager_runner(self, rung: Rung) -> TorchRunner:
+        """Build a runner without graphs; no memory for it is no fault of the rung."""
+        try:
+            return self._build_runner(rung, [])
+        except torch.OutOfMemoryError as error:
+            raise ModelLoadError(
+                f"there is no memory for a cache of {self._places} tokens on "
+                f"{self._model.device}"
+            ) from error
+
+    def _graph_shapes(self) -> list[Shape]:
+        return shapes(
+            self._options.max_sequences,
+            max_drafts=self._options.max_draft_tokens,
+            max_verified=self._options.max_verified_tokens,
+        )
+
+    def _choose(self, runner: TorchRunner, rung: Rung) -> ChosenEngine:
+        engine = NativeEngine(
+            runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
+        )
+        return ChosenEngine(
+            engine,
+            "native",
+            # And some that can join at once when others leave.
+            self._options.max_sequences + 2,
+            attention=rung.attention,
+            cuda_graphs=rung.cuda_graphs,
+            fallbacks=self._fallbacks,
+        )
+
+    def _reduce_cache(self) -> None:
+        """Make the next cache smaller; raise ModelLoadError if it is too small."""
+        places = int(self._places * _REDUCTION)
+        if places < self._image_tokens:
+            raise ModelLoadError(
+                f"a page of the largest size does not fit into the memory of "
+                f"{self._model.device} beside the weights, with a cache of "
+                f"{self._places} tokens: use a GPU with more memory"
+            )
+        logger.warning(
+            "self-test failed",
+            extra={
+                "check": Check.LARGEST_IMAGE,
+                "fallback": Fallback.CACHE_REDUCED,
+                "cache_tokens": self._places,
+                "to_cache_tokens": places,
+            },
+        )
+        self._places = places
+        self._fallbacks = (Fallback.CACHE_REDUCED,)
+
+
+class _Words:
+    """The tokenizer as a drafter wants it: text alone, nothing added."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: Seq[int]) -> str:
+        return str(self._tokenizer.decode(list(ids)))
+
+
+def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
+    """What makes the guesses for a page, in the model's tokens."""
+    words = _Words(model.tokenizer)
+
+    def drafter(sequence: Sequence) -> Drafter:
+        return Drafter(
+            words, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+        )
+
+    return drafter
+
+
+def _num_sequences(model: Model, places: int) -> int:
+    if model.device.type != "cuda":
+        return _CPU_SEQUENCES
+    return max(1, min(_GPU_SEQUENCES, places // _GPU_PAGE_TOKENS))

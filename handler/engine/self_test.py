@@ -1,0 +1,245 @@
+"""The self-test of an engine on a GPU, which runs before it is ready.
+
+It compares the attention operator with a reference in float32, recorded steps with the
+same steps run eagerly, and encodes an image of the largest size. Each check takes the
+functions that it compares, so that all of them run on a processor too.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence as Seq
+from typing import Any, Protocol
+
+import torch
+
+from handler.engine.attention import attend_by_operator, has_operator
+from handler.engine.attention_check import (
+    HeadGeometry,
+    attention_cases,
+    check_attention,
+    relative_error,
+)
+from handler.engine.fallbacks import Check, SelfTestError
+from handler.engine.graphs import DecodeGraphs, FixedRow, Shape
+from handler.engine.model import Model
+from handler.engine.model_runner import Chunk, ModelRunner
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner
+from handler.errors import OutOfMemoryError
+from handler.profiles import Sizing
+from handler.schema import Page
+
+__all__ = [
+    "CudaSelfTest",
+    "SelfTest",
+    "check_graphs",
+    "fits_largest_image",
+    "is_device_usable",
+]
+
+logger = logging.getLogger(__name__)
+
+LARGEST_LOGIT_ERROR = 0.05
+"""As a share of the largest logit. The same kernels should give the same bits; cuBLAS
+may choose others for another stream."""
+_NUM_STEPS = 3
+_PATCH_GRID = 32
+
+
+@torch.inference_mode()
+def check_graphs(
+    graphs: DecodeGraphs,
+    compute_logits: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    num_places: int,
+    vocabulary_size: int,
+) -> float:
+    """Compare recorded steps with the same steps computed eagerly.
+
+    Made-up tokens are written into the cache, which belongs to no page yet: those of
+    the recorded steps into one half of the segments, those of the eager ones into
+    another. Every step of a shape has other tokens and builds on the keys and values
+    of the step before. A recorded token must have the largest logit within
+    LARGEST_LOGIT_ERROR, and logits must be equal within it.
+
+    Returns the largest error. Raises SelfTestError.
+    """
+    worst = 0.0
+    for shape in _shapes_to_check(graphs.shapes):
+        room = _NUM_STEPS * shape.width
+        num_rows = min(shape.num_rows, num_places // (2 * room))
+        if num_rows == 0:
+            continue
+        generator = torch.Generator().manual_seed(shape.num_rows * 100 + shape.width)
+        for number in range(_NUM_STEPS):
+            size = (num_rows, shape.width)
+            said = torch.randint(vocabulary_size, size, generator=generator).tolist()
+            recorded, eager = (
+                [
+                    FixedRow(tokens, number * shape.width, (first + row) * room, 0)
+                    for row, tokens in enumerate(said)
+                ]
+                for first in (0, num_rows)
+            )
+            tokens, logits = (found.clone() for found in graphs.run(recorded, shape))
+            expected = compute_logits(graphs.numbers_for(eager, shape))[:num_rows]
+            error = _step_error(tokens, logits, expected.float())
+            if error > LARGEST_LOGIT_ERROR:
+                raise SelfTestError(
+                    Check.CUDA_GRAPHS,
+                    f"{shape.num_rows} rows of {shape.width}, step {number + 1}",
+                    actual=error,
+                    allowed=LARGEST_LOGIT_ERROR,
+                )
+            worst = max(worst, error)
+    return worst
+
+
+def _step_error(
+    tokens: torch.Tensor, logits: torch.Tensor, expected: torch.Tensor
+) -> float:
+    """Return the largest error of a step's tokens and logits.
+
+    [rows, width] tokens, [rows, vocabulary] logits after the first of them, and
+    [rows, width, vocabulary] expected logits. A token's error is what its logit lacks
+    to the largest one: two that are equal in bfloat16 are both right.
+    """
+    chosen = expected.gather(2, tokens[..., None])[..., 0]
+    lacking = (expected.amax(dim=-1) - chosen).max() / expected.abs().max()
+    return max(float(lacking), relative_error(logits, expected[:, 0]))
+
+
+def _shapes_to_check(shapes: Seq[Shape]) -> list[Shape]:
+    """Choose the smallest shape, the one of most rows, and the widest ones."""
+    if not shapes:
+        return []
+    widest = max(shape.width for shape in shapes)
+    wide = [shape for shape in shapes if shape.width == widest]
+    return sorted({min(shapes), max(shapes), min(wide), max(wide)})
+
+
+def fits_largest_image(
+    runner: ModelRunner[Any], sizing: Sizing, *, max_prefill_tokens: int
+) -> bool:
+    """Encode a blank page of the largest size, and prefill the first of its tokens.
+
+    Returns False if the device has no memory for that.
+    """
+    width, height = _largest_size(sizing)
+    pixels = b"\xff" * (width * height * 3)
+    page = Page(1, width, height, width, height, pixels)
+    prompt = runner.prompt_from(Sequence("self-test", "self-test", page, "", 1))
+    count = min(prompt.num_tokens, max_prefill_tokens, runner.num_places)
+    try:
+        runner.prefill(Chunk(prompt, (), 0, count, 0))
+    except OutOfMemoryError:
+        return False
+    finally:
+        runner.forget(prompt)
+    return True
+
+
+def _largest_size(sizing: Sizing) -> tuple[int, int]:
+    """Return width and height, on the patch grid, of about the largest area."""
+    width = _on_grid(min(math.isqrt(sizing.max_pixels * 3 // 2), 10**5))
+    return width, _on_grid(sizing.max_pixels // width)
+
+
+def _on_grid(pixels: int) -> int:
+    return max(_PATCH_GRID, pixels // _PATCH_GRID * _PATCH_GRID)
+
+
+class SelfTest(Protocol):
+    """The checks of an engine on an accelerator, in the order they are made."""
+
+    has_operator: bool
+
+    def check_attention(self) -> None:
+        """Raise SelfTestError if the attention operator is wrong."""
+
+    def check_graphs(self, runner: TorchRunner) -> None:
+        """Raise SelfTestError if recorded steps differ from eager ones."""
+
+    def fits_largest_image(self, runner: TorchRunner) -> bool:
+        """Return whether there is memory for a page of the largest size."""
+
+    def recover(self) -> bool:
+        """Give back the memory of a failed try; return whether the device works."""
+
+
+class CudaSelfTest:
+    """The self-test of a model on a CUDA device."""
+
+    def __init__(self, model: Model, sizing: Sizing, max_prefill_tokens: int) -> None:
+        self._model = model
+        self._sizing = sizing
+        self._max_prefill_tokens = max_prefill_tokens
+        self._dtype: torch.dtype = model.module.dtype
+        self.has_operator = has_operator(model.device, self._dtype)
+
+    def check_attention(self) -> None:
+        heads = HeadGeometry.of(self._model.module.config.get_text_config())
+        started = time.monotonic()
+        cases = attention_cases(heads, self._model.device, self._dtype)
+        error = check_attention(attend_by_operator, cases)
+        # The cache is allocated next, and takes most of the memory.
+        torch.cuda.empty_cache()
+        _log_passed(Check.ATTENTION, started, error=round(error, 5))
+
+    def check_graphs(self, runner: TorchRunner) -> None:
+        started = time.monotonic()
+        config = self._model.module.config.get_text_config()
+        error = check_graphs(
+            runner.graphs,
+            runner.compute_logits,
+            num_places=runner.num_places,
+            vocabulary_size=config.vocab_size,
+        )
+        _log_passed(Check.CUDA_GRAPHS, started, error=round(error, 5))
+
+    def fits_largest_image(self, runner: TorchRunner) -> bool:
+        device, started = self._model.device, time.monotonic()
+        torch.cuda.reset_peak_memory_stats(device)
+        fits = fits_largest_image(
+            runner, self._sizing, max_prefill_tokens=self._max_prefill_tokens
+        )
+        if fits:
+            _log_passed(
+                Check.LARGEST_IMAGE,
+                started,
+                allocated_bytes=torch.cuda.max_memory_allocated(device),
+                reserved_bytes=torch.cuda.max_memory_reserved(device),
+                memory_bytes=torch.cuda.mem_get_info(device)[1],
+            )
+        return fits
+
+    def recover(self) -> bool:
+        return is_device_usable(self._model.device)
+
+
+def is_device_usable(device: torch.device) -> bool:
+    """Free unused memory of a device, and try what steps rely on.
+
+    False after an error that ended its CUDA context, and if a failed capture has left
+    torch's allocator or random generator in the capture.
+    """
+    gc.collect()
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+        ones = torch.ones(8, device=device)
+        index = int(torch.multinomial(ones, 1))
+        return 0 <= index < 8 and float((ones + ones).sum()) == 16.0
+    except Exception:
+        logger.exception("device unusable")
+        return False
+
+
+def _log_passed(check: Check, started: float, **numbers: float) -> None:
+    seconds = round(time.monotonic() - started, 3)
+    logger.info("self-test", extra={"check": check, "seconds": seconds, **numbers})

@@ -1,0 +1,207 @@
+"""Turn what stops an engine process before it is ready into a sentence with a remedy.
+
+A closed table of known kinds, compared with the text of an exception and of its
+causes. The module is independent of torch, which may be what cannot be imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from handler.errors import HandlerError, ModelLoadError
+
+__all__ = ["KINDS", "StartFailure", "explain_failure"]
+
+MAX_REASON_CHARACTERS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A known cause. `pattern` matches "TypeName: message"."""
+
+    code: str
+    pattern: re.Pattern[str]
+    remedy: str
+    is_transient: bool = False
+    """Whether a later start may succeed without any change."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailure:
+    """Why a start failed, for the log and for people."""
+
+    code: str
+    reason: str
+    """What happened, to what, and what to do."""
+    is_transient: bool
+
+
+def _kind(code: str, pattern: str, remedy: str, *, is_transient: bool = False) -> _Kind:
+    return _Kind(code, re.compile(pattern, re.IGNORECASE), remedy, is_transient)
+
+
+KINDS = (
+    _kind(
+        "driver_too_old",
+        r"driver on your system is too old|driver version is insufficient",
+        "update the NVIDIA driver of this machine, or use an image whose torch is "
+        "built for the CUDA version that the driver supports",
+    ),
+    _kind(
+        "driver_mismatch",
+        r"driver/library version mismatch|forward compatibility was attempted",
+        "the NVIDIA driver and its libraries have different versions: restart the "
+        "machine after a driver update, and remove CUDA compat libraries from "
+        "LD_LIBRARY_PATH",
+    ),
+    _kind(
+        "no_kernel_image",
+        r"no kernel image is available|is not compatible with the current PyTorch",
+        "this torch is not built for this GPU's compute capability: use a GPU from "
+        "A10G (8.6) to B200 (10.0), or an image whose torch supports this GPU",
+    ),
+    _kind(
+        "fabric_manager",
+        r"system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY",
+        "GPUs that are joined by NVSwitch need the service nvidia-fabricmanager: "
+        "start it, in the driver's version",
+        is_transient=True,
+    ),
+    _kind(
+        "ecc_error",
+        r"uncorrectable ECC error|ECC error encountered",
+        "the GPU's memory is defective or needs a reset: replace the instance, or "
+        "reset the GPU with nvidia-smi --gpu-reset",
+    ),
+    _kind(
+        "gpu_busy",
+        r"busy or unavailable",
+        "another process holds the GPU exclusively: end it, or set the compute mode "
+        "to default with nvidia-smi -c 0",
+        is_transient=True,
+    ),
+    _kind(
+        "gpu_memory_in_use",
+        r"out of memory[\s\S]*\bprocess \d+ has [\d.]+ .iB memory in use",
+        "other processes use this GPU's memory: end them, or give this server a GPU "
+        "of its own",
+        is_transient=True,
+    ),
+    _kind(
+        "gpu_memory",
+        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory"
+        r"|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)",
+        "the GPU has no memory left for this: lower kv_cache_tokens or "
+        "max_sequences, or use a GPU with more memory",
+    ),
+    _kind(
+        "gpu_crash",
+        r"illegal memory access|device-side assert|misaligned address"
+        r"|illegal instruction|unspecified launch failure|CUDA error: launch fail"
+        r"|GPU is lost|unknown error",
+        "a kernel crashed, or the GPU failed: see dmesg for Xid errors and replace "
+        "the instance if there are any; otherwise set CHANDRA_CUDA_GRAPHS=false, "
+        "then CHANDRA_ATTENTION=torch, then CHANDRA_ENGINE=generate",
+        is_transient=True,
+    ),
+    _kind(
+        "invalid_device",
+        r"invalid device ordinal",
+        "a GPU that was there is gone: look at CUDA_VISIBLE_DEVICES and nvidia-smi",
+    ),
+    _kind(
+        "no_driver",
+        r"libcuda\.so|libnvidia-ml|found no NVIDIA driver|no CUDA GPUs are available",
+        "the NVIDIA driver cannot be used: install it, and start the container with "
+        "--gpus all and the NVIDIA container toolkit",
+    ),
+    _kind(
+        "missing_library",
+        r"cannot open shared object file|undefined symbol|DLL load failed",
+        "a shared library is missing or of another version: reinstall torch and its "
+        "nvidia-* packages in the versions of the requirements, or use the image",
+    ),
+    _kind(
+        "missing_package",
+        r"^(ModuleNotFoundError|ImportError)",
+        "a Python package is missing or of an unsupported version: install the extra "
+        "`serve` in the versions of the requirements, or use the image",
+    ),
+    _kind(
+        "disk_full",
+        r"no space left on device|disk quota exceeded",
+        "the disk is full: free space, or set CHANDRA_CACHE_DIR (weights from S3) or "
+        "HF_HOME (weights of the hub) to a folder on a larger disk",
+    ),
+    _kind(
+        "read_only",
+        r"read-only file system",
+        "the folder cannot be written: set CHANDRA_CACHE_DIR (weights from S3) or "
+        "HF_HOME (weights of the hub) to a writable folder",
+    ),
+    _kind(
+        "permission",
+        r"PermissionError|permission denied",
+        "let the user that the server runs as read the weights and write the cache: "
+        "change the owner or the mode of the path",
+    ),
+    _kind(
+        "host_memory",
+        r"^MemoryError|cannot allocate memory|DefaultCPUAllocator: can't allocate",
+        "the machine or the container has no memory left: give it more, or lower "
+        "kv_cache_tokens",
+    ),
+)
+"""Known kinds, the more specific ones first."""
+
+_UNKNOWN = (
+    "this kind of failure is not known: the line `start failed` in the log has the "
+    "traceback. CHANDRA_ENGINE=generate starts the server without the native engine"
+)
+
+
+def explain_failure(error: BaseException, stage: str) -> StartFailure:
+    """Describe `error`, which was raised during `stage`, with a remedy.
+
+    A ModelLoadError keeps its own sentence; the remedy of a known kind is added if
+    one of its causes is of that kind.
+    """
+    kind = next(
+        (kind for kind in KINDS for text in _texts(error) if kind.pattern.search(text)),
+        None,
+    )
+    if isinstance(error, ModelLoadError):
+        remedy = None if kind is None or error.__cause__ is None else kind.remedy
+        reason = error.detail if remedy is None else f"{error.detail}. Remedy: {remedy}"
+        is_transient = error.is_transient or (
+            remedy is not None and kind is not None and kind.is_transient
+        )
+        code = error.code if kind is None or remedy is None else kind.code
+        return StartFailure(code, reason, is_transient)
+    what = error.detail if isinstance(error, HandlerError) else _shortened(error)
+    return StartFailure(
+        code="unknown" if kind is None else kind.code,
+        reason=f"{stage} failed: {what}. Remedy: {kind.remedy if kind else _UNKNOWN}",
+        is_transient=kind is not None and kind.is_transient,
+    )
+
+
+def _texts(error: BaseException) -> Iterator[str]:
+    """Each exception of the chain of causes as "TypeName: message"."""
+    found: BaseException | None = error
+    while found is not None:
+        yield f"{type(found).__name__}: {found}"
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+            yield "No space left on device"
+        found = found.__cause__ or found.__context__
+
+
+def _shortened(error: BaseException) -> str:
+    """The exception on one line; torch's own hints below the first are left out."""
+    text = " ".join(str(error).split())
+    if len(text) > MAX_REASON_CHARACTERS:
+        text = f"{text[:MAX_REASON_CHARACTERS]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,94 @@
+"""Engine processes that fail or die before they are ready, as real children."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+from handler.child import Child
+from handler.engine import loop
+from handler.engine.engine import Engine, EngineInfo
+from handler.engine.fallbacks import Check, DeviceLostError, Fallback
+from handler.engine.messages import Checking, Pipe, Prepared
+from handler.settings import EngineSettings
+from tests.fakes import ScriptedEngine
+
+__all__ = ["load_scripted", "start_child_that_dies", "start_child_that_fails"]
+
+
+def load_scripted(
+    connection: Pipe,
+    settings: EngineSettings,
+    index: int,
+    begin: Callable[[str], None],
+    fallbacks: tuple[Fallback, ...] = (),
+) -> tuple[Engine, EngineInfo]:
+    """A scripted engine that says how it was told to run."""
+    connection.send(Prepared(1))
+    info = EngineInfo(
+        model_id="scripted",
+        revision=None,
+        profile="mini",
+        engine="generate" if settings.engine == "generate" else "native",
+        device=f"fake:{index}",
+        num_slots=1,
+        attention="torch" if settings.attention == "torch" else "flash",
+        cuda_graphs=settings.cuda_graphs and settings.attention == "auto",
+        fallbacks=fallbacks,
+    )
+    return ScriptedEngine(), info
+
+
+def _load_mortally(
+    connection: Pipe,
+    settings: EngineSettings,
+    index: int,
+    begin: Callable[[str], None],
+) -> tuple[Engine, EngineInfo]:
+    """Die in the check that `model_id` names, as long as its optimisation is used."""
+    check = Check(settings.model_id or "")
+    uses_it = settings.engine != "generate" and (
+        settings.cuda_graphs
+        if check is Check.CUDA_GRAPHS
+        else settings.attention == "auto"
+    )
+    if uses_it:
+        connection.send(Prepared(1))
+        connection.send(Checking(Check.ATTENTION))
+        connection.send(Checking(None))
+        connection.send(Checking(check))
+        if settings.model_revision == "lost":
+            raise DeviceLostError(f"after {check}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return load_scripted(connection, settings, index, begin)
+
+
+def _run_mortal(connection: Connection, settings: EngineSettings, index: int) -> None:
+    loop.main(connection, settings, index, load=_load_mortally)
+
+
+def start_child_that_dies(settings: EngineSettings, index: int) -> Child:
+    """Start a process that dies in a check; see `_load_mortally`."""
+    return Child(_run_mortal, settings, index)
+
+
+def _load_nothing(
+    connection: Pipe,
+    settings: EngineSettings,
+    index: int,
+    begin: Callable[[str], None],
+) -> NoReturn:
+    begin("initialising CUDA")
+    raise RuntimeError(settings.model_id)
+
+
+def _run_failing(connection: Connection, settings: EngineSettings, index: int) -> None:
+    loop.main(connection, settings, index, load=_load_nothing)
+
+
+def start_child_that_fails(settings: EngineSettings, index: int) -> Child:
+    """Start a process whose load raises RuntimeError with `model_id` as its text."""
+    return Child(_run_failing, settings, index)

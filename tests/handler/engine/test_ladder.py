@@ -1,0 +1,176 @@
+"""Which way to run a model is taken after which failure."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from handler.engine.fallbacks import (
+    Check,
+    DeviceLostError,
+    Fallback,
+    Rung,
+    SelfTestError,
+    list_rungs,
+    settings_after_death,
+)
+from handler.engine.ladder import Climb
+from handler.errors import ModelLoadError
+from handler.settings import EngineSettings
+
+RUNGS = list_rungs(EngineSettings(), has_operator=True)
+GRAPHS, EAGER, TORCH, GENERATE = RUNGS
+
+
+class Builder:
+    """Builds rungs by their name, and fails in the checks that it is told to."""
+
+    def __init__(self, **failures: Exception) -> None:
+        self.failures = failures
+        self.tried: list[Rung] = []
+        self.announced: list[Check | None] = []
+        self.is_usable = True
+        self.climb: Climb[str] = Climb(self.announced.append, lambda: self.is_usable)
+
+    def run(self) -> str:
+        return self.climb.run(RUNGS, self._build)
+
+    def _build(self, rung: Rung) -> str:
+        self.tried.append(rung)
+        if rung.attention == "flash" and Check.ATTENTION not in self.climb.passed:
+            self._check(Check.ATTENTION)
+        if rung.cuda_graphs:
+            self._check(Check.CUDA_GRAPHS)
+        if rung.engine == "native":
+            self._check(Check.LARGEST_IMAGE)
+        return str(rung)
+
+    def _check(self, check: Check) -> None:
+        with self.climb.checking(check):
+            if check in self.failures:
+                raise self.failures[check]
+
+
+def mismatch(check: Check) -> SelfTestError:
+    return SelfTestError(check, "9 queries", actual=0.8, allowed=0.02)
+
+
+def test_the_fastest_way_is_taken_when_every_check_passes():
+    builder = Builder()
+
+    assert builder.run() == str(GRAPHS)
+    assert builder.climb.fallbacks == []
+    assert builder.announced == [
+        *(Check.ATTENTION, None),
+        *(Check.CUDA_GRAPHS, None),
+        *(Check.LARGEST_IMAGE, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "fallback"),
+    [
+        (RuntimeError("stream is capturing"), Fallback.CUDA_GRAPHS_FAILED),
+        (mismatch(Check.CUDA_GRAPHS), Fallback.CUDA_GRAPHS_MISMATCH),
+    ],
+)
+def test_graphs_that_fail_are_given_up_first(error, fallback):
+    builder = Builder(cuda_graphs=error)
+
+    assert builder.run() == str(EAGER)
+    assert builder.climb.fallbacks == [fallback]
+    # The operator was right, and is not checked again.
+    assert builder.announced.count(Check.ATTENTION) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "fallback"),
+    [
+        (RuntimeError("no kernel image"), Fallback.ATTENTION_FAILED),
+        (mismatch(Check.ATTENTION), Fallback.ATTENTION_MISMATCH),
+    ],
+)
+def test_a_wrong_operator_goes_straight_to_torchs_attention(error, fallback):
+    builder = Builder(attention=error)
+
+    assert builder.run() == str(TORCH)
+    assert builder.tried == [GRAPHS, TORCH]
+    assert builder.climb.fallbacks == [fallback]
+
+
+def test_generate_is_left_when_the_native_engine_fails():
+    builder = Builder(largest_image=RuntimeError("no backend"))
+
+    assert builder.run() == str(GENERATE)
+    assert builder.climb.fallbacks == [
+        Fallback.ATTENTION_FAILED,
+        Fallback.ENGINE_GENERATE,
+    ]
+
+
+def test_a_reason_that_names_a_setting_ends_the_search():
+    builder = Builder(largest_image=ModelLoadError("use a larger GPU"))
+
+    with pytest.raises(ModelLoadError, match="larger GPU"):
+        builder.run()
+
+    assert builder.tried == [GRAPHS]
+
+
+def test_a_lost_device_ends_the_process_and_names_the_check_again():
+    builder = Builder(cuda_graphs=RuntimeError("an illegal memory access"))
+    builder.is_usable = False
+
+    with pytest.raises(DeviceLostError):
+        builder.run()
+
+    assert builder.announced[-1] is Check.CUDA_GRAPHS
+
+
+def test_a_failed_check_is_one_line_of_the_log(caplog):
+    caplog.set_level(logging.INFO, "handler.engine.ladder")
+    builder = Builder(attention=mismatch(Check.ATTENTION))
+
+    builder.run()
+
+    [line] = caplog.records
+    facts = vars(line)
+    assert (line.levelname, line.message) == ("WARNING", "self-test failed")
+    assert facts["check"] == "attention"
+    assert facts["fallback"] == "attention_mismatch"
+    assert facts["case"] == "9 queries"
+    assert (facts["error"], facts["allowed_error"]) == (0.8, 0.02)
+    assert facts["to"] == "native engine, torch attention, eager steps"
+
+
+def rungs_with(**settings: object) -> list[Rung]:
+    return list_rungs(EngineSettings(**settings), has_operator=True)  # type: ignore[arg-type]
+
+
+def test_settings_leave_rungs_out():
+    assert rungs_with(cuda_graphs=False) == [EAGER, TORCH, GENERATE]
+    assert rungs_with(attention="torch") == [TORCH, GENERATE]
+    assert list_rungs(EngineSettings(), has_operator=False) == [TORCH, GENERATE]
+
+
+@pytest.mark.parametrize(
+    ("check", "fallbacks"),
+    [
+        (
+            Check.CUDA_GRAPHS,
+            ["cuda_graphs_failed", "attention_failed", "engine_generate"],
+        ),
+        (Check.ATTENTION, ["attention_failed", "engine_generate"]),
+        (Check.LARGEST_IMAGE, ["attention_failed", "engine_generate"]),
+    ],
+)
+def test_a_process_that_dies_in_a_check_again_loses_more_each_time(check, fallbacks):
+    settings = EngineSettings()
+    given_up = []
+
+    while (chosen := settings_after_death(check, settings)) is not None:
+        settings, fallback = chosen
+        given_up.append(fallback)
+
+    assert given_up == fallbacks

@@ -1,0 +1,192 @@
+"""Checks of recorded steps and of the largest image, with the model and with faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.systems import recomputed
+from handler.engine.encoder import TorchPrompt
+from handler.engine.fallbacks import Check, SelfTestError
+from handler.engine.graphs import Outputs, Record, Shape
+from handler.engine.model import Model, load_model
+from handler.engine.self_test import (
+    check_graphs,
+    fits_largest_image,
+    is_device_usable,
+)
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner
+from handler.engine.weights import MINI, Source, fetch
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+from tests.handler.engine.scripted import ScriptedRunner
+
+SHAPES = [Shape(1, 1), Shape(2, 3)]
+SIZING = PROFILES["mini"].sizing
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    return load_model(weights, "cpu")
+
+
+def check(model: Model, record: Record, num_places: int = 200) -> float:
+    runner = TorchRunner(model, num_places, graph_shapes=SHAPES, record=record)
+    return check_graphs(
+        runner.graphs,
+        runner.compute_logits,
+        num_places=num_places,
+        vocabulary_size=model.module.config.text_config.vocab_size,
+    )
+
+
+def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Replays what was computed when it was recorded, whatever the input is now."""
+    return compute(), lambda: None
+
+
+def late(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Is right the first time, and stale from then on."""
+    outputs, replay = recomputed(compute)
+    replays = iter([replay])
+    return outputs, lambda: next(replays, lambda: None)()
+
+
+def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Has the right logits and other tokens behind the first of each row."""
+
+    def shifted() -> Outputs:
+        tokens, logits = compute()
+        tokens[:, 1:] = (tokens[:, 1:] + 1) % logits.shape[-1]
+        return tokens, logits
+
+    return recomputed(shifted)
+
+
+def not_finite(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
+
+
+def test_recorded_steps_that_equal_eager_ones_pass(model):
+    assert check(model, recomputed) < 0.01
+
+
+@pytest.mark.parametrize("record", [stale, late, off_by_one, not_finite])
+def test_recorded_steps_that_differ_are_a_mismatch(model, record):
+    with pytest.raises(SelfTestError) as raised:
+        check(model, record)
+
+    assert raised.value.check is Check.CUDA_GRAPHS
+
+
+def test_a_cache_with_few_places_is_checked_with_fewer_rows(model):
+    assert check(model, recomputed, num_places=20) < 0.01
+    with pytest.raises(SelfTestError):
+        check(model, stale, num_places=20)
+
+
+def test_without_recorded_steps_there_is_nothing_to_check(model):
+    runner = TorchRunner(model, 10)
+
+    assert check_graphs(
+        runner.graphs, runner.compute_logits, num_places=10, vocabulary_size=10
+    ) == pytest.approx(0)
+
+
+class RandomOperators(TorchDispatchMode):
+    """Notes operators that draw random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.num_seen = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.num_seen += 1
+        # Attention is tagged for its dropout, which is its fifth argument.
+        has_dropout = "attention" not in str(func) or (len(args) > 4 and args[4])
+        if torch.Tag.nondeterministic_seeded in func.tags and has_dropout:
+            self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_recorded_part_draws_no_random_number(model):
+    runner = TorchRunner(model, 50, graph_shapes=[Shape(2, 3)], record=recomputed)
+    rows = torch.tensor([[1, 2, 3, 0, 0, 0], [4, 5, 6, 0, 10, 0]])
+    state = torch.get_rng_state()
+
+    with torch.inference_mode(), RandomOperators() as seen:
+        runner._decode_fixed(rows)
+
+    assert seen.num_seen > 100
+    assert seen.names == set()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_dispatch_mode_sees_random_operators():
+    with RandomOperators() as seen:
+        torch.multinomial(torch.ones(3), 1)
+
+    assert seen.names == {"aten.multinomial.default"}
+
+
+class NotedRunner(TorchRunner):
+    """A runner that remembers the prompts it has made."""
+
+    prompts: list[TorchPrompt]
+
+    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
+        self.prompts.append(super().prompt_from(sequence))
+        return self.prompts[-1]
+
+
+def test_the_largest_image_is_encoded_and_forgotten(model):
+    runner = NotedRunner(model, 600)
+    runner.prompts = []
+
+    assert fits_largest_image(runner, SIZING, max_prefill_tokens=16)
+
+    [prompt] = runner.prompts
+    _, rows, columns = prompt.grid
+    assert 0.9 * SIZING.max_pixels < rows * columns * 16**2 <= SIZING.max_pixels
+    assert prompt.encoded is None
+
+
+def test_the_largest_size_of_chandra_is_taken_whole():
+    runner = RunnerWithoutMemory(num_places=10**6)
+
+    assert not fits_largest_image(
+        runner, PROFILES["chandra"].sizing, max_prefill_tokens=1024
+    )
+
+    assert runner.sizes == [(3072, 2048)]
+
+
+class RunnerWithoutMemory(ScriptedRunner):
+    """A runner that never has memory for an image."""
+
+    def __init__(self, num_places: int) -> None:
+        super().__init__(num_places)
+        self.out_of_memory = {"self-test"}
+        self.sizes: list[tuple[int, int]] = []
+
+    def prompt_from(self, sequence: Any) -> Any:
+        self.sizes.append((sequence.page.pixel_width, sequence.page.pixel_height))
+        return super().prompt_from(sequence)
+
+
+def test_a_device_that_computes_is_usable():
+    assert is_device_usable(torch.device("cpu"))
+
+
+def test_a_device_that_raises_is_not_usable():
+    assert not is_device_usable(torch.device("cuda:0"))
