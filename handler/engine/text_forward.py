@@ -100,10 +100,9 @@ def unsupported_feature(module: Any) -> str | None:
 class TextForward:
     """The text model and its head, computed from the weights of `module`.
 
-    `module` is a Qwen3-VL for generation whose `unsupported_feature` is None. Its
-    projections are packed layer by layer, see `packed_weights`; it stays usable.
-
-    Raises ModelLoadError where it is not None.
+    `module` is a Qwen3-VL for generation. Its projections are packed layer by layer,
+    see `packed_weights`; it stays usable. Raises ModelLoadError where it has an
+    `unsupported_feature`.
 
     `is_fused`, by default on an accelerator, takes the fewest kernels and rounds less
     often than transformers. Otherwise every sum is rounded where transformers rounds

@@ -36,7 +36,7 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
     },
     "one key head": {"num_key_value_heads": 1, "hidden_size": 48},
-    "uneven sections": {"rope_parameters": {**ROPE, "mrope_section": [2, 3, 3]}},
+    "uneven sections": {"rope_parameters": {**ROPE, "mrope_section": [4, 3, 1]}},
     "scaled rotation": {
         "rope_parameters": {**YARN, "original_max_position_embeddings": 128}
     },
