@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence as Seq
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence as Seq
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ from handler.engine.graphs import (
     Shape,
 )
 from handler.engine.kv_cache import Move
+from handler.engine.memory_plan import shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import Sampling
@@ -26,6 +27,8 @@ from handler.engine.sequence import Sequence
 from handler.errors import OutOfMemoryError
 
 __all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
+
+T = TypeVar("T")
 
 KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
@@ -36,7 +39,8 @@ class TorchRunner:
     Where `graph_shapes` are given, steps that fit one of them are replayed.
     `max_page_tokens` bounds a page's prompt and answer together, where less than the
     model's own limit is known: the operator divides the longest page there could be
-    among the device's units, and a short one is read by few of them.
+    among the device's units, and a short one is read by few of them. `shrink_cache`
+    leaves at least `min_places` and gives up at least `image_places`.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class TorchRunner:
         max_page_tokens: int | None = None,
         graph_shapes: Seq[Shape] = (),
         record: Record | None = None,
+        min_places: int = 1,
+        image_places: int = 0,
     ) -> None:
         attention.register()
         self._model = model
@@ -55,20 +61,31 @@ class TorchRunner:
         self._text.config._attn_implementation = attention.NAME
         self._device = model.device
         self._encoder = Encoder(model)
-        self._num_places = num_places
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
+        self._graph_shapes = graph_shapes
+        self._record = record
+        self._min_places = min_places
+        self._image_places = image_places
+        self._allocate_cache(num_places)
+
+    def _allocate_cache(self, num_places: int) -> None:
+        """Allocate the cache, and record the decode steps that read and write it."""
+        self._num_places = num_places
         # Behind the places of pages, those that idle rows of a graph write to.
-        num_idle = max((shape.width for shape in graph_shapes), default=0)
+        num_idle = max((shape.width for shape in self._graph_shapes), default=0)
         self._pool = KVPool(
-            self._text.config, num_places + num_idle, model.module.dtype, model.device
+            self._text.config,
+            num_places + num_idle,
+            self._model.module.dtype,
+            self._device,
         )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
                 self._decode_fixed,
-                graph_shapes,
-                device=model.device,
+                self._graph_shapes,
+                device=self._device,
                 idle_segment=num_places,
-                record=record,
+                record=self._record,
             )
 
     @property
@@ -90,19 +107,35 @@ class TorchRunner:
         prompt.encoded = None
 
     def move(self, moves: Seq[Move]) -> None:
-        for move in moves:
-            self._pool.copy(move.source, move.target, move.length)
+        _run_in_memory("moving the cache of a page", lambda: self._move(moves))
+
+    def shrink_cache(self) -> int | None:
+        num_places = shrunk_cache_tokens(
+            self._num_places,
+            page_tokens=self._min_places,
+            image_tokens=self._image_places,
+        )
+        if num_places is None:
+            return None
+        # The old cache must be gone before the new one is allocated, and with it the
+        # graphs, which have its addresses and memory of their own.
+        del self._graphs, self._pool
+        torch.cuda.empty_cache()
+        self._allocate_cache(num_places)
+        return num_places
 
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._model.text_from(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
-        with _memory_errors(chunk.prompt):
-            return self._prefill(chunk)
+        return _run_in_memory(_size_of(chunk.prompt), lambda: self._prefill(chunk))
 
     def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
-        with _memory_errors(rows[-1].prompt):
-            return self._decode(rows)
+        return _run_in_memory(_size_of(rows[-1].prompt), lambda: self._decode(rows))
+
+    def _move(self, moves: Seq[Move]) -> None:
+        for move in moves:
+            self._pool.copy(move.source, move.target, move.length)
 
     @torch.inference_mode()
     def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
@@ -256,22 +289,26 @@ class TorchRunner:
         return embedded
 
 
-@contextmanager
-def _memory_errors(prompt: TorchPrompt) -> Iterator[None]:
-    """Turn torch's error into ours, and give back what the failed try held."""
-    is_short = False
+def _run_in_memory(subject: str, compute: Callable[[], T]) -> T:
+    """Turn torch's error into OutOfMemoryError, and give back what the try held.
+
+    Tensors in the frames of the failed call live as long as its exception. It is gone
+    behind the `except` block; in a context manager it would become the context of ours.
+    """
     try:
-        yield
+        return compute()
     except torch.OutOfMemoryError:
-        is_short = True
-    # Out here the exception is gone, and with it what it held on the device.
-    if is_short:
-        torch.cuda.empty_cache()
-        page = prompt.sequence.page
-        raise OutOfMemoryError(
-            f"a page of {page.pixel_width} x {page.pixel_height} pixels does not fit "
-            "into the accelerator's memory: lower max_side or kv_cache_tokens"
-        )
+        pass
+    torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        f"{subject} does not fit into the accelerator's memory: lower max_side or "
+        "kv_cache_tokens"
+    )
+
+
+def _size_of(prompt: TorchPrompt) -> str:
+    page = prompt.sequence.page
+    return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
 
 
 def _sampled(logits: torch.Tensor, sampling: Sampling) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -51,6 +52,11 @@ class ScriptedRunner:
         self.forwards: list[list[int]] = []
         """Tokens computed for each page of each forward."""
         self.out_of_memory: set[str] = set()
+        self.smaller_caches: list[int | None] = []
+        """What the cache shrinks to, each time that it is asked to."""
+        self.failing: set[tuple[str, int]] = set()
+        """Calls without memory, by name and number: ("decode", 0) is the first."""
+        self.calls: Counter[str] = Counter()
         self.encoded: list[str] = []
 
     def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
@@ -62,7 +68,22 @@ class ScriptedRunner:
     def forget(self, prompt: ScriptedPrompt) -> None:
         prompt.is_encoded = False
 
+    def shrink_cache(self) -> int | None:
+        num_places = self.smaller_caches.pop(0) if self.smaller_caches else None
+        if num_places is not None:
+            self.num_places = num_places
+            self.places = [None] * num_places
+        return num_places
+
+    def _take_memory(self, call: str) -> None:
+        number = self.calls[call]
+        self.calls[call] += 1
+        if (call, number) in self.failing:
+            raise OutOfMemoryError("there is no more")
+
     def move(self, moves: Seq[Move]) -> None:
+        if moves:
+            self._take_memory("move")
         for move in moves:
             held = self.places[move.source : move.source + move.length]
             self.places[move.target : move.target + move.length] = held
@@ -75,8 +96,10 @@ class ScriptedRunner:
         if prompt.name in self.out_of_memory:
             raise OutOfMemoryError("there is no more")
         if not prompt.is_encoded and chunk.start < prompt.length:
+            self._take_memory("encode")
             prompt.is_encoded = True
             self.encoded.append(prompt.name)
+        self._take_memory("prefill")
         tokens = [
             prompt.token(chunk.start + i, chunk.output) for i in range(chunk.count)
         ]
@@ -89,6 +112,7 @@ class ScriptedRunner:
     def decode(self, rows: Seq[Row[ScriptedPrompt]]) -> list[list[int]]:
         if any(row.prompt.name in self.out_of_memory for row in rows):
             raise OutOfMemoryError("there is no more")
+        self._take_memory("decode")
         self.forwards.append([len(row.tokens) for row in rows])
         return [
             self._compute(
