@@ -8,7 +8,7 @@ from typing import Any
 
 from handler.engine.attempts import RETRIES
 from handler.engine.attention import has_operator
-from handler.engine.capacity import cache_places, verified_tokens
+from handler.engine.capacity import find_room, verified_tokens
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
 from handler.engine.generate import GenerateEngine
@@ -27,11 +27,6 @@ from handler.settings import EngineSettings
 
 __all__ = ["ChosenEngine", "choose_engine", "drafts_for"]
 
-_CPU_SEQUENCES = 16
-_GPU_SEQUENCES = 64
-"""At most; memory for fewer than that means fewer."""
-_GPU_PAGE_TOKENS = 4000
-"""A smaller page than most, so that no page waits that there is room for."""
 _GENERATE_SEQUENCES = 1
 _PIXELS_A_TOKEN = 32 * 32
 _PROMPT_TOKENS = 1024
@@ -82,25 +77,32 @@ def choose_engine(model: Model, settings: EngineSettings, profile: str) -> Chose
         return ChosenEngine(
             GenerateEngine(model, count, steps=steps), "generate", 2 * count
         )
-    places = settings.kv_cache_tokens or cache_places(model)
-    count = settings.max_sequences or _num_sequences(model, places)
+    max_verified = verified_tokens(model)
+
+    def shapes_for(max_rows: int) -> list[Shape]:
+        return _graph_shapes(model, max_rows, settings.draft_tokens or 0, max_verified)
+
+    room = find_room(model, settings, PROFILES[profile], shapes_for)
+    count = room.num_sequences
     largest, longest = PROFILES[profile].sizing, PROFILES[profile].max_output_tokens
     options = Options(
         max_sequences=count,
         max_prefill_tokens=settings.prefill_tokens,
         max_draft_tokens=settings.draft_tokens or 0,
-        max_verified_tokens=verified_tokens(model),
+        max_verified_tokens=max_verified,
         max_attempts=settings.max_attempts,
         retries=RETRIES[profile],
     )
 
     runner = TorchRunner(
         model,
-        places,
+        room.cache_tokens,
         max_page_tokens=largest.max_pixels // _PIXELS_A_TOKEN
         + _PROMPT_TOKENS
         + longest,
-        graph_shapes=_graph_shapes(model, options),
+        graph_shapes=shapes_for(count),
+        min_places=room.min_cache_tokens,
+        image_places=room.image_tokens,
     )
     engine = NativeEngine(runner, options, drafts_for=drafts_for(model), steps=steps)
     # And some that can join at once when others leave.
@@ -119,18 +121,10 @@ def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
     return drafter
 
 
-def _num_sequences(model: Model, places: int) -> int:
-    if model.device.type != "cuda":
-        return _CPU_SEQUENCES
-    return max(1, min(_GPU_SEQUENCES, places // _GPU_PAGE_TOKENS))
-
-
-def _graph_shapes(model: Model, options: Options) -> list[Shape]:
+def _graph_shapes(
+    model: Model, max_rows: int, max_drafts: int, max_verified: int
+) -> list[Shape]:
     """What is worth recording: nothing where steps are not bound by launches."""
     if not has_operator(model.device, model.module.dtype):
         return []
-    return shapes(
-        options.max_sequences,
-        max_drafts=options.max_draft_tokens,
-        max_verified=options.max_verified_tokens,
-    )
+    return shapes(max_rows, max_drafts=max_drafts, max_verified=max_verified)
