@@ -33,7 +33,7 @@ VARIABLES = {
 """Variables with a short name; every setting also goes by CHANDRA_ and its name."""
 
 SHARED = ("max_side",)
-"""Settings of both tables: pages are brought to them, the engine keeps room for them."""
+"""Settings of both tables: pages are brought to it, the engine keeps room for them."""
 
 ENGINES = ("auto", "native", "generate")
 

@@ -146,7 +146,7 @@ def test_a_cache_that_does_not_fit_is_refused_with_what_does(sizes):
 def test_a_cache_that_is_asked_for_must_hold_a_page(sizes):
     found = plan(sizes, 44.39, kv_cache_tokens=5000)
 
-    with pytest.raises(ModelLoadError, match="5,000.*at least"):
+    with pytest.raises(ModelLoadError, match=r"5,000.*at least"):
         require_room(found, "L40S")
 
 
