@@ -56,6 +56,16 @@ SHRINK_SHARE = 0.15
 """Part of the cache that is given up when a step has run out of memory."""
 
 
+class StepShape(Protocol):
+    """A step that is recorded, of `num_rows` pages with `width` tokens each."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSizes:
     """Sizes of a Qwen3-VL that decide how much memory it takes."""
@@ -90,10 +100,10 @@ class ModelSizes:
     def text_bytes(self, num_tokens: int) -> int:
         """Return the activations of a forward pass: the peak is in the MLP.
 
-        The residual, its norm, the MLP's result and one more hidden state, beside gate,
-        up and their product.
+        Six hidden states, among them embeddings, residual and norm, beside the MLP's
+        gate, up and their product.
         """
-        values = 4 * self.hidden_size + 3 * self.intermediate_size
+        values = 6 * self.hidden_size + 3 * self.intermediate_size
         return num_tokens * values * self.value_bytes
 
     def logits_bytes(self, num_tokens: int) -> int:
@@ -124,6 +134,22 @@ class ModelSizes:
         values = (1 + self.num_deepstack) * self.hidden_size
         return num_tokens * values * self.value_bytes
 
+    def graph_bytes(self, shapes: Sequence[StepShape]) -> int:
+        """Return what recorded steps hold: outputs of each, one set of activations.
+
+        Outputs are a token for each position and the logits of each row's first. All
+        other memory is shared, so the widest step decides.
+        """
+        if not shapes:
+            return 0
+        outputs = sum(
+            8 * step.num_rows * (2 * step.width + 3) + self.logits_bytes(step.num_rows)
+            for step in shapes
+        )
+        widest = max(step.num_rows * step.width for step in shapes)
+        shared = self.text_bytes(widest) + self.logits_bytes(widest)
+        return outputs + shared + GRAPH_NODES_BYTES * len(shapes)
+
 
 def sizes_from(config: Any, weights_bytes: int, value_bytes: int = 2) -> ModelSizes:
     """Read the sizes from a configuration of transformers for Qwen3-VL."""
@@ -144,16 +170,6 @@ def sizes_from(config: Any, weights_bytes: int, value_bytes: int = 2) -> ModelSi
         merge_size=vision.spatial_merge_size,
         num_frames=vision.temporal_patch_size,
     )
-
-
-class StepShape(Protocol):
-    """A step that is recorded, of `num_rows` pages with `width` tokens each."""
-
-    @property
-    def num_rows(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
 
 
 def _no_shapes(max_rows: int) -> Sequence[StepShape]:
@@ -273,7 +289,7 @@ def _plan_for(
     weights_bytes = 0 if is_loaded else sizes.weights_bytes
     context_bytes = 0 if is_loaded else CONTEXT_BYTES
     workspace_bytes = WORKSPACE_STREAMS * _workspace_bytes(capability)
-    graph_bytes = _graph_bytes(sizes, shapes)
+    graph_bytes = sizes.graph_bytes(shapes)
     # A step encodes an image or computes a chunk of a prompt, never both.
     image_bytes = max(
         sizes.encoder_bytes(workload.max_pixels),
@@ -317,23 +333,6 @@ def _workspace_bytes(capability: tuple[int, int]) -> int:
     eight times, and 4096 KiB eight times from Hopper on.
     """
     return 32 * MIB if capability >= (9, 0) else (2 * 4096 + 8 * 16) * 1024
-
-
-def _graph_bytes(sizes: ModelSizes, shapes: Sequence[StepShape]) -> int:
-    """Return what recorded steps hold: outputs of each, one set of activations.
-
-    Outputs are a token for each position and the logits of each row's first. All
-    other memory is shared, so the widest step decides.
-    """
-    if not shapes:
-        return 0
-    outputs = sum(
-        8 * shape.num_rows * (2 * shape.width + 3) + sizes.logits_bytes(shape.num_rows)
-        for shape in shapes
-    )
-    widest = max(shape.num_rows * shape.width for shape in shapes)
-    shared = sizes.text_bytes(widest) + sizes.logits_bytes(widest)
-    return outputs + shared + GRAPH_NODES_BYTES * len(shapes)
 
 
 def require_room(plan: MemoryPlan, device: str) -> None:
