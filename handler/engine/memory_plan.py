@@ -100,10 +100,10 @@ class ModelSizes:
     def text_bytes(self, num_tokens: int) -> int:
         """Return the activations of a forward pass: the peak is in the MLP.
 
-        Six hidden states, among them embeddings, residual and norm, beside the MLP's
+        Eight hidden states, among them embeddings, residual and norm, beside the MLP's
         gate, up and their product.
         """
-        values = 6 * self.hidden_size + 3 * self.intermediate_size
+        values = 8 * self.hidden_size + 3 * self.intermediate_size
         return num_tokens * values * self.value_bytes
 
     def logits_bytes(self, num_tokens: int) -> int:
