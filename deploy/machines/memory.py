@@ -65,13 +65,13 @@ class GpuMemory:
 
 
 GPU_MEMORY: Mapping[str, GpuMemory] = {
-    "T4": GpuMemory(14.56, 16.25, 28.5),
-    "A10G": GpuMemory(21.98, 16.25, 124.8),
-    "L4": GpuMemory(21.96, 16.25, 124.8),
-    "L40S": GpuMemory(44.39, 16.25, 265.4),
-    "RTX PRO 6000": GpuMemory(94.97, 64.0, 395.7),
-    "A100": GpuMemory(39.38, 16.25, 262.8),
-    "H100": GpuMemory(79.10, 64.0, 395.7),
+    "T4": GpuMemory(14.56, 16.25, 28.7),
+    "A10G": GpuMemory(21.98, 16.25, 125.5),
+    "L4": GpuMemory(21.96, 16.25, 125.5),
+    "L40S": GpuMemory(44.39, 16.25, 267.2),
+    "RTX PRO 6000": GpuMemory(94.97, 64.0, 400.2),
+    "A100": GpuMemory(39.38, 16.25, 264.6),
+    "H100": GpuMemory(79.10, 64.0, 400.2),
 }
 """By the catalogue's names."""
 

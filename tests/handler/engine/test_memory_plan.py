@@ -18,6 +18,7 @@ from handler.engine.memory_plan import (
     shrunk_cache_tokens,
     sizes_from,
 )
+from handler.engine.native import Options
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
@@ -108,6 +109,20 @@ def test_a_cache_below_one_largest_page_is_refused(sizes, gib):
 
     with pytest.raises(ModelLoadError, match=r"7,676.*more memory.*max_side.*smaller"):
         require_room(found, "T4")
+
+
+def test_the_largest_page_is_what_the_scheduler_admits():
+    found = plan_loaded(
+        CHANDRA.config(),
+        EngineSettings(),
+        PROFILES["chandra"],
+        shapes_for(),
+        available_bytes=60 * GIB,
+        capability=HOPPER,
+    )
+
+    answer = Options().expected_output_tokens + 8
+    assert found.page_tokens == 6144 + 1024 + answer
 
 
 def test_a_small_max_side_makes_room_on_a_small_gpu():
