@@ -193,6 +193,9 @@ class ForcedRunner:
     def forget(self, prompt: TorchPrompt) -> None:
         self._runner.forget(prompt)
 
+    def shrink_cache(self) -> int | None:
+        return self._runner.shrink_cache()
+
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._runner.text_from(token_ids)
 

@@ -93,5 +93,8 @@ class ScriptedRunner:
 
     def forget(self, prompt: Script) -> None: ...
 
+    def shrink_cache(self) -> int | None:
+        return None
+
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._decode(list(token_ids))

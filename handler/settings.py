@@ -15,7 +15,7 @@ from typing import Any
 from handler.addresses import Buckets
 from handler.errors import ModelLoadError
 
-__all__ = ["VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
+__all__ = ["SHARED", "VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
 
 PREFIX = "CHANDRA_"
 KUBERNETES = (f"{PREFIX}PORT", f"{PREFIX}SERVICE_")
@@ -32,6 +32,8 @@ VARIABLES = {
 }
 """Variables with a short name; every setting also goes by CHANDRA_ and its name."""
 
+SHARED = ("max_side",)
+"""Settings of both tables: pages are brought to it, the engine keeps room for them."""
 
 ENGINES = ("auto", "native", "generate")
 ATTENTIONS = ("auto", "torch")
@@ -152,6 +154,8 @@ class EngineSettings:
     """Of a prompt computed at once: pages that are being written wait for it."""
     kv_cache_tokens: int | None = None
     """Tokens the native engine's cache holds; None: what memory allows."""
+    max_side: int | None = None
+    """The handler's setting: images are no larger, so less memory is kept for them."""
     draft_tokens: int | None = 8
     """Tokens of a page guessed and verified at once, at most; None: none."""
     max_attempts: int = 3

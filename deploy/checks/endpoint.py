@@ -20,7 +20,9 @@ def checks_of(config: DeployConfig) -> list[Finding]:
         finding
         for name in config.endpoint.instance_types
         for finding in [
-            *instance_findings(name, config.model.weights_gb),
+            *instance_findings(
+                name, config.model.weights_gb, config.endpoint.environment
+            ),
             *_volume(config, name),
         ]
     ]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deploy.checks.finding import Finding
 from deploy.machines.catalogue import INSTANCES, Ami
+from deploy.machines.memory import KV_CACHE_TOKENS, MemoryPlan, memory_plan_of
 
 __all__ = ["driver_findings", "family_of", "instance_findings"]
 
-# Beside the weights: activations, CUDA itself, and the cache of at least one page.
-LEAST_FREE_GB = 4.0
+FEW_PAGES = 2
+"""Largest pages; a cache for fewer reads them one after the other."""
+_LARGER = (
+    "ml.g5.2xlarge is the cheapest that reads pages well, ml.g6e.2xlarge the best "
+    "single GPU"
+)
 
 
-def instance_findings(name: str, weights: float) -> list[Finding]:
-    """Whether weights of so many GB run on an instance type."""
+def instance_findings(
+    name: str, weights: float, environment: Mapping[str, str]
+) -> list[Finding]:
+    """Check whether weights of so many GB run on an instance type.
+
+    `environment` is the container's, whose settings may shrink images or the cache.
+    """
     known = INSTANCES.get(name)
     if known is None:
         nearest = ", ".join(n for n in INSTANCES if n.split(".")[1] == family_of(name))
@@ -25,19 +37,11 @@ def instance_findings(name: str, weights: float) -> list[Finding]:
             )
         ]
     gpu = known.gpu
-    if gpu.memory_gb < weights + LEAST_FREE_GB:
-        return [
-            Finding(
-                name,
-                True,
-                f"{name} has a {gpu.name} with {gpu.memory_gb} GB; the weights take "
-                f"{weights:g} GB and a page some more"
-                + ("" if gpu.has_bfloat16 else ", and it has no bfloat16"),
-                hint="ml.g5.2xlarge is the cheapest that reads pages well, "
-                "ml.g6e.2xlarge the best single GPU",
-            )
-        ]
-    findings = []
+    plan = memory_plan_of(name, weights, environment)
+    memory = [] if plan is None else _memory_findings(name, weights, plan)
+    if any(finding.is_fatal for finding in memory):
+        return memory
+    findings = memory
     if not gpu.has_bfloat16:
         findings.append(
             Finding(
@@ -58,6 +62,46 @@ def instance_findings(name: str, weights: float) -> list[Finding]:
             )
         )
     return findings
+
+
+def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Finding]:
+    """Check whether the cache that is left holds the largest page."""
+    gpu = INSTANCES[name].gpu
+    if plan.room_tokens < plan.page_tokens:
+        return [
+            Finding(
+                name,
+                True,
+                f"{name} has a {gpu.name} with {gpu.memory_gb} GB; the weights take "
+                f"{weights:g} GB, and what is left holds {plan.room_tokens:,} tokens, "
+                f"where the largest page takes {plan.page_tokens:,}"
+                + ("" if gpu.has_bfloat16 else ", and it has no bfloat16"),
+                hint=_LARGER,
+            )
+        ]
+    if not plan.page_tokens <= plan.cache_tokens <= plan.room_tokens:
+        return [
+            Finding(
+                name,
+                True,
+                f"{KV_CACHE_TOKENS} is {plan.cache_tokens:,}; the {gpu.name} of {name} "
+                f"has room for {plan.room_tokens:,}, and the largest page takes "
+                f"{plan.page_tokens:,}",
+                hint=f"remove {KV_CACHE_TOKENS} from [endpoint] environment",
+            )
+        ]
+    if plan.num_largest_pages < FEW_PAGES:
+        return [
+            Finding(
+                name,
+                False,
+                f"the cache of a {gpu.name} holds {plan.cache_tokens:,} tokens, where "
+                f"the largest page takes {plan.page_tokens:,}: such pages are read "
+                "one after the other",
+                hint=_LARGER,
+            )
+        ]
+    return []
 
 
 def driver_findings(cuda: str, name: str, ami: Ami, *, hint: str) -> list[Finding]:

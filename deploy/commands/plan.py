@@ -21,6 +21,7 @@ from deploy.commands.wanted import (
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
+from deploy.machines.memory import memory_lines, memory_plan_of
 from deploy.machines.prices import hourly, price_lines
 from deploy.observer import NothingThere
 from deploy.planner import Planner
@@ -171,6 +172,12 @@ def _lines(
         *lines,
         "",
         *price_lines(config.endpoint),
+        "",
+        *memory_lines(
+            config.endpoint.instance_types,
+            config.model.weights_gb,
+            config.endpoint.environment,
+        ),
     ]
 
 
@@ -206,5 +213,15 @@ def _data(
             if (price := hourly(name, machines.instance_count)) is not None
         },
         "price_note": PRICE_NOTE,
+        "memory": {
+            name: plan.to_json()
+            for name in machines.instance_types
+            if (
+                plan := memory_plan_of(
+                    name, config.model.weights_gb, machines.environment
+                )
+            )
+            is not None
+        },
         "calls": sum(isinstance(action, Call) for action in actions),
     }

@@ -2,38 +2,159 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 
+from handler.engine.memory_plan import (
+    MAX_SEQUENCES,
+    PROMPT_TOKENS,
+    MemoryPlan,
+    StepShape,
+    Workload,
+    plan_memory,
+    require_room,
+    sizes_from,
+)
 from handler.engine.model import Model
+from handler.profiles import PROFILES, Profile
+from handler.settings import EngineSettings
 
-__all__ = ["cache_places", "verified_tokens"]
+__all__ = ["Room", "cache_places", "find_room", "plan_loaded", "verified_tokens"]
 
-_GPU_SHARE = 0.92
-_GPU_WORKSPACE_BYTES = 1600 * 1024**2
-"""For an image of the largest size in the vision encoder; an estimate."""
-_GPU_GRAPHS_BYTES = 512 * 1024**2
-"""For what recorded steps compute, most of it logits; an estimate, too."""
+logger = logging.getLogger(__name__)
+
 _CPU_PLACES = 32_768
 _CPU_BYTES = 2 * 1024**3
+_CPU_SEQUENCES = 16
+_EXPECTED_OUTPUT_TOKENS = 500
+_DEMO_CACHE_BYTES = 1024**3
+"""Cache of `mini` on a GPU, which is a demo and leaves the rest to other programs."""
+
+ShapesFor = Callable[[int], Sequence[StepShape]]
+"""The steps that are recorded for so many pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an engine may use. Sizes are tokens of the cache."""
+
+    cache_tokens: int
+    num_sequences: int
+    """Pages generated together."""
+    min_cache_tokens: int = 1
+    """A cache that has run out of memory does not become smaller than this."""
+    image_tokens: int = 0
+    """Tokens of the cache that take as much memory as encoding the largest image."""
+
+
+def find_room(
+    model: Model, settings: EngineSettings, profile: Profile, shapes_for: ShapesFor
+) -> Room:
+    """Measure what is free on the model's device and divide it.
+
+    Raises ModelLoadError where a GPU has no room for the largest page, or not for the
+    cache that the settings ask for.
+    """
+    if model.device.type != "cuda":
+        return Room(
+            cache_tokens=settings.kv_cache_tokens or cache_places(model),
+            num_sequences=settings.max_sequences or _CPU_SEQUENCES,
+        )
+    # Loading leaves memory with torch's allocator that is free, but not for others.
+    torch.cuda.empty_cache()
+    available_bytes, _ = torch.cuda.mem_get_info(model.device)
+    plan = plan_loaded(
+        model.module.config,
+        settings,
+        profile,
+        shapes_for,
+        available_bytes=available_bytes,
+        capability=torch.cuda.get_device_capability(model.device),
+        value_bytes=model.module.dtype.itemsize,
+    )
+    logger.info("memory plan", extra=plan.to_json())
+    require_room(plan, torch.cuda.get_device_name(model.device))
+    return Room(
+        cache_tokens=plan.cache_tokens,
+        num_sequences=plan.num_sequences,
+        min_cache_tokens=plan.page_tokens,
+        image_tokens=plan.image_bytes // plan.bytes_per_token,
+    )
+
+
+def plan_loaded(
+    config: Any,
+    settings: EngineSettings,
+    profile: Profile,
+    shapes_for: ShapesFor,
+    *,
+    available_bytes: int,
+    capability: tuple[int, int],
+    value_bytes: int = 2,
+) -> MemoryPlan:
+    """Plan the memory that is free once a model of this configuration is loaded."""
+    workload = Workload(
+        max_pixels=_largest_pixels(profile, settings.max_side),
+        max_output_tokens=profile.max_output_tokens,
+        expected_output_tokens=_EXPECTED_OUTPUT_TOKENS,
+        prefill_tokens=settings.prefill_tokens,
+        draft_tokens=settings.draft_tokens or 0,
+        max_sequences=settings.max_sequences,
+        kv_cache_tokens=settings.kv_cache_tokens,
+        max_cache_bytes=_DEMO_CACHE_BYTES if profile.name == "mini" else None,
+        shapes_for=shapes_for,
+    )
+    return plan_memory(
+        sizes_from(config, weights_bytes=0, value_bytes=value_bytes),
+        workload,
+        available_bytes=available_bytes,
+        capability=capability,
+        is_loaded=True,
+    )
+
+
+def _largest_pixels(profile: Profile, max_side: int | None) -> int:
+    """Return the pixels of the largest image that the model sees."""
+    sizing = profile.sizing
+    if max_side is None:
+        return sizing.max_pixels
+    side = -(-max_side // sizing.patch_grid) * sizing.patch_grid
+    return min(sizing.max_pixels, side * side)
 
 
 def cache_places(model: Model) -> int:
-    """How many tokens' keys and values there is memory for, the weights being there.
+    """Return the tokens whose keys and values there is memory for beside the weights.
 
-    On a GPU most of what is free; the rest is for encoding images and for logits.
+    On a GPU memory for the largest image of every profile is set aside.
     """
-    config = model.module.model.language_model.config
-    num_values = 2 * config.num_hidden_layers * config.num_key_value_heads
-    bytes_a_place: int = num_values * config.head_dim * model.module.dtype.itemsize
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-        budget = int(free * _GPU_SHARE) - _GPU_WORKSPACE_BYTES - _GPU_GRAPHS_BYTES
-        return max(1, budget // bytes_a_place)
-    return min(_CPU_PLACES, _CPU_BYTES // bytes_a_place)
+    sizes = sizes_from(model.module.config, 0, model.module.dtype.itemsize)
+    if model.device.type != "cuda":
+        return min(_CPU_PLACES, _CPU_BYTES // sizes.bytes_per_token)
+    torch.cuda.empty_cache()
+    available_bytes, _ = torch.cuda.mem_get_info(model.device)
+    workload = Workload(
+        max_pixels=max(profile.sizing.max_pixels for profile in PROFILES.values()),
+        max_output_tokens=max(p.max_output_tokens for p in PROFILES.values()),
+        expected_output_tokens=_EXPECTED_OUTPUT_TOKENS,
+        prefill_tokens=PROMPT_TOKENS,
+        max_sequences=MAX_SEQUENCES,
+    )
+    plan = plan_memory(
+        sizes,
+        workload,
+        available_bytes=available_bytes,
+        capability=torch.cuda.get_device_capability(model.device),
+        is_loaded=True,
+    )
+    return max(1, plan.room_tokens)
 
 
 def verified_tokens(model: Model) -> int:
-    """How many tokens a step computes for little more than one: estimates.
+    """Return the tokens that a step computes for little more than one: estimates.
 
     Until then its time is that of reading the weights. Hopper multiplies more in it.
     """

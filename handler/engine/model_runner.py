@@ -70,8 +70,9 @@ class Chunk(Generic[P]):
 class ModelRunner(Protocol[P]):
     """Computes tokens. Used by one thread; knows nothing of pages coming and going.
 
-    The caller says where a page's keys and values lie; places beyond `start` may
-    hold anything and are written over.
+    `prefill`, `decode` and `move` raise OutOfMemoryError where the device has no memory
+    left; the runner can be used afterwards. The caller says where a page's keys and
+    values lie; places beyond `start` may hold anything and are written over.
     """
 
     @property
@@ -109,6 +110,13 @@ class ModelRunner(Protocol[P]):
 
     def forget(self, prompt: P) -> None:
         """Drop what is encoded of a page, all of its image or a part."""
+
+    def shrink_cache(self) -> int | None:
+        """Replace the cache by a smaller, empty one; return its `num_places`.
+
+        Everything in the cache is lost. None, with nothing changed, where it would no
+        longer hold the largest page.
+        """
 
     def text_from(self, token_ids: Seq[int]) -> str:
         """Detokenise, leaving special tokens out."""

@@ -7,6 +7,7 @@ slice of its image.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from handler.errors import OutOfMemoryError
 from handler.schema import PageError
 
 __all__ = ["NativeEngine", "Options"]
+
+logger = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=Prompt)
 
@@ -117,19 +120,13 @@ class NativeEngine(Generic[P]):
         )
         self._pages: dict[str, _Page[P]] = {}
         self._ended: list[Generation] = []
+        self._may_shrink = True
 
     def submit(self, sequence: Sequence) -> None:
         prompt = self._runner.prompt_from(sequence)
-        longest = min(self._runner.max_tokens, self._scheduler.max_tokens)
-        room = longest - prompt.num_tokens
+        room = self._max_tokens - prompt.num_tokens
         if room < 1:
-            self._ended.append(
-                _failed(
-                    sequence,
-                    f"a page of {prompt.num_tokens} tokens does not fit into a cache "
-                    f"of {longest}: lower max_side or raise kv_cache_tokens",
-                )
-            )
+            self._ended.append(self._too_long(sequence, prompt))
             return
         page = _Page(
             sequence,
@@ -142,6 +139,18 @@ class NativeEngine(Generic[P]):
         )
         self._pages[sequence.id] = page
         self._scheduler.add(page)
+
+    @property
+    def _max_tokens(self) -> int:
+        """The longest a page can be, its prompt and its answer together."""
+        return min(self._runner.max_tokens, self._scheduler.max_tokens)
+
+    def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
+        return _failed(
+            sequence,
+            f"a page of {prompt.num_tokens} tokens does not fit into a cache of "
+            f"{self._max_tokens}: lower max_side or raise kv_cache_tokens",
+        )
 
     def cancel(self, sequence_id: str) -> None:
         page = self._pages.get(sequence_id)
@@ -158,7 +167,7 @@ class NativeEngine(Generic[P]):
     def step(self, poll: Callable[[], None]) -> list[Generation]:
         self.steps.start(StepKind.SCHEDULE)
         plan = self._scheduler.schedule()
-        self._runner.move(plan.moves)
+        self._move(plan)
         now = self._clock()
         for page in plan.admitted:
             page.started_at = page.started_at or now
@@ -166,10 +175,26 @@ class NativeEngine(Generic[P]):
             self._runner.forget(page.prompt)
         if plan.decode:
             self._decode(plan.decode)
-        if plan.prefill is not None:
+        # A page whose cache was given up in this step waits to be admitted again.
+        if plan.prefill is not None and plan.prefill.segment is not None:
             self._prefill(plan.prefill, plan)
         ended, self._ended = self._ended, []
         return ended
+
+    def _move(self, plan: Schedule[_Page[P]]) -> None:
+        """Make the plan's moves; without memory for them, begin with a smaller cache.
+
+        Raises OutOfMemoryError the second time: what the cache holds is then unknown.
+        """
+        shortage = None
+        try:
+            self._runner.move(plan.moves)
+        except OutOfMemoryError as error:
+            shortage = error.detail
+        if shortage is not None:
+            if not self._shrink():
+                raise OutOfMemoryError(shortage)
+            plan.decode.clear()
 
     def _prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
         assert page.segment is not None
@@ -186,10 +211,13 @@ class NativeEngine(Generic[P]):
             page.attempts.sampling,
         )
         self.steps.start(StepKind.PREFILL, count)
+        shortage = None
         try:
             token = self._runner.prefill(chunk)
         except OutOfMemoryError as error:
-            self._end(page, _failed(page.sequence, error.detail))
+            shortage = error.detail
+        if shortage is not None:
+            self._give_way(page, shortage)
             return
         page.num_computed += count
         if token is not None:
@@ -199,10 +227,64 @@ class NativeEngine(Generic[P]):
     def _encode(self, page: _Page[P]) -> None:
         """Compute a slice of the page's image; pages that decode wait for no more."""
         self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
+        shortage = None
         try:
             self._runner.encode(page.prompt)
         except OutOfMemoryError as error:
-            self._end(page, _failed(page.sequence, error.detail))
+            shortage = error.detail
+        if shortage is not None:
+            self._give_way(page, shortage)
+
+    def _give_way(self, page: _Page[P], detail: str) -> None:
+        """Make room after a step ran out of memory: a smaller cache, once.
+
+        Then `page` fails.
+        """
+        if not self._shrink():
+            self._end(page, _failed(page.sequence, detail))
+
+    def _shrink(self) -> bool:
+        """Replace the cache by a smaller one, if that was not done before.
+
+        All pages are computed again and say the same. Return whether it was done.
+        """
+        if not self._may_shrink:
+            return False
+        self._may_shrink = False
+        for page in self._scheduler.running:
+            # An encoded image would take the memory that the new cache needs.
+            self._runner.forget(page.prompt)
+        before = self._runner.num_places
+        num_places = self._runner.shrink_cache()
+        if num_places is None:
+            return False
+        preempted = self._scheduler.reset(num_places)
+        logger.warning(
+            "cache shrunk after a step ran out of memory",
+            extra={
+                "tokens_before": before,
+                "tokens_after": num_places,
+                "preempted_pages": len(preempted),
+            },
+        )
+        for page in list(self._pages.values()):
+            self._fit(page)
+        return True
+
+    def _fit(self, page: _Page[P]) -> None:
+        """Bring a page's limit down to the smaller cache, and end it if it is beyond.
+
+        Its answer is cut off where that of a page submitted now would be.
+        """
+        room = self._max_tokens - page.prompt.num_tokens
+        if room < 1:
+            self._end(page, self._too_long(page.sequence, page.prompt))
+            return
+        page.limit = min(page.limit, room)
+        if len(page.output) >= page.limit:
+            del page.output[page.limit :]
+            self._finish(page, FinishReason.LENGTH)
+            page.num_computed = 0  # Of another attempt nothing is in the cache.
 
     def _decode(self, pages: list[_Page[P]]) -> None:
         drafts = [self._draft(page, len(pages)) for page in pages]
@@ -220,12 +302,14 @@ class NativeEngine(Generic[P]):
                 )
             )
         self.steps.start(StepKind.DECODE, sum(len(row.tokens) for row in rows))
+        shortage = None
         try:
             chosen = self._runner.decode(rows)
         except OutOfMemoryError as error:
+            shortage = error.detail
+        if shortage is not None:
             # The youngest gives way; alone, a page that fails has failed by itself.
-            page = pages[-1]
-            self._end(page, _failed(page.sequence, error.detail))
+            self._give_way(pages[-1], shortage)
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
             num_right = num_equal(draft, tokens)

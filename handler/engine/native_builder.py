@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from handler.engine.attempts import RETRIES
-from handler.engine.capacity import cache_places, verified_tokens
+from handler.engine.capacity import find_room, verified_tokens
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
 from handler.engine.fallbacks import Check, Fallback, Rung
 from handler.engine.graphs import Record, Shape, shapes
 from handler.engine.ladder import Climb
+from handler.engine.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.packed_weights import pack_text_model
@@ -31,17 +32,7 @@ __all__ = ["ChosenEngine", "NativeBuilder", "drafts_for"]
 
 logger = logging.getLogger(__name__)
 
-_CPU_SEQUENCES = 16
-_GPU_SEQUENCES = 64
-"""At most; memory for fewer than that means fewer."""
-_GPU_PAGE_TOKENS = 4000
-"""A smaller page than most, so that no page waits that there is room for."""
 _PIXELS_A_TOKEN = 32 * 32
-_PROMPT_TOKENS = 1024
-"""More than any prompt has beside its image."""
-_REDUCTION = 0.85
-"""Of the cache, each time the largest image does not fit beside it: an A10G's loses
-0.4 GB and an 80 GB card's 9 GB, where the image takes 1.3 GB (estimates)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +64,23 @@ class NativeBuilder:
         self._record = record
         # Before free memory is counted: packing may leave the allocator gaps.
         pack_text_model(model.module.model.language_model)
-        self._places = settings.kv_cache_tokens or cache_places(model)
+        self._max_drafts = settings.draft_tokens or 0
+        self._max_verified = verified_tokens(model)
+        room = find_room(model, settings, PROFILES[profile], self._shapes_for)
+        self._room = room
+        self._places = room.cache_tokens
         self._fallbacks: tuple[Fallback, ...] = ()
         sizing = PROFILES[profile].sizing
-        self._image_tokens = sizing.max_pixels // _PIXELS_A_TOKEN
         self._max_page_tokens = (
-            self._image_tokens + _PROMPT_TOKENS + PROFILES[profile].max_output_tokens
+            sizing.max_pixels // _PIXELS_A_TOKEN
+            + PROMPT_TOKENS
+            + PROFILES[profile].max_output_tokens
         )
         self._options = Options(
-            max_sequences=settings.max_sequences or _num_sequences(model, self._places),
+            max_sequences=room.num_sequences,
             max_prefill_tokens=settings.prefill_tokens,
-            max_draft_tokens=settings.draft_tokens or 0,
-            max_verified_tokens=verified_tokens(model),
+            max_draft_tokens=self._max_drafts,
+            max_verified_tokens=self._max_verified,
             max_attempts=settings.max_attempts,
             retries=RETRIES[profile],
         )
@@ -103,7 +99,9 @@ class NativeBuilder:
         while True:
             if rung.cuda_graphs:
                 with climb.checking(Check.CUDA_GRAPHS):
-                    runner = self._build_runner(rung, self._graph_shapes())
+                    runner = self._build_runner(
+                        rung, self._shapes_for(self._options.max_sequences)
+                    )
                     self_test.check_graphs(runner)
             else:
                 runner = self._build_eager_runner(rung)
@@ -126,6 +124,8 @@ class NativeBuilder:
             # None: as the device allows. torch's attention is asked for by False.
             use_operator=None if rung.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
+            min_places=self._room.min_cache_tokens,
+            image_places=self._room.image_tokens,
         )
 
     def _build_eager_runner(self, rung: Rung) -> TorchRunner:
@@ -138,11 +138,9 @@ class NativeBuilder:
                 f"{self._model.device}"
             ) from error
 
-    def _graph_shapes(self) -> list[Shape]:
+    def _shapes_for(self, max_rows: int) -> list[Shape]:
         return shapes(
-            self._options.max_sequences,
-            max_drafts=self._options.max_draft_tokens,
-            max_verified=self._options.max_verified_tokens,
+            max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
 
     def _choose(self, runner: TorchRunner, rung: Rung) -> ChosenEngine:
@@ -161,8 +159,12 @@ class NativeBuilder:
 
     def _reduce_cache(self) -> None:
         """Make the next cache smaller; raise ModelLoadError if it is too small."""
-        places = int(self._places * _REDUCTION)
-        if places < self._image_tokens:
+        places = shrunk_cache_tokens(
+            self._places,
+            page_tokens=self._room.min_cache_tokens,
+            image_tokens=self._room.image_tokens,
+        )
+        if places is None:
             raise ModelLoadError(
                 f"a page of the largest size does not fit into the memory of "
                 f"{self._model.device} beside the weights, with a cache of "
@@ -205,9 +207,3 @@ def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
         )
 
     return drafter
-
-
-def _num_sequences(model: Model, places: int) -> int:
-    if model.device.type != "cuda":
-        return _CPU_SEQUENCES
-    return max(1, min(_GPU_SEQUENCES, places // _GPU_PAGE_TOKENS))

@@ -99,6 +99,17 @@ class Scheduler(Generic[P]):
             self._running.remove(page)
             self._release(page)
 
+    def reset(self, num_places: int) -> list[P]:
+        """Go on with an empty cache of `num_places`; return the pages that ran.
+
+        They are the next to be admitted, in the same order, and computed again.
+        """
+        step: Schedule[P] = Schedule()
+        for page in reversed(self.running):
+            self._preempt(page, step)
+        self._pool = SegmentPool(num_places)
+        return step.preempted
+
     def schedule(self) -> Schedule[P]:
         """The next step; every page in it has the places it needs."""
         step: Schedule[P] = Schedule()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence as Seq
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence as Seq
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,6 +17,7 @@ from handler.engine.graphs import (
     Shape,
 )
 from handler.engine.kv_cache import Move
+from handler.engine.memory_plan import shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import Sampling
@@ -26,6 +26,8 @@ from handler.engine.text_forward import TextForward
 from handler.errors import OutOfMemoryError
 
 __all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
+
+T = TypeVar("T")
 
 KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
@@ -43,6 +45,7 @@ class TorchRunner:
     of several queries one after the other.
     An image is encoded in slices that take about as long as a prefill of
     `max_prefill_tokens`.
+    `shrink_cache` leaves at least `min_places` and gives up at least `image_places`.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class TorchRunner:
         use_operator: bool | None = None,
         draft_rows: bool = False,
         max_prefill_tokens: int = 1024,
+        min_places: int = 1,
+        image_places: int = 0,
     ) -> None:
         self._model = model
         self._config = model.module.model.language_model.config
@@ -70,6 +75,8 @@ class TorchRunner:
             use_operator = has_operator(model.device, self._dtype)
         self._use_operator = use_operator
         self._draft_rows = draft_rows
+        self._min_places = min_places
+        self._image_places = image_places
         self._allocate_cache(num_places)
 
     def _allocate_cache(self, num_places: int) -> None:
@@ -110,26 +117,41 @@ class TorchRunner:
         return self._encoder.prompt_from(sequence)
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        with _memory_errors(prompt):
-            return self._encoder.encode(prompt)
+        return _run_in_memory(_size_of(prompt), lambda: self._encoder.encode(prompt))
 
     def forget(self, prompt: TorchPrompt) -> None:
         prompt.drop_image()
 
     def move(self, moves: Seq[Move]) -> None:
-        for move in moves:
-            self._pool.copy(move.source, move.target, move.length)
+        _run_in_memory("moving the cache of a page", lambda: self._move(moves))
+
+    def shrink_cache(self) -> int | None:
+        num_places = shrunk_cache_tokens(
+            self._num_places,
+            page_tokens=self._min_places,
+            image_tokens=self._image_places,
+        )
+        if num_places is None:
+            return None
+        # The old cache must be gone before the new one is allocated, and with it the
+        # graphs, which have its addresses and memory of their own.
+        del self._graphs, self._pool
+        torch.cuda.empty_cache()
+        self._allocate_cache(num_places)
+        return num_places
 
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._model.text_from(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
-        with _memory_errors(chunk.prompt):
-            return self._prefill(chunk)
+        return _run_in_memory(_size_of(chunk.prompt), lambda: self._prefill(chunk))
 
     def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
-        with _memory_errors(rows[-1].prompt):
-            return self._decode(rows)
+        return _run_in_memory(_size_of(rows[-1].prompt), lambda: self._decode(rows))
+
+    def _move(self, moves: Seq[Move]) -> None:
+        for move in moves:
+            self._pool.copy(move.source, move.target, move.length)
 
     @torch.inference_mode()
     def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
@@ -311,22 +333,26 @@ def _chosen(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
     return chosen
 
 
-@contextmanager
-def _memory_errors(prompt: TorchPrompt) -> Iterator[None]:
-    """Turn torch's error into ours, and give back what the failed try held."""
-    is_short = False
+def _run_in_memory(subject: str, compute: Callable[[], T]) -> T:
+    """Turn torch's error into OutOfMemoryError, and give back what the try held.
+
+    Tensors in the frames of the failed call live as long as its exception. It is gone
+    behind the `except` block; in a context manager it would become the context of ours.
+    """
     try:
-        yield
+        return compute()
     except torch.OutOfMemoryError:
-        is_short = True
-    # Out here the exception is gone, and with it what it held on the device.
-    if is_short:
-        torch.cuda.empty_cache()
-        page = prompt.sequence.page
-        raise OutOfMemoryError(
-            f"a page of {page.pixel_width} x {page.pixel_height} pixels does not fit "
-            "into the accelerator's memory: lower max_side or kv_cache_tokens"
-        )
+        pass
+    torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        f"{subject} does not fit into the accelerator's memory: lower max_side or "
+        "kv_cache_tokens"
+    )
+
+
+def _size_of(prompt: TorchPrompt) -> str:
+    page = prompt.sequence.page
+    return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
 
 
 def _sampled(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:

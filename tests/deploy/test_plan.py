@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.usefixtures("staged")
@@ -33,3 +35,31 @@ def test_a_plan_says_that_the_quota_is_zero(chandra, cloud):
 
     assert ran.status == 1
     assert "refused: this account may run 0 ml.g6e.2xlarge" in ran.out
+
+
+def test_a_plan_shows_how_memory_is_divided(chandra):
+    ran = chandra("plan", "--json")
+
+    memory = json.loads(ran.out)["memory"]["ml.g6e.2xlarge"]
+    assert (memory["gpu"], memory["pages"]) == ("L40S", 45)
+    assert memory["page_tokens"] == 7676
+
+
+def test_a_plan_refuses_a_gpu_without_room_for_a_page(chandra, project):
+    project('[endpoint]\ninstance_types = ["ml.g4dn.xlarge"]\n')
+
+    ran = chandra("plan", "--offline")
+
+    assert ran.status == 1
+    assert "T4" in ran.out
+    assert "what is left holds 0 tokens, where the largest page takes" in ran.out
+
+
+def test_doctor_refuses_a_gpu_without_room_for_a_page(chandra, project):
+    project('[endpoint]\ninstance_types = ["ml.g4dn.xlarge"]\n')
+
+    ran = chandra("doctor")
+
+    assert ran.status == 1
+    assert "wrong ml.g4dn.xlarge" in ran.out or "wrong machines" in ran.out
+    assert "where the largest page takes 7,676" in ran.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -59,6 +60,11 @@ class ScriptedRunner:
         """Slices in which an image is encoded."""
         self.sliced: list[str] = []
         """Pages of which a slice was encoded."""
+        self.smaller_caches: list[int | None] = []
+        """What the cache shrinks to, each time that it is asked to."""
+        self.failing: set[tuple[str, int]] = set()
+        """Calls without memory, by name and number: ("decode", 0) is the first."""
+        self.calls: Counter[str] = Counter()
         self.encoded: list[str] = []
         """Pages whose image was encoded to its end."""
         self.held: set[str] = set()
@@ -73,6 +79,7 @@ class ScriptedRunner:
     def encode(self, prompt: ScriptedPrompt) -> bool:
         if prompt.name in self.out_of_memory:
             raise OutOfMemoryError("there is no more")
+        self._take_memory("encode")
         self.sliced.append(prompt.name)
         self.held.add(prompt.name)
         prompt.num_slices += 1
@@ -86,7 +93,22 @@ class ScriptedRunner:
         prompt.num_slices = 0
         self.held.discard(prompt.name)
 
+    def shrink_cache(self) -> int | None:
+        num_places = self.smaller_caches.pop(0) if self.smaller_caches else None
+        if num_places is not None:
+            self.num_places = num_places
+            self.places = [None] * num_places
+        return num_places
+
+    def _take_memory(self, call: str) -> None:
+        number = self.calls[call]
+        self.calls[call] += 1
+        if (call, number) in self.failing:
+            raise OutOfMemoryError("there is no more")
+
     def move(self, moves: Seq[Move]) -> None:
+        if moves:
+            self._take_memory("move")
         for move in moves:
             held = self.places[move.source : move.source + move.length]
             self.places[move.target : move.target + move.length] = held
@@ -100,6 +122,7 @@ class ScriptedRunner:
             raise OutOfMemoryError("there is no more")
         while not prompt.is_encoded and chunk.start < prompt.length:
             self.encode(prompt)
+        self._take_memory("prefill")
         tokens = [
             prompt.token(chunk.start + i, chunk.output) for i in range(chunk.count)
         ]
@@ -112,6 +135,7 @@ class ScriptedRunner:
     def decode(self, rows: Seq[Row[ScriptedPrompt]]) -> list[list[int]]:
         if any(row.prompt.name in self.out_of_memory for row in rows):
             raise OutOfMemoryError("there is no more")
+        self._take_memory("decode")
         self.forwards.append([len(row.tokens) for row in rows])
         return [
             self._compute(

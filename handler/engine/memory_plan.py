@@ -1,0 +1,372 @@
+"""Plan how a GPU's memory is divided. Numbers only, no torch.
+
+The cache gets what weights, CUDA, recorded steps, the largest image and a margin leave.
+Terms that are sums of tensor sizes are tested against the tensors that the code creates
+at Chandra's real size; the others are marked as estimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from handler.errors import ModelLoadError
+
+__all__ = [
+    "MAX_SEQUENCES",
+    "PROMPT_TOKENS",
+    "MemoryPlan",
+    "ModelSizes",
+    "StepShape",
+    "Workload",
+    "plan_memory",
+    "require_room",
+    "shrunk_cache_tokens",
+    "sizes_from",
+]
+
+MIB = 1024**2
+GIB = 1024**3
+
+MAX_SEQUENCES = 64
+"""Pages generated together on a GPU, at most."""
+PROMPT_TOKENS = 1024
+"""More than any prompt has beside its image: 567 in the longest of chandra-ocr."""
+SEQUENCE_TOKENS = 4000
+"""Cache for each page that is generated: a smaller page than most, so that no page
+waits for which there is room."""
+
+CONTEXT_BYTES = 460 * MIB
+"""CUDA context and the kernels loaded with it; an estimate for every GPU."""
+LATE_KERNEL_BYTES = 256 * MIB
+"""Kernels that CUDA loads when they run for the first time; an estimate."""
+WORKSPACE_STREAMS = 2
+"""Streams with a cuBLAS workspace: the main one, and the one that records steps."""
+GRAPH_NODES_BYTES = 8 * MIB
+"""Kernel parameters of a recorded step of some 2,000 kernels; an estimate."""
+FRAGMENTATION = 0.4
+"""Memory that torch's allocator reserves beyond what temporary tensors need, because
+images differ in size; an estimate."""
+ROTARY_COPIES = 8
+"""Float32 tensors as large as the queries that the vision encoder's rotary embedding
+holds at its peak, rounded up."""
+
+SHRINK_SHARE = 0.15
+"""Part of the cache that is given up when a step has run out of memory."""
+
+
+class StepShape(Protocol):
+    """A step that is recorded, of `num_rows` pages with `width` tokens each."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """Sizes of a Qwen3-VL that decide how much memory it takes."""
+
+    weights_bytes: int
+    value_bytes: int
+    """Bytes of a weight, an activation and a cached value."""
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    hidden_size: int
+    intermediate_size: int
+    vocabulary_size: int
+    vision_hidden_size: int
+    vision_intermediate_size: int
+    num_deepstack: int
+    """Layers of the vision encoder whose states go to the text model."""
+    patch_size: int
+    merge_size: int
+    num_frames: int
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Keys and values of one token in every layer."""
+        heads = self.num_layers * self.num_kv_heads
+        return 2 * heads * self.head_dim * self.value_bytes
+
+    def image_tokens(self, num_pixels: int) -> int:
+        """Return the tokens of an image: one for each square of merged patches."""
+        return num_pixels // (self.patch_size * self.merge_size) ** 2
+
+    def text_bytes(self, num_tokens: int) -> int:
+        """Return the activations of a forward pass: the peak is in the MLP.
+
+        Eight hidden states, among them embeddings, residual and norm, beside the MLP's
+        gate, up and their product.
+        """
+        values = 8 * self.hidden_size + 3 * self.intermediate_size
+        return num_tokens * values * self.value_bytes
+
+    def logits_bytes(self, num_tokens: int) -> int:
+        """Return the size of [tokens, vocabulary] logits."""
+        return num_tokens * self.vocabulary_size * self.value_bytes
+
+    def encoder_bytes(self, num_pixels: int) -> int:
+        """Return the peak of encoding an image, without scores of attention.
+
+        The patches, the states for the text model, residual and norm, then the larger
+        of attention and MLP. FlashAttention writes no scores.
+        """
+        num_patches = num_pixels // self.patch_size**2
+        width = self.vision_hidden_size
+        given = 3 * self.num_frames * self.patch_size**2
+        results = (self.num_deepstack + 1) * self.hidden_size // self.merge_size**2
+        rotary = ROTARY_COPIES * width * 4
+        attention = 3 * width * self.value_bytes + rotary
+        mlp = 2 * self.vision_intermediate_size * self.value_bytes
+        always = (given + results + 2 * width) * self.value_bytes
+        return num_patches * (always + max(attention, mlp))
+
+    def encoded_bytes(self, num_tokens: int) -> int:
+        """Return what an encoded prompt holds until it is computed.
+
+        Embeddings, and the states that deepstack adds to the first layers.
+        """
+        values = (1 + self.num_deepstack) * self.hidden_size
+        return num_tokens * values * self.value_bytes
+
+    def graph_bytes(self, shapes: Sequence[StepShape]) -> int:
+        """Return what recorded steps hold: outputs of each, one set of activations.
+
+        Outputs are a token for each position and the logits of each row's first. All
+        other memory is shared, so the widest step decides.
+        """
+        if not shapes:
+            return 0
+        outputs = sum(
+            8 * step.num_rows * (2 * step.width + 3) + self.logits_bytes(step.num_rows)
+            for step in shapes
+        )
+        widest = max(step.num_rows * step.width for step in shapes)
+        shared = self.text_bytes(widest) + self.logits_bytes(widest)
+        return outputs + shared + GRAPH_NODES_BYTES * len(shapes)
+
+
+def sizes_from(config: Any, weights_bytes: int, value_bytes: int = 2) -> ModelSizes:
+    """Read the sizes from a configuration of transformers for Qwen3-VL."""
+    text, vision = config.text_config, config.vision_config
+    return ModelSizes(
+        weights_bytes=weights_bytes,
+        value_bytes=value_bytes,
+        num_layers=text.num_hidden_layers,
+        num_kv_heads=text.num_key_value_heads,
+        head_dim=text.head_dim,
+        hidden_size=text.hidden_size,
+        intermediate_size=text.intermediate_size,
+        vocabulary_size=text.vocab_size,
+        vision_hidden_size=vision.hidden_size,
+        vision_intermediate_size=vision.intermediate_size,
+        num_deepstack=len(vision.deepstack_visual_indexes),
+        patch_size=vision.patch_size,
+        merge_size=vision.spatial_merge_size,
+        num_frames=vision.temporal_patch_size,
+    )
+
+
+def _no_shapes(max_rows: int) -> Sequence[StepShape]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What an engine may have to do at once. Sizes are tokens."""
+
+    max_pixels: int
+    """Pixels of the largest image."""
+    max_output_tokens: int
+    expected_output_tokens: int
+    """The scheduler admits a page when the cache has room for so long an answer."""
+    prefill_tokens: int
+    draft_tokens: int = 0
+    max_sequences: int | None = None
+    """Pages generated together; None: as many as the cache has room for."""
+    kv_cache_tokens: int | None = None
+    """Size of the cache that the user asks for; None: what memory allows."""
+    max_cache_bytes: int | None = None
+    """Limit of a cache whose size the user does not ask for."""
+    shapes_for: Callable[[int], Sequence[StepShape]] = _no_shapes
+    """The steps that are recorded for so many pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How a GPU's memory is divided. Sizes are bytes unless they are tokens."""
+
+    available_bytes: int
+    weights_bytes: int
+    context_bytes: int
+    workspace_bytes: int
+    graph_bytes: int
+    image_bytes: int
+    """The largest image in the encoder or, if that is more, its encoded prompt and the
+    activations of a chunk of it."""
+    margin_bytes: int
+    cache_bytes: int
+    bytes_per_token: int
+    cache_tokens: int
+    room_tokens: int
+    """Tokens for which there would be room; `cache_tokens` may be fewer."""
+    page_tokens: int
+    """Tokens of the largest page with its prompt and an expected answer: the cache
+    must hold them, or the page could not be admitted beside another, and alone its
+    answer would be cut off early."""
+    num_sequences: int
+    """Pages generated together."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the cache holds the largest page."""
+        return self.cache_tokens >= self.page_tokens
+
+    @property
+    def beside_cache_bytes(self) -> int:
+        """All that is not cache."""
+        return (
+            self.weights_bytes
+            + self.context_bytes
+            + self.workspace_bytes
+            + self.graph_bytes
+            + self.image_bytes
+            + self.margin_bytes
+        )
+
+    def to_json(self) -> dict[str, int]:
+        """Return the fields, for a log line."""
+        return asdict(self)
+
+
+def plan_memory(
+    sizes: ModelSizes,
+    workload: Workload,
+    *,
+    available_bytes: int,
+    capability: tuple[int, int],
+    is_loaded: bool,
+) -> MemoryPlan:
+    """Divide `available_bytes` of a GPU of that compute capability.
+
+    With `is_loaded` that is the memory which is free beside the weights and CUDA's
+    context; otherwise the GPU's whole memory. Nothing is raised where it is too
+    little: see `require_room`.
+    """
+    if workload.max_sequences is not None:
+        candidates: Sequence[int] = (workload.max_sequences,)
+    else:
+        candidates = range(MAX_SEQUENCES, 0, -1)
+    plan = None
+    for max_sequences in candidates:
+        plan = _plan_for(
+            sizes, workload, max_sequences, available_bytes, capability, is_loaded
+        )
+        usual = min(SEQUENCE_TOKENS, plan.page_tokens)
+        if plan.cache_tokens >= max_sequences * usual:
+            break
+    assert plan is not None
+    return plan
+
+
+def _plan_for(
+    sizes: ModelSizes,
+    workload: Workload,
+    max_sequences: int,
+    available_bytes: int,
+    capability: tuple[int, int],
+    is_loaded: bool,
+) -> MemoryPlan:
+    shapes = workload.shapes_for(max_sequences)
+    prompt_tokens = sizes.image_tokens(workload.max_pixels) + PROMPT_TOKENS
+    page_tokens = prompt_tokens + workload.expected_output_tokens
+    page_tokens += workload.draft_tokens
+    weights_bytes = 0 if is_loaded else sizes.weights_bytes
+    context_bytes = 0 if is_loaded else CONTEXT_BYTES
+    workspace_bytes = WORKSPACE_STREAMS * _workspace_bytes(capability)
+    graph_bytes = sizes.graph_bytes(shapes)
+    # A step encodes an image or computes a chunk of a prompt, never both.
+    image_bytes = max(
+        sizes.encoder_bytes(workload.max_pixels),
+        sizes.encoded_bytes(prompt_tokens) + sizes.text_bytes(workload.prefill_tokens),
+    )
+    margin_bytes = LATE_KERNEL_BYTES
+    margin_bytes += int(FRAGMENTATION * (graph_bytes + image_bytes))
+    left = available_bytes - sum(
+        (weights_bytes, context_bytes, workspace_bytes, graph_bytes),
+        image_bytes + margin_bytes,
+    )
+    room_tokens = max(0, left) // sizes.bytes_per_token
+    cache_tokens = workload.kv_cache_tokens
+    if cache_tokens is None:
+        longest = prompt_tokens + workload.max_output_tokens + workload.draft_tokens
+        cache_tokens = min(room_tokens, max_sequences * longest)
+        if workload.max_cache_bytes is not None:
+            most = workload.max_cache_bytes // sizes.bytes_per_token
+            cache_tokens = min(cache_tokens, max(most, page_tokens))
+    return MemoryPlan(
+        available_bytes=available_bytes,
+        weights_bytes=weights_bytes,
+        context_bytes=context_bytes,
+        workspace_bytes=workspace_bytes,
+        graph_bytes=graph_bytes,
+        image_bytes=image_bytes,
+        margin_bytes=margin_bytes,
+        cache_bytes=cache_tokens * sizes.bytes_per_token,
+        bytes_per_token=sizes.bytes_per_token,
+        cache_tokens=cache_tokens,
+        room_tokens=room_tokens,
+        page_tokens=page_tokens,
+        num_sequences=max_sequences,
+    )
+
+
+def _workspace_bytes(capability: tuple[int, int]) -> int:
+    """Return torch's default size of a cuBLAS workspace, which each stream has.
+
+    From `_parseChosenWorkspaceSize` of torch 2.10 to 2.13: 4096 KiB twice and 16 KiB
+    eight times, and 4096 KiB eight times from Hopper on.
+    """
+    return 32 * MIB if capability >= (9, 0) else (2 * 4096 + 8 * 16) * 1024
+
+
+def require_room(plan: MemoryPlan, device: str) -> None:
+    """Raise ModelLoadError where the cache is too small or does not fit."""
+    if plan.room_tokens < plan.page_tokens:
+        raise ModelLoadError(
+            f"{device} has room for a cache of {plan.room_tokens:,} tokens, but the "
+            f"largest page takes {plan.page_tokens:,}: of "
+            f"{plan.available_bytes / GIB:.1f} GiB, "
+            f"{plan.beside_cache_bytes / GIB:.1f} GiB are for images, recorded steps "
+            "and what else is no cache; use a GPU with more memory, end other programs "
+            "on it, lower max_side, or use a smaller model"
+        )
+    if plan.cache_tokens > plan.room_tokens:
+        raise ModelLoadError(
+            f"kv_cache_tokens is {plan.cache_tokens:,}, but {device} has room for "
+            f"{plan.room_tokens:,}: set that, or leave kv_cache_tokens out"
+        )
+    if not plan.has_room:
+        raise ModelLoadError(
+            f"kv_cache_tokens is {plan.cache_tokens:,}, but the largest page takes "
+            f"{plan.page_tokens:,}: raise kv_cache_tokens to at least that, lower "
+            "max_side, or leave kv_cache_tokens out"
+        )
+
+
+def shrunk_cache_tokens(
+    cache_tokens: int, *, page_tokens: int, image_tokens: int
+) -> int | None:
+    """Return the size of the smaller cache after a step ran out of memory.
+
+    It gives up 15 % and at least `image_tokens`, which take as much memory as the
+    largest image in the encoder. None where less than one largest page would be left.
+    """
+    given_up = max(1, int(SHRINK_SHARE * cache_tokens), image_tokens)
+    smaller = max(cache_tokens - given_up, page_tokens)
+    return smaller if 0 < smaller < cache_tokens else None

@@ -1,0 +1,196 @@
+"""The memory plan against the tensors of the real code at Chandra 1's real size.
+
+Everything runs over fake tensors: nothing is computed, and nothing is allocated. Each
+term of the plan must be at least what is live at the peak, and at most half more.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from bench.geometry import CHANDRA, empty_module
+from bench.live_bytes import LiveBytes
+from bench.tokenizer import QwenTokenizer
+from handler.engine import attention
+from handler.engine.attention import KVPool
+from handler.engine.encoder import Encoder
+from handler.engine.graphs import Shape
+from handler.engine.memory_plan import GRAPH_NODES_BYTES, ModelSizes, sizes_from
+from handler.engine.model import Model, patches_from
+from handler.engine.model_runner import Chunk
+from handler.engine.sequence import Sequence
+from handler.engine.torch_runner import TorchRunner
+from handler.schema import Page
+
+NUM_PLACES = 20_000
+CPU = torch.device("cpu")
+MOST = 1.5
+"""Of what is live, a term of the plan."""
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeTensorMode]:
+    # On a processor's device: without CUDA torch cannot slice a tensor of a GPU.
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        yield mode
+
+
+@pytest.fixture(scope="module")
+def model(fake) -> Model:
+    module = empty_module(CHANDRA).eval()
+    for owner in module.modules():
+        for name, like in list(owner.named_parameters(recurse=False)):
+            weight = torch.empty(like.shape, dtype=torch.bfloat16)
+            setattr(owner, name, nn.Parameter(weight, requires_grad=False))
+    return Model(module, QwenTokenizer(), CHANDRA.profile.stop_tokens)
+
+
+@pytest.fixture(scope="module")
+def sizes(model) -> ModelSizes:
+    weights_bytes = sum(weight.nbytes for weight in model.module.parameters())
+    return sizes_from(CHANDRA.config(), weights_bytes)
+
+
+@pytest.fixture
+def new_runner(model, monkeypatch) -> Callable[..., TorchRunner]:
+    """Makes runners whose attention is the CUDA operator's shape function."""
+    always: dict[str, Any] = {}
+    if "use_operator" in inspect.signature(TorchRunner).parameters:
+        always["use_operator"] = True
+    else:
+        monkeypatch.setattr(attention, "has_operator", lambda device, dtype: True)
+    return lambda **given: TorchRunner(model, NUM_PLACES, **always, **given)
+
+
+def assert_bounds(planned: int, live: int) -> None:
+    assert live <= planned <= MOST * live, f"{planned:,} planned, {live:,} live"
+
+
+def test_weights_are_those_of_chandra(sizes):
+    assert sizes.weights_bytes == pytest.approx(17.53e9, rel=0.001)
+
+
+def test_the_cache_takes_the_bytes_of_its_tokens(sizes, fake, model):
+    pool = KVPool(model.module.model.language_model.config, 1000, torch.bfloat16, CPU)
+
+    assert sizes.bytes_per_token == 144 * 1024
+    held = sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
+    assert held == 1000 * sizes.bytes_per_token
+
+
+@pytest.mark.parametrize("shape", [Shape(16, 10), Shape(64, 1)], ids=str)
+def test_a_recorded_step_is_bounded(sizes, new_runner, shape):
+    live = 0
+
+    def record(compute: Callable[[], Any]) -> Any:
+        nonlocal live
+        with LiveBytes() as counted:
+            outputs = compute()
+        live = counted.peak_bytes
+        return outputs, lambda: None
+
+    new_runner(graph_shapes=[shape], record=record)
+
+    assert_bounds(sizes.graph_bytes([shape]) - GRAPH_NODES_BYTES, live)
+
+
+def test_each_recorded_step_keeps_its_outputs(sizes, new_runner):
+    kept: list[int] = []
+    outputs: list[Any] = []
+
+    def record(compute: Callable[[], Any]) -> Any:
+        with LiveBytes() as counted:
+            outputs.append(compute())
+            kept.append(counted.live_bytes)
+        return outputs[-1], lambda: None
+
+    shape = Shape(16, 4)
+    new_runner(graph_shapes=[shape], record=record)
+
+    once, twice = sizes.graph_bytes([shape]), sizes.graph_bytes([shape, shape])
+    assert_bounds(twice - once - GRAPH_NODES_BYTES, kept[0])
+
+
+def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
+    """Of an answer that is computed again: its tokens have no image."""
+    runner = new_runner()
+    prompt = SimpleNamespace(
+        sequence=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),
+        num_tokens=10,
+        rope_delta=0,
+        encoded=None,
+        drop_image=lambda: None,
+    )
+    chunk: Any = Chunk(prompt, [1] * 9999, 8000, 1024, 0)
+
+    with LiveBytes() as counted:
+        runner.prefill(chunk)
+
+    assert_bounds(sizes.text_bytes(1024), counted.peak_bytes)
+
+
+def test_encoding_the_largest_image_is_bounded(sizes, model, fake):
+    live = _encoder_peak(model, 3072, 2048)
+
+    assert_bounds(sizes.encoder_bytes(3072 * 2048), live)
+
+
+def _encoder_peak(model: Model, width: int, height: int) -> int:
+    """Bytes at the peak of encoding an image, with FlashAttention."""
+    if hasattr(Encoder, "encode"):
+        encoder: Any = Encoder(model)
+        page = Page(1, width, height, width, height, bytes(3 * width * height))
+        sequence = Sequence("a", "a", page, "read it", 10)
+        with unset_fake_temporarily():
+            prompt = encoder.prompt_from(sequence)
+        with LiveBytes() as counted:
+            while not encoder.encode(prompt):
+                pass
+        return int(counted.peak_bytes)
+    return _transformers_peak(model, width, height)
+
+
+def _transformers_peak(model: Model, width: int, height: int) -> int:
+    """The same of transformers' blocks: around them it asks the device for numbers."""
+    visual = model.module.model.visual
+    count = width * height // 16**2
+    deepstack: list[torch.Tensor] = []
+    with torch.inference_mode(), LiveBytes() as counted:
+        pixels = torch.empty((height, width, 3), dtype=torch.uint8)
+        patches = patches_from(pixels, 16, 2, 2).to(torch.bfloat16)
+        del pixels
+        projection = visual.patch_embed.proj
+        hidden = linear(patches, projection.weight.flatten(1), projection.bias)
+        angles = torch.empty((count, 72))
+        for number, block in enumerate(visual.blocks):
+            hidden = hidden + _attend(block, hidden, angles)
+            hidden = hidden + block.mlp(block.norm2(hidden))
+            if number in visual.deepstack_visual_indexes:
+                merger = visual.deepstack_merger_list[len(deepstack)]
+                deepstack.append(merger(hidden))
+        visual.merger(hidden)
+    return int(counted.peak_bytes)
+
+
+def _attend(block: Any, hidden: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+        apply_rotary_pos_emb_vision,
+    )
+
+    attention, count = block.attn, len(hidden)
+    packed = attention.qkv(block.norm1(hidden))
+    query, key, value = packed.reshape(count, 3, 16, -1).permute(1, 0, 2, 3).unbind(0)
+    query, key = apply_rotary_pos_emb_vision(query, key, angles.cos(), angles.sin())
+    query, key, value = (t.transpose(0, 1)[None] for t in (query, key, value))
+    attended = scaled_dot_product_attention(query, key, value)
+    mixed: torch.Tensor = attention.proj(attended.transpose(1, 2).reshape(count, -1))
+    return mixed

@@ -1,0 +1,212 @@
+"""How a GPU's memory is divided, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.geometry import CHANDRA, TINY
+from handler.engine.capacity import plan_loaded
+from handler.engine.graphs import Shape, shapes
+from handler.engine.memory_plan import (
+    MemoryPlan,
+    ModelSizes,
+    Workload,
+    plan_memory,
+    require_room,
+    shrunk_cache_tokens,
+    sizes_from,
+)
+from handler.engine.native import Options
+from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+
+GIB = 2**30
+WEIGHTS_BYTES = 17_534_247_392
+HOPPER = (9, 0)
+
+
+def shapes_for(max_verified: int = 64):
+    def found(max_rows: int) -> list[Shape]:
+        return shapes(max_rows, max_drafts=8, max_verified=max_verified)
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def sizes() -> ModelSizes:
+    return sizes_from(CHANDRA.config(), WEIGHTS_BYTES)
+
+
+WORKLOAD = Workload(
+    max_pixels=3072 * 2048,
+    max_output_tokens=8192,
+    expected_output_tokens=500,
+    prefill_tokens=1024,
+    draft_tokens=8,
+    shapes_for=shapes_for(),
+)
+
+
+def plan(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
+    return plan_memory(
+        sizes,
+        replace(WORKLOAD, **changes),  # type: ignore[arg-type]
+        available_bytes=int(gib * GIB),
+        capability=(8, 9),
+        is_loaded=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("gib", "tokens", "pages"),
+    [(21.98, 20_000, 5), (44.39, 182_000, 45), (79.10, 435_000, 64)],
+    ids=["A10G", "L40S", "80 GB"],
+)
+def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
+    found = plan(sizes, gib)
+
+    assert found.cache_tokens == pytest.approx(tokens, rel=0.04)
+    assert found.num_sequences == pages
+    require_room(found, "the GPU")
+
+
+def test_a_plan_adds_up_to_the_memory_there_is(sizes):
+    found = plan(sizes, 44.39)
+
+    rest = found.available_bytes - found.beside_cache_bytes - found.cache_bytes
+    assert 0 <= rest < found.bytes_per_token
+
+
+def test_what_is_loaded_already_is_not_counted_again(sizes):
+    total = plan(sizes, 44.39)
+    free = total.available_bytes - total.weights_bytes - total.context_bytes
+
+    loaded = plan_memory(
+        sizes, WORKLOAD, available_bytes=free, capability=(8, 9), is_loaded=True
+    )
+
+    assert loaded.cache_tokens == total.cache_tokens
+
+
+def test_hopper_has_larger_workspaces(sizes):
+    older, newer = (
+        plan_memory(
+            sizes, WORKLOAD, available_bytes=80 * GIB, capability=kind, is_loaded=True
+        )
+        for kind in ((8, 0), HOPPER)
+    )
+
+    assert older.workspace_bytes == 2 * 8_519_680
+    assert newer.workspace_bytes == 2 * 32 * 2**20
+
+
+@pytest.mark.parametrize("gib", [10, 18, 19.5, 20])
+def test_a_cache_below_one_largest_page_is_refused(sizes, gib):
+    found = plan(sizes, gib)
+
+    with pytest.raises(ModelLoadError, match=r"7,676.*more memory.*max_side.*smaller"):
+        require_room(found, "T4")
+
+
+def test_the_largest_page_is_what_the_scheduler_admits():
+    found = plan_loaded(
+        CHANDRA.config(),
+        EngineSettings(),
+        PROFILES["chandra"],
+        shapes_for(),
+        available_bytes=60 * GIB,
+        capability=HOPPER,
+    )
+
+    answer = Options().expected_output_tokens + 8
+    assert found.page_tokens == 6144 + 1024 + answer
+
+
+def test_a_small_max_side_makes_room_on_a_small_gpu():
+    refused, accepted = (
+        plan_loaded(
+            CHANDRA.config(),
+            EngineSettings(max_side=max_side),
+            PROFILES["chandra"],
+            shapes_for(),
+            available_bytes=int(2.5 * GIB),
+            capability=(8, 6),
+        )
+        for max_side in (None, 1600)
+    )
+
+    assert not refused.has_room
+    require_room(accepted, "A10G")
+
+
+def test_a_cache_that_is_asked_for_is_taken(sizes):
+    found = plan(sizes, 44.39, kv_cache_tokens=50_000)
+
+    require_room(found, "L40S")
+    assert found.cache_tokens == 50_000
+    assert found.num_sequences == 12
+
+
+def test_a_cache_that_does_not_fit_is_refused_with_what_does(sizes):
+    found = plan(sizes, 21.98, kv_cache_tokens=50_000)
+
+    with pytest.raises(ModelLoadError, match=f"room for {found.room_tokens:,}"):
+        require_room(found, "A10G")
+    assert found.room_tokens == pytest.approx(20_300, rel=0.01)
+
+
+def test_a_cache_that_is_asked_for_must_hold_a_page(sizes):
+    found = plan(sizes, 44.39, kv_cache_tokens=5000)
+
+    with pytest.raises(ModelLoadError, match=r"5,000.*at least"):
+        require_room(found, "L40S")
+
+
+def test_no_cache_is_larger_than_its_pages_can_use(sizes):
+    assert plan(sizes, 79.1, max_sequences=2).cache_tokens == 2 * (
+        6144 + 1024 + 8192 + 8
+    )
+
+
+def test_mini_leaves_most_of_a_gpu_to_others():
+    found = plan_loaded(
+        TINY.config(),
+        EngineSettings(),
+        PROFILES["mini"],
+        shapes_for(),
+        available_bytes=79 * GIB,
+        capability=HOPPER,
+    )
+
+    require_room(found, "H100")
+    assert found.cache_bytes <= GIB
+    assert found.beside_cache_bytes < GIB
+    assert found.num_sequences == 64
+
+
+def test_more_pages_are_generated_where_they_have_room(sizes):
+    pages = [plan(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
+
+    assert pages == sorted(pages)
+    assert pages[0] < 5
+    assert pages[-1] == 64
+
+
+@pytest.mark.parametrize(
+    ("tokens", "page", "image", "smaller"),
+    [
+        (100_000, 7676, 9000, 85_000),
+        (20_000, 7676, 9000, 11_000),
+        (15_000, 7676, 9000, 7676),
+        (7676, 7676, 9000, None),
+        (5000, 7676, 9000, None),
+        (1, 1, 0, None),
+    ],
+)
+def test_a_shrunk_cache_still_holds_a_page(tokens, page, image, smaller):
+    found = shrunk_cache_tokens(tokens, page_tokens=page, image_tokens=image)
+
+    assert found == smaller

@@ -1,0 +1,194 @@
+"""A step without memory shrinks the cache once, and nothing that pages say changes."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from handler.engine.native import NativeEngine, Options
+from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.errors import OutOfMemoryError
+from tests.handler.engine.scripted import ScriptedRunner, sequence
+
+ANSWERS = {name: f"the answer of {name} " * 3 for name in "abcd"}
+
+
+class Drafts:
+    """The right tokens and some wrong ones; notes the state in which it is asked."""
+
+    def __init__(self, script: str) -> None:
+        self.script = [*script.encode(), 0]
+        self.rng = random.Random(1)
+        self.said: list[int] = []
+
+    def extend(self, tokens: list[int]) -> None:
+        self.said += tokens
+
+    def draft(self, max_tokens: int) -> list[int]:
+        following = self.script[len(self.said) : len(self.said) + max_tokens]
+        return [t if self.rng.random() < 0.8 else 63 for t in following]
+
+    def reset(self) -> None:
+        self.said = []
+
+
+def runner_failing(*calls: tuple[str, int], smaller: int | None = 200) -> Any:
+    runner = ScriptedRunner(num_places=400)
+    runner.failing = set(calls)
+    runner.smaller_caches = [smaller, 10]
+    return runner
+
+
+def engine(runner: ScriptedRunner, *, max_drafts: int = 0, **options: Any) -> Any:
+    def drafts_for(page: Sequence) -> Drafts | None:
+        return Drafts(page.prompt) if max_drafts else None
+
+    options = {"expected_output_tokens": 0, "max_draft_tokens": max_drafts} | options
+    return NativeEngine(runner, Options(**options), drafts_for=drafts_for)
+
+
+def submit(running: Any, answers: dict[str, str]) -> None:
+    for name, answer in answers.items():
+        running.submit(sequence(name, answer))
+
+
+def run(running: Any) -> dict[str, Generation]:
+    ended: dict[str, Generation] = {}
+    for _ in range(10_000):
+        if not running.has_work:
+            return ended
+        for generation in running.step(lambda: None):
+            assert generation.sequence_id not in ended
+            ended[generation.sequence_id] = generation
+    raise AssertionError("the pages do not end")
+
+
+def texts(ended: dict[str, Generation]) -> dict[str, str]:
+    return {name: generation.text for name, generation in ended.items()}
+
+
+@pytest.mark.parametrize("max_drafts", [0, 4])
+@pytest.mark.parametrize(
+    "call", [("encode", 0), ("encode", 2), ("prefill", 5), ("decode", 0), ("decode", 9)]
+)
+def test_pages_say_the_same_after_a_step_without_memory(call, max_drafts):
+    runner = runner_failing(call)
+    running = engine(runner, max_drafts=max_drafts, max_prefill_tokens=7)
+    submit(running, ANSWERS)
+
+    ended = run(running)
+
+    assert runner.calls[call[0]] > call[1], "no call failed, so this shows nothing"
+    assert texts(ended) == ANSWERS
+    assert runner.num_places == 200
+    assert running._scheduler._pool.num_free == 200
+
+
+def test_a_move_without_memory_begins_all_pages_anew():
+    runner = runner_failing(("move", 0))
+    running = engine(runner)
+    answers = {name: name * 90 for name in "abc"}
+    submit(running, answers)
+
+    ended = run(running)
+
+    assert runner.calls["move"] > 0, "nothing moved, so this shows nothing"
+    assert texts(ended) == answers
+    assert runner.num_places == 200
+
+
+def test_a_second_move_without_memory_ends_the_engine():
+    runner = runner_failing(("move", 0), ("move", 1), smaller=350)
+    running = engine(runner)
+    submit(running, {name: name * 20 * n for n, name in enumerate("abcdefg", 1)})
+
+    with pytest.raises(OutOfMemoryError):
+        run(running)
+
+
+@pytest.mark.parametrize("call", ["encode", "prefill", "decode"])
+def test_the_second_step_without_memory_fails_one_page(call):
+    runner = runner_failing((call, 1), (call, 3))
+    running = engine(runner)
+    submit(running, ANSWERS)
+
+    ended = run(running)
+
+    failed = [g for g in ended.values() if g.finish_reason is FinishReason.ERROR]
+    assert [g.error.code for g in failed if g.error] == ["out_of_memory"]
+    assert runner.num_places == 200
+    said = {n: g.text for n, g in ended.items() if g not in failed}
+    assert said == {name: ANSWERS[name] for name in said}
+
+
+def test_without_a_smaller_cache_the_page_fails():
+    runner = runner_failing(("decode", 2), smaller=None)
+    running = engine(runner)
+    submit(running, ANSWERS)
+
+    ended = run(running)
+
+    reasons = [generation.finish_reason for generation in ended.values()]
+    assert reasons.count(FinishReason.ERROR) == 1
+    assert runner.num_places == 400
+
+
+def test_a_prompt_too_long_for_the_smaller_cache_fails_clearly():
+    runner = runner_failing(("decode", 1))
+    running = engine(runner)
+    running.submit(sequence("long", "yes", prompt=250))
+    running.submit(sequence("short", "no" * 9))
+
+    ended = run(running)
+
+    assert ended["short"].text == "no" * 9
+    assert ended["long"].error is not None
+    assert ended["long"].error.code == "out_of_memory"
+    assert "250 tokens does not fit into a cache of 200" in ended["long"].error.detail
+
+
+@pytest.mark.parametrize("num_said", [5, 150, 230])
+def test_an_answer_is_cut_off_where_the_smaller_cache_ends(num_said):
+    runner = runner_failing(("decode", num_said))
+    running = engine(runner)
+    running.submit(sequence("a", "x" * 300, prompt=40))
+
+    [ended] = run(running).values()
+
+    assert ended.text == "x" * 160
+    assert ended.finish_reason is FinishReason.LENGTH
+
+
+def test_a_shrunk_cache_is_logged_with_its_sizes(caplog):
+    running = engine(runner_failing(("decode", 3)))
+    submit(running, ANSWERS)
+
+    run(running)
+
+    [record] = [r for r in caplog.records if "cache shrunk" in r.message]
+    assert (record.tokens_before, record.tokens_after) == (400, 200)
+    assert record.preempted_pages == 4
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_pages_survive_a_shortage_at_any_time(seed):
+    rng = random.Random(seed)
+    runner = runner_failing(
+        (rng.choice(["encode", "prefill", "decode", "move"]), rng.randint(0, 60)),
+        smaller=rng.randint(120, 300),
+    )
+    answers = {str(n): "abc"[n % 3] * rng.randint(1, 90) for n in range(12)}
+    running = engine(
+        runner,
+        max_drafts=rng.choice([0, 3]),
+        max_sequences=rng.randint(1, 6),
+        max_prefill_tokens=rng.randint(1, 40),
+    )
+    submit(running, answers)
+
+    ended = run(running)
+
+    assert texts(ended) == answers
+    assert running._scheduler._pool.num_free == runner.num_places
