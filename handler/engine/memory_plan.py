@@ -48,7 +48,7 @@ GRAPH_NODES_BYTES = 8 * MIB
 FRAGMENTATION = 0.4
 """Memory that torch's allocator reserves beyond what temporary tensors need, because
 images differ in size; an estimate."""
-ROTARY_COPIES = 8
+ROTARY_COPIES = 3
 """Float32 tensors as large as the queries that the vision encoder's rotary embedding
 holds at its peak, rounded up."""
 

@@ -41,7 +41,7 @@ def test_a_plan_shows_how_memory_is_divided(chandra):
     ran = chandra("plan", "--json")
 
     memory = json.loads(ran.out)["memory"]["ml.g6e.2xlarge"]
-    assert (memory["gpu"], memory["pages"]) == ("L40S", 45)
+    assert (memory["gpu"], memory["pages"]) == ("L40S", 47)
     assert memory["page_tokens"] == 7676
 
 

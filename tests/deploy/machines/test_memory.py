@@ -68,8 +68,8 @@ def test_a_plan_is_the_engines(gpu, max_side):
 
 @pytest.mark.parametrize(
     ("kind", "tokens", "pages"),
-    [("ml.g5.2xlarge", 20_000, 5), ("ml.g6e.2xlarge", 182_000, 45),
-     ("ml.p5.4xlarge", 434_000, 64)],
+    [("ml.g5.2xlarge", 26_000, 6), ("ml.g6e.2xlarge", 188_000, 47),
+     ("ml.p5.4xlarge", 440_000, 64)],
 )  # fmt: skip
 def test_supported_machines_have_room_for_many_pages(kind, tokens, pages):
     plan = memory_plan_of(kind, 17.5, {})
@@ -91,7 +91,7 @@ def findings(**tables):
 
 def test_weights_that_leave_no_room_for_a_page_are_refused():
     (finding,) = findings(
-        endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 20}
+        endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 20.5}
     )
 
     assert finding.is_fatal
@@ -101,7 +101,7 @@ def test_weights_that_leave_no_room_for_a_page_are_refused():
 
 def test_a_cache_for_one_largest_page_is_noted():
     (finding,) = findings(
-        endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 18.8}
+        endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 19.5}
     )
 
     assert not finding.is_fatal

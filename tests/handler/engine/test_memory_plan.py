@@ -62,7 +62,7 @@ def plan(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
 
 @pytest.mark.parametrize(
     ("gib", "tokens", "pages"),
-    [(21.98, 20_000, 5), (44.39, 182_000, 45), (79.10, 435_000, 64)],
+    [(21.98, 26_000, 6), (44.39, 188_000, 46), (79.10, 440_000, 64)],
     ids=["A10G", "L40S", "80 GB"],
 )
 def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
@@ -103,7 +103,7 @@ def test_hopper_has_larger_workspaces(sizes):
     assert newer.workspace_bytes == 2 * 32 * 2**20
 
 
-@pytest.mark.parametrize("gib", [10, 18, 19.5, 20])
+@pytest.mark.parametrize("gib", [10, 18, 19, 19.3])
 def test_a_cache_below_one_largest_page_is_refused(sizes, gib):
     found = plan(sizes, gib)
 
@@ -155,7 +155,7 @@ def test_a_cache_that_does_not_fit_is_refused_with_what_does(sizes):
 
     with pytest.raises(ModelLoadError, match=f"room for {found.room_tokens:,}"):
         require_room(found, "A10G")
-    assert found.room_tokens == pytest.approx(20_300, rel=0.01)
+    assert found.room_tokens == pytest.approx(25_700, rel=0.01)
 
 
 def test_a_cache_that_is_asked_for_must_hold_a_page(sizes):
