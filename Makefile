@@ -46,9 +46,9 @@ image:           ## build the image that SageMaker runs; VARIANT=cpu for one wit
 		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null || echo unknown)" \
 		--tag $(IMAGE) $(BUILD_ARGS) .
 
-# Every version and hash that the image installs, from container/*.in. triton compiles
-# kernels for torch.compile, which is not used: half a gigabyte. The CPU build of torch
-# comes from another index, by PIP_ARGS.
+# Every version and hash that the image installs, from container/*.in. Triton and its
+# compiler would add 0.87 GB and are not used: see Decisions in container/README.md. The
+# CPU build of torch comes from another index, by PIP_ARGS.
 requirements: $(VENV)/dev  ## choose the versions of the image's packages anew
 	@$(PIP_INSTALL) uv
 	@for variant in cuda cpu; do \
