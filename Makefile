@@ -108,7 +108,7 @@ bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
 bench-autoscaling: $(VENV)/dev  ## simulate a day of an asynchronous endpoint's machines
 	@$(BIN)/python -m bench.autoscaling
 
-bench-gpu: $(VENV)/dev  ## measure the engine on a CUDA machine, with ARGS="--part ..."
+bench-gpu: $(VENV)/dev  ## measure the engine on a CUDA machine in ten minutes; ARGS="--budget 300"
 	@$(BIN)/python -m bench.gpu $(ARGS)
 
 clean:           ## remove what the targets made
