@@ -30,7 +30,7 @@ import transformers
 from bench.device.hardware import Hardware, device_of
 from bench.device.items import PARTS, Measurements, Options
 from bench.device.report import render, report_path
-from bench.device.schedule import run_items
+from bench.device.schedule import OUT_OF_TIME, run_items
 from bench.device.supervisor import supervise
 from bench.geometry import GEOMETRIES
 from bench.records import Records
@@ -40,8 +40,9 @@ __all__ = ["main", "measure"]
 
 RESULTS = Path(__file__).parent / "results"
 BUDGET_SECONDS = 600.0
-_REPORT_SECONDS = 15.0
-"""Kept for the plot and the page of answers."""
+_REPORT_SECONDS = 25.0
+"""Kept for importing torch, which comes first, and for the plot and the page."""
+_INTERRUPTED = 130
 _LOST = 3
 """Exit status of a process whose device does not compute any more."""
 
@@ -119,10 +120,11 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
             kept = [word for word in arguments if word not in once]
             return [
                 *(sys.executable, "-m", "bench.gpu", *kept),
-                *("--budget", f"{seconds:.1f}", "--announce", str(announced)),
+                *("--deadline", f"{time.time() + seconds:.1f}"),
+                *("--announce", str(announced)),
             ]
 
-        why = "not measured: out of time"
+        was_interrupted = False
         try:
             supervise(
                 command,
@@ -135,21 +137,23 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
                 min_seconds=min(20.0, options.budget / 4),
             )
         except KeyboardInterrupt:
-            why = "not measured: interrupted"
+            was_interrupted = True
         records = current()
     if records is None:
         raise SystemExit("nothing was measured; the lines above say why")
-    if time.monotonic() - begin > options.budget - _REPORT_SECONDS or (
-        why.endswith("interrupted")
-    ):
-        records.interrupt(why)
+    if was_interrupted:
+        records.interrupt("not measured: interrupted")
+    elif time.monotonic() - begin > options.budget - _REPORT_SECONDS:
+        records.interrupt(OUT_OF_TIME)
     say(f"results in {records.path}, {time.monotonic() - begin:.0f} s")
     report(records)
+    if was_interrupted:
+        raise SystemExit(_INTERRUPTED)
 
 
 def _work(options: argparse.Namespace) -> None:
     """Measure in this process, for as long as the one that started it lives."""
-    begin, parent = time.monotonic(), os.getppid()
+    parent = os.getppid()
     faulthandler.enable()
     hardware = Hardware(device_of(options.device))
     hardware.select()
@@ -157,12 +161,14 @@ def _work(options: argparse.Namespace) -> None:
     if options.again:
         records.forget()
     records.save()
-    options.announce.write_text(str(records.path), encoding="utf-8")
+    written = options.announce.with_suffix(".part")
+    written.write_text(str(records.path), encoding="utf-8")
+    written.replace(options.announce)
     say(f"{hardware.name}, torch {torch.__version__}, to {records.path}")
 
     def remaining() -> float:
         is_orphan = os.getppid() != parent
-        return 0.0 if is_orphan else options.budget - (time.monotonic() - begin)
+        return 0.0 if is_orphan else options.deadline - time.time()
 
     chosen = Options(
         geometry=GEOMETRIES[options.geometry],
@@ -218,8 +224,10 @@ def _parser() -> argparse.ArgumentParser:
         help="tokens of all pages that a step verifies",
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
-    # For the processes that this one starts: where to say which file they write.
+    # For the processes that this one starts: where to say which file they write, and
+    # the time of day at which they are ended.
     parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     return parser
 
 

@@ -17,6 +17,7 @@ from bench.attention import (
     errors,
     one_query_each,
 )
+from bench.device.hardware import NEEDS_CUDA
 from bench.rates import seconds_of
 from handler.engine import attention
 from handler.engine.graphs import cuda_recorder
@@ -46,7 +47,7 @@ def probe_operator(
     if not attention.has_operator(device, torch.bfloat16):
         return {
             "is_right": None,
-            "skipped": f"{device.type} has no such operator: nothing was compared",
+            "skipped": f"{NEEDS_CUDA}: nothing was compared",
         }
     found: dict[str, dict[str, Any]] = {}
     for name, (used, queries) in cases.items():
@@ -110,7 +111,7 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
     GPU's cache, so its bytes a second say nothing about memory.
     """
     if not attention.has_operator(device, torch.bfloat16):
-        return {"skipped": f"{device.type} has no such operator"}
+        return {"skipped": NEEDS_CUDA}
     found: list[dict[str, object]] = []
     for num_pages in (1, 8, 32):
         used = [USED[0]] * num_pages

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,12 @@ class Records:
             item["took_seconds"] = round(self._now() - began, 2)
         self.save()
 
+    def expect(self, items: Iterable[tuple[str, str]]) -> None:
+        """Note which items a run is going to measure, as it may not get to them."""
+        for part, name in items:
+            self._item(part, name)["state"] = "open"
+        self.save()
+
     def begin(self, part: str, name: str, *, limit_seconds: float) -> None:
         """Note that an item runs, and for how long at most."""
         item = self._item(part, name)
@@ -88,12 +94,14 @@ class Records:
         self.save()
 
     def interrupt(self, why: str) -> None:
-        """Note that the running item was cut off; that is no attempt of its own."""
+        """Note that a run was cut off; for the running item that is no attempt."""
         for item in self.items().values():
-            if item.get("state") == "running":
-                item |= {"state": "out of time", "why": why}
+            if item.get("state") not in ("running", "open"):
+                continue
+            if item["state"] == "running":
                 item["attempts"] -= 1
                 del item["began"]
+            item |= {"state": "out of time", "why": why}
         self.save()
 
     def forget(self) -> None:

@@ -31,6 +31,9 @@ __all__ = ["Native", "Stage", "recomputed"]
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _SPARE_PLACES = 256
 """For guesses, and for growth ahead of need."""
+_PIXELS_A_TOKEN = 32 * 32
+_PROMPT_TOKENS = 1024
+"""As choice.py bounds a page; recorded steps split the longest one over the device."""
 _SMALL_PAGE_TOKENS = 4000
 """As choice.py counts the pages that a pool of a few gigabytes is for."""
 
@@ -75,6 +78,13 @@ class Stage:
     def mean_length(self) -> float:
         """Tokens of a page's answer."""
         return statistics.fmean(len(page.tokens) for page in self.pages)
+
+    @property
+    def max_page_tokens(self) -> int:
+        """The longest page, prompt and answer, with which the engine is started."""
+        profile = self.geometry.profile
+        num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
+        return num_image_tokens + _PROMPT_TOKENS + profile.max_output_tokens
 
     def num_prompt_tokens(self, page: Forced) -> int:
         """Return the tokens of a page's prompt, those of its image included."""
@@ -155,6 +165,7 @@ class Stage:
             TorchRunner(
                 self.model,
                 places,
+                max_page_tokens=self.max_page_tokens,
                 graph_shapes=of_shapes if native.has_graphs else (),
                 record=recorder,
             ),

@@ -35,8 +35,9 @@ _MIN_STEPS = 5
 _MAX_STEPS = 400
 _TOKEN = 1000
 _CHUNK_TOKENS = 1024
-LARGEST_LOGIT_ERROR = 0.02
-"""As a share of the largest logit; both steps run the same kernels."""
+LARGEST_LOGIT_ERROR = 0.05
+"""As a share of the largest logit. Both steps run the same kernels, so it should be 0;
+a frozen address or value gives errors near 1."""
 
 Replay = Callable[[], None]
 
@@ -154,7 +155,11 @@ def check_recorded(stage: Stage, hardware: Hardware, seconds: float) -> dict[str
     shapes = [Shape(len(pages), width) for width in (9, 5, 1)]
     most = max(stage.num_prompt_tokens(page) for page in pages) + 256
     runner = TorchRunner(
-        stage.model, len(pages) * most, graph_shapes=shapes, record=recorder
+        stage.model,
+        len(pages) * most,
+        max_page_tokens=stage.max_page_tokens,
+        graph_shapes=shapes,
+        record=recorder,
     )
     prompts = [runner.prompt_from(page.sequence) for page in pages]
     for index, prompt in enumerate(prompts):
@@ -221,7 +226,7 @@ def count_kernels(stage: Stage, hardware: Hardware, seconds: float) -> dict[str,
 
 def _page_tokens(stage: Stage, num_pages: int, width: int) -> int:
     """Return the tokens of each page for which the device has room."""
-    longest = stage.model.max_tokens - width - 1
+    longest = min(stage.model.max_tokens, stage.max_page_tokens) - width - 1
     room = cache_places(stage.model) // num_pages - width - _SPARE_PLACES
     used = min(PAGE_TOKENS, longest, room)
     if used < 1:
@@ -241,6 +246,7 @@ def _runner(
     runner = TorchRunner(
         stage.model,
         num_pages * (used + width),
+        max_page_tokens=stage.max_page_tokens,
         graph_shapes=shapes,
         record=record,
     )

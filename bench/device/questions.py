@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.records import Records
 
-__all__ = ["QUESTIONS", "Answer", "Question", "why_unanswered"]
+__all__ = ["QUESTIONS", "Answer", "Question", "reason_of", "why_unanswered"]
 
 FREE_RATIO = 1.1
 """A step that takes up to this times that of one token a page costs nothing more."""
@@ -47,7 +47,7 @@ class Question:
 def why_unanswered(question: Question, records: Records) -> str:
     """Return the reasons that the items of the question's part left behind."""
     reasons = [
-        f"{key.partition(': ')[2]}: {_reason(item)}"
+        f"{key.partition(': ')[2]}: {reason_of(item)}"
         for key, item in records.items().items()
         if key.startswith(f"{question.part}: {question.items}")
         and item.get("state") != "measured"
@@ -62,10 +62,13 @@ def why_unanswered(question: Question, records: Records) -> str:
     return "; ".join([*reasons, *skipped][:3])
 
 
-def _reason(item: dict[str, Any]) -> str:
+def reason_of(item: dict[str, Any]) -> str:
+    """Return why an item has no result, in a line."""
     if item.get("state") == "running":
         return "the process ended while this was measured"
-    return str(item.get("why", "not measured")).splitlines()[0][:_REASON_LETTERS]
+    if item.get("state") == "open":
+        return "the run ended before"
+    return " ".join(str(item.get("why", "not measured")).split())[:_REASON_LETTERS]
 
 
 def _operator(records: Records) -> Answer | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.device.questions import QUESTIONS, why_unanswered
+from bench.device.questions import QUESTIONS, reason_of, why_unanswered
 from bench.records import Records
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 
@@ -89,8 +89,7 @@ def _missing(records: Records) -> Iterable[str]:
     for key, item in records.items().items():
         if item.get("state") == "measured":
             continue
-        why = str(item.get("why") or "the process ended while this was measured")
-        yield f"- {key}: {' '.join(why.split())[:200]}"
+        yield f"- {key}: {reason_of(item)}"
 
 
 def _cell(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence as Seq
+from collections.abc import Callable, Iterable, Mapping, Sequence as Seq
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,9 @@ class Item:
 
 class Ledger(Protocol):
     """Where outcomes are kept; each method writes the file."""
+
+    def expect(self, items: Iterable[tuple[str, str]]) -> None:
+        """Note which items are going to be measured."""
 
     def begin(self, part: str, name: str, *, limit_seconds: float) -> None:
         """Note that an item is about to run, and after how long it hangs."""
@@ -115,6 +118,7 @@ def run_items(
         item for item in left if ledger.attempts(item.part, item.name) < MAX_ATTEMPTS
     ]
     left.sort(key=lambda item: ledger.attempts(item.part, item.name))
+    ledger.expect((item.part, item.name) for item in left)
     while left:
         plan = plan_seconds(left, remaining(), pace)
         fitting = [item for item in left if item.key in plan]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.device.hardware import Hardware
+from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.systems import Stage
 from handler.engine.encoder import Encoder
 from handler.engine.sequence import Sequence
@@ -25,6 +25,7 @@ BACKENDS = {
     "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
 }
+_CUDA_BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 SIZES = {
     "chandra": {
         "A4": (1600, 2240),
@@ -89,6 +90,8 @@ def time_backend(
     linear layer here, so that its convolution hides nothing.
     """
     chosen = BACKENDS[backend]
+    if not hardware.is_cuda and chosen in _CUDA_BACKENDS:
+        return {"skipped": NEEDS_CUDA}
     module = stage.model.module.model
     found: dict[str, Any] = {}
     sizes = SIZES[stage.geometry.name]

@@ -35,10 +35,8 @@ def test_every_part_runs_on_a_processor(tmp_path, capsys):
 
     parts = records.data["parts"]
     assert set(parts) == set(PARTS)
-    failed = {
-        key for key, item in records.items().items() if item["state"] != "measured"
-    }
-    assert failed == {"vision: encoder, memory-efficient", "vision: encoder, cudnn"}
+    assert {item["state"] for item in records.items().values()} == {"measured"}
+    assert parts["vision"]["encoder, cudnn"] == {"skipped": "needs a CUDA device"}
     for run in parts["native"].values():
         assert run["pages_per_second"] > 0
         assert 0 < run["fraction_of_roofline"] < 1

@@ -197,7 +197,7 @@ def test_failures_and_lack_of_time_are_reasons(records):
 
     assert (
         "Does the memory plan hold? Not answered, because as served: "
-        "OutOfMemoryError: 2 GiB\n" in page
+        "OutOfMemoryError: 2 GiB in f\n" in page
     )
     assert "- small: drafts: not measured: out of time" in page
 

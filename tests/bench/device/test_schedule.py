@@ -148,6 +148,18 @@ def test_cutting_an_item_off_is_no_attempt_of_it(tmp_path):
     assert run.records.attempts("p", "long") == 0
 
 
+def test_a_run_that_is_cut_off_names_what_it_did_not_reach(tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(run.item("a", raises=KeyboardInterrupt()), run.item("b"))
+
+    before = run.state("b")
+    run.records.interrupt(OUT_OF_TIME)
+
+    assert before == "open"
+    assert run.records.items()["p: b"] == {"state": "out of time", "why": OUT_OF_TIME}
+
+
 def test_a_lost_device_ends_the_process(tmp_path):
     run = Run(tmp_path)
 
