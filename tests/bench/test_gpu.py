@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.device.decode_steps import check_recorded, time_verification
 from bench.device.hardware import Hardware
 from bench.device.items import PARTS, Measurements, Options
 from bench.device.questions import QUESTIONS
@@ -16,7 +17,7 @@ from bench.geometry import TINY
 from bench.gpu import main, measure, report
 from bench.records import Records
 from bench.roofline import Rates
-from bench.systems import Native, Stage
+from bench.systems import Native, Stage, recomputed
 
 CPU = Hardware(torch.device("cpu"))
 ABOUT = {"device": "cpu", "geometry": "tiny", "commit": "c"}
@@ -136,15 +137,38 @@ def test_the_most_important_items_fit_into_ten_minutes(tmp_path):
     assert needed < 450
 
 
-@pytest.mark.slow
-def test_generate_runs_after_the_native_engine_on_one_model():
-    stage = Stage(TINY, CPU.device, Rates(1e9, 1e9), num_pages=2)
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage(TINY, CPU.device, Rates(1e9, 1e9), num_pages=2)
 
+
+@pytest.mark.slow
+def test_generate_runs_after_the_native_engine_on_one_model(stage):
     native = stage.native(Native(1), 0.01)
     generated = stage.generate(1, 0.01)
 
     assert native["tokens_per_second"] > 0
     assert generated["pages_ended"] == 1
+
+
+@pytest.mark.slow
+def test_a_recorded_step_that_is_never_replayed_is_found(stage):
+    def frozen(compute):
+        return compute(), lambda: None
+
+    right = check_recorded(stage, CPU, 0.0, recomputed)
+    wrong = check_recorded(stage, CPU, 0.0, frozen)
+
+    assert right["is_right"]
+    assert not wrong["is_right"]
+
+
+@pytest.mark.slow
+def test_tokens_as_rows_are_timed_beside_segments(stage):
+    found = time_verification(stage, CPU, 1, 0.0)
+
+    assert found["segments"].keys() == found["rows"].keys()
+    assert min(found["rows"].values()) > 0
 
 
 def test_readme_lists_the_questions_of_the_report():
