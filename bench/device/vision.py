@@ -50,8 +50,9 @@ def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, 
     vision = stage.model.module.config.vision_config
     kernel = (vision.temporal_patch_size, vision.patch_size, vision.patch_size)
     device = stage.device
-    convolution = nn.Conv3d(3, vision.hidden_size, kernel, kernel)
-    convolution = convolution.to(device, torch.bfloat16)
+    convolution = nn.Conv3d(
+        3, vision.hidden_size, kernel, kernel, device=device, dtype=torch.bfloat16
+    )
     weight = convolution.weight.flatten(1)
     patches = torch.randn(_NUM_PATCHES, weight.shape[1], device=device)
     patches = patches.to(torch.bfloat16)
@@ -187,13 +188,19 @@ def _linear_patches(visual: Any) -> Iterator[None]:
 
 
 def _choice(stage: Stage, size: tuple[int, int]) -> str:
-    """Return the backend that torch chooses for the encoder's attention."""
+    """Return the backend that torch chooses for the encoder's attention.
+
+    The operator is private: where it is gone, the times are still there.
+    """
     vision = stage.model.module.config.vision_config
     heads = vision.num_heads
     patch = vision.patch_size
     shape = (1, heads, size[0] * size[1] // patch**2, vision.hidden_size // heads)
     query = torch.empty(shape, dtype=torch.bfloat16, device=stage.device)
-    number = torch._fused_sdp_choice(query, query, query)
+    try:
+        number = torch._fused_sdp_choice(query, query, query)
+    except (AttributeError, RuntimeError) as error:
+        return f"unknown ({type(error).__name__})"
     names = {int(backend.value): name for name, backend in _backends().items()}
     return names.get(int(number), str(number))
 
