@@ -46,9 +46,9 @@ image:           ## build the image that SageMaker runs; VARIANT=cpu for one wit
 		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null || echo unknown)" \
 		--tag $(IMAGE) $(BUILD_ARGS) .
 
-# Every version and hash that the image installs, from container/*.in. triton compiles
-# kernels for torch.compile, which is not used: half a gigabyte. The CPU build of torch
-# comes from another index, by PIP_ARGS.
+# Every version and hash that the image installs, from container/*.in. Triton and its
+# compiler would add 0.87 GB and are not used: see Decisions in container/README.md. The
+# CPU build of torch comes from another index, by PIP_ARGS.
 requirements: $(VENV)/dev  ## choose the versions of the image's packages anew
 	@$(PIP_INSTALL) uv
 	@for variant in cuda cpu; do \
@@ -111,7 +111,7 @@ bench-steps: $(VENV)/dev  ## count the kernels and waits of every step on a GPU,
 bench-autoscaling: $(VENV)/dev  ## simulate a day of an asynchronous endpoint's machines
 	@$(BIN)/python -m bench.autoscaling
 
-bench-gpu: $(VENV)/dev  ## measure the engine on a CUDA machine, with ARGS="--part ..."
+bench-gpu: $(VENV)/dev  ## measure the engine on a CUDA machine in ten minutes; ARGS="--budget 300"
 	@$(BIN)/python -m bench.gpu $(ARGS)
 
 clean:           ## remove what the targets made

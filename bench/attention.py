@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from types import SimpleNamespace
 
 import torch
@@ -47,15 +47,24 @@ class Case:
 
 
 def case_of(
-    used: Seq[int], num_queries: int, device: torch.device, dtype: torch.dtype
+    used: Seq[int],
+    queries: int | Seq[int],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Case:
-    """Pages in segments in another order than in the forward, with gaps between."""
-    generator = torch.Generator(device).manual_seed(len(used) + num_queries)
+    """Return pages in segments in another order than in the forward, with gaps between.
+
+    `queries` is the number of each page's tokens in the forward, or one for all. A
+    page with more queries than places in use gets as many places.
+    """
+    counts = [queries] * len(used) if isinstance(queries, int) else list(queries)
+    seed = sum(number * index for index, number in enumerate((*used, *counts), 1))
+    generator = torch.Generator(device).manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, device=device)
 
-    used = [max(number, num_queries) for number in used]
+    used = [max(pair) for pair in zip(used, counts, strict=True)]
     gap = 37
     starts = [0] * len(used)
     free = gap
@@ -68,11 +77,12 @@ def case_of(
     pool = KVPool(config, free, dtype, device)
     pool.keys[0].copy_(normal(free, KV_HEADS, HEAD_DIM))
     pool.values[0].copy_(normal(free, KV_HEADS, HEAD_DIM))
-    total = num_queries * len(used)
+    query_starts = [0, *accumulate(counts)]
+    total = query_starts[-1]
     places = [
-        start + number - num_queries + offset
-        for start, number in zip(starts, used, strict=True)
-        for offset in range(num_queries)
+        start + number - count + offset
+        for start, number, count in zip(starts, used, counts, strict=True)
+        for offset in range(count)
     ]
 
     def numbers(values: Seq[int], kind: torch.dtype = torch.int32) -> torch.Tensor:
@@ -85,10 +95,10 @@ def case_of(
         Step(
             pool,
             numbers(places, torch.int64),
-            query_starts=numbers(range(0, total + 1, num_queries)),
+            query_starts=numbers(query_starts),
             segment_starts=numbers([*starts, 0]),
             num_used=numbers(used),
-            max_queries=num_queries,
+            max_queries=max(counts),
             max_used=free,
             use_operator=attention.has_operator(device, dtype),
         ),

@@ -1,109 +1,240 @@
-"""The native engine on a GPU: Chandra 1's full size, and the roofline it is held to.
+"""Measure the native engine on a GPU: Chandra 1's full size, beside the roofline.
+
+One run takes ten minutes at most, measures the most important parts first, writes
+each result at once, and ends with a page of answers. A second run of the same commit
+on the same device goes on where the first stopped.
 
 The weights are random and every page's length is forced, the same for every system;
 end of text never comes. The native engine is fed each page's transcription token by
-token (teacher forcing): every forward is computed for real, and guesses are right as
-often as on the real page. Nothing here says how well a page is read.
+token (teacher forcing): every forward is computed for real, and drafts are accepted
+as often as on the real page. Nothing here says how well a page is read.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Sequence as Seq
-from functools import partial
+import faulthandler
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence as Seq
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from bench.device.hardware import Hardware, device_of
+from bench.device.items import PARTS, Measurements, Options
+from bench.device.report import render, report_path
+from bench.device.schedule import OUT_OF_TIME, run_items
+from bench.device.supervisor import supervise
 from bench.geometry import GEOMETRIES
-from bench.probe import probe_operator
-from bench.rates import measured_rates
 from bench.records import Records
 from bench.report import commit, finish, say
-from bench.roofline import Rates
-from bench.systems import Native, Stage
 
-__all__ = ["main"]
+__all__ = ["main", "measure"]
 
-PARTS = ("probe", "baseline", "native", "small")
 RESULTS = Path(__file__).parent / "results"
-SECONDS = {"baseline": 150.0, "native": 20.0, "small": 60.0}
-"""For one configuration, so that a part stays below ten minutes on an H100."""
-BATCHES = {"sequential": 1, "micro-batches of 8": 8, "micro-batches of 16": 16}
-IN_FLIGHT = (1, 8, 32, 64)
+BUDGET_SECONDS = 600.0
+_REPORT_SECONDS = 25.0
+"""Kept for importing torch, which comes first, and for the plot and the page."""
+_INTERRUPTED = 130
+_LOST = 3
+"""Exit status of a process whose device does not compute any more."""
 
 
 def main(arguments: Seq[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device_of(options.device).type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             "no CUDA device: run this on a GPU, "
             "or try it out with --device cpu --geometry tiny"
         )
-    parts = PARTS if options.part == "all" else (options.part,)
-    records = Records(options.results, _about(options, device))
-    say(__doc__)
-    say(f"{records.data['device']}, torch {torch.__version__}, to {records.path}")
+    if options.announce is not None:
+        _work(options)
+    else:
+        _supervise(options, list(sys.argv[1:] if arguments is None else arguments))
 
-    if "probe" in parts or not records.part("probe"):
-        _probe(records, device)
-    _refuse_a_wrong_operator(records)
-    rates = Rates(**records.part("probe")["rates"])
-    for part in parts:
-        if part != "probe":
-            # Anew for each: the native engine gives its model another attention.
-            stage = Stage(GEOMETRIES[options.geometry], device, rates, options.pages)
-            records.data["parameters"] = stage.costs.total
-            records.data["mean_output_tokens"] = stage.mean_length
-            _measure(records, part, _systems(part, stage, options))
-            del stage
-    say(f"plotted in {records.draw()}")
+
+def measure(
+    options: Options,
+    hardware: Hardware,
+    records: Records,
+    remaining: Callable[[], float],
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Measure what the records lack; return False if the device is lost."""
+    measurements = Measurements(options, hardware, records)
+    return run_items(
+        measurements.items(),
+        records,
+        remaining=remaining,
+        is_usable=hardware.is_usable,
+        refusal=measurements.refusal,
+        tell=say,
+        clock=clock,
+    )
+
+
+def report(records: Records) -> None:
+    """Write the page of answers and the plot beside the results, and print the page."""
+    page = render(records)
+    report_path(records).write_text(page, encoding="utf-8")
+    say(page)
+    try:
+        say(f"plotted in {records.draw()}")
+    except Exception as error:  # a plot that fails must not cost the last line
+        say(f"not plotted: {error}")
     finish(
         "gpu",
         records.ratios(),
         device=records.data["device"],
-        geometry=options.geometry,
+        geometry=records.data["geometry"],
         parts=sorted(records.data["parts"]),
         teacher_forcing=True,
         random_weights=True,
     )
 
 
+def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
+    """Have other processes measure, whatever becomes of them, and report."""
+    begin = time.monotonic()
+    say(__doc__)
+    # SIGTERM ends the process that measures, too.
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory() as folder:
+        announced = Path(folder) / "results"
+
+        def current() -> Records | None:
+            if not announced.exists():
+                return None
+            return Records.at(Path(announced.read_text(encoding="utf-8")))
+
+        def command(seconds: float) -> list[str]:
+            # The second process must not drop what the first one measured.
+            once = ["--again"] if announced.exists() else []
+            kept = [word for word in arguments if word not in once]
+            return [
+                *(sys.executable, "-m", "bench.gpu", *kept),
+                *("--deadline", f"{time.time() + seconds:.1f}"),
+                *("--announce", str(announced)),
+            ]
+
+        was_interrupted = False
+        try:
+            supervise(
+                command,
+                budget=options.budget - _REPORT_SECONDS,
+                num_begun=lambda: found.num_begun() if (found := current()) else 0,
+                overdue_seconds=lambda: (
+                    found.overdue_seconds() if (found := current()) else 0.0
+                ),
+                tell=say,
+                min_seconds=min(20.0, options.budget / 4),
+            )
+        except KeyboardInterrupt:
+            was_interrupted = True
+        records = current()
+    if records is None:
+        raise SystemExit("nothing was measured; the lines above say why")
+    if was_interrupted:
+        records.interrupt("not measured: interrupted")
+    elif time.monotonic() - begin > options.budget - _REPORT_SECONDS:
+        records.interrupt(OUT_OF_TIME)
+    say(f"results in {records.path}, {time.monotonic() - begin:.0f} s")
+    report(records)
+    if was_interrupted:
+        raise SystemExit(_INTERRUPTED)
+
+
+def _work(options: argparse.Namespace) -> None:
+    """Measure in this process, for as long as the one that started it lives."""
+    parent = os.getppid()
+    faulthandler.enable()
+    hardware = Hardware(device_of(options.device))
+    hardware.select()
+    records = Records(options.results, _about(options, hardware))
+    if options.again:
+        records.forget()
+    records.save()
+    written = options.announce.with_suffix(".part")
+    written.write_text(str(records.path), encoding="utf-8")
+    written.replace(options.announce)
+    say(f"{hardware.name}, torch {torch.__version__}, to {records.path}")
+
+    def remaining() -> float:
+        is_orphan = os.getppid() != parent
+        return 0.0 if is_orphan else options.deadline - time.time()
+
+    chosen = Options(
+        geometry=GEOMETRIES[options.geometry],
+        num_pages=options.pages,
+        in_flight=tuple(options.in_flight),
+        graphs=[word == "on" for word in options.graphs],
+        drafts=[word == "on" for word in options.drafts],
+        verified=options.verified,
+        seconds=options.seconds,
+        parts=PARTS if options.part == "all" else (options.part,),
+    )
+    if not measure(chosen, hardware, records, remaining):
+        say("the device does not compute any more: another process goes on")
+        sys.stdout.flush()
+        # Nothing of CUDA can be torn down in order.
+        os._exit(_LOST)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def _parser() -> argparse.ArgumentParser:
+    usual = Options(GEOMETRIES["chandra"])
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu", description=__doc__.splitlines()[0]
+        prog="python -m bench.gpu",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
     )
     parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET_SECONDS, help="seconds for everything"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="drop the results of earlier runs"
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--geometry", choices=GEOMETRIES, default="chandra")
-    parser.add_argument("--pages", type=int, default=64, help="before they repeat")
     parser.add_argument(
-        "--seconds", type=float, help="for one configuration; None: as its part needs"
+        "--pages", type=int, default=usual.num_pages, help="before they repeat"
     )
-    parser.add_argument("--in-flight", type=int, nargs="+", default=IN_FLIGHT)
+    parser.add_argument(
+        "--seconds", type=float, help="for each measurement; else by the budget"
+    )
+    parser.add_argument("--in-flight", type=int, nargs="+", default=usual.in_flight)
     onoff = {"choices": ("on", "off"), "nargs": "+", "default": ("on", "off")}
     parser.add_argument("--graphs", **onoff)  # type: ignore[arg-type]
     parser.add_argument("--drafts", **onoff)  # type: ignore[arg-type]
     parser.add_argument(
         "--verified",
         type=int,
-        default=Native(1).max_verified_tokens,
+        default=usual.verified,
         help="tokens of all pages that a step verifies",
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
+    # For the processes that this one starts: where to say which file they write, and
+    # the time of day at which they are ended.
+    parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     return parser
 
 
-def _about(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    is_gpu = device.type == "cuda"
+def _about(options: argparse.Namespace, hardware: Hardware) -> dict[str, Any]:
     return {
         "bench": "gpu",
-        "device": torch.cuda.get_device_name(device) if is_gpu else device.type,
+        "device": hardware.name,
         "geometry": options.geometry,
         "commit": commit(),
         "torch": torch.__version__,
@@ -111,74 +242,6 @@ def _about(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         "lengths": dataclasses.asdict(GEOMETRIES[options.geometry].lengths),
         "notes": "random weights, forced lengths, teacher forcing",
     }
-
-
-def _probe(records: Records, device: torch.device) -> None:
-    operator = probe_operator(device)
-    rates = measured_rates(device)
-    records.add("probe", "operator", operator)
-    records.add("probe", "rates", dataclasses.asdict(rates))
-    say(f"copy {rates.bandwidth / 1e9:.0f} GB/s, bf16 {rates.flops / 1e12:.1f} TFLOP/s")
-    if operator["is_right"] is None:
-        say(f"the operator was not probed: {operator['skipped']}")
-        return
-    for name, case in operator["cases"].items():
-        say(
-            f"operator, {name}: error {case['error']:.4f}, "
-            f"replayed {case['error_replayed']:.4f}, "
-            f"same in company: {case['is_same_in_company']}"
-        )
-    for speed in operator.get("speed", ()):
-        say(
-            f"operator, {speed['pages']} pages, {speed['queries']} queries"
-            f"{' as rows' if speed['as_rows'] else ''}, bound {speed['bound']}: "
-            f"{speed['microseconds']:.0f} us, {speed['gigabytes_per_second']:.0f} GB/s"
-        )
-
-
-def _refuse_a_wrong_operator(records: Records) -> None:
-    operator = records.part("probe")["operator"]
-    if operator["is_right"] is False:
-        why = operator.get("failure", "its values are not those of the reference")
-        raise SystemExit(
-            f"aten::_flash_attention_forward does not do on {records.data['device']} "
-            f"what the engine relies on: {why}. Nothing was timed; see {records.path}"
-        )
-
-
-_Systems = Iterable[tuple[str, Callable[[], dict[str, Any]]]]
-
-
-def _systems(part: str, stage: Stage, options: argparse.Namespace) -> _Systems:
-    """Names, and what measures them."""
-    seconds = options.seconds or SECONDS[part]
-    drafts = [word == "on" for word in options.drafts]
-    if part == "baseline":
-        for name, size in BATCHES.items():
-            yield name, partial(stage.generate, size, seconds)
-    elif part == "small":
-        for has_drafts in drafts:
-            native = Native(0, True, has_drafts, options.verified)
-            name = "drafts" if has_drafts else "no drafts"
-            yield name, partial(stage.small, native, seconds)
-    else:
-        graphs = [word == "on" for word in options.graphs]
-        for how in itertools.product(options.in_flight, graphs, drafts):
-            native = Native(*how, options.verified)
-            yield native.name, partial(stage.native, native, seconds)
-
-
-def _measure(records: Records, part: str, systems: _Systems) -> None:
-    say()
-    say(f"{part:36}{'pages/s':>9}{'tokens/s':>10}{'a forward':>11}{'of roofline':>13}")
-    for name, measure in systems:
-        run = measure()
-        records.add(part, name, run)
-        asked = run.get("tokens_per_forward")
-        say(
-            f"{name:36}{run['pages_per_second']:9.3f}{run['tokens_per_second']:10.0f}"
-            f"{f'{asked:.2f}' if asked else '':>11}{run['fraction_of_roofline']:13.0%}"
-        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Whether the attention operator does what the engine relies on, and how fast."""
+"""Check the attention operator for what the engine relies on, and time it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence as Seq
 from dataclasses import replace
 from typing import Any
 
@@ -17,56 +17,65 @@ from bench.attention import (
     errors,
     one_query_each,
 )
+from bench.device.hardware import NEEDS_CUDA
 from bench.rates import seconds_of
 from handler.engine import attention
 from handler.engine.graphs import cuda_recorder
 
-__all__ = ["LARGEST_ERROR", "probe_operator"]
+__all__ = ["CASES", "LARGEST_ERROR", "operator_speed", "probe_operator"]
 
 LARGEST_ERROR = 0.02
-"""Of a page's largest value. On a processor bfloat16 rounds away 0.003."""
-QUERIES = (1, 5)
+"""As a share of a page's largest value. A processor's bfloat16 rounds away 0.003."""
 # As long as real pages, and with short ones between; none a multiple of a block.
 USED = (4603, 17, 1021, 6999, 130, 2050, 5, 3333)
+CASES: dict[str, tuple[Seq[int], int | Seq[int]]] = {
+    "1 query": (USED, 1),
+    "5 queries": (USED, 5),
+    "9 queries": (USED, 9),
+    "prefill chunks": (USED[::5], 1024),
+    "chunk, drafts and single queries": (USED, (512, 1, 5, 1, 9, 1, 1, 1)),
+}
+"""Places in use and queries of each page, by name."""
 _CALLS_RECORDED = 10
 
 
 @torch.inference_mode()
-def probe_operator(device: torch.device) -> dict[str, Any]:
-    """Whether the operator is right, and how fast it is; only a GPU has it."""
+def probe_operator(
+    device: torch.device, cases: Mapping[str, tuple[Seq[int], int | Seq[int]]] = CASES
+) -> dict[str, Any]:
+    """Compare the operator with float32, recorded too; skipped where there is none."""
     if not attention.has_operator(device, torch.bfloat16):
         return {
             "is_right": None,
-            "skipped": f"{device.type} has no such operator: nothing was compared",
+            "skipped": f"{NEEDS_CUDA}: nothing was compared",
         }
-    cases = {}
-    for num_queries in QUERIES:
-        case = case_of(USED, num_queries, device, torch.bfloat16)
+    found: dict[str, dict[str, Any]] = {}
+    for name, (used, queries) in cases.items():
+        case = case_of(used, queries, device, torch.bfloat16)
+        other = case_of(used[::-1], queries, device, torch.bfloat16)
         try:
-            cases[f"queries={num_queries}"] = {
+            found[name] = {
                 "error": max(errors(case, attend(case))),
-                "error_replayed": _replayed(case),
+                "error_replayed": _replayed(case, other),
                 "is_same_in_company": _is_same_in_company(case),
             }
         except RuntimeError as error:
-            return {"is_right": False, "failure": str(error), "cases": cases}
+            return {"is_right": False, "failure": str(error), "cases": found}
     is_right = all(
-        found["error"] <= LARGEST_ERROR
-        and found["error_replayed"] <= LARGEST_ERROR
-        and found["is_same_in_company"]
-        for found in cases.values()
+        case["error"] <= LARGEST_ERROR
+        and case["error_replayed"] <= LARGEST_ERROR
+        and case["is_same_in_company"]
+        for case in found.values()
     )
     return {
         "is_right": is_right,
         "largest_error_allowed": LARGEST_ERROR,
-        "cases": cases,
-        "speed": _speeds(device) if is_right else [],
+        "cases": found,
     }
 
 
-def _replayed(case: Case) -> float:
-    """The largest error of a recorded call, after everything it reads has changed."""
-    other = case_of(USED[::-1], case.step.max_queries, *_kind(case))
+def _replayed(case: Case, other: Case) -> float:
+    """Return the largest error of a recorded call whose inputs became `other`'s."""
     (attended, _), replay = cuda_recorder()(lambda: _twice(attend(case)))
     for ours, theirs in zip(_tensors(case), _tensors(other), strict=True):
         ours.copy_(theirs)
@@ -75,30 +84,34 @@ def _replayed(case: Case) -> float:
 
 
 def _twice(attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As the recorder wants it, which knows of two outputs."""
+    """Return two outputs, as the recorder expects."""
     return attended, attended
 
 
 def _is_same_in_company(case: Case) -> bool:
-    """Whether the first page's bits are the same when the others are someone else."""
-    attended = attend(case)[: case.step.max_queries].clone()
+    """Return whether the first page's bits stay the same when all others change."""
     step = case.step
+    count = int(step.query_starts[1])
+    attended = attend(case)[:count].clone()
     idle = step.num_used.clone()
-    idle[1:] = step.max_queries
+    idle[1:] = step.query_starts.diff()[1:]
     query = case.query.clone()
-    query[:, :, step.max_queries :] = 0
+    query[:, :, count:] = 0
     alone = replace(case, query=query, step=replace(step, num_used=idle))
-    return torch.equal(attended, attend(alone)[: step.max_queries])
+    return torch.equal(attended, attend(alone)[:count])
 
 
-def _speeds(device: torch.device) -> list[dict[str, object]]:
-    """Of pages of 4,603 tokens, by pages, queries, and what the host says is the most.
+@torch.inference_mode()
+def operator_speed(device: torch.device) -> dict[str, Any]:
+    """Time recorded calls over pages of 4,603 tokens, by pages and queries.
 
-    `bound`: the split of one page's keys over the device follows it, not the page.
-    `as_rows`: guesses as pages of one query each, which share their segment.
-    Replayed, so that no launch is waited for. A page alone fits into a large GPU's
-    cache, so its rows are to be compared with each other and with no bandwidth.
+    `bound`: the most places that the host says a page uses. The operator divides that
+    many over the device's units, whatever the page uses. `as_rows`: each draft is a
+    page of one query that shares its page's segment. A page alone fits into a large
+    GPU's cache, so its bytes a second say nothing about memory.
     """
+    if not attention.has_operator(device, torch.bfloat16):
+        return {"skipped": NEEDS_CUDA}
     found: list[dict[str, object]] = []
     for num_pages in (1, 8, 32):
         used = [USED[0]] * num_pages
@@ -127,7 +140,7 @@ def _speeds(device: torch.device) -> list[dict[str, object]]:
                     "gigabytes_per_second": read / seconds / 1e9,
                 }
             )
-    return found
+    return {"calls": found}
 
 
 def _recorded(case: Case) -> Callable[[], None]:
@@ -153,7 +166,3 @@ def _tensors(case: Case) -> list[torch.Tensor]:
         step.pool.keys[0],
         step.pool.values[0],
     ]
-
-
-def _kind(case: Case) -> tuple[torch.device, torch.dtype]:
-    return case.query.device, case.query.dtype

@@ -1,13 +1,15 @@
-"""What was measured on one device at one commit: a JSON file, and its plot.
+"""Results of one device at one commit: a JSON file, and its plot.
 
-Parts are run one by one, each in a process of its own, and each adds to the file.
+The file is written anew after every item, and replaced as a whole: a process that is
+killed leaves what was measured before. A later run reads it and goes on.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +20,134 @@ __all__ = ["AIM", "Records"]
 AIM = 0.65
 """Of the roofline, at 8 and 32 pages in flight."""
 _FULL = "{} in flight, graphs, drafts"
+_ABOUT = ("device", "geometry", "commit")
 
 
 class Records:
-    """`about` says what was measured on; parts are dictionaries of systems."""
+    """Measurements by part and name, and the state of each item.
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+    `about` names device, geometry and commit, which make the file's name. `now` is
+    the time of day in seconds, the same for all processes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         slug = re.sub(r"[^a-z0-9]+", "-", str(about["device"]).lower()).strip("-")
         parts = (slug, str(about["geometry"]), str(about["commit"]))
         self.path = folder / f"{'-'.join(parts)}.json"
+        self._about = about
+        self._now = now
+        self.reload()
+
+    @classmethod
+    def at(cls, path: Path) -> Records:
+        """Open the file of another process, which is there already."""
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return cls(path.parent, {key: about[key] for key in _ABOUT})
+
+    def reload(self) -> None:
+        """Read the file again, which another process may have written."""
         self.data: dict[str, Any] = {"parts": {}}
         if self.path.exists():
             self.data = json.loads(self.path.read_text(encoding="utf-8"))
-        self.data |= about
+        self.data |= self._about
 
     def part(self, name: str) -> dict[str, Any]:
+        """Return the measurements of a part by name."""
         found: dict[str, Any] = self.data["parts"].get(name, {})
         return found
 
     def add(self, part: str, name: str, measured: Any) -> None:
-        """Take note of a system, in place of what an earlier run said of it."""
+        """Keep a measurement, in place of an earlier one of the same item."""
         self.data["parts"].setdefault(part, {})[name] = measured
+        item = self._item(part, name)
+        item |= {"state": "measured"}
+        if (began := item.pop("began", None)) is not None:
+            item["took_seconds"] = round(self._now() - began, 2)
+        self.save()
+
+    def expect(self, items: Iterable[tuple[str, str]]) -> None:
+        """Note which items a run is going to measure, as it may not get to them."""
+        for part, name in items:
+            self._item(part, name)["state"] = "open"
+        self.save()
+
+    def begin(self, part: str, name: str, *, limit_seconds: float) -> None:
+        """Note that an item runs, and for how long at most."""
+        item = self._item(part, name)
+        item["state"] = "running"
+        item["attempts"] = item.get("attempts", 0) + 1
+        item["began"] = self._now()
+        item["limit_seconds"] = limit_seconds
+        self.save()
+
+    def fail(self, part: str, name: str, state: str, why: str) -> None:
+        """Keep the reason for which an item has no measurement."""
+        item = self._item(part, name)
+        item |= {"state": state, "why": why}
+        item.pop("began", None)
+        self.save()
+
+    def interrupt(self, why: str) -> None:
+        """Note that a run was cut off; for the running item that is no attempt."""
+        for item in self.items().values():
+            if item.get("state") not in ("running", "open"):
+                continue
+            if item["state"] == "running":
+                item["attempts"] -= 1
+                del item["began"]
+            item |= {"state": "out of time", "why": why}
+        self.save()
+
+    def forget(self) -> None:
+        """Drop all measurements, so that everything is measured again."""
+        self.data = {"parts": {}} | dict(self._about)
+        self.save()
+
+    def items(self) -> dict[str, dict[str, Any]]:
+        """Return the state of every item that was considered, as "part: name"."""
+        found: dict[str, dict[str, Any]] = self.data.setdefault("items", {})
+        return found
+
+    def attempts(self, part: str, name: str) -> int:
+        """Return how often an item began, in this process or another."""
+        return int(self.items().get(f"{part}: {name}", {}).get("attempts", 0))
+
+    def is_measured(self, part: str, name: str) -> bool:
+        return name in self.part(part)
+
+    def num_begun(self) -> int:
+        """Return how often items began, all together."""
+        return sum(item.get("attempts", 0) for item in self.items().values())
+
+    def overdue_seconds(self) -> float:
+        """Return for how long the running item has been past its limit, 0 if not."""
+        for item in self.items().values():
+            if item.get("state") == "running":
+                overdue: float = self._now() - item["began"] - item["limit_seconds"]
+                return max(0.0, overdue)
+        return 0.0
+
+    def _item(self, part: str, name: str) -> dict[str, Any]:
+        item: dict[str, Any] = self.items().setdefault(f"{part}: {name}", {})
+        item.pop("why", None)
+        return item
+
+    def save(self) -> None:
+        """Write the file, replacing it as a whole."""
         self.data["ratios"] = self.ratios()
         # What `chandra-sagemaker cost` looks for.
         self.data |= self.speeds()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.data, indent=1) + "\n"
-        self.path.write_text(text, encoding="utf-8")
+        written = self.path.with_suffix(".part")
+        written.write_text(text, encoding="utf-8")
+        written.replace(self.path)
 
     def speeds(self) -> dict[str, float]:
         """Pages a second of the native engine: the most there were, and of one page."""

@@ -31,6 +31,9 @@ __all__ = ["Native", "Stage", "recomputed"]
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _SPARE_PLACES = 256
 """For guesses, and for growth ahead of need."""
+_PIXELS_A_TOKEN = 32 * 32
+_PROMPT_TOKENS = 1024
+"""As choice.py bounds a page; recorded steps split the longest one over the device."""
 _SMALL_PAGE_TOKENS = 4000
 """As choice.py counts the pages that a pool of a few gigabytes is for."""
 
@@ -61,22 +64,37 @@ class Stage:
     def __init__(
         self, geometry: Geometry, device: torch.device, rates: Rates, num_pages: int
     ) -> None:
-        self._device = device
-        self._rates = rates
-        self._geometry = geometry
+        self.device = device
+        self.rates = rates
+        self.geometry = geometry
         self._marks = marks_of(device, time.perf_counter)
         self.pages = forced_pages(geometry, QwenTokenizer(), num_pages)
-        self._model: Model = random_model(geometry, device)
-        self.costs = Costs.of(self._model.module)
+        self.model: Model = random_model(geometry, device)
+        self._text_config = self.model.module.model.language_model.config
+        self._attention = self._text_config._attn_implementation
+        self.costs = Costs.of(self.model.module)
 
     @property
     def mean_length(self) -> float:
         """Tokens of a page's answer."""
         return statistics.fmean(len(page.tokens) for page in self.pages)
 
+    @property
+    def max_page_tokens(self) -> int:
+        """The longest page, prompt and answer, with which the engine is started."""
+        profile = self.geometry.profile
+        num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
+        return num_image_tokens + _PROMPT_TOKENS + profile.max_output_tokens
+
+    def num_prompt_tokens(self, page: Forced) -> int:
+        """Return the tokens of a page's prompt, those of its image included."""
+        return self._prefill(page).count
+
     def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
         """transformers' `generate` over whole batches, as many as there is time for."""
-        engine = GenerateEngine(self._model, batch_size)
+        # A native engine that ran before has given the model its own attention.
+        self._text_config._attn_implementation = self._attention
+        engine = GenerateEngine(self.model, batch_size)
         _step(engine, [self.pages[0].named("warm-up", 0.01)])
         self._settle(reset=True)
         run = _Batches()
@@ -90,7 +108,7 @@ class Stage:
             run.num_pages += len(batch)
             run.ideal_seconds += self.costs.together(
                 [(self._prefill(page), len(page.tokens)) for page in batch],
-                self._rates,
+                self.rates,
             )
         return {
             "batch_size": batch_size,
@@ -111,19 +129,19 @@ class Stage:
         self._settle(reset=True)
         most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
         places = native.in_flight * (most + _SPARE_PLACES)
-        places = min(places, cache_places(self._model))
+        places = min(places, cache_places(self.model))
         report, _ = self._run(native, native.in_flight, places, seconds)
         return report
 
     def small(self, native: Native, seconds: float) -> dict[str, Any]:
         """The engine with the cache of a 24 GB card; `in_flight` does not count."""
-        places = self._geometry.small_cache_bytes // self.costs.cache_bytes
+        places = self.geometry.small_cache_bytes // self.costs.cache_bytes
         count = max(1, places // _SMALL_PAGE_TOKENS)
         report, steady = self._run(native, count, places, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {
             "note": "a projection: this fraction of an A10G's estimated roofline",
-            "tokens_per_second": ideal * steady.fraction_of(self.costs, self._rates),
+            "tokens_per_second": ideal * steady.fraction_of(self.costs, self.rates),
         }
         return report
 
@@ -137,7 +155,7 @@ class Stage:
             max_verified_tokens=native.max_verified_tokens,
             max_attempts=1,
         )
-        recorder = _Recorder(self._device)
+        recorder = _Recorder(self.device)
         of_shapes = shapes(
             max_sequences,
             max_drafts=options.max_draft_tokens,
@@ -145,14 +163,15 @@ class Stage:
         )
         runner = ForcedRunner(
             TorchRunner(
-                self._model,
+                self.model,
                 places,
+                max_page_tokens=self.max_page_tokens,
                 graph_shapes=of_shapes if native.has_graphs else (),
                 record=recorder,
             ),
             self._marks,
         )
-        engine = NativeEngine(runner, options, drafts_for=drafts_for(self._model))
+        engine = NativeEngine(runner, options, drafts_for=drafts_for(self.model))
         steady = run_steadily(
             engine, runner, self.pages, in_flight=max_sequences, seconds=seconds
         )
@@ -160,7 +179,7 @@ class Stage:
         report = {
             "in_flight": max_sequences,
             "cache_places": places,
-            **steady.report(self.costs, self._rates, self._marks),
+            **steady.report(self.costs, self.rates, self._marks),
             "graphs_recorded": recorder.num_recorded,
             "recording_seconds": recorder.seconds,
             "peak_bytes": self._peak_bytes(),
@@ -170,25 +189,25 @@ class Stage:
     def _prefill(self, page: Forced) -> Prefill:
         """A page's whole prompt as one forward."""
         sequence = page.sequence
-        ids, (frames, rows, columns) = self._model.tokens_from(
+        ids, (frames, rows, columns) = self.model.tokens_from(
             sequence.page, sequence.prompt
         )
         return Prefill(0, len(ids), num_patches=frames * rows * columns)
 
     def _settle(self, *, reset: bool = False) -> None:
         """Wait for the device; if `reset`, also give back what earlier runs held."""
-        if self._device.type != "cuda":
+        if self.device.type != "cuda":
             return
-        torch.cuda.synchronize(self._device)
+        torch.cuda.synchronize(self.device)
         if reset:
             gc.collect()
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self._device)
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def _peak_bytes(self) -> int | None:
-        if self._device.type != "cuda":
+        if self.device.type != "cuda":
             return None
-        return torch.cuda.max_memory_allocated(self._device)
+        return torch.cuda.max_memory_allocated(self.device)
 
 
 @dataclass(slots=True)

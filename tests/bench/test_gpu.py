@@ -3,67 +3,78 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
-from bench.gpu import main
+from bench.device.decode_steps import check_recorded, time_verification
+from bench.device.hardware import Hardware
+from bench.device.items import PARTS, Measurements, Options
+from bench.device.questions import QUESTIONS
+from bench.geometry import TINY
+from bench.gpu import main, measure, report
 from bench.records import Records
+from bench.roofline import Rates
+from bench.systems import Native, Stage, recomputed
+
+CPU = Hardware(torch.device("cpu"))
+ABOUT = {"device": "cpu", "geometry": "tiny", "commit": "c"}
+README = Path(__file__).parents[2] / "bench" / "README.md"
+
+
+OPTIONS = Options(TINY, num_pages=3, in_flight=(1,), seconds=0.01)
 
 
 @pytest.mark.slow
-def test_all_parts_run_one_by_one_and_add_to_one_file(tmp_path, capsys):
-    common = ["--device", "cpu", "--geometry", "tiny", "--results", str(tmp_path)]
-    common += ["--pages", "3", "--seconds", "0.01"]
+def test_every_part_runs_on_a_processor(tmp_path, capsys):
+    records = Records(tmp_path, ABOUT)
 
-    for part in (
-        ["baseline"],
-        ["native", "--in-flight", "1", "--graphs", "off"],
-        ["native", "--in-flight", "3", "--graphs", "on"],
-        ["native", "--in-flight", "1", "--graphs", "on", "--drafts", "on"],
-        ["small", "--drafts", "on"],
-        ["probe"],
-    ):
-        main([*common, "--part", *part])
+    assert measure(OPTIONS, CPU, records, lambda: 3600.0)
+    report(records)
 
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    [path] = tmp_path.glob("*.json")
-    found = json.loads(path.read_text())
-    parts = found["parts"]
-    assert path.with_suffix(".png").stat().st_size > 0
-    assert path.name.startswith("cpu-tiny-")
-    assert set(parts) == {"probe", "baseline", "native", "small"}
-    assert set(parts["probe"]) == {"operator", "rates"}
-    assert set(parts["baseline"]) == {
-        "sequential",
-        "micro-batches of 8",
-        "micro-batches of 16",
-    }
-    assert set(parts["native"]) == {
-        "1 in flight, graphs, drafts",
-        "1 in flight, no graphs, drafts",
-        "1 in flight, no graphs, no drafts",
-        "3 in flight, graphs, drafts",
-        "3 in flight, graphs, no drafts",
-    }
-    assert set(parts["small"]) == {"drafts"}
+    parts = records.data["parts"]
+    assert set(parts) == set(PARTS)
+    assert {item["state"] for item in records.items().values()} == {"measured"}
+    assert parts["vision"]["encoder, cudnn"] == {"skipped": "needs a CUDA device"}
     for run in parts["native"].values():
         assert run["pages_per_second"] > 0
         assert 0 < run["fraction_of_roofline"] < 1
         assert run["tokens_per_forward"] >= 1
         assert run["step_ms"]["p50"] <= run["step_ms"]["p95"]
         assert 0 < run["decode_share"] + run["prefill_share"] <= 1
-    assert parts["native"]["3 in flight, graphs, drafts"]["graphs_recorded"] > 0
+    assert parts["native"]["1 in flight, graphs, drafts"]["graphs_recorded"] > 0
     assert parts["small"]["drafts"]["a10g_projection"]["tokens_per_second"] > 0
-    assert found["parameters"] > 0
-    # What a deployment's cost is counted with.
-    assert found["pages_per_second"] == max(
+    assert records.data["parameters"] > 0
+    # The two figures that `chandra-sagemaker cost` reads.
+    assert records.data["pages_per_second"] == max(
         run["pages_per_second"] for run in parts["native"].values()
     )
-    alone = parts["native"]["1 in flight, graphs, drafts"]
-    assert found["pages_per_second_single"] == alone["pages_per_second"]
-    assert last["ratios"] == pytest.approx(found["ratios"])
+    assert records.data["pages_per_second_single"] > 0
+    assert records.path.with_suffix(".png").stat().st_size > 0
+    page = (tmp_path / "cpu-tiny-c-report.md").read_text()
+    assert "How far is decode from the roofline at 1, 8, 32 and 64 pages? |" in page
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["ratios"] == pytest.approx(records.data["ratios"])
     assert "one_page_tokens_per_second_vs_sequential" in last["ratios"]
+
+
+@pytest.mark.slow
+def test_one_command_measures_and_reports_and_goes_on(tmp_path, capfd):
+    common = ["--device", "cpu", "--geometry", "tiny", "--results", str(tmp_path)]
+    common += ["--seconds", "0.01", "--budget", "120", "--part", "start"]
+
+    main(common)
+    [path] = tmp_path.glob("*.json")
+    first = json.loads(path.read_text())["parts"]["start"]["rates"]
+    main(common)
+    second = json.loads(path.read_text())["parts"]["start"]["rates"]
+
+    assert first == second
+    out = capfd.readouterr().out
+    assert "Not answered, because the part `native` was not run" in out
+    assert json.loads(out.splitlines()[-1])["bench"] == "gpu"
 
 
 def test_a_device_that_is_not_there_is_said_so():
@@ -71,20 +82,103 @@ def test_a_device_that_is_not_there_is_said_so():
         pytest.skip("there is one")
 
     with pytest.raises(SystemExit, match="no CUDA device"):
-        main(["--part", "probe"])
+        main(["--part", "start"])
 
 
-def test_a_wrong_operator_stops_everything(tmp_path):
-    about = {"device": "cpu", "geometry": "tiny", "commit": None}
-    arguments = ["--device", "cpu", "--geometry", "tiny", "--results", str(tmp_path)]
-    main([*arguments, "--part", "probe"])
-    [path] = tmp_path.glob("*.json")
-    found = json.loads(path.read_text())
-    records = Records(tmp_path, {**about, "commit": found["commit"]})
-    records.add("probe", "operator", {"is_right": False, "failure": "no kernel"})
+def test_a_wrong_operator_stops_only_what_uses_it(tmp_path):
+    records = Records(tmp_path, ABOUT)
+    records.add("start", "rates", {"bandwidth": 1.0, "flops": 1.0})
+    records.add("selftest", "operator", {"is_right": False, "failure": "no kernel"})
+    measurements = Measurements(OPTIONS, CPU, records)
 
-    with pytest.raises(SystemExit, match="no kernel"):
-        main([*arguments, "--part", "native"])
+    refused = {
+        item.part: reason
+        for item in measurements.items()
+        if (reason := measurements.refusal(item))
+    }
+
+    assert "no kernel" in refused["native"]
+    assert {"native", "small", "launches", "verification"} <= set(refused)
+    assert not {"start", "vision", "baseline"} & set(refused)
+
+
+def test_without_rates_nothing_is_held_against_a_roofline(tmp_path):
+    measurements = Measurements(OPTIONS, CPU, Records(tmp_path, ABOUT))
+
+    items = measurements.items()
+
+    assert [item.part for item in items if not measurements.refusal(item)] == [
+        "start",
+        "start",
+        "selftest",
+        "operator speed",
+    ]
+
+
+def test_the_headline_comes_before_everything_but_checks(tmp_path):
+    chosen = Options(TINY)
+
+    items = Measurements(chosen, CPU, Records(tmp_path, ABOUT)).items()
+
+    parts = list(dict.fromkeys(item.part for item in items))
+    assert parts == list(PARTS)
+    assert [item.name for item in items if item.part == "native"][:4] == [
+        Native(count).name for count in (1, 8, 32, 64)
+    ]
+
+
+def test_the_most_important_items_fit_into_ten_minutes(tmp_path):
+    items = Measurements(Options(TINY), CPU, Records(tmp_path, ABOUT)).items()
+    most = [item for item in items if item.part in PARTS[: PARTS.index("memory") + 1]]
+    most = [item for item in most if "no " not in item.name]
+
+    needed = sum(item.setup_seconds + item.least_seconds for item in most)
+
+    assert needed < 450
+
+
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage(TINY, CPU.device, Rates(1e9, 1e9), num_pages=2)
+
+
+@pytest.mark.slow
+def test_generate_runs_after_the_native_engine_on_one_model(stage):
+    native = stage.native(Native(1), 0.01)
+    generated = stage.generate(1, 0.01)
+
+    assert native["tokens_per_second"] > 0
+    assert generated["pages_ended"] == 1
+
+
+@pytest.mark.slow
+def test_a_recorded_step_that_is_never_replayed_is_found(stage):
+    def frozen(compute):
+        return compute(), lambda: None
+
+    right = check_recorded(stage, CPU, 0.0, recomputed)
+    wrong = check_recorded(stage, CPU, 0.0, frozen)
+
+    assert right["is_right"]
+    assert not wrong["is_right"]
+
+
+@pytest.mark.slow
+def test_tokens_as_rows_are_timed_beside_segments(stage):
+    found = time_verification(stage, CPU, 1, 0.0)
+
+    assert found["segments"].keys() == found["rows"].keys()
+    assert min(found["rows"].values()) > 0
+
+
+def test_readme_lists_the_questions_of_the_report():
+    text = README.read_text(encoding="utf-8")
+    _, _, section = text.partition("### What remains unknown until somebody has a GPU")
+    section, _, _ = section.partition("\n#")
+
+    listed = re.findall(r"^- \*\*(.+?)\*\*", section, flags=re.MULTILINE)
+
+    assert listed == [question.title for question in QUESTIONS]
 
 
 def test_ratios_are_those_there_are_measurements_for(tmp_path):
@@ -105,3 +199,15 @@ def test_ratios_are_those_there_are_measurements_for(tmp_path):
     assert records.ratios() == pytest.approx(
         {"fraction_of_roofline_8": 0.7, "pages_per_second_vs_sequential": 60}
     )
+
+
+def test_a_file_is_never_half_written(tmp_path):
+    records = Records(tmp_path, ABOUT)
+    records.add("start", "rates", {"bandwidth": 1.0})
+    before = records.path.read_text()
+
+    with pytest.raises(TypeError):
+        records.add("start", "broken", object())
+
+    assert records.path.read_text() == before
+    assert list(tmp_path.iterdir()) == [records.path]

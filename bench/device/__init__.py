@@ -1,0 +1,1 @@
+"""What `bench.gpu` measures on a device, in which order, and what it answers."""

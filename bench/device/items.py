@@ -1,0 +1,237 @@
+"""Every measurement of `bench.gpu`, most important first.
+
+Times of setup are estimates for an H200 with Chandra 1's sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence as Seq
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bench.device.decode_steps import (
+    check_recorded,
+    count_kernels,
+    time_launches,
+    time_verification,
+)
+from bench.device.hardware import Hardware
+from bench.device.schedule import Item
+from bench.device.serving import measure_serving, measure_workspace
+from bench.device.vision import BACKENDS, encode_as_served, time_backend, time_patches
+from bench.geometry import Geometry
+from bench.probe import operator_speed, probe_operator
+from bench.rates import measured_rates
+from bench.records import Records
+from bench.roofline import Rates
+from bench.systems import Native, Stage
+
+__all__ = ["PARTS", "Measurements", "Options"]
+
+PARTS = (
+    "start",
+    "selftest",
+    "native",
+    "launches",
+    "vision",
+    "verification",
+    "memory",
+    "operator speed",
+    "baseline",
+    "small",
+)
+_BATCHES = {
+    1: ("sequential", 25.0),
+    8: ("micro-batches of 8", 70.0),
+    16: ("micro-batches of 16", 90.0),
+}
+"""Name, and seconds of one batch, whose longest page has 3,000 tokens."""
+_MODEL_SECONDS = 20.0
+"""The first item that needs the model waits for its random weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is measured."""
+
+    geometry: Geometry
+    num_pages: int = 64
+    in_flight: Seq[int] = (1, 8, 32, 64)
+    graphs: Seq[bool] = (True, False)
+    drafts: Seq[bool] = (True, False)
+    verified: int = Native(1).max_verified_tokens
+    seconds: float | None = None
+    """For every measurement, instead of what each wants."""
+    parts: Seq[str] = PARTS
+
+
+class Measurements:
+    """The items, and the model that they share.
+
+    The model is made once, when the first item needs it. `make_stage` takes its
+    place in tests.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        hardware: Hardware,
+        records: Records,
+        make_stage: Callable[..., Stage] = Stage,
+    ) -> None:
+        self._options = options
+        self._hardware = hardware
+        self._records = records
+        self._make_stage = make_stage
+
+    def items(self) -> list[Item]:
+        """Return the items of the chosen parts, most important first."""
+        found = [item for item in self._all() if item.part in self._options.parts]
+        seconds = self._options.seconds
+        if seconds is None:
+            return found
+        return [
+            dataclasses.replace(item, least_seconds=seconds, seconds=seconds)
+            for item in found
+        ]
+
+    def refusal(self, item: Item) -> str | None:
+        """Return why an item cannot be measured, from what was measured before."""
+        if item.needs_operator:
+            operator = self._records.part("selftest").get("operator", {})
+            if operator.get("is_right") is False:
+                why = operator.get("failure", "its values are not the reference's")
+                return f"not measured: the attention operator is wrong: {why}"
+        if item.needs_rates and "rates" not in self._records.part("start"):
+            return "not measured: the rates of the device are unknown"
+        return None
+
+    def _all(self) -> Iterator[Item]:
+        hardware = self._hardware
+        device = hardware.device
+
+        def environment(seconds: float) -> Any:
+            return hardware.describe()
+
+        def rates(seconds: float) -> Any:
+            return dataclasses.asdict(measured_rates(device))
+
+        yield Item("start", "environment", environment, 2)
+        yield Item("start", "rates", rates, 5)
+        yield Item("selftest", "operator", lambda seconds: probe_operator(device), 10)
+        yield self._of_model(
+            "selftest", "recorded step", check_recorded, 10 + _MODEL_SECONDS
+        )
+        yield from self._native(graphs=True, drafts=True)
+        for count in self._options.in_flight:
+            yield self._of_model("launches", f"{count} pages", time_launches, 4, count)
+        yield self._of_model("launches", "kernels of a step", count_kernels, 8)
+        yield self._of_model("vision", "patch embedding", time_patches, 4)
+        yield self._of_model("vision", "as served", encode_as_served, 4)
+        for backend in BACKENDS:
+            name = f"encoder, {backend}"
+            yield self._of_model("vision", name, time_backend, 6, backend)
+        for count in self._verified_pages():
+            yield self._of_model(
+                "verification", f"{count} pages", time_verification, 12, count
+            )
+        yield self._of_model("memory", "as served", measure_serving, 25)
+        yield self._of_model("memory", "cublas workspace", measure_workspace, 1)
+        yield from self._native(graphs=True, drafts=False)
+        yield Item("operator speed", "calls", lambda seconds: operator_speed(device), 8)
+        yield self._baseline(1)
+        yield self._baseline(8)
+        yield from self._small(drafts=True)
+        yield from self._native(graphs=False, drafts=True)
+        yield from self._small(drafts=False)
+        yield from self._native(graphs=False, drafts=False)
+        yield self._baseline(16)
+
+    def _of_model(
+        self,
+        part: str,
+        name: str,
+        measure: Callable[..., Any],
+        setup_seconds: float,
+        *details: Any,
+    ) -> Item:
+        needs_operator = part not in ("vision",)
+
+        def run(seconds: float) -> Any:
+            return measure(self._stage, self._hardware, *details, seconds)
+
+        return Item(
+            part,
+            name,
+            run,
+            setup_seconds,
+            least_seconds=1.0,
+            seconds=4.0,
+            needs_operator=needs_operator,
+            needs_rates=True,
+        )
+
+    def _native(self, *, graphs: bool, drafts: bool) -> Iterator[Item]:
+        options = self._options
+        if graphs in options.graphs and drafts in options.drafts:
+            for count in options.in_flight:
+                yield self._engine(Native(count, graphs, drafts, options.verified))
+
+    def _engine(self, native: Native) -> Item:
+        def run(seconds: float) -> Any:
+            return self._stage.native(native, seconds)
+
+        return Item(
+            "native",
+            native.name,
+            run,
+            setup_seconds=5 + 0.5 * native.in_flight,
+            least_seconds=6,
+            seconds=20,
+            needs_operator=True,
+            needs_rates=True,
+        )
+
+    def _baseline(self, size: int) -> Item:
+        def run(seconds: float) -> Any:
+            return self._stage.generate(size, seconds)
+
+        name, least = _BATCHES[size]
+        return Item("baseline", name, run, 2, least, 1.2 * least, needs_rates=True)
+
+    def _small(self, *, drafts: bool) -> Iterator[Item]:
+        native = Native(0, True, drafts, self._options.verified)
+
+        def run(seconds: float) -> Any:
+            return self._stage.small(native, seconds)
+
+        if drafts in self._options.drafts:
+            yield Item(
+                "small",
+                "drafts" if drafts else "no drafts",
+                run,
+                setup_seconds=10,
+                least_seconds=8,
+                seconds=20,
+                needs_operator=True,
+                needs_rates=True,
+            )
+
+    def _verified_pages(self) -> list[int]:
+        counts = [count for count in self._options.in_flight if count in (8, 32)]
+        return counts or list(self._options.in_flight[:1])
+
+    @cached_property
+    def _stage(self) -> Stage:
+        rates = Rates(**self._records.part("start")["rates"])
+        stage = self._make_stage(
+            self._options.geometry,
+            self._hardware.device,
+            rates,
+            self._options.num_pages,
+        )
+        self._records.data["parameters"] = stage.costs.total
+        self._records.data["mean_output_tokens"] = stage.mean_length
+        return stage

@@ -1,0 +1,96 @@
+"""One page that answers what was unknown until somebody had a GPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.device.questions import QUESTIONS, reason_of, why_unanswered
+from bench.records import Records
+from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
+
+__all__ = ["render", "report_path"]
+
+
+def report_path(records: Records) -> Path:
+    """Return the path of the report beside the results."""
+    return records.path.with_name(f"{records.path.stem}-report.md")
+
+
+def render(records: Records) -> str:
+    """Return the report in Markdown: a row for each question, then what is missing."""
+    data = records.data
+    lines = [
+        f"# {data['device']}, {data['geometry']}, commit {data['commit']}",
+        "",
+        *_environment(records),
+        "",
+        "| question | answer | numbers | what to do |",
+        "|---|---|---|---|",
+    ]
+    unanswered = []
+    for question in QUESTIONS:
+        answer = question.answer(records)
+        if answer is None:
+            because = why_unanswered(question, records)
+            unanswered.append(f"- {question.title} Not answered, because {because}")
+            continue
+        cells = (question.title, answer.text, answer.numbers, answer.advice)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    lines += ["", *_prices(records)]
+    if unanswered:
+        lines += ["", "Not answered:", "", *unanswered]
+    missing = list(_missing(records))
+    if missing:
+        lines += ["", "Not measured:", "", *missing]
+    return "\n".join(lines) + "\n"
+
+
+def _environment(records: Records) -> Iterable[str]:
+    found = records.part("start").get("environment", {})
+    rates = records.part("start").get("rates")
+    driver = found.get("driver")
+    if isinstance(driver, dict):
+        driver = driver.get("driver_version")
+    parts = [
+        f"torch {found.get('torch')}",
+        f"CUDA {found.get('cuda')}",
+        f"cuDNN {found.get('cudnn')}",
+        f"driver {driver}",
+    ]
+    if rates:
+        parts.append(f"copy {rates['bandwidth'] / 1e9:.0f} GB/s")
+        parts.append(f"bf16 product {rates['flops'] / 1e12:.0f} TFLOP/s")
+    yield ", ".join(parts) + ". Weights are random, tokens forced."
+
+
+def _prices(records: Records) -> Iterable[str]:
+    """Yield the cost of 1,000 pages on every instance type with this GPU."""
+    rate = records.speeds().get("pages_per_second")
+    if not rate:
+        return
+    found = [
+        f"{name} ${instance.price / instance.num_gpus / rate / 3.6:.2f}"
+        for name, instance in INSTANCES.items()
+        # As a word: an L4 is no L40S.
+        if re.search(rf"\b{re.escape(instance.gpu.name)}\b", records.data["device"])
+    ]
+    if found:
+        yield f"1,000 pages cost on {', '.join(found)} ({PRICE_NOTE})."
+    else:
+        yield (
+            "The price table has no instance with this GPU: 1,000 pages cost "
+            f"{1 / rate / 3.6:.4f} times its price per hour."
+        )
+
+
+def _missing(records: Records) -> Iterable[str]:
+    for key, item in records.items().items():
+        if item.get("state") == "measured":
+            continue
+        yield f"- {key}: {reason_of(item)}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,229 @@
+"""The vision encoder: its patch embedding, its attention by backend, and its memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench.device.hardware import NEEDS_CUDA, Hardware
+from bench.systems import Stage
+from handler.engine.encoder import Encoder
+from handler.engine.sequence import Sequence
+from handler.schema import Page
+
+__all__ = ["BACKENDS", "SIZES", "encode_as_served", "time_backend", "time_patches"]
+
+BACKENDS = {
+    "torch's choice": None,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+}
+_CUDA_BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION)
+SIZES = {
+    "chandra": {
+        "A4": (1600, 2240),
+        "letter": (1632, 2112),
+        "largest": (3072, 2048),
+    },
+    "tiny": {"A4": (256, 320), "letter": (320, 256), "largest": (512, 640)},
+}
+"""Pixels of pages in the order in which they are encoded, by geometry."""
+_NUM_PATCHES = 1024
+_PILOT_PATCHES = 16
+_SLOW_SECONDS = 4.0
+
+
+@torch.inference_mode()
+def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
+    """Time Conv3d and the equal linear layer over 1,024 patches, and compare them.
+
+    Where sixteen patches show that the convolution would take over four seconds, its
+    time for 1,024 is projected.
+    """
+    vision = stage.model.module.config.vision_config
+    kernel = (vision.temporal_patch_size, vision.patch_size, vision.patch_size)
+    device = stage.device
+    convolution = nn.Conv3d(
+        3, vision.hidden_size, kernel, kernel, device=device, dtype=torch.bfloat16
+    )
+    weight = convolution.weight.flatten(1)
+    patches = torch.randn(_NUM_PATCHES, weight.shape[1], device=device)
+    patches = patches.to(torch.bfloat16)
+
+    def convolve(count: int = _NUM_PATCHES) -> torch.Tensor:
+        volumes = patches[:count].view(count, 3, *kernel)
+        output: torch.Tensor = convolution(volumes)
+        return output.view(count, -1)
+
+    def multiply() -> torch.Tensor:
+        return nn.functional.linear(patches, weight, convolution.bias)
+
+    found: dict[str, Any] = {"patches": _NUM_PATCHES, "is_projected": False}
+    found["linear_ms"] = _timed(multiply, hardware, seconds / 2)["mean_ms"]
+    pilot = _timed(lambda: convolve(_PILOT_PATCHES), hardware, 0.0)["mean_ms"]
+    projected = pilot * _NUM_PATCHES / _PILOT_PATCHES
+    if projected > 1000 * _SLOW_SECONDS:
+        few = convolve(_PILOT_PATCHES)
+        found |= {"conv3d_ms": projected, "is_projected": True}
+    else:
+        few = convolve()
+        found["conv3d_ms"] = _timed(convolve, hardware, seconds / 2)["mean_ms"]
+    expected = multiply()[: len(few)].float()
+    error = (few.float() - expected).abs().max() / expected.abs().max()
+    return found | {"largest_difference": float(error)}
+
+
+@torch.inference_mode()
+def time_backend(
+    stage: Stage, hardware: Hardware, backend: str, seconds: float
+) -> dict[str, Any]:
+    """Time transformers' vision encoder under one attention backend.
+
+    For each page size the first call and those after it: a backend that compiles for
+    each size has a slow first call for each. The patch embedding is computed as a
+    linear layer here, so that its convolution hides nothing.
+    """
+    chosen = BACKENDS[backend]
+    if not hardware.is_cuda and chosen in _CUDA_BACKENDS:
+        return {"skipped": NEEDS_CUDA}
+    module = stage.model.module.model
+    found: dict[str, Any] = {}
+    sizes = SIZES[stage.geometry.name]
+    for name, size in sizes.items():
+        page = page_of(size)
+        pixels = stage.model.pixel_values_of(page)
+        patch = stage.model.patch_size
+        grid = torch.tensor([[1, size[1] // patch, size[0] // patch]])
+        grid = grid.to(stage.device)
+
+        def encode(pixels: torch.Tensor = pixels, grid: torch.Tensor = grid) -> Any:
+            context = nullcontext() if chosen is None else sdpa_kernel(chosen)
+            with context:
+                return module.get_image_features(pixels, grid, return_dict=True)
+
+        hardware.release()
+        before = hardware.memory()
+        with _linear_patches(module.visual):
+            times = _timed(encode, hardware, seconds / len(sizes))
+        after = hardware.memory()
+        found[name] = {
+            "pixels": list(size),
+            "patches": len(pixels),
+            **times,
+            "peak_bytes": after["peak_allocated"] - before["allocated"]
+            if before and after
+            else None,
+        }
+    if chosen is None:
+        found["choice"] = _choice(stage, sizes["A4"])
+    return found
+
+
+def encode_as_served(
+    stage: Stage, hardware: Hardware, seconds: float
+) -> dict[str, Any]:
+    """Time the engine's own encoder, cutting into patches included, and its peak."""
+    encoder = Encoder(stage.model)
+    found: dict[str, Any] = {}
+    sizes = SIZES[stage.geometry.name]
+    for name, size in sizes.items():
+        prompt = encoder.prompt_from(
+            Sequence(name, name, page_of(size), stage.pages[0].sequence.prompt, 1)
+        )
+
+        @torch.inference_mode()
+        def encode(prompt: Any = prompt) -> None:
+            prompt.encoded = None
+            encoder.encoded(prompt)
+
+        hardware.release()
+        before = hardware.memory()
+        times = _timed(encode, hardware, seconds / len(sizes))
+        after = hardware.memory()
+        found[name] = {
+            "pixels": list(size),
+            **times,
+            "peak_bytes": after["peak_allocated"] - before["allocated"]
+            if before and after
+            else None,
+        }
+    return found
+
+
+def page_of(size: tuple[int, int]) -> Page:
+    """Return a page of grey pixels, [height, width, 3] uint8."""
+    width, height = size
+    return Page(1, width, height, width, height, bytes([127]) * (width * height * 3))
+
+
+class _LinearPatches(nn.Module):
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self._convolution = convolution
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        weight = self._convolution.weight
+        return nn.functional.linear(
+            patches.to(weight.dtype), weight.flatten(1), self._convolution.bias
+        )
+
+
+@contextmanager
+def _linear_patches(visual: Any) -> Iterator[None]:
+    """Compute the patch embedding without convolution inside the block."""
+    before = visual.patch_embed
+    if isinstance(getattr(before, "proj", None), nn.Conv3d):
+        visual.patch_embed = _LinearPatches(before.proj)
+    try:
+        yield
+    finally:
+        visual.patch_embed = before
+
+
+def _choice(stage: Stage, size: tuple[int, int]) -> str:
+    """Return the backend that torch chooses for the encoder's attention.
+
+    The operator is private: where it is gone, the times are still there.
+    """
+    vision = stage.model.module.config.vision_config
+    heads = vision.num_heads
+    patch = vision.patch_size
+    shape = (1, heads, size[0] * size[1] // patch**2, vision.hidden_size // heads)
+    query = torch.empty(shape, dtype=torch.bfloat16, device=stage.device)
+    try:
+        number = torch._fused_sdp_choice(query, query, query)
+    except (AttributeError, RuntimeError) as error:
+        return f"unknown ({type(error).__name__})"
+    names = {int(backend.value): name for name, backend in _backends().items()}
+    return names.get(int(number), str(number))
+
+
+def _backends() -> dict[str, Any]:
+    members: dict[str, Any] = dict(SDPBackend.__members__)
+    return members
+
+
+def _timed(
+    compute: Callable[[], Any], hardware: Hardware, seconds: float
+) -> dict[str, Any]:
+    """Return milliseconds: the first call, the second, the mean without the first."""
+    calls: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(calls) < 3 or (time.perf_counter() < end and len(calls) < 50):
+        hardware.synchronize()
+        begin = time.perf_counter()
+        compute()
+        hardware.synchronize()
+        calls.append(1000 * (time.perf_counter() - begin))
+    return {
+        "first_ms": calls[0],
+        "second_ms": calls[1],
+        "mean_ms": sum(calls[1:]) / len(calls[1:]),
+    }

@@ -1,0 +1,133 @@
+"""Calls of torch.cuda, held to the signatures of the torch that is installed."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.device.hardware import Hardware, device_of, nvidia_smi
+from bench.device.serving import measure_workspace
+
+GIB = 1024**3
+ANSWERS = {
+    "get_device_name": "NVIDIA X",
+    "get_device_properties": SimpleNamespace(
+        total_memory=80 * GIB, multi_processor_count=132, L2_cache_size=50 * 1024**2
+    ),
+    "get_device_capability": (9, 0),
+    "mem_get_info": (60 * GIB, 80 * GIB),
+    "memory_reserved": 18 * GIB,
+    "memory_allocated": 17 * GIB,
+    "max_memory_reserved": 19 * GIB,
+    "max_memory_allocated": 18 * GIB,
+    "stream": nullcontext(),
+}
+
+
+class RecordingCuda:
+    """Answers calls of torch.cuda whose names and arguments torch would accept."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str):
+        signature = inspect.signature(getattr(torch.cuda, name))
+
+        def call(*args, **kwargs):
+            signature.bind(*args, **kwargs)
+            self.calls.append(name)
+            return ANSWERS.get(name)
+
+        return call
+
+
+@pytest.fixture
+def cuda() -> RecordingCuda:
+    return RecordingCuda()
+
+
+@pytest.fixture
+def hardware(cuda) -> Hardware:
+    return Hardware(device_of("cuda"), cuda)
+
+
+def test_a_device_without_an_index_is_the_first():
+    assert device_of("cuda") == torch.device("cuda", 0)
+    assert device_of("cuda:1") == torch.device("cuda", 1)
+    assert device_of("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_is_selected_and_described(hardware, cuda):
+    hardware.select()
+    found = hardware.describe()
+
+    assert hardware.name == "NVIDIA X"
+    assert cuda.calls[0] == "set_device"
+    assert found["capability"] == [9, 0]
+    assert found["multi_processor_count"] == 132
+    assert "nvidia-smi" in str(found["driver"]) or "driver_version" in found["driver"]
+
+
+def test_memory_that_torch_does_not_manage_is_counted(hardware):
+    memory = hardware.memory()
+
+    assert memory["outside"] == 2 * GIB
+    assert memory["peak_allocated"] == 18 * GIB
+
+
+def test_released_memory_goes_back_before_peaks_are_reset(hardware, cuda):
+    hardware.release()
+
+    assert cuda.calls == ["synchronize", "empty_cache", "reset_peak_memory_stats"]
+
+
+def test_a_device_whose_calls_raise_is_not_usable(hardware):
+    # This build of torch has no CUDA, so the small computation raises.
+    if torch.cuda.is_available():
+        pytest.skip("the device computes")
+
+    assert not hardware.is_usable()
+
+
+def test_a_processor_is_usable_and_has_no_memory_figures():
+    hardware = Hardware(torch.device("cpu"))
+
+    assert hardware.is_usable()
+    assert hardware.memory() is None
+    assert hardware.describe()["device"] == "needs a CUDA device"
+
+
+def test_the_workspace_is_what_a_second_stream_adds(hardware, cuda):
+    stage: Any = None
+
+    with FakeTensorMode():
+        found = measure_workspace(stage, hardware, 1.0)
+
+    assert found == {"bytes_per_stream": 0}
+    assert cuda.calls.index("Stream") < cuda.calls.index("stream")
+
+
+def test_what_the_driver_says_is_read_by_column():
+    def run(command, **options):
+        assert "--id=1" in command
+        return SimpleNamespace(stdout="580.95, 1980 MHz, 3201 MHz, 700.00 W, [N/A]\n")
+
+    found = nvidia_smi(1, run)
+
+    assert isinstance(found, dict)
+    assert found["driver_version"] == "580.95"
+    assert found["mig.mode.current"] == "[N/A]"
+
+
+def test_a_driver_that_does_not_answer_is_no_error():
+    def run(command, **options):
+        raise subprocess.TimeoutExpired(command, 15)
+
+    assert "timed out" in nvidia_smi(0, run)

@@ -1,0 +1,210 @@
+"""The page of answers, made of results that a device could have written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.device.questions import QUESTIONS
+from bench.device.report import render, report_path
+from bench.records import Records
+
+ABOUT = {"device": "NVIDIA H100 80GB HBM3", "geometry": "chandra", "commit": "c"}
+SIZES = ("A4", "letter", "largest")
+
+
+def encoder(
+    mean: float, first: float = 1.0, peak: int | None = 2**30
+) -> dict[str, Any]:
+    size = {
+        "first_ms": first * mean,
+        "second_ms": mean,
+        "mean_ms": mean,
+        "peak_bytes": peak,
+    }
+    return dict.fromkeys(SIZES, size)
+
+
+def launch(pages: int, replay: float, roofline: float, eager: float) -> dict[str, Any]:
+    return {
+        "pages": pages,
+        "replay_ms": replay,
+        "step_ms": replay + 0.2,
+        "eager_ms": eager,
+        "roofline_ms": roofline,
+        "gigabytes_per_second": 15e3 / replay,
+        "fraction_of_roofline": roofline / replay,
+        "has_graphs": True,
+    }
+
+
+def native(pages: int, rate: float) -> dict[str, Any]:
+    return {
+        "in_flight": pages,
+        "pages_per_second": rate,
+        "tokens_per_second": 1200 * rate,
+        "tokens_per_forward": 2.5,
+        "fraction_of_roofline": 0.7,
+        "graphs_recorded": 10,
+        "recording_seconds": 5.0,
+    }
+
+
+@pytest.fixture
+def records(tmp_path) -> Records:
+    found = Records(tmp_path, ABOUT)
+    case = {"error": 0.004, "error_replayed": 0.004, "is_same_in_company": True}
+    found.add(
+        "selftest",
+        "operator",
+        {"is_right": True, "largest_error_allowed": 0.02, "cases": {"1 query": case}},
+    )
+    step = {"largest_logit_error": 0.001, "tokens_equal": 1.0}
+    found.add(
+        "selftest", "recorded step", {"is_right": True, "cases": {"1 token": step}}
+    )
+    found.add("launches", "8 pages", launch(8, 6.0, 5.0, 25.0))
+    times = {"1": 6.0, "2": 6.1, "3": 6.2, "5": 6.5, "9": 9.0, "13": 12.0, "20": 18.0}
+    rows = {**times, "5": 6.4, "9": 6.6}
+    found.add("verification", "8 pages", {"pages": 8, "segments": times, "rows": rows})
+    found.add(
+        "vision",
+        "patch embedding",
+        {
+            "patches": 1024,
+            "conv3d_ms": 9200.0,
+            "linear_ms": 0.1,
+            "is_projected": True,
+            "largest_difference": 0.0,
+        },
+    )
+    found.add("vision", "encoder, torch's choice", encoder(80.0) | {"choice": "CUDNN"})
+    found.add("vision", "encoder, flash", encoder(90.0))
+    found.add("vision", "encoder, cudnn", encoder(70.0, first=40.0))
+    found.add("native", "8 in flight, graphs, drafts", native(8, 1.0))
+    found.add("native", "8 in flight, graphs, no drafts", native(8, 0.5))
+    found.add("baseline", "sequential", native(1, 0.05))
+    return found
+
+
+def answer_of(title: str, records: Records):
+    [question] = [one for one in QUESTIONS if one.title.startswith(title)]
+    answer = question.answer(records)
+    assert answer is not None
+    return answer
+
+
+def test_no_question_is_answered_by_an_empty_file(tmp_path):
+    records = Records(tmp_path, ABOUT)
+
+    page = render(records)
+
+    assert page.count("Not answered, because the part") == len(QUESTIONS)
+    assert report_path(records).name == "nvidia-h100-80gb-hbm3-chandra-c-report.md"
+
+
+def test_a_right_operator_needs_no_action(records):
+    answer = answer_of("Is the attention operator right?", records)
+
+    assert answer.text == "yes"
+    assert "largest error 0.0040" in answer.numbers
+
+
+def test_a_wrong_operator_names_a_setting(records):
+    case = {"error": 0.5, "error_replayed": 0.5, "is_same_in_company": True}
+    records.add("selftest", "operator", {"is_right": False, "cases": {"1 query": case}})
+
+    answer = answer_of("Is the attention operator right?", records)
+
+    assert answer.text.startswith("**no**")
+    assert "`engine=generate`" in answer.advice
+
+
+def test_an_operator_that_is_missing_is_answered_too(records):
+    records.add(
+        "selftest", "operator", {"is_right": False, "failure": "no kernel", "cases": {}}
+    )
+
+    assert "no kernel" in answer_of("Is the attention operator right?", records).text
+
+
+def test_a_step_near_its_roofline_is_not_limited_by_launches(records):
+    answer = answer_of("Are launches the limit?", records)
+
+    assert answer.text.startswith("no; without graphs they would be: 4.0 times")
+    assert answer.advice == "leave Triton out; keep graphs on"
+
+
+def test_a_step_far_above_its_roofline_asks_for_fusion(records):
+    records.add("launches", "8 pages", launch(8, 9.0, 5.0, 25.0))
+
+    answer = answer_of("Are launches the limit?", records)
+
+    assert answer.text == "yes: a recorded step takes 1.8 times its roofline"
+
+
+def test_decode_is_held_against_the_roofline_and_bandwidth(records):
+    answer = answer_of("How far is decode", records)
+
+    assert "8 pages: 83% (6.00 ms, 2500 GB/s)" in answer.numbers
+
+
+def test_rows_that_are_faster_than_segments_are_advised(records):
+    answer = answer_of("Is split-KV lost", records)
+
+    assert answer.text == "yes: rows are up to 1.36 times as fast"
+
+
+def test_free_tokens_are_those_within_a_tenth_of_one_token(records):
+    assert answer_of("How many tokens can a step verify", records).text == "40 tokens"
+
+
+def test_a_backend_that_compiles_for_each_size_is_not_advised(records):
+    answer = answer_of("Which attention backend", records)
+
+    assert answer.text == "flash; cudnn recompiles"
+    assert "torch chooses CUDNN" in answer.numbers
+
+
+def test_a_projected_convolution_is_marked(records):
+    answer = answer_of("Is the patch embedding", records)
+
+    assert answer.text == "yes: 92000 times"
+    assert "(projected)" in answer.numbers
+
+
+def test_drafts_are_compared_at_the_same_number_of_pages(records):
+    answer = answer_of("Do drafts pay?", records)
+
+    assert answer.text == "yes"
+    assert answer.numbers == "8 pages: 2.00 times at 2.5 tokens a forward"
+
+
+def test_pages_cost_what_the_price_table_says(records):
+    page = render(records)
+
+    # $7.912 an hour, one page a second.
+    assert "ml.p5.4xlarge $2.20" in page
+    assert "ml.p5.48xlarge $2.20" in page
+
+
+def test_failures_and_lack_of_time_are_reasons(records):
+    records.fail("memory", "as served", "failed", "OutOfMemoryError: 2 GiB\nin f")
+    records.fail("small", "drafts", "out of time", "not measured: out of time")
+
+    page = render(records)
+
+    assert (
+        "Does the memory plan hold? Not answered, because as served: "
+        "OutOfMemoryError: 2 GiB in f\n" in page
+    )
+    assert "- small: drafts: not measured: out of time" in page
+
+
+def test_the_page_is_one_table_with_a_row_for_each_answer(records):
+    rows = [line for line in render(records).splitlines() if line.startswith("| ")]
+
+    answered = [one for one in QUESTIONS if one.answer(records) is not None]
+    assert len(rows) == 1 + len(answered)
+    assert all(row.count(" | ") == 3 for row in rows)
