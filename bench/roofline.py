@@ -13,6 +13,8 @@ from typing import Any
 
 __all__ = ["A10G", "GPUS", "H200", "Costs", "Decode", "Gpu", "Prefill", "Rates", "Work"]
 
+GIB = 1024**3
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -28,16 +30,18 @@ BANDWIDTH_SHARE = 0.85
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as NVIDIA's data sheet describes it."""
+    """A GPU as NVIDIA's data sheet describes it, but for its memory."""
 
     name: str
     memory_bytes: float
+    """Total that CUDA reports, as public error messages of torch quote it."""
     bandwidth: float
     """Bytes a second of its memory."""
     peak_flops: float
     """Dense bfloat16 operations a second: half of what is given with sparsity."""
     flops_share: float
     """The part of them that large matrix products reach; an estimate."""
+    capability: tuple[int, int] = (8, 0)
 
     @property
     def rates(self) -> Rates:
@@ -50,20 +54,21 @@ class Gpu:
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        # "NVIDIA A10G" data sheet; not the A10, which multiplies faster.
-        Gpu("A10G", 24e9, 600e9, 70e12, 0.60),
+        # "NVIDIA A10G" data sheet: 70 TFLOPS dense; the A10 has 125.
+        Gpu("A10G", 21.98 * GIB, 600e9, 70e12, 0.60, (8, 6)),
         # "NVIDIA L4 Tensor Core GPU" data sheet: 242 TFLOPS with sparsity.
-        Gpu("L4", 24e9, 300e9, 121e12, 0.60),
+        Gpu("L4", 21.96 * GIB, 300e9, 121e12, 0.60, (8, 9)),
         # "NVIDIA L40S" data sheet: 733 TFLOPS with sparsity, 362 without.
-        Gpu("L40S", 48e9, 864e9, 362e12, 0.60),
+        Gpu("L40S", 44.39 * GIB, 864e9, 362e12, 0.60, (8, 9)),
         # "NVIDIA A100 Tensor Core GPU" data sheet: 80 GB, SXM.
-        Gpu("A100", 80e9, 2039e9, 312e12, 0.60),
+        Gpu("A100", 79.15 * GIB, 2039e9, 312e12, 0.60, (8, 0)),
         # "NVIDIA H100 Tensor Core GPU" data sheet: SXM, 1,979 TFLOPS with sparsity.
-        Gpu("H100", 80e9, 3350e9, 989e12, 0.50),
+        Gpu("H100", 79.10 * GIB, 3350e9, 989e12, 0.50, (9, 0)),
         # "NVIDIA H200 Tensor Core GPU" data sheet: SXM.
-        Gpu("H200", 141e9, 4800e9, 989e12, 0.50),
-        # "NVIDIA HGX B200" data sheet, an eighth: 36 PFLOPS with sparsity, 1.44 TB.
-        Gpu("B200", 180e9, 8000e9, 2250e12, 0.50),
+        Gpu("H200", 139.8 * GIB, 4800e9, 989e12, 0.50, (9, 0)),
+        # "NVIDIA DGX B200" data sheet, an eighth of 64 TB/s and of 36 PFLOPS with
+        # sparsity. That of HGX B200 rounds the bandwidth down to 7.7 TB/s.
+        Gpu("B200", 178.3 * GIB, 8000e9, 2250e12, 0.50, (10, 0)),
     )
 }
 """By name. Bandwidth grows from the A10G to the B200, but for the L4."""

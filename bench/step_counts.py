@@ -14,8 +14,10 @@ from bench.geometry import Geometry, empty_module
 from bench.kernels import Tally
 from bench.roofline import Gpu
 from bench.tokenizer import QwenTokenizer
+from handler.engine.capacity import plan_loaded, verified_tokens_at
 from handler.engine.encoder import TorchPrompt
-from handler.engine.graphs import Shape
+from handler.engine.graphs import Shape, shapes
+from handler.engine.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.native import Options
@@ -24,6 +26,7 @@ from handler.engine.torch_runner import TorchRunner
 from handler.preprocess.sizing import pdf_target_size, target_size
 from handler.prompts import load_prompts
 from handler.schema import Page
+from handler.settings import EngineSettings
 
 __all__ = [
     "Counted",
@@ -39,9 +42,6 @@ NUM_DRAFTS = 8
 _ANSWER_TOKENS = 600
 """Tokens that a page has of its answer in a decode step: half of a usual one."""
 _A4_POINTS = (595.28, 841.89)
-_MEMORY_SHARE = 0.92
-_WORKSPACE_BYTES = 1.5 * 2**30
-"""For images and recorded steps beside weights and cache; an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,27 @@ class Counted:
         return list(dict.fromkeys(found))
 
     def room(self, gpu: Gpu) -> int:
-        """How many such pages' caches fit into the GPU beside the weights."""
-        free = gpu.memory_bytes * _MEMORY_SHARE - self.weight_bytes - _WORKSPACE_BYTES
-        return max(0, int(free / self.place_bytes)) // self.page_places
+        """Return how many such pages' caches the engine's memory plan has room for."""
+        return self.plan(gpu).room_tokens // self.page_places
+
+    def plan(self, gpu: Gpu) -> MemoryPlan:
+        """Divide the GPU's memory as the engine does with its usual settings."""
+        settings = EngineSettings()
+        most = verified_tokens_at(gpu.capability)
+
+        def shapes_for(max_rows: int) -> list[Shape]:
+            return shapes(
+                max_rows, max_drafts=settings.draft_tokens or 0, max_verified=most
+            )
+
+        return plan_loaded(
+            self.geometry.config(),
+            settings,
+            self.geometry.profile,
+            shapes_for,
+            available_bytes=int(gpu.memory_bytes) - self.weight_bytes - CONTEXT_BYTES,
+            capability=gpu.capability,
+        )
 
 
 def fake_model(geometry: Geometry) -> Model:

@@ -23,11 +23,19 @@ from handler.engine.model import Model
 from handler.profiles import PROFILES, Profile
 from handler.settings import EngineSettings
 
-__all__ = ["Room", "cache_places", "find_room", "plan_loaded", "verified_tokens"]
+__all__ = [
+    "Room",
+    "cache_places",
+    "find_room",
+    "plan_loaded",
+    "verified_tokens",
+    "verified_tokens_at",
+]
 
 logger = logging.getLogger(__name__)
 
 _CPU_PLACES = 32_768
+_VERIFIED_TOKENS = 64
 _CPU_BYTES = 2 * 1024**3
 _CPU_SEQUENCES = 16
 _EXPECTED_OUTPUT_TOKENS = 500
@@ -154,10 +162,16 @@ def cache_places(model: Model) -> int:
 
 
 def verified_tokens(model: Model) -> int:
-    """Return the tokens that a step computes for little more than one: estimates.
-
-    Until then its time is that of reading the weights. Hopper multiplies more in it.
-    """
+    """Return the tokens that a step of the model verifies on its device."""
     if model.device.type != "cuda":
-        return 64
-    return 160 if torch.cuda.get_device_capability(model.device) >= (9, 0) else 64
+        return _VERIFIED_TOKENS
+    return verified_tokens_at(torch.cuda.get_device_capability(model.device))
+
+
+def verified_tokens_at(capability: tuple[int, int]) -> int:
+    """Return the tokens that a GPU computes for little more than one: estimates.
+
+    Until then a step's time is that of reading the weights. Hopper and newer GPUs
+    multiply more in that time.
+    """
+    return 160 if capability >= (9, 0) else _VERIFIED_TOKENS

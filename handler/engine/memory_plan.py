@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from handler.errors import ModelLoadError
 
 __all__ = [
+    "CONTEXT_BYTES",
     "MAX_SEQUENCES",
     "PROMPT_TOKENS",
     "MemoryPlan",

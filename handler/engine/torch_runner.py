@@ -23,6 +23,7 @@ from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import Sequence
 from handler.engine.text_forward import TextForward
+from handler.engine.transfer import copy_to
 from handler.errors import OutOfMemoryError
 
 __all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
@@ -321,7 +322,7 @@ class TorchRunner:
 
     def _on_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
         """Copy numbers to the device without waiting for what it computes."""
-        return torch.tensor(numbers, dtype=dtype).to(self._device, non_blocking=True)
+        return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
 
 
 def _chosen(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:

@@ -25,12 +25,13 @@ from bench.step_counts import (
     largest_size,
 )
 from handler.engine.graphs import NUM_FACTS, DecodeGraphs, Outputs, Shape
+from handler.engine.memory_plan import CONTEXT_BYTES
 from handler.engine.torch_runner import TorchRunner
 
 TINY = GEOMETRIES["tiny"]
 MOST_KERNELS = 700
-MOST_MIXED_WAITS = 3
-"""The tokens of both parts are read, and the chunk's numbers are copied."""
+MOST_MIXED_WAITS = 2
+"""The tokens of the decode step and of the prompt's last chunk are read."""
 SHAPE = Shape(2, 3)
 
 
@@ -199,6 +200,18 @@ def test_a_mixed_step_is_a_decode_step_and_a_chunk(counted):
     assert counted.mixed.num_synchronisations <= MOST_MIXED_WAITS
 
 
+def test_steps_wait_only_to_read_their_tokens(counted):
+    others = {step.name: step.num_synchronisations for step in counted.others}
+
+    assert {
+        name: count for name, count in others.items() if "encoding" not in name
+    } == {
+        "decode, 2 pages, not recorded": 1,
+        **{name: 0 for name in others if "earlier chunk" in name},
+        **{name: 1 for name in others if "last chunk" in name},
+    }
+
+
 def test_encoding_an_image_multiplies(counted):
     encodings = [step for step in counted.others if "encoding" in step.name]
 
@@ -232,6 +245,16 @@ def test_small_gpus_have_room_for_fewer_pages(counted):
     rooms = [counted.room(GPUS[name]) for name in ("A10G", "L40S", "H100", "H200")]
 
     assert rooms == sorted(rooms)
+
+
+def test_room_is_that_of_the_engines_memory_plan(counted):
+    gpu = GPUS["A10G"]
+    plan = counted.plan(gpu)
+
+    held = plan.beside_cache_bytes + counted.weight_bytes + CONTEXT_BYTES
+    left = gpu.memory_bytes - held
+    assert plan.room_tokens == pytest.approx(left / counted.place_bytes, abs=1)
+    assert counted.room(gpu) == plan.room_tokens // counted.page_places
 
 
 def test_the_report_says_that_seconds_are_estimates(counted, capsys):
