@@ -1,0 +1,171 @@
+"""Answers about whole pages: encoder, memory, start, speed and cost."""
+
+from __future__ import annotations
+
+from bench.device.answer import GIB, Answer
+from bench.records import Records
+
+__all__ = [
+    "choose_encoder_backend",
+    "compare_with_generate",
+    "compute_cost",
+    "does_memory_plan_hold",
+    "is_convolution_slow",
+    "time_start",
+    "use_small_cache",
+]
+
+_RECOMPILE_RATIO = 3.0
+_NAMED_BACKENDS = ("flash", "memory-efficient", "cudnn")
+_CONTEXT = (
+    "Context: chandra-ocr 0.2.0's description gives 1.44 pages/s for Chandra 2, "
+    "another model, on an H100 under vLLM with 96 pages at once"
+)
+
+
+def is_convolution_slow(records: Records) -> Answer | None:
+    found = records.part("vision").get("patch embedding")
+    if not found:
+        return None
+    convolution, linear = found["conv3d_ms"], found["linear_ms"]
+    numbers = (
+        f"{found['patches']} patches: Conv3d {convolution:.2f} ms"
+        f"{' (projected)' if found['is_projected'] else ''}, linear {linear:.3f} ms, "
+        f"largest difference {found['largest_difference']:.2%}"
+    )
+    ratio = convolution / linear
+    if ratio > 2:
+        return Answer(f"yes: {ratio:.0f} times", numbers, "embed with a linear layer")
+    return Answer("no", numbers, "either will do")
+
+
+def choose_encoder_backend(records: Records) -> Answer | None:
+    vision = records.part("vision")
+    times: dict[str, float] = {}
+    parts, compiling = [], []
+    for name, run in vision.items():
+        backend = name.removeprefix("encoder, ")
+        if backend == name or "largest" not in run:
+            continue
+        sizes = {key: size for key, size in run.items() if isinstance(size, dict)}
+        times[backend] = sizes["largest"]["mean_ms"]
+        # The first size also loads kernels, which is no compilation for a size.
+        later = list(sizes.values())[1:]
+        ratio = max(size["first_ms"] / size["second_ms"] for size in later)
+        if ratio > _RECOMPILE_RATIO:
+            compiling.append(backend)
+        peak = sizes["largest"]["peak_bytes"]
+        parts.append(
+            f"{backend}: A4 {sizes['A4']['mean_ms']:.0f} ms, largest "
+            f"{times[backend]:.0f} ms"
+            + (f" and {peak / GIB:.2f} GiB" if peak is not None else "")
+            + f", first call of a size {ratio:.1f} times"
+        )
+    named = {key: took for key, took in times.items() if key in _NAMED_BACKENDS}
+    if not named:
+        return None
+    steady = {key: took for key, took in named.items() if key not in compiling}
+    best = min(steady or named, key=lambda key: named[key])
+    text = f"{best}; "
+    text += f"{', '.join(compiling)} recompiles" if compiling else "none recompiles"
+    choice = vision.get("encoder, torch's choice", {}).get("choice")
+    if choice:
+        parts.append(f"torch chooses {choice}")
+    failed = [
+        key.partition(": encoder, ")[2]
+        for key, item in records.items().items()
+        if key.startswith("vision: encoder, ") and item.get("state") == "failed"
+    ]
+    if failed:
+        parts.append(f"failed: {', '.join(failed)}")
+    return Answer(text, "; ".join(parts), f"allow {best} in the encoder, before others")
+
+
+def does_memory_plan_hold(records: Records) -> Answer | None:
+    found = records.part("memory").get("as served")
+    if not found or "free" not in found:
+        return None
+    numbers = (
+        f"cache {found['cache_planned'] / GIB:.1f} GiB planned; graphs "
+        f"{found['graphs'] / GIB:.2f}, largest page "
+        f"{found['workspace_of_largest_page'] / GIB:.2f}, kept free for both "
+        f"{found['kept_free_planned'] / GIB:.2f}, left {found['free'] / GIB:.2f}, "
+        f"CUDA and others {found['outside'] / GIB:.2f} GiB"
+    )
+    workspace = records.part("memory").get("cublas workspace", {})
+    if "bytes_per_stream" in workspace:
+        numbers += f"; cuBLAS {workspace['bytes_per_stream'] / 2**20:.0f} MiB a stream"
+    if found["largest_page"] != "read":
+        return Answer(
+            f"**no**: {found['largest_page']}", numbers, "keep more memory free"
+        )
+    advice = "the margin may shrink" if found["free"] > 6 * GIB else "nothing to do"
+    return Answer("yes", numbers, advice)
+
+
+def time_start(records: Records) -> Answer | None:
+    served = records.part("memory").get("as served")
+    runs = [
+        run for run in records.part("native").values() if run.get("graphs_recorded")
+    ]
+    if not served:
+        return None
+    numbers = f"engine with graphs {served['start_seconds']:.1f} s"
+    operator = records.items().get("selftest: operator", {}).get("took_seconds")
+    if operator is not None:
+        numbers += f"; check of the operator {operator:.1f} s"
+    slow = served["start_seconds"] > 30
+    if runs:
+        each = max(run["recording_seconds"] / run["graphs_recorded"] for run in runs)
+        numbers += f"; {each:.2f} s for each recorded shape"
+    return Answer(
+        f"{served['start_seconds']:.0f} s beside reading the weights",
+        numbers,
+        "record fewer shapes" if slow else "nothing to do",
+    )
+
+
+def compute_cost(records: Records) -> Answer | None:
+    speeds = records.speeds()
+    if "pages_per_second" not in speeds:
+        return None
+    rate = speeds["pages_per_second"]
+    single = speeds.get("pages_per_second_single")
+    numbers = f"one page at a time: {single:.3f} pages/s" if single else ""
+    per_dollar = f"1,000 pages take {1000 / rate / 3600:.3f} hours of this GPU"
+    return Answer(
+        f"{rate:.2f} pages/s",
+        "; ".join(filter(None, (numbers, per_dollar))),
+        f"commit the results: `chandra-sagemaker cost` reads them. {_CONTEXT}",
+    )
+
+
+def compare_with_generate(records: Records) -> Answer | None:
+    baseline, native = records.part("baseline"), records.part("native")
+    if not baseline or not native:
+        return None
+    best = max(run["pages_per_second"] for run in native.values())
+    numbers = "; ".join(
+        f"{name}: {run['pages_per_second']:.3f} pages/s"
+        for name, run in baseline.items()
+    )
+    fastest = max(run["pages_per_second"] for run in baseline.values())
+    return Answer(
+        f"{best / fastest:.1f} times",
+        numbers,
+        "nothing to do" if best > fastest else "set `engine=generate`",
+    )
+
+
+def use_small_cache(records: Records) -> Answer | None:
+    runs = records.part("small")
+    if not runs:
+        return None
+    numbers = "; ".join(
+        f"{name}: {run['fraction_of_roofline']:.0%} of the roofline with "
+        f"{run['in_flight']} pages, {run['a10g_projection']['tokens_per_second']:.0f} "
+        "tokens/s projected to an A10G"
+        for name, run in runs.items()
+    )
+    best = max(runs, key=lambda name: runs[name]["tokens_per_second"])
+    return Answer(f"{best} is faster", numbers, "nothing to do")

@@ -1,0 +1,210 @@
+"""Answers about steps: right, how fast, and what limits them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.device.answer import FREE_RATIO, Answer
+from bench.records import Records
+
+__all__ = [
+    "are_launches_the_limit",
+    "are_recorded_steps_right",
+    "compare_with_roofline",
+    "count_free_tokens",
+    "do_drafts_pay",
+    "does_bound_matter",
+    "is_operator_right",
+    "is_split_lost",
+]
+
+_LAUNCH_RATIO = 1.5
+"""From here on a step's kernels, not its bytes, are worth working on."""
+
+
+def is_operator_right(records: Records) -> Answer | None:
+    found = records.part("selftest").get("operator", {})
+    if found.get("is_right") is None:
+        return None
+    cases = found.get("cases", {})
+    worst = max((case["error"] for case in cases.values()), default=None)
+    numbers = (
+        f"{len(cases)} cases, largest error "
+        f"{'none' if worst is None else format(worst, '.4f')}, "
+        f"allowed {found.get('largest_error_allowed', '')}"
+    )
+    if found["is_right"]:
+        return Answer("yes", numbers, "nothing to do")
+    wrong = [name for name, case in cases.items() if not case["is_same_in_company"]]
+    return Answer(
+        f"**no**: {found.get('failure') or wrong or 'values differ'}",
+        numbers,
+        "do not serve with the native engine here: set `engine=generate`",
+    )
+
+
+def are_recorded_steps_right(records: Records) -> Answer | None:
+    found = records.part("selftest").get("recorded step", {})
+    if found.get("is_right") is None:
+        return None
+    error = max(case["largest_logit_error"] for case in found["cases"].values())
+    equal = min(case["tokens_equal"] for case in found["cases"].values())
+    numbers = f"largest error of a logit {error:.2%}, equal tokens {equal:.0%}"
+    if found["is_right"]:
+        return Answer("yes", numbers, "nothing to do")
+    return Answer("**no**", numbers, "turn CUDA graphs off")
+
+
+def compare_with_roofline(records: Records) -> Answer | None:
+    runs = _launches(records)
+    if not runs:
+        return None
+    numbers = "; ".join(
+        f"{run['pages']} pages: {run['fraction_of_roofline']:.0%} "
+        f"({run['replay_ms']:.2f} ms, {run['gigabytes_per_second']:.0f} GB/s)"
+        for run in runs
+    )
+    worst = min(run["fraction_of_roofline"] for run in runs)
+    advice = (
+        "nothing to do"
+        if worst >= 0.8
+        else "count kernels (`make bench-steps`) and profile one step"
+    )
+    served = "; ".join(
+        f"{run['in_flight']}: {run['fraction_of_roofline']:.0%}"
+        for name, run in records.part("native").items()
+        if name.endswith("in flight, graphs, drafts")
+    )
+    whole = f"; whole engine, prefill included: {served}" if served else ""
+    return Answer(f"{worst:.0%} or more of it", numbers + whole, advice)
+
+
+def are_launches_the_limit(records: Records) -> Answer | None:
+    runs = [run for run in _launches(records) if run["has_graphs"]]
+    if not runs:
+        return None
+    numbers = "; ".join(
+        f"{run['pages']} pages: recorded {run['step_ms']:.2f} ms, "
+        f"eager {run['eager_ms']:.2f} ms, roofline {run['roofline_ms']:.2f} ms"
+        for run in runs
+    )
+    kernels = records.part("launches").get("kernels of a step", {}).get("kernels")
+    if kernels:
+        numbers += f"; {kernels} kernels"
+    few = [run for run in runs if run["pages"] <= 8] or runs
+    ratio = max(run["replay_ms"] / run["roofline_ms"] for run in few)
+    gain = max(run["eager_ms"] / run["step_ms"] for run in few)
+    if ratio > _LAUNCH_RATIO:
+        return Answer(
+            f"yes: a recorded step takes {ratio:.1f} times its roofline",
+            numbers,
+            "fuse norms, rotary embedding and SiLU-mul; see Triton in container/README",
+        )
+    return Answer(
+        f"no; without graphs they would be: {gain:.1f} times",
+        numbers,
+        "leave Triton out; keep graphs on" if gain > 1.1 else "graphs may stay off",
+    )
+
+
+def is_split_lost(records: Records) -> Answer | None:
+    runs = _verification(records)
+    pairs = [
+        (run["pages"], width, run["segments"][width], run["rows"][width])
+        for run in runs
+        for width in ("5", "9")
+    ]
+    if not pairs:
+        return None
+    numbers = "; ".join(
+        f"{pages} pages x {width} tokens: segments {segments:.2f}, rows {rows:.2f} ms"
+        for pages, width, segments, rows in pairs
+    )
+    gain = max(segments / rows for _, _, segments, rows in pairs)
+    if gain > FREE_RATIO:
+        return Answer(
+            f"yes: rows are up to {gain:.2f} times as fast",
+            numbers,
+            "verify drafts as rows of one query that share a segment",
+        )
+    return Answer("no", numbers, "keep drafts as queries of one segment")
+
+
+def count_free_tokens(records: Records) -> Answer | None:
+    free = []
+    for run in _verification(records):
+        times = {int(width): took for width, took in run["segments"].items()}
+        widths = [w for w, took in times.items() if took <= FREE_RATIO * times[1]]
+        free.append((run["pages"], max(widths) * run["pages"], times))
+    if not free:
+        return None
+    numbers = "; ".join(
+        f"{pages} pages: "
+        + ", ".join(f"{pages * width} {took:.2f}" for width, took in times.items())
+        + " ms"
+        for pages, _, times in free
+    )
+    most = max(tokens for _, tokens, _ in free)
+    return Answer(
+        f"{most} tokens",
+        f"tokens and time of a step: {numbers}",
+        f"let `verified_tokens` return {most} for this device",
+    )
+
+
+def do_drafts_pay(records: Records) -> Answer | None:
+    native = records.part("native")
+    gains = []
+    for name, run in native.items():
+        without = native.get(name.replace(", drafts", ", no drafts"))
+        if name.endswith(", graphs, drafts") and "no graphs" not in name and without:
+            gain = run["pages_per_second"] / without["pages_per_second"]
+            gains.append((run["in_flight"], gain, run.get("tokens_per_forward")))
+    if not gains:
+        return None
+    numbers = "; ".join(
+        f"{count} pages: {gain:.2f} times"
+        + (f" at {asked:.1f} tokens a forward" if asked else "")
+        for count, gain, asked in gains
+    )
+    lost = [str(count) for count, gain, _ in gains if gain < 1.0]
+    return Answer(
+        "they slow down " + ", ".join(lost) + " pages" if lost else "yes",
+        numbers,
+        "lower `verified_tokens`, or `draft_tokens=0`" if lost else "nothing to do",
+    )
+
+
+def does_bound_matter(records: Records) -> Answer | None:
+    calls = records.part("operator speed").get("calls", {}).get("calls")
+    if not calls:
+        return None
+    times = {
+        (call["pages"], call["bound"]): call["microseconds"]
+        for call in calls
+        if call["queries"] == 1
+    }
+    pages = sorted({key[0] for key in times})
+    numbers = "; ".join(
+        f"{count} pages: {times[count, 5120]:.0f} us with a bound of 5,120, "
+        f"{times[count, 262_144]:.0f} us with 262,144"
+        for count in pages
+    )
+    ratio = max(times[count, 262_144] / times[count, 5120] for count in pages)
+    if ratio > FREE_RATIO:
+        advice = "record graphs with the bound of the longest page"
+        return Answer(f"yes: {ratio:.1f} times", numbers, advice)
+    return Answer("no", numbers, "the bound does not matter")
+
+
+def _launches(records: Records) -> list[dict[str, Any]]:
+    runs = records.part("launches").values()
+    return sorted((run for run in runs if "replay_ms" in run), key=_by_pages)
+
+
+def _verification(records: Records) -> list[dict[str, Any]]:
+    return sorted(records.part("verification").values(), key=_by_pages)
+
+
+def _by_pages(run: dict[str, Any]) -> int:
+    return int(run["pages"])
