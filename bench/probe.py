@@ -1,63 +1,77 @@
-"""Check the attention operator for what the engine relies on, and time it."""
+"""Check the attention operator for what the engine relies on, and time it.
+
+Inputs, reference and error limit are those of the engine's self-test
+(`attention_check.py`). The recorded call, company and speeds are checked here only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence as Seq
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from bench.attention import (
-    HEAD_DIM,
-    KV_HEADS,
-    Case,
-    attend,
-    case_of,
-    errors,
-    one_query_each,
-)
 from bench.device.hardware import NEEDS_CUDA
 from bench.rates import seconds_of
-from handler.engine import attention
-from handler.engine.graphs import cuda_recorder
+from handler.engine.attention import attend_by_operator, has_operator
+from handler.engine.attention_check import (
+    LARGEST_ERROR,
+    Attend,
+    AttentionCase,
+    HeadGeometry,
+    attention_cases,
+    compute_reference,
+    make_case,
+    page_errors,
+)
+from handler.engine.graphs import Record, cuda_recorder
 
-__all__ = ["CASES", "LARGEST_ERROR", "operator_speed", "probe_operator"]
+__all__ = [
+    "HEADS",
+    "one_query_each",
+    "operator_speed",
+    "probe_attention",
+    "probe_operator",
+]
 
-LARGEST_ERROR = 0.02
-"""As a share of a page's largest value. A processor's bfloat16 rounds away 0.003."""
-# As long as real pages, and with short ones between; none a multiple of a block.
-USED = (4603, 17, 1021, 6999, 130, 2050, 5, 3333)
-CASES: dict[str, tuple[Seq[int], int | Seq[int]]] = {
-    "1 query": (USED, 1),
-    "5 queries": (USED, 5),
-    "9 queries": (USED, 9),
-    "prefill chunks": (USED[::5], 1024),
-    "chunk, drafts and single queries": (USED, (512, 1, 5, 1, 9, 1, 1, 1)),
-}
-"""Places in use and queries of each page, by name."""
+HEADS = HeadGeometry(num_heads=32, num_kv_heads=8, head_dim=128)
+"""Chandra 1's."""
+_PAGE_PLACES = 4603
+"""A page half written; no multiple of a block."""
 _CALLS_RECORDED = 10
+_MOVED_PLACES = 5
+_FEWER_USED = 3
 
 
-@torch.inference_mode()
-def probe_operator(
-    device: torch.device, cases: Mapping[str, tuple[Seq[int], int | Seq[int]]] = CASES
-) -> dict[str, Any]:
+def probe_operator(device: torch.device) -> dict[str, Any]:
     """Compare the operator with float32, recorded too; skipped where there is none."""
-    if not attention.has_operator(device, torch.bfloat16):
+    if not has_operator(device, torch.bfloat16):
         return {
             "is_right": None,
             "skipped": f"{NEEDS_CUDA}: nothing was compared",
         }
+    cases = attention_cases(HEADS, device, torch.bfloat16)
+    return probe_attention(attend_by_operator, cases, cuda_recorder(device))
+
+
+@torch.inference_mode()
+def probe_attention(
+    attend: Attend, cases: Iterable[AttentionCase], record: Record
+) -> dict[str, Any]:
+    """Compare `attend` with the reference in every case, and do not stop at the first.
+
+    `error` is that of a call, `error_replayed` that of a recorded call whose inputs
+    have changed since, `is_same_in_company` whether the first page's bits stay the same
+    when all other pages change.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for name, (used, queries) in cases.items():
-        case = case_of(used, queries, device, torch.bfloat16)
-        other = case_of(used[::-1], queries, device, torch.bfloat16)
+    for case in cases:
         try:
-            found[name] = {
-                "error": max(errors(case, attend(case))),
-                "error_replayed": _replayed(case, other),
-                "is_same_in_company": _is_same_in_company(case),
+            found[case.name] = {
+                "error": _error(case, _call(attend, case)),
+                "is_same_in_company": _is_same_in_company(attend, case),
+                "error_replayed": _error_replayed(attend, case, record),
             }
         except RuntimeError as error:
             return {"is_right": False, "failure": str(error), "cases": found}
@@ -74,13 +88,36 @@ def probe_operator(
     }
 
 
-def _replayed(case: Case, other: Case) -> float:
-    """Return the largest error of a recorded call whose inputs became `other`'s."""
-    (attended, _), replay = cuda_recorder()(lambda: _twice(attend(case)))
-    for ours, theirs in zip(_tensors(case), _tensors(other), strict=True):
-        ours.copy_(theirs)
+def _call(attend: Attend, case: AttentionCase) -> torch.Tensor:
+    scaling = case.query.shape[-1] ** -0.5
+    return attend(case.query, case.keys, case.values, case.step, scaling)
+
+
+def _error(case: AttentionCase, attended: torch.Tensor) -> float:
+    """Return the largest error of a page."""
+    expected = _call(compute_reference, case)
+    return max(page_errors(attended, expected, case.step.query_starts.tolist()))
+
+
+def _error_replayed(attend: Attend, case: AttentionCase, record: Record) -> float:
+    (attended, _), replay = record(lambda: _twice(_call(attend, case)))
+    _change(case)
     replay()
-    return max(errors(case, attended))
+    return _error(case, attended)
+
+
+def _change(case: AttentionCase) -> None:
+    """Give every input of a case other values, in place, as a step does to a graph's.
+
+    Segments move by a few places, and pages use a few places less.
+    """
+    step = case.step
+    for tensor in (case.keys, case.values):
+        tensor.copy_(tensor.roll(_MOVED_PLACES, 0).flip(-1))
+    case.query.copy_(case.query.flip(-1))
+    step.segment_starts += _MOVED_PLACES
+    counts = step.query_starts.diff()
+    step.num_used.copy_((step.num_used - _FEWER_USED).maximum(counts))
 
 
 def _twice(attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,17 +125,17 @@ def _twice(attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return attended, attended
 
 
-def _is_same_in_company(case: Case) -> bool:
+def _is_same_in_company(attend: Attend, case: AttentionCase) -> bool:
     """Return whether the first page's bits stay the same when all others change."""
     step = case.step
     count = int(step.query_starts[1])
-    attended = attend(case)[:count].clone()
+    attended = _call(attend, case)[:count].clone()
     idle = step.num_used.clone()
     idle[1:] = step.query_starts.diff()[1:]
     query = case.query.clone()
-    query[:, :, count:] = 0
+    query[count:] = 0
     alone = replace(case, query=query, step=replace(step, num_used=idle))
-    return torch.equal(attended, attend(alone)[:count])
+    return torch.equal(attended, _call(attend, alone)[:count])
 
 
 @torch.inference_mode()
@@ -110,11 +147,10 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
     page of one query that shares its page's segment. A page alone fits into a large
     GPU's cache, so its bytes a second say nothing about memory.
     """
-    if not attention.has_operator(device, torch.bfloat16):
+    if not has_operator(device, torch.bfloat16):
         return {"skipped": NEEDS_CUDA}
     found: list[dict[str, object]] = []
     for num_pages in (1, 8, 32):
-        used = [USED[0]] * num_pages
         for num_queries, bound, as_rows in (
             (1, 5120, False),
             (1, 16_384, False),
@@ -124,12 +160,13 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
             (9, 16_384, False),
             (9, 5120, True),
         ):
-            case = case_of(used, num_queries, device, torch.bfloat16)
+            queries, used = [num_queries] * num_pages, [_PAGE_PLACES] * num_pages
+            case = make_case("speed", HEADS, queries, used, 0, device, torch.bfloat16)
             case.step.max_used = bound
             if as_rows:
                 case = one_query_each(case)
-            seconds = seconds_of(_recorded(case), device) / _CALLS_RECORDED
-            read = 2 * sum(used) * KV_HEADS * HEAD_DIM * 2
+            seconds = seconds_of(_recorded(case, device), device) / _CALLS_RECORDED
+            read = 2 * sum(used) * HEADS.num_kv_heads * HEADS.head_dim * 2
             found.append(
                 {
                     "pages": num_pages,
@@ -143,26 +180,32 @@ def operator_speed(device: torch.device) -> dict[str, Any]:
     return {"calls": found}
 
 
-def _recorded(case: Case) -> Callable[[], None]:
+def one_query_each(case: AttentionCase) -> AttentionCase:
+    """Make every query a page of its own, over the same segment."""
+    step = case.step
+    count = step.max_queries
+    behind = torch.arange(count - 1, -1, -1, device=step.num_used.device)
+    num_used = (step.num_used[:, None] - behind).flatten().int()
+    starts = step.segment_starts[:-1].repeat_interleave(count)
+    return replace(
+        case,
+        step=replace(
+            step,
+            query_starts=torch.arange(
+                len(num_used) + 1, dtype=torch.int32, device=num_used.device
+            ),
+            segment_starts=torch.cat([starts, starts[-1:]]),
+            num_used=num_used,
+            max_queries=1,
+        ),
+    )
+
+
+def _recorded(case: AttentionCase, device: torch.device) -> Callable[[], None]:
     def compute() -> tuple[torch.Tensor, torch.Tensor]:
         for _ in range(_CALLS_RECORDED - 1):
-            attend(case)
-        return _twice(attend(case))
+            _call(attend_by_operator, case)
+        return _twice(_call(attend_by_operator, case))
 
-    _, replay = cuda_recorder()(compute)
+    _, replay = cuda_recorder(device)(compute)
     return replay
-
-
-def _tensors(case: Case) -> list[torch.Tensor]:
-    step = case.step
-    return [
-        case.query,
-        case.key,
-        case.value,
-        step.places,
-        step.query_starts,
-        step.segment_starts,
-        step.num_used,
-        step.pool.keys[0],
-        step.pool.values[0],
-    ]

@@ -6,7 +6,6 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,19 +13,20 @@ import torch
 
 from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
 from bench.geometry import Geometry, random_model
+from bench.recorder import Recorder
 from bench.roofline import A10G, Costs, Prefill, Rates
 from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
 from handler.engine.capacity import cache_places
 from handler.engine.choice import drafts_for
 from handler.engine.generate import GenerateEngine
-from handler.engine.graphs import Outputs, cuda_recorder, shapes
+from handler.engine.graphs import shapes
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.torch_runner import TorchRunner
 from handler.settings import EngineSettings
 
-__all__ = ["Native", "Stage", "recomputed"]
+__all__ = ["Native", "Stage"]
 
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _SPARE_PLACES = 256
@@ -46,12 +46,15 @@ class Native:
     has_graphs: bool = True
     has_drafts: bool = True
     max_verified_tokens: int = 64
+    draft_rows: bool = False
+    """Whether drafts are verified as rows of one query."""
 
     @property
     def name(self) -> str:
         graphs = "graphs" if self.has_graphs else "no graphs"
         drafts = "drafts" if self.has_drafts else "no drafts"
         name = f"{self.in_flight} in flight, {graphs}, {drafts}"
+        name += " as rows" if self.draft_rows else ""
         usual = Options().max_verified_tokens
         if self.max_verified_tokens == usual:
             return name
@@ -70,8 +73,6 @@ class Stage:
         self._marks = marks_of(device, time.perf_counter)
         self.pages = forced_pages(geometry, QwenTokenizer(), num_pages)
         self.model: Model = random_model(geometry, device)
-        self._text_config = self.model.module.model.language_model.config
-        self._attention = self._text_config._attn_implementation
         self.costs = Costs.of(self.model.module)
 
     @property
@@ -92,8 +93,6 @@ class Stage:
 
     def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
         """transformers' `generate` over whole batches, as many as there is time for."""
-        # A native engine that ran before has given the model its own attention.
-        self._text_config._attn_implementation = self._attention
         engine = GenerateEngine(self.model, batch_size)
         _step(engine, [self.pages[0].named("warm-up", 0.01)])
         self._settle(reset=True)
@@ -155,7 +154,7 @@ class Stage:
             max_verified_tokens=native.max_verified_tokens,
             max_attempts=1,
         )
-        recorder = _Recorder(self.device)
+        recorder = Recorder(self.device)
         of_shapes = shapes(
             max_sequences,
             max_drafts=options.max_draft_tokens,
@@ -168,6 +167,7 @@ class Stage:
                 max_page_tokens=self.max_page_tokens,
                 graph_shapes=of_shapes if native.has_graphs else (),
                 record=recorder,
+                draft_rows=native.draft_rows,
             ),
             self._marks,
         )
@@ -229,34 +229,3 @@ def _step(engine: GenerateEngine, batch: list[Forced]) -> None:
     lengths = {page.sequence.id: len(page.tokens) for page in batch}
     for generation in engine.step(lambda: None):
         check_length(generation, lengths[generation.sequence_id])
-
-
-class _Recorder:
-    """Records graphs as the engine does, and the time it takes."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._record = cuda_recorder() if device.type == "cuda" else recomputed
-        self.num_recorded = 0
-        self.seconds = 0.0
-
-    def __call__(
-        self, compute: Callable[[], Outputs]
-    ) -> tuple[Outputs, Callable[[], None]]:
-        begin = time.perf_counter()
-        recorded = self._record(compute)
-        self.seconds += time.perf_counter() - begin
-        self.num_recorded += 1
-        return recorded
-
-
-def recomputed(
-    compute: Callable[[], Outputs],
-) -> tuple[Outputs, Callable[[], None]]:
-    """In place of a graph where there are none: the same is computed again."""
-    outputs = compute()
-
-    def replay() -> None:
-        for output, new in zip(outputs, compute(), strict=True):
-            output.copy_(new)
-
-    return outputs, replay

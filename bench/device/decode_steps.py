@@ -1,7 +1,6 @@
 """Decode steps by themselves: recorded and eager, of many shapes, beside the roofline.
 
-The engine's runner computes them over a cache whose values do not matter. Only the
-check of recorded steps reads real pages first, as it compares values.
+The engine's runner computes them over a cache whose values do not matter.
 """
 
 from __future__ import annotations
@@ -16,12 +15,15 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
+from bench.recorder import Recorder
 from bench.roofline import Decode
-from bench.systems import Stage, recomputed
+from bench.systems import Stage
 from handler.engine.capacity import cache_places
 from handler.engine.encoder import TorchPrompt
-from handler.engine.graphs import Outputs, Record, Shape, cuda_recorder
-from handler.engine.model_runner import Chunk, Row
+from handler.engine.fallbacks import SelfTestError
+from handler.engine.graphs import Outputs, Record, Shape, shapes
+from handler.engine.model_runner import Row
+from handler.engine.self_test import LARGEST_LOGIT_ERROR, check_graphs
 from handler.engine.torch_runner import TorchRunner
 
 __all__ = ["check_recorded", "count_kernels", "time_launches", "time_verification"]
@@ -34,28 +36,22 @@ _SPARE_PLACES = 64
 _MIN_STEPS = 5
 _MAX_STEPS = 400
 _TOKEN = 1000
-_CHUNK_TOKENS = 1024
-LARGEST_LOGIT_ERROR = 0.05
-"""As a share of the largest logit. Both steps run the same kernels, so it should be 0;
-a frozen address or value gives errors near 1."""
+_CHECKED_PLACES = 4096
 
 Replay = Callable[[], None]
 
 
-class _Recorder:
-    """Records steps as the engine does, and keeps what recomputes them eagerly."""
+class _Recorder(Recorder):
+    """Keeps what recomputes recorded steps eagerly, and what replays them."""
 
-    def __init__(self, hardware: Hardware, record: Record | None = None) -> None:
-        usual = cuda_recorder() if hardware.is_cuda else recomputed
-        self._record = record or usual
+    def __init__(self, hardware: Hardware) -> None:
+        super().__init__(hardware.device)
         self.computes: list[Callable[[], Outputs]] = []
-        self.outputs: list[Outputs] = []
         self.replays: list[Replay] = []
 
     def __call__(self, compute: Callable[[], Outputs]) -> tuple[Outputs, Replay]:
-        outputs, replay = self._record(compute)
+        outputs, replay = super().__call__(compute)
         self.computes.append(compute)
-        self.outputs.append(outputs)
         self.replays.append(replay)
         return outputs, replay
 
@@ -98,106 +94,85 @@ def time_launches(
 def time_verification(
     stage: Stage, hardware: Hardware, num_pages: int, seconds: float
 ) -> dict[str, Any]:
-    """Time recorded steps that verify several tokens of each page.
+    """Time recorded steps of the engine's runner that verify tokens of each page.
 
     `segments` feeds a page's tokens as queries of one segment, as the engine does;
-    `rows` feeds each token as a page of one query over the same segment.
+    `rows` feeds each token as a row of one query over the same segment
+    (`draft_rows`). Milliseconds on the device by tokens a page; `segments_step` and
+    `rows_step` have those of whole steps.
     """
     used = _page_tokens(stage, num_pages, max(WIDTHS))
     each = seconds / (2 * len(WIDTHS))
     found: dict[str, Any] = {"pages": num_pages, "page_tokens": used}
     for kind in ("segments", "rows"):
-        times = found[kind] = {}
+        found[kind], found[f"{kind}_step"] = {}, {}
         for width in WIDTHS:
-            times[str(width)] = _time_width(
-                stage, hardware, num_pages, used, width, kind == "rows", each
+            step_ms, replay_ms = _time_recorded(
+                stage, hardware, num_pages, used, each, width, draft_rows=kind == "rows"
             )
+            found[kind][str(width)] = replay_ms
+            found[f"{kind}_step"][str(width)] = step_ms
             # The runner and its cache went with the call.
             hardware.release()
     return found
 
 
 def _time_recorded(
-    stage: Stage, hardware: Hardware, num_pages: int, used: int, seconds: float
-) -> tuple[float, float]:
-    """Return milliseconds of a whole recorded step, and of it on the device alone."""
-    recorder = _Recorder(hardware)
-    runner, rows = _runner(stage, num_pages, used, [Shape(num_pages, 1)], recorder)
-    step_ms = _milliseconds(lambda: runner.decode(rows(1)), seconds / 2)
-    return step_ms, _on_device(recorder.replays[0], hardware, seconds / 2)
-
-
-def _time_width(
     stage: Stage,
     hardware: Hardware,
     num_pages: int,
     used: int,
-    width: int,
-    is_rows: bool,
     seconds: float,
-) -> float:
-    """Return milliseconds on the device of a step of `width` tokens a page."""
-    shape = Shape(num_pages * width, 1) if is_rows else Shape(num_pages, width)
+    width: int = 1,
+    *,
+    draft_rows: bool = False,
+) -> tuple[float, float]:
+    """Return milliseconds of a whole recorded step, and of it on the device alone."""
     recorder = _Recorder(hardware)
-    runner, rows = _runner(stage, num_pages, used, [shape], recorder)
-    runner.decode(_one_token_each(rows(width)) if is_rows else rows(width))
-    return _on_device(recorder.replays[0], hardware, seconds)
+    runner, rows = _runner(
+        stage,
+        num_pages,
+        used,
+        [Shape(num_pages, width)],
+        recorder,
+        draft_rows=draft_rows,
+    )
+    step_ms = _milliseconds(lambda: runner.decode(rows(width)), seconds / 2)
+    return step_ms, _on_device(recorder.replays[0], hardware, seconds / 2)
 
 
-@torch.inference_mode()
 def check_recorded(
     stage: Stage, hardware: Hardware, seconds: float, record: Record | None = None
 ) -> dict[str, Any]:
-    """Compare recorded steps with the same steps computed eagerly, after real pages.
+    """Compare recorded steps with the same steps computed eagerly.
 
-    Each step is replayed after its numbers and the cache have changed, so an address
-    or a value that was frozen while recording shows. Tests pass a faulty `record`.
+    It is the self-test's check, of the shapes that eight pages are served with, for
+    drafts as queries of a segment and as rows. Tests pass a faulty `record`.
     """
-    pages = stage.pages[:3]
-    recorder = _Recorder(hardware, record)
-    shapes = [Shape(len(pages), width) for width in (9, 5, 1)]
-    most = max(stage.num_prompt_tokens(page) for page in pages) + 256
-    runner = TorchRunner(
-        stage.model,
-        len(pages) * most,
-        max_page_tokens=stage.max_page_tokens,
-        graph_shapes=shapes,
-        record=recorder,
-    )
-    prompts = [runner.prompt_from(page.sequence) for page in pages]
-    for index, prompt in enumerate(prompts):
-        for start in range(0, prompt.num_tokens, _CHUNK_TOKENS):
-            count = min(_CHUNK_TOKENS, prompt.num_tokens - start)
-            runner.prefill(Chunk(prompt, [], start, count, index * most))
     cases: dict[str, Any] = {}
-    for outputs, compute in zip(recorder.outputs, recorder.computes, strict=True):
-        width = outputs[0].shape[1]
-        errors, num_equal, num_tokens = [], 0, 0
-        for step in range(4):
-            rows = [
-                Row(
-                    prompt,
-                    page.tokens[step : step + 1] * width,
-                    prompt.num_tokens + step,
-                    index * most,
-                )
-                for index, (prompt, page) in enumerate(zip(prompts, pages, strict=True))
-            ]
-            runner.decode(rows)
-            tokens, logits = (output.clone() for output in outputs)
-            eager_tokens, eager_logits = (output.float() for output in compute())
-            error = (logits.float() - eager_logits).abs().max()
-            errors.append(float(error / eager_logits.abs().max()))
-            num_equal += int((tokens == eager_tokens).sum())
-            num_tokens += tokens.numel()
-        cases[f"{width} tokens a page"] = {
-            "largest_logit_error": max(errors),
-            "tokens_equal": num_equal / num_tokens,
-        }
-    # A comparison with NaN is false, so NaN is not right.
-    is_right = all(
-        case["largest_logit_error"] <= LARGEST_LOGIT_ERROR for case in cases.values()
-    )
+    for kind in ("segments", "rows"):
+        runner = TorchRunner(
+            stage.model,
+            _CHECKED_PLACES,
+            max_page_tokens=stage.max_page_tokens,
+            graph_shapes=shapes(8, max_drafts=8, max_verified=64),
+            record=Recorder(hardware.device, record),
+            draft_rows=kind == "rows",
+        )
+        try:
+            error = check_graphs(
+                runner.graphs,
+                runner.compute_logits,
+                num_places=runner.num_places,
+                vocabulary_size=stage.model.module.config.text_config.vocab_size,
+            )
+        except SelfTestError as failure:
+            cases[kind] = {"error": failure.actual, "failure": str(failure)}
+        else:
+            cases[kind] = {"error": error}
+        del runner
+        hardware.release()
+    is_right = not any("failure" in case for case in cases.values())
     return {
         "is_right": is_right if hardware.is_cuda or record else None,
         "largest_error_allowed": LARGEST_LOGIT_ERROR,
@@ -241,8 +216,10 @@ def _runner(
     stage: Stage,
     num_pages: int,
     used: int,
-    shapes: list[Shape],
+    of_shapes: list[Shape],
     record: _Recorder | None,
+    *,
+    draft_rows: bool = False,
 ) -> tuple[TorchRunner, Callable[[int], list[Row[TorchPrompt]]]]:
     """Return a runner, and what makes rows of so many tokens for its pages."""
     width = max(WIDTHS) + _SPARE_PLACES
@@ -250,8 +227,9 @@ def _runner(
         stage.model,
         num_pages * (used + width),
         max_page_tokens=stage.max_page_tokens,
-        graph_shapes=shapes,
+        graph_shapes=of_shapes,
         record=record,
+        draft_rows=draft_rows,
     )
     prompt = runner.prompt_from(stage.pages[0].sequence)
 
@@ -262,14 +240,6 @@ def _runner(
         ]
 
     return runner, rows
-
-
-def _one_token_each(rows: list[Row[TorchPrompt]]) -> list[Row[TorchPrompt]]:
-    return [
-        Row(row.prompt, [token], row.start + offset, row.segment_start)
-        for row in rows
-        for offset, token in enumerate(row.tokens)
-    ]
 
 
 def _milliseconds(compute: Callable[[], Any], seconds: float) -> float:

@@ -63,11 +63,16 @@ class Hardware:
         properties = self._cuda.get_device_properties(self.device)
         found |= {name: getattr(properties, name, None) for name in _PROPERTIES}
         return found | {
-            "capability": list(self._cuda.get_device_capability(self.device)),
+            "capability": list(self.capability()),
             "cudnn": torch.backends.cudnn.version(),
             "driver": nvidia_smi(self.device.index or 0),
             "memory_at_start": self.memory(),
         }
+
+    def capability(self) -> tuple[int, int]:
+        """Return the CUDA device's compute capability."""
+        major, minor = self._cuda.get_device_capability(self.device)
+        return major, minor
 
     def synchronize(self) -> None:
         """Wait until the device has nothing left to do."""

@@ -27,6 +27,7 @@ from bench.rates import measured_rates
 from bench.records import Records
 from bench.roofline import Rates
 from bench.systems import Native, Stage
+from handler.engine.packed_weights import pack_text_model
 
 __all__ = ["PARTS", "Measurements", "Options"]
 
@@ -38,6 +39,7 @@ PARTS = (
     "vision",
     "verification",
     "memory",
+    "draft rows",
     "operator speed",
     "baseline",
     "small",
@@ -139,6 +141,7 @@ class Measurements:
             )
         yield self._of_model("memory", "as served", measure_serving, 25)
         yield self._of_model("memory", "cublas workspace", measure_workspace, 1)
+        yield from self._draft_rows()
         yield from self._native(graphs=True, drafts=False)
         yield Item("operator speed", "calls", lambda seconds: operator_speed(device), 8)
         yield self._baseline(1)
@@ -179,12 +182,21 @@ class Measurements:
             for count in options.in_flight:
                 yield self._engine(Native(count, graphs, drafts, options.verified))
 
-    def _engine(self, native: Native) -> Item:
+    def _draft_rows(self) -> Iterator[Item]:
+        options = self._options
+        if True in options.graphs and True in options.drafts:
+            for count in self._verified_pages():
+                native = Native(
+                    count, max_verified_tokens=options.verified, draft_rows=True
+                )
+                yield self._engine(native, "draft rows")
+
+    def _engine(self, native: Native, part: str = "native") -> Item:
         def run(seconds: float) -> Any:
             return self._stage.native(native, seconds)
 
         return Item(
-            "native",
+            part,
             native.name,
             run,
             setup_seconds=5 + 0.5 * native.in_flight,
@@ -223,6 +235,12 @@ class Measurements:
         counts = [count for count in self._options.in_flight if count in (8, 32)]
         return counts or list(self._options.in_flight[:1])
 
+    def _gap_bytes(self) -> int | None:
+        """Return the bytes that torch's allocator holds in use by no tensor."""
+        self._hardware.release()
+        memory = self._hardware.memory()
+        return memory["reserved"] - memory["allocated"] if memory else None
+
     @cached_property
     def _stage(self) -> Stage:
         rates = Rates(**self._records.part("start")["rates"])
@@ -232,6 +250,11 @@ class Measurements:
             rates,
             self._options.num_pages,
         )
+        # Packed here, so that no part measures memory before it and another after.
+        gaps = {"loaded": self._gap_bytes()}
+        pack_text_model(stage.model.module.model.language_model)
+        gaps["packed"] = self._gap_bytes()
+        self._records.data["allocator_gap_bytes"] = gaps
         self._records.data["parameters"] = stage.costs.total
         self._records.data["mean_output_tokens"] = stage.mean_length
         return stage

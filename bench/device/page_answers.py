@@ -16,6 +16,11 @@ __all__ = [
 ]
 
 _RECOMPILE_RATIO = 3.0
+_TERM_RATIO = 1.02
+"""A term of the memory plan that is exceeded by less is right."""
+_MUCH_FREE_BYTES = 6 * GIB
+_SLOW_SECONDS = 30.0
+_NOTHING = "nothing to do"
 _NAMED_BACKENDS = ("flash", "memory-efficient", "cudnn")
 _CONTEXT = (
     "Context: chandra-ocr 0.2.0's description gives 1.44 pages/s for Chandra 2, "
@@ -24,6 +29,7 @@ _CONTEXT = (
 
 
 def is_convolution_slow(records: Records) -> Answer | None:
+    """Compare the patch embedding as convolution and as linear layer."""
     found = records.part("vision").get("patch embedding")
     if not found:
         return None
@@ -40,6 +46,7 @@ def is_convolution_slow(records: Records) -> Answer | None:
 
 
 def choose_encoder_backend(records: Records) -> Answer | None:
+    """Compare the attention backends of the vision encoder."""
     vision = records.part("vision")
     times: dict[str, float] = {}
     parts, compiling = [], []
@@ -71,6 +78,12 @@ def choose_encoder_backend(records: Records) -> Answer | None:
     choice = vision.get("encoder, torch's choice", {}).get("choice")
     if choice:
         parts.append(f"torch chooses {choice}")
+    served = vision.get("as served", {}).get("largest")
+    if served:
+        parts.append(
+            f"as served: largest {served['mean_ms']:.0f} ms in {served['slices']} "
+            f"slices of {served['longest_slice_ms']:.0f} ms at most"
+        )
     failed = [
         key.partition(": encoder, ")[2]
         for key, item in records.items().items()
@@ -82,50 +95,66 @@ def choose_encoder_backend(records: Records) -> Answer | None:
 
 
 def does_memory_plan_hold(records: Records) -> Answer | None:
+    """Compare each term of the memory plan with what was measured."""
     found = records.part("memory").get("as served")
-    if not found or "free" not in found:
+    if not found or "terms" not in found:
         return None
-    numbers = (
-        f"cache {found['cache_planned'] / GIB:.1f} GiB planned; graphs "
-        f"{found['graphs'] / GIB:.2f}, largest page "
-        f"{found['workspace_of_largest_page'] / GIB:.2f}, kept free for both "
-        f"{found['kept_free_planned'] / GIB:.2f}, left {found['free'] / GIB:.2f}, "
-        f"CUDA and others {found['outside'] / GIB:.2f} GiB"
-    )
+    terms = found["terms"]
+    numbers = [
+        f"{name} {term['measured'] / GIB:.2f} of {term['planned'] / GIB:.2f}"
+        for name, term in terms.items()
+    ]
+    numbers[0] = f"GiB measured of planned: {numbers[0]}"
+    numbers.append(f"left {found['free'] / GIB:.2f} GiB")
+    gaps = records.data.get("allocator_gap_bytes", {})
+    if gaps.get("packed") is not None:
+        numbers.append(
+            f"gaps of the allocator: {gaps['loaded'] / GIB:.2f} GiB after the load, "
+            f"{gaps['packed'] / GIB:.2f} after packing"
+        )
     workspace = records.part("memory").get("cublas workspace", {})
     if "bytes_per_stream" in workspace:
-        numbers += f"; cuBLAS {workspace['bytes_per_stream'] / 2**20:.0f} MiB a stream"
+        size = workspace["bytes_per_stream"] / 2**20
+        numbers.append(f"cuBLAS {size:.0f} MiB a stream")
+    if found["fallbacks"]:
+        numbers.append(f"given up at start: {', '.join(found['fallbacks'])}")
+    short = [
+        name
+        for name, term in terms.items()
+        if term["measured"] > _TERM_RATIO * term["planned"]
+    ]
+    advice = f"raise {', '.join(short)} in memory_plan.py" if short else _NOTHING
     if found["largest_page"] != "read":
-        return Answer(
-            f"**no**: {found['largest_page']}", numbers, "keep more memory free"
-        )
-    advice = "the margin may shrink" if found["free"] > 6 * GIB else "nothing to do"
-    return Answer("yes", numbers, advice)
+        text = f"**no**: {found['largest_page']}"
+        return Answer(text, "; ".join(numbers), advice)
+    text = f"yes, but more than planned for {', '.join(short)}" if short else "yes"
+    if not short and found["free"] > _MUCH_FREE_BYTES:
+        advice = "the margin may shrink"
+    return Answer(text, "; ".join(numbers), advice)
 
 
 def time_start(records: Records) -> Answer | None:
+    """Tell how long the engine takes to start, and for what."""
     served = records.part("memory").get("as served")
-    runs = [
-        run for run in records.part("native").values() if run.get("graphs_recorded")
-    ]
     if not served:
         return None
-    numbers = f"engine with graphs {served['start_seconds']:.1f} s"
-    operator = records.items().get("selftest: operator", {}).get("took_seconds")
-    if operator is not None:
-        numbers += f"; check of the operator {operator:.1f} s"
-    slow = served["start_seconds"] > 30
-    if runs:
-        each = max(run["recording_seconds"] / run["graphs_recorded"] for run in runs)
-        numbers += f"; {each:.2f} s for each recorded shape"
+    took = served["start_seconds"]
+    numbers = [f"{took:.1f} s in all"]
+    checks = served.get("check_seconds", {})
+    numbers += [f"check of {name} {seconds:.1f} s" for name, seconds in checks.items()]
+    recorded = served.get("recording_seconds", {})
+    if recorded:
+        each = ", ".join(f"{shape}: {s:.2f}" for shape, s in recorded.items())
+        numbers.append(f"{len(recorded)} recorded shapes (rows x tokens: s): {each}")
     return Answer(
-        f"{served['start_seconds']:.0f} s beside reading the weights",
-        numbers,
-        "record fewer shapes" if slow else "nothing to do",
+        f"{took:.0f} s beside reading the weights",
+        "; ".join(numbers),
+        "record fewer shapes" if sum(recorded.values()) > _SLOW_SECONDS else _NOTHING,
     )
 
 
 def compute_cost(records: Records) -> Answer | None:
+    """Give the pages a second that a price is computed from."""
     speeds = records.speeds()
     if "pages_per_second" not in speeds:
         return None
@@ -141,6 +170,7 @@ def compute_cost(records: Records) -> Answer | None:
 
 
 def compare_with_generate(records: Records) -> Answer | None:
+    """Compare pages a second with those of `generate`."""
     baseline, native = records.part("baseline"), records.part("native")
     if not baseline or not native:
         return None
@@ -153,11 +183,12 @@ def compare_with_generate(records: Records) -> Answer | None:
     return Answer(
         f"{best / fastest:.1f} times",
         numbers,
-        "nothing to do" if best > fastest else "set `engine=generate`",
+        _NOTHING if best > fastest else "set `engine=generate`",
     )
 
 
 def use_small_cache(records: Records) -> Answer | None:
+    """Give the speed with the cache of a 24 GB card."""
     runs = records.part("small")
     if not runs:
         return None
@@ -168,4 +199,4 @@ def use_small_cache(records: Records) -> Answer | None:
         for name, run in runs.items()
     )
     best = max(runs, key=lambda name: runs[name]["tokens_per_second"])
-    return Answer(f"{best} is faster", numbers, "nothing to do")
+    return Answer(f"{best} is faster", numbers, _NOTHING)

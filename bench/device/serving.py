@@ -3,36 +3,86 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.device.vision import SIZES, page_of
+from bench.recorder import Recorder
 from bench.systems import Stage
-from handler.engine.capacity import cache_places
+from handler.engine.capacity import plan_loaded, verified_tokens
 from handler.engine.choice import choose_engine
+from handler.engine.fallbacks import Check
+from handler.engine.graphs import Outputs, Shape, shapes
+from handler.engine.memory_plan import CONTEXT_BYTES, MemoryPlan
 from handler.engine.sequence import Sequence
 from handler.settings import EngineSettings
 
-__all__ = ["measure_serving", "measure_workspace"]
+__all__ = ["CheckTimes", "compare_memory", "measure_serving", "measure_workspace"]
 
-_NUM_STEPS = 200
+_NUM_STEPS = 400
+"""An image is encoded in slices, a step each."""
+
+Memory = Mapping[str, int]
+"""As of `Hardware.memory`."""
+
+
+class CheckTimes:
+    """Takes the time of each check of the self-test; call it as `Announce`."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds: dict[str, float] = {}
+        self._clock = clock
+        self._check: Check | None = None
+        self._begin = 0.0
+
+    def __call__(self, check: Check | None) -> None:
+        now = self._clock()
+        if self._check is not None:
+            before = self.seconds.get(self._check, 0.0)
+            self.seconds[self._check] = before + now - self._begin
+        self._check, self._begin = check, now
+
+
+class _Recorder(Recorder):
+    """Reads the device's memory before the first recording and after the last."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        super().__init__(hardware.device)
+        self._hardware = hardware
+        self.before: Memory | None = None
+        self.after: Memory | None = None
+
+    def __call__(
+        self, compute: Callable[[], Outputs]
+    ) -> tuple[Outputs, Callable[[], None]]:
+        if self.before is None:
+            self.before = self._hardware.memory()
+        recorded = super().__call__(compute)
+        self.after = self._hardware.memory()
+        return recorded
 
 
 def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
     """Start the engine with its usual settings, and read a page of the largest size.
 
     Memory is in bytes. The plan holds if the page was read: then `free` is what was
-    left at the worst moment. `kept_free_planned` is what the plan left for graphs, the
-    largest image and a margin, beside `graphs` and `workspace_of_largest_page`.
+    left at the worst moment. `terms` has each term of the plan beside what was
+    measured, see `compare_memory`.
     """
+    settings, profile = EngineSettings(), stage.geometry.profile
+    recorder, checks = _Recorder(hardware), CheckTimes()
+    hardware.release()
     before = hardware.memory()
-    places = cache_places(stage.model)
     begin = time.perf_counter()
-    chosen = choose_engine(stage.model, EngineSettings(), stage.geometry.profile.name)
+    chosen = choose_engine(
+        stage.model, settings, profile.name, announce=checks, record=recorder
+    )
     hardware.synchronize()
     start_seconds = time.perf_counter() - begin
+    hardware.release()
     started = hardware.memory()
     page = page_of(SIZES[stage.geometry.name]["largest"])
     prompt = stage.pages[0].sequence.prompt
@@ -46,28 +96,95 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
     failure = next((page.error for page in ended if page.error), None)
     found: dict[str, Any] = {
         "engine": chosen.name,
+        "attention": chosen.attention,
+        "cuda_graphs": chosen.cuda_graphs,
+        "fallbacks": list(chosen.fallbacks),
         "slots": chosen.num_slots,
-        "cache_places": places,
-        "cache_planned": places * stage.costs.cache_bytes,
-        "weights_planned": stage.costs.total * stage.costs.value_bytes,
         "start_seconds": start_seconds,
+        "check_seconds": checks.seconds,
+        "recording_seconds": dict(recorder.times),
         "largest_page": "read" if ended and failure is None else str(failure),
     }
     after = hardware.memory()
     if before is None or started is None or after is None:
         return found | {"skipped": NEEDS_CUDA}
+    plan = _plan(stage, hardware, settings, before["free"])
     return found | {
         "before": before,
         "started": started,
         "after_largest_page": after,
-        "graphs": started["reserved"]
-        - before["reserved"]
-        - places * stage.costs.cache_bytes,
-        "workspace_of_largest_page": after["peak_allocated"] - started["allocated"],
-        "kept_free_planned": before["free"] - places * stage.costs.cache_bytes,
+        "cache_tokens_planned": plan.cache_tokens,
+        "terms": compare_memory(
+            plan,
+            weights_bytes=stage.costs.total * stage.costs.value_bytes,
+            before=before,
+            cached=recorder.before or started,
+            recorded=recorder.after or started,
+            started=started,
+            after=after,
+        ),
         "free": after["free"],
         "outside": after["outside"],
     }
+
+
+def compare_memory(
+    plan: MemoryPlan,
+    *,
+    weights_bytes: int,
+    before: Memory,
+    cached: Memory,
+    recorded: Memory,
+    started: Memory,
+    after: Memory,
+) -> dict[str, dict[str, int]]:
+    """Return bytes planned and measured of each term of a memory plan.
+
+    Memory is given `before` the engine's start with the weights loaded, when the cache
+    is allocated, when all steps are recorded, when the engine has `started` with peaks
+    forgotten, and `after` the largest page. What other processes use counts as context.
+    """
+    fragments = after["peak_reserved"] - after["peak_allocated"]
+    fragments -= started["reserved"] - started["allocated"]
+    late_kernels = after["outside"] - started["outside"]
+    pairs = {
+        "weights": (weights_bytes, before["allocated"]),
+        "context": (CONTEXT_BYTES, before["outside"]),
+        "cache": (plan.cache_bytes, cached["allocated"] - before["allocated"]),
+        "graphs and workspaces": (
+            plan.graph_bytes + plan.workspace_bytes,
+            cached["free"] - recorded["free"],
+        ),
+        "largest image": (
+            plan.image_bytes,
+            after["peak_allocated"] - started["allocated"],
+        ),
+        "margin": (plan.margin_bytes, late_kernels + max(0, fragments)),
+    }
+    return {
+        term: {"planned": planned, "measured": measured}
+        for term, (planned, measured) in pairs.items()
+    }
+
+
+def _plan(
+    stage: Stage, hardware: Hardware, settings: EngineSettings, free_bytes: int
+) -> MemoryPlan:
+    """Divide what was free before the start, as the engine did."""
+    most, num_drafts = verified_tokens(stage.model), settings.draft_tokens or 0
+
+    def shapes_for(max_rows: int) -> list[Shape]:
+        return shapes(max_rows, max_drafts=num_drafts, max_verified=most)
+
+    return plan_loaded(
+        stage.model.module.config,
+        settings,
+        stage.geometry.profile,
+        shapes_for,
+        available_bytes=free_bytes,
+        capability=hardware.capability(),
+        value_bytes=stage.costs.value_bytes,
+    )
 
 
 def measure_workspace(stage: Stage, hardware: Hardware, seconds: float) -> Any:

@@ -23,6 +23,7 @@ _LAUNCH_RATIO = 1.5
 
 
 def is_operator_right(records: Records) -> Answer | None:
+    """Tell whether the attention operator gives the reference's values."""
     found = records.part("selftest").get("operator", {})
     if found.get("is_right") is None:
         return None
@@ -39,23 +40,35 @@ def is_operator_right(records: Records) -> Answer | None:
     return Answer(
         f"**no**: {found.get('failure') or wrong or 'values differ'}",
         numbers,
-        "do not serve with the native engine here: set `engine=generate`",
+        "nothing, as the engine's self-test falls back to torch's attention; to skip "
+        "its try, set `attention` to torch, or `engine` to generate",
     )
 
 
 def are_recorded_steps_right(records: Records) -> Answer | None:
+    """Tell whether recorded steps give what eager ones do."""
     found = records.part("selftest").get("recorded step", {})
     if found.get("is_right") is None:
         return None
-    error = max(case["largest_logit_error"] for case in found["cases"].values())
-    equal = min(case["tokens_equal"] for case in found["cases"].values())
-    numbers = f"largest error of a logit {error:.2%}, equal tokens {equal:.0%}"
+    numbers = "; ".join(
+        f"drafts as {kind}: largest error of a logit {case['error']:.2%}"
+        for kind, case in found["cases"].items()
+    )
     if found["is_right"]:
         return Answer("yes", numbers, "nothing to do")
-    return Answer("**no**", numbers, "turn CUDA graphs off")
+    failures = [
+        case["failure"] for case in found["cases"].values() if "failure" in case
+    ]
+    return Answer(
+        f"**no**: {failures[0]}",
+        numbers,
+        "nothing, as the engine's self-test falls back to eager steps; to skip its "
+        "try, set `cuda_graphs` to false",
+    )
 
 
 def compare_with_roofline(records: Records) -> Answer | None:
+    """Compare decode steps with the least that they could take."""
     runs = _launches(records)
     if not runs:
         return None
@@ -80,6 +93,7 @@ def compare_with_roofline(records: Records) -> Answer | None:
 
 
 def are_launches_the_limit(records: Records) -> Answer | None:
+    """Tell whether the pace of launches limits a decode step."""
     runs = [run for run in _launches(records) if run["has_graphs"]]
     if not runs:
         return None
@@ -108,29 +122,40 @@ def are_launches_the_limit(records: Records) -> Answer | None:
 
 
 def is_split_lost(records: Records) -> Answer | None:
-    runs = _verification(records)
+    """Compare drafts as queries of a segment with drafts as rows of one query."""
     pairs = [
         (run["pages"], width, run["segments"][width], run["rows"][width])
-        for run in runs
+        for run in _verification(records)
         for width in ("5", "9")
     ]
     if not pairs:
         return None
-    numbers = "; ".join(
+    numbers = [
         f"{pages} pages x {width} tokens: segments {segments:.2f}, rows {rows:.2f} ms"
         for pages, width, segments, rows in pairs
-    )
+    ]
+    served = records.part("native")
+    for run in records.part("draft rows").values():
+        beside = served.get(f"{run['in_flight']} in flight, graphs, drafts")
+        if beside:
+            numbers.append(
+                f"{run['in_flight']} pages in flight: "
+                f"segments {beside['pages_per_second']:.2f}, "
+                f"rows {run['pages_per_second']:.2f} pages/s"
+            )
     gain = max(segments / rows for _, _, segments, rows in pairs)
     if gain > FREE_RATIO:
         return Answer(
             f"yes: rows are up to {gain:.2f} times as fast",
-            numbers,
-            "verify drafts as rows of one query that share a segment",
+            "; ".join(numbers),
+            "verify drafts as rows of one query: pass `draft_rows` to TorchRunner in "
+            "native_builder.py",
         )
-    return Answer("no", numbers, "keep drafts as queries of one segment")
+    return Answer("no", "; ".join(numbers), "keep drafts as queries of one segment")
 
 
 def count_free_tokens(records: Records) -> Answer | None:
+    """Count the tokens that a step verifies in the time of one a page."""
     free = []
     for run in _verification(records):
         times = {int(width): took for width, took in run["segments"].items()}
@@ -153,6 +178,7 @@ def count_free_tokens(records: Records) -> Answer | None:
 
 
 def do_drafts_pay(records: Records) -> Answer | None:
+    """Compare pages a second with drafts and without."""
     native = records.part("native")
     gains = []
     for name, run in native.items():
@@ -176,6 +202,7 @@ def do_drafts_pay(records: Records) -> Answer | None:
 
 
 def does_bound_matter(records: Records) -> Answer | None:
+    """Tell whether a large bound of places slows the attention operator."""
     calls = records.part("operator speed").get("calls", {}).get("calls")
     if not calls:
         return None

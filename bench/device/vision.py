@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.systems import Stage
-from handler.engine.encoder import Encoder
+from handler.engine.encoder import Encoder, TorchPrompt
 from handler.engine.sequence import Sequence
+from handler.engine.vision_attention import Attend
 from handler.schema import Page
 
 __all__ = ["BACKENDS", "SIZES", "encode_as_served", "time_backend", "time_patches"]
@@ -42,20 +44,20 @@ _SLOW_SECONDS = 4.0
 
 @torch.inference_mode()
 def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
-    """Time Conv3d and the equal linear layer over 1,024 patches, and compare them.
+    """Time Conv3d and the model's linear layer over 1,024 patches, and compare them.
 
+    The convolution, which the engine does without, is built of the layer's weights.
     Where sixteen patches show that the convolution would take over four seconds, its
     time for 1,024 is projected.
     """
     vision = stage.model.module.config.vision_config
     kernel = (vision.temporal_patch_size, vision.patch_size, vision.patch_size)
-    device = stage.device
-    convolution = nn.Conv3d(
-        3, vision.hidden_size, kernel, kernel, device=device, dtype=torch.bfloat16
-    )
-    weight = convolution.weight.flatten(1)
-    patches = torch.randn(_NUM_PATCHES, weight.shape[1], device=device)
-    patches = patches.to(torch.bfloat16)
+    projection = stage.model.module.model.visual.patch_embed.proj
+    weight = projection.weight
+    convolution = nn.Conv3d(3, len(weight), kernel, kernel, device="meta")
+    convolution.weight, convolution.bias = weight, projection.bias
+    patches = torch.randn(_NUM_PATCHES, weight[0].numel(), device=stage.device)
+    patches = patches.to(weight.dtype)
 
     def convolve(count: int = _NUM_PATCHES) -> torch.Tensor:
         volumes = patches[:count].view(count, 3, *kernel)
@@ -63,7 +65,8 @@ def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, 
         return output.view(count, -1)
 
     def multiply() -> torch.Tensor:
-        return nn.functional.linear(patches, weight, convolution.bias)
+        output: torch.Tensor = projection(patches)
+        return output
 
     found: dict[str, Any] = {"patches": _NUM_PATCHES, "is_projected": False}
     found["linear_ms"] = _timed(multiply, hardware, seconds / 2)["mean_ms"]
@@ -80,57 +83,45 @@ def time_patches(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, 
     return found | {"largest_difference": float(error)}
 
 
-@torch.inference_mode()
 def time_backend(
     stage: Stage, hardware: Hardware, backend: str, seconds: float
 ) -> dict[str, Any]:
-    """Time transformers' vision encoder under one attention backend.
+    """Time the engine's encoder under one attention backend.
 
     For each page size the first call and those after it: a backend that compiles for
-    each size has a slow first call for each. The patch embedding is computed as a
-    linear layer here, so that its convolution hides nothing.
+    each size has a slow first call for each.
     """
     chosen = BACKENDS[backend]
     if not hardware.is_cuda and chosen in _CUDA_BACKENDS:
         return {"skipped": NEEDS_CUDA}
-    module = stage.model.module.model
-    found: dict[str, Any] = {}
-    sizes = SIZES[stage.geometry.name]
-    for name, size in sizes.items():
-        page = page_of(size)
-        pixels = stage.model.pixel_values_of(page)
-        patch = stage.model.patch_size
-        grid = torch.tensor([[1, size[1] // patch, size[0] // patch]])
-        grid = grid.to(stage.device)
 
-        def encode(pixels: torch.Tensor = pixels, grid: torch.Tensor = grid) -> Any:
-            context = nullcontext() if chosen is None else sdpa_kernel(chosen)
-            with context:
-                return module.get_image_features(pixels, grid, return_dict=True)
+    def attend(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        with nullcontext() if chosen is None else sdpa_kernel(chosen):
+            return scaled_dot_product_attention(query, key, value)
 
-        hardware.release()
-        before = hardware.memory()
-        with _linear_patches(module.visual):
-            times = _timed(encode, hardware, seconds / len(sizes))
-        after = hardware.memory()
-        found[name] = {
-            "pixels": list(size),
-            "patches": len(pixels),
-            **times,
-            "peak_bytes": after["peak_allocated"] - before["allocated"]
-            if before and after
-            else None,
-        }
+    found = _time_encoder(stage, hardware, attend, seconds)
     if chosen is None:
-        found["choice"] = _choice(stage, sizes["A4"])
+        found["choice"] = _choice(stage, SIZES[stage.geometry.name]["A4"])
     return found
 
 
 def encode_as_served(
     stage: Stage, hardware: Hardware, seconds: float
 ) -> dict[str, Any]:
-    """Time the engine's own encoder, cutting into patches included, and its peak."""
-    encoder = Encoder(stage.model)
+    """Time the engine's own encoder with the attention kernel that it chooses."""
+    return _time_encoder(stage, hardware, None, seconds)
+
+
+def _time_encoder(
+    stage: Stage, hardware: Hardware, attend: Attend | None, seconds: float
+) -> dict[str, Any]:
+    """Time the encoding of each size, cutting into patches included, and its peak.
+
+    `slices` and `longest_slice_ms` are of one encoding that waits for each slice.
+    """
+    encoder = Encoder(stage.model, attend=attend)
     found: dict[str, Any] = {}
     sizes = SIZES[stage.geometry.name]
     for name, size in sizes.items():
@@ -138,18 +129,23 @@ def encode_as_served(
             Sequence(name, name, page_of(size), stage.pages[0].sequence.prompt, 1)
         )
 
-        @torch.inference_mode()
-        def encode(prompt: Any = prompt) -> None:
-            prompt.encoded = None
+        def encode(prompt: TorchPrompt = prompt) -> None:
+            prompt.drop_image()
             encoder.encoded(prompt)
 
         hardware.release()
         before = hardware.memory()
         times = _timed(encode, hardware, seconds / len(sizes))
         after = hardware.memory()
+        prompt.drop_image()
+        slices = _time_slices(encoder, prompt, hardware)
+        prompt.drop_image()
         found[name] = {
             "pixels": list(size),
+            "patches": prompt.num_patches,
             **times,
+            "slices": len(slices),
+            "longest_slice_ms": max(slices),
             "peak_bytes": after["peak_allocated"] - before["allocated"]
             if before and after
             else None,
@@ -157,34 +153,24 @@ def encode_as_served(
     return found
 
 
+def _time_slices(
+    encoder: Encoder, prompt: TorchPrompt, hardware: Hardware
+) -> list[float]:
+    """Return the milliseconds of each slice of an encoding."""
+    times: list[float] = []
+    is_complete = False
+    while not is_complete:
+        begin = time.perf_counter()
+        is_complete = encoder.encode(prompt)
+        hardware.synchronize()
+        times.append(1000 * (time.perf_counter() - begin))
+    return times
+
+
 def page_of(size: tuple[int, int]) -> Page:
     """Return a page of grey pixels, [height, width, 3] uint8."""
     width, height = size
     return Page(1, width, height, width, height, bytes([127]) * (width * height * 3))
-
-
-class _LinearPatches(nn.Module):
-    def __init__(self, convolution: nn.Conv3d) -> None:
-        super().__init__()
-        self._convolution = convolution
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        weight = self._convolution.weight
-        return nn.functional.linear(
-            patches.to(weight.dtype), weight.flatten(1), self._convolution.bias
-        )
-
-
-@contextmanager
-def _linear_patches(visual: Any) -> Iterator[None]:
-    """Compute the patch embedding without convolution inside the block."""
-    before = visual.patch_embed
-    if isinstance(getattr(before, "proj", None), nn.Conv3d):
-        visual.patch_embed = _LinearPatches(before.proj)
-    try:
-        yield
-    finally:
-        visual.patch_embed = before
 
 
 def _choice(stage: Stage, size: tuple[int, int]) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "check_attention",
     "compute_reference",
     "lay_out_segments",
+    "make_case",
     "page_errors",
     "relative_error",
 ]
@@ -113,7 +114,7 @@ def attention_cases(
     counts += [("prefill chunk in company", [min(chunk, longest), *mixed[1:]])]
     for name, queries in counts:
         for bound in ("close bound", "constant bound"):
-            yield _make_case(
+            yield make_case(
                 f"{name}, {bound}",
                 heads,
                 queries,
@@ -124,7 +125,7 @@ def attention_cases(
             )
 
 
-def _make_case(
+def make_case(
     name: str,
     heads: HeadGeometry,
     queries: Seq[int],
@@ -133,6 +134,11 @@ def _make_case(
     device: torch.device,
     dtype: torch.dtype,
 ) -> AttentionCase:
+    """Make pages with so many queries and so many places in use, in any order.
+
+    A page with more queries than places gets as many places. With `spare_places`
+    behind the segments, the bound of places is their end; else it is the longest page.
+    """
     # Not the device's default generator, whose state belongs to sampling.
     generator = torch.Generator(device).manual_seed(sum(queries) + len(used))
 

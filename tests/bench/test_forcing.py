@@ -10,9 +10,9 @@ import torch
 from bench.forcing import Forced, ForcedRunner, forced_pages, marks_of
 from bench.geometry import GEOMETRIES, random_model
 from bench.lengths import Lengths
+from bench.recorder import recomputed
 from bench.roofline import Prefill
 from bench.steady import run_steadily
-from bench.systems import recomputed
 from bench.tokenizer import QwenTokenizer
 from handler.engine.choice import drafts_for
 from handler.engine.generate import GenerateEngine

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.device.decode_steps import check_recorded, time_verification
+from bench.device.decode_steps import WIDTHS, check_recorded, time_verification
 from bench.device.hardware import Hardware
 from bench.device.items import PARTS, Measurements, Options
 from bench.device.questions import QUESTIONS
 from bench.geometry import TINY
 from bench.gpu import main, measure, report
+from bench.recorder import recomputed
 from bench.records import Records
 from bench.roofline import Rates
-from bench.systems import Native, Stage, recomputed
+from bench.systems import Native, Stage
 
 CPU = Hardware(torch.device("cpu"))
 ABOUT = {"device": "cpu", "geometry": "tiny", "commit": "c"}
@@ -161,13 +162,15 @@ def test_a_recorded_step_that_is_never_replayed_is_found(stage):
 
     assert right["is_right"]
     assert not wrong["is_right"]
+    assert wrong["cases"]["rows"]["error"] > wrong["largest_error_allowed"]
 
 
 @pytest.mark.slow
 def test_tokens_as_rows_are_timed_beside_segments(stage):
     found = time_verification(stage, CPU, 1, 0.0)
 
-    assert found["segments"].keys() == found["rows"].keys()
+    kinds = ("segments", "rows", "segments_step", "rows_step")
+    assert {tuple(found[kind]) for kind in kinds} == {tuple(map(str, WIDTHS))}
     assert min(found["rows"].values()) > 0
 
 

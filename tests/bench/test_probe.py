@@ -2,66 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from bench.attention import Case, attend, case_of, errors, one_query_each
-from bench.probe import CASES, LARGEST_ERROR, probe_operator
+from bench.probe import one_query_each, probe_attention, probe_operator
+from bench.recorder import recomputed
+from handler.engine.attention import Step, attend_page_by_page
+from handler.engine.attention_check import (
+    AttentionCase,
+    HeadGeometry,
+    compute_reference,
+    make_case,
+)
 
 CPU = torch.device("cpu")
+SMALL = HeadGeometry(4, 2, 16)
 
 
-def broken(case: Case, **changes) -> Case:
-    return replace(case, step=replace(case.step, **changes))
+def case_of(*queries: int, dtype: torch.dtype = torch.bfloat16) -> AttentionCase:
+    return make_case("case", SMALL, queries, (70, 9, 200), 0, CPU, dtype)
 
 
-@pytest.mark.parametrize("num_queries", [1, 5, 9])
-def test_bfloat16_is_within_the_error_that_is_allowed(num_queries):
-    case = case_of((70, 9, 200), num_queries, CPU, torch.bfloat16)
-
-    assert max(errors(case, attend(case))) <= LARGEST_ERROR
-
-
-@pytest.mark.parametrize("num_queries", [1, 5, 9])
-def test_a_page_that_misses_a_key_or_reads_a_neighbours_is_found(num_queries):
-    case = case_of((70, 9, 200), num_queries, CPU, torch.bfloat16)
-    step = case.step
-    short = broken(case, num_used=step.num_used - 1)
-    aside = broken(case, segment_starts=step.segment_starts + 1)
-
-    for wrong in (short, aside):
-        assert min(errors(case, attend(wrong))) > LARGEST_ERROR
+def right(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    return compute_reference(query, keys, values, step, scaling).to(query.dtype)
 
 
-def test_guesses_can_be_pages_of_one_query_each():
-    case = case_of((70, 9, 200), 5, CPU, torch.float32)
+@pytest.mark.parametrize("queries", [(1, 1, 1), (9, 9, 9), (32, 1, 5)])
+def test_right_attention_passes(queries):
+    found = probe_attention(right, [case_of(*queries)], recomputed)
 
-    torch.testing.assert_close(attend(one_query_each(case)), attend(case))
-
-
-def test_pages_with_different_numbers_of_queries_are_compared():
-    case = case_of((70, 9, 200), (32, 1, 5), CPU, torch.bfloat16)
-    step = case.step
-    aside = broken(case, segment_starts=step.segment_starts + 1)
-
-    assert step.query_starts.tolist() == [0, 32, 33, 38]
-    assert step.max_queries == 32
-    assert max(errors(case, attend(case))) <= LARGEST_ERROR
-    assert min(errors(case, attend(aside))) > LARGEST_ERROR
+    assert found["is_right"]
+    assert 0 < found["cases"]["case"]["error"] < 0.01
 
 
-@pytest.mark.parametrize("name", list(CASES)[-1:])
-def test_reversed_pages_replace_the_tensors_of_a_case(name):
-    used, queries = CASES[name]
+def test_an_input_that_was_frozen_while_recording_is_found():
+    def frozen(compute):
+        return compute(), lambda: None
 
-    case = case_of(used, queries, CPU, torch.bfloat16)
-    other = case_of(used[::-1], queries, CPU, torch.bfloat16)
+    found = probe_attention(right, [case_of(5, 5, 5)], frozen)
 
-    assert case.query.shape == other.query.shape
-    assert not torch.equal(case.query, other.query)
-    assert case.step.pool.num_places == other.step.pool.num_places
+    assert found["cases"]["case"]["error"] < 0.01
+    assert found["cases"]["case"]["error_replayed"] > 0.1
+    assert not found["is_right"]
+
+
+def test_bits_that_depend_on_other_pages_are_found():
+    def swayed(query, keys, values, step, scaling):
+        attended = right(query, keys, values, step, scaling)
+        return attended * (1 + 1e-2 * int(step.num_used[-1] > 9))
+
+    found = probe_attention(swayed, [case_of(5, 5, 5)], recomputed)
+
+    assert not found["cases"]["case"]["is_same_in_company"]
+    assert not found["is_right"]
+
+
+def test_an_operator_that_raises_is_a_failure_with_its_message():
+    def missing(*args):
+        raise RuntimeError("no kernel image")
+
+    found = probe_attention(missing, [case_of(1, 1, 1)], recomputed)
+
+    assert found == {"is_right": False, "failure": "no kernel image", "cases": {}}
+
+
+def test_drafts_can_be_pages_of_one_query_each():
+    case = case_of(5, 5, 5, dtype=torch.float32)
+    rows = one_query_each(case)
+
+    attended = [
+        attend_page_by_page(each.query, each.keys, each.values, each.step, 0.25)
+        for each in (case, rows)
+    ]
+
+    torch.testing.assert_close(*attended)
 
 
 @pytest.mark.gpu

@@ -60,10 +60,8 @@ def records(tmp_path) -> Records:
         "operator",
         {"is_right": True, "largest_error_allowed": 0.02, "cases": {"1 query": case}},
     )
-    step = {"largest_logit_error": 0.001, "tokens_equal": 1.0}
-    found.add(
-        "selftest", "recorded step", {"is_right": True, "cases": {"1 token": step}}
-    )
+    steps = {"segments": {"error": 0.001}, "rows": {"error": 0.002}}
+    found.add("selftest", "recorded step", {"is_right": True, "cases": steps})
     found.add("launches", "8 pages", launch(8, 6.0, 5.0, 25.0))
     times = {"1": 6.0, "2": 6.1, "3": 6.2, "5": 6.5, "9": 9.0, "13": 12.0, "20": 18.0}
     rows = {**times, "5": 6.4, "9": 6.6}
@@ -118,7 +116,7 @@ def test_a_wrong_operator_names_a_setting(records):
     answer = answer_of("Is the attention operator right?", records)
 
     assert answer.text.startswith("**no**")
-    assert "`engine=generate`" in answer.advice
+    assert "set `attention` to torch" in answer.advice
 
 
 def test_an_operator_that_is_missing_is_answered_too(records):
@@ -154,6 +152,64 @@ def test_rows_that_are_faster_than_segments_are_advised(records):
     answer = answer_of("Is split-KV lost", records)
 
     assert answer.text == "yes: rows are up to 1.36 times as fast"
+
+
+def test_rows_are_compared_by_pages_a_second_too(records):
+    run = native(8, 1.25)
+    records.add("draft rows", "8 in flight, graphs, drafts as rows", run)
+
+    answer = answer_of("Is split-KV lost", records)
+
+    assert "8 pages in flight: segments 1.00, rows 1.25 pages/s" in answer.numbers
+    assert records.speeds()["pages_per_second"] == 1.0
+
+
+def test_wrong_recorded_steps_name_the_setting(records):
+    steps = {"segments": {"error": 0.5, "failure": "8 rows of 9"}}
+    records.add("selftest", "recorded step", {"is_right": False, "cases": steps})
+
+    answer = answer_of("Are recorded steps right?", records)
+
+    assert answer.text == "**no**: 8 rows of 9"
+    assert "`cuda_graphs` to false" in answer.advice
+
+
+def served(**measured: int) -> dict[str, Any]:
+    planned = {"weights": 16 * 2**30, "margin": 2**30}
+    return {
+        "largest_page": "read",
+        "fallbacks": [],
+        "free": 2**30,
+        "start_seconds": 21.4,
+        "check_seconds": {"attention": 1.5, "cuda_graphs": 9.0},
+        "recording_seconds": {"8 x 9": 0.4, "8 x 1": 0.3},
+        "terms": {
+            name: {"planned": size, "measured": measured.get(name, size)}
+            for name, size in planned.items()
+        },
+    }
+
+
+def test_a_term_of_the_memory_plan_that_is_exceeded_is_named(records):
+    records.add("memory", "as served", served(margin=3 * 2**30))
+    records.data["allocator_gap_bytes"] = {"loaded": 0, "packed": 2**29}
+
+    answer = answer_of("Does the memory plan hold?", records)
+
+    assert answer.text == "yes, but more than planned for margin"
+    assert answer.advice == "raise margin in memory_plan.py"
+    assert "weights 16.00 of 16.00; margin 3.00 of 1.00" in answer.numbers
+    assert "0.50 after packing" in answer.numbers
+
+
+def test_a_start_is_divided_into_checks_and_shapes(records):
+    records.add("memory", "as served", served())
+
+    answer = answer_of("How long does a start take?", records)
+
+    assert answer.text == "21 s beside reading the weights"
+    assert "check of cuda_graphs 9.0 s" in answer.numbers
+    assert "2 recorded shapes (rows x tokens: s): 8 x 9: 0.40" in answer.numbers
 
 
 def test_free_tokens_are_those_within_a_tenth_of_one_token(records):
