@@ -21,6 +21,7 @@ from handler.engine.capacity import cache_places
 from handler.engine.choice import drafts_for
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import shapes
+from handler.engine.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.torch_runner import TorchRunner
@@ -30,12 +31,8 @@ __all__ = ["Native", "Stage"]
 
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _SPARE_PLACES = 256
-"""For guesses, and for growth ahead of need."""
+"""For drafts, and for growth ahead of need."""
 _PIXELS_A_TOKEN = 32 * 32
-_PROMPT_TOKENS = 1024
-"""As choice.py bounds a page; recorded steps split the longest one over the device."""
-_SMALL_PAGE_TOKENS = 4000
-"""As choice.py counts the pages that a pool of a few gigabytes is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ class Stage:
         """The longest page, prompt and answer, with which the engine is started."""
         profile = self.geometry.profile
         num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
-        return num_image_tokens + _PROMPT_TOKENS + profile.max_output_tokens
+        return num_image_tokens + PROMPT_TOKENS + profile.max_output_tokens
 
     def num_prompt_tokens(self, page: Forced) -> int:
         """Return the tokens of a page's prompt, those of its image included."""
@@ -135,7 +132,7 @@ class Stage:
     def small(self, native: Native, seconds: float) -> dict[str, Any]:
         """The engine with the cache of a 24 GB card; `in_flight` does not count."""
         places = self.geometry.small_cache_bytes // self.costs.cache_bytes
-        count = max(1, places // _SMALL_PAGE_TOKENS)
+        count = max(1, places // SEQUENCE_TOKENS)
         report, steady = self._run(native, count, places, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {

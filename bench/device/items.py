@@ -124,7 +124,7 @@ class Measurements:
         yield Item("start", "rates", rates, 5)
         yield Item("selftest", "operator", lambda seconds: probe_operator(device), 10)
         yield self._of_model(
-            "selftest", "recorded step", check_recorded, 10 + _MODEL_SECONDS
+            "selftest", "recorded step", check_recorded, 20 + _MODEL_SECONDS
         )
         yield from self._native(graphs=True, drafts=True)
         for count in self._options.in_flight:

@@ -17,6 +17,7 @@ __all__ = [
     "CONTEXT_BYTES",
     "MAX_SEQUENCES",
     "PROMPT_TOKENS",
+    "SEQUENCE_TOKENS",
     "MemoryPlan",
     "ModelSizes",
     "StepShape",
