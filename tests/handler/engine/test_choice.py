@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench.geometry import TINY, empty_module
-from bench.systems import recomputed
+from bench.recorder import recomputed
 from handler.engine.choice import choose_engine
 from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
 from handler.engine.generate import GenerateEngine

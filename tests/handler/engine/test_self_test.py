@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.systems import recomputed
+from bench.recorder import recomputed
 from handler.engine.encoder import TorchPrompt
 from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.graphs import Outputs, Record, Shape

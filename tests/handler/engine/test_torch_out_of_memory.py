@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from bench.systems import recomputed
+from bench.recorder import recomputed
 from handler.engine.graphs import shapes
 from handler.engine.kv_cache import Move
 from handler.engine.model import Model, load_model

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.systems import recomputed
+from bench.recorder import recomputed
 from handler.engine.encoder import Encoder
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Shape, shapes
