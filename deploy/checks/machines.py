@@ -26,6 +26,12 @@ def instance_findings(
     `environment` is the container's, whose settings may shrink images or the cache.
     """
     known = INSTANCES.get(name)
+    plan = memory_plan_of(name, weights, environment)
+    memory = [] if plan is None else _memory_findings(name, weights, plan)
+    if known is None and plan is not None:
+        return memory or [
+            Finding(name, False, f"the price of {name} is not known here")
+        ]
     if known is None:
         nearest = ", ".join(n for n in INSTANCES if n.split(".")[1] == family_of(name))
         return [
@@ -37,8 +43,6 @@ def instance_findings(
             )
         ]
     gpu = known.gpu
-    plan = memory_plan_of(name, weights, environment)
-    memory = [] if plan is None else _memory_findings(name, weights, plan)
     if any(finding.is_fatal for finding in memory):
         return memory
     findings = memory
@@ -66,16 +70,19 @@ def instance_findings(
 
 def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Finding]:
     """Check whether the cache that is left holds the largest page."""
-    gpu = INSTANCES[name].gpu
+    known = INSTANCES.get(name)
+    has_bfloat16 = known is None or known.gpu.has_bfloat16
+    usable = f"{plan.usable_bytes / 2**30:.1f} GiB"
+    size = usable if known is None else f"{known.gpu.memory_gb} GB"
     if plan.room_tokens < plan.page_tokens:
         return [
             Finding(
                 name,
                 True,
-                f"{name} has a {gpu.name} with {gpu.memory_gb} GB; the weights take "
+                f"{name} has a {plan.gpu} with {size}; the weights take "
                 f"{weights:g} GB, and what is left holds {plan.room_tokens:,} tokens, "
                 f"where the largest page takes {plan.page_tokens:,}"
-                + ("" if gpu.has_bfloat16 else ", and it has no bfloat16"),
+                + ("" if has_bfloat16 else ", and it has no bfloat16"),
                 hint=_LARGER,
             )
         ]
@@ -84,7 +91,7 @@ def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Findin
             Finding(
                 name,
                 True,
-                f"{KV_CACHE_TOKENS} is {plan.cache_tokens:,}; the {gpu.name} of {name} "
+                f"{KV_CACHE_TOKENS} is {plan.cache_tokens:,}; the {plan.gpu} of {name} "
                 f"has room for {plan.room_tokens:,}, and the largest page takes "
                 f"{plan.page_tokens:,}",
                 hint=f"remove {KV_CACHE_TOKENS} from [endpoint] environment",
@@ -95,7 +102,7 @@ def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Findin
             Finding(
                 name,
                 False,
-                f"the cache of a {gpu.name} holds {plan.cache_tokens:,} tokens, where "
+                f"the cache of a {plan.gpu} holds {plan.cache_tokens:,} tokens, where "
                 f"the largest page takes {plan.page_tokens:,}: such pages are read "
                 "one after the other",
                 hint=_LARGER,

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from deploy.machines.catalogue import INSTANCES
 
 __all__ = [
+    "FAMILY_GPUS",
     "GPU_MEMORY",
     "KV_CACHE_TOKENS",
     "GpuMemory",
     "MemoryPlan",
+    "gpu_memory_plan",
     "memory_lines",
     "memory_plan_of",
 ]
@@ -29,19 +31,29 @@ GRID = 32
 BYTES_PER_TOKEN = 147_456
 """Keys and values of one token: 36 layers, 8 heads of 128 values, two bytes each."""
 PROMPT_TOKENS = 1024
-ANSWER_TOKENS = 508
-"""Of the largest page's answer, drafts included: so many must fit at least."""
+EXPECTED_OUTPUT_TOKENS = 500
+"""Of the largest page's answer: so many and the drafts must fit at least."""
+MAX_OUTPUT_TOKENS = 8192
 ENCODER_BYTES_PER_PIXEL = 143
-PREFILL_BYTES = 1024 * 139_264
+TEXT_BYTES_PER_TOKEN = 139_264
+"""Activations of a forward pass of the text model."""
+LOGITS_BYTES_PER_TOKEN = 303_872
 ENCODED_BYTES_PER_TOKEN = 32_768
 CONTEXT_BYTES = 460 * MIB
 LATE_KERNEL_BYTES = 256 * MIB
+GRAPH_NODES_BYTES = 8 * MIB
 FRAGMENTATION = 0.4
 MAX_SEQUENCES = 64
 SEQUENCE_TOKENS = 4000
 
+DEFAULT_PREFILL_TOKENS = 1024
+DEFAULT_DRAFT_TOKENS = 8
+
 MAX_SIDE = "CHANDRA_MAX_SIDE"
 KV_CACHE_TOKENS = "CHANDRA_KV_CACHE_TOKENS"
+PREFILL_TOKENS = "CHANDRA_PREFILL_TOKENS"
+DRAFT_TOKENS = "CHANDRA_DRAFT_TOKENS"
+SEQUENCES = "CHANDRA_MAX_SEQUENCES"
 
 HEADINGS = (
     *("memory in GiB", "GPU", "total", "weights", "CUDA", "graphs", "image"),
@@ -59,21 +71,40 @@ class GpuMemory:
 
     usable_gib: float
     """Total that CUDA reports, as public error messages of torch quote it."""
-    workspace_mib: float
-    graph_mib: float
-    """Recorded steps for as many pages as fit beside Chandra 1."""
+    is_hopper: bool = False
+    """Hopper or newer: larger cuBLAS workspaces, and more tokens in a step."""
+
+    @property
+    def workspace_bytes(self) -> int:
+        return 64 * MIB if self.is_hopper else 2 * (2 * 4096 + 8 * 16) * 1024
+
+    @property
+    def verified_tokens(self) -> int:
+        """Tokens that a step with drafts computes at most."""
+        return 160 if self.is_hopper else 64
 
 
 GPU_MEMORY: Mapping[str, GpuMemory] = {
-    "T4": GpuMemory(14.56, 16.25, 28.7),
-    "A10G": GpuMemory(21.98, 16.25, 125.5),
-    "L4": GpuMemory(21.96, 16.25, 125.5),
-    "L40S": GpuMemory(44.39, 16.25, 267.2),
-    "RTX PRO 6000": GpuMemory(94.97, 64.0, 400.2),
-    "A100": GpuMemory(39.38, 16.25, 264.6),
-    "H100": GpuMemory(79.10, 64.0, 400.2),
+    "T4": GpuMemory(14.56),
+    "A10G": GpuMemory(21.98),
+    "L4": GpuMemory(21.96),
+    "L40S": GpuMemory(44.39),
+    "RTX PRO 6000": GpuMemory(94.97, is_hopper=True),
+    "A100": GpuMemory(39.38),
+    "A100 80 GB": GpuMemory(79.15),
+    "H100": GpuMemory(79.10, is_hopper=True),
+    "H200": GpuMemory(139.72, is_hopper=True),
+    "B200": GpuMemory(178.35, is_hopper=True),
 }
-"""By the catalogue's names."""
+"""By the catalogue's names, and those of `FAMILY_GPUS`."""
+
+FAMILY_GPUS: Mapping[str, str] = {
+    "p4de": "A100 80 GB",
+    "p5e": "H200",
+    "p5en": "H200",
+    "p6-b200": "B200",
+}
+"""GPUs of instance families whose prices the catalogue does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +122,17 @@ class MemoryPlan:
     room_tokens: int
     """What is left, in tokens of the cache."""
     cache_tokens: int
-    """What is left, or what CHANDRA_KV_CACHE_TOKENS asks for."""
+    """What CHANDRA_KV_CACHE_TOKENS asks for, or what is left, if the pages that are
+    generated together can use so much."""
     page_tokens: int
     """The largest page with its prompt and a usual answer."""
+    num_sequences: int
+    """Pages generated together, if the largest has room."""
 
     @property
     def num_pages(self) -> int:
         """Pages generated together; none where the largest has no room."""
-        if self.cache_tokens < self.page_tokens:
-            return 0
-        return min(MAX_SEQUENCES, self.cache_tokens // SEQUENCE_TOKENS)
+        return self.num_sequences if self.cache_tokens >= self.page_tokens else 0
 
     @property
     def num_largest_pages(self) -> float:
@@ -127,27 +159,63 @@ def memory_plan_of(
 ) -> MemoryPlan | None:
     """Divide the memory of each of a machine's GPUs; None for an unknown machine.
 
-    `environment` is the container's: CHANDRA_MAX_SIDE makes the largest image smaller.
+    `environment` is the container's, see `gpu_memory_plan`.
     """
+    gpu = _gpu_of(instance_type)
+    return gpu_memory_plan(gpu, weights_gb, environment) if gpu in GPU_MEMORY else None
+
+
+def _gpu_of(instance_type: str) -> str:
+    """Return the name of a machine's GPU; empty for an unknown machine."""
     known = INSTANCES.get(instance_type)
-    memory = GPU_MEMORY.get(known.gpu.name) if known else None
-    if known is None or memory is None:
-        return None
-    prompt_tokens = _max_pixels(environment) // GRID**2 + PROMPT_TOKENS
+    if known is not None:
+        return known.gpu.name
+    _, _, rest = instance_type.partition(".")
+    return FAMILY_GPUS.get(rest.partition(".")[0], "")
+
+
+def gpu_memory_plan(
+    gpu: str, weights_gb: float, environment: Mapping[str, str]
+) -> MemoryPlan:
+    """Divide the memory of a GPU of `GPU_MEMORY`.
+
+    `environment` is the container's. CHANDRA_MAX_SIDE, CHANDRA_PREFILL_TOKENS,
+    CHANDRA_DRAFT_TOKENS, CHANDRA_MAX_SEQUENCES and CHANDRA_KV_CACHE_TOKENS change how
+    the engine divides it.
+    """
+    asked = _number(environment, SEQUENCES)
+    candidates = range(MAX_SEQUENCES, 0, -1) if asked is None else (asked,)
+    for num_sequences in candidates:
+        plan = _plan_for(gpu, weights_gb, environment, num_sequences)
+        usual = min(SEQUENCE_TOKENS, plan.page_tokens)
+        if plan.cache_tokens >= num_sequences * usual:
+            break
+    return plan
+
+
+def _plan_for(
+    gpu: str, weights_gb: float, environment: Mapping[str, str], num_sequences: int
+) -> MemoryPlan:
+    memory = GPU_MEMORY[gpu]
+    max_pixels = _max_pixels(environment)
+    prompt_tokens = max_pixels // GRID**2 + PROMPT_TOKENS
+    prefill_tokens = _number(environment, PREFILL_TOKENS) or DEFAULT_PREFILL_TOKENS
+    draft_tokens = _draft_tokens(environment)
     usable_bytes = int(memory.usable_gib * GIB)
     weights_bytes = int(weights_gb * 1e9)
-    cuda_bytes = CONTEXT_BYTES + int(memory.workspace_mib * MIB)
-    graph_bytes = int(memory.graph_mib * MIB)
+    cuda_bytes = CONTEXT_BYTES + memory.workspace_bytes
+    graph_bytes = _graph_bytes(num_sequences, draft_tokens, memory.verified_tokens)
     image_bytes = max(
-        ENCODER_BYTES_PER_PIXEL * _max_pixels(environment),
-        ENCODED_BYTES_PER_TOKEN * prompt_tokens + PREFILL_BYTES,
+        ENCODER_BYTES_PER_PIXEL * max_pixels,
+        ENCODED_BYTES_PER_TOKEN * prompt_tokens + TEXT_BYTES_PER_TOKEN * prefill_tokens,
     )
     margin_bytes = LATE_KERNEL_BYTES + int(FRAGMENTATION * (graph_bytes + image_bytes))
     left = usable_bytes - weights_bytes - cuda_bytes
     left -= graph_bytes + image_bytes + margin_bytes
     room_tokens = max(0, left) // BYTES_PER_TOKEN
+    longest = prompt_tokens + MAX_OUTPUT_TOKENS + draft_tokens
     return MemoryPlan(
-        gpu=known.gpu.name,
+        gpu=gpu,
         usable_bytes=usable_bytes,
         weights_bytes=weights_bytes,
         cuda_bytes=cuda_bytes,
@@ -155,9 +223,32 @@ def memory_plan_of(
         image_bytes=image_bytes,
         margin_bytes=margin_bytes,
         room_tokens=room_tokens,
-        cache_tokens=_number(environment, KV_CACHE_TOKENS) or room_tokens,
-        page_tokens=prompt_tokens + ANSWER_TOKENS,
+        cache_tokens=_number(environment, KV_CACHE_TOKENS)
+        or min(room_tokens, num_sequences * longest),
+        page_tokens=prompt_tokens + EXPECTED_OUTPUT_TOKENS + draft_tokens,
+        num_sequences=num_sequences,
     )
+
+
+def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) -> int:
+    """Return what the recorded steps for so many pages hold.
+
+    Rows grow by powers of two; each has a step without drafts, one with half of them
+    and one with all that `verified_tokens` allow. Outputs of each are kept, and the
+    activations of the widest.
+    """
+    total, widest = 0, 0
+    fewest, rows = 1, 1
+    while True:
+        drafts = min(draft_tokens, max(0, verified_tokens // fewest - 1))
+        for width in {1, 1 + (drafts + 1) // 2, 1 + drafts}:
+            total += GRAPH_NODES_BYTES + 8 * rows * (2 * width + 3)
+            total += LOGITS_BYTES_PER_TOKEN * rows
+            widest = max(widest, rows * width)
+        if rows >= num_sequences:
+            break
+        fewest, rows = rows + 1, min(2 * rows, num_sequences)
+    return total + (TEXT_BYTES_PER_TOKEN + LOGITS_BYTES_PER_TOKEN) * widest
 
 
 def _max_pixels(environment: Mapping[str, str]) -> int:
@@ -168,8 +259,14 @@ def _max_pixels(environment: Mapping[str, str]) -> int:
     return min(MAX_PIXELS, side * side)
 
 
+def _draft_tokens(environment: Mapping[str, str]) -> int:
+    if environment.get(DRAFT_TOKENS, "").lower() in ("none", "null"):
+        return 0
+    return _number(environment, DRAFT_TOKENS) or DEFAULT_DRAFT_TOKENS
+
+
 def _number(environment: Mapping[str, str], name: str) -> int | None:
-    """Return a setting; None where it is left out or none, which the engine refuses."""
+    """Return a setting; None where it is left out, none, or what the engine refuses."""
     value = environment.get(name, "")
     return int(value) if value.isdecimal() and int(value) > 0 else None
 

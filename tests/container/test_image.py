@@ -32,6 +32,28 @@ from tests.waiting import until
 PDF = "application/pdf"
 LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
 
+TORCH_NAMES = """
+import inspect, torch
+names = "query key value cum_seq_q cum_seq_k max_q max_k dropout_p is_causal"
+arguments = torch.ops.aten._flash_attention_forward.default._schema.arguments
+by_position = [a.name for a in arguments if not a.kwarg_only]
+by_keyword = {a.name for a in arguments if a.kwarg_only}
+required = {a.name for a in arguments if a.kwarg_only and not a.has_default_value()}
+cuda = torch.cuda
+missing = [
+    *({*names.split(), "return_debug_mask"} ^ {*by_position}),
+    *({"scale", "seqused_k"} - by_keyword | required),
+    *({"pool", "stream"} - {*inspect.signature(cuda.graph).parameters}),
+    *({"linear", "rms_norm", "silu"} - {*dir(torch.nn.functional)}),
+    *({"_cuda_endAllocateToPool", "_cuda_releasePool"} - {*dir(cuda.memory)}),
+    *({"CUDAGraph", "Stream", "graph_pool_handle", "stream"} - {*dir(cuda)}),
+]
+if by_position[: len(names.split())] != names.split():
+    missing.append(by_position)
+print(missing)
+"""
+"""Prints what the engine uses on a GPU and the image's torch lacks."""
+
 pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
 
 
@@ -81,6 +103,14 @@ def test_whoever_it_runs_as_has_a_name(engine, image):
     said = engine("run", "--rm", "--network", "none", "--user", "12345", image, *name)
 
     assert said == "chandra\n"
+
+
+def test_its_torch_has_what_the_engine_calls_on_a_gpu(engine, image):
+    """The image for CUDA has another torch than the tests of the engine."""
+    command = ("python", "-c", TORCH_NAMES)
+    said = engine("run", "--rm", "--network", "none", image, *command)
+
+    assert said.splitlines()[-1] == "[]"
 
 
 def test_a_png_a_pdf_and_a_broken_pdf_are_answered(strict):

@@ -7,10 +7,18 @@ import pytest
 from bench.geometry import CHANDRA
 from deploy.checks import checks_of
 from deploy.machines.catalogue import INSTANCES
-from deploy.machines.memory import GPU_MEMORY, memory_lines, memory_plan_of
+from deploy.machines.memory import (
+    FAMILY_GPUS,
+    GPU_MEMORY,
+    gpu_memory_plan,
+    memory_lines,
+    memory_plan_of,
+)
+from handler.engine.capacity import plan_loaded
 from handler.engine.graphs import Shape, shapes
-from handler.engine.memory_plan import Workload, plan_memory, sizes_from
+from handler.engine.memory_plan import CONTEXT_BYTES
 from handler.profiles import PROFILES
+from handler.settings import read_settings
 from tests.deploy.accounts import configured
 
 GIB = 2**30
@@ -21,49 +29,83 @@ CAPABILITIES = {
     "L40S": (8, 9),
     "RTX PRO 6000": (12, 0),
     "A100": (8, 0),
+    "A100 80 GB": (8, 0),
     "H100": (9, 0),
+    "H200": (9, 0),
+    "B200": (10, 0),
 }
-KINDS = {instance.gpu.name: name for name, instance in INSTANCES.items()}
+ENVIRONMENTS: list[dict[str, str]] = [
+    {},
+    {"CHANDRA_MAX_SIDE": "1600"},
+    {"CHANDRA_PREFILL_TOKENS": "256"},
+    {"CHANDRA_PREFILL_TOKENS": "8192"},
+    {"CHANDRA_DRAFT_TOKENS": "none"},
+    {"CHANDRA_DRAFT_TOKENS": "1"},
+    {"CHANDRA_DRAFT_TOKENS": "24"},
+    {"CHANDRA_MAX_SEQUENCES": "1"},
+    {"CHANDRA_MAX_SEQUENCES": "5"},
+    {"CHANDRA_MAX_SEQUENCES": "96"},
+    {"CHANDRA_KV_CACHE_TOKENS": "20000"},
+    {
+        "CHANDRA_MAX_SIDE": "2000",
+        "CHANDRA_PREFILL_TOKENS": "4096",
+        "CHANDRA_DRAFT_TOKENS": "12",
+        "CHANDRA_MAX_SEQUENCES": "20",
+    },
+]
 
 
 def test_every_gpu_of_the_catalogue_has_a_plan():
-    assert set(KINDS) == set(GPU_MEMORY) == set(CAPABILITIES)
+    known = {instance.gpu.name for instance in INSTANCES.values()}
+
+    assert known | set(FAMILY_GPUS.values()) == set(GPU_MEMORY) == set(CAPABILITIES)
 
 
-@pytest.mark.parametrize("max_side", [None, 1600])
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
 @pytest.mark.parametrize("gpu", GPU_MEMORY)
-def test_a_plan_is_the_engines(gpu, max_side):
+def test_a_plan_is_the_engines(gpu, environment):
     capability = CAPABILITIES[gpu]
-    profile = PROFILES["chandra"]
+    _, settings = read_settings({}, environment)
 
     def shapes_for(max_rows: int) -> list[Shape]:
         most = 160 if capability >= (9, 0) else 64
-        return shapes(max_rows, max_drafts=8, max_verified=most)
+        drafts = settings.draft_tokens or 0
+        return shapes(max_rows, max_drafts=drafts, max_verified=most)
 
-    engine = plan_memory(
-        sizes_from(CHANDRA.config(), 17_500_000_000),
-        Workload(
-            max_pixels=max_side**2 if max_side else profile.sizing.max_pixels,
-            max_output_tokens=profile.max_output_tokens,
-            expected_output_tokens=500,
-            prefill_tokens=1024,
-            draft_tokens=8,
-            shapes_for=shapes_for,
-        ),
-        available_bytes=int(GPU_MEMORY[gpu].usable_gib * GIB),
+    plan = gpu_memory_plan(gpu, 17.5, environment)
+    # The engine counts from what is free beside the weights and CUDA's context.
+    beside = 17_500_000_000 + CONTEXT_BYTES
+    engine = plan_loaded(
+        CHANDRA.config(),
+        settings,
+        PROFILES["chandra"],
+        shapes_for,
+        available_bytes=int(GPU_MEMORY[gpu].usable_gib * GIB) - beside,
         capability=capability,
-        is_loaded=False,
     )
-    environment = {"CHANDRA_MAX_SIDE": str(max_side)} if max_side else {}
-    plan = memory_plan_of(KINDS[gpu], 17.5, environment)
 
-    assert plan is not None
     assert plan.page_tokens == engine.page_tokens
+    assert plan.cuda_bytes == CONTEXT_BYTES + engine.workspace_bytes
+    assert plan.graph_bytes == engine.graph_bytes
     assert plan.image_bytes == engine.image_bytes
-    assert plan.cuda_bytes == engine.context_bytes + engine.workspace_bytes
-    assert plan.room_tokens == pytest.approx(engine.room_tokens, rel=0.01, abs=100)
-    if engine.has_room and max_side is None:
-        assert plan.num_pages == engine.num_sequences
+    assert plan.margin_bytes == engine.margin_bytes
+    assert plan.room_tokens == engine.room_tokens
+    assert plan.cache_tokens == engine.cache_tokens
+    assert plan.num_pages == (engine.num_sequences if engine.has_room else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpu"),
+    [
+        ("ml.g5.2xlarge", "A10G"),
+        ("ml.p4d.24xlarge", "A100"),
+        ("ml.p4de.24xlarge", "A100 80 GB"),
+        ("ml.p5en.48xlarge", "H200"),
+        ("ml.p6-b200.48xlarge", "B200"),
+    ],
+)
+def test_a_machine_without_a_price_has_a_plan_too(kind, gpu):
+    assert memory_plan_of(kind, 17.5, {}) == gpu_memory_plan(gpu, 17.5, {})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +129,33 @@ def test_a_machine_that_is_not_known_is_said_to_be():
 
 def findings(**tables):
     return checks_of(configured(**tables))
+
+
+def test_a_machine_without_a_price_is_checked_for_memory():
+    machine = {"instance_types": ["ml.p5en.48xlarge"]}
+
+    (fitting,) = findings(endpoint=machine)
+    (refused,) = findings(endpoint=machine, model={"weights_gb": 160})
+
+    assert not fitting.is_fatal
+    assert "price" in fitting.sentence
+    assert refused.is_fatal
+    assert "H200 with 139.7 GiB" in refused.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CHANDRA_PREFILL_TOKENS", "32768"), ("CHANDRA_DRAFT_TOKENS", "19000")],
+)
+def test_a_setting_that_leaves_no_room_is_refused(name, value):
+    (finding,) = findings(
+        endpoint={
+            "instance_types": ["ml.g5.2xlarge"],
+            "environment": {name: value},
+        }
+    )
+
+    assert finding.is_fatal
 
 
 def test_weights_that_leave_no_room_for_a_page_are_refused():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import handler.engine
 from bench.geometry import CHANDRA, TINY
+from deploy.machines.memory import GPU_MEMORY
 from handler.engine.capacity import plan_loaded
 from handler.engine.graphs import Shape, shapes
 from handler.engine.memory_plan import (
@@ -23,6 +26,7 @@ from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
+README = Path(handler.engine.__file__).parent / "README.md"
 GIB = 2**30
 WEIGHTS_BYTES = 17_534_247_392
 HOPPER = (9, 0)
@@ -71,6 +75,48 @@ def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
     assert found.cache_tokens == pytest.approx(tokens, rel=0.04)
     assert found.num_sequences == pages
     require_room(found, "the GPU")
+
+
+@pytest.mark.parametrize(
+    ("label", "gpu", "capability"),
+    [
+        ("A10G, L4 (24 GB)", "A10G", (8, 6)),
+        ("A10G, L4 (24 GB)", "L4", (8, 9)),
+        ("A100 (40 GB)", "A100", (8, 0)),
+        ("L40S (48 GB)", "L40S", (8, 9)),
+        ("A100 (80 GB)", "A100 80 GB", (8, 0)),
+        ("H100 (80 GB)", "H100", HOPPER),
+        ("H200 (141 GB)", "H200", HOPPER),
+        ("B200 (180 GB)", "B200", (10, 0)),
+    ],
+    ids=str,
+)
+def test_the_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
+    found = plan_memory(
+        sizes,
+        replace(WORKLOAD, shapes_for=shapes_for(160 if capability >= HOPPER else 64)),
+        available_bytes=int(GPU_MEMORY[gpu].usable_gib * GIB),
+        capability=capability,
+        is_loaded=False,
+    )
+    cuda_bytes = found.context_bytes + found.workspace_bytes
+    gib = [
+        f"{num_bytes / GIB:.1f}"
+        for num_bytes in (
+            found.available_bytes - found.weights_bytes - cuda_bytes,
+            found.graph_bytes,
+            found.image_bytes,
+            found.margin_bytes,
+            found.cache_bytes,
+        )
+    ]
+
+    table = README.read_text().splitlines()
+    (row,) = [line for line in table if line.startswith(f"| {label} |")]
+
+    cells = [label, f"{gib[0]} GiB", *gib[1:]]
+    cells += [f"{round(found.cache_tokens, -3):,}", str(found.num_sequences)]
+    assert row == f"| {' | '.join(cells)} |"
 
 
 def test_a_plan_adds_up_to_the_memory_there_is(sizes):
