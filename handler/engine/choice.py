@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from handler.engine.fallbacks import Announce, Rung, list_rungs
+from handler.engine.fallback_search import FallbackSearch
+from handler.engine.fallbacks import Announce, ExecutionMode, list_modes
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Record
-from handler.engine.ladder import Climb
 from handler.engine.model import Model
 from handler.engine.native_builder import ChosenEngine, NativeBuilder, drafts_for
 from handler.engine.self_test import CudaSelfTest, SelfTest
@@ -57,18 +57,18 @@ def choose_engine(
         self_test = CudaSelfTest(model, sizing, settings.prefill_tokens)
     builder = NativeBuilder(model, settings, profile, steps, record)
     if self_test is None:
-        return builder.build(Rung())
+        return builder.build(ExecutionMode())
 
-    climb: Climb[ChosenEngine] = Climb(announce, self_test.recover)
+    search: FallbackSearch[ChosenEngine] = FallbackSearch(announce, self_test.recover)
 
-    def build(rung: Rung) -> ChosenEngine:
-        if rung.engine == "generate":
+    def build(mode: ExecutionMode) -> ChosenEngine:
+        if mode.engine == "generate":
             return _choose_generate(model, settings, steps)
-        return builder.build_tested(rung, self_test, climb)
+        return builder.build_tested(mode, self_test, search)
 
-    rungs = list_rungs(settings, has_operator=self_test.has_operator)
-    chosen = climb.run(rungs, build)
-    return replace(chosen, fallbacks=(*climb.fallbacks, *chosen.fallbacks))
+    modes = list_modes(settings, has_operator=self_test.has_operator)
+    chosen = search.run(modes, build)
+    return replace(chosen, fallbacks=(*search.fallbacks, *chosen.fallbacks))
 
 
 def _unknown_part(model: Model) -> str | None:

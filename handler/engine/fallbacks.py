@@ -18,10 +18,10 @@ __all__ = [
     "Announce",
     "Check",
     "DeviceLostError",
+    "ExecutionMode",
     "Fallback",
-    "Rung",
     "SelfTestError",
-    "list_rungs",
+    "list_modes",
     "settings_after_death",
 ]
 
@@ -59,7 +59,7 @@ Announce = Callable[[Check | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class ExecutionMode:
     """One way to run a model."""
 
     engine: str = "native"
@@ -72,17 +72,17 @@ class Rung:
         return f"{self.engine} engine, {self.attention} attention, {steps}"
 
 
-GENERATE = Rung("generate", "transformers")
+GENERATE = ExecutionMode("generate", "transformers")
 
 
-def list_rungs(settings: EngineSettings, *, has_operator: bool) -> list[Rung]:
+def list_modes(settings: EngineSettings, *, has_operator: bool) -> list[ExecutionMode]:
     """List the ways to run the native engine on a GPU, the fastest first."""
-    rungs = [Rung(), GENERATE]
+    modes = [ExecutionMode(), GENERATE]
     if has_operator and settings.attention == "auto":
-        rungs.insert(0, Rung(attention="flash"))
+        modes.insert(0, ExecutionMode(attention="flash"))
         if settings.cuda_graphs:
-            rungs.insert(0, Rung(attention="flash", cuda_graphs=True))
-    return rungs
+            modes.insert(0, ExecutionMode(attention="flash", cuda_graphs=True))
+    return modes
 
 
 class SelfTestError(Exception):

@@ -13,9 +13,9 @@ from handler.engine.attempts import RETRIES
 from handler.engine.capacity import find_room, verified_tokens
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
-from handler.engine.fallbacks import Check, Fallback, Rung
+from handler.engine.fallback_search import FallbackSearch
+from handler.engine.fallbacks import Check, ExecutionMode, Fallback
 from handler.engine.graphs import Record, Shape, shapes
-from handler.engine.ladder import Climb
 from handler.engine.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
@@ -85,36 +85,39 @@ class NativeBuilder:
             retries=RETRIES[profile],
         )
 
-    def build(self, rung: Rung) -> ChosenEngine:
-        """Build the engine of a rung, without any check."""
-        return self._choose(self._build_eager_runner(rung), rung)
+    def build(self, mode: ExecutionMode) -> ChosenEngine:
+        """Build the engine of a mode, without any check."""
+        return self._choose(self._build_eager_runner(mode), mode)
 
     def build_tested(
-        self, rung: Rung, self_test: SelfTest, climb: Climb[ChosenEngine]
+        self,
+        mode: ExecutionMode,
+        self_test: SelfTest,
+        search: FallbackSearch[ChosenEngine],
     ) -> ChosenEngine:
-        """Build the engine of a rung, and make the checks it has not passed yet."""
-        if rung.attention == "flash" and Check.ATTENTION not in climb.passed:
-            with climb.checking(Check.ATTENTION):
+        """Build the engine of a mode, and make the checks it has not passed yet."""
+        if mode.attention == "flash" and Check.ATTENTION not in search.passed:
+            with search.checking(Check.ATTENTION):
                 self_test.check_attention()
         while True:
-            if rung.cuda_graphs:
-                with climb.checking(Check.CUDA_GRAPHS):
+            if mode.cuda_graphs:
+                with search.checking(Check.CUDA_GRAPHS):
                     runner = self._build_runner(
-                        rung, self._shapes_for(self._options.max_sequences)
+                        mode, self._shapes_for(self._options.max_sequences)
                     )
                     self_test.check_graphs(runner)
             else:
-                runner = self._build_eager_runner(rung)
-            with climb.checking(Check.LARGEST_IMAGE):
+                runner = self._build_eager_runner(mode)
+            with search.checking(Check.LARGEST_IMAGE):
                 is_fitting = self_test.fits_largest_image(runner)
             if is_fitting:
-                return self._choose(runner, rung)
+                return self._choose(runner, mode)
             # Before the next runner is built: both do not fit into the memory.
             del runner
             self_test.recover()
             self._reduce_cache()
 
-    def _build_runner(self, rung: Rung, of_shapes: Seq[Shape]) -> TorchRunner:
+    def _build_runner(self, mode: ExecutionMode, of_shapes: Seq[Shape]) -> TorchRunner:
         return TorchRunner(
             self._model,
             self._places,
@@ -122,16 +125,16 @@ class NativeBuilder:
             graph_shapes=of_shapes,
             record=self._record,
             # None: as the device allows. torch's attention is asked for by False.
-            use_operator=None if rung.attention == "flash" else False,
+            use_operator=None if mode.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
             min_places=self._room.min_cache_tokens,
             image_places=self._room.image_tokens,
         )
 
-    def _build_eager_runner(self, rung: Rung) -> TorchRunner:
-        """Build a runner without graphs; no memory for it is no fault of the rung."""
+    def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
+        """Build a runner without graphs; no memory for it is no fault of the mode."""
         try:
-            return self._build_runner(rung, [])
+            return self._build_runner(mode, [])
         except torch.OutOfMemoryError as error:
             raise ModelLoadError(
                 f"there is no memory for a cache of {self._places} tokens on "
@@ -143,7 +146,7 @@ class NativeBuilder:
             max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
 
-    def _choose(self, runner: TorchRunner, rung: Rung) -> ChosenEngine:
+    def _choose(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
         engine = NativeEngine(
             runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
         )
@@ -152,8 +155,8 @@ class NativeBuilder:
             "native",
             # And some that can join at once when others leave.
             self._options.max_sequences + 2,
-            attention=rung.attention,
-            cuda_graphs=rung.cuda_graphs,
+            attention=mode.attention,
+            cuda_graphs=mode.cuda_graphs,
             fallbacks=self._fallbacks,
         )
 

@@ -6,48 +6,50 @@ import logging
 
 import pytest
 
+from handler.engine.fallback_search import FallbackSearch
 from handler.engine.fallbacks import (
     Check,
     DeviceLostError,
+    ExecutionMode,
     Fallback,
-    Rung,
     SelfTestError,
-    list_rungs,
+    list_modes,
     settings_after_death,
 )
-from handler.engine.ladder import Climb
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 
-RUNGS = list_rungs(EngineSettings(), has_operator=True)
-GRAPHS, EAGER, TORCH, GENERATE = RUNGS
+MODES = list_modes(EngineSettings(), has_operator=True)
+GRAPHS, EAGER, TORCH, GENERATE = MODES
 
 
 class Builder:
-    """Builds rungs by their name, and fails in the checks that it is told to."""
+    """Builds modes by their name, and fails in the checks that it is told to."""
 
     def __init__(self, **failures: Exception) -> None:
         self.failures = failures
-        self.tried: list[Rung] = []
+        self.tried: list[ExecutionMode] = []
         self.announced: list[Check | None] = []
         self.is_usable = True
-        self.climb: Climb[str] = Climb(self.announced.append, lambda: self.is_usable)
+        self.search: FallbackSearch[str] = FallbackSearch(
+            self.announced.append, lambda: self.is_usable
+        )
 
     def run(self) -> str:
-        return self.climb.run(RUNGS, self._build)
+        return self.search.run(MODES, self._build)
 
-    def _build(self, rung: Rung) -> str:
-        self.tried.append(rung)
-        if rung.attention == "flash" and Check.ATTENTION not in self.climb.passed:
+    def _build(self, mode: ExecutionMode) -> str:
+        self.tried.append(mode)
+        if mode.attention == "flash" and Check.ATTENTION not in self.search.passed:
             self._check(Check.ATTENTION)
-        if rung.cuda_graphs:
+        if mode.cuda_graphs:
             self._check(Check.CUDA_GRAPHS)
-        if rung.engine == "native":
+        if mode.engine == "native":
             self._check(Check.LARGEST_IMAGE)
-        return str(rung)
+        return str(mode)
 
     def _check(self, check: Check) -> None:
-        with self.climb.checking(check):
+        with self.search.checking(check):
             if check in self.failures:
                 raise self.failures[check]
 
@@ -60,7 +62,7 @@ def test_the_fastest_way_is_taken_when_every_check_passes():
     builder = Builder()
 
     assert builder.run() == str(GRAPHS)
-    assert builder.climb.fallbacks == []
+    assert builder.search.fallbacks == []
     assert builder.announced == [
         *(Check.ATTENTION, None),
         *(Check.CUDA_GRAPHS, None),
@@ -79,7 +81,7 @@ def test_graphs_that_fail_are_given_up_first(error, fallback):
     builder = Builder(cuda_graphs=error)
 
     assert builder.run() == str(EAGER)
-    assert builder.climb.fallbacks == [fallback]
+    assert builder.search.fallbacks == [fallback]
     # The operator was right, and is not checked again.
     assert builder.announced.count(Check.ATTENTION) == 1
 
@@ -96,14 +98,14 @@ def test_a_wrong_operator_goes_straight_to_torchs_attention(error, fallback):
 
     assert builder.run() == str(TORCH)
     assert builder.tried == [GRAPHS, TORCH]
-    assert builder.climb.fallbacks == [fallback]
+    assert builder.search.fallbacks == [fallback]
 
 
 def test_generate_is_left_when_the_native_engine_fails():
     builder = Builder(largest_image=RuntimeError("no backend"))
 
     assert builder.run() == str(GENERATE)
-    assert builder.climb.fallbacks == [
+    assert builder.search.fallbacks == [
         Fallback.ATTENTION_FAILED,
         Fallback.ENGINE_GENERATE,
     ]
@@ -129,7 +131,7 @@ def test_a_lost_device_ends_the_process_and_names_the_check_again():
 
 
 def test_a_failed_check_is_one_line_of_the_log(caplog):
-    caplog.set_level(logging.INFO, "handler.engine.ladder")
+    caplog.set_level(logging.INFO, "handler.engine.fallback_search")
     builder = Builder(attention=mismatch(Check.ATTENTION))
 
     builder.run()
@@ -144,14 +146,14 @@ def test_a_failed_check_is_one_line_of_the_log(caplog):
     assert facts["to"] == "native engine, torch attention, eager steps"
 
 
-def rungs_with(**settings: object) -> list[Rung]:
-    return list_rungs(EngineSettings(**settings), has_operator=True)  # type: ignore[arg-type]
+def modes_with(**settings: object) -> list[ExecutionMode]:
+    return list_modes(EngineSettings(**settings), has_operator=True)  # type: ignore[arg-type]
 
 
-def test_settings_leave_rungs_out():
-    assert rungs_with(cuda_graphs=False) == [EAGER, TORCH, GENERATE]
-    assert rungs_with(attention="torch") == [TORCH, GENERATE]
-    assert list_rungs(EngineSettings(), has_operator=False) == [TORCH, GENERATE]
+def test_settings_leave_modes_out():
+    assert modes_with(cuda_graphs=False) == [EAGER, TORCH, GENERATE]
+    assert modes_with(attention="torch") == [TORCH, GENERATE]
+    assert list_modes(EngineSettings(), has_operator=False) == [TORCH, GENERATE]
 
 
 @pytest.mark.parametrize(
