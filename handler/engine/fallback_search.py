@@ -27,10 +27,11 @@ T = TypeVar("T")
 
 @dataclass
 class FallbackSearch(Generic[T]):
-    """One search for a way to run a model.
+    """Search for the fastest execution mode that passes its self-test.
 
-    `recover` gives back the memory of a failed try, and returns whether the device can
-    still be used. `fallbacks` has the codes of what was given up so far.
+    `recover` releases the memory of a failed attempt, and returns whether the device is
+    still usable. `fallbacks` holds the codes of the optimisations given up so far, and
+    `passed` the checks that need not be repeated.
     """
 
     announce: Announce
@@ -40,11 +41,11 @@ class FallbackSearch(Generic[T]):
     _check: Check | None = None
 
     def run(self, modes: Seq[ExecutionMode], build: Callable[[ExecutionMode], T]) -> T:
-        """Return what `build` makes of the first mode for which it does not raise.
+        """Return the result of `build` for the first mode that does not raise.
 
-        `build` runs the checks too, each within `checking`. Raises ModelLoadError as it
-        comes, what the last mode raises, and DeviceLostError if the device cannot be
-        used any more.
+        `build` also runs the checks, each within `checking`. ModelLoadError and the
+        error of the last mode pass through; DeviceLostError is raised if the device is
+        not usable after a failure.
         """
         rest = list(modes)
         while True:
@@ -61,7 +62,7 @@ class FallbackSearch(Generic[T]):
                 fallback = _fallback_after(error, check, mode)
                 rest = _remaining(rest, fallback)
                 _log_failure(error, check, fallback, mode, rest[0])
-            # Out here the exception is gone, and with it the memory it refers to.
+            # Outside the except block, so that the exception no longer holds memory.
             if not self.recover():
                 self.announce(check)
                 raise DeviceLostError(f"after {check or 'the start'} of the {mode}")
@@ -82,7 +83,7 @@ class FallbackSearch(Generic[T]):
 def _fallback_after(
     error: Exception, check: Check | None, mode: ExecutionMode
 ) -> Fallback:
-    """Choose what to give up: what the check was about, else the mode's attention."""
+    """Choose what to give up: what the check tests, else the mode's attention."""
     is_wrong = isinstance(error, SelfTestError)
     if check is Check.CUDA_GRAPHS:
         if is_wrong:
@@ -119,6 +120,6 @@ def _log_failure(
             "error": round(error.actual, 5),
             "allowed_error": error.allowed,
         }
-    # The sentence of a SelfTestError says all; other exceptions come from anywhere.
+    # The message of a SelfTestError is complete; other exceptions need a traceback.
     cause = None if isinstance(error, SelfTestError) else error
     logger.warning("self-test failed", extra=facts, exc_info=cause)

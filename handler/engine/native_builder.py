@@ -1,4 +1,4 @@
-"""Builds the native engine in one of the ways there are to run a model."""
+"""Build the native engine in a given execution mode."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PIXELS_A_TOKEN = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """An engine, its name, and the pages worth having in its process at once."""
+    """An engine, its name, the pages its process should hold, and how it runs."""
 
     engine: Engine
     name: str
@@ -49,7 +49,7 @@ class ChosenEngine:
 
 
 class NativeBuilder:
-    """Builds native engines over one model, with as large a cache as fits."""
+    """Builds native engines over one model, with the largest cache that fits."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class NativeBuilder:
         self._model = model
         self._steps = steps
         self._record = record
-        # Before free memory is counted: packing may leave the allocator gaps.
+        # Before free memory is measured: packing may leave gaps in the allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
         self._max_verified = verified_tokens(model)
@@ -86,8 +86,8 @@ class NativeBuilder:
         )
 
     def build(self, mode: ExecutionMode) -> ChosenEngine:
-        """Build the engine of a mode, without any check."""
-        return self._choose(self._build_eager_runner(mode), mode)
+        """Build the engine of a mode without checks."""
+        return self._create_engine(self._build_eager_runner(mode), mode)
 
     def build_tested(
         self,
@@ -95,7 +95,7 @@ class NativeBuilder:
         self_test: SelfTest,
         search: FallbackSearch[ChosenEngine],
     ) -> ChosenEngine:
-        """Build the engine of a mode, and make the checks it has not passed yet."""
+        """Build the engine of a mode, and run the checks that `search` lacks."""
         if mode.attention == "flash" and Check.ATTENTION not in search.passed:
             with search.checking(Check.ATTENTION):
                 self_test.check_attention()
@@ -111,8 +111,8 @@ class NativeBuilder:
             with search.checking(Check.LARGEST_IMAGE):
                 is_fitting = self_test.fits_largest_image(runner)
             if is_fitting:
-                return self._choose(runner, mode)
-            # Before the next runner is built: both do not fit into the memory.
+                return self._create_engine(runner, mode)
+            # Two runners do not fit into memory, so this one is released first.
             del runner
             self_test.recover()
             self._reduce_cache()
@@ -124,7 +124,7 @@ class NativeBuilder:
             max_page_tokens=self._max_page_tokens,
             graph_shapes=of_shapes,
             record=self._record,
-            # None: as the device allows. torch's attention is asked for by False.
+            # None uses the operator if the device has it; False forces torch's own.
             use_operator=None if mode.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
             min_places=self._room.min_cache_tokens,
@@ -132,7 +132,10 @@ class NativeBuilder:
         )
 
     def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
-        """Build a runner without graphs; no memory for it is no fault of the mode."""
+        """Build a runner without graphs.
+
+        Raises ModelLoadError without memory for the cache: no other mode needs less.
+        """
         try:
             return self._build_runner(mode, [])
         except torch.OutOfMemoryError as error:
@@ -146,14 +149,14 @@ class NativeBuilder:
             max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
 
-    def _choose(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
+    def _create_engine(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
         engine = NativeEngine(
             runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
         )
         return ChosenEngine(
             engine,
             "native",
-            # And some that can join at once when others leave.
+            # Two more, which can join at once when others end.
             self._options.max_sequences + 2,
             attention=mode.attention,
             cuda_graphs=mode.cuda_graphs,
@@ -186,8 +189,8 @@ class NativeBuilder:
         self._fallbacks = (Fallback.CACHE_REDUCED,)
 
 
-class _Words:
-    """The tokenizer as a drafter wants it: text alone, nothing added."""
+class _PlainTokenizer:
+    """A tokenizer that adds no special tokens, for the drafter."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -201,12 +204,12 @@ class _Words:
 
 
 def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
-    """What makes the guesses for a page, in the model's tokens."""
-    words = _Words(model.tokenizer)
+    """Return a function that makes a page's drafter, with the model's tokenizer."""
+    tokenizer = _PlainTokenizer(model.tokenizer)
 
     def drafter(sequence: Sequence) -> Drafter:
         return Drafter(
-            words, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+            tokenizer, text_layer=sequence.page.text_layer, prompt=sequence.prompt
         )
 
     return drafter

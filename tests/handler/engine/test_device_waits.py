@@ -20,7 +20,7 @@ from handler.engine.graphs import NUM_FACTS
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import GREEDY, Sampling
-from handler.engine.torch_runner import TorchRunner, _chosen
+from handler.engine.torch_runner import TorchRunner, _choose_tokens
 
 META = torch.device("meta")
 NUM_PROMPT = 20
@@ -117,7 +117,7 @@ def test_rows_of_several_pages_wait_for_nothing(use_operator, draft_rows):
 def test_tokens_are_drawn_without_waiting():
     logits = torch.empty(2, 50, device=META)
 
-    assert _chosen(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
+    assert _choose_tokens(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
 
 
 @pytest.mark.parametrize("draft_rows", [True, False])
