@@ -52,9 +52,9 @@ def case_of(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Case:
-    """Return pages in segments in another order than in the forward, with gaps between.
+    """Return pages whose segments are in another order than in the step, with gaps.
 
-    `queries` is the number of each page's tokens in the forward, or one for all. A
+    `queries` is the number of tokens of each page in the step, or one number for all. A
     page with more queries than places in use gets as many places.
     """
     counts = [queries] * len(used) if isinstance(queries, int) else list(queries)
@@ -106,7 +106,7 @@ def case_of(
 
 
 def attend(case: Case) -> torch.Tensor:
-    """[T, heads, head_dim] by the engine's attention, after it wrote to the cache."""
+    """Write to the cache, and return the engine's attention [T, heads, head_dim]."""
     step = case.step
     written = torch.cat([case.key[0], case.value[0]]).transpose(0, 1)
     step.pool.layers[0].index_copy_(0, step.places, written)
@@ -120,9 +120,9 @@ def attend(case: Case) -> torch.Tensor:
 
 
 def reference(case: Case) -> torch.Tensor:
-    """Compute [T, heads, head_dim] in float32, written out.
+    """Compute attention [T, heads, head_dim] step by step in float32.
 
-    After `attend`, because it reads the pool and what was written to it.
+    Call it after `attend`, which writes to the pool.
     """
     [keys], [values] = case.step.pool.keys, case.step.pool.values
     query = case.query[0].transpose(0, 1)

@@ -33,7 +33,7 @@ _SPARE_PLACES = 256
 """For guesses, and for growth ahead of need."""
 _PIXELS_A_TOKEN = 32 * 32
 _PROMPT_TOKENS = 1024
-"""As choice.py bounds a page; recorded steps split the longest one over the device."""
+"""As in `native_builder`: recorded steps split the longest page over the device."""
 _SMALL_PAGE_TOKENS = 4000
 """As choice.py counts the pages that a pool of a few gigabytes is for."""
 
@@ -81,7 +81,7 @@ class Stage:
 
     @property
     def max_page_tokens(self) -> int:
-        """The longest page, prompt and answer, with which the engine is started."""
+        """Maximum tokens of a page, prompt and answer together, as in the engine."""
         profile = self.geometry.profile
         num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
         return num_image_tokens + _PROMPT_TOKENS + profile.max_output_tokens
@@ -92,7 +92,7 @@ class Stage:
 
     def generate(self, batch_size: int, seconds: float) -> dict[str, Any]:
         """transformers' `generate` over whole batches, as many as there is time for."""
-        # A native engine that ran before has given the model its own attention.
+        # A native engine that ran before may have changed the model's attention.
         self._text_config._attn_implementation = self._attention
         engine = GenerateEngine(self.model, batch_size)
         _step(engine, [self.pages[0].named("warm-up", 0.01)])

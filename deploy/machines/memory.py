@@ -1,7 +1,7 @@
-"""How the engine divides a GPU's memory, for a machine that does not run yet.
+"""Predict how the engine divides a GPU's memory, before a machine runs.
 
-A copy in numbers of the engine's memory plan for Chandra 1, which a test compares with
-it: nothing here may import the engine.
+This is a copy in numbers of the engine's memory plan for Chandra 1, because `deploy`
+may not import the engine. A test compares the two.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MIB = 1024**2
 GIB = 1024**3
 
 MAX_PIXELS = 3072 * 2048
-"""Of a page as Chandra 1 sees it."""
+"""Pixels of the largest page that Chandra 1 sees."""
 GRID = 32
 BYTES_PER_TOKEN = 147_456
 """Keys and values of one token: 36 layers, 8 heads of 128 values, two bytes each."""
 PROMPT_TOKENS = 1024
 ANSWER_TOKENS = 508
-"""Of the largest page's answer, drafts included: so many must fit at least."""
+"""Tokens of an expected answer, drafts included."""
 ENCODER_BYTES_PER_PIXEL = 143
 PREFILL_BYTES = 1024 * 139_264
 ENCODED_BYTES_PER_TOKEN = 32_768
@@ -55,13 +55,13 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """What a GPU has, and what depends on its kind."""
+    """Memory of a GPU, and the terms that depend on its kind."""
 
     usable_gib: float
-    """Total that CUDA reports, as public error messages of torch quote it."""
+    """Total that CUDA reports, from public error messages of torch."""
     workspace_mib: float
     graph_mib: float
-    """Recorded steps for as many pages as fit beside Chandra 1."""
+    """Recorded steps for the pages that fit beside Chandra 1."""
 
 
 GPU_MEMORY: Mapping[str, GpuMemory] = {
@@ -73,12 +73,12 @@ GPU_MEMORY: Mapping[str, GpuMemory] = {
     "A100": GpuMemory(39.38, 16.25, 264.6),
     "H100": GpuMemory(79.10, 64.0, 400.2),
 }
-"""By the catalogue's names."""
+"""GPUs by their name in the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How one GPU's memory is divided. Sizes are bytes unless they are tokens."""
+    """Division of one GPU's memory. Sizes are bytes unless they are tokens."""
 
     gpu: str
     usable_bytes: int
@@ -89,15 +89,15 @@ class MemoryPlan:
     image_bytes: int
     margin_bytes: int
     room_tokens: int
-    """What is left, in tokens of the cache."""
+    """The memory that is left, in tokens of the cache."""
     cache_tokens: int
-    """What is left, or what CHANDRA_KV_CACHE_TOKENS asks for."""
+    """`room_tokens`, or the value of CHANDRA_KV_CACHE_TOKENS."""
     page_tokens: int
-    """The largest page with its prompt and a usual answer."""
+    """The largest page with its prompt and an expected answer."""
 
     @property
     def num_pages(self) -> int:
-        """Pages generated together; none where the largest has no room."""
+        """Pages generated together; 0 if the largest page does not fit."""
         if self.cache_tokens < self.page_tokens:
             return 0
         return min(MAX_SEQUENCES, self.cache_tokens // SEQUENCE_TOKENS)
@@ -125,9 +125,9 @@ class MemoryPlan:
 def memory_plan_of(
     instance_type: str, weights_gb: float, environment: Mapping[str, str]
 ) -> MemoryPlan | None:
-    """Divide the memory of each of a machine's GPUs; None for an unknown machine.
+    """Divide the memory of a machine's GPU; return None for an unknown machine.
 
-    `environment` is the container's: CHANDRA_MAX_SIDE makes the largest image smaller.
+    `environment` is the container's; CHANDRA_MAX_SIDE makes the largest image smaller.
     """
     known = INSTANCES.get(instance_type)
     memory = GPU_MEMORY.get(known.gpu.name) if known else None
@@ -169,7 +169,7 @@ def _max_pixels(environment: Mapping[str, str]) -> int:
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:
-    """Return a setting; None where it is left out or none, which the engine refuses."""
+    """Return a setting; None if it is absent or not a positive number."""
     value = environment.get(name, "")
     return int(value) if value.isdecimal() and int(value) > 0 else None
 

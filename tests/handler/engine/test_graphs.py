@@ -204,7 +204,7 @@ def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
     assert not cuda.is_capturing
 
 
-def test_without_shapes_nothing_of_cuda_is_touched():
+def test_without_shapes_cuda_is_not_used():
     graphs = DecodeGraphs(lambda numbers: None, [], device=SECOND, idle_segment=0)  # type: ignore[arg-type]
 
     assert graphs.shape_for([row(1)]) is None

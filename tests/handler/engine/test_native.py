@@ -200,7 +200,7 @@ def test_a_page_without_memory_for_a_slice_fails_alone():
     assert is_whole(runner, running)
 
 
-def test_a_page_that_gives_way_while_it_is_encoded_begins_again():
+def test_a_page_preempted_while_it_is_encoded_begins_again():
     runner = ScriptedRunner(num_places=40, num_slices=20)
     running = engine(runner)
 
