@@ -45,7 +45,7 @@ class TorchRunner:
       page's segment. The operator reads the keys of such rows in parallel, and those
       of several queries one after the other.
     - `max_prefill_tokens`: an image is encoded in slices that take about as long as a
-      prefill of so many tokens.
+      prefill of this many tokens.
     - `min_places`, `image_places`: `shrink_cache` leaves at least the first and gives
       up at least the second.
     """

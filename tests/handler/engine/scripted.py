@@ -175,6 +175,6 @@ def _next(prompt: ScriptedPrompt, script: list[int], seen: list[object]) -> int:
 def sequence(
     name: str, script: str, *, prompt: int = 10, max_output_tokens: int = 1000
 ) -> Sequence:
-    """A page whose prompt has so many tokens, and whose answer is the script."""
+    """Return a page whose prompt has `prompt` tokens and whose answer is the script."""
     page = Page(1, 1, 1, prompt, 1, b"")
     return Sequence(name, name, page, script, max_output_tokens)

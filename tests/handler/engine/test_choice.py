@@ -65,7 +65,7 @@ def test_an_unknown_architecture_is_read_by_generate(unknown):
     )
 
 
-def test_the_native_engine_says_that_it_does_not_know_an_architecture(unknown):
+def test_native_names_an_unsupported_architecture(unknown):
     with pytest.raises(ModelLoadError, match="qwen9_vl"):
         choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
 
