@@ -46,8 +46,8 @@ class _Systems:
 
     def without_an_end(self) -> None:
         """From now on answers end at their limit alone."""
-        never_said = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
-        self.model.stop_token_ids = (never_said,)
+        unused_token = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+        self.model.stop_token_ids = (unused_token,)
 
     def generate(self, num_sequences: int) -> Engine:
         return GenerateEngine(self.model, num_sequences)

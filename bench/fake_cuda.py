@@ -1,9 +1,9 @@
-"""A CUDA device without one: tensors with shapes and places but no values.
+"""A fake CUDA device: tensors have shapes and devices, but no values.
 
-torch's fake tensors take every step that the real ones would, operator by operator. A
-dispatch mode on top of them writes down what the device would do and where the host
-would wait for it. The values of small tensors whose content the host knows (page
-sizes, positions) are carried along, so that code that reads them back can go on.
+torch's fake tensors run every operator that real ones would. A dispatch mode records
+what the device would do, and where the host would wait for it. The values of small
+tensors whose content the host knows (page sizes, positions) are kept, so that code can
+read them back.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ aten = torch.ops.aten
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _OWN_FILES = frozenset({__file__, str(Path(__file__).with_name("kernels.py"))})
 _MOST_VALUES = 2**18
-"""Larger tensors are carried without values."""
+"""The values of larger tensors are not kept."""
 _VALUE_FACTORIES = frozenset(
     {
         aten.arange,
@@ -52,12 +52,12 @@ _VALUE_FACTORIES = frozenset(
         aten.zeros,
     }
 )
-"""Operators whose values follow from numbers; `empty` is to be written over."""
+"""Operators whose values follow from their arguments; `empty` is overwritten later."""
 _COPIES = frozenset({aten._to_copy, aten.copy_})
 
 
 class UnknownValuesError(RuntimeError):
-    """A shape depends on values that only a real device would know."""
+    """A shape depends on values that exist only on a real device."""
 
 
 class FakeCuda(TorchDispatchMode):
@@ -66,7 +66,7 @@ class FakeCuda(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.used_places = 0
-        """How many cache places the attention of each page reads."""
+        """Number of cache places that the attention of each page reads."""
         self.recorded: dict[Shape, Tally] = {}
         self._tally = Tally()
         self._is_recording = False
@@ -77,7 +77,7 @@ class FakeCuda(TorchDispatchMode):
 
     @contextmanager
     def counting(self) -> Iterator[Tally]:
-        """Collect in a tally of its own what happens inside."""
+        """Collect the operations of the context in a separate tally."""
         before, self._tally = self._tally, Tally()
         try:
             yield self._tally
@@ -87,9 +87,9 @@ class FakeCuda(TorchDispatchMode):
     def record(
         self, compute: Callable[[], Outputs]
     ) -> tuple[Outputs, Callable[[], None]]:
-        """Compute as a graph's recorder would; the tally is kept by the step's shape.
+        """Record a step, and keep its tally by the step's shape.
 
-        Its replay does nothing.
+        The replay does nothing.
         """
         with self.counting() as tally:
             self._is_recording = True
@@ -106,7 +106,7 @@ class FakeCuda(TorchDispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.ops.prim.device.default:
-            # Asked by C++ alone. Guards of a device this build lacks would fail.
+            # Called by C++ only: guards of a device that this build lacks would fail.
             return args[0].device if self._depth else torch.device("cpu")
         if kwargs.get("device") is not None:
             device = torch.device(kwargs["device"])
@@ -123,7 +123,7 @@ class FakeCuda(TorchDispatchMode):
         return self._dispatch(func, args, kwargs)
 
     def read(self, tensor: torch.Tensor) -> Any:
-        """The tensor's numbers, as `tolist` gives them: zeros if they are unknown."""
+        """Return the tensor's values as `tolist` does, zeros if they are unknown."""
         if tensor.device.type == "cuda":
             self._wait("read of values")
         known = self._values_of(tensor)
@@ -133,7 +133,7 @@ class FakeCuda(TorchDispatchMode):
             return known.tolist()
 
     def forbid(self, what: str) -> None:
-        """Note what may not be in a recorded part; elsewhere it is allowed."""
+        """Note an operation that a CUDA graph cannot hold, if a step is recorded."""
         if self._is_recording:
             self._tally.forbidden.append(f"{what} at {_site()}")
 
@@ -173,7 +173,7 @@ class FakeCuda(TorchDispatchMode):
         self._tally.synchronisations[f"{what} at {_site()}"] += 1
 
     def _without_masks(self, func: Any, args: Any, is_on_device: bool) -> Any:
-        """Put places in place of masks, whose number only the device would know."""
+        """Replace boolean masks by indices, from the values kept on the host."""
         if is_on_device:
             self._wait(f"boolean index ({func._overloadpacket})")
         places: list[torch.Tensor | None] = []
@@ -192,7 +192,7 @@ class FakeCuda(TorchDispatchMode):
     def _data_dependent(
         self, func: Any, args: Any, kwargs: dict[str, Any], is_on_device: bool
     ) -> Any:
-        """Compute with the carried values what fake tensors refuse to."""
+        """Compute an operator that depends on values, from the values kept."""
         if is_on_device:
             self._wait(str(func._overloadpacket))
         known, args, kwargs = self._known((args, kwargs))
@@ -213,7 +213,7 @@ class FakeCuda(TorchDispatchMode):
         return fake
 
     def _is_transfer(self, func: Any, args: Any) -> bool:
-        """Whether the operator only brings values from the host to the device."""
+        """Return True if the operator only copies values from the host."""
         source = args[1] if func._overloadpacket is aten.copy_ else next(iter(args), 0)
         return (
             func._overloadpacket in _COPIES
@@ -246,7 +246,7 @@ class FakeCuda(TorchDispatchMode):
     def _carry_values(
         self, func: Any, args: Any, kwargs: dict[str, Any], out: Any
     ) -> None:
-        """Compute the outputs' values where those of all inputs are known."""
+        """Compute the outputs' values if those of all inputs are known."""
         outputs = list(tensors_in(out))
         given = any(True for _ in tensors_in((args, kwargs)))
         is_small = all(t.numel() <= _MOST_VALUES for t in outputs)
@@ -262,7 +262,7 @@ class FakeCuda(TorchDispatchMode):
         try:
             with _disable_current_modes():
                 real = func(*real_args, **real_kwargs)
-        except RuntimeError:  # a processor does not compute everything
+        except RuntimeError:  # not implemented on a processor
             self._forget_written(func, args, kwargs)
             return
         for tensor, value in zip(outputs, tensors_in(real), strict=True):
@@ -290,17 +290,17 @@ class FakeCuda(TorchDispatchMode):
         return values
 
     def _forget_written(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        """Forget values that an operator of unknown inputs has written over."""
+        """Forget values that an operator with unknown inputs has overwritten."""
         for tensor in inputs_written(func, args, kwargs):
             values = self._values.get(tensor)
             if values is not None:
-                # Kept, so that no other storage gets its address.
+                # Keep the storage, so that no other one gets its address.
                 storage = values.untyped_storage()
                 self._stale[storage._cdata] = storage
 
 
 class _Calls(TorchFunctionMode):
-    """Stands in for what no dispatch mode sees: pinned memory, and `torch.tensor`."""
+    """Replaces calls that no dispatch mode sees: pinned memory, and `torch.tensor`."""
 
     def __init__(self, fake: FakeCuda) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class _Calls(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.tensor and not isinstance(args[0], torch.Tensor):
-            # It reads tensors in a list one by one, past every mode.
+            # It reads tensors in a list one by one, without a call of any mode.
             args = tree_map_only(torch.Tensor, torch.Tensor.item, args)
         if func is torch.Tensor.pin_memory:
             out = args[0]
@@ -325,9 +325,9 @@ class _Calls(TorchFunctionMode):
 
 @contextmanager
 def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
-    """Let torch believe in one CUDA device of that compute capability.
+    """Give torch one fake CUDA device of the given compute capability.
 
-    Tensors made inside are fake, on whatever device; real ones are taken as fake.
+    Tensors made in this context are fake on every device; real ones are accepted.
     """
     fake = FakeCuda()
 
@@ -343,7 +343,7 @@ def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
                 torch.cuda, "get_device_capability", return_value=capability
             )
         )
-        # torch's own asks for each value by itself.
+        # torch's own `tolist` reads each value separately.
         enter(mock.patch.object(FakeTensor, "tolist", to_list))
         enter(FakeTensorMode(allow_non_fake_inputs=True))
         enter(fake)
@@ -352,7 +352,7 @@ def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[FakeCuda]:
 
 
 def _site() -> str:
-    """The line of ours that is being run; and the library's, where it runs one."""
+    """Return the current line of this repository, and of transformers if it runs."""
     frame = sys._getframe(1)
     library = ""
     while frame is not None:

@@ -128,7 +128,7 @@ class ForcedRunner:
         self._scripts[page.sequence.id] = page.tokens
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        """Encode a slice; the last one counts as the work of the whole image."""
+        """Encode a slice; the last slice counts as the work of the whole image."""
         begin = self._marks.take()
         is_complete = self._runner.encode(prompt)
         num_patches = prompt.num_patches if is_complete else 0

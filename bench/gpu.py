@@ -1,8 +1,8 @@
 """Measure the native engine on a GPU: Chandra 1's full size, beside the roofline.
 
 One run takes ten minutes at most, measures the most important parts first, writes
-each result at once, and ends with a page of answers. A second run of the same commit
-on the same device goes on where the first stopped.
+each result at once, and ends with a report. A second run of the same commit on the
+same device continues where the first stopped.
 
 The weights are random and every page's length is forced, the same for every system;
 end of text never comes. The native engine is fed each page's transcription token by
@@ -41,10 +41,10 @@ __all__ = ["main", "measure"]
 RESULTS = Path(__file__).parent / "results"
 BUDGET_SECONDS = 600.0
 _REPORT_SECONDS = 25.0
-"""Kept for importing torch, which comes first, and for the plot and the page."""
+"""Reserved for importing torch, and for the plot and the report."""
 _INTERRUPTED = 130
 _LOST = 3
-"""Exit status of a process whose device does not compute any more."""
+"""Exit status of a process whose device is lost."""
 
 
 def main(arguments: Seq[str] | None = None) -> None:
@@ -67,7 +67,7 @@ def measure(
     remaining: Callable[[], float],
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Measure what the records lack; return False if the device is lost."""
+    """Measure the items missing in the records; return False if the device is lost."""
     measurements = Measurements(options, hardware, records)
     return run_items(
         measurements.items(),
@@ -81,7 +81,7 @@ def measure(
 
 
 def report(records: Records) -> None:
-    """Write the page of answers and the plot beside the results, and print the page."""
+    """Write the report and the plot beside the results, and print the report."""
     page = render(records)
     report_path(records).write_text(page, encoding="utf-8")
     say(page)
@@ -101,10 +101,10 @@ def report(records: Records) -> None:
 
 
 def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
-    """Have other processes measure, whatever becomes of them, and report."""
+    """Measure in child processes that may die, then report."""
     begin = time.monotonic()
     say(__doc__)
-    # SIGTERM ends the process that measures, too.
+    # SIGTERM also ends the process that measures.
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory() as folder:
         announced = Path(folder) / "results"
@@ -152,7 +152,7 @@ def _supervise(options: argparse.Namespace, arguments: list[str]) -> None:
 
 
 def _work(options: argparse.Namespace) -> None:
-    """Measure in this process, for as long as the one that started it lives."""
+    """Measure in this process until its parent dies."""
     parent = os.getppid()
     faulthandler.enable()
     hardware = Hardware(device_of(options.device))
@@ -183,7 +183,7 @@ def _work(options: argparse.Namespace) -> None:
     if not measure(chosen, hardware, records, remaining):
         say("the device does not compute any more: another process goes on")
         sys.stdout.flush()
-        # Nothing of CUDA can be torn down in order.
+        # Destructors of a lost CUDA context may abort or hang.
         os._exit(_LOST)
 
 
@@ -224,8 +224,8 @@ def _parser() -> argparse.ArgumentParser:
         help="tokens of all pages that a step verifies",
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
-    # For the processes that this one starts: where to say which file they write, and
-    # the time of day at which they are ended.
+    # For child processes: the file in which they name their results file, and the time
+    # of day at which they are ended.
     parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     return parser

@@ -1,7 +1,7 @@
-"""What an operator launches, moves and multiplies on a CUDA device.
+"""Count the kernels, bytes and FLOPs of an operator on a CUDA device.
 
-The rules follow torch's schemas and sources, so that a new operator is counted without
-being named here. Nothing is measured.
+The rules follow torch's schemas and sources, so that a new operator needs no entry
+here. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNDIVIDED = frozenset(
         aten._fused_rms_norm.default,
     }
 )
-"""Composite operators that have one kernel of their own on a CUDA device."""
+"""Composite operators that are one kernel on a CUDA device."""
 _ALLOCATIONS = frozenset(
     {
         aten.empty,
@@ -45,7 +45,7 @@ _ALLOCATIONS = frozenset(
     }
 )
 _OVERWRITING = frozenset({aten.copy_, aten.fill_, aten.zero_, aten.index_copy_})
-"""In-place operators that do not read what they write over."""
+"""Operators in place that do not read their target."""
 _GATHERING = frozenset(
     {aten.embedding, aten.index, aten.index_select, aten.gather, aten._unsafe_index}
 )
@@ -58,25 +58,25 @@ _SCATTERING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One dispatched operator that makes the device work."""
+    """One dispatched operator that runs on the device."""
 
     name: str
     num_kernels: int
-    """What it launches. Matrix products count as one; cuBLAS may split them."""
+    """Number of kernels. A matrix product counts as one; cuBLAS may split it."""
     num_bytes: int
-    """Read and written, each tensor once."""
+    """Bytes read and written, each tensor once."""
     flops: int
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one stretch of work asks of the device and of the host."""
+    """Operators and host synchronisations of a part of the work."""
 
     operators: list[Operator] = field(default_factory=list)
     synchronisations: Counter[str] = field(default_factory=Counter)
-    """Where the host waits for the device: operator and line."""
+    """Host synchronisations by operator and line."""
     forbidden: list[str] = field(default_factory=list)
-    """In a part to be recorded: what a CUDA graph cannot hold, or would hold fixed."""
+    """Operations of a recorded step that a CUDA graph cannot hold, or would freeze."""
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -86,7 +86,7 @@ class Tally:
         )
 
     def __sub__(self, part: Tally) -> Tally:
-        """What is left without a part of it."""
+        """Return the tally without a part of it."""
         operators = Counter(self.operators) - Counter(part.operators)
         return Tally(
             list(operators.elements()), self.synchronisations - part.synchronisations
@@ -120,10 +120,10 @@ class Tally:
 def operator_of(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any, used: int
 ) -> Operator | None:
-    """The operator's share of the device's work; None for views and allocations.
+    """Return the operator's work on the device; None for views and allocations.
 
-    `used` is how many cache places every page's attention reads: its length lies on
-    the device, where no fake tensor knows it.
+    `used` is the number of cache places that the attention of each page reads. The real
+    number is a value on the device, which fake tensors do not have.
     """
     packet = func._overloadpacket
     written = list(_written(func, args, kwargs, out))
@@ -134,17 +134,17 @@ def operator_of(
         return _cached_attention(name, args, out[0], used)
     read = [t for t in tensors_in((args, kwargs)) if t.device.type == "cuda"]
     if packet is aten.scaled_dot_product_attention:
-        # Only the output leaves the kernel: scores stay on the chip.
+        # Scores stay on the chip: only the output is written to memory.
         flops = 4 * math.prod(args[0].shape) * args[1].shape[-2]
         return Operator(name, 1, _bytes_of(*read, out), flops)
-    # An operator in place multiplies as the one that returns a new tensor does.
+    # An operator in place has the FLOPs of the one that returns a new tensor.
     formula = flop_registry.get(getattr(aten, name.rstrip("_"), packet))
     flops = int(formula(*args, **kwargs, out_val=out)) if formula else 0
     return Operator(name, 1, _bytes_moved(packet, read, written), flops)
 
 
 def is_random(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether the operator draws random numbers; dropout of 0 draws none."""
+    """Return True if the operator draws random numbers; dropout of 0 does not."""
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return False
     for index, argument in enumerate(func._schema.arguments):
@@ -155,14 +155,14 @@ def is_random(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested arguments."""
+    """Return all tensors in nested arguments."""
     return (leaf for leaf in tree_iter(tree) if isinstance(leaf, torch.Tensor))
 
 
 def _written(
     func: Any, args: Any, kwargs: dict[str, Any], out: Any
 ) -> Iterator[torch.Tensor]:
-    """Outputs with memory of their own, and inputs that the schema says are written."""
+    """Yield outputs with memory of their own, and inputs that are written."""
     given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
     for tensor in tensors_in(out):
         if tensor.untyped_storage()._cdata not in given:
@@ -174,7 +174,7 @@ def _written(
 def inputs_written(
     func: Any, args: Any, kwargs: dict[str, Any]
 ) -> Iterator[torch.Tensor]:
-    """Arguments that the schema says are written."""
+    """Yield the arguments that are written, according to the schema."""
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[index] if index < len(args) else kwargs.get(argument.name)
@@ -194,7 +194,7 @@ def _bytes_moved(
 
 
 def _bytes_of(*tensors: torch.Tensor) -> int:
-    """Values that are stored; those that `expand` repeats count once."""
+    """Return the bytes of stored values; values repeated by `expand` count once."""
     total = 0
     for tensor in tensors:
         sizes = zip(tensor.shape, tensor.stride(), strict=True)
@@ -204,12 +204,12 @@ def _bytes_of(*tensors: torch.Tensor) -> int:
 
 
 def _cached_attention(name: str, args: Any, out: torch.Tensor, used: int) -> Operator:
-    """FlashAttention over cached segments, as torch's flash_api.cpp runs it.
+    """Return the work of FlashAttention over cache segments, after flash_api.cpp.
 
-    Pages of one query each, whose heads share keys, take the path with split keys:
-    query, output and saved query are copied to put heads in the place of queries, then
-    come a kernel for the parts and one that joins them. The second is left out where
-    the device is filled without splitting, which depends on the device.
+    Pages of one query each, whose heads share keys, take the split-key path: query,
+    output and saved query are copied to swap heads and queries, then one kernel
+    computes the parts and one combines them. The last one is counted although it is
+    omitted if the device is full without a split, which depends on the device.
     """
     query, keys, _, query_starts, _, max_queries = args[:6]
     num_heads, head_size = query.shape[1:]

@@ -1,7 +1,7 @@
-"""Count the bytes of live tensors while code runs, also of fake tensors.
+"""Count the bytes of live tensors, real or fake, while code runs.
 
-Under torch's FakeTensorMode nothing is computed and nothing is allocated, so the peak
-of a step at the size of an 8B model is counted on any processor in a second.
+Under torch's FakeTensorMode nothing is computed or allocated, so the peak of a step of
+an 8B model is counted on any processor in a second.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _SDPA = torch.ops.aten.scaled_dot_product_attention.default
 
 
 class LiveBytes(TorchDispatchMode):
-    """Count the bytes of storages that operators create, until they are freed.
+    """Counts the bytes of storages from their creation by an operator until freed.
 
-    Storages that exist before the mode is entered count as nothing. A composite
-    scaled_dot_product_attention counts as the flash kernel: its output and a float32
-    logarithm per query and head, whatever mathematics the host would have chosen.
+    Storages that exist before the mode is entered are not counted. A composite
+    scaled_dot_product_attention counts as FlashAttention: its output, and a float32
+    logarithm per query and head, whatever kernel the host would choose.
     """
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class LiveBytes(TorchDispatchMode):
         self.live_bytes = 0
         self.peak_bytes = 0
         self.peak_operator: str | None = None
-        """Operator whose result made the peak."""
+        """Operator at the peak."""
         self._sizes: dict[int, int] = {}
 
     def reset_peak(self) -> None:
-        """Forget the peak so far; what is live stays counted."""
+        """Reset the peak to the bytes that are live now."""
         self.peak_bytes = self.live_bytes
 
     def __torch_dispatch__(
@@ -85,7 +85,7 @@ def _flash(
     *args: Any,
     **kwargs: Any,
 ) -> torch.Tensor:
-    """Attend as torch's flash attention does, as far as memory goes."""
+    """Allocate the tensors that torch's FlashAttention allocates."""
     batch, heads, count, _ = query.shape
     logarithms = query.new_empty((batch, heads, count), dtype=torch.float32)
     output = query.new_empty((batch, count, heads, value.shape[-1])).transpose(1, 2)

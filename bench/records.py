@@ -1,7 +1,7 @@
 """Results of one device at one commit: a JSON file, and its plot.
 
-The file is written anew after every item, and replaced as a whole: a process that is
-killed leaves what was measured before. A later run reads it and goes on.
+The file is rewritten after every item and replaced as a whole, so a process that is
+killed loses no earlier measurement. A later run reads it and continues.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _ABOUT = ("device", "geometry", "commit")
 class Records:
     """Measurements by part and name, and the state of each item.
 
-    `about` names device, geometry and commit, which make the file's name. `now` is
-    the time of day in seconds, the same for all processes.
+    `about` has device, geometry and commit, which form the file's name. `now` returns
+    the time of day in seconds, which all processes share.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Records:
 
     @classmethod
     def at(cls, path: Path) -> Records:
-        """Open the file of another process, which is there already."""
+        """Open the existing file of another process."""
         about = json.loads(path.read_text(encoding="utf-8"))
         return cls(path.parent, {key: about[key] for key in _ABOUT})
 
@@ -63,7 +63,7 @@ class Records:
         return found
 
     def add(self, part: str, name: str, measured: Any) -> None:
-        """Keep a measurement, in place of an earlier one of the same item."""
+        """Store a measurement, replacing an earlier one of the same item."""
         self.data["parts"].setdefault(part, {})[name] = measured
         item = self._item(part, name)
         item |= {"state": "measured"}
@@ -72,13 +72,13 @@ class Records:
         self.save()
 
     def expect(self, items: Iterable[tuple[str, str]]) -> None:
-        """Note which items a run is going to measure, as it may not get to them."""
+        """Note the items that a run plans to measure; time may run out before them."""
         for part, name in items:
             self._item(part, name)["state"] = "open"
         self.save()
 
     def begin(self, part: str, name: str, *, limit_seconds: float) -> None:
-        """Note that an item runs, and for how long at most."""
+        """Note that an item is running, and its time limit."""
         item = self._item(part, name)
         item["state"] = "running"
         item["attempts"] = item.get("attempts", 0) + 1
@@ -87,14 +87,14 @@ class Records:
         self.save()
 
     def fail(self, part: str, name: str, state: str, why: str) -> None:
-        """Keep the reason for which an item has no measurement."""
+        """Store the reason why an item has no measurement."""
         item = self._item(part, name)
         item |= {"state": state, "why": why}
         item.pop("began", None)
         self.save()
 
     def interrupt(self, why: str) -> None:
-        """Note that a run was cut off; for the running item that is no attempt."""
+        """Note that a run was cut off; the running item does not count as attempted."""
         for item in self.items().values():
             if item.get("state") not in ("running", "open"):
                 continue
@@ -110,23 +110,23 @@ class Records:
         self.save()
 
     def items(self) -> dict[str, dict[str, Any]]:
-        """Return the state of every item that was considered, as "part: name"."""
+        """Return the state of every item, by "part: name"."""
         found: dict[str, dict[str, Any]] = self.data.setdefault("items", {})
         return found
 
     def attempts(self, part: str, name: str) -> int:
-        """Return how often an item began, in this process or another."""
+        """Return the number of times an item began, in all processes."""
         return int(self.items().get(f"{part}: {name}", {}).get("attempts", 0))
 
     def is_measured(self, part: str, name: str) -> bool:
         return name in self.part(part)
 
     def num_begun(self) -> int:
-        """Return how often items began, all together."""
+        """Return the number of attempts of all items together."""
         return sum(item.get("attempts", 0) for item in self.items().values())
 
     def overdue_seconds(self) -> float:
-        """Return for how long the running item has been past its limit, 0 if not."""
+        """Return the seconds that the running item is past its limit, or 0."""
         for item in self.items().values():
             if item.get("state") == "running":
                 overdue: float = self._now() - item["began"] - item["limit_seconds"]

@@ -25,7 +25,7 @@ class Rates:
 
 
 BANDWIDTH_SHARE = 0.85
-"""Of a data sheet's bandwidth, what long reads reach; an estimate."""
+"""Share of a data sheet's bandwidth that long reads reach; an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Gpu:
 
     @property
     def rates(self) -> Rates:
-        """What a well made forward would reach: an estimate."""
+        """Estimated rates of a well-optimised forward."""
         return Rates(
             self.bandwidth * BANDWIDTH_SHARE, self.peak_flops * self.flops_share
         )
@@ -71,7 +71,7 @@ GPUS = {
         Gpu("B200", 178.3 * GIB, 8000e9, 2250e12, 0.50, (10, 0)),
     )
 }
-"""By name. Bandwidth grows from the A10G to the B200, but for the L4."""
+"""Data sheets by name, in order of bandwidth except for the L4."""
 A10G = GPUS["A10G"].rates
 H200 = GPUS["H200"].rates
 

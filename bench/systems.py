@@ -79,7 +79,7 @@ class Stage:
 
     @property
     def max_page_tokens(self) -> int:
-        """The longest page, prompt and answer, with which the engine is started."""
+        """Maximum tokens of a page, prompt and answer together, as in the engine."""
         profile = self.geometry.profile
         num_image_tokens = profile.sizing.max_pixels // _PIXELS_A_TOKEN
         return num_image_tokens + PROMPT_TOKENS + profile.max_output_tokens

@@ -26,7 +26,7 @@ class EmbeddedMetrics:
     """Logs a line for each answered request, and one for each code it failed with.
 
     `gpu_memory_bytes` says how much of the accelerators' memory is in use; None
-    where there are none. `num_fallbacks` gives the number of optimisations that the
+    where there are none. `num_fallbacks` returns the number of optimisations that the
     engines have given up.
     """
 

@@ -189,7 +189,7 @@ class StorageError(HandlerError):
 class ModelLoadError(HandlerError):
     """The model cannot be loaded; the message says what to change.
 
-    `is_transient`: whether a later start may succeed without any change.
+    `is_transient` means that a later start may succeed without any change.
     """
 
     code = "model_load_failed"

@@ -31,7 +31,7 @@ class Metrics:
     """Counts answered requests; used by the thread that answers them.
 
     `find` gives TorchServe's metric by its kind, `counter`, `gauge` or `histogram`, and
-    its name. `num_fallbacks` gives the number of optimisations that the engines have
+    its name. `num_fallbacks` returns the number of optimisations that the engines have
     given up.
     """
 

@@ -33,7 +33,8 @@ VARIABLES = {
 """Variables with a short name; every setting also goes by CHANDRA_ and its name."""
 
 SHARED = ("max_side",)
-"""Settings of both tables: pages are brought to it, the engine keeps room for them."""
+"""Settings of both tables: the handler shrinks pages to `max_side`, and the engine
+plans memory for pages of that size."""
 
 ENGINES = ("auto", "native", "generate")
 ATTENTIONS = ("auto", "torch")
@@ -143,21 +144,21 @@ class EngineSettings:
     engine: str = "auto"
     """auto, native or generate; auto is native where the architecture is known."""
     attention: str = "auto"
-    """auto or torch: the native engine's attention on a GPU; auto is the
-    FlashAttention operator where there is one."""
+    """Attention of the native engine on a GPU: torch, or auto for the FlashAttention
+    operator if the device has it."""
     cuda_graphs: bool = True
-    """Record decode steps as CUDA graphs, where the attention operator is used."""
+    """Record decode steps as CUDA graphs, if the attention operator is used."""
     max_sequences: int | None = None
     """Pages generated together; None: for native what a GPU's memory holds, at most 64,
     and 16 without one; for generate, which waits for the longest of them, 1."""
     prefill_tokens: int = 1024
-    """Of a prompt computed at once: pages that are being written wait for it."""
+    """Tokens of a prompt computed in one step: decoding pages wait for it."""
     kv_cache_tokens: int | None = None
     """Tokens the native engine's cache holds; None: what memory allows."""
     max_side: int | None = None
-    """The handler's setting: images are no larger, so less memory is kept for them."""
+    """The handler's setting; smaller images need less memory."""
     draft_tokens: int | None = 8
-    """Tokens of a page guessed and verified at once, at most; None: none."""
+    """Maximum draft tokens of a page in a step; None: no drafts."""
     max_attempts: int = 3
     """Times a page is read on which the model repeats itself; native engine only."""
     load_seconds: float = 1700.0

@@ -11,7 +11,7 @@ from deploy.machines.memory import KV_CACHE_TOKENS, MemoryPlan, memory_plan_of
 __all__ = ["driver_findings", "family_of", "instance_findings"]
 
 FEW_PAGES = 2
-"""Largest pages; a cache for fewer reads them one after the other."""
+"""Largest pages that a cache should hold; fewer are read one after the other."""
 _LARGER = (
     "ml.g5.2xlarge is the cheapest that reads pages well, ml.g6e.2xlarge the best "
     "single GPU"
@@ -21,7 +21,7 @@ _LARGER = (
 def instance_findings(
     name: str, weights: float, environment: Mapping[str, str]
 ) -> list[Finding]:
-    """Check whether weights of so many GB run on an instance type.
+    """Check whether weights of `weights` GB run on an instance type.
 
     `environment` is the container's, whose settings may shrink images or the cache.
     """

@@ -1,7 +1,7 @@
-"""How the engine divides a GPU's memory, for a machine that does not run yet.
+"""Predict how the engine divides a GPU's memory, before a machine runs.
 
-A copy in numbers of the engine's memory plan for Chandra 1, which a test compares with
-it: nothing here may import the engine.
+This is a copy in numbers of the engine's memory plan for Chandra 1, because `deploy`
+may not import the engine. A test compares the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MIB = 1024**2
 GIB = 1024**3
 
 MAX_PIXELS = 3072 * 2048
-"""Of a page as Chandra 1 sees it."""
+"""Pixels of the largest page that Chandra 1 sees."""
 GRID = 32
 BYTES_PER_TOKEN = 147_456
 """Keys and values of one token: 36 layers, 8 heads of 128 values, two bytes each."""
@@ -67,7 +67,7 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """What a GPU has, and what depends on its kind."""
+    """Memory of a GPU, and the terms that depend on its kind."""
 
     usable_gib: float
     """Total that CUDA reports, as public error messages of torch quote it."""
@@ -109,7 +109,7 @@ FAMILY_GPUS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How one GPU's memory is divided. Sizes are bytes unless they are tokens."""
+    """Division of one GPU's memory. Sizes are bytes unless they are tokens."""
 
     gpu: str
     usable_bytes: int
@@ -120,7 +120,7 @@ class MemoryPlan:
     image_bytes: int
     margin_bytes: int
     room_tokens: int
-    """What is left, in tokens of the cache."""
+    """The memory that is left, in tokens of the cache."""
     cache_tokens: int
     """What CHANDRA_KV_CACHE_TOKENS asks for, or what is left, if the pages that are
     generated together can use so much."""
@@ -157,7 +157,7 @@ class MemoryPlan:
 def memory_plan_of(
     instance_type: str, weights_gb: float, environment: Mapping[str, str]
 ) -> MemoryPlan | None:
-    """Divide the memory of each of a machine's GPUs; None for an unknown machine.
+    """Divide the memory of a machine's GPU; return None for an unknown machine.
 
     `environment` is the container's, see `gpu_memory_plan`.
     """

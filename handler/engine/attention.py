@@ -1,4 +1,4 @@
-"""Attention of many pages in one row of tokens, each to its own cache segment."""
+"""Compute the attention of many pages in one step, each to its own cache segment."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
 class KVPool:
     """Keys and values of every layer.
 
-    `layers` holds one tensor for each layer, [num_places, 2 * kv_heads, head_dim]:
-    a place's keys and behind them its values, so that one copy writes both. `keys`
-    and `values` are views of them, [num_places, kv_heads, head_dim] each.
+    `layers` holds one tensor for each layer, [num_places, 2 * kv_heads, head_dim]. A
+    place has its keys before its values, so that one copy writes both. `keys` and
+    `values` are views of these tensors, [num_places, kv_heads, head_dim] each.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class KVPool:
         self.num_places = num_places
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy places; the two stretches may overlap."""
+        """Copy `length` places; source and target may overlap."""
         for layer in self.layers:
             held = layer[source : source + length].clone()
             layer[target : target + length] = held
@@ -55,7 +55,7 @@ class KVPool:
 def _untouched_zeros(
     shape: tuple[int, ...], *, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """Zeros on a processor that take memory, and the time to clear it, when used."""
+    """Return zeros on a processor that take memory and time only when they are used."""
     memory = mmap.mmap(
         -1,
         math.prod(shape) * dtype.itemsize,
@@ -70,45 +70,46 @@ class PageSpan:
 
     begin: int
     end: int
-    """Its tokens are `begin` to `end` of the T."""
+    """Its tokens are `begin` to `end` of the T tokens of the step."""
     start: int
     used: int
-    """Its cache is `used` places from place `start` on, these tokens included."""
+    """Its cache segment begins at place `start` and has `used` places, including those
+    of the step's tokens."""
     visible: torch.Tensor | None = field(default=None, repr=False)
-    """[group * n, used] the keys that each query sees; made once for all layers."""
+    """[group * n, used] mask of the keys that each query sees, made once for all
+    layers."""
 
 
 @dataclass(slots=True)
 class Step:
     """One forward: T tokens of N pages, one page after the other.
 
-    The index tensors are int32, as the CUDA operator reads them, and lie where the
-    model does.
+    The index tensors are int32, as the CUDA operator requires, on the model's device.
     """
 
     pool: KVPool
     places: torch.Tensor
-    """[T] int64, where the keys and values of these tokens go."""
+    """[T] int64: the cache place of each token's keys and values."""
     query_starts: torch.Tensor
-    """[N + 1] where each page's tokens begin among the T, and T."""
+    """[N + 1]: the index of each page's first token, then T."""
     segment_starts: torch.Tensor
-    """[N + 1] where each page's cache begins; the last one says nothing."""
+    """[N + 1]: the first place of each page's segment; the last value is not used."""
     num_used: torch.Tensor
-    """[N] places of it in use, these tokens included."""
+    """[N]: places of the segment in use, including those of the step's tokens."""
     max_queries: int
-    """No page has more tokens in this forward."""
+    """Maximum tokens of a page in this step."""
     max_used: int
-    """No page uses more places; a bound, and constant in a captured graph."""
+    """Upper bound of `num_used`; a constant in a recorded step."""
     use_operator: bool = False
-    """Whether the CUDA operator attends; else torch's own attention, page by page."""
+    """True: use the CUDA operator; False: use torch's attention, page by page."""
     spans: list[PageSpan] | None = field(default=None, init=False, repr=False)
-    """[N] the same numbers on the host. Where they are not set, attention page by
-    page reads them from the device, once for all layers."""
+    """[N] the same numbers on the host. If they are None, attention page by page reads
+    them from the device, once for all layers."""
 
 
 @functools.cache
 def has_operator(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch's FlashAttention runs there: half precision on sm80 and newer."""
+    """Return True if torch's FlashAttention runs: half precision on sm80 or newer."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -123,8 +124,9 @@ def attend(
 ) -> torch.Tensor:
     """Attend causally, each page's tokens to its own segment of the cache.
 
-    [T, heads, head_dim] queries and [num_places, kv_heads, head_dim] keys and values
-    of one layer, strided but for the last dimension, to [T, heads, head_dim].
+    Takes [T, heads, head_dim] queries and [num_places, kv_heads, head_dim] keys and
+    values of one layer, and returns [T, heads, head_dim]. Only the last dimension must
+    be contiguous.
     """
     by = attend_by_operator if step.use_operator else attend_page_by_page
     return by(query, keys, values, step, scaling)
@@ -137,9 +139,9 @@ def attend_by_operator(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """Attend by the CUDA operator, which takes segments in any order with gaps.
+    """Attend with the CUDA operator; segments may be in any order, with gaps.
 
-    Shapes as those of `attend`; see `has_operator`.
+    Shapes are those of `attend`; see `has_operator`.
     """
     output: torch.Tensor
     output, *_ = torch.ops.aten._flash_attention_forward(
@@ -166,10 +168,10 @@ def attend_page_by_page(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """Attend in torch's own attention: the reference, and what a processor runs.
+    """Attend with one call of torch's attention for each page, as on a processor.
 
-    Shapes as those of `attend`. A call for each page: padding them to one call, which
-    copies their caches, takes as long in bfloat16 and six times as long in float32.
+    Shapes are those of `attend`. Padding all pages to one call would copy their caches:
+    it takes as long in bfloat16 and six times as long in float32.
     """
     if step.spans is None:
         step.spans = _spans_of(step)
@@ -204,7 +206,7 @@ def _attend(
     span: PageSpan,
     scaling: float,
 ) -> torch.Tensor:
-    """[heads, n, d] queries, the last n of m tokens, to [kv_heads, m, d] keys."""
+    """Attend to [kv_heads, m, d] with [heads, n, d] queries, the last n of m tokens."""
     num_heads, count, size = query.shape
     num_kv_heads, used, _ = keys.shape
     group = num_heads // num_kv_heads

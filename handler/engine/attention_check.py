@@ -1,7 +1,7 @@
-"""Inputs that the attention operator must be right for, and a reference in float32.
+"""Compare the attention operator with a reference in float32.
 
-The operator is handed in, so that the check and its faults can be tested on a
-processor.
+The operator is a parameter, so the check can be tested on a processor, with faulty
+operators too.
 """
 
 from __future__ import annotations
@@ -32,18 +32,22 @@ __all__ = [
 ]
 
 LARGEST_ERROR = 0.02
-"""As a share of a page's largest value. bfloat16 rounds 0.003 away."""
+"""Allowed error, as a share of a page's largest value. Rounding to bfloat16 makes an
+error of 0.003."""
 _SHARPNESS = 4.0
-"""Factor of the queries. Attention to random keys would be close to a mean of all
-values without it, and an error in one key would change little."""
+"""Factor of the queries. Without it, attention to random keys would be close to the
+mean of all values, and an error in one key would change little."""
 _USED = (4603, 17, 1021, 2999, 130, 2050, 9, 700)
-"""Places in use by each page: real pages, and short ones; few multiples of a block."""
+"""Tokens in the cache of each page: realistic and short pages, few of them multiples of
+a block."""
 _NUM_QUERIES = (1, 5, 9)
 _CHUNK = 1024
 """Queries of a prefill chunk."""
 _SPARE_PLACES = 16_384
-"""Behind the segments: in a graph the bound of places is a constant far above them."""
+"""Unused places after the segments: a recorded step passes a constant bound far above
+the longest page."""
 _GAP = 37
+"""Unused places between two segments."""
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Step, float], torch.Tensor]
 """[T, heads, head_dim] queries, [places, kv_heads, head_dim] keys and values, the step
@@ -80,9 +84,9 @@ class AttentionCase:
 
 
 def lay_out_segments(used: Seq[int], gap: int = _GAP) -> tuple[list[int], int]:
-    """Place segments in another order than the pages', with gaps between.
+    """Lay out segments in an order other than the pages', with gaps between them.
 
-    Returns the start of each and the number of places.
+    Returns the start of each segment and the number of places.
     """
     starts = [0] * len(used)
     free = gap
@@ -101,17 +105,18 @@ def attention_cases(
     chunk: int = _CHUNK,
     spare_places: int = _SPARE_PLACES,
 ) -> Iterable[AttentionCase]:
-    """Make the inputs that the operator must be right for.
+    """Generate inputs like those of decode and prefill steps.
 
-    1, 5 and 9 queries a page, each with a bound close to the longest page and with the
-    constant of a graph; different numbers of queries; a chunk of a prompt behind other
-    tokens, alone and with company. One case is in memory at a time.
+    The cases have 1, 5 or 9 queries a page, a different number for each page, and a
+    prefill chunk with earlier tokens in the cache, alone and beside decoding pages.
+    Each is made twice: with a bound close to the longest page, and with the constant
+    bound of a recorded step. One case is in memory at a time.
     """
     longest = max(used)
     counts = [(f"{n} queries", [n] * len(used)) for n in _NUM_QUERIES]
     mixed = [_NUM_QUERIES[i % len(_NUM_QUERIES)] for i in range(len(used))]
     counts += [("mixed queries", mixed), ("prefill chunk", [min(chunk, longest)])]
-    counts += [("prefill chunk in company", [min(chunk, longest), *mixed[1:]])]
+    counts += [("prefill chunk and rows", [min(chunk, longest), *mixed[1:]])]
     for name, queries in counts:
         for bound in ("close bound", "constant bound"):
             yield make_case(
@@ -172,7 +177,7 @@ def make_case(
         values,
         Step(
             pool,
-            # Nothing is written: the keys of these queries are there.
+            # Empty: the keys of these queries are in the cache already.
             places=torch.empty(0, dtype=torch.int64, device=device),
             query_starts=numbers(query_starts),
             segment_starts=numbers([*starts, free]),
@@ -190,9 +195,9 @@ def compute_reference(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """Compute attention in float32, written out; see `Attend` for the shapes.
+    """Compute attention step by step in float32; see `Attend` for the shapes.
 
-    One head of keys at a time: the scores of a prefill chunk are large.
+    It computes one key head at a time, because the scores of a prefill chunk are large.
     """
     group = query.shape[1] // keys.shape[1]
     query = query.transpose(0, 1)
@@ -207,12 +212,12 @@ def compute_reference(
         last_seen = torch.arange(used - (end - begin), used, device=query.device)
         is_hidden = torch.arange(used, device=query.device) > last_seen[:, None]
         for head in range(keys.shape[1]):
-            its_heads = slice(head * group, (head + 1) * group)
-            its_keys = keys[start : start + used, head].float()
-            scores = query[its_heads, begin:end].float() @ its_keys.T * scaling
+            query_heads = slice(head * group, (head + 1) * group)
+            head_keys = keys[start : start + used, head].float()
+            scores = query[query_heads, begin:end].float() @ head_keys.T * scaling
             weights = scores.masked_fill(is_hidden, -math.inf).softmax(dim=-1)
-            its_values = values[start : start + used, head].float()
-            attended[its_heads, begin:end] = weights @ its_values
+            head_values = values[start : start + used, head].float()
+            attended[query_heads, begin:end] = weights @ head_values
     return attended.transpose(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""What a device has room for beside the weights, and how much it computes at once."""
+"""Measure a device's free memory, and size the engine to it."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ _CPU_BYTES = 2 * 1024**3
 _CPU_SEQUENCES = 16
 _EXPECTED_OUTPUT_TOKENS = 500
 _DEMO_CACHE_BYTES = 1024**3
-"""Cache of `mini` on a GPU, which is a demo and leaves the rest to other programs."""
+"""Cache of `mini` on a GPU. `mini` is a demo, and leaves the rest to other programs."""
 
 ShapesFor = Callable[[int], Sequence[StepShape]]
-"""The steps that are recorded for so many pages."""
+"""Returns the shapes of the steps recorded for a number of pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What an engine may use. Sizes are tokens of the cache."""
+    """Resources of an engine. Sizes are tokens of the KV cache."""
 
     cache_tokens: int
     num_sequences: int
     """Pages generated together."""
     min_cache_tokens: int = 1
-    """A cache that has run out of memory does not become smaller than this."""
+    """Lower limit of the cache when it shrinks after a step ran out of memory."""
     image_tokens: int = 0
     """Tokens of the cache that take as much memory as encoding the largest image."""
 
@@ -62,17 +62,17 @@ class Room:
 def find_room(
     model: Model, settings: EngineSettings, profile: Profile, shapes_for: ShapesFor
 ) -> Room:
-    """Measure what is free on the model's device and divide it.
+    """Measure the free memory of the model's device and divide it.
 
-    Raises ModelLoadError where a GPU has no room for the largest page, or not for the
-    cache that the settings ask for.
+    Raises ModelLoadError if a GPU has no room for the largest page or for the cache in
+    the settings.
     """
     if model.device.type != "cuda":
         return Room(
             cache_tokens=settings.kv_cache_tokens or cache_places(model),
             num_sequences=settings.max_sequences or _CPU_SEQUENCES,
         )
-    # Loading leaves memory with torch's allocator that is free, but not for others.
+    # After loading, torch's allocator holds unused memory that CUDA counts as used.
     torch.cuda.empty_cache()
     available_bytes, _ = torch.cuda.mem_get_info(model.device)
     plan = plan_loaded(
@@ -135,9 +135,9 @@ def _largest_pixels(profile: Profile, max_side: int | None) -> int:
 
 
 def cache_places(model: Model) -> int:
-    """Return the tokens whose keys and values there is memory for beside the weights.
+    """Return the size, in tokens, of a KV cache that fits beside the weights.
 
-    On a GPU memory for the largest image of every profile is set aside.
+    On a GPU, memory for the largest image of any profile is set aside.
     """
     sizes = sizes_from(model.module.config, 0, model.module.dtype.itemsize)
     if model.device.type != "cuda":

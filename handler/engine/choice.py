@@ -1,13 +1,13 @@
-"""Which engine runs a model, and how much it takes at once."""
+"""Choose the engine that runs a model, and build it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from handler.engine.fallbacks import Announce, Rung, list_rungs
+from handler.engine.fallback_search import FallbackSearch
+from handler.engine.fallbacks import Announce, ExecutionMode, list_modes
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Record
-from handler.engine.ladder import Climb
 from handler.engine.model import Model
 from handler.engine.native_builder import ChosenEngine, NativeBuilder, drafts_for
 from handler.engine.self_test import CudaSelfTest, SelfTest
@@ -32,22 +32,23 @@ def choose_engine(
     self_test: SelfTest | None = None,
     record: Record | None = None,
 ) -> ChosenEngine:
-    """Choose the engine that is set; `auto` is native if it knows the model.
+    """Choose the engine in the settings; `auto` is native if it supports the model.
 
-    On a GPU the native engine passes a self-test first, and gives up what fails. Each
-    check is told to `announce`. `self_test` and `record` stand in for CUDA's.
+    On a GPU the native engine runs a self-test first, and gives up the optimisations
+    that fail. `announce` is called before and after each check. `self_test` and
+    `record` replace those of CUDA in tests.
 
-    Raises ModelLoadError if native is set and does not know the model, or if the
-    device has no memory for the cache; DeviceLostError if a check has made the device
+    Raises ModelLoadError if the setting is native and the model is not supported, or if
+    the device has no memory for the cache; DeviceLostError if a check made the device
     unusable.
     """
-    unknown = _unknown_part(model)
+    unknown = _unsupported_part(model)
     is_known = unknown is None
     if settings.engine == "native" and not is_known:
         raise ModelLoadError(
             f"the native engine does not know {unknown}: set engine to auto or generate"
         )
-    # How long a processor takes for its first page depends on the processor.
+    # No limit for the first page on a processor: its time depends on the processor.
     is_processor = model.device.type == "cpu"
     steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
     if settings.engine == "generate" or not is_known:
@@ -57,22 +58,22 @@ def choose_engine(
         self_test = CudaSelfTest(model, sizing, settings.prefill_tokens)
     builder = NativeBuilder(model, settings, profile, steps, record)
     if self_test is None:
-        return builder.build(Rung())
+        return builder.build(ExecutionMode())
 
-    climb: Climb[ChosenEngine] = Climb(announce, self_test.recover)
+    search: FallbackSearch[ChosenEngine] = FallbackSearch(announce, self_test.recover)
 
-    def build(rung: Rung) -> ChosenEngine:
-        if rung.engine == "generate":
+    def build(mode: ExecutionMode) -> ChosenEngine:
+        if mode.engine == "generate":
             return _choose_generate(model, settings, steps)
-        return builder.build_tested(rung, self_test, climb)
+        return builder.build_tested(mode, self_test, search)
 
-    rungs = list_rungs(settings, has_operator=self_test.has_operator)
-    chosen = climb.run(rungs, build)
-    return replace(chosen, fallbacks=(*climb.fallbacks, *chosen.fallbacks))
+    modes = list_modes(settings, has_operator=self_test.has_operator)
+    chosen = search.run(modes, build)
+    return replace(chosen, fallbacks=(*search.fallbacks, *chosen.fallbacks))
 
 
-def _unknown_part(model: Model) -> str | None:
-    """Name what of the model the native engine cannot compute; None if nothing."""
+def _unsupported_part(model: Model) -> str | None:
+    """Name a part of the model that the native engine does not support, or None."""
     model_type = model.module.config.model_type
     if model_type not in KNOWN_MODEL_TYPES:
         return f"models of type {model_type}"
@@ -84,5 +85,5 @@ def _choose_generate(
 ) -> ChosenEngine:
     count = settings.max_sequences or _GENERATE_SEQUENCES
     engine = GenerateEngine(model, count, steps=steps)
-    # One step's pages and the next step's, so that no step waits for the pipe.
+    # Pages of this step and the next, so that no step waits for the pipe.
     return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

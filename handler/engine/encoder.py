@@ -1,4 +1,4 @@
-"""A page's prompt as the text model takes it: tokens, positions, an encoded image."""
+"""Prepare a page's prompt for the text model: tokens, positions, encoded image."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class Encoded:
     deepstack: list[torch.Tensor]
     """[v, hidden] for each of the first layers."""
     visual_at: list[int]
-    """[v] the number of each visual token among the n, ascending; on the host."""
+    """[v] index of each visual token among the n, ascending; on the host."""
 
     def deepstack_of(self, start: int, end: int) -> Deepstack | None:
-        """Return what deepstack adds to tokens `start` to `end`, and to which of them.
+        """Return the deepstack features of tokens `start` to `end`.
 
-        None where none of them is visual. Waits for nothing on the device.
+        None if none of them is visual. Does not wait for the device.
         """
         first = bisect_left(self.visual_at, start)
         last = bisect_left(self.visual_at, end)
         if first == last:
             return None
-        numbers = [number - start for number in self.visual_at[first:last]]
-        rows: slice | torch.Tensor = slice(numbers[0], numbers[-1] + 1)
-        if numbers[-1] - numbers[0] != last - first - 1:
-            rows = copy_to(self.embeddings.device, torch.tensor(numbers))
+        indices = [index - start for index in self.visual_at[first:last]]
+        rows: slice | torch.Tensor = slice(indices[0], indices[-1] + 1)
+        if indices[-1] - indices[0] != last - first - 1:
+            rows = copy_to(self.embeddings.device, torch.tensor(indices))
         return Deepstack(rows, [layer[first:last] for layer in self.deepstack])
 
 
@@ -56,14 +56,14 @@ class TorchPrompt:
     positions: torch.Tensor = field(repr=False)
     """[3, n] on the device: time, height and width of each token."""
     is_image: torch.Tensor = field(repr=False)
-    """[n] on the host, where a look at it waits for nothing."""
+    """[n] on the host, so that reading it does not wait for the device."""
     visual_at: list[int] = field(repr=False)
-    """[v] the number of each visual token among the n, ascending; on the host."""
+    """[v] index of each visual token among the n, ascending; on the host."""
     last_token: int
     grid: tuple[int, int, int]
     """Frames, rows and columns of patches."""
     rope_delta: int
-    """A later token's position is its number plus this, on all three axes."""
+    """A later token's position is its index plus this, on all three axes."""
     encoded: Encoded | None = field(default=None, repr=False)
     encoding: PartialEncoding | None = field(default=None, repr=False)
     """The image between two slices of its encoding."""
@@ -81,15 +81,15 @@ class TorchPrompt:
         return math.prod(self.grid)
 
     def drop_image(self) -> None:
-        """Release what is encoded of the image, all of it or a part."""
+        """Release the encoded image, complete or not."""
         self.encoded = self.encoding = None
 
 
 class Encoder:
-    """Tokenises prompts, and runs the vision encoder apart from the text model.
+    """Tokenises prompts, and encodes their images in slices.
 
-    A slice of encoding is about as much work as a prefill of `slice_tokens` tokens.
-    `attend` stands in for the attention kernel.
+    A slice is about as much work as a prefill of `slice_tokens` tokens. `attend`
+    replaces the attention kernel in tests.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Encoder:
 
     @torch.inference_mode()
     def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        """Tokenise; the image is left for `encode`."""
+        """Tokenise a page's prompt; `encode` encodes its image."""
         input_ids, grid = self._model.tokens_from(sequence.page, sequence.prompt)
         is_image = input_ids == self._model.image_token_id
         positions, rope_delta = self._module.get_rope_index(
@@ -127,7 +127,7 @@ class Encoder:
         """Compute the next slice of the prompt's image; return whether it is complete.
 
         The first slice cuts the page into patches and embeds them; the last merges them
-        into tokens. What was computed is dropped if a slice fails.
+        into tokens. A slice that fails releases the slices before it.
         """
         if prompt.encoded is not None:
             return True
@@ -143,17 +143,17 @@ class Encoder:
         return False
 
     def encoded(self, prompt: TorchPrompt) -> Encoded:
-        """Return the prompt with its image; encode what is left of it."""
+        """Return the prompt with its image, encoding the slices that are missing."""
         while prompt.encoded is None:
             self.encode(prompt)
         return prompt.encoded
 
     def blocks_in_slice(self, num_patches: int) -> int:
-        """Return how many blocks a slice computes for an image, at least one."""
+        """Return the number of encoder blocks in a slice, at least one."""
         return max(1, self._slice_flops // self._vision.block_flops(num_patches))
 
     def _insert(self, prompt: TorchPrompt, encoding: PartialEncoding) -> Encoded:
-        """Put the encoded image in the place of its tokens."""
+        """Replace the embeddings of image tokens by the encoded image."""
         device = self._model.device
         features = self._vision.finish(encoding)
         embeddings = self._module.language_model.embed_tokens(prompt.input_ids)
@@ -167,7 +167,7 @@ class Encoder:
 
 
 def _token_flops(text: Any) -> int:
-    """Return the operations of the text layers' products with weights, for a token."""
+    """Return the FLOPs of the text layers' products with weights, for one token."""
     heads = text.num_attention_heads + text.num_key_value_heads
     attention = 2 * text.hidden_size * heads * text.head_dim
     mlp = 3 * text.hidden_size * text.intermediate_size

@@ -28,7 +28,7 @@ class EngineInfo:
     attention: str = "torch"
     """flash (the CUDA operator), torch, or transformers (with `generate`)."""
     cuda_graphs: bool = False
-    """Whether decode steps are recorded."""
+    """True if decode steps are recorded."""
     fallbacks: tuple[Fallback, ...] = ()
     """Optimisations given up at start; always empty on a processor."""
 

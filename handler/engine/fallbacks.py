@@ -1,8 +1,8 @@
-"""Optimisations that can be given up, and what is used in their place.
+"""Optimisations that can be given up, and what replaces them.
 
-The order is: CUDA graphs, the attention operator, the native engine. The engine
-process gives one up when its self-test fails; its worker does so when the process died
-during a check. The module is independent of torch.
+They are given up in this order: CUDA graphs, the attention operator, the native engine.
+The engine process gives one up when its self-test fails; the worker does so when the
+process died during a check. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = [
     "Announce",
     "Check",
     "DeviceLostError",
+    "ExecutionMode",
     "Fallback",
-    "Rung",
     "SelfTestError",
-    "list_rungs",
+    "list_modes",
     "settings_after_death",
 ]
 
@@ -38,16 +38,16 @@ class Check(enum.StrEnum):
 
 
 class Fallback(enum.StrEnum):
-    """What was given up at start; stable codes for /ping, logs and metrics."""
+    """Optimisation given up at start; a stable code for /ping, logs and metrics."""
 
     CUDA_GRAPHS_FAILED = "cuda_graphs_failed"
     """Steps could not be recorded: they run eagerly."""
     CUDA_GRAPHS_MISMATCH = "cuda_graphs_mismatch"
-    """Recorded steps computed something else: steps run eagerly."""
+    """Recorded steps differ from eager ones: steps run eagerly."""
     ATTENTION_FAILED = "attention_failed"
     """The operator could not run: torch's attention is used, without graphs."""
     ATTENTION_MISMATCH = "attention_mismatch"
-    """The operator was wrong: torch's attention is used, without graphs."""
+    """The operator's results are wrong: torch's attention is used, without graphs."""
     CACHE_REDUCED = "cache_reduced"
     """The KV cache was made smaller, so that the largest image fits beside it."""
     ENGINE_GENERATE = "engine_generate"
@@ -55,11 +55,11 @@ class Fallback(enum.StrEnum):
 
 
 Announce = Callable[[Check | None], None]
-"""Tells the worker which check begins; None: it has ended, and the process lives."""
+"""Tells the worker which check begins. None means that the check has ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class ExecutionMode:
     """One way to run a model."""
 
     engine: str = "native"
@@ -72,17 +72,17 @@ class Rung:
         return f"{self.engine} engine, {self.attention} attention, {steps}"
 
 
-GENERATE = Rung("generate", "transformers")
+GENERATE = ExecutionMode("generate", "transformers")
 
 
-def list_rungs(settings: EngineSettings, *, has_operator: bool) -> list[Rung]:
+def list_modes(settings: EngineSettings, *, has_operator: bool) -> list[ExecutionMode]:
     """List the ways to run the native engine on a GPU, the fastest first."""
-    rungs = [Rung(), GENERATE]
+    modes = [ExecutionMode(), GENERATE]
     if has_operator and settings.attention == "auto":
-        rungs.insert(0, Rung(attention="flash"))
+        modes.insert(0, ExecutionMode(attention="flash"))
         if settings.cuda_graphs:
-            rungs.insert(0, Rung(attention="flash", cuda_graphs=True))
-    return rungs
+            modes.insert(0, ExecutionMode(attention="flash", cuda_graphs=True))
+    return modes
 
 
 class SelfTestError(Exception):
@@ -103,7 +103,7 @@ class SelfTestError(Exception):
 
 
 class DeviceLostError(Exception):
-    """The CUDA context cannot be used any more; only another process can go on."""
+    """The CUDA context is unusable. Only a new process can use the device."""
 
 
 def settings_after_death(
@@ -111,8 +111,8 @@ def settings_after_death(
 ) -> tuple[EngineSettings, Fallback] | None:
     """Choose the settings of the next start after a process died during `check`.
 
-    Returns the settings without the optimisation that the check was about, and the
-    code of what was given up; None if there is nothing left to give up.
+    Returns the settings without the optimisation that was checked, and its code; None
+    if no optimisation is left to give up.
     """
     if settings.engine == "generate":
         return None

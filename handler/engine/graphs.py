@@ -1,9 +1,9 @@
-"""Decode steps of a few fixed shapes, recorded once and replayed.
+"""Record decode steps of a few fixed shapes as CUDA graphs, and replay them.
 
-A GPU computes a step of few tokens faster than a host launches its two thousand
-kernels. A CUDA graph launches them at once, but only for the shape and the memory
-it was recorded with: a step is filled up to the next shape, and everything that
-differs from step to step is one small matrix of numbers, copied in before.
+A GPU computes a step of few tokens faster than the host launches its hundreds of
+kernels. A CUDA graph launches them at once, but only for the shape and the memory it
+was recorded with. So a step is padded to the next larger shape, and the numbers that
+differ from step to step are copied into one small matrix before the replay.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 NUM_FACTS = 3
-"""Columns of the matrix behind the tokens: start, segment, delta."""
+"""Columns of the matrix after the tokens: start, segment start, rope delta."""
 _NUM_WARM_UPS = 2
 
 
@@ -46,28 +46,29 @@ class FixedRow:
 
     tokens: Seq[int]
     start: int
-    """How many tokens of the page are in the cache."""
+    """Number of the page's tokens in the cache."""
     segment_start: int
     rope_delta: int
 
 
 class Compute(Protocol):
-    """Computes a step; everything it reads and writes stays where it is."""
+    """Computes a step in memory whose addresses do not change."""
 
     def __call__(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[rows, width + NUM_FACTS] int64 to [rows, width] likeliest tokens, and
-        [rows, vocabulary] logits behind each row's first token."""
+        """Map [rows, width + NUM_FACTS] int64 to the [rows, width] likeliest tokens and
+        the [rows, vocabulary] logits after each row's first token."""
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
-"""Computes once and returns where the outputs are, and what computes them again."""
+"""Computes once; returns the output tensors and a function that recomputes them."""
 
 
 def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
-    """Rows by powers of two; one token, and all or half of the drafts behind it.
+    """Return shapes: powers of two rows, each without, with half and with all drafts.
 
-    No more drafts than so many rows ever have: together `max_verified` tokens.
+    A shape has no more drafts than a step of its rows can have: the tokens of all rows
+    together are at most `max_verified`.
     """
     found = []
     fewest, most = 1, 1
@@ -145,8 +146,8 @@ class _Recorded:
 class DecodeGraphs:
     """Runs steps that fit one of its shapes.
 
-    `idle_segment` is where as many places as the widest step needs belong to nobody:
-    rows that only fill up a shape write there.
+    Rows that only pad a shape write to `idle_segment`, a cache segment of no page, as
+    long as the widest step.
     """
 
     def __init__(
@@ -162,9 +163,9 @@ class DecodeGraphs:
         self._recorded: dict[Shape, _Recorded] = {}
         self._device = device
         record = record or cuda_recorder(device)
-        # The largest first, so that the others fit into the memory it has reserved.
+        # The largest first: the others fit into the memory that it reserves.
         for shape in sorted(of_shapes, reverse=True):
-            numbers = self._on_host(shape, []).to(device)
+            numbers = self._pack_numbers(shape, []).to(device)
             outputs, replay = record(functools.partial(compute, numbers))
             self._recorded[shape] = _Recorded(numbers, outputs, replay)
 
@@ -175,10 +176,10 @@ class DecodeGraphs:
 
     def numbers_for(self, rows: Seq[FixedRow], shape: Shape) -> torch.Tensor:
         """Return the input of the recorded step for these rows, on the device."""
-        return self._on_host(shape, rows).to(self._device)
+        return self._pack_numbers(shape, rows).to(self._device)
 
     def shape_for(self, rows: Seq[FixedRow]) -> Shape | None:
-        """The smallest shape the rows fit into."""
+        """Return the smallest shape that the rows fit into, or None."""
         if not self._recorded:
             return None
         width = max(len(row.tokens) for row in rows)
@@ -192,23 +193,22 @@ class DecodeGraphs:
         )
 
     def run(self, rows: Seq[FixedRow], shape: Shape) -> Outputs:
-        """See `Compute`, for these rows alone.
+        """Replay a step; return the outputs of `Compute` for these rows.
 
-        Overwritten by the next step, and on the device.
+        The outputs are on the device, and the next step overwrites them.
         """
         recorded = self._recorded[shape]
-        recorded.numbers.copy_(self._on_host(shape, rows), non_blocking=True)
+        recorded.numbers.copy_(self._pack_numbers(shape, rows), non_blocking=True)
         recorded.replay()
         tokens, logits = recorded.outputs
         return tokens[: len(rows)], logits[: len(rows)]
 
-    def _on_host(self, shape: Shape, rows: Seq[FixedRow]) -> torch.Tensor:
+    def _pack_numbers(self, shape: Shape, rows: Seq[FixedRow]) -> torch.Tensor:
         filled = [*rows, *[self._idle] * (shape.num_rows - len(rows))]
         numbers = [
             [
                 *row.tokens,
-                # Behind a page's tokens anything may be computed: nobody sees it,
-                # and its places are written over.
+                # Padding: its results are not used, and its places are overwritten.
                 *[row.tokens[-1]] * (shape.width - len(row.tokens)),
                 row.start,
                 row.segment_start,

@@ -46,7 +46,7 @@ def main(
     """Entry point of the engine process for accelerator `index`.
 
     Sends LoadFailed with the reason and returns if `load` fails. If the device was lost
-    during a check, the process leaves at once: the worker knows which check it was, and
+    during a check, the process exits at once: the worker knows which check it was, and
     starts the next process without the optimisation that was checked.
     """
     try:
@@ -64,7 +64,7 @@ def main(
 
 
 def _device_bytes_of(device: str) -> Callable[[], int | None]:
-    """Return what reads the memory in use of a CUDA device; None for a processor."""
+    """Return a function that reads a device's memory in use; None on a processor."""
     if not device.startswith("cuda"):
         return lambda: None
     from handler.engine.model import device_bytes

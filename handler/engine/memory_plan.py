@@ -1,8 +1,8 @@
-"""Plan how a GPU's memory is divided. Numbers only, no torch.
+"""Plan the memory of a GPU, without torch.
 
-The cache gets what weights, CUDA, recorded steps, the largest image and a margin leave.
-Terms that are sums of tensor sizes are tested against the tensors that the code creates
-at Chandra's real size; the others are marked as estimates.
+The KV cache gets the memory that weights, CUDA, recorded steps, the largest image and a
+margin leave. Terms that are sums of tensor sizes are tested against the tensors that
+the code creates at Chandra's size; the other terms are marked as estimates.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ GIB = 1024**3
 MAX_SEQUENCES = 64
 """Pages generated together on a GPU, at most."""
 PROMPT_TOKENS = 1024
-"""More than any prompt has beside its image: 567 in the longest of chandra-ocr."""
+"""Upper bound of a prompt's tokens without its image; the longest prompt of chandra-ocr
+has 567."""
 SEQUENCE_TOKENS = 4000
-"""Cache for each page that is generated: a smaller page than most, so that no page
-waits for which there is room."""
+"""Cache tokens counted for each page. Most pages use more, so `num_sequences` does not
+keep a page waiting while the cache has room."""
 
 CONTEXT_BYTES = 460 * MIB
 """CUDA context and the kernels loaded with it; an estimate for every GPU."""
@@ -55,11 +56,11 @@ ROTARY_COPIES = 3
 holds at its peak, rounded up."""
 
 SHRINK_SHARE = 0.15
-"""Part of the cache that is given up when a step has run out of memory."""
+"""Share of the cache that is given up when a step runs out of memory."""
 
 
 class StepShape(Protocol):
-    """A step that is recorded, of `num_rows` pages with `width` tokens each."""
+    """Shape of a recorded step: `num_rows` pages with `width` tokens each."""
 
     @property
     def num_rows(self) -> int: ...
@@ -91,19 +92,19 @@ class ModelSizes:
 
     @property
     def bytes_per_token(self) -> int:
-        """Keys and values of one token in every layer."""
+        """Bytes of the keys and values of one token in all layers."""
         heads = self.num_layers * self.num_kv_heads
         return 2 * heads * self.head_dim * self.value_bytes
 
     def image_tokens(self, num_pixels: int) -> int:
-        """Return the tokens of an image: one for each square of merged patches."""
+        """Return the tokens of an image, one for each square of merged patches."""
         return num_pixels // (self.patch_size * self.merge_size) ** 2
 
     def text_bytes(self, num_tokens: int) -> int:
-        """Return the activations of a forward pass: the peak is in the MLP.
+        """Return the peak of a forward pass's activations, which is in the MLP.
 
-        Eight hidden states, among them embeddings, residual and norm, beside the MLP's
-        gate, up and their product.
+        It holds eight hidden states, among them embeddings, residual and norm, and the
+        MLP's gate, up and their product.
         """
         values = 8 * self.hidden_size + 3 * self.intermediate_size
         return num_tokens * values * self.value_bytes
@@ -113,10 +114,10 @@ class ModelSizes:
         return num_tokens * self.vocabulary_size * self.value_bytes
 
     def encoder_bytes(self, num_pixels: int) -> int:
-        """Return the peak of encoding an image, without scores of attention.
+        """Return the peak of encoding an image; FlashAttention stores no scores.
 
-        The patches, the states for the text model, residual and norm, then the larger
-        of attention and MLP. FlashAttention writes no scores.
+        It holds the patches, the states for the text model, residual and norm, and the
+        larger of attention and MLP.
         """
         num_patches = num_pixels // self.patch_size**2
         width = self.vision_hidden_size
@@ -129,18 +130,18 @@ class ModelSizes:
         return num_patches * (always + max(attention, mlp))
 
     def encoded_bytes(self, num_tokens: int) -> int:
-        """Return what an encoded prompt holds until it is computed.
+        """Return the size of an encoded prompt, which is held until its prefill ends.
 
-        Embeddings, and the states that deepstack adds to the first layers.
+        It has embeddings, and the states that deepstack adds to the first layers.
         """
         values = (1 + self.num_deepstack) * self.hidden_size
         return num_tokens * values * self.value_bytes
 
     def graph_bytes(self, shapes: Sequence[StepShape]) -> int:
-        """Return what recorded steps hold: outputs of each, one set of activations.
+        """Return the size of recorded steps: outputs of each, and shared activations.
 
-        Outputs are a token for each position and the logits of each row's first. All
-        other memory is shared, so the widest step decides.
+        Outputs are a token for each position, and the logits of each row's first token.
+        All other memory is shared, so it is that of the widest step.
         """
         if not shapes:
             return 0
@@ -180,28 +181,28 @@ def _no_shapes(max_rows: int) -> Sequence[StepShape]:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What an engine may have to do at once. Sizes are tokens."""
+    """The largest work of an engine at one time. Sizes are tokens."""
 
     max_pixels: int
     """Pixels of the largest image."""
     max_output_tokens: int
     expected_output_tokens: int
-    """The scheduler admits a page when the cache has room for so long an answer."""
+    """Room for an answer that the scheduler requires before it admits a page."""
     prefill_tokens: int
     draft_tokens: int = 0
     max_sequences: int | None = None
     """Pages generated together; None: as many as the cache has room for."""
     kv_cache_tokens: int | None = None
-    """Size of the cache that the user asks for; None: what memory allows."""
+    """Size of the cache set by the user; None: as large as memory allows."""
     max_cache_bytes: int | None = None
-    """Limit of a cache whose size the user does not ask for."""
+    """Limit of a cache whose size the user does not set."""
     shapes_for: Callable[[int], Sequence[StepShape]] = _no_shapes
-    """The steps that are recorded for so many pages."""
+    """Returns the shapes of the steps recorded for a number of pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How a GPU's memory is divided. Sizes are bytes unless they are tokens."""
+    """Division of a GPU's memory. Sizes are bytes unless they are tokens."""
 
     available_bytes: int
     weights_bytes: int
@@ -209,29 +210,28 @@ class MemoryPlan:
     workspace_bytes: int
     graph_bytes: int
     image_bytes: int
-    """The largest image in the encoder or, if that is more, its encoded prompt and the
-    activations of a chunk of it."""
+    """The larger of the peak of encoding the largest image, and its encoded prompt with
+    the activations of a prefill chunk."""
     margin_bytes: int
     cache_bytes: int
     bytes_per_token: int
     cache_tokens: int
     room_tokens: int
-    """Tokens for which there would be room; `cache_tokens` may be fewer."""
+    """Largest cache that fits; `cache_tokens` may be smaller."""
     page_tokens: int
-    """Tokens of the largest page with its prompt and an expected answer: the cache
-    must hold them, or the page could not be admitted beside another, and alone its
-    answer would be cut off early."""
+    """Tokens of the largest page with its prompt and an expected answer. A smaller
+    cache could not admit it beside another page, and alone would cut off its answer."""
     num_sequences: int
     """Pages generated together."""
 
     @property
     def has_room(self) -> bool:
-        """Whether the cache holds the largest page."""
+        """True if the cache holds the largest page."""
         return self.cache_tokens >= self.page_tokens
 
     @property
     def beside_cache_bytes(self) -> int:
-        """All that is not cache."""
+        """Sum of all terms except the cache."""
         return (
             self.weights_bytes
             + self.context_bytes
@@ -254,11 +254,11 @@ def plan_memory(
     capability: tuple[int, int],
     is_loaded: bool,
 ) -> MemoryPlan:
-    """Divide `available_bytes` of a GPU of that compute capability.
+    """Divide `available_bytes` of a GPU of the given compute capability.
 
-    With `is_loaded` that is the memory which is free beside the weights and CUDA's
-    context; otherwise the GPU's whole memory. Nothing is raised where it is too
-    little: see `require_room`.
+    With `is_loaded`, `available_bytes` is the memory left by the weights and CUDA's
+    context; otherwise it is the GPU's whole memory. A plan without enough memory raises
+    no error: see `require_room`.
     """
     if workload.max_sequences is not None:
         candidates: Sequence[int] = (workload.max_sequences,)
@@ -269,8 +269,8 @@ def plan_memory(
         plan = _plan_for(
             sizes, workload, max_sequences, available_bytes, capability, is_loaded
         )
-        usual = min(SEQUENCE_TOKENS, plan.page_tokens)
-        if plan.cache_tokens >= max_sequences * usual:
+        expected = min(SEQUENCE_TOKENS, plan.page_tokens)
+        if plan.cache_tokens >= max_sequences * expected:
             break
     assert plan is not None
     return plan
@@ -292,7 +292,7 @@ def _plan_for(
     context_bytes = 0 if is_loaded else CONTEXT_BYTES
     workspace_bytes = WORKSPACE_STREAMS * _workspace_bytes(capability)
     graph_bytes = sizes.graph_bytes(shapes)
-    # A step encodes an image or computes a chunk of a prompt, never both.
+    # A step encodes an image or computes a prefill chunk, never both.
     image_bytes = max(
         sizes.encoder_bytes(workload.max_pixels),
         sizes.encoded_bytes(prompt_tokens) + sizes.text_bytes(workload.prefill_tokens),
@@ -329,16 +329,16 @@ def _plan_for(
 
 
 def _workspace_bytes(capability: tuple[int, int]) -> int:
-    """Return torch's default size of a cuBLAS workspace, which each stream has.
+    """Return torch's default size of the cuBLAS workspace of one stream.
 
-    From `_parseChosenWorkspaceSize` of torch 2.10 to 2.13: 4096 KiB twice and 16 KiB
-    eight times, and 4096 KiB eight times from Hopper on.
+    Source: `_parseChosenWorkspaceSize` of torch 2.10 to 2.13. The size is 2 x 4096 KiB
+    and 8 x 16 KiB, and 8 x 4096 KiB from Hopper on.
     """
     return 32 * MIB if capability >= (9, 0) else (2 * 4096 + 8 * 16) * 1024
 
 
 def require_room(plan: MemoryPlan, device: str) -> None:
-    """Raise ModelLoadError where the cache is too small or does not fit."""
+    """Raise ModelLoadError if the cache is too small or does not fit."""
     if plan.room_tokens < plan.page_tokens:
         raise ModelLoadError(
             f"{device} has room for a cache of {plan.room_tokens:,} tokens, but the "
@@ -366,8 +366,9 @@ def shrunk_cache_tokens(
 ) -> int | None:
     """Return the size of the smaller cache after a step ran out of memory.
 
-    It gives up 15 % and at least `image_tokens`, which take as much memory as the
-    largest image in the encoder. None where less than one largest page would be left.
+    The cache gives up 15 %, but at least `image_tokens`, which take as much memory as
+    encoding the largest image. It never holds less than `page_tokens`. None if it
+    cannot become smaller.
     """
     given_up = max(1, int(SHRINK_SHARE * cache_tokens), image_tokens)
     smaller = max(cache_tokens - given_up, page_tokens)

@@ -56,9 +56,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """A check of the self-test begins, which the process may not survive.
+    """A check of the self-test begins, during which the process may die.
 
-    None: it is over.
+    None means that the check has ended.
     """
 
     check: Check | None
@@ -77,7 +77,7 @@ class LoadFailed:
 
     reason: str
     is_transient: bool = False
-    """Whether a later start may succeed without any change."""
+    """A later start may succeed without any change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Model:
     def pixel_values_of(self, page: Page) -> torch.Tensor:
         """Cut the page into [patches, channels * frames * patch * patch].
 
-        The pixels are copied to the device as they are, and cut there.
+        The pixels are copied to the device first, and cut there.
         """
         host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
         pixels = copy_to(self.device, host).view(page.pixel_height, page.pixel_width, 3)
@@ -135,12 +135,12 @@ def patches_from(
 
 
 def accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
-    """Make CUDA device `index` the current one, and describe all of this machine.
+    """Make CUDA device `index` the current one, and describe all CUDA devices.
 
-    The first call of an engine process that touches CUDA. torch's calls without an
-    explicit device (streams, graphs, pinned memory) use the current one, and a context
-    on another process's device would take some of its memory. `cuda` has the functions
-    of torch.cuda.
+    This must be the first call of an engine process that uses CUDA. torch's calls
+    without an explicit device (streams, graphs, pinned memory) use the current one, and
+    a context on another process's device would take some of its memory. `cuda` has the
+    functions of torch.cuda.
     """
     found = []
     count = cuda.device_count()
@@ -159,10 +159,10 @@ def accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
 
 
 def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> None:
-    """Check that `num_bytes` of weights fit into what is free on a CUDA device.
+    """Check that `num_bytes` of weights fit into the free memory of a CUDA device.
 
-    Raises ModelLoadError, as transient: other processes use the rest. `cuda` has the
-    functions of torch.cuda.
+    Raises a transient ModelLoadError if not: other processes use the rest. `cuda` has
+    the functions of torch.cuda.
     """
     if not device.startswith("cuda"):
         return

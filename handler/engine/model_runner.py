@@ -1,4 +1,4 @@
-"""What the native engine asks of a model, whatever computes it."""
+"""The interface between the native engine and what computes the model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]
 
 
 class Prompt(Protocol):
-    """A page and its prompt, tokenised; how it looks is the runner's business."""
+    """A tokenised page prompt; the rest of its content belongs to the runner."""
 
     @property
     def num_tokens(self) -> int:
-        """Image tokens included."""
+        """Tokens of the prompt, including those of the image."""
 
     @property
     def last_token(self) -> int:
@@ -26,7 +26,7 @@ class Prompt(Protocol):
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the whole image is encoded, so that its tokens can be computed."""
+        """True if the whole image is encoded, so that prefill can use it."""
 
 
 P = TypeVar("P", bound=Prompt)
@@ -34,25 +34,25 @@ P = TypeVar("P", bound=Prompt)
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[P]):
-    """One page's share of a forward: tokens that follow what is in its cache."""
+    """One page's share of a decode step: tokens that follow those in its cache."""
 
     prompt: P
     tokens: Seq[int]
-    """The last token said, then those that are guessed to follow it."""
+    """The last token of the output, then its draft tokens."""
     start: int
-    """How many tokens of the page are in the cache."""
+    """Number of the page's tokens in the cache."""
     segment_start: int
     sampling: Sampling = GREEDY
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk(Generic[P]):
-    """A stretch of a page to be computed: its prompt, and behind that its answer."""
+    """Consecutive tokens of a page to be computed: of its prompt, then its answer."""
 
     prompt: P
     output: Seq[int]
     start: int
-    """How many tokens of the page are in the cache."""
+    """Number of the page's tokens in the cache."""
     count: int
     segment_start: int
     sampling: Sampling = GREEDY
@@ -63,60 +63,60 @@ class Chunk(Generic[P]):
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing of the page is left to be computed."""
+        """True if the chunk ends with the page's last token."""
         return self.end == self.prompt.num_tokens + len(self.output)
 
 
 class ModelRunner(Protocol[P]):
-    """Computes tokens. Used by one thread; knows nothing of pages coming and going.
+    """Computes tokens, for one thread; it does not keep track of pages.
 
-    `prefill`, `decode` and `move` raise OutOfMemoryError where the device has no memory
-    left; the runner can be used afterwards. The caller says where a page's keys and
-    values lie; places beyond `start` may hold anything and are written over.
+    `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if the device has no
+    memory left; the runner stays usable. The caller chooses the cache segment of a
+    page; places from `start` on may hold anything and are overwritten.
     """
 
     @property
     def num_places(self) -> int:
-        """How many tokens the cache holds, those of all pages together."""
+        """Size of the cache: tokens of all pages together."""
 
     @property
     def max_tokens(self) -> int:
-        """The longest page the model knows positions for."""
+        """Maximum tokens of a page, prompt and answer together."""
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]: ...
 
     def prompt_from(self, sequence: Sequence) -> P:
-        """Tokenise. Cheap: the image is encoded by `encode`."""
+        """Tokenise a page's prompt. This is cheap: `encode` encodes the image."""
 
     def encode(self, prompt: P) -> bool:
         """Compute the next slice of the page's image; return whether it is complete.
 
-        A slice takes about as long as the largest chunk of a prompt. A slice that
-        raises OutOfMemoryError leaves nothing of the image on the device.
+        A slice takes about as long as the largest prefill chunk. After
+        OutOfMemoryError nothing of the image is on the device.
         """
 
     def prefill(self, chunk: Chunk[P]) -> int | None:
-        """Compute the chunk's tokens; the token said after the page's last one.
+        """Compute the chunk's tokens; return the next token if the chunk is the last.
 
-        None where the chunk ends before it. What is missing of the image is encoded.
+        Otherwise return None. Slices of the image that are missing are encoded first.
         """
 
     def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
-        """Compute every row's tokens together; what is said after each of them."""
+        """Compute all rows together; return the next token after each token."""
 
     def move(self, moves: Seq[Move]) -> None:
-        """Copy what lies in the cache from place to place, in this order."""
+        """Move segments within the cache, in this order."""
 
     def forget(self, prompt: P) -> None:
-        """Drop what is encoded of a page, all of its image or a part."""
+        """Release the encoded image of a page, complete or not."""
 
     def shrink_cache(self) -> int | None:
         """Replace the cache by a smaller, empty one; return its `num_places`.
 
-        Everything in the cache is lost. None, with nothing changed, where it would no
-        longer hold the largest page.
+        The content of the cache is lost. Returns None without a change if a smaller
+        cache would not hold the largest page.
         """
 
     def text_from(self, token_ids: Seq[int]) -> str:
-        """Detokenise, leaving special tokens out."""
+        """Detokenise, without special tokens."""

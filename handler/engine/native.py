@@ -1,8 +1,7 @@
 """The native engine: pages join and leave a running batch at any token.
 
-A step is: schedule, run, update. It computes one token of every page that is
-decoding, and those that were guessed to follow it, then a chunk of one prompt or a
-slice of its image.
+A step schedules, runs and updates. It computes one token of every decoding page and
+verifies its drafts, then computes a chunk of one prompt or a slice of its image.
 """
 
 from __future__ import annotations
@@ -36,12 +35,13 @@ logger = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=Prompt)
 
-_TRY_EVERY = 16
-"""Forwards after which a page whose guesses are not worth it gets one all the same."""
-_LOOK_EVERY = 64
-"""Tokens between two looks for a loop."""
+_RETRY_DRAFTS_EVERY = 16
+"""Forwards after which a page whose drafts are rarely accepted tries one again."""
+_CHECK_EVERY = 64
+"""Tokens between two checks for a repetition."""
 _TAIL_TOKENS = 6000
-"""Tokens looked at: of blanks and dots, which are several to a token, enough."""
+"""Tokens checked for a repetition. Runs of blanks and dots have several characters a
+token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +50,26 @@ class Options:
 
     max_sequences: int = 16
     max_prefill_tokens: int = 1024
-    """A step never computes more of a prompt: pages that decode wait for it."""
+    """Tokens of a prompt computed in one step, at most: decoding pages wait for it."""
     expected_output_tokens: int = 500
-    """For which there is room when a page is admitted; more is found as it grows."""
+    """A page is admitted if the cache has room for this answer; it may grow later."""
     max_draft_tokens: int = 0
     max_verified_tokens: int = 64
-    """Of all pages together in a step; more pages leave less for each one's drafts."""
+    """Tokens of all pages in a decode step; more pages leave fewer drafts for each."""
     max_attempts: int = 3
     """Times a page is read on which the model repeats itself."""
     retries: tuple[Sampling, ...] = ()
-    """How tokens are drawn after the first attempt; the last one stays."""
+    """Sampling of the attempts after the first; the last entry is used for the rest."""
 
 
 @dataclass(eq=False)
 class _Page(Generic[P]):
-    """A page in the engine. What the scheduler needs of it are its numbers."""
+    """A page in the engine. The scheduler reads only its numbers."""
 
     sequence: Sequence
     prompt: P
     limit: int
-    """Tokens the answer may have."""
+    """Maximum tokens of the answer."""
     drafts: DraftSource | None
     attempts: Attempts
     output: list[int] = field(default_factory=list)
@@ -142,7 +142,7 @@ class NativeEngine(Generic[P]):
 
     @property
     def _max_tokens(self) -> int:
-        """The longest a page can be, its prompt and its answer together."""
+        """Maximum tokens of a page's prompt and answer together."""
         return min(self._runner.max_tokens, self._scheduler.max_tokens)
 
     def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
@@ -175,16 +175,16 @@ class NativeEngine(Generic[P]):
             self._runner.forget(page.prompt)
         if plan.decode:
             self._decode(plan.decode)
-        # A page whose cache was given up in this step waits to be admitted again.
+        # A page that lost its cache in this step waits to be admitted again.
         if plan.prefill is not None and plan.prefill.segment is not None:
             self._prefill(plan.prefill, plan)
         ended, self._ended = self._ended, []
         return ended
 
     def _move(self, plan: Schedule[_Page[P]]) -> None:
-        """Make the plan's moves; without memory for them, begin with a smaller cache.
+        """Make the plan's moves; without memory for them, shrink the cache.
 
-        Raises OutOfMemoryError the second time: what the cache holds is then unknown.
+        Raises OutOfMemoryError if the cache was shrunk before: its content is unknown.
         """
         shortage = None
         try:
@@ -217,15 +217,15 @@ class NativeEngine(Generic[P]):
         except OutOfMemoryError as error:
             shortage = error.detail
         if shortage is not None:
-            self._give_way(page, shortage)
+            self._handle_shortage(page, shortage)
             return
         page.num_computed += count
         if token is not None:
             page.num_forwards += 1
-            self._say(page, [token])
+            self._append(page, [token])
 
     def _encode(self, page: _Page[P]) -> None:
-        """Compute a slice of the page's image; pages that decode wait for no more."""
+        """Compute one slice of the page's image; decoding pages wait for no more."""
         self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
         shortage = None
         try:
@@ -233,26 +233,23 @@ class NativeEngine(Generic[P]):
         except OutOfMemoryError as error:
             shortage = error.detail
         if shortage is not None:
-            self._give_way(page, shortage)
+            self._handle_shortage(page, shortage)
 
-    def _give_way(self, page: _Page[P], detail: str) -> None:
-        """Make room after a step ran out of memory: a smaller cache, once.
-
-        Then `page` fails.
-        """
+    def _handle_shortage(self, page: _Page[P], detail: str) -> None:
+        """Shrink the cache after a step ran out of memory; otherwise fail `page`."""
         if not self._shrink():
             self._end(page, _failed(page.sequence, detail))
 
     def _shrink(self) -> bool:
-        """Replace the cache by a smaller one, if that was not done before.
+        """Replace the cache by a smaller one, at most once; return True if it was.
 
-        All pages are computed again and say the same. Return whether it was done.
+        All pages are computed again, and their answers do not change.
         """
         if not self._may_shrink:
             return False
         self._may_shrink = False
         for page in self._scheduler.running:
-            # An encoded image would take the memory that the new cache needs.
+            # Encoded images would take the memory that the new cache needs.
             self._runner.forget(page.prompt)
         before = self._runner.num_places
         num_places = self._runner.shrink_cache()
@@ -268,11 +265,11 @@ class NativeEngine(Generic[P]):
             },
         )
         for page in list(self._pages.values()):
-            self._fit(page)
+            self._apply_cache_limit(page)
         return True
 
-    def _fit(self, page: _Page[P]) -> None:
-        """Bring a page's limit down to the smaller cache, and end it if it is beyond.
+    def _apply_cache_limit(self, page: _Page[P]) -> None:
+        """Lower a page's limit to the smaller cache, and end the page if it is longer.
 
         Its answer is cut off where that of a page submitted now would be.
         """
@@ -284,7 +281,7 @@ class NativeEngine(Generic[P]):
         if len(page.output) >= page.limit:
             del page.output[page.limit :]
             self._finish(page, FinishReason.LENGTH)
-            page.num_computed = 0  # Of another attempt nothing is in the cache.
+            page.num_computed = 0  # Another attempt begins with an empty cache.
 
     def _decode(self, pages: list[_Page[P]]) -> None:
         drafts = [self._draft(page, len(pages)) for page in pages]
@@ -308,30 +305,30 @@ class NativeEngine(Generic[P]):
         except OutOfMemoryError as error:
             shortage = error.detail
         if shortage is not None:
-            # The youngest gives way; alone, a page that fails has failed by itself.
-            self._give_way(pages[-1], shortage)
+            # The youngest page fails, so that the others can go on.
+            self._handle_shortage(pages[-1], shortage)
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
-            num_right = num_equal(draft, tokens)
+            num_accepted = num_equal(draft, tokens)
             page.num_forwards += 1
             page.num_drafted += len(draft)
-            page.num_accepted += num_right
-            page.chance.learn(num_right, is_refuted=num_right < len(draft))
-            # What was computed for wrong guesses is written over later.
-            page.num_computed += num_right + 1
-            self._say(page, tokens[: num_right + 1])
+            page.num_accepted += num_accepted
+            page.chance.learn(num_accepted, is_refuted=num_accepted < len(draft))
+            # Keys and values of rejected drafts are overwritten later.
+            page.num_computed += num_accepted + 1
+            self._append(page, tokens[: num_accepted + 1])
 
     def _draft(self, page: _Page[P], num_pages: int) -> list[int]:
-        """What may follow, as long as it is likely to be worth its computing."""
-        # Guesses are held against the likeliest token, so what is drawn has none.
+        """Draft the page's next tokens, as many as are likely to be worth verifying."""
+        # Drafts are verified against the likeliest token, so sampling has none.
         if page.drafts is None or page.attempts.sampling.temperature > 0:
             return []
         options = self._options
         length = worthwhile_drafts(
             page.chance.value, num_pages, options.max_verified_tokens
         )
-        if length == 0 and page.num_forwards % _TRY_EVERY == 0:
-            length = 1  # or it would never be found out that guesses are right again
+        if length == 0 and page.num_forwards % _RETRY_DRAFTS_EVERY == 0:
+            length = 1  # Drafts may be accepted again.
         length = min(
             length,
             options.max_draft_tokens,
@@ -340,23 +337,23 @@ class NativeEngine(Generic[P]):
         )
         return page.drafts.draft(length)[:length] if length > 0 else []
 
-    def _say(self, page: _Page[P], tokens: list[int]) -> None:
-        """Take over tokens, up to a stop token or the page's limit."""
-        said: list[int] = []
+    def _append(self, page: _Page[P], tokens: list[int]) -> None:
+        """Append tokens to the answer, up to a stop token or the page's limit."""
+        new: list[int] = []
         reason = None
         for token in tokens:
             if token in self._runner.stop_token_ids:
                 reason = FinishReason.STOP
                 break
-            said.append(token)
-            if len(page.output) + len(said) == page.limit:
+            new.append(token)
+            if len(page.output) + len(new) == page.limit:
                 reason = FinishReason.LENGTH
                 break
         num_before = len(page.output)
-        page.output += said
+        page.output += new
         if page.drafts is not None:
-            page.drafts.extend(said)
-        is_due = num_before // _LOOK_EVERY != len(page.output) // _LOOK_EVERY
+            page.drafts.extend(new)
+        is_due = num_before // _CHECK_EVERY != len(page.output) // _CHECK_EVERY
         if reason is None and is_due:
             tail = self._runner.text_from(page.output[-_TAIL_TOKENS:])
             if ends_in_loop(tail):
@@ -365,7 +362,7 @@ class NativeEngine(Generic[P]):
             self._finish(page, reason)
 
     def _finish(self, page: _Page[P], reason: FinishReason) -> None:
-        """End a page, or begin it once more if it repeats itself."""
+        """End a page, or start another attempt if it repeats itself."""
         text = self._runner.text_from(page.output)
         page.attempts.add(
             Attempt(text, reason, len(page.output), repetition_start(text))

@@ -1,4 +1,4 @@
-"""Builds the native engine in one of the ways there are to run a model."""
+"""Build the native engine in a given execution mode."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from handler.engine.attempts import RETRIES
 from handler.engine.capacity import find_room, verified_tokens
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
-from handler.engine.fallbacks import Check, Fallback, Rung
+from handler.engine.fallback_search import FallbackSearch
+from handler.engine.fallbacks import Check, ExecutionMode, Fallback
 from handler.engine.graphs import Record, Shape, shapes
-from handler.engine.ladder import Climb
 from handler.engine.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
@@ -37,7 +37,7 @@ _PIXELS_A_TOKEN = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """An engine, its name, and the pages worth having in its process at once."""
+    """An engine, its name, the pages its process should hold, and how it runs."""
 
     engine: Engine
     name: str
@@ -49,7 +49,7 @@ class ChosenEngine:
 
 
 class NativeBuilder:
-    """Builds native engines over one model, with as large a cache as fits."""
+    """Builds native engines over one model, with the largest cache that fits."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class NativeBuilder:
         self._model = model
         self._steps = steps
         self._record = record
-        # Before free memory is counted: packing may leave the allocator gaps.
+        # Before free memory is measured: packing may leave gaps in the allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
         self._max_verified = verified_tokens(model)
@@ -85,53 +85,59 @@ class NativeBuilder:
             retries=RETRIES[profile],
         )
 
-    def build(self, rung: Rung) -> ChosenEngine:
-        """Build the engine of a rung, without any check."""
-        return self._choose(self._build_eager_runner(rung), rung)
+    def build(self, mode: ExecutionMode) -> ChosenEngine:
+        """Build the engine of a mode without checks."""
+        return self._create_engine(self._build_eager_runner(mode), mode)
 
     def build_tested(
-        self, rung: Rung, self_test: SelfTest, climb: Climb[ChosenEngine]
+        self,
+        mode: ExecutionMode,
+        self_test: SelfTest,
+        search: FallbackSearch[ChosenEngine],
     ) -> ChosenEngine:
-        """Build the engine of a rung, and make the checks it has not passed yet."""
-        if rung.attention == "flash" and Check.ATTENTION not in climb.passed:
-            with climb.checking(Check.ATTENTION):
+        """Build the engine of a mode, and run the checks that `search` lacks."""
+        if mode.attention == "flash" and Check.ATTENTION not in search.passed:
+            with search.checking(Check.ATTENTION):
                 self_test.check_attention()
         while True:
-            if rung.cuda_graphs:
-                with climb.checking(Check.CUDA_GRAPHS):
+            if mode.cuda_graphs:
+                with search.checking(Check.CUDA_GRAPHS):
                     runner = self._build_runner(
-                        rung, self._shapes_for(self._options.max_sequences)
+                        mode, self._shapes_for(self._options.max_sequences)
                     )
                     self_test.check_graphs(runner)
             else:
-                runner = self._build_eager_runner(rung)
-            with climb.checking(Check.LARGEST_IMAGE):
+                runner = self._build_eager_runner(mode)
+            with search.checking(Check.LARGEST_IMAGE):
                 is_fitting = self_test.fits_largest_image(runner)
             if is_fitting:
-                return self._choose(runner, rung)
-            # Before the next runner is built: both do not fit into the memory.
+                return self._create_engine(runner, mode)
+            # Two runners do not fit into memory, so this one is released first.
             del runner
             self_test.recover()
             self._reduce_cache()
 
-    def _build_runner(self, rung: Rung, of_shapes: Seq[Shape]) -> TorchRunner:
+    def _build_runner(self, mode: ExecutionMode, of_shapes: Seq[Shape]) -> TorchRunner:
         return TorchRunner(
             self._model,
             self._places,
             max_page_tokens=self._max_page_tokens,
             graph_shapes=of_shapes,
             record=self._record,
-            # None: as the device allows. torch's attention is asked for by False.
-            use_operator=None if rung.attention == "flash" else False,
+            # None uses the operator if the device has it; False forces torch's own.
+            use_operator=None if mode.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
             min_places=self._room.min_cache_tokens,
             image_places=self._room.image_tokens,
         )
 
-    def _build_eager_runner(self, rung: Rung) -> TorchRunner:
-        """Build a runner without graphs; no memory for it is no fault of the rung."""
+    def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
+        """Build a runner without graphs.
+
+        Raises ModelLoadError without memory for the cache: no other mode needs less.
+        """
         try:
-            return self._build_runner(rung, [])
+            return self._build_runner(mode, [])
         except torch.OutOfMemoryError as error:
             raise ModelLoadError(
                 f"there is no memory for a cache of {self._places} tokens on "
@@ -143,17 +149,17 @@ class NativeBuilder:
             max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
 
-    def _choose(self, runner: TorchRunner, rung: Rung) -> ChosenEngine:
+    def _create_engine(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
         engine = NativeEngine(
             runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
         )
         return ChosenEngine(
             engine,
             "native",
-            # And some that can join at once when others leave.
+            # Two more, which can join at once when others end.
             self._options.max_sequences + 2,
-            attention=rung.attention,
-            cuda_graphs=rung.cuda_graphs,
+            attention=mode.attention,
+            cuda_graphs=mode.cuda_graphs,
             fallbacks=self._fallbacks,
         )
 
@@ -183,8 +189,8 @@ class NativeBuilder:
         self._fallbacks = (Fallback.CACHE_REDUCED,)
 
 
-class _Words:
-    """The tokenizer as a drafter wants it: text alone, nothing added."""
+class _PlainTokenizer:
+    """A tokenizer that adds no special tokens, for the drafter."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -198,12 +204,12 @@ class _Words:
 
 
 def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
-    """What makes the guesses for a page, in the model's tokens."""
-    words = _Words(model.tokenizer)
+    """Return a function that makes a page's drafter, with the model's tokenizer."""
+    tokenizer = _PlainTokenizer(model.tokenizer)
 
     def drafter(sequence: Sequence) -> Drafter:
         return Drafter(
-            words, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+            tokenizer, text_layer=sequence.page.text_layer, prompt=sequence.prompt
         )
 
     return drafter

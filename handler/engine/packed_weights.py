@@ -1,7 +1,8 @@
-"""Weights of layers that read the same input, joined so that one product does them.
+"""Pack the weights of layers with the same input into one matrix.
 
-Each layer's own weight becomes a view of the joined one: the model holds nothing
-twice, and transformers' own modules compute the same as before.
+One matrix product then computes all of them. Each layer's own weight becomes a view of
+the packed one: no weight is held twice, and transformers' modules compute the same as
+before.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["pack_linears", "pack_text_model"]
 def pack_text_model(text: Any) -> None:
     """Pack the projections of Qwen3-VL's text model, one decoder layer at a time.
 
-    No more than one layer's weights are held twice. Packing again changes nothing.
+    At most one layer's weights are held twice meanwhile. Packing is idempotent.
     """
     for layer in text.layers:
         attention, mlp = layer.self_attn, layer.mlp
@@ -28,8 +29,8 @@ def pack_text_model(text: Any) -> None:
         weight, _ = pack_linears(inputs)
         pack_linears([mlp.gate_proj, mlp.up_proj])
         if weight.is_cuda:
-            # CUDA's allocator reuses freed memory in whole pieces. When all large
-            # weights of a layer move, they leave one, and the next layer fits in.
+            # CUDA's allocator reuses freed memory in whole blocks. If all large weights
+            # of a layer move, they free one block that the next layer fits into.
             _move(attention.o_proj)
             _move(mlp.down_proj)
             torch.cuda.empty_cache()
@@ -39,10 +40,10 @@ def pack_text_model(text: Any) -> None:
 def pack_linears(
     linears: Seq[nn.Linear],
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Join the rows of several linear layers, in this order.
+    """Concatenate the rows of several linear layers, in this order.
 
-    Return the joined weight, [sum of outputs, inputs], and the joined bias, [sum of
-    outputs], or None where the layers have none. Packing again copies nothing.
+    Return the packed weight, [sum of outputs, inputs], and the packed bias, [sum of
+    outputs], or None if the layers have no bias. Packing again copies nothing.
     """
     weight = _join(linears, "weight")
     has_bias = any(linear.bias is not None for linear in linears)

@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 CHECK_SECONDS = 180.0
-"""A check of the self-test that takes longer has hung. Recording all steps, the longest
-part, takes seconds (estimate)."""
+"""Limit of a check of the self-test. Recording all steps, the longest part, takes a few
+seconds (estimate)."""
 TRANSIENT_SECONDS = 5.0
-"""Wait after a transient failure of a start; twice and three times that later. A killed
-process gives its GPU memory back within a few seconds (estimate)."""
+"""Wait after a transient failure of a start; it grows by as much with each failure. A
+killed process frees its GPU memory within a few seconds (estimate)."""
 
 
 class Health(enum.StrEnum):
@@ -134,7 +134,7 @@ class EngineProcess:
         self._is_transient = False
         self._fallbacks: tuple[Fallback, ...] = ()
         self.info: EngineInfo | None = None
-        """What was loaded by the newest process that was ready."""
+        """Description of the engine in the latest process that was ready."""
         self._child: EngineChild | None = None
         self._outbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._is_busy = False

@@ -100,9 +100,9 @@ class Scheduler(Generic[P]):
             self._release(page)
 
     def reset(self, num_places: int) -> list[P]:
-        """Go on with an empty cache of `num_places`; return the pages that ran.
+        """Continue with an empty cache of `num_places`; return the preempted pages.
 
-        They are the next to be admitted, in the same order, and computed again.
+        They are the next to be admitted, in the same order, and are computed again.
         """
         step: Schedule[P] = Schedule()
         for page in reversed(self.running):

@@ -1,8 +1,8 @@
-"""The self-test of an engine on a GPU, which runs before it is ready.
+"""The self-test of an engine on a GPU, which runs before the engine is ready.
 
-It compares the attention operator with a reference in float32, recorded steps with the
-same steps run eagerly, and encodes an image of the largest size. Each check takes the
-functions that it compares, so that all of them run on a processor too.
+It compares the attention operator with a reference in float32, compares recorded steps
+with the same steps run eagerly, and encodes an image of the largest size. The functions
+to compare are parameters, so every check also runs on a processor.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LARGEST_LOGIT_ERROR = 0.05
-"""As a share of the largest logit. The same kernels should give the same bits; cuBLAS
-may choose others for another stream."""
+"""Allowed error, as a share of the largest logit. The same kernels give the same bits,
+but cuBLAS may choose other kernels on another stream."""
 _NUM_STEPS = 3
 _PATCH_GRID = 32
 
@@ -60,11 +60,11 @@ def check_graphs(
 ) -> float:
     """Compare recorded steps with the same steps computed eagerly.
 
-    Made-up tokens are written into the cache, which belongs to no page yet: those of
-    the recorded steps into one half of the segments, those of the eager ones into
-    another. Every step of a shape has other tokens and builds on the keys and values
-    of the step before. A recorded token must have the largest logit within
-    LARGEST_LOGIT_ERROR, and logits must be equal within it.
+    Both write random tokens into the cache, which no page uses yet: recorded steps into
+    one half of the segments, eager steps into the other. Each step of a shape has new
+    tokens and continues from the keys and values of the step before. The logit of a
+    recorded token must be the largest within LARGEST_LOGIT_ERROR, and the logits must
+    be equal within it.
 
     Returns the largest error. Raises SelfTestError.
     """
@@ -77,11 +77,11 @@ def check_graphs(
         generator = torch.Generator().manual_seed(shape.num_rows * 100 + shape.width)
         for number in range(_NUM_STEPS):
             size = (num_rows, shape.width)
-            said = torch.randint(vocabulary_size, size, generator=generator).tolist()
+            inputs = torch.randint(vocabulary_size, size, generator=generator).tolist()
             recorded, eager = (
                 [
                     FixedRow(tokens, number * shape.width, (first + row) * room, 0)
-                    for row, tokens in enumerate(said)
+                    for row, tokens in enumerate(inputs)
                 ]
                 for first in (0, num_rows)
             )
@@ -104,17 +104,17 @@ def _step_error(
 ) -> float:
     """Return the largest error of a step's tokens and logits.
 
-    [rows, width] tokens, [rows, vocabulary] logits after the first of them, and
-    [rows, width, vocabulary] expected logits. A token's error is what its logit lacks
-    to the largest one: two that are equal in bfloat16 are both right.
+    Shapes: [rows, width] tokens, [rows, vocabulary] logits of each row's first token,
+    and [rows, width, vocabulary] expected logits. A token's error is the difference
+    between the largest logit and its own: two tokens may have equal logits in bfloat16.
     """
     chosen = expected.gather(2, tokens[..., None])[..., 0]
-    lacking = (expected.amax(dim=-1) - chosen).max() / expected.abs().max()
-    return max(float(lacking), relative_error(logits, expected[:, 0]))
+    shortfall = (expected.amax(dim=-1) - chosen).max() / expected.abs().max()
+    return max(float(shortfall), relative_error(logits, expected[:, 0]))
 
 
 def _shapes_to_check(shapes: Seq[Shape]) -> list[Shape]:
-    """Choose the smallest shape, the one of most rows, and the widest ones."""
+    """Choose the smallest shape, the one with most rows, and the widest ones."""
     if not shapes:
         return []
     widest = max(shape.width for shape in shapes)
@@ -127,7 +127,7 @@ def fits_largest_image(
 ) -> bool:
     """Encode a blank page of the largest size, and prefill the first of its tokens.
 
-    Returns False if the device has no memory for that.
+    Returns False if the device does not have enough memory.
     """
     width, height = _largest_size(sizing)
     pixels = b"\xff" * (width * height * 3)
@@ -144,7 +144,7 @@ def fits_largest_image(
 
 
 def _largest_size(sizing: Sizing) -> tuple[int, int]:
-    """Return width and height, on the patch grid, of about the largest area."""
+    """Return a width and height of about the largest area, on the patch grid."""
     width = _on_grid(min(math.isqrt(sizing.max_pixels * 3 // 2), 10**5))
     return width, _on_grid(sizing.max_pixels // width)
 
@@ -154,7 +154,7 @@ def _on_grid(pixels: int) -> int:
 
 
 class SelfTest(Protocol):
-    """The checks of an engine on an accelerator, in the order they are made."""
+    """The checks of an engine on an accelerator, in the order in which they run."""
 
     has_operator: bool
 
@@ -165,10 +165,10 @@ class SelfTest(Protocol):
         """Raise SelfTestError if recorded steps differ from eager ones."""
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
-        """Return whether there is memory for a page of the largest size."""
+        """Return whether a page of the largest size fits into memory."""
 
     def recover(self) -> bool:
-        """Give back the memory of a failed try; return whether the device works."""
+        """Release the memory of a failed attempt; return whether the device works."""
 
 
 class CudaSelfTest:
@@ -222,10 +222,10 @@ class CudaSelfTest:
 
 
 def is_device_usable(device: torch.device) -> bool:
-    """Free unused memory of a device, and try what steps rely on.
+    """Free unused memory of a device; return whether it still computes.
 
-    False after an error that ended its CUDA context, and if a failed capture has left
-    torch's allocator or random generator in the capture.
+    Returns False after an error that ended the CUDA context, and if a failed capture
+    left torch's allocator or random generator in capture mode.
     """
     gc.collect()
     try:

@@ -1,7 +1,7 @@
-"""Everything an engine process does before it is ready.
+"""Load the model and choose the engine, before an engine process is ready.
 
-torch is imported here and not above: importing it takes seconds, in which weights are
-read ahead, and a failure of the import must become a message.
+torch is imported inside `load_engine`: importing it takes seconds, during which weights
+are read ahead, and a failed import must become a message.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 Load = Callable[
     [Pipe, EngineSettings, int, Callable[[str], None]], tuple[Engine, EngineInfo]
 ]
-"""Loads an engine; tells its last argument which stage begins."""
+"""Loads an engine, and calls its last argument with the name of each stage."""
 
 
 def load_or_explain(
     load: Load, connection: Pipe, settings: EngineSettings, index: int
 ) -> tuple[Engine, EngineInfo]:
-    """Load the engine of accelerator `index` by `load`.
+    """Load the engine of accelerator `index` with `load`.
 
-    Raises ModelLoadError, which says what happened and what to do, for every failure
-    but DeviceLostError.
+    Raises ModelLoadError with a cause and a remedy for every failure except
+    DeviceLostError, which passes through.
     """
     stages = ["starting the engine process"]
     try:
@@ -53,7 +53,7 @@ def load_or_explain(
                 "is_transient": failure.is_transient,
                 "reason": failure.reason,
             },
-            # A ModelLoadError without a cause is our own check: its sentence says all.
+            # A ModelLoadError without a cause has a complete message: no traceback.
             exc_info=not isinstance(error, ModelLoadError) or error.__cause__,
         )
         raise ModelLoadError(
@@ -74,10 +74,10 @@ def load_engine(
 
     begin("finding the weights")
     source = find_source(settings)
-    # Importing torch takes seconds, in which the storage would have nothing to do.
+    # Importing torch takes seconds, during which the storage would be idle.
     ahead = ReadAhead(source.files) if index == 0 else None
     begin("importing torch and transformers")
-    # Nothing of it is garbage, and looking for some takes a fifth of the time.
+    # Imports create no garbage; pausing the collector saves a fifth of the time.
     gc.disable()
     try:
         from handler.engine.choice import choose_engine
@@ -88,7 +88,7 @@ def load_engine(
 
     begin("initialising CUDA")
     found = accelerators(index)
-    # Before 18 GB are fetched in vain, and once more when it is known what they are.
+    # Check the device before 18 GB are fetched, and again when their size is known.
     choose_device(
         found,
         index,

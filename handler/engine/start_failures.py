@@ -1,7 +1,7 @@
-"""Turn what stops an engine process before it is ready into a sentence with a remedy.
+"""Explain a failed start of an engine process, with a remedy.
 
-A closed table of known kinds, compared with the text of an exception and of its
-causes. The module is independent of torch, which may be what cannot be imported.
+A closed table of known kinds is matched against the text of an exception and of its
+causes. The module does not import torch, whose import may be the failure.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class _Kind:
     pattern: re.Pattern[str]
     remedy: str
     is_transient: bool = False
-    """Whether a later start may succeed without any change."""
+    """A later start may succeed without any change."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartFailure:
-    """Why a start failed, for the log and for people."""
+    """The explanation of a failed start."""
 
     code: str
     reason: str
-    """What happened, to what, and what to do."""
+    """The sentence for people: cause, subject and remedy."""
     is_transient: bool
 
 
@@ -166,11 +166,16 @@ _UNKNOWN = (
 def explain_failure(error: BaseException, stage: str) -> StartFailure:
     """Describe `error`, which was raised during `stage`, with a remedy.
 
-    A ModelLoadError keeps its own sentence; the remedy of a known kind is added if
-    one of its causes is of that kind.
+    A ModelLoadError keeps its own sentence; a remedy is added if one of its causes is
+    of a known kind.
     """
     kind = next(
-        (kind for kind in KINDS for text in _texts(error) if kind.pattern.search(text)),
+        (
+            kind
+            for kind in KINDS
+            for text in _messages(error)
+            if kind.pattern.search(text)
+        ),
         None,
     )
     if isinstance(error, ModelLoadError):
@@ -189,8 +194,8 @@ def explain_failure(error: BaseException, stage: str) -> StartFailure:
     )
 
 
-def _texts(error: BaseException) -> Iterator[str]:
-    """Each exception of the chain of causes as "TypeName: message"."""
+def _messages(error: BaseException) -> Iterator[str]:
+    """Yield each exception of the chain of causes as "TypeName: message"."""
     found: BaseException | None = error
     while found is not None:
         yield f"{type(found).__name__}: {found}"
@@ -200,7 +205,7 @@ def _texts(error: BaseException) -> Iterator[str]:
 
 
 def _shortened(error: BaseException) -> str:
-    """The exception on one line; torch's own hints below the first are left out."""
+    """Return the exception on one line, cut to MAX_REASON_CHARACTERS."""
     text = " ".join(str(error).split())
     if len(text) > MAX_REASON_CHARACTERS:
         text = f"{text[:MAX_REASON_CHARACTERS]}..."

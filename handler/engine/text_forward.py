@@ -1,7 +1,7 @@
-"""Qwen3-VL's text model, computed in few kernels from transformers' modules.
+"""Compute Qwen3-VL's text model in few kernels, with the weights of transformers.
 
-What is computed is transformers' `Qwen3VLTextModel` over a cache that many pages
-share. A decoder layer takes 15 kernels on a GPU, with operators of torch alone.
+The result is that of transformers' `Qwen3VLTextModel`, over a KV cache that many pages
+share. A decoder layer takes 15 kernels on a GPU. Only torch's operators are used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from handler.errors import ModelLoadError
 __all__ = ["Deepstack", "TextForward", "unsupported_feature"]
 
 _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
-"""Those whose frequencies depend on no sequence's length."""
+"""Types whose frequencies do not depend on the length of a sequence."""
 _PROJECTIONS = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -35,11 +35,11 @@ _PROJECTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Deepstack:
-    """Features of the vision encoder that are added behind the first layers."""
+    """Features of the vision encoder that are added after the first text layers."""
 
     rows: slice | torch.Tensor
-    """Which of the forward's tokens are visual, v of them: a slice where they are
-    contiguous, else [v] int64 on the device."""
+    """The v visual tokens of the forward: a slice if they are contiguous, else [v]
+    int64 on the device."""
     layers: Seq[torch.Tensor]
     """[v, hidden] for each of the first layers."""
 
@@ -74,9 +74,9 @@ class _Layer:
 
 
 def unsupported_feature(module: Any) -> str | None:
-    """Return what of a Qwen3-VL `TextForward` does not compute, or None.
+    """Name a feature of a Qwen3-VL that `TextForward` does not support, or return None.
 
-    Reads the configuration and the types of layers, no weights.
+    Reads the configuration and the types of layers, but no weights.
     """
     text = module.model.language_model
     config = text.config
@@ -101,12 +101,12 @@ class TextForward:
     """The text model and its head, computed from the weights of `module`.
 
     `module` is a Qwen3-VL for generation. Its projections are packed layer by layer,
-    see `packed_weights`; it stays usable. Raises ModelLoadError where it has an
+    see `packed_weights`; the module stays usable. Raises ModelLoadError if it has an
     `unsupported_feature`.
 
-    `is_fused`, by default on an accelerator, takes the fewest kernels and rounds less
-    often than transformers. Otherwise every sum is rounded where transformers rounds
-    it, so that both say the same in bfloat16; on a processor this is as fast.
+    `is_fused`, the default on an accelerator, uses the fewest kernels and rounds less
+    often than transformers. Otherwise every result is rounded where transformers rounds
+    it, so both agree in bfloat16; on a processor this is as fast.
     """
 
     def __init__(self, module: Any, *, is_fused: bool | None = None) -> None:
@@ -132,7 +132,7 @@ class TextForward:
         self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """[T] tokens to [T, hidden] embeddings."""
+        """Embed [T] tokens as [T, hidden]."""
         embedded: torch.Tensor = self._embed_tokens(tokens)
         return embedded
 
@@ -145,19 +145,19 @@ class TextForward:
         *,
         num_last: int | None = None,
     ) -> torch.Tensor:
-        """Compute the hidden states before the final norm, and fill the cache.
+        """Compute the hidden states before the final norm, and fill the KV cache.
 
-        [T, hidden] embeddings, which are overwritten, to [T, hidden], or to the last
-        `num_last` rows of them. Positions are [3, T] int64, or [T] where time, height
-        and width are equal. Nothing here waits for the device, provided that the
-        step's attention does not.
+        Takes [T, hidden] embeddings, which are overwritten, and returns [T, hidden], or
+        the last `num_last` rows. Positions are [3, T] int64, or [T] if time, height and
+        width are equal. The host does not wait for the device unless the step's
+        attention does.
         """
         states = embeddings
         rotation = self._rotation(positions)
         num_deepstack = 0 if deepstack is None else len(deepstack.layers)
         last = len(self._layers) - 1
         for index, layer in enumerate(self._layers):
-            # Only keys and values of the other rows are needed from here on.
+            # The last layer needs only keys and values of the other rows.
             kept = num_last if index == last and num_deepstack <= last else None
             attended = self._attend(layer, index, states, rotation, step, kept)
             if kept is not None:
@@ -173,7 +173,7 @@ class TextForward:
         return states if num_last is None else _last_rows(states, num_last)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """[n, hidden] of what `states` returns to [n, vocabulary]."""
+        """Compute [n, vocabulary] logits from [n, hidden] rows of `states`."""
         found: torch.Tensor = self._head(self._norm(states, self._norm_weight))
         return found
 
@@ -186,15 +186,15 @@ class TextForward:
         step: Step,
         num_last: int | None,
     ) -> torch.Tensor:
-        """[T, hidden] states to [T or num_last, q * d] of attention."""
+        """Write keys and values to the cache and attend; [T or num_last, q * d]."""
         queries, keys = self._num_query_heads, self._num_key_heads
         heads = linear(
             self._norm(states, layer.input_norm), layer.qkv, layer.qkv_bias
         ).view(len(states), queries + 2 * keys, self._head_dim)
-        # Values are normed in vain: without them a kernel would copy the others.
+        # Values are normed too, and not used: norming a slice would copy it first.
         normed = rms_norm(heads, heads.shape[-1:], None, self._eps)
-        turning = normed.narrow(1, 0, queries + keys) * layer.qk_norm
-        self._rotate(turning, *rotation, into=heads.narrow(1, 0, queries + keys))
+        unrotated = normed.narrow(1, 0, queries + keys) * layer.qk_norm
+        self._rotate(unrotated, *rotation, into=heads.narrow(1, 0, queries + keys))
         query = heads.narrow(1, 0, queries)
         written = heads.narrow(1, queries, 2 * keys)
         step.pool.layers[index].index_copy_(0, step.places, written)
@@ -210,9 +210,9 @@ class TextForward:
         return attended if num_last is None else _last_rows(attended, num_last)
 
     def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[3, T] or [T] positions to [T, 1, d] cosines and signed sines."""
+        """Return [T, 1, d] cosines and signed sines of [3, T] or [T] positions."""
         if positions.dim() == 2:
-            # Each frequency turns with one of time, height and width.
+            # Each frequency belongs to one axis: time, height or width.
             angles = positions.index_select(0, self._axes).t() * self._frequencies
         else:
             angles = positions.unsqueeze(1) * self._frequencies
@@ -230,7 +230,7 @@ class TextForward:
         sines: torch.Tensor,
         into: torch.Tensor,
     ) -> None:
-        """Write [T, n, d] heads `into` a tensor of that shape, rotated."""
+        """Rotate [T, n, d] heads, and write them `into` a tensor of that shape."""
         halves_swapped = heads.roll(self._head_dim // 2, dims=-1)
         torch.mul(heads, cosines, out=into)
         if self._is_fused:
@@ -293,12 +293,12 @@ def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
 def _rotary_constants(
     rotary: Any, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return [d] which axis turns each dimension, and [d] its signed frequency.
+    """Return the axis and the signed frequency of each dimension, [d] each.
 
-    transformers interleaves the axes: of three frequencies in a row the second turns
-    with the height and the third with the width, as many as `mrope_section` says, and
-    all others with time. The first half's frequencies are negative. A cosine is the
-    same either way, and the sine gets the sign that the half, rotated, has.
+    transformers interleaves the axes: of three consecutive frequencies the second
+    belongs to the height and the third to the width, up to the counts in
+    `mrope_section`; all others belong to time. Frequencies of the first half are
+    negative, which gives its sines the sign of a rotation and does not change cosines.
     """
     frequencies = rotary.inv_freq.to(device=device, dtype=torch.float32)
     _, height, width = rotary.mrope_section

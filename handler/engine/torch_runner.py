@@ -1,4 +1,4 @@
-"""Prefill and decode steps of Qwen3-VL over a cache that many pages share."""
+"""Run prefill and decode steps of Qwen3-VL over a KV cache that many pages share."""
 
 from __future__ import annotations
 
@@ -36,17 +36,19 @@ KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 class TorchRunner:
     """A ModelRunner over the weights of transformers' modules.
 
-    Steps that fit one of `graph_shapes` are replayed. `max_page_tokens` bounds a
-    page's prompt and answer together, where less than the model's own limit is known:
-    the operator divides the longest page there could be among the device's units, and
-    a short one is read by few of them. `use_operator` False makes torch's own
-    attention run page by page where the CUDA operator could; True needs the operator.
-    With `draft_rows` a page's drafts are verified as rows of one query each that share
-    the page's segment: the operator reads the keys of such rows in parallel, and those
-    of several queries one after the other.
-    An image is encoded in slices that take about as long as a prefill of
-    `max_prefill_tokens`.
-    `shrink_cache` leaves at least `min_places` and gives up at least `image_places`.
+    - `graph_shapes`: shapes of decode steps that are recorded and replayed.
+    - `max_page_tokens`: upper bound of a page's prompt and answer together, if it is
+      below the model's limit. The operator divides the longest possible page among the
+      device's units, so with a high bound few units read a short page.
+    - `use_operator`: None uses the CUDA operator if the device has it, False uses
+      torch's attention page by page, True requires the operator.
+    - `draft_rows`: verify a page's drafts as rows of one query each that share the
+      page's segment. The operator reads the keys of such rows in parallel, and those
+      of several queries one after the other.
+    - `max_prefill_tokens`: an image is encoded in slices that take about as long as a
+      prefill of this many tokens.
+    - `min_places`, `image_places`: `shrink_cache` leaves at least the first and gives
+      up at least the second.
     """
 
     def __init__(
@@ -81,9 +83,9 @@ class TorchRunner:
         self._allocate_cache(num_places)
 
     def _allocate_cache(self, num_places: int) -> None:
-        """Make the cache of keys and values, and record the graphs that use it."""
+        """Allocate the KV cache, and record the graphs that use it."""
         self._num_places = num_places
-        # Behind the places of pages, those that idle rows of a graph write to.
+        # Padding rows of a recorded step write to places after those of pages.
         num_idle = max((shape.width for shape in self._graph_shapes), default=0)
         self._pool = KVPool(
             self._config, num_places + num_idle, self._dtype, self._device
@@ -118,13 +120,15 @@ class TorchRunner:
         return self._encoder.prompt_from(sequence)
 
     def encode(self, prompt: TorchPrompt) -> bool:
-        return _run_in_memory(_size_of(prompt), lambda: self._encoder.encode(prompt))
+        return _catch_out_of_memory(
+            _describe_page(prompt), lambda: self._encoder.encode(prompt)
+        )
 
     def forget(self, prompt: TorchPrompt) -> None:
         prompt.drop_image()
 
     def move(self, moves: Seq[Move]) -> None:
-        _run_in_memory("moving the cache of a page", lambda: self._move(moves))
+        _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
         num_places = shrunk_cache_tokens(
@@ -134,8 +138,8 @@ class TorchRunner:
         )
         if num_places is None:
             return None
-        # The old cache must be gone before the new one is allocated, and with it the
-        # graphs, which have its addresses and memory of their own.
+        # The old cache must be freed before the new one is allocated, and so must the
+        # graphs, which hold its addresses and memory of their own.
         del self._graphs, self._pool
         torch.cuda.empty_cache()
         self._allocate_cache(num_places)
@@ -145,10 +149,14 @@ class TorchRunner:
         return self._model.text_from(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
-        return _run_in_memory(_size_of(chunk.prompt), lambda: self._prefill(chunk))
+        return _catch_out_of_memory(
+            _describe_page(chunk.prompt), lambda: self._prefill(chunk)
+        )
 
     def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
-        return _run_in_memory(_size_of(rows[-1].prompt), lambda: self._decode(rows))
+        return _catch_out_of_memory(
+            _describe_page(rows[-1].prompt), lambda: self._decode(rows)
+        )
 
     def _move(self, moves: Seq[Move]) -> None:
         for move in moves:
@@ -159,12 +167,12 @@ class TorchRunner:
         logits = self._compute_chunk(chunk)
         if logits is None:
             return None
-        return int(_chosen(logits, [chunk.sampling]))
+        return int(_choose_tokens(logits, [chunk.sampling]))
 
     def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
-        """Compute a chunk; [1, vocabulary] logits behind its last token if it is last.
+        """Compute a chunk; return [1, vocabulary] logits if it is the last, else None.
 
-        Nothing here waits for the device once the page's image is encoded.
+        Does not wait for the device once the page's image is encoded.
         """
         prompt, start, end = chunk.prompt, chunk.start, chunk.end
         num_prompt = prompt.num_tokens
@@ -176,8 +184,8 @@ class TorchRunner:
             positions.append(prompt.positions[:, start:end])
             deepstack = encoded.deepstack_of(start, end)
         if end > num_prompt:
-            said = slice(max(0, start - num_prompt), end - num_prompt)
-            tokens = self._on_device(list(chunk.output[said]), torch.int64)
+            part = slice(max(0, start - num_prompt), end - num_prompt)
+            tokens = self._to_device(list(chunk.output[part]), torch.int64)
             embeddings.append(self._forward.embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
             numbers = torch.arange(first, first + len(tokens), device=self._device)
@@ -187,7 +195,7 @@ class TorchRunner:
         segment = chunk.segment_start
         places = torch.arange(segment + start, segment + end, device=self._device)
         states = self._forward.states(
-            torch.cat(embeddings),  # A copy: the prompt's own are not overwritten.
+            torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
             self._step(places, [PageSpan(0, chunk.count, segment, end)]),
             deepstack,
@@ -206,24 +214,25 @@ class TorchRunner:
         tokens, logits = self._graphs.run(fixed, shape)
         for index, row in enumerate(rows):
             if row.sampling.temperature > 0:
-                tokens[index, 0] = _sampled(logits[index], row.sampling)
+                tokens[index, 0] = _sample(logits[index], row.sampling)
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
-            # Drafts are compared with the likeliest token: a drawn one has none.
-            is_drawn = row.sampling.temperature > 0
-            del chosen[index][1 if is_drawn else len(row.tokens) :]
+            # Sampled rows have no drafts, which need the likeliest token.
+            is_sampled = row.sampling.temperature > 0
+            del chosen[index][1 if is_sampled else len(row.tokens) :]
         return chosen
 
     def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute what a graph records, see `graphs.Compute`, waiting for nothing."""
+        """Compute a step to be recorded, without host waits; see `graphs.Compute`."""
         logits = self.compute_logits(numbers)
         return logits.argmax(dim=-1), logits.select(1, 0).clone()
 
     @torch.inference_mode()
     def compute_logits(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Compute a step of a fixed shape eagerly, waiting for nothing.
+        """Compute the logits of a step of a fixed shape eagerly, without host waits.
 
-        [rows, width + NUM_FACTS] as of `graphs.Compute` to [rows, width, vocabulary].
+        Maps the [rows, width + NUM_FACTS] numbers of `graphs.Compute` to [rows, width,
+        vocabulary].
         """
         num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
         tokens = numbers.narrow(1, 0, width).flatten()
@@ -260,20 +269,20 @@ class TorchRunner:
 
     def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(_chosen(self._compute_rows(rows), samplings).tolist())
+        chosen = iter(_choose_tokens(self._compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
     def _compute_rows(self, rows: Seq[Row[TorchPrompt]]) -> torch.Tensor:
-        """Compute rows; [T, vocabulary] logits behind each of their tokens.
+        """Return the [T, vocabulary] logits after each token of the rows.
 
-        Nothing here waits for the device.
+        Does not wait for the device.
         """
         flat = [
             (token, row.segment_start + number, number + row.prompt.rope_delta)
             for row in rows
             for number, token in enumerate(row.tokens, row.start)
         ]
-        tokens, places, positions = self._on_device(flat, torch.int64).T
+        tokens, places, positions = self._to_device(flat, torch.int64).T
         states = self._forward.states(
             self._forward.embed(tokens),
             positions,
@@ -295,9 +304,9 @@ class TorchRunner:
         return spans
 
     def _step(self, places: torch.Tensor, spans: list[PageSpan]) -> Step:
-        """Describe a step whose numbers are known on the host."""
+        """Make a step from numbers on the host."""
         count = len(spans)
-        numbers = self._on_device(
+        numbers = self._to_device(
             [
                 *(span.begin for span in spans),
                 spans[-1].end,
@@ -320,25 +329,25 @@ class TorchRunner:
         step.spans = spans
         return step
 
-    def _on_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
+    def _to_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
         """Copy numbers to the device without waiting for what it computes."""
         return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
 
 
-def _chosen(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
-    """Choose a token from each of [n, vocabulary] logits; [n], not waited for."""
+def _choose_tokens(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
+    """Choose a token from each of [n, vocabulary] logits; does not wait for [n]."""
     chosen = logits.argmax(dim=-1)
     for index, sampling in enumerate(samplings):
         if sampling.temperature > 0:
-            chosen[index] = _sampled(logits[index], sampling)
+            chosen[index] = _sample(logits[index], sampling)
     return chosen
 
 
-def _run_in_memory(subject: str, compute: Callable[[], T]) -> T:
-    """Turn torch's error into OutOfMemoryError, and give back what the try held.
+def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
+    """Call `compute`; turn torch's error into OutOfMemoryError and free its memory.
 
-    Tensors in the frames of the failed call live as long as its exception. It is gone
-    behind the `except` block; in a context manager it would become the context of ours.
+    The exception keeps the tensors in the frames of the failed call alive. It is freed
+    after the `except` block; raised in a context manager, the new error would keep it.
     """
     try:
         return compute()
@@ -351,15 +360,16 @@ def _run_in_memory(subject: str, compute: Callable[[], T]) -> T:
     )
 
 
-def _size_of(prompt: TorchPrompt) -> str:
+def _describe_page(prompt: TorchPrompt) -> str:
     page = prompt.sequence.page
     return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
 
 
-def _sampled(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+def _sample(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Draw a token from the smallest set whose probability reaches `top_p`.
 
-    As `torch.multinomial` draws one, without its check, which waits for the device.
+    The result is distributed like that of `torch.multinomial`, whose checks wait for
+    the device.
     """
     probabilities = (logits.float() / sampling.temperature).softmax(dim=-1)
     ordered, ids = probabilities.sort(descending=True)

@@ -8,10 +8,10 @@ __all__ = ["copy_to"]
 
 
 def copy_to(device: torch.device, host: torch.Tensor) -> torch.Tensor:
-    """Return a host tensor on the device; on a processor, return it as it is.
+    """Return a copy of a host tensor on the device; on a processor, the tensor itself.
 
-    On CUDA the copy is made from pinned memory, so the host does not wait for the work
-    that the device has yet to do. torch keeps the pinned memory until it is copied.
+    On CUDA the copy is made from pinned memory, so the host does not wait for queued
+    work. torch keeps the pinned memory until the copy has ended.
     """
     if device.type == "cpu":
         return host

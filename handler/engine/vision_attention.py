@@ -1,11 +1,10 @@
 """Choose the attention kernel of the vision encoder.
 
-All patches of an image attend to each other, 24,576 of them in the largest. Scores of
-that size would take 19 GB for 16 heads in bfloat16, so on CUDA only kernels that never
-write scores are allowed: FlashAttention, and the memory-efficient one behind it. The
-kernel of cuDNN is not among them. torch prefers it on Hopper and Blackwell from cuDNN
-9.15.1 on, and it is compiled again for each number of patches, which differs from page
-to page.
+All patches of an image attend to each other: 24,576 patches in the largest image. Their
+scores would take 19 GB for 16 heads in bfloat16, so on CUDA only kernels that do not
+store scores are allowed: FlashAttention, then the memory-efficient kernel. cuDNN's
+kernel is excluded. torch prefers it on Hopper and Blackwell from cuDNN 9.15.1 on, but
+compiles it again for each number of patches, which differs from page to page.
 """
 
 from __future__ import annotations
@@ -32,15 +31,16 @@ _CHOICES: tuple[tuple[SDPBackend, ...], ...] = (
     (SDPBackend.EFFICIENT_ATTENTION,),
     (),
 )
-"""Allowed kernels, in the order in which they are tried; none named means any."""
+"""Sets of allowed kernels, in the order in which they are tried. An empty set allows
+any kernel."""
 
 
 class VisionAttention:
     """Attention of all patches of one image to each other.
 
-    On CUDA a set of kernels that fails is not tried again: FlashAttention gives way to
-    the memory-efficient kernel, and that to whatever torch chooses. Elsewhere torch
-    chooses from the beginning.
+    On CUDA a set of kernels that fails is not tried again: the memory-efficient kernel
+    replaces FlashAttention, then torch chooses any kernel. On a processor torch always
+    chooses.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class VisionAttention:
     def __call__(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
-        """Attend without a mask: [1, heads, n, head_dim] of each to the same.
+        """Attend without a mask; all tensors are [1, heads, n, head_dim].
 
-        Raises what torch raises when no kernel is left, and torch.OutOfMemoryError at
-        once.
+        Raises torch's error when no kernel is left; torch.OutOfMemoryError passes
+        through at once.
         """
         while True:
             try:
@@ -86,8 +86,8 @@ def _allowed(kernels: Seq[SDPBackend]) -> AbstractContextManager[None]:
 def disable_cudnn_attention(device: str) -> None:
     """Keep torch from using cuDNN's attention in this process, on a CUDA device.
 
-    transformers' own vision encoder, which `generate` runs, calls torch without a
-    choice of kernels.
+    transformers' vision encoder, which `generate` runs, does not restrict the choice of
+    kernels.
     """
     if device.startswith("cuda"):
         cuda.enable_cudnn_sdp(False)

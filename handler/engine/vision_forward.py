@@ -1,10 +1,10 @@
 """Run Qwen3-VL's vision encoder over one image, a few blocks at a time.
 
-The weights are those of transformers' modules. The forward is our own, for three
-reasons: transformers asks the device for numbers about 81 times a page, it encodes a
-page in one piece, and it leaves the choice of the attention kernel to torch. Here, all
-that follows from the size of an image is computed on the host, so nothing waits for the
-device. A page is one image, so its patches attend to each other in one call.
+The weights are those of transformers' modules. Their own forward is not used for three
+reasons: it waits for the device about 81 times a page, it encodes a page in one piece,
+and it leaves the choice of the attention kernel to torch. Here the host computes
+everything that follows from an image's size, so it never waits for the device. A page
+is one image, so its patches attend to each other in one call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Features:
 
 @dataclass(eq=False, slots=True)
 class PartialEncoding:
-    """An image between two blocks of the encoder. Sizes: n patches."""
+    """An image between two blocks of the encoder. It has n patches."""
 
     hidden: torch.Tensor
     """[n, width]"""
@@ -43,14 +43,14 @@ class PartialEncoding:
     sin: torch.Tensor
     """[n, 1, 1, head_dim] float32, its first half with the sign changed."""
     num_blocks: int = 0
-    """Blocks that are computed."""
+    """Number of computed blocks."""
     deepstack: list[torch.Tensor] = field(default_factory=list)
 
 
 class VisionForward:
-    """Computes what transformers' `get_image_features` does, for one image.
+    """Encodes one image, with the results of transformers' `get_image_features`.
 
-    `visual` is a Qwen3VLVisionModel. `attend` stands in for the attention kernel.
+    `visual` is a Qwen3VLVisionModel. `attend` replaces the attention kernel in tests.
     """
 
     def __init__(self, visual: Any, attend: Attend | None = None) -> None:
@@ -67,7 +67,7 @@ class VisionForward:
             block: number
             for number, block in enumerate(config.deepstack_visual_indexes)
         }
-        # Read once, so that later nothing is asked of the device.
+        # Copied to the host once, so that encoding a page does not wait for the device.
         self._inv_freq = visual.rotary_pos_emb.inv_freq.float().cpu()
         self._width: int = config.hidden_size
         self._block_parameters: int = (
@@ -76,7 +76,7 @@ class VisionForward:
         )
 
     def block_flops(self, num_patches: int) -> int:
-        """Return the operations of one block: products with weights and attention."""
+        """Return the FLOPs of one block: products with weights, and attention."""
         products = 2 * self._block_parameters * num_patches
         return products + 4 * self._width * num_patches**2
 
@@ -84,9 +84,10 @@ class VisionForward:
     def begin(
         self, patches: torch.Tensor, grid: tuple[int, int, int]
     ) -> PartialEncoding:
-        """Embed patches [n, values] and their positions; no block is computed yet.
+        """Embed patches [n, values] and their positions, before the first block.
 
-        `grid` is the frames, rows and columns of patches. There must be one frame.
+        `grid` is the frames, rows and columns of patches. Raises ValueError unless
+        there is one frame.
         """
         num_frames, num_rows, num_columns = grid
         if num_frames != 1:
@@ -117,7 +118,7 @@ class VisionForward:
 
     def _run_block(self, block: Any, encoding: PartialEncoding) -> None:
         hidden = encoding.hidden
-        # Nested, so that each result is released as soon as the next one is there.
+        # Nested calls, so that each result is released once the next one exists.
         hidden += block.attn.proj(
             self._attention(block.attn.qkv(block.norm1(hidden)), encoding)
         )
@@ -133,7 +134,7 @@ class VisionForward:
         num_patches = len(packed)
         packed = packed.view(num_patches, 3, self._num_heads, -1)
         to_rotate = packed.narrow(1, 0, 2)
-        # float32 as in transformers: the tables promote what they are multiplied with.
+        # float32, as in transformers: the float32 tables promote the products.
         rotated = to_rotate * encoding.cos
         half = to_rotate.shape[-1] // 2
         rotated.addcmul_(to_rotate.roll(half, dims=-1), encoding.sin)
@@ -151,7 +152,7 @@ class VisionForward:
         angles = positions[:, None] * self._inv_freq
         tables = copy_to(self._device, torch.cat([angles.cos(), angles.sin()], dim=1))
         at = copy_to(self._device, torch.stack([rows, columns], dim=1))
-        # [n, 2 axes, frequencies] of each: rows before columns.
+        # [n, 2 axes, frequencies] each: rows before columns.
         cos, sin = embedding(at, tables).chunk(2, dim=-1)
         cos, sin = cos.reshape(len(at), 1, 1, -1), sin.reshape(len(at), 1, 1, -1)
         return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
@@ -170,8 +171,8 @@ class VisionForward:
         indices = copy_to(self._device, found.indices).unbind(0)
         weights = copy_to(self._device, found.weights).unsqueeze(-1).unbind(0)
         table = self._visual.pos_embed.weight
-        # One neighbour after the other: all four at once would take four times as much.
+        # One neighbour at a time: all four at once would take four times the memory.
         total = embedding(indices[0], table) * weights[0]
-        for places, shares in zip(indices[1:], weights[1:], strict=True):
-            total.addcmul_(embedding(places, table), shares)
+        for index, weight in zip(indices[1:], weights[1:], strict=True):
+            total.addcmul_(embedding(index, table), weight)
         return total

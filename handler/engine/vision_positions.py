@@ -1,7 +1,7 @@
-"""Compute on the host what a vision encoder needs to know of an image's grid.
+"""Compute the positions of an image's patches on the host.
 
-The encoder lists patches so that those merged into one token stand together: by rows
-and columns of merged patches, and within these by rows and columns of patches. The
+The encoder orders patches so that those merged into one token are adjacent: by rows and
+columns of merged patches, and within these by rows and columns of patches. The
 arithmetic is that of transformers' `vision_utils`, in float32 and in the same order.
 """
 
@@ -16,12 +16,12 @@ __all__ = ["Interpolation", "interpolate_positions", "patch_coordinates"]
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """Where n patches lie in a square table of position embeddings."""
+    """Positions of n patches in a square table of position embeddings."""
 
     indices: torch.Tensor
     """[4, n] int64: the rows of the table around each patch."""
     weights: torch.Tensor
-    """[4, n] float32: the share of each; those of a patch add up to one."""
+    """[4, n] float32: the weight of each row; those of a patch add up to one."""
 
 
 def patch_coordinates(
@@ -49,10 +49,10 @@ def interpolate_positions(
     num_columns: int,
     table_side: int,
 ) -> Interpolation:
-    """Place patches in a table of `table_side` squared position embeddings.
+    """Interpolate a table of `table_side` squared position embeddings.
 
-    Bilinear, corners on corners: the first and last rows and columns of patches lie on
-    those of the table.
+    The interpolation is bilinear with aligned corners: the first and last rows and
+    columns of patches lie on those of the table.
     """
     row_taps, row_weights = _taps(num_rows, table_side)
     column_taps, column_weights = _taps(num_columns, table_side)
@@ -70,13 +70,13 @@ def interpolate_positions(
 
 
 def _taps(size: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the two neighbours in the table of each of `size` places, and weights.
+    """Return the two table neighbours of each of `size` positions, and their weights.
 
     Both are [2, size].
     """
-    places = torch.arange(size, dtype=torch.float32) * (side - 1) / max(size - 1, 1)
-    floor = places.floor()
+    positions = torch.arange(size, dtype=torch.float32) * (side - 1) / max(size - 1, 1)
+    floor = positions.floor()
     offsets = torch.arange(2)[:, None]
     taps = (floor.long() + offsets).clamp(0, side - 1)
-    weights = (1 - (places - floor - offsets).abs()).clamp(min=0)
+    weights = (1 - (positions - floor - offsets).abs()).clamp(min=0)
     return taps, weights

@@ -62,7 +62,7 @@ def test_every_part_runs_on_a_processor(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_one_command_measures_and_reports_and_goes_on(tmp_path, capfd):
+def test_a_second_run_continues_after_the_report(tmp_path, capfd):
     common = ["--device", "cpu", "--geometry", "tiny", "--results", str(tmp_path)]
     common += ["--seconds", "0.01", "--budget", "120", "--part", "start"]
 
@@ -78,7 +78,7 @@ def test_one_command_measures_and_reports_and_goes_on(tmp_path, capfd):
     assert json.loads(out.splitlines()[-1])["bench"] == "gpu"
 
 
-def test_a_device_that_is_not_there_is_said_so():
+def test_a_missing_device_is_reported():
     if torch.cuda.is_available():
         pytest.skip("there is one")
 
@@ -86,7 +86,7 @@ def test_a_device_that_is_not_there_is_said_so():
         main(["--part", "start"])
 
 
-def test_a_wrong_operator_stops_only_what_uses_it(tmp_path):
+def test_a_wrong_operator_stops_only_its_users(tmp_path):
     records = Records(tmp_path, ABOUT)
     records.add("start", "rates", {"bandwidth": 1.0, "flops": 1.0})
     records.add("selftest", "operator", {"is_right": False, "failure": "no kernel"})
@@ -103,7 +103,7 @@ def test_a_wrong_operator_stops_only_what_uses_it(tmp_path):
     assert not {"start", "vision", "baseline"} & set(refused)
 
 
-def test_without_rates_nothing_is_held_against_a_roofline(tmp_path):
+def test_without_rates_there_is_no_roofline(tmp_path):
     measurements = Measurements(OPTIONS, CPU, Records(tmp_path, ABOUT))
 
     items = measurements.items()
@@ -153,7 +153,7 @@ def test_generate_runs_after_the_native_engine_on_one_model(stage):
 
 
 @pytest.mark.slow
-def test_a_recorded_step_that_is_never_replayed_is_found(stage):
+def test_a_step_that_is_never_replayed_is_detected(stage):
     def frozen(compute):
         return compute(), lambda: None
 
@@ -204,7 +204,7 @@ def test_ratios_are_those_there_are_measurements_for(tmp_path):
     )
 
 
-def test_a_file_is_never_half_written(tmp_path):
+def test_a_result_file_is_replaced_as_a_whole(tmp_path):
     records = Records(tmp_path, ABOUT)
     records.add("start", "rates", {"bandwidth": 1.0})
     before = records.path.read_text()

@@ -65,14 +65,14 @@ def test_kernels_of_known_functions(fake, name):
     assert tally.num_kernels == expected, tally.by_name()
 
 
-def test_linear_reads_weights_once_and_multiplies(fake):
+def test_linear_reads_its_weights_once(fake):
     tally = counted(fake, lambda x, w: functional.linear(x, w))
 
     assert tally.num_bytes == 2 * (ROWS * WIDTH + OUT * WIDTH + ROWS * OUT)
     assert tally.flops == 2 * ROWS * WIDTH * OUT
 
 
-def test_a_product_added_in_place_multiplies_and_reads_its_target(fake):
+def test_an_in_place_product_reads_its_target(fake):
     target = bf16(ROWS, OUT)
 
     tally = counted(fake, lambda x, w: target.addmm_(x, w.t()))
@@ -103,7 +103,7 @@ def test_a_cache_write_moves_the_new_rows(fake):
     assert tally.num_bytes == ROWS * 8 + 2 * (2 * ROWS * WIDTH)
 
 
-def test_attention_without_a_cache_multiplies_all_pairs(fake):
+def test_attention_without_a_cache_counts_all_pairs(fake):
     def compute(x: torch.Tensor, w: torch.Tensor) -> None:
         query, key, value = bf16(3, 1, 4, 10, 8).unbind(0)
         functional.scaled_dot_product_attention(query, key, value)
@@ -112,7 +112,7 @@ def test_attention_without_a_cache_multiplies_all_pairs(fake):
 
 
 @pytest.mark.parametrize(("num_queries", "num_kernels"), [(1, 5), (3, 1)])
-def test_cached_attention_reads_what_pages_use(fake, num_queries, num_kernels):
+def test_cached_attention_reads_the_places_in_use(fake, num_queries, num_kernels):
     num_pages, heads, kv_heads, size, used = 2, 4, 2, 8, 100
     fake.used_places = used
     query = bf16(num_pages * num_queries, heads, size)

@@ -34,7 +34,7 @@ from handler.schema import Page
 NUM_PLACES = 20_000
 CPU = torch.device("cpu")
 MOST = 1.5
-"""Of what is live, a term of the plan."""
+"""Upper bound of a term of the plan, as a multiple of the live bytes."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def sizes(model) -> ModelSizes:
 
 @pytest.fixture
 def new_runner(model, monkeypatch) -> Callable[..., TorchRunner]:
-    """Makes runners whose attention is the CUDA operator's shape function."""
+    """Return a function that makes runners with the CUDA operator's shape function."""
     always: dict[str, Any] = {}
     if "use_operator" in inspect.signature(TorchRunner).parameters:
         always["use_operator"] = True
@@ -75,7 +75,7 @@ def assert_bounds(planned: int, live: int) -> None:
     assert live <= planned <= MOST * live, f"{planned:,} planned, {live:,} live"
 
 
-def test_weights_are_those_of_chandra(sizes):
+def test_weights_have_the_size_of_chandra(sizes):
     assert sizes.weights_bytes == pytest.approx(17.53e9, rel=0.001)
 
 
@@ -121,7 +121,7 @@ def test_each_recorded_step_keeps_its_outputs(sizes, new_runner):
 
 
 def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
-    """Of an answer that is computed again: its tokens have no image."""
+    # The chunk belongs to an answer that is computed again: it has no image.
     runner = new_runner()
     prompt = SimpleNamespace(
         sequence=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),
@@ -145,7 +145,7 @@ def test_encoding_the_largest_image_is_bounded(sizes, model, fake):
 
 
 def _encoder_peak(model: Model, width: int, height: int) -> int:
-    """Bytes at the peak of encoding an image, with FlashAttention."""
+    """Return the peak bytes of encoding an image with FlashAttention."""
     if hasattr(Encoder, "encode"):
         encoder: Any = Encoder(model)
         page = Page(1, width, height, width, height, bytes(3 * width * height))
@@ -160,7 +160,7 @@ def _encoder_peak(model: Model, width: int, height: int) -> int:
 
 
 def _transformers_peak(model: Model, width: int, height: int) -> int:
-    """The same of transformers' blocks: around them it asks the device for numbers."""
+    """Return the peak bytes of transformers' encoder blocks."""
     visual = model.module.model.visual
     count = width * height // 16**2
     deepstack: list[torch.Tensor] = []

@@ -76,14 +76,14 @@ def ping(client) -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
-def test_no_optimisation_is_given_up_on_a_processor(client):
+def test_fallbacks_are_empty_on_a_processor(client):
     answer = httpx.get(f"{client.server.address}/ping").json()
 
     assert (answer["status"], answer["fallbacks"]) == ("ready", [])
 
 
 @pytest.mark.slow
-def test_what_the_engine_gave_up_is_listed(toy_server):
+def test_fallbacks_of_the_engine_are_listed(toy_server):
     with toy_server() as client:
         answer = httpx.get(f"{client.server.address}/ping").json()
 

@@ -1,4 +1,4 @@
-"""How a GPU's memory is divided is said as the engine divides it."""
+"""The memory plan of `deploy` agrees with the engine's."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_supported_machines_have_room_for_many_pages(kind, tokens, pages):
     assert plan.num_pages == pages
 
 
-def test_a_machine_that_is_not_known_is_said_to_be():
+def test_an_unknown_machine_is_reported():
     lines = memory_lines(["ml.g6.4xlarge"], 17.5, {})
 
     assert lines[1] == "ml.g6.4xlarge  not known here"
@@ -168,7 +168,7 @@ def test_weights_that_leave_no_room_for_a_page_are_refused():
     assert "ml.g6e.2xlarge" in (finding.hint or "")
 
 
-def test_a_cache_for_one_largest_page_is_noted():
+def test_a_cache_for_one_largest_page_is_a_note():
     (finding,) = findings(
         endpoint={"instance_types": ["ml.g5.2xlarge"]}, model={"weights_gb": 19.5}
     )

@@ -1,4 +1,4 @@
-"""Stands in for torch.cuda: notes what is called, in order, and on which device."""
+"""A fake of torch.cuda that records calls in order, and their device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FakeStream:
 
 
 class FakeGraph:
-    """A graph whose capture `fail_at_end` makes as hard to end as CUDA does."""
+    """A graph; with `fail_at_end` ending its capture raises, as after an error."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda = cuda

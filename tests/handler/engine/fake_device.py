@@ -1,8 +1,9 @@
-"""A CUDA device without a device: shapes and sizes are computed, values are not.
+"""A fake CUDA device: shapes and sizes are computed, values are not.
 
-Under FakeTensorMode an operation whose result depends on values raises, so what runs
-through here asks the device for nothing. The CPU build of torch has no guard for CUDA
-devices, which `Tensor.to` and `Tensor.copy_` want; they go to the operators below them.
+Under FakeTensorMode an operation whose result depends on values raises, so code that
+runs on this device reads nothing back from it. The CPU build of torch has no guard for
+CUDA devices, which `Tensor.to` and `Tensor.copy_` need; both are replaced by the
+operators that they call.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 _ALLOCATION_BYTES = 512
-"""The caching allocator rounds up to it."""
+"""The caching allocator rounds sizes up to a multiple of this."""
 
 
 class FakeDevice:
-    """Runs code on a CUDA device that is not there."""
+    """Runs code on a fake CUDA device."""
 
     def __init__(self) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -47,7 +48,7 @@ class FakeDevice:
             return torch.empty(shape, dtype=dtype, device="cuda")
 
     def place(self, module: nn.Module) -> None:
-        """Put a module's parameters on the device. Buffers stay where they are."""
+        """Move a module's parameters to the device, but not its buffers."""
         for owner in module.modules():
             for name, like in list(owner.named_parameters(recurse=False)):
                 fake = self.empty(*like.shape, dtype=like.dtype)

@@ -59,16 +59,16 @@ class ScriptedRunner:
         self.num_slices = num_slices
         """Slices in which an image is encoded."""
         self.sliced: list[str] = []
-        """Pages of which a slice was encoded."""
+        """Page of each encoded slice."""
         self.smaller_caches: list[int | None] = []
-        """What the cache shrinks to, each time that it is asked to."""
+        """Sizes that `shrink_cache` returns, one after the other."""
         self.failing: set[tuple[str, int]] = set()
-        """Calls without memory, by name and number: ("decode", 0) is the first."""
+        """Calls that run out of memory, by name and index, such as ("decode", 0)."""
         self.calls: Counter[str] = Counter()
         self.encoded: list[str] = []
-        """Pages whose image was encoded to its end."""
+        """Pages whose image is completely encoded."""
         self.held: set[str] = set()
-        """Pages of whose image something is on the device."""
+        """Pages whose image is on the device, complete or not."""
 
     def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
         length = sequence.page.pixel_width
@@ -175,6 +175,6 @@ def _next(prompt: ScriptedPrompt, script: list[int], seen: list[object]) -> int:
 def sequence(
     name: str, script: str, *, prompt: int = 10, max_output_tokens: int = 1000
 ) -> Sequence:
-    """A page whose prompt has so many tokens, and whose answer is the script."""
+    """Return a page whose prompt has `prompt` tokens and whose answer is the script."""
     page = Page(1, 1, 1, prompt, 1, b"")
     return Sequence(name, name, page, script, max_output_tokens)

@@ -26,7 +26,7 @@ def load_scripted(
     begin: Callable[[str], None],
     fallbacks: tuple[Fallback, ...] = (),
 ) -> tuple[Engine, EngineInfo]:
-    """A scripted engine that says how it was told to run."""
+    """Load a scripted engine whose info repeats its settings."""
     connection.send(Prepared(1))
     info = EngineInfo(
         model_id="scripted",
@@ -42,13 +42,13 @@ def load_scripted(
     return ScriptedEngine(), info
 
 
-def _load_mortally(
+def _load_until_check(
     connection: Pipe,
     settings: EngineSettings,
     index: int,
     begin: Callable[[str], None],
 ) -> tuple[Engine, EngineInfo]:
-    """Die in the check that `model_id` names, as long as its optimisation is used."""
+    """Die in the check that `model_id` names if its optimisation is in use."""
     check = Check(settings.model_id or "")
     uses_it = settings.engine != "generate" and (
         settings.cuda_graphs
@@ -66,16 +66,18 @@ def _load_mortally(
     return load_scripted(connection, settings, index, begin)
 
 
-def _run_mortal(connection: Connection, settings: EngineSettings, index: int) -> None:
-    loop.main(connection, settings, index, load=_load_mortally)
+def _run_until_check(
+    connection: Connection, settings: EngineSettings, index: int
+) -> None:
+    loop.main(connection, settings, index, load=_load_until_check)
 
 
 def start_child_that_dies(settings: EngineSettings, index: int) -> Child:
-    """Start a process that dies in a check; see `_load_mortally`."""
-    return Child(_run_mortal, settings, index)
+    """Start a process that dies in a check; see `_load_until_check`."""
+    return Child(_run_until_check, settings, index)
 
 
-def _load_nothing(
+def _fail_to_load(
     connection: Pipe,
     settings: EngineSettings,
     index: int,
@@ -86,7 +88,7 @@ def _load_nothing(
 
 
 def _run_failing(connection: Connection, settings: EngineSettings, index: int) -> None:
-    loop.main(connection, settings, index, load=_load_nothing)
+    loop.main(connection, settings, index, load=_fail_to_load)
 
 
 def start_child_that_fails(settings: EngineSettings, index: int) -> Child:

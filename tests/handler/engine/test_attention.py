@@ -68,7 +68,7 @@ def test_the_operators_shape_function_takes_strided_keys():
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A page in a forward: so many queries, places in use, and a gap before them."""
+    """A page in a step: its queries, its earlier tokens, and the gap before it."""
 
     num_queries: int
     num_earlier: int
@@ -87,7 +87,7 @@ SPANS = st.lists(
 
 
 def segment_starts(spans: Seq[Span], order: Seq[int]) -> list[int]:
-    """Where each page's segment begins, if they lie in that order with gaps."""
+    """Return the start of each page's segment, laid out in `order` with gaps."""
     starts, free = [0] * len(spans), 0
     for index in order:
         free += spans[index].gap
@@ -112,7 +112,7 @@ def step_of(pool: KVPool, spans: Seq[Span], starts: Seq[int]) -> Step:
 def naive(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
-    """Query by query and head by head: [n, heads, d] to the last n of m places."""
+    """Attend query by query and head by head: [n, heads, d], the last n of m places."""
     output = torch.zeros_like(query)
     num_earlier = len(keys) - len(query)
     for index, head in itertools.product(range(len(query)), range(HEADS)):

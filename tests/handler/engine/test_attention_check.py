@@ -1,4 +1,4 @@
-"""The check of the attention operator, against operators that are right and wrong."""
+"""The check of the attention operator finds wrong operators."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def cases() -> list[AttentionCase]:
     )
 
 
-def right(
+def correct(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """As an operator would, in the dtype of its inputs."""
+    """Compute the reference in the dtype of the inputs."""
     return compute_reference(query, keys, values, step, scaling).to(query.dtype)
 
 
@@ -50,11 +50,11 @@ def counts_of(step: Step) -> list[int]:
     return [end - begin for begin, end in pairwise(step.query_starts.tolist())]
 
 
-def test_a_right_operator_passes_within_rounding():
-    assert 0 < check_attention(right, cases()) < 0.01
+def test_a_correct_operator_passes_within_rounding():
+    assert 0 < check_attention(correct, cases()) < 0.01
 
 
-def test_the_cases_cover_what_steps_do():
+def test_cases_cover_decode_and_prefill_steps():
     found = cases()
 
     counts = [counts_of(case.step) for case in found]
@@ -91,16 +91,16 @@ def test_the_reference_agrees_with_torchs_attention():
         )
 
 
-def wrong_for_nine(
+def wrong_for_nine_queries(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    attended = right(query, keys, values, step, scaling)
+    attended = correct(query, keys, values, step, scaling)
     if counts_of(step) == [9] * 4:
-        # The last page's last query sees a key of another page, too.
+        # The last query of the last page also sees a value of another page.
         attended[-1] += values[0].float().mean()
     return attended
 
@@ -112,11 +112,11 @@ def aligned_to_the_left(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    """As if several queries were the first tokens of a page, and not the last."""
+    """Treat queries as the first tokens of a page instead of the last."""
     used = step.num_used.clone()
     step.num_used = torch.tensor(counts_of(step), dtype=torch.int32)
     try:
-        return right(query, keys, values, step, scaling)
+        return correct(query, keys, values, step, scaling)
     finally:
         step.num_used = used
 
@@ -128,18 +128,18 @@ def not_finite(
     step: Step,
     scaling: float,
 ) -> torch.Tensor:
-    return right(query, keys, values, step, scaling) * torch.nan
+    return correct(query, keys, values, step, scaling) * torch.nan
 
 
 @pytest.mark.parametrize(
     ("attend", "case"),
     [
-        (wrong_for_nine, "9 queries, close bound"),
+        (wrong_for_nine_queries, "9 queries, close bound"),
         (aligned_to_the_left, "1 queries, close bound"),
         (not_finite, "1 queries, close bound"),
     ],
 )
-def test_a_wrong_operator_is_named_with_its_case(attend, case):
+def test_a_wrong_operator_is_reported_with_its_case(attend, case):
     with pytest.raises(SelfTestError) as raised:
         check_attention(attend, cases())
 
@@ -148,7 +148,7 @@ def test_a_wrong_operator_is_named_with_its_case(attend, case):
     assert raised.value.actual > raised.value.allowed
 
 
-def test_an_operator_that_raises_is_no_mismatch():
+def test_an_error_of_the_operator_is_not_a_mismatch():
     def missing(*args: object) -> torch.Tensor:
         raise NotImplementedError("no kernel image")
 
@@ -156,7 +156,7 @@ def test_an_operator_that_raises_is_no_mismatch():
         check_attention(missing, cases())
 
 
-def test_the_random_state_of_sampling_is_left_alone():
+def test_cases_do_not_change_the_random_state():
     before = torch.get_rng_state()
 
     cases()

@@ -65,7 +65,7 @@ def test_an_unknown_architecture_is_read_by_generate(unknown):
     )
 
 
-def test_the_native_engine_says_that_it_does_not_know_an_architecture(unknown):
+def test_native_names_an_unsupported_architecture(unknown):
     with pytest.raises(ModelLoadError, match="qwen9_vl"):
         choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
 
@@ -77,13 +77,13 @@ def unsupported() -> SimpleNamespace:
     return SimpleNamespace(module=module, device=SimpleNamespace(type="cpu"))
 
 
-def test_a_configuration_that_is_not_computed_is_read_by_generate(unsupported):
+def test_an_unsupported_configuration_is_read_by_generate(unsupported):
     settings = EngineSettings(engine="auto")
 
     assert choose_engine(unsupported, settings, "chandra").name == "generate"
 
 
-def test_the_native_engine_says_what_it_does_not_compute(unsupported):
+def test_native_names_the_unsupported_feature(unsupported):
     with pytest.raises(ModelLoadError, match="activation gelu: set engine to auto"):
         choose_engine(unsupported, EngineSettings(engine="native"), "chandra")
 
@@ -98,7 +98,7 @@ SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
 
 
 class HostSelfTest:
-    """The self-test of a GPU, on a processor, with the faults that a test plants."""
+    """The self-test of a GPU on a processor, with injected faults."""
 
     has_operator = True
 
@@ -157,8 +157,8 @@ def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
     return compute(), lambda: None
 
 
-def raise_in_the_middle(num_recorded: int) -> Record:
-    """Record some shapes, and fail in the middle of the next one."""
+def failing_after(num_recorded: int) -> Record:
+    """Return a recorder that fails after `num_recorded` shapes."""
     rest = [True] * num_recorded
 
     def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
@@ -172,7 +172,7 @@ def raise_in_the_middle(num_recorded: int) -> Record:
 
 
 def read(chosen) -> str:
-    """What the engine says about a page, if it says anything."""
+    """Return the engine's text of a page."""
     chosen.engine.submit(sequence("a/1", "Read."))
     while chosen.engine.has_work:
         for generation in chosen.engine.step(lambda: None):
@@ -181,7 +181,7 @@ def read(chosen) -> str:
     raise AssertionError("the page never ended")
 
 
-def test_on_a_processor_nothing_is_tested_and_nothing_given_up(model):
+def test_no_self_test_runs_on_a_processor(model):
     announced: list[Check | None] = []
 
     chosen = choose_engine(model, SETTINGS, "mini", announce=announced.append)
@@ -191,7 +191,7 @@ def test_on_a_processor_nothing_is_tested_and_nothing_given_up(model):
     assert announced == []
 
 
-def test_what_passes_its_self_test_is_used(model):
+def test_optimisations_that_pass_the_self_test_are_used(model):
     chosen = chosen_with(model, HostSelfTest(model))
 
     assert (chosen.attention, chosen.cuda_graphs) == ("flash", True)
@@ -202,11 +202,11 @@ def test_what_passes_its_self_test_is_used(model):
     ("record", "fallback"),
     [
         (stale, Fallback.CUDA_GRAPHS_MISMATCH),
-        (raise_in_the_middle(0), Fallback.CUDA_GRAPHS_FAILED),
-        (raise_in_the_middle(2), Fallback.CUDA_GRAPHS_FAILED),
+        (failing_after(0), Fallback.CUDA_GRAPHS_FAILED),
+        (failing_after(2), Fallback.CUDA_GRAPHS_FAILED),
     ],
 )
-def test_graphs_that_fail_leave_an_engine_with_eager_steps(model, record, fallback):
+def test_steps_run_eagerly_after_graphs_failed(model, record, fallback):
     chosen = chosen_with(model, HostSelfTest(model), record)
 
     assert (chosen.name, chosen.attention) == ("native", "flash")
@@ -215,14 +215,14 @@ def test_graphs_that_fail_leave_an_engine_with_eager_steps(model, record, fallba
     assert read(chosen) == read(choose_engine(model, SETTINGS, "mini"))
 
 
-def test_graphs_that_are_switched_off_are_no_fallback(model):
+def test_graphs_switched_off_are_not_a_fallback(model):
     chosen = chosen_with(model, HostSelfTest(model), stale, cuda_graphs=False)
 
     assert not chosen.cuda_graphs
     assert chosen.fallbacks == ()
 
 
-def test_a_wrong_operator_leaves_torchs_attention(model):
+def test_a_wrong_operator_is_replaced_by_torchs_attention(model):
     wrong = SelfTestError(Check.ATTENTION, "9 queries", actual=1.0, allowed=0.02)
 
     chosen = chosen_with(model, HostSelfTest(model, attention=wrong))
@@ -231,7 +231,7 @@ def test_a_wrong_operator_leaves_torchs_attention(model):
     assert chosen.fallbacks == (Fallback.ATTENTION_MISMATCH,)
 
 
-def test_generate_reads_pages_after_the_native_engine_was_given_up(model):
+def test_generate_replaces_a_native_engine_that_fails(model):
     def break_down(runner: TorchRunner) -> bool:
         raise RuntimeError("no backend for this image")
 
@@ -253,15 +253,15 @@ def test_the_cache_shrinks_until_the_largest_image_fits(model):
     assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
 
 
-def test_a_gpu_without_room_for_an_image_says_so(model):
+def test_a_gpu_too_small_for_the_largest_image_is_refused(model):
     self_test = HostSelfTest(model, fits=lambda runner: False)
 
     with pytest.raises(ModelLoadError, match="GPU with more memory"):
         chosen_with(model, self_test, kv_cache_tokens=400, cuda_graphs=False)
 
 
-def test_a_lost_device_is_left_to_the_next_process(model):
+def test_a_lost_device_ends_the_search(model):
     self_test = HostSelfTest(model, is_usable=False)
 
     with pytest.raises(DeviceLostError):
-        chosen_with(model, self_test, raise_in_the_middle(1))
+        chosen_with(model, self_test, failing_after(1))

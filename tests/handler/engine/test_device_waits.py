@@ -1,7 +1,7 @@
-"""Steps wait for the device once, for the tokens they chose.
+"""A step waits for the device once, for the chosen tokens.
 
-Models are on the meta device, whose tensors have shapes and no values: whatever asks
-one of them for a value, or for a shape that depends on values, raises.
+Models are on the meta device, whose tensors have shapes and no values: code that reads
+a value, or a shape that depends on values, raises.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from handler.engine.graphs import NUM_FACTS
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sampling import GREEDY, Sampling
-from handler.engine.torch_runner import TorchRunner, _chosen
+from handler.engine.torch_runner import TorchRunner, _choose_tokens
 
 META = torch.device("meta")
 NUM_PROMPT = 20
@@ -66,7 +66,7 @@ def prompt_of(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
 
 
 class Kernels(TorchDispatchMode):
-    """Counts operators, but for those that only make a view."""
+    """Counts operators, except those that return a view."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Kernels(TorchDispatchMode):
 @pytest.mark.parametrize(
     "visual_at", [list(range(4, 12)), [2, 5, 6, 15]], ids=["in a row", "scattered"]
 )
-def test_a_chunk_with_visual_tokens_waits_for_nothing(visual_at, use_operator):
+def test_a_chunk_with_visual_tokens_does_not_wait(visual_at, use_operator):
     runner = runner_of(use_operator=use_operator)
 
     for start, count in ((0, 9), (9, NUM_PROMPT - 9)):
@@ -96,7 +96,7 @@ def test_a_chunk_with_visual_tokens_waits_for_nothing(visual_at, use_operator):
     assert len(logits) == 1
 
 
-def test_a_chunk_that_goes_on_into_the_answer_waits_for_nothing():
+def test_a_chunk_of_prompt_and_answer_does_not_wait():
     chunk = Chunk(prompt_of([3, 4]), [7, 8, 9], 2, NUM_PROMPT + 1, 50)
 
     logits = runner_of()._compute_chunk(chunk)
@@ -107,21 +107,21 @@ def test_a_chunk_that_goes_on_into_the_answer_waits_for_nothing():
 
 @pytest.mark.parametrize("use_operator", [True, False])
 @pytest.mark.parametrize("draft_rows", [True, False])
-def test_rows_of_several_pages_wait_for_nothing(use_operator, draft_rows):
+def test_rows_of_several_pages_do_not_wait(use_operator, draft_rows):
     runner = runner_of(use_operator=use_operator, draft_rows=draft_rows)
     rows = [Row(prompt_of([3]), [5] * n, 30, 100 * n) for n in (1, 3, 2)]
 
     assert len(runner._compute_rows(rows)) == 6
 
 
-def test_tokens_are_drawn_without_waiting():
+def test_sampling_does_not_wait():
     logits = torch.empty(2, 50, device=META)
 
-    assert _chosen(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
+    assert _choose_tokens(logits, [GREEDY, Sampling(0.7, 0.9)]).shape == (2,)
 
 
 @pytest.mark.parametrize("draft_rows", [True, False])
-def test_a_recorded_step_is_at_most_700_kernels_at_chandras_size(draft_rows):
+def test_a_recorded_step_of_chandra_has_at_most_700_kernels(draft_rows):
     runner = runner_of(CHANDRA, draft_rows=draft_rows)
     numbers = torch.empty(8, 9 + NUM_FACTS, dtype=torch.int64, device=META)
 

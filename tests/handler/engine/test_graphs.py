@@ -78,10 +78,10 @@ def test_without_drafts_every_row_is_one_token():
     assert {shape.width for shape in all_shapes(4, 0)} == {1}
 
 
-def test_nothing_is_recorded_that_no_step_can_be():
+def test_only_shapes_that_steps_can_have_are_recorded():
     found = shapes(64, max_drafts=8, max_verified=64)
 
-    # 33 pages have room for nothing but a token each, 17 for two guesses.
+    # 33 pages have room for one token each, 17 for two draft tokens.
     assert max(shape.width for shape in found if shape.num_rows == 64) == 1
     assert max(shape.width for shape in found if shape.num_rows == 32) == 3
     assert max(shape.width for shape in found if shape.num_rows == 4) == 9
@@ -119,7 +119,7 @@ def test_no_shape_is_taken_for_more_rows_or_wider_ones_than_there_are(recorder):
     assert graphs(recorder).shape_for([row(1)]) is None
 
 
-def test_a_row_says_where_its_page_is_and_is_filled_up_behind_its_tokens(recorder):
+def test_a_row_has_its_position_and_is_padded(recorder):
     one = graphs(recorder, Shape(1, 3))
 
     one.run([row(7, 8)], Shape(1, 3))
@@ -127,7 +127,7 @@ def test_a_row_says_where_its_page_is_and_is_filled_up_behind_its_tokens(recorde
     assert recorder.given[-1] == [[7, 8, 8, 10, 100, -3]]
 
 
-def test_idle_rows_write_where_nobody_reads(recorder):
+def test_padding_rows_write_to_the_idle_segment(recorder):
     one = graphs(recorder, Shape(2, 1))
 
     one.run([row(7)], Shape(2, 1))
@@ -136,7 +136,7 @@ def test_idle_rows_write_where_nobody_reads(recorder):
     assert idle == [0, 0, IDLE, 0]
 
 
-def test_what_is_said_comes_back_by_row_and_token(recorder):
+def test_tokens_are_returned_by_row(recorder):
     one = graphs(recorder, Shape(4, 2))
 
     tokens, logits = one.run([row(7, 8), row(1, 2)], Shape(4, 2))
@@ -204,7 +204,7 @@ def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
     assert not cuda.is_capturing
 
 
-def test_without_shapes_nothing_of_cuda_is_touched():
+def test_without_shapes_cuda_is_not_used():
     graphs = DecodeGraphs(lambda numbers: None, [], device=SECOND, idle_segment=0)  # type: ignore[arg-type]
 
     assert graphs.shape_for([row(1)]) is None

@@ -1,4 +1,4 @@
-"""How a GPU's memory is divided, in numbers."""
+"""The division of a GPU's memory, in numbers."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_plan_adds_up_to_the_memory_there_is(sizes):
     assert 0 <= rest < found.bytes_per_token
 
 
-def test_what_is_loaded_already_is_not_counted_again(sizes):
+def test_a_loaded_model_is_not_counted_again(sizes):
     total = plan(sizes, 44.39)
     free = total.available_bytes - total.weights_bytes - total.context_bytes
 
@@ -188,7 +188,7 @@ def test_a_small_max_side_makes_room_on_a_small_gpu():
     require_room(accepted, "A10G")
 
 
-def test_a_cache_that_is_asked_for_is_taken(sizes):
+def test_a_cache_size_set_by_the_user_is_used(sizes):
     found = plan(sizes, 44.39, kv_cache_tokens=50_000)
 
     require_room(found, "L40S")
@@ -196,7 +196,7 @@ def test_a_cache_that_is_asked_for_is_taken(sizes):
     assert found.num_sequences == 12
 
 
-def test_a_cache_that_does_not_fit_is_refused_with_what_does(sizes):
+def test_a_cache_that_does_not_fit_names_the_size_that_does(sizes):
     found = plan(sizes, 21.98, kv_cache_tokens=50_000)
 
     with pytest.raises(ModelLoadError, match=f"room for {found.room_tokens:,}"):
@@ -204,7 +204,7 @@ def test_a_cache_that_does_not_fit_is_refused_with_what_does(sizes):
     assert found.room_tokens == pytest.approx(25_700, rel=0.01)
 
 
-def test_a_cache_that_is_asked_for_must_hold_a_page(sizes):
+def test_a_cache_set_by_the_user_must_hold_a_page(sizes):
     found = plan(sizes, 44.39, kv_cache_tokens=5000)
 
     with pytest.raises(ModelLoadError, match=r"5,000.*at least"):
@@ -233,7 +233,7 @@ def test_mini_leaves_most_of_a_gpu_to_others():
     assert found.num_sequences == 64
 
 
-def test_more_pages_are_generated_where_they_have_room(sizes):
+def test_a_larger_cache_runs_more_pages(sizes):
     pages = [plan(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
 
     assert pages == sorted(pages)

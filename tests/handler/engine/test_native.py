@@ -1,4 +1,4 @@
-"""The native engine over a scripted model: joining, leaving, giving way, guessing."""
+"""The native engine over a scripted model: joining, leaving, preemption, drafts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def is_whole(runner, engine) -> Any:
     return has_all_places and not runner.held
 
 
-def test_a_page_says_its_answer_and_stops():
+def test_a_page_ends_after_its_answer():
     [generation] = run(engine(ScriptedRunner()), [sequence("a", "hello")]).values()
 
     assert generation.text == "hello"
@@ -76,7 +76,7 @@ def test_a_page_says_its_answer_and_stops():
     assert generation.num_output_tokens == 5
 
 
-def test_an_answer_ends_at_its_limit_and_says_so():
+def test_an_answer_ends_at_its_limit():
     page = sequence("a", "hello", max_output_tokens=3)
 
     [generation] = run(engine(ScriptedRunner()), [page]).values()
@@ -170,7 +170,7 @@ def test_an_image_and_its_prompt_are_not_computed_in_one_step():
     assert steps == [(1, 0), (2, 0), (2, 1)]
 
 
-def test_a_page_cancelled_while_it_is_encoded_leaves_nothing():
+def test_a_page_cancelled_while_it_is_encoded_is_released():
     runner = ScriptedRunner(num_slices=3)
     running = engine(runner)
     for name in "ab":
@@ -200,7 +200,7 @@ def test_a_page_without_memory_for_a_slice_fails_alone():
     assert is_whole(runner, running)
 
 
-def test_a_page_that_gives_way_while_it_is_encoded_begins_again():
+def test_a_page_preempted_while_it_is_encoded_begins_again():
     runner = ScriptedRunner(num_places=40, num_slices=20)
     running = engine(runner)
 
@@ -213,7 +213,7 @@ def test_a_page_that_gives_way_while_it_is_encoded_begins_again():
 
 @pytest.mark.parametrize("luck", [1.0, 0.7, 0.0])
 @pytest.mark.parametrize("num_drafts", [1, 4, 9])
-def test_drafts_right_or_wrong_do_not_change_an_answer(luck, num_drafts):
+def test_drafts_do_not_change_an_answer(luck, num_drafts):
     answers = {name: f"the answer of {name} " * 3 for name in "abc"}
     running = engine(ScriptedRunner(), luck=luck, max_draft_tokens=num_drafts)
 
@@ -223,7 +223,7 @@ def test_drafts_right_or_wrong_do_not_change_an_answer(luck, num_drafts):
     assert {g.finish_reason for g in ended.values()} == {FinishReason.STOP}
 
 
-def test_right_drafts_save_forwards():
+def test_accepted_drafts_save_forwards():
     runner = ScriptedRunner()
     page = sequence("a", "x" * 50)
 
@@ -269,7 +269,7 @@ def test_when_memory_is_short_pages_give_way_and_say_the_same():
     ended = run(running, [sequence(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
-    assert len(runner.encoded) > 4, "nobody gave way, so this shows nothing"
+    assert len(runner.encoded) > 4, "no page was preempted, so this shows nothing"
     assert is_whole(runner, running)
 
 
@@ -373,7 +373,7 @@ def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
     assert ended["a"].has_repetition
 
 
-def test_guesses_are_left_out_where_tokens_are_drawn():
+def test_sampled_tokens_have_no_drafts():
     runner = ScriptedRunner(num_places=5000)
     page = sequence("a", f"{LOOP}|{'The end. ' * 3}", max_output_tokens=3000)
 
@@ -428,7 +428,7 @@ def test_thousands_of_random_events_leave_the_memory_whole(seed):
             assert name in runner.out_of_memory
 
 
-def test_a_page_says_what_its_guesses_brought():
+def test_a_page_reports_its_accepted_drafts():
     page = sequence("a", "x" * 50)
 
     ended = run(engine(ScriptedRunner(), luck=1.0, max_draft_tokens=4), [page])
@@ -438,7 +438,7 @@ def test_a_page_says_what_its_guesses_brought():
     assert ended["a"].num_accepted_tokens == 10 * 4
 
 
-def test_without_guesses_a_token_takes_a_forward():
+def test_without_drafts_a_token_takes_a_forward():
     ended = run(engine(ScriptedRunner()), [sequence("a", "hello")])
 
     # The sixth is the one that says stop.
@@ -446,7 +446,7 @@ def test_without_guesses_a_token_takes_a_forward():
     assert ended["a"].num_drafted_tokens == 0
 
 
-def test_a_page_whose_guesses_come_true_again_is_guessed_for_again():
+def test_drafting_resumes_when_drafts_are_accepted_again():
     class Improving(Guesses):
         def draft(self, max_tokens: int) -> list[int]:
             self.luck = float(len(self.said) > 100)

@@ -1,4 +1,4 @@
-"""A step without memory shrinks the cache once, and nothing that pages say changes."""
+"""A step that runs out of memory shrinks the cache once; answers do not change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANSWERS = {name: f"the answer of {name} " * 3 for name in "abcd"}
 
 
 class Drafts:
-    """The right tokens and some wrong ones; notes the state in which it is asked."""
+    """Drafts of which 80 % of the tokens are correct."""
 
     def __init__(self, script: str) -> None:
         self.script = [*script.encode(), 0]
@@ -73,7 +73,7 @@ def texts(ended: dict[str, Generation]) -> dict[str, str]:
 @pytest.mark.parametrize(
     "call", [("encode", 0), ("encode", 2), ("prefill", 5), ("decode", 0), ("decode", 9)]
 )
-def test_pages_say_the_same_after_a_step_without_memory(call, max_drafts):
+def test_answers_do_not_change_after_a_shortage(call, max_drafts):
     runner = runner_failing(call)
     running = engine(runner, max_drafts=max_drafts, max_prefill_tokens=7)
     submit(running, ANSWERS)
@@ -86,7 +86,7 @@ def test_pages_say_the_same_after_a_step_without_memory(call, max_drafts):
     assert running._scheduler._pool.num_free == 200
 
 
-def test_a_move_without_memory_begins_all_pages_anew():
+def test_a_move_without_memory_restarts_all_pages():
     runner = runner_failing(("move", 0))
     running = engine(runner)
     answers = {name: name * 90 for name in "abc"}
@@ -99,7 +99,7 @@ def test_a_move_without_memory_begins_all_pages_anew():
     assert runner.num_places == 200
 
 
-def test_a_second_move_without_memory_ends_the_engine():
+def test_a_second_move_without_memory_raises():
     runner = runner_failing(("move", 0), ("move", 1), smaller=350)
     running = engine(runner)
     submit(running, {name: name * 20 * n for n, name in enumerate("abcdefg", 1)})
@@ -109,7 +109,7 @@ def test_a_second_move_without_memory_ends_the_engine():
 
 
 @pytest.mark.parametrize("call", ["encode", "prefill", "decode"])
-def test_the_second_step_without_memory_fails_one_page(call):
+def test_a_second_shortage_fails_one_page(call):
     runner = runner_failing((call, 1), (call, 3))
     running = engine(runner)
     submit(running, ANSWERS)
@@ -123,7 +123,7 @@ def test_the_second_step_without_memory_fails_one_page(call):
     assert said == {name: ANSWERS[name] for name in said}
 
 
-def test_without_a_smaller_cache_the_page_fails():
+def test_a_page_fails_if_the_cache_cannot_shrink():
     runner = runner_failing(("decode", 2), smaller=None)
     running = engine(runner)
     submit(running, ANSWERS)
@@ -135,7 +135,7 @@ def test_without_a_smaller_cache_the_page_fails():
     assert runner.num_places == 400
 
 
-def test_a_prompt_too_long_for_the_smaller_cache_fails_clearly():
+def test_a_prompt_too_long_for_the_smaller_cache_fails():
     runner = runner_failing(("decode", 1))
     running = engine(runner)
     running.submit(sequence("long", "yes", prompt=250))
@@ -150,7 +150,7 @@ def test_a_prompt_too_long_for_the_smaller_cache_fails_clearly():
 
 
 @pytest.mark.parametrize("num_said", [5, 150, 230])
-def test_an_answer_is_cut_off_where_the_smaller_cache_ends(num_said):
+def test_an_answer_is_cut_off_at_the_smaller_cache(num_said):
     runner = runner_failing(("decode", num_said))
     running = engine(runner)
     running.submit(sequence("a", "x" * 300, prompt=40))
@@ -173,7 +173,7 @@ def test_a_shrunk_cache_is_logged_with_its_sizes(caplog):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_random_pages_survive_a_shortage_at_any_time(seed):
+def test_random_pages_survive_a_random_shortage(seed):
     rng = random.Random(seed)
     runner = runner_failing(
         (rng.choice(["encode", "prefill", "decode", "move"]), rng.randint(0, 60)),

@@ -1,4 +1,4 @@
-"""A linear layer in place of the vision encoders' convolution over whole patches."""
+"""A linear layer replaces the vision encoders' convolution over whole patches."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_replacing_again_changes_nothing(visual):
     "options",
     [{"stride": 1}, {"stride": 2, "padding": 1}, {"stride": 2, "dilation": 2}],
 )
-def test_a_convolution_over_parts_of_patches_is_left_alone(options):
+def test_other_convolutions_are_not_replaced(options):
     module = nn.Module()
     module.proj = nn.Conv3d(3, 8, kernel_size=2, **options)
 

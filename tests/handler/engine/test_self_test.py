@@ -1,4 +1,4 @@
-"""Checks of recorded steps and of the largest image, with the model and with faults."""
+"""Checks of recorded steps and of the largest image, with injected faults."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def check(model: Model, record: Record, num_places: int = 200) -> float:
 
 
 def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Replays what was computed when it was recorded, whatever the input is now."""
+    """Replay the recorded outputs, whatever the input is."""
     return compute(), lambda: None
 
 
 def late(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Is right the first time, and stale from then on."""
+    """Replay correctly once, then repeat the outputs of that replay."""
     outputs, replay = recomputed(compute)
     replays = iter([replay])
     return outputs, lambda: next(replays, lambda: None)()
 
 
 def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
-    """Has the right logits and other tokens behind the first of each row."""
+    """Return correct logits, and wrong tokens after the first of each row."""
 
     def shifted() -> Outputs:
         tokens, logits = compute()
@@ -74,25 +74,25 @@ def not_finite(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], No
     return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
 
 
-def test_recorded_steps_that_equal_eager_ones_pass(model):
+def test_recorded_steps_equal_to_eager_ones_pass(model):
     assert check(model, recomputed) < 0.01
 
 
 @pytest.mark.parametrize("record", [stale, late, off_by_one, not_finite])
-def test_recorded_steps_that_differ_are_a_mismatch(model, record):
+def test_recorded_steps_that_differ_are_reported(model, record):
     with pytest.raises(SelfTestError) as raised:
         check(model, record)
 
     assert raised.value.check is Check.CUDA_GRAPHS
 
 
-def test_a_cache_with_few_places_is_checked_with_fewer_rows(model):
+def test_a_small_cache_is_checked_with_fewer_rows(model):
     assert check(model, recomputed, num_places=20) < 0.01
     with pytest.raises(SelfTestError):
         check(model, stale, num_places=20)
 
 
-def test_without_recorded_steps_there_is_nothing_to_check(model):
+def test_no_step_is_compared_without_recorded_steps(model):
     runner = TorchRunner(model, 10)
 
     assert check_graphs(
@@ -101,7 +101,7 @@ def test_without_recorded_steps_there_is_nothing_to_check(model):
 
 
 class RandomOperators(TorchDispatchMode):
-    """Notes operators that draw random numbers."""
+    """Collects operators that draw random numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ def test_the_dispatch_mode_sees_random_operators():
     assert seen.names == {"aten.multinomial.default"}
 
 
-class NotedRunner(TorchRunner):
-    """A runner that remembers the prompts it has made."""
+class RememberingRunner(TorchRunner):
+    """A runner that remembers its prompts."""
 
     prompts: list[TorchPrompt]
 
@@ -149,8 +149,8 @@ class NotedRunner(TorchRunner):
         return self.prompts[-1]
 
 
-def test_the_largest_image_is_encoded_and_forgotten(model):
-    runner = NotedRunner(model, 600)
+def test_the_largest_image_is_encoded_and_released(model):
+    runner = RememberingRunner(model, 600)
     runner.prompts = []
 
     assert fits_largest_image(runner, SIZING, max_prefill_tokens=16)
@@ -161,7 +161,7 @@ def test_the_largest_image_is_encoded_and_forgotten(model):
     assert prompt.encoded is None
 
 
-def test_the_largest_size_of_chandra_is_taken_whole():
+def test_the_largest_image_of_chandra_has_its_full_size():
     runner = RunnerWithoutMemory(num_places=10**6)
 
     assert not fits_largest_image(

@@ -1,4 +1,4 @@
-"""Which failures of a start are known, and what their sentences say."""
+"""Known failures of a start, and their explanations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUT_OF_MEMORY = (
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch's."""
+    """An error with the name of torch's."""
 
 
 KNOWN = {
@@ -67,7 +67,7 @@ def test_every_known_kind_has_an_example():
 
 
 @pytest.mark.parametrize("code", KNOWN)
-def test_a_known_failure_says_what_happened_and_what_to_do(code):
+def test_a_known_failure_has_a_cause_and_a_remedy(code):
     failure = explain_failure(KNOWN[code], "loading the weights")
 
     remedy = next(kind.remedy for kind in KINDS if kind.code == code)
@@ -85,7 +85,7 @@ def test_an_unknown_failure_points_to_the_log():
     assert not failure.is_transient
 
 
-def test_only_what_may_pass_by_itself_is_tried_again():
+def test_only_transient_failures_are_tried_again():
     transient = {
         code for code, error in KNOWN.items() if explain_failure(error, "").is_transient
     }
@@ -93,13 +93,13 @@ def test_only_what_may_pass_by_itself_is_tried_again():
     assert transient == {"fabric_manager", "gpu_busy", "gpu_memory_in_use", "gpu_crash"}
 
 
-def test_our_own_sentence_is_kept_as_it_is():
+def test_the_message_of_a_model_load_error_is_kept():
     error = ModelLoadError("MODEL_DIR is /x, which holds no config.json")
 
     assert explain_failure(error, "fetching").reason == error.detail
 
 
-def test_a_full_disk_below_our_own_sentence_adds_its_remedy():
+def test_a_full_disk_as_the_cause_adds_its_remedy():
     error = ModelLoadError("s3://b/p could not be fetched")
     error.__cause__ = KNOWN["disk_full"]
 

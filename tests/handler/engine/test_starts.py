@@ -1,4 +1,4 @@
-"""Starts that fail, and processes that die in a check: real processes and pipes."""
+"""Failing starts and processes that die in a check, with real processes and pipes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IN_USE = "CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 
 
 class Sent:
-    """An engine process's end of a pipe, of which only what is sent matters."""
+    """An engine process's end of a pipe, which collects the messages sent."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -56,7 +56,7 @@ def load_that_raises(error: Exception) -> Load:
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch's."""
+    """An error with the name of torch's."""
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ class OutOfMemoryError(RuntimeError):
         (KeyError("layers"), "`start failed`"),
     ],
 )
-def test_a_failure_before_ready_is_told_with_a_remedy(error, words, caplog):
+def test_a_failure_before_ready_is_sent_with_a_remedy(error, words, caplog):
     sent = Sent()
 
     main(sent, EngineSettings(), 0, load=load_that_raises(error))
@@ -87,7 +87,7 @@ def test_a_failure_before_ready_is_told_with_a_remedy(error, words, caplog):
     assert line.exc_info
 
 
-def test_our_own_refusal_is_told_as_it_is_without_traceback(caplog):
+def test_a_model_load_error_is_sent_without_traceback(caplog):
     sent = Sent()
     error = ModelLoadError("MODEL_DIR is /x, which holds no config.json")
 
@@ -97,7 +97,7 @@ def test_our_own_refusal_is_told_as_it_is_without_traceback(caplog):
     assert not any(line.exc_info for line in caplog.records)
 
 
-def test_a_process_that_has_lost_its_device_leaves_at_once():
+def test_a_process_that_lost_its_device_exits():
     sent = Sent()
     statuses: list[int] = []
 
@@ -115,7 +115,7 @@ def test_a_process_that_has_lost_its_device_leaves_at_once():
 
 @pytest.fixture
 def start():
-    """Starts engine processes by a function, and ends them."""
+    """Return a function that starts engine processes, which are closed at the end."""
     started: list[EngineProcesses] = []
 
     def start_them(start_child: StartChild, **settings: Any) -> EngineProcesses:
@@ -139,9 +139,7 @@ def test_a_failed_start_reaches_the_worker_with_its_remedy(start):
 
 
 @pytest.mark.parametrize(("reason", "num_starts"), [(TOO_OLD, 1), (IN_USE, 3)])
-def test_only_a_transient_failure_of_the_first_start_is_tried_again(
-    start, reason, num_starts
-):
+def test_only_a_transient_first_failure_is_tried_again(start, reason, num_starts):
     starts: list[int] = []
 
     def counted(settings: EngineSettings, index: int):
@@ -154,7 +152,7 @@ def test_only_a_transient_failure_of_the_first_start_is_tried_again(
     assert len(starts) == num_starts
 
 
-def test_a_start_that_succeeds_after_a_transient_failure_is_ready(start):
+def test_a_start_after_a_transient_failure_is_ready(start):
     starts: list[int] = []
 
     def second(settings: EngineSettings, index: int):
@@ -178,12 +176,12 @@ def test_a_start_that_succeeds_after_a_transient_failure_is_ready(start):
         ("largest_image", None, Fallback.ATTENTION_FAILED, "torch", False),
     ],
 )
-def test_after_a_death_in_a_check_the_next_start_does_without(
+def test_the_next_start_omits_what_a_process_died_checking(
     start, caplog, check, revision, fallback, attention, cuda_graphs
 ):
     caplog.set_level(logging.INFO, "handler.engine.process")
 
-    # One failed start is all that is allowed, and this is none.
+    # A death during a check does not count as a failed start.
     engines = start(
         start_child_that_dies,
         model_id=check,
@@ -200,7 +198,7 @@ def test_after_a_death_in_a_check_the_next_start_does_without(
     assert vars(line)["fallback"] == fallback
 
 
-def test_the_device_is_set_before_anything_else_touches_cuda():
+def test_the_device_is_set_before_other_calls_of_cuda():
     cuda = FakeCuda(num_devices=2)
 
     found = accelerators(1, cuda)
@@ -210,20 +208,20 @@ def test_the_device_is_set_before_anything_else_touches_cuda():
     assert {device for _, device in cuda.calls} == {1}
 
 
-def test_without_devices_nothing_is_set():
+def test_no_device_is_set_without_devices():
     cuda = FakeCuda(num_devices=0)
 
     assert accelerators(0, cuda) == []
     assert cuda.calls == []
 
 
-def test_memory_that_others_use_is_a_transient_reason():
+def test_memory_used_by_others_is_a_transient_failure():
     with pytest.raises(ModelLoadError, match="other processes") as raised:
         check_free_memory("cuda:0", 100 * 1024**3, FakeCuda())
 
     assert raised.value.is_transient
 
 
-def test_weights_that_fit_beside_others_are_loaded():
+def test_weights_that_fit_pass_the_memory_check():
     check_free_memory("cuda:0", 18 * 1024**3, FakeCuda())
     check_free_memory("cpu", 18 * 1024**3, FakeCuda())

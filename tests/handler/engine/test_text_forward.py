@@ -1,7 +1,7 @@
-"""Our forward of Qwen3-VL's text model against transformers' own.
+"""`TextForward` agrees with transformers' text model of Qwen3-VL.
 
-Models are tiny, of random weights. Sums are exact enough in float32 to be compared
-closely; in bfloat16 the forward that is not fused rounds as transformers does.
+Models are tiny, with random weights. Results are compared closely in float32; in
+bfloat16 the forward that is not fused rounds as transformers does.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def module_of(dtype: torch.dtype = torch.float32, **text: Any) -> Any:
 
 @dataclass
 class Page:
-    """A page's tokens, and what transformers says behind each of them."""
+    """A page's tokens, and transformers' logits after each of them."""
 
     start: int
-    """Its segment in the cache."""
+    """First place of its segment in the cache."""
     embeddings: torch.Tensor
     positions: torch.Tensor
     is_image: torch.Tensor
@@ -123,7 +123,7 @@ def page_of(module: Any, length: int, start: int, num_deepstack: int = 2) -> Pag
 
 
 class Session:
-    """A cache of garbage, in which pages lie in no order and with gaps between."""
+    """A cache filled with nan, in which pages have any order and gaps between them."""
 
     def __init__(self, module: Any, *, is_fused: bool, num_places: int = 100) -> None:
         self.forward = TextForward(module, is_fused=is_fused)
@@ -139,7 +139,7 @@ class Session:
         deepstack: Deepstack | None = None,
         **options: Any,
     ) -> torch.Tensor:
-        """Compute tokens `begin` to `end` of each page in one forward; the logits."""
+        """Return the logits of tokens `begin` to `end` of each page, in one forward."""
         counts = [end - begin for _, begin, end in shares]
         step = Step(
             self.pool,
@@ -205,7 +205,7 @@ def test_every_row_of_a_prompt_agrees_with_transformers(is_fused):
 
 @pytest.mark.parametrize("num_deepstack", [1, NUM_LAYERS])
 @pytest.mark.parametrize("num_last", [0, 1, 4])
-def test_the_last_rows_are_those_of_the_whole(num_deepstack, num_last):
+def test_the_last_rows_equal_those_of_all_rows(num_deepstack, num_last):
     module = module_of()
     page = page_of(module, 12, 5, num_deepstack)
     session = Session(module, is_fused=True)
@@ -226,7 +226,7 @@ def test_contiguous_visual_rows_are_a_slice():
     assert states[:, 0].tolist() == [0, 3, 3, 3, 0, 0]
 
 
-def test_one_position_for_all_axes_is_three_equal_ones():
+def test_one_position_equals_three_equal_axes():
     forward = TextForward(module_of())
     numbers = torch.arange(300, 310)
 
@@ -237,7 +237,7 @@ def test_one_position_for_all_axes_is_three_equal_ones():
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_bfloat16_that_is_not_fused_is_bit_for_bit_transformers(name):
+def test_unfused_bfloat16_equals_transformers_bit_for_bit(name):
     module = module_of(torch.bfloat16, **GEOMETRIES[name])
     page = page_of(module, 29, 11)
 
@@ -249,7 +249,7 @@ def test_bfloat16_that_is_not_fused_is_bit_for_bit_transformers(name):
 
 
 @pytest.mark.parametrize("name", ["plain", "biased, three groups", "tied"])
-def test_generate_says_the_same_with_packed_weights(name):
+def test_generate_gives_the_same_text_with_packed_weights(name):
     module = module_of(torch.bfloat16, **GEOMETRIES[name])
     before = {key: value.clone() for key, value in module.state_dict().items()}
     asked = {"input_ids": torch.arange(1, 20)[None], "do_sample": False}
@@ -266,7 +266,7 @@ def test_generate_says_the_same_with_packed_weights(name):
     assert all(after[key].equal(value) for key, value in before.items())
 
 
-def test_packed_weights_are_held_once():
+def test_packed_weights_take_no_more_memory():
     module = module_of(attention_bias=True)
 
     def num_bytes() -> int:
@@ -293,7 +293,7 @@ def test_packing_again_copies_nothing():
         assert one.equal(other)
 
 
-def test_weights_that_changed_their_type_are_packed_anew():
+def test_weights_of_another_dtype_are_packed_again():
     module = module_of(torch.bfloat16)
     TextForward(module)
     module.float()
@@ -306,7 +306,7 @@ def test_weights_that_changed_their_type_are_packed_anew():
     assert_close(logits, page.logits)
 
 
-def test_weights_are_frozen_or_not_as_before():
+def test_packing_keeps_requires_grad():
     module = module_of()
     attention = module.model.language_model.layers[0].self_attn
     attention.q_proj.weight.requires_grad = False
@@ -328,7 +328,7 @@ UNSUPPORTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_a_configuration_it_does_not_compute_is_refused(name):
+def test_an_unsupported_configuration_is_refused(name):
     module = module_of(**UNSUPPORTED[name])
 
     with pytest.raises(ModelLoadError, match=f"{name}.*: set engine to generate"):
@@ -342,14 +342,14 @@ def test_projections_of_another_kind_are_refused():
     assert unsupported_feature(module) == "projections of type Bilinear"
 
 
-def test_a_configured_window_that_is_off_is_no_window():
+def test_a_disabled_sliding_window_is_supported():
     assert (
         unsupported_feature(module_of(sliding_window=64, use_sliding_window=False))
         is None
     )
 
 
-def test_spans_are_read_from_the_device_where_not_given():
+def test_missing_spans_are_read_from_the_device():
     module = module_of()
     page = page_of(module, 6, 2)
     session = Session(module, is_fused=False)

@@ -1,4 +1,4 @@
-"""The real runner without memory in the middle of a step, on a processor."""
+"""The real runner runs out of memory in the middle of a step, on a processor."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ PAGES = [page_of(number) for number in range(2)]
 
 
 class ShortOfMemory(TorchDispatchMode):
-    """Raise torch.OutOfMemoryError at one operator, counted from the beginning.
+    """Raises torch.OutOfMemoryError at operator number `failing`.
 
-    `alive_bytes` are those of the results of the 100 operators before it.
+    `alive_bytes` counts the results of the 100 operators before it that still exist.
     """
 
     def __init__(self, failing: int | None) -> None:
@@ -70,7 +70,7 @@ class ShortOfMemory(TorchDispatchMode):
         if self.num_calls == self._failing:
             raise torch.OutOfMemoryError("planted")
         result = func(*args, **(kwargs or {}))
-        # A mutated tensor is somebody else's: the cache's own tensors may stay.
+        # Results of in-place operators are older tensors, such as the cache.
         is_new = not func._schema.is_mutable
         if is_new and self._failing and 0 < self._failing - self.num_calls < 100:
             tensors = (t for t in tree_iter(result) if isinstance(t, torch.Tensor))
@@ -84,7 +84,7 @@ def runner_for(model: Model) -> TorchRunner:
 
 
 def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
-    """The texts of the pages, and the number of operators that ran."""
+    """Return the texts of the pages, and the number of operators that ran."""
     engine = NativeEngine(
         runner, Options(max_prefill_tokens=100, expected_output_tokens=10)
     )
@@ -101,13 +101,13 @@ def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
 
 
 @pytest.fixture(scope="module")
-def usual(model) -> tuple[dict[str, str], int]:
+def expected(model) -> tuple[dict[str, str], int]:
     return run(runner_for(model), None)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
-def test_tokens_are_the_same_after_a_planted_shortage(model, usual, share):
-    texts, num_calls = usual
+def test_answers_do_not_change_after_a_shortage(model, expected, share):
+    texts, num_calls = expected
     runner = runner_for(model)
 
     ended, _ = run(runner, int(share * num_calls))
@@ -117,7 +117,7 @@ def test_tokens_are_the_same_after_a_planted_shortage(model, usual, share):
     assert runner._pool.num_places == 2551
 
 
-def test_the_error_of_a_step_holds_none_of_its_tensors(model):
+def test_an_error_keeps_no_tensors_of_its_step_alive(model):
     runner = runner_for(model)
     prompt = runner.prompt_from(PAGES[0])
     memory = ShortOfMemory(150)
@@ -125,19 +125,19 @@ def test_the_error_of_a_step_holds_none_of_its_tensors(model):
     with memory, pytest.raises(OutOfMemoryError) as caught:
         runner.prefill(Chunk(prompt, [], 0, prompt.num_tokens, 0))
 
-    # The error exists here. A table of ten numbers is kept by the model.
+    # The error still exists here. The model keeps a table of ten numbers.
     assert memory.alive_bytes < 1000
     assert "256 x 256 pixels" in caught.value.detail
 
 
-def test_moves_without_memory_raise_our_error(model):
+def test_a_move_without_memory_raises_out_of_memory(model):
     runner = runner_for(model)
 
     with ShortOfMemory(3), pytest.raises(OutOfMemoryError, match="moving"):
         runner.move([Move(0, 50, 100)])
 
 
-def test_a_cache_shrinks_by_the_largest_image_where_that_is_more(model):
+def test_a_cache_shrinks_by_at_least_the_largest_image(model):
     runner = TorchRunner(model, 1000, min_places=300, image_places=400)
 
     assert runner.shrink_cache() == 600

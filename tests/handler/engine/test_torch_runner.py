@@ -92,7 +92,7 @@ def test_a_prompt_computed_in_chunks_of_odd_sizes_says_the_same(model, said, chu
     assert run(native(model, max_prefill_tokens=chunk), PAGES) == said
 
 
-def test_an_image_is_encoded_one_block_a_step_at_least(model):
+def test_a_slice_has_at_least_one_block(model):
     runner = TorchRunner(model, 1000, max_prefill_tokens=1)
     prompt = runner.prompt_from(PAGES[0])
 
@@ -104,7 +104,7 @@ def test_an_image_is_encoded_one_block_a_step_at_least(model):
     assert prompt.is_encoded
 
 
-def test_a_slice_without_memory_leaves_nothing_behind(model):
+def test_a_slice_without_memory_releases_the_image(model):
     class Kernel:
         num_calls = 0
 

@@ -1,4 +1,4 @@
-"""Which attention kernels the vision encoder allows, and what it does without them."""
+"""Attention kernels that the vision encoder allows, and its fallbacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def allowed() -> set[str]:
 
 
 class Kernels:
-    """Notes what is allowed at each call, and fails the first calls."""
+    """Records the kernels allowed at each call, and fails the first calls."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -45,7 +45,7 @@ def attend(attention: VisionAttention) -> torch.Tensor:
     return attention(STATES, STATES, STATES)
 
 
-def test_only_kernels_that_write_no_scores_are_allowed_on_cuda():
+def test_only_kernels_that_store_no_scores_run_on_cuda():
     kernels = Kernels()
 
     attend(VisionAttention(CUDA, kernels))
@@ -84,14 +84,14 @@ def test_torch_chooses_when_no_fused_kernel_works():
     assert kernels.allowed == [{"flash", "efficient"}, {"efficient"}, ALL]
 
 
-def test_the_error_is_raised_when_nothing_works():
+def test_the_error_is_raised_when_no_kernel_works():
     kernels = Kernels(*[RuntimeError(f"no kernel {number}") for number in range(3)])
 
     with pytest.raises(RuntimeError, match="no kernel 2"):
         attend(VisionAttention(CUDA, kernels))
 
 
-def test_too_little_memory_is_no_reason_for_another_kernel():
+def test_out_of_memory_does_not_change_the_kernel():
     kernels = Kernels(torch.OutOfMemoryError("too much"))
     attention = VisionAttention(CUDA, kernels)
 
@@ -105,7 +105,7 @@ def test_too_little_memory_is_no_reason_for_another_kernel():
 @pytest.mark.parametrize(
     ("device", "expected"), [("cpu", ALL), ("cuda:1", ALL - {"cudnn"})]
 )
-def test_cudnn_attention_is_disabled_where_there_is_cuda(device, expected):
+def test_cudnn_attention_is_disabled_on_cuda(device, expected):
     try:
         disable_cudnn_attention(device)
 

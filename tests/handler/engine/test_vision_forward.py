@@ -1,4 +1,4 @@
-"""Our forward of the vision encoder: transformers' results, without its waits."""
+"""`VisionForward` gives transformers' results without host synchronisation."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def largest(chandra, device) -> Run:
     return Run(prompt, encoded, waits, operators, peak)
 
 
-def test_encoding_a_page_asks_the_device_for_nothing(largest):
+def test_encoding_a_page_reads_nothing_from_the_device(largest):
     assert largest.waits.found == []
     assert largest.encoded.embeddings.shape == (largest.prompt.num_tokens, 4096)
     deepstack = [layer.shape for layer in largest.encoded.deepstack]
@@ -194,7 +194,7 @@ def test_the_largest_page_is_encoded_in_bounded_memory(largest):
     assert largest.peak.peak_bytes < MAX_BYTES
 
 
-def test_code_that_asks_the_device_for_a_value_is_found(device):
+def test_a_read_of_a_device_value_is_detected(device):
     lengths = device.empty(3, dtype=torch.int64)
 
     with device.running(), pytest.raises(DataDependentOutputException):
@@ -203,7 +203,7 @@ def test_code_that_asks_the_device_for_a_value_is_found(device):
         torch.repeat_interleave(lengths, lengths)
 
 
-def test_a_copy_that_waits_is_found(device):
+def test_a_blocking_copy_is_detected(device):
     waits = HostWaits()
 
     with device.running(waits):

@@ -1,4 +1,4 @@
-"""The image leaves triton out, so a page must be read without it."""
+"""Pages are read without triton, which the image does not contain."""
 
 from __future__ import annotations
 

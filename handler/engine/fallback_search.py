@@ -12,13 +12,13 @@ from handler.engine.fallbacks import (
     Announce,
     Check,
     DeviceLostError,
+    ExecutionMode,
     Fallback,
-    Rung,
     SelfTestError,
 )
 from handler.errors import ModelLoadError
 
-__all__ = ["Climb"]
+__all__ = ["FallbackSearch"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,12 @@ T = TypeVar("T")
 
 
 @dataclass
-class Climb(Generic[T]):
-    """One search for a way to run a model.
+class FallbackSearch(Generic[T]):
+    """Search for the fastest execution mode that passes its self-test.
 
-    `recover` gives back the memory of a failed try, and returns whether the device can
-    still be used. `fallbacks` has the codes of what was given up so far.
+    `recover` releases the memory of a failed attempt, and returns whether the device is
+    still usable. `fallbacks` holds the codes of the optimisations given up so far, and
+    `passed` the checks that need not be repeated.
     """
 
     announce: Announce
@@ -39,32 +40,32 @@ class Climb(Generic[T]):
     passed: set[Check] = field(default_factory=set)
     _check: Check | None = None
 
-    def run(self, rungs: Seq[Rung], build: Callable[[Rung], T]) -> T:
-        """Return what `build` makes of the first rung for which it does not raise.
+    def run(self, modes: Seq[ExecutionMode], build: Callable[[ExecutionMode], T]) -> T:
+        """Return the result of `build` for the first mode that does not raise.
 
-        `build` runs the checks too, each within `checking`. Raises ModelLoadError as it
-        comes, what the last rung raises, and DeviceLostError if the device cannot be
-        used any more.
+        `build` also runs the checks, each within `checking`. ModelLoadError and the
+        error of the last mode pass through; DeviceLostError is raised if the device is
+        not usable after a failure.
         """
-        rest = list(rungs)
+        rest = list(modes)
         while True:
-            rung = rest.pop(0)
+            mode = rest.pop(0)
             check, fallback = None, Fallback.ENGINE_GENERATE
             try:
-                return build(rung)
+                return build(mode)
             except (ModelLoadError, DeviceLostError):
                 raise
             except Exception as error:
                 if not rest:
                     raise
                 check, self._check = self._check, None
-                fallback = _fallback_after(error, check, rung)
+                fallback = _fallback_after(error, check, mode)
                 rest = _remaining(rest, fallback)
-                _log_failure(error, check, fallback, rung, rest[0])
-            # Out here the exception is gone, and with it the memory it refers to.
+                _log_failure(error, check, fallback, mode, rest[0])
+            # Outside the except block, so that the exception no longer holds memory.
             if not self.recover():
                 self.announce(check)
-                raise DeviceLostError(f"after {check or 'the start'} of the {rung}")
+                raise DeviceLostError(f"after {check or 'the start'} of the {mode}")
             self.announce(None)
             self.fallbacks.append(fallback)
 
@@ -79,31 +80,37 @@ class Climb(Generic[T]):
         self.announce(None)
 
 
-def _fallback_after(error: Exception, check: Check | None, rung: Rung) -> Fallback:
-    """Choose what to give up: what the check was about, else the rung's attention."""
+def _fallback_after(
+    error: Exception, check: Check | None, mode: ExecutionMode
+) -> Fallback:
+    """Choose what to give up: what the check tests, else the mode's attention."""
     is_wrong = isinstance(error, SelfTestError)
     if check is Check.CUDA_GRAPHS:
         if is_wrong:
             return Fallback.CUDA_GRAPHS_MISMATCH
         return Fallback.CUDA_GRAPHS_FAILED
-    if rung.attention == "flash":
+    if mode.attention == "flash":
         return Fallback.ATTENTION_MISMATCH if is_wrong else Fallback.ATTENTION_FAILED
     return Fallback.ENGINE_GENERATE
 
 
-def _remaining(rungs: Seq[Rung], fallback: Fallback) -> list[Rung]:
+def _remaining(modes: Seq[ExecutionMode], fallback: Fallback) -> list[ExecutionMode]:
     if fallback in (Fallback.ATTENTION_FAILED, Fallback.ATTENTION_MISMATCH):
-        return [rung for rung in rungs if rung.attention != "flash"]
-    return list(rungs)
+        return [mode for mode in modes if mode.attention != "flash"]
+    return list(modes)
 
 
 def _log_failure(
-    error: Exception, check: Check | None, fallback: Fallback, rung: Rung, to: Rung
+    error: Exception,
+    check: Check | None,
+    fallback: Fallback,
+    mode: ExecutionMode,
+    to: ExecutionMode,
 ) -> None:
     facts: dict[str, object] = {
         "check": check,
         "fallback": fallback,
-        "from": str(rung),
+        "from": str(mode),
         "to": str(to),
         "how": f"{type(error).__name__}: {error}",
     }
@@ -113,6 +120,6 @@ def _log_failure(
             "error": round(error.actual, 5),
             "allowed_error": error.allowed,
         }
-    # The sentence of a SelfTestError says all; other exceptions come from anywhere.
+    # The message of a SelfTestError is complete; other exceptions need a traceback.
     cause = None if isinstance(error, SelfTestError) else error
     logger.warning("self-test failed", extra=facts, exc_info=cause)

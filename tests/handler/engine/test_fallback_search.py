@@ -1,4 +1,4 @@
-"""Which way to run a model is taken after which failure."""
+"""The execution mode that is chosen after each kind of failure."""
 
 from __future__ import annotations
 
@@ -6,48 +6,50 @@ import logging
 
 import pytest
 
+from handler.engine.fallback_search import FallbackSearch
 from handler.engine.fallbacks import (
     Check,
     DeviceLostError,
+    ExecutionMode,
     Fallback,
-    Rung,
     SelfTestError,
-    list_rungs,
+    list_modes,
     settings_after_death,
 )
-from handler.engine.ladder import Climb
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 
-RUNGS = list_rungs(EngineSettings(), has_operator=True)
-GRAPHS, EAGER, TORCH, GENERATE = RUNGS
+MODES = list_modes(EngineSettings(), has_operator=True)
+GRAPHS, EAGER, TORCH, GENERATE = MODES
 
 
 class Builder:
-    """Builds rungs by their name, and fails in the checks that it is told to."""
+    """Builds modes, and fails in the given checks."""
 
     def __init__(self, **failures: Exception) -> None:
         self.failures = failures
-        self.tried: list[Rung] = []
+        self.tried: list[ExecutionMode] = []
         self.announced: list[Check | None] = []
         self.is_usable = True
-        self.climb: Climb[str] = Climb(self.announced.append, lambda: self.is_usable)
+        self.search: FallbackSearch[str] = FallbackSearch(
+            self.announced.append, lambda: self.is_usable
+        )
 
     def run(self) -> str:
-        return self.climb.run(RUNGS, self._build)
+        return self.search.run(MODES, self._build)
 
-    def _build(self, rung: Rung) -> str:
-        self.tried.append(rung)
-        if rung.attention == "flash" and Check.ATTENTION not in self.climb.passed:
+    def _build(self, mode: ExecutionMode) -> str:
+        self.tried.append(mode)
+        if mode.attention == "flash" and Check.ATTENTION not in self.search.passed:
             self._check(Check.ATTENTION)
-        if rung.cuda_graphs:
+        if mode.cuda_graphs:
             self._check(Check.CUDA_GRAPHS)
-        if rung.engine == "native":
+        if mode.engine == "native":
             self._check(Check.LARGEST_IMAGE)
-        return str(rung)
+        return str(mode)
 
     def _check(self, check: Check) -> None:
-        with self.climb.checking(check):
+        with self.search.checking(check):
             if check in self.failures:
                 raise self.failures[check]
 
@@ -56,11 +58,11 @@ def mismatch(check: Check) -> SelfTestError:
     return SelfTestError(check, "9 queries", actual=0.8, allowed=0.02)
 
 
-def test_the_fastest_way_is_taken_when_every_check_passes():
+def test_the_fastest_mode_is_used_if_all_checks_pass():
     builder = Builder()
 
     assert builder.run() == str(GRAPHS)
-    assert builder.climb.fallbacks == []
+    assert builder.search.fallbacks == []
     assert builder.announced == [
         *(Check.ATTENTION, None),
         *(Check.CUDA_GRAPHS, None),
@@ -75,12 +77,12 @@ def test_the_fastest_way_is_taken_when_every_check_passes():
         (mismatch(Check.CUDA_GRAPHS), Fallback.CUDA_GRAPHS_MISMATCH),
     ],
 )
-def test_graphs_that_fail_are_given_up_first(error, fallback):
+def test_failing_graphs_are_given_up_first(error, fallback):
     builder = Builder(cuda_graphs=error)
 
     assert builder.run() == str(EAGER)
-    assert builder.climb.fallbacks == [fallback]
-    # The operator was right, and is not checked again.
+    assert builder.search.fallbacks == [fallback]
+    # The operator has passed, and is not checked again.
     assert builder.announced.count(Check.ATTENTION) == 1
 
 
@@ -91,25 +93,25 @@ def test_graphs_that_fail_are_given_up_first(error, fallback):
         (mismatch(Check.ATTENTION), Fallback.ATTENTION_MISMATCH),
     ],
 )
-def test_a_wrong_operator_goes_straight_to_torchs_attention(error, fallback):
+def test_a_wrong_operator_leads_to_torchs_attention(error, fallback):
     builder = Builder(attention=error)
 
     assert builder.run() == str(TORCH)
     assert builder.tried == [GRAPHS, TORCH]
-    assert builder.climb.fallbacks == [fallback]
+    assert builder.search.fallbacks == [fallback]
 
 
-def test_generate_is_left_when_the_native_engine_fails():
+def test_generate_is_used_if_the_native_engine_fails():
     builder = Builder(largest_image=RuntimeError("no backend"))
 
     assert builder.run() == str(GENERATE)
-    assert builder.climb.fallbacks == [
+    assert builder.search.fallbacks == [
         Fallback.ATTENTION_FAILED,
         Fallback.ENGINE_GENERATE,
     ]
 
 
-def test_a_reason_that_names_a_setting_ends_the_search():
+def test_a_model_load_error_ends_the_search():
     builder = Builder(largest_image=ModelLoadError("use a larger GPU"))
 
     with pytest.raises(ModelLoadError, match="larger GPU"):
@@ -118,7 +120,7 @@ def test_a_reason_that_names_a_setting_ends_the_search():
     assert builder.tried == [GRAPHS]
 
 
-def test_a_lost_device_ends_the_process_and_names_the_check_again():
+def test_a_lost_device_announces_its_check_again():
     builder = Builder(cuda_graphs=RuntimeError("an illegal memory access"))
     builder.is_usable = False
 
@@ -128,8 +130,8 @@ def test_a_lost_device_ends_the_process_and_names_the_check_again():
     assert builder.announced[-1] is Check.CUDA_GRAPHS
 
 
-def test_a_failed_check_is_one_line_of_the_log(caplog):
-    caplog.set_level(logging.INFO, "handler.engine.ladder")
+def test_a_failed_check_is_logged_once(caplog):
+    caplog.set_level(logging.INFO, "handler.engine.fallback_search")
     builder = Builder(attention=mismatch(Check.ATTENTION))
 
     builder.run()
@@ -144,14 +146,14 @@ def test_a_failed_check_is_one_line_of_the_log(caplog):
     assert facts["to"] == "native engine, torch attention, eager steps"
 
 
-def rungs_with(**settings: object) -> list[Rung]:
-    return list_rungs(EngineSettings(**settings), has_operator=True)  # type: ignore[arg-type]
+def modes_with(**settings: object) -> list[ExecutionMode]:
+    return list_modes(EngineSettings(**settings), has_operator=True)  # type: ignore[arg-type]
 
 
-def test_settings_leave_rungs_out():
-    assert rungs_with(cuda_graphs=False) == [EAGER, TORCH, GENERATE]
-    assert rungs_with(attention="torch") == [TORCH, GENERATE]
-    assert list_rungs(EngineSettings(), has_operator=False) == [TORCH, GENERATE]
+def test_settings_exclude_modes():
+    assert modes_with(cuda_graphs=False) == [EAGER, TORCH, GENERATE]
+    assert modes_with(attention="torch") == [TORCH, GENERATE]
+    assert list_modes(EngineSettings(), has_operator=False) == [TORCH, GENERATE]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_settings_leave_rungs_out():
         (Check.LARGEST_IMAGE, ["attention_failed", "engine_generate"]),
     ],
 )
-def test_a_process_that_dies_in_a_check_again_loses_more_each_time(check, fallbacks):
+def test_repeated_deaths_in_a_check_give_up_more(check, fallbacks):
     settings = EngineSettings()
     given_up = []
 
