@@ -123,7 +123,9 @@ def does_memory_plan_hold(records: Records) -> Answer | None:
         for name, term in terms.items()
         if term["measured"] > _TERM_RATIO * term["planned"]
     ]
-    advice = f"raise {', '.join(short)} in memory_plan.py" if short else _NOTHING
+    advice = (
+        f"plan more for {', '.join(short)} in memory_plan.py" if short else _NOTHING
+    )
     if found["largest_page"] != "read":
         text = f"**no**: {found['largest_page']}"
         return Answer(text, "; ".join(numbers), advice)

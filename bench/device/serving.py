@@ -16,7 +16,7 @@ from handler.engine.capacity import plan_loaded, verified_tokens
 from handler.engine.choice import choose_engine
 from handler.engine.fallbacks import Check
 from handler.engine.graphs import Outputs, Shape, shapes
-from handler.engine.memory_plan import CONTEXT_BYTES, MemoryPlan
+from handler.engine.memory_plan import CONTEXT_BYTES, LATE_KERNEL_BYTES, MemoryPlan
 from handler.engine.sequence import Sequence
 from handler.settings import EngineSettings
 
@@ -142,14 +142,14 @@ def compare_memory(
 
     Memory is given `before` the engine's start with the weights loaded, when the cache
     is allocated, when all steps are recorded, when the engine has `started` with peaks
-    forgotten, and `after` the largest page. What other processes use counts as context.
+    forgotten, and `after` the largest page. What other processes use, and kernels that
+    earlier measurements made CUDA load, count as context.
     """
     fragments = after["peak_reserved"] - after["peak_allocated"]
     fragments -= started["reserved"] - started["allocated"]
-    late_kernels = after["outside"] - started["outside"]
     pairs = {
         "weights": (weights_bytes, before["allocated"]),
-        "context": (CONTEXT_BYTES, before["outside"]),
+        "context and kernels": (CONTEXT_BYTES + LATE_KERNEL_BYTES, after["outside"]),
         "cache": (plan.cache_bytes, cached["allocated"] - before["allocated"]),
         "graphs and workspaces": (
             plan.graph_bytes + plan.workspace_bytes,
@@ -159,7 +159,7 @@ def compare_memory(
             plan.image_bytes,
             after["peak_allocated"] - started["allocated"],
         ),
-        "margin": (plan.margin_bytes, late_kernels + max(0, fragments)),
+        "fragments": (plan.margin_bytes - LATE_KERNEL_BYTES, max(0, fragments)),
     }
     return {
         term: {"planned": planned, "measured": measured}

@@ -15,6 +15,7 @@ from handler.errors import ModelLoadError
 
 __all__ = [
     "CONTEXT_BYTES",
+    "LATE_KERNEL_BYTES",
     "MAX_SEQUENCES",
     "PROMPT_TOKENS",
     "SEQUENCE_TOKENS",

@@ -149,4 +149,4 @@ def test_rates_of_gpus_agree_with_their_order():
     bandwidths = [gpu.bandwidth for gpu in gpus]
     assert bandwidths == sorted(bandwidths)
     assert GPUS["L4"].bandwidth < GPUS["A10G"].bandwidth
-    assert [gpu.name for gpu in gpus if gpu.memory_bytes < 48e9] == ["A10G"]
+    assert [gpu.name for gpu in gpus if gpu.memory_bytes < 40e9] == ["A10G"]

@@ -175,7 +175,7 @@ def test_wrong_recorded_steps_name_the_setting(records):
 
 
 def served(**measured: int) -> dict[str, Any]:
-    planned = {"weights": 16 * 2**30, "margin": 2**30}
+    planned = {"weights": 16 * 2**30, "fragments": 2**30}
     return {
         "largest_page": "read",
         "fallbacks": [],
@@ -191,14 +191,14 @@ def served(**measured: int) -> dict[str, Any]:
 
 
 def test_a_term_of_the_memory_plan_that_is_exceeded_is_named(records):
-    records.add("memory", "as served", served(margin=3 * 2**30))
+    records.add("memory", "as served", served(fragments=3 * 2**30))
     records.data["allocator_gap_bytes"] = {"loaded": 0, "packed": 2**29}
 
     answer = answer_of("Does the memory plan hold?", records)
 
-    assert answer.text == "yes, but more than planned for margin"
-    assert answer.advice == "raise margin in memory_plan.py"
-    assert "weights 16.00 of 16.00; margin 3.00 of 1.00" in answer.numbers
+    assert answer.text == "yes, but more than planned for fragments"
+    assert answer.advice == "plan more for fragments in memory_plan.py"
+    assert "weights 16.00 of 16.00; fragments 3.00 of 1.00" in answer.numbers
     assert "0.50 after packing" in answer.numbers
 
 

@@ -57,11 +57,11 @@ def test_memory_is_compared_term_by_term():
     measured = {name: term["measured"] / GIB for name, term in terms.items()}
     assert measured == {
         "weights": 16.5,
-        "context": 0.5,
+        "context and kernels": 0.625,
         "cache": 2.5,
         "graphs and workspaces": 0.25,
         "largest image": 1.0,
-        "margin": 0.375,
+        "fragments": 0.25,
     }
     assert terms["cache"]["planned"] == plan.cache_bytes
     assert terms["largest image"]["planned"] == plan.image_bytes
