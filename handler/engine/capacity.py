@@ -27,6 +27,7 @@ __all__ = [
     "Room",
     "cache_places",
     "find_room",
+    "largest_image_pixels",
     "plan_loaded",
     "verified_tokens",
     "verified_tokens_at",
@@ -106,7 +107,7 @@ def plan_loaded(
 ) -> MemoryPlan:
     """Plan the memory that is free once a model of this configuration is loaded."""
     workload = Workload(
-        max_pixels=_largest_pixels(profile, settings.max_side),
+        max_pixels=largest_image_pixels(profile, settings.max_side),
         max_output_tokens=profile.max_output_tokens,
         expected_output_tokens=_EXPECTED_OUTPUT_TOKENS,
         prefill_tokens=settings.prefill_tokens,
@@ -125,13 +126,17 @@ def plan_loaded(
     )
 
 
-def _largest_pixels(profile: Profile, max_side: int | None) -> int:
-    """Return the pixels of the largest image that the model sees."""
+def largest_image_pixels(profile: Profile, max_side: int | None) -> int:
+    """Return the pixels of the largest image that the model sees.
+
+    `max_side` is the setting that caps the long side; None: no cap. Pages of fewer than
+    the profile's `min_pixels` are enlarged after that cap.
+    """
     sizing = profile.sizing
     if max_side is None:
         return sizing.max_pixels
     side = -(-max_side // sizing.patch_grid) * sizing.patch_grid
-    return min(sizing.max_pixels, side * side)
+    return min(sizing.max_pixels, max(sizing.min_pixels, side * side))
 
 
 def cache_places(model: Model) -> int:

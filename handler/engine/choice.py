@@ -54,8 +54,7 @@ def choose_engine(
     if settings.engine == "generate" or not is_known:
         return _choose_generate(model, settings, steps)
     if self_test is None and not is_processor:
-        sizing = PROFILES[profile].sizing
-        self_test = CudaSelfTest(model, sizing, settings.prefill_tokens)
+        self_test = CudaSelfTest(model, settings, PROFILES[profile])
     builder = NativeBuilder(model, settings, profile, steps, record)
     if self_test is None:
         return builder.build(ExecutionMode())

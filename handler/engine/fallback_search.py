@@ -16,6 +16,7 @@ from handler.engine.fallbacks import (
     Fallback,
     SelfTestError,
 )
+from handler.engine.out_of_memory import is_out_of_memory
 from handler.errors import ModelLoadError
 
 __all__ = ["FallbackSearch"]
@@ -83,8 +84,14 @@ class FallbackSearch(Generic[T]):
 def _fallback_after(
     error: Exception, check: Check | None, mode: ExecutionMode
 ) -> Fallback:
-    """Choose what to give up: what the check tests, else the mode's attention."""
+    """Choose what to give up: what the check tests, else the mode's attention.
+
+    A shortage of memory gives up graphs, which hold some, except in the check of the
+    operator, which runs before there are any.
+    """
     is_wrong = isinstance(error, SelfTestError)
+    if mode.cuda_graphs and check is not Check.ATTENTION and is_out_of_memory(error):
+        return Fallback.CUDA_GRAPHS_FAILED
     if check is Check.CUDA_GRAPHS:
         if is_wrong:
             return Fallback.CUDA_GRAPHS_MISMATCH

@@ -41,7 +41,7 @@ class Fallback(enum.StrEnum):
     """Optimisation given up at start; a stable code for /ping, logs and metrics."""
 
     CUDA_GRAPHS_FAILED = "cuda_graphs_failed"
-    """Steps could not be recorded: they run eagerly."""
+    """Steps could not be recorded, or their memory was needed: they run eagerly."""
     CUDA_GRAPHS_MISMATCH = "cuda_graphs_mismatch"
     """Recorded steps differ from eager ones: steps run eagerly."""
     ATTENTION_FAILED = "attention_failed"

@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from handler.engine.model import Inputs, Model
+from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import OutOfMemoryError
@@ -104,7 +105,9 @@ class GenerateEngine:
         started = self._clock()
         try:
             generations = self._generate(batch, poll)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             generations = None
         if generations is None:
             torch.cuda.empty_cache()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Sequence as Seq
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -85,19 +86,25 @@ def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) ->
     """Return a recorder of CUDA graphs on `device`; None: the current device.
 
     All graphs share one memory pool: one is replayed at a time, and only its outputs
-    are read. Warm-up and capture of all graphs run on one side stream, because cuBLAS
-    keeps a workspace for each stream. A capture that fails raises torch's error and
-    leaves the current stream and torch's allocator as they were before.
+    are read. When all of them are gone, so is their pool, and the next graph gets
+    another. Warm-up and capture of all graphs run on one side stream, because cuBLAS
+    keeps a workspace for each stream: keep the recorder to record anew.
+    A capture that fails raises torch's error and leaves the current stream and torch's
+    allocator as they were before.
 
     `cuda` has the functions of torch.cuda.
     """
-    shared: list[tuple[Any, Any]] = []
+    streams: list[Any] = []
+    pools: list[Any] = []
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
         with cuda.device(device):
-            if not shared:
-                shared.append((cuda.Stream(device), cuda.graph_pool_handle()))
-            stream, pool = shared[0]
+            if not streams:
+                streams.append(cuda.Stream(device))
+            if not alive:
+                pools[:] = [cuda.graph_pool_handle()]
+            [stream], [pool] = streams, pools
             caller = cuda.current_stream(device)
             stream.wait_stream(caller)
             # torch.cuda.graph leaves its stream current if it cannot end a capture.
@@ -114,6 +121,7 @@ def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) ->
                     _release_failed_capture(graph, pool, cuda)
                     raise
             caller.wait_stream(stream)
+            alive.add(graph)
         return outputs, graph.replay
 
     return record
@@ -157,12 +165,11 @@ class DecodeGraphs:
         *,
         device: torch.device,
         idle_segment: int,
-        record: Record | None = None,
+        record: Record,
     ) -> None:
         self._idle = FixedRow((0,), 0, idle_segment, 0)
         self._recorded: dict[Shape, _Recorded] = {}
         self._device = device
-        record = record or cuda_recorder(device)
         # The largest first: the others fit into the memory that it reserves.
         for shape in sorted(of_shapes, reverse=True):
             numbers = self._pack_numbers(shape, []).to(device)

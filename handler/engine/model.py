@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from handler.engine.accelerator import Accelerator
 from handler.engine.checkpoint import read_tensor_names
 from handler.engine.loading_report import check_report, log_library_warnings
+from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.patch_embedding import replace_convolutions
 from handler.engine.read_ahead import ReadAhead
 from handler.engine.transfer import copy_to
@@ -216,11 +217,11 @@ def load_model(
                 output_loading_info=True,
             )
             module, report = loaded
-    except torch.OutOfMemoryError as error:
-        raise ModelLoadError(
-            f"{weights.path} does not fit into the memory of {device}"
-        ) from error
     except Exception as error:  # a broken checkpoint raises whatever it comes upon
+        if is_out_of_memory(error):
+            raise ModelLoadError(
+                f"{weights.path} does not fit into the memory of {device}"
+            ) from error
         said = "; transformers: ".join([str(error), *warnings])
         raise ModelLoadError(f"{weights.path} cannot be loaded: {said}") from error
     check_report(

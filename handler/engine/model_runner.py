@@ -70,9 +70,9 @@ class Chunk(Generic[P]):
 class ModelRunner(Protocol[P]):
     """Computes tokens, for one thread; it does not keep track of pages.
 
-    `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if the device has no
-    memory left; the runner stays usable. The caller chooses the cache segment of a
-    page; places from `start` on may hold anything and are overwritten.
+    `prompt_from`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
+    the device has no memory left; the runner stays usable. The caller chooses the cache
+    segment of a page; places from `start` on may hold anything and are overwritten.
     """
 
     @property

@@ -123,7 +123,9 @@ class NativeEngine(Generic[P]):
         self._may_shrink = True
 
     def submit(self, sequence: Sequence) -> None:
-        prompt = self._runner.prompt_from(sequence)
+        prompt = self._prompt_from(sequence)
+        if prompt is None:
+            return
         room = self._max_tokens - prompt.num_tokens
         if room < 1:
             self._ended.append(self._too_long(sequence, prompt))
@@ -139,6 +141,20 @@ class NativeEngine(Generic[P]):
         )
         self._pages[sequence.id] = page
         self._scheduler.add(page)
+
+    def _prompt_from(self, sequence: Sequence) -> P | None:
+        """Tokenise a page; without memory for that, shrink the cache and try again.
+
+        If there is still no memory the page fails: None.
+        """
+        while True:
+            try:
+                return self._runner.prompt_from(sequence)
+            except OutOfMemoryError as error:
+                shortage = error.detail
+            if not self._shrink():
+                self._ended.append(_failed(sequence, shortage))
+                return None
 
     @property
     def _max_tokens(self) -> int:

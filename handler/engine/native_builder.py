@@ -7,24 +7,23 @@ from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from handler.engine.attempts import RETRIES
-from handler.engine.capacity import find_room, verified_tokens
+from handler.engine.capacity import find_room, largest_image_pixels, verified_tokens
 from handler.engine.drafts import Drafter
 from handler.engine.engine import Engine
 from handler.engine.fallback_search import FallbackSearch
 from handler.engine.fallbacks import Check, ExecutionMode, Fallback
-from handler.engine.graphs import Record, Shape, shapes
+from handler.engine.graphs import Record, Shape, cuda_recorder, shapes
 from handler.engine.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.native import NativeEngine, Options
+from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.packed_weights import pack_text_model
 from handler.engine.self_test import SelfTest
 from handler.engine.sequence import Sequence
 from handler.engine.steps import StepTimer
 from handler.engine.torch_runner import TorchRunner
-from handler.errors import ModelLoadError
+from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
@@ -61,7 +60,8 @@ class NativeBuilder:
     ) -> None:
         self._model = model
         self._steps = steps
-        self._record = record
+        # One for all runners: each recorder has a stream with a cuBLAS workspace.
+        self._record = record or cuda_recorder(model.device)
         # Before free memory is measured: packing may leave gaps in the allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
@@ -70,9 +70,9 @@ class NativeBuilder:
         self._room = room
         self._places = room.cache_tokens
         self._fallbacks: tuple[Fallback, ...] = ()
-        sizing = PROFILES[profile].sizing
+        max_pixels = largest_image_pixels(PROFILES[profile], settings.max_side)
         self._max_page_tokens = (
-            sizing.max_pixels // _PIXELS_A_TOKEN
+            max_pixels // _PIXELS_A_TOKEN
             + PROMPT_TOKENS
             + PROFILES[profile].max_output_tokens
         )
@@ -103,27 +103,35 @@ class NativeBuilder:
             if mode.cuda_graphs:
                 with search.checking(Check.CUDA_GRAPHS):
                     runner = self._build_runner(
-                        mode, self._shapes_for(self._options.max_sequences)
+                        mode,
+                        self._shapes_for(self._options.max_sequences),
+                        self_test.check_graphs,
                     )
                     self_test.check_graphs(runner)
             else:
                 runner = self._build_eager_runner(mode)
             with search.checking(Check.LARGEST_IMAGE):
-                is_fitting = self_test.fits_largest_image(runner)
+                is_fitting = _fits_largest_image(self_test, runner)
             if is_fitting:
                 return self._create_engine(runner, mode)
             # Two runners do not fit into memory, so this one is released first.
             del runner
             self_test.recover()
-            self._reduce_cache()
+            self._reduce_cache(mode)
 
-    def _build_runner(self, mode: ExecutionMode, of_shapes: Seq[Shape]) -> TorchRunner:
+    def _build_runner(
+        self,
+        mode: ExecutionMode,
+        of_shapes: Seq[Shape],
+        check_graphs: Callable[[TorchRunner], None] | None = None,
+    ) -> TorchRunner:
         return TorchRunner(
             self._model,
             self._places,
             max_page_tokens=self._max_page_tokens,
             graph_shapes=of_shapes,
             record=self._record,
+            check_graphs=check_graphs,
             # None uses the operator if the device has it; False forces torch's own.
             use_operator=None if mode.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
@@ -138,7 +146,9 @@ class NativeBuilder:
         """
         try:
             return self._build_runner(mode, [])
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise ModelLoadError(
                 f"there is no memory for a cache of {self._places} tokens on "
                 f"{self._model.device}"
@@ -163,19 +173,26 @@ class NativeBuilder:
             fallbacks=self._fallbacks,
         )
 
-    def _reduce_cache(self) -> None:
-        """Make the next cache smaller; raise ModelLoadError if it is too small."""
+    def _reduce_cache(self, mode: ExecutionMode) -> None:
+        """Make the next cache smaller.
+
+        Where it would be too small, raises OutOfMemoryError if the mode has graphs,
+        whose memory an engine without them has, and ModelLoadError if it has none.
+        """
         places = shrunk_cache_tokens(
             self._places,
             page_tokens=self._room.min_cache_tokens,
             image_tokens=self._room.image_tokens,
         )
         if places is None:
-            raise ModelLoadError(
-                f"a page of the largest size does not fit into the memory of "
+            shortage = (
+                "a page of the largest size does not fit into the memory of "
                 f"{self._model.device} beside the weights, with a cache of "
-                f"{self._places} tokens: use a GPU with more memory"
+                f"{self._places} tokens"
             )
+            if mode.cuda_graphs:
+                raise OutOfMemoryError(f"{shortage} and recorded steps")
+            raise ModelLoadError(f"{shortage}: use a GPU with more memory")
         logger.warning(
             "self-test failed",
             extra={
@@ -187,6 +204,16 @@ class NativeBuilder:
         )
         self._places = places
         self._fallbacks = (Fallback.CACHE_REDUCED,)
+
+
+def _fits_largest_image(self_test: SelfTest, runner: TorchRunner) -> bool:
+    """Make the check; any kind of shortage means that the page does not fit."""
+    try:
+        return self_test.fits_largest_image(runner)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
 
 
 class _PlainTokenizer:

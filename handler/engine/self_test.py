@@ -23,6 +23,7 @@ from handler.engine.attention_check import (
     check_attention,
     relative_error,
 )
+from handler.engine.capacity import largest_image_pixels
 from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.graphs import DecodeGraphs, FixedRow, Shape
 from handler.engine.model import Model
@@ -30,8 +31,9 @@ from handler.engine.model_runner import Chunk, ModelRunner
 from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import TorchRunner
 from handler.errors import OutOfMemoryError
-from handler.profiles import Sizing
+from handler.profiles import Profile
 from handler.schema import Page
+from handler.settings import EngineSettings
 
 __all__ = [
     "CudaSelfTest",
@@ -123,30 +125,33 @@ def _shapes_to_check(shapes: Seq[Shape]) -> list[Shape]:
 
 
 def fits_largest_image(
-    runner: ModelRunner[Any], sizing: Sizing, *, max_prefill_tokens: int
+    runner: ModelRunner[Any], max_pixels: int, *, max_prefill_tokens: int
 ) -> bool:
-    """Encode a blank page of the largest size, and prefill the first of its tokens.
+    """Encode a blank page of `max_pixels`, and prefill the first of its tokens.
 
     Returns False if the device does not have enough memory.
     """
-    width, height = _largest_size(sizing)
+    width, height = _largest_size(max_pixels)
     pixels = b"\xff" * (width * height * 3)
     page = Page(1, width, height, width, height, pixels)
-    prompt = runner.prompt_from(Sequence("self-test", "self-test", page, "", 1))
-    count = min(prompt.num_tokens, max_prefill_tokens, runner.num_places)
+    sequence = Sequence("self-test", "self-test", page, "", 1)
+    prompt = None
     try:
+        prompt = runner.prompt_from(sequence)
+        count = min(prompt.num_tokens, max_prefill_tokens, runner.num_places)
         runner.prefill(Chunk(prompt, (), 0, count, 0))
     except OutOfMemoryError:
         return False
     finally:
-        runner.forget(prompt)
+        if prompt is not None:
+            runner.forget(prompt)
     return True
 
 
-def _largest_size(sizing: Sizing) -> tuple[int, int]:
-    """Return a width and height of about the largest area, on the patch grid."""
-    width = _on_grid(min(math.isqrt(sizing.max_pixels * 3 // 2), 10**5))
-    return width, _on_grid(sizing.max_pixels // width)
+def _largest_size(max_pixels: int) -> tuple[int, int]:
+    """Return width and height, on the patch grid, of about `max_pixels` and no more."""
+    width = _on_grid(min(math.isqrt(max_pixels * 3 // 2), 10**5))
+    return width, _on_grid(max_pixels // width)
 
 
 def _on_grid(pixels: int) -> int:
@@ -172,12 +177,18 @@ class SelfTest(Protocol):
 
 
 class CudaSelfTest:
-    """The self-test of a model on a CUDA device."""
+    """The self-test of a model on a CUDA device.
 
-    def __init__(self, model: Model, sizing: Sizing, max_prefill_tokens: int) -> None:
+    `max_pixels` are those of the largest image, which the plan of the memory has room
+    for.
+    """
+
+    def __init__(
+        self, model: Model, settings: EngineSettings, profile: Profile
+    ) -> None:
         self._model = model
-        self._sizing = sizing
-        self._max_prefill_tokens = max_prefill_tokens
+        self.max_pixels = largest_image_pixels(profile, settings.max_side)
+        self._max_prefill_tokens = settings.prefill_tokens
         self._dtype: torch.dtype = model.module.dtype
         self.has_operator = has_operator(model.device, self._dtype)
 
@@ -205,7 +216,7 @@ class CudaSelfTest:
         device, started = self._model.device, time.monotonic()
         torch.cuda.reset_peak_memory_stats(device)
         fits = fits_largest_image(
-            runner, self._sizing, max_prefill_tokens=self._max_prefill_tokens
+            runner, self.max_pixels, max_prefill_tokens=self._max_prefill_tokens
         )
         if fits:
             _log_passed(

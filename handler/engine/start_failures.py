@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from handler.engine.out_of_memory import OUT_OF_MEMORY
 from handler.errors import HandlerError, ModelLoadError
 
 __all__ = ["KINDS", "StartFailure", "explain_failure"]
@@ -92,8 +93,7 @@ KINDS = (
     ),
     _kind(
         "gpu_memory",
-        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory"
-        r"|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)",
+        OUT_OF_MEMORY + r"|CUBLAS_STATUS_NOT_INITIALIZED",
         "the GPU has no memory left for this: lower kv_cache_tokens or "
         "max_sequences, or use a GPU with more memory",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Callable, Sequence as Seq
 from typing import Any, TypeVar
 
@@ -9,24 +11,30 @@ import torch
 
 from handler.engine.attention import KVPool, PageSpan, Step, has_operator
 from handler.engine.encoder import Encoder, TorchPrompt
+from handler.engine.fallbacks import Check, Fallback, SelfTestError
 from handler.engine.graphs import (
     NUM_FACTS,
     DecodeGraphs,
     FixedRow,
     Record,
     Shape,
+    cuda_recorder,
 )
 from handler.engine.kv_cache import Move
 from handler.engine.memory_plan import shrunk_cache_tokens
 from handler.engine.model import Model
 from handler.engine.model_runner import Chunk, Row
+from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.sampling import Sampling
 from handler.engine.sequence import Sequence
 from handler.engine.text_forward import TextForward
 from handler.engine.transfer import copy_to
 from handler.errors import OutOfMemoryError
+from handler.schema import Page
 
 __all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -49,6 +57,8 @@ class TorchRunner:
       prefill of this many tokens.
     - `min_places`, `image_places`: `shrink_cache` leaves at least the first and gives
       up at least the second.
+    - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
+      SelfTestError if they are wrong. If either fails, steps are eager from then on.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class TorchRunner:
         max_page_tokens: int | None = None,
         graph_shapes: Seq[Shape] = (),
         record: Record | None = None,
+        check_graphs: Callable[[TorchRunner], None] | None = None,
         use_operator: bool | None = None,
         draft_rows: bool = False,
         max_prefill_tokens: int = 1024,
@@ -73,7 +84,8 @@ class TorchRunner:
         self._forward = TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         self._graph_shapes = tuple(graph_shapes)
-        self._record = record
+        self._record = record or cuda_recorder(model.device)
+        self._check_graphs = check_graphs
         if use_operator is None:
             use_operator = has_operator(model.device, self._dtype)
         self._use_operator = use_operator
@@ -117,11 +129,14 @@ class TorchRunner:
         return self._model.stop_token_ids
 
     def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        return self._encoder.prompt_from(sequence)
+        subject = _describe_page(sequence.page)
+        return _catch_out_of_memory(
+            subject, lambda: self._encoder.prompt_from(sequence)
+        )
 
     def encode(self, prompt: TorchPrompt) -> bool:
         return _catch_out_of_memory(
-            _describe_page(prompt), lambda: self._encoder.encode(prompt)
+            _describe_page(prompt.sequence.page), lambda: self._encoder.encode(prompt)
         )
 
     def forget(self, prompt: TorchPrompt) -> None:
@@ -138,24 +153,63 @@ class TorchRunner:
         )
         if num_places is None:
             return None
-        # The old cache must be freed before the new one is allocated, and so must the
-        # graphs, which hold its addresses and memory of their own.
-        del self._graphs, self._pool
-        torch.cuda.empty_cache()
-        self._allocate_cache(num_places)
+        # The old cache must be gone before the new one is allocated.
+        self._release_cache()
+        if not self._graph_shapes:
+            self._allocate_cache(num_places)
+        elif not self._record_again(num_places):
+            # What the failed try has allocated is garbage only now.
+            self._graph_shapes = ()
+            self._release_cache()
+            self._allocate_cache(num_places)
         return num_places
+
+    def _release_cache(self) -> None:
+        """Release the cache and the graphs, which have memory of their own."""
+        for name in ("_graphs", "_pool"):
+            if hasattr(self, name):
+                delattr(self, name)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def _record_again(self, num_places: int) -> bool:
+        """Allocate a cache, record the graphs and check them; return whether it worked.
+
+        The graphs that passed the self-test had other addresses.
+        """
+        try:
+            self._allocate_cache(num_places)
+            if self._check_graphs is not None:
+                self._check_graphs(self)
+        except Exception as error:
+            is_wrong = isinstance(error, SelfTestError)
+            logger.warning(
+                "self-test failed",
+                extra={
+                    "check": Check.CUDA_GRAPHS,
+                    "fallback": Fallback.CUDA_GRAPHS_MISMATCH
+                    if is_wrong
+                    else Fallback.CUDA_GRAPHS_FAILED,
+                    "from": "recorded steps",
+                    "to": "eager steps",
+                    "how": f"{type(error).__name__}: {error}",
+                },
+                exc_info=not is_wrong,
+            )
+            return False
+        return True
 
     def text_from(self, token_ids: Seq[int]) -> str:
         return self._model.text_from(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         return _catch_out_of_memory(
-            _describe_page(chunk.prompt), lambda: self._prefill(chunk)
+            _describe_page(chunk.prompt.sequence.page), lambda: self._prefill(chunk)
         )
 
     def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
         return _catch_out_of_memory(
-            _describe_page(rows[-1].prompt), lambda: self._decode(rows)
+            _describe_page(rows[-1].prompt.sequence.page), lambda: self._decode(rows)
         )
 
     def _move(self, moves: Seq[Move]) -> None:
@@ -344,15 +398,16 @@ def _choose_tokens(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tens
 
 
 def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
-    """Call `compute`; turn torch's error into OutOfMemoryError and free its memory.
+    """Call `compute`; turn torch's errors into OutOfMemoryError and free its memory.
 
     The exception keeps the tensors in the frames of the failed call alive. It is freed
     after the `except` block; raised in a context manager, the new error would keep it.
     """
     try:
         return compute()
-    except torch.OutOfMemoryError:
-        pass
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
     torch.cuda.empty_cache()
     raise OutOfMemoryError(
         f"{subject} does not fit into the accelerator's memory: lower max_side or "
@@ -360,8 +415,7 @@ def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
     )
 
 
-def _describe_page(prompt: TorchPrompt) -> str:
-    page = prompt.sequence.page
+def _describe_page(page: Page) -> str:
     return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
 
 

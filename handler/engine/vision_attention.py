@@ -18,6 +18,8 @@ from torch.backends import cuda
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from handler.engine.out_of_memory import is_out_of_memory
+
 __all__ = ["Attend", "VisionAttention", "disable_cudnn_attention"]
 
 logger = logging.getLogger(__name__)
@@ -56,17 +58,15 @@ class VisionAttention:
     ) -> torch.Tensor:
         """Attend without a mask; all tensors are [1, heads, n, head_dim].
 
-        Raises torch's error when no kernel is left; torch.OutOfMemoryError passes
-        through at once.
+        Raises torch's error when no kernel is left. An error that says that there is no
+        memory passes through at once.
         """
         while True:
             try:
                 with _allowed(self._choices[0]):
                     return self._attend(query, key, value)
-            except torch.OutOfMemoryError:
-                raise
             except RuntimeError as error:
-                if len(self._choices) == 1:
+                if len(self._choices) == 1 or is_out_of_memory(error):
                     raise
                 self._choices = self._choices[1:]
                 logger.warning(

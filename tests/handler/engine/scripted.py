@@ -71,6 +71,7 @@ class ScriptedRunner:
         """Pages whose image is on the device, complete or not."""
 
     def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
+        self._take_memory("prompt_from")
         length = sequence.page.pixel_width
         greedy, _, drawn = sequence.prompt.partition("|")
         scripts = [[*greedy.encode()], [*(drawn or greedy).encode()]]

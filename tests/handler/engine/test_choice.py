@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from handler.engine.weights import MINI, Source, fetch
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from tests.fakes import sequence
+from tests.handler.engine.shortages import SHORTAGES
 
 
 def load_mini() -> Model:
@@ -181,6 +183,18 @@ def read(chosen) -> str:
     raise AssertionError("the page never ended")
 
 
+def test_max_side_bounds_the_pages_of_the_native_engine(model):
+    lengths = []
+    for max_side in (256, None):
+        settings = replace(SETTINGS, max_side=max_side)
+        engine = choose_engine(model, settings, "mini").engine
+        assert isinstance(engine, NativeEngine)
+        lengths.append(engine._runner.max_tokens)
+
+    # 64 tokens of an image of 256 x 256 pixels, 360 of one of 512 x 720.
+    assert lengths[1] - lengths[0] == 360 - 64
+
+
 def test_no_self_test_runs_on_a_processor(model):
     announced: list[Check | None] = []
 
@@ -253,11 +267,48 @@ def test_the_cache_shrinks_until_the_largest_image_fits(model):
     assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
 
 
+def test_graphs_are_given_up_before_the_start_fails(model):
+    has_graphs: list[bool] = []
+
+    def fits(runner: TorchRunner) -> bool:
+        has_graphs.append(bool(runner.graphs.shapes))
+        return not has_graphs[-1]
+
+    chosen = chosen_with(model, HostSelfTest(model, fits=fits), kv_cache_tokens=2)
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("flash", False)
+    assert has_graphs.count(False) == 1
+    assert chosen.fallbacks == (Fallback.CUDA_GRAPHS_FAILED, Fallback.CACHE_REDUCED)
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_every_kind_of_shortage_makes_the_cache_smaller(model, shortage):
+    def fits(runner: TorchRunner) -> bool:
+        if runner.num_places == 900:
+            raise SHORTAGES[shortage]
+        return True
+
+    chosen = chosen_with(model, HostSelfTest(model, fits=fits))
+
+    assert chosen.cuda_graphs
+    assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
+
+
 def test_a_gpu_too_small_for_the_largest_image_is_refused(model):
     self_test = HostSelfTest(model, fits=lambda runner: False)
 
     with pytest.raises(ModelLoadError, match="GPU with more memory"):
-        chosen_with(model, self_test, kv_cache_tokens=400, cuda_graphs=False)
+        chosen_with(model, self_test, kv_cache_tokens=4, cuda_graphs=False)
+
+
+def test_the_runner_checks_graphs_that_it_records_again(model):
+    chosen = chosen_with(model, HostSelfTest(model))
+    runner = chosen.engine._runner
+    runner._record = stale
+
+    runner.shrink_cache()
+
+    assert runner.graphs.shapes == []
 
 
 def test_a_lost_device_ends_the_search(model):

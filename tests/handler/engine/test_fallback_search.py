@@ -18,6 +18,7 @@ from handler.engine.fallbacks import (
 )
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
+from tests.handler.engine.shortages import SHORTAGES
 
 MODES = list_modes(EngineSettings(), has_operator=True)
 GRAPHS, EAGER, TORCH, GENERATE = MODES
@@ -109,6 +110,21 @@ def test_generate_is_used_if_the_native_engine_fails():
         Fallback.ATTENTION_FAILED,
         Fallback.ENGINE_GENERATE,
     ]
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_a_shortage_of_memory_gives_up_graphs_first(shortage):
+    class NoRoomForGraphs(Builder):
+        def _build(self, mode: ExecutionMode) -> str:
+            built = super()._build(mode)
+            if mode.cuda_graphs:
+                raise SHORTAGES[shortage]
+            return built
+
+    builder = NoRoomForGraphs()
+
+    assert builder.run() == str(EAGER)
+    assert builder.search.fallbacks == [Fallback.CUDA_GRAPHS_FAILED]
 
 
 def test_a_model_load_error_ends_the_search():

@@ -23,6 +23,7 @@ from handler.prompts import chat, load_prompts
 from handler.schema import Page
 from handler.settings import EngineSettings
 from tests import documents
+from tests.handler.engine.shortages import SHORTAGES
 
 MAX_TOKENS = 40
 PROMPT = load_prompts(PROFILES["mini"])["ocr_layout"]
@@ -156,20 +157,21 @@ def test_a_page_cancelled_before_its_turn_is_reported_once(model):
 class SmallDevice:
     """The module on a device with room for `max_rows` pages at once."""
 
-    def __init__(self, module: Any, max_rows: int) -> None:
+    def __init__(self, module: Any, max_rows: int, shortage: str) -> None:
         self._module, self._max_rows = module, max_rows
+        self._shortage = shortage
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
     def generate(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
         if len(input_ids) > self._max_rows:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise SHORTAGES[self._shortage]
         return self._module.generate(input_ids=input_ids, **kwargs)
 
 
-def on_small_device(model: Model, max_rows: int) -> Model:
-    module = SmallDevice(model.module, max_rows)
+def on_small_device(model: Model, max_rows: int, shortage: str = "allocator") -> Model:
+    module = SmallDevice(model.module, max_rows, shortage)
     return Model(module, model.tokenizer, ("<|im_end|>", "<|endoftext|>"))
 
 
@@ -181,8 +183,11 @@ def test_pages_too_many_for_the_memory_are_read_one_by_one(model):
     assert ended["a/2"].text == reference(model, 2)
 
 
-def test_a_page_too_large_for_the_memory_fails_alone(model):
-    ended = run(GenerateEngine(on_small_device(model, 0)), [sequence(0)])
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_a_page_too_large_for_the_memory_fails_alone(model, shortage):
+    engine = GenerateEngine(on_small_device(model, 0, shortage))
+
+    ended = run(engine, [sequence(0)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "out_of_memory"

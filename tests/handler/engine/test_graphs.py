@@ -150,8 +150,8 @@ SECOND = torch.device("cuda:1")
 
 def recorded_on(cuda: FakeCuda, device: torch.device | None, number: int = 3) -> None:
     record = cuda_recorder(device, cuda)
-    for _ in range(number):
-        record(lambda: (torch.zeros(1), torch.zeros(1)))
+    kept = [record(lambda: (torch.zeros(1), torch.zeros(1))) for _ in range(number)]
+    assert len(kept) == number
 
 
 def test_graphs_are_captured_on_the_models_device():
@@ -171,6 +171,19 @@ def test_all_graphs_share_one_stream_and_one_pool():
     assert len(cuda.streams) == len(cuda.pools) == 1
     assert cuda.captured_on == cuda.streams * 3
     assert cuda.used_pools == cuda.pools * 3
+
+
+def test_graphs_recorded_anew_have_the_same_stream_and_another_pool():
+    cuda = FakeCuda()
+    record = cuda_recorder(SECOND, cuda)
+
+    for _ in range(2):
+        kept = [record(lambda: (torch.zeros(1), torch.zeros(1))) for _ in range(3)]
+        del kept
+
+    assert len(cuda.streams) == 1
+    first, second = cuda.pools
+    assert cuda.used_pools == [first] * 3 + [second] * 3
 
 
 def test_warm_up_and_capture_run_on_the_same_stream():
@@ -205,6 +218,15 @@ def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
 
 
 def test_without_shapes_cuda_is_not_used():
-    graphs = DecodeGraphs(lambda numbers: None, [], device=SECOND, idle_segment=0)  # type: ignore[arg-type]
+    cuda = FakeCuda()
 
+    graphs = DecodeGraphs(
+        lambda numbers: None,  # type: ignore[arg-type]
+        [],
+        device=SECOND,
+        idle_segment=0,
+        record=cuda_recorder(SECOND, cuda),
+    )
+
+    assert cuda.calls == []
     assert graphs.shape_for([row(1)]) is None

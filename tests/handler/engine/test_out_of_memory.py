@@ -86,6 +86,31 @@ def test_answers_do_not_change_after_a_shortage(call, max_drafts):
     assert running._scheduler._pool.num_free == 200
 
 
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_page_submitted_without_memory_shrinks_the_cache(number):
+    runner = runner_failing(("prompt_from", number))
+    running = engine(runner)
+    answers = dict(ANSWERS)
+    submit(running, {"a": answers["a"], "b": answers["b"]})
+    running.step(lambda: None)
+    submit(running, {"c": answers["c"], "d": answers["d"]})
+
+    assert texts(run(running)) == ANSWERS
+    assert runner.num_places == 200
+
+
+def test_a_page_that_cannot_be_submitted_fails_alone():
+    runner = runner_failing(("prompt_from", 1), ("prompt_from", 2))
+    running = engine(runner)
+    submit(running, ANSWERS)
+
+    ended = run(running)
+
+    assert ended["b"].error is not None
+    assert ended["b"].error.code == "out_of_memory"
+    assert texts(ended) == ANSWERS | {"b": ""}
+
+
 def test_a_move_without_memory_restarts_all_pages():
     runner = runner_failing(("move", 0))
     running = engine(runner)

@@ -10,12 +10,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.geometry import CHANDRA
 from bench.recorder import recomputed
+from handler.engine.capacity import plan_loaded
 from handler.engine.encoder import TorchPrompt
 from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.graphs import Outputs, Record, Shape
+from handler.engine.memory_plan import PROMPT_TOKENS
 from handler.engine.model import Model, load_model
 from handler.engine.self_test import (
+    CudaSelfTest,
     check_graphs,
     fits_largest_image,
     is_device_usable,
@@ -28,7 +32,7 @@ from handler.settings import EngineSettings
 from tests.handler.engine.scripted import ScriptedRunner
 
 SHAPES = [Shape(1, 1), Shape(2, 3)]
-SIZING = PROFILES["mini"].sizing
+MAX_PIXELS = PROFILES["mini"].sizing.max_pixels
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +157,11 @@ def test_the_largest_image_is_encoded_and_released(model):
     runner = RememberingRunner(model, 600)
     runner.prompts = []
 
-    assert fits_largest_image(runner, SIZING, max_prefill_tokens=16)
+    assert fits_largest_image(runner, MAX_PIXELS, max_prefill_tokens=16)
 
     [prompt] = runner.prompts
     _, rows, columns = prompt.grid
-    assert 0.9 * SIZING.max_pixels < rows * columns * 16**2 <= SIZING.max_pixels
+    assert 0.9 * MAX_PIXELS < rows * columns * 16**2 <= MAX_PIXELS
     assert prompt.encoded is None
 
 
@@ -165,10 +169,39 @@ def test_the_largest_image_of_chandra_has_its_full_size():
     runner = RunnerWithoutMemory(num_places=10**6)
 
     assert not fits_largest_image(
-        runner, PROFILES["chandra"].sizing, max_prefill_tokens=1024
+        runner, PROFILES["chandra"].sizing.max_pixels, max_prefill_tokens=1024
     )
 
     assert runner.sizes == [(3072, 2048)]
+
+
+@pytest.mark.parametrize("max_side", [None, 1600, 1000, 32])
+def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
+    settings = EngineSettings(max_side=max_side, draft_tokens=None)
+    plan = plan_loaded(
+        CHANDRA.config(),
+        settings,
+        PROFILES["chandra"],
+        lambda max_rows: [],
+        available_bytes=60 * 2**30,
+        capability=(9, 0),
+    )
+    planned_tokens = plan.page_tokens - PROMPT_TOKENS - 500
+    self_test = CudaSelfTest(model, settings, PROFILES["chandra"])
+    runner = RunnerWithoutMemory(num_places=10**6)
+
+    fits_largest_image(runner, self_test.max_pixels, max_prefill_tokens=1024)
+
+    [(width, height)] = runner.sizes
+    tested_tokens = width * height // 32**2
+    assert 0.9 * planned_tokens <= tested_tokens <= planned_tokens
+
+
+def test_an_image_whose_prompt_has_no_memory_does_not_fit():
+    runner = ScriptedRunner()
+    runner.failing = {("prompt_from", 0)}
+
+    assert not fits_largest_image(runner, MAX_PIXELS, max_prefill_tokens=16)
 
 
 class RunnerWithoutMemory(ScriptedRunner):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from bench.recorder import recomputed
-from handler.engine.graphs import shapes
+from handler.engine.fallbacks import Check, SelfTestError
+from handler.engine.graphs import Outputs, cuda_recorder, shapes
 from handler.engine.kv_cache import Move
 from handler.engine.model import Model, load_model
 from handler.engine.model_runner import Chunk
@@ -26,6 +29,8 @@ from handler.prompts import load_prompts
 from handler.schema import Page
 from handler.settings import EngineSettings
 from tests import documents
+from tests.handler.engine.cuda import FakeCuda
+from tests.handler.engine.shortages import SHORTAGES
 
 PROMPT = load_prompts(PROFILES["mini"])["ocr_layout"]
 
@@ -48,13 +53,16 @@ PAGES = [page_of(number) for number in range(2)]
 
 
 class ShortOfMemory(TorchDispatchMode):
-    """Raises torch.OutOfMemoryError at operator number `failing`.
+    """Raise `error` at one operator, counted from the beginning.
 
     `alive_bytes` counts the results of the 100 operators before it that still exist.
     """
 
-    def __init__(self, failing: int | None) -> None:
+    def __init__(
+        self, failing: int | None, error: Exception = SHORTAGES["allocator"]
+    ) -> None:
         super().__init__()
+        self._error = error
         self.num_calls = 0
         self._failing = failing
         self._recent: list[weakref.ref[torch.Tensor]] = []
@@ -68,7 +76,7 @@ class ShortOfMemory(TorchDispatchMode):
     ) -> Any:
         self.num_calls += 1
         if self.num_calls == self._failing:
-            raise torch.OutOfMemoryError("planted")
+            raise self._error
         result = func(*args, **(kwargs or {}))
         # Results of in-place operators are older tensors, such as the cache.
         is_new = not func._schema.is_mutable
@@ -78,9 +86,11 @@ class ShortOfMemory(TorchDispatchMode):
         return result
 
 
+GRAPH_SHAPES = shapes(2, max_drafts=0, max_verified=8)
+
+
 def runner_for(model: Model) -> TorchRunner:
-    of_shapes = shapes(2, max_drafts=0, max_verified=8)
-    return TorchRunner(model, 3000, graph_shapes=of_shapes, record=recomputed)
+    return TorchRunner(model, 3000, graph_shapes=GRAPH_SHAPES, record=recomputed)
 
 
 def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
@@ -90,9 +100,9 @@ def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
     )
     ended = {}
     memory = ShortOfMemory(failing)
-    for page in PAGES:
-        engine.submit(page)
     with memory:
+        for page in PAGES:
+            engine.submit(page)
         while engine.has_work:
             for generation in engine.step(lambda: None):
                 assert generation.error is None
@@ -105,7 +115,7 @@ def expected(model) -> tuple[dict[str, str], int]:
     return run(runner_for(model), None)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
+@pytest.mark.parametrize("share", [0.0005, 0.02, 0.4, 0.9])
 def test_answers_do_not_change_after_a_shortage(model, expected, share):
     texts, num_calls = expected
     runner = runner_for(model)
@@ -130,6 +140,25 @@ def test_an_error_keeps_no_tensors_of_its_step_alive(model):
     assert "256 x 256 pixels" in caught.value.detail
 
 
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_every_kind_of_shortage_becomes_our_error(model, shortage):
+    runner = runner_for(model)
+
+    with (
+        ShortOfMemory(1, SHORTAGES[shortage]),
+        pytest.raises(OutOfMemoryError, match="256 x 256"),
+    ):
+        runner.prompt_from(PAGES[0])
+
+
+def test_another_error_of_a_step_is_raised_as_it_is(model):
+    runner = runner_for(model)
+    crash = torch.AcceleratorError("CUDA error: an illegal memory access")
+
+    with ShortOfMemory(1, crash), pytest.raises(torch.AcceleratorError, match="access"):
+        runner.move([Move(0, 50, 100)])
+
+
 def test_a_move_without_memory_raises_out_of_memory(model):
     runner = runner_for(model)
 
@@ -142,6 +171,71 @@ def test_a_cache_shrinks_by_at_least_the_largest_image(model):
 
     assert runner.shrink_cache() == 600
     assert runner.num_places == 600
+
+
+def failing_again(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
+    """Record the shapes of one cache; the second shape of the next one fails."""
+    outputs, replay = recomputed(compute)
+    calls["record"] += 1
+    if calls["record"] == len(GRAPH_SHAPES) + 2:
+        raise SHORTAGES["kernel loaded late"]
+    return outputs, replay
+
+
+def wrong_again(runner: TorchRunner) -> None:
+    if runner.num_places < 3000:
+        raise SelfTestError(Check.CUDA_GRAPHS, "2 rows", actual=0.5, allowed=0.05)
+
+
+@pytest.mark.parametrize("fault", ["cuda_graphs_failed", "cuda_graphs_mismatch"])
+def test_steps_are_eager_after_a_shrink_that_loses_graphs(model, usual, caplog, fault):
+    texts, num_calls = usual
+    calls: Counter[str] = Counter()
+    is_wrong = fault == "cuda_graphs_mismatch"
+    runner = TorchRunner(
+        model,
+        3000,
+        graph_shapes=GRAPH_SHAPES,
+        record=recomputed if is_wrong else lambda c: failing_again(c, calls),
+        check_graphs=wrong_again if is_wrong else None,
+    )
+
+    ended, _ = run(runner, int(0.4 * num_calls))
+
+    assert ended == texts
+    assert runner.num_places == 2550
+    assert runner.graphs.shapes == []
+    [line] = [r for r in caplog.records if r.message == "self-test failed"]
+    assert line.fallback == fault
+
+
+def test_graphs_are_checked_again_after_a_shrink(model):
+    checked: list[int] = []
+    runner = TorchRunner(
+        model,
+        100,
+        graph_shapes=GRAPH_SHAPES,
+        record=recomputed,
+        check_graphs=lambda runner: checked.append(runner.num_places),
+    )
+
+    runner.shrink_cache()
+
+    assert checked == [85]
+    assert runner.graphs.shapes == GRAPH_SHAPES
+
+
+def test_a_shrunk_cache_records_on_the_same_stream(model):
+    cuda = FakeCuda()
+    runner = TorchRunner(
+        model, 100, graph_shapes=GRAPH_SHAPES, record=cuda_recorder(None, cuda)
+    )
+
+    runner.shrink_cache()
+
+    assert len(cuda.streams) == 1
+    assert len(cuda.pools) == 2
+    assert cuda.used_pools == [p for p in cuda.pools for _ in GRAPH_SHAPES]
 
 
 def test_a_cache_of_one_largest_page_does_not_shrink(model):

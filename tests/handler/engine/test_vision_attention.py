@@ -9,6 +9,7 @@ import torch
 from torch.backends import cuda
 
 from handler.engine.vision_attention import VisionAttention, disable_cudnn_attention
+from tests.handler.engine.shortages import SHORTAGES
 
 CUDA = torch.device("cuda")
 STATES = torch.zeros(1, 2, 3, 8)
@@ -91,11 +92,12 @@ def test_the_error_is_raised_when_no_kernel_works():
         attend(VisionAttention(CUDA, kernels))
 
 
-def test_out_of_memory_does_not_change_the_kernel():
-    kernels = Kernels(torch.OutOfMemoryError("too much"))
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_out_of_memory_does_not_change_the_kernel(shortage):
+    kernels = Kernels(SHORTAGES[shortage])
     attention = VisionAttention(CUDA, kernels)
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(SHORTAGES[shortage])):
         attend(attention)
     attend(attention)
 
