@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 from handler.engine.fallback_search import FallbackSearch
-from handler.engine.fallbacks import Announce, ExecutionMode, list_modes
+from handler.engine.fallbacks import (
+    Announce,
+    ExecutionMode,
+    NativeEngineError,
+    list_modes,
+)
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Record
 from handler.engine.model import Model
@@ -55,16 +61,26 @@ def choose_engine(
         return _choose_generate(model, settings, steps)
     if self_test is None and not is_processor:
         self_test = CudaSelfTest(model, settings, PROFILES[profile])
-    builder = NativeBuilder(model, settings, profile, steps, record)
     if self_test is None:
+        builder = NativeBuilder(model, settings, profile, steps, record)
         return builder.build(ExecutionMode())
 
     search: FallbackSearch[ChosenEngine] = FallbackSearch(announce, self_test.recover)
 
+    @functools.cache
+    def prepare() -> NativeBuilder:
+        """Pack the weights and plan the memory, once for all ways to run."""
+        try:
+            return NativeBuilder(model, settings, profile, steps, record)
+        except ModelLoadError:
+            raise
+        except Exception as error:
+            raise NativeEngineError(f"{type(error).__name__}: {error}") from error
+
     def build(mode: ExecutionMode) -> ChosenEngine:
         if mode.engine == "generate":
             return _choose_generate(model, settings, steps)
-        return builder.build_tested(mode, self_test, search)
+        return prepare().build_tested(mode, self_test, search)
 
     modes = list_modes(settings, has_operator=self_test.has_operator)
     chosen = search.run(modes, build)

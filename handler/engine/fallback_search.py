@@ -14,6 +14,7 @@ from handler.engine.fallbacks import (
     DeviceLostError,
     ExecutionMode,
     Fallback,
+    NativeEngineError,
     SelfTestError,
 )
 from handler.engine.out_of_memory import is_out_of_memory
@@ -89,6 +90,8 @@ def _fallback_after(
     A shortage of memory gives up graphs, which hold some, except in the check of the
     operator, which runs before there are any.
     """
+    if isinstance(error, NativeEngineError):
+        return Fallback.ENGINE_GENERATE
     is_wrong = isinstance(error, SelfTestError)
     if mode.cuda_graphs and check is not Check.ATTENTION and is_out_of_memory(error):
         return Fallback.CUDA_GRAPHS_FAILED
@@ -96,12 +99,17 @@ def _fallback_after(
         if is_wrong:
             return Fallback.CUDA_GRAPHS_MISMATCH
         return Fallback.CUDA_GRAPHS_FAILED
+    if check is Check.FORWARD and is_wrong:
+        return Fallback.FORWARD_MISMATCH
     if mode.attention == "flash":
         return Fallback.ATTENTION_MISMATCH if is_wrong else Fallback.ATTENTION_FAILED
     return Fallback.ENGINE_GENERATE
 
 
 def _remaining(modes: Seq[ExecutionMode], fallback: Fallback) -> list[ExecutionMode]:
+    if fallback in (Fallback.FORWARD_MISMATCH, Fallback.ENGINE_GENERATE):
+        # Every way to run the native engine has this fault.
+        return [mode for mode in modes if mode.engine != "native"]
     if fallback in (Fallback.ATTENTION_FAILED, Fallback.ATTENTION_MISMATCH):
         return [mode for mode in modes if mode.attention != "flash"]
     return list(modes)

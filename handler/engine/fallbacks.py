@@ -2,7 +2,7 @@
 
 They are given up in this order: CUDA graphs, the attention operator, the native engine.
 The engine process gives one up when its self-test fails; the worker does so when the
-process died during a check. This module does not import torch.
+process died during a check, or again and again. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = [
     "DeviceLostError",
     "ExecutionMode",
     "Fallback",
+    "NativeEngineError",
     "SelfTestError",
     "list_modes",
     "settings_after_death",
@@ -33,21 +34,29 @@ class Check(enum.StrEnum):
     """Compare the attention operator with a reference in float32."""
     CUDA_GRAPHS = "cuda_graphs"
     """Record decode steps, and compare them with the same steps run eagerly."""
+    FORWARD = "forward"
+    """Compare the encoder and the text model with transformers' own."""
     LARGEST_IMAGE = "largest_image"
     """Encode a page of the largest size."""
 
 
 class Fallback(enum.StrEnum):
-    """Optimisation given up at start; a stable code for /ping, logs and metrics."""
+    """Optimisation given up; a stable code for /ping, logs and metrics."""
 
     CUDA_GRAPHS_FAILED = "cuda_graphs_failed"
     """Steps could not be recorded, or their memory was needed: they run eagerly."""
     CUDA_GRAPHS_MISMATCH = "cuda_graphs_mismatch"
     """Recorded steps differ from eager ones: steps run eagerly."""
+    CUDA_GRAPHS_CRASHED = "cuda_graphs_crashed"
+    """Processes that were ready have died with them: steps run eagerly."""
     ATTENTION_FAILED = "attention_failed"
     """The operator could not run: torch's attention is used, without graphs."""
     ATTENTION_MISMATCH = "attention_mismatch"
     """The operator's results are wrong: torch's attention is used, without graphs."""
+    ATTENTION_CRASHED = "attention_crashed"
+    """Another process that was ready has died: torch's attention is used."""
+    FORWARD_MISMATCH = "forward_mismatch"
+    """The forward or the encoder is wrong: `generate` is used, without either."""
     CACHE_REDUCED = "cache_reduced"
     """The KV cache was made smaller, so that the largest image fits beside it."""
     ENGINE_GENERATE = "engine_generate"
@@ -100,6 +109,10 @@ class SelfTestError(Exception):
         self.case = case
         self.actual = actual
         self.allowed = allowed
+
+
+class NativeEngineError(Exception):
+    """The native engine cannot be prepared, whichever way it would run."""
 
 
 class DeviceLostError(Exception):

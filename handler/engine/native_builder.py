@@ -99,6 +99,7 @@ class NativeBuilder:
         if mode.attention == "flash" and Check.ATTENTION not in search.passed:
             with search.checking(Check.ATTENTION):
                 self_test.check_attention()
+        is_compared = False
         while True:
             if mode.cuda_graphs:
                 with search.checking(Check.CUDA_GRAPHS):
@@ -110,6 +111,10 @@ class NativeBuilder:
                     self_test.check_graphs(runner)
             else:
                 runner = self._build_eager_runner(mode)
+            if not is_compared:  # a smaller cache has the same forward
+                with search.checking(Check.FORWARD):
+                    self_test.check_forward(runner)
+                is_compared = True
             with search.checking(Check.LARGEST_IMAGE):
                 is_fitting = _fits_largest_image(self_test, runner)
             if is_fitting:

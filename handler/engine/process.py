@@ -15,9 +15,10 @@ from typing import Protocol
 
 from handler.child import Child
 from handler.engine import loop
+from handler.engine.degradation import Degradation
 from handler.engine.early import take_over
 from handler.engine.engine import EngineInfo
-from handler.engine.fallbacks import Check, Fallback, settings_after_death
+from handler.engine.fallbacks import Check
 from handler.engine.liveness import SILENCE_SECONDS, Liveness, Stall
 from handler.engine.messages import (
     Checking,
@@ -31,6 +32,7 @@ from handler.engine.messages import (
     ToEngine,
 )
 from handler.engine.sequence import Generation
+from handler.engine.start_failures import explain_death
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 
@@ -98,8 +100,9 @@ class EngineProcess:
     `prepared` holds the number of accelerators and `ready` what was loaded, or
     ModelLoadError if the first start failed. Later starts, and first ones that failed
     for a transient reason, are tried `max_failed_starts` times in a row, a little later
-    each time. After a process died during a check of its self-test, the next one starts
-    without the optimisation that was checked; that is no failed start.
+    each time. After a process died during a check of its self-test, or repeatedly on an
+    accelerator, the next one starts without an optimisation, see `Degradation`. A death
+    in a check is no failed start.
 
     A process that stalls keeps its pages, and is ready again when it goes on. After
     `stall_seconds` it is replaced.
@@ -122,6 +125,7 @@ class EngineProcess:
         self.prepared: Future[int] = Future()
         self.ready: Future[EngineInfo] = Future()
         self._settings = settings
+        self._degradation = Degradation(settings, index, clock)
         self._index = index
         self._listener = listener
         self._start_child = start_child
@@ -132,7 +136,6 @@ class EngineProcess:
         self._check: Check | None = None
         self._check_began_at = 0.0
         self._is_transient = False
-        self._fallbacks: tuple[Fallback, ...] = ()
         self.info: EngineInfo | None = None
         """Description of the engine in the latest process that was ready."""
         self._child: EngineChild | None = None
@@ -177,8 +180,13 @@ class EngineProcess:
         while not self._is_closed:
             is_first = not self.ready.done()
             words, was_ready = self._run_once()
-            if not was_ready and self._give_up_optimisation(words):
-                continue
+            if not self._is_closed:
+                if was_ready:
+                    self._degradation.note_death(self.info, words)
+                elif self._check is not None and self._degradation.note_check_death(
+                    self._check, words
+                ):
+                    continue
             num_failed = 0 if was_ready else num_failed + 1
             is_hopeless = is_first and not was_ready and not self._is_transient
             if is_hopeless or num_failed >= self._settings.max_failed_starts:
@@ -195,30 +203,9 @@ class EngineProcess:
                 )
             self._listener.on_death(self, words)
             if self.health is Health.FAILED:
-                self._fail_start(f"the engine process {words}")
+                self._fail_start(explain_death(words))
                 return
             self._sleep(num_failed * (TRANSIENT_SECONDS if self._is_transient else 1))
-
-    def _give_up_optimisation(self, words: str) -> bool:
-        """Change the next start's settings if the process died during a check."""
-        check = self._check
-        if check is None or self._is_closed:
-            return False
-        chosen = settings_after_death(check, self._settings)
-        if chosen is None:
-            return False
-        self._settings, fallback = chosen
-        self._fallbacks = (*self._fallbacks, fallback)
-        logger.error(
-            "self-test failed",
-            extra={
-                "engine": self._index,
-                "check": check,
-                "how": words,
-                "fallback": fallback,
-            },
-        )
-        return True
 
     def _run_once(self) -> tuple[str, bool]:
         """One process from start to end; how it ended, and whether it was ready."""
@@ -226,7 +213,9 @@ class EngineProcess:
         self._outbox = outbox
         self._check, self._is_transient = None, False
         try:
-            child = self._child = self._start_child(self._settings, self._index)
+            child = self._child = self._start_child(
+                self._degradation.settings, self._index
+            )
         except OSError as error:
             return f"could not be started: {error}", False
         feeder = threading.Thread(
@@ -269,7 +258,8 @@ class EngineProcess:
                     self._check, self._check_began_at = check, self._clock()
                 case Ready(info):
                     self._check = None
-                    info = replace(info, fallbacks=(*self._fallbacks, *info.fallbacks))
+                    given_up = self._degradation.fallbacks
+                    info = replace(info, fallbacks=(*given_up, *info.fallbacks))
                     self.info = info
                     liveness = Liveness(
                         silence_seconds=self._silence_seconds,
@@ -301,6 +291,7 @@ class EngineProcess:
             ):
                 return f"did not end the check {self._check} in {CHECK_SECONDS:g} s"
             elif self._clock() - started > self._settings.load_seconds:
+                self._check = None  # it has not failed: what came before was slow
                 return f"was not ready after {self._settings.load_seconds:g} s"
 
     def _set_stall(self, stall: Stall | None) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from handler.engine.out_of_memory import OUT_OF_MEMORY
 from handler.errors import HandlerError, ModelLoadError
 
-__all__ = ["KINDS", "StartFailure", "explain_failure"]
+__all__ = ["KINDS", "StartFailure", "explain_death", "explain_failure"]
 
 MAX_REASON_CHARACTERS = 600
 
@@ -161,6 +161,38 @@ _UNKNOWN = (
     "this kind of failure is not known: the line `start failed` in the log has the "
     "traceback. CHANDRA_ENGINE=generate starts the server without the native engine"
 )
+
+
+_DEATHS = (
+    ("could not load the model", None),  # the process has explained that itself
+    (
+        "was ended by SIGKILL",
+        "the kernel ends processes so when the machine or the container has no memory "
+        "left (see dmesg for `Out of memory`): give it more, or lower kv_cache_tokens",
+    ),
+    (
+        "was not ready after",
+        "the log says which stage took so long: raise CHANDRA_LOAD_SECONDS, or bring "
+        "the weights closer to this machine",
+    ),
+)
+"""How a process ended before it was ready, and what to do about it."""
+
+_CRASHED = (
+    "a library or a kernel crashed, or the GPU was lost: see the log's last lines and "
+    "dmesg for Xid errors, and replace the instance if there are any; otherwise set "
+    "CHANDRA_CUDA_GRAPHS=false, then CHANDRA_ATTENTION=torch, then "
+    "CHANDRA_ENGINE=generate"
+)
+
+
+def explain_death(words: str) -> str:
+    """Describe how an engine process ended before it was ready, with a remedy."""
+    reason = f"the engine process {words}"
+    for beginning, remedy in _DEATHS:
+        if words.startswith(beginning):
+            return reason if remedy is None else f"{reason}. Remedy: {remedy}"
+    return f"{reason}. Remedy: {_CRASHED}"
 
 
 def explain_failure(error: BaseException, stage: str) -> StartFailure:

@@ -121,6 +121,11 @@ class TorchRunner:
         return self._graphs
 
     @property
+    def pool(self) -> KVPool:
+        """The cache of keys and values."""
+        return self._pool
+
+    @property
     def max_tokens(self) -> int:
         return self._max_tokens
 

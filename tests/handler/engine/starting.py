@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
@@ -16,7 +17,14 @@ from handler.engine.messages import Checking, Pipe, Prepared
 from handler.settings import EngineSettings
 from tests.fakes import ScriptedEngine
 
-__all__ = ["load_scripted", "start_child_that_dies", "start_child_that_fails"]
+__all__ = [
+    "load_scripted",
+    "start_child_that_dies",
+    "start_child_that_fails",
+    "start_crashing_child",
+    "start_scripted_gpu",
+    "start_slow_child",
+]
 
 
 def load_scripted(
@@ -48,7 +56,13 @@ def _load_until_check(
     index: int,
     begin: Callable[[str], None],
 ) -> tuple[Engine, EngineInfo]:
-    """Die in the check that `model_id` names if its optimisation is in use."""
+    """Die in the check that `model_id` names if its optimisation is in use.
+
+    `no check` loses the device outside of a check.
+    """
+    if settings.model_id == "no check":
+        connection.send(Checking(None))
+        raise DeviceLostError("after the start")
     check = Check(settings.model_id or "")
     uses_it = settings.engine != "generate" and (
         settings.cuda_graphs
@@ -94,3 +108,43 @@ def _run_failing(connection: Connection, settings: EngineSettings, index: int) -
 def start_child_that_fails(settings: EngineSettings, index: int) -> Child:
     """Start a process whose load raises RuntimeError with `model_id` as its text."""
     return Child(_run_failing, settings, index)
+
+
+def _run_scripted(connection: Connection, settings: EngineSettings, index: int) -> None:
+    loop.main(connection, settings, index, load=load_scripted)
+
+
+def start_scripted_gpu(settings: EngineSettings, index: int) -> Child:
+    """Start a process that says it runs on an accelerator, as its settings allow."""
+    return Child(_run_scripted, settings, index)
+
+
+def _load_slowly(
+    connection: Pipe,
+    settings: EngineSettings,
+    index: int,
+    begin: Callable[[str], None],
+) -> NoReturn:
+    connection.send(Prepared(1))
+    connection.send(Checking(Check.CUDA_GRAPHS))
+    time.sleep(600)
+    raise AssertionError("it was not ended")
+
+
+def _run_slow(connection: Connection, settings: EngineSettings, index: int) -> None:
+    loop.main(connection, settings, index, load=_load_slowly)
+
+
+def start_slow_child(settings: EngineSettings, index: int) -> Child:
+    """Start a process that is in a check when the time to load runs out."""
+    return Child(_run_slow, settings, index)
+
+
+def _run_crashing(connection: Connection, settings: EngineSettings, index: int) -> None:
+    connection.send(Prepared(1))
+    os.kill(os.getpid(), int(settings.model_id or 0))
+
+
+def start_crashing_child(settings: EngineSettings, index: int) -> Child:
+    """Start a process that dies by the signal `model_id` before it is ready."""
+    return Child(_run_crashing, settings, index)

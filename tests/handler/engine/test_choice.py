@@ -13,6 +13,7 @@ from bench.geometry import TINY, empty_module
 from bench.recorder import recomputed
 from handler.engine.choice import choose_engine
 from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
+from handler.engine.forward_check import check_forward
 from handler.engine.generate import GenerateEngine
 from handler.engine.graphs import Outputs, Record
 from handler.engine.model import Model, load_model
@@ -111,11 +112,13 @@ class HostSelfTest:
         attention: Exception | None = None,
         fits: Callable[[TorchRunner], bool] = lambda runner: True,
         is_usable: bool = True,
+        break_forward: Callable[[TorchRunner], None] | None = None,
     ) -> None:
         self._model = model
         self._attention = attention
         self._fits = fits
         self._is_usable = is_usable
+        self._break_forward = break_forward
         self.num_places: list[int] = []
 
     def check_attention(self) -> None:
@@ -129,6 +132,11 @@ class HostSelfTest:
             num_places=runner.num_places,
             vocabulary_size=self._model.module.config.text_config.vocab_size,
         )
+
+    def check_forward(self, runner: TorchRunner) -> None:
+        if self._break_forward is not None:
+            self._break_forward(runner)
+        check_forward(self._model, runner)
 
     def fits_largest_image(self, runner: TorchRunner) -> bool:
         self.num_places.append(runner.num_places)
@@ -245,6 +253,28 @@ def test_a_wrong_operator_is_replaced_by_torchs_attention(model):
     assert chosen.fallbacks == (Fallback.ATTENTION_MISMATCH,)
 
 
+def turn_the_other_way(runner: TorchRunner) -> None:
+    runner._forward._frequencies = -runner._forward._frequencies
+
+
+@pytest.mark.parametrize(
+    ("record", "settings", "fallbacks"),
+    [
+        (recomputed, {}, [Fallback.FORWARD_MISMATCH]),
+        (recomputed, {"cuda_graphs": False}, [Fallback.FORWARD_MISMATCH]),
+        (recomputed, {"attention": "torch"}, [Fallback.FORWARD_MISMATCH]),
+        (stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
+    ],
+)
+def test_a_wrong_forward_leaves_generate(model, record, settings, fallbacks):
+    self_test = HostSelfTest(model, break_forward=turn_the_other_way)
+
+    chosen = chosen_with(model, self_test, record, **settings)
+
+    assert (chosen.name, chosen.attention) == ("generate", "transformers")
+    assert chosen.fallbacks == tuple(fallbacks)
+
+
 def test_generate_replaces_a_native_engine_that_fails(model):
     def break_down(runner: TorchRunner) -> bool:
         raise RuntimeError("no backend for this image")
@@ -255,6 +285,16 @@ def test_generate_replaces_a_native_engine_that_fails(model):
     assert chosen.fallbacks[-1] is Fallback.ENGINE_GENERATE
     expected = choose_engine(load_mini(), EngineSettings(engine="generate"), "mini")
     assert read(chosen) == read(expected)
+
+
+def test_an_engine_that_cannot_be_planned_leaves_generate(model):
+    # Planning looks the profile up, which raises what nobody expects.
+    chosen = choose_engine(
+        model, SETTINGS, "no such profile", self_test=HostSelfTest(model)
+    )
+
+    assert chosen.name == "generate"
+    assert chosen.fallbacks == (Fallback.ENGINE_GENERATE,)
 
 
 def test_the_cache_shrinks_until_the_largest_image_fits(model):

@@ -46,6 +46,7 @@ class Builder:
         if mode.cuda_graphs:
             self._check(Check.CUDA_GRAPHS)
         if mode.engine == "native":
+            self._check(Check.FORWARD)
             self._check(Check.LARGEST_IMAGE)
         return str(mode)
 
@@ -67,6 +68,7 @@ def test_the_fastest_mode_is_used_if_all_checks_pass():
     assert builder.announced == [
         *(Check.ATTENTION, None),
         *(Check.CUDA_GRAPHS, None),
+        *(Check.FORWARD, None),
         *(Check.LARGEST_IMAGE, None),
     ]
 
@@ -100,6 +102,14 @@ def test_a_wrong_operator_leads_to_torchs_attention(error, fallback):
     assert builder.run() == str(TORCH)
     assert builder.tried == [GRAPHS, TORCH]
     assert builder.search.fallbacks == [fallback]
+
+
+def test_a_wrong_forward_goes_straight_to_generate():
+    builder = Builder(forward=mismatch(Check.FORWARD))
+
+    assert builder.run() == str(GENERATE)
+    assert builder.tried == [GRAPHS, GENERATE]
+    assert builder.search.fallbacks == [Fallback.FORWARD_MISMATCH]
 
 
 def test_generate_is_used_if_the_native_engine_fails():
@@ -180,6 +190,7 @@ def test_settings_exclude_modes():
             ["cuda_graphs_failed", "attention_failed", "engine_generate"],
         ),
         (Check.ATTENTION, ["attention_failed", "engine_generate"]),
+        (Check.FORWARD, ["attention_failed", "engine_generate"]),
         (Check.LARGEST_IMAGE, ["attention_failed", "engine_generate"]),
     ],
 )

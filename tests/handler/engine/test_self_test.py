@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence as Seq
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,13 @@ def model() -> Model:
     return load_model(weights, "cpu")
 
 
-def check(model: Model, record: Record, num_places: int = 200) -> float:
-    runner = TorchRunner(model, num_places, graph_shapes=SHAPES, record=record)
+def check(
+    model: Model,
+    record: Record,
+    num_places: int = 200,
+    shapes: Seq[Shape] = SHAPES,
+) -> float:
+    runner = TorchRunner(model, num_places, graph_shapes=shapes, record=record)
     return check_graphs(
         runner.graphs,
         runner.compute_logits,
@@ -88,6 +94,18 @@ def test_recorded_steps_that_differ_are_reported(model, record):
         check(model, record)
 
     assert raised.value.check is Check.CUDA_GRAPHS
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_every_recorded_shape_is_checked(model, number):
+    shapes = [Shape(rows, width) for rows in (1, 2, 4) for width in (1, 3)]
+    records = iter([stale if index == number else recomputed for index in range(6)])
+
+    with pytest.raises(SelfTestError) as raised:
+        check(model, lambda compute: next(records)(compute), shapes=shapes)
+
+    wrong = sorted(shapes, reverse=True)[number]
+    assert raised.value.case.startswith(f"{wrong.num_rows} rows of {wrong.width},")
 
 
 def test_a_small_cache_is_checked_with_fewer_rows(model):
@@ -219,6 +237,31 @@ class RunnerWithoutMemory(ScriptedRunner):
 
 def test_a_device_that_computes_is_usable():
     assert is_device_usable(torch.device("cpu"))
+
+
+def test_a_device_without_pinned_memory_is_not_usable():
+    def fail(device: torch.device, host: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    assert not is_device_usable(torch.device("cpu"), fail)
+    assert not is_device_usable(torch.device("cpu"), lambda device, host: host * 0.5)
+
+
+def test_memory_that_a_failed_check_keeps_is_logged(model, caplog):
+    caplog.set_level(logging.INFO, "handler.engine.self_test")
+    reserved = iter([100, 130])
+    self_test = CudaSelfTest(
+        model,
+        EngineSettings(),
+        PROFILES["mini"],
+        count_reserved=lambda device: next(reserved),
+    )
+
+    assert self_test.recover()
+
+    [line] = [line for line in caplog.records if line.message == "memory released"]
+    assert vars(line)["reserved_bytes_before"] == 100
+    assert vars(line)["reserved_bytes"] == 130
 
 
 def test_a_device_that_raises_is_not_usable():

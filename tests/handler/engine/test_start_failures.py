@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from handler.engine.start_failures import KINDS, explain_failure
+from handler.engine.start_failures import KINDS, explain_death, explain_failure
 from handler.errors import ModelLoadError
 
 # The texts are those of torch, CUDA, Python and the operating system.
@@ -109,6 +109,12 @@ def test_a_full_disk_as_the_cause_adds_its_remedy():
     assert failure.reason.startswith("s3://b/p could not be fetched. Remedy: the disk")
 
 
+def test_a_load_that_explained_itself_gets_no_second_remedy():
+    words = "could not load the model: the disk is full. Remedy: free space"
+
+    assert explain_death(words) == f"the engine process {words}"
+
+
 def test_a_long_message_is_cut():
     failure = explain_failure(RuntimeError("x" * 10_000), "loading")
 
@@ -119,6 +125,7 @@ def test_remedies_name_settings_that_exist():
     from handler.settings import VARIABLES, EngineSettings
 
     names = EngineSettings.__dataclass_fields__
-    for kind in KINDS:
-        for variable in re.findall(r"CHANDRA_([A-Z_]+)", kind.remedy):
+    deaths = [explain_death(words) for words in ("was not ready after 1 s", "died")]
+    for remedy in (*(kind.remedy for kind in KINDS), *deaths):
+        for variable in re.findall(r"CHANDRA_([A-Z_]+)", remedy):
             assert variable.lower() in names or variable in VARIABLES

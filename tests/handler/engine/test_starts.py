@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ from tests.handler.engine.cuda import FakeCuda
 from tests.handler.engine.starting import (
     start_child_that_dies,
     start_child_that_fails,
+    start_crashing_child,
+    start_slow_child,
 )
 
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12020)."
@@ -196,6 +199,36 @@ def test_the_next_start_omits_what_a_process_died_checking(
     [line] = [line for line in caplog.records if line.message == "self-test failed"]
     assert vars(line)["check"] == check
     assert vars(line)["fallback"] == fallback
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, r"ended by SIGKILL.*Remedy: the kernel.*no memory left"),
+        (signal.SIGSEGV, r"ended by SIGSEGV.*Remedy: .*CHANDRA_ENGINE=generate"),
+    ],
+)
+def test_a_death_before_ready_is_told_with_a_remedy(start, number, words):
+    with pytest.raises(ModelLoadError, match=words):
+        start(start_crashing_child, model_id=str(int(number)))
+
+
+def test_a_device_lost_outside_of_a_check_has_a_remedy(start):
+    with pytest.raises(ModelLoadError, match=r"status 1\. Remedy: .*Xid"):
+        start(start_child_that_dies, model_id="no check")
+
+
+def test_a_slow_start_is_not_blamed_on_the_check_it_ends_in(start):
+    starts: list[EngineSettings] = []
+
+    def counted(settings: EngineSettings, index: int):
+        starts.append(settings)
+        return start_slow_child(settings, index)
+
+    with pytest.raises(ModelLoadError, match=r"not ready after 0.2 s\. Remedy"):
+        start(counted, load_seconds=0.2)
+
+    assert [settings.cuda_graphs for settings in starts] == [True]
 
 
 def test_the_device_is_set_before_other_calls_of_cuda():

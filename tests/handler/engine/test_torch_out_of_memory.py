@@ -188,7 +188,9 @@ def wrong_again(runner: TorchRunner) -> None:
 
 
 @pytest.mark.parametrize("fault", ["cuda_graphs_failed", "cuda_graphs_mismatch"])
-def test_steps_are_eager_after_a_shrink_that_loses_graphs(model, expected, caplog, fault):
+def test_steps_are_eager_after_a_shrink_that_loses_graphs(
+    model, expected, caplog, fault
+):
     texts, num_calls = expected
     calls: Counter[str] = Counter()
     is_wrong = fault == "cuda_graphs_mismatch"
