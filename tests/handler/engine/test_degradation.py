@@ -96,6 +96,10 @@ def test_on_a_processor_nothing_is_given_up(die):
     assert used(die(*[1] * 5, device="cpu")) == (True, "auto")
 
 
+def wait_for_fallback(engines: EngineProcesses, fallback: Fallback) -> None:
+    until(lambda: fallback in engines.fallbacks)
+
+
 def test_deaths_change_the_next_start_and_no_page(caplog):
     caplog.set_level(logging.INFO, "handler.engine.degradation")
     engines = EngineProcesses(
@@ -117,7 +121,7 @@ def test_deaths_change_the_next_start_and_no_page(caplog):
         for fallback in (CRASHED, Fallback.ATTENTION_CRASHED):
             [pid] = engines.pids
             os.kill(pid, signal.SIGKILL)
-            until(lambda code=fallback: code in engines.fallbacks)
+            wait_for_fallback(engines, fallback)
             again = engines.submit(sequence(f"c/{fallback}", "say hello")).result(30)
             assert again.text == "hello"
     finally:
