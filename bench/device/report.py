@@ -26,6 +26,7 @@ def render(records: Records) -> str:
         "",
         *_environment(records),
         "",
+        *_caution(records),
         "| question | answer | numbers | what to do |",
         "|---|---|---|---|",
     ]
@@ -36,15 +37,33 @@ def render(records: Records) -> str:
             because = why_unanswered(question, records)
             unanswered.append(f"- {question.title} Not answered, because {because}")
             continue
-        cells = (question.title, answer.text, answer.numbers, answer.advice)
+        advice = answer.advice if _is_gpu(records) else "-"
+        cells = (question.title, answer.text, answer.numbers, advice)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    lines += ["", *_prices(records)]
+    if _is_gpu(records):
+        lines += ["", *_prices(records)]
     if unanswered:
         lines += ["", "Not answered:", "", *unanswered]
     missing = list(_missing(records))
     if missing:
         lines += ["", "Not measured:", "", *missing]
     return "\n".join(lines) + "\n"
+
+
+def _is_gpu(records: Records) -> bool:
+    """Whether the run measured a GPU at the real size, and not only itself."""
+    data = records.data
+    return bool(data["device"] != "cpu" and data["geometry"] != "tiny")
+
+
+def _caution(records: Records) -> Iterable[str]:
+    if not _is_gpu(records):
+        yield (
+            "**Nothing here was measured on a GPU at Chandra's size.** This run shows "
+            "that the script works. Its answers say nothing about a GPU, so they come "
+            "without advice and prices."
+        )
+        yield ""
 
 
 def _environment(records: Records) -> Iterable[str]:

@@ -21,7 +21,7 @@ from deploy.commands.wanted import (
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
-from deploy.machines.memory import memory_lines, memory_plan_of
+from deploy.machines.memory import has_plan, memory_lines, memory_plan_of
 from deploy.machines.prices import hourly, price_lines
 from deploy.observer import NothingThere
 from deploy.planner import Planner
@@ -175,6 +175,7 @@ def _lines(
         "",
         *memory_lines(
             config.endpoint.instance_types,
+            config.model.id,
             config.model.weights_gb,
             config.endpoint.environment,
         ),
@@ -216,7 +217,8 @@ def _data(
         "memory": {
             name: plan.to_json()
             for name in machines.instance_types
-            if (
+            if has_plan(config.model.id, machines.environment)
+            and (
                 plan := memory_plan_of(
                     name, config.model.weights_gb, machines.environment
                 )

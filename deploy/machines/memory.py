@@ -18,6 +18,7 @@ __all__ = [
     "GpuMemory",
     "MemoryPlan",
     "gpu_memory_plan",
+    "has_plan",
     "memory_lines",
     "memory_plan_of",
 ]
@@ -63,6 +64,13 @@ NOTE = (
     "of one GPU, for Chandra 1, as the engine divides it at start: sums of tensor "
     "sizes; CUDA and the margin are estimates"
 )
+OTHER_MODEL = (
+    "no memory plan: the engine plans the cache of Chandra 1 with `engine` auto or "
+    "native; other models, and `generate`, take memory as they need it"
+)
+CHANDRA_2 = "chandra-ocr-2"
+ENGINE = "CHANDRA_ENGINE"
+PROFILE = "MODEL_PROFILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +279,24 @@ def _number(environment: Mapping[str, str], name: str) -> int | None:
     return int(value) if value.isdecimal() and int(value) > 0 else None
 
 
+def has_plan(model_id: str, environment: Mapping[str, str]) -> bool:
+    """Whether the engine divides the memory as planned here: see OTHER_MODEL."""
+    profile = environment.get(PROFILE)
+    if profile is None:
+        # Weights of one's own are taken for a fine-tuned Chandra 1.
+        profile = "chandra-2" if CHANDRA_2 in model_id else "chandra"
+    return profile == "chandra" and environment.get(ENGINE) != "generate"
+
+
 def memory_lines(
-    instance_types: Sequence[str], weights_gb: float, environment: Mapping[str, str]
+    instance_types: Sequence[str],
+    model_id: str,
+    weights_gb: float,
+    environment: Mapping[str, str],
 ) -> list[str]:
     """Return a table with a line for each instance type."""
+    if not has_plan(model_id, environment):
+        return [f"({OTHER_MODEL})"]
     rows: list[tuple[str, ...]] = [HEADINGS]
     for name in instance_types:
         plan = memory_plan_of(name, weights_gb, environment)

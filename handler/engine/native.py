@@ -159,7 +159,7 @@ class NativeEngine(Generic[P]):
     @property
     def _max_tokens(self) -> int:
         """Maximum tokens of a page's prompt and answer together."""
-        return min(self._runner.max_tokens, self._scheduler.max_tokens)
+        return max(0, min(self._runner.max_tokens, self._scheduler.max_tokens))
 
     def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
         return _failed(

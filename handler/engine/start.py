@@ -14,7 +14,7 @@ from pathlib import Path
 from handler.engine.engine import Engine, EngineInfo
 from handler.engine.fallbacks import Check, DeviceLostError
 from handler.engine.messages import Checking, Pipe, Prepared
-from handler.engine.start_failures import explain_failure
+from handler.engine.start_failures import BUILDING, explain_failure
 from handler.errors import ModelLoadError
 from handler.prompts import load_prompts
 from handler.settings import EngineSettings
@@ -110,7 +110,7 @@ def load_engine(
     begin(f"loading the weights onto {device}")
     check_free_memory(device, weights.num_bytes)
     model = load_model(weights, device, settings.cpu_threads, ahead)
-    begin(f"building the engine on {device}")
+    begin(f"{BUILDING} on {device}")
 
     def announce(check: Check | None) -> None:
         connection.send(Checking(check))

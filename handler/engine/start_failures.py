@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from handler.engine.out_of_memory import OUT_OF_MEMORY
 from handler.errors import HandlerError, ModelLoadError
 
-__all__ = ["KINDS", "StartFailure", "explain_death", "explain_failure"]
+__all__ = ["BUILDING", "KINDS", "StartFailure", "explain_death", "explain_failure"]
 
 MAX_REASON_CHARACTERS = 600
 
@@ -79,7 +79,7 @@ KINDS = (
     ),
     _kind(
         "gpu_busy",
-        r"busy or unavailable",
+        r"CUDA.*busy or unavailable",
         "another process holds the GPU exclusively: end it, or set the compute mode "
         "to default with nvidia-smi -c 0",
         is_transient=True,
@@ -101,7 +101,7 @@ KINDS = (
         "gpu_crash",
         r"illegal memory access|device-side assert|misaligned address"
         r"|illegal instruction|unspecified launch failure|CUDA error: launch fail"
-        r"|GPU is lost|unknown error",
+        r"|GPU is lost|CUDA error: unknown error|CUDA_ERROR_UNKNOWN",
         "a kernel crashed, or the GPU failed: see dmesg for Xid errors and replace "
         "the instance if there are any; otherwise set CHANDRA_CUDA_GRAPHS=false, "
         "then CHANDRA_ATTENTION=torch, then CHANDRA_ENGINE=generate",
@@ -117,6 +117,13 @@ KINDS = (
         r"libcuda\.so|libnvidia-ml|found no NVIDIA driver|no CUDA GPUs are available",
         "the NVIDIA driver cannot be used: install it, and start the container with "
         "--gpus all and the NVIDIA container toolkit",
+    ),
+    _kind(
+        "torch_without_cuda",
+        r"_cuda_setDevice|not compiled with CUDA",
+        "this torch is built for processors, but the machine has a GPU: install the "
+        "build for CUDA or use the image for CUDA, or hide the GPU with an empty "
+        "CUDA_VISIBLE_DEVICES",
     ),
     _kind(
         "missing_library",
@@ -159,8 +166,13 @@ KINDS = (
 
 _UNKNOWN = (
     "this kind of failure is not known: the line `start failed` in the log has the "
-    "traceback. CHANDRA_ENGINE=generate starts the server without the native engine"
+    "traceback"
 )
+_WITHOUT_NATIVE = (
+    ". CHANDRA_ENGINE=generate starts the server without the native engine"
+)
+BUILDING = "building the engine"
+"""Beginning of the name of the stage that depends on the choice of the engine."""
 
 
 _DEATHS = (
@@ -219,9 +231,10 @@ def explain_failure(error: BaseException, stage: str) -> StartFailure:
         code = error.code if kind is None or remedy is None else kind.code
         return StartFailure(code, reason, is_transient)
     what = error.detail if isinstance(error, HandlerError) else _shortened(error)
+    unknown = _UNKNOWN + (_WITHOUT_NATIVE if stage.startswith(BUILDING) else "")
     return StartFailure(
         code="unknown" if kind is None else kind.code,
-        reason=f"{stage} failed: {what}. Remedy: {kind.remedy if kind else _UNKNOWN}",
+        reason=f"{stage} failed: {what}. Remedy: {kind.remedy if kind else unknown}",
         is_transient=kind is not None and kind.is_transient,
     )
 

@@ -264,3 +264,17 @@ def test_the_page_is_one_table_with_a_row_for_each_answer(records):
     answered = [one for one in QUESTIONS if one.answer(records) is not None]
     assert len(rows) == 1 + len(answered)
     assert all(row.count(" | ") == 3 for row in rows)
+
+
+@pytest.mark.parametrize("about", [{"device": "cpu"}, {"geometry": "tiny"}])
+def test_a_run_without_a_gpu_gives_no_advice(tmp_path, about):
+    records = Records(tmp_path, ABOUT | about)
+    steps = {"is_right": False, "largest_error_allowed": 0.02, "cases": {}}
+    records.add("selftest", "operator", steps)
+
+    page = render(records)
+
+    assert "Nothing here was measured on a GPU" in page
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    assert rows
+    assert all(row.endswith("| - |") for row in rows)

@@ -22,6 +22,7 @@ from handler.settings import read_settings
 from tests.deploy.accounts import configured
 
 GIB = 2**30
+MODEL = "datalab-to/chandra"
 CAPABILITIES = {
     "T4": (7, 5),
     "A10G": (8, 6),
@@ -122,9 +123,24 @@ def test_supported_machines_have_room_for_many_pages(kind, tokens, pages):
 
 
 def test_an_unknown_machine_is_reported():
-    lines = memory_lines(["ml.g6.4xlarge"], 17.5, {})
+    lines = memory_lines(["ml.g6.4xlarge"], MODEL, 17.5, {})
 
     assert lines[1] == "ml.g6.4xlarge  not known here"
+
+
+@pytest.mark.parametrize(
+    ("model", "environment"),
+    [
+        ("datalab-to/chandra-ocr-2", {}),
+        (MODEL, {"MODEL_PROFILE": "chandra-2"}),
+        (MODEL, {"MODEL_PROFILE": "mini"}),
+        (MODEL, {"CHANDRA_ENGINE": "generate"}),
+    ],
+)
+def test_only_the_native_engine_of_chandra_1_has_a_plan(model, environment):
+    [line] = memory_lines(["ml.g6e.2xlarge"], model, 10.6, environment)
+
+    assert "no memory plan" in line
 
 
 def findings(**tables):

@@ -134,6 +134,8 @@ class HostSelfTest:
         )
 
     def check_forward(self, runner: TorchRunner) -> None:
+        if runner.num_places < 100:
+            return  # Too small for the page; the cache of a GPU never is.
         if self._break_forward is not None:
             self._break_forward(runner)
         check_forward(self._model, runner)

@@ -51,6 +51,9 @@ KNOWN = {
     "no_driver": ImportError(
         "libcuda.so.1: cannot open shared object file: No such file or directory"
     ),
+    "torch_without_cuda": AttributeError(
+        "module 'torch._C' has no attribute '_cuda_setDevice'"
+    ),
     "missing_library": ImportError(
         "libcudnn.so.9: cannot open shared object file: No such file or directory"
     ),
@@ -129,3 +132,21 @@ def test_remedies_name_settings_that_exist():
     for remedy in (*(kind.remedy for kind in KINDS), *deaths):
         for variable in re.findall(r"CHANDRA_([A-Z_]+)", remedy):
             assert variable.lower() in names or variable in VARIABLES
+
+
+def test_an_error_of_the_hub_is_not_taken_for_one_of_the_gpu():
+    error = ConnectionError("hub says: unknown error (503), busy or unavailable")
+
+    failure = explain_failure(error, "fetching the weights")
+
+    assert (failure.code, failure.is_transient) == ("unknown", False)
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_advised"),
+    [("building the engine on cuda:0", True), ("fetching the weights", False)],
+)
+def test_generate_is_advised_only_if_the_engine_failed(stage, is_advised):
+    failure = explain_failure(KeyError("layers"), stage)
+
+    assert ("CHANDRA_ENGINE=generate" in failure.reason) is is_advised
