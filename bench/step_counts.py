@@ -106,7 +106,7 @@ class Counted:
 
     @property
     def forbidden(self) -> list[str]:
-        """What a CUDA graph could not hold, in any recorded step."""
+        """Operations of recorded steps that a CUDA graph cannot hold."""
         found = [
             f"{step.name}: {what}"
             for step in (*self.decode.values(), self.drafted)

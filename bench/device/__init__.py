@@ -1,1 +1,1 @@
-"""What `bench.gpu` measures on a device, in which order, and what it answers."""
+"""Measurements of `bench.gpu` on a device, their order, and the report of answers."""

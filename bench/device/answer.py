@@ -1,4 +1,4 @@
-"""What a question of the report is answered with."""
+"""The answer to a question of the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the results say, the numbers, and what to set or to change."""
+    """A finding, its numbers, and the setting or code to change."""
 
     text: str
     numbers: str

@@ -56,7 +56,7 @@ _MODEL_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured."""
+    """The name of the measurement."""
 
     geometry: Geometry
     num_pages: int = 64

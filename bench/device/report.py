@@ -51,7 +51,7 @@ def render(records: Records) -> str:
 
 
 def _is_gpu(records: Records) -> bool:
-    """Whether the run measured a GPU at the real size, and not only itself."""
+    """Return True if the run measured a GPU at Chandra's size."""
     data = records.data
     return bool(data["device"] != "cpu" and data["geometry"] != "tiny")
 

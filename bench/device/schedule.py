@@ -1,4 +1,4 @@
-"""Which items are measured, for how long, and what happens when one fails.
+"""Choose the items to measure within the budget, and survive items that fail.
 
 Items are tried in order of importance. Every outcome is on disk before the next
 begins, so that a run that is killed loses one item at most.
@@ -47,7 +47,7 @@ class Item:
 
 
 class Ledger(Protocol):
-    """Where outcomes are kept; each method writes the file."""
+    """Store of outcomes; each method writes the file."""
 
     def expect(self, items: Iterable[tuple[str, str]]) -> None:
         """Note which items are going to be measured."""

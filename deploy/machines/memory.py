@@ -280,7 +280,7 @@ def _number(environment: Mapping[str, str], name: str) -> int | None:
 
 
 def has_plan(model_id: str, environment: Mapping[str, str]) -> bool:
-    """Whether the engine divides the memory as planned here: see OTHER_MODEL."""
+    """Return True if the engine divides the memory as planned here: see OTHER_MODEL."""
     profile = environment.get(PROFILE)
     if profile is None:
         # Weights of one's own are taken for a fine-tuned Chandra 1.

@@ -1,4 +1,4 @@
-"""Which items are measured in the time there is, and what failures leave behind."""
+"""Choice of the items to measure, and the results that failures leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine's start and memory are taken apart into."""
+"""Parts of the engine's start and of its memory."""
 
 from __future__ import annotations
 

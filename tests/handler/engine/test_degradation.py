@@ -1,4 +1,4 @@
-"""What repeated deaths take from an engine on an accelerator, and what they leave."""
+"""Optimisations that an engine on an accelerator loses after repeated deaths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CRASHED = Fallback.CUDA_GRAPHS_CRASHED
 
 
 def info_of(settings: EngineSettings, device: str = "cuda:0") -> EngineInfo:
-    """What a process with these settings says when it is ready."""
+    """Return what a process with these settings reports when it is ready."""
     is_fast = device != "cpu" and settings.attention == "auto"
     return EngineInfo(
         model_id="scripted",
