@@ -17,6 +17,7 @@ from bench.device.decode_steps import (
     time_launches,
     time_verification,
 )
+from bench.device.forward import compare_forward
 from bench.device.hardware import Hardware
 from bench.device.schedule import Item
 from bench.device.serving import measure_serving, measure_workspace
@@ -56,7 +57,7 @@ _MODEL_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The name of the measurement."""
+    """Options of all measurements."""
 
     geometry: Geometry
     num_pages: int = 64
@@ -126,6 +127,7 @@ class Measurements:
         yield self._of_model(
             "selftest", "recorded step", check_recorded, 20 + _MODEL_SECONDS
         )
+        yield self._of_model("selftest", "forward", compare_forward, 4)
         yield from self._native(graphs=True, drafts=True)
         for count in self._options.in_flight:
             yield self._of_model("launches", f"{count} pages", time_launches, 4, count)

@@ -97,7 +97,7 @@ def choose_encoder_backend(records: Records) -> Answer | None:
 def does_memory_plan_hold(records: Records) -> Answer | None:
     """Compare each term of the memory plan with what was measured."""
     found = records.part("memory").get("as served")
-    if not found or "terms" not in found:
+    if not found or "terms" not in found or found.get("engine", "native") != "native":
         return None
     terms = found["terms"]
     numbers = [

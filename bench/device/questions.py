@@ -68,6 +68,12 @@ QUESTIONS = (
         "recorded",
     ),
     Question(
+        "Does the forward agree with transformers' over all layers?",
+        "selftest",
+        step_answers.does_forward_agree,
+        "forward",
+    ),
+    Question(
         "How far is decode from the roofline at 1, 8, 32 and 64 pages?",
         "launches",
         step_answers.compare_with_roofline,

@@ -14,6 +14,7 @@ __all__ = [
     "count_free_tokens",
     "do_drafts_pay",
     "does_bound_matter",
+    "does_forward_agree",
     "is_operator_right",
     "is_split_lost",
 ]
@@ -64,6 +65,26 @@ def are_recorded_steps_right(records: Records) -> Answer | None:
         numbers,
         "nothing, as the engine's self-test falls back to eager steps; to skip its "
         "try, set `cuda_graphs` to false",
+    )
+
+
+def does_forward_agree(records: Records) -> Answer | None:
+    """Tell how far the engine's forward is from transformers' own."""
+    found = records.part("selftest").get("forward")
+    if not found:
+        return None
+    numbers = (
+        f"largest deviation {found['error']:.3f}, allowed {found['allowed']:.2f} "
+        "(random weights; a start logs that of its own as `self-test`)"
+    )
+    if found["is_right"]:
+        return Answer("yes", numbers, "nothing to do")
+    return Answer(
+        f"**no**: {found['failure']}",
+        numbers,
+        "find the cause first: a start would fall back to torch's attention, then to "
+        "`generate`. If only the last layers are beyond, raise the bound in "
+        "`handler/engine/forward_check.py`",
     )
 
 

@@ -20,9 +20,7 @@ def checks_of(config: DeployConfig) -> list[Finding]:
         finding
         for name in config.endpoint.instance_types
         for finding in [
-            *instance_findings(
-                name, config.model.weights_gb, config.endpoint.environment
-            ),
+            *instance_findings(name, config.model, config.endpoint.environment),
             *_volume(config, name),
         ]
     ]

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deploy.checks.finding import Finding
+from deploy.config.tables import ModelTable
 from deploy.machines.catalogue import INSTANCES, Ami
-from deploy.machines.memory import KV_CACHE_TOKENS, MemoryPlan, memory_plan_of
+from deploy.machines.memory import (
+    KV_CACHE_TOKENS,
+    MemoryPlan,
+    has_plan,
+    memory_plan_of,
+)
 
 __all__ = ["driver_findings", "family_of", "instance_findings"]
 
+LEAST_FREE_GB = 4.0
+"""Beside the weights, for models without a memory plan."""
 FEW_PAGES = 2
 """Largest pages that a cache should hold; fewer are read one after the other."""
 _LARGER = (
@@ -19,14 +27,16 @@ _LARGER = (
 
 
 def instance_findings(
-    name: str, weights: float, environment: Mapping[str, str]
+    name: str, model: ModelTable, environment: Mapping[str, str]
 ) -> list[Finding]:
-    """Check whether weights of `weights` GB run on an instance type.
+    """Check whether a model runs on an instance type.
 
     `environment` is the container's, whose settings may shrink images or the cache.
     """
     known = INSTANCES.get(name)
-    plan = memory_plan_of(name, weights, environment)
+    weights = model.weights_gb
+    is_planned = has_plan(model.id, environment)
+    plan = memory_plan_of(name, weights, environment) if is_planned else None
     memory = [] if plan is None else _memory_findings(name, weights, plan)
     if known is None and plan is not None:
         return memory or [
@@ -43,6 +53,17 @@ def instance_findings(
             )
         ]
     gpu = known.gpu
+    if plan is None and gpu.memory_gb < weights + LEAST_FREE_GB:
+        return [
+            Finding(
+                name,
+                True,
+                f"{name} has a {gpu.name} with {gpu.memory_gb} GB; the weights take "
+                f"{weights:g} GB and a page some more"
+                + ("" if gpu.has_bfloat16 else ", and it has no bfloat16"),
+                hint=_LARGER,
+            )
+        ]
     if any(finding.is_fatal for finding in memory):
         return memory
     findings = memory

@@ -25,7 +25,7 @@ def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding
                 hint="ml.g6e.2xlarge is the best single GPU it has",
             )
         ]
-    findings = instance_findings(name, config.model.weights_gb, job.environment)
+    findings = instance_findings(name, config.model, job.environment)
     ami = TRANSFORM_AMIS.get(job.ami)
     if ami is None:
         findings.append(

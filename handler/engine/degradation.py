@@ -1,9 +1,9 @@
 """Settings of an engine process's next start, after earlier ones have died.
 
 A process that dies during a check of its self-test loses what was checked. One that
-was ready loses CUDA graphs after three deaths within ten minutes, and the attention
+was ready loses CUDA graphs after three deaths within an hour, and the attention
 operator after a fourth: the self-test cannot try every step that pages lead to. A page
-that kills its engine does so twice and then fails, which is not enough.
+that kills its engine does so twice and then fails; the second death does not count.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ __all__ = ["Degradation"]
 
 logger = logging.getLogger(__name__)
 
-WINDOW_SECONDS = 600.0
-"""Deaths longer ago than this do not count."""
+WINDOW_SECONDS = 3600.0
+"""Deaths longer ago than this do not count. Between two deaths of a full batch, all of
+its pages are read again one at a time, which may take ten minutes."""
 _DEATHS_WITH_GRAPHS = 3
 _DEATHS_WITH_OPERATOR = 4
 

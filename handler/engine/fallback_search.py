@@ -69,7 +69,8 @@ class FallbackSearch(Generic[T]):
                 self.announce(check)
                 raise DeviceLostError(f"after {check or 'the start'} of the {mode}")
             self.announce(None)
-            self.fallbacks.append(fallback)
+            if fallback not in self.fallbacks:
+                self.fallbacks.append(fallback)
 
     @contextmanager
     def checking(self, check: Check) -> Iterator[None]:
@@ -107,10 +108,14 @@ def _fallback_after(
 
 
 def _remaining(modes: Seq[ExecutionMode], fallback: Fallback) -> list[ExecutionMode]:
-    if fallback in (Fallback.FORWARD_MISMATCH, Fallback.ENGINE_GENERATE):
-        # Every way to run the native engine has this fault.
+    if fallback is Fallback.ENGINE_GENERATE:
         return [mode for mode in modes if mode.engine != "native"]
-    if fallback in (Fallback.ATTENTION_FAILED, Fallback.ATTENTION_MISMATCH):
+    if fallback in (
+        Fallback.ATTENTION_FAILED,
+        Fallback.ATTENTION_MISMATCH,
+        # The operator may be at fault; torch's attention is checked next.
+        Fallback.FORWARD_MISMATCH,
+    ):
         return [mode for mode in modes if mode.attention != "flash"]
     return list(modes)
 

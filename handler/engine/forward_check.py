@@ -2,7 +2,8 @@
 
 A small page is computed by both: its image by the vision encoder, its prompt in two
 chunks of prefill, and a row of several tokens as a decode step computes it. The
-reference is transformers' model, which shares weights with the engine and no code.
+reference is transformers' forward. Both use the same weights, pixels, tokens,
+positions and patch embedding, so a fault in these is not found.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import TorchRunner
 from handler.schema import Page
 
-__all__ = ["LARGEST_DEVIATION", "check_forward"]
+__all__ = ["LARGEST_DEEP_DEVIATION", "LARGEST_DEVIATION", "check_forward"]
 
 LARGEST_DEVIATION = 0.1
-"""Root mean square of the error, as a share of that of the expected values."""
+"""Root mean square of the error, as a share of that of the expected values: of the
+image's features, and of keys and values of the first layer."""
+LARGEST_DEEP_DEVIATION = 0.3
+"""The same for later layers and for logits, where rounding errors of all layers before
+add up: an estimate, as Chandra's 36 layers were not measured."""
 _LARGEST_SHORTFALL = 0.05
 """What the chosen token's logit may lack, as a share of the largest logit."""
 _ROW_WIDTH = 9
@@ -38,7 +43,8 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
 
     Compared are the image's features, the keys and values of every layer, and the
     logits of the row without their mean. Writes to the first places of the cache, which
-    belongs to no page yet. Raises SelfTestError if an error is above LARGEST_DEVIATION.
+    belongs to no page yet. Raises SelfTestError if an error is above
+    LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION behind the first layer.
     """
     page = _noise_page()
     inputs = model.inputs_from(page, _PROMPT)
@@ -65,6 +71,7 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
         _compare(
             f"logits of a row of {_ROW_WIDTH}",
             _deviation(_centred(actual), _centred(logits[1:])),
+            LARGEST_DEEP_DEVIATION,
         )
     )
     return max(errors)
@@ -150,6 +157,7 @@ def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> flo
                 held[index].index_select(0, group),
                 getattr(layer, what)[0].transpose(0, 1).index_select(0, group),
             ),
+            LARGEST_DEVIATION if index == 0 else LARGEST_DEEP_DEVIATION,
         )
         for index, layer in enumerate(expected.layers)
         for what, held in (("keys", runner.pool.keys), ("values", runner.pool.values))

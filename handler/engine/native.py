@@ -264,6 +264,7 @@ class NativeEngine(Generic[P]):
         if not self._may_shrink:
             return False
         self._may_shrink = False
+        self.steps.start(StepKind.SHRINK)
         for page in self._scheduler.running:
             # Encoded images would take the memory that the new cache needs.
             self._runner.forget(page.prompt)

@@ -8,11 +8,11 @@ __all__ = ["OUT_OF_MEMORY", "is_out_of_memory"]
 
 OUT_OF_MEMORY = (
     r"CUDA out of memory|OutOfMemoryError|CUDA (driver )?error: out of memory"
-    r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
+    r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|NVML_SUCCESS == .*CUDACachingAllocator"
 )
 """Matches "TypeName: message". torch's allocator raises torch.OutOfMemoryError, the
 loading of a kernel torch.AcceleratorError, and a library without memory for its
-workspace RuntimeError."""
+workspace RuntimeError. On a MIG slice the allocator fails an assertion about NVML."""
 _PATTERN = re.compile(OUT_OF_MEMORY, re.IGNORECASE)
 
 

@@ -91,7 +91,11 @@ class Listener(Protocol):
     def on_stalled(self, process: EngineProcess) -> None: ...
     def on_progress(self, num_output_tokens: dict[str, int]) -> None: ...
     def on_ended(self, process: EngineProcess, generation: Generation) -> None: ...
-    def on_death(self, process: EngineProcess, words: str) -> None: ...
+    def on_death(self, process: EngineProcess, words: str) -> bool:
+        """Take the process's pages back.
+
+        Return False if a page that had killed a process before died with it alone.
+        """
 
 
 class EngineProcess:
@@ -180,13 +184,9 @@ class EngineProcess:
         while not self._is_closed:
             is_first = not self.ready.done()
             words, was_ready = self._run_once()
-            if not self._is_closed:
-                if was_ready:
-                    self._degradation.note_death(self.info, words)
-                elif self._check is not None and self._degradation.note_check_death(
-                    self._check, words
-                ):
-                    continue
+            check = None if was_ready or self._is_closed else self._check
+            if check is not None and self._degradation.note_check_death(check, words):
+                continue
             num_failed = 0 if was_ready else num_failed + 1
             is_hopeless = is_first and not was_ready and not self._is_transient
             if is_hopeless or num_failed >= self._settings.max_failed_starts:
@@ -201,7 +201,9 @@ class EngineProcess:
                         "then": self.health,
                     },
                 )
-            self._listener.on_death(self, words)
+            is_engine_suspect = self._listener.on_death(self, words)
+            if was_ready and is_engine_suspect and not self._is_closed:
+                self._degradation.note_death(self.info, words)
             if self.health is Health.FAILED:
                 self._fail_start(explain_death(words))
                 return

@@ -214,10 +214,11 @@ class EngineProcesses:
                 self._answer(job, generation)
             self._dispatch()
 
-    def on_death(self, process: EngineProcess, words: str) -> None:
+    def on_death(self, process: EngineProcess, words: str) -> bool:
         with self._lock:
             room = self._rooms[process]
             held = list(room.running.values())
+            is_page_suspect = len(held) == 1 and held[0].num_deaths > 0
             room.running.clear()
             for job in held:
                 job.num_deaths += 1
@@ -235,6 +236,7 @@ class EngineProcesses:
             elif process.health is Health.FAILED:
                 self._move_suspects(room, BEST_FIRST)
             self._dispatch()
+            return not is_page_suspect
 
     def _move_suspects(self, room: _Room, healths: Iterable[Health]) -> None:
         """Move the suspects to another process, the first by the order of `healths`."""

@@ -38,6 +38,8 @@ class StepKind(enum.StrEnum):
     """Encode a slice of a page's image; `generate` encodes it with its prompt."""
     PREFILL = "prefill"
     """Compute a part of a prompt."""
+    SHRINK = "shrink"
+    """Replace the KV cache by a smaller one, and record the decode steps again."""
     DECODE = "decode"
     """Compute the next tokens of all pages that are being read."""
 

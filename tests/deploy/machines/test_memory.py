@@ -204,3 +204,30 @@ def test_a_cache_that_does_not_fit_is_refused(tokens):
 
     assert finding.is_fatal
     assert f"CHANDRA_KV_CACHE_TOKENS is {int(tokens):,}" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("model", "environment"),
+    [
+        ({"id": "datalab-to/chandra-ocr-2", "weights_gb": 10.6}, {}),
+        ({}, {"CHANDRA_ENGINE": "generate"}),
+    ],
+)
+def test_models_without_a_plan_are_not_held_to_one(model, environment):
+    endpoint = {
+        "instance_types": ["ml.g5.2xlarge"],
+        "environment": {"CHANDRA_KV_CACHE_TOKENS": "900000", **environment},
+    }
+
+    assert not any(
+        finding.is_fatal for finding in findings(model=model, endpoint=endpoint)
+    )
+
+
+def test_weights_without_a_plan_need_room_for_a_page():
+    model = {"id": "datalab-to/chandra-ocr-2", "weights_gb": 21.0}
+    endpoint = {"instance_types": ["ml.g5.2xlarge"]}
+
+    [finding] = [f for f in findings(model=model, endpoint=endpoint) if f.is_fatal]
+
+    assert "a page some more" in finding.sentence

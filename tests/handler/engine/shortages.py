@@ -12,6 +12,10 @@ SHORTAGES = {
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"
     ),
     "driver": RuntimeError("CUDA driver error: out of memory"),
+    "MIG": RuntimeError(
+        "NVML_SUCCESS == r INTERNAL ASSERT FAILED at "
+        '"../c10/cuda/CUDACachingAllocator.cpp":1154, please report a bug to PyTorch.'
+    ),
     "cuBLAS": RuntimeError(
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
     ),

@@ -104,11 +104,11 @@ def test_a_wrong_operator_leads_to_torchs_attention(error, fallback):
     assert builder.search.fallbacks == [fallback]
 
 
-def test_a_wrong_forward_goes_straight_to_generate():
+def test_a_wrong_forward_leads_to_torchs_attention_first():
     builder = Builder(forward=mismatch(Check.FORWARD))
 
     assert builder.run() == str(GENERATE)
-    assert builder.tried == [GRAPHS, GENERATE]
+    assert builder.tried == [GRAPHS, TORCH, GENERATE]
     assert builder.search.fallbacks == [Fallback.FORWARD_MISMATCH]
 
 

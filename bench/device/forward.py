@@ -1,0 +1,36 @@
+"""The engine's forward beside transformers' own, on the weights of the benchmark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.device.hardware import Hardware
+from bench.systems import Stage
+from handler.engine.fallbacks import SelfTestError
+from handler.engine.forward_check import LARGEST_DEEP_DEVIATION, check_forward
+from handler.engine.torch_runner import TorchRunner
+
+__all__ = ["compare_forward"]
+
+_PLACES = 1024
+
+
+def compare_forward(stage: Stage, hardware: Hardware, seconds: float) -> dict[str, Any]:
+    """Run the self-test's check of the forward on random weights.
+
+    Rounding errors of trained weights may be larger or smaller.
+    """
+    runner = TorchRunner(stage.model, _PLACES, max_page_tokens=stage.max_page_tokens)
+    found: dict[str, Any] = {"is_right": True, "allowed": LARGEST_DEEP_DEVIATION}
+    try:
+        found["error"] = check_forward(stage.model, runner)
+    except SelfTestError as failure:
+        found |= {
+            "is_right": False,
+            "error": failure.actual,
+            "allowed": failure.allowed,
+            "failure": str(failure),
+        }
+    del runner
+    hardware.release()
+    return found
