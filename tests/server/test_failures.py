@@ -76,6 +76,8 @@ def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
         future = threads.submit(
             httpx.post, client.server.predictions, content=LONG, timeout=60
         )
+        # The engine may still be busy with its start: wait for the request, too.
+        until(lambda: client.server.state().get("open") == "1")
         until(lambda: client.server.is_ready() and _is_working(engine_pid(worker)))
 
         os.kill(worker, signal.SIGKILL)
