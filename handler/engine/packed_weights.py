@@ -12,15 +12,45 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-__all__ = ["pack_linears", "pack_text_model"]
+__all__ = ["MAX_HOST_BYTES", "Projection", "pack_linears", "pack_text_model"]
+
+MAX_HOST_BYTES = 1024**3
+"""Weights beyond this are not packed on a processor. They are mapped from the files of
+the checkpoint, and the system can drop and read them again; packed copies it cannot."""
 
 
-def pack_text_model(text: Any) -> None:
+class Projection:
+    """Linear layers with the same input, computed as one if they are packed.
+
+    [T, inputs] to [T, sum of outputs]. `parts` has the weight and the bias of each
+    product.
+    """
+
+    def __init__(self, linears: Seq[nn.Linear]) -> None:
+        if _are_adjacent([linear.weight for linear in linears]):
+            self.parts = [pack_linears(linears)]
+        else:
+            self.parts = [
+                (linear.weight.detach(), _detached(linear.bias)) for linear in linears
+            ]
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        products = [
+            functional.linear(states, weight, bias) for weight, bias in self.parts
+        ]
+        return products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+
+
+def pack_text_model(text: Any, max_host_bytes: int = MAX_HOST_BYTES) -> None:
     """Pack the projections of Qwen3-VL's text model, one decoder layer at a time.
 
-    At most one layer's weights are held twice meanwhile. Packing is idempotent.
+    At most one layer's weights are held twice meanwhile. Packing is idempotent. Weights
+    on a processor stay where they are if they take more than `max_host_bytes`.
     """
+    if _host_bytes(text) > max_host_bytes:
+        return
     for layer in text.layers:
         attention, mlp = layer.self_attn, layer.mlp
         inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
@@ -48,6 +78,22 @@ def pack_linears(
     weight = _join(linears, "weight")
     has_bias = any(linear.bias is not None for linear in linears)
     return weight, _join(linears, "bias") if has_bias else None
+
+
+def _host_bytes(text: Any) -> int:
+    """Return the bytes of the layers' projections on a processor; else 0."""
+    weights = [
+        weight
+        for layer in text.layers
+        for weight in (*layer.self_attn.parameters(), *layer.mlp.parameters())
+    ]
+    if weights[0].device.type != "cpu":
+        return 0
+    return sum(weight.numel() * weight.element_size() for weight in weights)
+
+
+def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
+    return None if bias is None else bias.detach()
 
 
 def _move(linear: nn.Linear) -> None:

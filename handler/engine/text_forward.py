@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import linear, rms_norm, silu
 
 from handler.engine.attention import Step, attend
-from handler.engine.packed_weights import pack_linears, pack_text_model
+from handler.engine.packed_weights import MAX_HOST_BYTES, Projection, pack_text_model
 from handler.errors import ModelLoadError
 
 __all__ = ["Deepstack", "TextForward", "unsupported_feature"]
@@ -57,9 +57,8 @@ class _Layer:
 
     input_norm: torch.Tensor
     """[h]"""
-    qkv: torch.Tensor
-    """[(q + 2k) * d, h]"""
-    qkv_bias: torch.Tensor | None
+    qkv: Projection
+    """h to (q + 2k) * d"""
     qk_norm: torch.Tensor
     """[q + k, d]: the queries' weight for each query head, then the keys'."""
     output: torch.Tensor
@@ -67,8 +66,8 @@ class _Layer:
     output_bias: torch.Tensor | None
     mlp_norm: torch.Tensor
     """[h]"""
-    gate_up: torch.Tensor
-    """[2 * intermediate, h]"""
+    gate_up: Projection
+    """h to 2 * intermediate"""
     down: torch.Tensor
     """[h, intermediate]"""
 
@@ -101,15 +100,21 @@ class TextForward:
     """The text model and its head, computed from the weights of `module`.
 
     `module` is a Qwen3-VL for generation. Its projections are packed layer by layer,
-    see `packed_weights`; the module stays usable. Raises ModelLoadError if it has an
-    `unsupported_feature`.
+    see `packed_weights`, unless they take more than `max_host_bytes` on a processor;
+    the module stays usable. Raises ModelLoadError if it has an `unsupported_feature`.
 
     `is_fused`, the default on an accelerator, uses the fewest kernels and rounds less
     often than transformers. Otherwise every result is rounded where transformers rounds
     it, so both agree in bfloat16; on a processor this is as fast.
     """
 
-    def __init__(self, module: Any, *, is_fused: bool | None = None) -> None:
+    def __init__(
+        self,
+        module: Any,
+        *,
+        is_fused: bool | None = None,
+        max_host_bytes: int = MAX_HOST_BYTES,
+    ) -> None:
         if feature := unsupported_feature(module):
             raise ModelLoadError(
                 f"the native engine does not compute {feature}: set engine to generate"
@@ -126,7 +131,7 @@ class TextForward:
         self._scaling: float = text.layers[0].self_attn.scaling
         device = text.norm.weight.device
         self._is_fused = device.type != "cpu" if is_fused is None else is_fused
-        pack_text_model(text)
+        pack_text_model(text, max_host_bytes)
         self._layers = [self._layer_of(layer) for layer in text.layers]
         self._rotary_scaling: float = text.rotary_emb.attention_scaling
         self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
@@ -164,9 +169,9 @@ class TextForward:
                 states = _last_rows(states, kept)
             if len(states):
                 self._add_product(states, attended, layer.output, layer.output_bias)
-                gate, up = linear(
-                    self._norm(states, layer.mlp_norm), layer.gate_up
-                ).chunk(2, dim=-1)
+                gate, up = layer.gate_up(self._norm(states, layer.mlp_norm)).chunk(
+                    2, dim=-1
+                )
                 self._add_product(states, silu(gate).mul_(up), layer.down, None)
             if deepstack is not None and index < num_deepstack:
                 deepstack.add_to(states, index)
@@ -188,9 +193,9 @@ class TextForward:
     ) -> torch.Tensor:
         """Write keys and values to the cache and attend; [T or num_last, q * d]."""
         queries, keys = self._num_query_heads, self._num_key_heads
-        heads = linear(
-            self._norm(states, layer.input_norm), layer.qkv, layer.qkv_bias
-        ).view(len(states), queries + 2 * keys, self._head_dim)
+        heads = layer.qkv(self._norm(states, layer.input_norm)).view(
+            len(states), queries + 2 * keys, self._head_dim
+        )
         # Values are normed too, and not used: norming a slice would copy it first.
         normed = rms_norm(heads, heads.shape[-1:], None, self._eps)
         unrotated = normed.narrow(1, 0, queries + keys) * layer.qk_norm
@@ -258,16 +263,11 @@ class TextForward:
 
     def _layer_of(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
-        qkv, qkv_bias = pack_linears(
-            [attention.q_proj, attention.k_proj, attention.v_proj]
-        )
-        gate_up, _ = pack_linears([mlp.gate_proj, mlp.up_proj])
         query_norm = attention.q_norm.weight.detach()
         key_norm = attention.k_norm.weight.detach()
         return _Layer(
             input_norm=layer.input_layernorm.weight.detach(),
-            qkv=qkv,
-            qkv_bias=qkv_bias,
+            qkv=Projection([attention.q_proj, attention.k_proj, attention.v_proj]),
             qk_norm=torch.cat(
                 [
                     query_norm.expand(self._num_query_heads, -1),
@@ -277,7 +277,7 @@ class TextForward:
             output=attention.o_proj.weight.detach(),
             output_bias=_detached(attention.o_proj.bias),
             mlp_norm=layer.post_attention_layernorm.weight.detach(),
-            gate_up=gate_up,
+            gate_up=Projection([mlp.gate_proj, mlp.up_proj]),
             down=mlp.down_proj.weight.detach(),
         )
 

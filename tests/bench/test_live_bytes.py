@@ -27,6 +27,7 @@ from handler.engine.graphs import Shape
 from handler.engine.memory_plan import GRAPH_NODES_BYTES, ModelSizes, sizes_from
 from handler.engine.model import Model, patches_from
 from handler.engine.model_runner import Chunk
+from handler.engine.packed_weights import pack_text_model
 from handler.engine.sequence import Sequence
 from handler.engine.torch_runner import TorchRunner
 from handler.schema import Page
@@ -51,6 +52,8 @@ def model(fake) -> Model:
         for name, like in list(owner.named_parameters(recurse=False)):
             weight = torch.empty(like.shape, dtype=torch.bfloat16)
             setattr(owner, name, nn.Parameter(weight, requires_grad=False))
+    # As on a GPU: on a processor weights as large as these are not packed.
+    pack_text_model(module.model.language_model, max_host_bytes=2**60)
     return Model(module, QwenTokenizer(), CHANDRA.profile.stop_tokens)
 
 

@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
 from handler.engine.attention import KVPool, PageSpan, Step
+from handler.engine.packed_weights import MAX_HOST_BYTES
 from handler.engine.text_forward import Deepstack, TextForward, unsupported_feature
 from handler.errors import ModelLoadError
 
@@ -125,8 +126,17 @@ def page_of(module: Any, length: int, start: int, num_deepstack: int = 2) -> Pag
 class Session:
     """A cache filled with nan, in which pages have any order and gaps between them."""
 
-    def __init__(self, module: Any, *, is_fused: bool, num_places: int = 100) -> None:
-        self.forward = TextForward(module, is_fused=is_fused)
+    def __init__(
+        self,
+        module: Any,
+        *,
+        is_fused: bool,
+        num_places: int = 100,
+        max_host_bytes: int = MAX_HOST_BYTES,
+    ) -> None:
+        self.forward = TextForward(
+            module, is_fused=is_fused, max_host_bytes=max_host_bytes
+        )
         config = module.model.language_model.config
         self.pool = KVPool(config, num_places, module.dtype, torch.device("cpu"))
         for layer in self.pool.layers:
@@ -278,8 +288,9 @@ def test_packed_weights_take_no_more_memory():
     attention = module.model.language_model.layers[0].self_attn
 
     assert num_bytes() == before
-    assert layer.qkv.data_ptr() == attention.q_proj.weight.data_ptr()
-    assert layer.qkv[-1].data_ptr() == attention.v_proj.weight[-1].data_ptr()
+    [(weight, _)] = layer.qkv.parts
+    assert weight.data_ptr() == attention.q_proj.weight.data_ptr()
+    assert weight[-1].data_ptr() == attention.v_proj.weight[-1].data_ptr()
 
 
 def test_packing_again_copies_nothing():
@@ -287,10 +298,25 @@ def test_packing_again_copies_nothing():
 
     first, second = TextForward(module)._layers[1], TextForward(module)._layers[1]
 
-    for name in ("qkv", "qkv_bias", "gate_up"):
-        one, other = getattr(first, name), getattr(second, name)
-        assert one.data_ptr() == other.data_ptr()
-        assert one.equal(other)
+    for name in ("qkv", "gate_up"):
+        [one], [other] = getattr(first, name).parts, getattr(second, name).parts
+        for tensor, again in zip(one, other, strict=True):
+            if tensor is not None:
+                assert tensor.data_ptr() == again.data_ptr()
+                assert tensor.equal(again)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_large_weights_on_a_processor_stay_where_they_are(name):
+    module = module_of(torch.bfloat16, **GEOMETRIES[name])
+    page = page_of(module, 29, 11)
+    addresses = [weight.data_ptr() for weight in module.parameters()]
+
+    session = Session(module, is_fused=False, max_host_bytes=1)
+    logits = session.run([(page, 0, 29)], page.deepstack_of(0, 29))
+
+    assert logits.equal(page.logits)
+    assert [weight.data_ptr() for weight in module.parameters()] == addresses
 
 
 def test_weights_of_another_dtype_are_packed_again():
