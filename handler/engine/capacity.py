@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from handler.engine.memory_plan import (
+    EXPECTED_OUTPUT_TOKENS,
     MAX_SEQUENCES,
     PROMPT_TOKENS,
     MemoryPlan,
@@ -39,7 +40,6 @@ _CPU_PLACES = 32_768
 _VERIFIED_TOKENS = 64
 _CPU_BYTES = 2 * 1024**3
 _CPU_SEQUENCES = 16
-_EXPECTED_OUTPUT_TOKENS = 500
 _DEMO_CACHE_BYTES = 1024**3
 """Cache of `mini` on a GPU. `mini` is a demo, and leaves the rest to other programs."""
 
@@ -109,7 +109,7 @@ def plan_loaded(
     workload = Workload(
         max_pixels=largest_image_pixels(profile, settings.max_side),
         max_output_tokens=profile.max_output_tokens,
-        expected_output_tokens=_EXPECTED_OUTPUT_TOKENS,
+        expected_output_tokens=EXPECTED_OUTPUT_TOKENS,
         prefill_tokens=settings.prefill_tokens,
         draft_tokens=settings.draft_tokens or 0,
         max_sequences=settings.max_sequences,
@@ -152,7 +152,7 @@ def cache_places(model: Model) -> int:
     workload = Workload(
         max_pixels=max(profile.sizing.max_pixels for profile in PROFILES.values()),
         max_output_tokens=max(p.max_output_tokens for p in PROFILES.values()),
-        expected_output_tokens=_EXPECTED_OUTPUT_TOKENS,
+        expected_output_tokens=EXPECTED_OUTPUT_TOKENS,
         prefill_tokens=PROMPT_TOKENS,
         max_sequences=MAX_SEQUENCES,
     )

@@ -15,6 +15,7 @@ from handler.errors import ModelLoadError
 
 __all__ = [
     "CONTEXT_BYTES",
+    "EXPECTED_OUTPUT_TOKENS",
     "LATE_KERNEL_BYTES",
     "MAX_SEQUENCES",
     "PROMPT_TOKENS",
@@ -37,6 +38,8 @@ MAX_SEQUENCES = 64
 PROMPT_TOKENS = 1024
 """Upper bound of a prompt's tokens without its image; the longest prompt of chandra-ocr
 has 567."""
+EXPECTED_OUTPUT_TOKENS = 500
+"""A page is admitted if the cache has room for this answer; it may grow later."""
 SEQUENCE_TOKENS = 4000
 """Cache tokens counted for each page. Most pages use more, so `num_sequences` does not
 keep a page waiting while the cache has room."""

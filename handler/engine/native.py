@@ -20,6 +20,7 @@ from handler.engine.drafting import (
     worthwhile_drafts,
 )
 from handler.engine.kv_cache import Segment, SegmentPool
+from handler.engine.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.repetition import ends_in_loop, repetition_start
 from handler.engine.sampling import Sampling
@@ -51,8 +52,7 @@ class Options:
     max_sequences: int = 16
     max_prefill_tokens: int = 1024
     """Tokens of a prompt computed in one step, at most: decoding pages wait for it."""
-    expected_output_tokens: int = 500
-    """A page is admitted if the cache has room for this answer; it may grow later."""
+    expected_output_tokens: int = EXPECTED_OUTPUT_TOKENS
     max_draft_tokens: int = 0
     max_verified_tokens: int = 64
     """Tokens of all pages in a decode step; more pages leave fewer drafts for each."""

@@ -14,7 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["MAX_HOST_BYTES", "Projection", "pack_linears", "pack_text_model"]
+__all__ = [
+    "MAX_HOST_BYTES",
+    "Projection",
+    "detach_bias",
+    "pack_linears",
+    "pack_text_model",
+]
 
 MAX_HOST_BYTES = 1024**3
 """Weights beyond this are not packed on a processor. They are mapped from the files of
@@ -33,7 +39,7 @@ class Projection:
             self.parts = [pack_linears(linears)]
         else:
             self.parts = [
-                (linear.weight.detach(), _detached(linear.bias)) for linear in linears
+                (linear.weight.detach(), detach_bias(linear.bias)) for linear in linears
             ]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
@@ -92,7 +98,8 @@ def _host_bytes(text: Any) -> int:
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
-def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
+def detach_bias(bias: torch.Tensor | None) -> torch.Tensor | None:
+    """Detach a bias that a layer may lack."""
     return None if bias is None else bias.detach()
 
 

@@ -15,7 +15,12 @@ from torch import nn
 from torch.nn.functional import linear, rms_norm, silu
 
 from handler.engine.attention import Step, attend
-from handler.engine.packed_weights import MAX_HOST_BYTES, Projection, pack_text_model
+from handler.engine.packed_weights import (
+    MAX_HOST_BYTES,
+    Projection,
+    detach_bias,
+    pack_text_model,
+)
 from handler.errors import ModelLoadError
 
 __all__ = ["Deepstack", "TextForward", "unsupported_feature"]
@@ -275,7 +280,7 @@ class TextForward:
                 ]
             ),
             output=attention.o_proj.weight.detach(),
-            output_bias=_detached(attention.o_proj.bias),
+            output_bias=detach_bias(attention.o_proj.bias),
             mlp_norm=layer.post_attention_layernorm.weight.detach(),
             gate_up=Projection([mlp.gate_proj, mlp.up_proj]),
             down=mlp.down_proj.weight.detach(),
@@ -284,10 +289,6 @@ class TextForward:
 
 def _last_rows(rows: torch.Tensor, count: int) -> torch.Tensor:
     return rows.narrow(0, len(rows) - count, count)
-
-
-def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
-    return None if bias is None else bias.detach()
 
 
 def _rotary_constants(

@@ -6,7 +6,6 @@ term of the plan must be at least what is live at the peak, and at most half mor
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -15,17 +14,15 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from torch.nn.functional import linear, scaled_dot_product_attention
 
 from bench.geometry import CHANDRA, empty_module
 from bench.live_bytes import LiveBytes
 from bench.tokenizer import QwenTokenizer
-from handler.engine import attention
 from handler.engine.attention import KVPool
 from handler.engine.encoder import Encoder
 from handler.engine.graphs import Shape
 from handler.engine.memory_plan import GRAPH_NODES_BYTES, ModelSizes, sizes_from
-from handler.engine.model import Model, patches_from
+from handler.engine.model import Model
 from handler.engine.model_runner import Chunk
 from handler.engine.packed_weights import pack_text_model
 from handler.engine.sequence import Sequence
@@ -64,14 +61,9 @@ def sizes(model) -> ModelSizes:
 
 
 @pytest.fixture
-def new_runner(model, monkeypatch) -> Callable[..., TorchRunner]:
+def new_runner(model) -> Callable[..., TorchRunner]:
     """Return a function that makes runners with the CUDA operator's shape function."""
-    always: dict[str, Any] = {}
-    if "use_operator" in inspect.signature(TorchRunner).parameters:
-        always["use_operator"] = True
-    else:
-        monkeypatch.setattr(attention, "has_operator", lambda device, dtype: True)
-    return lambda **given: TorchRunner(model, NUM_PLACES, **always, **given)
+    return lambda **given: TorchRunner(model, NUM_PLACES, use_operator=True, **given)
 
 
 def assert_bounds(planned: int, live: int) -> None:
@@ -149,51 +141,12 @@ def test_encoding_the_largest_image_is_bounded(sizes, model, fake):
 
 def _encoder_peak(model: Model, width: int, height: int) -> int:
     """Return the peak bytes of encoding an image with FlashAttention."""
-    if hasattr(Encoder, "encode"):
-        encoder: Any = Encoder(model)
-        page = Page(1, width, height, width, height, bytes(3 * width * height))
-        sequence = Sequence("a", "a", page, "read it", 10)
-        with unset_fake_temporarily():
-            prompt = encoder.prompt_from(sequence)
-        with LiveBytes() as counted:
-            while not encoder.encode(prompt):
-                pass
-        return int(counted.peak_bytes)
-    return _transformers_peak(model, width, height)
-
-
-def _transformers_peak(model: Model, width: int, height: int) -> int:
-    """Return the peak bytes of transformers' encoder blocks."""
-    visual = model.module.model.visual
-    count = width * height // 16**2
-    deepstack: list[torch.Tensor] = []
-    with torch.inference_mode(), LiveBytes() as counted:
-        pixels = torch.empty((height, width, 3), dtype=torch.uint8)
-        patches = patches_from(pixels, 16, 2, 2).to(torch.bfloat16)
-        del pixels
-        projection = visual.patch_embed.proj
-        hidden = linear(patches, projection.weight.flatten(1), projection.bias)
-        angles = torch.empty((count, 72))
-        for number, block in enumerate(visual.blocks):
-            hidden = hidden + _attend(block, hidden, angles)
-            hidden = hidden + block.mlp(block.norm2(hidden))
-            if number in visual.deepstack_visual_indexes:
-                merger = visual.deepstack_merger_list[len(deepstack)]
-                deepstack.append(merger(hidden))
-        visual.merger(hidden)
+    encoder = Encoder(model)
+    page = Page(1, width, height, width, height, bytes(3 * width * height))
+    sequence = Sequence("a", "a", page, "read it", 10)
+    with unset_fake_temporarily():
+        prompt = encoder.prompt_from(sequence)
+    with LiveBytes() as counted:
+        while not encoder.encode(prompt):
+            pass
     return int(counted.peak_bytes)
-
-
-def _attend(block: Any, hidden: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import (
-        apply_rotary_pos_emb_vision,
-    )
-
-    attention, count = block.attn, len(hidden)
-    packed = attention.qkv(block.norm1(hidden))
-    query, key, value = packed.reshape(count, 3, 16, -1).permute(1, 0, 2, 3).unbind(0)
-    query, key = apply_rotary_pos_emb_vision(query, key, angles.cos(), angles.sin())
-    query, key, value = (t.transpose(0, 1)[None] for t in (query, key, value))
-    attended = scaled_dot_product_attention(query, key, value)
-    mixed: torch.Tensor = attention.proj(attended.transpose(1, 2).reshape(count, -1))
-    return mixed
