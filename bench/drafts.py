@@ -21,7 +21,7 @@ from handler.engine.drafting import DraftSource
 from handler.engine.drafts import Drafter, DraftTokenizer
 from handler.engine.native import NativeEngine, Options
 from handler.engine.sequence import FinishReason, Generation, Sequence
-from handler.preprocess.pdf import text_layer
+from handler.preprocess.pdf.render import text_layer
 from handler.schema import Page
 
 __all__ = ["PAGES", "Count", "Mode", "Sample", "measure", "samples"]

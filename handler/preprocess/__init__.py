@@ -10,7 +10,7 @@ No torch: pages become tensors in the engine.
 from __future__ import annotations
 
 from handler.preprocess.document import crops_at, inspect_document, page_at
-from handler.preprocess.images import import_all
+from handler.preprocess.image.decode import import_all
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import MEDIA_TYPES, media_type_of
 from handler.preprocess.ranges import page_numbers

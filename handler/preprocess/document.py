@@ -9,11 +9,12 @@ import os
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess import pdf, tiff
 from handler.preprocess.faults import reading
-from handler.preprocess.images import open_image, upright_rgb
+from handler.preprocess.image import tiff
+from handler.preprocess.image.decode import open_image, upright_rgb
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
+from handler.preprocess.pdf.render import count_pages, draw_page, text_layer
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
@@ -60,7 +61,7 @@ def page_at(
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
-            text_layer=pdf.text_layer(data, number) if media_type == PDF else "",
+            text_layer=text_layer(data, number) if media_type == PDF else "",
         )
 
 
@@ -105,7 +106,7 @@ def _mapped(document: Descriptor) -> mmap.mmap:
 
 def _num_pages(data: mmap.mmap, media_type: str) -> int:
     if media_type == PDF:
-        return pdf.count_pages(data)
+        return count_pages(data)
     if media_type == TIFF:
         return tiff.count_frames(data)
     # Of animations and of JPEGs with a second picture, the first one.
@@ -117,7 +118,7 @@ def _picture(
 ) -> tuple[Image.Image, Size]:
     """The page as the caller knows it, and the size at which the model sees it."""
     if media_type == PDF:
-        return pdf.draw_page(data, number, sizing)
+        return draw_page(data, number, sizing)
     if media_type == TIFF:
         tiff.show_frame(data, number)
     subject = _subject(media_type, number)

@@ -12,7 +12,7 @@ from reportlab.lib.pagesizes import A4
 
 from handler.errors import UnreadableDocumentError
 from handler.preprocess import Limits
-from handler.preprocess.pdf import MAX_TEXT_CHARACTERS, text_layer
+from handler.preprocess.pdf.render import MAX_TEXT_CHARACTERS, text_layer
 from tests.documents import (
     LINES,
     as_png,

@@ -1,0 +1,1 @@
+"""Images: their frames and their pixels."""
