@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 PROMPT_TYPES = ("ocr_layout", "ocr")
+ROTATE = ("auto", "none")
 MAX_DEADLINE_SECONDS = 86_400.0
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
@@ -76,6 +77,18 @@ def _prompt_type(name: str, value: Any) -> str:
         hint = f"; did you mean {close}?" if close else ""
         raise InvalidOptionError(f"{name} must be ocr_layout or ocr{hint}")
     return str(value)
+
+
+def _rotate(name: str, value: Any) -> str:
+    if value not in ROTATE:
+        raise InvalidOptionError(f"{name} must be auto or none")
+    return str(value)
+
+
+def _password(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidOptionError(f"{name} must be a string")
+    return value
 
 
 def _pages(name: str, value: Any) -> str:
@@ -133,5 +146,7 @@ PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
     "deadline_seconds": _seconds,
     "include_images": _bool,
     "include_headers_footers": _bool,
+    "rotate": _rotate,
+    "password": _password,
 }
 """The options there are, and what makes sense of each one's value."""

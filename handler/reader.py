@@ -165,6 +165,9 @@ class Reader:
                     number = numbers.popleft()
                     try:
                         sequence = self._sequence(reading, number)
+                        if sequence.page.is_blank:
+                            yield self._writing.blank(sequence.page)
+                            continue
                     except HandlerError as error:
                         yield _failed(number, error)
                         continue
@@ -229,6 +232,7 @@ class Reader:
             number,
             self._sizing,
             self._limits,
+            reading.decode_options,
         )
         # All requests share the engine: keep pages that a decoder forged from it.
         if page.number != number or not page.is_consistent:

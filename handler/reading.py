@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from handler.pool import CallContext
+from handler.preprocess import DecodeOptions
 from handler.schema import DocumentInfo, Options
 from handler.spool import Spool
 
@@ -26,6 +27,14 @@ class Reading:
     deadline: float | None
     """On the reader's clock; None: whenever it is done."""
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
+
+    @property
+    def decode_options(self) -> DecodeOptions:
+        """Return what the request asks of the decoders."""
+        return DecodeOptions(
+            password=self.options.password,
+            detect_rotation=self.options.rotate == "auto",
+        )
 
     def call_context(self, page: int) -> CallContext:
         """Return the context of a decoder's call for a page."""

@@ -40,6 +40,10 @@ class Options:
     deadline_seconds: float | None = None
     include_images: bool = False
     include_headers_footers: bool = False
+    rotate: str = "auto"
+    """`auto`: turn pages so that their text is upright; `none`: leave them."""
+    password: str | None = field(default=None, repr=False)
+    """Opens an encrypted PDF. Never logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class DocumentInfo:
 
     media_type: str
     num_pages: int
+    warnings: tuple[PageWarning, ...] = ()
+    """Concern the document as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,13 @@ class Page:
     pixels: bytes = field(repr=False)
     text_layer: str = field(default="", repr=False)
     """What a PDF says stands on the page: a hint, for it may be wrong or missing."""
+    rotation: int = 0
+    """Degrees clockwise by which the page was turned before it is read: 0, 90, 180 or
+    270. `pixels` are turned; `width` and `height` are those of the caller's page."""
+    is_blank: bool = False
+    """True for a page without ink, which is not sent to the model."""
+    warnings: tuple[PageWarning, ...] = ()
+    """Doubts about the pixels, such as a truncated image."""
 
     @property
     def is_consistent(self) -> bool:
@@ -137,6 +150,8 @@ class PageResult:
     status: Status
     width: int | None = None
     height: int | None = None
+    rotation: int = 0
+    """Degrees clockwise by which the page was turned before it was read."""
     content: PageContent = PageContent()
     images: dict[str, str] = field(default_factory=dict)
     """Base64 of WebP pictures by the name they have in `content`."""
@@ -159,6 +174,7 @@ class PageResult:
             "status": str(self.status),
             "width": self.width,
             "height": self.height,
+            "rotation": self.rotation,
             "markdown": self.content.markdown,
             "html": self.content.html,
             "blocks": [block.to_json() for block in self.content.blocks],
@@ -200,6 +216,10 @@ class Document:
     pages: tuple[PageResult, ...]
     processing_time: float
     """Seconds from the request's arrival to its answer."""
+    num_pages: int
+    """Pages of the whole document, also of those that were not asked for."""
+    warnings: tuple[PageWarning, ...] = ()
+    """Concern the document as a whole."""
 
     @property
     def status(self) -> Status:
@@ -235,6 +255,8 @@ class Document:
             "request_id": self.request_id,
             "status": str(self.status),
             "model": self.model.to_json(),
+            "num_pages": self.num_pages,
+            "warnings": [warning.to_json() for warning in self.warnings],
             "pages": [page.to_json() for page in self.pages],
             "markdown": self.joined("markdown"),
             "text": self.joined("text"),

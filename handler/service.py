@@ -212,6 +212,8 @@ class ChandraHandler(BaseHandler):
             model=self.model,
             pages=tuple(sorted(results, key=lambda result: result.page)),
             processing_time=time.monotonic() - request.received_at,
+            num_pages=reading.info.num_pages,
+            warnings=reading.info.warnings,
         )
         if not has_success:
             return problem(_reason(document), request.id, document.pages)

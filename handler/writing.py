@@ -64,6 +64,7 @@ class Writing:
             status=Status.FAILURE,
             width=page.width,
             height=page.height,
+            rotation=page.rotation,
             attempts=generation.num_attempts,
             queue_seconds=generation.queue_seconds,
             page_seconds=generation.page_seconds,
@@ -95,10 +96,20 @@ class Writing:
             accepted_tokens=generation.num_accepted_tokens,
         )
 
+    def blank(self, page: Page) -> PageResult:
+        """Return the answer for a page without ink, which the model never saw."""
+        return PageResult(
+            page=page.number,
+            status=Status.SUCCESS,
+            width=page.width,
+            height=page.height,
+            content=PageContent(warnings=page.warnings),
+        )
+
     def _content_and_images(
         self, reading: Reading, page: Page, generation: Generation
     ) -> tuple[PageContent, dict[str, str]]:
-        warnings = []
+        warnings = list(page.warnings)
         if generation.finish_reason is FinishReason.LENGTH:
             warnings.append(
                 PageWarning(
@@ -178,5 +189,6 @@ class Writing:
             self._sizing,
             self._limits,
             content.figures,
+            reading.decode_options,
         )
         return {name: base64.b64encode(crop).decode() for name, crop in crops.items()}

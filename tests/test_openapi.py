@@ -85,6 +85,7 @@ DOCUMENT = Document(
     model=ModelInfo("datalab-to/chandra", None, "generate"),
     pages=(READ, UNDECODED, UNREAD),
     processing_time=1.25,
+    num_pages=3,
 )
 
 

@@ -148,6 +148,14 @@ def _prompt_type(value: Any) -> str | None:
     return f"must be {' or '.join(PROMPT_TYPES)}, not {value}"
 
 
+def _rotate(value: Any) -> str | None:
+    return None if value in ("auto", "none") else "must be auto or none"
+
+
+def _password(value: Any) -> str | None:
+    return None if isinstance(value, str) else "must be a string"
+
+
 def _truth(value: Any) -> str | None:
     is_one = isinstance(value, bool | str) and str(value).lower() in TRUTHS
     return None if is_one else f"must be true or false, not {value}"
@@ -173,5 +181,7 @@ OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
     "deadline_seconds": _seconds,
     "include_images": _truth,
     "include_headers_footers": _truth,
+    "rotate": _rotate,
+    "password": _password,
 }
 """What a request may say, and what is wrong with a value of it; None: nothing."""

@@ -42,7 +42,15 @@ def page_line(page: PageResult, request_id: str) -> bytes:
 def end_line(document: Document) -> bytes:
     """The last line of NDJSON: how the document as a whole fared."""
     summary = document.to_json()
-    names = ("request_id", "status", "model", "processing_time", "usage")
+    names = (
+        "request_id",
+        "status",
+        "model",
+        "num_pages",
+        "warnings",
+        "processing_time",
+        "usage",
+    )
     return _line({"event": "end", **{name: summary[name] for name in names}})
 
 

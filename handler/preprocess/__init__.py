@@ -9,6 +9,7 @@ No torch: pages become tensors in the engine.
 
 from __future__ import annotations
 
+from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.document import crops_at, inspect_document, page_at
 from handler.preprocess.image.decode import import_all
 from handler.preprocess.limits import Limits
@@ -18,6 +19,7 @@ from handler.preprocess.sizing import pdf_render_size, target_size
 
 __all__ = [
     "MEDIA_TYPES",
+    "DecodeOptions",
     "Limits",
     "crops_at",
     "import_all",

@@ -9,6 +9,7 @@ import os
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
+from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.faults import reading
 from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image, upright_rgb
@@ -26,7 +27,10 @@ _MAX_WEBP_SIDE = 16_383
 
 
 def inspect_document(
-    document: Descriptor, declared: str | None, limits: Limits
+    document: Descriptor,
+    declared: str | None,
+    limits: Limits,
+    options: DecodeOptions = DecodeOptions(),
 ) -> DocumentInfo:
     """Type and number of pages, before a pixel is decoded.
 
@@ -48,6 +52,7 @@ def page_at(
     number: int,
     sizing: Sizing,
     limits: Limits,
+    options: DecodeOptions = DecodeOptions(),
 ) -> Page:
     """Page `number`, counted from 1, at the size the model sees it."""
     data = _mapped(document)
@@ -72,6 +77,7 @@ def crops_at(
     sizing: Sizing,
     limits: Limits,
     boxes: dict[str, tuple[int, int, int, int]],
+    options: DecodeOptions = DecodeOptions(),
 ) -> dict[str, bytes]:
     """WebP pictures by name, cut from page `number` at `Page.width` x `Page.height`.
 

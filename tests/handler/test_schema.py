@@ -32,7 +32,7 @@ def failed(number: int) -> PageResult:
 
 
 def document(*pages: PageResult) -> Document:
-    return Document("id-1", MODEL, pages, processing_time=1.23456)
+    return Document("id-1", MODEL, pages, 1.23456, num_pages=len(pages))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ LAST = PageResult(4, Status.SUCCESS, content=PageContent(markdown="Ünd."))
 
 def answer(*pages: PageResult, media_type: str) -> bytes:
     model = ModelInfo("mini", None, "native")
-    return render(Document("id", model, pages, 1.0), media_type)
+    return render(Document("id", model, pages, 1.0, len(pages)), media_type)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def failed(number: int, detail: str) -> PageResult:
 
 def document(*pages: PageResult) -> Document:
     model = ModelInfo("datalab-to/chandra", None, "native")
-    return Document("r-1", model, pages, processing_time=1.23456)
+    return Document("r-1", model, pages, 1.23456, num_pages=len(pages))
 
 
 ONE = page(1, block("<p>Grüße &lt;1&gt;</p>"))
