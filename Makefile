@@ -58,8 +58,13 @@ requirements: $(VENV)/dev  ## choose the versions of the image's packages anew
 			container/requirements-$$variant.in -o container/requirements-$$variant.txt; \
 	done
 
-test: $(VENV)/dev  ## run every test
-	$(BIN)/python -m pytest
+# Each process takes whole files of tests. ARGS="-n 0" runs one test at a time, and
+# ARGS="-n 0 --pdb tests/mini" debugs.
+TEST_PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+test: $(VENV)/dev  ## run every test; ARGS="tests/server -k ping" runs some
+	$(PYTEST) $(ARGS)
 
 test-jobs: $(VENV)/dev  ## 200 documents by queue and job, everything killed 50 times; JOBS_SEED=N
 	$(BIN)/python -m pytest tests/jobs -m jobs -s

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import socket
 
-__all__ = ["free_addresses", "free_ports", "private_ports"]
+__all__ = ["RANGE", "free_addresses", "free_ports", "private_ports"]
+
+RANGE = range(20_000, 32_768)
+"""Below Linux's ephemeral ports, which any connection of the machine may take before
+the server listens."""
+_STRIDE = 1009
+"""Ports between the first candidates of two processes with successive ids."""
+_numbers = itertools.count(os.getpid() * _STRIDE)
 
 
 def free_ports(number: int) -> list[int]:
-    """So many, all different."""
+    """Return so many different ports that are free.
+
+    They are released again before a server listens on them. So that two processes do
+    not offer the same port meanwhile, each walks through the range from its own start.
+    Raises OSError if too few ports of the range are free.
+    """
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(number):
-            probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            found.append(int(probe.getsockname()[1]))
-        return found
+        for candidate in itertools.islice(_numbers, len(RANGE)):
+            port = RANGE[candidate % len(RANGE)]
+            probe = socket.socket()
+            stack.callback(probe.close)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                probe.close()
+                continue
+            found.append(port)
+            if len(found) == number:
+                return found
+    raise OSError(f"fewer than {number} ports are free from {RANGE[0]} to {RANGE[-1]}")
 
 
 def free_addresses() -> dict[str, str]:

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -28,6 +30,16 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     return path
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for the server's sockets.
+
+    `tmp_path` is longer where pytest runs in parallel.
+    """
+    with tempfile.TemporaryDirectory(prefix="short-") as folder:
+        yield Path(folder)
 
 
 def start(
@@ -148,15 +160,15 @@ def test_the_archive_holds_the_entry_file_and_its_configuration_only(model_store
     assert names == ["MAR-INF/MANIFEST.json", "model-config.yaml", "service.py"]
 
 
-def test_serve_killed_takes_everything_with_it(config, tmp_path):
-    with start("serve", "--config", config, TMPDIR=str(tmp_path)) as process:
+def test_serve_killed_takes_everything_with_it(config, short_folder):
+    with start("serve", "--config", config, TMPDIR=str(short_folder)) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("ready: "))
         everyone = family(process.pid)
         assert {"java", "python"} <= {
             member.name().rstrip("3.1") for member in everyone
         }
-        [link] = tmp_path.glob("chandra-serve-*/state")
+        [link] = short_folder.glob("chandra-serve-*/state")
         folders = [link.parent, link.resolve()]
 
         process.kill()

@@ -209,7 +209,9 @@ def test_threads_still_start(confined):
 
 
 @needs_seccomp
-@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", f"/proc/{os.getpid()}/environ"], ids=["passwd", "environ"]
+)
 def test_without_landlock_no_file_is_opened(path, document):
     modules = ["tests.handler.sandbox.without_landlock", attempts.__name__]
     pool = Pool(1, modules=modules)
