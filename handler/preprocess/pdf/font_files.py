@@ -28,9 +28,11 @@ _UNICODE_CMAPS = ((3, 10), (0, 6), (0, 4), (3, 1), (0, 3), (0, 2), (0, 1), (0, 0
 """Platform and encoding of character maps from Unicode, the largest first."""
 _EQUIVALENTS = {
     "arial": "helvetica",
+    "timesnew": "times",
     "timesnewroman": "times",
     "couriernew": "courier",
 }
+_STYLE_ENDINGS = ("mt", "regular", "roman", "italic", "oblique", "bold", "mt", "ps")
 _SERIF_WORDS = ("serif", "roman", "times", "mincho", "ming", "song", "batang")
 _FIXED_WORDS = ("mono", "courier")
 
@@ -173,12 +175,9 @@ def normalize_family(name: str) -> str:
     """
     if len(name) > 7 and name[6] == "+" and name[:6].isupper():
         name = name[7:]
-    name = name.split(",")[0].split("-")[0]
-    letters = "".join(letter for letter in name.lower() if letter.isalnum())
-    for ending in ("psmt", "ps", "mt"):
-        letters = letters.removesuffix(ending)
-    for style in ("regular", "bolditalic", "italic", "oblique", "bold"):
-        letters = letters.removesuffix(style)
+    letters = "".join(each for each in name.lower() if each.isalnum())
+    for ending in _STYLE_ENDINGS:
+        letters = letters.removesuffix(ending) or letters
     return _EQUIVALENTS.get(letters, letters)
 
 
@@ -245,9 +244,7 @@ def _face(path: Path, descriptor: int, offset: int) -> FontFace | None:
     )
 
 
-def _table(
-    descriptor: int, tables: dict[bytes, tuple[int, int]], tag: bytes
-) -> bytes:
+def _table(descriptor: int, tables: dict[bytes, tuple[int, int]], tag: bytes) -> bytes:
     start, length = tables.get(tag, (0, 0))
     return os.pread(descriptor, min(length, MAX_FILE_BYTES), start)
 

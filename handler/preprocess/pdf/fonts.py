@@ -1,10 +1,10 @@
 """Choose fonts of the machine for text whose font is not embedded in the PDF.
 
-pdfium asks a font mapper (`FPDF_SetSystemFontInfo`) for such fonts. It names the family,
-but for all fonts other than Chinese, Japanese and Korean ones it says "ANSI", whatever
-the text is, and its own Latin fonts have Latin letters only. So the text of a page is
-looked at, and where it has other characters the page is loaded again with fonts that
-have them. Text in Latin letters is drawn by pdfium's own fonts.
+pdfium asks a font mapper (`FPDF_SetSystemFontInfo`) for such fonts. It names the
+family, but for all fonts other than Chinese, Japanese and Korean ones it says "ANSI",
+whatever the text is, and its own Latin fonts have Latin letters only. So the text of a
+page is looked at, and where it has other characters the page is loaded again with fonts
+that have them. A font that is used for Latin letters only stays pdfium's own.
 """
 
 from __future__ import annotations
@@ -14,165 +14,40 @@ import mmap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf import wingdings
-from handler.preprocess.pdf.font_files import (
-    FONT_FOLDERS,
-    FontFace,
-    find_faces,
-    normalize_family,
-)
+from handler.preprocess.pdf.font_collection import Fonts
+from handler.preprocess.pdf.font_files import FontFace, normalize_family
 from handler.preprocess.pdf.scripts import BUILT_IN, SCRIPTS
 
-__all__ = ["FontMapper", "Fonts", "load_page", "missing_scripts", "preload_fonts"]
+__all__ = [
+    "FontChoice",
+    "FontMapper",
+    "choose_fonts",
+    "installed_mapper",
+    "missing_scripts",
+    "preload_fonts",
+]
 
 MAX_CHARACTERS = 20_000
 """Characters of a page whose fonts are looked at; more are taken for like ones."""
 MAX_NEEDED = 64
 """Characters of a family for which a font is chosen."""
-MAX_PRELOADED_BYTES = 64 * 1024 * 1024
-
-_PREFERRED = (
-    "liberationsans",
-    "arimo",
-    "dejavusans",
-    "notosans",
-    "freesans",
-    "freeserif",
-    "notosanscjkjp",
-    "notosanscjksc",
-    "wenquanyimicrohei",
-    "wenquanyizenhei",
-    "droidsansfallback",
-    "ipagothic",
-    "nanumgothic",
-)
-"""Families that read well and have many scripts; the first that draws all is taken."""
-_PLACEHOLDERS = ("lastresort", "adobeblank", "adobenotdef", "redacted", "unifont")
-"""Families that draw signs for characters instead of the characters, or coarsely."""
+FALLBACK_FAMILY = "helvetica"
+"""pdfium asks for Arial where a font has no glyph for a character."""
 _OWN_FAMILIES = ("symbol", "zapfdingbats")
+_SYMBOLIC = 1 << 2
+"""The flag of a font descriptor for characters that are not standard Latin ones."""
 _SAMPLES = {
     script.charset: tuple(map(ord, script.sample))
     for script in SCRIPTS
     if script.charset is not None
 }
 _COLLECTION_TABLE = int.from_bytes(b"ttcf", "big")
-
-
-class Fonts:
-    """The fonts in `folders`, which are read when they are first asked for."""
-
-    def __init__(self, folders: Sequence[Path] = FONT_FOLDERS) -> None:
-        self._folders = folders
-        self._faces: list[FontFace] | None = None
-        self._data: dict[Path, bytes | mmap.mmap] = {}
-
-    @property
-    def faces(self) -> list[FontFace]:
-        """The faces in the order in which they are tried, one a family and style."""
-        if self._faces is None:
-            found: dict[tuple[str, bool, bool], FontFace] = {}
-            for face in find_faces(self._folders):
-                if not face.family.startswith(_PLACEHOLDERS):
-                    key = face.family, face.is_bold, face.is_italic
-                    found.setdefault(key, face)
-            self._faces = sorted(found.values(), key=_rank)
-        return self._faces
-
-    def of_family(
-        self, family: str, is_bold: bool, is_italic: bool
-    ) -> FontFace | None:
-        """Return the face of a family that is nearest in style; None without one."""
-        return min(
-            (face for face in self.faces if face.family == family),
-            key=lambda face: (face.is_italic != is_italic) + (face.is_bold != is_bold),
-            default=None,
-        )
-
-    def drawing(
-        self, characters: Iterable[int], is_bold: bool = False, is_italic: bool = False
-    ) -> FontFace | None:
-        """Return the face that has most of `characters`, best in the style wanted.
-
-        Returns None if no face has any that pdfium's own fonts lack.
-        """
-        characters = tuple(characters)
-        best, best_count = None, 0
-        for face in self.faces:
-            count = face.characters.count(characters)
-            if count > best_count:
-                best, best_count = face, count
-            if count == len(characters):
-                break
-        foreign = [character for character in characters if character not in BUILT_IN]
-        if best is None or best.characters.count(foreign) == 0:
-            return None
-        styled = self.of_family(best.family, is_bold, is_italic)
-        if styled is None or styled.characters.count(characters) < best_count:
-            return best
-        return styled
-
-    @lru_cache(maxsize=1)  # noqa: B019 (one instance lives as long as the process)
-    def for_wingdings(self) -> FontFace | None:
-        """Return the face that draws most of Wingdings; None where none does."""
-        return max(
-            (
-                face
-                for face in self.faces
-                if not face.is_collection
-                and face.characters.count(map(ord, wingdings.SAMPLE)) > 0
-            ),
-            key=wingdings.draws,
-            default=None,
-        )
-
-    def missing_scripts(self) -> list[str]:
-        """Return the names of the scripts that no font draws completely."""
-        missing = [
-            script.name
-            for script in SCRIPTS
-            if not any(
-                face.characters.count(map(ord, script.sample)) == len(script.sample)
-                for face in self.faces
-            )
-        ]
-        if self.for_wingdings() is None:
-            missing.append("Wingdings")
-        return missing
-
-    def preload(self) -> None:
-        """Map into memory one font a script, as no file can be opened later."""
-        chosen = [self.drawing(map(ord, script.sample)) for script in SCRIPTS]
-        kept: list[FontFace] = []
-        size = 0
-        for face in [*chosen, self.for_wingdings()]:
-            if face is None or face in kept:
-                continue
-            try:
-                if face.path not in self._data:
-                    size += face.path.stat().st_size
-                    if size > MAX_PRELOADED_BYTES:
-                        break
-                    with face.path.open("rb") as file:
-                        self._data[face.path] = mmap.mmap(
-                            file.fileno(), 0, access=mmap.ACCESS_READ
-                        )
-            except OSError:
-                continue
-            # Cached while the file can still be read.
-            face.characters.glyph(0)
-            face.is_collection  # noqa: B018
-            kept.append(face)
-        self._faces = sorted(kept, key=_rank)
-
-    def read(self, face: FontFace) -> bytes | mmap.mmap:
-        """Return the bytes of the face's file. Raises OSError."""
-        return self._data.get(face.path) or face.read()
 
 
 @dataclass
@@ -182,7 +57,20 @@ class _Source:
     name: str
     face: FontFace
     data: Callable[[], bytes | mmap.mmap]
-    tables: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FontChoice:
+    """Characters that fonts must have which a page names and does not embed."""
+
+    by_order: tuple[tuple[int, ...], ...] = ()
+    """For each font in the order in which pdfium asks for them; () is any font."""
+    by_family: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """For each family, where the order is not known."""
+    fallback: tuple[int, ...] = ()
+    """For the font with which pdfium draws characters that another one lacks."""
+    has_wingdings_fallback: bool = False
+    """Whether these are codes of Wingdings."""
 
 
 class FontMapper:
@@ -190,10 +78,9 @@ class FontMapper:
 
     def __init__(self, fonts: Fonts) -> None:
         self.fonts = fonts
-        self.asked: set[str] = set()
-        """Families that pdfium asked for since `forget`, but for Asian ones."""
-        self.needs: dict[str, tuple[int, ...]] = {}
-        """Characters that a family's font must have on the present page."""
+        self.asked: list[str] = []
+        """Families in the order in which they were asked for since `use`."""
+        self._choice = FontChoice()
         self._sources: list[_Source] = []
         self._numbers: dict[str, int] = {}
         kinds = dict(pdfium.FPDF_SYSFONTINFO._fields_)
@@ -209,26 +96,42 @@ class FontMapper:
         """Have pdfium ask this mapper, which must outlive the library."""
         pdfium.FPDF_SetSystemFontInfo(self._info)
 
-    def forget(self) -> None:
-        """Forget what the last page asked for and needed."""
+    def use(self, choice: FontChoice | None) -> None:
+        """Choose fonts by `choice` for the page that is loaded next."""
         self.asked.clear()
-        self.needs.clear()
+        self._choice = choice or FontChoice()
 
     def choose(
         self, name: str, is_bold: bool, is_italic: bool, charset: int
-    ) -> FontFace | None:
-        """Return the face for a family by the name a PDF has; None: pdfium's own."""
-        family = normalize_family(name)
-        if charset in _SAMPLES:
-            return self.fonts.drawing(_SAMPLES[charset], is_bold, is_italic)
-        self.asked.add(family)
-        if family in _OWN_FAMILIES:
+    ) -> tuple[FontFace, bool] | None:
+        """Return the face for a font's name, and whether it has to draw Wingdings.
+
+        Returns None where pdfium should use a font of its own. `charset` is one of
+        pdfium's numbers.
+        """
+        family, place = normalize_family(name), len(self.asked)
+        is_wingdings = family == wingdings.FAMILY
+        # A symbol font that is not known is asked for again as an ordinary one.
+        is_again = charset == pdfium.FXFONT_SYMBOL_CHARSET and not is_wingdings
+        if is_again or family in _OWN_FAMILIES:
             return None
-        needed = self.needs.get(family, ())
-        named = self.fonts.of_family(family, is_bold, is_italic)
-        if named is not None and named.characters.count(needed) == len(needed):
-            return named
-        return self.fonts.drawing(needed, is_bold, is_italic) if needed else named
+        self.asked.append(family)
+        choice = self._choice
+        needed: Sequence[int] = choice.by_family.get(family, ())
+        if charset in _SAMPLES:
+            needed = _SAMPLES[charset]
+        elif place < len(choice.by_order):
+            needed = choice.by_order[place]
+        elif family == FALLBACK_FAMILY:
+            needed = needed or choice.fallback
+            is_wingdings = choice.has_wingdings_fallback
+        if is_wingdings:
+            face = self.fonts.for_wingdings()
+        elif charset in _SAMPLES:
+            face = self.fonts.drawing(needed, is_bold, is_italic)
+        else:
+            face = self.fonts.named(family, needed, is_bold, is_italic)
+        return None if face is None else (face, is_wingdings)
 
     def _map_font(
         self,
@@ -243,11 +146,11 @@ class FontMapper:
         # An exception would be printed and lost, and pdfium has fonts of its own.
         try:
             text = ctypes.string_at(name).decode("utf-8", "replace")
-            if normalize_family(text) == wingdings.FAMILY:
-                self.asked.add(wingdings.FAMILY)
-                return self._wingdings_number()
-            face = self.choose(text, weight >= 600, bool(is_italic), charset)
-            return None if face is None else self._number(face)
+            chosen = self.choose(text, weight >= 600, bool(is_italic), charset)
+            if chosen is None:
+                return None
+            face, is_wingdings = chosen
+            return self._wingdings_number(face) if is_wingdings else self._number(face)
         except Exception:
             return None
 
@@ -257,10 +160,7 @@ class FontMapper:
             _Source(face.family + style, face, lambda: self.fonts.read(face))
         )
 
-    def _wingdings_number(self) -> int | None:
-        face = self.fonts.for_wingdings()
-        if face is None:
-            return None
+    def _wingdings_number(self, face: FontFace) -> int:
         name = f"substitute for {wingdings.FAMILY}"
         if name not in self._numbers:
             data = wingdings.with_wingdings_codes(face, bytes(self.fonts.read(face)))
@@ -306,7 +206,8 @@ class FontMapper:
 
 
 @lru_cache(maxsize=1)
-def _installed() -> FontMapper:
+def installed_mapper() -> FontMapper:
+    """Return the mapper of this process with the fonts of the machine."""
     mapper = FontMapper(Fonts())
     mapper.install()
     return mapper
@@ -314,96 +215,118 @@ def _installed() -> FontMapper:
 
 def preload_fonts() -> None:
     """Load fonts for all scripts now, for a process that can open no file later."""
-    _installed().fonts.preload()
+    installed_mapper().fonts.preload()
 
 
 def missing_scripts() -> list[str]:
     """Return the names of scripts whose text is blank if its font is not embedded."""
-    return _installed().fonts.missing_scripts()
+    return installed_mapper().fonts.missing_scripts()
 
 
-def load_page(
-    document: pypdfium2.PdfDocument, index: int, mapper: FontMapper | None = None
-) -> pypdfium2.PdfPage:
-    """Return page `index`, counted from 0, with fonts that have its characters.
+def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | None:
+    """Return the fonts that a page needs; None if it has all that it needs.
 
-    Fonts are chosen as they are loaded, so keep no other page of the document open.
-    `mapper`, if not the process's own, must be installed.
+    Call it with a page that was loaded after `mapper.use(None)`. A document keeps the
+    fonts it has loaded, so open it again after `mapper.use` to draw with the choice.
     """
-    mapper = mapper or _installed()
-    mapper.forget()
-    page = document[index]
     if not mapper.asked:
-        return page
-    needs = _needed_characters(page, mapper)
-    if needs:
-        mapper.needs = needs
-        # pdfium drops a document's fonts with the last page that uses them.
-        page.close()
-        page = document[index]
-    return page
-
-
-def _needed_characters(
-    page: pypdfium2.PdfPage, mapper: FontMapper
-) -> dict[str, tuple[int, ...]]:
-    """Return the characters of each family asked for that needs another font."""
+        return None
     textpage = page.get_textpage()
     try:
         num = min(textpage.count_chars(), MAX_CHARACTERS)
         text = textpage.get_text_range(0, num, errors="ignore") if num > 0 else ""
-        if BUILT_IN.issuperset(map(ord, "".join(set(text).difference("\r\n\t")))):
-            return {}
-        families = _characters_by_family(textpage, num)
+        if wingdings.FAMILY not in mapper.asked and not _foreign(map(ord, set(text))):
+            return None
+        used = _used_fonts(textpage, num)
     finally:
         textpage.close()
-    needs = {}
+    needed = [_needed(font) for font in used]
     leftover: set[int] = set()
-    for family in mapper.asked.difference(_OWN_FAMILIES, (wingdings.FAMILY,)):
-        characters = families.get(family, set())
-        foreign = characters - BUILT_IN
-        if not foreign:
-            continue
-        latin = sorted(characters & BUILT_IN)[: MAX_NEEDED // 4]
-        needs[family] = (*sorted(foreign)[: MAX_NEEDED - len(latin)], *latin)
-        face = mapper.fonts.drawing(needs[family])
+    by_family: dict[str, tuple[int, ...]] = {}
+    for font, characters in zip(used, needed, strict=True):
+        face = mapper.fonts.named(font.family, characters, False, False)
         leftover.update(
-            foreign
-            if face is None
-            else (each for each in foreign if not face.characters.glyph(each))
+            character
+            for character in _foreign(characters)
+            if face is None or not face.characters.glyph(character)
         )
-    # pdfium draws characters that a font lacks with the one it has for Arial.
-    if leftover and "helvetica" not in needs:
-        needs["helvetica"] = tuple(sorted(leftover)[:MAX_NEEDED])
-    return needs
+        both = dict.fromkeys((*by_family.get(font.family, ()), *characters))
+        by_family[font.family] = tuple(both)[:MAX_NEEDED]
+    # pdfium has no name for most codes of Wingdings where its flags say that they are
+    # letters, and asks for its font for missing glyphs. So do annotations.
+    has_wingdings_fallback = (
+        not leftover
+        and any(font.is_wingdings and not font.is_symbolic for font in used)
+        and pdfium.FPDFPage_GetAnnotCount(page) == 0
+    )
+    if not any(needed) and not has_wingdings_fallback:
+        return None
+    # pdfium asks in the order of the content, but also for fonts that draw nothing.
+    has_order = [font.family for font in used] == mapper.asked
+    return FontChoice(
+        by_order=tuple(needed) if has_order else (),
+        by_family={} if has_order else by_family,
+        fallback=tuple(sorted(leftover)[:MAX_NEEDED]),
+        has_wingdings_fallback=has_wingdings_fallback and has_order,
+    )
 
 
-def _characters_by_family(
-    textpage: pypdfium2.PdfTextPage, num: int
-) -> dict[str, set[int]]:
-    """Return the characters of each family, control and space characters left out."""
-    families: dict[str, set[int]] = {}
-    of_font: dict[bytes, set[int]] = {}
-    buffer = ctypes.create_string_buffer(128)
-    flags = ctypes.c_int()
+@dataclass(frozen=True, slots=True)
+class _UsedFont:
+    """A font that is not embedded, and the characters that it draws on a page."""
+
+    family: str
+    is_symbolic: bool
+    characters: set[int]
+
+    @property
+    def is_wingdings(self) -> bool:
+        return self.family == wingdings.FAMILY
+
+
+def _foreign(characters: Iterable[int]) -> set[int]:
+    """Return the characters that pdfium's own fonts lack."""
+    return {each for each in characters if each > 0x20 and each not in BUILT_IN}
+
+
+def _needed(font: _UsedFont) -> tuple[int, ...]:
+    """Return what the font must have; () if pdfium's own fonts have all of it."""
+    foreign = sorted(_foreign(font.characters))
+    if not foreign or font.is_wingdings:
+        return ()
+    latin = sorted(font.characters & BUILT_IN)[: MAX_NEEDED // 4]
+    return (*foreign[: MAX_NEEDED - len(latin)], *latin)
+
+
+def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
+    """Return the fonts of the first `num` characters in the order of their first use.
+
+    Leaves out embedded fonts and those that pdfium never asks for.
+    """
+    found: dict[int, _UsedFont] = {}
+    of_object: dict[int, set[int]] = {}
     for index in range(num):
         character = pdfium.FPDFText_GetUnicode(textpage, index)
-        if character <= 0x20:
+        handle = pdfium.FPDFText_GetTextObject(textpage, index)
+        if character <= 0x20 or not handle:
             continue
-        length = pdfium.FPDFText_GetFontInfo(textpage, index, buffer, 128, flags)
-        if not 0 < length <= 128:
-            continue
-        characters = of_font.get(buffer.value)
-        if characters is None:
-            family = normalize_family(buffer.value.decode("utf-8", "replace"))
-            characters = families.setdefault(family, set())
-            of_font[buffer.value] = characters
-        characters.add(character)
-    return families
+        address = ctypes.addressof(handle.contents)
+        if address not in of_object:
+            font = pdfium.FPDFTextObj_GetFont(handle)
+            if not font or pdfium.FPDFFont_GetIsEmbedded(font) == 1:
+                of_object[address] = set()
+                continue
+            key = ctypes.addressof(font.contents)
+            if key not in found:
+                is_symbolic = bool(pdfium.FPDFFont_GetFlags(font) & _SYMBOLIC)
+                family = normalize_family(_base_name(font))
+                found[key] = _UsedFont(family, is_symbolic, set())
+            of_object[address] = found[key].characters
+        of_object[address].add(character)
+    return [font for font in found.values() if font.family not in _OWN_FAMILIES]
 
 
-def _rank(face: FontFace) -> tuple[int, int, str]:
-    place = (
-        _PREFERRED.index(face.family) if face.family in _PREFERRED else len(_PREFERRED)
-    )
-    return place, face.is_bold + face.is_italic, face.family
+def _base_name(font: Any) -> str:
+    buffer = ctypes.create_string_buffer(256)
+    length = pdfium.FPDFFont_GetBaseFontName(font, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if 0 < length <= 256 else ""

@@ -36,11 +36,9 @@ INSTALL_ADVICE = (
     "apt-get install fonts-freefont-ttf fonts-wqy-microhei"
 )
 
-BUILT_IN = frozenset(
-    map(
-        ord,
-        "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x100))))
-        + "ŁłıŒœŠšŸŽžƒˆˇ˘˙˚˛˜˝–—‘’‚“”„†‡•…‰‹›⁄€™−ﬁﬂ",
-    )
+_WINDOWS_LATIN = bytes(range(0x20, 0x100)).decode("cp1252", "ignore")
+_FURTHER_STANDARD = (
+    "\u0131\u0141\u0142\u02c7\u02d8\u02d9\u02da\u02db\u02dd\u2044\u2212\ufb01\ufb02"
 )
+BUILT_IN = frozenset(map(ord, _WINDOWS_LATIN + _FURTHER_STANDARD)) - {0x7F}
 """Characters of the Latin fonts that are part of pdfium."""

@@ -55,7 +55,11 @@ def with_wingdings_codes(face: FontFace, data: bytes) -> bytes:
     `data` are the bytes of the file of `face`, which must not be in a collection.
     """
     glyphs = _glyphs(face)
-    pairs = [(_PRIVATE_USE + code, glyph) for code, glyph in sorted(glyphs.items())]
+    pairs = [
+        (start + code, glyph)
+        for start in (0, _PRIVATE_USE)
+        for code, glyph in sorted(glyphs.items())
+    ]
     table = _cmap(pairs)
     kept = {tag: place for tag, place in face.tables.items() if tag != b"cmap"}
     padding = b"\0" * (-len(data) % 4)
@@ -85,7 +89,9 @@ def _cmap(pairs: list[tuple[int, int]]) -> bytes:
     num = len(segments)
     power = 1 << (num.bit_length() - 1)
     codes = struct.pack(f">{num}H", *(code for code, _ in segments))
-    deltas = struct.pack(f">{num}H", *((glyph - code) & 0xFFFF for code, glyph in pairs), 1)
+    deltas = struct.pack(
+        f">{num}H", *((glyph - code) & 0xFFFF for code, glyph in pairs), 1
+    )
     body = codes + b"\0\0" + codes + deltas + b"\0" * (2 * num)
     head = struct.pack(
         ">7H",
@@ -99,7 +105,5 @@ def _cmap(pairs: list[tuple[int, int]]) -> bytes:
     )
     # Simple fonts look for (3, 0); composite ones for any Unicode map, here (0, 3).
     start = 4 + 2 * 8
-    index = struct.pack(">HH", 0, 2) + struct.pack(
-        ">HHLHHL", 0, 3, start, 3, 0, start
-    )
+    index = struct.pack(">HH", 0, 2) + struct.pack(">HHLHHL", 0, 3, start, 3, 0, start)
     return index + head + body
