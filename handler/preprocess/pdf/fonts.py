@@ -310,6 +310,8 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
         handle = pdfium.FPDFText_GetTextObject(textpage, index)
         if character <= 0x20 or not handle:
             continue
+        # Without a map to Unicode it is a code, and its glyph is not found by it.
+        is_code = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1
         address = ctypes.addressof(handle.contents)
         if address not in of_object:
             font = pdfium.FPDFTextObj_GetFont(handle)
@@ -322,7 +324,8 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
                 family = normalize_family(_base_name(font))
                 found[key] = _UsedFont(family, is_symbolic, set())
             of_object[address] = found[key].characters
-        of_object[address].add(character)
+        if not is_code:
+            of_object[address].add(character)
     return [font for font in found.values() if font.family not in _OWN_FAMILIES]
 
 

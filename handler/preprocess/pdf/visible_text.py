@@ -24,6 +24,8 @@ _MIN_CONTRAST = 24
 _MIN_BOX, _MIN_BOX_SHARE = 0.05, 0.0025
 """Points, and share of the longer side. The box of a glyph without outlines is as long
 as the glyph is wide, and a thousandth of the font's size high."""
+_MIN_SIZE = 2.0
+"""Points. Smaller characters are not legible, and parts of ligatures have no width."""
 _INVISIBLE_MODES = (
     pdfium.FPDF_TEXTRENDERMODE_INVISIBLE,
     pdfium.FPDF_TEXTRENDERMODE_CLIP,
@@ -107,7 +109,13 @@ class _Check:
         character = pdfium.FPDFText_GetUnicode(self._textpage, index)
         if character <= 0x20 or pdfium.FPDFText_IsGenerated(self._textpage, index) == 1:
             return False
-        return unicodedata.category(chr(character)) not in _NO_INK
+        # Such a character is a code that may mean anything, a space for example.
+        if pdfium.FPDFText_HasUnicodeMapError(self._textpage, index) == 1:
+            return False
+        is_replacement = character == 0xFFFD
+        return (
+            not is_replacement and unicodedata.category(chr(character)) not in _NO_INK
+        )
 
     def _is_visible(self, index: int) -> bool:
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
@@ -128,6 +136,8 @@ class _Check:
             return True
         # Its middle, because the neighbours and lines under the text reach into it.
         width, height = loose.right - loose.left, loose.top - loose.bottom
+        if min(width, height) < _MIN_SIZE:
+            return True
         box = self._to_pixels.box(
             loose.left + 0.15 * width,
             loose.bottom + 0.25 * height,
