@@ -15,7 +15,7 @@ from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image, upright_rgb
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
-from handler.preprocess.pdf.render import count_pages, draw_page, text_layer
+from handler.preprocess.pdf.render import count_pages, draw_page, text_and_warnings
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
@@ -60,7 +60,7 @@ def page_at(
         image, size = _picture(data, media_type, number, sizing, limits)
         text, warnings = "", tuple[PageWarning, ...]()
         if media_type == PDF:
-            text, warnings = text_layer(data, number, image)
+            text, warnings = text_and_warnings(data, number, image)
         seen = image.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,

@@ -21,7 +21,7 @@ from handler.preprocess.sizing import Size, pdf_render_scale, pdf_target_size
 from handler.profiles import Sizing
 from handler.schema import PageWarning
 
-__all__ = ["count_pages", "draw_page", "text_layer"]
+__all__ = ["count_pages", "draw_page", "text_and_warnings", "text_layer"]
 
 MAX_TEXT_CHARACTERS = 100_000
 """A page of small print has 20,000."""
@@ -72,20 +72,29 @@ def draw_page(
         return image, size
 
 
-def text_layer(
-    data: mmap, number: int, image: Image.Image
-) -> tuple[str, tuple[PageWarning, ...]]:
-    """Return the text of page `number` in pdfium's order, and what is not drawn of it.
+def text_layer(data: mmap, number: int) -> str:
+    """Return the text page `number` carries, in pdfium's order; "" where there is none.
 
-    `image` is the page as `draw_page` returned it just before. A scan has no text, and
-    what is broken counts as none: the page is read all the same.
+    A scan has none, and what is broken counts as none: the page is read all the same.
+    """
+    return text_and_warnings(data, number, None)[0]
+
+
+def text_and_warnings(
+    data: mmap, number: int, image: Image.Image | None
+) -> tuple[str, tuple[PageWarning, ...]]:
+    """Return what `text_layer` does, and a warning if some of it is not drawn.
+
+    `image` is the page as `draw_page` returned it just before.
     """
     try:
         with _opened(data) as document:
             page = document[number - 1]
             textpage = page.get_textpage()
             text: str = textpage.get_text_bounded()
-            warnings = not_drawn_warnings(page, textpage, image)
+            warnings: tuple[PageWarning, ...] = ()
+            if image is not None:
+                warnings = not_drawn_warnings(page, textpage, image)
             return text[:MAX_TEXT_CHARACTERS], warnings
     # Any exception: what pdfium makes of a stranger's fonts promises no list.
     except Exception:
