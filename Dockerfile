@@ -50,6 +50,22 @@ RUN mkdir -p /usr/share/man/man1 \
  && jlink --output /opt/java --strip-java-debug-attributes --no-man-pages --no-header-files --compress=2 \
       --add-modules java.base,java.desktop,java.instrument,java.logging,java.management,java.naming,java.net.http,java.scripting,java.security.jgss,java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported,jdk.zipfs
 
+# Two fonts that have the letters of all scripts but for Asian ones, and those. PDFs
+# name fonts without embedding them.
+FROM ${BASE_IMAGE} AS fonts
+WORKDIR /tmp
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get download fonts-freefont-ttf fonts-wqy-microhei \
+ && for package in fonts-*.deb; do dpkg -x "$package" packages; done \
+ && mkdir -p /opt/fonts \
+ && cp packages/usr/share/fonts/truetype/freefont/FreeSerif.ttf \
+      packages/usr/share/fonts/truetype/wqy/wqy-microhei.ttc /opt/fonts/ \
+ && for package in fonts-freefont-ttf fonts-wqy-microhei; do \
+      cp "packages/usr/share/doc/$package/copyright" "/opt/fonts/$package.copyright"; \
+    done \
+ && rm -rf /var/lib/apt/lists/* packages fonts-*.deb
+
 # The archive; its tool is not needed afterwards.
 FROM wheels AS archive
 COPY container/requirements-archive.txt /tmp/
@@ -74,6 +90,7 @@ LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
       chandra.cuda-version=${CUDA_VERSION}
 COPY --from=lean /opt/venv /opt/venv
 COPY --from=java /opt/java /opt/java
+COPY --from=fonts /opt/fonts /usr/share/fonts/chandra
 WORKDIR /opt/chandra
 COPY LICENSE config.properties ./
 COPY model-store/mini model-store/mini

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -252,6 +252,9 @@ class ChandraHandler(BaseHandler):
             threading.Thread(
                 target=log_confinement, args=(kind, pool), daemon=True
             ).start()
+        threading.Thread(
+            target=log_missing_fonts, args=(self.decoders,), daemon=True
+        ).start()
 
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
@@ -367,6 +370,26 @@ def log_confinement(kind: str, pool: Pool) -> None:
             "memory_bytes": held.memory_bytes,
         },
     )
+
+
+def log_missing_fonts(
+    pool: Pool, find: Callable[[], list[str]] = preprocess.missing_scripts
+) -> None:
+    """Log a warning if decoders have no font for some scripts; never raise."""
+    try:
+        scripts = pool.call(CONFINEMENT_SECONDS, find)
+    except Exception as error:
+        logger.warning("fonts unknown", extra={"how": repr(error)})
+        return
+    if scripts:
+        logger.warning(
+            "fonts missing",
+            extra={
+                "scripts": scripts,
+                "reason": "PDF text in these scripts is blank where its font is not "
+                f"embedded: {preprocess.INSTALL_ADVICE}",
+            },
+        )
 
 
 def _attributes(request: OpenRequest, status: str | None = None) -> str:

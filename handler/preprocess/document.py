@@ -15,11 +15,11 @@ from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image, upright_rgb
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
-from handler.preprocess.pdf.render import count_pages, draw_page, text_layer
+from handler.preprocess.pdf.render import count_pages, draw_page, text_and_warnings
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
-from handler.schema import DocumentInfo, Page
+from handler.schema import DocumentInfo, Page, PageWarning
 
 __all__ = ["crops_at", "inspect_document", "page_at"]
 
@@ -58,6 +58,9 @@ def page_at(
     data = _mapped(document)
     with reading(_subject(media_type, number)):
         image, size = _picture(data, media_type, number, sizing, limits)
+        text, warnings = "", tuple[PageWarning, ...]()
+        if media_type == PDF:
+            text, warnings = text_and_warnings(data, number, image)
         seen = image.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
@@ -66,7 +69,8 @@ def page_at(
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
-            text_layer=text_layer(data, number) if media_type == PDF else "",
+            text_layer=text,
+            warnings=warnings,
         )
 
 

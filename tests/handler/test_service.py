@@ -10,7 +10,7 @@ from ts.torch_handler.base_handler import BaseHandler
 from handler import service
 from handler.pool import Pool
 from handler.sandbox import landlock, seccomp
-from handler.service import ChandraHandler, log_confinement
+from handler.service import ChandraHandler, log_confinement, log_missing_fonts
 
 
 def test_torchserve_finds_exactly_one_class_to_load():
@@ -67,3 +67,32 @@ def test_a_measure_that_the_kernel_lacks_is_a_warning(caplog):
     pool.close()
     [line] = caplog.records
     assert (line.levelname, vars(line)["seccomp"]) == ("WARNING", False)
+
+
+def no_fonts() -> list[str]:
+    return ["Thai", "Korean"]
+
+
+def all_fonts() -> list[str]:
+    return []
+
+
+def test_scripts_without_a_font_are_a_warning(caplog):
+    pool = Pool(1, modules=[__name__])
+
+    log_missing_fonts(pool, no_fonts)
+
+    pool.close()
+    [line] = caplog.records
+    assert (line.levelname, line.message) == ("WARNING", "fonts missing")
+    assert vars(line)["scripts"] == ["Thai", "Korean"]
+    assert "apt-get install" in vars(line)["reason"]
+
+
+def test_a_machine_with_all_fonts_logs_nothing(caplog):
+    pool = Pool(1, modules=[__name__])
+
+    log_missing_fonts(pool, all_fonts)
+
+    pool.close()
+    assert caplog.records == []

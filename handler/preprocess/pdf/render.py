@@ -15,10 +15,13 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
+from handler.preprocess.pdf.fonts import FontChoice, choose_fonts, installed_mapper
+from handler.preprocess.pdf.visible_text import not_drawn_warnings
 from handler.preprocess.sizing import Size, pdf_render_scale, pdf_target_size
 from handler.profiles import Sizing
+from handler.schema import PageWarning
 
-__all__ = ["count_pages", "draw_page", "text_layer"]
+__all__ = ["count_pages", "draw_page", "text_and_warnings", "text_layer"]
 
 MAX_TEXT_CHARACTERS = 100_000
 """A page of small print has 20,000."""
@@ -35,11 +38,15 @@ def count_pages(data: mmap) -> int:
         return len(document)
 
 
-def draw_page(data: mmap, number: int, sizing: Sizing) -> tuple[Image.Image, Size]:
+def draw_page(
+    data: mmap, number: int, sizing: Sizing, fonts: FontChoice | None = None
+) -> tuple[Image.Image, Size]:
     """Page `number`, counted from 1, and the size at which the model sees it.
 
-    On white, with its form fields and annotations.
+    On white, with its form fields and annotations. Without `fonts`, fonts of the
+    machine are chosen that have the page's characters.
     """
+    installed_mapper().use(fonts)
     with _opened(data) as document:
         if number > len(document):
             raise UnreadableDocumentError(f"the PDF has no page {number}")
@@ -50,6 +57,11 @@ def draw_page(data: mmap, number: int, sizing: Sizing) -> tuple[Image.Image, Siz
             raise UnreadableDocumentError(f"page {number} has no area")
         # First, because it says no to pages like a thread: there is no bitmap yet.
         size = pdf_target_size(width, height, sizing)
+        if fonts is None:
+            fonts = choose_fonts(page, installed_mapper())
+            if fonts is not None:
+                # A document keeps the fonts that it has loaded.
+                return draw_page(data, number, sizing, fonts)
         bitmap = page.render(
             scale=pdf_render_scale(width, height, sizing),
             may_draw_forms=True,
@@ -61,18 +73,32 @@ def draw_page(data: mmap, number: int, sizing: Sizing) -> tuple[Image.Image, Siz
 
 
 def text_layer(data: mmap, number: int) -> str:
-    """The text page `number` carries, in pdfium's order; "" where there is none.
+    """Return the text page `number` carries, in pdfium's order; "" where there is none.
 
     A scan has none, and what is broken counts as none: the page is read all the same.
+    """
+    return text_and_warnings(data, number, None)[0]
+
+
+def text_and_warnings(
+    data: mmap, number: int, image: Image.Image | None
+) -> tuple[str, tuple[PageWarning, ...]]:
+    """Return what `text_layer` does, and a warning if some of it is not drawn.
+
+    `image` is the page as `draw_page` returned it just before.
     """
     try:
         with _opened(data) as document:
             page = document[number - 1]
-            text: str = page.get_textpage().get_text_bounded()
-            return text[:MAX_TEXT_CHARACTERS]
+            textpage = page.get_textpage()
+            text: str = textpage.get_text_bounded()
+            warnings: tuple[PageWarning, ...] = ()
+            if image is not None:
+                warnings = not_drawn_warnings(page, textpage, image)
+            return text[:MAX_TEXT_CHARACTERS], warnings
     # Any exception: what pdfium makes of a stranger's fonts promises no list.
     except Exception:
-        return ""
+        return "", ()
 
 
 @contextmanager

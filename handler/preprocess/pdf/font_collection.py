@@ -1,0 +1,160 @@
+"""The fonts of the machine, and which of them draws given characters."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from handler.preprocess.pdf import wingdings
+from handler.preprocess.pdf.font_files import FONT_FOLDERS, FontFace, find_faces
+from handler.preprocess.pdf.scripts import BUILT_IN, SCRIPTS
+
+__all__ = ["Fonts"]
+
+MAX_PRELOADED_BYTES = 64 * 1024 * 1024
+
+_PREFERRED = (
+    "liberationsans",
+    "arimo",
+    "dejavusans",
+    "notosans",
+    "freesans",
+    "freeserif",
+    "notosanscjkjp",
+    "notosanscjksc",
+    "wenquanyimicrohei",
+    "wenquanyizenhei",
+    "droidsansfallback",
+    "ipagothic",
+    "nanumgothic",
+)
+"""Families that read well and have many scripts; the first that draws all is taken."""
+_PLACEHOLDERS = ("lastresort", "adobeblank", "adobenotdef", "redacted", "unifont")
+"""Families that draw signs for characters instead of the characters, or coarsely."""
+
+
+class Fonts:
+    """The fonts in `folders`, which are read when they are first asked for."""
+
+    def __init__(self, folders: Sequence[Path] = FONT_FOLDERS) -> None:
+        self._folders = folders
+        self._faces: list[FontFace] | None = None
+        self._data: dict[Path, bytes | mmap.mmap] = {}
+
+    @property
+    def faces(self) -> list[FontFace]:
+        """The faces in the order in which they are tried, one a family and style."""
+        if self._faces is None:
+            found: dict[tuple[str, bool, bool], FontFace] = {}
+            for face in find_faces(self._folders):
+                if not face.family.startswith(_PLACEHOLDERS):
+                    key = face.family, face.is_bold, face.is_italic
+                    found.setdefault(key, face)
+            self._faces = sorted(found.values(), key=_rank)
+        return self._faces
+
+    def of_family(self, family: str, is_bold: bool, is_italic: bool) -> FontFace | None:
+        """Return the face of a family that is nearest in style; None without one."""
+        return min(
+            (face for face in self.faces if face.family == family),
+            key=lambda face: (face.is_italic != is_italic) + (face.is_bold != is_bold),
+            default=None,
+        )
+
+    def drawing(
+        self, characters: Iterable[int], is_bold: bool = False, is_italic: bool = False
+    ) -> FontFace | None:
+        """Return the face that has most of `characters`, best in the style wanted.
+
+        Returns None if no face has any that pdfium's own fonts lack.
+        """
+        characters = tuple(characters)
+        best, best_count = None, 0
+        for face in self.faces:
+            count = face.characters.count(characters)
+            if count > best_count:
+                best, best_count = face, count
+            if count == len(characters):
+                break
+        foreign = [character for character in characters if character not in BUILT_IN]
+        if best is None or best.characters.count(foreign) == 0:
+            return None
+        styled = self.of_family(best.family, is_bold, is_italic)
+        if styled is None or styled.characters.count(characters) < best_count:
+            return best
+        return styled
+
+    def named(
+        self, family: str, needed: Sequence[int], is_bold: bool, is_italic: bool
+    ) -> FontFace | None:
+        """Return the face of a family, or one that has the characters needed."""
+        face = self.of_family(family, is_bold, is_italic)
+        if face is not None and face.characters.count(needed) == len(needed):
+            return face
+        return self.drawing(needed, is_bold, is_italic) if needed else face
+
+    @lru_cache(maxsize=1)  # noqa: B019 (one instance lives as long as the process)
+    def for_wingdings(self) -> FontFace | None:
+        """Return the face that draws most of Wingdings; None where none does."""
+        return max(
+            (
+                face
+                for face in self.faces
+                if not face.is_collection
+                and face.characters.count(map(ord, wingdings.SAMPLE)) > 0
+            ),
+            key=wingdings.draws,
+            default=None,
+        )
+
+    def missing_scripts(self) -> list[str]:
+        """Return the names of the scripts that no font draws completely."""
+        missing = [
+            script.name
+            for script in SCRIPTS
+            if not any(
+                face.characters.count(map(ord, script.sample)) == len(script.sample)
+                for face in self.faces
+            )
+        ]
+        if self.for_wingdings() is None:
+            missing.append("Wingdings")
+        return missing
+
+    def preload(self) -> None:
+        """Map into memory one font a script, as no file can be opened later."""
+        chosen = [self.drawing(map(ord, script.sample)) for script in SCRIPTS]
+        kept: list[FontFace] = []
+        size = 0
+        for face in [*chosen, self.for_wingdings()]:
+            if face is None or face in kept:
+                continue
+            try:
+                if face.path not in self._data:
+                    size += face.path.stat().st_size
+                    if size > MAX_PRELOADED_BYTES:
+                        break
+                    with face.path.open("rb") as file:
+                        self._data[face.path] = mmap.mmap(
+                            file.fileno(), 0, access=mmap.ACCESS_READ
+                        )
+            except OSError:
+                continue
+            # Cached while the file can still be read.
+            face.characters.glyph(0)
+            face.is_collection  # noqa: B018
+            kept.append(face)
+        self._faces = sorted(kept, key=_rank)
+
+    def read(self, face: FontFace) -> bytes | mmap.mmap:
+        """Return the bytes of the face's file. Raises OSError."""
+        return self._data.get(face.path) or face.read()
+
+
+def _rank(face: FontFace) -> tuple[int, int, str]:
+    place = (
+        _PREFERRED.index(face.family) if face.family in _PREFERRED else len(_PREFERRED)
+    )
+    return place, face.is_bold + face.is_italic, face.family

@@ -1,0 +1,271 @@
+"""Font files of the machine: faces, the characters they have, and their bytes.
+
+Reads the tables of TrueType, OpenType and TrueType collection files that choosing a
+font needs. Nothing is rendered here. Offsets are those of the OpenType specification.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+__all__ = ["FONT_FOLDERS", "FontFace", "find_faces", "normalize_family"]
+
+FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
+"""Folders that confined decoders can read and that hold a machine's fonts."""
+
+MAX_FACES = 4_000
+"""Faces that are looked at; a desktop with all of TeX has about 2,000."""
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+_SUFFIXES = (".ttf", ".ttc", ".otf", ".otc")
+_COLLECTION = b"ttcf"
+_UNICODE_CMAPS = ((3, 10), (0, 6), (0, 4), (3, 1), (0, 3), (0, 2), (0, 1), (0, 0))
+"""Platform and encoding of character maps from Unicode, the largest first."""
+_EQUIVALENTS = {
+    "arial": "helvetica",
+    "timesnew": "times",
+    "timesnewroman": "times",
+    "couriernew": "courier",
+}
+_STYLE_ENDINGS = ("mt", "regular", "roman", "italic", "oblique", "bold", "mt", "ps")
+_SERIF_WORDS = ("serif", "roman", "times", "mincho", "ming", "song", "batang")
+_FIXED_WORDS = ("mono", "courier")
+
+
+@dataclass(frozen=True)
+class FontFace:
+    """One face in a font file."""
+
+    path: Path
+    offset: int
+    """Where the face's table directory begins; above 0 in collections only."""
+    family: str
+    """As `normalize_family` returns it."""
+    is_bold: bool
+    is_italic: bool
+    tables: dict[bytes, tuple[int, int]] = field(repr=False, hash=False)
+    """Offset and length in bytes of each table by its tag."""
+
+    @property
+    def is_serif(self) -> bool:
+        """Whether its name is that of a serif family."""
+        return "sans" not in self.family and any(
+            word in self.family for word in _SERIF_WORDS
+        )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its name is that of a monospaced family."""
+        return any(word in self.family for word in _FIXED_WORDS)
+
+    @cached_property
+    def is_collection(self) -> bool:
+        """Whether the file holds several faces."""
+        with self.path.open("rb") as file:
+            return file.read(4) == _COLLECTION
+
+    def read(self) -> bytes:
+        """Return the bytes of the whole file. Raises OSError."""
+        return self.path.read_bytes()
+
+    def table(self, tag: bytes) -> bytes:
+        """Return the bytes of a table; empty if there is none. Raises OSError."""
+        with self.path.open("rb") as file:
+            return _table(file.fileno(), self.tables, tag)
+
+    @cached_property
+    def characters(self) -> CharacterMap:
+        """The face's map from Unicode; empty where it cannot be read."""
+        try:
+            return CharacterMap(self.table(b"cmap"))
+        except (OSError, struct.error):
+            return CharacterMap(b"")
+
+
+class CharacterMap:
+    """A character map of formats 4 and 12, searched where it lies."""
+
+    def __init__(self, table: bytes) -> None:
+        self._table = table
+        self._start, self._format = 0, 0
+        if len(table) < 4:
+            return
+        (num_maps,) = struct.unpack_from(">H", table, 2)
+        found = {}
+        for index in range(num_maps):
+            platform, encoding, start = struct.unpack_from(">HHL", table, 4 + 8 * index)
+            (kind,) = struct.unpack_from(">H", table, start)
+            if kind in (4, 12):
+                found[platform, encoding] = start, kind
+        for key in _UNICODE_CMAPS:
+            if key in found:
+                self._start, self._format = found[key]
+                return
+
+    def glyph(self, character: int) -> int:
+        """Return the index of a character's glyph; 0 if there is none."""
+        try:
+            if self._format == 4:
+                return self._glyph_of_segment(character)
+            if self._format == 12:
+                return self._glyph_of_group(character)
+        except struct.error:
+            pass
+        return 0
+
+    def count(self, characters: Iterable[int]) -> int:
+        """Return how many of `characters` have a glyph."""
+        return sum(self.glyph(character) != 0 for character in characters)
+
+    def _glyph_of_segment(self, character: int) -> int:
+        if character > 0xFFFF:
+            return 0
+        table, start = self._table, self._start
+        (doubled,) = struct.unpack_from(">H", table, start + 6)
+        ends = start + 14
+        starts = ends + doubled + 2
+        low, high = 0, doubled // 2
+        while low < high:
+            middle = (low + high) // 2
+            (end,) = struct.unpack_from(">H", table, ends + 2 * middle)
+            low, high = (middle + 1, high) if end < character else (low, middle)
+        if low * 2 >= doubled:
+            return 0
+        (first,) = struct.unpack_from(">H", table, starts + 2 * low)
+        if first > character:
+            return 0
+        (delta,) = struct.unpack_from(">H", table, starts + doubled + 2 * low)
+        place = starts + 2 * doubled + 2 * low
+        (distance,) = struct.unpack_from(">H", table, place)
+        if distance == 0:
+            return int(character + delta) & 0xFFFF
+        (glyph,) = struct.unpack_from(
+            ">H", table, place + distance + 2 * (character - first)
+        )
+        return (glyph + delta) & 0xFFFF if glyph else 0
+
+    def _glyph_of_group(self, character: int) -> int:
+        table, start = self._table, self._start
+        (num_groups,) = struct.unpack_from(">L", table, start + 12)
+        low, high = 0, num_groups
+        while low < high:
+            middle = (low + high) // 2
+            first, last, glyph = struct.unpack_from(
+                ">LLL", table, start + 16 + 12 * middle
+            )
+            if character < first:
+                high = middle
+            elif character > last:
+                low = middle + 1
+            else:
+                return int(glyph + character - first)
+        return 0
+
+
+def normalize_family(name: str) -> str:
+    """Return a family's name in small letters and digits, without styles.
+
+    `ABCDEF+Calibri Light,Bold` and `CalibriLight-Bold` both give `calibrilight`. As in
+    pdfium, Arial, Times New Roman and Courier New are Helvetica, Times and Courier.
+    """
+    if len(name) > 7 and name[6] == "+" and name[:6].isupper():
+        name = name[7:]
+    letters = "".join(each for each in name.lower() if each.isalnum())
+    for ending in _STYLE_ENDINGS:
+        letters = letters.removesuffix(ending) or letters
+    return _EQUIVALENTS.get(letters, letters)
+
+
+def find_faces(folders: Iterable[Path]) -> list[FontFace]:
+    """Return the faces of all font files below `folders`, by path.
+
+    Files that cannot be read, or are not fonts, are left out.
+    """
+    faces: list[FontFace] = []
+    for folder in folders:
+        for path in sorted(_font_files(folder)):
+            try:
+                faces.extend(_faces_of(path))
+            except (OSError, struct.error, UnicodeDecodeError):
+                continue
+            if len(faces) >= MAX_FACES:
+                return faces[:MAX_FACES]
+    return faces
+
+
+def _font_files(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(_SUFFIXES):
+                yield Path(root, name)
+
+
+def _faces_of(path: Path) -> Iterator[FontFace]:
+    with path.open("rb") as file:
+        descriptor = file.fileno()
+        if os.fstat(descriptor).st_size > MAX_FILE_BYTES:
+            return
+        offsets: tuple[int, ...] = (0,)
+        if os.pread(descriptor, 4, 0) == _COLLECTION:
+            (num_faces,) = struct.unpack(">L", os.pread(descriptor, 4, 8))
+            num_faces = min(num_faces, 64)
+            offsets = struct.unpack(
+                f">{num_faces}L", os.pread(descriptor, 4 * num_faces, 12)
+            )
+        for offset in offsets:
+            if (face := _face(path, descriptor, offset)) is not None:
+                yield face
+
+
+def _face(path: Path, descriptor: int, offset: int) -> FontFace | None:
+    _, num_tables = struct.unpack(">LH", os.pread(descriptor, 6, offset))
+    directory = os.pread(descriptor, 16 * num_tables, offset + 12)
+    tables = {
+        tag: (start, length)
+        for tag, _, start, length in struct.iter_unpack(">4sLLL", directory)
+    }
+    family = _family(_table(descriptor, tables, b"name"))
+    if not family or b"cmap" not in tables:
+        return None
+    os2 = _table(descriptor, tables, b"OS/2")
+    selection = struct.unpack_from(">H", os2, 62)[0] if len(os2) >= 64 else 0
+    return FontFace(
+        path=path,
+        offset=offset,
+        family=normalize_family(family),
+        is_bold=bool(selection & 1 << 5),
+        is_italic=bool(selection & 1),
+        tables=tables,
+    )
+
+
+def _table(descriptor: int, tables: dict[bytes, tuple[int, int]], tag: bytes) -> bytes:
+    start, length = tables.get(tag, (0, 0))
+    return os.pread(descriptor, min(length, MAX_FILE_BYTES), start)
+
+
+def _family(table: bytes) -> str:
+    """Return the English name of the family in a `name` table; empty without one."""
+    if len(table) < 6:
+        return ""
+    num_names, storage = struct.unpack_from(">HH", table, 2)
+    best = ""
+    for index in range(num_names):
+        platform, _, language, kind, length, start = struct.unpack_from(
+            ">6H", table, 6 + 12 * index
+        )
+        if kind != 1:
+            continue
+        raw = table[storage + start : storage + start + length]
+        if platform == 1:
+            best = best or raw.decode("latin-1")
+        elif language in (0, 0x409) or not best:
+            best = raw.decode("utf-16-be")
+            if language in (0, 0x409):
+                return best
+    return best

@@ -1,0 +1,335 @@
+"""Choose fonts of the machine for text whose font is not embedded in the PDF.
+
+pdfium asks a font mapper (`FPDF_SetSystemFontInfo`) for such fonts. It names the
+family, but for all fonts other than Chinese, Japanese and Korean ones it says "ANSI",
+whatever the text is, and its own Latin fonts have Latin letters only. So the text of a
+page is looked at, and where it has other characters the page is loaded again with fonts
+that have them. A font that is used for Latin letters only stays pdfium's own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from handler.preprocess.pdf import wingdings
+from handler.preprocess.pdf.font_collection import Fonts
+from handler.preprocess.pdf.font_files import FontFace, normalize_family
+from handler.preprocess.pdf.scripts import BUILT_IN, SCRIPTS
+
+__all__ = [
+    "FontChoice",
+    "FontMapper",
+    "choose_fonts",
+    "installed_mapper",
+    "missing_scripts",
+    "preload_fonts",
+]
+
+MAX_CHARACTERS = 20_000
+"""Characters of a page whose fonts are looked at; more are taken for like ones."""
+MAX_NEEDED = 64
+"""Characters of a family for which a font is chosen."""
+FALLBACK_FAMILY = "helvetica"
+"""pdfium asks for Arial where a font has no glyph for a character."""
+_OWN_FAMILIES = ("symbol", "zapfdingbats")
+_SYMBOLIC = 1 << 2
+"""The flag of a font descriptor for characters that are not standard Latin ones."""
+_SAMPLES = {
+    script.charset: tuple(map(ord, script.sample))
+    for script in SCRIPTS
+    if script.charset is not None
+}
+_COLLECTION_TABLE = int.from_bytes(b"ttcf", "big")
+
+
+@dataclass
+class _Source:
+    """A font as it is handed to pdfium."""
+
+    name: str
+    face: FontFace
+    data: Callable[[], bytes | mmap.mmap]
+
+
+@dataclass(frozen=True, slots=True)
+class FontChoice:
+    """Characters that fonts must have which a page names and does not embed."""
+
+    by_order: tuple[tuple[int, ...], ...] = ()
+    """For each font in the order in which pdfium asks for them; () is any font."""
+    by_family: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """For each family, where the order is not known."""
+    fallback: tuple[int, ...] = ()
+    """For the font with which pdfium draws characters that another one lacks."""
+    has_wingdings_fallback: bool = False
+    """Whether these are codes of Wingdings."""
+
+
+class FontMapper:
+    """Answers pdfium's questions for fonts; one may be installed at a time."""
+
+    def __init__(self, fonts: Fonts) -> None:
+        self.fonts = fonts
+        self.asked: list[str] = []
+        """Families in the order in which they were asked for since `use`."""
+        self._choice = FontChoice()
+        self._sources: list[_Source] = []
+        self._numbers: dict[str, int] = {}
+        kinds = dict(pdfium.FPDF_SYSFONTINFO._fields_)
+        self._info = pdfium.FPDF_SYSFONTINFO(
+            version=1,
+            MapFont=kinds["MapFont"](self._map_font),
+            GetFontData=kinds["GetFontData"](self._get_font_data),
+            GetFaceName=kinds["GetFaceName"](self._get_face_name),
+            DeleteFont=kinds["DeleteFont"](self._delete_font),
+        )
+
+    def install(self) -> None:
+        """Have pdfium ask this mapper, which must outlive the library."""
+        pdfium.FPDF_SetSystemFontInfo(self._info)
+
+    def use(self, choice: FontChoice | None) -> None:
+        """Choose fonts by `choice` for the page that is loaded next."""
+        self.asked.clear()
+        self._choice = choice or FontChoice()
+
+    def choose(
+        self, name: str, is_bold: bool, is_italic: bool, charset: int
+    ) -> tuple[FontFace, bool] | None:
+        """Return the face for a font's name, and whether it has to draw Wingdings.
+
+        Returns None where pdfium should use a font of its own. `charset` is one of
+        pdfium's numbers.
+        """
+        family, place = normalize_family(name), len(self.asked)
+        is_wingdings = family == wingdings.FAMILY
+        # A symbol font that is not known is asked for again as an ordinary one.
+        is_again = charset == pdfium.FXFONT_SYMBOL_CHARSET and not is_wingdings
+        if is_again or family in _OWN_FAMILIES:
+            return None
+        self.asked.append(family)
+        choice = self._choice
+        needed: Sequence[int] = choice.by_family.get(family, ())
+        if charset in _SAMPLES:
+            needed = _SAMPLES[charset]
+        elif place < len(choice.by_order):
+            needed = choice.by_order[place]
+        elif family == FALLBACK_FAMILY:
+            needed = needed or choice.fallback
+            is_wingdings = choice.has_wingdings_fallback
+        if is_wingdings:
+            face = self.fonts.for_wingdings()
+        elif charset in _SAMPLES:
+            face = self.fonts.drawing(needed, is_bold, is_italic)
+        else:
+            face = self.fonts.named(family, needed, is_bold, is_italic)
+        return None if face is None else (face, is_wingdings)
+
+    def _map_font(
+        self,
+        _this: Any,
+        weight: int,
+        is_italic: int,
+        charset: int,
+        _pitch: int,
+        name: Any,
+        _exact: Any,
+    ) -> int | None:
+        # An exception would be printed and lost, and pdfium has fonts of its own.
+        try:
+            text = ctypes.string_at(name).decode("utf-8", "replace")
+            chosen = self.choose(text, weight >= 600, bool(is_italic), charset)
+            if chosen is None:
+                return None
+            face, is_wingdings = chosen
+            return self._wingdings_number(face) if is_wingdings else self._number(face)
+        except Exception:
+            return None
+
+    def _number(self, face: FontFace) -> int:
+        style = " bold" * face.is_bold + " italic" * face.is_italic
+        return self._add(
+            _Source(face.family + style, face, lambda: self.fonts.read(face))
+        )
+
+    def _wingdings_number(self, face: FontFace) -> int:
+        name = f"substitute for {wingdings.FAMILY}"
+        if name not in self._numbers:
+            data = wingdings.with_wingdings_codes(face, bytes(self.fonts.read(face)))
+            self._add(_Source(name, face, lambda: data))
+        return self._numbers[name]
+
+    def _add(self, source: _Source) -> int:
+        if source.name not in self._numbers:
+            self._sources.append(source)
+            self._numbers[source.name] = len(self._sources)
+        return self._numbers[source.name]
+
+    def _get_font_data(
+        self, _this: Any, number: int, table: int, buffer: Any, size: int
+    ) -> int:
+        try:
+            source = self._sources[number - 1]
+            is_collection = source.face.is_collection
+            if table not in (0, _COLLECTION_TABLE):
+                return 0
+            if table == _COLLECTION_TABLE and not is_collection:
+                return 0
+            data = source.data()
+            # For a face in a collection, what pdfium takes for the size of the font
+            # tells where in the file it begins.
+            length = len(data) - (source.face.offset if table == 0 else 0)
+            if buffer and size:
+                # Less is wanted for a checksum of a collection's beginning.
+                part = data[: min(size, length)]
+                ctypes.memmove(buffer, part, len(part))
+            return length
+        except Exception:
+            return 0
+
+    def _get_face_name(self, _this: Any, number: int, buffer: Any, size: int) -> int:
+        name = self._sources[number - 1].name.encode() + b"\0"
+        if buffer and len(name) <= size:
+            ctypes.memmove(buffer, name, len(name))
+        return len(name)
+
+    def _delete_font(self, _this: Any, number: int) -> None:
+        """Do nothing: a font that was used may be asked for again."""
+
+
+@lru_cache(maxsize=1)
+def installed_mapper() -> FontMapper:
+    """Return the mapper of this process with the fonts of the machine."""
+    mapper = FontMapper(Fonts())
+    mapper.install()
+    return mapper
+
+
+def preload_fonts() -> None:
+    """Load fonts for all scripts now, for a process that can open no file later."""
+    installed_mapper().fonts.preload()
+
+
+def missing_scripts() -> list[str]:
+    """Return the names of scripts whose text is blank if its font is not embedded."""
+    return installed_mapper().fonts.missing_scripts()
+
+
+def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | None:
+    """Return the fonts that a page needs; None if it has all that it needs.
+
+    Call it with a page that was loaded after `mapper.use(None)`. A document keeps the
+    fonts it has loaded, so open it again after `mapper.use` to draw with the choice.
+    """
+    if not mapper.asked:
+        return None
+    textpage = page.get_textpage()
+    try:
+        num = min(textpage.count_chars(), MAX_CHARACTERS)
+        text = textpage.get_text_range(0, num, errors="ignore") if num > 0 else ""
+        if wingdings.FAMILY not in mapper.asked and not _foreign(map(ord, set(text))):
+            return None
+        used = _used_fonts(textpage, num)
+    finally:
+        textpage.close()
+    needed = [_needed(font) for font in used]
+    leftover: set[int] = set()
+    by_family: dict[str, tuple[int, ...]] = {}
+    for font, characters in zip(used, needed, strict=True):
+        face = mapper.fonts.named(font.family, characters, False, False)
+        leftover.update(
+            character
+            for character in _foreign(characters)
+            if face is None or not face.characters.glyph(character)
+        )
+        both = dict.fromkeys((*by_family.get(font.family, ()), *characters))
+        by_family[font.family] = tuple(both)[:MAX_NEEDED]
+    # pdfium has no name for most codes of Wingdings where its flags say that they are
+    # letters, and asks for its font for missing glyphs. So do annotations.
+    has_wingdings_fallback = (
+        not leftover
+        and any(font.is_wingdings and not font.is_symbolic for font in used)
+        and pdfium.FPDFPage_GetAnnotCount(page) == 0
+    )
+    if not any(needed) and not has_wingdings_fallback:
+        return None
+    # pdfium asks in the order of the content, but also for fonts that draw nothing.
+    has_order = [font.family for font in used] == mapper.asked
+    return FontChoice(
+        by_order=tuple(needed) if has_order else (),
+        by_family={} if has_order else by_family,
+        fallback=tuple(sorted(leftover)[:MAX_NEEDED]),
+        has_wingdings_fallback=has_wingdings_fallback and has_order,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _UsedFont:
+    """A font that is not embedded, and the characters that it draws on a page."""
+
+    family: str
+    is_symbolic: bool
+    characters: set[int]
+
+    @property
+    def is_wingdings(self) -> bool:
+        return self.family == wingdings.FAMILY
+
+
+def _foreign(characters: Iterable[int]) -> set[int]:
+    """Return the characters that pdfium's own fonts lack."""
+    return {each for each in characters if each > 0x20 and each not in BUILT_IN}
+
+
+def _needed(font: _UsedFont) -> tuple[int, ...]:
+    """Return what the font must have; () if pdfium's own fonts have all of it."""
+    foreign = sorted(_foreign(font.characters))
+    if not foreign or font.is_wingdings:
+        return ()
+    latin = sorted(font.characters & BUILT_IN)[: MAX_NEEDED // 4]
+    return (*foreign[: MAX_NEEDED - len(latin)], *latin)
+
+
+def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
+    """Return the fonts of the first `num` characters in the order of their first use.
+
+    Leaves out embedded fonts and those that pdfium never asks for.
+    """
+    found: dict[int, _UsedFont] = {}
+    of_object: dict[int, set[int]] = {}
+    for index in range(num):
+        character = pdfium.FPDFText_GetUnicode(textpage, index)
+        handle = pdfium.FPDFText_GetTextObject(textpage, index)
+        if character <= 0x20 or not handle:
+            continue
+        # Without a map to Unicode it is a code, and its glyph is not found by it.
+        is_code = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1
+        address = ctypes.addressof(handle.contents)
+        if address not in of_object:
+            font = pdfium.FPDFTextObj_GetFont(handle)
+            if not font or pdfium.FPDFFont_GetIsEmbedded(font) == 1:
+                of_object[address] = set()
+                continue
+            key = ctypes.addressof(font.contents)
+            if key not in found:
+                is_symbolic = bool(pdfium.FPDFFont_GetFlags(font) & _SYMBOLIC)
+                family = normalize_family(_base_name(font))
+                found[key] = _UsedFont(family, is_symbolic, set())
+            of_object[address] = found[key].characters
+        if not is_code:
+            of_object[address].add(character)
+    return [font for font in found.values() if font.family not in _OWN_FAMILIES]
+
+
+def _base_name(font: Any) -> str:
+    buffer = ctypes.create_string_buffer(256)
+    length = pdfium.FPDFFont_GetBaseFontName(font, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if 0 < length <= 256 else ""

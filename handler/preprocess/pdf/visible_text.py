@@ -1,0 +1,194 @@
+"""Count characters of a page's text that should be seen but were not drawn."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import unicodedata
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+from PIL import Image
+
+from handler.schema import PageWarning
+
+__all__ = ["count_not_drawn", "not_drawn_warnings"]
+
+MAX_SAMPLED = 400
+"""Characters looked at on a page where all of these are drawn."""
+MAX_COUNTED = 5_000
+"""Characters looked at where one of them is not."""
+
+_MIN_CONTRAST = 24
+"""Difference of gray levels, of 255, between ink and background."""
+_MIN_BOX, _MIN_BOX_SHARE = 0.05, 0.0025
+"""Points, and share of the longer side. The box of a glyph without outlines is as long
+as the glyph is wide, and a thousandth of the font's size high."""
+_MIN_SIZE = 2.0
+"""Points. Smaller characters are not legible, and parts of ligatures have no width."""
+_INVISIBLE_MODES = (
+    pdfium.FPDF_TEXTRENDERMODE_INVISIBLE,
+    pdfium.FPDF_TEXTRENDERMODE_CLIP,
+)
+_NO_INK = frozenset({"Cc", "Cf", "Cn", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""Unicode's categories of characters that are not expected to have ink of their own."""
+
+
+def not_drawn_warnings(
+    page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, image: Image.Image
+) -> tuple[PageWarning, ...]:
+    """Return a `not_drawn` warning if visible characters of `page` have no ink.
+
+    `image` is the whole page as it was drawn.
+    """
+    count = count_not_drawn(page, textpage, image)
+    if count == 0:
+        return ()
+    detail = (
+        f"{count} characters of the page's text are not drawn, because no font has them"
+    )
+    return (PageWarning("not_drawn", detail),)
+
+
+def count_not_drawn(
+    page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, image: Image.Image
+) -> int:
+    """Return the number of visible characters for which nothing was drawn.
+
+    Text that was hidden on purpose does not count: invisible text of scans, white text,
+    and text that is covered, clipped or outside the page. A sample decides whether
+    all characters are looked at, up to MAX_COUNTED.
+    """
+    num = min(textpage.count_chars(), MAX_COUNTED)
+    if num <= 0:
+        return 0
+    check = _Check(page, textpage, image)
+    step = max(1, num // MAX_SAMPLED)
+    if step > 1:
+        text = textpage.get_text_range(0, num, errors="ignore")
+        # A font lacks a character wherever it occurs, and most often foreign ones.
+        firsts = {text.find(each) for each in set(text) if each > "\x7f"}
+        sample = {*range(0, num, step), *list(firsts)[:MAX_SAMPLED]}
+        if not any(check.is_not_drawn(index) for index in sample if index < num):
+            return 0
+    return sum(check.is_not_drawn(index) for index in range(num))
+
+
+class _Check:
+    """Looks for the ink of single characters."""
+
+    def __init__(
+        self,
+        page: pypdfium2.PdfPage,
+        textpage: pypdfium2.PdfTextPage,
+        image: Image.Image,
+    ) -> None:
+        self._textpage = textpage
+        self._image = image
+        self._to_pixels = _Projection(page, image.size)
+        self._box = tuple(ctypes.c_double() for _ in range(4))
+        self._loose = pdfium.FS_RECTF()
+
+    def is_not_drawn(self, index: int) -> bool:
+        """Return whether a character should have ink and has none."""
+        textpage, box = self._textpage, self._box
+        left, right, bottom, top = box
+        if not pdfium.FPDFText_GetCharBox(textpage, index, left, right, bottom, top):
+            return False
+        # The box is that of the glyph's outlines, so one that has them was drawn.
+        width, height = abs(right.value - left.value), abs(top.value - bottom.value)
+        if min(width, height) > max(_MIN_BOX, _MIN_BOX_SHARE * max(width, height)):
+            return False
+        return (
+            self._should_have_ink(index)
+            and self._is_visible(index)
+            and not self._has_ink(index)
+        )
+
+    def _should_have_ink(self, index: int) -> bool:
+        character = pdfium.FPDFText_GetUnicode(self._textpage, index)
+        if character <= 0x20 or pdfium.FPDFText_IsGenerated(self._textpage, index) == 1:
+            return False
+        # Such a character is a code that may mean anything, a space for example.
+        if pdfium.FPDFText_HasUnicodeMapError(self._textpage, index) == 1:
+            return False
+        is_replacement = character == 0xFFFD
+        return (
+            not is_replacement and unicodedata.category(chr(character)) not in _NO_INK
+        )
+
+    def _is_visible(self, index: int) -> bool:
+        handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
+        if not handle:
+            return False
+        if pdfium.FPDFTextObj_GetTextRenderMode(handle) in _INVISIBLE_MODES:
+            return False
+        red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+        found = pdfium.FPDFText_GetFillColor(
+            self._textpage, index, red, green, blue, alpha
+        )
+        darkest = min(red.value, green.value, blue.value)
+        return not found or (alpha.value >= 16 and darkest <= 255 - _MIN_CONTRAST)
+
+    def _has_ink(self, index: int) -> bool:
+        loose = self._loose
+        if not pdfium.FPDFText_GetLooseCharBox(self._textpage, index, loose):
+            return True
+        # Its middle, because the neighbours and lines under the text reach into it.
+        width, height = loose.right - loose.left, loose.top - loose.bottom
+        if min(width, height) < _MIN_SIZE:
+            return True
+        box = self._to_pixels.box(
+            loose.left + 0.15 * width,
+            loose.bottom + 0.25 * height,
+            loose.right - 0.15 * width,
+            loose.top - 0.25 * height,
+        )
+        if box is None:
+            return True
+        levels = self._image.crop(box).convert("L").tobytes()
+        return max(levels) - min(levels) >= _MIN_CONTRAST
+
+
+class _Projection:
+    """Turns points of a page into pixels of its image."""
+
+    def __init__(self, page: pypdfium2.PdfPage, size: tuple[int, int]) -> None:
+        self._size = size
+        scale = 1000
+        points = []
+        for x, y in ((0, 0), (scale, 0), (0, scale)):
+            across, down = ctypes.c_int(), ctypes.c_int()
+            # In sixteenths of pixels, because the function rounds.
+            pdfium.FPDF_PageToDevice(
+                page, 0, 0, size[0] * 16, size[1] * 16, 0, x, y, across, down
+            )
+            points.append((across.value / 16, down.value / 16))
+        (self._x, self._y), right, up = points
+        self._x_by_x, self._y_by_x = (
+            (right[0] - self._x) / scale,
+            (right[1] - self._y) / scale,
+        )
+        self._x_by_y, self._y_by_y = (
+            (up[0] - self._x) / scale,
+            (up[1] - self._y) / scale,
+        )
+
+    def box(
+        self, left: float, bottom: float, right: float, top: float
+    ) -> tuple[int, int, int, int] | None:
+        """Return a rectangle in pixels; None if it is empty or leaves the image."""
+        corners = [
+            (
+                self._x + x * self._x_by_x + y * self._x_by_y,
+                self._y + x * self._y_by_x + y * self._y_by_y,
+            )
+            for x, y in ((left, bottom), (right, top))
+        ]
+        if not all(math.isfinite(value) for corner in corners for value in corner):
+            return None
+        (x0, x1), (y0, y1) = (sorted(values) for values in zip(*corners, strict=True))
+        box = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+        is_inside = box[0] >= 0 and box[1] >= 0
+        is_inside = is_inside and box[2] <= self._size[0] and box[3] <= self._size[1]
+        return box if is_inside and box[0] < box[2] and box[1] < box[3] else None

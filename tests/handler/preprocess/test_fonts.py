@@ -1,0 +1,345 @@
+"""Text whose font is not embedded is drawn with a font that has its characters."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib
+import pypdfium2
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib import TTFont
+from fontTools.ttLib.ttCollection import TTCollection
+from PIL import Image, ImageChops
+
+from handler.preprocess.pdf import wingdings
+from handler.preprocess.pdf.font_collection import Fonts
+from handler.preprocess.pdf.font_files import find_faces, normalize_family
+from handler.preprocess.pdf.fonts import FontMapper, choose_fonts, installed_mapper
+from handler.preprocess.pdf.visible_text import count_not_drawn
+from tests.documents import pdf, pdf_of_objects
+from tests.handler.preprocess.reading import page_of
+
+DEJAVU = Path(matplotlib.get_data_path(), "fonts", "ttf")
+ROWS = 40
+
+
+@pytest.fixture
+def mapper():
+    """A mapper of the given folders, which the process's own one follows again."""
+
+    def install(*folders: Path) -> FontMapper:
+        mapper = FontMapper(Fonts(folders))
+        mapper.install()
+        kept.append(mapper)
+        return mapper
+
+    kept: list[FontMapper] = []
+    yield install
+    installed_mapper().install()
+
+
+def square_font(path: Path, family: str, characters: str) -> Path:
+    """Write a font whose characters are black squares."""
+    names = [f"glyph{index}" for index in range(len(characters))]
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0))
+    for point in ((100, 700), (900, 700), (900, 0)):
+        pen.lineTo(point)
+    pen.closePath()
+    square = pen.glyph()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", *names])
+    builder.setupCharacterMap(dict(zip(map(ord, characters), names, strict=True)))
+    empty = TTGlyphPen(None).glyph()
+    builder.setupGlyf({".notdef": empty} | dict.fromkeys(names, square))
+    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", *names], (1000, 100)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return path
+
+
+def named_font(base: str, names: str, kind: str = "TrueType", flags: int = 32) -> bytes:
+    """A font that is not embedded, whose codes from 65 have glyph names."""
+    widths = " ".join(["600"] * 224)
+    return (
+        f"<</Type/Font/Subtype/{kind}/BaseFont/{base}/FirstChar 32/LastChar 255"
+        f"/Widths[{widths}]/Encoding<</BaseEncoding/WinAnsiEncoding"
+        f"/Differences[65{names}]>>/FontDescriptor<</Type/FontDescriptor"
+        f"/FontName/{base}/Flags {flags}/ItalicAngle 0/Ascent 900/Descent -200"
+        "/CapHeight 700/StemV 80/FontBBox[0 -200 1000 900]>>>>"
+    ).encode()
+
+
+def symbol_font(base: str) -> bytes:
+    return (
+        f"<</Type/Font/Subtype/TrueType/BaseFont/{base}/FontDescriptor"
+        f"<</Type/FontDescriptor/FontName/{base}/Flags 4/ItalicAngle 0/Ascent 900"
+        "/Descent -200/CapHeight 700/StemV 80/FontBBox[0 -200 1000 900]>>>>"
+    ).encode()
+
+
+def composite_font(base: str, ordering: str, encoding: bytes) -> bytes:
+    return (
+        f"<</Type/Font/Subtype/Type0/BaseFont/{base}/Encoding/{encoding.decode()}"
+        f"/DescendantFonts[<</Type/Font/Subtype/CIDFontType0/BaseFont/{base}"
+        f"/CIDSystemInfo<</Registry(Adobe)/Ordering({ordering})/Supplement 2>>/DW 1000"
+        f"/FontDescriptor<</Type/FontDescriptor/FontName/{base}/Flags 4/ItalicAngle 0"
+        "/Ascent 880/Descent -120/CapHeight 700/StemV 80/FontBBox[0 -200 1000 900]"
+        ">>>>]>>"
+    ).encode()
+
+
+def page_of_rows(*rows: tuple[bytes, bytes], before: bytes = b"") -> bytes:
+    """A page of 300 points with a row for each font and its string."""
+    fonts = b"".join(b"/F%d %s" % (each, font) for each, (font, _) in enumerate(rows))
+    body = before + b"".join(
+        b"BT /F%d 24 Tf 20 %d Td %s Tj ET\n" % (each, 260 - ROWS * each, text)
+        for each, (_, text) in enumerate(rows)
+    )
+    return pdf_of_objects(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 300]/Contents 4 0 R"
+        b"/Resources<</Font<<%s>>>>>>" % fonts,
+        b"<</Length %d>>\nstream\n%s\nendstream" % (len(body), body),
+    )
+
+
+def draw(content: bytes, mapper: FontMapper) -> tuple[Image.Image, int]:
+    """Return the page as it is drawn, and the characters that are not."""
+    choice = None
+    for _ in range(2):
+        mapper.use(choice)
+        document = pypdfium2.PdfDocument(content)
+        page = document[0]
+        choice = choose_fonts(page, mapper) if choice is None else choice
+        image = page.render(scale=2).to_pil().convert("L")
+        num = count_not_drawn(page, page.get_textpage(), image)
+        document.close()
+    return image, num
+
+
+def row(image: Image.Image, number: int) -> Image.Image:
+    top = 600 - 2 * (260 - ROWS * number) - 50
+    return image.crop((30, top, 590, top + 70))
+
+
+def has_ink(image: Image.Image) -> bool:
+    return min(image.tobytes()) < 128
+
+
+NAMES = {
+    "cyrillic": "/afii10017/afii10018/afii10019/afii10020",
+    "greek": "/Alpha/Beta/Gamma/Sigma",
+    "polish": "/aogonek/zdotaccent/sacute/eogonek",
+    "arabic": "/afii57415/afii57416/afii57417/afii57418",
+    "hebrew": "/afii57664/afii57665/afii57666/afii57667",
+}
+
+
+@pytest.mark.parametrize("kind", ["TrueType", "Type1"])
+@pytest.mark.parametrize("script", NAMES)
+def test_foreign_letters_of_arial_are_drawn(mapper, script, kind):
+    content = page_of_rows((named_font("ArialMT", NAMES[script], kind), b"(ABCD)"))
+
+    image, num_not_drawn = draw(content, mapper(DEJAVU))
+
+    assert has_ink(row(image, 0))
+    assert num_not_drawn == 0
+
+
+def test_letters_without_a_font_are_counted(mapper, tmp_path):
+    content = page_of_rows((named_font("ArialMT", NAMES["cyrillic"]), b"(ABCD)"))
+
+    image, num_not_drawn = draw(content, mapper(tmp_path))
+
+    assert not has_ink(image)
+    assert num_not_drawn == 4
+
+
+def test_latin_text_is_drawn_as_without_fonts(mapper, tmp_path):
+    latin = (named_font("ArialMT", ""), b"(Total 212)")
+    cyrillic = (named_font("ArialMT", NAMES["cyrillic"]), b"(ABCD)")
+
+    without, _ = draw(page_of_rows(latin, cyrillic), mapper(tmp_path))
+    image, _ = draw(page_of_rows(latin, cyrillic), mapper(DEJAVU))
+
+    assert ImageChops.difference(row(without, 0), row(image, 0)).getbbox() is None
+    assert has_ink(row(image, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("กขค", "/uni0E01/uni0E02/uni0E04"), ("अआक", "/uni0905/uni0906/uni0915")],
+)
+def test_thai_and_devanagari_are_drawn(mapper, tmp_path, text, names):
+    square_font(tmp_path / "font.ttf", "Squares", text)
+    content = page_of_rows((named_font("Calibri", names), b"(ABC)"))
+
+    image, num_not_drawn = draw(content, mapper(tmp_path))
+
+    assert has_ink(row(image, 0))
+    assert num_not_drawn == 0
+
+
+@pytest.mark.parametrize("encoding", [b"UniJIS-UCS2-H", b"UniJIS-UCS2-V"])
+def test_japanese_is_drawn_in_rows_and_columns(mapper, tmp_path, encoding):
+    square_font(tmp_path / "font.ttf", "Squares", "港の記録あいうアイウ日本語録広")
+    text = b"<" + "港の".encode("utf-16-be").hex().encode() + b">"
+    font = composite_font("HeiseiMin-W3", "Japan1", encoding)
+
+    image, num_not_drawn = draw(page_of_rows((font, text)), mapper(tmp_path))
+
+    assert has_ink(image)
+    assert num_not_drawn == 0
+
+
+def test_fonts_in_collections_are_drawn(mapper, tmp_path):
+    faces = [
+        TTFont(square_font(tmp_path / "one.ttf", "One", "ab")),
+        TTFont(square_font(tmp_path / "two.ttf", "Two", "가나다한국어기록")),
+    ]
+    folder = tmp_path / "collection"
+    folder.mkdir()
+    collection = TTCollection()
+    collection.fonts = faces
+    collection.save(folder / "both.ttc")
+    text = b"<" + "한국".encode("utf-16-be").hex().encode() + b">"
+    font = composite_font("HYSMyeongJo-Medium", "Korea1", b"UniKS-UCS2-H")
+
+    image, num_not_drawn = draw(page_of_rows((font, text)), mapper(folder))
+
+    assert has_ink(row(image, 0))
+    assert num_not_drawn == 0
+
+
+def test_wingdings_are_drawn_as_signs(mapper):
+    """A check mark is not a u with two dots."""
+    letters = page_of_rows((named_font("Helvetica", ""), b"(\xfc)"))
+    signs = page_of_rows((symbol_font("Wingdings"), b"(\xfc)"))
+    fonts = mapper(DEJAVU)
+
+    as_letter, _ = draw(letters, fonts)
+    as_sign, num_not_drawn = draw(signs, fonts)
+
+    assert has_ink(row(as_sign, 0))
+    assert ImageChops.difference(as_letter, as_sign).getbbox() is not None
+    assert num_not_drawn == 0
+
+
+def test_codes_of_wingdings_have_the_glyphs_of_signs():
+    [face] = [
+        face
+        for face in find_faces([DEJAVU])
+        if (face.family, face.is_bold, face.is_italic) == ("dejavusans", False, False)
+    ]
+
+    font = TTFont(io.BytesIO(wingdings.with_wingdings_codes(face, face.read())))
+
+    symbols = font["cmap"].getcmap(3, 0).cmap
+    plain = TTFont(face.path).getBestCmap()
+    for code, sign in ((0xFC, "✓"), (0x6E, "■"), (0xFE, "☑"), (0x46, "☞")):
+        assert symbols[0xF000 + code] == plain[ord(sign)]
+
+
+def test_maps_are_read_as_fonttools_reads_them():
+    for name in ("DejaVuSans.ttf", "DejaVuSansMono.ttf"):
+        [face] = [face for face in find_faces([DEJAVU]) if face.path.name == name]
+        font = TTFont(face.path)
+        expected = {
+            key: font.getGlyphID(name) for key, name in font.getBestCmap().items()
+        }
+        found = {key: face.characters.glyph(key) for key in expected}
+        assert found == expected
+        assert face.characters.glyph(0x10FFFF) == expected.get(0x10FFFF, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("ABCDEF+Calibri-Bold", "calibri"),
+        ("Arial,BoldItalic", "helvetica"),
+        ("TimesNewRomanPS-BoldItalicMT", "times"),
+        ("Times-Roman", "times"),
+        ("MS-Gothic", "msgothic"),
+    ],
+)
+def test_families_are_compared_without_styles(name, family):
+    assert normalize_family(name) == family
+
+
+def test_files_that_are_no_fonts_are_ignored(tmp_path):
+    (tmp_path / "broken.ttf").write_bytes(b"\0\1\0\0\xff\xff")
+    (tmp_path / "text.otf").write_text("not a font")
+    good = square_font(tmp_path / "good.ttf", "Good", "ab")
+    (tmp_path / "cut.ttf").write_bytes(good.read_bytes()[:200])
+
+    assert [face.family for face in find_faces([tmp_path])] == ["good"]
+
+
+def test_missing_scripts_are_named(tmp_path):
+    assert "Wingdings" in Fonts([tmp_path]).missing_scripts()
+    assert "Thai" in Fonts([DEJAVU]).missing_scripts()
+    assert not {"Cyrillic", "Wingdings"} & set(Fonts([DEJAVU]).missing_scripts())
+
+
+def test_preloaded_fonts_are_drawn_without_their_files(mapper, tmp_path):
+    path = tmp_path / "font.ttf"
+    path.write_bytes((DEJAVU / "DejaVuSans.ttf").read_bytes())
+    fonts = mapper(tmp_path)
+    content = page_of_rows((named_font("ArialMT", NAMES["greek"]), b"(ABCD)"))
+
+    fonts.fonts.preload()
+    path.unlink()
+    image, _ = draw(content, fonts)
+
+    assert has_ink(row(image, 0))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"3 Tr ", b"1 g ", b"1 0 0 1 900 0 cm "],
+    ids=["invisible", "white", "outside"],
+)
+def test_hidden_text_is_not_counted(mapper, tmp_path, before):
+    font = named_font("ArialMT", NAMES["cyrillic"])
+    content = page_of_rows((font, b"(ABCD)"), before=before)
+
+    _, num_not_drawn = draw(content, mapper(tmp_path))
+
+    assert num_not_drawn == 0
+
+
+def test_clipped_text_is_not_counted(mapper, tmp_path):
+    content = page_of_rows(
+        (named_font("ArialMT", ""), b"(ABCD)"), before=b"0 0 1 1 re W n "
+    )
+
+    image, num_not_drawn = draw(content, mapper(tmp_path))
+
+    assert not has_ink(image)
+    assert num_not_drawn == 0
+
+
+def test_a_page_warns_of_characters_that_are_not_drawn():
+    """No font has these characters, which Unicode leaves to private use."""
+    names = "/uniF8D3/uniF8D4/uniF8D5"
+
+    page = page_of(page_of_rows((named_font("ArialMT", names), b"(ABC)")))
+
+    [warning] = page.warnings
+    assert warning.code == "not_drawn"
+    assert warning.detail.startswith("3 characters")
+
+
+def test_a_page_of_text_that_is_drawn_has_no_warning():
+    page = page_of(pdf())
+
+    assert page.warnings == ()
+    assert "Invoice" in page.text_layer
