@@ -16,6 +16,7 @@ __all__ = [
     "MAX_OPTION_BYTES",
     "PARSERS",
     "PROMPT_TYPES",
+    "SECRET_OPTIONS",
     "option_too_long",
     "options_from",
     "quoted",
@@ -23,6 +24,8 @@ __all__ = [
 
 PROMPT_TYPES = ("ocr_layout", "ocr")
 ROTATE = ("auto", "none")
+SECRET_OPTIONS = ("password",)
+"""Options that are refused in a query string, because servers and proxies log URLs."""
 MAX_DEADLINE_SECONDS = 86_400.0
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
