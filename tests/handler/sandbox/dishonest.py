@@ -15,7 +15,7 @@ def page_of_too_few_pixels(
     number: int,
     sizing: Sizing,
     limits: Limits,
-    options: DecodeOptions,
+    options: DecodeOptions = DecodeOptions(),
 ) -> Page:
     """Claim one more row of pixels than there is."""
     return Page(number, 64, 65, 64, 65, bytes(3 * 64 * 64))
