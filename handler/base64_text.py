@@ -4,37 +4,136 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
-__all__ = ["decode_base64"]
+__all__ = ["InvalidBase64Error", "decode_base64", "misread_as_base64"]
 
 # ASCII characters that str.split() treats as whitespace.
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
 _HELD_CHARACTERS = 8
 """Characters kept for the next piece: padding is valid only in the last two of all."""
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""From the alphabet for URLs and file names (RFC 4648, section 5)."""
+_ESCAPE_CHARACTERS = 3
+_BYTE_ORDER_MARK = "\ufeff"
+
+_QUOTES = ('"', "'", '\\"', "b'", 'b"')
+_URL = re.compile(r"(?i)https?://")
+# A dot, a colon, a backslash and a tilde are in no alphabet of base64. A document whose
+# base64 begins with a slash is a JPEG, with /9j/.
+_PATH = re.compile(
+    r"(?i)file:|[a-z]:[\\/]|\\\\|~[\\/]|\.{1,2}[\\/]|/(?!9j/)|[^\s+%,;]{1,200}\.\w{2,4}$"
+)
+# The first bytes of PDF, PNG, JPEG, GIF, TIFF, BMP and WebP.
+_HEXADECIMAL = re.compile(
+    r"(?i)(?:0x|\\x)?(?:25504446|89504e47|ffd8ff|47494638|49492a00|4d4d002a|424d|52494646)"
+    r"[0-9a-f]{32}"
+)
+
+
+class InvalidBase64Error(ValueError):
+    """A text is not base64; the message says why."""
 
 
 def decode_base64(pieces: Iterable[str]) -> bytearray:
-    """Decode the joined `pieces`; ignore whitespace in them.
+    """Decode the joined `pieces`.
 
-    Raises ValueError where `base64.b64decode` with `validate` does.
+    Both alphabets are read, with or without padding, and as URLs write them, with
+    `%2B` for `+`. Whitespace and a byte order mark at the beginning do not count.
+    Raises InvalidBase64Error for anything else, and for blanks in a text whose padding
+    is missing: form decoders leave a blank where `+` was.
     """
+    plain = _PlainText()
     decoded = bytearray()
     rest = b""
     for piece in pieces:
-        rest += _without_space(piece)
+        rest += plain.add(piece)
         num_whole = (len(rest) - _HELD_CHARACTERS) // 4 * 4
         if num_whole <= 0:
             continue
         whole, rest = rest[:num_whole], rest[num_whole:]
         if b"=" in whole:
-            raise binascii.Error("padding before the end")
-        decoded += base64.b64decode(whole, validate=True)
-    decoded += base64.b64decode(rest, validate=True)
-    return decoded
+            raise InvalidBase64Error("it goes on after its padding")
+        decoded += _decoded(whole)
+    rest += plain.end()
+    data = rest.rstrip(b"=")
+    num_padding = len(rest) - len(data)
+    num_missing = -len(data) % 4
+    if plain.has_blanks and num_padding != num_missing:
+        raise InvalidBase64Error("it has blanks, perhaps where + was")
+    if num_missing == 3 or num_padding not in (0, num_missing):
+        raise InvalidBase64Error("it ends early, or has the wrong padding")
+    return decoded + _decoded(data + b"=" * num_missing)
+
+
+def misread_as_base64(head: str) -> str | None:
+    """Return what a text is that should be base64, and what to send; None: base64.
+
+    `head` is its beginning. The text is named where it cannot be base64 of a document.
+    """
+    if head.startswith(_QUOTES):
+        return "is quoted twice: send the base64 text itself, without quotes in it"
+    if _URL.match(head):
+        return (
+            "is a URL, and nothing is fetched from the web: send the document as "
+            "base64, or put it into S3 and send s3://bucket/key"
+        )
+    if _PATH.match(head):
+        return (
+            "is the path of a file, which the service cannot see: send the file's "
+            "content as base64"
+        )
+    if _HEXADECIMAL.match(head):
+        return "is hexadecimal: send base64"
+    return None
+
+
+class _PlainText:
+    """Text in the standard alphabet, without whitespace and escapes."""
+
+    def __init__(self) -> None:
+        self.has_blanks = False
+        """True if there is a blank within a piece."""
+        self._held = b""
+        self._has_begun = False
+
+    def add(self, piece: str) -> bytes:
+        """Return the bytes of a piece, and what was held back before it."""
+        if not self._has_begun and piece:
+            piece, self._has_begun = piece.removeprefix(_BYTE_ORDER_MARK), True
+        self.has_blanks = self.has_blanks or " " in piece.strip()
+        text = self._held + _without_space(piece)
+        # An escape may be divided between two pieces.
+        start = text.rfind(b"%", max(0, len(text) - _ESCAPE_CHARACTERS + 1))
+        if start < 0:
+            start = len(text)
+        self._held = text[start:]
+        return _unescaped(text[:start])
+
+    def end(self) -> bytes:
+        """Return what was held back."""
+        return _unescaped(self._held)
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise InvalidBase64Error("it has characters that base64 has not") from error
+
+
+def _unescaped(text: bytes) -> bytes:
+    if b"%" in text:
+        text = unquote_to_bytes(text).translate(None, _ASCII_SPACE)
+    return text.translate(_STANDARD)
 
 
 def _without_space(piece: str) -> bytes:
     if not piece.isascii():
         piece = "".join(piece.split())
-    return piece.encode("ascii").translate(None, _ASCII_SPACE)
+    try:
+        return piece.encode("ascii").translate(None, _ASCII_SPACE)
+    except UnicodeEncodeError as error:
+        raise InvalidBase64Error("it has characters that base64 has not") from error

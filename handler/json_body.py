@@ -70,7 +70,7 @@ def members_from(body: Body, long_names: Collection[str]) -> dict[str, Any]:
             if name in long_names and body[at : at + 1] == b'"':
                 members[name], at = _text(body, at, name)
             else:
-                members[name], at = _value(body, at, name)
+                members[name], at = _member(body, at, name, long_names)
             at = _skip_space(body, at)
             if body[at : at + 1] == b"}":
                 break
@@ -104,6 +104,19 @@ def _raise_not_object(body: Body, at: int) -> NoReturn:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
         raise RequestError("the JSON body must be an object with a document in it")
     raise ValueError("a long body does not begin with an object")
+
+
+def _member(
+    body: Body, at: int, name: str, long_names: Collection[str]
+) -> tuple[Any, int]:
+    """Return the value at `at` and where it ends, of a member that is no long text."""
+    try:
+        return _value(body, at, name)
+    except InvalidOptionError as error:
+        if name not in long_names:
+            raise
+        # Such as {"type": "image_url", "image_url": "data:..."} of other services.
+        raise RequestError(f"{name} must be a base64 string") from error
 
 
 def _name(body: Body, at: int) -> tuple[str, int]:

@@ -16,16 +16,35 @@ __all__ = [
     "MAX_OPTION_BYTES",
     "PARSERS",
     "PROMPT_TYPES",
+    "SECRET_OPTIONS",
     "option_too_long",
     "options_from",
     "quoted",
+    "refuse_secrets",
 ]
 
 PROMPT_TYPES = ("ocr_layout", "ocr")
 ROTATE = ("auto", "none")
+SECRET_OPTIONS = ("password",)
+"""Options that are refused in a query string, because servers and proxies log URLs."""
 MAX_DEADLINE_SECONDS = 86_400.0
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
+_FOREIGN = {
+    "Document": "Amazon Textract",
+    "base64Source": "Azure Document Intelligence",
+    "urlSource": "Azure Document Intelligence",
+    "contents": "Google Gemini",
+    "file_sources": "docling-serve",
+    "http_sources": "docling-serve",
+    "sources": "docling-serve",
+    "input": "OpenAI's responses API",
+    "messages": "OpenAI's chat API",
+    "inputs": "Hugging Face's inference endpoints",
+    "instances": "Vertex AI and TensorFlow Serving",
+    "requests": "Google Cloud Vision",
+}
+"""Members in which the JSON bodies of other services carry a document."""
 _MAX_COMPARED_CHARACTERS = 64
 """Longer text resembles no option, and comparing takes quadratic time."""
 
@@ -39,9 +58,7 @@ def options_from(values: Mapping[str, Any]) -> Options:
     for name, value in values.items():
         parse = PARSERS.get(name)
         if parse is None:
-            close = _closest(name, PARSERS)
-            hint = f"did you mean {close}?" if close else f"known: {_known()}"
-            raise InvalidOptionError(f"unknown option {quoted(name)}; {hint}")
+            raise _unknown(name)
         if isinstance(value, str) and len(value) > MAX_OPTION_BYTES:
             raise option_too_long(name)
         if value is not None:
@@ -49,8 +66,28 @@ def options_from(values: Mapping[str, Any]) -> Options:
     return options
 
 
+def refuse_secrets(names: Iterable[str]) -> None:
+    """Raise InvalidOptionError where one of `SECRET_OPTIONS` is in a query string."""
+    for name in SECRET_OPTIONS:
+        if name in names:
+            raise InvalidOptionError(
+                f"{name} is not accepted in the query string, because servers and "
+                "proxies log URLs: send it in a JSON body, in a form part or in the "
+                "header X-Amzn-SageMaker-Custom-Attributes, and change it if it matters"
+            )
+
+
+def refuse_foreign(names: Iterable[str]) -> None:
+    """Raise InvalidOptionError where a name belongs to the body of another API."""
+    for name in names:
+        if name in _FOREIGN:
+            raise _unknown(name)
+
+
 def option_too_long(name: str) -> InvalidOptionError:
     """Return the error for an option whose value exceeds `MAX_OPTION_BYTES`."""
+    if name in _FOREIGN:
+        return _unknown(name)
     return InvalidOptionError(
         f"option {quoted(name)} has more than {MAX_OPTION_BYTES:,} bytes"
     )
@@ -59,6 +96,17 @@ def option_too_long(name: str) -> InvalidOptionError:
 def quoted(text: str) -> str:
     """Something a client wrote, short and safe to repeat."""
     return json.dumps(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _unknown(name: str) -> InvalidOptionError:
+    if api := _FOREIGN.get(name):
+        return InvalidOptionError(
+            f'unknown option "{name}"; it belongs to {api}: send '
+            '{"document": "<base64 of the file>"} here'
+        )
+    close = _closest(name, PARSERS)
+    hint = f"did you mean {close}?" if close else f"known: {_known()}"
+    return InvalidOptionError(f"unknown option {quoted(name)}; {hint}")
 
 
 def _closest(text: str, names: Iterable[str]) -> str | None:

@@ -28,7 +28,7 @@ from handler.fetching import Fetching
 from handler.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
-from handler.reading import Reading
+from handler.reading import Reading, decode_options_of
 from handler.request import Content, OCRRequest
 from handler.s3 import Stop
 from handler.schema import Page, PageError, PageResult, Status
@@ -123,6 +123,7 @@ class Reader:
                 document.read_only,
                 request.media_type,
                 self._limits,
+                decode_options_of(request.options),
             )
             numbers = preprocess.page_numbers(
                 request.options.pages, info.num_pages, self._limits.max_pages

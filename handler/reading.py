@@ -10,7 +10,14 @@ from handler.preprocess import DecodeOptions
 from handler.schema import DocumentInfo, Options
 from handler.spool import Spool
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "decode_options_of"]
+
+
+def decode_options_of(options: Options) -> DecodeOptions:
+    """Return what a request's options ask of the decoders."""
+    return DecodeOptions(
+        password=options.password, detect_rotation=options.rotate == "auto"
+    )
 
 
 @dataclass(slots=True)
@@ -31,10 +38,7 @@ class Reading:
     @property
     def decode_options(self) -> DecodeOptions:
         """Return what the request asks of the decoders."""
-        return DecodeOptions(
-            password=self.options.password,
-            detect_rotation=self.options.rotate == "auto",
-        )
+        return decode_options_of(self.options)
 
     def call_context(self, page: int) -> CallContext:
         """Return the context of a decoder's call for a page."""

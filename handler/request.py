@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, TypeVar
 
-from handler.addresses import SCHEME, Address, address_from
-from handler.base64_text import decode_base64
+from handler.addresses import Address
+from handler.compression import gunzip, is_gzip, says_gzip
 from handler.errors import (
     DocumentTooLargeError,
     InvalidOptionError,
@@ -21,8 +20,17 @@ from handler.errors import (
     UnsupportedMediaTypeError,
 )
 from handler.forms import parts_from
-from handler.json_body import LongText, members_from
-from handler.options import MAX_OPTION_BYTES, option_too_long, options_from, quoted
+from handler.json_body import members_from
+from handler.json_document import document_from
+from handler.options import (
+    MAX_OPTION_BYTES,
+    SECRET_OPTIONS,
+    option_too_long,
+    options_from,
+    quoted,
+    refuse_foreign,
+    refuse_secrets,
+)
 from handler.schema import Options
 
 __all__ = [
@@ -55,6 +63,12 @@ JSON_LINES = frozenset(
     }
 )
 """What a line of a manifest is called when batch transform sends it by itself."""
+GZIP_TYPES = frozenset(
+    {"application/gzip", "application/x-gzip", "application/gzipped"}
+)
+"""Declared of a compressed document, and says nothing of its type."""
+MAX_WRAPPER_BYTES = 1024 * 1024
+"""Room for what surrounds a document in a decompressed JSON body or form."""
 FORM_KEYS = ("document", "image", "data", "file")
 # Not options: TorchServe routes by it, and SageMaker names variants with it.
 IGNORED_PARAMETERS = frozenset({"model_name"})
@@ -106,6 +120,7 @@ def request_from(
     """
     content_type = headers.get(FORM_TYPE, headers.get("content-type"))
     media_type = _media_type(content_type)
+    row = _decompressed_row(row, headers, media_type, max_document_bytes)
     options: dict[str, Any] = {}
     document: Content | Address
     if media_type == FORM:
@@ -118,6 +133,9 @@ def request_from(
     options |= attributes
     options |= in_body
     if not isinstance(document, Address):
+        if is_gzip(document):
+            document = _gunzipped(document, "the document", max_document_bytes)
+            declared = None if declared in GZIP_TYPES else declared
         _check_size(document, max_document_bytes)
     return OCRRequest(
         document=document,
@@ -126,6 +144,43 @@ def request_from(
         accept=headers.get("accept"),
         label=label,
     )
+
+
+def _decompressed_row(
+    row: Row, headers: Mapping[str, str], media_type: str | None, max_bytes: int
+) -> Row:
+    """Return the row with the body as it was before it was compressed.
+
+    JSON and forms that begin as gzip does are decompressed without the header too:
+    SageMaker does not pass it on.
+    """
+    body = row.get("body")
+    is_declared = says_gzip(headers.get("content-encoding"))
+    if not isinstance(body, bytes | bytearray):
+        return row  # a form or JSON that TorchServe has taken apart
+    if is_declared and not is_gzip(body):
+        raise RequestError(
+            "Content-Encoding is gzip, but the body does not begin as gzip does: "
+            "compress it, or leave out the header"
+        )
+    if _is_wrapper(media_type) and is_gzip(body):
+        # Base64 takes 4/3 of the document, and line breaks and escapes some more.
+        most = max_bytes * 3 // 2 + MAX_WRAPPER_BYTES
+        return {**row, "body": _gunzipped(body, "the body", most)}
+    if is_declared:
+        return {**row, "body": _gunzipped(body, "the document", max_bytes)}
+    return row
+
+
+def _is_wrapper(media_type: str | None) -> bool:
+    return media_type in (JSON, FORM) or media_type in JSON_LINES
+
+
+def _gunzipped(content: Content, subject: str, max_bytes: int) -> bytearray:
+    decompressed = bytearray()
+    for piece in gunzip([content], subject, max_bytes):
+        decompressed += piece
+    return decompressed
 
 
 def attributes_from(**values: str | None) -> str:
@@ -153,6 +208,7 @@ def _opened(row: Row, content_type: str | None) -> Row:
     """The row as TorchServe hands a form over: an entry for each part."""
     if "body" not in row:
         return row
+    refuse_secrets(row)
     parts = parts_from(_bytes(row["body"]), content_type or "")
     return {**{name: v for name, v in row.items() if name != "body"}, **parts}
 
@@ -173,6 +229,7 @@ def _from_form(row: Row) -> tuple[Content, str | None, dict[str, Any]]:
 
 
 def _from_query(row: Row) -> dict[str, Any]:
+    refuse_secrets(row)
     return {
         name: _text(name, value)
         for name, value in row.items()
@@ -188,9 +245,12 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
         if equals:
             values[name.strip()] = value.strip()
         elif item.strip():
+            # It may be the rest of a password with a semicolon in it.
+            has_secret = any(f"{name}=" in attributes for name in SECRET_OPTIONS)
+            shown = "a value with a semicolon" if has_secret else quoted(item.strip())
             raise InvalidOptionError(
-                f"{quoted(item.strip())} in {CUSTOM_ATTRIBUTES} is not an option; "
-                "write them as pages=1-3;prompt_type=ocr"
+                f"{shown} in {CUSTOM_ATTRIBUTES} is not an option; write them as "
+                "pages=1-3;prompt_type=ocr"
             )
     return values
 
@@ -234,40 +294,16 @@ def _from_json(body: Any) -> tuple[Content | Address, str | None, dict[str, Any]
         raise RequestError("the JSON body must be an object with a document in it")
     keys = (*DOCUMENT_KEYS, URI_KEY)
     names = [name for name in keys if body.get(name) is not None]
+    if not names:
+        refuse_foreign(body)
     if len(names) != 1:
         raise RequestError(
             'the JSON body must hold one "document" (or "image"), as base64 or as '
             's3://bucket/key, or one "s3_uri"'
         )
-    document = _named(names[0], body[names[0]])
+    document = document_from(names[0], body[names[0]], is_uri=names[0] == URI_KEY)
     options = {name: v for name, v in body.items() if name not in keys}
     return document, None, options
-
-
-def _named(name: str, encoded: Any) -> Content | Address:
-    """Return the document in a member of a JSON body, or the address given there."""
-    if isinstance(encoded, LongText):
-        pieces = encoded.pieces()
-    elif isinstance(encoded, str):
-        pieces = iter([encoded])
-    else:
-        kind = "a string" if name == URI_KEY else "a base64 string"
-        raise RequestError(f"{name} must be {kind}")
-    text = next(pieces)
-    # No base64 has a colon.
-    if name == URI_KEY or text.startswith(SCHEME):
-        return address_from(text)
-    if text.startswith("data:"):
-        head, _, text = text.partition(",")
-        if len(head) > MAX_OPTION_BYTES:
-            raise RequestError(
-                f"{name} has more than {MAX_OPTION_BYTES:,} characters before the "
-                "comma of its data: URL"
-            )
-    try:
-        return decode_base64(chain([text], pieces))
-    except ValueError as error:
-        raise RequestError(f"{name} is not valid base64") from error
 
 
 def _bytes(value: T | str) -> T | bytes:

@@ -22,7 +22,7 @@ from handler.errors import (
     ModelLoadError,
     OverloadedError,
 )
-from handler.options import PROMPT_TYPES, options_from
+from handler.options import PROMPT_TYPES, SECRET_OPTIONS, options_from
 from handler.postprocess.layout import LABELS, UNLABELLED
 from handler.reply import problem
 from handler.request import CUSTOM_ATTRIBUTES, FORM_KEYS
@@ -171,11 +171,12 @@ def test_every_option_is_described_and_the_reverse():
     assert list(described) == known
 
 
-def test_every_option_can_be_a_query_parameter_of_invocations():
+def test_every_option_that_is_not_secret_can_be_a_query_parameter():
     parameters = map(resolved, specification()["paths"]["/invocations"]["parameters"])
 
     described = {parameter["name"]: parameter["schema"] for parameter in parameters}
-    assert list(described) == list(SCHEMAS["OptionFields"]["properties"])
+    # Servers and proxies log URLs.
+    assert [*described, *SECRET_OPTIONS] == list(SCHEMAS["OptionFields"]["properties"])
     for name, schema in described.items():
         assert resolved(schema) is SCHEMAS["OptionFields"]["properties"][name]
 

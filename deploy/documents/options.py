@@ -16,6 +16,7 @@ from deploy.errors import ConfigError
 
 __all__ = [
     "OPTIONS",
+    "SECRET",
     "Option",
     "checked_options",
     "intervals",
@@ -31,6 +32,9 @@ OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
 RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
 PROMPT_TYPES = ("ocr_layout", "ocr")
 TRUTHS = ("true", "1", "yes", "false", "0", "no")
+SECRET = ("password",)
+"""Options of the service that are never written into a file; `invoke` alone sends
+them."""
 MAX_DEADLINE_SECONDS = 86_400
 
 
@@ -43,6 +47,12 @@ def checked_options(
     """
     options: dict[str, Option] = {}
     for name, value in values.items():
+        if name in SECRET:
+            raise ConfigError(
+                f"{where or name}: a password would be kept in a manifest, a ledger or "
+                "a queue, where others can read it",
+                hint="qpdf --decrypt, or chandra-sagemaker invoke --password-env NAME",
+            )
         if name not in OPTIONS:
             close = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = (
@@ -152,10 +162,6 @@ def _rotate(value: Any) -> str | None:
     return None if value in ("auto", "none") else "must be auto or none"
 
 
-def _password(value: Any) -> str | None:
-    return None if isinstance(value, str) else "must be a string"
-
-
 def _truth(value: Any) -> str | None:
     is_one = isinstance(value, bool | str) and str(value).lower() in TRUTHS
     return None if is_one else f"must be true or false, not {value}"
@@ -182,6 +188,5 @@ OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
     "include_images": _truth,
     "include_headers_footers": _truth,
     "rotate": _rotate,
-    "password": _password,
 }
 """What a request may say, and what is wrong with a value of it; None: nothing."""

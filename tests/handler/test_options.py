@@ -43,6 +43,8 @@ def test_every_option_can_be_given():
         "deadline_seconds": 1,
         "include_images": True,
         "include_headers_footers": True,
+        "rotate": "none",
+        "password": "secret",
     }
 
     changed = options_from(samples)
@@ -101,6 +103,8 @@ NONSENSE: dict[str, list[object]] = {
     ],
     "include_images": ["maybe", "", 1, 0, 1.0, [], {}],
     "include_headers_footers": ["maybe", 2],
+    "rotate": ["AUTO", "", "90", 90, True, False, [], {}],
+    "password": [1, 1.5, True, [], {}],
 }
 
 

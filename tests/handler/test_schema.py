@@ -53,9 +53,11 @@ def test_a_document_is_written_as_the_api_promises():
     answer = document(read(1, "one", output_tokens=8, **counts), failed(2)).to_json()
 
     assert list(answer) == [
-        *("request_id", "status", "model", "pages", "markdown", "text", "raw"),
-        *("processing_time", "usage"),
+        *("request_id", "status", "model", "num_pages", "warnings", "pages"),
+        *("markdown", "text", "raw", "processing_time", "usage"),
     ]
+    assert answer["num_pages"] == 2
+    assert answer["warnings"] == []
     assert answer["model"] == {
         "id": "datalab-to/chandra",
         "revision": "0" * 40,
@@ -105,6 +107,7 @@ def test_a_page_is_written_as_the_api_promises():
         "status": "success",
         "width": 640,
         "height": 480,
+        "rotation": 0,
         "markdown": "one",
         "html": "<p>one</p>",
         "blocks": [
@@ -127,6 +130,16 @@ def test_a_failed_page_has_the_same_keys_and_says_why():
     assert answer.keys() == read(1).to_json().keys()
     assert answer["status"] == "failure"
     assert answer["error"] == {"code": "internal", "detail": "no"}
+
+
+def test_a_document_carries_its_own_warnings_and_page_count():
+    warnings = (PageWarning("xfa_form", "the form is drawn by a script"),)
+    subject = Document("id-1", MODEL, (read(2),), 1.0, num_pages=7, warnings=warnings)
+
+    answer = subject.to_json()
+
+    assert answer["num_pages"] == 7
+    assert answer["warnings"] == [warnings[0].to_json()]
 
 
 def test_the_answer_is_plain_json():
@@ -157,6 +170,8 @@ def test_nothing_but_the_document_has_to_be_said():
         deadline_seconds=None,
         include_images=False,
         include_headers_footers=False,
+        rotate="auto",
+        password=None,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.documents.options import OPTIONS, checked_options, num_chosen
+from deploy.documents.options import OPTIONS, SECRET, checked_options, num_chosen
 from deploy.errors import ConfigError
 from handler.errors import HandlerError
-from handler.options import PARSERS, options_from
+from handler.options import PARSERS, SECRET_OPTIONS, options_from
 from handler.preprocess.ranges import page_numbers
 
 NUM_PAGES = 100_000
@@ -16,6 +16,7 @@ VALUES: list[object] = [
     *("foo", "", " ", "0", "0-3", "3-1", "-3", "1-2-3", "1,,2", "1;2", "1 2"),
     *("1" * 19, -1, 0, 1.5, True, False, [1], {}, "1\r\nX: y", "1.5"),
     *("4000", "4000.0", "1e3", "nan", "inf", "0.5", 86_400, "86401", -0.5),
+    *("auto", "none", "AUTO"),
     *("ocr", "ocr_layout", "OCR", "true", "Yes", "no", "maybe", "1", "0"),
 ]
 
@@ -38,8 +39,17 @@ def is_let_through(name, value):
     return True
 
 
-def test_options_are_those_of_the_service():
-    assert set(OPTIONS) == set(PARSERS)
+def test_options_are_those_of_the_service_without_its_secrets():
+    assert {*OPTIONS, *SECRET} == set(PARSERS)
+    assert SECRET == SECRET_OPTIONS
+
+
+@pytest.mark.parametrize("where", [None, "list line 2"])
+def test_a_password_is_not_written_into_a_file(where):
+    with pytest.raises(ConfigError, match="a password would be kept") as caught:
+        checked_options({"password": "hunter2"}, where)
+
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -9,6 +9,7 @@ PAGE = {
     "status": "success",
     "width": 200,
     "height": 100,
+    "rotation": 0,
     "markdown": "# Title",
     "html": "<h1>Title</h1>",
     "blocks": [
@@ -39,6 +40,8 @@ DOCUMENT = {
     "request_id": "r",
     "status": "partial_success",
     "model": {"id": "mini", "revision": None, "engine": "generate"},
+    "num_pages": 2,
+    "warnings": [],
     "pages": [PAGE, FAILED],
     "markdown": "# Title",
     "processing_time": 1.5,

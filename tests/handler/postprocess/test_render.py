@@ -127,6 +127,8 @@ def test_ndjson_is_a_line_a_page_and_one_to_end_with():
         "request_id": "r-1",
         "status": "partial_success",
         "model": {"id": "datalab-to/chandra", "revision": None, "engine": "native"},
+        "num_pages": 2,
+        "warnings": [],
         "processing_time": 1.235,
         "usage": subject.usage_json(),
     }

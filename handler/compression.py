@@ -1,0 +1,101 @@
+"""Decompress gzip within a limit on the size of the result."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+
+from handler.errors import (
+    DocumentTooLargeError,
+    RequestError,
+    UnsupportedMediaTypeError,
+)
+
+__all__ = ["GZIP_MAGIC", "MAX_MEMBERS", "gunzip", "is_gzip", "says_gzip"]
+
+GZIP_MAGIC = b"\x1f\x8b\x08"
+"""The first bytes of gzip data (RFC 1952); no document that is read begins so."""
+MAX_MEMBERS = 10_000
+"""Limit for the members of gzip data; bgzip writes one for each 64 KiB."""
+
+_GZIP_NAMES = ("gzip", "x-gzip")
+_WITH_HEADER = zlib.MAX_WBITS | 16
+_INPUT_BYTES = 16 * 1024
+"""Input of one step. Each member that ends in it copies the rest of it once."""
+_OUTPUT_BYTES = 1024 * 1024
+
+
+def is_gzip(head: bytes | bytearray | memoryview) -> bool:
+    """Return whether bytes begin as gzip data does."""
+    return bytes(head[: len(GZIP_MAGIC)]) == GZIP_MAGIC
+
+
+def says_gzip(content_encoding: str | None, ignored: Iterable[str] = ()) -> bool:
+    """Return whether a Content-Encoding header names gzip.
+
+    `ignored` are further names without a meaning. Raises UnsupportedMediaTypeError for
+    any other coding, and for more than one.
+    """
+    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
+    left = [name for name in names if name not in ("", "identity", *ignored)]
+    if not left:
+        return False
+    if len(left) > 1 or left[0] not in _GZIP_NAMES:
+        shown = "".join(c for c in ", ".join(left)[:60] if " " <= c <= "~")
+        raise UnsupportedMediaTypeError(
+            f"the content encoding {shown} is not supported: send gzip, once, or the "
+            "document as it is"
+        )
+    return True
+
+
+def gunzip(
+    pieces: Iterable[bytes | bytearray | memoryview], subject: str, max_bytes: int
+) -> Iterator[bytes]:
+    """Yield what gzip data in `pieces` decompress to, at most 1 MiB at a time.
+
+    `subject` names the data in errors. Raises DocumentTooLargeError as soon as the
+    result exceeds `max_bytes`, and RequestError where the data are damaged, end early
+    or have more than `MAX_MEMBERS` members.
+    """
+    num_left = max_bytes
+    num_members = 1
+    member = zlib.decompressobj(_WITH_HEADER)
+    is_over = False
+    for piece in _small(pieces):
+        rest: bytes = bytes(piece)
+        while rest:
+            if is_over and not (rest := rest.lstrip(b"\0")):
+                break  # tape drives and some tools fill the last block with zeros
+            if is_over:
+                num_members += 1
+                if num_members > MAX_MEMBERS:
+                    raise RequestError(
+                        f"{subject} consists of more than {MAX_MEMBERS:,} gzip members"
+                    )
+                member, is_over = zlib.decompressobj(_WITH_HEADER), False
+            try:
+                content = member.decompress(rest, min(_OUTPUT_BYTES, num_left + 1))
+            except zlib.error as error:
+                raise RequestError(f"{subject} is damaged gzip data") from error
+            num_left -= len(content)
+            if num_left < 0:
+                raise DocumentTooLargeError(
+                    f"{subject} has more than {max_bytes:,} bytes once it is "
+                    "decompressed, which is the limit"
+                )
+            if content:
+                yield content
+            is_over = member.eof
+            rest = member.unused_data if is_over else member.unconsumed_tail
+    if not is_over:
+        raise RequestError(f"{subject} is gzip data that end early")
+
+
+def _small(
+    pieces: Iterable[bytes | bytearray | memoryview],
+) -> Iterator[memoryview]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for at in range(0, len(view), _INPUT_BYTES):
+            yield view[at : at + _INPUT_BYTES]
