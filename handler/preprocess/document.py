@@ -15,11 +15,11 @@ from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image, upright_rgb
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
-from handler.preprocess.pdf.render import count_pages, draw_page, text_layer
+from handler.preprocess.pdf.render import draw_page, inspect_pdf, text_layer
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
-from handler.schema import DocumentInfo, Page
+from handler.schema import DocumentInfo, Page, PageWarning
 
 __all__ = ["crops_at", "inspect_document", "page_at"]
 
@@ -40,8 +40,11 @@ def inspect_document(
     data = _mapped(document)
     media_type = agreed_media_type(declared, data[:HEAD_BYTES])
     with reading("the document"):
+        if media_type == PDF:
+            num_pages, warnings = inspect_pdf(data, options.password)
+            return DocumentInfo(media_type, num_pages, warnings)
         num_pages = _num_pages(data, media_type)
-        if num_pages == 1 and media_type != PDF:
+        if num_pages == 1:
             open_image("the image", data, media_type, limits)
     return DocumentInfo(media_type=media_type, num_pages=num_pages)
 
@@ -57,7 +60,9 @@ def page_at(
     """Page `number`, counted from 1, at the size the model sees it."""
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, size = _picture(data, media_type, number, sizing, limits)
+        image, size, warnings = _picture(
+            data, media_type, number, sizing, limits, options
+        )
         seen = image.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
@@ -66,7 +71,10 @@ def page_at(
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
-            text_layer=text_layer(data, number) if media_type == PDF else "",
+            text_layer=(
+                text_layer(data, number, options.password) if media_type == PDF else ""
+            ),
+            warnings=warnings,
         )
 
 
@@ -86,7 +94,7 @@ def crops_at(
     """
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, _ = _picture(data, media_type, number, sizing, limits)
+        image, *_ = _picture(data, media_type, number, sizing, limits, options)
     crops = {}
     for name, (left, top, right, bottom) in boxes.items():
         box = (
@@ -111,8 +119,6 @@ def _mapped(document: Descriptor) -> mmap.mmap:
 
 
 def _num_pages(data: mmap.mmap, media_type: str) -> int:
-    if media_type == PDF:
-        return count_pages(data)
     if media_type == TIFF:
         return tiff.count_frames(data)
     # Of animations and of JPEGs with a second picture, the first one.
@@ -120,11 +126,18 @@ def _num_pages(data: mmap.mmap, media_type: str) -> int:
 
 
 def _picture(
-    data: mmap.mmap, media_type: str, number: int, sizing: Sizing, limits: Limits
-) -> tuple[Image.Image, Size]:
-    """The page as the caller knows it, and the size at which the model sees it."""
+    data: mmap.mmap,
+    media_type: str,
+    number: int,
+    sizing: Sizing,
+    limits: Limits,
+    options: DecodeOptions,
+) -> tuple[Image.Image, Size, tuple[PageWarning, ...]]:
+    """Return the page as the caller knows it, the size at which the model sees it, and
+    doubts about its pixels.
+    """
     if media_type == PDF:
-        return draw_page(data, number, sizing)
+        return draw_page(data, number, sizing, options.password)
     if media_type == TIFF:
         tiff.show_frame(data, number)
     subject = _subject(media_type, number)
@@ -132,7 +145,7 @@ def _picture(
     # Decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
     check_shape(header.width, header.height, sizing)
     image = upright_rgb(header)
-    return image, target_size(image.width, image.height, sizing)
+    return image, target_size(image.width, image.height, sizing), ()
 
 
 def _subject(media_type: str, number: int) -> str:
