@@ -20,6 +20,7 @@ from handler.preprocess.pdf.field_tree import has_bounded_fields
 __all__ = ["page_with_annotations"]
 
 _NO_VIEW = 32
+_WIDGET: int = pdfium.FPDF_ANNOT_WIDGET
 _SUBTYPE = b"Subtype"
 # pdfium draws a stamp from its appearance alone.
 _STAMP = b"Stamp"
@@ -128,7 +129,7 @@ def _annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
 
 def _is_widget(annotation: pdfium.FPDF_ANNOTATION) -> bool:
     subtype: int = pdfium.FPDFAnnot_GetSubtype(annotation)
-    return subtype == pdfium.FPDF_ANNOT_WIDGET
+    return subtype == _WIDGET
 
 
 def _string(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
@@ -144,4 +145,7 @@ def _text(read: Callable[[object, int], int]) -> str:
 
 
 def _wide(text: bytes) -> ctypes.Array[ctypes.c_ushort]:
-    return (pdfium.FPDF_WCHAR * (len(text) + 1))(*text, 0)
+    wide: ctypes.Array[ctypes.c_ushort] = (pdfium.FPDF_WCHAR * (len(text) + 1))(
+        *text, 0
+    )
+    return wide

@@ -104,7 +104,7 @@ def _with_header(data: mmap) -> ctypes.Array[ctypes.c_char]:
     Its offsets are off by the header's length, so pdfium rebuilds the table of objects.
     """
     memory = (ctypes.c_char * (len(_HEADER) + len(data)))()
-    memory[: len(_HEADER)] = _HEADER
+    ctypes.memmove(memory, _HEADER, len(_HEADER))
     source = (ctypes.c_char * len(data)).from_buffer(data)
     ctypes.memmove(ctypes.byref(memory, len(_HEADER)), source, len(data))
     return memory

@@ -21,7 +21,7 @@ def plain_copy(document: pypdfium2.PdfDocument) -> bytes | None:
     """
     copy = bytearray()
 
-    def write(_: object, chunk: object, num_bytes: int) -> int:
+    def write(_: object, chunk: int, num_bytes: int) -> int:
         if len(copy) + num_bytes > MAX_COPY_BYTES:
             return 0
         copy.extend(ctypes.string_at(chunk, num_bytes))
