@@ -40,9 +40,8 @@ def undrawn_warnings(
         box = _within(item.box, image)
         if box is None:
             continue
-        area = image.crop(box)
-        is_plain = _is_plain(area)
-        ends_black = is_plain or _is_black(area.crop((0, area.height // 2, *area.size)))
+        is_plain = _is_plain(image, box)
+        ends_black = is_plain or _ends_black(image, box)
         fault = image_fault(page, item, is_plain=is_plain, ends_black=ends_black)
         if fault is not None:
             faults.append(fault)
@@ -60,7 +59,7 @@ def undrawn_warnings(
         left, top, right, bottom = box
         # With its edge, which is mixed with what lies around.
         rest.paste((255, 255, 255), (left - 3, top - 3, right + 3, bottom + 3))
-    if _is_plain(rest):
+    if _is_plain(rest, (0, 0, *rest.size)):
         raise UnreadableDocumentError(f"page {number} cannot be drawn: {detail}")
     return (PageWarning("not_drawn", f"a part of the page is missing: {detail}"),)
 
@@ -73,19 +72,23 @@ def _within(box: Box, image: Image.Image) -> Box | None:
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _is_black(image: Image.Image) -> bool:
-    """True for an area that pdfium may have filled for want of data."""
-    corner = image.getpixel((0, 0))
+def _ends_black(image: Image.Image, box: Box) -> bool:
+    """True if the lower half of an area is black, as pdfium draws missing data."""
+    left, top, right, bottom = box
+    corner = image.getpixel((right - 1, bottom - 1))
     assert isinstance(corner, tuple)
-    return max(corner) < _MAX_BLACK and _is_plain(image)
+    return max(corner) < _MAX_BLACK and _is_plain(
+        image, (left, (top + bottom) // 2, right, bottom)
+    )
 
 
-def _is_plain(image: Image.Image) -> bool:
+def _is_plain(image: Image.Image, box: Box) -> bool:
     """True for an area of one color; looks at few rows of one that has ink."""
+    left, first, right, last = box
     low, high = [255] * 3, [0] * 3
-    for top in range(0, image.height, _STRIP_ROWS):
-        bottom = min(top + _STRIP_ROWS, image.height)
-        bands = image.crop((0, top, image.width, bottom)).getextrema()
+    for top in range(first, last, _STRIP_ROWS):
+        strip = image.crop((left, top, right, min(top + _STRIP_ROWS, last)))
+        bands = strip.getextrema()
         for index, band in enumerate(bands):
             assert isinstance(band, tuple)
             low[index] = min(low[index], int(band[0]))
