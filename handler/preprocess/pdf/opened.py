@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from mmap import mmap
 
 import pypdfium2
@@ -90,11 +90,8 @@ def _encodings(password: str) -> list[bytes]:
     candidates.append(
         unicodedata.normalize("NFKC", password).encode("utf-8", "replace")
     )
-    for encoding in ("latin-1", "cp1252"):
-        try:
-            candidates.append(password.encode(encoding))
-        except UnicodeEncodeError:
-            continue
+    with suppress(UnicodeEncodeError):
+        candidates.append(password.encode("latin-1"))
     return list(dict.fromkeys(candidates))
 
 
