@@ -11,6 +11,8 @@ HandlerError                       500  internal
 │   ├── ClientGoneError            499  client_gone
 │   ├── InvalidOptionError         422  invalid_option
 │   └── UnreadableDocumentError    422  unreadable_document
+│       ├── PasswordRequiredError  422  password_required
+│       └── PasswordWrongError     422  password_wrong
 ├── EngineError                    503  engine_unavailable
 │   ├── OverloadedError            503  overloaded
 │   ├── OutOfMemoryError           503  out_of_memory
@@ -40,6 +42,8 @@ __all__ = [
     "NotAcceptableError",
     "OutOfMemoryError",
     "OverloadedError",
+    "PasswordRequiredError",
+    "PasswordWrongError",
     "RequestError",
     "StorageError",
     "UnreadableDocumentError",
@@ -134,11 +138,25 @@ class InvalidOptionError(RequestError):
 
 
 class UnreadableDocumentError(RequestError):
-    """The document is corrupt, encrypted or empty."""
+    """The document is corrupt or empty, or encrypted in a way that is not supported."""
 
     status = 422
     code = "unreadable_document"
     title = "Unreadable document"
+
+
+class PasswordRequiredError(UnreadableDocumentError):
+    """The document is encrypted, and no password was sent."""
+
+    code = "password_required"
+    title = "Password required"
+
+
+class PasswordWrongError(UnreadableDocumentError):
+    """The document is encrypted, and the password does not open it."""
+
+    code = "password_wrong"
+    title = "Password wrong"
 
 
 class EngineError(HandlerError):

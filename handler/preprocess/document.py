@@ -15,7 +15,7 @@ from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image, upright_rgb
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
-from handler.preprocess.pdf.render import count_pages, draw_page, text_and_warnings
+from handler.preprocess.pdf.render import draw_page, inspect_pdf, text_and_warnings
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
@@ -40,8 +40,11 @@ def inspect_document(
     data = _mapped(document)
     media_type = agreed_media_type(declared, data[:HEAD_BYTES])
     with reading("the document"):
+        if media_type == PDF:
+            num_pages, warnings = inspect_pdf(data, options.password)
+            return DocumentInfo(media_type, num_pages, warnings)
         num_pages = _num_pages(data, media_type)
-        if num_pages == 1 and media_type != PDF:
+        if num_pages == 1:
             open_image("the image", data, media_type, limits)
     return DocumentInfo(media_type=media_type, num_pages=num_pages)
 
@@ -57,10 +60,13 @@ def page_at(
     """Page `number`, counted from 1, at the size the model sees it."""
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, size = _picture(data, media_type, number, sizing, limits)
-        text, warnings = "", tuple[PageWarning, ...]()
+        image, size, warnings = _picture(
+            data, media_type, number, sizing, limits, options
+        )
+        text = ""
         if media_type == PDF:
-            text, warnings = text_and_warnings(data, number, image)
+            text, doubts = text_and_warnings(data, number, image, options.password)
+            warnings = (*warnings, *doubts)
         seen = image.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
@@ -90,7 +96,7 @@ def crops_at(
     """
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, _ = _picture(data, media_type, number, sizing, limits)
+        image, *_ = _picture(data, media_type, number, sizing, limits, options)
     crops = {}
     for name, (left, top, right, bottom) in boxes.items():
         box = (
@@ -115,8 +121,6 @@ def _mapped(document: Descriptor) -> mmap.mmap:
 
 
 def _num_pages(data: mmap.mmap, media_type: str) -> int:
-    if media_type == PDF:
-        return count_pages(data)
     if media_type == TIFF:
         return tiff.count_frames(data)
     # Of animations and of JPEGs with a second picture, the first one.
@@ -124,11 +128,18 @@ def _num_pages(data: mmap.mmap, media_type: str) -> int:
 
 
 def _picture(
-    data: mmap.mmap, media_type: str, number: int, sizing: Sizing, limits: Limits
-) -> tuple[Image.Image, Size]:
-    """The page as the caller knows it, and the size at which the model sees it."""
+    data: mmap.mmap,
+    media_type: str,
+    number: int,
+    sizing: Sizing,
+    limits: Limits,
+    options: DecodeOptions,
+) -> tuple[Image.Image, Size, tuple[PageWarning, ...]]:
+    """Return the page as the caller knows it, the size at which the model sees it, and
+    doubts about its pixels.
+    """
     if media_type == PDF:
-        return draw_page(data, number, sizing)
+        return draw_page(data, number, sizing, options.password)
     if media_type == TIFF:
         tiff.show_frame(data, number)
     subject = _subject(media_type, number)
@@ -136,7 +147,7 @@ def _picture(
     # Decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
     check_shape(header.width, header.height, sizing)
     image = upright_rgb(header)
-    return image, target_size(image.width, image.height, sizing)
+    return image, target_size(image.width, image.height, sizing), ()
 
 
 def _subject(media_type: str, number: int) -> str:

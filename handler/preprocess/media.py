@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from handler.errors import UnsupportedMediaTypeError
 
 __all__ = [
@@ -55,6 +57,10 @@ _MAGIC = (
     (b"BM", "image/bmp"),
 )
 
+# A PDF without its header, which viewers open: an object, after at most a few comments.
+_PDF_OBJECT = re.compile(rb"\s*+(?:%[^\r\n]*+\s++)*+[0-9]{1,10} [0-9]{1,5} obj\b")
+_PDF_BODY = re.compile(rb"[\r\n][0-9]{1,10} [0-9]{1,5} obj\b")
+
 
 def media_type_of(head: bytes) -> str | None:
     """The type of a document by its first bytes; None: none that we read."""
@@ -63,7 +69,8 @@ def media_type_of(head: bytes) -> str | None:
     for magic, media_type in _MAGIC:
         if head.startswith(magic):
             return media_type
-    return PDF if b"%PDF-" in head[:HEAD_BYTES] else None
+    head = head[:HEAD_BYTES]
+    return PDF if b"%PDF-" in head or _PDF_OBJECT.match(head) else None
 
 
 def agreed_media_type(declared: str | None, head: bytes) -> str:
@@ -82,6 +89,9 @@ def agreed_media_type(declared: str | None, head: bytes) -> str:
                 f"the bytes are of no type we read: {', '.join(MEDIA_TYPES)}"
             )
         return found
+    if found is None and wanted == PDF and _PDF_BODY.search(head):
+        # Its header is damaged, or lies behind other bytes.
+        return wanted
     if found != wanted:
         raise UnsupportedMediaTypeError(
             f"the document is declared {wanted}, but its bytes are "

@@ -5,53 +5,54 @@ pdfium is not thread safe. The processes this runs in have one thread.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from mmap import mmap
 
 import pypdfium2
-import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
+from handler.preprocess.pdf.annotations import page_with_annotations
 from handler.preprocess.pdf.fonts import FontChoice, choose_fonts, installed_mapper
+from handler.preprocess.pdf.kind import kind_warnings
+from handler.preprocess.pdf.opened import opened
+from handler.preprocess.pdf.undrawn import undrawn_warnings
 from handler.preprocess.pdf.visible_text import not_drawn_warnings
 from handler.preprocess.sizing import Size, pdf_render_scale, pdf_target_size
 from handler.profiles import Sizing
 from handler.schema import PageWarning
 
-__all__ = ["count_pages", "draw_page", "text_and_warnings", "text_layer"]
+__all__ = ["draw_page", "inspect_pdf", "text_and_warnings", "text_layer"]
 
 MAX_TEXT_CHARACTERS = 100_000
 """A page of small print has 20,000."""
 
-_REASONS = {
-    pdfium.FPDF_ERR_PASSWORD: "it is encrypted and needs a password",
-    pdfium.FPDF_ERR_SECURITY: "it is encrypted in a way that is not supported",
-    pdfium.FPDF_ERR_FORMAT: "it is damaged, or ends early",
-}
+Warnings = tuple[PageWarning, ...]
 
 
-def count_pages(data: mmap) -> int:
-    with _opened(data) as document:
-        return len(document)
+def inspect_pdf(data: mmap, password: str | None = None) -> tuple[int, Warnings]:
+    """Return the number of pages, and what to know about the PDF as a whole."""
+    with opened(data, password) as document:
+        return len(document), kind_warnings(document)
 
 
 def draw_page(
-    data: mmap, number: int, sizing: Sizing, fonts: FontChoice | None = None
-) -> tuple[Image.Image, Size]:
-    """Page `number`, counted from 1, and the size at which the model sees it.
+    data: mmap,
+    number: int,
+    sizing: Sizing,
+    password: str | None = None,
+    fonts: FontChoice | None = None,
+) -> tuple[Image.Image, Size, Warnings]:
+    """Draw page `number`, counted from 1, on white with its fields and annotations.
 
-    On white, with its form fields and annotations. Without `fonts`, fonts of the
-    machine are chosen that have the page's characters.
+    Also returns the size at which the model sees it, and what could not be drawn.
+    Without `fonts`, fonts of the machine are chosen that have the page's characters.
+    Raises UnreadableDocumentError if nothing of the page could be drawn.
     """
     installed_mapper().use(fonts)
-    with _opened(data) as document:
+    with opened(data, password) as document:
         if number > len(document):
             raise UnreadableDocumentError(f"the PDF has no page {number}")
-        document.init_forms()
-        page = document[number - 1]
+        page = _page_with_area(page_with_annotations(document, number))
         width, height = page.get_size()
         if not (width > 0 and height > 0):
             raise UnreadableDocumentError(f"page {number} has no area")
@@ -61,38 +62,38 @@ def draw_page(
             fonts = choose_fonts(page, installed_mapper())
             if fonts is not None:
                 # A document keeps the fonts that it has loaded.
-                return draw_page(data, number, sizing, fonts)
+                return draw_page(data, number, sizing, password, fonts)
         bitmap = page.render(
             scale=pdf_render_scale(width, height, sizing),
-            may_draw_forms=True,
+            may_draw_forms=False,
             draw_annots=True,
             rev_byteorder=True,
         )
         image: Image.Image = bitmap.to_pil().convert("RGB")
-        return image, size
+        return image, size, undrawn_warnings(document, page, number, image)
 
 
-def text_layer(data: mmap, number: int) -> str:
-    """Return the text page `number` carries, in pdfium's order; "" where there is none.
+def text_layer(data: mmap, number: int, password: str | None = None) -> str:
+    """Return the text that page `number` carries, in pdfium's order; "" without one.
 
     A scan has none, and what is broken counts as none: the page is read all the same.
     """
-    return text_and_warnings(data, number, None)[0]
+    return text_and_warnings(data, number, None, password)[0]
 
 
 def text_and_warnings(
-    data: mmap, number: int, image: Image.Image | None
-) -> tuple[str, tuple[PageWarning, ...]]:
+    data: mmap, number: int, image: Image.Image | None, password: str | None = None
+) -> tuple[str, Warnings]:
     """Return what `text_layer` does, and a warning if some of it is not drawn.
 
     `image` is the page as `draw_page` returned it just before.
     """
     try:
-        with _opened(data) as document:
-            page = document[number - 1]
+        with opened(data, password) as document:
+            page = _page_with_area(document[number - 1])
             textpage = page.get_textpage()
             text: str = textpage.get_text_bounded()
-            warnings: tuple[PageWarning, ...] = ()
+            warnings: Warnings = ()
             if image is not None:
                 warnings = not_drawn_warnings(page, textpage, image)
             return text[:MAX_TEXT_CHARACTERS], warnings
@@ -101,20 +102,9 @@ def text_and_warnings(
         return "", ()
 
 
-@contextmanager
-def _opened(data: mmap) -> Iterator[pypdfium2.PdfDocument]:
-    # Not by path: pypdfium2 resolves /proc/<pid>/fd to a name that is gone.
-    memory = (ctypes.c_char * len(data)).from_buffer(data)
-    # Not by PdfDocument(memory), which asks pdfium for an error where there is
-    # none, and so calls a PDF of no pages encrypted if the last one was.
-    raw = pdfium.FPDF_LoadMemDocument64(memory, len(data), None)
-    if not raw:
-        reason = _REASONS.get(pdfium.FPDF_GetLastError(), "pdfium cannot open it")
-        raise UnreadableDocumentError(f"the PDF cannot be read: {reason}")
-    document = pypdfium2.PdfDocument(raw)
-    try:
-        if len(document) == 0:
-            raise UnreadableDocumentError("the PDF has no pages")
-        yield document
-    finally:
-        document.close()
+def _page_with_area(page: pypdfium2.PdfPage) -> pypdfium2.PdfPage:
+    """Show the whole sheet of a page that its crop box leaves nothing of."""
+    width, height = page.get_size()
+    if not (width > 0 and height > 0):
+        page.set_cropbox(*page.get_mediabox())
+    return page

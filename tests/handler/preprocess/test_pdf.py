@@ -10,7 +10,11 @@ import pytest
 from PIL import Image, ImageOps
 from reportlab.lib.pagesizes import A4
 
-from handler.errors import UnreadableDocumentError
+from handler.errors import (
+    PasswordRequiredError,
+    UnreadableDocumentError,
+    UnsupportedMediaTypeError,
+)
 from handler.preprocess import Limits
 from handler.preprocess.pdf.render import MAX_TEXT_CHARACTERS, text_layer
 from tests.documents import (
@@ -117,7 +121,7 @@ def test_a_page_that_is_not_there_is_said_to_be_missing():
 
 
 def test_a_pdf_that_needs_a_password_says_so():
-    with pytest.raises(UnreadableDocumentError, match="needs a password"):
+    with pytest.raises(PasswordRequiredError, match="needs a password"):
         info_of(pdf(password="secret"))
 
 
@@ -205,3 +209,43 @@ def test_a_text_layer_has_an_end():
     content = pdf([[line] * (MAX_TEXT_CHARACTERS // len(line) + 100)], size=(4e3, 3e4))
 
     assert len(page_of(content).text_layer) == MAX_TEXT_CHARACTERS
+
+
+def test_crop_box_outside_of_the_page_is_ignored():
+    content = pdf().replace(
+        b"/MediaBox [", b"/CropBox [5000 5000 5100 5100] /MediaBox ["
+    )
+
+    page = page_of(content)
+
+    assert (page.width, page.height) == (page_of(pdf()).width, page_of(pdf()).height)
+    assert darkest(page, 0, 1) < 80
+    assert page.text_layer.splitlines() == list(LINES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pdf()[pdf().index(b"1 0 obj") :],
+        pdf()[pdf().index(b"\n") + 1 :],
+        b"%XDF-1.4\n" + pdf()[9:],
+        b"junk" * 200 + pdf(),
+        pdf().replace(b"startxref\n", b"startxref\n9"),
+    ],
+    ids=["no header", "no first line", "bad header", "junk", "bad xref"],
+)
+def test_damaged_pdf_that_viewers_open_is_read(content):
+    assert info_of(content).num_pages == 1
+    assert darkest(page_of(content), 0, 1) < 80
+
+
+def test_bad_header_is_read_if_declared_a_pdf():
+    content = b"garbage\n" + pdf()[9:]
+
+    assert info_of(content, "application/pdf").num_pages == 1
+
+
+@pytest.mark.parametrize("content", [b"<html>1 0 obj</html>", b"PK\3\4" + bytes(60)])
+def test_other_bytes_declared_a_pdf_are_rejected(content):
+    with pytest.raises(UnsupportedMediaTypeError):
+        info_of(content, "application/pdf")

@@ -1,0 +1,151 @@
+"""Prepare annotations and form fields so that drawing a page shows all of them.
+
+chandra-ocr flattens pages before it draws them, and its weights know pages like these.
+Flattening itself is not used: it drops annotations without an appearance and damages
+the text of some pages. Instead every form field is turned into an annotation of a kind
+that pdfium draws with the page, in its order, from the same appearance.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from handler.preprocess.pdf.field_tree import has_bounded_fields
+
+__all__ = ["page_with_annotations"]
+
+_NO_VIEW = 32
+_WIDGET: int = pdfium.FPDF_ANNOT_WIDGET
+_SUBTYPE = b"Subtype"
+# pdfium draws a stamp from its appearance alone.
+_STAMP = b"Stamp"
+_OFF = ("", "Off")
+# Its fields hold a value that their appearance must show.
+_SHOWS_VALUE = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX)
+_SHOWING = (
+    pdfium.FPDF_PAGEOBJ_TEXT,
+    pdfium.FPDF_PAGEOBJ_FORM,
+    pdfium.FPDF_PAGEOBJ_IMAGE,
+)
+
+
+def page_with_annotations(
+    document: pypdfium2.PdfDocument, number: int
+) -> pypdfium2.PdfPage:
+    """Load page `number`, counted from 1, so that drawing it shows all annotations.
+
+    Changes the document in memory. Raises PdfiumError for a page that cannot be loaded.
+    """
+    page = document[number - 1]
+    if any(_lacks_appearance(annotation) for annotation in _widgets(page)):
+        page = _with_appearances(document, page, number)
+    for annotation in _annotations(page):
+        flags = pdfium.FPDFAnnot_GetFlags(annotation)
+        # Flattened pages show what is meant for print only.
+        if flags & _NO_VIEW:
+            pdfium.FPDFAnnot_SetFlags(annotation, flags & ~_NO_VIEW)
+        if _is_widget(annotation):
+            pdfium.FPDFAnnot_SetStringValue(annotation, _SUBTYPE, _wide(_STAMP))
+    return page
+
+
+def _with_appearances(
+    document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage, number: int
+) -> pypdfium2.PdfPage:
+    """Have pdfium write the appearances that form fields lack."""
+    if document.get_formtype() == pdfium.FORMTYPE_NONE:
+        return page
+    if not has_bounded_fields(document):
+        return page
+    page.close()
+    document.init_forms()
+    page = document[number - 1]
+    stale = False
+    for annotation in _widgets(page):
+        if _hides_value(document, annotation):
+            normal = pdfium.FPDF_ANNOT_APPEARANCEMODE_NORMAL
+            pdfium.FPDFAnnot_SetAP(annotation, normal, None)
+            stale = True
+    if stale:
+        page.close()
+        page = document[number - 1]
+    return page
+
+
+def _lacks_appearance(annotation: pdfium.FPDF_ANNOTATION) -> bool:
+    """True for a field that pdfium may have to write the appearance of."""
+    if not pdfium.FPDFAnnot_HasKey(annotation, b"AP"):
+        return True
+    if _shows_something(annotation):
+        return False
+    if pdfium.FPDFAnnot_HasKey(annotation, b"AS"):
+        # A button that is off is empty as a rule.
+        return _string(annotation, b"AS") not in _OFF
+    # A field without text may have a value, its own or its parent's.
+    return any(pdfium.FPDFAnnot_HasKey(annotation, key) for key in (b"V", b"Parent"))
+
+
+def _hides_value(
+    document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
+) -> bool:
+    """True for a field whose appearance shows nothing of its value."""
+    env = document.formenv
+    if env is None or _shows_something(annotation):
+        return False
+    if pdfium.FPDFAnnot_GetFormFieldType(env, annotation) not in _SHOWS_VALUE:
+        return False
+    value = _text(partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation))
+    return bool(value.strip())
+
+
+def _shows_something(annotation: pdfium.FPDF_ANNOTATION) -> bool:
+    """True if the appearance has text, an image or a form within it."""
+    return any(
+        pdfium.FPDFPageObj_GetType(pdfium.FPDFAnnot_GetObject(annotation, index))
+        in _SHOWING
+        for index in range(pdfium.FPDFAnnot_GetObjectCount(annotation))
+    )
+
+
+def _widgets(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
+    return filter(_is_widget, _annotations(page))
+
+
+def _annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
+    """Yield the annotations of a page; each is closed when the next is taken."""
+    for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
+        annotation = pdfium.FPDFPage_GetAnnot(page, index)
+        if annotation:
+            try:
+                yield annotation
+            finally:
+                pdfium.FPDFPage_CloseAnnot(annotation)
+
+
+def _is_widget(annotation: pdfium.FPDF_ANNOTATION) -> bool:
+    subtype: int = pdfium.FPDFAnnot_GetSubtype(annotation)
+    return subtype == _WIDGET
+
+
+def _string(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
+    return _text(partial(pdfium.FPDFAnnot_GetStringValue, annotation, key))
+
+
+def _text(read: Callable[[object, int], int]) -> str:
+    """Return a text that pdfium writes as UTF-16 with a terminating zero."""
+    num_bytes = read(None, 0)
+    buffer = (pdfium.FPDF_WCHAR * (num_bytes // 2 + 1))()
+    read(buffer, num_bytes)
+    return bytes(buffer).decode("utf-16-le", "replace").partition("\0")[0]
+
+
+def _wide(text: bytes) -> ctypes.Array[ctypes.c_ushort]:
+    wide: ctypes.Array[ctypes.c_ushort] = (pdfium.FPDF_WCHAR * (len(text) + 1))(
+        *text, 0
+    )
+    return wide

@@ -1,0 +1,34 @@
+"""The objects of a PDF as pdfium writes them: decrypted names, no object streams."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pypdfium2
+import pypdfium2.internal
+import pypdfium2.raw as pdfium
+
+__all__ = ["plain_copy"]
+
+MAX_COPY_BYTES = 64 << 20
+
+
+def plain_copy(document: pypdfium2.PdfDocument) -> bytes | None:
+    """Return the PDF with every object written out, its streams as they were encoded.
+
+    pdfium has no access to dictionaries; a copy shows them in one spelling. None for a
+    copy of more than `MAX_COPY_BYTES`.
+    """
+    copy = bytearray()
+
+    def write(_: object, chunk: int, num_bytes: int) -> int:
+        if len(copy) + num_bytes > MAX_COPY_BYTES:
+            return 0
+        copy.extend(ctypes.string_at(chunk, num_bytes))
+        return 1
+
+    target = pdfium.FPDF_FILEWRITE(version=1)
+    pypdfium2.internal.set_callback(target, "WriteBlock", write)
+    if not pdfium.FPDF_SaveAsCopy(document, target, 0):
+        return None
+    return bytes(copy)

@@ -1,0 +1,98 @@
+"""Find what a PDF page should show and pdfium could not draw.
+
+pdfium reports no errors while it draws. A page is searched for images that it cannot
+decode, and a page without any object for a broken content stream.
+"""
+
+from __future__ import annotations
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+from PIL import Image
+
+from handler.errors import UnreadableDocumentError
+from handler.preprocess.pdf.contents import contents_fault
+from handler.preprocess.pdf.images import Box, image_fault, page_images
+from handler.schema import PageWarning
+
+__all__ = ["undrawn_warnings"]
+
+_MAX_SPREAD = 8
+"""Levels by which the pixels of an area without ink may differ."""
+_MAX_BLACK = 32
+_STRIP_ROWS = 32
+
+
+def undrawn_warnings(
+    document: pypdfium2.PdfDocument,
+    page: pypdfium2.PdfPage,
+    number: int,
+    image: Image.Image,
+) -> tuple[PageWarning, ...]:
+    """Return a `not_drawn` warning if a part of the drawn page is missing.
+
+    `image` is the page as pdfium drew it. Raises UnreadableDocumentError if something
+    is missing and the rest of the page has no ink.
+    """
+    faults: list[str] = []
+    missing: list[Box] = []
+    for item in page_images(page, image.width, image.height):
+        box = _within(item.box, image)
+        if box is None:
+            continue
+        is_plain = _is_plain(image, box)
+        ends_black = is_plain or _ends_black(image, box)
+        fault = image_fault(page, item, is_plain=is_plain, ends_black=ends_black)
+        if fault is not None:
+            faults.append(fault)
+            if is_plain:
+                missing.append(box)
+    if pdfium.FPDFPage_CountObjects(page) == 0:
+        fault = contents_fault(document, number)
+        if fault is not None:
+            faults.append(fault)
+    if not faults:
+        return ()
+    detail = "; ".join(list(dict.fromkeys(faults))[:3])
+    rest = image.copy()
+    for box in missing:
+        left, top, right, bottom = box
+        # With its edge, which is mixed with what lies around.
+        rest.paste((255, 255, 255), (left - 3, top - 3, right + 3, bottom + 3))
+    if _is_plain(rest, (0, 0, *rest.size)):
+        raise UnreadableDocumentError(f"page {number} cannot be drawn: {detail}")
+    return (PageWarning("not_drawn", f"a part of the page is missing: {detail}"),)
+
+
+def _within(box: Box, image: Image.Image) -> Box | None:
+    """Return the part of a box that lies on the page; None if there is none."""
+    left, top, right, bottom = box
+    left, top = max(left, 0), max(top, 0)
+    right, bottom = min(right, image.width), min(bottom, image.height)
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _ends_black(image: Image.Image, box: Box) -> bool:
+    """True if the lower half of an area is black, as pdfium draws missing data."""
+    left, top, right, bottom = box
+    corner = image.getpixel((right - 1, bottom - 1))
+    assert isinstance(corner, tuple)
+    return max(corner) < _MAX_BLACK and _is_plain(
+        image, (left, (top + bottom) // 2, right, bottom)
+    )
+
+
+def _is_plain(image: Image.Image, box: Box) -> bool:
+    """True for an area of one color; looks at few rows of one that has ink."""
+    left, first, right, last = box
+    low, high = [255] * 3, [0] * 3
+    for top in range(first, last, _STRIP_ROWS):
+        strip = image.crop((left, top, right, min(top + _STRIP_ROWS, last)))
+        bands = strip.getextrema()
+        for index, band in enumerate(bands):
+            assert isinstance(band, tuple)
+            low[index] = min(low[index], int(band[0]))
+            high[index] = max(high[index], int(band[1]))
+        if any(b - a > _MAX_SPREAD for a, b in zip(low, high, strict=True)):
+            return False
+    return True

@@ -1,0 +1,54 @@
+"""PDFs whose pages stand in for something else carry a warning."""
+
+from __future__ import annotations
+
+from tests.documents import pdf, pdf_of_objects
+from tests.handler.preprocess.reading import info_of
+
+PAGES = (
+    b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+    b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>",
+)
+FILE = (
+    b"<</Type/Filespec/F(a.txt)/UF(a.txt)/EF<</F 5 0 R>>>>",
+    b"<</Type/EmbeddedFile/Length 2>>\nstream\nhi\nendstream",
+)
+XFA = b"<</Length 11>>\nstream\n<xdp></xdp>\nendstream"
+NAMES = b"/Names<</EmbeddedFiles<</Names[(a.txt)4 0 R]>>>>"
+
+
+def catalog(extra: bytes) -> bytes:
+    return b"<</Type/Catalog/Pages 2 0 R%s>>" % extra
+
+
+def codes(content: bytes) -> list[str]:
+    return [warning.code for warning in info_of(content).warnings]
+
+
+def test_dynamic_xfa_form_is_warned_of():
+    form = b"/NeedsRendering true/AcroForm<</Fields[]/XFA 4 0 R>>"
+
+    assert codes(pdf_of_objects(catalog(form), *PAGES, XFA)) == ["xfa_form"]
+
+
+def test_static_xfa_form_has_no_warning():
+    form = b"/AcroForm<</Fields[]/XFA 4 0 R>>"
+
+    assert codes(pdf_of_objects(catalog(form), *PAGES, XFA)) == []
+
+
+def test_portfolio_is_warned_of():
+    collection = b"/Collection<</Type/Collection/View/D>>" + NAMES
+
+    warnings = info_of(pdf_of_objects(catalog(collection), *PAGES, *FILE)).warnings
+
+    assert [warning.code for warning in warnings] == ["portfolio"]
+    assert "1 file;" in warnings[0].detail
+
+
+def test_document_with_attachment_has_no_warning():
+    assert codes(pdf_of_objects(catalog(NAMES), *PAGES, *FILE)) == []
+
+
+def test_plain_document_has_no_warning():
+    assert codes(pdf()) == []

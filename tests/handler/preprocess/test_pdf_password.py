@@ -1,0 +1,63 @@
+"""Encrypted PDFs and the option `password`."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.errors import PasswordRequiredError, PasswordWrongError
+from handler.preprocess import (
+    DecodeOptions,
+    Limits,
+    crops_at,
+    inspect_document,
+    page_at,
+)
+from tests.documents import LINES, pdf, spooled
+from tests.handler.preprocess.reading import MINI, darkest
+
+PDF = "application/pdf"
+ENCRYPTED = pdf(password="secret")
+
+
+def num_pages(content: bytes, password: str | None) -> int:
+    with spooled(content) as document:
+        return inspect_document(
+            document, None, Limits(), DecodeOptions(password=password)
+        ).num_pages
+
+
+def test_password_opens_document_page_text_and_crops():
+    options = DecodeOptions(password="secret")
+    with spooled(ENCRYPTED) as document:
+        page = page_at(document, PDF, 1, MINI, Limits(), options)
+        boxes = {"a": (0, 0, 50, 50)}
+        crops = crops_at(document, PDF, 1, MINI, Limits(), boxes, options)
+
+    assert num_pages(ENCRYPTED, "secret") == 1
+    assert darkest(page, 0, 1) < 80
+    assert page.text_layer.splitlines() == list(LINES)
+    assert list(crops) == ["a"]
+
+
+def test_missing_password_is_asked_for():
+    with pytest.raises(PasswordRequiredError, match="send it as the option password"):
+        num_pages(ENCRYPTED, None)
+
+
+@pytest.mark.parametrize("password", ["", "wrong", "secret\0", "päss", "パス"])
+def test_wrong_password_is_rejected_without_echo(password):
+    with pytest.raises(PasswordWrongError) as caught:
+        num_pages(ENCRYPTED, password)
+
+    assert str(caught.value) == "the password does not open the PDF"
+
+
+@pytest.mark.parametrize("content", [pdf(), pdf(owner_password="owner")])
+def test_password_of_an_open_pdf_is_ignored(content):
+    assert num_pages(content, "anything") == 1
+
+
+def test_password_in_latin_1_is_found():
+    content = pdf(password="p\u00e4ss".encode("latin-1").decode("latin-1"))
+
+    assert num_pages(content, "p\u00e4ss") == 1
