@@ -15,9 +15,8 @@ from typing import IO, cast
 from PIL import ExifTags, Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.image import tiff_samples
+from handler.preprocess.image.plugins import plugins_of
 from handler.preprocess.limits import Limits, check_pixels
-from handler.preprocess.media import TIFF
 
 __all__ = ["import_all", "open_image", "upright_rgb"]
 
@@ -59,8 +58,8 @@ def open_image(
     """The image by its header; nothing is decoded yet."""
     # By its type alone: what claims to be a PNG never reaches another decoder.
     file = cast("IO[bytes]", data)  # as much of one as Pillow asks for
-    formats = tiff_samples.FORMATS if media_type == TIFF else (media_type[6:],)
-    image = Image.open(file, formats=formats)
+    name = media_type.removeprefix("image/").upper()
+    image = Image.open(file, formats=plugins_of(name))
     check_pixels(subject, image.width, image.height, limits)
     return image
 

@@ -23,8 +23,8 @@ _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
 _REDUCED, _MASK = 1, 4
 _OLD_REDUCED = 2
 _SHORT = 3
-# The tags come first in a sorted directory; some writers do not sort.
-_MAX_TYPE_ENTRIES = 4
+# Directories have 10 to 30 entries. They should be sorted; some writers do not sort.
+_MAX_TYPE_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,13 @@ def _frames(data: mmap) -> Iterator[_Frame]:
 def _frame(
     data: mmap, layout: _Layout, offset: int, entries: int, num_entries: int
 ) -> _Frame:
-    """Read a frame's subfile type, one of the first tags of its sorted directory."""
+    """Read a frame's subfile type from its directory."""
     new_type = old_type = 0
     for entry in range(min(num_entries, _MAX_TYPE_ENTRIES)):
         place = entries + entry * layout.entry_bytes
         if place + layout.entry_bytes > len(data):
             break
         tag, kind = layout.tag.unpack_from(data, place)
-        if tag > _SUBFILE_TYPE:
-            break
         # Behind the tag, the type and the number of values.
         place += layout.entry_bytes - layout.link.size
         value = layout.short if kind == _SHORT else layout.long
