@@ -219,6 +219,16 @@ class Layout:
         """Whether unpacking gives the rows as they were, whatever is in them."""
         return self.compression in _BYTES
 
+    @property
+    def description(self) -> str:
+        """Name compression, colours, number and depth of samples."""
+        compression = _SUPPORTED.get(self.compression, str(self.compression))
+        colours = _PHOTOMETRICS.get(self.photometric, str(self.photometric))
+        return (
+            f"compression {compression} of {colours} with {self.num_samples} samples "
+            f"of {self.bits or 'different'} bits"
+        )
+
     def _describe_bits(self) -> str:
         if not self.bits:
             return "samples of different depths"
@@ -309,6 +319,8 @@ class _Tags:
         if head[3:4] == b"+":
             head, prefix = b"II+\0" + head[4:], b"MM"
         self._tags = TiffImagePlugin.ImageFileDirectory_v2(head, prefix)
+        if self._tags.next >= len(data):
+            raise OSError("the file ends before the tags of the image")
         data.seek(self._tags.next)
         self._tags.load(cast("IO[bytes]", data))
 
@@ -330,4 +342,4 @@ class _Tags:
 
 
 def _reject(feature: str) -> None:
-    raise NotImplementedError(f"{feature} is not supported in TIFF")
+    raise NotImplementedError(f"not supported in TIFF: {feature}")

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS"]
 
 _FORMAT = "TIFF_SAMPLES"
+_UNSUPPORTED_FORMAT = "TIFF_UNSUPPORTED"
 
-FORMATS = (_FORMAT, TiffImagePlugin.TiffImageFile.format)
+FORMATS = (_FORMAT, TiffImagePlugin.TiffImageFile.format, _UNSUPPORTED_FORMAT)
 """Pillow's formats for a TIFF, in the order in which they are tried."""
 
 _MAX_EXTRA_COLUMNS = 4096
@@ -70,11 +71,26 @@ class TiffSamplesFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
 
+class UnsupportedTiffFile(ImageFile.ImageFile):
+    """The first frame of a TIFF that neither plugin reads; opening names the cause."""
+
+    format = _UNSUPPORTED_FORMAT
+    format_description = "Unsupported TIFF"
+
+    def _open(self) -> None:
+        layout = read_layout(cast("mmap", self.fp))
+        raise NotImplementedError(
+            "its tags are damaged, or state what is not supported in TIFF: "
+            + layout.description
+        )
+
+
 def _accept(head: bytes) -> bool:
     return head[:2] in (b"II", b"MM")
 
 
 Image.register_open(_FORMAT, TiffSamplesFile, _accept)
+Image.register_open(_UNSUPPORTED_FORMAT, UnsupportedTiffFile, _accept)
 
 
 def _mode(layout: Layout) -> str:
