@@ -6,6 +6,7 @@ of exception on damaged files, and their messages name paths and C structures.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,15 @@ from handler.errors import HandlerError, UnreadableDocumentError
 __all__ = ["reading"]
 
 _MAX_REASON_CHARACTERS = 200
+# Pillow gives libtiff's failures, and others for which it has no words, as numbers.
+_ERROR_NUMBER = re.compile(r"(decoder|encoder) error -?\d+")
+_ERROR_WORDS = frozenset(
+    {
+        "unrecognized data stream contents when reading image file",
+        "codec configuration error when reading image file",
+        "image buffer overrun error when reading image file",
+    }
+)
 
 
 @contextmanager
@@ -43,6 +53,8 @@ def _reason(error: Exception) -> str:
     # The others speak to programmers: KeyError(18), "unpack requires 4 bytes".
     if isinstance(error, (OSError, SyntaxError, NotImplementedError, EOFError)):
         words = " ".join(str(error).split())
+        if _ERROR_NUMBER.match(words) or words in _ERROR_WORDS:
+            return "its image data are damaged or end early"
         if words and words.isprintable():
             return words[:_MAX_REASON_CHARACTERS]
     return "its data are damaged"

@@ -15,6 +15,7 @@ from typing import IO, cast
 from PIL import ExifTags, Image
 
 from handler.errors import UnreadableDocumentError
+from handler.preprocess.image.plugins import plugins_of
 from handler.preprocess.limits import Limits, check_pixels
 
 __all__ = ["import_all", "open_image", "upright_rgb"]
@@ -57,7 +58,8 @@ def open_image(
     """The image by its header; nothing is decoded yet."""
     # By its type alone: what claims to be a PNG never reaches another decoder.
     file = cast("IO[bytes]", data)  # as much of one as Pillow asks for
-    image = Image.open(file, formats=[media_type.removeprefix("image/")])
+    name = media_type.removeprefix("image/").upper()
+    image = Image.open(file, formats=plugins_of(name))
     check_pixels(subject, image.width, image.height, limits)
     return image
 

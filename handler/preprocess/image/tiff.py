@@ -19,6 +19,13 @@ __all__ = ["count_frames", "show_frame"]
 
 MAX_FRAMES = 10_000
 
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
+_REDUCED, _MASK = 1, 4
+_OLD_REDUCED = 2
+_SHORT = 3
+# Directories have 10 to 30 entries. They should be sorted; some writers do not sort.
+_MAX_TYPE_ENTRIES = 64
+
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
@@ -28,17 +35,37 @@ class _Layout:
     link: struct.Struct
     num_entries: struct.Struct
     entry_bytes: int
+    tag: struct.Struct
+    short: struct.Struct
+    long: struct.Struct
 
 
 def _layout(data: mmap) -> _Layout:
     order = "<" if data[:1] == b"I" else ">"
-    if b"+" in data[2:4]:
-        return _Layout(8, struct.Struct(order + "Q"), struct.Struct(order + "Q"), 20)
-    return _Layout(4, struct.Struct(order + "I"), struct.Struct(order + "H"), 12)
+    is_big = b"+" in data[2:4]
+    return _Layout(
+        first_link=8 if is_big else 4,
+        link=struct.Struct(order + ("Q" if is_big else "I")),
+        num_entries=struct.Struct(order + ("Q" if is_big else "H")),
+        entry_bytes=20 if is_big else 12,
+        tag=struct.Struct(order + "HH"),
+        short=struct.Struct(order + "H"),
+        long=struct.Struct(order + "I"),
+    )
 
 
-def _offsets(data: mmap) -> Iterator[int]:
-    """Where each frame's directory is. The chain may be cut, or bite its own tail."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A frame's directory, and what the frame is a version of, if it is no page."""
+
+    offset: int
+    is_reduced: bool = False
+    """It is a thumbnail or an overview of another frame."""
+    is_mask: bool = False
+
+
+def _frames(data: mmap) -> Iterator[_Frame]:
+    """Yield the frames in the order of the chain, which may be cut or be a cycle."""
     layout = _layout(data)
     seen: set[int] = set()
     link = layout.first_link
@@ -47,30 +74,71 @@ def _offsets(data: mmap) -> Iterator[int]:
         if offset == 0 or offset in seen:
             return
         seen.add(offset)
-        # Also where nothing is any more: a page that was cut off is a page that
-        # fails, not one that never was.
-        yield offset
+        # A frame beyond the end of the file is a page that was cut off. It fails when
+        # it is read, and is counted until then.
         if offset + layout.num_entries.size > len(data):
+            yield _Frame(offset)
             return
         (num_entries,) = layout.num_entries.unpack_from(data, offset)
-        link = offset + layout.num_entries.size + num_entries * layout.entry_bytes
+        entries = offset + layout.num_entries.size
+        yield _frame(data, layout, offset, entries, num_entries)
+        link = entries + num_entries * layout.entry_bytes
+
+
+def _frame(
+    data: mmap, layout: _Layout, offset: int, entries: int, num_entries: int
+) -> _Frame:
+    """Read a frame's subfile type from its directory."""
+    new_type = old_type = 0
+    for entry in range(min(num_entries, _MAX_TYPE_ENTRIES)):
+        place = entries + entry * layout.entry_bytes
+        if place + layout.entry_bytes > len(data):
+            break
+        tag, kind = layout.tag.unpack_from(data, place)
+        # Behind the tag, the type and the number of values.
+        place += layout.entry_bytes - layout.link.size
+        value = layout.short if kind == _SHORT else layout.long
+        if tag == _NEW_SUBFILE_TYPE:
+            (new_type,) = value.unpack_from(data, place)
+        elif tag == _SUBFILE_TYPE:
+            (old_type,) = value.unpack_from(data, place)
+    return _Frame(
+        offset,
+        is_reduced=bool(new_type & _REDUCED) or old_type == _OLD_REDUCED,
+        is_mask=bool(new_type & _MASK),
+    )
+
+
+def _pages(data: mmap) -> list[_Frame]:
+    """Return the frames that are pages.
+
+    Thumbnails, overviews and masks are left out. If a file has nothing else, its
+    writer misused the tag, and the frames are taken for pages, masks last.
+    """
+    frames = list(islice(_frames(data), MAX_FRAMES + 1))
+    pages = [frame for frame in frames if not (frame.is_reduced or frame.is_mask)]
+    return pages or [frame for frame in frames if not frame.is_mask] or frames
 
 
 def count_frames(data: mmap) -> int:
-    num_frames = sum(1 for _ in islice(_offsets(data), MAX_FRAMES + 1))
+    """Return the number of pages.
+
+    Raises UnreadableDocumentError for none, DocumentTooLargeError for too many frames.
+    """
+    num_frames = sum(1 for _ in islice(_frames(data), MAX_FRAMES + 1))
     if num_frames == 0:
         raise UnreadableDocumentError("the TIFF ends before its first page")
     if num_frames > MAX_FRAMES:
         raise DocumentTooLargeError(
             f"the TIFF has more than {MAX_FRAMES} pages; split it into smaller files"
         )
-    return num_frames
+    return len(_pages(data))
 
 
 def show_frame(data: mmap, number: int) -> None:
-    """Make frame `number`, counted from 1, the first one of this private mapping."""
-    offset = next(islice(_offsets(data), number - 1, None), None)
-    if offset is None:
+    """Make page `number`, counted from 1, the first frame of this private mapping."""
+    pages = _pages(data)
+    if number > len(pages):
         raise UnreadableDocumentError(f"the TIFF has no page {number}")
     layout = _layout(data)
-    layout.link.pack_into(data, layout.first_link, offset)
+    layout.link.pack_into(data, layout.first_link, pages[number - 1].offset)

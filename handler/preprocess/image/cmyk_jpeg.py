@@ -1,0 +1,48 @@
+"""Read JPEGs in CMYK that do not say whether their values are inverted.
+
+Adobe's marker tells that they are. Pillow inverts always, so a JPEG without the
+marker comes out as its negative.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image, ImageChops, ImageStat, JpegImagePlugin
+
+__all__ = ["FORMATS"]
+
+_FORMAT = "JPEG_CMYK"
+
+FORMATS = (_FORMAT, JpegImagePlugin.JpegImageFile.format)
+"""Pillow's formats for a JPEG, in the order in which they are tried."""
+
+_MAX_MEAN_INK = 127.5
+
+
+class CmykJpegFile(JpegImagePlugin.JpegImageFile):
+    """A JPEG in CMYK without Adobe's marker."""
+
+    def _open(self) -> None:
+        super()._open()
+        if self.mode != "CMYK" or "adobe" in self.info:
+            raise SyntaxError("Pillow reads this JPEG")
+
+    def load(self) -> Any:
+        is_first = bool(self.tile)
+        result = super().load()
+        if not is_first:
+            return result
+        # No page has two full layers of ink on average, so such a one is inverted
+        # although nothing says so.
+        plain = ImageChops.invert(self)
+        if sum(ImageStat.Stat(plain).mean) / 4 <= _MAX_MEAN_INK:
+            self.im = plain.im
+        return Image.Image.load(self)
+
+
+def _accept(head: bytes) -> bool:
+    return head.startswith(b"\xff\xd8\xff")
+
+
+Image.register_open(_FORMAT, CmykJpegFile, _accept)

@@ -1,0 +1,18 @@
+"""Choose the plugins of Pillow that read a format, ours before Pillow's own."""
+
+from __future__ import annotations
+
+from handler.preprocess.image import cmyk_jpeg, png_samples, tiff_samples
+
+__all__ = ["plugins_of"]
+
+_PLUGINS: dict[str, tuple[str, ...]] = {
+    "JPEG": cmyk_jpeg.FORMATS,
+    "PNG": png_samples.FORMATS,
+    "TIFF": tiff_samples.FORMATS,
+}
+
+
+def plugins_of(format_name: str) -> tuple[str, ...]:
+    """Return the plugins for one of Pillow's formats, in the order to try them."""
+    return _PLUGINS.get(format_name, (format_name,))

@@ -1,0 +1,147 @@
+"""Convert samples of any type and depth to an image of 8 bits a sample.
+
+numpy is imported where it is used, because its import takes longer than the rest of
+a decoder's start, and most documents do without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Rows", "Scale", "scale_of", "scaled_image", "split_rows"]
+
+Rows = Callable[[int, int], "NDArray[Any]"]
+"""Return the samples of the rows from a first to before a last one, as an array
+of shape (rows, columns, samples)."""
+
+_BLOCK_SAMPLES = 1 << 22
+_WORD_BITS = (8, 10, 12, 14)
+"""Depths that are stored in words of 16 bits, each with its highest bits zero."""
+_MIN_INK_BITS = 9
+_MIN_DECLARED = 255
+_FLOAT_WHITES = (1.0, 255.0, 65_535.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The sample values that become 0 and 255."""
+
+    low: float
+    high: float
+
+    def apply(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Return `samples` as numbers from 0 to 255, rounded."""
+        import numpy as np
+
+        span = self.high - self.low
+        if span <= 0:
+            return np.full(samples.shape, 255 if self.low > 0 else 0, np.uint8)
+        scaled = samples.astype(np.float64 if span > 1 << 24 else np.float32)
+        scaled -= self.low
+        scaled *= 255 / span
+        scaled += 0.5
+        return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def split_rows(height: int, samples_per_row: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each block of rows and the one after its last."""
+    step = max(1, _BLOCK_SAMPLES // max(1, samples_per_row))
+    for start in range(0, height, step):
+        yield start, min(start + step, height)
+
+
+def scale_of(
+    extrema: tuple[float, float],
+    dtype: Any,
+    bits: int,
+    *,
+    declared: float | None = None,
+    zero_is_white: bool = False,
+) -> Scale:
+    """Return the values that mean black and white in samples of a type.
+
+    `extrema` are the lowest and the highest value in the image, `bits` the depth
+    that the file states, `declared` the highest possible value if it states one.
+
+    Files often state 16 bits for samples of 10, 12 or 14. The depth is then the
+    smallest that holds the highest value. This is safe for pages whose samples do
+    use 16 bits: their paper is brighter than a quarter of the range. Where zero is
+    white, a blank page has low values only, so values below a hundredth of the range
+    stay as they are.
+
+    Raises OSError for values that are not finite.
+    """
+    low, high = extrema
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise OSError("the image has values that are not numbers")
+    if dtype.kind == "f":
+        whites = (*((declared,) if declared else ()), *_FLOAT_WHITES)
+        fitting = (white for white in whites if 0 <= low and high <= white)
+        return next((Scale(0, white) for white in fitting), Scale(low, high))
+    if low < 0:
+        return Scale(low, high)
+    most = (1 << (bits - (dtype.kind == "i"))) - 1
+    if bits < 16:
+        return Scale(0, most)
+    if declared and max(high, _MIN_DECLARED) <= declared < most:
+        return Scale(0, declared)
+    is_blank = zero_is_white and high < 1 << _MIN_INK_BITS
+    for depth in () if is_blank else _WORD_BITS:
+        if high < 1 << depth:
+            return Scale(0, (1 << depth) - 1)
+    if bits == 16 or high > most / 2:
+        return Scale(0, most)
+    return Scale(0, 65_535) if high <= 65_535 else Scale(low, high)
+
+
+def scaled_image(
+    rows: Rows,
+    mode: str,
+    size: tuple[int, int],
+    scale: Scale,
+    *,
+    invert: bool = False,
+) -> Image.Image:
+    """Return an image of `mode` whose bands are the first samples of every pixel.
+
+    `invert` exchanges black and white in the colours, but not in a band of alpha. A
+    band of alpha has the colours' scale, or 16 bits if its values are above that.
+    """
+    import numpy as np
+
+    width, height = size
+    num_bands = Image.getmodebands(mode)
+    has_alpha = mode in ("LA", "La", "RGBA", "RGBa")
+    num_colours = num_bands - has_alpha
+    alpha_scale = _alpha_scale(rows, size, num_colours, scale) if has_alpha else scale
+    pixels = np.empty((height, width, num_bands), np.uint8)
+    for start, stop in split_rows(height, width * num_bands):
+        block = rows(start, stop)
+        colours = scale.apply(block[..., :num_colours])
+        if invert:
+            np.subtract(255, colours, out=colours)
+        pixels[start:stop, :, :num_colours] = colours
+        if has_alpha:
+            alpha = block[..., num_colours : num_colours + 1]
+            pixels[start:stop, :, num_colours:] = alpha_scale.apply(alpha)
+    return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)
+
+
+def _alpha_scale(rows: Rows, size: tuple[int, int], band: int, scale: Scale) -> Scale:
+    width, height = size
+    most = 0.0
+    dtype: Any = None
+    for start, stop in split_rows(height, width * (band + 1)):
+        alpha = rows(start, stop)[..., band]
+        most, dtype = max(most, float(alpha.max())), alpha.dtype
+    if most <= scale.high or dtype.kind != "u":
+        return Scale(0, scale.high)
+    return Scale(0, (1 << 8 * dtype.itemsize) - 1)
