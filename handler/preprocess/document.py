@@ -58,7 +58,9 @@ def page_at(
     data = _mapped(document)
     with reading(_subject(media_type, number)):
         image, size = _picture(data, media_type, number, sizing, limits)
-        seen = image.resize(size, Image.Resampling.LANCZOS)
+        seen = image  # resize would copy an image of the right size
+        if seen.size != size:
+            seen = image.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
             width=image.width,
