@@ -12,14 +12,21 @@ from handler.errors import UnreadableDocumentError
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.faults import reading
 from handler.preprocess.image import tiff
-from handler.preprocess.image.decode import open_image, upright_rgb
+from handler.preprocess.image.decode import Decoded, decode, open_image
+from handler.preprocess.image.frames import frames_warning
 from handler.preprocess.limits import Limits
-from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
+from handler.preprocess.media import (
+    HEAD_BYTES,
+    PDF,
+    TAIL_BYTES,
+    TIFF,
+    agreed_media_type,
+)
 from handler.preprocess.pdf.render import count_pages, draw_page, text_layer
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
-from handler.schema import DocumentInfo, Page
+from handler.schema import DocumentInfo, Page, PageWarning
 
 __all__ = ["crops_at", "inspect_document", "page_at"]
 
@@ -38,12 +45,17 @@ def inspect_document(
     judged by itself in `page_at`, so that one of them fails alone.
     """
     data = _mapped(document)
-    media_type = agreed_media_type(declared, data[:HEAD_BYTES])
+    media_type = agreed_media_type(
+        declared, data[:HEAD_BYTES], data[max(0, len(data) - TAIL_BYTES) :]
+    )
+    warnings: tuple[PageWarning, ...] = ()
     with reading("the document"):
         num_pages = _num_pages(data, media_type)
         if num_pages == 1 and media_type != PDF:
-            open_image("the image", data, media_type, limits)
-    return DocumentInfo(media_type=media_type, num_pages=num_pages)
+            image = open_image("the image", data, media_type, limits)
+            if media_type != TIFF:
+                warnings = frames_warning(image)
+    return DocumentInfo(media_type, num_pages, warnings)
 
 
 def page_at(
@@ -57,18 +69,19 @@ def page_at(
     """Page `number`, counted from 1, at the size the model sees it."""
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, size = _picture(data, media_type, number, sizing, limits)
-        seen = image  # resize would copy an image of the right size
+        picture, size = _picture(data, media_type, number, sizing, limits)
+        seen = picture.image  # resize would copy an image of the right size
         if seen.size != size:
-            seen = image.resize(size, Image.Resampling.LANCZOS)
+            seen = seen.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
-            width=image.width,
-            height=image.height,
+            width=picture.width,
+            height=picture.height,
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
             text_layer=text_layer(data, number) if media_type == PDF else "",
+            warnings=picture.warnings,
         )
 
 
@@ -88,14 +101,18 @@ def crops_at(
     """
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, _ = _picture(data, media_type, number, sizing, limits)
+        picture, _ = _picture(data, media_type, number, sizing, limits)
+    image = picture.image
+    # A very large image is decoded at half its size.
+    scale_x = image.width / picture.width
+    scale_y = image.height / picture.height
     crops = {}
     for name, (left, top, right, bottom) in boxes.items():
         box = (
-            max(left, 0),
-            max(top, 0),
-            min(right, image.width),
-            min(bottom, image.height),
+            round(max(left, 0) * scale_x),
+            round(max(top, 0) * scale_y),
+            round(min(right, picture.width) * scale_x),
+            round(min(bottom, picture.height) * scale_y),
         )
         if box[0] < box[2] and box[1] < box[3]:
             crops[name] = _webp(image.crop(box))
@@ -117,24 +134,25 @@ def _num_pages(data: mmap.mmap, media_type: str) -> int:
         return count_pages(data)
     if media_type == TIFF:
         return tiff.count_frames(data)
-    # Of animations and of JPEGs with a second picture, the first one.
+    # Further pictures of other formats are named in a warning.
     return 1
 
 
 def _picture(
     data: mmap.mmap, media_type: str, number: int, sizing: Sizing, limits: Limits
-) -> tuple[Image.Image, Size]:
+) -> tuple[Decoded, Size]:
     """The page as the caller knows it, and the size at which the model sees it."""
     if media_type == PDF:
-        return draw_page(data, number, sizing)
+        drawn, size = draw_page(data, number, sizing)
+        return Decoded(drawn, drawn.width, drawn.height), size
     if media_type == TIFF:
         tiff.show_frame(data, number)
     subject = _subject(media_type, number)
     header = open_image(subject, data, media_type, limits)
     # Decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
     check_shape(header.width, header.height, sizing)
-    image = upright_rgb(header)
-    return image, target_size(image.width, image.height, sizing)
+    decoded = decode(header, subject, data, media_type, limits)
+    return decoded, target_size(decoded.width, decoded.height, sizing)
 
 
 def _subject(media_type: str, number: int) -> str:
