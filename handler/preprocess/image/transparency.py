@@ -10,7 +10,7 @@ _WHITE, _GRAY, _BLACK = 255, 128, 0
 # Lightness of 0 to 255. Ink that is lighter has a contrast with white of 2.2 at most.
 _LIGHT = 170
 _DARK = 110
-_MAX_DARK_SHARE = 0.005
+_MAX_DARK_SHARE = 0.0005
 """Dark pixels among light ones: dark writing on light paper covers more."""
 _MIN_MIXED_SHARE = 0.25
 
