@@ -75,7 +75,11 @@ encoded = _encoded
 
 
 def as_heic(image: Image.Image, **options: Any) -> bytes:
+    """The EXIF orientation becomes a rotation of the container's own."""
     pillow_heif.register_heif_opener()
+    if "exif" in options:
+        image = image.copy()
+        image.info["exif"] = options.pop("exif").tobytes()
     return _encoded(image, "HEIF", **options)
 
 

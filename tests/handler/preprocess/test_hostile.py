@@ -184,7 +184,17 @@ def test_a_png_of_a_hundred_million_rows_needs_little_memory():
 def test_a_bomb_just_under_the_limit_is_read_in_bounded_memory():
     side = int(Limits().max_pixels ** 0.5)
 
-    assert read_in_little_memory(png_bomb(side), 2 << 30) == side
+    assert read_in_little_memory(png_bomb(side), 768 << 20) == side
+
+
+@pytest.mark.slow
+def test_a_page_of_a4_at_1200_dpi_is_read_in_a_gibibyte():
+    width, height = 9921, 14_031
+    data = compressed_zeros(height * (1 + 3 * width))
+
+    content = png_of(width, height, bits=8, colour=2, data=data)
+
+    assert read_in_little_memory(content, 1 << 30) == width
 
 
 def test_data_far_longer_than_the_image_are_not_unpacked():
