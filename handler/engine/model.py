@@ -137,20 +137,15 @@ def patches_from(
     tiles = pixels.reshape(
         rows, merge_size, patch_size, columns, merge_size, patch_size, 3
     ).permute(0, 3, 1, 4, 6, 2, 5)
+    scaled = tiles.to(torch.float32, memory_format=torch.contiguous_format)
+    scaled.div_(127.5).sub_(1.0)
     patches = torch.empty(
-        (rows, columns * merge_size**2 * 3, num_frames, patch_size**2),
+        (rows * columns * merge_size**2 * 3, num_frames, patch_size**2),
         dtype=dtype,
         device=pixels.device,
     )
-    # On a processor, one row of tokens at a time: its float32 values stay in the cache.
-    step = 1 if pixels.device.type == "cpu" else rows
-    for start in range(0, rows, step):
-        part = tiles[start : start + step].to(
-            torch.float32, memory_format=torch.contiguous_format
-        )
-        part.div_(127.5).sub_(1.0)
-        # One copy rounds the values and repeats them for every frame.
-        patches[start : start + step].copy_(part.view(step, -1, 1, patch_size**2))
+    # One copy rounds the values and repeats them for every frame.
+    patches.copy_(scaled.view(-1, 1, patch_size**2))
     return patches.view(-1, 3 * num_frames * patch_size**2)
 
 
