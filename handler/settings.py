@@ -59,7 +59,7 @@ class HandlerSettings:
     max_reply_bytes: int = 100 * 1024 * 1024
     """Not above `max_response_size` of config.properties, which ends the worker."""
     max_pages: int = 1000
-    max_pixels: int = 100_000_000
+    max_pixels: int = 150_000_000
     """Decoded pixels of one page."""
     max_side: int | None = None
     """Cap on the long side of a page as the model sees it, in pixels."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pillow_heif
 import pypdfium2
 from PIL import Image, ImageDraw, ImageFont
 from reportlab.lib.pagesizes import A4
@@ -67,6 +68,19 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+encoded = _encoded
+"""An image as a file of the format that Pillow calls `kind`."""
+
+
+def as_heic(image: Image.Image, **options: Any) -> bytes:
+    """The EXIF orientation becomes a rotation of the container's own."""
+    pillow_heif.register_heif_opener()
+    if "exif" in options:
+        image = image.copy()
+        image.info["exif"] = options.pop("exif").tobytes()
+    return _encoded(image, "HEIF", **options)
 
 
 def as_png(image: Image.Image, **options: Any) -> bytes:

@@ -38,6 +38,17 @@ MEDIA_TYPES = {
     ".bmp": "image/bmp",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
+    ".heic": "image/heic",
+    ".heif": "image/heic",
+    ".avif": "image/avif",
+    ".jp2": "image/jp2",
+    ".j2k": "image/jp2",
+    ".pnm": "image/x-portable-anymap",
+    ".pbm": "image/x-portable-anymap",
+    ".pgm": "image/x-portable-anymap",
+    ".ppm": "image/x-portable-anymap",
+    ".tga": "image/x-tga",
+    ".ico": "image/vnd.microsoft.icon",
 }
 UNKNOWN_TYPE = "application/octet-stream"
 S3 = "s3://"

@@ -105,10 +105,13 @@ class Model:
         """
         host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
         pixels = copy_to(self.device, host).view(page.pixel_height, page.pixel_width, 3)
-        patches = patches_from(
-            pixels, self.patch_size, self.merge_size, self.num_frames
+        return patches_from(
+            pixels,
+            self.patch_size,
+            self.merge_size,
+            self.num_frames,
+            self.module.dtype,
         )
-        return patches.to(self.module.dtype)
 
     def text_from(self, token_ids: list[int]) -> str:
         """Detokenise, leaving the stop and other special tokens out."""
@@ -116,23 +119,34 @@ class Model:
 
 
 def patches_from(
-    pixels: torch.Tensor, patch_size: int, merge_size: int, num_frames: int
+    pixels: torch.Tensor,
+    patch_size: int,
+    merge_size: int,
+    num_frames: int,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """[height, width, 3] uint8 to [patches, 3 * num_frames * patch_size**2] float32.
+    """Cut [height, width, 3] uint8 into [patches, 3 * num_frames * patch_size**2].
 
-    What the reference image processor of Qwen-VL does after its resize: scale to
-    [-1, 1], repeat the image for every frame, and list the patches so that those
-    merged into one token stand together.
+    Equals what the reference image processor of Qwen-VL does after its resize: scale to
+    [-1, 1] in float32, repeat the image for every frame, and list the patches so that
+    those merged into one token stand together. The result is rounded to `dtype`.
     """
     height, width, _ = pixels.shape
-    merged_rows = height // (patch_size * merge_size)
-    merged_columns = width // (patch_size * merge_size)
-    scaled = pixels.permute(2, 0, 1).to(torch.float32).div(127.5).sub(1.0)
-    tiles = scaled.reshape(
-        3, merged_rows, merge_size, patch_size, merged_columns, merge_size, patch_size
-    ).permute(1, 4, 2, 5, 0, 3, 6)
-    frames = tiles.unsqueeze(5).expand(-1, -1, -1, -1, -1, num_frames, -1, -1)
-    return frames.reshape(-1, 3 * num_frames * patch_size**2)
+    rows = height // (patch_size * merge_size)
+    columns = width // (patch_size * merge_size)
+    tiles = pixels.reshape(
+        rows, merge_size, patch_size, columns, merge_size, patch_size, 3
+    ).permute(0, 3, 1, 4, 6, 2, 5)
+    scaled = tiles.to(torch.float32, memory_format=torch.contiguous_format)
+    scaled.div_(127.5).sub_(1.0)
+    patches = torch.empty(
+        (rows * columns * merge_size**2 * 3, num_frames, patch_size**2),
+        dtype=dtype,
+        device=pixels.device,
+    )
+    # One copy rounds the values and repeats them for every frame.
+    patches.copy_(scaled.view(-1, 1, patch_size**2))
+    return patches.view(-1, 3 * num_frames * patch_size**2)
 
 
 def accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:

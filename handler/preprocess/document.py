@@ -12,9 +12,16 @@ from handler.errors import UnreadableDocumentError
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.faults import reading
 from handler.preprocess.image import tiff
-from handler.preprocess.image.decode import open_image, upright_rgb
+from handler.preprocess.image.decode import Decoded, decode, open_image
+from handler.preprocess.image.frames import frames_warning
 from handler.preprocess.limits import Limits
-from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
+from handler.preprocess.media import (
+    HEAD_BYTES,
+    PDF,
+    TAIL_BYTES,
+    TIFF,
+    agreed_media_type,
+)
 from handler.preprocess.pdf.render import draw_page, inspect_pdf, text_and_warnings
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
@@ -38,15 +45,20 @@ def inspect_document(
     judged by itself in `page_at`, so that one of them fails alone.
     """
     data = _mapped(document)
-    media_type = agreed_media_type(declared, data[:HEAD_BYTES])
+    media_type = agreed_media_type(
+        declared, data[:HEAD_BYTES], data[max(0, len(data) - TAIL_BYTES) :]
+    )
+    warnings: tuple[PageWarning, ...] = ()
     with reading("the document"):
         if media_type == PDF:
             num_pages, warnings = inspect_pdf(data, options.password)
             return DocumentInfo(media_type, num_pages, warnings)
         num_pages = _num_pages(data, media_type)
         if num_pages == 1:
-            open_image("the image", data, media_type, limits)
-    return DocumentInfo(media_type=media_type, num_pages=num_pages)
+            image = open_image("the image", data, media_type, limits)
+            if media_type != TIFF:
+                warnings = frames_warning(image)
+    return DocumentInfo(media_type, num_pages, warnings)
 
 
 def page_at(
@@ -60,18 +72,20 @@ def page_at(
     """Page `number`, counted from 1, at the size the model sees it."""
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, size, warnings = _picture(
-            data, media_type, number, sizing, limits, options
-        )
-        text = ""
+        picture, size = _picture(data, media_type, number, sizing, limits, options)
+        text, warnings = "", picture.warnings
         if media_type == PDF:
-            text, doubts = text_and_warnings(data, number, image, options.password)
+            text, doubts = text_and_warnings(
+                data, number, picture.image, options.password
+            )
             warnings = (*warnings, *doubts)
-        seen = image.resize(size, Image.Resampling.LANCZOS)
+        seen = picture.image  # resize would copy an image of the right size
+        if seen.size != size:
+            seen = seen.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
-            width=image.width,
-            height=image.height,
+            width=picture.width,
+            height=picture.height,
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
@@ -96,14 +110,18 @@ def crops_at(
     """
     data = _mapped(document)
     with reading(_subject(media_type, number)):
-        image, *_ = _picture(data, media_type, number, sizing, limits, options)
+        picture, _ = _picture(data, media_type, number, sizing, limits, options)
+    image = picture.image
+    # A very large image is decoded at half its size.
+    scale_x = image.width / picture.width
+    scale_y = image.height / picture.height
     crops = {}
     for name, (left, top, right, bottom) in boxes.items():
         box = (
-            max(left, 0),
-            max(top, 0),
-            min(right, image.width),
-            min(bottom, image.height),
+            round(max(left, 0) * scale_x),
+            round(max(top, 0) * scale_y),
+            round(min(right, picture.width) * scale_x),
+            round(min(bottom, picture.height) * scale_y),
         )
         if box[0] < box[2] and box[1] < box[3]:
             crops[name] = _webp(image.crop(box))
@@ -123,7 +141,7 @@ def _mapped(document: Descriptor) -> mmap.mmap:
 def _num_pages(data: mmap.mmap, media_type: str) -> int:
     if media_type == TIFF:
         return tiff.count_frames(data)
-    # Of animations and of JPEGs with a second picture, the first one.
+    # Further pictures of other formats are named in a warning.
     return 1
 
 
@@ -134,20 +152,22 @@ def _picture(
     sizing: Sizing,
     limits: Limits,
     options: DecodeOptions,
-) -> tuple[Image.Image, Size, tuple[PageWarning, ...]]:
-    """Return the page as the caller knows it, the size at which the model sees it, and
-    doubts about its pixels.
+) -> tuple[Decoded, Size]:
+    """Return the page as the caller knows it and the size at which the model sees it.
+
+    PDF pages are never halved, so their image has the page's size.
     """
     if media_type == PDF:
-        return draw_page(data, number, sizing, options.password)
+        drawn, size, warnings = draw_page(data, number, sizing, options.password)
+        return Decoded(drawn, drawn.width, drawn.height, warnings), size
     if media_type == TIFF:
         tiff.show_frame(data, number)
     subject = _subject(media_type, number)
     header = open_image(subject, data, media_type, limits)
     # Decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
     check_shape(header.width, header.height, sizing)
-    image = upright_rgb(header)
-    return image, target_size(image.width, image.height, sizing), ()
+    decoded = decode(header, subject, data, media_type, limits)
+    return decoded, target_size(decoded.width, decoded.height, sizing)
 
 
 def _subject(media_type: str, number: int) -> str:

@@ -13,7 +13,11 @@ from contextlib import contextmanager
 
 from PIL import UnidentifiedImageError
 
-from handler.errors import HandlerError, UnreadableDocumentError
+from handler.errors import (
+    DocumentTooLargeError,
+    HandlerError,
+    UnreadableDocumentError,
+)
 
 __all__ = ["reading"]
 
@@ -38,6 +42,11 @@ def reading(subject: str) -> Iterator[None]:
             yield
     except HandlerError:
         raise
+    except MemoryError as error:
+        raise DocumentTooLargeError(
+            f"{subject} needs too much memory on this machine; send it smaller, or use "
+            "a machine with more memory"
+        ) from error
     # Any exception: a decoder that meets a stranger's bytes promises no list.
     except Exception as error:
         raise UnreadableDocumentError(
@@ -48,8 +57,6 @@ def reading(subject: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "its header is damaged"
-    if isinstance(error, MemoryError):
-        return "it needs too much memory"
     # The others speak to programmers: KeyError(18), "unpack requires 4 bytes".
     if isinstance(error, (OSError, SyntaxError, NotImplementedError, EOFError)):
         words = " ".join(str(error).split())

@@ -14,7 +14,7 @@ class Limits:
     """What one request may ask us to read."""
 
     max_pages: int = 1000
-    max_pixels: int = 100_000_000
+    max_pixels: int = 150_000_000
     """Decoded pixels of one page. PDF pages are drawn at a size of our choosing,
     so only images meet this."""
 

@@ -8,8 +8,12 @@ from handler.errors import UnsupportedMediaTypeError
 
 __all__ = [
     "HEAD_BYTES",
+    "HEIC",
+    "ICO",
     "MEDIA_TYPES",
     "PDF",
+    "TAIL_BYTES",
+    "TGA",
     "TIFF",
     "agreed_media_type",
     "media_type_of",
@@ -17,6 +21,12 @@ __all__ = [
 
 PDF = "application/pdf"
 TIFF = "image/tiff"
+HEIC = "image/heic"
+AVIF = "image/avif"
+ICO = "image/vnd.microsoft.icon"
+JPEG_2000 = "image/jp2"
+PNM = "image/x-portable-anymap"
+TGA = "image/x-tga"
 
 MEDIA_TYPES = (
     "image/png",
@@ -25,12 +35,20 @@ MEDIA_TYPES = (
     "image/bmp",
     "image/gif",
     TIFF,
+    HEIC,
+    AVIF,
+    JPEG_2000,
+    PNM,
+    TGA,
+    ICO,
     PDF,
 )
 """What we read."""
 
 HEAD_BYTES = 1024
 """How much of a document `media_type_of` needs; a PDF's header may come late."""
+TAIL_BYTES = 18
+"""How much of a document's end `agreed_media_type` needs, for TGA."""
 
 _ALIASES = {
     "image/jpg": "image/jpeg",
@@ -39,6 +57,23 @@ _ALIASES = {
     "image/x-ms-bmp": "image/bmp",
     "image/tif": TIFF,
     "application/x-pdf": PDF,
+    "image/heif": HEIC,
+    "image/heic-sequence": HEIC,
+    "image/heif-sequence": HEIC,
+    "image/avif-sequence": AVIF,
+    "image/ico": ICO,
+    "image/x-icon": ICO,
+    "image/j2k": JPEG_2000,
+    "image/jpeg2000": JPEG_2000,
+    "image/jpx": JPEG_2000,
+    "image/x-jp2": JPEG_2000,
+    "image/pnm": PNM,
+    "image/x-portable-bitmap": PNM,
+    "image/x-portable-graymap": PNM,
+    "image/x-portable-pixmap": PNM,
+    "image/targa": TGA,
+    "image/tga": TGA,
+    "image/x-targa": TGA,
 }
 
 _FORM = "application/x-www-form-urlencoded"
@@ -55,7 +90,16 @@ _MAGIC = (
     (b"II+\0", TIFF),
     (b"MM\0+", TIFF),
     (b"BM", "image/bmp"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
+    (b"\xff\x4f\xff\x51", JPEG_2000),  # without the boxes of a file
+    (b"\0\0\1\0", ICO),
 )
+_PNM_HEADER = re.compile(rb"P[1-6]\s+(?:#[^\n\r]*[\n\r]\s*)*\d")
+_TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+_HEIC_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"}
+)
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 # A PDF without its header, which viewers open: an object, after at most a few comments.
 _PDF_OBJECT = re.compile(rb"\s*+(?:%[^\r\n]*+\s++)*+[0-9]{1,10} [0-9]{1,5} obj\b")
@@ -69,14 +113,32 @@ def media_type_of(head: bytes) -> str | None:
     for magic, media_type in _MAGIC:
         if head.startswith(magic):
             return media_type
+    if head[4:8] == b"ftyp":
+        return _heif_type(head)
+    if _PNM_HEADER.match(head):
+        return PNM
     head = head[:HEAD_BYTES]
     return PDF if b"%PDF-" in head or _PDF_OBJECT.match(head) else None
 
 
-def agreed_media_type(declared: str | None, head: bytes) -> str:
-    """The type on which declaration and bytes agree; without the one, the other."""
+def _heif_type(head: bytes) -> str | None:
+    """The type of an ISO base media file, by the brands in its first box."""
+    length = min(int.from_bytes(head[:4]), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, length, 4))}
+    if brands & _AVIF_BRANDS:
+        return AVIF
+    return HEIC if brands & _HEIC_BRANDS else None
+
+
+def agreed_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> str:
+    """The type on which declaration and bytes agree; without the one, the other.
+
+    A TGA has no first bytes of its own, and only newer ones have last bytes.
+    """
     found = media_type_of(head)
     wanted = _declared_type(declared)
+    if found is None and (wanted == TGA or tail.endswith(_TGA_FOOTER)):
+        found = TGA
     if wanted is None:
         if found is None and _type_name(declared) == _FORM:
             # curl -d leaves out ends of lines, and with them what a PNG begins with.

@@ -20,6 +20,7 @@ BODIES = {
     "image/bmp": documents.as_bmp(TEXT),
     "image/gif": documents.as_gif(TEXT),
     "image/tiff": documents.as_tiff(TEXT),
+    "image/heic": documents.as_heic(TEXT),
     "application/pdf": documents.pdf(MANY[:1]),
 }
 

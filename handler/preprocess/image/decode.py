@@ -1,30 +1,36 @@
-"""Decode an image into what a reader of it would see: upright, on white, in RGB.
-
-By Pillow. Its own guard against large images is off, because ours comes first
-and names the limit; its guard against truncated ones stays on.
-"""
+"""Decode an image into what a reader of it would see: upright, on white, in RGB."""
 
 from __future__ import annotations
 
-import codecs
-import importlib
 import math
+from dataclasses import dataclass
 from mmap import mmap
 from typing import IO, cast
 
 from PIL import ExifTags, Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.image.plugins import plugins_of
-from handler.preprocess.limits import Limits, check_pixels
+from handler.preprocess.image.damage import (
+    Loaded,
+    load,
+    open_tolerantly,
+    truncation_warning,
+)
+from handler.preprocess.image.formats import import_all, open_header
+from handler.preprocess.image.transparency import compose
+from handler.preprocess.limits import Limits
+from handler.schema import PageWarning
 
-__all__ = ["import_all", "open_image", "upright_rgb"]
+__all__ = ["Decoded", "decode", "import_all", "open_image"]
 
-Image.MAX_IMAGE_PIXELS = None
+MAX_FULL_PIXELS = 50_000_000
+"""An image with more pixels is decoded at half its width and height, which the model
+sees at a quarter of them at most. A page of A4 has so many at 720 dpi."""
 
 _WHITE = (255, 255, 255)
 _MAX_8_BITS = 255
 _MAX_16_BITS = 65_535
+_BAND_ROWS = 512
 
 # What to do with an image of each EXIF orientation. Not ImageOps.exif_transpose,
 # which writes the EXIF data anew and fails where they are odd.
@@ -37,39 +43,129 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNS_ON_SIDE = frozenset({5, 6, 7, 8})
 
 
-def import_all() -> None:
-    """Import all that decoders would import on demand.
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An upright image in RGB."""
 
-    For processes that cannot open files later: Pillow looks for colour profiles, and
-    for further plugins when none knows an image; Python for encodings of texts.
-    """
-    Image.init()
-    for name in ("ImageCms", "ImageColor", "ImageFilter", "ImagePalette"):
-        importlib.import_module(f"PIL.{name}")
-    for name in ("ascii", "latin-1", "utf-16-le", "utf-16-be", "utf-16", "utf-32"):
-        codecs.lookup(name)
+    image: Image.Image
+    """Half as wide and high as the file's where that is very large."""
+    width: int
+    height: int
+    """Pixels of the file's image, upright."""
+    warnings: tuple[PageWarning, ...] = ()
 
 
 def open_image(
     subject: str, data: mmap, media_type: str, limits: Limits
 ) -> Image.Image:
-    """The image by its header; nothing is decoded yet."""
-    # By its type alone: what claims to be a PNG never reaches another decoder.
+    """Open an image by its header; nothing is decoded yet."""
     file = cast("IO[bytes]", data)  # as much of one as Pillow asks for
-    name = media_type.removeprefix("image/").upper()
-    image = Image.open(file, formats=plugins_of(name))
-    check_pixels(subject, image.width, image.height, limits)
-    return image
+    return open_tolerantly(
+        lambda file: open_header(subject, file, media_type, limits), file
+    )
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Decode it: turned as its EXIF says, transparent parts white, 8 bits a colour."""
-    image.load()
-    turn = _TURNS.get(_orientation(image))
-    image = _rgb(image)
-    return image if turn is None else image.transpose(turn)
+def decode(
+    image: Image.Image, subject: str, data: mmap, media_type: str, limits: Limits
+) -> Decoded:
+    """Decode `image`, which `open_image` opened: upright, on white, 8 bits a colour.
+
+    Where the file ends early, the missing part is white and a warning says so.
+    """
+    width, height = image.size
+    outside = _outside_of_first_frame(image)
+
+    def reopen(file: IO[bytes]) -> Image.Image:
+        opened = open_header(subject, file, media_type, limits)
+        _draft(opened)
+        return opened
+
+    _draft(image)
+    loaded = load(image, lambda: data[:], reopen)
+    # The size of some is only known now.
+    if loaded.image.width > width or loaded.image.height > height:
+        width, height = loaded.image.size
+    warnings = truncation_warning(loaded)
+    picture = _page(loaded, outside)
+    orientation = _orientation(loaded.image)
+    turn = _TURNS.get(orientation)
+    if turn is not None:
+        picture = picture.transpose(turn)
+    if orientation in _TURNS_ON_SIDE:
+        width, height = height, width
+    return Decoded(picture, width, height, warnings)
+
+
+def _is_very_large(image: Image.Image) -> bool:
+    return image.width * image.height > MAX_FULL_PIXELS
+
+
+def _draft(image: Image.Image) -> None:
+    """Have the decoder of a very large JPEG or JPEG 2000 halve it."""
+    if not _is_very_large(image):
+        return
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (image.width // 2, image.height // 2))
+    elif image.format == "JPEG2000":
+        image.reduce = 1  # type: ignore[method-assign, assignment]
+
+
+def _outside_of_first_frame(image: Image.Image) -> list[tuple[int, int, int, int]]:
+    """Return the boxes of a GIF's canvas that its first frame does not cover."""
+    tiles = getattr(image, "tile", None)
+    if image.format != "GIF" or not tiles or "transparency" in image.info:
+        return []
+    width, height = image.size
+    left, top, right, bottom = tiles[0].extents
+    boxes = (
+        (0, 0, width, top),
+        (0, bottom, width, height),
+        (0, top, left, bottom),
+        (right, top, width, bottom),
+    )
+    return [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
+
+
+def _page(loaded: Loaded, outside: list[tuple[int, int, int, int]]) -> Image.Image:
+    """Return the decoded pixels in RGB, on their background."""
+    image, missing = loaded.image, loaded.missing
+    if _is_very_large(image):
+        if missing is not None:
+            missing = missing.reduce(2)
+        outside = [(a // 2, b // 2, -(-c // 2), -(-d // 2)) for a, b, c, d in outside]
+        image = _halved(image)
+    page = _colours(image)
+    if page.mode == "RGBA":
+        page = compose(page)
+    elif page is image and (outside or missing):
+        page = page.copy()
+    for box in outside:
+        page.paste(_WHITE, box)
+    if missing is not None:
+        page.paste(_WHITE, mask=missing)
+    return page
+
+
+def _halved(image: Image.Image) -> Image.Image:
+    """Halve width and height, in bands that are converted one by one."""
+    if image.mode in ("I", "F"):
+        small = image.reduce(2)
+        small.format = image.format
+        return small
+    width, height = image.size
+    halved: Image.Image | None = None
+    for top in range(0, height, _BAND_ROWS):
+        band = image.crop((0, top, width, min(top + _BAND_ROWS, height)))
+        is_bilevel = band.mode == "1" and "transparency" not in band.info
+        band = (band.convert("L") if is_bilevel else _colours(band)).reduce(2)
+        if halved is None:
+            halved = Image.new(band.mode, (-(-width // 2), -(-height // 2)))
+        halved.paste(band, (0, top // 2))
+    assert halved is not None
+    return halved
 
 
 def _orientation(image: Image.Image) -> object:
@@ -80,7 +176,8 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _colours(image: Image.Image) -> Image.Image:
+    """Return an image of any mode in RGB, or in RGBA if parts are transparent."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16"):
@@ -90,18 +187,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        return image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    page = Image.new("RGB", image.size, _WHITE)
-    page.paste(image, mask=image.getchannel("A"))
-    return page
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
     """The values of a 32-bit image that mean black and white; nothing in it says."""
+    if image.format == "PPM":
+        return 0, _MAX_16_BITS
     # Of the one band; several would give a pair for each.
     low, high = cast("tuple[float, float]", image.getextrema())
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -84,7 +84,7 @@ def scale_of(
         raise OSError("the image has values that are not numbers")
     if dtype.kind == "f":
         whites = (*((declared,) if declared else ()), *_FLOAT_WHITES)
-        fitting = (white for white in whites if 0 <= low and high <= white)
+        fitting = (white for white in whites if low >= 0 and high <= white)
         return next((Scale(0, white) for white in fitting), Scale(low, high))
     if low < 0:
         return Scale(low, high)

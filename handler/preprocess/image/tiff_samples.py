@@ -43,7 +43,6 @@ _MAX_EXTRA_COLUMNS = 4096
 _KINDS = {1: "u", 2: "i", 3: "f"}
 
 
-
 class TiffSamplesFile(ImageFile.ImageFile):
     """The first frame of a TIFF, if Pillow's own plugin would misread it."""
 
@@ -338,7 +337,7 @@ def _with_directory(data: mmap, tags: dict[int, tuple[int, ...]]) -> bytes:
 
 
 def _numbers(packed: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Return the numbers of `bits` bits each in rows of bytes, the highest bit first."""
+    """Return the numbers of `bits` bits in rows of bytes, the highest bit first."""
     import numpy as np
 
     num_rows = len(packed)

@@ -77,6 +77,22 @@ def test_patches_equal_those_of_the_reference_image_processor(weights, size):
     assert grid == [1, size[1] // 16, size[0] // 16]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("patch", "merge", "frames"), [(16, 2, 2), (8, 3, 1)])
+def test_patches_have_the_bits_of_the_plain_formula(dtype, patch, merge, frames):
+    side = patch * merge
+    image = torch.from_numpy(numpy.array(noise(3 * side, 2 * side)))
+    scaled = image.permute(2, 0, 1).to(torch.float32).div(127.5).sub(1.0)
+    tiles = scaled.reshape(3, 2, merge, patch, 3, merge, patch)
+    tiles = tiles.permute(1, 4, 2, 5, 0, 3, 6).unsqueeze(5)
+    expected = tiles.expand(-1, -1, -1, -1, -1, frames, -1, -1).to(dtype)
+
+    patches = patches_from(image, patch, merge, frames, dtype)
+
+    assert patches.dtype == dtype
+    assert torch.equal(patches, expected.reshape(patches.shape))
+
+
 def test_a_loaded_model_has_no_convolution(model):
     kinds = {type(module) for module in model.module.modules()}
 

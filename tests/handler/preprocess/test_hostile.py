@@ -107,7 +107,7 @@ def test_a_document_cut_anywhere_reads_or_is_refused(kind):
         reads_or_is_refused(content[: len(content) * sixteenth // 16])
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "gif", "tiff, lzw"])
+@pytest.mark.parametrize("kind", ["webp", "tiff, lzw"])
 def test_an_image_of_which_half_is_missing_is_refused(kind):
     content = SAMPLES[kind]
 
@@ -143,7 +143,7 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(content)
     began = time.process_time()
 
     for attempt in (info_of, page_of):
-        with pytest.raises(DocumentTooLargeError, match="100,000,000 pixels"):
+        with pytest.raises(DocumentTooLargeError, match="150,000,000 pixels"):
             attempt(content)
 
     assert time.process_time() - began < 1
@@ -184,7 +184,17 @@ def test_a_png_of_a_hundred_million_rows_needs_little_memory():
 def test_a_bomb_just_under_the_limit_is_read_in_bounded_memory():
     side = int(Limits().max_pixels ** 0.5)
 
-    assert read_in_little_memory(png_bomb(side), 2 << 30) == side
+    assert read_in_little_memory(png_bomb(side), 768 << 20) == side
+
+
+@pytest.mark.slow
+def test_a_page_of_a4_at_1200_dpi_is_read_in_a_gibibyte():
+    width, height = 9921, 14_031
+    data = compressed_zeros(height * (1 + 3 * width))
+
+    content = png_of(width, height, bits=8, colour=2, data=data)
+
+    assert read_in_little_memory(content, 1 << 30) == width
 
 
 def test_data_far_longer_than_the_image_are_not_unpacked():
@@ -193,4 +203,13 @@ def test_data_far_longer_than_the_image_are_not_unpacked():
 
 def test_too_little_memory_is_an_answer_and_not_a_crash():
     with pytest.raises(RequestError, match="needs too much memory"):
-        read_in_little_memory(png_bomb(10_000), 512 << 20)
+        read_in_little_memory(
+            png_of(
+                11_000,
+                11_000,
+                bits=8,
+                colour=2,
+                data=compressed_zeros(11_000 * 33_001),
+            ),
+            512 << 20,
+        )

@@ -1,0 +1,97 @@
+"""Time from a page's PNG to the patches that the model takes, against Qwen's processor.
+
+Both read the same file at the same size, in turn, so that other work on the machine
+disturbs both alike. The ratio of the medians is what to compare between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pypdfium2
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor
+
+from bench.report import say
+from handler.engine.model import patches_from
+from handler.engine.weights import MINI
+from handler.preprocess import Limits, page_at
+from handler.profiles import PROFILES
+from handler.sandbox.wire import Descriptor
+from handler.schema import Page
+
+__all__ = ["measure"]
+
+PAGE = Path(__file__).parent / "pages" / "tax-columns.pdf"
+DPI = 192
+
+
+def measure(png: bytes, repetitions: int) -> dict[str, list[float]]:
+    """Return milliseconds of each step: `decode`, `patches`, `ours` and `reference`."""
+    processor = AutoImageProcessor.from_pretrained(MINI)
+    sizing = PROFILES["chandra"].sizing
+    times: dict[str, list[float]] = {}
+    file = os.memfd_create("page")
+    os.write(file, png)
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        page = page_at(Descriptor(file), "image/png", 1, sizing, Limits())
+        decoded = time.perf_counter()
+        ours = _patches(page)
+        cut = time.perf_counter()
+        reference = _reference(processor, png, page)
+        ended = time.perf_counter()
+        assert ours.shape == reference.shape
+        for name, seconds in (
+            ("decode", decoded - started),
+            ("patches", cut - decoded),
+            ("ours", cut - started),
+            ("reference", ended - cut),
+        ):
+            times.setdefault(name, []).append(1000 * seconds)
+    os.close(file)
+    return times
+
+
+def _patches(page: Page) -> torch.Tensor:
+    host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
+    pixels = host.view(page.pixel_height, page.pixel_width, 3)
+    return patches_from(pixels, 16, 2, 2, torch.bfloat16)
+
+
+def _reference(
+    processor: Callable[..., dict[str, torch.Tensor]], png: bytes, page: Page
+) -> torch.Tensor:
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = image.resize((page.pixel_width, page.pixel_height))
+    size = {"shortest_edge": 1, "longest_edge": 100_000_000}
+    outputs = processor(images=[image], return_tensors="pt", size=size)
+    return outputs["pixel_values"].to(torch.bfloat16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with pypdfium2.PdfDocument(PAGE) as document:
+        drawn = document[0].render(scale=DPI / 72).to_pil()
+    stream = io.BytesIO()
+    drawn.convert("RGB").save(stream, "PNG")
+    times = measure(stream.getvalue(), arguments.repetitions)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, median in medians.items():
+        say(f"{name}: {median:.1f} ms (best {min(times[name]):.1f})")
+    say(f"ratio to Qwen's processor: {medians['ours'] / medians['reference']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""The benchmark of page input times both ways."""
+
+from __future__ import annotations
+
+from bench.page_input import measure
+from tests.documents import as_png, text_page
+
+
+def test_each_step_is_timed_once_a_repetition():
+    times = measure(as_png(text_page(size=(256, 320))), 2)
+
+    assert set(times) == {"decode", "patches", "ours", "reference"}
+    assert all(len(values) == 2 and min(values) > 0 for values in times.values())

@@ -1,0 +1,130 @@
+"""Damaged images are read as far as they go, and a warning names what is missing."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from handler.errors import UnreadableDocumentError
+from tests.documents import (
+    as_bmp,
+    as_gif,
+    as_jpeg,
+    as_png,
+    as_tiff,
+    encoded,
+    quadrants,
+    text_page,
+)
+from tests.handler.preprocess.reading import colour_at, page_of, seen
+
+SIZE = (512, 512)
+DARK = Image.effect_noise(SIZE, 30).point(lambda value: value // 4).convert("RGB")
+
+
+def as_plain_gif(image: Image.Image) -> bytes:
+    return as_gif(image, interlace=0)
+
+
+def as_pnm(image: Image.Image) -> bytes:
+    return encoded(image, "PPM")
+
+
+def with_chunk(png: bytes, kind: bytes, content: bytes, checksum: int) -> bytes:
+    chunk = struct.pack(">I", len(content)) + kind + content
+    return png[:33] + chunk + struct.pack(">I", checksum) + png[33:]
+
+
+def test_a_jpeg_without_its_end_marker_is_complete():
+    content = as_jpeg(text_page(size=SIZE))
+
+    page = page_of(content[:-2])
+
+    assert page.warnings == ()
+    assert page.pixels == page_of(content).pixels
+
+
+@pytest.mark.parametrize("encode", [as_jpeg, as_png, as_plain_gif, as_tiff, as_pnm])
+def test_the_missing_part_of_an_image_is_white(encode):
+    content = encode(DARK)
+
+    page = page_of(content[: len(content) * 6 // 10])
+
+    assert [warning.code for warning in page.warnings] == ["truncated_image"]
+    assert " % of the image" in page.warnings[0].detail
+    assert max(colour_at(page, 0.5, 0.2)) < 128
+    assert colour_at(page, 0.5, 0.95) == (255, 255, 255)
+
+
+def test_the_missing_part_of_a_bmp_is_its_top():
+    content = as_bmp(DARK)
+
+    page = page_of(content[: len(content) * 6 // 10])
+
+    assert "40 %" in page.warnings[0].detail
+    assert colour_at(page, 0.5, 0.05) == (255, 255, 255)
+    assert max(colour_at(page, 0.5, 0.8)) < 128
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16"])
+def test_truncated_png_of_every_mode_has_a_warning(mode):
+    image = DARK.convert("L").convert("I;16") if mode == "I;16" else DARK.convert(mode)
+    content = as_png(image)
+
+    page = page_of(content[: len(content) * 6 // 10])
+
+    assert [warning.code for warning in page.warnings] == ["truncated_image"]
+    assert colour_at(page, 0.5, 0.95) == (255, 255, 255)
+
+
+def test_a_truncated_progressive_jpeg_is_blurred():
+    content = as_jpeg(text_page(size=SIZE), progressive=True)
+
+    page = page_of(content[: len(content) * 7 // 10])
+
+    assert [warning.code for warning in page.warnings] == ["truncated_image"]
+    assert min(seen(page).convert("L").tobytes()) < 128
+
+
+def test_a_progressive_jpeg_without_its_end_marker_is_complete():
+    content = as_jpeg(text_page(size=SIZE), progressive=True)
+
+    assert page_of(content[:-2]).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        as_png(DARK)[:60],
+        as_bmp(DARK)[:60],
+        as_jpeg(DARK)[: as_jpeg(DARK).index(b"\xff\xda") + 14],
+    ],
+    ids=["png", "bmp", "jpeg"],
+)
+def test_an_image_without_any_pixel_is_an_error(content):
+    with pytest.raises(UnreadableDocumentError):
+        page_of(content)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"gAMA", b"pHYs"])
+def test_a_wrong_checksum_of_an_ancillary_chunk_costs_nothing(kind):
+    content = as_png(quadrants(SIZE))
+    damaged = with_chunk(content, kind, b"a\0bcdefgh"[:9], zlib.crc32(b"other"))
+
+    page = page_of(damaged)
+
+    assert page.warnings == ()
+    assert page.pixels == page_of(content).pixels
+
+
+def test_damage_in_the_middle_of_a_png_has_a_warning():
+    content = bytearray(as_png(DARK))
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+
+    page = page_of(bytes(content))
+
+    assert [warning.code for warning in page.warnings] == ["truncated_image"]

@@ -1,0 +1,207 @@
+"""Further image formats, very large images, and files of several pictures."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image, ImageChops, ImageDraw
+
+from handler.preprocess import Limits, crops_at, page_at
+from handler.preprocess.image import decode
+from tests.documents import (
+    as_gif,
+    as_heic,
+    as_jpeg,
+    as_mpo,
+    as_png,
+    as_webp,
+    encoded,
+    png_bomb,
+    quadrants,
+    spooled,
+    text_page,
+)
+from tests.handler.preprocess.reading import MINI, colour_at, info_of, page_of, seen
+
+SIZE = (512, 704)
+
+
+@pytest.mark.parametrize(
+    ("kind", "declared"),
+    [
+        ("HEIF", "image/heif"),
+        ("AVIF", "image/avif"),
+        ("JPEG2000", "image/jpx"),
+        ("PPM", "image/x-portable-pixmap"),
+        ("TGA", "image/tga"),
+    ],
+)
+def test_a_further_format_shows_its_picture(kind, declared):
+    picture = quadrants(SIZE)
+    content = as_heic(picture) if kind == "HEIF" else encoded(picture, kind)
+
+    info = info_of(content, declared)
+    with spooled(content) as document:
+        page = page_at(document, info.media_type, 1, MINI, Limits())
+
+    assert (page.width, page.height) == SIZE
+    assert colour_at(page, 0.25, 0.25)[0] > 240
+    difference = ImageChops.difference(seen(page), picture).convert("L")
+    assert sum(difference.histogram()[24:]) < 0.02 * SIZE[0] * SIZE[1]
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_bilevel_and_gray_pnm_show_their_picture(mode):
+    picture = text_page(size=SIZE).convert(mode)
+
+    assert seen(page_of(encoded(picture, "PPM"))).convert(mode) == picture
+
+
+def test_an_icon_shows_its_largest_picture():
+    content = encoded(quadrants((256, 256)), "ICO", sizes=[(16, 16), (256, 256)])
+
+    assert page_of(content).width == 256
+
+
+@pytest.mark.parametrize("encode", [as_heic, lambda i, **o: encoded(i, "AVIF", **o)])
+def test_an_oriented_heic_or_avif_is_turned_once(encode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = quadrants(SIZE).transpose(Image.Transpose.ROTATE_90)
+
+    page = page_of(encode(stored, exif=exif))
+
+    assert (page.width, page.height) == SIZE
+    assert colour_at(page, 0.25, 0.25)[0] > 240
+    assert colour_at(page, 0.75, 0.25)[1] > 240
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        as_gif(quadrants(), text_page(size=(48, 80))),
+        as_png(quadrants(), save_all=True, append_images=[text_page(size=(48, 80))]),
+        as_webp(quadrants(), save_all=True, append_images=[text_page(size=(48, 80))]),
+        encoded(
+            quadrants(), "AVIF", save_all=True, append_images=[text_page(size=(48, 80))]
+        ),
+        as_mpo(quadrants(), text_page(size=(48, 80))),
+        as_heic(quadrants(), save_all=True, append_images=[text_page(size=(48, 80))]),
+    ],
+    ids=["gif", "apng", "webp", "avif", "mpo", "heic"],
+)
+def test_further_pictures_are_counted_in_a_warning(content):
+    (warning,) = info_of(content).warnings
+
+    assert warning.code == "frames_ignored"
+    assert "2 pictures" in warning.detail
+
+
+def test_a_smaller_picture_in_a_jpeg_is_no_page():
+    assert info_of(as_mpo(text_page(), quadrants())).warnings == ()
+
+
+def test_the_canvas_around_a_smaller_first_frame_is_white():
+    frame = as_gif(Image.new("RGB", (64, 64), "red"))
+    content = frame[:6] + b"\x80\0\x80\0" + frame[10:]
+
+    page = page_of(content)
+
+    assert (page.width, page.height) == (128, 128)
+    assert colour_at(page, 0.25, 0.25) == (255, 0, 0)
+    assert colour_at(page, 0.75, 0.75) == (255, 255, 255)
+
+
+INK = [(255, 255, 255), (250, 245, 200)]
+
+
+def on_transparent(colour: tuple[int, int, int], mode: str = "RGBA") -> Image.Image:
+    page = Image.new("RGBA", SIZE, (*colour, 0))
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((100, 100, 400, 200), fill=(*colour, 255))
+    draw.rectangle((100, 300, 400, 320), fill=(*colour, 255))
+    return page.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+@pytest.mark.parametrize("colour", INK)
+def test_light_ink_on_transparent_is_put_on_black(mode, colour):
+    image = on_transparent(colour, "RGBA" if mode == "PA" else mode)
+    if mode == "PA":
+        image = image.quantize(8)
+
+    page = page_of(as_png(image))
+
+    assert min(colour_at(page, 0.5, 0.2)) > 180
+    assert colour_at(page, 0.5, 0.9) == (0, 0, 0)
+
+
+def test_dark_ink_on_transparent_is_put_on_white():
+    page = page_of(as_webp(on_transparent((20, 20, 60)), lossless=True))
+
+    assert max(colour_at(page, 0.5, 0.2)) < 80
+    assert colour_at(page, 0.5, 0.9) == (255, 255, 255)
+
+
+def test_light_and_dark_ink_on_transparent_are_put_on_gray():
+    image = on_transparent((255, 255, 255))
+    ImageDraw.Draw(image).rectangle((100, 400, 400, 500), fill=(0, 0, 0, 255))
+
+    assert colour_at(page_of(as_png(image)), 0.5, 0.9) == (128, 128, 128)
+
+
+def test_a_paper_with_transparent_corners_stays_on_white():
+    image = text_page(size=SIZE).convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 20, 20))
+
+    assert colour_at(page_of(as_png(image)), 0.01, 0.01) == (255, 255, 255)
+
+
+def test_a_fully_transparent_image_is_white():
+    page = page_of(as_png(Image.new("RGBA", SIZE)))
+
+    assert page.pixels == b"\xff" * len(page.pixels)
+
+
+def test_a_very_large_image_keeps_its_own_size():
+    content = png_bomb(7200)
+
+    page = page_of(content)
+
+    assert (page.width, page.height) == (7200, 7200)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("encode", [as_png, as_jpeg])
+def test_a_halved_image_looks_like_the_whole(mode, encode, monkeypatch):
+    if encode is as_jpeg and mode not in ("L", "RGB"):
+        pytest.skip("JPEG has no such pixels")
+    original = text_page(size=(1000, 1401)).convert("L")
+    image = original.convert(mode)
+    content = encode(image)
+    whole = page_of(content)
+
+    monkeypatch.setattr(decode, "MAX_FULL_PIXELS", 1_000_000)
+    halved = page_of(content)
+
+    assert (halved.width, halved.height) == (whole.width, whole.height)
+    difference = ImageChops.difference(seen(whole), seen(halved)).convert("L")
+    mean = sum(i * n for i, n in enumerate(difference.histogram())) / (
+        difference.width * difference.height
+    )
+    assert mean < 4
+
+
+def test_figures_of_a_halved_image_are_cut_at_the_same_place(monkeypatch):
+    monkeypatch.setattr(decode, "MAX_FULL_PIXELS", 100_000)
+    with spooled(as_png(quadrants(SIZE))) as document:
+        crops = crops_at(
+            document, "image/png", 1, MINI, Limits(), {"a": (256, 0, 512, 352)}
+        )
+
+    with Image.open(io.BytesIO(crops["a"])) as crop:
+        assert crop.size == (128, 176)
+        assert crop.convert("RGB").split()[1].getpixel((4, 170)) == pytest.approx(
+            255, abs=20
+        )
