@@ -15,6 +15,7 @@ from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image, upright_rgb
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import HEAD_BYTES, PDF, TIFF, agreed_media_type
+from handler.preprocess.page.examine import examine, turned
 from handler.preprocess.pdf.render import count_pages, draw_page, text_layer
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
@@ -58,15 +59,27 @@ def page_at(
     data = _mapped(document)
     with reading(_subject(media_type, number)):
         image, size = _picture(data, media_type, number, sizing, limits)
+        width, height = image.size
+        image, rotation, is_blank, warnings = examine(image, options)
+        if is_blank:
+            # The model does not see it: the least that makes a page.
+            size = (sizing.patch_grid, sizing.patch_grid)
+        elif rotation % 180 and media_type == PDF:
+            size = (size[1], size[0])
+        elif rotation % 180:
+            size = target_size(image.width, image.height, sizing)
         seen = image.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
-            width=image.width,
-            height=image.height,
+            width=width,
+            height=height,
             pixel_width=seen.width,
             pixel_height=seen.height,
             pixels=seen.tobytes(),
             text_layer=text_layer(data, number) if media_type == PDF else "",
+            rotation=rotation,
+            is_blank=is_blank,
+            warnings=warnings,
         )
 
 
@@ -78,11 +91,13 @@ def crops_at(
     limits: Limits,
     boxes: dict[str, tuple[int, int, int, int]],
     options: DecodeOptions = DecodeOptions(),
+    rotation: int = 0,
 ) -> dict[str, bytes]:
     """WebP pictures by name, cut from page `number` at `Page.width` x `Page.height`.
 
     Boxes are (left, top, right, bottom). What lies outside the page is left out,
-    and so is a picture of which nothing remains.
+    and so is a picture of which nothing remains. Pictures are turned by `rotation`
+    degrees clockwise, as the page was for the model.
     """
     data = _mapped(document)
     with reading(_subject(media_type, number)):
@@ -96,7 +111,7 @@ def crops_at(
             min(bottom, image.height),
         )
         if box[0] < box[2] and box[1] < box[3]:
-            crops[name] = _webp(image.crop(box))
+            crops[name] = _webp(turned(image.crop(box), rotation))
     return crops
 
 
