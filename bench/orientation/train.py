@@ -1,10 +1,11 @@
-"""Train the classifier of tiles that `handler.preprocess.page.tiles` evaluates.
+"""Train the two networks of `handler.preprocess.page`.
 
-    python -m bench.orientation.train --fonts FOLDER [FOLDER ...] --output tiles.npz
+    python -m bench.orientation.train tiles --fonts FOLDER ... --output tiles.npz
+    python -m bench.orientation.train lines --fonts FOLDER ... --output lines.npz
 
-Renders pages of all scripts for which a font is found, cuts tiles out of them with
-the code that serves, turns each tile four ways, and trains on one thread, so that a
-machine with the same fonts and the same torch comes to the same weights.
+Renders pages of all scripts for which a font is found, cuts tiles or parts of lines out
+of them with the code that serves, turns them, and trains on one thread. A machine with
+the same fonts and the same releases of torch and Pillow comes to the same weights.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,62 +34,137 @@ from bench.orientation.pages import (
 from bench.orientation.scripts import SCRIPTS, fonts_of
 from bench.report import say
 from handler.preprocess.page.ink import find_ink
-from handler.preprocess.page.tiles import NO_TEXT, NUM_CLASSES, TILE, cut_tiles
+from handler.preprocess.page.lines import LINE_SIZE, cut_lines
+from handler.preprocess.page.tiles import TILE, cut_tiles
 
-Tiles = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.uint8]
 
-_TILES_OF_A_PAGE = 40
+_SAMPLES_OF_A_PAGE = 40
 _LATIN_SHARE = 0.35
-_BATCH = 512
+_BATCH = 128
+_NO_TEXT = 2
+
+
+class Network(nn.Module):
+    """Convolutions with normalisation, a mean, and a linear layer.
+
+    `classify_tiles` and `classify_lines` compute the same with numpy.
+    """
+
+    def __init__(
+        self,
+        convolutions: Sequence[tuple[int, int, int]],
+        pool_after: int,
+        mean_over: tuple[int, ...],
+        num_features: int,
+    ) -> None:
+        """`convolutions` are (channels, side, stride) of each layer."""
+        super().__init__()
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        channels = 1
+        for size, side, stride in convolutions:
+            self.layers.append(nn.Conv2d(channels, size, side, stride, bias=False))
+            self.norms.append(nn.BatchNorm2d(size))
+            channels = size
+        self.last = nn.Linear(num_features, 3)
+        self.pool_after, self.mean_over = pool_after, mean_over
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Return logits (samples, 3) of (samples, rows, columns) between 0 and 1."""
+        values = samples[:, None]
+        layers = zip(self.layers, self.norms, strict=True)
+        for number, (layer, norm) in enumerate(layers, 1):
+            values = torch.relu(norm(layer(values)))
+            if number == self.pool_after:
+                values = torch.max_pool2d(values, 2)
+        values = values.permute(0, 2, 3, 1).mean(self.mean_over)
+        logits: torch.Tensor = self.last(values.flatten(1))
+        return logits
+
+    def weights(self) -> dict[str, npt.NDArray[np.float16]]:
+        """Return the weights for `load_weights`, normalisation folded into them."""
+        arrays = {}
+        for number, (layer, norm) in enumerate(
+            zip(self.layers, self.norms, strict=True), 1
+        ):
+            scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+            weight = layer.weight.detach() * scale[:, None, None, None]
+            weight = weight.permute(2, 3, 1, 0).reshape(-1, len(scale))
+            arrays[f"w{number}"] = weight
+            arrays[f"b{number}"] = norm.bias.detach() - norm.running_mean * scale
+        arrays[f"w{len(self.layers) + 1}"] = self.last.weight.detach().T
+        arrays[f"b{len(self.layers) + 1}"] = self.last.bias.detach()
+        return {
+            name: array.numpy().astype(np.float16) for name, array in arrays.items()
+        }
+
+
+def tiles_network() -> Network:
+    """Return the network of `classify_tiles`, untrained."""
+    convolutions = ((12, 5, 2), (24, 3, 2), (48, 3, 1), (64, 3, 1))
+    return Network(convolutions, pool_after=3, mean_over=(1, 2), num_features=64)
+
+
+def lines_network() -> Network:
+    """Return the network of `classify_lines`, untrained."""
+    convolutions = ((12, 3, 1), (24, 3, 2), (48, 3, 1))
+    rows = ((LINE_SIZE[1] - 2 - 3) // 2 + 1) // 2 - 2
+    return Network(convolutions, pool_after=2, mean_over=(2,), num_features=48 * rows)
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench.orientation.train")
+    parser.add_argument("network", choices=["tiles", "lines"])
     parser.add_argument("--fonts", type=Path, nargs="*", default=[])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tiles", type=Path, help="keep rendered tiles in this file")
-    parser.add_argument("--pages", type=int, default=2000)
+    parser.add_argument("--pages", type=int, default=1600)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
-    if options.tiles and options.tiles.exists():
-        with np.load(options.tiles) as arrays:
-            tiles, has_text = arrays["tiles"], arrays["has_text"]
-    else:
-        tiles, has_text = render_tiles(options.seed, options.pages, options.fonts)
-        if options.tiles:
-            np.savez(options.tiles, tiles=tiles, has_text=has_text)
-    say(f"{len(tiles):,} tiles, {has_text.mean():.1%} with text")
-    network = train(tiles, has_text, options.epochs)
-    np.savez_compressed(options.output, **weights_of(network))
+    samples, has_text = render_samples(
+        options.network, options.seed, options.pages, options.fonts
+    )
+    say(f"{len(samples):,} {options.network}, {has_text.mean():.1%} with text")
+    network = tiles_network() if options.network == "tiles" else lines_network()
+    train(network, samples, has_text, options.epochs)
+    np.savez_compressed(options.output, **network.weights())
     return 0
 
 
-def render_tiles(
-    seed: int, num_pages: int, folders: Sequence[Path]
-) -> tuple[Tiles, npt.NDArray[np.bool_]]:
-    """Return tiles of upright text and of none, and for each whether it has text."""
+def render_samples(
+    kind: str, seed: int, num_pages: int, folders: Sequence[Path]
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
+    """Return tiles or lines, upright or without text, and for each which it is."""
     rng = random.Random(seed)
     scripts = [script for script in SCRIPTS if fonts_of(script, folders)]
-    found: list[Tiles] = []
+    found: list[Samples] = []
     has_text: list[bool] = []
     for number in range(num_pages):
         image, is_text = _page(rng, scripts, folders)
         image = degrade(rng, image)
         scale = rng.uniform(0.45, 1.1)
-        size = (
-            max(TILE, int(image.width * scale)),
-            max(TILE, int(image.height * scale)),
-        )
-        image = image.resize(size, Image.Resampling.BOX)
-        tiles = cut_tiles(find_ink(image), _TILES_OF_A_PAGE)
-        found.append((tiles * 255).astype(np.uint8))
-        has_text += [is_text] * len(tiles)
+        width, height = (max(TILE, int(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BOX)
+        for samples, is_upright in _samples(kind, image, is_text):
+            found.append((samples * 255).astype(np.uint8))
+            has_text += [is_upright] * len(samples)
         if number % 200 == 199:
             say(f"{number + 1} pages")
     return np.concatenate(found), np.array(has_text)
+
+
+def _samples(
+    kind: str, image: Image.Image, is_text: bool
+) -> Iterator[tuple[npt.NDArray[np.float32], bool]]:
+    if kind == "tiles":
+        yield cut_tiles(find_ink(image), _SAMPLES_OF_A_PAGE), is_text
+        return
+    yield cut_lines(find_ink(image), _SAMPLES_OF_A_PAGE), is_text
+    # Letters on their sides, as lines of vertical Japanese are after a turn.
+    lying = image.transpose(Image.Transpose.ROTATE_90)
+    yield cut_lines(find_ink(lying), _SAMPLES_OF_A_PAGE // 8), False
 
 
 def _page(
@@ -104,48 +180,26 @@ def _page(
     if kind < 0.18:
         # Print of the other side that shows through.
         return ImageOps.mirror(page), False
-    if kind < 0.3:
-        # White on black text has an outline of ink, and its own look.
-        return ImageOps.invert(page), True
     return page, True
 
 
-class Network(nn.Module):
-    """The network in torch; `classify` computes the same."""
+def train(
+    network: Network,
+    samples: Samples,
+    has_text: npt.NDArray[np.bool_],
+    num_epochs: int,
+) -> None:
+    """Fit the network; one page in twenty or so is held out for the printed accuracy.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(1, 12, 5, 2),
-                nn.Conv2d(12, 24, 3, 2),
-                nn.Conv2d(24, 48, 3),
-                nn.Conv2d(48, 64, 3),
-                nn.Linear(64, NUM_CLASSES),
-            ]
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in (12, 24, 48, 64))
-
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Logits (tiles, NUM_CLASSES) of tiles (tiles, TILE, TILE) between 0 and 1."""
-        values = tiles[:, None]
-        for number, layer in enumerate(self.layers[:4]):
-            values = torch.relu(self.norms[number](layer(values)))
-            if number == 2:
-                values = torch.max_pool2d(values, 2)
-        logits: torch.Tensor = self.layers[4](values.mean((2, 3)))
-        return logits
-
-
-def train(tiles: Tiles, has_text: npt.NDArray[np.bool_], num_epochs: int) -> Network:
-    """Fit a network; one tile in twenty is held out for the printed accuracy."""
-    network = Network()
-    images, texts = torch.from_numpy(tiles), torch.from_numpy(has_text)
-    is_held = torch.arange(len(images)) // _TILES_OF_A_PAGE % 20 == 0
+    Tiles are turned by quarters, lines by halves: the classes are those of tiles.py and
+    lines.py.
+    """
+    images, texts = torch.from_numpy(samples), torch.from_numpy(has_text)
+    is_held = torch.arange(len(images)) // _SAMPLES_OF_A_PAGE % 20 == 0
     held, kept = torch.nonzero(is_held)[:, 0], torch.nonzero(~is_held)[:, 0]
     steps = num_epochs * (len(kept) // _BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 8e-3, steps)
     for epoch in range(num_epochs):
         started, total = time.monotonic(), 0.0
         order = kept[torch.randperm(len(kept))]
@@ -169,39 +223,20 @@ def train(tiles: Tiles, has_text: npt.NDArray[np.bool_], num_epochs: int) -> Net
             f"epoch {epoch + 1}: loss {total * _BATCH / len(order):.4f}, held-out "
             f"accuracy {right:.4f}, {time.monotonic() - started:.0f} s"
         )
-    return network.eval()
+    network.eval()
 
 
 def _turned(
     images: torch.Tensor, has_text: torch.Tensor, turns: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each image turned by so many quarters clockwise, and its class."""
+    """Each image turned by so many quarters, or a line by twice as much; its class."""
     inputs = images.float() / 255
+    is_square = images.shape[1] == images.shape[2]
     for turn in range(1, 4):
         chosen = turns == turn
-        inputs[chosen] = torch.rot90(inputs[chosen], -turn, (1, 2))
-    return inputs, torch.where(has_text, turns, NO_TEXT)
-
-
-def weights_of(network: Network) -> dict[str, npt.NDArray[np.float16]]:
-    """Return the weights in the layout and under the names that `classify` reads.
-
-    Normalisation is folded into the convolution before it.
-    """
-    arrays = {}
-    norms = [*network.norms, None]
-    for number, (layer, norm) in enumerate(zip(network.layers, norms, strict=True), 1):
-        weight, bias = layer.weight.detach(), layer.bias.detach()
-        if norm is None:
-            weight = weight.T
-        else:
-            scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
-            bias = (bias - norm.running_mean) * scale + norm.bias.detach()
-            weight = weight * scale[:, None, None, None]
-            weight = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
-        arrays[f"w{number}"] = weight.numpy().astype(np.float16)
-        arrays[f"b{number}"] = bias.numpy().astype(np.float16)
-    return arrays
+        quarters = -turn if is_square else 2 * turn
+        inputs[chosen] = torch.rot90(inputs[chosen], quarters, (1, 2))
+    return inputs, torch.where(has_text, turns % 2, _NO_TEXT)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from PIL import Image
 
 from handler.preprocess.page.ink import Ink, find_ink
 from handler.preprocess.page.orientation import text_share
-from handler.preprocess.page.tiles import classify, cut_tiles
+from handler.preprocess.page.tiles import classify_tiles, cut_tiles
 
 __all__ = ["has_ink"]
 
@@ -32,6 +32,8 @@ _HOLE_EXTENTS = range(14, 42)
 _HOLE_FILL = 0.6
 _HOLE_ZONE = 0.12
 """Punch holes and borders lie so near an edge, as a share of the side."""
+_PICTURE_REDUCTION = 4
+_MIN_PICTURE = 0.02
 _FAINT_CONTRAST = 14
 _FAINT_TILES = 24
 _MIN_FAINT_TILES = 3
@@ -52,7 +54,7 @@ def has_ink(gray: Image.Image, ink: Ink) -> bool:
             return True
     elif cells.any():
         cells &= ~_border(gray)
-    return _has_mark(cells, clear) or _has_faint_text(gray)
+    return _has_mark(cells, clear) or _has_picture(gray) or _has_faint_text(gray)
 
 
 def _reduced(mask: Mask) -> npt.NDArray[np.uint8]:
@@ -112,9 +114,17 @@ def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -
     return not (is_round and is_solid and is_near_edge)
 
 
+def _has_picture(gray: Image.Image) -> bool:
+    """Look for the soft shapes of a photograph away from the edges of the page."""
+    coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
+    across, down = (round(side * _BORDER_ZONE) for side in coarse.shape)
+    inner = coarse[across : len(coarse) - across, down : coarse.shape[1] - down]
+    return bool((inner >= _CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
+
+
 def _has_faint_text(gray: Image.Image) -> bool:
     tiles = cut_tiles(find_ink(gray, _FAINT_CONTRAST), _FAINT_TILES)
     return (
         len(tiles) >= _MIN_FAINT_TILES
-        and text_share(classify(tiles)) >= _MIN_FAINT_TEXT
+        and text_share(classify_tiles(tiles)) >= _MIN_FAINT_TEXT
     )

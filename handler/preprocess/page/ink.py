@@ -25,6 +25,8 @@ _CELL = 20
 MIN_CONTRAST = 24
 """Levels of gray. Print of the other side that shows through has up to about 20."""
 _NOISE_FACTOR = 5.0
+_MAX_NOISE = 80
+"""A pattern of more contrast is no noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ def find_ink(gray: Image.Image, min_contrast: int = MIN_CONTRAST) -> Ink:
     lightest = _dilated(lightest.reshape(rows, columns, side).max(2))
     paper = np.repeat(np.repeat(lightest, _CELL, 0), _CELL, 1)
     darkness = (np.maximum(paper, levels) - levels)[:height, :width]
-    threshold = max(min_contrast, _paper_limit(darkness[::4, ::4]))
-    return Ink(darkness, min(threshold, 255))
+    noise = min(_paper_limit(darkness[::4, ::4]), _MAX_NOISE)
+    return Ink(darkness, max(min_contrast, noise))
 
 
 def _dilated(cells: Levels) -> Levels:

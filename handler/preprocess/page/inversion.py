@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from handler.preprocess.page.ink import find_ink
 from handler.preprocess.page.orientation import text_share
-from handler.preprocess.page.tiles import classify, cut_tiles
+from handler.preprocess.page.tiles import classify_tiles, cut_tiles
 
 __all__ = ["inverted_gray", "with_inverted_luminance"]
 
@@ -34,7 +34,10 @@ def inverted_gray(gray: Image.Image) -> Image.Image | None:
     inverted = ImageOps.invert(gray)
     for page in (inverted, inverted.reduce(2), inverted.reduce(4)):
         tiles = cut_tiles(find_ink(page), _NUM_TILES)
-        if len(tiles) >= _MIN_TILES and text_share(classify(tiles)) >= _MIN_TEXT_SHARE:
+        if (
+            len(tiles) >= _MIN_TILES
+            and text_share(classify_tiles(tiles)) >= _MIN_TEXT_SHARE
+        ):
             return inverted
     return None
 
