@@ -65,7 +65,7 @@ def _places(ink: Ink) -> Iterator[tuple[float, int, int]]:
     """Centre of a window, top of a core and height of the core."""
     num_windows = ink.levels.shape[1] // _WINDOW
     is_ink = (ink.levels[:, : num_windows * _WINDOW] >= ink.threshold).view(np.uint8)
-    windows = is_ink.reshape(-1, num_windows, _WINDOW).sum(2, dtype=np.uint8)
+    windows = is_ink.reshape(len(is_ink), num_windows, _WINDOW).sum(2, dtype=np.uint8)
     windows[windows > _MAX_FILL * _WINDOW] = 0
     for number in range(num_windows):
         counts = windows[:, number]
@@ -90,5 +90,5 @@ def classify_lines(lines: Floats) -> Floats:
     values = pool(convolve(values, _WEIGHTS, 2, stride=2))
     values = convolve(values, _WEIGHTS, 3)
     # The row matters, because ascenders are above and descenders below.
-    features = values.mean(2).reshape(len(lines), -1)
+    features = values.mean(2).reshape(len(lines), len(_WEIGHTS["w4"]))
     return softmax(features, _WEIGHTS, 4)
