@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from handler.preprocess.page.ink import Ink, find_ink
 from handler.preprocess.page.orientation import text_share
@@ -28,13 +28,14 @@ _MIN_EXTENT, _MIN_PIXELS = 5, 8
 """1.3 mm: dust is smaller, a digit of 8 points larger."""
 _BORDER_CONTRAST = 60
 _BORDER_ZONE = 0.15
+_GROWTH = ImageFilter.MaxFilter(5)
 _HOLE_EXTENTS = range(14, 42)
 _HOLE_FILL = 0.6
 _HOLE_ZONE = 0.12
 """Punch holes and borders lie so near an edge, as a share of the side."""
 _PICTURE_REDUCTION = 4
 _MIN_PICTURE = 0.02
-_FAINT_CONTRAST = 14
+_FAINT_CONTRAST = 26
 _FAINT_TILES = 24
 _MIN_FAINT_TILES = 3
 _MIN_FAINT_TEXT = 0.6
@@ -48,13 +49,11 @@ def has_ink(gray: Image.Image, ink: Ink) -> bool:
     """
     clear = ink.levels >= max(ink.threshold, _CLEAR_CONTRAST)
     cells = _reduced(clear) > 0
-    if cells.mean() >= _PLENTY:
-        cells &= ~_border(gray)
-        if cells.mean() >= _PLENTY:
-            return True
-    elif cells.any():
-        cells &= ~_border(gray)
-    return _has_mark(cells, clear) or _has_picture(gray) or _has_faint_text(gray)
+    border = _border(gray)
+    inner = cells & ~border
+    if inner.mean() >= _PLENTY or _has_mark(inner, clear) or _has_picture(gray):
+        return True
+    return _has_faint_text(gray, _grown(cells | border))
 
 
 def _reduced(mask: Mask) -> npt.NDArray[np.uint8]:
@@ -74,10 +73,13 @@ def _border(gray: Image.Image) -> Mask:
         zone = max(1, round(len(dark) * _BORDER_ZONE))
         result[:zone] |= np.logical_and.accumulate(dark[:zone], axis=0)
     # The edge of a border is gray.
-    for axis in (0, 1):
-        for step in (-2, -1, 1, 2):
-            border |= np.roll(border, step, axis)
-    return border
+    return _grown(border)
+
+
+def _grown(cells: Mask) -> Mask:
+    """Cells and those within two of them."""
+    grown = np.asarray(Image.fromarray(cells).convert("L").filter(_GROWTH))
+    return grown > 0
 
 
 def _has_mark(cells: Mask, clear: Mask) -> bool:
@@ -122,8 +124,12 @@ def _has_picture(gray: Image.Image) -> bool:
     return bool((inner >= _CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
 
 
-def _has_faint_text(gray: Image.Image) -> bool:
-    tiles = cut_tiles(find_ink(gray, _FAINT_CONTRAST), _FAINT_TILES)
+def _has_faint_text(gray: Image.Image, ignored: Mask) -> bool:
+    ink = find_ink(gray, _FAINT_CONTRAST)
+    height, width = ink.levels.shape
+    places = np.repeat(np.repeat(ignored, _CELL, 0), _CELL, 1)[:height, :width]
+    ink = Ink(np.where(places, np.uint8(0), ink.levels), ink.threshold)
+    tiles = cut_tiles(ink, _FAINT_TILES)
     return (
         len(tiles) >= _MIN_FAINT_TILES
         and text_share(classify_tiles(tiles)) >= _MIN_FAINT_TEXT

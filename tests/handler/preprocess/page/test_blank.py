@@ -31,24 +31,27 @@ def is_blank(page):
     return not has_ink(gray, find_ink(gray))
 
 
-def with_noise(page, deviation, grain=0.0):
-    noise = np.random.default_rng(1).normal(0, 1, page.size[::-1]).astype(np.float32)
-    if grain:
-        blurred = Image.fromarray(noise).filter(ImageFilter.BoxBlur(grain))
-        noise = np.asarray(blurred) / np.asarray(blurred).std()
-    pixels = np.asarray(page, np.float32) + deviation * noise
+def with_noise(page, deviation, grain=1):
+    width, height = (side // grain for side in page.size)
+    noise = np.random.default_rng(1).normal(0, deviation, (height, width))
+    grains = Image.fromarray(noise.astype(np.float32)).resize(page.size)
+    pixels = np.asarray(page, np.float32) + np.asarray(grains)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def with_gradient():
-    shade = Image.linear_gradient("L").resize(SIZE).point(lambda v: 150 + v * 100 // 255)
+    shade = (
+        Image.linear_gradient("L").resize(SIZE).point(lambda v: 150 + v * 100 // 255)
+    )
     return with_noise(shade, 2)
 
 
 def with_dust():
     page, rng = paper(250), np.random.default_rng(2)
     draw = ImageDraw.Draw(page)
-    for x, y in zip(rng.integers(50, 1200, 60), rng.integers(50, 1700, 60), strict=True):
+    for x, y in zip(
+        rng.integers(50, 1200, 60), rng.integers(50, 1700, 60), strict=True
+    ):
         draw.rectangle((int(x), int(y), int(x) + 1, int(y) + 2), fill=30)
     return page
 
