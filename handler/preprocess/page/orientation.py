@@ -28,13 +28,18 @@ _FIRST = 24
 _ALL = 96
 _FLOOR = 0.02
 """No tile or line counts for more than a probability of this much against it."""
-_CLEARLY_STANDING = 1.0
-_LYING = -0.7
-_MIN_TEXT = 0.5
-_CLEARLY_UP = 0.5
-_DOWN = -0.6
 _MIN_LINES = 8
-"""Natural logarithms of the ratio of probabilities, in the mean over tiles or lines."""
+
+# Natural logarithms of the ratio of two probabilities, in the mean over tiles or lines.
+# Upright pages of the measurement have at least 0.3 for standing and -0.1 for up. Pages
+# of vertical Japanese have at least -0.95 for standing; their columns, taken for lines,
+# have up to 0.6 for up or down.
+_CLEARLY_STANDING = 1.0
+_CLEARLY_UP = 0.5
+_DOWN = -0.35
+_LYING = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
+"""How clearly letters lie, and how clear up or down must be then."""
+_MIN_TEXT, _CLEARLY_TEXT = 0.5, 0.7
 
 
 def detect_rotation(gray: Image.Image, ink: Ink) -> int:
@@ -42,14 +47,16 @@ def detect_rotation(gray: Image.Image, ink: Ink) -> int:
 
     `gray` is a page from `small_gray`, dark on light, and `ink` its ink.
     """
-    if not _lies_on_side(gray, ink):
-        return 180 if _direction(ink) == DOWN else 0
-    # Not known yet to which side it lies.
-    turned = gray.transpose(Image.Transpose.ROTATE_270)
-    direction = _direction(find_ink(turned))
-    if direction is None:
+    standing, share = _standing(ink)
+    clarities = [up for lying, up in _LYING if standing < lying]
+    if not clarities or share < _MIN_TEXT:
+        return 180 if _up(ink) < _DOWN else 0
+    needed = clarities[0] if share > _CLEARLY_TEXT else clarities[-1]
+    # It is not known yet on which side the page lies.
+    up = _up(find_ink(gray.transpose(Image.Transpose.ROTATE_270)))
+    if abs(up) <= needed:
         return 0
-    return 90 if direction == UP else 270
+    return 90 if up > 0 else 270
 
 
 def text_share(probabilities: Floats) -> float:
@@ -57,33 +64,30 @@ def text_share(probabilities: Floats) -> float:
     return float(1 - probabilities[:, NO_TEXT].mean()) if len(probabilities) else 0.0
 
 
-def _lies_on_side(gray: Image.Image, ink: Ink) -> bool:
-    standing, _ = _standing(ink, _FIRST)
-    if standing > _CLEARLY_STANDING:
-        return False
-    standing, share = _standing(ink, _ALL)
-    if share < _MIN_TEXT:
-        # Letters so large that a tile does not hold one.
-        standing, share = _standing(find_ink(gray.reduce(2)), _ALL)
-    return standing < _LYING and share >= _MIN_TEXT
+def _standing(ink: Ink) -> tuple[float, float]:
+    """Tell how clearly letters stand, and the share of tiles with text.
+
+    The first is below 0 where letters lie on a side.
+    """
+    standing, share = _vote(ink, _FIRST)
+    return (standing, share) if standing > _CLEARLY_STANDING else _vote(ink, _ALL)
 
 
-def _standing(ink: Ink, max_tiles: int) -> tuple[float, float]:
-    """How clearly letters stand rather than lie, and the share of tiles with text."""
+def _vote(ink: Ink, max_tiles: int) -> tuple[float, float]:
     probabilities = classify_tiles(cut_tiles(ink, max_tiles))
     return _mean_ratio(probabilities, HORIZONTAL, VERTICAL), text_share(probabilities)
 
 
-def _direction(ink: Ink) -> int | None:
-    """Return UP or DOWN for horizontal text, None where it is not clear."""
+def _up(ink: Ink) -> float:
+    """Tell how clearly lines stand upright; below 0 where they are on their heads."""
     lines = cut_lines(ink, _ALL)
-    first = lines[np.arange(_FIRST) * len(lines) // _FIRST] if len(lines) else lines
-    if _mean_ratio(classify_lines(first), UP, DOWN) > _CLEARLY_UP:
-        return UP
-    ratio = _mean_ratio(classify_lines(lines), UP, DOWN)
-    if ratio > _CLEARLY_UP:
-        return UP
-    return DOWN if ratio < _DOWN and len(lines) >= _MIN_LINES else None
+    if len(lines) < _MIN_LINES:
+        return 0.0
+    first = lines[np.arange(_FIRST) * len(lines) // _FIRST]
+    up = _mean_ratio(classify_lines(first), UP, DOWN)
+    if up > _CLEARLY_UP:
+        return up
+    return _mean_ratio(classify_lines(lines), UP, DOWN)
 
 
 def _mean_ratio(probabilities: Floats, one: int, other: int) -> float:
