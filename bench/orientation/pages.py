@@ -140,7 +140,8 @@ def _form(pen: _Pen) -> None:
     while y < pen.height - 2 * pen.margin:
         label_width = pen.width * pen.rng.uniform(0.15, 0.3)
         pen.text(pen.margin, y, label_width, 0.9)
-        box = (pen.margin + label_width + 10, y - 3, pen.width - pen.margin)
+        left = pen.margin + label_width + 10
+        box = (left, y - 3, max(left + 10, pen.width - pen.margin))
         pen.draw.rectangle((*box, y + pen.size * 1.4), outline=pen.ink)
         if pen.rng.random() < 0.6:
             pen.text(box[0] + 6, y, pen.width * pen.rng.uniform(0.1, 0.3))
