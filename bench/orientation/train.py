@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +61,14 @@ class Network(nn.Module):
     ) -> None:
         """`convolutions` are (channels, side, stride) of each layer."""
         super().__init__()
-        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
-        channels = 1
-        for size, side, stride in convolutions:
-            self.layers.append(nn.Conv2d(channels, size, side, stride, bias=False))
-            self.norms.append(nn.BatchNorm2d(size))
-            channels = size
+        sizes = [1, *(size for size, _, _ in convolutions)]
+        self.layers = [
+            nn.Conv2d(channels, size, side, stride, bias=False)
+            for channels, (size, side, stride) in zip(sizes, convolutions, strict=False)
+        ]
+        self.norms = [nn.BatchNorm2d(size) for size in sizes[1:]]
+        # Modules in plain lists are typed; this makes their parameters known.
+        self.parts = nn.ModuleList([*self.layers, *self.norms])
         self.last = nn.Linear(num_features, 3)
         self.pool_after, self.mean_over = pool_after, mean_over
 
@@ -87,11 +90,14 @@ class Network(nn.Module):
         for number, (layer, norm) in enumerate(
             zip(self.layers, self.norms, strict=True), 1
         ):
-            scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+            mean, variance = norm.running_mean, norm.running_var
+            assert mean is not None
+            assert variance is not None
+            scale = norm.weight.detach() / (variance + norm.eps).sqrt()
             weight = layer.weight.detach() * scale[:, None, None, None]
             weight = weight.permute(2, 3, 1, 0).reshape(-1, len(scale))
             arrays[f"w{number}"] = weight
-            arrays[f"b{number}"] = norm.bias.detach() - norm.running_mean * scale
+            arrays[f"b{number}"] = norm.bias.detach() - mean * scale
         arrays[f"w{len(self.layers) + 1}"] = self.last.weight.detach().T
         arrays[f"b{len(self.layers) + 1}"] = self.last.bias.detach()
         return {
@@ -129,7 +135,8 @@ def main(arguments: Sequence[str]) -> int:
     say(f"{len(samples):,} {options.network}, {has_text.mean():.1%} with text")
     network = tiles_network() if options.network == "tiles" else lines_network()
     train(network, samples, has_text, options.epochs)
-    np.savez_compressed(options.output, **network.weights())
+    weights: dict[str, Any] = dict(network.weights())
+    np.savez_compressed(options.output, **weights)
     return 0
 
 

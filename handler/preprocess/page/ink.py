@@ -88,4 +88,4 @@ def _paper_limit(darkness: Levels) -> int:
     """
     counts = np.bincount(darkness.ravel(), minlength=256).cumsum()
     lightest, median = np.searchsorted(counts, counts[-1] * np.array([0.1, 0.5]))
-    return math.ceil(median + _NOISE_FACTOR * (median - lightest) / 1.28)
+    return math.ceil(float(median + _NOISE_FACTOR * (median - lightest) / 1.28))

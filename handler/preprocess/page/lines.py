@@ -58,7 +58,9 @@ def cut_lines(ink: Ink, max_lines: int) -> Floats:
             LINE_SIZE, Image.Transform.EXTENT, box, Image.Resampling.BILINEAR
         )
         line[:] = np.asarray(part)
-    return lines / np.maximum(lines.max((1, 2), keepdims=True), float(ink.threshold))
+    darkest = lines.max((1, 2), keepdims=True)
+    result: Floats = lines / np.maximum(darkest, np.float32(ink.threshold))
+    return result
 
 
 def _places(ink: Ink) -> Iterator[tuple[float, int, int]]:

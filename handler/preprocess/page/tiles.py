@@ -44,7 +44,9 @@ def cut_tiles(ink: Ink, max_tiles: int) -> Floats:
     if len(chosen) > max_tiles:
         chosen = chosen[np.arange(max_tiles) * len(chosen) // max_tiles]
     tiles = grid[chosen // columns, :, chosen % columns, :].astype(np.float32)
-    return tiles / np.maximum(tiles.max((1, 2), keepdims=True), float(ink.threshold))
+    darkest = tiles.max((1, 2), keepdims=True)
+    result: Floats = tiles / np.maximum(darkest, np.float32(ink.threshold))
+    return result
 
 
 def classify_tiles(tiles: Floats) -> Floats:
