@@ -28,13 +28,13 @@ _FIRST = 24
 _ALL = 96
 _FLOOR = 0.02
 """No tile or line counts for more than a probability of this much against it."""
-_MIN_LINES = 8
+_MIN_TILES, _MIN_LINES = 6, 8
 
 # Natural logarithms of the ratio of two probabilities, in the mean over tiles or lines.
 # Upright pages of the measurement have at least 0.3 for standing and -0.1 for up. Pages
 # of vertical Japanese have at least -0.95 for standing; their columns, taken for lines,
 # have up to 0.6 for up or down.
-_CLEARLY_STANDING = 1.0
+_STANDING, _CLEARLY_STANDING = 0.2, 1.0
 _CLEARLY_UP = 0.5
 _DOWN = -0.35
 _LYING = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
@@ -47,10 +47,14 @@ def detect_rotation(gray: Image.Image, ink: Ink) -> int:
 
     `gray` is a page from `small_gray`, dark on light, and `ink` its ink.
     """
-    standing, share = _standing(ink)
-    clarities = [up for lying, up in _LYING if standing < lying]
-    if not clarities or share < _MIN_TEXT:
+    standing, share, num_tiles = _standing(ink)
+    if share < _MIN_TEXT or share * num_tiles < _MIN_TILES:
+        return 0
+    if standing > _STANDING:
         return 180 if _up(ink) < _DOWN else 0
+    clarities = [up for lying, up in _LYING if standing < lying]
+    if not clarities:
+        return 0
     needed = clarities[0] if share > _CLEARLY_TEXT else clarities[-1]
     # It is not known yet on which side the page lies.
     up = _up(find_ink(gray.transpose(Image.Transpose.ROTATE_270)))
@@ -64,18 +68,19 @@ def text_share(probabilities: Floats) -> float:
     return float(1 - probabilities[:, NO_TEXT].mean()) if len(probabilities) else 0.0
 
 
-def _standing(ink: Ink) -> tuple[float, float]:
-    """Tell how clearly letters stand, and the share of tiles with text.
+def _standing(ink: Ink) -> tuple[float, float, int]:
+    """Tell how clearly letters stand, the share of tiles with text, and their number.
 
     The first is below 0 where letters lie on a side.
     """
-    standing, share = _vote(ink, _FIRST)
-    return (standing, share) if standing > _CLEARLY_STANDING else _vote(ink, _ALL)
+    votes = _vote(ink, _FIRST)
+    return votes if votes[0] > _CLEARLY_STANDING else _vote(ink, _ALL)
 
 
-def _vote(ink: Ink, max_tiles: int) -> tuple[float, float]:
+def _vote(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
     probabilities = classify_tiles(cut_tiles(ink, max_tiles))
-    return _mean_ratio(probabilities, HORIZONTAL, VERTICAL), text_share(probabilities)
+    standing = _mean_ratio(probabilities, HORIZONTAL, VERTICAL)
+    return standing, text_share(probabilities), len(probabilities)
 
 
 def _up(ink: Ink) -> float:
