@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive frontend image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-steps bench-autoscaling bench-cold-start soak clean
+.PHONY: help demo serve archive frontend image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-steps bench-autoscaling bench-cold-start bench-orientation soak clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -112,6 +112,10 @@ bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
 
 bench-steps: $(VENV)/dev  ## count the kernels and waits of every step on a GPU, without one
 	@$(BIN)/python -m bench.steps $(ARGS)
+
+# ARGS: --fonts FOLDER for more scripts, --documents FOLDER for PDFs of your own.
+bench-orientation: $(VENV)/dev  ## measure how many turned pages are put upright
+	@$(BIN)/python -m bench.orientation $(ARGS)
 
 bench-autoscaling: $(VENV)/dev  ## simulate a day of an asynchronous endpoint's machines
 	@$(BIN)/python -m bench.autoscaling

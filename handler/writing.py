@@ -157,6 +157,7 @@ class Writing:
                 bbox_format=self._bbox_format,
                 width=page.width,
                 height=page.height,
+                rotation=page.rotation,
                 prompt_type=reading.options.prompt_type,
                 page_number=page.number,
                 include_images=include_images,
@@ -190,5 +191,6 @@ class Writing:
             self._limits,
             content.figures,
             reading.decode_options,
+            page.rotation,
         )
         return {name: base64.b64encode(crop).decode() for name, crop in crops.items()}

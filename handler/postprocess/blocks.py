@@ -21,6 +21,7 @@ from handler.postprocess.layout import (
 )
 from handler.postprocess.markup import Element, Node, serialise
 from handler.postprocess.sanitise import clean, picture_name
+from handler.postprocess.turning import turned_box, turned_size
 from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
 from handler.profiles import BboxFormat
 from handler.schema import Block
@@ -37,15 +38,24 @@ _BARE_TAGS = {"Section-Header": "h2", "Code-Block": "pre"}
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """The page that was read: how large it is, and how the model writes boxes."""
+    """The caller's page: its size, how the model writes boxes, and how it was turned.
+
+    `rotation` are the degrees clockwise by which the page was turned for the model.
+    """
 
     number: int
     width: int
     height: int
     bbox_format: BboxFormat
+    rotation: int = 0
 
     def bbox_from(self, written: str | None) -> Bbox | None:
-        return bbox_from(written, self.bbox_format, self.width, self.height)
+        """Return a box on the caller's page from one on the page that the model saw."""
+        width, height = turned_size(self.width, self.height, self.rotation)
+        seen = bbox_from(written, self.bbox_format, width, height)
+        if seen is None:
+            return None
+        return turned_box(seen, -self.rotation, width, height)
 
 
 @dataclass(slots=True)

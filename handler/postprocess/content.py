@@ -32,15 +32,19 @@ def page_content(
     page_number: int,
     include_images: bool,
     include_headers_footers: bool,
+    rotation: int = 0,
 ) -> PageContent:
     """Blocks, HTML, Markdown and plain text of a page. Never raises, loses no text.
 
-    `width` and `height` are pixels of the page the boxes are given for. Blocks are
+    `width` and `height` are pixels of the caller's page, which boxes refer to, and
+    `rotation` the degrees clockwise by which it was turned for the model. Blocks are
     all there; headers and footers are left out of the other three unless asked for.
     """
     answer, warnings = answer_of(raw)
     tree = parse(answer)
-    blocks = Blocks(Paper(page_number, width, height, bbox_format), include_images)
+    blocks = Blocks(
+        Paper(page_number, width, height, bbox_format, rotation), include_images
+    )
     blocks.add_page(tree.nodes, "Text" if prompt_type == "ocr" else UNLABELLED)
     hidden = _BLANK if include_headers_footers else _BLANK | _MARGINS
     shown = [b for b in blocks.found if b.html and b.label not in hidden]

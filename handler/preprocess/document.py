@@ -22,6 +22,7 @@ from handler.preprocess.media import (
     TIFF,
     agreed_media_type,
 )
+from handler.preprocess.page.examine import examine, turned
 from handler.preprocess.pdf.render import draw_page, inspect_pdf, text_and_warnings
 from handler.preprocess.sizing import Size, check_shape, target_size
 from handler.profiles import Sizing
@@ -79,8 +80,15 @@ def page_at(
                 data, number, picture.image, options.password
             )
             warnings = (*warnings, *doubts)
-        seen = picture.image  # resize would copy an image of the right size
-        if seen.size != size:
+        seen, rotation, is_blank, doubts = examine(picture.image, options)
+        if is_blank:
+            # The model does not see it: the least that makes a page.
+            size = (sizing.patch_grid, sizing.patch_grid)
+        elif rotation % 180 and media_type == PDF:
+            size = (size[1], size[0])
+        elif rotation % 180:
+            size = target_size(picture.height, picture.width, sizing)
+        if seen.size != size:  # resize would copy an image of the right size
             seen = seen.resize(size, Image.Resampling.LANCZOS)
         return Page(
             number=number,
@@ -90,7 +98,9 @@ def page_at(
             pixel_height=seen.height,
             pixels=seen.tobytes(),
             text_layer=text,
-            warnings=warnings,
+            rotation=rotation,
+            is_blank=is_blank,
+            warnings=(*warnings, *doubts),
         )
 
 
@@ -102,11 +112,13 @@ def crops_at(
     limits: Limits,
     boxes: dict[str, tuple[int, int, int, int]],
     options: DecodeOptions = DecodeOptions(),
+    rotation: int = 0,
 ) -> dict[str, bytes]:
     """WebP pictures by name, cut from page `number` at `Page.width` x `Page.height`.
 
     Boxes are (left, top, right, bottom). What lies outside the page is left out,
-    and so is a picture of which nothing remains.
+    and so is a picture of which nothing remains. Pictures are turned by `rotation`
+    degrees clockwise, as the page was for the model.
     """
     data = _mapped(document)
     with reading(_subject(media_type, number)):
@@ -124,7 +136,7 @@ def crops_at(
             round(min(bottom, picture.height) * scale_y),
         )
         if box[0] < box[2] and box[1] < box[3]:
-            crops[name] = _webp(image.crop(box))
+            crops[name] = _webp(turned(image.crop(box), rotation))
     return crops
 
 

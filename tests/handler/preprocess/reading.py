@@ -5,6 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from handler.preprocess import (
+    DecodeOptions,
     Limits,
     inspect_document,
     media_type_of,
@@ -31,11 +32,13 @@ def page_of(
     number: int = 1,
     sizing: Sizing = MINI,
     limits: Limits | None = None,
+    options: DecodeOptions | None = None,
 ) -> Page:
     media_type = media_type_of(content)
     assert media_type is not None
+    limits, options = limits or Limits(), options or DecodeOptions()
     with spooled(content) as document:
-        return page_at(document, media_type, number, sizing, limits or Limits())
+        return page_at(document, media_type, number, sizing, limits, options)
 
 
 def seen(page: Page) -> Image.Image:

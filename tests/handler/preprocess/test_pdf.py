@@ -15,7 +15,7 @@ from handler.errors import (
     UnreadableDocumentError,
     UnsupportedMediaTypeError,
 )
-from handler.preprocess import Limits
+from handler.preprocess import DecodeOptions, Limits
 from handler.preprocess.pdf.render import MAX_TEXT_CHARACTERS, text_layer
 from tests.documents import (
     LINES,
@@ -37,6 +37,9 @@ from tests.handler.preprocess.reading import (
     page_of,
     seen,
 )
+
+# The text of the documents below is turned with the page.
+AS_IS = DecodeOptions(detect_rotation=False)
 
 
 def chandra_pages(path):
@@ -76,7 +79,7 @@ def test_every_page_has_its_own_text():
 
 
 def test_a_rotated_page_is_as_wide_as_it_is_read():
-    page = page_of(rotated_pdf(90), sizing=CHANDRA)
+    page = page_of(rotated_pdf(90), sizing=CHANDRA, options=AS_IS)
 
     assert (page.width, page.height) == (2246, 1588)
     assert (page.pixel_width, page.pixel_height) == (2240, 1600)
@@ -86,7 +89,7 @@ def test_a_rotated_page_is_as_wide_as_it_is_read():
 def test_a_rotated_page_is_drawn_turned(rotation):
     expected = seen(page_of(pdf())).rotate(-rotation, expand=True)
 
-    turned = seen(page_of(rotated_pdf(rotation)))
+    turned = seen(page_of(rotated_pdf(rotation), options=AS_IS))
 
     assert turned.size == expected.size
     for side, expected_side in zip(ink(turned), ink(expected), strict=True):

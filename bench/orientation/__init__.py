@@ -1,0 +1,1 @@
+"""Orientation of pages: rendered pages, the classifier's training, its error rates."""

@@ -1,0 +1,158 @@
+"""Measure how many pages are put upright, and that no upright page is turned.
+
+    python -m bench.orientation [--fonts FOLDER ...] [--documents FOLDER]
+
+Renders 200 pages of many layouts and scripts and degrades most as scanners do, does the
+same to the documents of `bench/pages`, and shows each page in four orientations to the
+code that serves. Pictures, blank pages and vertical Japanese are shown too. The last
+line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pypdfium2
+from PIL import Image
+
+from bench.orientation.pages import (
+    FIGURES,
+    LAYOUTS,
+    degrade,
+    render_figure,
+    render_text,
+    render_vertical,
+)
+from bench.orientation.scripts import SCRIPTS, fonts_of
+from bench.report import finish, say
+from handler.preprocess.decode_options import DecodeOptions
+from handler.preprocess.page.examine import examine, turned
+
+_DOCUMENTS = Path(__file__).parents[1] / "pages"
+_SEED = 20_261_130
+_TURNS = (0, 90, 180, 270)
+_SCANS_OF_A_DOCUMENT = 6
+_PDF_SCALE = 192 / 72
+
+
+@dataclass(slots=True)
+class Rates:
+    """Pages of one class: how many there were, and how many came out right."""
+
+    shown: Counter[int] = field(default_factory=Counter)
+    """By the degrees clockwise by which a page was turned before it was shown."""
+    right: Counter[int] = field(default_factory=Counter)
+    num_blank: int = 0
+
+    def add(self, page: Image.Image, degrees: int) -> bool:
+        """Show a page turned by `degrees`; return True if it comes out upright."""
+        examined = examine(turned(page.convert("RGB"), degrees), DecodeOptions())
+        is_right = (degrees + examined.rotation) % 360 == 0
+        self.shown[degrees] += 1
+        self.right[degrees] += is_right
+        self.num_blank += examined.is_blank
+        return is_right
+
+    def include(self, other: Rates) -> None:
+        self.shown += other.shown
+        self.right += other.right
+        self.num_blank += other.num_blank
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench.orientation")
+    parser.add_argument("--fonts", type=Path, nargs="*", default=[])
+    parser.add_argument("--documents", type=Path, help="PDFs, upright as they are")
+    parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=_SEED)
+    parser.add_argument(
+        "--save-wrong", type=Path, help="folder for what comes out wrong"
+    )
+    options = parser.parse_args(arguments)
+    by_class: dict[str, Rates] = {}
+    for name, page, turns in _shown(options):
+        rates = by_class.setdefault(name, Rates())
+        for degrees in turns:
+            if not rates.add(page, degrees) and options.save_wrong:
+                number = sum(rates.shown.values())
+                file = f"{name.replace('/', '-')}-{number}-{degrees}.png"
+                turned(page, degrees).save(options.save_wrong / file)
+    totals: dict[str, Rates] = {}
+    for name, rates in by_class.items():
+        _print(name, rates)
+        totals.setdefault(name.split("/")[0], Rates()).include(rates)
+    for name, rates in totals.items():
+        _print(name, rates)
+    ratios = {
+        f"{name}, turned by {degrees}": round(rates.right[degrees] / count, 4)
+        for name, rates in totals.items()
+        for degrees, count in sorted(rates.shown.items())
+    }
+    num_pages = {name: max(rates.shown.values()) for name, rates in totals.items()}
+    num_blank = {name: rates.num_blank for name, rates in totals.items()}
+    finish("orientation", ratios, num_pages=num_pages, num_blank=num_blank)
+    return 0
+
+
+def _print(name: str, rates: Rates) -> None:
+    row = [f"{100 * rates.right[d] / rates.shown[d]:6.1f} %" for d in rates.shown]
+    count = max(rates.shown.values())
+    say(f"{name:32} {count:4} pages {' '.join(row)}, {rates.num_blank} blank")
+
+
+def _shown(
+    options: argparse.Namespace,
+) -> Iterator[tuple[str, Image.Image, Sequence[int]]]:
+    """Class, page and the turns in which to show it."""
+    rng = random.Random(options.seed)
+    scripts = [script for script in SCRIPTS if fonts_of(script, options.fonts)]
+    layouts = list(LAYOUTS)
+    for number in range(options.pages):
+        layout = layouts[number % len(layouts)]
+        # Every other page is Latin, as most documents are.
+        script = scripts[number // 2 % len(scripts)] if number % 2 else "latin"
+        page = render_text(rng, layout, script, options.fonts)
+        page = degrade(rng, page) if rng.random() < 0.7 else page
+        yield f"text/{layout}", page, _TURNS
+    for path in sorted(_DOCUMENTS.glob("*.pdf")):
+        page = next(_drawn(path)).convert("L")
+        yield "scans/" + path.stem, page, _TURNS
+        for _ in range(_SCANS_OF_A_DOCUMENT):
+            yield "scans/" + path.stem, degrade(rng, page), _TURNS
+    for kind in FIGURES:
+        for _ in range(10):
+            page = render_figure(rng, kind)
+            yield f"figures/{kind}", degrade(rng, page), (0,)
+    for _ in range(10):
+        paper = Image.new("L", (1240, 1754), rng.randint(200, 255))
+        yield "blank", degrade(rng, paper), (0,)
+    for script in ("japanese", "chinese"):
+        for _ in range(20 if script in scripts else 0):
+            page = render_vertical(rng, script, options.fonts)
+            yield f"vertical/{script}", degrade(rng, page), _TURNS
+    if options.documents:
+        for path in sorted(options.documents.rglob("*.pdf")):
+            for number, page in enumerate(_drawn(path)):
+                yield f"documents/{path.stem}-{number + 1}", page, _TURNS
+
+
+def _drawn(path: Path, max_pages: int = 3) -> Iterator[Image.Image]:
+    """The first pages of a PDF that has no password and is not damaged."""
+    try:
+        document = pypdfium2.PdfDocument(path)
+        for number in range(min(len(document), max_pages)):
+            page = document[number]
+            scale = min(_PDF_SCALE, 3000 / max(page.get_size()))
+            yield page.render(scale=scale).to_pil().convert("RGB")
+    except pypdfium2.PdfiumError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

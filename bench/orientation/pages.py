@@ -1,0 +1,401 @@
+"""Render pages of many layouts and scripts, and pages without upright text.
+
+Upright pages come from `render_text`, with text that has one direction.
+`render_figure` draws what must not be taken for text: photographs, charts, drawings,
+bar codes, invented signs. Both are deterministic for a generator of random numbers.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from bench.orientation.scripts import fonts_of, line_of, load
+
+__all__ = [
+    "FIGURES",
+    "LAYOUTS",
+    "degrade",
+    "render_figure",
+    "render_text",
+    "render_vertical",
+    "square_signs",
+]
+
+DPI = 150
+_DENSE = ("chinese", "japanese", "korean")
+
+
+class _Pen:
+    """Draws lines of one script in one font."""
+
+    def __init__(
+        self, rng: random.Random, script: str, folders: Sequence[Path], points: float
+    ) -> None:
+        self.rng, self.script = rng, script
+        self.font_path = rng.choice(fonts_of(script, folders))
+        self.size = max(8, round(points * DPI / 72))
+        paper = rng.choice([255, 255, rng.randint(225, 254)])
+        self.ink = rng.choice([0, 0, rng.randint(0, 90)])
+        short, long = round(8.27 * DPI), round(11.69 * DPI)
+        if rng.random() < 0.2:
+            short, long = long, short
+        if rng.random() < 0.15:
+            short, long = (
+                round(rng.uniform(3, 8) * DPI),
+                round(rng.uniform(4, 11) * DPI),
+            )
+        self.image = Image.new("L", (short, long), paper)
+        self.draw = ImageDraw.Draw(self.image)
+        self.margin = round(rng.uniform(0.4, 1.1) * DPI)
+        self.leading = rng.uniform(1.15, 1.9)
+
+    @property
+    def width(self) -> int:
+        return self.image.width
+
+    @property
+    def height(self) -> int:
+        return self.image.height
+
+    def text(self, x: float, y: float, width: float, scale: float = 1.0) -> float:
+        """Draw a line of at most `width` pixels at (x, y); return its height."""
+        size = max(8, round(self.size * scale))
+        font = load(self.font_path, size)
+        advance = size * (1.0 if self.script in _DENSE else 0.5)
+        text = line_of(self.rng, self.script, max(1, int(width / advance)))
+        while len(text) > 1 and font.getlength(text) > width:
+            text = text[: max(1, int(len(text) * 0.94))]
+        self.draw.text((x, y), text.strip(), fill=self.ink, font=font)
+        return size * self.leading
+
+    def rule(self, box: Sequence[float], width: int = 1) -> None:
+        self.draw.line(list(box), fill=self.ink, width=width)
+
+
+def _column(pen: _Pen, left: float, right: float, top: float, bottom: float) -> None:
+    y, rng = top, pen.rng
+    left_in_paragraph = 0
+    while y + pen.size * pen.leading < bottom:
+        if left_in_paragraph == 0:
+            left_in_paragraph = rng.randint(1, 9)
+            y += pen.size * rng.choice([0, 0.5, 1.0])
+            if rng.random() < 0.15:
+                y += pen.text(left, y, (right - left) * 0.6, rng.uniform(1.1, 1.8))
+        width = right - left
+        if left_in_paragraph == 1:
+            width *= rng.uniform(0.2, 1)
+        y += pen.text(left, y, width)
+        left_in_paragraph -= 1
+
+
+def _prose(pen: _Pen) -> None:
+    bottom = pen.height * pen.rng.choice([0.35, 0.6, 0.95, 0.95])
+    _column(pen, pen.margin, pen.width - pen.margin, pen.margin, bottom)
+
+
+def _two_columns(pen: _Pen) -> None:
+    middle, gap = pen.width / 2, pen.size
+    for left, right in (
+        (pen.margin, middle - gap),
+        (middle + gap, pen.width - pen.margin),
+    ):
+        _column(pen, left, right, pen.margin, pen.height - pen.margin)
+
+
+def _table(pen: _Pen) -> None:
+    rng = pen.rng
+    num_columns = rng.randint(2, 6)
+    step = (pen.width - 2 * pen.margin) / num_columns
+    y = pen.margin + pen.text(pen.margin, pen.margin, step * num_columns, 1.4) * 1.5
+    has_rules, row_height = rng.random() < 0.7, pen.size * pen.leading * 1.2
+    bottom = pen.height * rng.choice([0.4, 0.9])
+    first = y
+    while y + row_height < bottom:
+        for column in range(num_columns):
+            script = pen.script
+            if column and rng.random() < 0.7:
+                pen.script = "digits"
+            if rng.random() < 0.9:
+                x = pen.margin + column * step + pen.size * 0.3
+                pen.text(x, y, step * rng.uniform(0.3, 0.85))
+            pen.script = script
+        if has_rules:
+            pen.rule((pen.margin, y - 2, pen.width - pen.margin, y - 2))
+        y += row_height
+    if has_rules:
+        for column in range(num_columns + 1):
+            x = pen.margin + column * step
+            pen.rule((x, first, x, y))
+
+
+def _form(pen: _Pen) -> None:
+    y = float(pen.margin)
+    while y < pen.height - 2 * pen.margin:
+        label_width = pen.width * pen.rng.uniform(0.15, 0.3)
+        pen.text(pen.margin, y, label_width, 0.9)
+        left = pen.margin + label_width + 10
+        box = (left, y - 3, max(left + 10, pen.width - pen.margin))
+        pen.draw.rectangle((*box, y + pen.size * 1.4), outline=pen.ink)
+        if pen.rng.random() < 0.6:
+            pen.text(box[0] + 6, y, pen.width * pen.rng.uniform(0.1, 0.3))
+        y += pen.size * pen.rng.uniform(1.8, 3)
+
+
+def _receipt(pen: _Pen) -> None:
+    y = float(pen.margin)
+    while y < pen.height - pen.margin:
+        y += pen.text(pen.margin, y, pen.width * 0.45)
+        script, pen.script = pen.script, "digits"
+        pen.text(pen.width * 0.75, y - pen.size * pen.leading, pen.width * 0.15)
+        pen.script = script
+        if pen.rng.random() < 0.06:
+            pen.rule((pen.margin, y, pen.width - pen.margin, y))
+            y += pen.size
+
+
+def _code(pen: _Pen) -> None:
+    y, indent = float(pen.margin), 0
+    while y < pen.height - pen.margin:
+        indent = max(0, min(6, indent + pen.rng.choice([-1, 0, 0, 1])))
+        x = pen.margin + indent * 2 * pen.size
+        room = pen.width - pen.margin - x
+        if pen.rng.random() < 0.88:
+            pen.text(x, y, room * pen.rng.uniform(0.15, 0.8))
+        y += pen.size * pen.leading
+
+
+def _title(pen: _Pen) -> None:
+    y = pen.height * pen.rng.uniform(0.15, 0.4)
+    for scale in (pen.rng.uniform(2, 3.5), 1.6, 1.2, 1.0)[: pen.rng.randint(2, 4)]:
+        width = pen.width * pen.rng.uniform(0.4, 0.7)
+        y += pen.text((pen.width - width) / 2, y, width, scale) * 1.3
+
+
+def _list(pen: _Pen) -> None:
+    y = float(pen.margin)
+    while y < pen.height - pen.margin:
+        radius = pen.size / 6
+        centre = y + pen.size * 0.6
+        x = pen.margin
+        pen.draw.ellipse(
+            (x, centre - radius, x + 2 * radius, centre + radius), fill=pen.ink
+        )
+        for _ in range(pen.rng.randint(1, 3)):
+            width = (pen.width - 2 * pen.margin) * pen.rng.uniform(0.3, 0.95)
+            y += pen.text(x + pen.size * 1.2, y, width)
+        y += pen.size * 0.4
+
+
+def _with_figure(pen: _Pen) -> None:
+    top = pen.height * pen.rng.uniform(0.3, 0.5)
+    figure = render_figure(pen.rng, pen.rng.choice(["photo", "chart", "drawing"]))
+    size = (pen.width - 2 * pen.margin, round(pen.height * 0.3))
+    _column(pen, pen.margin, pen.width - pen.margin, pen.margin, top)
+    pen.image.paste(figure.resize(size), (pen.margin, round(top + pen.size)))
+    below = top + size[1] + 2 * pen.size
+    _column(pen, pen.margin, pen.width - pen.margin, below, pen.height - pen.margin)
+
+
+LAYOUTS: dict[str, Callable[[_Pen], None]] = {
+    "prose": _prose,
+    "two_columns": _two_columns,
+    "table": _table,
+    "form": _form,
+    "receipt": _receipt,
+    "code": _code,
+    "title": _title,
+    "list": _list,
+    "with_figure": _with_figure,
+}
+
+
+def render_text(
+    rng: random.Random, layout: str, script: str, folders: Sequence[Path] = ()
+) -> Image.Image:
+    """Return an upright gray page of one layout and script, without degradation."""
+    pen = _Pen(rng, script, folders, points=rng.uniform(7, 14))
+    LAYOUTS[layout](pen)
+    return pen.image
+
+
+def render_vertical(
+    rng: random.Random, script: str, folders: Sequence[Path] = ()
+) -> Image.Image:
+    """Return a page of columns from right to left, as Japanese novels are set."""
+    pen = _Pen(rng, script, folders, points=rng.uniform(8, 14))
+    font = load(pen.font_path, pen.size)
+    x = pen.width - pen.margin - pen.size
+    while x > pen.margin:
+        y, end = pen.margin, pen.height - pen.margin
+        if rng.random() < 0.15:
+            end = round(pen.height * rng.uniform(0.2, 0.8))
+        for letter in line_of(rng, script, max(1, int((end - y) / pen.size))):
+            pen.draw.text((x, y), letter, fill=pen.ink, font=font)
+            y += pen.size
+        x -= round(pen.size * pen.leading)
+    return pen.image
+
+
+def square_signs(rng: random.Random, size: int, cell: int) -> Image.Image:
+    """Return a page of invented square signs in vertical columns, of no direction."""
+    image = Image.new("L", (size, round(size * 1.4)), 255)
+    draw = ImageDraw.Draw(image)
+    for x in range(size - 2 * cell, cell, -round(cell * 1.6)):
+        for y in range(cell, image.height - 2 * cell, cell):
+            for _ in range(rng.randint(3, 8)):
+                a, b, c = (rng.randint(1, cell - 2) for _ in range(3))
+                stroke = rng.choice([(a, b, c, b), (a, b, a, c), (a, b, c, c)])
+                ends = [x + stroke[0], y + stroke[1], x + stroke[2], y + stroke[3]]
+                draw.line(ends, fill=0, width=max(1, cell // 12))
+    return image
+
+
+def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    """Clouds of noise in octaves, with edges of shapes in them."""
+    seed = np.random.default_rng(rng.getrandbits(32))
+    image = Image.new("L", size, 128)
+    field = np.zeros((size[1], size[0]), np.float32)
+    octave, weight = 4, 1.0
+    while octave < max(size):
+        noise = seed.normal(0, 1, (octave, octave)).astype(np.float32)
+        field += weight * np.asarray(Image.fromarray(noise).resize(size, 3))
+        octave, weight = octave * 2, weight * rng.uniform(0.4, 0.9)
+    field = (field - field.mean()) / (field.std() + 1e-6)
+    image = Image.fromarray((128 + 60 * field).clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.randint(0, 25)):
+        _shape(rng, draw, size, fill=rng.randint(0, 255))
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
+
+
+def _shape(
+    rng: random.Random, draw: ImageDraw.ImageDraw, size: tuple[int, int], fill: int
+) -> None:
+    x, y = rng.randint(0, size[0]), rng.randint(0, size[1])
+    extent = rng.randint(5, max(6, min(size) // 3))
+    box = (x, y, x + rng.randint(2, extent), y + rng.randint(2, extent))
+    kind = rng.randint(0, 4)
+    width = rng.randint(1, 5)
+    if kind == 0:
+        draw.rectangle(box, fill=fill)
+    elif kind == 1:
+        draw.ellipse(box, outline=fill, width=width)
+    elif kind == 2:
+        draw.line(box, fill=fill, width=width)
+    elif kind == 3:
+        draw.arc(box, rng.randint(0, 360), rng.randint(0, 360), fill=fill, width=width)
+    else:
+        corners = [
+            (rng.randint(x, x + extent), rng.randint(y, y + extent)) for _ in "abc"
+        ]
+        draw.polygon(corners, outline=fill)
+
+
+def _chart(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    image = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(image)
+    width, height = size
+    draw.line((60, 20, 60, height - 40, width - 20, height - 40), fill=0, width=2)
+    num = rng.randint(4, 40)
+    heights = [rng.uniform(0.1, 0.9) for _ in range(num)]
+    step = (width - 100) / num
+    kind = rng.random()
+    tops = [
+        (70 + i * step, height - 40 - h * (height - 80)) for i, h in enumerate(heights)
+    ]
+    if kind < 0.4:
+        for x, y in tops:
+            fill = rng.randint(0, 220)
+            draw.rectangle((x, y, x + step * 0.7, height - 40), fill=fill)
+    elif kind < 0.7:
+        draw.line(tops, fill=rng.randint(0, 120), width=rng.randint(1, 4))
+    else:
+        for x, y in tops * 4:
+            r, dy = rng.randint(1, 6), rng.randint(-60, 60)
+            draw.ellipse((x, y + dy, x + r, y + dy + r), outline=0)
+    for i in range(rng.randint(0, 12)):
+        y = 20 + i * height / 12
+        draw.line((60, y, width - 20, y), fill=rng.randint(100, 230))
+    return image
+
+
+def _drawing(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    image = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.randint(10, 300)):
+        _shape(rng, draw, size, fill=rng.randint(0, 120))
+    return image
+
+
+def _bars(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    seed = np.random.default_rng(rng.getrandbits(32))
+    module = rng.randint(2, 12)
+    shape = (-(-size[1] // module), -(-size[0] // module))
+    if rng.random() < 0.5:
+        cells = seed.integers(0, 2, shape)
+    else:
+        cells = np.broadcast_to(seed.integers(0, 2, (1, shape[1])), shape)
+    pixels = np.kron(255 * cells, np.ones((module, module)))[: size[1], : size[0]]
+    image = Image.fromarray(pixels.astype(np.uint8))
+    return image.rotate(rng.choice([0, 90]), expand=True)
+
+
+def _waves(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
+    angle, period = rng.uniform(0, math.pi), rng.uniform(3, 30)
+    phase = (x * math.cos(angle) + y * math.sin(angle)) / period
+    bent = np.sin(2 * math.pi * phase + 3 * np.sin(x / rng.uniform(20, 200)))
+    return Image.fromarray((128 + rng.randint(20, 127) * bent).astype(np.uint8))
+
+
+def _signs(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    return square_signs(rng, size[0], rng.randint(10, 40))
+
+
+FIGURES: dict[str, Callable[[random.Random, tuple[int, int]], Image.Image]] = {
+    "photo": _photo,
+    "chart": _chart,
+    "drawing": _drawing,
+    "bars": _bars,
+    "waves": _waves,
+    "signs": _signs,
+}
+
+
+def render_figure(
+    rng: random.Random, kind: str, size: tuple[int, int] = (1000, 1400)
+) -> Image.Image:
+    """Return a gray page that is one picture without text."""
+    return FIGURES[kind](rng, size)
+
+
+def degrade(rng: random.Random, image: Image.Image) -> Image.Image:
+    """Return the page as scanners deliver it: askew by up to 3 degrees, noisy, JPEG."""
+    paper = image.getpixel((0, 0))
+    if rng.random() < 0.5:
+        degrees = rng.uniform(-3, 3)
+        image = image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=paper)
+    if rng.random() < 0.4:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
+    if rng.random() < 0.5:
+        seed = np.random.default_rng(rng.getrandbits(32))
+        noise = seed.normal(0, rng.uniform(1, 14), (image.height, image.width))
+        pixels = np.asarray(image, np.float32) + noise
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    if rng.random() < 0.3:
+        black, white = rng.randint(0, 120), rng.randint(170, 255)
+        image = image.point([black + v * (white - black) // 255 for v in range(256)])
+    if rng.random() < 0.1:
+        image = image.point([255 * (v > 150) for v in range(256)])
+    if rng.random() < 0.4:
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=rng.randint(30, 92))
+        image = Image.open(stream).convert("L")
+    return image

@@ -1,0 +1,29 @@
+"""Sizes and boxes on a page that is turned by quarters."""
+
+from __future__ import annotations
+
+from handler.postprocess.layout import Bbox
+
+__all__ = ["turned_box", "turned_size"]
+
+
+def turned_size(width: int, height: int, degrees: int) -> tuple[int, int]:
+    """Return width and height of a page after a turn by a multiple of 90 degrees."""
+    return (width, height) if degrees % 180 == 0 else (height, width)
+
+
+def turned_box(box: Bbox, degrees: int, width: int, height: int) -> Bbox:
+    """Return a box after its page of `width` x `height` is turned clockwise.
+
+    Boxes are (left, top, right, bottom) before and after. `degrees` is a multiple of
+    90, below 0 for a turn the other way.
+    """
+    left, top, right, bottom = box
+    match degrees % 360:
+        case 90:
+            return height - bottom, left, height - top, right
+        case 180:
+            return width - right, height - bottom, width - left, height - top
+        case 270:
+            return top, width - right, bottom, width - left
+    return box

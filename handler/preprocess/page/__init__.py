@@ -1,0 +1,1 @@
+"""Pixels of a page: is there ink, is it dark on light, which way up is it?"""

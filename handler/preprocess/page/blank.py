@@ -1,0 +1,136 @@
+"""Tell pages without ink from pages with little.
+
+A word, a page number, a stamp or a line is ink. Dust, punch holes, the black border of
+a scan and print that shows through from the other side are not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from handler.preprocess.page.ink import Ink, find_ink
+from handler.preprocess.page.orientation import text_share
+from handler.preprocess.page.tiles import classify_tiles, cut_tiles
+
+__all__ = ["has_ink"]
+
+Mask = npt.NDArray[np.bool_]
+
+# Sizes are pixels of a page from `small_gray`, about 100 dots per inch.
+_CELL = 4
+_CLEAR_CONTRAST = 48
+"""Print of the other side does not reach this many levels of gray."""
+_PLENTY = 0.01
+"""Share of cells with ink above which no mark needs to be looked at."""
+_MIN_EXTENT, _MIN_PIXELS = 5, 8
+"""1.3 mm: dust is smaller, a digit of 8 points larger."""
+_BORDER_CONTRAST = 60
+_BORDER_ZONE = 0.15
+_GROWTH = ImageFilter.MaxFilter(5)
+_HOLE_EXTENTS = range(14, 42)
+_HOLE_FILL = 0.6
+_HOLE_ZONE = 0.12
+"""Punch holes and borders lie so near an edge, as a share of the side."""
+_PICTURE_REDUCTION = 4
+_MIN_PICTURE = 0.02
+_FAINT_CONTRAST = 26
+_FAINT_TILES = 24
+_MIN_FAINT_TILES = 3
+_MIN_FAINT_TEXT = 0.6
+
+
+def has_ink(gray: Image.Image, ink: Ink) -> bool:
+    """Return False for a page of which nothing can be read.
+
+    `gray` is a page from `small_gray` and `ink` its ink. Ink of little contrast counts
+    only where it is text: print that shows through from the other side is mirrored.
+    """
+    clear = ink.levels >= max(ink.threshold, _CLEAR_CONTRAST)
+    cells = _reduced(clear) > 0
+    border = _border(gray)
+    inner = cells & ~border
+    if inner.mean() >= _PLENTY or _has_mark(inner, clear) or _has_picture(gray):
+        return True
+    return _has_faint_text(gray, _grown(cells | border))
+
+
+def _reduced(mask: Mask) -> npt.NDArray[np.uint8]:
+    """The ink in each cell of 4 x 4 pixels, 0 to 255."""
+    return np.asarray(
+        Image.fromarray(mask.view(np.uint8) * np.uint8(255)).reduce(_CELL)
+    )
+
+
+def _border(gray: Image.Image) -> Mask:
+    """Dark cells near an edge of the page, with only dark ones between."""
+    means = np.asarray(gray.reduce(_CELL))
+    is_dark = means < np.percentile(means, 90) - _BORDER_CONTRAST
+    border = np.zeros_like(is_dark)
+    for turn in range(4):
+        dark, result = np.rot90(is_dark, turn), np.rot90(border, turn)
+        zone = max(1, round(len(dark) * _BORDER_ZONE))
+        result[:zone] |= np.logical_and.accumulate(dark[:zone], axis=0)
+    # The edge of a border is gray.
+    return _grown(border)
+
+
+def _grown(cells: Mask) -> Mask:
+    """Cells and those within two of them."""
+    grown = np.asarray(Image.fromarray(cells).convert("L").filter(_GROWTH))
+    return grown > 0
+
+
+def _has_mark(cells: Mask, clear: Mask) -> bool:
+    """Look at connected cells one group at a time: is one of them larger than dust?"""
+    left = {(int(row), int(column)) for row, column in np.argwhere(cells)}
+    while left:
+        group, queue = [], [left.pop()]
+        while queue:
+            row, column = queue.pop()
+            group.append((row, column))
+            near = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+            queue += near & left
+            left -= near
+        (top, bottom), (start, end) = (
+            (min(x), max(x) + 1) for x in zip(*group, strict=True)
+        )
+        place = np.s_[top * _CELL : bottom * _CELL, start * _CELL : end * _CELL]
+        if _is_mark(clear[place], place, clear.shape):
+            return True
+    return False
+
+
+def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
+    count = int(pixels.sum())
+    extents = [int(np.ptp(np.flatnonzero(pixels.any(axis)))) + 1 for axis in (1, 0)]
+    if count < _MIN_PIXELS or max(extents) < _MIN_EXTENT:
+        return False
+    is_round = max(extents) <= 1.5 * min(extents) and max(extents) in _HOLE_EXTENTS
+    is_solid = count >= _HOLE_FILL * extents[0] * extents[1]
+    is_near_edge = any(
+        part.start < _HOLE_ZONE * side or part.stop > (1 - _HOLE_ZONE) * side
+        for part, side in zip(place, shape, strict=True)
+    )
+    return not (is_round and is_solid and is_near_edge)
+
+
+def _has_picture(gray: Image.Image) -> bool:
+    """Look for the soft shapes of a photograph away from the edges of the page."""
+    coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
+    across, down = (round(side * _BORDER_ZONE) for side in coarse.shape)
+    inner = coarse[across : len(coarse) - across, down : coarse.shape[1] - down]
+    return bool((inner >= _CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
+
+
+def _has_faint_text(gray: Image.Image, ignored: Mask) -> bool:
+    ink = find_ink(gray, _FAINT_CONTRAST)
+    height, width = ink.levels.shape
+    places = np.repeat(np.repeat(ignored, _CELL, 0), _CELL, 1)[:height, :width]
+    ink = Ink(np.where(places, np.uint8(0), ink.levels), ink.threshold)
+    tiles = cut_tiles(ink, _FAINT_TILES)
+    return (
+        len(tiles) >= _MIN_FAINT_TILES
+        and text_share(classify_tiles(tiles)) >= _MIN_FAINT_TEXT
+    )

@@ -1,0 +1,57 @@
+"""Evaluate small convolutional networks with numpy alone.
+
+Their weights are `.npz` files of this package, written by `bench.orientation.train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Floats", "Weights", "convolve", "load_weights", "pool", "softmax"]
+
+Floats = npt.NDArray[np.float32]
+Weights = Mapping[str, Floats]
+
+
+def load_weights(name: str) -> Weights:
+    """Read the weights of a network from the package."""
+    path = resources.files("handler.preprocess.page") / f"{name}.npz"
+    with path.open("rb") as file, np.load(file) as arrays:
+        return {key: arrays[key].astype(np.float32) for key in arrays.files}
+
+
+def convolve(values: Floats, weights: Weights, number: int, stride: int = 1) -> Floats:
+    """Return the ReLU of layer `number`, a convolution without padding.
+
+    `values` are (images, rows, columns, channels); the weight of the layer is
+    (side * side * channels, channels of the result).
+    """
+    weight, bias = weights[f"w{number}"], weights[f"b{number}"]
+    channels = values.shape[3]
+    side = round((len(weight) / channels) ** 0.5)
+    windows = np.lib.stride_tricks.sliding_window_view(values, (side, side), (1, 2))
+    windows = windows[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
+    patches = windows.reshape(-1, side * side * channels)
+    result: Floats = patches @ weight
+    result += bias
+    return np.maximum(result, 0, out=result).reshape(*windows.shape[:3], len(bias))
+
+
+def pool(values: Floats) -> Floats:
+    """Return the largest of every 2 x 2 values; an odd row or column is left out."""
+    rows, columns = values.shape[1] // 2 * 2, values.shape[2] // 2 * 2
+    values = np.maximum(values[:, :rows:2], values[:, 1:rows:2])
+    result: Floats = np.maximum(values[:, :, :columns:2], values[:, :, 1:columns:2])
+    return result
+
+
+def softmax(features: Floats, weights: Weights, number: int) -> Floats:
+    """Return probabilities from the last layer: (images, classes)."""
+    logits = features @ weights[f"w{number}"] + weights[f"b{number}"]
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    result: Floats = exponentials / exponentials.sum(1, keepdims=True)
+    return result

@@ -1,0 +1,58 @@
+"""Tell tiles of horizontal text from tiles of vertical text and of none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from handler.preprocess.page.ink import Ink
+from handler.preprocess.page.network import (
+    Floats,
+    convolve,
+    load_weights,
+    pool,
+    softmax,
+)
+
+__all__ = ["HORIZONTAL", "NO_TEXT", "TILE", "VERTICAL", "classify_tiles", "cut_tiles"]
+
+TILE = 48
+"""Side of a tile in pixels: about three lines of six letters."""
+HORIZONTAL, VERTICAL, NO_TEXT = range(3)
+"""Letters stand upright or on their heads, lie on a side, or there are none. Upright
+signs in columns, as in Japanese, count as horizontal."""
+
+_MIN_INK, _MAX_INK = 0.04, 0.6
+
+# At import: a confined process may not open files later.
+_WEIGHTS = load_weights("tiles")
+
+
+def cut_tiles(ink: Ink, max_tiles: int) -> Floats:
+    """Return up to `max_tiles` tiles with ink, spread evenly over the page.
+
+    (tiles, TILE, TILE), each scaled so that its darkest pixel is 1.
+    """
+    rows, columns = (side // TILE for side in ink.levels.shape)
+    if not rows or not columns:
+        return np.zeros((0, TILE, TILE), np.float32)
+    levels = ink.levels[: rows * TILE, : columns * TILE]
+    grid = levels.reshape(rows, TILE, columns, TILE)
+    is_ink = (levels >= ink.threshold).view(np.uint8)
+    sums = is_ink.reshape(rows, TILE, columns * TILE).sum(1, dtype=np.uint8)
+    share = sums.reshape(rows, columns, TILE).sum(2) / (TILE * TILE)
+    chosen = np.flatnonzero((share >= _MIN_INK) & (share <= _MAX_INK))
+    if len(chosen) > max_tiles:
+        chosen = chosen[np.arange(max_tiles) * len(chosen) // max_tiles]
+    tiles = grid[chosen // columns, :, chosen % columns, :].astype(np.float32)
+    darkest = tiles.max((1, 2), keepdims=True)
+    result: Floats = tiles / np.maximum(darkest, np.float32(ink.threshold))
+    return result
+
+
+def classify_tiles(tiles: Floats) -> Floats:
+    """Return the probability of each class for each tile: (tiles, 3)."""
+    values = convolve(tiles[..., None], _WEIGHTS, 1, stride=2)
+    values = convolve(values, _WEIGHTS, 2, stride=2)
+    values = pool(convolve(values, _WEIGHTS, 3))
+    values = convolve(values, _WEIGHTS, 4)
+    return softmax(values.mean((1, 2)), _WEIGHTS, 5)

@@ -1,0 +1,125 @@
+"""Pages that lie on a side or upside down."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from bench.orientation.pages import (
+    LAYOUTS,
+    degrade,
+    render_figure,
+    render_text,
+    square_signs,
+)
+from handler.preprocess import DecodeOptions, crops_at
+from handler.preprocess.limits import Limits
+from handler.preprocess.page.examine import examine, turned
+from handler.profiles import PROFILES
+from tests.documents import as_png, spooled
+from tests.handler.preprocess.reading import page_of, seen
+
+SIZING = PROFILES["mini"].sizing
+
+
+def pages(seed, scripts=("latin", "cyrillic", "greek", "digits")):
+    """One page of every layout, as a scanner delivers it, in scripts by turns."""
+    rng = random.Random(seed)
+    for number, layout in enumerate(LAYOUTS):
+        page = render_text(rng, layout, scripts[number % len(scripts)])
+        yield degrade(rng, page).convert("RGB")
+
+
+PAGES = list(pages(7))
+
+
+def rotation_of(page):
+    return examine(page, DecodeOptions()).rotation
+
+
+def test_no_upright_page_is_turned():
+    assert [rotation_of(page) for page in PAGES] == [0] * len(PAGES)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_pages_that_were_turned_are_turned_back(degrees):
+    rotations = [rotation_of(turned(page, degrees)) for page in PAGES]
+
+    # One of the nine may be left as it is, but none is turned wrongly.
+    assert set(rotations) <= {0, 360 - degrees}
+    assert rotations.count(360 - degrees) >= len(PAGES) - 1
+
+
+@pytest.mark.parametrize("kind", ["photo", "chart", "drawing", "bars", "waves"])
+def test_pictures_are_not_turned(kind):
+    rng = random.Random(3)
+
+    assert [rotation_of(render_figure(rng, kind).convert("RGB")) for _ in "abc"] == [
+        0
+    ] * 3
+
+
+@pytest.mark.parametrize("cell", [14, 20, 28])
+def test_columns_of_square_signs_are_not_turned(cell):
+    page = square_signs(random.Random(cell), 1100, cell)
+
+    assert rotation_of(page.convert("RGB")) == 0
+
+
+def test_a_turned_table_below_an_upright_text_is_left():
+    text, table = (
+        render_text(random.Random(5), layout, "latin").resize((1240, 1754))
+        for layout in ("prose", "table")
+    )
+    page = text.copy()
+    page.paste(turned(table, 90).crop((0, 0, 1240, 877)), (0, 877))
+
+    assert rotation_of(page.convert("RGB")) == 0
+
+
+def test_a_turned_page_is_seen_upright_at_the_size_of_its_text():
+    page = render_text(random.Random(1), "two_columns", "latin")
+    sent = turned(page, 90).convert("RGB")
+
+    upright, read = page_of(as_png(page.convert("RGB"))), page_of(as_png(sent))
+
+    assert read.rotation == 270
+    assert (read.width, read.height) == sent.size
+    assert seen(read).tobytes() == seen(upright).tobytes()
+
+
+def test_the_option_leaves_pages_as_they_are():
+    sent = turned(PAGES[0], 180)
+
+    page = page_of(as_png(sent), options=DecodeOptions(detect_rotation=False))
+
+    assert page.rotation == 0
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_figure_is_cut_from_the_sent_page_and_turned_upright(degrees):
+    page = Image.new("RGB", (60, 80), "white")
+    ImageDraw.Draw(page).rectangle((10, 20, 29, 59), fill="red")
+    ImageDraw.Draw(page).rectangle((10, 20, 29, 25), fill="blue")
+
+    with spooled(as_png(page)) as document:
+        crops = crops_at(
+            document,
+            "image/png",
+            1,
+            SIZING,
+            Limits(),
+            {"figure": (10, 20, 30, 60)},
+            rotation=degrees,
+        )
+
+    figure = Image.open(io.BytesIO(crops["figure"])).convert("RGB")
+    expected = turned(page.crop((10, 20, 30, 60)), degrees)
+    assert figure.size == expected.size
+    corners = np.s_[3 :: figure.height - 7, 3 :: figure.width - 7]
+    difference = np.asarray(figure, np.int16) - np.asarray(expected, np.int16)
+    assert np.abs(difference[corners]).max() < 80
