@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image, ImageChops
 
-from bench.soak.bombs import field_tree
+from bench.soak.bombs import nested_forms
 from tests import documents
 from tests.server.processes import engine_pid
 from tests.waiting import until
@@ -71,7 +71,9 @@ def test_pages_are_read_beside_documents_that_decode_for_hours(client):
     page = documents.as_png(documents.text_page(["Beside them"]))
     with ThreadPoolExecutor(4) as threads:
         hostile = [
-            threads.submit(client.post, field_tree(2, str(n)), PDF, deadline_seconds=12)
+            threads.submit(
+                client.post, nested_forms(2, str(n)), PDF, deadline_seconds=12
+            )
             for n in range(4)
         ]
         until(lambda: client.lines.events("decoder ended"))

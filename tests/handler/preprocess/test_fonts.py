@@ -333,9 +333,10 @@ def test_a_page_warns_of_characters_that_are_not_drawn():
 
     page = page_of(page_of_rows((named_font("ArialMT", names), b"(ABC)")))
 
-    [warning] = page.warnings
+    [warning, blank] = page.warnings
     assert warning.code == "not_drawn"
     assert warning.detail.startswith("3 characters")
+    assert blank.code == "blank_page"
 
 
 def test_a_page_of_text_that_is_drawn_has_no_warning():

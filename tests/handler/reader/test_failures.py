@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from bench.soak.bombs import field_tree
+from bench.soak.bombs import nested_forms
 from handler.errors import UnreadableDocumentError
 from handler.pool import CallKilledError, Pool
 from handler.schema import PageError, Status
@@ -94,7 +94,7 @@ def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opene
 def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
     reader = reader_with(FakeEngines(), decode_seconds=0.5)
 
-    pages = list(reader.pages(opened(field_tree(5))))
+    pages = list(reader.pages(opened(nested_forms(5))))
 
     took_too_long = PageError(
         "unreadable_document", "decoding took longer than 0.5 s and was given up"
@@ -108,10 +108,10 @@ def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
 
 def test_a_given_up_document_is_rejected_when_it_is_sent_again(reader_with, opened):
     reader = reader_with(FakeEngines(), decode_seconds=0.5)
-    list(reader.pages(opened(field_tree(2), document_key="digest")))
+    list(reader.pages(opened(nested_forms(2), document_key="digest")))
 
     with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
-        opened(field_tree(2), reader, document_key="digest")
+        opened(nested_forms(2), reader, document_key="digest")
 
 
 def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
@@ -125,7 +125,7 @@ def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
 
     def give_up() -> None:
         impatient = reader_with(FakeEngines(), decode_seconds=0.5)
-        bomb = opened(field_tree(2), document_key="same")
+        bomb = opened(nested_forms(2), document_key="same")
         list(impatient.pages(bomb))
         engines.finish(1, FIGURE)
 
