@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from handler.errors import UnsupportedMediaTypeError
+from handler.preprocess.aliases import canonical_type
+from handler.preprocess.found import kind_of
 
 __all__ = [
     "HEAD_BYTES",
@@ -30,18 +32,9 @@ MEDIA_TYPES = (
 HEAD_BYTES = 1024
 """How much of a document `media_type_of` needs; a PDF's header may come late."""
 
-_ALIASES = {
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-png": "image/png",
-    "image/x-ms-bmp": "image/bmp",
-    "image/tif": TIFF,
-    "application/x-pdf": PDF,
-}
-
 _FORM = "application/x-www-form-urlencoded"
-# S3's name for an object that was uploaded without a type, and curl's for a body.
-_UNDECLARED = frozenset({"application/octet-stream", "binary/octet-stream", _FORM})
+# The name for any bytes, and curl's for a body.
+_UNDECLARED = frozenset({"application/octet-stream", _FORM})
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -79,13 +72,14 @@ def agreed_media_type(declared: str | None, head: bytes) -> str:
             )
         if found is None:
             raise UnsupportedMediaTypeError(
-                f"the bytes are of no type we read: {', '.join(MEDIA_TYPES)}"
+                f"the bytes are {kind_of(head) or 'of no type we read'}; documents are "
+                f"read as {', '.join(MEDIA_TYPES)}"
             )
         return found
     if found != wanted:
+        kind = found or kind_of(head) or "of no type we read"
         raise UnsupportedMediaTypeError(
-            f"the document is declared {wanted}, but its bytes are "
-            f"{found or 'of no type we read'}"
+            f"the document is declared {wanted}, but its bytes are {kind}"
         )
     return wanted
 
@@ -93,9 +87,9 @@ def agreed_media_type(declared: str | None, head: bytes) -> str:
 def _declared_type(declared: str | None) -> str | None:
     """What the caller says it is; None where that leaves the answer to the bytes."""
     name = _type_name(declared)
-    if not name or name in _UNDECLARED:
+    media_type = canonical_type(name)
+    if not name or media_type in _UNDECLARED:
         return None
-    media_type = _ALIASES.get(name, name)
     if media_type not in MEDIA_TYPES:
         raise UnsupportedMediaTypeError(
             f"{name[:100]} is not a type we read; send one of {', '.join(MEDIA_TYPES)}"
@@ -104,4 +98,4 @@ def _declared_type(declared: str | None) -> str | None:
 
 
 def _type_name(declared: str | None) -> str:
-    return (declared or "").partition(";")[0].strip().lower()
+    return (declared or "").partition(";")[0].strip(" \t\"'").lower()
