@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handler.errors import ModelLoadError, RequestError
 
-__all__ = ["Address", "Buckets", "address_from"]
+__all__ = ["Address", "Buckets", "address_from", "is_key"]
 
 SCHEME = "s3://"
 MAX_KEY_BYTES = 1024
@@ -39,7 +39,7 @@ def address_from(uri: str) -> Address:
             f"{MAX_KEY_BYTES:,} bytes"
         )
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
-    if not (uri.startswith(SCHEME) and _is_bucket(bucket) and _is_key(key)):
+    if not (uri.startswith(SCHEME) and _is_bucket(bucket) and is_key(key)):
         shown = json.dumps(uri if len(uri) <= 100 else uri[:100] + "…")
         raise RequestError(f"an object in S3 is named s3://bucket/key, not {shown}")
     return Address(bucket, key)
@@ -88,7 +88,8 @@ def _is_bucket(name: str) -> bool:
     return _BUCKET.fullmatch(name) is not None and ".." not in name
 
 
-def _is_key(key: str) -> bool:
+def is_key(key: str) -> bool:
+    """Return whether a key is one that S3 allows and that is safe to log."""
     try:
         num_bytes = len(key.encode())
     except UnicodeEncodeError:  # half of a surrogate pair

@@ -35,6 +35,8 @@ READ_SECONDS = 10
 """Of silence, not of the whole answer."""
 MAX_ATTEMPTS = 3
 
+_STATUSES_WITHOUT_REASON = (301, 400, 403)
+
 Stop = Callable[[], HandlerError | None]
 """Why reading is to stop now; None: it is to go on."""
 
@@ -50,6 +52,8 @@ class Head:
 
     size: int
     etag: str
+    content_encoding: str = ""
+    """As its metadata say; S3 hands the bytes out as they were stored."""
 
 
 class _BrokenOffError(Exception):
@@ -83,8 +87,10 @@ class ObjectReader:
 
     def head(self, address: Address, should_stop: Stop) -> Head:
         """Size and version; HandlerError where the object cannot be read."""
-        answer = self._ask(address, should_stop, "head_object")
-        return Head(answer["ContentLength"], answer["ETag"])
+        answer = self._result(address, should_stop, lambda: self._head(address))
+        return Head(
+            answer["ContentLength"], answer["ETag"], answer.get("ContentEncoding", "")
+        )
 
     def content(self, address: Address, max_bytes: int, should_stop: Stop) -> bytes:
         """The whole of a small object."""
@@ -215,6 +221,22 @@ class ObjectReader:
                 left -= len(chunk)
                 yield chunk
 
+    def _head(self, address: Address) -> Any:
+        """Return the answer to a HEAD; of a refusal, the one that says why."""
+        place = {"Bucket": address.bucket, "Key": address.key}
+        try:
+            return self._client().head_object(**place)
+        except Exception as refusal:
+            if _status_of(refusal) not in _STATUSES_WITHOUT_REASON:
+                raise
+            try:
+                # Answers to HEAD have no body, so S3 cannot say why it refuses.
+                self._client().get_object(**place, Range="bytes=0-0")["Body"].close()
+            except Exception as reason:
+                if _status_of(reason) == _status_of(refusal):
+                    raise reason from None
+            raise
+
     def _ask(self, address: Address, should_stop: Stop, operation: str) -> Any:
         def ask() -> Any:
             call = getattr(self._client(), operation)
@@ -270,6 +292,11 @@ def _done(futures: Iterable[Future[Any]], should_stop: Stop) -> set[Future[Any]]
         done, _ = wait(futures, POLL_SECONDS, FIRST_COMPLETED)
         if done:
             return done
+
+
+def _status_of(error: Exception) -> int:
+    response = getattr(error, "response", None) or {}
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _write(descriptor: int, chunk: bytes, at: int) -> int:

@@ -39,12 +39,10 @@ class Spool:
             self._file.close()
             raise _why(error, len(content)) from error
         try:
-            view = memoryview(content)
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
+            self.write(content)
+        except BaseException:
             self.close()
-            raise _why(error, len(content)) from error
+            raise
 
     @property
     def path(self) -> str:
@@ -66,6 +64,15 @@ class Spool:
     def size(self) -> int:
         """Bytes."""
         return os.fstat(self.descriptor).st_size
+
+    def write(self, content: bytes | bytearray | memoryview) -> None:
+        """Append `content`."""
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise _why(error, len(content)) from error
 
     def reserve(self, num_bytes: int) -> None:
         """Make it so large, and take the room for it now and not when it is needed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-output-tokens", type=int, metavar="N", help="of each page"
     )
     parser.add_argument(
+        "--password-env",
+        metavar="NAME",
+        help="the environment variable that holds the password of an encrypted PDF",
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="in place of the terminal"
     )
 
@@ -70,14 +76,15 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint="chandra-sagemaker invoke FILE --stream --format report -o FILE.html",
         )
     attributes = _attributes(options)
+    password = _password(options.password_env)
     body = _read(options.file)
-    _refuse_absent_pages(options.file, options.pages)
+    _refuse_absent_pages(options.file, options.pages, password)
     if options.output is not None:
         refuse_unwritable(options.output)
     runtime = Runtime(context.aws, context.config.name)
     request: dict[str, str] = {
         "content_type": media_type_of(options.file),
-        "attributes": attributes,
+        "attributes": _with_password(attributes, password and "***"),
     }
     if context.is_dry_run:
         context.console.result(
@@ -88,6 +95,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
+    request["attributes"] = _with_password(attributes, password)
     output = Output(context, options)
     try:
         if options.stream:
@@ -115,7 +123,7 @@ def _whole(context: Context, options: argparse.Namespace, content: str) -> str:
     document = _document(content)
     _warn(context, document)
     if options.format == "report":
-        return _report(context, options.file, document)
+        return _report(context, options, document)
     return content
 
 
@@ -150,11 +158,43 @@ def _attributes(options: argparse.Namespace) -> str:
     return ";".join(f"{name}={v}" for name, v in checked_options(wanted).items())
 
 
-def _refuse_absent_pages(path: Path, pages: str | None) -> None:
+def _password(name: str | None) -> str | None:
+    """Return the password in an environment variable; it never stands in a command.
+
+    Raises ConfigError for one that the request's header cannot carry.
+    """
+    if name is None:
+        return None
+    password = os.environ.get(name)
+    if not password:
+        raise ConfigError(
+            f"--password-env: there is no environment variable {name}, or it is empty",
+            hint=f"read -rs {name} && export {name}",
+        )
+    if ";" in password or password != password.strip() or not _is_printable(password):
+        raise ConfigError(
+            "--password-env: the header takes no password with a semicolon, a blank at "
+            "an end or characters beyond ASCII",
+            hint="qpdf --decrypt, and send the result",
+        )
+    return password
+
+
+def _is_printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _with_password(attributes: str, password: str | None) -> str:
+    if password is None:
+        return attributes
+    return ";".join(filter(None, (attributes, f"password={password}")))
+
+
+def _refuse_absent_pages(path: Path, pages: str | None, password: str | None) -> None:
     """Where the document can be looked into: the service counts a PDF's pages alike."""
     if pages is None or media_type_of(path) != "application/pdf":
         return
-    num_pages, last = num_pages_of(path), last_named(pages)
+    num_pages, last = num_pages_of(path, password), last_named(pages)
     if num_pages is not None and last > num_pages:
         raise ConfigError(
             f"--pages: there is no page {last} in {path}, which ends with {num_pages}",
@@ -214,7 +254,7 @@ def _streamed(
     document.pop("event", None)
     _warn(context, document)
     if options.format == "report":
-        return _report(context, options.file, document)
+        return _report(context, options, document)
     if options.format == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if options.format == "ndjson":
@@ -239,10 +279,13 @@ def _document(content: str) -> dict[str, Any]:
     return dict(document)
 
 
-def _report(context: Context, path: Path, document: dict[str, Any]) -> str:
+def _report(
+    context: Context, options: argparse.Namespace, document: dict[str, Any]
+) -> str:
+    path, password = options.file, _password(options.password_env)
     numbers = [int(page["page"]) for page in document["pages"]]
     try:
-        pictures = pictures_of(path, numbers)
+        pictures = pictures_of(path, numbers, password)
     except ConfigError as error:
         # It has been read, and paid for: its text is worth having.
         context.console.warn(f"{error.message}; the report shows the text alone")
@@ -251,7 +294,9 @@ def _report(context: Context, path: Path, document: dict[str, Any]) -> str:
 
 
 def _warn(context: Context, document: dict[str, Any]) -> None:
-    """A page's fault is the page's; it is said, and the others are there."""
+    """Say which pages were not read, and what is doubtful about the whole."""
+    for warning in document.get("warnings") or ():
+        context.console.warn(f"{warning['detail']} ({warning['code']})")
     for page in document["pages"]:
         if page.get("error"):
             error = page["error"]

@@ -17,7 +17,7 @@ LONG_SIDE = 1600
 QUALITY = 80
 
 
-def num_pages_of(path: Path) -> int | None:
+def num_pages_of(path: Path, password: str | None = None) -> int | None:
     """Pages of a PDF, frames of an image; None where it does not open here.
 
     The service says what is wrong with a document, and not we.
@@ -30,7 +30,7 @@ def num_pages_of(path: Path) -> int | None:
     broken = (pypdfium2.PdfiumError, PIL.Image.DecompressionBombError)
     try:
         if media_type_of(path) == "application/pdf":
-            with pypdfium2.PdfDocument(path) as document:
+            with pypdfium2.PdfDocument(path, password) as document:
                 return len(document)
         with PIL.Image.open(path) as image:
             return int(getattr(image, "n_frames", 1))
@@ -38,7 +38,9 @@ def num_pages_of(path: Path) -> int | None:
         return None
 
 
-def pictures_of(path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+def pictures_of(
+    path: Path, numbers: Sequence[int], password: str | None = None
+) -> dict[int, bytes]:
     """JPEGs by page number, from 1; pages that are not there are left out."""
     try:
         import PIL.Image
@@ -50,7 +52,7 @@ def pictures_of(path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
         ) from error
     try:
         if media_type_of(path) == "application/pdf":
-            return _from_pdf(pypdfium2, path, numbers)
+            return _from_pdf(pypdfium2, path, numbers, password)
         return _from_image(PIL.Image, path, numbers)
     except (OSError, pypdfium2.PdfiumError, PIL.Image.DecompressionBombError) as error:
         raise ConfigError(
@@ -59,9 +61,11 @@ def pictures_of(path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
         ) from error
 
 
-def _from_pdf(pdfium: Any, path: Path, numbers: Sequence[int]) -> dict[int, bytes]:
+def _from_pdf(
+    pdfium: Any, path: Path, numbers: Sequence[int], password: str | None
+) -> dict[int, bytes]:
     pictures = {}
-    with pdfium.PdfDocument(path) as document:
+    with pdfium.PdfDocument(path, password) as document:
         # Before any page is loaded, or forms are not drawn.
         document.init_forms()
         for number in numbers:

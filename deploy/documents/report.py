@@ -77,7 +77,7 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
     usage = document.get("usage") or {}
     facts = [
         str(document.get("status", "")).replace("_", " "),
-        _count(document["pages"]),
+        _count(document["pages"], document.get("num_pages")),
         f"{usage.get('output_tokens', 0)} tokens",
         f"{document.get('processing_time', 0):.1f} s",
         f"{model.get('id')} {model.get('revision') or ''}".strip(),
@@ -94,18 +94,21 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
 </head>
 <body>
 <header><h1>{html.escape(name)}</h1><p>{html.escape(" · ".join(facts))}</p>
-{_navigation(document["pages"])}</header>
+{_notes(document)}{_navigation(document["pages"])}</header>
 {pages}
 </body>
 </html>
 """
 
 
-def _count(pages: Sequence[Json]) -> str:
+def _count(pages: Sequence[Json], num_pages: int | None) -> str:
+    """`2 of 3 pages read`, and of how many in the document where that is more."""
     read = sum(not page.get("error") for page in pages)
+    count = "1 page" if read == 1 else f"{read} pages"
     if read < len(pages):
-        return f"{read} of {len(pages)} pages read"
-    return "1 page" if read == 1 else f"{read} pages"
+        count = f"{read} of {len(pages)} pages read"
+    is_part = num_pages is not None and num_pages > len(pages)
+    return f"{count}, document of {num_pages:,}" if is_part else count
 
 
 def _navigation(pages: Sequence[Json]) -> str:
@@ -187,10 +190,11 @@ def _fault(page: Json) -> str:
     return f'<p class="wrong">{html.escape(text)}</p>'
 
 
-def _notes(page: Json) -> str:
+def _notes(warned: Json) -> str:
+    """Return the warnings of a page, or of the document as a whole."""
     notes = [
         f"{warning.get('code')}: {warning.get('detail')}"
-        for warning in page.get("warnings") or ()
+        for warning in warned.get("warnings") or ()
     ]
     return "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from handler.errors import UnsupportedMediaTypeError
+from handler.preprocess.aliases import canonical_type
+from handler.preprocess.found import kind_of
 
 __all__ = [
     "HEAD_BYTES",
@@ -50,35 +52,9 @@ HEAD_BYTES = 1024
 TAIL_BYTES = 18
 """How much of a document's end `agreed_media_type` needs, for TGA."""
 
-_ALIASES = {
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-png": "image/png",
-    "image/x-ms-bmp": "image/bmp",
-    "image/tif": TIFF,
-    "application/x-pdf": PDF,
-    "image/heif": HEIC,
-    "image/heic-sequence": HEIC,
-    "image/heif-sequence": HEIC,
-    "image/avif-sequence": AVIF,
-    "image/ico": ICO,
-    "image/x-icon": ICO,
-    "image/j2k": JPEG_2000,
-    "image/jpeg2000": JPEG_2000,
-    "image/jpx": JPEG_2000,
-    "image/x-jp2": JPEG_2000,
-    "image/pnm": PNM,
-    "image/x-portable-bitmap": PNM,
-    "image/x-portable-graymap": PNM,
-    "image/x-portable-pixmap": PNM,
-    "image/targa": TGA,
-    "image/tga": TGA,
-    "image/x-targa": TGA,
-}
-
 _FORM = "application/x-www-form-urlencoded"
-# S3's name for an object that was uploaded without a type, and curl's for a body.
-_UNDECLARED = frozenset({"application/octet-stream", "binary/octet-stream", _FORM})
+# The name for any bytes, and curl's for a body.
+_UNDECLARED = frozenset({"application/octet-stream", _FORM})
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -148,16 +124,17 @@ def agreed_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> s
             )
         if found is None:
             raise UnsupportedMediaTypeError(
-                f"the bytes are of no type we read: {', '.join(MEDIA_TYPES)}"
+                f"the bytes are {kind_of(head) or 'of no type we read'}; documents are "
+                f"read as {', '.join(MEDIA_TYPES)}"
             )
         return found
     if found is None and wanted == PDF and _PDF_BODY.search(head):
         # Its header is damaged, or lies behind other bytes.
         return wanted
     if found != wanted:
+        kind = found or kind_of(head) or "of no type we read"
         raise UnsupportedMediaTypeError(
-            f"the document is declared {wanted}, but its bytes are "
-            f"{found or 'of no type we read'}"
+            f"the document is declared {wanted}, but its bytes are {kind}"
         )
     return wanted
 
@@ -165,9 +142,9 @@ def agreed_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> s
 def _declared_type(declared: str | None) -> str | None:
     """What the caller says it is; None where that leaves the answer to the bytes."""
     name = _type_name(declared)
-    if not name or name in _UNDECLARED:
+    media_type = canonical_type(name)
+    if not name or media_type in _UNDECLARED:
         return None
-    media_type = _ALIASES.get(name, name)
     if media_type not in MEDIA_TYPES:
         raise UnsupportedMediaTypeError(
             f"{name[:100]} is not a type we read; send one of {', '.join(MEDIA_TYPES)}"
@@ -176,4 +153,4 @@ def _declared_type(declared: str | None) -> str | None:
 
 
 def _type_name(declared: str | None) -> str:
-    return (declared or "").partition(";")[0].strip().lower()
+    return (declared or "").partition(";")[0].strip(" \t\"'").lower()

@@ -24,6 +24,11 @@ def request(body: object) -> OCRRequest:
     )
 
 
+def content(understood: OCRRequest) -> bytes:
+    assert not isinstance(understood.document, Address)
+    return bytes(understood.document)
+
+
 def test_the_sample_uses_both_characters_that_differ_between_alphabets():
     assert "+" in BASE64
     assert "/" in BASE64
@@ -44,7 +49,7 @@ def test_the_sample_uses_both_characters_that_differ_between_alphabets():
     ],
 )
 def test_usual_spellings_of_base64_are_read(text):
-    assert bytes(request({"document": text}).document).rstrip(b"\0") == PNG
+    assert content(request({"document": text})).rstrip(b"\0") == PNG
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 
 import httpx
@@ -205,3 +206,36 @@ def test_the_answer_names_the_model_that_gave_it(client):
         "engine": "native",
     }
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+COMPRESSED = {
+    "image/png": BODIES["image/png"],
+    "application/pdf": BODIES["application/pdf"],
+    "application/json": json.dumps(
+        {"document": base64.b64encode(BODIES["image/png"]).decode()}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("media_type", COMPRESSED)
+@pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {}])
+def test_a_compressed_body_is_read_as_the_plain_one(client, media_type, headers):
+    body = gzip.compress(COMPRESSED[media_type])
+    plain = client.post(COMPRESSED[media_type], media_type).json()
+
+    answer = client.post(body, media_type, headers=headers)
+
+    assert answer.status_code == 200
+    assert answer.json()["raw"] == plain["raw"]
+
+
+def test_a_coding_other_than_gzip_is_unsupported(client):
+    answer = client.post(
+        BODIES["image/png"], "image/png", headers={"Content-Encoding": "br"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (
+        415,
+        "unsupported_media_type",
+    )
+    assert "content encoding br" in answer.json()["detail"]

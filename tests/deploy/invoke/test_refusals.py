@@ -67,3 +67,62 @@ def test_more_than_sagemaker_takes_is_refused_here(chandra, tmp_path):
 
     assert ran.status == 2
     assert "SageMaker takes 25 MB" in ran.err
+
+
+PASSWORD = "hunter2-in-the-header"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_dry_run_does_not_show_the_password(
+    chandra, answering, picture, monkeypatch, arguments
+):
+    asked = answering(b"# Title")
+    monkeypatch.setenv("PDF_PASSWORD", PASSWORD)
+
+    ran = chandra(
+        *arguments, "--dry-run", "invoke", picture, "--password-env", "PDF_PASSWORD"
+    )
+
+    assert (ran.status, asked) == (0, [])
+    assert PASSWORD not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    "password", ["hunter2;b", " hunter2", "hunter2 ", "é-hunter2", "hunter2\nb"]
+)
+def test_a_password_that_no_header_carries_is_refused_unseen(
+    chandra, answering, picture, monkeypatch, password
+):
+    asked = answering(b"# Title")
+    monkeypatch.setenv("PDF_PASSWORD", password)
+
+    ran = chandra("invoke", picture, "--password-env", "PDF_PASSWORD")
+
+    assert (ran.status, asked) == (2, [])
+    assert "--password-env: " in ran.err
+    assert "hunter2" not in ran.out + ran.err
+
+
+def test_a_password_without_its_variable_is_refused(chandra, answering, picture):
+    asked = answering(b"# Title")
+
+    ran = chandra("invoke", picture, "--password-env", "NOT_SET_ANYWHERE")
+
+    assert (ran.status, asked) == (2, [])
+    assert "there is no environment variable NOT_SET_ANYWHERE" in ran.err
+
+
+def test_a_password_is_sent_in_the_header_that_aws_keeps_out_of_its_trails(
+    chandra, answering, picture, monkeypatch
+):
+    asked = answering(b"# Title")
+    monkeypatch.setenv("PDF_PASSWORD", PASSWORD)
+
+    ran = chandra("invoke", picture, "--pages", "1", "--password-env", "PDF_PASSWORD")
+
+    assert ran.status == 0, ran.err
+    environ, _ = asked[0]
+    assert environ["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+        f"pages=1;password={PASSWORD}"
+    )
+    assert PASSWORD not in ran.out + ran.err

@@ -108,3 +108,24 @@ def test_a_report_lets_nothing_of_the_document_run():
 
     assert Elements(text).of("script") == []
     assert "default-src 'none'" in text
+
+
+def test_a_report_of_some_pages_says_how_many_there_are():
+    warned = [{"code": "portfolio", "detail": "it holds <3> other files"}]
+    document = {**DOCUMENT, "pages": [PAGE], "num_pages": 1200, "warnings": warned}
+
+    report = report_of("a.pdf", document, {})
+
+    assert "1 page, document of 1,200" in report
+    assert "portfolio: it holds &lt;3&gt; other files" in report
+
+
+def test_warnings_of_the_document_are_said_beside_the_answer(
+    chandra, answering, picture
+):
+    warned = [{"code": "xfa_form", "detail": "the form is drawn by a script"}]
+    answering(json.dumps({**DOCUMENT, "warnings": warned}).encode())
+
+    ran = chandra("invoke", picture, "--format", "json")
+
+    assert "the form is drawn by a script (xfa_form)" in ran.err

@@ -98,7 +98,7 @@ def test_declaration_and_bytes_that_differ_are_both_named():
 
 def test_a_declared_type_whose_bytes_are_nothing_is_refused():
     with pytest.raises(UnsupportedMediaTypeError, match="of no type we read"):
-        agreed_media_type("image/png", b"nothing")
+        agreed_media_type("image/png", b"\x81\x82\x83")
 
 
 def test_a_type_we_do_not_read_is_answered_with_those_we_do():
@@ -131,3 +131,27 @@ def test_a_pnm_may_have_comments(head):
 @pytest.mark.parametrize("head", [b"P5 is a road", b"\0\0\0\x18ftypisom\0\0\0\0mp42"])
 def test_prose_and_films_are_no_images(head):
     assert media_type_of(head) is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "media_type"),
+    [
+        *(("image/x-tiff", "image/tiff"), ("application/tiff", "image/tiff")),
+        *(("image/x-citrix-png", "image/png"), ("image/x-png", "image/png")),
+        *(("image/x-bmp", "image/bmp"), ("image/x-windows-bmp", "image/bmp")),
+        *(("image/jpe", "image/jpeg"), ("image/pipeg", "image/jpeg")),
+        *(("image/gi_", "image/gif"), ("image/x-webp", "image/webp")),
+        *(("text/pdf", "application/pdf"), ("application/acrobat", "application/pdf")),
+        *(("application/force-download", "image/png"), ("image/*", "application/pdf")),
+        *(("application/x-octet-stream", "image/gif"), ("*/*", "image/png")),
+        *(('"image/png"', "image/png"), ('image/png; name="a;b"', "image/png")),
+    ],
+)
+def test_aliases_of_a_type_are_understood(declared, media_type):
+    assert agreed_media_type(declared, SAMPLES[media_type]) == media_type
+
+
+@pytest.mark.parametrize("declared", ["image/x-tiff", "image/jpe", "text/pdf"])
+def test_an_alias_and_bytes_that_differ_are_refused(declared):
+    with pytest.raises(UnsupportedMediaTypeError, match="but its bytes are image/png"):
+        agreed_media_type(declared, SAMPLES["image/png"])

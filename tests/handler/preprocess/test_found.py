@@ -1,0 +1,133 @@
+"""Bytes that are no document, named by their beginning."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+
+import pytest
+from hypothesis import given, strategies as st
+
+from handler.errors import UnsupportedMediaTypeError
+from handler.preprocess import MEDIA_TYPES
+from handler.preprocess.found import kind_of
+from handler.preprocess.media import HEAD_BYTES, agreed_media_type
+from tests.documents import as_jpeg, as_png, pdf, text_page
+
+
+def zipped(**entries: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return stream.getvalue()
+
+
+def office(part: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in ("[Content_Types].xml", "_rels/.rels", part):
+            archive.writestr(name, b"<xml/>")
+    return stream.getvalue()
+
+
+def tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    return stream.getvalue()
+
+
+ODT = b"application/vnd.oasis.opendocument.text"
+PNG = as_png(text_page(size=(32, 32)))
+SAMPLES = {
+    "an HTML page": [
+        b"<!DOCTYPE html>\n<html><body>Sign in</body></html>",
+        b"\n\n<!doctype HTML PUBLIC ''><head>",
+        b"<html>",
+        b'<?xml version="1.0"?>\n<!-- x --><!DOCTYPE html><html>',
+        "\ufeff<HTML lang='pl'>ł</HTML>".encode(),
+        "<html>".encode("utf-16"),
+    ],
+    "XML": [b"<?xml version='1.0'?><rss/>", b"<note/>"],
+    "an error in XML": [
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code>',
+    ],
+    "an SVG drawing": [
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<?xml version='1.0'?><!DOCTYPE svg PUBLIC 'x'>\n<svg>",
+    ],
+    "JSON": [b'{"message": "Forbidden"}', b"[1, 2]"],
+    "plain text": [b"Dear Sir or Madam", "Zażółć".encode(), b"a,b\n1,2\n"],
+    "base64 text": [
+        base64.b64encode(PNG),
+        base64.encodebytes(pdf()),
+        base64.b64encode(as_jpeg(text_page(size=(32, 32)))),
+    ],
+    "a data: URL": [b"data:image/png;base64,iVBORw0KGgo="],
+    "a form": [b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'],
+    "a Word document (DOCX)": [office("word/document.xml")],
+    "an Excel workbook (XLSX)": [office("xl/workbook.xml")],
+    "a PowerPoint presentation (PPTX)": [office("ppt/presentation.xml")],
+    "an OpenDocument text (ODT)": [zipped(mimetype=ODT)],
+    "an e-book (EPUB)": [zipped(mimetype=b"application/epub+zip")],
+    "a ZIP archive": [zipped(scan=PNG), zipped(in__page=b"")],
+    "an old Office or Outlook file": [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99)],
+    "an RTF document": [rb"{\rtf1\ansi Hello}"],
+    "PostScript": [b"%!PS-Adobe-3.0 EPSF-3.0\n"],
+    "gzip data": [gzip.compress(b"a")],
+    "bzip2 data": [bz2.compress(b"a")],
+    "XZ data": [lzma.compress(b"a")],
+    "a 7z archive": [b"7z\xbc\xaf\x27\x1c\0\4"],
+    "a RAR archive": [b"Rar!\x1a\x07\x01\0"],
+    "a TAR archive": [tar()],
+    "an MP4 video": [b"\0\0\0\x18ftypisom\0\0\2\0", b"\0\0\0\x14ftypqt  "],
+    "an AVI video": [b"RIFF\0\0\0\0AVI LIST"],
+    "a Photoshop file": [b"8BPS\0\1"],
+    "nothing but zeros": [b"", bytes(500)],
+    "blanks": [b" \r\n"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [(kind, content) for kind, contents in SAMPLES.items() for content in contents],
+)
+def test_bytes_are_named(kind, content):
+    assert str(kind_of(content[:HEAD_BYTES])).startswith(kind)
+
+
+@pytest.mark.parametrize("content", [b"\x81\x82\x83", b"\x00\x01abc", b"\xff" * 20])
+def test_other_bytes_have_no_name(content):
+    assert kind_of(content) is None
+
+
+@given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_have_a_short_name_or_none(head):
+    assert len(kind_of(head) or "") < 80
+
+
+def test_text_that_is_cut_within_a_character_is_text():
+    assert kind_of(("ł" * 600).encode()[: HEAD_BYTES - 1]) == "plain text"
+
+
+def test_what_a_declared_document_is_instead_is_named():
+    page = b"<!DOCTYPE html><html><body>Sign in</body></html>"
+
+    with pytest.raises(
+        UnsupportedMediaTypeError, match=r"declared application/pdf, .* an HTML page"
+    ):
+        agreed_media_type("application/pdf", page)
+
+
+def test_what_an_undeclared_document_is_is_named_with_the_types_we_read():
+    with pytest.raises(UnsupportedMediaTypeError) as caught:
+        agreed_media_type(None, office("word/document.xml"))
+
+    assert "the bytes are a Word document (DOCX)" in caught.value.detail
+    assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)
