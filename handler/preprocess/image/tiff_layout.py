@@ -191,7 +191,9 @@ class Layout:
         if (self.predictor == 3) != (self.sample_format == FLOAT) and (
             self.predictor != 1
         ):
-            _reject(f"predictor {self.predictor} for sample format {self.sample_format}")
+            _reject(
+                f"predictor {self.predictor} for sample format {self.sample_format}"
+            )
         if self.predictor == 2 and self.bits not in (8, 16, 32):
             _reject(f"predictor 2 for {self._describe_bits()}")
 
