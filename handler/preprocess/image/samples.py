@@ -34,6 +34,9 @@ class Scale:
 
     def apply(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Return `samples` as numbers from 0 to 255, rounded."""
+        if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
+            values = np.arange(1 << 8 * samples.dtype.itemsize, dtype=np.float64)
+            return self.apply(values)[samples]
         span = self.high - self.low
         if span <= 0:
             return np.full(samples.shape, 255 if self.low > 0 else 0, np.uint8)
