@@ -75,11 +75,13 @@ _held = Confinement()
 
 def environment_from(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for a confined process, without secrets."""
-    return {
+    kept = {
         name: value
         for name, value in environ.items()
         if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)
     }
+    # numpy's OpenBLAS reserves 40 MiB of address space for each core otherwise.
+    return {**kept, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def confine(memory_bytes: int | None) -> Confinement:

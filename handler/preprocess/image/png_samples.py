@@ -6,14 +6,13 @@ of them, and compares a transparent color with samples of another depth.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from handler.preprocess.image.samples import scale_of, scaled_image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["FORMATS"]
 
@@ -61,8 +60,6 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
 
     def _scaled(self) -> Image.Image | None:
         """Return the image of 8 bits a sample; None if Pillow's is right."""
-        import numpy as np
-
         transparency = self.info.get("transparency")
         raw_modes = _DEEP[self._raw_mode or ""]
         if not raw_modes:
@@ -89,8 +86,6 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
 
     def _samples(self, raw_modes: tuple[str, ...]) -> NDArray[Any]:
         """Return all samples, of shape (rows, columns, samples) and 16 bits."""
-        import numpy as np
-
         parts = [self._bytes(raw_mode) for raw_mode in raw_modes]
         if len(parts) == 1:
             return np.ascontiguousarray(parts[0]).view(">u2").astype(np.uint16)
@@ -101,8 +96,6 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
 
     def _bytes(self, raw_mode: str) -> NDArray[Any]:
         """Decode the file once more, and keep the bytes of a raw mode."""
-        import numpy as np
-
         file = cast("IO[bytes]", self._fp)
         file.seek(0)
         image = PngImagePlugin.PngImageFile(file)

@@ -1,20 +1,15 @@
-"""Convert samples of any type and depth to an image of 8 bits a sample.
-
-numpy is imported where it is used, because its import takes longer than the rest of
-a decoder's start, and most documents do without it.
-"""
+"""Convert samples of any type and depth to an image of 8 bits a sample."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Rows", "Scale", "scale_of", "scaled_image", "split_rows"]
 
@@ -39,12 +34,13 @@ class Scale:
 
     def apply(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Return `samples` as numbers from 0 to 255, rounded."""
-        import numpy as np
-
+        if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
+            values = np.arange(1 << 8 * samples.dtype.itemsize, dtype=np.float64)
+            return self.apply(values)[samples]
         span = self.high - self.low
         if span <= 0:
             return np.full(samples.shape, 255 if self.low > 0 else 0, np.uint8)
-        scaled = samples.astype(np.float64 if span > 1 << 24 else np.float32)
+        scaled: NDArray[np.float64] = samples.astype(np.float64)
         scaled -= self.low
         scaled *= 255 / span
         scaled += 0.5
@@ -115,8 +111,6 @@ def scaled_image(
     `invert` exchanges black and white in the colours, but not in a band of alpha. A
     band of alpha has the colours' scale, or 16 bits if its values are above that.
     """
-    import numpy as np
-
     width, height = size
     num_bands = Image.getmodebands(mode)
     has_alpha = mode in ("LA", "La", "RGBA", "RGBa")

@@ -8,12 +8,12 @@ interpreted here.
 
 from __future__ import annotations
 
-import io
 import math
-import struct
 from mmap import mmap
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from handler.preprocess.image.samples import scale_of, scaled_image, split_rows
@@ -24,12 +24,13 @@ from handler.preprocess.image.tiff_layout import (
     RGB,
     SEPARATED,
     Layout,
-    is_big_tiff,
     read_layout,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from handler.preprocess.image.tiff_segments import (
+    row_bytes,
+    segments_per_plane,
+    unpacked,
+)
 
 __all__ = ["FORMATS"]
 
@@ -39,7 +40,6 @@ _UNSUPPORTED_FORMAT = "TIFF_UNSUPPORTED"
 FORMATS = (_FORMAT, TiffImagePlugin.TiffImageFile.format, _UNSUPPORTED_FORMAT)
 """Pillow's formats for a TIFF, in the order in which they are tried."""
 
-_MAX_EXTRA_COLUMNS = 4096
 _KINDS = {1: "u", 2: "i", 3: "f"}
 
 
@@ -110,9 +110,9 @@ class _Frame:
         # Planes of samples whose meaning is not stated are not needed.
         num_planes = min(num_planes, layout.num_colours + bool(layout.alpha))
         self._order = "<" if data[:1] == b"I" else ">"
-        segments = _segments_per_plane(layout)
+        segments = segments_per_plane(layout)
         self._planes = [
-            _unpacked(data, layout, self._samples_per_plane, plane * segments, segments)
+            unpacked(data, layout, self._samples_per_plane, plane * segments, segments)
             for plane in range(num_planes)
         ]
 
@@ -138,14 +138,10 @@ class _Frame:
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return samples of shape (rows, columns, samples) in the machine's order."""
-        import numpy as np
-
         planes = [self._plane_rows(plane[start:stop]) for plane in self._planes]
         return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
     def _plane_rows(self, packed: NDArray[Any]) -> NDArray[Any]:
-        import numpy as np
-
         layout = self._layout
         columns = [
             self._unpredicted(block)
@@ -157,18 +153,16 @@ class _Frame:
             len(packed), layout.width, self._samples_per_plane
         )
 
-    def _cuts(self, row_bytes: int) -> list[int]:
+    def _cuts(self, num_bytes: int) -> list[int]:
         """Return where in a row tiles begin whose first sample is not a difference."""
         segments = self._layout.segments
         if self._layout.predictor == 1 or not segments.is_tiled:
             return []
-        tile_bytes = _row_bytes(segments.width, self._samples_per_plane, self._layout)
-        return list(range(tile_bytes, row_bytes, tile_bytes))
+        tile_bytes = row_bytes(segments.width, self._samples_per_plane, self._layout)
+        return list(range(tile_bytes, num_bytes, tile_bytes))
 
     def _unpredicted(self, packed: NDArray[Any]) -> NDArray[Any]:
         """Return the samples in rows of bytes, as rows of numbers."""
-        import numpy as np
-
         bits, stride = self._layout.bits, self._samples_per_plane
         kind = _KINDS[self._layout.sample_format]
         if bits not in (8, 16, 32, 64):
@@ -179,7 +173,7 @@ class _Frame:
         words = words.astype(words.dtype.newbyteorder("="), copy=False)
         if self._layout.predictor == 2:
             pixels = words.reshape(len(words), -1, stride)
-            sums = np.cumsum(pixels, axis=1, dtype=words.dtype)
+            sums: NDArray[Any] = np.cumsum(pixels, axis=1, dtype=words.dtype)
             return sums.reshape(words.shape)
         return words
 
@@ -197,8 +191,6 @@ class _Frame:
 
     def _coloured(self, mode: str) -> Image.Image:
         """Return the frame with the colours of its palette."""
-        import numpy as np
-
         layout = self._layout
         num_colours = 1 << layout.bits
         if len(layout.colour_map) < 3 * num_colours:
@@ -209,7 +201,7 @@ class _Frame:
 
         def rows(start: int, stop: int) -> NDArray[Any]:
             samples = self.rows(start, stop)
-            bands = palette[samples[..., 0]]
+            bands: NDArray[Any] = palette[samples[..., 0]]
             if not layout.alpha:
                 return bands
             alpha = (samples[..., 1:2] >> alpha_shift).astype(np.uint8)
@@ -219,127 +211,8 @@ class _Frame:
         return scaled_image(rows, mode, (layout.width, layout.height), scale)
 
 
-def _row_bytes(width: int, num_samples: int, layout: Layout) -> int:
-    return (width * num_samples * layout.bits + 7) // 8
-
-
-def _segments_per_plane(layout: Layout) -> int:
-    segments = layout.segments
-    if segments.width < 1 or segments.height < 1:
-        raise OSError("the size of its tiles or strips is missing")
-    across = -(-layout.width // segments.width)
-    down = -(-layout.height // segments.height)
-    return across * down
-
-
-def _unpacked(
-    data: mmap, layout: Layout, num_samples: int, first: int, number: int
-) -> NDArray[Any]:
-    """Return a plane as rows of bytes, by reading it as an image of 8-bit grays.
-
-    The plane consists of `number` segments from index `first` on. Its directory is
-    appended to a copy of the file, so that the segments stay where they are.
-    """
-    import numpy as np
-
-    segments = layout.segments
-    offsets = segments.offsets[first : first + number]
-    num_bytes = segments.num_bytes[first : first + number]
-    if len(offsets) < number:
-        raise OSError("the image data end early")
-    if layout.compression == 1 and len(num_bytes) < number:
-        row = _row_bytes(segments.width, num_samples, layout)
-        num_bytes = (row * segments.height,) * number
-    if len(num_bytes) < number:
-        raise OSError("the lengths of its tiles or strips are missing")
-    _check_segments(offsets, num_bytes, layout, num_samples, len(data))
-    width = layout.width
-    if layout.predictor == 3 and segments.is_tiled:
-        # The bytes of a sample are spread over the whole row of its tile.
-        width = -(-width // segments.width) * segments.width
-        if width > 2 * layout.width + _MAX_EXTRA_COLUMNS:
-            raise OSError("its tiles are far wider than the image")
-    tags = {
-        256: (_row_bytes(width, num_samples, layout),),
-        257: (layout.height,),
-        258: (8,),
-        259: (layout.compression,),
-        262: (1,),
-        266: (layout.fill_order,),
-        277: (1,),
-    }
-    if segments.is_tiled:
-        tags[322] = (_row_bytes(segments.width, num_samples, layout),)
-        tags[323] = (segments.height,)
-        tags[324], tags[325] = offsets, num_bytes
-    else:
-        tags[278] = (segments.height,)
-        tags[273], tags[279] = offsets, num_bytes
-    file = io.BytesIO(_with_directory(data, tags))
-    with Image.open(file, formats=[TiffImagePlugin.TiffImageFile.format]) as image:
-        image.load()
-        return np.asarray(image)
-
-
-def _check_segments(
-    offsets: tuple[int, ...],
-    num_bytes: tuple[int, ...],
-    layout: Layout,
-    num_samples: int,
-    file_bytes: int,
-) -> None:
-    """Raise OSError if a segment lies outside the file or is too short."""
-    segments = layout.segments
-    row = _row_bytes(segments.width, num_samples, layout)
-    across = -(-layout.width // segments.width)
-    for index, (offset, length) in enumerate(zip(offsets, num_bytes, strict=True)):
-        if offset + length > file_bytes or length == 0:
-            raise OSError("the image data end early")
-        rows = segments.height
-        if not segments.is_tiled:
-            rows = min(rows, layout.height - index // across * segments.height)
-        if layout.compression == 1 and length < row * rows:
-            raise OSError("the image data end early")
-
-
-def _with_directory(data: mmap, tags: dict[int, tuple[int, ...]]) -> bytes:
-    """Return the file with one more directory, to which its header points.
-
-    The directory is little-endian: Pillow does not know big-endian BigTIFF, and the
-    order of rows of bytes does not matter.
-    """
-    order = "<"
-    is_big = is_big_tiff(data)
-    link, number, entry = ("Q", "Q", "HHQ") if is_big else ("I", "H", "HHI")
-    inline = 8 if is_big else 4
-    start = len(data) + len(data) % 2
-    entries, values = b"", b""
-    head_bytes = struct.calcsize(order + number) + len(tags) * (
-        struct.calcsize(order + entry) + inline
-    )
-    behind = start + head_bytes + inline
-    for tag, numbers in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(numbers)}{link}", *numbers)
-        kind = 16 if is_big else 4
-        entries += struct.pack(order + entry, tag, kind, len(numbers))
-        if len(packed) <= inline:
-            entries += packed
-        else:
-            entries += struct.pack(order + link, behind + len(values))
-            values += packed
-    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, start)
-    if not is_big:
-        head = struct.pack("<2sHI", b"II", 42, start)
-    directory = struct.pack(order + number, len(tags)) + entries + bytes(inline)
-    return b"".join(
-        (head, data[len(head) :], bytes(start - len(data)), directory, values)
-    )
-
-
 def _numbers(packed: NDArray[Any], bits: int) -> NDArray[Any]:
     """Return the numbers of `bits` bits in rows of bytes, the highest bit first."""
-    import numpy as np
-
     num_rows = len(packed)
     each = np.unpackbits(packed, axis=1)
     num_numbers = each.shape[1] // bits
@@ -358,12 +231,10 @@ def _float_sums(packed: NDArray[Any], bits: int, stride: int) -> NDArray[Any]:
     Each row has the first bytes of all its samples, then their second bytes, and so
     on, as TIFF Technical Note 3 describes.
     """
-    import numpy as np
-
-    num_rows, row_bytes = packed.shape
+    num_rows, num_bytes = packed.shape
     size = bits // 8
     sums = np.cumsum(
         packed.reshape(num_rows, -1, stride), axis=1, dtype=np.uint8
-    ).reshape(num_rows, size, row_bytes // size)
+    ).reshape(num_rows, size, num_bytes // size)
     words = np.ascontiguousarray(sums.transpose(0, 2, 1)).view(f">f{size}")
     return words[..., 0].astype(words.dtype.newbyteorder("="))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 
 import pytest
@@ -69,6 +70,52 @@ def test_one_frame_over_the_limit_fails_alone():
     assert page_of(content, 1, limits=limits).width == 64
     with pytest.raises(DocumentTooLargeError, match="page 2 is 640 x 640 pixels, 41"):
         page_of(content, 2, limits=limits)
+
+
+REDUCED, PAGE_OF_MANY, MASK = {254: 1}, {254: 2}, {254: 4}
+OLD_REDUCED, OLD_PAGE = {255: 2}, {255: 3}
+
+
+def tiff_of_types(*types, **options):
+    """A TIFF whose frames have the given tags, and the grays of `GRAYS`."""
+    frames = [frame.copy() for frame in FRAMES[: len(types)]]
+    for frame, tags in zip(frames, types, strict=True):
+        frame.encoderinfo = {"tiffinfo": tags}
+    return as_tiff(*frames, tiffinfo=types[0], **options)
+
+
+@pytest.mark.parametrize("big_tiff", [False, True])
+@pytest.mark.parametrize(
+    ("types", "pages"),
+    [
+        (({}, REDUCED, {}), (0, 2)),
+        ((REDUCED, {}, OLD_REDUCED), (1,)),
+        (({254: 0}, REDUCED, REDUCED, MASK), (0,)),
+        ((PAGE_OF_MANY, PAGE_OF_MANY, OLD_PAGE), (0, 1, 2)),
+        (({254: 3}, {254: 6}, {254: 2}), (2,)),
+        ((REDUCED, REDUCED), (0, 1)),
+        ((REDUCED, MASK), (0,)),
+        ((MASK,), (0,)),
+    ],
+)
+def test_thumbnails_overviews_and_masks_are_no_pages(types, pages, big_tiff):
+    content = tiff_of_types(*types, big_tiff=big_tiff)
+
+    assert info_of(content).num_pages == len(pages)
+    grays = [colour_at(page_of(content, n + 1), 0.5, 0.5)[0] for n in range(len(pages))]
+    assert grays == [GRAYS[page] for page in pages]
+
+
+def test_a_broken_frame_between_thumbnails_fails_alone():
+    content = bytearray(tiff_of_types({}, REDUCED, {}))
+    first = int.from_bytes(content[4:8], "little")
+    place = content.index(struct.pack("<HH", 256, 4), first)
+    content[place : place + 12] = struct.pack("<HHII", 256, 4, 1, 0)
+
+    assert info_of(bytes(content)).num_pages == 2
+    with pytest.raises(UnreadableDocumentError, match="page 1"):
+        page_of(bytes(content), 1)
+    assert colour_at(page_of(bytes(content), 2), 0.5, 0.5)[0] == GRAYS[2]
 
 
 def test_a_page_that_is_not_there_is_said_to_be_missing():

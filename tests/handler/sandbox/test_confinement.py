@@ -57,6 +57,16 @@ def test_no_secret_is_in_the_environment(monkeypatch):
     assert found["PATH"] == os.environ["PATH"]
 
 
+def test_numpy_reserves_memory_for_one_thread(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")
+    pool = Pool(1, modules=[attempts.__name__])
+
+    found = pool.call(SECONDS, attempts.environment)
+
+    pool.close()
+    assert found["OPENBLAS_NUM_THREADS"] == "1"
+
+
 @needs_landlock
 @needs_seccomp
 def test_all_measures_hold_on_this_kernel(confined):
