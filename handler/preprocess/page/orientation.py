@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from handler.preprocess.page.ink import Ink, find_ink
-from handler.preprocess.page.lines import DOWN, UP, classify_lines, cut_lines
+from handler.preprocess.page.lines import DOWN, NEITHER, UP, classify_lines, cut_lines
 from handler.preprocess.page.network import Floats
 from handler.preprocess.page.tiles import (
     HORIZONTAL,
@@ -21,14 +21,16 @@ from handler.preprocess.page.tiles import (
     cut_tiles,
 )
 
-__all__ = ["detect_rotation", "text_share"]
+__all__ = ["detect_rotation", "has_lines", "text_share"]
 
 _FIRST = 24
 """Tiles and lines that are looked at first; they settle it for an upright page."""
 _ALL = 96
 _FLOOR = 0.02
 """No tile or line counts for more than a probability of this much against it."""
-_MIN_TILES, _MIN_LINES = 6, 8
+_MIN_TILES, _MIN_LINES = 6, 16
+_MAX_OTHER = 0.4
+"""Of the parts of lines: up to 0.35 on pages of text, 0.41 and more in drawings."""
 
 # Natural logarithms of the ratio of two probabilities, in the mean over tiles or lines.
 # Upright pages of the measurement have at least 0.3 for standing and -0.1 for up. Pages
@@ -68,6 +70,15 @@ def text_share(probabilities: Floats) -> float:
     return float(1 - probabilities[:, NO_TEXT].mean()) if len(probabilities) else 0.0
 
 
+def has_lines(gray: Image.Image) -> bool:
+    """Return True for a page with many lines of text, in any direction."""
+    for page in (gray, gray.transpose(Image.Transpose.ROTATE_90)):
+        lines = cut_lines(find_ink(page), _FIRST)
+        if len(lines) and classify_lines(lines)[:, NEITHER].mean() < _MAX_OTHER:
+            return True
+    return False
+
+
 def _standing(ink: Ink) -> tuple[float, float, int]:
     """Tell how clearly letters stand, the share of tiles with text, and their number.
 
@@ -92,7 +103,10 @@ def _up(ink: Ink) -> float:
     up = _mean_ratio(classify_lines(first), UP, DOWN)
     if up > _CLEARLY_UP:
         return up
-    return _mean_ratio(classify_lines(lines), UP, DOWN)
+    probabilities = classify_lines(lines)
+    if probabilities[:, NEITHER].mean() > _MAX_OTHER:
+        return 0.0
+    return _mean_ratio(probabilities, UP, DOWN)
 
 
 def _mean_ratio(probabilities: Floats, one: int, other: int) -> float:
