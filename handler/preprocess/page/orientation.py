@@ -96,14 +96,13 @@ def _vote(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
 
 def _up(ink: Ink) -> float:
     """Tell how clearly lines stand upright; below 0 where they are on their heads."""
-    lines = cut_lines(ink, _ALL)
+    lines = cut_lines(ink, _FIRST)
     if len(lines) < _MIN_LINES:
         return 0.0
-    first = lines[np.arange(_FIRST) * len(lines) // _FIRST]
-    up = _mean_ratio(classify_lines(first), UP, DOWN)
+    up = _mean_ratio(classify_lines(lines), UP, DOWN)
     if up > _CLEARLY_UP:
         return up
-    probabilities = classify_lines(lines)
+    probabilities = classify_lines(cut_lines(ink, _ALL))
     if probabilities[:, NEITHER].mean() > _MAX_OTHER:
         return 0.0
     return _mean_ratio(probabilities, UP, DOWN)
