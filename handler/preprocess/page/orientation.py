@@ -23,7 +23,7 @@ from handler.preprocess.page.tiles import (
 
 __all__ = ["detect_rotation", "has_lines", "text_share"]
 
-_FIRST = 24
+_FIRST = 12
 """Tiles and lines that are looked at first; they settle it for an upright page."""
 _ALL = 96
 _FLOOR = 0.02
@@ -37,7 +37,7 @@ _MAX_OTHER = 0.4
 # of vertical Japanese have at least -0.95 for standing; their columns, taken for lines,
 # have up to 0.6 for up or down.
 _STANDING, _CLEARLY_STANDING = 0.2, 1.0
-_CLEARLY_UP = 0.5
+_CLEARLY_UP = 0.7
 _DOWN = -0.35
 _LYING = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
 """How clearly letters lie, and how clear up or down must be then."""
@@ -73,7 +73,7 @@ def text_share(probabilities: Floats) -> float:
 def has_lines(gray: Image.Image) -> bool:
     """Return True for a page with many lines of text, in any direction."""
     for page in (gray, gray.transpose(Image.Transpose.ROTATE_90)):
-        lines = cut_lines(find_ink(page), _FIRST)
+        lines = cut_lines(find_ink(page), _ALL)
         if len(lines) and classify_lines(lines)[:, NEITHER].mean() < _MAX_OTHER:
             return True
     return False
@@ -96,14 +96,12 @@ def _vote(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
 
 def _up(ink: Ink) -> float:
     """Tell how clearly lines stand upright; below 0 where they are on their heads."""
-    lines = cut_lines(ink, _FIRST)
-    if len(lines) < _MIN_LINES:
-        return 0.0
-    up = _mean_ratio(classify_lines(lines), UP, DOWN)
+    up = _mean_ratio(classify_lines(cut_lines(ink, _FIRST)), UP, DOWN)
     if up > _CLEARLY_UP:
         return up
     probabilities = classify_lines(cut_lines(ink, _ALL))
-    if probabilities[:, NEITHER].mean() > _MAX_OTHER:
+    few = len(probabilities) < _MIN_LINES
+    if few or probabilities[:, NEITHER].mean() > _MAX_OTHER:
         return 0.0
     return _mean_ratio(probabilities, UP, DOWN)
 
