@@ -17,12 +17,18 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def in_json(client, password: str, **members: object) -> httpx.Response:
-    return client.json({"document": BASE64, "password": password, **members})
+    answer: httpx.Response = client.json(
+        {"document": BASE64, "password": password, **members}
+    )
+    return answer
 
 
 def in_header(client, password: str) -> httpx.Response:
     attributes = f"pages=1;password={password}"
-    return client.post(PAGE, "image/png", headers={ATTRIBUTES: attributes})
+    answer: httpx.Response = client.post(
+        PAGE, "image/png", headers={ATTRIBUTES: attributes}
+    )
+    return answer
 
 
 def in_form(client, password: str) -> httpx.Response:

@@ -18,6 +18,7 @@ from PIL import Image, ImageChops, JpegImagePlugin
 
 from handler.errors import HandlerError
 from handler.preprocess.image.formats import tolerate_damage
+from handler.preprocess.image.tiff_samples import TiffSamplesFile
 from handler.schema import PageWarning
 
 __all__ = ["Loaded", "load", "open_tolerantly", "truncation_warning"]
@@ -138,8 +139,11 @@ def _load_rows(content: bytes, open_file: Opener) -> Loaded | None:
     if num_missing == image.width * image.height:
         return None
     if num_missing == 0:
-        # A GIF with a transparent colour gives its pixels that value by itself.
-        is_truncated = image.format == "GIF" and "transparency" in image.info
+        # These give missing pixels a value by themselves: a GIF its transparent colour,
+        # unpacked TIFF samples zero.
+        is_truncated = isinstance(image, TiffSamplesFile) or (
+            image.format == "GIF" and "transparency" in image.info
+        )
         return Loaded(image, is_truncated=is_truncated)
     return Loaded(image, missing, is_truncated=True)
 

@@ -6,6 +6,8 @@ a scan and print that shows through from the other side are not.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
@@ -49,11 +51,19 @@ def has_ink(gray: Image.Image, ink: Ink) -> bool:
     """
     clear = ink.levels >= max(ink.threshold, _CLEAR_CONTRAST)
     cells = _reduced(clear) > 0
+    if _without_edges(cells).sum() >= _PLENTY * cells.size:
+        return True
     border = _border(gray)
     inner = cells & ~border
     if inner.mean() >= _PLENTY or _has_mark(inner, clear) or _has_picture(gray):
         return True
     return _has_faint_text(gray, _grown(cells | border))
+
+
+def _without_edges(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The part of the page where neither borders nor punch holes are."""
+    down, across = (round(side * _BORDER_ZONE) for side in cells.shape)
+    return cells[down : len(cells) - down, across : cells.shape[1] - across]
 
 
 def _reduced(mask: Mask) -> npt.NDArray[np.uint8]:
@@ -119,8 +129,7 @@ def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -
 def _has_picture(gray: Image.Image) -> bool:
     """Look for the soft shapes of a photograph away from the edges of the page."""
     coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
-    across, down = (round(side * _BORDER_ZONE) for side in coarse.shape)
-    inner = coarse[across : len(coarse) - across, down : coarse.shape[1] - down]
+    inner = _without_edges(coarse)
     return bool((inner >= _CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
 
 

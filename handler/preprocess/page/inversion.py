@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from handler.preprocess.page.ink import find_ink
-from handler.preprocess.page.orientation import text_share
+from handler.preprocess.page.orientation import has_lines, text_share
 from handler.preprocess.page.tiles import classify_tiles, cut_tiles
 
 __all__ = ["inverted_gray", "with_inverted_luminance"]
@@ -34,10 +34,8 @@ def inverted_gray(gray: Image.Image) -> Image.Image | None:
     inverted = ImageOps.invert(gray)
     for page in (inverted, inverted.reduce(2), inverted.reduce(4)):
         tiles = cut_tiles(find_ink(page), _NUM_TILES)
-        if (
-            len(tiles) >= _MIN_TILES
-            and text_share(classify_tiles(tiles)) >= _MIN_TEXT_SHARE
-        ):
+        share = text_share(classify_tiles(tiles))
+        if len(tiles) >= _MIN_TILES and share >= _MIN_TEXT_SHARE and has_lines(page):
             return inverted
     return None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -27,6 +25,8 @@ _WINDOW = 48
 """Width of the columns in which lines are looked for. Lines 3 degrees askew rise by
 less than 3 pixels in it."""
 _CORE_SHARE = 0.35
+_MIN_SHARE = 10
+"""Of 255: two pixels of a window."""
 _CORE_HEIGHT = 10
 """Small letters without ascenders, or whole capitals, are scaled to this height."""
 _CORE_HEIGHTS = range(4, 48)
@@ -44,14 +44,14 @@ def cut_lines(ink: Ink, max_lines: int) -> Floats:
     core of the line, the rows with most ink, is always at the same place.
     """
     width, height = LINE_SIZE
-    places = list(_places(ink))
+    places = _places(ink)
     if len(places) > max_lines:
-        places = [places[i * len(places) // max_lines] for i in range(max_lines)]
+        places = places[np.arange(max_lines) * len(places) // max_lines]
     lines = np.zeros((len(places), height, width), np.float32)
     image = Image.fromarray(ink.levels)
-    for line, (centre, top, core) in zip(lines, places, strict=True):
+    for line, (window, top, core) in zip(lines, places.tolist(), strict=True):
         scale = core / _CORE_HEIGHT
-        left = centre - width * scale / 2
+        left = (window + 0.5) * _WINDOW - width * scale / 2
         upper = top - (height * scale - core) / 2
         box = (left, upper, left + width * scale, upper + height * scale)
         part = image.transform(
@@ -63,27 +63,34 @@ def cut_lines(ink: Ink, max_lines: int) -> Floats:
     return result
 
 
-def _places(ink: Ink) -> Iterator[tuple[float, int, int]]:
-    """Centre of a window, top of a core and height of the core."""
-    num_windows = ink.levels.shape[1] // _WINDOW
-    is_ink = (ink.levels[:, : num_windows * _WINDOW] >= ink.threshold).view(np.uint8)
-    windows = is_ink.reshape(len(is_ink), num_windows, _WINDOW).sum(2, dtype=np.uint8)
-    windows[windows > _MAX_FILL * _WINDOW] = 0
-    for number in range(num_windows):
-        counts = windows[:, number]
-        for top, bottom in _cores(counts):
-            if bottom - top in _CORE_HEIGHTS:
-                yield (number + 0.5) * _WINDOW, top, bottom - top
+def _places(ink: Ink) -> npt.NDArray[np.int64]:
+    """Window, top of a core and height of the core for each part of a line: (parts, 3).
 
-
-def _cores(counts: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """First row and last row but one of each run of rows with much ink."""
-    with_ink = counts[counts > 0]
-    if not len(with_ink):
-        return []
-    is_core = counts >= max(2.0, _CORE_SHARE * float(np.percentile(with_ink, 90)))
-    edges = np.flatnonzero(np.diff(is_core.astype(np.int8), prepend=0, append=0))
-    return [(int(top), int(bottom)) for top, bottom in edges.reshape(-1, 2)]
+    A core is a run of rows with much ink in a window, against the rows of the window
+    that have any.
+    """
+    height, width = ink.levels.shape
+    num_windows = width // _WINDOW
+    if not num_windows:
+        return np.zeros((0, 3), np.int64)
+    is_ink = (ink.levels >= ink.threshold).view(np.uint8) * np.uint8(255)
+    reduced = Image.fromarray(is_ink).reduce((_WINDOW, 1))
+    # (windows, rows): the share of ink, 0 to 255.
+    shares = np.asarray(reduced)[:, :num_windows].T.copy()
+    shares[shares > _MAX_FILL * 255] = 0
+    ordered = np.sort(shares, 1)
+    with_ink = (shares > 0).sum(1)
+    much = np.take_along_axis(
+        ordered, (height - 1 - with_ink // 10)[:, None].clip(0, height - 1), 1
+    )
+    is_core = shares >= np.maximum(_CORE_SHARE * much, _MIN_SHARE)
+    edges = np.diff(np.pad(is_core.view(np.int8), ((0, 0), (1, 1))), axis=1)
+    windows, rows = np.nonzero(edges)
+    places = np.stack([windows[::2], rows[::2], rows[1::2] - rows[::2]], 1)
+    heights = places[:, 2]
+    is_line = (heights >= _CORE_HEIGHTS.start) & (heights < _CORE_HEIGHTS.stop)
+    result: npt.NDArray[np.int64] = places[is_line]
+    return result
 
 
 def classify_lines(lines: Floats) -> Floats:

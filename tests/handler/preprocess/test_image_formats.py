@@ -172,11 +172,14 @@ def test_a_very_large_image_keeps_its_own_size():
     assert (page.width, page.height) == (7200, 7200)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
-@pytest.mark.parametrize("encode", [as_png, as_jpeg])
+@pytest.mark.parametrize(
+    ("encode", "mode"),
+    [
+        *((as_png, mode) for mode in ("1", "L", "P", "RGB", "RGBA", "I;16")),
+        *((as_jpeg, mode) for mode in ("L", "RGB")),
+    ],
+)
 def test_a_halved_image_looks_like_the_whole(mode, encode, monkeypatch):
-    if encode is as_jpeg and mode not in ("L", "RGB"):
-        pytest.skip("JPEG has no such pixels")
     original = text_page(size=(1000, 1401)).convert("L")
     image = original.convert(mode)
     content = encode(image)
