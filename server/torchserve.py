@@ -29,6 +29,10 @@ __all__ = ["ServerFailedError", "TorchServe", "read_properties"]
 Line = Callable[[str], None]
 
 SCRATCH_PREFIX = "chandra-serve-"
+LONGEST_SOCKET = ".ts.sock.65535"
+"""Longest name that TorchServe gives to a worker's socket."""
+MAX_SOCKET_PATH_BYTES = 107
+"""Longest path of a socket on Linux, unix(7)."""
 OUT_OF_MEMORY = 3
 """Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
 
@@ -95,6 +99,11 @@ class TorchServe:
         scratch = LockedFolder(SCRATCH_PREFIX, temporary)
         undo.callback(scratch.close)
         self.scratch = scratch.path
+        if len(os.fsencode(self.scratch / LONGEST_SOCKET)) > MAX_SOCKET_PATH_BYTES:
+            raise ServerFailedError(
+                f"the path of {temporary} is too long for the workers' sockets; "
+                "set TMPDIR to a shorter one"
+            )
         self._state = StateFolder(self.scratch, user, shared_memory)
         undo.callback(self._state.close)
         # The link is for people who look for the state here.

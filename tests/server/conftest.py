@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,6 +84,16 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("model-store")
     build_archive(store)
     return store
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for the server's sockets.
+
+    `tmp_path` is longer where pytest runs in parallel.
+    """
+    with tempfile.TemporaryDirectory(prefix="short-") as folder:
+        yield Path(folder)
 
 
 @contextmanager

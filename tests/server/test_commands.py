@@ -7,9 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -30,16 +28,6 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     return path
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder whose path leaves room for the server's sockets.
-
-    `tmp_path` is longer where pytest runs in parallel.
-    """
-    with tempfile.TemporaryDirectory(prefix="short-") as folder:
-        yield Path(folder)
 
 
 def start(
@@ -112,6 +100,18 @@ def test_serve_says_so_when_its_port_is_taken(config):
 
     assert process.returncode == 1
     assert output.splitlines()[-1].startswith("error: ")
+
+
+def test_serve_names_a_temporary_directory_of_too_long_a_path(config, tmp_path):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+
+    with start("serve", "--config", config, TMPDIR=str(long)) as process:
+        output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert output.splitlines()[-1].endswith("set TMPDIR to a shorter one")
+    assert list(long.iterdir()) == []
 
 
 @pytest.mark.slow

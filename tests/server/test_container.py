@@ -89,11 +89,11 @@ class Container:
 
 
 @contextmanager
-def container(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Container]:
+def container(short_folder: Path, environ: Mapping[str, str]) -> Iterator[Container]:
     addresses = free_addresses()
     port = int(addresses.pop("inference_address").rpartition(":")[2])
     properties = read_properties(ROOT / "config.properties") | addresses
-    config = tmp_path / "config.properties"
+    config = short_folder / "config.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     process = subprocess.Popen(
         [sys.executable, "-c", START, config],
@@ -102,7 +102,7 @@ def container(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[Container]
             **os.environ,
             "BIND_ADDRESS": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": str(port),
-            "TMPDIR": str(tmp_path),
+            "TMPDIR": str(short_folder),
             # Two threads on a busy machine wait for each other.
             "CHANDRA_CPU_THREADS": "1",
             **environ,
@@ -130,20 +130,20 @@ def _archive():
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(short_folder):
     def start_it(**environ: str):
-        return container(tmp_path, environ)
+        return container(short_folder, environ)
 
     return start_it
 
 
-def test_sigterm_answers_what_is_in_flight_and_ends_well(start, tmp_path):
+def test_sigterm_answers_what_is_in_flight_and_ends_well(start, short_folder):
     with start() as running, ThreadPoolExecutor(1) as threads:
         assert running.ping() != 200
         until(lambda: running.ping() == 200, 120)
         secret = {"Authorization": "Bearer of-a-secret"}
         future = threads.submit(running.post, PAGE, PNG, **secret)
-        until(lambda: _open_requests(tmp_path) == 1)
+        until(lambda: _open_requests(short_folder) == 1)
         started = time.monotonic()
 
         running.process.send_signal(signal.SIGTERM)
@@ -163,18 +163,18 @@ def test_sigterm_answers_what_is_in_flight_and_ends_well(start, tmp_path):
     text = "\n".join(running.lines)
     assert "Unmistakable" not in text
     assert "of-a-secret" not in text
-    assert [path.name for path in tmp_path.iterdir()] == ["config.properties"]
+    assert [path.name for path in short_folder.iterdir()] == ["config.properties"]
 
 
 @pytest.mark.slow
-def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, tmp_path):
+def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, short_folder):
     with start() as running, ThreadPoolExecutor(1) as threads:
         until(lambda: running.ping() == 200, 120)
         future = threads.submit(running.post, LONG, PDF)
-        until(lambda: _open_requests(tmp_path) == 1)
+        until(lambda: _open_requests(short_folder) == 1)
         running.process.send_signal(signal.SIGTERM)
         # The worker learns of it with its next beat, and accepts until then.
-        until(lambda: _state(tmp_path).get("drains") == "yes")
+        until(lambda: _state(short_folder).get("drains") == "yes")
         refused = running.post(PAGE, PNG)
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
@@ -213,7 +213,7 @@ def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
 
 
 @pytest.mark.slow
-def test_a_killed_supervisor_takes_everything_with_it(start, tmp_path):
+def test_a_killed_supervisor_takes_everything_with_it(start, short_folder):
     with start() as running:
         until(lambda: running.ping() == 200, 120)
         everyone = family(running.process.pid)
@@ -222,9 +222,9 @@ def test_a_killed_supervisor_takes_everything_with_it(start, tmp_path):
 
         until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
     # The archive's folder is removed by the next start.
-    until(lambda: not list(tmp_path.glob("chandra-serve-*")), 10)
-    remove_leftovers(STORE_PREFIX, tmp_path)
-    assert not list(tmp_path.glob("chandra-*"))
+    until(lambda: not list(short_folder.glob("chandra-serve-*")), 10)
+    remove_leftovers(STORE_PREFIX, short_folder)
+    assert not list(short_folder.glob("chandra-*"))
 
 
 @pytest.mark.slow
@@ -277,11 +277,11 @@ def test_another_command_is_run_in_its_place():
     assert result.stdout == "hello\n"
 
 
-def _open_requests(tmp_path: Path) -> int:
-    return int(_state(tmp_path).get("open", "0"))
+def _open_requests(short_folder: Path) -> int:
+    return int(_state(short_folder).get("open", "0"))
 
 
-def _state(tmp_path: Path) -> dict[str, str]:
+def _state(short_folder: Path) -> dict[str, str]:
     """What the worker last said of itself."""
-    [state] = tmp_path.glob("chandra-serve-*/state/state")
+    [state] = short_folder.glob("chandra-serve-*/state/state")
     return read_properties(state)
