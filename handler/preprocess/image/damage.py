@@ -11,14 +11,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from io import BytesIO
-from typing import IO
+from mmap import mmap
+from typing import IO, cast
 
 from PIL import Image, ImageChops, JpegImagePlugin
 
 from handler.errors import HandlerError
 from handler.preprocess.image.formats import tolerate_damage
-from handler.preprocess.image.tiff_samples import TiffSamplesFile
 from handler.schema import PageWarning
 
 __all__ = ["Loaded", "load", "open_tolerantly", "truncation_warning"]
@@ -139,11 +138,8 @@ def _load_rows(content: bytes, open_file: Opener) -> Loaded | None:
     if num_missing == image.width * image.height:
         return None
     if num_missing == 0:
-        # These give missing pixels a value by themselves: a GIF its transparent colour,
-        # unpacked TIFF samples zero.
-        is_truncated = isinstance(image, TiffSamplesFile) or (
-            image.format == "GIF" and "transparency" in image.info
-        )
+        # A GIF with a transparent colour gives its pixels that value by itself.
+        is_truncated = image.format == "GIF" and "transparency" in image.info
         return Loaded(image, is_truncated=is_truncated)
     return Loaded(image, missing, is_truncated=True)
 
@@ -151,7 +147,7 @@ def _load_rows(content: bytes, open_file: Opener) -> Loaded | None:
 def _load_onto(value: int, content: bytes, open_file: Opener) -> Image.Image | None:
     """Decode onto pixels whose bits are those of `value`; None without any pixel."""
     with tolerate_damage():
-        image = open_file(BytesIO(content))
+        image = open_file(_file_of(content))
         # Pillow decodes into memory that is there already.
         image.im = _filled(image.mode, image.size, value).im
         with suppress(OSError, SyntaxError, ValueError, EOFError, IndexError):
@@ -163,6 +159,14 @@ def _load_onto(value: int, content: bytes, open_file: Opener) -> Image.Image | N
             image.tile = []
         image.load()
     return image
+
+
+def _file_of(content: bytes) -> IO[bytes]:
+    """Return memory that is read like a file and sliced, as documents are."""
+    memory = mmap(-1, len(content))
+    memory.write(content)
+    memory.seek(0)
+    return cast("IO[bytes]", memory)
 
 
 def _filled(mode: str, size: tuple[int, int], value: int) -> Image.Image:

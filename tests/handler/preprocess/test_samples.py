@@ -259,12 +259,11 @@ def test_a_turned_tiff_of_sixteen_bits_is_turned_once():
     assert shows(page, GRAY[..., None])
 
 
-def test_cut_samples_are_read_with_a_warning():
+def test_cut_samples_are_rejected_for_ending_early():
     content = tiff(stored(COLOUR, 16), photometric="rgb", planarconfig="separate")
 
-    page = page_of(content[:-2000])
-
-    assert page.warnings[0].code == "truncated_image"
+    with pytest.raises(UnreadableDocumentError, match="the image data end early"):
+        page_of(content[:-2000])
 
 
 def deep_png(samples, colour, transparency=None):
