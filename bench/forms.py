@@ -26,6 +26,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image, ImageChops, ImageFilter
 
+from bench.report import commit, say
 from handler.errors import HandlerError
 from handler.preprocess.pdf.render import draw_page
 from handler.profiles import PROFILES
@@ -74,9 +75,10 @@ def main() -> None:
         for name, pixels in lists.items():
             if pixels >= MIN_PIXELS:
                 counts[name] += 1
-                print(f"{name}: {outcome.path} page {outcome.page}: {pixels} pixels")
+                say(f"{name}: {outcome.path} page {outcome.page}: {pixels} pixels")
+    say(f"commit {commit()}")
     for name, count in counts.items():
-        print(f"{count:6} {name}")
+        say(f"{count:6} {name}")
 
 
 def compare_page(path: Path, number: int) -> Difference:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from functools import partial
+from mmap import mmap
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -24,7 +25,6 @@ _WIDGET: int = pdfium.FPDF_ANNOT_WIDGET
 _SUBTYPE = b"Subtype"
 # pdfium draws a stamp from its appearance alone.
 _STAMP = b"Stamp"
-_OFF = ("", "Off")
 # Its fields hold a value that their appearance must show.
 _SHOWS_VALUE = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX)
 _SHOWING = (
@@ -35,15 +35,16 @@ _SHOWING = (
 
 
 def page_with_annotations(
-    document: pypdfium2.PdfDocument, number: int
+    data: mmap, document: pypdfium2.PdfDocument, number: int
 ) -> pypdfium2.PdfPage:
     """Load page `number`, counted from 1, so that drawing it shows all annotations.
 
-    Changes the document in memory. Raises PdfiumError for a page that cannot be loaded.
+    `data` is the PDF that `document` was opened from; the document is changed in
+    memory. Raises PdfiumError for a page that cannot be loaded.
     """
     page = document[number - 1]
-    if any(_lacks_appearance(annotation) for annotation in _widgets(page)):
-        page = _with_appearances(document, page, number)
+    if any(_widgets(page)):
+        page = _with_appearances(data, document, page, number)
     for annotation in _annotations(page):
         flags = pdfium.FPDFAnnot_GetFlags(annotation)
         # Flattened pages show what is meant for print only.
@@ -55,12 +56,15 @@ def page_with_annotations(
 
 
 def _with_appearances(
-    document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage, number: int
+    data: mmap, document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage, number: int
 ) -> pypdfium2.PdfPage:
-    """Have pdfium write the appearances that form fields lack."""
+    """Have pdfium write appearances that form fields lack, or that differ from values.
+
+    pdfium writes those that are missing, and those that a form wants to be renewed.
+    """
     if document.get_formtype() == pdfium.FORMTYPE_NONE:
         return page
-    if not has_bounded_fields(document):
+    if not has_bounded_fields(data, document):
         return page
     page.close()
     document.init_forms()
@@ -75,19 +79,6 @@ def _with_appearances(
         page.close()
         page = document[number - 1]
     return page
-
-
-def _lacks_appearance(annotation: pdfium.FPDF_ANNOTATION) -> bool:
-    """True for a field that pdfium may have to write the appearance of."""
-    if not pdfium.FPDFAnnot_HasKey(annotation, b"AP"):
-        return True
-    if _shows_something(annotation):
-        return False
-    if pdfium.FPDFAnnot_HasKey(annotation, b"AS"):
-        # A button that is off is empty as a rule.
-        return _string(annotation, b"AS") not in _OFF
-    # A field without text may have a value, its own or its parent's.
-    return any(pdfium.FPDFAnnot_HasKey(annotation, key) for key in (b"V", b"Parent"))
 
 
 def _hides_value(
@@ -130,10 +121,6 @@ def _annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
 def _is_widget(annotation: pdfium.FPDF_ANNOTATION) -> bool:
     subtype: int = pdfium.FPDFAnnot_GetSubtype(annotation)
     return subtype == _WIDGET
-
-
-def _string(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
-    return _text(partial(pdfium.FPDFAnnot_GetStringValue, annotation, key))
 
 
 def _text(read: Callable[[object, int], int]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterator
+from mmap import mmap
 
 import pypdfium2
 
@@ -18,16 +21,67 @@ The largest form among 971 public PDFs has 2,000."""
 _KIDS = re.compile(rb"/Kids\s*(?:\[([^\]]*)\]|(\d+) 0 R)")
 _OBJECT = re.compile(rb"(?:^|[\r\n])(\d+) 0 obj(.*?)(?=endobj|stream)", re.DOTALL)
 _REFERENCE = re.compile(rb"(\d+) 0 R")
+# Whatever is not one of these spellings is left to the copy that pdfium writes.
+_PLAIN_KIDS = re.compile(rb"/Kids\s*+\[((?:\s*+\d++\s++\d++\s++R)*+)\s*+\]")
+_PLAIN_STREAM = re.compile(rb"/ObjStm(?!\w)[^#>]{0,500}+>>\s*+stream\r?\n")
+_PLAIN_REFERENCE = re.compile(rb"(\d+)\s+\d+\s+R")
+_ESCAPED = re.compile(rb"/(?=\w{0,6}#)(?:K|#4[Bb]|O|#4[Ff])")
+MAX_LOOKED_AT_BYTES = 16 << 20
 
 
-def has_bounded_fields(document: pypdfium2.PdfDocument) -> bool:
+def has_bounded_fields(data: mmap, document: pypdfium2.PdfDocument) -> bool:
     """True if pdfium can expand the fields of a form in bounded time.
 
     A field may be named as a part of several others. pdfium follows every path, so that
-    24 fields that each name the next one twice take it minutes.
+    24 fields that each name the next one twice take it minutes. `data` is the PDF that
+    `document` was opened from: most are found harmless by looking at it.
     """
+    if _names_each_part_once(data):
+        return True
     copy = plain_copy(document)
     return copy is not None and _num_paths(copy) <= MAX_FIELDS
+
+
+def _names_each_part_once(data: mmap) -> bool:
+    """True for a PDF in which no object is named twice as a part of others.
+
+    False also where that cannot be told quickly.
+    """
+    parts: list[bytes] = []
+    try:
+        for text in _plain_texts(data):
+            arrays = _PLAIN_KIDS.findall(text)
+            if len(arrays) != text.count(b"/Kids") or _ESCAPED.search(text):
+                return False
+            for array in arrays:
+                parts += _PLAIN_REFERENCE.findall(array)
+    except (ValueError, zlib.error):
+        return False
+    return len(parts) == len(set(parts))
+
+
+def _plain_texts(data: mmap) -> Iterator[bytes]:
+    """Yield the bytes of a PDF and the texts of its object streams.
+
+    Raises ValueError or zlib.error for what is encrypted, unusual or large.
+    """
+    if len(data) > MAX_LOOKED_AT_BYTES or data.find(b"/Encrypt") >= 0:
+        raise ValueError
+    text = data[:]
+    yield text
+    streams = list(_PLAIN_STREAM.finditer(text))
+    if len(streams) != text.count(b"/ObjStm"):
+        raise ValueError
+    left = MAX_LOOKED_AT_BYTES
+    for stream in streams:
+        head = text[max(text.rfind(b"obj", 0, stream.start()), 0) : stream.end()]
+        if b"FlateDecode" not in head or b"Parms" in head or b"[" in head:
+            raise ValueError
+        unpacked = zlib.decompressobj().decompress(text[stream.end() :], left)
+        left -= len(unpacked)
+        if left <= 0:
+            raise ValueError
+        yield unpacked
 
 
 def _num_paths(copy: bytes) -> int:

@@ -52,7 +52,7 @@ def draw_page(
     with opened(data, password) as document:
         if number > len(document):
             raise UnreadableDocumentError(f"the PDF has no page {number}")
-        page = _page_with_area(page_with_annotations(document, number))
+        page = _page_with_area(page_with_annotations(data, document, number))
         width, height = page.get_size()
         if not (width > 0 and height > 0):
             raise UnreadableDocumentError(f"page {number} has no area")
