@@ -36,8 +36,8 @@ class Scale:
         """Return `samples` as numbers from 0 to 255, rounded."""
         if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
             values = np.arange(1 << 8 * samples.dtype.itemsize, dtype=np.float64)
-            grays: NDArray[Any] = self.apply(values)[samples]
-            return grays
+            table: NDArray[Any] = self.apply(values)
+            return np.take(table, samples)
         span = self.high - self.low
         if span <= 0:
             return np.full(samples.shape, 255 if self.low > 0 else 0, np.uint8)

@@ -6,6 +6,7 @@ The tags are parsed by Pillow, and used to decide who interprets the samples: Pi
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from mmap import mmap
 from typing import IO, Any, cast
@@ -84,7 +85,7 @@ _NUM_COLOURS = {
 _MAX_SAMPLES = 64
 
 
-def is_big_tiff(data: mmap) -> bool:
+def is_big_tiff(data: mmap | bytes) -> bool:
     """Return whether offsets have 64 bits."""
     return b"+" in data[2:4]
 
@@ -237,7 +238,7 @@ class Layout:
         return f"samples of {self.bits} bits"
 
 
-def read_layout(data: mmap) -> Layout:
+def read_layout(data: mmap | bytes) -> Layout:
     """Parse the tags of the frame that the header points to.
 
     Raises OSError if the tags that every frame needs are missing or contradictory,
@@ -314,7 +315,7 @@ def _segments(tags: _Tags, width: int, height: int) -> Segments:
 class _Tags:
     """The tags of a frame, each as numbers; a missing one is an empty tuple."""
 
-    def __init__(self, data: mmap) -> None:
+    def __init__(self, data: mmap | bytes) -> None:
         head = data[: 16 if is_big_tiff(data) else 8]
         prefix = None
         # Pillow recognises BigTIFF by the byte at which little-endian files have it.
@@ -323,8 +324,9 @@ class _Tags:
         self._tags = TiffImagePlugin.ImageFileDirectory_v2(head, prefix)
         if self._tags.next >= len(data):
             raise OSError("the file ends before the tags of the image")
-        data.seek(self._tags.next)
-        self._tags.load(cast("IO[bytes]", data))
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        file.seek(self._tags.next)
+        self._tags.load(cast("IO[bytes]", file))
 
     def value(self, tag: int) -> Any:
         """Return the first number of a tag, or None."""

@@ -50,8 +50,7 @@ class TiffSamplesFile(ImageFile.ImageFile):
     format_description = "TIFF with samples of any depth"
 
     def _open(self) -> None:
-        data = cast("mmap", self.fp)
-        layout = read_layout(data)
+        layout = read_layout(_content(self.fp))
         layout.check_supported()
         if layout.is_plain or not layout.has_byte_rows:
             raise SyntaxError("Pillow reads this frame")
@@ -65,7 +64,7 @@ class TiffSamplesFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self._im is None:
-            frame = _Frame(cast("mmap", self.fp), self._layout)
+            frame = _Frame(_content(self.fp), self._layout)
             self.im = frame.image(self.mode).im
         return Image.Image.load(self)
 
@@ -77,11 +76,19 @@ class UnsupportedTiffFile(ImageFile.ImageFile):
     format_description = "Unsupported TIFF"
 
     def _open(self) -> None:
-        layout = read_layout(cast("mmap", self.fp))
+        layout = read_layout(_content(self.fp))
         raise NotImplementedError(
             "its tags are damaged, or state what is not supported in TIFF: "
             + layout.description
         )
+
+
+def _content(file: Any) -> mmap | bytes:
+    """Return all bytes of a file, without a copy if it is a mapping."""
+    if isinstance(file, mmap):
+        return file
+    file.seek(0)
+    return cast("bytes", file.read())
 
 
 def _accept(head: bytes) -> bool:
@@ -103,7 +110,7 @@ def _mode(layout: Layout) -> str:
 class _Frame:
     """The samples of a frame, unpacked but not yet interpreted."""
 
-    def __init__(self, data: mmap, layout: Layout) -> None:
+    def __init__(self, data: mmap | bytes, layout: Layout) -> None:
         self._layout = layout
         num_planes = layout.num_samples if layout.is_planar else 1
         self._samples_per_plane = layout.num_samples // num_planes

@@ -37,7 +37,7 @@ def segments_per_plane(layout: Layout) -> int:
 
 
 def unpacked(
-    data: mmap, layout: Layout, num_samples: int, first: int, number: int
+    data: mmap | bytes, layout: Layout, num_samples: int, first: int, number: int
 ) -> NDArray[Any]:
     """Return a plane as rows of bytes, by reading it as an image of 8-bit grays.
 
@@ -104,7 +104,7 @@ def _check_segments(
             raise OSError("the image data end early")
 
 
-def _with_directory(data: mmap, tags: dict[int, tuple[int, ...]]) -> bytes:
+def _with_directory(data: mmap | bytes, tags: dict[int, tuple[int, ...]]) -> bytes:
     """Return the file with one more directory, to which its header points.
 
     The directory is little-endian: Pillow does not know big-endian BigTIFF, and the
