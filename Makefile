@@ -15,7 +15,7 @@ CHANDRA_OCR := chandra-ocr==0.1.8
 DASHSCOPE := dashscope==2.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve archive frontend image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-steps bench-autoscaling bench-cold-start bench-orientation soak clean
+.PHONY: help demo serve archive frontend image requirements test test-slow test-jobs test-container test-local-mode test-aws lint types bench-engine bench-drafts bench-gpu bench-steps bench-autoscaling bench-cold-start bench-orientation soak sweep clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -74,7 +74,7 @@ test-aws: $(VENV)/dev  ## one real round trip on AWS, about a dollar: CONFIG=cha
 	CONFIG=$(CONFIG) $(BIN)/python -m pytest -m aws tests/aws
 
 test-slow: $(VENV)/dev  ## what takes longer: commands cut off at each call, the emulator before a real server
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 test-container: $(VENV)/dev  ## build the image and break it, with a Docker engine of its own
 	$(BIN)/python -m pytest tests/container -m container
@@ -106,6 +106,10 @@ bench-engine: $(VENV)/dev  ## compare the native engine with generate, on a proc
 # ARGS: a part and its options, such as "kills --target worker"; memory otherwise.
 soak: $(VENV)/dev  ## load and faults against a real server, with ARGS="PART ..."
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+# A server must run, or ARGS="--serve" starts one; ARGS="--help" lists the options.
+sweep: $(VENV)/dev  ## post every file of FOLDER to a running server, compare its pages with other renderers
+	@$(BIN)/python -m bench.sweep $(ARGS) "$(FOLDER)"
 
 bench-drafts: $(VENV)/dev  ## count tokens per forward on real pages
 	@$(BIN)/python -m bench.drafts

@@ -1,0 +1,131 @@
+"""Compare two gray renderings of a page."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+__all__ = ["Difference", "Kind", "compare"]
+
+SIDE = 256
+"""Longest side at which pages are compared: antialiasing and hinting differ between
+renderers, and are no longer seen at this size."""
+BLUR_PIXELS = 1.0
+"""Radius of a Gaussian: a thin line may lie half a pixel off."""
+TILE = 16
+MIN_CONTRAST = 1.0
+"""Standard deviation of gray values, from which on a page has content."""
+MAX_MEAN = 16.0
+MIN_CORRELATION = 0.85
+MAX_TILE = 20.0
+"""Largest difference between the mean grays of a tile, of 255. Missing
+text makes about 30, a solid edge that lies a pixel off 16."""
+MAX_ASPECT = 1.02
+
+
+class Kind(enum.StrEnum):
+    """How our page differs from the reference."""
+
+    SAME = "same"
+    BLANK = "blank"
+    """Ours has no content, but the reference has."""
+    EXTRA = "extra"
+    """Ours has content, but the reference has none."""
+    SHAPE = "shape"
+    """The ratios of the sides differ."""
+    INVERTED = "inverted"
+    TURNED = "turned"
+    SHADE = "shade"
+    """The same content, lighter or darker."""
+    PART = "part"
+    """A part of the page differs."""
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two renderings are apart.
+
+    `mean` is the mean absolute difference of gray values, 0 to 255, and `worst_tile`
+    the largest difference of the mean gray of a tile. `correlation` is None if either
+    has no contrast.
+    """
+
+    kind: Kind
+    mean: float
+    worst_tile: float
+    correlation: float | None
+
+
+def compare(ours: Image.Image, reference: Image.Image) -> Difference:
+    """Compare two gray images of any size, at the same size."""
+    size = _thumbnail_size(reference)
+    first, second = _pixels(ours, size), _pixels(reference, size)
+    gaps = first - second
+    mean, worst = float(np.abs(gaps).mean()), _worst_tile(gaps)
+    correlation = _correlation(first, second)
+
+    def difference(kind: Kind) -> Difference:
+        return Difference(kind, mean, worst, correlation)
+
+    has_content = [values.std() >= MIN_CONTRAST for values in (first, second)]
+    if not all(has_content):
+        if has_content[1]:
+            return difference(Kind.BLANK)
+        if has_content[0]:
+            return difference(Kind.EXTRA)
+        return difference(Kind.SAME if mean <= MAX_MEAN else Kind.SHADE)
+    assert correlation is not None
+    if _has_same_shape(ours, reference) and correlation >= MIN_CORRELATION:
+        if mean > MAX_MEAN:
+            return difference(Kind.SHADE)
+        return difference(Kind.SAME if worst <= MAX_TILE else Kind.PART)
+    if correlation <= -MIN_CORRELATION:
+        return difference(Kind.INVERTED)
+    for degrees in (90, 180, 270):
+        turned = ours.rotate(degrees, expand=True)
+        again = _correlation(_pixels(turned, size), second)
+        if _has_same_shape(turned, reference) and (again or 0) >= MIN_CORRELATION:
+            return difference(Kind.TURNED)
+    is_shape = not _has_same_shape(ours, reference)
+    return difference(Kind.SHAPE if is_shape else Kind.DIFFERENT)
+
+
+def _thumbnail_size(image: Image.Image) -> tuple[int, int]:
+    scale = SIDE / max(image.size)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
+
+
+def _pixels(image: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
+    resized = image.convert("L").resize(size, Image.Resampling.BOX)
+    blurred = resized.filter(ImageFilter.GaussianBlur(BLUR_PIXELS))
+    return np.asarray(blurred, dtype=np.float32)
+
+
+def _has_same_shape(first: Image.Image, second: Image.Image) -> bool:
+    """True if the ratios of the sides agree, but for the rounding to whole pixels."""
+    ratio = first.width * second.height / (first.height * second.width)
+    rounding = 1 + 1 / min(*first.size, *second.size)
+    return abs(math.log(ratio)) <= math.log(MAX_ASPECT * rounding)
+
+
+def _correlation(
+    first: NDArray[np.float32], second: NDArray[np.float32]
+) -> float | None:
+    first, second = first - first.mean(), second - second.mean()
+    scale = math.sqrt(float((first**2).sum()) * float((second**2).sum()))
+    return float((first * second).sum()) / scale if scale > 0 else None
+
+
+def _worst_tile(gaps: NDArray[np.float32]) -> float:
+    height, width = gaps.shape
+    return max(
+        abs(float(gaps[top : top + TILE, left : left + TILE].mean()))
+        for top in range(0, height, TILE)
+        for left in range(0, width, TILE)
+    )

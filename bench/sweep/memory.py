@@ -1,0 +1,112 @@
+"""Resident memory of a server's processes, as /proc shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+__all__ = ["MemoryWatch", "find_server", "kind_of"]
+
+SECONDS = 0.5
+STATE_DIR = "CHANDRA_STATE_DIR"
+MIB = 1 << 20
+
+
+def find_server(port: int) -> int | None:
+    """Return the pid of the process that listens on a local port; None if unknown."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return None
+    for connection in connections:
+        if connection.status != psutil.CONN_LISTEN or not connection.pid:
+            continue
+        if connection.laddr and connection.laddr[1] == port:
+            return connection.pid
+    return None
+
+
+def kind_of(process: psutil.Process) -> str:
+    """Return which part of a server a process is."""
+    command = process.cmdline()
+    if process.name() == "java":
+        return "java"
+    if any(word.endswith("model_service_worker.py") for word in command):
+        return "worker"
+    if "handler.child" in command:
+        # Decoders and writers never load torch.
+        has_torch = "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
+        return "engine" if has_torch else "decoder or writer"
+    return "other"
+
+
+class MemoryWatch:
+    """Samples a server's processes while it is open.
+
+    `parts` maps a kind of process to how many there were at once, to the largest
+    resident memory of one and to that of all, in MiB. Without a pid it stays empty.
+    """
+
+    def __init__(self, pid: int | None) -> None:
+        self._pid = pid
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.parts: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def add(self, sizes: Iterable[tuple[str, int]]) -> None:
+        """Note a sample: kind and resident bytes of each process."""
+        by_kind: dict[str, list[float]] = {}
+        for kind, size in sizes:
+            by_kind.setdefault(kind, []).append(size / MIB)
+        for kind, found in by_kind.items():
+            before: Mapping[str, Any] = self.parts.get(kind, {})
+            self.parts[kind] = {
+                "processes": max(len(found), before.get("processes", 0)),
+                "largest": round(max(*found, before.get("largest", 0)), 1),
+                "all": round(max(sum(found), before.get("all", 0)), 1),
+                "last": round(sum(found), 1),
+            }
+
+    def _run(self) -> None:
+        if self._pid is None:
+            return
+        while True:
+            self.add(self._sample(self._pid))
+            if self._is_over.wait(SECONDS):
+                return
+
+    def _sample(self, pid: int) -> list[tuple[str, int]]:
+        sizes = []
+        with contextlib.suppress(psutil.Error):
+            java = psutil.Process(pid)
+            family = {java, *java.children(recursive=True), *_early_engines(java)}
+            for process in family:
+                with contextlib.suppress(psutil.Error, OSError):
+                    kind = kind_of(process)
+                    sizes.append((kind, process.memory_info().rss))
+        return sizes
+
+
+def _early_engines(java: psutil.Process) -> list[psutil.Process]:
+    """Return engine processes that were started before Java, and are no children."""
+    folder = java.environ().get(STATE_DIR)
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_child = "handler.child" in process.cmdline()
+            if folder and is_child and process.environ().get(STATE_DIR) == folder:
+                found.append(process)
+    return found

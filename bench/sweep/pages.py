@@ -1,0 +1,170 @@
+"""Pages as the decoders hand them to the model, beside those of a reference."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bench.sweep.compare import Difference, Kind, compare
+from bench.sweep.files import content_type_of
+from bench.sweep.reference import NoReferenceError, Renderer
+from handler import preprocess
+from handler.decoding import Decoding
+from handler.errors import HandlerError
+from handler.pool import CallContext, Pool
+from handler.profiles import Sizing
+from handler.sandbox.wire import Descriptor
+from handler.schema import Page
+
+__all__ = ["Compared", "Comparer", "difference_of"]
+
+MEMORY_BYTES = 4 << 30
+TIMEOUT_SECONDS = 60.0
+LIGHT_ON_DARK = "light_on_dark"
+"""Warning of a page that was inverted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One page of a file, and its difference from the reference.
+
+    `failure` says why there is none; `code` is that of our decoder's error.
+    """
+
+    path: Path
+    page: int
+    difference: Difference | None = None
+    failure: str | None = None
+    code: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        found = self.difference
+        values = (
+            {}
+            if found is None
+            else {
+                "kind": str(found.kind),
+                "mean": round(found.mean, 2),
+                "worst_tile": round(found.worst_tile, 1),
+                "correlation": found.correlation and round(found.correlation, 3),
+            }
+        )
+        return {"path": str(self.path), "page": self.page, **values} | (
+            {} if self.failure is None else {"failure": self.failure, "code": self.code}
+        )
+
+
+def difference_of(page: Page, reference: Image.Image) -> Difference:
+    """Compare a page of ours with a reference in gray.
+
+    The reference is turned and inverted as the page says that it was.
+    """
+    if page.is_blank:
+        return compare(Image.new("L", reference.size, "white"), reference)
+    seen = (page.pixel_width, page.pixel_height)
+    ours = Image.frombytes("RGB", seen, page.pixels).convert("L")
+    # The grid of patches distorts small pages.
+    scale = max(reference.size) / max(page.width, page.height)
+    size = [max(1, round(side * scale)) for side in (page.width, page.height)]
+    if page.rotation:
+        reference = reference.rotate(-page.rotation, expand=True)
+    if page.rotation % 180:
+        size.reverse()
+    ours = ours.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    found = compare(ours, reference)
+    is_inverted = any(warning.code == LIGHT_ON_DARK for warning in page.warnings)
+    if is_inverted and found.kind is not Kind.SAME:
+        return compare(ours.point(lambda value: 255 - value), reference)
+    return found
+
+
+class Comparer:
+    """Compares the first pages of files, in decoders of its own."""
+
+    def __init__(
+        self,
+        renderers: Seq[Renderer],
+        sizing: Sizing,
+        *,
+        num_processes: int = 1,
+        max_pages: int = 3,
+        declares_type: bool = True,
+    ) -> None:
+        self._renderers = renderers
+        self._sizing = sizing
+        self._max_pages = max_pages
+        self._declares_type = declares_type
+        self._limits = preprocess.Limits()
+        self._pool = Pool(
+            num_processes,
+            memory_bytes=MEMORY_BYTES,
+            modules=[preprocess.__name__],
+            name="decoder",
+        )
+        self._decoding = Decoding(self._pool, TIMEOUT_SECONDS, time.monotonic)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def compare(self, path: Path) -> list[Compared]:
+        """Compare a file's first pages; files that no renderer draws give none."""
+        if path.stat().st_size == 0:
+            return []
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return list(self._compare(path, Descriptor(descriptor)))
+        finally:
+            os.close(descriptor)
+
+    def _compare(self, path: Path, document: Descriptor) -> Iterator[Compared]:
+        declared = content_type_of(path) if self._declares_type else None
+        context = CallContext()
+        try:
+            info = self._decoding.run(
+                context,
+                None,
+                preprocess.inspect_document,
+                document,
+                declared,
+                self._limits,
+            )
+        except (HandlerError, RuntimeError) as error:
+            yield Compared(path, 1, failure=str(error), code=_code(error))
+            return
+        renderer = next((r for r in self._renderers if r.draws(info.media_type)), None)
+        if renderer is None:
+            return
+        for number in range(1, min(info.num_pages, self._max_pages) + 1):
+            try:
+                page = self._decoding.run(
+                    context,
+                    None,
+                    preprocess.page_at,
+                    document,
+                    info.media_type,
+                    number,
+                    self._sizing,
+                    self._limits,
+                )
+            except (HandlerError, RuntimeError) as error:
+                yield Compared(path, number, failure=str(error), code=_code(error))
+                continue
+            if not page.pixels:
+                yield Compared(path, number, failure="the page is read in strips")
+                continue
+            try:
+                reference = renderer.render(path, info.media_type, number)
+            except NoReferenceError as error:
+                yield Compared(path, number, failure=str(error))
+                continue
+            yield Compared(path, number, difference_of(page, reference))
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "code", type(error).__name__))

@@ -1,0 +1,155 @@
+"""Print what a sweep found, and write it as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence as Seq
+from pathlib import Path
+from typing import Any
+
+from bench.report import commit, say
+from bench.sweep.compare import Kind
+from bench.sweep.pages import Compared
+from bench.sweep.post import Outcome
+
+__all__ = ["print_differences", "print_memory", "print_outcomes", "summary", "write"]
+
+NUM_SHOWN = 10
+MAX_LETTERS = 110
+
+
+def print_outcomes(outcomes: Seq[Outcome], folder: Path) -> None:
+    """Print counts by status, the server's faults and the slowest files."""
+    say(f"{len(outcomes)} files posted")
+    for title, counts in _counts(outcomes).items():
+        if counts:
+            say(f"\n{title}")
+            for name, number in counts.most_common():
+                say(f"{number:7}  {name}")
+    faults = [outcome for outcome in outcomes if outcome.is_server_fault]
+    if faults:
+        say("\nnot answered, or with 5xx")
+        for fault in faults:
+            words = f"{fault.status} {fault.code} {fault.detail or ''}"
+            say(f"  {_short(fault.path, folder)}: {words[:MAX_LETTERS]}")
+    say("\nslowest files, seconds")
+    for slow in _slowest(outcomes)[:NUM_SHOWN]:
+        words = f"{slow.status} {len(slow.pages)} pages"
+        say(f"{slow.seconds:7.2f}  {_short(slow.path, folder)} ({words})")
+
+
+def print_memory(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the resident memory of each kind of process."""
+    if not parts:
+        say("\nno process of the server is known, so its memory is not")
+        return
+    say("\nresident memory, MiB       processes  largest   all at once   at the end")
+    for kind, found in sorted(parts.items()):
+        say(
+            f"  {kind:24}{found['processes']:10}{found['largest']:9.0f}"
+            f"{found['all']:14.0f}{found['last']:13.0f}"
+        )
+
+
+def print_differences(compared: Seq[Compared], folder: Path, num_shown: int) -> None:
+    """Print the counts by kind, and the pages that differ, the worst first."""
+    counts = _kinds(compared)
+    say(f"\n{len(compared)} pages compared")
+    for name, number in counts.most_common():
+        say(f"{number:7}  {name}")
+    different = _different(compared)
+    if different:
+        say("\ndifference  mean  tile  correlation  page")
+        for page in different[:num_shown]:
+            found = page.difference
+            assert found is not None
+            correlation = found.correlation
+            shown = "-" if correlation is None else f"{correlation:.2f}"
+            say(
+                f"{found.kind:10}{found.mean:6.1f}{found.worst_tile:6.0f}{shown:>13}"
+                f"  {_short(page.path, folder)}, page {page.page}"
+            )
+        if len(different) > num_shown:
+            say(f"... and {len(different) - num_shown} more; --report lists all")
+
+
+def summary(
+    outcomes: Seq[Outcome],
+    compared: Seq[Compared],
+    parts: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the details of the last line."""
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    return {
+        "files": len(outcomes),
+        **{
+            name.replace(" ", "_"): dict(counts)
+            for name, counts in _counts(outcomes).items()
+        },
+        "slowest_seconds": round(seconds[-1], 2) if seconds else None,
+        "median_seconds": round(seconds[len(seconds) // 2], 3) if seconds else None,
+        "megabytes": {kind: found["largest"] for kind, found in parts.items()},
+        "compared": dict(_kinds(compared)),
+    }
+
+
+def write(
+    path: Path,
+    outcomes: Seq[Outcome],
+    compared: Seq[Compared],
+    parts: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write every outcome and every comparison as one JSON object."""
+    report = {
+        "commit": commit(),
+        "megabytes": parts,
+        "files": [outcome.to_json() for outcome in _slowest(outcomes)],
+        "pages": [page.to_json() for page in compared],
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _counts(outcomes: Seq[Outcome]) -> dict[str, Counter[str]]:
+    statuses = Counter(
+        " ".join(filter(None, (str(outcome.status or "lost"), outcome.code)))
+        for outcome in outcomes
+    )
+    return {
+        "statuses": statuses,
+        "documents": Counter(o.document for o in outcomes if o.document),
+        "pages": Counter(page for o in outcomes for page in o.pages),
+        "warnings": Counter(code for o in outcomes for code in o.warnings),
+    }
+
+
+def _kinds(compared: Seq[Compared]) -> Counter[str]:
+    def name(page: Compared) -> str:
+        if page.difference is not None:
+            return str(page.difference.kind)
+        return f"not decoded: {page.code}" if page.code else "no reference"
+
+    return Counter(map(name, compared))
+
+
+def _different(compared: Seq[Compared]) -> list[Compared]:
+    found = [
+        page
+        for page in compared
+        if page.difference is not None and page.difference.kind is not Kind.SAME
+    ]
+    order = list(Kind)
+
+    def by_kind(page: Compared) -> tuple[int, float]:
+        assert page.difference is not None
+        return order.index(page.difference.kind), -page.difference.mean
+
+    return sorted(found, key=by_kind)
+
+
+def _slowest(outcomes: Seq[Outcome]) -> list[Outcome]:
+    return sorted(outcomes, key=lambda outcome: -outcome.seconds)
+
+
+def _short(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)

@@ -1,0 +1,169 @@
+"""Pages are compared with those of another renderer."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image, ImageChops, ImageFilter
+
+from bench.sweep.compare import Kind, compare
+from bench.sweep.pages import Comparer, difference_of
+from bench.sweep.reference import NoReferenceError
+from handler.profiles import PROFILES
+from handler.schema import Page, PageWarning
+from tests import documents
+
+PAGE = documents.text_page().convert("L")
+WHITE = Image.new("L", PAGE.size, "white")
+
+
+def page_of(image: Image.Image, **fields: object) -> Page:
+    return Page(
+        number=1,
+        width=image.width,
+        height=image.height,
+        pixel_width=image.width,
+        pixel_height=image.height,
+        pixels=image.convert("RGB").tobytes(),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def with_patch(image: Image.Image) -> Image.Image:
+    changed = image.copy()
+    changed.paste(0, (400, 500, 560, 660))
+    return changed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PAGE,
+        PAGE.resize((480, 600)),
+        ImageChops.offset(PAGE, 1, 1),
+        PAGE.filter(ImageFilter.GaussianBlur(1)),
+    ],
+    ids=["equal", "smaller", "shifted", "blurred"],
+)
+def test_other_antialiasing_is_the_same_page(other):
+    assert compare(PAGE, other).kind is Kind.SAME
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "kind"),
+    [
+        (WHITE, PAGE, Kind.BLANK),
+        (Image.new("L", PAGE.size, "black"), PAGE, Kind.BLANK),
+        (PAGE, WHITE, Kind.EXTRA),
+        (WHITE, WHITE, Kind.SAME),
+        (Image.new("L", PAGE.size, "black"), WHITE, Kind.SHADE),
+        (PAGE.point(lambda value: 255 - value), PAGE, Kind.INVERTED),
+        (PAGE.point(lambda value: value // 2), PAGE, Kind.SHADE),
+        (PAGE.rotate(90, expand=True), PAGE, Kind.TURNED),
+        (PAGE.rotate(180), PAGE, Kind.TURNED),
+        (PAGE.crop((0, 0, 640, 500)), PAGE, Kind.SHAPE),
+        (with_patch(with_patch(PAGE).rotate(180)), with_patch(PAGE), Kind.DIFFERENT),
+    ],
+)
+def test_faults_of_a_page_are_named(ours, reference, kind):
+    assert compare(ours, reference).kind is kind
+
+
+def test_a_missing_part_of_a_full_page_is_found():
+    full = documents.text_page(["Many words in a line of a page"] * 12).convert("L")
+    cut = full.copy()
+    cut.paste(255, (0, 300, 640, 420))
+
+    found = compare(cut, full)
+
+    assert found.kind is Kind.PART
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turn_that_the_page_reports_is_no_difference(degrees):
+    turned = page_of(PAGE.rotate(-degrees, expand=True), rotation=degrees)
+    page = Page(
+        number=1,
+        width=PAGE.width,
+        height=PAGE.height,
+        pixel_width=turned.pixel_width,
+        pixel_height=turned.pixel_height,
+        pixels=turned.pixels,
+        rotation=degrees,
+    )
+
+    assert difference_of(page, PAGE).kind is Kind.SAME
+
+
+def test_an_inversion_that_the_page_reports_is_no_difference():
+    dark = PAGE.point(lambda value: 255 - value)
+    warning = PageWarning("light_on_dark", "the page was inverted")
+
+    assert difference_of(page_of(PAGE, warnings=(warning,)), dark).kind is Kind.SAME
+    assert difference_of(page_of(PAGE), dark).kind is Kind.INVERTED
+
+
+def test_a_page_that_is_called_blank_is_compared_as_white():
+    least = Image.new("L", (32, 32))
+
+    assert difference_of(page_of(least, is_blank=True), PAGE).kind is Kind.BLANK
+    assert difference_of(page_of(least, is_blank=True), WHITE).kind is Kind.SAME
+
+
+class Drawing:
+    """A renderer that draws the same for every page of an image."""
+
+    def __init__(self, image: Image.Image | None) -> None:
+        self.image = image
+        self.pages: list[int] = []
+
+    def draws(self, media_type: str) -> bool:
+        return media_type.startswith("image/")
+
+    def render(self, path: object, media_type: str, page: int) -> Image.Image:
+        self.pages.append(page)
+        if self.image is None:
+            raise NoReferenceError("it draws nothing")
+        return self.image
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Compare a document's pages with what a renderer draws."""
+
+    def compare_file(content: bytes, renderer: Drawing, name: str = "a.tiff"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        comparer = Comparer([renderer], PROFILES["mini"].sizing, max_pages=2)
+        try:
+            return comparer.compare(path)
+        finally:
+            comparer.close()
+
+    return compare_file
+
+
+def test_the_first_pages_of_a_file_are_compared(compared):
+    renderer = Drawing(PAGE)
+    document = documents.as_tiff(PAGE, WHITE, PAGE)
+
+    first, second = compared(document, renderer)
+
+    assert (first.difference.kind, second.difference.kind) == (Kind.SAME, Kind.BLANK)
+    assert renderer.pages == [1, 2]
+
+
+def test_a_page_without_reference_says_why(compared):
+    [page] = compared(documents.as_tiff(PAGE), Drawing(None))
+
+    assert (page.difference, page.failure) == (None, "it draws nothing")
+
+
+def test_a_file_that_we_cannot_decode_has_our_code(compared):
+    [page] = compared(b"no image", Drawing(PAGE))
+
+    assert page.difference is None
+    assert page.code in ("unsupported_media_type", "unreadable_document")
+
+
+def test_a_file_that_no_renderer_draws_is_left_out(compared):
+    assert compared(documents.pdf(), Drawing(PAGE), "a.pdf") == []
