@@ -9,14 +9,12 @@ import zlib
 
 import pypdfium2
 
-from handler.preprocess.pdf.plain_copy import plain_copy
+from handler.preprocess.pdf.plain_copy import REFERENCE, objects_in, plain_copy
 
 __all__ = ["contents_fault"]
 
 _PAGE = re.compile(rb"/Type\s*/Page\b")
 _CONTENTS = re.compile(rb"/Contents\s*(?:(\d+) 0 R|\[([^\]]*)\])")
-_OBJECT = re.compile(rb"(?:^|[\r\n])(\d+) 0 obj")
-_REFERENCE = re.compile(rb"(\d+) 0 R")
 _FILTER = re.compile(rb"/Filter\s*(?:/(\w+)|\[([^\]]*)\])")
 _LENGTH = re.compile(rb"/Length (\d+)")
 # Operators that show something, unless what they name is missing.
@@ -35,33 +33,22 @@ def contents_fault(document: pypdfium2.PdfDocument, number: int) -> str | None:
         copy = plain_copy(single)
     if copy is None:
         return None
-    starts = {match[1]: match.end() for match in _OBJECT.finditer(copy)}
-    page = next((body for body in _bodies(copy, starts) if _PAGE.search(body)), None)
-    found = _CONTENTS.search(page) if page is not None else None
+    objects = objects_in(copy)
+    page = next((each[2] for each in objects.values() if _PAGE.search(each[2])), b"")
+    found = _CONTENTS.search(page)
     if found is None:
         return None
-    references = [found[1]] if found[1] else _REFERENCE.findall(found[2])
+    references = [found[1]] if found[1] else REFERENCE.findall(found[2])
     for reference in references:
-        start = starts.get(reference)
-        fault = "is missing" if start is None else _stream_fault(copy, start)
+        stream = objects.get(reference)
+        fault = "is missing" if stream is None else _stream_fault(copy, stream)
         if fault is not None:
             return f"its content stream {fault}"
     return None
 
 
-def _bodies(copy: bytes, starts: dict[bytes, int]) -> list[bytes]:
-    return [_dictionary(copy, start) for start in starts.values()]
-
-
-def _dictionary(copy: bytes, start: int) -> bytes:
-    """Return an object up to its stream or its end."""
-    ends = [copy.find(word, start) for word in (b"stream", b"endobj")]
-    return copy[start : min((end for end in ends if end >= 0), default=len(copy))]
-
-
-def _stream_fault(copy: bytes, start: int) -> str | None:
-    head = _dictionary(copy, start)
-    first = start + len(head)
+def _stream_fault(copy: bytes, found: re.Match[bytes]) -> str | None:
+    head, first = found[2], found.end()
     if copy[first : first + 6] != b"stream":
         return None
     first += 8 if copy[first + 6 : first + 8] == b"\r\n" else 7
@@ -103,14 +90,8 @@ def _decoded(name: str, data: bytes) -> bytes | None:
     if name == "ASCIIHexDecode":
         digits = b"".join(data.partition(b">")[0].split())
         return binascii.unhexlify(digits + b"0" * (len(digits) % 2))
-    if (
-        name == "LZWDecode"
-        and data.strip()
-        and (data[0], data[1:2] < b"\x80")
-        != (
-            0x80,
-            True,
-        )
-    ):
+    # The first code of nine bits should be 256.
+    is_clear = data[:1] == b"\x80" and data[1:2] < b"\x80"
+    if name == "LZWDecode" and data.strip() and not is_clear:
         raise ValueError("the first code does not clear the table")
     return None

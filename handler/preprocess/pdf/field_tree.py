@@ -9,7 +9,7 @@ from mmap import mmap
 
 import pypdfium2
 
-from handler.preprocess.pdf.plain_copy import plain_copy
+from handler.preprocess.pdf.plain_copy import REFERENCE, objects_in, plain_copy
 
 __all__ = ["has_bounded_fields"]
 
@@ -19,8 +19,6 @@ MAX_FIELDS = 100_000
 The largest form among 971 public PDFs has 2,000."""
 
 _KIDS = re.compile(rb"/Kids\s*(?:\[([^\]]*)\]|(\d+) 0 R)")
-_OBJECT = re.compile(rb"(?:^|[\r\n])(\d+) 0 obj(.*?)(?=endobj|stream)", re.DOTALL)
-_REFERENCE = re.compile(rb"(\d+) 0 R")
 # Whatever is not one of these spellings is left to the copy that pdfium writes.
 _PLAIN_KIDS = re.compile(rb"/Kids\s*+\[((?:\s*+\d++\s++\d++\s++R)*+)\s*+\]")
 _PLAIN_STREAM = re.compile(rb"/ObjStm(?!\w)[^#>]{0,500}+>>\s*+stream\r?\n")
@@ -90,14 +88,15 @@ def _num_paths(copy: bytes) -> int:
         return 0
     kids: dict[bytes, list[bytes]] = {}
     arrays: dict[bytes, list[bytes]] = {}
-    for number, body in _OBJECT.findall(copy):
+    for number, found in objects_in(copy).items():
+        body = found[2]
         if b"/Kids" in body:
             kids[number] = []
             for inline, reference in _KIDS.findall(body):
                 # A reference to an array counts as a part whose parts are its items.
-                kids[number] += _REFERENCE.findall(inline) or [reference]
+                kids[number] += REFERENCE.findall(inline) or [reference]
         elif body.lstrip().startswith(b"["):
-            arrays[number] = _REFERENCE.findall(body)
+            arrays[number] = REFERENCE.findall(body)
     counts: dict[bytes, int] = {}
     return max((_count(n, kids | arrays, counts) for n in kids), default=0)
 

@@ -7,7 +7,7 @@ import re
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf.plain_copy import plain_copy
+from handler.preprocess.pdf.plain_copy import objects_in, plain_copy
 from handler.schema import PageWarning
 
 __all__ = ["kind_warnings"]
@@ -53,7 +53,5 @@ def _is_collection(document: pypdfium2.PdfDocument) -> bool:
     roots = _ROOT.findall(copy[-_END_BYTES:])
     if not roots:
         return False
-    catalog = re.search(
-        rb"(?:^|[\r\n])%s 0 obj(.*?)endobj" % roots[-1], copy, re.DOTALL
-    )
-    return catalog is not None and b"/Collection" in catalog[1]
+    catalog = objects_in(copy).get(roots[-1])
+    return catalog is not None and b"/Collection" in catalog[2]

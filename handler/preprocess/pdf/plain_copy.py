@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import re
 
 import pypdfium2
 import pypdfium2.internal
 import pypdfium2.raw as pdfium
 
-__all__ = ["plain_copy"]
+__all__ = ["REFERENCE", "objects_in", "plain_copy"]
 
 MAX_COPY_BYTES = 64 << 20
+
+REFERENCE = re.compile(rb"(\d+) 0 R")
+"""A reference to an object, in the spelling of a copy; its group is the number."""
+_OBJECT = re.compile(rb"(?:^|[\r\n])(\d+) 0 obj(.*?)(?=endobj|stream)", re.DOTALL)
 
 
 def plain_copy(document: pypdfium2.PdfDocument) -> bytes | None:
@@ -32,3 +37,11 @@ def plain_copy(document: pypdfium2.PdfDocument) -> bytes | None:
     if not pdfium.FPDF_SaveAsCopy(document, target, 0):
         return None
     return bytes(copy)
+
+
+def objects_in(copy: bytes) -> dict[bytes, re.Match[bytes]]:
+    """Return the objects of a copy by number.
+
+    Group 2 of a match is the object up to its stream or its end.
+    """
+    return {match[1]: match for match in _OBJECT.finditer(copy)}
