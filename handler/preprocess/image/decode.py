@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from mmap import mmap
 from typing import IO, cast
 
 from PIL import ExifTags, Image
 
-from handler.errors import UnreadableDocumentError
 from handler.preprocess.image.damage import (
     Loaded,
     load,
@@ -28,8 +26,6 @@ MAX_FULL_PIXELS = 50_000_000
 sees at a quarter of them at most. A page of A4 has so many at 720 dpi."""
 
 _WHITE = (255, 255, 255)
-_MAX_8_BITS = 255
-_MAX_16_BITS = 65_535
 _BAND_ROWS = 512
 
 # What to do with an image of each EXIF orientation. Not ImageOps.exif_transpose,
@@ -151,7 +147,7 @@ def _page(loaded: Loaded, outside: list[tuple[int, int, int, int]]) -> Image.Ima
 
 def _halved(image: Image.Image) -> Image.Image:
     """Halve width and height, in bands that are converted one by one."""
-    if image.mode in ("I", "F"):
+    if image.mode == "I":
         small = image.reduce(2)
         small.format = image.format
         return small
@@ -180,10 +176,8 @@ def _colours(image: Image.Image) -> Image.Image:
     """Return an image of any mode in RGB, or in RGBA if parts are transparent."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16"):
-        return _scaled(image.convert("I"), 0, _MAX_16_BITS)
-    if image.mode in ("I", "F"):
-        return _scaled(image, *_range(image))
+    if image.mode.startswith("I"):
+        return _from_16_bits(image.convert("I"))
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -191,23 +185,6 @@ def _colours(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _range(image: Image.Image) -> tuple[float, float]:
-    """The values of a 32-bit image that mean black and white; nothing in it says."""
-    if image.format == "PPM":
-        return 0, _MAX_16_BITS
-    # Of the one band; several would give a pair for each.
-    low, high = cast("tuple[float, float]", image.getextrema())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise UnreadableDocumentError("the image has values that are not numbers")
-    usual = (1.0,) if image.mode == "F" else ()
-    for most in (*usual, _MAX_8_BITS, _MAX_16_BITS):
-        if low >= 0 and high <= most:
-            return 0, most
-    return low, high
-
-
-def _scaled(image: Image.Image, low: float, high: float) -> Image.Image:
-    factor = _MAX_8_BITS / (high - low) if high > low else 1.0
-    offset = -low * factor
-    gray = image.point(lambda value: value * factor + offset).convert("L")
-    return gray.convert("RGB")
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """Return a JPEG 2000 or PNM of up to 16 bits, which Pillow scales to 16 bits."""
+    return image.point(lambda value: value * (255 / 65_535)).convert("L").convert("RGB")
