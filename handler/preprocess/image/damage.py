@@ -11,8 +11,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from mmap import mmap
-from typing import IO, cast
+from io import BytesIO
+from typing import IO
 
 from PIL import Image, ImageChops, JpegImagePlugin
 
@@ -147,7 +147,7 @@ def _load_rows(content: bytes, open_file: Opener) -> Loaded | None:
 def _load_onto(value: int, content: bytes, open_file: Opener) -> Image.Image | None:
     """Decode onto pixels whose bits are those of `value`; None without any pixel."""
     with tolerate_damage():
-        image = open_file(_file_of(content))
+        image = open_file(BytesIO(content))
         # Pillow decodes into memory that is there already.
         image.im = _filled(image.mode, image.size, value).im
         with suppress(OSError, SyntaxError, ValueError, EOFError, IndexError):
@@ -159,14 +159,6 @@ def _load_onto(value: int, content: bytes, open_file: Opener) -> Image.Image | N
             image.tile = []
         image.load()
     return image
-
-
-def _file_of(content: bytes) -> IO[bytes]:
-    """Return memory that is read like a file and sliced, as documents are."""
-    memory = mmap(-1, len(content))
-    memory.write(content)
-    memory.seek(0)
-    return cast("IO[bytes]", memory)
 
 
 def _filled(mode: str, size: tuple[int, int], value: int) -> Image.Image:
