@@ -29,7 +29,7 @@ _MAX_TYPE_ENTRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the links of the chain are, in TIFF and in BigTIFF."""
+    """Places and formats of the links of the chain, in TIFF or in BigTIFF."""
 
     first_link: int
     link: struct.Struct
@@ -109,13 +109,17 @@ def _frame(
     )
 
 
-def _pages(data: mmap) -> list[_Frame]:
+def _first_frames(data: mmap) -> list[_Frame]:
+    """Return the frames of a file, of too many no more than tell that they are."""
+    return list(islice(_frames(data), MAX_FRAMES + 1))
+
+
+def _pages(frames: list[_Frame]) -> list[_Frame]:
     """Return the frames that are pages.
 
     Thumbnails, overviews and masks are left out. If a file has nothing else, its
     writer misused the tag, and the frames are taken for pages, masks last.
     """
-    frames = list(islice(_frames(data), MAX_FRAMES + 1))
     pages = [frame for frame in frames if not (frame.is_reduced or frame.is_mask)]
     return pages or [frame for frame in frames if not frame.is_mask] or frames
 
@@ -125,19 +129,19 @@ def count_frames(data: mmap) -> int:
 
     Raises UnreadableDocumentError for none, DocumentTooLargeError for too many frames.
     """
-    num_frames = sum(1 for _ in islice(_frames(data), MAX_FRAMES + 1))
-    if num_frames == 0:
+    frames = _first_frames(data)
+    if not frames:
         raise UnreadableDocumentError("the TIFF ends before its first page")
-    if num_frames > MAX_FRAMES:
+    if len(frames) > MAX_FRAMES:
         raise DocumentTooLargeError(
             f"the TIFF has more than {MAX_FRAMES} pages; split it into smaller files"
         )
-    return len(_pages(data))
+    return len(_pages(frames))
 
 
 def show_frame(data: mmap, number: int) -> None:
     """Make page `number`, counted from 1, the first frame of this private mapping."""
-    pages = _pages(data)
+    pages = _pages(_first_frames(data))
     if number > len(pages):
         raise UnreadableDocumentError(f"the TIFF has no page {number}")
     layout = _layout(data)
