@@ -9,8 +9,6 @@ No torch: pages become tensors in the engine.
 
 from __future__ import annotations
 
-import importlib
-
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.document import crops_at, inspect_document, page_at
 from handler.preprocess.image import decode
@@ -41,6 +39,4 @@ __all__ = [
 def import_all() -> None:
     """Load what is otherwise loaded on demand, for a process that can open no file."""
     decode.import_all()
-    # numpy imports it at the first median.
-    importlib.import_module("numpy.ma")
     preload_fonts()
