@@ -26,7 +26,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image, ImageChops, ImageFilter
 
-from bench.report import commit, say
+from bench.report import finish, say
 from handler.errors import HandlerError
 from handler.preprocess.pdf.render import draw_page
 from handler.profiles import PROFILES
@@ -76,9 +76,15 @@ def main() -> None:
             if pixels >= MIN_PIXELS:
                 counts[name] += 1
                 say(f"{name}: {outcome.path} page {outcome.page}: {pixels} pixels")
-    say(f"commit {commit()}")
     for name, count in counts.items():
         say(f"{count:6} {name}")
+    compared = max(1, counts["pages compared"])
+    shares = {
+        name: counts[name] / compared
+        for name in counts
+        if name.partition(" shows more")[1]
+    }
+    finish("forms", shares, counts=dict(counts))
 
 
 def compare_page(path: Path, number: int) -> Difference:
