@@ -29,24 +29,11 @@ from handler.errors import (
 )
 from handler.fetching import Fetching
 from handler.s3 import MAX_ATTEMPTS, ObjectReader
-from tests.s3 import KEY_ID, SECRET, Answer, Asked, s3_on_loopback
+from tests.s3 import KEY_ID, SECRET, Answer, Asked
 from tests.waiting import until
 
 CONTENT = bytes(range(256)) * 40
 PART = 1000
-
-
-@pytest.fixture(scope="module")
-def _server():
-    with s3_on_loopback("docs", "private") as server:
-        yield server
-
-
-@pytest.fixture
-def s3(_server):
-    _server.reset()
-    yield _server
-    _server.reset()
 
 
 @pytest.fixture

@@ -25,25 +25,12 @@ from handler.errors import (
 from handler.fetching import Fetching
 from handler.refusals import meaning_of
 from handler.s3 import ObjectReader
-from tests.s3 import KEY_ID, Answer, Asked, s3_on_loopback
+from tests.s3 import KEY_ID, Answer, Asked
 
 CONTENT = b"%PDF-1.7\n" + bytes(range(256)) * 40
 URI = "s3://docs/a.pdf"
 ADDRESS = Address("docs", "a.pdf")
 LIMIT = 100_000
-
-
-@pytest.fixture(scope="module")
-def _server():
-    with s3_on_loopback("docs") as server:
-        yield server
-
-
-@pytest.fixture
-def s3(_server):
-    _server.reset()
-    yield _server
-    _server.reset()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from handler.request import OCRRequest
 from handler.schema import Options
 from tests.documents import truncated_pdf
 from tests.handler.reader.engines import FakeEngines, num_open_files, pdf_of
-from tests.s3 import Asked, s3_on_loopback
+from tests.s3 import Asked
 
 
 def test_the_bytes_of_a_document_are_there_until_it_is_closed(opened):
@@ -50,19 +50,6 @@ def test_a_document_that_is_refused_leaves_no_bytes(opened, content, options, er
         opened(content, **options)
 
     assert num_open_files() == before
-
-
-@pytest.fixture(scope="module")
-def _server():
-    with s3_on_loopback("docs") as server:
-        yield server
-
-
-@pytest.fixture
-def s3(_server):
-    _server.reset()
-    yield _server
-    _server.reset()
 
 
 @pytest.fixture

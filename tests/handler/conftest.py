@@ -1,0 +1,20 @@
+"""A server of S3 for the tests of documents that lie there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.s3 import s3_on_loopback
+
+
+@pytest.fixture(scope="module")
+def _server():
+    with s3_on_loopback("docs", "private") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_server):
+    _server.reset()
+    yield _server
+    _server.reset()
