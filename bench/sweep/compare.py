@@ -29,7 +29,7 @@ MAX_ASPECT = 1.02
 
 
 class Kind(enum.StrEnum):
-    """How our page differs from the reference."""
+    """Ways in which our page differs from the reference."""
 
     SAME = "same"
     BLANK = "blank"
@@ -49,7 +49,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far two renderings are apart.
+    """The difference between two renderings of a page.
 
     `mean` is the mean absolute difference of gray values, 0 to 255, and `worst_tile`
     the largest difference of the mean gray of a tile. `correlation` is None if either

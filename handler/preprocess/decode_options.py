@@ -1,4 +1,4 @@
-"""What a request asks of the decoders."""
+"""Options of a request that the decoders carry out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["DecodeOptions"]
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How to open a document and what to do with its pages."""
+    """Options for opening a document and for preparing its pages."""
 
     password: str | None = field(default=None, repr=False)
     """For an encrypted PDF. Never logged."""

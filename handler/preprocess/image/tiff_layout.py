@@ -104,7 +104,7 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the samples of a frame are stored and what they mean."""
+    """Storage and meaning of a frame's samples."""
 
     width: int
     height: int
@@ -200,7 +200,7 @@ class Layout:
 
     @property
     def is_plain(self) -> bool:
-        """Whether Pillow interprets the samples as other TIFF readers do."""
+        """True if Pillow interprets the samples as other TIFF readers do."""
         if self.is_big_endian_big_tiff:
             return False
         if self.compression not in _BYTES:
@@ -219,7 +219,7 @@ class Layout:
 
     @property
     def has_byte_rows(self) -> bool:
-        """Whether unpacking gives the rows as they were, whatever is in them."""
+        """True if unpacking gives the rows as they were, whatever is in them."""
         return self.compression in _BYTES
 
     @property

@@ -53,19 +53,19 @@ class FontFace:
 
     @property
     def is_serif(self) -> bool:
-        """Whether its name is that of a serif family."""
+        """True if its name is that of a serif family."""
         return "sans" not in self.family and any(
             word in self.family for word in _SERIF_WORDS
         )
 
     @property
     def is_fixed(self) -> bool:
-        """Whether its name is that of a monospaced family."""
+        """True if its name is that of a monospaced family."""
         return any(word in self.family for word in _FIXED_WORDS)
 
     @cached_property
     def is_collection(self) -> bool:
-        """Whether the file holds several faces."""
+        """True if the file holds several faces."""
         with self.path.open("rb") as file:
             return file.read(4) == _COLLECTION
 

@@ -49,7 +49,7 @@ def inks(colour):
 
 
 def shows(page, values, tolerance=2):
-    """Whether a page shows values from 0 to 1, of one or three samples a pixel."""
+    """Compare a page with values from 0 to 1, of one or three samples a pixel."""
     expected = np.broadcast_to(values, (*GRAY.shape, 3)) * 255
     shown = np.asarray(seen(page), np.float64)
     return np.abs(shown - expected).max() <= tolerance

@@ -1,4 +1,4 @@
-"""What a request asks of the decoders, and that a password is printed nowhere."""
+"""Options reach the decoders, and a password is printed nowhere."""
 
 from __future__ import annotations
 
