@@ -4,28 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence as Seq
 
-__all__ = ["BOMBS", "field_tree", "fine_pattern", "nested_forms"]
+__all__ = ["BOMBS", "fine_pattern", "nested_forms"]
 
 A4 = b"[0 0 595 842]"
-
-
-def field_tree(num_pages: int = 1, name: str = "") -> bytes:
-    """Return a tree of form fields that lists every child twice, 30 deep.
-
-    Another `name` gives another document.
-    """
-    depth = 30
-    first_field = 4 + num_pages
-    fields = [
-        b"<</Kids[%d 0 R %d 0 R]>>" % (first_field + level + 1, first_field + level + 1)
-        for level in range(depth)
-    ]
-    return _pdf(
-        [b"<</Type/Page/Parent 2 0 R/MediaBox%s>>" % A4] * num_pages,
-        [b"<</Fields[%d 0 R]>>" % first_field, *fields, b"<</T(leaf)/FT/Tx>>"],
-        name,
-        catalog=b"/AcroForm %d 0 R" % (3 + num_pages),
-    )
 
 
 def fine_pattern(num_pages: int = 1, name: str = "") -> bytes:
@@ -76,20 +57,18 @@ def nested_forms(num_pages: int = 1, name: str = "") -> bytes:
     )
 
 
-BOMBS: Seq[Callable[[int, str], bytes]] = (field_tree, fine_pattern, nested_forms)
+BOMBS: Seq[Callable[[int, str], bytes]] = (fine_pattern, nested_forms)
 
 
 def _stream(entries: bytes, content: bytes) -> bytes:
     return b"<<%s/Length %d>>stream\n%s\nendstream" % (entries, len(content), content)
 
 
-def _pdf(
-    pages: Seq[bytes], others: Seq[bytes], name: str, catalog: bytes = b""
-) -> bytes:
+def _pdf(pages: Seq[bytes], others: Seq[bytes], name: str) -> bytes:
     """Join objects: the catalog is 1, the list of pages 2, the first page 3."""
     kids = b" ".join(b"%d 0 R" % (3 + index) for index in range(len(pages)))
     objects = [
-        b"<</Type/Catalog/Pages 2 0 R%s>>" % catalog,
+        b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, len(pages)),
         *pages,
         *others,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bench.soak.bombs import BOMBS, field_tree
+from bench.soak.bombs import BOMBS, nested_forms
 from bench.soak.hostile import Answers
 from handler import preprocess
 from handler.pool import CallContext, CallTimeoutError, Pool
@@ -38,7 +38,7 @@ def test_an_empty_period_has_no_good_answers():
 
 
 def test_another_name_gives_another_document():
-    assert field_tree(1, "a") != field_tree(1, "b")
+    assert nested_forms(1, "a") != nested_forms(1, "b")
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
