@@ -80,7 +80,7 @@ SAMPLES = {
     "an old Office or Outlook file": [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99)],
     "an RTF document": [rb"{\rtf1\ansi Hello}"],
     "PostScript": [b"%!PS-Adobe-3.0 EPSF-3.0\n"],
-    "gzip data": [gzip.compress(b"a")],
+    "gzip data": [gzip.compress(b"a", mtime=0)],
     "bzip2 data": [bz2.compress(b"a")],
     "XZ data": [lzma.compress(b"a")],
     "a 7z archive": [b"7z\xbc\xaf\x27\x1c\0\4"],
