@@ -88,7 +88,7 @@ class ImageMagick:
                 *("-limit", "memory", "2GiB", "-limit", "map", "2GiB"),
                 f"{prefix}-[{page - 1}]",
                 *("-auto-orient", "-background", "white", *on_white),
-                # In color: ImageMagick weighs red, green and blue otherwise than Pillow.
+                # In color, because ImageMagick has other weights for gray than Pillow.
                 *("-colorspace", "sRGB", "-resize", f"{SIDE}x{SIDE}"),
                 *("-depth", "8", "ppm:-"),
             ],
