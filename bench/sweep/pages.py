@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageStat
 
 from bench.sweep.compare import Difference, Kind, compare
 from bench.sweep.files import content_type_of
@@ -66,7 +66,9 @@ def difference_of(page: Page, reference: Image.Image) -> Difference:
     The reference is turned and inverted as the page says that it was.
     """
     if page.is_blank:
-        return compare(Image.new("L", reference.size, "white"), reference)
+        # A page of one color is blank too.
+        tint = round(ImageStat.Stat(reference).mean[0])
+        return compare(Image.new("L", reference.size, tint), reference)
     seen = (page.pixel_width, page.pixel_height)
     ours = Image.frombytes("RGB", seen, page.pixels).convert("L")
     # The grid of patches distorts small pages.

@@ -60,7 +60,7 @@ class Pdftoppm:
         number = str(page)
         return _run(
             [
-                *(self._program, "-gray", "-cropbox", "-singlefile"),
+                *(self._program, "-cropbox", "-singlefile"),
                 *("-f", number, "-l", number, "-scale-to", str(SIDE)),
                 str(path),
             ]
@@ -88,15 +88,16 @@ class ImageMagick:
                 *("-limit", "memory", "2GiB", "-limit", "map", "2GiB"),
                 f"{prefix}-[{page - 1}]",
                 *("-auto-orient", "-background", "white", *on_white),
-                *("-colorspace", "Gray", "-resize", f"{SIDE}x{SIDE}"),
-                *("-depth", "8", "pgm:-"),
+                # In color, because ImageMagick has other weights for gray than Pillow.
+                *("-colorspace", "sRGB", "-resize", f"{SIDE}x{SIDE}"),
+                *("-depth", "8", "ppm:-"),
             ],
             path,
         )
 
 
 def _run(command: Seq[str], document: Path | None = None) -> Image.Image:
-    """Run a program that writes a PGM; it reads the document as standard input."""
+    """Run a program that writes a PPM; it reads the document as standard input."""
     try:
         done = subprocess.run(
             command,

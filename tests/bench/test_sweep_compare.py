@@ -102,11 +102,19 @@ def test_an_inversion_that_the_page_reports_is_no_difference():
     assert difference_of(page_of(PAGE), dark).kind is Kind.INVERTED
 
 
-def test_a_page_that_is_called_blank_is_compared_as_white():
-    least = Image.new("L", (32, 32))
+@pytest.mark.parametrize(
+    ("reference", "kind"),
+    [
+        (PAGE, Kind.BLANK),
+        (WHITE, Kind.SAME),
+        (Image.new("L", PAGE.size, "black"), Kind.SAME),
+    ],
+    ids=["text", "white", "black"],
+)
+def test_a_blank_page_differs_from_one_with_content(reference, kind):
+    page = page_of(Image.new("L", (32, 32)), is_blank=True)
 
-    assert difference_of(page_of(least, is_blank=True), PAGE).kind is Kind.BLANK
-    assert difference_of(page_of(least, is_blank=True), WHITE).kind is Kind.SAME
+    assert difference_of(page, reference).kind is kind
 
 
 class Drawing:

@@ -6,7 +6,7 @@ import contextlib
 
 import psutil
 
-__all__ = ["engine_pid", "family", "is_alive"]
+__all__ = ["engine_pid", "family", "is_alive", "is_idle"]
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -35,3 +35,10 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != "zombie"
     except psutil.NoSuchProcess:
         return False
+
+
+def is_idle(pid: int, seconds: float = 1.0) -> bool:
+    """True if a process sleeps, and used no processor time for some seconds."""
+    process = psutil.Process(pid)
+    used = process.cpu_percent(interval=seconds)
+    return used == 0 and process.status() == psutil.STATUS_SLEEPING

@@ -67,6 +67,7 @@ def test_a_short_document_is_answered_while_a_long_one_is_read(client):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_pages_are_read_beside_documents_that_decode_for_hours(client):
     page = documents.as_png(documents.text_page(["Beside them"]))
     with ThreadPoolExecutor(4) as threads:

@@ -16,7 +16,7 @@ import pytest
 from handler.engine.weights import MINI
 from server.torchserve import ServerFailedError
 from tests import documents
-from tests.server.processes import engine_pid, family, is_alive
+from tests.server.processes import engine_pid, family, is_alive, is_idle
 from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
@@ -56,6 +56,8 @@ def test_stopped_decoders_and_writers_only_delay_pages(client):
         if child.pid != engine and "handler.child" in child.cmdline()
     ]
     assert len(helpers) == 3
+    # One that is stopped while it starts cannot be told from one that hangs.
+    until(lambda: all(map(is_idle, helpers)))
     for pid in helpers:
         os.kill(pid, signal.SIGSTOP)
 

@@ -272,6 +272,7 @@ def test_a_drain_that_is_told_to_hurry_does(own_server):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
     # As many at once, and as large, as real time takes: more than Java has room for.
     large = PAGE + bytes(25_000_000)

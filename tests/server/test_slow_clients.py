@@ -85,7 +85,7 @@ def test_two_hundred_idle_uploads_lock_nobody_out(toy_server):
         answer = post(client, page)
 
         assert answer.status_code == 200
-        assert client.server.num_open() == 200
+        until(lambda: client.server.num_open() == 200)
 
 
 @pytest.mark.slow
