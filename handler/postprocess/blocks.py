@@ -43,9 +43,20 @@ class Paper:
     width: int
     height: int
     bbox_format: BboxFormat
+    left: int = 0
+    top: int = 0
+    """Where a strip begins on its page, in pixels."""
 
     def bbox_from(self, written: str | None) -> Bbox | None:
-        return bbox_from(written, self.bbox_format, self.width, self.height)
+        box = bbox_from(written, self.bbox_format, self.width, self.height)
+        if box is None:
+            return None
+        return (
+            box[0] + self.left,
+            box[1] + self.top,
+            box[2] + self.left,
+            box[3] + self.top,
+        )
 
 
 @dataclass(slots=True)
