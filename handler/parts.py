@@ -84,6 +84,8 @@ class Parts:
     @property
     def warnings(self) -> tuple[PageWarning, ...]:
         """Return warnings about strips that were cut short or repeat themselves."""
+        if not self.page.strips:
+            return self._warnings_of_whole()
         found = []
         truncated = self._numbers(
             lambda part: part.finish_reason is FinishReason.LENGTH
@@ -96,13 +98,33 @@ class Parts:
                     f"of {self.num}; raise it for the rest",
                 )
             )
-        repeated = self._numbers(lambda part: part.has_repetition)
+        repeated = self._numbers(lambda p: p.has_repetition)
         if repeated:
             found.append(
                 PageWarning(
                     "repetition",
-                    f"the model repeats itself on strips {repeated} of {self.num}, also "
-                    "when they are read again",
+                    f"the model repeats itself on strips {repeated} of {self.num}, "
+                    "also when they are read again",
+                )
+            )
+        return tuple(found)
+
+    def _warnings_of_whole(self) -> tuple[PageWarning, ...]:
+        found = []
+        [part] = self.in_order
+        if part.finish_reason is FinishReason.LENGTH:
+            found.append(
+                PageWarning(
+                    "truncated",
+                    f"the model was stopped after {part.num_output_tokens} "
+                    "tokens; raise max_output_tokens for the rest",
+                )
+            )
+        if part.has_repetition:
+            found.append(
+                PageWarning(
+                    "repetition",
+                    "the model repeats itself on this page, also when it is read again",
                 )
             )
         return tuple(found)

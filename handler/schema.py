@@ -265,10 +265,11 @@ class Document:
 
     @property
     def status(self) -> Status:
-        succeeded = sum(page.status is Status.SUCCESS for page in self.pages)
-        if succeeded == len(self.pages):
+        if all(page.status is Status.SUCCESS for page in self.pages):
             return Status.SUCCESS
-        return Status.PARTIAL_SUCCESS if succeeded else Status.FAILURE
+        if all(page.status is Status.FAILURE for page in self.pages):
+            return Status.FAILURE
+        return Status.PARTIAL_SUCCESS
 
     @property
     def output_tokens(self) -> int:

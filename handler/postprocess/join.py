@@ -24,7 +24,7 @@ _SAME = 0.8
 _MIN_SHARED_WORDS = 2
 _JOINED = frozenset({"Text", "List-Group", "Table", "Code-Block", "Table-Of-Contents"})
 _NEAR = 0.1
-"""Distance from a cut, as a part of the shorter strip, within which a block ends there."""
+"""Distance from a cut within which a block ends there, as a part of the strip."""
 
 
 @dataclass(frozen=True, slots=True)
