@@ -1,12 +1,15 @@
 """Join the blocks of a long page's strips: no line lost, none twice.
 
-Where strips overlap, both show the same lines. A block that lies in the overlap is
-kept once, and one that runs out of it is continued after the words both have. Where a
-cut runs through a paragraph, list or table without an overlap, its halves are joined.
+Where strips overlap, both show the same lines. The words that both have are looked up;
+the first strip's blocks count up to the end of these, and the second's after it. So a
+line that the edge of a strip cuts, and of which the model made other words, is taken
+from the other strip. Where a cut runs through a paragraph, list or table without an
+overlap, its halves are joined.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +22,12 @@ from handler.schema import Block, Strip
 
 __all__ = ["StripAnswer", "join_blocks"]
 
-_SAME = 0.8
-"""Similarity of the words above which two blocks are the same."""
-_MIN_SHARED_WORDS = 2
+_MIN_SHARED_LETTERS = 4
+"""Letters of the words that two strips must have in common to be joined there."""
+_SAME_PLACE = 0.5
+"""Part of the larger of two boxes that both cover, from which they are the same."""
+_TOLERANCE = 0.25
+"""Part of an overlap by which boxes may be wrong."""
 _JOINED = frozenset({"Text", "List-Group", "Table", "Code-Block", "Table-Of-Contents"})
 _NEAR = 0.1
 """Distance from a cut within which a block ends there, as a part of the strip."""
@@ -45,16 +51,31 @@ class _Seam:
     """Page pixels; equal to `start` where the strips do not overlap."""
     near: float
 
-    def range_of(self, box: Bbox) -> tuple[int, int]:
-        return box[self.axis], box[self.axis + 2]
-
     def is_within(self, box: Bbox) -> bool:
-        low, high = self.range_of(box)
-        return low >= self.start and high <= self.end
+        tolerance = _TOLERANCE * (self.end - self.start)
+        low, high = box[self.axis], box[self.axis + 2]
+        return low >= self.start - tolerance and high <= self.end + tolerance
 
-    def touches(self, box: Bbox) -> bool:
-        low, high = self.range_of(box)
+    def touches(self, block: Block) -> bool:
+        if block.bbox is None:
+            return False
+        low, high = block.bbox[self.axis], block.bbox[self.axis + 2]
         return high > self.start and low < self.end
+
+    def share(self, box: Bbox) -> float:
+        """Return the part of a box's words that the overlap may show, generously."""
+        low, high = box[self.axis], box[self.axis + 2]
+        shown = min(high, self.end) - max(low, self.start)
+        return min(1.0, (shown + (self.end - self.start) / 2) / max(1, high - low))
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    text: str
+    index: int
+    """Of its block."""
+    end: int
+    """Of the word in the block's HTML."""
 
 
 def join_blocks(
@@ -82,79 +103,159 @@ def join_blocks(
 
 def _join_overlap(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
     """Remove from both lists what the other one has, and continue blocks."""
-    for block in list(blocks):
-        if block.bbox is None or not seam.touches(block.bbox):
-            continue
-        for index, other in enumerate(joined):
-            if other.bbox is None or not seam.touches(other.bbox):
-                continue
-            if not _overlaps(block.bbox, other.bbox, seam.axis):
-                continue
-            merged = _merged(other, block, seam)
-            if merged is not None:
-                joined[index] = merged
-                blocks[:] = [left for left in blocks if left is not block]
-                break
+    heads = [index for index, block in enumerate(blocks) if seam.touches(block)]
+    tails = [index for index, block in enumerate(joined) if seam.touches(block)]
+    dropped_tails: set[int] = set()
+    dropped_heads: set[int] = set()
+    for tail, head in _columns(joined, tails, blocks, heads, 1 - seam.axis):
+        anchor = _anchor(joined, tail, blocks, head, seam)
+        if anchor is not None:
+            first, second = anchor
+            _continue(joined, blocks, first, second, dropped_heads)
+            dropped_tails |= {
+                index
+                for index in tail
+                if index > first.index and _is_seen(joined[index], blocks, head, seam)
+            }
+            dropped_heads |= {
+                index
+                for index in head
+                if index < second.index and _is_seen(blocks[index], joined, tail, seam)
+            }
+        for index in head:
+            if index not in dropped_heads and any(
+                _is_same(blocks[index], joined[other])
+                for other in tail
+                if other not in dropped_tails
+            ):
+                dropped_heads.add(index)
+    joined[:] = [b for index, b in enumerate(joined) if index not in dropped_tails]
+    blocks[:] = [b for index, b in enumerate(blocks) if index not in dropped_heads]
 
 
-def _merged(first: Block, second: Block, seam: _Seam) -> Block | None:
-    """Return one block for two that show the same lines; None if they do not."""
-    assert first.bbox is not None
-    assert second.bbox is not None
-    words, others = _words(first.html), _words(second.html)
-    if SequenceMatcher(None, words, others, autojunk=False).ratio() >= _SAME:
-        return first if len(words) >= len(others) else second
-    # A line that is cut by the edge of its strip is whole in the other one.
-    if seam.is_within(second.bbox) and second.bbox[seam.axis] <= seam.start + 1:
-        return first
-    if seam.is_within(first.bbox) and first.bbox[seam.axis + 2] >= seam.end - 1:
-        return second
-    html = _continued(first.html, second.html)
-    if html is None:
+def _columns(
+    joined: list[Block],
+    tails: list[int],
+    blocks: list[Block],
+    heads: list[int],
+    across: int,
+) -> list[tuple[list[int], list[int]]]:
+    """Return the blocks of each column of the page: of the first strip, the second."""
+    entries = [(joined[index].bbox, 0, index) for index in tails]
+    entries += [(blocks[index].bbox, 1, index) for index in heads]
+    columns: list[tuple[list[int], list[int]]] = []
+    end = -1
+    for box, side, index in sorted(entries, key=lambda entry: (entry[0] or ())[across]):
+        assert box is not None
+        if box[across] >= end:
+            columns.append(([], []))
+        columns[-1][side].append(index)
+        end = max(end, box[across + 2])
+    return [(sorted(tail), sorted(head)) for tail, head in columns]
+
+
+def _anchor(
+    joined: list[Block],
+    tail: list[int],
+    blocks: list[Block],
+    head: list[int],
+    seam: _Seam,
+) -> tuple[_Word, _Word] | None:
+    """Return the last of the words that both strips have, in each of them."""
+    words: list[_Word] = []
+    for index in tail:
+        found = _words(joined[index], index)
+        words += found[len(found) - _num_shown(joined[index], found, seam) :]
+    others: list[_Word] = []
+    for index in head:
+        found = _words(blocks[index], index)
+        others += found[: _num_shown(blocks[index], found, seam)]
+    matcher = SequenceMatcher(
+        None, [w.text for w in words], [w.text for w in others], autojunk=False
+    )
+    match = matcher.find_longest_match()
+    shared = words[match.a : match.a + match.size]
+    if sum(len(word.text) for word in shared) < _MIN_SHARED_LETTERS:
         return None
-    return replace(first, bbox=_union(first.bbox, second.bbox), html=html)
+    return shared[-1], others[match.b + match.size - 1]
 
 
-def _overlaps(first: Bbox, second: Bbox, axis: int) -> bool:
-    """Return True if half of the smaller one lies beside the other, on both axes."""
-    for at in (0, 1):
-        shared = min(first[at + 2], second[at + 2]) - max(first[at], second[at])
-        least = min(first[at + 2] - first[at], second[at + 2] - second[at])
-        # Along the long side both may go on beyond what they share.
-        if shared <= 0 or (at != axis and shared < least / 2):
-            return False
-        if at == axis and shared < least / 2 and _is_line_like(first, second, axis):
-            return False
-    return True
+def _num_shown(block: Block, words: list[_Word], seam: _Seam) -> int:
+    assert block.bbox is not None
+    return math.ceil(seam.share(block.bbox) * len(words))
 
 
-def _is_line_like(first: Bbox, second: Bbox, axis: int) -> bool:
-    """Return True for boxes of about the same height: lines, not paragraphs."""
-    heights = sorted(box[axis + 2] - box[axis] for box in (first, second))
-    shared = min(first[axis + 2], second[axis + 2]) - max(first[axis], second[axis])
-    return heights[1] < 2 * heights[0] and shared < heights[0] / 4
+def _continue(
+    joined: list[Block],
+    blocks: list[Block],
+    first: _Word,
+    second: _Word,
+    dropped_heads: set[int],
+) -> None:
+    """Let the first strip's block end with the anchor, and go on with the second's."""
+    before, after = joined[first.index], blocks[second.index]
+    rest = after.html[second.end :]
+    begun = before.html[: first.end]
+    if not _has_words(rest):
+        if _has_words(before.html[first.end :]):
+            joined[first.index] = replace(before, html=_tidy(begun))
+        dropped_heads.add(second.index)
+    elif before.label == after.label and before.bbox and after.bbox:
+        joined[first.index] = replace(
+            before, bbox=_union(before.bbox, after.bbox), html=_tidy(begun + rest)
+        )
+        dropped_heads.add(second.index)
+    else:
+        joined[first.index] = replace(before, html=_tidy(begun))
+        blocks[second.index] = replace(after, html=_tidy(rest))
+
+
+def _is_seen(
+    block: Block, others: list[Block], indices: list[int], seam: _Seam
+) -> bool:
+    """Return True if the other strip shows a block too."""
+    assert block.bbox is not None
+    return seam.is_within(block.bbox) or any(
+        _is_same(block, others[index]) for index in indices
+    )
+
+
+def _is_same(first: Block, second: Block) -> bool:
+    """Return True for blocks of one kind at the same place."""
+    if first.bbox is None or second.bbox is None or first.label != second.label:
+        return False
+    areas = [_area(box) for box in (first.bbox, second.bbox)]
+    inner = (
+        max(first.bbox[0], second.bbox[0]),
+        max(first.bbox[1], second.bbox[1]),
+        min(first.bbox[2], second.bbox[2]),
+        min(first.bbox[3], second.bbox[3]),
+    )
+    return _area(inner) >= _SAME_PLACE * max(areas)
+
+
+def _area(box: Bbox) -> int:
+    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
 
 
 _TOKEN = re.compile(r"<[^>]*>|[^<\s]+")
 
 
-def _words(html: str) -> list[str]:
-    return [found[0] for found in _TOKEN.finditer(html) if found[0][0] != "<"]
+def _words(block: Block, index: int) -> list[_Word]:
+    return [
+        _Word(found[0], index, found.end())
+        for found in _TOKEN.finditer(block.html)
+        if found[0][0] != "<"
+    ]
 
 
-def _continued(first: str, second: str) -> str | None:
-    """Return the HTML of `first` and what `second` has after the words both have."""
-    places = [found for found in _TOKEN.finditer(first) if found[0][0] != "<"]
-    others = [found for found in _TOKEN.finditer(second) if found[0][0] != "<"]
-    matcher = SequenceMatcher(
-        None, [m[0] for m in places], [m[0] for m in others], autojunk=False
-    )
-    match = matcher.find_longest_match()
-    if match.size < _MIN_SHARED_WORDS:
-        return None
-    head = first[: places[match.a + match.size - 1].end()]
-    tail = second[others[match.b + match.size - 1].end() :]
-    return clean(serialise(parse(head + tail).nodes)).strip()
+def _has_words(html: str) -> bool:
+    """Return True if there are words in a piece of HTML."""
+    return any(found[0][0] != "<" for found in _TOKEN.finditer(html))
+
+
+def _tidy(html: str) -> str:
+    return clean(serialise(parse(html).nodes)).strip()
 
 
 def _join_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
