@@ -150,7 +150,7 @@ def test_all_profiles_agree_on_the_longest_page(width, height):
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2, MINI])
 @pytest.mark.parametrize("size", [(200, 1), (1, 200), (30, 6000), (6000, 30)])
 def test_a_page_at_the_limit_of_length_is_read(size, sizing):
-    columns, rows = target_size(*size, sizing)
+    columns, rows = target_size(size[0], size[1], sizing)
 
     assert max(columns, rows) <= 200 * min(columns, rows)
 

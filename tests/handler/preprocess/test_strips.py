@@ -37,6 +37,7 @@ def long_pdf(num: int) -> bytes:
 
 def strips_of(content: bytes, page, sizing):
     media_type = media_type_of(content)
+    assert media_type is not None
     with spooled(content) as document:
         return [
             strip_at(document, media_type, 1, strip, sizing, Limits())
