@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from handler import preprocess
@@ -25,6 +25,7 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.fetching import Fetching
+from handler.parts import Parts, blank_generation
 from handler.pool import CallContext, Pool
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -38,7 +39,19 @@ from handler.writing import Writing
 
 __all__ = ["Engines", "Reader"]
 
-_Running = dict[Future[Generation], tuple[str, Page]]
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A page, or the strip of a page, to be decoded and sent to the engine."""
+
+    number: int
+    parts: Parts | None = None
+    """The page of the strip; None for a page that is not decoded yet."""
+    index: int = 0
+    """Of the strip."""
+
+
+_Running = dict[Future[Generation], tuple[str, Parts, int]]
 
 CANCEL_SECONDS = 0.25
 """How often a reading looks up to see whether its client is still there."""
@@ -149,31 +162,24 @@ class Reader:
     def pages(self, reading: Reading) -> Iterator[PageResult]:
         """Every page of the document, in the order they are done.
 
-        At most a few are on their way at once, so that the pixels of a thousand
-        pages take no more memory than those of ten, and others get their turn.
+        At most a few pages and strips are on their way at once, so that the pixels of
+        a thousand pages take no more memory than those of ten, and others get their
+        turn.
         """
-        numbers = deque(reading.page_numbers)
+        tasks = deque(_Task(number) for number in reading.page_numbers)
         running: _Running = {}
         reason: HandlerError | None = None
         try:
-            while numbers or running:
+            while tasks or running:
                 if reason := reason or self._reason_to_stop(
                     reading.deadline, reading.is_cancelled
                 ):
                     break
-                if numbers and len(running) <= self._engines.num_slots:
+                if tasks and len(running) <= self._engines.num_slots:
                     # The engine first: it must not wait for what we do with results.
-                    number = numbers.popleft()
-                    try:
-                        sequence = self._sequence(reading, number)
-                        if sequence.page.is_blank:
-                            yield self._writing.blank(sequence.page)
-                            continue
-                    except HandlerError as error:
-                        yield _failed(number, error)
-                        continue
-                    page = replace(sequence.page, pixels=b"")
-                    running[self._engines.submit(sequence)] = (sequence.id, page)
+                    result = self._begin(reading, tasks, running)
+                    if result is not None:
+                        yield result
                     continue
                 for result in self._done(reading, running, self._patience(reading)):
                     if result.error and result.error.code == EngineError.code:
@@ -181,12 +187,43 @@ class Reader:
                     yield result
             if reason:
                 yield from self._done(reading, running, 0.0)
-                left = [page.number for _, page in running.values()] + [*numbers]
-                for number in sorted(left):
-                    yield _failed(number, reason)
+                yield from self._unread(reading, tasks, running, reason)
         finally:
-            for sequence_id, _ in running.values():
+            for sequence_id, _, _ in running.values():
                 self._engines.cancel(sequence_id)
+
+    def _begin(
+        self, reading: Reading, tasks: deque[_Task], running: _Running
+    ) -> PageResult | None:
+        """Decode the first task and send it to the engine.
+
+        Returns the page if that ends it: it is blank, or could not be decoded. A page
+        in strips is replaced by the tasks of these.
+        """
+        task = tasks.popleft()
+        try:
+            page = self._decoded(reading, task)
+        except HandlerError as error:
+            if task.parts is None:
+                return _failed(task.number, error)
+            task.parts.fail(task.index, error)
+            return self._result(reading, task.parts)
+        if page.is_blank and task.parts is None:
+            return self._writing.blank(page)
+        if page.is_blank and task.parts is not None:
+            task.parts.generations[task.index] = blank_generation()
+            return self._result(reading, task.parts)
+        if page.strips:
+            parts = Parts(page)
+            tasks.extendleft(
+                _Task(page.number, parts, index)
+                for index in reversed(range(len(page.strips)))
+            )
+            return None
+        sequence = self._sequence(reading, page)
+        parts = task.parts or Parts(replace(page, pixels=b""))
+        running[self._engines.submit(sequence)] = (sequence.id, parts, task.index)
+        return None
 
     def _done(
         self, reading: Reading, running: _Running, seconds: float
@@ -194,8 +231,33 @@ class Reader:
         """Take out what is done, now or within so many seconds."""
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
-            _, page = running.pop(future)
-            yield self._writing.result(reading, page, future.result())
+            _, parts, index = running.pop(future)
+            parts.generations[index] = future.result()
+            if result := self._result(reading, parts):
+                yield result
+
+    def _result(self, reading: Reading, parts: Parts) -> PageResult | None:
+        """Return the page if all of its strips are done."""
+        return self._writing.result(reading, parts) if parts.is_complete else None
+
+    def _unread(
+        self,
+        reading: Reading,
+        tasks: deque[_Task],
+        running: _Running,
+        reason: HandlerError,
+    ) -> Iterator[PageResult]:
+        """Return the pages that are left: with the strips that were read, if any."""
+        begun = [parts for _, parts, _ in running.values()]
+        begun += [task.parts for task in tasks if task.parts is not None]
+        pages = {parts.page.number: parts for parts in begun}
+        numbers = {task.number for task in tasks} | pages.keys()
+        for number in sorted(numbers):
+            if (parts := pages.get(number)) is None or not parts.generations:
+                yield _failed(number, reason)
+            else:
+                parts.fail_rest(reason)
+                yield self._writing.result(reading, parts)
 
     def _spool(self, document: Content | Address, should_stop: Stop) -> Spool:
         if isinstance(document, Address):
@@ -223,21 +285,46 @@ class Reader:
             return CANCEL_SECONDS
         return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
 
-    def _sequence(self, reading: Reading, number: int) -> Sequence:
-        page = self._decoding.run(
-            reading.call_context(number),
-            self._earliest(reading.deadline),
-            preprocess.page_at,
-            reading.document.read_only,
-            reading.info.media_type,
-            number,
-            self._sizing,
-            self._limits,
-            reading.decode_options,
-        )
+    def _decoded(self, reading: Reading, task: _Task) -> Page:
+        """Return a page or the strip of one, as a decoder makes it.
+
+        Raises HandlerError where it cannot be decoded.
+        """
+        number, document = task.number, reading.document.read_only
+        context = reading.call_context(number)
+        ends_at = self._earliest(reading.deadline)
+        if task.parts is None:
+            page = self._decoding.run(
+                context,
+                ends_at,
+                preprocess.page_at,
+                document,
+                reading.info.media_type,
+                number,
+                self._sizing,
+                self._limits,
+                reading.decode_options,
+            )
+        else:
+            page = self._decoding.run(
+                context,
+                ends_at,
+                preprocess.strip_at,
+                document,
+                reading.info.media_type,
+                task.parts.page,
+                task.index,
+                self._sizing,
+                self._limits,
+                reading.decode_options,
+            )
         # All requests share the engine: keep pages that a decoder forged from it.
-        if page.number != number or not page.is_consistent:
+        is_strip_of_strip = task.parts is not None and bool(page.strips)
+        if page.number != number or not page.is_consistent or is_strip_of_strip:
             raise UnreadableDocumentError(f"page {number} was decoded to no page")
+        return page
+
+    def _sequence(self, reading: Reading, page: Page) -> Sequence:
         bounds = (
             reading.options.max_output_tokens,
             self._settings.max_output_tokens,
@@ -245,7 +332,7 @@ class Reader:
         )
         return Sequence(
             # Numbered through: TorchServe may send a request again that we gave up.
-            id=f"{reading.request_id}/{number}/{next(self._counter)}",
+            id=f"{reading.request_id}/{page.number}/{next(self._counter)}",
             request_id=reading.request_id,
             page=page,
             prompt=self._prompts[reading.options.prompt_type],

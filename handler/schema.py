@@ -18,6 +18,7 @@ __all__ = [
     "PageResult",
     "PageWarning",
     "Status",
+    "Strip",
 ]
 
 
@@ -56,6 +57,33 @@ class DocumentInfo:
     """Concern the document as a whole."""
 
 
+MAX_STRIPS = 16
+"""Strips of a page at most: each is a generation of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A part of a long page that is read by itself, so that its text is legible.
+
+    Strips follow each other along the page's long side, in reading order.
+    """
+
+    box: tuple[int, int, int, int]
+    """(left, top, right, bottom) in pixels of the upright page."""
+    overlap: int = 0
+    """Pixels along the long side that the strip before shows too."""
+    is_continuation: bool = False
+    """True if the strip may begin within a paragraph, list or table."""
+
+    @property
+    def width(self) -> int:
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> int:
+        return self.box[3] - self.box[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page as the model will see it.
@@ -81,13 +109,27 @@ class Page:
     """True for a page without ink, which is not sent to the model."""
     warnings: tuple[PageWarning, ...] = ()
     """Doubts about the pixels, such as a truncated image."""
+    strips: tuple[Strip, ...] = ()
+    """The parts in which a long page is read. Such a page has no `pixels`: each strip
+    is decoded by itself, as a page of its own."""
 
     @property
     def is_consistent(self) -> bool:
-        """True if the sizes are positive and match the number of pixels."""
+        """True if the sizes are positive and match the number of pixels and strips."""
         sides = (self.width, self.height, self.pixel_width, self.pixel_height)
-        num_bytes = 3 * self.pixel_width * self.pixel_height
-        return min(sides) > 0 and len(self.pixels) == num_bytes
+        if min(sides) <= 0 or len(self.strips) > MAX_STRIPS:
+            return False
+        if self.strips:
+            return not self.pixels and all(map(self._contains, self.strips))
+        return len(self.pixels) == 3 * self.pixel_width * self.pixel_height
+
+    def _contains(self, strip: Strip) -> bool:
+        # A page that was turned by 90 degrees has its sides exchanged.
+        is_turned = self.rotation % 180 != 0
+        sides = (self.height, self.width) if is_turned else (self.width, self.height)
+        left, top, right, bottom = strip.box
+        is_within = 0 <= left < right <= sides[0] and 0 <= top < bottom <= sides[1]
+        return is_within and 0 <= strip.overlap < max(strip.width, strip.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +265,11 @@ class Document:
 
     @property
     def status(self) -> Status:
-        succeeded = sum(page.status is Status.SUCCESS for page in self.pages)
-        if succeeded == len(self.pages):
+        if all(page.status is Status.SUCCESS for page in self.pages):
             return Status.SUCCESS
-        return Status.PARTIAL_SUCCESS if succeeded else Status.FAILURE
+        if all(page.status is Status.FAILURE for page in self.pages):
+            return Status.FAILURE
+        return Status.PARTIAL_SUCCESS
 
     @property
     def output_tokens(self) -> int:

@@ -188,7 +188,7 @@ class ChandraHandler(BaseHandler):
             result = replace(
                 page, queue_seconds=request.queue_seconds + page.queue_seconds
             )
-            has_success = has_success or result.status is Status.SUCCESS
+            has_success = has_success or result.status is not Status.FAILURE
             results.append(result)
             if is_stream and has_success:
                 # Not before: where every page fails, the reply is an error.

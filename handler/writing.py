@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from handler import postprocess, preprocess
 from handler.decoding import Decoding
-from handler.engine import FinishReason, Generation
-from handler.errors import EngineError, HandlerError, OverloadedError
+from handler.engine import Generation
+from handler.errors import HandlerError, OverloadedError
+from handler.parts import Parts, merge_generations
 from handler.pool import (
     CallContext,
     CallCrashedError,
@@ -55,10 +56,13 @@ class Writing:
         self._sizing = sizing
         self._limits = limits
 
-    def result(
-        self, reading: Reading, page: Page, generation: Generation
-    ) -> PageResult:
-        """The page of the answer; an error of its own where there is none."""
+    def result(self, reading: Reading, parts: Parts) -> PageResult:
+        """Return the page of the answer; an error of its own where there is none.
+
+        A page of which some strips failed has the text of the others, and an error.
+        """
+        page, generation = parts.page, merge_generations(parts.in_order)
+        error = parts.error
         result = PageResult(
             page=page.number,
             status=Status.FAILURE,
@@ -68,24 +72,21 @@ class Writing:
             attempts=generation.num_attempts,
             queue_seconds=generation.queue_seconds,
             page_seconds=generation.page_seconds,
-            error=generation.error,
+            error=error,
         )
-        if generation.error is not None:
+        if all(part.error is not None for part in parts.in_order):
             return result
-        if generation.finish_reason is FinishReason.ABORTED:
-            error = EngineError("the engine was stopped while it read this page")
-            return replace(result, error=PageError(error.code, error.detail))
         try:
-            content, images = self._content_and_images(reading, page, generation)
-        except HandlerError as error:
-            return replace(result, error=PageError(error.code, error.detail))
+            content, images = self._content_and_images(reading, parts, generation)
+        except HandlerError as failure:
+            return replace(result, error=PageError(failure.code, failure.detail))
         except Exception:  # a bug, and the page's: the others are worth having
             logger.exception("page failed", extra={"page": page.number})
             bug = HandlerError()
             return replace(result, error=PageError(bug.code, bug.detail))
         return replace(
             result,
-            status=Status.SUCCESS,
+            status=Status.SUCCESS if error is None else Status.PARTIAL_SUCCESS,
             content=content,
             images=images,
             raw=generation.text,
@@ -107,33 +108,19 @@ class Writing:
         )
 
     def _content_and_images(
-        self, reading: Reading, page: Page, generation: Generation
+        self, reading: Reading, parts: Parts, generation: Generation
     ) -> tuple[PageContent, dict[str, str]]:
-        warnings = list(page.warnings)
-        if generation.finish_reason is FinishReason.LENGTH:
-            warnings.append(
-                PageWarning(
-                    "truncated",
-                    f"the model was stopped after {generation.num_output_tokens} "
-                    "tokens; raise max_output_tokens for the rest",
-                )
-            )
-        if generation.has_repetition:
-            warnings.append(
-                PageWarning(
-                    "repetition",
-                    "the model repeats itself on this page, also when it is read again",
-                )
-            )
+        page = parts.page
+        warnings = [*page.warnings, *parts.warnings]
         wants_images = reading.options.include_images
-        content = self._content(reading, page, generation, wants_images)
+        content = self._content(reading, parts, generation, wants_images)
         try:
             images = self._images(reading, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
                 logger.exception("no images", extra={"page": page.number})
             # The text is worth having without them, and without references to them.
-            content = self._content(reading, page, generation, include_images=False)
+            content = self._content(reading, parts, generation, include_images=False)
             images = {}
             warnings.append(
                 PageWarning("images_missing", "the figures could not be cut out")
@@ -143,11 +130,32 @@ class Writing:
     def _content(
         self,
         reading: Reading,
-        page: Page,
+        parts: Parts,
         generation: Generation,
         include_images: bool,
     ) -> PageContent:
+        page = parts.page
         try:
+            if page.strips:
+                return self._pool.call_for(
+                    CallContext(request_id=reading.request_id, page=page.number),
+                    math.inf,
+                    self._max_seconds,
+                    postprocess.joined_content,
+                    tuple(
+                        postprocess.StripAnswer(strip, part.text)
+                        for strip, part in zip(page.strips, parts.in_order, strict=True)
+                        if part.error is None
+                    ),
+                    bbox_format=self._bbox_format,
+                    width=page.width,
+                    height=page.height,
+                    rotation=page.rotation,
+                    prompt_type=reading.options.prompt_type,
+                    page_number=page.number,
+                    include_images=include_images,
+                    include_headers_footers=reading.options.include_headers_footers,
+                )
             return self._pool.call_for(
                 CallContext(request_id=reading.request_id, page=page.number),
                 math.inf,

@@ -21,10 +21,10 @@ from handler.postprocess.layout import (
 )
 from handler.postprocess.markup import Element, Node, serialise
 from handler.postprocess.sanitise import clean, picture_name
-from handler.postprocess.turning import turned_box, turned_size
 from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
 from handler.profiles import BboxFormat
 from handler.schema import Block
+from handler.turning import turned_box, turned_size
 
 __all__ = ["Blocks", "Paper"]
 
@@ -48,6 +48,10 @@ class Paper:
     height: int
     bbox_format: BboxFormat
     rotation: int = 0
+    """Degrees clockwise by which it was turned for the model."""
+    left: int = 0
+    top: int = 0
+    """Where a strip begins on its page, in pixels."""
 
     def bbox_from(self, written: str | None) -> Bbox | None:
         """Return a box on the caller's page from one on the page that the model saw."""
@@ -55,7 +59,8 @@ class Paper:
         seen = bbox_from(written, self.bbox_format, width, height)
         if seen is None:
             return None
-        return turned_box(seen, -self.rotation, width, height)
+        left, top, right, bottom = turned_box(seen, -self.rotation, width, height)
+        return left + self.left, top + self.top, right + self.left, bottom + self.top
 
 
 @dataclass(slots=True)

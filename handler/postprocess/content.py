@@ -5,18 +5,21 @@ Runs in the processes of a pool, so what goes in and out is plain values.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 from handler.postprocess.answer import answer_of
 from handler.postprocess.blocks import Blocks, Paper
+from handler.postprocess.join import StripAnswer, join_blocks
 from handler.postprocess.layout import BLANK_PAGE, UNLABELLED
 from handler.postprocess.markdown import markdown_from
 from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
 from handler.postprocess.plain import text_from
 from handler.profiles import BboxFormat
-from handler.schema import Block, PageContent, PageWarning
+from handler.schema import Block, PageContent, PageWarning, Strip
+from handler.turning import turned_box, turned_size
 
-__all__ = ["page_content"]
+__all__ = ["joined_content", "page_content"]
 
 _BLANK = frozenset({BLANK_PAGE})
 _MARGINS = frozenset({"Page-Header", "Page-Footer"})
@@ -40,26 +43,83 @@ def page_content(
     `rotation` the degrees clockwise by which it was turned for the model. Blocks are
     all there; headers and footers are left out of the other three unless asked for.
     """
+    paper = Paper(page_number, width, height, bbox_format, rotation)
+    blocks = Blocks(paper, include_images)
+    warnings = _add_answer(blocks, raw, prompt_type)
+    warnings += _box_warnings(blocks.num_unusable_boxes, len(blocks.found))
+    return _content(blocks.found, blocks.figures, warnings, include_headers_footers)
+
+
+def joined_content(
+    answers: tuple[StripAnswer, ...],
+    *,
+    bbox_format: BboxFormat,
+    width: int,
+    height: int,
+    rotation: int,
+    prompt_type: str,
+    page_number: int,
+    include_images: bool,
+    include_headers_footers: bool,
+) -> PageContent:
+    """Return what `page_content` does, for a page that was read in strips.
+
+    Strips are in pixels of the upright page, and boxes in those of the caller's page.
+    Figures are numbered through.
+    """
+    size = turned_size(width, height, rotation)
+    figures: dict[str, tuple[int, int, int, int]] = {}
+    strips: list[tuple[Strip, list[Block]]] = []
+    warnings: tuple[PageWarning, ...] = ()
+    num_unusable = num_blocks = 0
+    for answer in answers:
+        strip = answer.strip
+        left, top, _, _ = strip.box
+        paper = Paper(
+            page_number, strip.width, strip.height, bbox_format, left=left, top=top
+        )
+        blocks = Blocks(paper, include_images, figures=figures)
+        warnings += _add_answer(blocks, answer.text, prompt_type)
+        num_unusable += blocks.num_unusable_boxes
+        num_blocks += len(blocks.found)
+        strips.append((strip, blocks.found))
+    joined = [
+        replace(block, bbox=block.bbox and turned_box(block.bbox, -rotation, *size))
+        for block in join_blocks(strips, is_wide=size[0] > size[1])
+    ]
+    # Figures of blocks that two strips show are cut out once.
+    kept = {
+        name: turned_box(box, -rotation, *size)
+        for name, box in figures.items()
+        if any(f'"{name}"' in block.html for block in joined)
+    }
+    warnings += _box_warnings(num_unusable, num_blocks)
+    return _content(joined, kept, warnings, include_headers_footers)
+
+
+def _add_answer(blocks: Blocks, raw: str, prompt_type: str) -> tuple[PageWarning, ...]:
     answer, warnings = answer_of(raw)
     tree = parse(answer)
-    blocks = Blocks(
-        Paper(page_number, width, height, bbox_format, rotation), include_images
-    )
     blocks.add_page(tree.nodes, "Text" if prompt_type == "ocr" else UNLABELLED)
+    return (*warnings, *_depth_warnings(tree.num_flattened))
+
+
+def _content(
+    found: list[Block],
+    figures: dict[str, tuple[int, int, int, int]],
+    warnings: tuple[PageWarning, ...],
+    include_headers_footers: bool,
+) -> PageContent:
     hidden = _BLANK if include_headers_footers else _BLANK | _MARGINS
-    shown = [b for b in blocks.found if b.html and b.label not in hidden]
+    shown = [b for b in found if b.html and b.label not in hidden]
     nodes: list[Node] = [Element("div", {}, _clean_nodes(b.html)) for b in shown]
     return PageContent(
-        blocks=tuple(blocks.found),
+        blocks=tuple(found),
         html="\n".join(map(_div, shown)),
         markdown=markdown_from(nodes),
         text=text_from(nodes),
-        figures=blocks.figures,
-        warnings=(
-            *warnings,
-            *_box_warnings(blocks.num_unusable_boxes, len(blocks.found)),
-            *_depth_warnings(tree.num_flattened),
-        ),
+        figures=figures,
+        warnings=warnings,
     )
 
 

@@ -10,7 +10,12 @@ No torch: pages become tensors in the engine.
 from __future__ import annotations
 
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.document import crops_at, inspect_document, page_at
+from handler.preprocess.document import (
+    crops_at,
+    inspect_document,
+    page_at,
+    strip_at,
+)
 from handler.preprocess.image import decode
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import MEDIA_TYPES, media_type_of
@@ -32,6 +37,7 @@ __all__ = [
     "page_at",
     "page_numbers",
     "pdf_render_size",
+    "strip_at",
     "target_size",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import mmap
 import os
+from dataclasses import replace
 
 from PIL import Image
 
@@ -12,7 +13,7 @@ from handler.errors import UnreadableDocumentError
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.faults import reading
 from handler.preprocess.image import tiff
-from handler.preprocess.image.decode import Decoded, decode, open_image
+from handler.preprocess.image.decode import open_image
 from handler.preprocess.image.frames import frames_warning
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import (
@@ -23,13 +24,20 @@ from handler.preprocess.media import (
     agreed_media_type,
 )
 from handler.preprocess.page.examine import examine, turned
-from handler.preprocess.pdf.render import draw_page, inspect_pdf, text_and_warnings
-from handler.preprocess.sizing import Size, check_shape, target_size
+from handler.preprocess.pdf.render import (
+    draw_strip,
+    inspect_pdf,
+    text_and_warnings,
+    text_layer,
+)
+from handler.preprocess.picture import decode_picture, divide_picture, subject_of
+from handler.preprocess.sizing import Size, target_size
 from handler.profiles import Sizing
 from handler.sandbox.wire import Descriptor
 from handler.schema import DocumentInfo, Page, PageWarning
+from handler.turning import Box, turned_box, turned_size
 
-__all__ = ["crops_at", "inspect_document", "page_at"]
+__all__ = ["crops_at", "inspect_document", "page_at", "strip_at"]
 
 _MAX_WEBP_SIDE = 16_383
 
@@ -70,38 +78,89 @@ def page_at(
     limits: Limits,
     options: DecodeOptions = DecodeOptions(),
 ) -> Page:
-    """Page `number`, counted from 1, at the size the model sees it."""
+    """Page `number`, counted from 1, at the size the model sees it.
+
+    A page that is too long to be legible at that size has strips instead of pixels.
+    """
     data = _mapped(document)
-    with reading(_subject(media_type, number)):
-        picture, size = _picture(data, media_type, number, sizing, limits, options)
-        text, warnings = "", picture.warnings
+    with reading(subject_of(media_type, number)):
+        picture = decode_picture(data, media_type, number, sizing, limits, options)
+        decoded = picture.decoded
+        text, warnings = "", decoded.warnings
         if media_type == PDF:
             text, doubts = text_and_warnings(
-                data, number, picture.image, options.password
+                data, number, decoded.image, options.password
             )
             warnings = (*warnings, *doubts)
-        seen, rotation, is_blank, doubts = examine(picture.image, options)
-        if is_blank:
-            # The model does not see it: the least that makes a page.
-            size = (sizing.patch_grid, sizing.patch_grid)
-        elif rotation % 180 and media_type == PDF:
-            size = (size[1], size[0])
-        elif rotation % 180:
-            size = target_size(picture.height, picture.width, sizing)
-        if seen.size != size:  # resize would copy an image of the right size
-            seen = seen.resize(size, Image.Resampling.LANCZOS)
-        return Page(
+        seen, rotation, is_blank, doubts = examine(decoded.image, options)
+        division = divide_picture(picture, seen, rotation, sizing)
+        if division.strips:
+            # Ink that is too small to be seen on the whole page is seen in them.
+            is_blank, doubts = False, () if is_blank else doubts
+        if not is_blank:
+            doubts = (*doubts, *division.warnings)
+        size = picture.turned_size(rotation, sizing)
+        page = Page(
             number=number,
-            width=picture.width,
-            height=picture.height,
-            pixel_width=seen.width,
-            pixel_height=seen.height,
-            pixels=seen.tobytes(),
+            width=decoded.width,
+            height=decoded.height,
+            pixel_width=size[0],
+            pixel_height=size[1],
+            pixels=b"",
             text_layer=text,
             rotation=rotation,
-            is_blank=is_blank,
             warnings=(*warnings, *doubts),
+            strips=division.strips,
         )
+        return page if page.strips else _with_pixels(page, seen, is_blank, sizing)
+
+
+def strip_at(
+    document: Descriptor,
+    media_type: str,
+    page: Page,
+    index: int,
+    sizing: Sizing,
+    limits: Limits,
+    options: DecodeOptions = DecodeOptions(),
+) -> Page:
+    """Return a strip of `page` as a page of its own, as the model sees it.
+
+    `page` is what `page_at` returned, and `index` counts its strips from 0. `width`
+    and `height` are those of the strip, in pixels of the page. A PDF is drawn there
+    alone; an image is decoded anew for each of its strips, so that no more than the
+    strips on their way to the model take memory.
+    """
+    data = _mapped(document)
+    strip = page.strips[index]
+    text, rotation = "", page.rotation
+    sides = turned_size(page.width, page.height, rotation)
+    box = turned_box(strip.box, -rotation, *sides)
+    with reading(subject_of(media_type, page.number)):
+        if media_type == PDF:
+            image, size = draw_strip(data, page.number, sizing, box, options.password)
+            size = turned_size(*size, rotation)
+            text = text_layer(data, page.number, options.password, sizing, box)
+        else:
+            picture = decode_picture(
+                data, media_type, page.number, sizing, limits, options
+            )
+            part = picture.crop(box)
+            if part is None:
+                raise UnreadableDocumentError("a strip of the page is empty")
+            image, size = part, target_size(strip.width, strip.height, sizing)
+        examined = examine(image, replace(options, detect_rotation=False))
+        part_page = Page(
+            number=page.number,
+            width=strip.width,
+            height=strip.height,
+            pixel_width=size[0],
+            pixel_height=size[1],
+            pixels=b"",
+            text_layer=text,
+        )
+        upright = turned(examined.image, rotation)
+        return _with_pixels(part_page, upright, examined.is_blank, sizing)
 
 
 def crops_at(
@@ -110,7 +169,7 @@ def crops_at(
     number: int,
     sizing: Sizing,
     limits: Limits,
-    boxes: dict[str, tuple[int, int, int, int]],
+    boxes: dict[str, Box],
     options: DecodeOptions = DecodeOptions(),
     rotation: int = 0,
 ) -> dict[str, bytes]:
@@ -121,22 +180,12 @@ def crops_at(
     degrees clockwise, as the page was for the model.
     """
     data = _mapped(document)
-    with reading(_subject(media_type, number)):
-        picture, _ = _picture(data, media_type, number, sizing, limits, options)
-    image = picture.image
-    # A very large image is decoded at half its size.
-    scale_x = image.width / picture.width
-    scale_y = image.height / picture.height
+    with reading(subject_of(media_type, number)):
+        picture = decode_picture(data, media_type, number, sizing, limits, options)
     crops = {}
-    for name, (left, top, right, bottom) in boxes.items():
-        box = (
-            round(max(left, 0) * scale_x),
-            round(max(top, 0) * scale_y),
-            round(min(right, picture.width) * scale_x),
-            round(min(bottom, picture.height) * scale_y),
-        )
-        if box[0] < box[2] and box[1] < box[3]:
-            crops[name] = _webp(turned(image.crop(box), rotation))
+    for name, box in boxes.items():
+        if (part := picture.crop(box)) is not None:
+            crops[name] = _webp(turned(part, rotation))
     return crops
 
 
@@ -157,33 +206,23 @@ def _num_pages(data: mmap.mmap, media_type: str) -> int:
     return 1
 
 
-def _picture(
-    data: mmap.mmap,
-    media_type: str,
-    number: int,
-    sizing: Sizing,
-    limits: Limits,
-    options: DecodeOptions,
-) -> tuple[Decoded, Size]:
-    """Return the page as the caller knows it and the size at which the model sees it.
-
-    PDF pages are never halved, so their image has the page's size.
-    """
-    if media_type == PDF:
-        drawn, size, warnings = draw_page(data, number, sizing, options.password)
-        return Decoded(drawn, drawn.width, drawn.height, warnings), size
-    if media_type == TIFF:
-        tiff.show_frame(data, number)
-    subject = _subject(media_type, number)
-    header = open_image(subject, data, media_type, limits)
-    # Decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
-    check_shape(header.width, header.height, sizing)
-    decoded = decode(header, subject, data, media_type, limits)
-    return decoded, target_size(decoded.width, decoded.height, sizing)
-
-
-def _subject(media_type: str, number: int) -> str:
-    return f"page {number}" if media_type in (PDF, TIFF) else "the image"
+def _with_pixels(
+    page: Page, image: Image.Image, is_blank: bool, sizing: Sizing
+) -> Page:
+    """Return the page with the pixels of its upright image."""
+    size: Size = page.pixel_width, page.pixel_height
+    if is_blank:
+        # The model does not see it: the least that makes a page.
+        size = sizing.patch_grid, sizing.patch_grid
+    if image.size != size:  # resize would copy an image of the right size
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return replace(
+        page,
+        pixel_width=size[0],
+        pixel_height=size[1],
+        pixels=image.tobytes(),
+        is_blank=is_blank,
+    )
 
 
 def _webp(image: Image.Image) -> bytes:

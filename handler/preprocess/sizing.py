@@ -14,7 +14,9 @@ from handler.profiles import Sizing
 
 __all__ = [
     "Size",
-    "check_shape",
+    "check_aspect",
+    "image_scale",
+    "pdf_full_scale",
     "pdf_render_scale",
     "pdf_render_size",
     "pdf_target_size",
@@ -26,6 +28,10 @@ POINTS_PER_INCH = 72
 MIN_MODEL_PIXELS = 65_536
 MAX_MODEL_PIXELS = 16_777_216
 MAX_ASPECT = 200
+"""A page that is longer than this many times its width is rejected.
+
+Qwen's smart_resize rejects them too, but after roundings that differ with the
+profile; here the page's own sides decide, so that all profiles agree."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -33,23 +39,30 @@ Size = tuple[int, int]
 
 def target_size(width: int, height: int, sizing: Sizing) -> Size:
     """The size at which the model sees an upright image of `width` x `height`."""
+    check_aspect(width, height)
     if min(width, height) < sizing.min_image_side:
-        scale = sizing.min_image_side / min(width, height)
+        scale = image_scale(width, height, sizing)
         width, height = int(width * scale), int(height * scale)
     return _model_size(width, height, sizing)
 
 
-def check_shape(width: int, height: int, sizing: Sizing) -> None:
-    """Reject an image by the size in its header, before it is decoded.
+def image_scale(width: int, height: int, sizing: Sizing) -> float:
+    """Return how far an image is enlarged before its area is bounded: 1 or more."""
+    return max(1.0, sizing.min_image_side / min(width, height))
 
-    Raises UnreadableDocumentError for an image that is too long for the model, whether
-    or not its EXIF orientation turns it. An image at the limit may pass here and be
-    rejected once its orientation is known, because rounding depends on that.
+
+def check_aspect(width: float, height: float) -> None:
+    """Reject a page that is too long for the model, before it is decoded or drawn.
+
+    Only the page's own sides count, in pixels or points, whichever way it is turned.
+    Raises UnreadableDocumentError, which names their ratio.
     """
-    try:
-        target_size(width, height, sizing)
-    except UnreadableDocumentError:
-        target_size(height, width, sizing)
+    aspect = max(width, height) / min(width, height)
+    if aspect > MAX_ASPECT:
+        raise UnreadableDocumentError(
+            f"the page is {aspect:,.4g} times as long as it is wide; "
+            f"pages up to {MAX_ASPECT} times are read"
+        )
 
 
 def pdf_render_scale(width: float, height: float, sizing: Sizing) -> float:
@@ -58,7 +71,7 @@ def pdf_render_scale(width: float, height: float, sizing: Sizing) -> float:
     As fine as chandra-ocr draws it, but never larger than what the model may see:
     there are pages of kilometres.
     """
-    scale = _full_scale(width, height, sizing)
+    scale = pdf_full_scale(width, height, sizing)
     scale = min(scale, math.sqrt(sizing.max_pixels / width / height))
     if sizing.max_side is not None:
         scale = min(scale, sizing.max_side / max(width, height))
@@ -77,11 +90,13 @@ def pdf_target_size(width: float, height: float, sizing: Sizing) -> Size:
     From the size chandra-ocr draws, not from ours: one large page in fifty would
     come out a patch wider or narrower.
     """
-    scale = _full_scale(width, height, sizing)
+    check_aspect(width, height)
+    scale = pdf_full_scale(width, height, sizing)
     return _model_size(math.ceil(width * scale), math.ceil(height * scale), sizing)
 
 
-def _full_scale(width: float, height: float, sizing: Sizing) -> float:
+def pdf_full_scale(width: float, height: float, sizing: Sizing) -> float:
+    """Return the pixels per point at which chandra-ocr draws a page of any size."""
     legible_dpi = sizing.min_pdf_side / min(width, height) * POINTS_PER_INCH
     return max(sizing.pdf_dpi, legible_dpi) / POINTS_PER_INCH
 
@@ -134,13 +149,7 @@ def _within_area_on_grid(width: int, height: int, sizing: Sizing) -> Size:
 
 def _on_patch_grid(width: int, height: int, grid: int) -> Size:
     """As Qwen's smart_resize: the nearest multiples of the grid, within its area."""
-    aspect = max(width, height) / min(width, height)
-    if aspect > MAX_ASPECT:
-        raise UnreadableDocumentError(
-            f"the page is {aspect:.0f} times as long as it is wide; "
-            f"the model reads up to {MAX_ASPECT} times"
-        )
-    columns, rows = round(width / grid), round(height / grid)
+    columns, rows = max(1, round(width / grid)), max(1, round(height / grid))
     area = columns * rows * grid * grid
     if area > MAX_MODEL_PIXELS:
         scale = math.sqrt(width * height / MAX_MODEL_PIXELS)
@@ -150,4 +159,6 @@ def _on_patch_grid(width: int, height: int, grid: int) -> Size:
         scale = math.sqrt(MIN_MODEL_PIXELS / (width * height))
         columns = math.ceil(width * scale / grid)
         rows = math.ceil(height * scale / grid)
+    # Rounding a short side down can make a page at the limit too long for Qwen.
+    columns, rows = min(columns, MAX_ASPECT * rows), min(rows, MAX_ASPECT * columns)
     return columns * grid, rows * grid

@@ -5,9 +5,14 @@ pdfium is not thread safe. The processes this runs in have one thread.
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from mmap import mmap
+from typing import NamedTuple
 
 import pypdfium2
+import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
@@ -17,16 +22,43 @@ from handler.preprocess.pdf.kind import kind_warnings
 from handler.preprocess.pdf.opened import opened
 from handler.preprocess.pdf.undrawn import undrawn_warnings
 from handler.preprocess.pdf.visible_text import not_drawn_warnings
-from handler.preprocess.sizing import Size, pdf_render_scale, pdf_target_size
+from handler.preprocess.sizing import (
+    Size,
+    check_aspect,
+    pdf_render_scale,
+    pdf_render_size,
+    pdf_target_size,
+)
 from handler.profiles import Sizing
 from handler.schema import PageWarning
+from handler.turning import Box
 
-__all__ = ["draw_page", "inspect_pdf", "text_and_warnings", "text_layer"]
+__all__ = [
+    "DrawnPage",
+    "draw_page",
+    "draw_parts",
+    "draw_strip",
+    "inspect_pdf",
+    "text_and_warnings",
+    "text_layer",
+]
 
 MAX_TEXT_CHARACTERS = 100_000
 """A page of small print has 20,000."""
 
 Warnings = tuple[PageWarning, ...]
+
+
+class DrawnPage(NamedTuple):
+    """A page of a PDF on white, with its form fields and annotations."""
+
+    image: Image.Image
+    size: Size
+    """The size at which the model sees it."""
+    scale: float
+    """Pixels of the image for each point."""
+    warnings: Warnings
+    """Name what could not be drawn."""
 
 
 def inspect_pdf(data: mmap, password: str | None = None) -> tuple[int, Warnings]:
@@ -36,53 +68,87 @@ def inspect_pdf(data: mmap, password: str | None = None) -> tuple[int, Warnings]
 
 
 def draw_page(
-    data: mmap,
-    number: int,
-    sizing: Sizing,
-    password: str | None = None,
-    fonts: FontChoice | None = None,
-) -> tuple[Image.Image, Size, Warnings]:
-    """Draw page `number`, counted from 1, on white with its fields and annotations.
+    data: mmap, number: int, sizing: Sizing, password: str | None = None
+) -> DrawnPage:
+    """Draw page `number`, counted from 1.
 
-    Also returns the size at which the model sees it, and what could not be drawn.
-    Without `fonts`, fonts of the machine are chosen that have the page's characters.
     Raises UnreadableDocumentError if nothing of the page could be drawn.
     """
-    installed_mapper().use(fonts)
-    with opened(data, password) as document:
-        if number > len(document):
-            raise UnreadableDocumentError(f"the PDF has no page {number}")
-        page = _page_with_area(page_with_annotations(data, document, number))
+    with _opened_page(data, number, password) as (document, page):
         width, height = page.get_size()
-        if not (width > 0 and height > 0):
-            raise UnreadableDocumentError(f"page {number} has no area")
-        # First, because it says no to pages like a thread: there is no bitmap yet.
+        scale = pdf_render_scale(width, height, sizing)
+        image = _drawn(page, scale)
+        warnings = undrawn_warnings(document, page, number, image)
+        return DrawnPage(image, pdf_target_size(width, height, sizing), scale, warnings)
+
+
+def draw_parts(
+    data: mmap,
+    number: int,
+    page_scale: float,
+    boxes: Iterable[Box],
+    zoom: float,
+    password: str | None = None,
+) -> Iterator[Image.Image]:
+    """Draw parts of page `number` one by one in gray, enlarged by `zoom`.
+
+    `boxes` are in pixels of the page as `draw_page` draws it, and `page_scale` is the
+    number of those for each point.
+    """
+    with _opened_page(data, number, password) as (_, page):
+        for box in boxes:
+            crop = _crop(page, box, page_scale)
+            part = _drawn(page, zoom * page_scale, crop, is_gray=True)
+            left, top, right, bottom = (round(zoom * side) for side in box)
+            # pdfium's roundings must not add up from part to part.
+            yield part.resize((max(1, right - left), max(1, bottom - top)))
+
+
+def draw_strip(
+    data: mmap, number: int, sizing: Sizing, box: Box, password: str | None = None
+) -> tuple[Image.Image, Size]:
+    """Draw one part of page `number` as if it were a page of its own.
+
+    `box` is in pixels of the page as `draw_page` draws it. Returns the image and the
+    size at which the model sees it.
+    """
+    with _opened_page(data, number, password) as (_, page):
+        width, height = page.get_size()
+        page_scale = pdf_render_scale(width, height, sizing)
+        width, height = (box[2] - box[0]) / page_scale, (box[3] - box[1]) / page_scale
         size = pdf_target_size(width, height, sizing)
-        if fonts is None:
-            fonts = choose_fonts(page, installed_mapper())
-            if fonts is not None:
-                # A document keeps the fonts that it has loaded.
-                return draw_page(data, number, sizing, password, fonts)
-        bitmap = page.render(
-            scale=pdf_render_scale(width, height, sizing),
-            may_draw_forms=False,
-            draw_annots=True,
-            rev_byteorder=True,
-        )
-        image: Image.Image = bitmap.to_pil().convert("RGB")
-        return image, size, undrawn_warnings(document, page, number, image)
+        scale = pdf_render_scale(width, height, sizing)
+        return _drawn(page, scale, _crop(page, box, page_scale)), size
 
 
-def text_layer(data: mmap, number: int, password: str | None = None) -> str:
+def text_layer(
+    data: mmap,
+    number: int,
+    password: str | None = None,
+    sizing: Sizing | None = None,
+    box: Box | None = None,
+) -> str:
     """Return the text that page `number` carries, in pdfium's order; "" without one.
 
-    A scan has none, and what is broken counts as none: the page is read all the same.
+    With `sizing` and `box` only the text there; the box is in pixels of the page as
+    `draw_page` draws it. A scan has no text, and what is broken counts as none: the
+    page is read all the same.
     """
-    return text_and_warnings(data, number, None, password)[0]
+    try:
+        with opened(data, password) as document:
+            page = _page_with_area(document[number - 1])
+            bounds: tuple[float | None, ...] = (None,) * 4
+            if box is not None and sizing is not None:
+                bounds = _page_bounds(page, box, sizing)
+            text: str = page.get_textpage().get_text_bounded(*bounds)
+            return text[:MAX_TEXT_CHARACTERS]
+    # Any exception: what pdfium makes of a stranger's fonts promises no list.
+    except Exception:
+        return ""
 
 
 def text_and_warnings(
-    data: mmap, number: int, image: Image.Image | None, password: str | None = None
+    data: mmap, number: int, image: Image.Image, password: str | None = None
 ) -> tuple[str, Warnings]:
     """Return what `text_layer` does, and a warning if some of it is not drawn.
 
@@ -93,13 +159,83 @@ def text_and_warnings(
             page = _page_with_area(document[number - 1])
             textpage = page.get_textpage()
             text: str = textpage.get_text_bounded()
-            warnings: Warnings = ()
-            if image is not None:
-                warnings = not_drawn_warnings(page, textpage, image)
+            warnings = not_drawn_warnings(page, textpage, image)
             return text[:MAX_TEXT_CHARACTERS], warnings
     # Any exception: what pdfium makes of a stranger's fonts promises no list.
     except Exception:
         return "", ()
+
+
+@contextmanager
+def _opened_page(
+    data: mmap, number: int, password: str | None
+) -> Iterator[tuple[pypdfium2.PdfDocument, pypdfium2.PdfPage]]:
+    """Open a page whose characters are drawn with fonts of the machine that have them.
+
+    Raises UnreadableDocumentError for a page without area and one that is too long,
+    before there is a bitmap.
+    """
+    fonts: FontChoice | None = None
+    for is_last in (False, True):
+        installed_mapper().use(fonts)
+        with opened(data, password) as document:
+            if number > len(document):
+                raise UnreadableDocumentError(f"the PDF has no page {number}")
+            page = _page_with_area(page_with_annotations(data, document, number))
+            width, height = page.get_size()
+            if not (width > 0 and height > 0):
+                raise UnreadableDocumentError(f"page {number} has no area")
+            check_aspect(width, height)
+            if not is_last:
+                fonts = choose_fonts(page, installed_mapper())
+            if is_last or fonts is None:
+                yield document, page
+                return
+        # A document keeps the fonts that it has loaded, so it is opened again.
+
+
+def _drawn(
+    page: pypdfium2.PdfPage,
+    scale: float,
+    crop: tuple[float, float, float, float] = (0, 0, 0, 0),
+    is_gray: bool = False,
+) -> Image.Image:
+    """Draw a page without what `crop` cuts off, in points: left, bottom, right, top."""
+    bitmap = page.render(
+        scale=scale,
+        crop=crop,
+        grayscale=is_gray,
+        may_draw_forms=False,
+        draw_annots=True,
+        rev_byteorder=True,
+    )
+    image: Image.Image = bitmap.to_pil().convert("L" if is_gray else "RGB")
+    return image
+
+
+def _crop(
+    page: pypdfium2.PdfPage, box: Box, page_scale: float
+) -> tuple[float, float, float, float]:
+    width, height = page.get_size()
+    left, top, right, bottom = (side / page_scale for side in box)
+    return left, max(0.0, height - bottom), max(0.0, width - right), top
+
+
+def _page_bounds(
+    page: pypdfium2.PdfPage, box: Box, sizing: Sizing
+) -> tuple[float, float, float, float]:
+    """Return a box in the page's own coordinates: left, bottom, right, top."""
+    width, height = page.get_size()
+    size = pdf_render_size(width, height, sizing)
+    corners = []
+    for x, y in (box[:2], box[2:]):
+        at = ctypes.c_double(), ctypes.c_double()
+        pdfium.FPDF_DeviceToPage(
+            page, 0, 0, *size, 0, x, y, ctypes.byref(at[0]), ctypes.byref(at[1])
+        )
+        corners.append((at[0].value, at[1].value))
+    (x0, y0), (x1, y1) = corners
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def _page_with_area(page: pypdfium2.PdfPage) -> pypdfium2.PdfPage:

@@ -209,7 +209,7 @@ def test_a_broken_text_layer_is_an_empty_one(content, number):
 
 def test_a_text_layer_has_an_end():
     line = "word " * 30
-    content = pdf([[line] * (MAX_TEXT_CHARACTERS // len(line) + 100)], size=(4e3, 3e4))
+    content = pdf([[line] * (MAX_TEXT_CHARACTERS // len(line) + 100)], size=(2e4, 3e4))
 
     assert len(page_of(content).text_layer) == MAX_TEXT_CHARACTERS
 

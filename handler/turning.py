@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from handler.postprocess.layout import Bbox
-
 __all__ = ["turned_box", "turned_size"]
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels."""
 
 
 def turned_size(width: int, height: int, degrees: int) -> tuple[int, int]:
@@ -12,11 +13,10 @@ def turned_size(width: int, height: int, degrees: int) -> tuple[int, int]:
     return (width, height) if degrees % 180 == 0 else (height, width)
 
 
-def turned_box(box: Bbox, degrees: int, width: int, height: int) -> Bbox:
+def turned_box(box: Box, degrees: int, width: int, height: int) -> Box:
     """Return a box after its page of `width` x `height` is turned clockwise.
 
-    Boxes are (left, top, right, bottom) before and after. `degrees` is a multiple of
-    90, below 0 for a turn the other way.
+    `degrees` is a multiple of 90, below 0 for a turn the other way.
     """
     left, top, right, bottom = box
     match degrees % 360:

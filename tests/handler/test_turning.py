@@ -7,9 +7,9 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from handler.postprocess import page_content
-from handler.postprocess.turning import turned_box, turned_size
 from handler.preprocess.page.examine import turned
 from handler.profiles import BboxFormat
+from handler.turning import turned_box, turned_size
 
 QUARTERS = st.sampled_from([0, 90, 180, 270])
 SIDES = st.integers(1, 30)

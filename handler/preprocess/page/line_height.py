@@ -1,0 +1,121 @@
+"""Find lines of text in gray pixels: how high they are, and where the gaps are.
+
+Text has many sharp changes from dark to light along a row, and the gaps between lines
+have none, whatever the colours are. Pillow counts the changes, so that no array
+library has to be imported by the decoders.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops
+
+__all__ = ["Ink", "examine_ink", "line_height_of"]
+
+CHUNK_ROWS = 4096
+"""Rows that are examined at once, which bounds the memory."""
+
+_NUM_COLUMNS = 8
+"""Lines are measured in columns of the page, because those of two newspaper columns
+are seldom level, nor are the lines of a scan that is slightly turned."""
+_MIN_COLUMN_PIXELS = 24
+_EDGE = 32
+"""Difference between neighbouring pixels, of 255, that counts as a change."""
+_MIN_EDGES = 4
+"""Changes in a row of a column that holds text; one vertical rule makes two."""
+_MIN_RUNS = 3
+_MIN_LINE_ROWS, _MAX_LINE_ROWS = 4, 400
+_IS_EDGE = bytes(255 if value >= _EDGE else 0 for value in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """Text of a page along its long side."""
+
+    line_height: float | None
+    """Median height of a line of text, in pixels of the page, from ascender to
+    descender; None where there are too few lines to tell."""
+    levels: bytes
+    """Changes between dark and light, for each step along the long side; 255: or
+    more."""
+    step: float
+    """Pixels of the page for each of `levels`."""
+
+
+def examine_ink(chunks: Iterable[Image.Image], step: float, is_wide: bool) -> Ink:
+    """Examine a page that comes as gray chunks, in order along its long side.
+
+    `step` is the number of page pixels for each pixel of a chunk.
+    """
+    runs: list[int] = []
+    levels: list[bytes] = []
+    for chunk in chunks:
+        columns = _columns(chunk)
+        runs += _runs(columns)
+        if is_wide:
+            columns = _columns(chunk.transpose(Image.Transpose.TRANSPOSE))
+        levels.append(bytes(min(255, sum(row)) for row in zip(*columns, strict=True)))
+    return Ink(_height(runs, step), b"".join(levels), step)
+
+
+def line_height_of(image: Image.Image) -> float | None:
+    """Return the median height of the text lines of an image, in its pixels.
+
+    None where there are too few lines to tell.
+    """
+    step = max(1, min(image.size) // 1024)
+    gray = image.reduce(step).convert("L")
+    runs: list[int] = []
+    for top in range(0, gray.height, CHUNK_ROWS):
+        bottom = min(top + CHUNK_ROWS, gray.height)
+        runs += _runs(_columns(gray.crop((0, top, gray.width, bottom))))
+    return _height(runs, step)
+
+
+def _columns(gray: Image.Image) -> list[bytes]:
+    """Return the number of changes in each row, for each column of the page."""
+    width, height = gray.size
+    if width < 2:
+        return [bytes(height)]
+    changes = ImageChops.difference(
+        gray.crop((1, 0, width, height)), gray.crop((0, 0, width - 1, height))
+    )
+    edges = changes.point(_IS_EDGE)
+    num = max(1, min(_NUM_COLUMNS, width // _MIN_COLUMN_PIXELS))
+    found = []
+    for index in range(num):
+        left, right = index * edges.width // num, (index + 1) * edges.width // num
+        # The mean of each row, in 255ths.
+        means = edges.crop((left, 0, right, height)).resize(
+            (1, height), Image.Resampling.BOX
+        )
+        found.append(means.tobytes().translate(_counts(right - left)))
+    return found
+
+
+def _counts(num_pixels: int) -> bytes:
+    """Return the number of changes among so many pixels, for each mean."""
+    return bytes(
+        min(255, max(mean > 0, round(mean * num_pixels / 255))) for mean in range(256)
+    )
+
+
+_TEXT_ROWS = re.compile(b"[^\\x00-" + bytes([_MIN_EDGES - 1]) + b"]+")
+
+
+def _runs(columns: list[bytes]) -> list[int]:
+    """Return the heights of stretches of rows with text, in each column."""
+    return [
+        len(run[0])
+        for column in columns
+        for run in _TEXT_ROWS.finditer(column)
+        if _MIN_LINE_ROWS <= len(run[0]) <= _MAX_LINE_ROWS
+    ]
+
+
+def _height(runs: list[int], step: float) -> float | None:
+    return statistics.median(runs) * step if len(runs) >= _MIN_RUNS else None

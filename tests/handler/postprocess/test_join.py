@@ -1,0 +1,248 @@
+"""The blocks of a page's strips become the blocks of the page."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from handler.postprocess import StripAnswer, joined_content
+from handler.profiles import BboxFormat
+from handler.schema import Strip
+
+WIDTH = 100
+
+
+def joined(*answers, rotation=0, include_images=False):
+    width, height = WIDTH, max(answer.strip.box[3] for answer in answers)
+    if rotation % 180:
+        width, height = height, width
+    return joined_content(
+        answers,
+        bbox_format=BboxFormat.JSON_1024,
+        width=width,
+        height=height,
+        rotation=rotation,
+        prompt_type="ocr_layout",
+        page_number=1,
+        include_images=include_images,
+        include_headers_footers=False,
+    )
+
+
+def block(strip, top, bottom, inner, label="Text"):
+    """A block as a model writes it for a strip; its place is in page pixels."""
+    scale = 1024 / strip.height
+    y0, y1 = (round((row - strip.box[1]) * scale, 3) for row in (top, bottom))
+    return f'<div data-bbox="[0, {y0}, 1024, {y1}]" data-label="{label}">{inner}</div>'
+
+
+def strip_from(top, bottom, overlap=0, is_continuation=False):
+    return Strip((0, top, WIDTH, bottom), overlap, is_continuation)
+
+
+def test_boxes_of_strips_are_in_pixels_of_the_page():
+    first, second = strip_from(0, 1000), strip_from(1000, 1500)
+
+    content = joined(
+        StripAnswer(first, block(first, 100, 200, "<p>one</p>")),
+        StripAnswer(second, block(second, 1100, 1300, "<p>two</p>")),
+    )
+
+    boxes = [found.bbox for found in content.blocks]
+    assert boxes == [(0, 100, WIDTH, 200), (0, 1100, WIDTH, 1300)]
+    assert content.text == "one\n\ntwo"
+
+
+def test_a_paragraph_that_a_cut_parts_is_joined():
+    first = strip_from(0, 1000)
+    second = strip_from(1000, 2000, is_continuation=True)
+
+    content = joined(
+        StripAnswer(first, block(first, 800, 990, "<p>The ferry</p>")),
+        StripAnswer(
+            second,
+            block(second, 1010, 1100, "<p>left at <b>9.40</b>.</p>")
+            + block(second, 1200, 1300, "<p>Next.</p>"),
+        ),
+    )
+
+    assert content.text == "The ferry left at 9.40.\n\nNext."
+    assert content.blocks[0].bbox == (0, 800, WIDTH, 1100)
+
+
+def test_paragraphs_on_both_sides_of_a_wide_gap_stay_apart():
+    first, second = strip_from(0, 1000), strip_from(1000, 2000)
+
+    content = joined(
+        StripAnswer(first, block(first, 800, 990, "<p>One.</p>")),
+        StripAnswer(second, block(second, 1010, 1100, "<p>Two.</p>")),
+    )
+
+    assert len(content.blocks) == 2
+
+
+def test_rows_of_a_table_that_a_cut_parts_are_joined():
+    first = strip_from(0, 1000)
+    second = strip_from(1000, 2000, is_continuation=True)
+    table = "<table><tbody><tr><td>{}</td></tr></tbody></table>"
+
+    content = joined(
+        StripAnswer(first, block(first, 800, 990, table.format("a"), "Table")),
+        StripAnswer(second, block(second, 1010, 1100, table.format("b"), "Table")),
+    )
+
+    [found] = content.blocks
+    assert found.html.count("<table>") == 1
+    assert content.text == "a\nb"
+
+
+def test_a_paragraph_in_the_overlap_is_continued_once():
+    first = strip_from(0, 1000)
+    second = strip_from(900, 2000, overlap=100, is_continuation=True)
+
+    content = joined(
+        StripAnswer(first, block(first, 700, 1000, "<p>a b c d e f g h tvvo</p>")),
+        StripAnswer(second, block(second, 900, 1200, "<p>iuio e f g h two i j k</p>")),
+    )
+
+    assert content.text == "a b c d e f g h two i j k"
+
+
+def test_a_table_in_the_overlap_is_continued_once():
+    first = strip_from(0, 1000)
+    second = strip_from(900, 2000, overlap=100, is_continuation=True)
+
+    def table(*rows):
+        cells = "".join(f"<tr><td>row {r}</td><td>value {r}</td></tr>" for r in rows)
+        return f"<table><tbody>{cells}</tbody></table>"
+
+    content = joined(
+        StripAnswer(first, block(first, 500, 990, table(1, 2, 3, 4, 5), "Table")),
+        StripAnswer(second, block(second, 905, 1500, table(4, 5, 6, 7), "Table")),
+    )
+
+    [found] = content.blocks
+    assert found.html.count("<table>") == 1
+    rows = [f"row {row}\tvalue {row}" for row in range(1, 8)]
+    assert content.text.splitlines() == rows
+
+
+def test_a_strip_that_failed_joins_nothing_across_it():
+    first = strip_from(0, 1000)
+    third = strip_from(2000, 3000, is_continuation=True)
+
+    content = joined(
+        StripAnswer(first, block(first, 800, 1000, "<p>one</p>")),
+        StripAnswer(third, block(third, 2000, 2100, "<p>two</p>")),
+    )
+
+    assert content.text == "one\n\ntwo"
+
+
+def test_figures_of_strips_are_numbered_through():
+    first, second = strip_from(0, 1000), strip_from(1000, 2000)
+    figure = '<img alt="a map">'
+
+    content = joined(
+        StripAnswer(first, block(first, 100, 200, figure, "Image")),
+        StripAnswer(second, block(second, 1100, 1200, figure, "Image")),
+        include_images=True,
+    )
+
+    assert content.figures == {
+        "page-1-figure-1.webp": (0, 100, WIDTH, 200),
+        "page-1-figure-2.webp": (0, 1100, WIDTH, 1200),
+    }
+
+
+def test_a_figure_in_the_overlap_is_cut_out_once():
+    first = strip_from(0, 1000)
+    second = strip_from(800, 2000, overlap=200, is_continuation=True)
+    figure = '<img alt="a map of the island">'
+
+    content = joined(
+        StripAnswer(first, block(first, 820, 980, figure, "Image")),
+        StripAnswer(second, block(second, 822, 981, figure, "Image")),
+        include_images=True,
+    )
+
+    assert len(content.blocks) == len(content.figures) == 1
+
+
+@pytest.mark.parametrize(
+    ("rotation", "boxes"),
+    [
+        (90, [(100, 0, 200, 100), (1100, 0, 1300, 100)]),
+        (180, [(0, 1300, 100, 1400), (0, 200, 100, 400)]),
+        (270, [(1300, 0, 1400, 100), (200, 0, 400, 100)]),
+    ],
+)
+def test_boxes_of_strips_are_those_of_the_page_before_it_was_turned(rotation, boxes):
+    first, second = strip_from(0, 1000), strip_from(1000, 1500)
+
+    content = joined(
+        StripAnswer(first, block(first, 100, 200, "one")),
+        StripAnswer(second, block(second, 1100, 1300, "two")),
+        rotation=rotation,
+    )
+
+    assert [found.bbox for found in content.blocks] == boxes
+
+
+def test_text_without_boxes_is_kept_in_order():
+    strips = [strip_from(0, 1000), strip_from(900, 2000, 100, True)]
+
+    content = joined(*(StripAnswer(s, f"part {n}") for n, s in enumerate(strips)))
+
+    assert content.text == "part 0\n\npart 1"
+
+
+def written(strip, lines, group):
+    """What a model without faults writes about a strip, in paragraphs."""
+    _, low, _, high = strip.box
+    shown = [n for n, (top, bottom) in enumerate(lines) if bottom > low and top < high]
+    html = ""
+    for _, members in itertools.groupby(shown, key=lambda number: number // group):
+        numbers = list(members)
+        words = " ".join(
+            f"w{n}a w{n}b w{n}c"
+            if low <= lines[n][0] and lines[n][1] <= high
+            else f"cut{n}at{low}"
+            for n in numbers
+        )
+        top, bottom = max(low, lines[numbers[0]][0]), min(high, lines[numbers[-1]][1])
+        html += block(strip, top, bottom, f"<p>{words}</p>")
+    return html
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gaps=st.lists(st.integers(0, 30), min_size=20, max_size=50),
+    height=st.integers(10, 24),
+    length=st.integers(200, 600),
+    group=st.integers(1, 6),
+)
+def test_joined_strips_have_each_line_once_in_order(gaps, height, length, group):
+    """Strips of one length that overlap by four lines, read without a fault.
+
+    A line that the edge of a strip cuts is read as other words. Up to `group` lines
+    that follow each other are one paragraph.
+    """
+    lines, end = [], 0
+    for gap in gaps:
+        lines.append((end + gap, end + gap + height))
+        end += gap + height
+    overlap = 4 * height
+    strips = [strip_from(0, min(length, end))]
+    while strips[-1].box[3] < end:
+        top = strips[-1].box[3] - overlap
+        strips.append(strip_from(top, min(top + length, end), overlap, True))
+
+    answers = [StripAnswer(strip, written(strip, lines, group)) for strip in strips]
+
+    text = " ".join(joined(*answers).text.split())
+
+    expected = " ".join(f"w{n}a w{n}b w{n}c" for n in range(len(lines)))
+    assert text == expected

@@ -1,0 +1,354 @@
+"""Long pages are divided into strips, between lines where that can be done."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image, ImageChops, ImageDraw, ImageFont
+from reportlab.pdfgen.canvas import Canvas
+
+from handler.preprocess import Limits, media_type_of, strip_at, target_size
+from handler.preprocess.decode_options import DecodeOptions
+from handler.preprocess.page.examine import turned
+from handler.preprocess.page.line_height import Ink, line_height_of
+from handler.preprocess.page.strips import divide
+from handler.schema import MAX_STRIPS
+from tests.documents import as_png, pdf, spooled, text_page
+from tests.handler.preprocess.reading import (
+    CHANDRA,
+    CHANDRA_2,
+    MINI,
+    colour_at,
+    page_of,
+    seen,
+)
+
+
+def lines_of(num: int) -> list[str]:
+    return [f"Line {number}: the ferry left at 9.40" for number in range(num)]
+
+
+def long_image(num: int, size: int = 14, pitch: int = 20) -> Image.Image:
+    """Lines of small text, far more than a page has."""
+    image = Image.new("RGB", (400, num * pitch + 2 * pitch), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    for row, line in enumerate(lines_of(num)):
+        draw.text((10, pitch * (row + 1)), line, fill="black", font=font)
+    return image
+
+
+def long_pdf(num: int) -> bytes:
+    """Lines of 26 points, 44 apart, on one page."""
+    return pdf([lines_of(num)], size=(640, 100 + 44 * num))
+
+
+def turned_pdf(num: int, degrees: int) -> bytes:
+    """Return `long_pdf` with its text turned clockwise, as on a page scanned askew."""
+    width, height = 640, 100 + 44 * num
+    stream = io.BytesIO()
+    size = (height, width) if degrees % 180 else (width, height)
+    canvas = Canvas(stream, pagesize=size, invariant=True)
+    canvas.translate(*{90: (0, width), 180: (width, height), 270: (height, 0)}[degrees])
+    canvas.rotate(-degrees)
+    canvas.setFont("Helvetica", 26)
+    for row, line in enumerate(lines_of(num)):
+        canvas.drawString(72, height - 72 - 44 * row, line)
+    canvas.save()
+    return stream.getvalue()
+
+
+def strips_of(content: bytes, page, sizing, options=DecodeOptions()):
+    media_type = media_type_of(content)
+    assert media_type is not None
+    with spooled(content) as document:
+        return [
+            strip_at(document, media_type, page, index, sizing, Limits(), options)
+            for index in range(len(page.strips))
+        ]
+
+
+def codes_of(page):
+    return [warning.code for warning in page.warnings]
+
+
+lines_on_a_page = st.lists(
+    st.tuples(st.integers(-6, 40), st.integers(8, 16)), min_size=60, max_size=300
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines_on_a_page, st.booleans())
+def test_every_line_is_whole_in_at_least_one_strip(gaps_and_heights, is_wide):
+    # Gaps below 0 make lines overlap, as on a scan that is not quite upright.
+    lines, end = [], 0
+    for gap, height in gaps_and_heights:
+        top = max(0, end + gap)
+        end = top + height
+        lines.append((top, end))
+    long = end + 10
+    levels = bytearray(long)
+    for top, bottom in lines:
+        levels[top:bottom] = b"\x10" * (bottom - top)
+    ink = Ink(12.0, bytes(levels), 1.0)
+    size = (30, long) if not is_wide else (long, 30)
+
+    # A wide page as high as two lines, and a tall one of the same shape.
+    strips = divide(
+        *size, (32, 32), MINI, 1.0, ink, lambda w, h: target_size(w, h, MINI)
+    ).strips
+
+    axis = 0 if is_wide else 1
+    ranges = [(strip.box[axis], strip.box[axis + 2]) for strip in strips]
+    assert strips
+    assert len(strips) <= MAX_STRIPS
+    for top, bottom in lines:
+        assert any(low <= top and bottom <= high for low, high in ranges)
+
+
+def test_a_long_image_is_read_in_strips_that_end_between_lines():
+    content = as_png(long_image(200))
+
+    page = page_of(content, sizing=MINI)
+
+    assert codes_of(page)[-1] == "strips"
+    assert page.pixels == b""
+    assert page.is_consistent
+    assert [strip.overlap for strip in page.strips] == [0] * len(page.strips)
+    image = long_image(200).convert("L")
+    for strip in page.strips[1:]:
+        row = image.crop((0, strip.box[1], 400, strip.box[1] + 1))
+        assert row.getextrema()[0] == 255
+
+
+@pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2, MINI])
+def test_lines_of_a_long_pdf_page_are_each_in_one_strip(sizing):
+    content = long_pdf(300)
+
+    page = page_of(content, sizing=sizing)
+    parts = strips_of(content, page, sizing)
+
+    assert len(parts) > 2
+    texts = [line for part in parts for line in part.text_layer.splitlines()]
+    assert texts == lines_of(300)
+
+
+def test_the_strip_of_a_pdf_is_drawn_as_fine_as_a_page():
+    content = long_pdf(300)
+    page = page_of(content, sizing=CHANDRA)
+
+    parts = strips_of(content, page, CHANDRA)
+
+    for part in parts:
+        image = Image.frombytes(
+            "RGB", (part.pixel_width, part.pixel_height), part.pixels
+        )
+        height = line_height_of(image)
+        assert height is not None
+        assert height >= CHANDRA.min_line_pixels
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_strips_of_a_turned_image_are_those_of_the_upright_one(degrees):
+    upright = long_image(200)
+    content = as_png(turned(upright, degrees))
+    expected = page_of(as_png(upright), sizing=MINI)
+
+    page = page_of(content, sizing=MINI)
+
+    assert page.rotation == (360 - degrees) % 360
+    assert page.strips == expected.strips
+    assert page.is_consistent
+    parts = strips_of(content, page, MINI)
+    upright_parts = strips_of(as_png(upright), expected, MINI)
+    assert [p.pixels for p in parts] == [p.pixels for p in upright_parts]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_strips_of_a_turned_pdf_page_are_upright_and_have_its_text(degrees):
+    content = turned_pdf(300, degrees)
+
+    page = page_of(content, sizing=MINI)
+    parts = strips_of(content, page, MINI)
+
+    assert page.rotation == (360 - degrees) % 360
+    # pdfium puts turned lines in another order, and not always on lines of their own.
+    found = [map(int, re.findall(r"Line (\d+):", part.text_layer)) for part in parts]
+    assert [number for numbers in found for number in sorted(numbers)] == [*range(300)]
+    for part in parts:
+        gray = seen(part).convert("L")
+        ink = ImageChops.invert(gray).getbbox()
+        # Lines begin at the left, and the right margin is wide.
+        assert part.height > part.width
+        assert ink is not None
+        assert ink[0] < gray.width - ink[2]
+
+
+def test_strips_of_light_text_on_a_dark_ground_are_inverted():
+    content = as_png(ImageChops.invert(long_image(200)))
+
+    page = page_of(content, sizing=MINI)
+
+    assert codes_of(page) == ["light_on_dark", "strips"]
+    for part in strips_of(content, page, MINI):
+        assert colour_at(part, 0.99, 0.5) == (255, 255, 255)
+
+
+def test_strips_of_an_encrypted_pdf_are_drawn_with_its_password():
+    lines = lines_of(300)
+    content = pdf([lines], password="secret", size=(640, 100 + 44 * len(lines)))
+    options = DecodeOptions(password="secret")
+
+    page = page_of(content, sizing=MINI, options=options)
+    parts = strips_of(content, page, MINI, options)
+
+    assert parts[0].text_layer.startswith(lines[0])
+
+
+def test_strips_are_in_pixels_of_an_image_that_is_decoded_at_half_its_size():
+    image = long_image(150).resize((2_000, 30_400))
+    content = as_png(image)
+
+    page = page_of(content, sizing=MINI)
+    parts = strips_of(content, page, MINI)
+
+    assert (page.width, page.height) == image.size
+    assert page.strips[-1].box[2:] == image.size
+    assert sum(strip.height for strip in page.strips) == 30_400
+    for part in parts:
+        height = line_height_of(seen(part))
+        assert height is not None
+        assert height >= MINI.min_line_pixels
+
+
+def test_a_strip_with_nothing_but_dust_is_blank():
+    image = Image.new("RGB", (400, 8000), "white")
+    image.paste(long_image(60), (0, 0))
+    for row in range(2000, 8000, 150):
+        image.paste("black", (row % 350, row, row % 350 + 2, row + 2))
+    content = as_png(image)
+
+    page = page_of(content, sizing=MINI)
+    parts = strips_of(content, page, MINI)
+
+    is_empty = [strip.box[1] > 1240 for strip in page.strips]
+    assert [part.is_blank for part in parts] == is_empty
+    assert any(is_empty)
+
+
+def test_a_mark_too_small_to_be_seen_on_the_whole_page_is_read_in_a_strip():
+    lines = [""] * 299 + ["The ferry left"]
+    content = pdf([lines], size=(640, 100 + 44 * len(lines)))
+
+    page = page_of(content, sizing=MINI)
+    parts = strips_of(content, page, MINI)
+
+    assert [part.text_layer for part in parts if not part.is_blank] == [
+        "The ferry left"
+    ]
+    assert "blank_page" not in codes_of(page)
+
+
+def test_strips_without_a_line_are_left_out():
+    image = Image.new("RGB", (400, 8000), "white")
+    image.paste(long_image(30), (0, 0))
+
+    page = page_of(as_png(image), sizing=MINI)
+
+    assert page.strips
+    assert max(strip.box[3] for strip in page.strips) < 4000
+
+
+def test_lines_without_gaps_make_strips_overlap():
+    image = Image.new("RGB", (400, 8000), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(14)
+    # Two columns whose lines are half a line apart.
+    for row in range(380):
+        draw.text((10, 20 + 20 * row), "The ferry left", fill="black", font=font)
+        draw.text((210, 30 + 20 * row), "with 40 people", fill="black", font=font)
+
+    page = page_of(as_png(image), sizing=MINI)
+
+    assert all(strip.overlap > 20 for strip in page.strips[1:])
+
+
+def test_a_line_of_a_wide_image_is_read_in_strips():
+    image = Image.new("RGB", (6000, 30), "white")
+    text = " ".join(["The ferry left at 9.40 with 40 people."] * 20)
+    ImageDraw.Draw(image).text(
+        (5, 5), text, fill="black", font=ImageFont.load_default(16)
+    )
+
+    page = page_of(as_png(image), sizing=MINI)
+
+    assert len(page.strips) > 4
+    assert [strip.box[1::2] for strip in page.strips] == [(0, 30)] * len(page.strips)
+
+
+def test_a_page_too_wide_for_strips_has_a_warning_with_the_factor():
+    page = Image.new("RGB", (2000, 1750), "white")
+    draw = ImageDraw.Draw(page)
+    for row in range(100):
+        draw.text(
+            (50, 50 + 15 * row),
+            "The ferry left at 9.40 with 40 people. " * 4,
+            fill="black",
+            font=ImageFont.load_default(10),
+        )
+
+    read = page_of(as_png(page), sizing=MINI)
+
+    assert read.strips == ()
+    assert codes_of(read) == ["reduced"]
+    assert "0.32 of its size" in read.warnings[0].detail
+
+
+@pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2])
+def test_a_page_of_a4_is_read_as_a_whole_without_a_warning(sizing):
+    page = page_of(pdf([lines_of(25)]), sizing=sizing)
+
+    assert page.strips == ()
+    assert page.warnings == ()
+
+
+def test_a_side_limit_bounds_strips_too():
+    capped = dataclasses.replace(MINI, max_side=400)
+    content = as_png(long_image(150))
+
+    page = page_of(content, sizing=capped)
+    parts = strips_of(content, page, capped)
+
+    assert parts
+    assert max(max(part.pixel_width, part.pixel_height) for part in parts) <= 416
+
+
+def test_the_height_of_lines_is_measured():
+    page = text_page(lines_of(12), size=(640, 800))
+
+    height = line_height_of(page)
+
+    # Letters of 25 pixels, from ascender to descender.
+    assert height is not None
+    assert 15 <= height <= 27
+
+
+@pytest.mark.parametrize("is_light_on_dark", [False, True])
+def test_lines_are_measured_on_any_background(is_light_on_dark):
+    page = text_page(lines_of(12), size=(640, 800)).convert("L")
+    if is_light_on_dark:
+        page = page.point([255 - value for value in range(256)])
+
+    assert line_height_of(page.convert("RGB")) == line_height_of(
+        text_page(lines_of(12), size=(640, 800))
+    )
+
+
+def test_a_photograph_without_lines_has_no_line_height():
+    assert line_height_of(Image.linear_gradient("L").convert("RGB")) is None
+    photograph = Image.radial_gradient("L").resize((900, 900)).convert("RGB")
+    assert page_of(as_png(photograph), sizing=MINI).warnings == ()

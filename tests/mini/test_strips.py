@@ -1,0 +1,96 @@
+"""A long page is read in strips about as well as its parts as pages of their own."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+from PIL import Image
+from rapidfuzz.distance import Levenshtein
+
+from handler.engine.choice import choose_engine
+from handler.engine.model import load_model
+from handler.engine.sequence import Sequence
+from handler.engine.weights import Source, fetch
+from handler.postprocess import StripAnswer, joined_content, page_content
+from handler.preprocess import Limits, page_at, strip_at
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
+from handler.settings import EngineSettings
+from mini.build import DEFAULT_OUTPUT
+from mini.pages import Domain, render_page
+from tests.documents import as_png, spooled
+
+PROFILE = PROFILES["mini"]
+DOMAIN = Domain(
+    clean=1.0, widths=(520, 520), heights=(640, 640), max_blocks=6, max_characters=200
+)
+OPTIONS: dict[str, Any] = {
+    "prompt_type": "ocr_layout",
+    "page_number": 1,
+    "include_images": False,
+    "include_headers_footers": True,
+    "bbox_format": PROFILE.bbox_format,
+}
+
+
+@pytest.fixture(scope="module")
+def generate():
+    source = Source("folder", str(DEFAULT_OUTPUT))
+    weights = fetch(source, EngineSettings(), DEFAULT_OUTPUT / "none")
+    engine = choose_engine(load_model(weights, "cpu"), EngineSettings(), "mini").engine
+    prompt = load_prompts(PROFILE)["ocr_layout"]
+
+    def generate_text(page):
+        engine.submit(Sequence("1", "1", page, prompt, PROFILE.max_output_tokens))
+        while not (ended := engine.step(lambda: None)):
+            pass
+        return ended[0].text
+
+    return generate_text
+
+
+def num_errors(truth, text):
+    return Levenshtein.distance(truth, " ".join(text.split()))
+
+
+@pytest.mark.slow
+def test_a_long_page_is_read_as_well_as_its_parts(generate):
+    rng = random.Random(5)
+    pages = [render_page(rng, DOMAIN) for _ in range(5)]
+    truths = [
+        " ".join(re.sub("<[^>]+>", " ", " ".join(b.html for b in p.blocks)).split())
+        for p in pages
+    ]
+    num_characters = sum(map(len, truths))
+    long_page = Image.new("RGB", (520, 640 * len(pages)), "white")
+    num_alone = 0
+    for index, (page, truth) in enumerate(zip(pages, truths, strict=True)):
+        long_page.paste(page.image, (0, 640 * index))
+        with spooled(as_png(page.image)) as document:
+            seen = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
+        text = generate(seen)
+        content = page_content(text, width=seen.width, height=seen.height, **OPTIONS)
+        num_alone += num_errors(truth, content.text)
+
+    with spooled(as_png(long_page)) as document:
+        whole = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
+        answers = []
+        for index, strip in enumerate(whole.strips):
+            part = strip_at(
+                document, "image/png", whole, index, PROFILE.sizing, Limits()
+            )
+            answers.append(StripAnswer(strip, generate(part)))
+    content = joined_content(
+        tuple(answers),
+        width=whole.width,
+        height=whole.height,
+        rotation=0,
+        **OPTIONS,
+    )
+
+    assert len(answers) > 3
+    errors = num_errors(" ".join(truths), content.text)
+    assert errors <= num_alone + 0.02 * num_characters
