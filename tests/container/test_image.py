@@ -30,7 +30,7 @@ from tests.container.containers import STRICT
 from tests.waiting import until
 
 PDF = "application/pdf"
-LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
+LONG = documents.pdf([[f"Page {n}"] for n in range(300)])
 
 TORCH_NAMES = """
 import inspect, torch
