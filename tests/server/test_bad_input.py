@@ -79,7 +79,7 @@ def test_ndjson_of_nothing_readable_is_an_ordinary_error(client):
 def test_an_encrypted_pdf_is_refused_as_such(client):
     locked = documents.pdf([["Secret"]], password="sesame")
 
-    assert "password" in refused(client.post(locked, PDF), 422, "unreadable_document")
+    assert "password" in refused(client.post(locked, PDF), 422, "password_required")
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,19 @@ def test_a_gif_whose_frame_is_larger_than_itself_does_no_harm(client):
     assert answer.status_code in (200, 413, 422)
 
 
-@pytest.mark.parametrize("length", [0, 1, 8, 33, 60, len(PAGE) // 2])
-def test_a_png_cut_short_is_refused(client, length):
+@pytest.mark.parametrize("length", [0, 1, 8, 33, 60])
+def test_a_png_without_a_row_of_pixels_is_refused(client, length):
     answer = client.post(PAGE[:length], PNG)
 
     assert 400 <= answer.status_code < 500
+
+
+def test_a_png_cut_short_is_read_with_a_warning(client):
+    answer = client.post(PAGE[: len(PAGE) // 2], PNG)
+
+    assert answer.status_code == 200
+    [page] = answer.json()["pages"]
+    assert "truncated_image" in [warning["code"] for warning in page["warnings"]]
 
 
 def test_more_bytes_than_the_limit_are_refused_with_the_limit(client):

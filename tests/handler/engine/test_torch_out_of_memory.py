@@ -76,7 +76,8 @@ class ShortOfMemory(TorchDispatchMode):
     ) -> Any:
         self.num_calls += 1
         if self.num_calls == self._failing:
-            raise self._error
+            # A fresh one: an exception that is kept keeps the frames of its last raise.
+            raise type(self._error)(*self._error.args)
         result = func(*args, **(kwargs or {}))
         # Results of in-place operators are older tensors, such as the cache.
         is_new = not func._schema.is_mutable
@@ -127,10 +128,11 @@ def test_answers_do_not_change_after_a_shortage(model, expected, share):
     assert runner._pool.num_places == 2551
 
 
-def test_an_error_keeps_no_tensors_of_its_step_alive(model):
+@pytest.mark.parametrize("failing", [100, 150, 260])
+def test_an_error_keeps_no_tensors_of_its_step_alive(model, failing):
     runner = runner_for(model)
     prompt = runner.prompt_from(PAGES[0])
-    memory = ShortOfMemory(150)
+    memory = ShortOfMemory(failing)
 
     with memory, pytest.raises(OutOfMemoryError) as caught:
         runner.prefill(Chunk(prompt, [], 0, prompt.num_tokens, 0))
