@@ -22,9 +22,10 @@ _BYTE_ORDER_MARK = "\ufeff"
 _QUOTES = ('"', "'", '\\"', "b'", 'b"')
 _URL = re.compile(r"(?i)https?://")
 # A dot, a colon, a backslash and a tilde are in no alphabet of base64. A document whose
-# base64 begins with a slash is a JPEG, with /9j/.
+# base64 begins with a slash is a JPEG, with /9j/, or JPEG 2000, with /0//.
 _PATH = re.compile(
-    r"(?i)file:|[a-z]:[\\/]|\\\\|~[\\/]|\.{1,2}[\\/]|/(?!9j/)|[^\s+%,;]{1,200}\.\w{2,4}$"
+    r"(?i)file:|[a-z]:[\\/]|\\\\|~[\\/]|\.{1,2}[\\/]|/(?!9j/|0//)"
+    r"|[^\s+%,;]{1,200}\.\w{2,4}$"
 )
 # The first bytes of PDF, PNG, JPEG, GIF, TIFF, BMP and WebP.
 _HEXADECIMAL = re.compile(

@@ -119,7 +119,18 @@ def test_text_that_is_something_else_is_named(text, words):
 
 @given(
     st.sampled_from(
-        [b"\x89PNG", b"\xff\xd8\xff", b"GIF89a", b"II*\0", b"BM", b"RIFF", b"%PDF-"]
+        [
+            *(
+                b"\x89PNG",
+                b"\xff\xd8\xff",
+                b"GIF89a",
+                b"II*\0",
+                b"BM",
+                b"RIFF",
+                b"%PDF-",
+            ),
+            *(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ", b"P5\n", b"\0\0\0\x18ftypheic"),
+        ]
     ),
     st.binary(max_size=200),
 )

@@ -21,7 +21,7 @@ BODIES = {
     "pages": (JSON, b'{"pages":"', b"1,", b'1"}', 422, "invalid_option"),
     "base64": (JSON, b'{"document":"', b"AAAA", b'"}', 415, "unsupported_media_type"),
     "blanks": (JSON, b'{"document":"', b"AA ", b'"}', 415, "unsupported_media_type"),
-    "escapes": (JSON, b'{"document":"', rb"\/AA", b'"}', 415, "unsupported_media_type"),
+    "escapes": (JSON, b'{"document":"', rb"A\/A", b'"}', 415, "unsupported_media_type"),
     "part": (FORM, PART % b"pages", b"1,", b"\r\n--x--", 400, "bad_request"),
     "file": (FORM, PART % b"file", b"AA", b"\r\n--x--", 413, "document_too_large"),
 }
