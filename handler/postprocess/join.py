@@ -1,7 +1,8 @@
 """Join the blocks of a long page's strips: no line lost, none twice.
 
-Where strips overlap, both show the same lines. The words that both have are looked up;
-the first strip's blocks count up to the end of these, and the second's after it. So a
+Where strips overlap, both show the same lines. Words that both have at about the same
+place are looked up; the first strip's blocks count up to the end of these, and the
+second's after it. So a
 line that the edge of a strip cuts, and of which the model made other words, is taken
 from the other strip. Where a cut runs through a paragraph, list or table without an
 overlap, its halves are joined.
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
+from typing import NamedTuple
 
 from handler.postprocess.layout import Bbox
 from handler.postprocess.markup import Element, Node, parse, serialise
@@ -24,6 +26,10 @@ __all__ = ["StripAnswer", "join_blocks"]
 
 _MIN_SHARED_LETTERS = 4
 """Letters of the words that two strips must have in common to be joined there."""
+_MAX_WORDS = 200
+"""Words that are compared at a seam, for each strip; four lines have fewer."""
+_MIN_TRUST = 0.1
+"""Weight of repeated words in common that are an overlap apart; most are others."""
 _SAME_PLACE = 0.5
 """Part of the larger of two boxes that both cover, from which they are the same."""
 _TOLERANCE = 0.25
@@ -62,6 +68,15 @@ class _Seam:
         low, high = block.bbox[self.axis], block.bbox[self.axis + 2]
         return high > self.start and low < self.end
 
+    def trust(self, shift: float) -> float:
+        """Return how likely words at two places are the same, which is at most 1.
+
+        Rows that repeat have long runs of words in common one row off, of which only
+        the place tells that they are others.
+        """
+        distance = min(1.0, abs(shift) / max(1, self.end - self.start))
+        return max(_MIN_TRUST, (1 - distance) ** 3)
+
     def share(self, box: Bbox) -> float:
         """Return the part of a box's words that the overlap may show, generously."""
         low, high = box[self.axis], box[self.axis + 2]
@@ -76,6 +91,8 @@ class _Word:
     """Of its block."""
     end: int
     """Of the word in the block's HTML."""
+    place: float
+    """Estimate along the long side, in page pixels."""
 
 
 def join_blocks(
@@ -164,20 +181,71 @@ def _anchor(
     """Return the last of the words that both strips have, in each of them."""
     words: list[_Word] = []
     for index in tail:
-        found = _words(joined[index], index)
+        found = _words(joined[index], index, seam.axis)
         words += found[len(found) - _num_shown(joined[index], found, seam) :]
     others: list[_Word] = []
     for index in head:
-        found = _words(blocks[index], index)
+        found = _words(blocks[index], index, seam.axis)
         others += found[: _num_shown(blocks[index], found, seam)]
-    matcher = SequenceMatcher(
-        None, [w.text for w in words], [w.text for w in others], autojunk=False
-    )
-    match = matcher.find_longest_match()
-    shared = words[match.a : match.a + match.size]
-    if sum(len(word.text) for word in shared) < _MIN_SHARED_LETTERS:
-        return None
-    return shared[-1], others[match.b + match.size - 1]
+    return _best_run(words[-_MAX_WORDS:], others[:_MAX_WORDS], seam)
+
+
+def _best_run(
+    words: list[_Word], others: list[_Word], seam: _Seam
+) -> tuple[_Word, _Word] | None:
+    """Return the last words of the most likely run of words in common.
+
+    Long runs are likely, and so are words that occur once and words at one place.
+    """
+    counts = Counter(word.text for word in words)
+    indices: dict[str, list[int]] = {}
+    for index, other in enumerate(others):
+        indices.setdefault(other.text, []).append(index)
+    best: tuple[_Word, _Word] | None = None
+    best_merit = 0.0
+    runs: dict[int, _Run] = {}
+    for word in words:
+        longer: dict[int, _Run] = {}
+        for index in indices.get(word.text, ()):
+            other = others[index]
+            is_unique = counts[word.text] == len(indices[word.text]) == 1
+            run = runs.get(index - 1, _NO_RUN).followed_by(word, other, is_unique)
+            longer[index] = run
+            num_repeated = run.num_letters - run.num_unique_letters
+            merit = run.num_letters * (
+                run.num_unique_letters + seam.trust(run.shift) * num_repeated
+            )
+            if run.num_letters >= _MIN_SHARED_LETTERS and merit > best_merit:
+                best, best_merit = (word, other), merit
+        runs = longer
+    return best
+
+
+class _Run(NamedTuple):
+    """Words that follow each other in both strips."""
+
+    num_letters: int = 0
+    num_unique_letters: int = 0
+    """Letters of words that occur once at the seam, in each of the strips."""
+    num_words: int = 0
+    total_shift: float = 0.0
+
+    @property
+    def shift(self) -> float:
+        """Mean distance of the words' places, in page pixels."""
+        return self.total_shift / self.num_words
+
+    def followed_by(self, word: _Word, other: _Word, is_unique: bool) -> _Run:
+        num_letters = len(word.text)
+        return _Run(
+            self.num_letters + num_letters,
+            self.num_unique_letters + is_unique * num_letters,
+            self.num_words + 1,
+            self.total_shift + other.place - word.place,
+        )
+
+
+_NO_RUN = _Run()
 
 
 def _num_shown(block: Block, words: list[_Word], seam: _Seam) -> int:
@@ -241,11 +309,14 @@ def _area(box: Bbox) -> int:
 _TOKEN = re.compile(r"<[^>]*>|[^<\s]+")
 
 
-def _words(block: Block, index: int) -> list[_Word]:
+def _words(block: Block, index: int, axis: int) -> list[_Word]:
+    assert block.bbox is not None
+    found = [each for each in _TOKEN.finditer(block.html) if each[0][0] != "<"]
+    low, high = block.bbox[axis], block.bbox[axis + 2]
+    step = (high - low) / max(1, len(found))
     return [
-        _Word(found[0], index, found.end())
-        for found in _TOKEN.finditer(block.html)
-        if found[0][0] != "<"
+        _Word(each[0], index, each.end(), low + (number + 0.5) * step)
+        for number, each in enumerate(found)
     ]
 
 

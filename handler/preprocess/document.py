@@ -160,7 +160,9 @@ def strip_at(
             text_layer=text,
         )
         upright = turned(examined.image, rotation)
-        return _with_pixels(part_page, upright, examined.is_blank, sizing)
+        # Text too faint to be told from paper counts where a PDF says what it is.
+        is_blank = examined.is_blank and not text.strip()
+        return _with_pixels(part_page, upright, is_blank, sizing)
 
 
 def crops_at(

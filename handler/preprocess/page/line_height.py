@@ -29,6 +29,10 @@ _MIN_EDGES = 4
 """Changes in a row of a column that holds text; one vertical rule makes two."""
 _MIN_RUNS = 3
 _MIN_LINE_ROWS, _MAX_LINE_ROWS = 4, 400
+_MIN_DENSITY = 0.6
+"""Changes for each pixel along a row, times the height of the line. Letters are about
+as wide as high, so text has about 6, a number in a wide column 0.8, and a slice of a
+large letter less."""
 _IS_EDGE = bytes(255 if value >= _EDGE else 0 for value in range(256))
 
 
@@ -55,7 +59,7 @@ def examine_ink(chunks: Iterable[Image.Image], step: float, is_wide: bool) -> In
     levels: list[bytes] = []
     for chunk in chunks:
         columns = _columns(chunk)
-        runs += _runs(columns)
+        runs += _runs(columns, chunk.width)
         if is_wide:
             columns = _columns(chunk.transpose(Image.Transpose.TRANSPOSE))
         levels.append(bytes(min(255, sum(row)) for row in zip(*columns, strict=True)))
@@ -72,7 +76,8 @@ def line_height_of(image: Image.Image) -> float | None:
     runs: list[int] = []
     for top in range(0, gray.height, CHUNK_ROWS):
         bottom = min(top + CHUNK_ROWS, gray.height)
-        runs += _runs(_columns(gray.crop((0, top, gray.width, bottom))))
+        columns = _columns(gray.crop((0, top, gray.width, bottom)))
+        runs += _runs(columns, gray.width)
     return _height(runs, step)
 
 
@@ -107,13 +112,19 @@ def _counts(num_pixels: int) -> bytes:
 _TEXT_ROWS = re.compile(b"[^\\x00-" + bytes([_MIN_EDGES - 1]) + b"]+")
 
 
-def _runs(columns: list[bytes]) -> list[int]:
-    """Return the heights of stretches of rows with text, in each column."""
+def _runs(columns: list[bytes], width: int) -> list[int]:
+    """Return the heights of stretches of rows with text, in each column.
+
+    `width` is that of all columns.
+    """
+    min_changes = _MIN_DENSITY * width / max(1, len(columns))
     return [
         len(run[0])
         for column in columns
         for run in _TEXT_ROWS.finditer(column)
         if _MIN_LINE_ROWS <= len(run[0]) <= _MAX_LINE_ROWS
+        # The sum over its rows is the mean times its height.
+        and sum(run[0]) >= min_changes
     ]
 
 

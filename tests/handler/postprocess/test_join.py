@@ -112,7 +112,7 @@ def test_a_paragraph_in_the_overlap_is_continued_once():
 
 def test_a_table_in_the_overlap_is_continued_once():
     first = strip_from(0, 1000)
-    second = strip_from(900, 2000, overlap=100, is_continuation=True)
+    second = strip_from(790, 2000, overlap=210, is_continuation=True)
 
     def table(*rows):
         cells = "".join(f"<tr><td>row {r}</td><td>value {r}</td></tr>" for r in rows)
@@ -120,7 +120,7 @@ def test_a_table_in_the_overlap_is_continued_once():
 
     content = joined(
         StripAnswer(first, block(first, 500, 990, table(1, 2, 3, 4, 5), "Table")),
-        StripAnswer(second, block(second, 905, 1500, table(4, 5, 6, 7), "Table")),
+        StripAnswer(second, block(second, 795, 1180, table(4, 5, 6, 7), "Table")),
     )
 
     [found] = content.blocks
@@ -215,6 +215,44 @@ def written(strip, lines, group):
         top, bottom = max(low, lines[numbers[0]][0]), min(high, lines[numbers[-1]][1])
         html += block(strip, top, bottom, f"<p>{words}</p>")
     return html
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    period=st.integers(1, 12),
+    first_repeated=st.integers(0, 100),
+    height=st.integers(12, 40),
+    is_table=st.booleans(),
+    error=st.integers(-3, 3),
+)
+def test_rows_that_repeat_at_a_seam_are_neither_lost_nor_doubled(
+    period, first_repeated, height, is_table, error
+):
+    """Boxes are wrong by up to `error` pixels, a quarter of a row."""
+    num_rows = 196
+    first = strip_from(0, 100 * height)
+    second = strip_from(96 * height, num_rows * height, 4 * height, True)
+
+    def content_of(row):
+        return f"open {row % period}" if row >= first_repeated else f"number {row}"
+
+    def answer(strip, rows):
+        texts = [content_of(row) for row in rows]
+        cells = "".join(f"<tr><td>{text}</td></tr>" for text in texts)
+        inner = (
+            f"<table><tbody>{cells}</tbody></table>"
+            if is_table
+            else f"<p>{'<br>'.join(texts)}</p>"
+        )
+        top, bottom = rows[0] * height, rows[-1] * height + height
+        top, bottom = max(top + error, strip.box[1]), min(bottom + error, strip.box[3])
+        label = "Table" if is_table else "Text"
+        return StripAnswer(strip, block(strip, top, bottom, inner, label))
+
+    content = joined(answer(first, range(100)), answer(second, range(96, num_rows)))
+
+    rows = [row for row in content.text.splitlines() if row.strip()]
+    assert rows == [content_of(row) for row in range(num_rows)]
 
 
 @settings(max_examples=60, deadline=None)

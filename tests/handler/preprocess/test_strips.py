@@ -348,6 +348,18 @@ def test_lines_are_measured_on_any_background(is_light_on_dark):
     )
 
 
+@pytest.mark.parametrize("text", ["l'impayé", "The big house", "WWW", "iiiii"])
+def test_a_line_of_large_letters_is_not_taken_for_many_lines(text):
+    page = Image.new("RGB", (1300, 300), "white")
+    font = ImageFont.load_default(150)
+    ImageDraw.Draw(page).text((60, 60), text, fill="black", font=font)
+
+    height = line_height_of(page)
+
+    assert height is None or height > 30
+    assert page_of(as_png(page), sizing=MINI).strips == ()
+
+
 def test_a_photograph_without_lines_has_no_line_height():
     assert line_height_of(Image.linear_gradient("L").convert("RGB")) is None
     photograph = Image.radial_gradient("L").resize((900, 900)).convert("RGB")
