@@ -7,6 +7,7 @@ library has to be imported by the decoders.
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Iterable
@@ -34,6 +35,9 @@ _MIN_DENSITY = 0.6
 as wide as high, so text has about 6, a number in a wide column 0.8, and a slice of a
 large letter less."""
 _IS_EDGE = bytes(255 if value >= _EDGE else 0 for value in range(256))
+_FAINT_EDGE = 8
+"""Difference that may belong to the faintest text, or to noise."""
+_IS_MARK = bytes(255 if value >= _FAINT_EDGE else 0 for value in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,14 @@ class Ink:
     more."""
     step: float
     """Pixels of the page for each of `levels`."""
+    marks: bytes = b""
+    """Above 0 where there may be something, however faint, for each of `levels`; empty:
+    where these are above 0."""
+
+    def may_have_ink(self, start: float, end: float) -> bool:
+        """Return False for a stretch of the long side with nothing on it."""
+        first, last = math.floor(start / self.step), math.ceil(end / self.step)
+        return any((self.marks or self.levels)[first:last])
 
 
 def examine_ink(chunks: Iterable[Image.Image], step: float, is_wide: bool) -> Ink:
@@ -57,13 +69,14 @@ def examine_ink(chunks: Iterable[Image.Image], step: float, is_wide: bool) -> In
     """
     runs: list[int] = []
     levels: list[bytes] = []
+    marks: list[bytes] = []
     for chunk in chunks:
         columns = _columns(chunk)
         runs += _runs(columns, chunk.width)
-        if is_wide:
-            columns = _columns(chunk.transpose(Image.Transpose.TRANSPOSE))
-        levels.append(bytes(min(255, sum(row)) for row in zip(*columns, strict=True)))
-    return Ink(_height(runs, step), b"".join(levels), step)
+        along = chunk.transpose(Image.Transpose.TRANSPOSE) if is_wide else chunk
+        levels.append(_sums(_columns(along) if is_wide else columns))
+        marks.append(_sums(_columns(along, _IS_MARK)))
+    return Ink(_height(runs, step), b"".join(levels), step, b"".join(marks))
 
 
 def line_height_of(image: Image.Image) -> float | None:
@@ -81,15 +94,22 @@ def line_height_of(image: Image.Image) -> float | None:
     return _height(runs, step)
 
 
-def _columns(gray: Image.Image) -> list[bytes]:
-    """Return the number of changes in each row, for each column of the page."""
+def _sums(columns: list[bytes]) -> bytes:
+    return bytes(min(255, sum(row)) for row in zip(*columns, strict=True))
+
+
+def _columns(gray: Image.Image, is_edge: bytes | None = None) -> list[bytes]:
+    """Return the number of changes in each row, for each column of the page.
+
+    `is_edge` is 255 for each difference that counts as a change.
+    """
     width, height = gray.size
     if width < 2:
         return [bytes(height)]
     changes = ImageChops.difference(
         gray.crop((1, 0, width, height)), gray.crop((0, 0, width - 1, height))
     )
-    edges = changes.point(_IS_EDGE)
+    edges = changes.point(is_edge or _IS_EDGE)
     num = max(1, min(_NUM_COLUMNS, width // _MIN_COLUMN_PIXELS))
     found = []
     for index in range(num):

@@ -157,7 +157,7 @@ def divide(
     short, long = sorted((width, height))
     is_too_long = long > MAX_WHOLE_ASPECT * short
     if ink.line_height is None:
-        if not is_too_long or not any(ink.levels):
+        if not is_too_long or not ink.may_have_ink(0, long):
             return whole
         line_height = float(min(short, _UNKNOWN_LINE))
     else:
@@ -300,8 +300,5 @@ def _strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
 
 
 def _has_ink(ink: Ink, strip: Strip, is_wide: bool) -> bool:
-    start, end = (
-        (strip.box[0], strip.box[2]) if is_wide else (strip.box[1], strip.box[3])
-    )
-    first, last = math.floor(start / ink.step), math.ceil(end / ink.step)
-    return any(ink.levels[first:last])
+    axis = 0 if is_wide else 1
+    return ink.may_have_ink(strip.box[axis], strip.box[axis + 2])

@@ -240,6 +240,18 @@ def test_a_strip_with_nothing_but_dust_is_blank():
     assert any(is_empty)
 
 
+def test_strips_of_faint_text_are_read():
+    image = long_image(200)
+    faint = Image.new("RGB", image.size, "white")
+    faint.paste(image.point([205 + value * 50 // 255 for value in range(256)] * 3))
+    # The lines of the first strip alone are measured.
+    faint.paste(image.crop((0, 0, 400, 300)))
+
+    page = page_of(as_png(faint), sizing=MINI)
+
+    assert [strip.box[3] for strip in page.strips][-1] == image.height
+
+
 def test_a_mark_too_small_to_be_seen_on_the_whole_page_is_read_in_a_strip():
     lines = [""] * 299 + ["The ferry left"]
     content = pdf([lines], size=(640, 100 + 44 * len(lines)))
