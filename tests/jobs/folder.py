@@ -90,7 +90,7 @@ BROKEN: tuple[tuple[str, Make, str], ...] = (
     # This one gets no further than whoever submits it.
     (".png", _empty, "unreadable_document"),
     (".png", _no_image, "unsupported_media_type"),
-    (".pdf", _encrypted, "unreadable_document"),
+    (".pdf", _encrypted, "password_required"),
     (".png", _half_an_image, "unreadable_document"),
     (".pdf", _without_pages, "unreadable_document"),
 )
