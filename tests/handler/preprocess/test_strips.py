@@ -210,19 +210,19 @@ def test_strips_of_an_encrypted_pdf_are_drawn_with_its_password():
 
 
 def test_strips_are_in_pixels_of_an_image_that_is_decoded_at_half_its_size():
-    image = long_image(150).resize((2_000, 30_400))
+    image = long_image(150).convert("1").resize((2_000, 30_400))
     content = as_png(image)
 
     page = page_of(content, sizing=MINI)
-    parts = strips_of(content, page, MINI)
+    last = dataclasses.replace(page, strips=page.strips[-1:])
+    [part] = strips_of(content, last, MINI)
 
     assert (page.width, page.height) == image.size
     assert page.strips[-1].box[2:] == image.size
     assert sum(strip.height for strip in page.strips) == 30_400
-    for part in parts:
-        height = line_height_of(seen(part))
-        assert height is not None
-        assert height >= MINI.min_line_pixels
+    height = line_height_of(seen(part))
+    assert height is not None
+    assert height >= MINI.min_line_pixels
 
 
 def test_a_strip_with_nothing_but_dust_is_blank():
