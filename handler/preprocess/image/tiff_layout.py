@@ -259,9 +259,7 @@ def read_layout(data: mmap | bytes) -> Layout:
         _reject("samples of different types")
     sample_format = formats.pop()
     bits = bits[: max(num_samples, 1)]
-    # Libraries read undefined samples (4) as unsigned, and so ImageMagick and Pillow
-    # read signed ones of 8 bits.
-    if sample_format == 4 or (sample_format == SIGNED and set(bits) == {8}):
+    if sample_format == 4:  # undefined; libraries read it as unsigned
         sample_format = UNSIGNED
     return Layout(
         width=width,
