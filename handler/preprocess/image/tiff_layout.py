@@ -83,6 +83,7 @@ _NUM_COLOURS = {
     CIE_LAB: 3,
 }
 _MAX_SAMPLES = 64
+VALUES_MISSING = "the file ends before values that its tags refer to"
 
 
 def is_big_tiff(data: mmap | bytes) -> bool:
@@ -324,7 +325,10 @@ class _Tags:
             raise OSError("the file ends before the tags of the image")
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         file.seek(self._tags.next)
-        self._tags.load(cast("IO[bytes]", file))
+        try:
+            self._tags.load(cast("IO[bytes]", file))
+        except ValueError as error:  # a mapping does not seek behind its end
+            raise OSError(VALUES_MISSING) from error
 
     def value(self, tag: int) -> Any:
         """Return the first number of a tag, or None."""

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from handler.preprocess.image.samples import find_extrema, scale_of, scaled_image
+from handler.preprocess.image.tiff import ends_early
 from handler.preprocess.image.tiff_layout import (
     MIN_IS_WHITE,
     PALETTE,
     RGB,
     SEPARATED,
+    VALUES_MISSING,
     Layout,
     read_layout,
 )
@@ -74,7 +76,10 @@ class UnsupportedTiffFile(ImageFile.ImageFile):
     format_description = "Unsupported TIFF"
 
     def _open(self) -> None:
-        layout = read_layout(_content(self.fp))
+        content = _content(self.fp)
+        layout = read_layout(content)
+        if ends_early(content):
+            raise OSError(VALUES_MISSING)
         raise NotImplementedError(
             "its tags are damaged, or state what is not supported in TIFF: "
             + layout.description
