@@ -120,41 +120,25 @@ def find_extrema(
     """
     width, height = size
     blocks = list(split_rows(height, width * num_colours))
-    first = rows(0, 1)
-    if first.dtype == np.uint16:
-        return _word_extrema(rows, blocks, num_colours)
-    low, high = math.inf, -math.inf
+    limits = [1 << bits for bits in _WORD_BITS]
+    is_words = rows(0, 1).dtype == np.uint16
+    low, high, num_above = math.inf, -math.inf, np.zeros(len(limits), np.int64)
     for start, stop in blocks:
         colours = rows(start, stop)[..., :num_colours]
         low, high = min(low, float(colours.min())), max(high, float(colours.max()))
         if not math.isfinite(low + high):
             return math.nan, math.nan
-    return low, high
-
-
-def _word_extrema(
-    rows: Rows, blocks: list[tuple[int, int]], num_colours: int
-) -> tuple[float, float]:
-    counts = np.zeros(1 << 16, np.int64)
-    for start, stop in blocks:
-        colours = rows(start, stop)[..., :num_colours]
-        counts += np.bincount(colours.ravel(), minlength=1 << 16)
-    present = np.flatnonzero(counts)
-    low, high = float(present[0]), float(present[-1])
-    for bits in _WORD_BITS:
-        limit = 1 << bits
-        num_above = int(counts[limit:].sum())
-        if num_above == 0 or low >= limit:
-            break
-        if num_above > MAX_HOT_SHARE * counts.sum():
-            continue
-        num_isolated = sum(
-            _count_isolated(rows(start, stop)[..., :num_colours] >= limit)
-            for start, stop in blocks
-        )
-        if 2 * num_isolated > num_above:
-            return low, float(present[present < limit][-1])
-        break
+        if is_words:
+            num_above += [np.count_nonzero(colours >= limit) for limit in limits]
+    most_hot = MAX_HOT_SHARE * width * height * num_colours
+    for limit, number in zip(limits, num_above, strict=True):
+        if low < limit and 0 < number <= most_hot:
+            num_isolated, below = 0, low
+            for start, stop in blocks:
+                colours = rows(start, stop)[..., :num_colours]
+                num_isolated += _count_isolated(colours >= limit)
+                below = max(below, float(colours[colours < limit].max(initial=0)))
+            return low, below if 2 * num_isolated > number else high
     return low, high
 
 
