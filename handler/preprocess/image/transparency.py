@@ -46,7 +46,10 @@ def compose(image: Image.Image) -> Image.Image:
 
 def _ground(image: Image.Image, alpha: Image.Image, most: int) -> int:
     step = math.ceil(math.sqrt(image.width * image.height / _MAX_SAMPLES))
-    opacity = np.asarray(alpha)[::step, ::step]
+    opacity = np.asarray(alpha)
+    if (opacity[::step, ::step] < _VISIBLE * most).all():
+        step = 1  # too few pixels are visible for a sample
+    opacity = opacity[::step, ::step]
     visible = opacity >= _VISIBLE * most
     lightness = np.asarray(image.convert("RGB").convert("L"))[::step, ::step][visible]
     if _losses(_WHITE)[lightness].mean() <= _MAX_LOSS_ON_WHITE:

@@ -104,6 +104,16 @@ def test_a_small_share_of_light_specks_keeps_white():
     assert compose(image).getpixel((0, 0)) == WHITE
 
 
+@pytest.mark.parametrize(("ink", "ground"), [(WHITE, BLACK), (BLACK, WHITE)])
+def test_a_single_visible_pixel_is_visible(ink, ground):
+    image = Image.new("RGBA", (1601, 1601))
+    image.putpixel((801, 799), (*ink, 255))
+
+    page = compose(image)
+
+    assert (page.getpixel((801, 799)), page.getpixel((0, 0))) == (ink, ground)
+
+
 def flooded(mask: np.ndarray) -> np.ndarray:
     """The shapes of a mask, found one pixel at a time."""
     shapes = np.full(mask.shape, -1)
