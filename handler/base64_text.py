@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 __all__ = ["InvalidBase64Error", "decode_base64", "misread_as_base64"]
 
@@ -18,14 +18,17 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 """From the alphabet for URLs and file names (RFC 4648, section 5)."""
 _ESCAPE_CHARACTERS = 3
 _BYTE_ORDER_MARK = "\ufeff"
+_ESCAPED_MARK = b"\xef\xbb\xbf"
+"""A byte order mark in UTF-8, which percent-coded text has as %EF%BB%BF."""
 
 _QUOTES = ('"', "'", '\\"', "b'", 'b"')
-_URL = re.compile(r"(?i)https?://")
-# A dot, a colon, a backslash and a tilde are in no alphabet of base64. A document whose
-# base64 begins with a slash is a JPEG, with /9j/, or JPEG 2000, with /0//.
+_URL = re.compile(r"(?i)(?!file:)[a-z][a-z0-9+.-]{1,20}://|(?:blob|mailto):|www\.")
+# A dot, a colon, a backslash and a tilde are in no alphabet of base64. Documents whose
+# base64 begins with a slash are JPEGs, with /9j/, and codestreams of JPEG 2000, with
+# /0//.
 _PATH = re.compile(
     r"(?i)file:|[a-z]:[\\/]|\\\\|~[\\/]|\.{1,2}[\\/]|/(?!9j/|0//)"
-    r"|[^\s+%,;]{1,200}\.\w{2,4}$"
+    r"|[^\r\n]{1,250}\.[a-z]\w{1,3}$"
 )
 # The first bytes of PDF, PNG, JPEG, GIF, TIFF, BMP and WebP.
 _HEXADECIMAL = re.compile(
@@ -42,7 +45,8 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
     """Decode the joined `pieces`.
 
     Both alphabets are read, with or without padding, and as URLs write them, with
-    `%2B` for `+`. Whitespace and a byte order mark at the beginning do not count.
+    `%2B` for `+`. Whitespace and a byte order mark at the beginning, percent-coded or
+    not, do not count.
     Raises InvalidBase64Error for anything else, and for blanks in a text whose padding
     is missing: form decoders leave a blank where `+` was.
     """
@@ -51,6 +55,8 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
     rest = b""
     for piece in pieces:
         rest += plain.add(piece)
+        if not decoded:
+            rest = rest.removeprefix(_ESCAPED_MARK)
         num_whole = (len(rest) - _HELD_CHARACTERS) // 4 * 4
         if num_whole <= 0:
             continue
@@ -59,6 +65,8 @@ def decode_base64(pieces: Iterable[str]) -> bytearray:
             raise InvalidBase64Error("it goes on after its padding")
         decoded += _decoded(whole)
     rest += plain.end()
+    if not decoded:
+        rest = rest.removeprefix(_ESCAPED_MARK)
     data = rest.rstrip(b"=")
     num_padding = len(rest) - len(data)
     num_missing = -len(data) % 4
@@ -76,6 +84,9 @@ def misread_as_base64(head: str) -> str | None:
 
     `head` is its beginning. The text is named where it cannot be base64 of a document.
     """
+    if "%" in head:
+        head = unquote(head)
+    head = head.removeprefix(_BYTE_ORDER_MARK)
     if head.startswith(_QUOTES):
         return "is quoted twice: send the base64 text itself, without quotes in it"
     if _URL.match(head):
@@ -85,8 +96,8 @@ def misread_as_base64(head: str) -> str | None:
         )
     if _PATH.match(head):
         return (
-            "is the path of a file, which the service cannot see: send the file's "
-            "content as base64"
+            "is the name or path of a file, which the service cannot see: send the "
+            "file's content as base64"
         )
     if _HEXADECIMAL.match(head):
         return "is hexadecimal: send base64"

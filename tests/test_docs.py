@@ -47,6 +47,7 @@ DECIDED = [path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()]
 MAKE = re.compile(r"(?:`|^\$ |^ {4})make((?: [a-z][a-z-]*)+)", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
+WARNING = re.compile(r"\bPageWarning\(\s*\"(\w+)\"")
 DECISION = re.compile(r"^- \*\*(\d{4}-\d{2}-\d{2})\. ", re.MULTILINE)
 
 
@@ -165,6 +166,28 @@ def test_the_table_of_errors_is_the_errors():
     ]
 
     assert sorted(written) == sorted((c.code, c.status) for c in below(HandlerError))
+
+
+def test_the_table_of_warnings_is_the_warnings():
+    sources = [path.read_text() for path in (ROOT / "handler").rglob("*.py")]
+    codes = {code for source in sources for code in WARNING.findall(source)}
+
+    written = list(rows(ROOT / "handler" / "README.md", "Warnings"))
+
+    assert [row[0].strip("`") for row in written] == sorted(codes)
+    assert all(len(row) == 3 and all(row) for row in written)
+
+
+def test_the_contract_lists_the_codes_of_warnings():
+    contract = (ROOT / "handler" / "openapi.yaml").read_text()
+    listed = re.search(
+        r"\n    PageWarning:\n.*?enum:\n((?: +- \w+\n)+)", contract, re.S
+    )
+
+    assert listed is not None
+    assert re.findall(r"- (\w+)", listed[1]) == [
+        row[0].strip("`") for row in rows(ROOT / "handler" / "README.md", "Warnings")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What decoders say when they fail, turned into one error of ours.
 
 The only place where it happens: Pillow and pdfium raise a dozen unrelated kinds
-of exception on damaged files, and their messages name paths and C structures.
+of exception on damaged files, and their messages name paths and C structures. They
+are told only where they name a feature that a decoder does not have.
 """
 
 from __future__ import annotations
@@ -22,15 +23,9 @@ from handler.errors import (
 __all__ = ["reading"]
 
 _MAX_REASON_CHARACTERS = 200
-# Pillow gives libtiff's failures, and others for which it has no words, as numbers.
-_ERROR_NUMBER = re.compile(r"(decoder|encoder) error -?\d+")
-_ERROR_WORDS = frozenset(
-    {
-        "unrecognized data stream contents when reading image file",
-        "codec configuration error when reading image file",
-        "image buffer overrun error when reading image file",
-    }
-)
+_OURS = __name__.partition(".")[0]
+_FEATURE = re.compile(r"(?i)unsupported|not supported|cannot handle|unknown \w+ mode")
+"""What decoders say of sound files that they cannot read."""
 
 
 @contextmanager
@@ -60,8 +55,19 @@ def _reason(error: Exception) -> str:
     # The others speak to programmers: KeyError(18), "unpack requires 4 bytes".
     if isinstance(error, (OSError, SyntaxError, NotImplementedError, EOFError)):
         words = " ".join(str(error).split())
-        if _ERROR_NUMBER.match(words) or words in _ERROR_WORDS:
-            return "its image data are damaged or end early"
-        if words and words.isprintable():
+        is_told = _is_ours(error) or _FEATURE.search(words)
+        if is_told and words and words.isprintable():
             return words[:_MAX_REASON_CHARACTERS]
+        return "its image data are damaged or end early"
     return "its data are damaged"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Return whether code of this package raised an error, not a decoder."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return False
+    module = str(place.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] == _OURS

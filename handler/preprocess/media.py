@@ -70,7 +70,15 @@ _MAGIC = (
     (b"\xff\x4f\xff\x51", JPEG_2000),  # without the boxes of a file
     (b"\0\0\1\0", ICO),
 )
-_PNM_HEADER = re.compile(rb"P[1-6]\s+(?:#[^\n\r]*[\n\r]\s*)*\d")
+# Width and height, and the highest sample but for bitmaps, which prose that begins
+# with P4 rarely has. Plain ones go on with digits.
+_PNM_HEADER = re.compile(
+    rb"P(?:(?P<bitmap>[14])|[2356])"
+    rb"(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,8}"
+    rb"(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,8}"
+    rb"(?(bitmap)|(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,4})\s"
+)
+_PLAIN_PNM = re.compile(rb"P[123](?:[\s\d]|#[^\r\n]*+(?:[\r\n]|\Z))*+\Z")
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _HEIC_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"}
@@ -91,9 +99,9 @@ def media_type_of(head: bytes) -> str | None:
             return media_type
     if head[4:8] == b"ftyp":
         return _heif_type(head)
-    if _PNM_HEADER.match(head):
-        return PNM
     head = head[:HEAD_BYTES]
+    if _PNM_HEADER.match(head) and (head[1:2] > b"3" or _PLAIN_PNM.match(head)):
+        return PNM
     return PDF if b"%PDF-" in head or _PDF_OBJECT.match(head) else None
 
 

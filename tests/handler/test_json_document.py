@@ -56,8 +56,8 @@ def test_usual_spellings_of_base64_are_read(text):
     ("text", "words"),
     [
         ("https://example.org/a.png", "document is a URL, and nothing is fetched"),
-        ("/etc/hosts", "document is the path of a file"),
-        ("in/scan.pdf", "document is the path of a file"),
+        ("/etc/hosts", "document is the name or path of a file"),
+        ("in/scan.pdf", "document is the name or path of a file"),
         (json.dumps(BASE64), "document is quoted twice"),
         (repr(PNG), "document is quoted twice"),
         (json.dumps(LONG), "document is quoted twice"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from mmap import mmap
-from typing import IO, cast
+from typing import IO, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from handler.preprocess.image.damage import (
@@ -15,6 +17,7 @@ from handler.preprocess.image.damage import (
     truncation_warning,
 )
 from handler.preprocess.image.formats import import_all, open_header
+from handler.preprocess.image.samples import find_extrema, scale_of, scaled_image
 from handler.preprocess.image.transparency import compose
 from handler.preprocess.limits import Limits
 from handler.schema import PageWarning
@@ -147,8 +150,8 @@ def _page(loaded: Loaded, outside: list[tuple[int, int, int, int]]) -> Image.Ima
 
 def _halved(image: Image.Image) -> Image.Image:
     """Halve width and height, in bands that are converted one by one."""
-    if image.mode == "I":
-        small = image.reduce(2)
+    if image.mode.startswith("I"):
+        small = image.convert("I").reduce(2)
         small.format = image.format
         return small
     width, height = image.size
@@ -177,7 +180,7 @@ def _colours(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        return _from_16_bits(image.convert("I"))
+        return _from_16_bits(image)
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -186,5 +189,12 @@ def _colours(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Return a JPEG 2000 or PNM of up to 16 bits, which Pillow scales to 16 bits."""
-    return image.point(lambda value: value * (255 / 65_535)).convert("L").convert("RGB")
+    """Return a gray JPEG 2000 or plain PNM, whose samples Pillow keeps in 16 bits."""
+    samples = np.asarray(image)[..., None]
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        words: NDArray[Any] = np.clip(samples[start:stop], 0, 65_535)
+        return words.astype(np.uint16, copy=False)
+
+    scale = scale_of(find_extrema(rows, image.size, 1), np.dtype(np.uint16), 16)
+    return scaled_image(rows, "L", image.size, scale).convert("RGB")

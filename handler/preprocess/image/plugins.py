@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from handler.preprocess.image import cmyk_jpeg, png_samples, tiff_samples
+from handler.preprocess.image import cmyk_jpeg, png_samples, pnm_samples, tiff_samples
 
 __all__ = ["plugins_of"]
 
 _PLUGINS: dict[str, tuple[str, ...]] = {
     "JPEG": cmyk_jpeg.FORMATS,
     "PNG": png_samples.FORMATS,
+    "PPM": pnm_samples.FORMATS,
     "TIFF": tiff_samples.FORMATS,
 }
 

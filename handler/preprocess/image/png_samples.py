@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from handler.preprocess.image.samples import scale_of, scaled_image
+from handler.preprocess.image.samples import (
+    MAX_HOT_SHARE,
+    find_extrema,
+    scale_of,
+    scaled_image,
+)
 
 __all__ = ["FORMATS"]
 
@@ -65,24 +70,25 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
         if not raw_modes:
             samples = np.asarray(Image.Image.copy(self))[..., None]
         else:
-            extrema = cast("tuple[tuple[int, int], ...]", self.getextrema())
-            is_deep = max(high for _, high in extrema[:3]) > _MAX_SHALLOW_BYTE
-            if is_deep and transparency is None:
+            counts = np.reshape(self.histogram(), (-1, 256))[:3]
+            num_deep = counts[:, _MAX_SHALLOW_BYTE + 1 :].sum()
+            if num_deep > MAX_HOT_SHARE * counts.sum() and transparency is None:
                 return None
             samples = self._samples(raw_modes)
         num_colours = samples.shape[2] - (self.mode == "RGBA")
         colours = samples[..., :num_colours]
-        extreme = (float(colours.min()), float(colours.max()))
-        scale = scale_of(extreme, samples.dtype, 16)
+
+        def rows(start: int, stop: int) -> NDArray[Any]:
+            return samples[start:stop]
+
+        scale = scale_of(find_extrema(rows, self.size, num_colours), samples.dtype, 16)
         mode = ("L", "LA", "RGB", "RGBA")[samples.shape[2] - 1]
         if transparency is not None:
             mode = {"L": "LA", "RGB": "RGBA"}[mode]
             opaque = np.any(colours != np.array(transparency), axis=2, keepdims=True)
             alpha = opaque.astype(samples.dtype) * 65_535
             samples = np.concatenate((samples, alpha), axis=2)
-        return scaled_image(
-            lambda start, stop: samples[start:stop], mode, self.size, scale
-        )
+        return scaled_image(rows, mode, self.size, scale)
 
     def _samples(self, raw_modes: tuple[str, ...]) -> NDArray[Any]:
         """Return all samples, of shape (rows, columns, samples) and 16 bits."""

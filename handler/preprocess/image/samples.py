@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Rows", "Scale", "scale_of", "scaled_image", "split_rows"]
+__all__ = [
+    "MAX_HOT_SHARE",
+    "Rows",
+    "Scale",
+    "find_extrema",
+    "scale_of",
+    "scaled_image",
+    "split_rows",
+]
 
 Rows = Callable[[int, int], "NDArray[Any]"]
 """Return the samples of the rows from a first to before a last one, as an array
@@ -21,6 +29,8 @@ _BLOCK_SAMPLES = 1 << 22
 _WORD_BITS = (8, 10, 12, 14)
 """Depths that are stored in words of 16 bits, each with its highest bits zero."""
 _MIN_INK_BITS = 9
+MAX_HOT_SHARE = 0.001
+"""Hot pixels are broken sensors, whose samples say nothing about the others."""
 _MIN_DECLARED = 255
 _FLOAT_WHITES = (1.0, 255.0, 65_535.0)
 
@@ -97,6 +107,45 @@ def scale_of(
     if bits == 16 or high > most / 2:
         return Scale(0, most)
     return Scale(0, 65_535) if high <= 65_535 else Scale(low, high)
+
+
+def find_extrema(
+    rows: Rows, size: tuple[int, int], num_colours: int
+) -> tuple[float, float]:
+    """Return the lowest and the highest value of an image's colours.
+
+    Hot pixels are left out of words of 16 bits: at most a thousandth of the samples,
+    most without a neighbor like them in their row, and with more bits than the others
+    use. Returns two NaN if a value is not finite.
+    """
+    width, height = size
+    blocks = list(split_rows(height, width * num_colours))
+    limits = [1 << bits for bits in _WORD_BITS]
+    is_words = rows(0, 1).dtype == np.uint16
+    low, high, num_above = math.inf, -math.inf, np.zeros(len(limits), np.int64)
+    for start, stop in blocks:
+        colours = rows(start, stop)[..., :num_colours]
+        low, high = min(low, float(colours.min())), max(high, float(colours.max()))
+        if not math.isfinite(low + high):
+            return math.nan, math.nan
+        if is_words:
+            num_above += [np.count_nonzero(colours >= limit) for limit in limits]
+    most_hot = MAX_HOT_SHARE * width * height * num_colours
+    for limit, number in zip(limits, num_above, strict=True):
+        if low < limit and 0 < number <= most_hot:
+            num_isolated, below = 0, low
+            for start, stop in blocks:
+                colours = rows(start, stop)[..., :num_colours]
+                num_isolated += _count_isolated(colours >= limit)
+                below = max(below, float(colours[colours < limit].max(initial=0)))
+            return low, below if 2 * num_isolated > number else high
+    return low, high
+
+
+def _count_isolated(mask: NDArray[np.bool_]) -> int:
+    """Count true values of (rows, columns, samples) with none at their sides."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (0, 0)))
+    return int((mask & ~padded[:, :-2] & ~padded[:, 2:]).sum())
 
 
 def scaled_image(

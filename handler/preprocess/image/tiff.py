@@ -15,7 +15,7 @@ from mmap import mmap
 
 from handler.errors import DocumentTooLargeError, UnreadableDocumentError
 
-__all__ = ["count_frames", "show_frame"]
+__all__ = ["count_frames", "ends_early", "show_frame"]
 
 MAX_FRAMES = 10_000
 
@@ -23,6 +23,9 @@ _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
 _REDUCED, _MASK = 1, 4
 _OLD_REDUCED = 2
 _SHORT = 3
+_VALUE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))
+_VALUE_BYTES |= {16: 8, 17: 8, 18: 8}
+"""Bytes of a value by its type."""
 # Directories have 10 to 30 entries. They should be sorted; some writers do not sort.
 _MAX_TYPE_ENTRIES = 64
 
@@ -40,7 +43,7 @@ class _Layout:
     long: struct.Struct
 
 
-def _layout(data: mmap) -> _Layout:
+def _layout(data: mmap | bytes) -> _Layout:
     order = "<" if data[:1] == b"I" else ">"
     is_big = b"+" in data[2:4]
     return _Layout(
@@ -146,3 +149,27 @@ def show_frame(data: mmap, number: int) -> None:
         raise UnreadableDocumentError(f"the TIFF has no page {number}")
     layout = _layout(data)
     layout.link.pack_into(data, layout.first_link, pages[number - 1].offset)
+
+
+def ends_early(data: mmap | bytes) -> bool:
+    """Return whether the first frame's tags refer to values behind the file's end."""
+    layout = _layout(data)
+    (offset,) = layout.link.unpack_from(data, layout.first_link)
+    entries = offset + layout.num_entries.size
+    if entries > len(data):
+        return True
+    (num_entries,) = layout.num_entries.unpack_from(data, offset)
+    if entries + num_entries * layout.entry_bytes > len(data):
+        return True
+    for entry in range(num_entries):
+        place = entries + entry * layout.entry_bytes
+        _, kind = layout.tag.unpack_from(data, place)
+        (number,) = layout.link.unpack_from(data, place + layout.tag.size)
+        num_bytes = number * _VALUE_BYTES.get(kind, 1)
+        if num_bytes <= layout.link.size:
+            continue
+        place += layout.entry_bytes - layout.link.size
+        (value,) = layout.link.unpack_from(data, place)
+        if value + num_bytes > len(data):
+            return True
+    return False

@@ -83,6 +83,7 @@ _NUM_COLOURS = {
     CIE_LAB: 3,
 }
 _MAX_SAMPLES = 64
+VALUES_MISSING = "the file ends before values that its tags refer to"
 
 
 def is_big_tiff(data: mmap | bytes) -> bool:
@@ -259,9 +260,7 @@ def read_layout(data: mmap | bytes) -> Layout:
         _reject("samples of different types")
     sample_format = formats.pop()
     bits = bits[: max(num_samples, 1)]
-    # Libraries read undefined samples (4) as unsigned, and so ImageMagick and Pillow
-    # read signed ones of 8 bits.
-    if sample_format == 4 or (sample_format == SIGNED and set(bits) == {8}):
+    if sample_format == 4:  # undefined; libraries read it as unsigned
         sample_format = UNSIGNED
     return Layout(
         width=width,
@@ -326,7 +325,10 @@ class _Tags:
             raise OSError("the file ends before the tags of the image")
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         file.seek(self._tags.next)
-        self._tags.load(cast("IO[bytes]", file))
+        try:
+            self._tags.load(cast("IO[bytes]", file))
+        except ValueError as error:  # a mapping does not seek behind its end
+            raise OSError(VALUES_MISSING) from error
 
     def value(self, tag: int) -> Any:
         """Return the first number of a tag, or None."""

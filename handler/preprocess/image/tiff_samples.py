@@ -8,7 +8,6 @@ interpreted here.
 
 from __future__ import annotations
 
-import math
 from mmap import mmap
 from typing import Any, cast
 
@@ -16,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from handler.preprocess.image.samples import scale_of, scaled_image, split_rows
+from handler.preprocess.image.samples import find_extrema, scale_of, scaled_image
+from handler.preprocess.image.tiff import ends_early
 from handler.preprocess.image.tiff_layout import (
-    FLOAT,
     MIN_IS_WHITE,
     PALETTE,
     RGB,
     SEPARATED,
+    VALUES_MISSING,
     Layout,
     read_layout,
 )
@@ -76,7 +76,10 @@ class UnsupportedTiffFile(ImageFile.ImageFile):
     format_description = "Unsupported TIFF"
 
     def _open(self) -> None:
-        layout = read_layout(_content(self.fp))
+        content = _content(self.fp)
+        layout = read_layout(content)
+        if ends_early(content):
+            raise OSError(VALUES_MISSING)
         raise NotImplementedError(
             "its tags are damaged, or state what is not supported in TIFF: "
             + layout.description
@@ -129,7 +132,7 @@ class _Frame:
         if layout.photometric == PALETTE:
             return self._coloured(mode)
         scale = scale_of(
-            self._extrema(),
+            find_extrema(self.rows, (layout.width, layout.height), layout.num_colours),
             self.rows(0, 1).dtype,
             layout.bits,
             declared=layout.max_sample_value,
@@ -183,18 +186,6 @@ class _Frame:
             sums: NDArray[Any] = np.cumsum(pixels, axis=1, dtype=words.dtype)
             return sums.reshape(words.shape)
         return words
-
-    def _extrema(self) -> tuple[float, float]:
-        layout = self._layout
-        low, high = math.inf, -math.inf
-        for start, stop in split_rows(
-            layout.height, layout.width * self._samples_per_plane
-        ):
-            colours = self.rows(start, stop)[..., : layout.num_colours]
-            low, high = min(low, float(colours.min())), max(high, float(colours.max()))
-            if layout.sample_format == FLOAT and not math.isfinite(low + high):
-                return math.nan, math.nan
-        return low, high
 
     def _coloured(self, mode: str) -> Image.Image:
         """Return the frame with the colours of its palette."""

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from PIL import Image, ImageChops, ImageFilter
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from handler.preprocess.image.shapes import number_shapes
 
 __all__ = ["compose"]
 
-_WHITE, _GRAY, _BLACK = 255, 128, 0
-# Lightness of 0 to 255. Ink that is lighter has a contrast with white of 2.2 at most.
-_LIGHT = 170
-_DARK = 110
-_MAX_DARK_SHARE = 0.0005
-"""Dark pixels among light ones: dark writing on light paper covers more."""
-_MIN_MIXED_SHARE = 0.25
+_WHITE, _BLACK = 255, 0
+_GRAYS = (128, 112, 144, 96, 160, 80, 176, 64, 192, 48, 208)
+_CLEAR_CONTRAST = 85
+"""Levels of lightness: ink of 170 has a contrast with white of 2.2."""
+_MAX_LOSS_ON_WHITE = 0.01
+_TIE = 0.002
+_MAX_WEIGHT = 0.05
+_MAX_SAMPLES = 500_000
+_VISIBLE, _CLEAR = 0.75, 0.25
+"""Shares of the highest alpha. Between them are edges of letters, of odd colours."""
 
 
 def compose(image: Image.Image) -> Image.Image:
-    """Return an image of mode RGBA in RGB, on white unless that hides its ink.
+    """Return an image of mode RGBA in RGB, on a background that shows its ink.
 
-    Light ink without anything dark gets black; light and dark ink side by side get
-    gray. An image without visible pixels is white.
+    It is white unless more than 1 % of the visible pixels would be lost on it, and
+    then black or the gray that loses fewest. Pixels are lost if their lightness is near
+    that of the background, and no other part of their connected shape contrasts with
+    it: light paper that carries dark ink is not lost on white. An image without
+    visible pixels is white.
     """
     alpha = image.getchannel("A")
     low, high = alpha.getextrema()
@@ -32,24 +45,62 @@ def compose(image: Image.Image) -> Image.Image:
 
 
 def _ground(image: Image.Image, alpha: Image.Image, most: int) -> int:
-    lightness = image.convert("RGB").convert("L")
-    # Pixels at the edge of a letter are half transparent and have odd colours.
-    visible = alpha.point(lambda value: 255 if value >= 0.75 * most else 0)
-    light, dark = _shares(lightness, visible)
-    if light < _MIN_MIXED_SHARE:
+    step = math.ceil(math.sqrt(image.width * image.height / _MAX_SAMPLES))
+    opacity = np.asarray(alpha)
+    if (opacity[::step, ::step] < _VISIBLE * most).all():
+        step = 1  # too few pixels are visible for a sample
+    opacity = opacity[::step, ::step]
+    visible = opacity >= _VISIBLE * most
+    lightness = np.asarray(image.convert("RGB").convert("L"))[::step, ::step][visible]
+    if _losses(_WHITE)[lightness].mean() <= _MAX_LOSS_ON_WHITE:
         return _WHITE
-    if dark <= _MAX_DARK_SHARE and light > 0.5:
+    shapes = number_shapes(visible)
+    clear = Image.fromarray(
+        np.where(opacity < _CLEAR * most, np.uint8(255), np.uint8(0))
+    )
+    inner = np.asarray(clear.filter(ImageFilter.MaxFilter(5)))[visible] == 0
+    counts = {
+        ground: _unshown(ground, lightness, shapes, inner)
+        for ground in (_WHITE, _BLACK, *_GRAYS)
+    }
+    fewest = min(counts[ground] @ _losses(ground) for ground in counts)
+    if counts[_WHITE] @ _losses(_WHITE) <= fewest + _MAX_LOSS_ON_WHITE:
+        return _WHITE
+    # Few pixels of one lightness are as important as many of another.
+    losses = {
+        ground: np.minimum(counts[ground], _MAX_WEIGHT) @ _losses(ground)
+        for ground in (_BLACK, *_GRAYS)
+    }
+    equal = [
+        ground for ground in losses if losses[ground] <= min(losses.values()) + _TIE
+    ]
+    if _BLACK in equal:
         return _BLACK
-    # Light paper with dark ink needs no background. Ink that borders on transparent
-    # pixels does.
-    clear = alpha.point(lambda value: 255 if value < 0.25 * most else 0)
-    border = ImageChops.darker(visible, clear.filter(ImageFilter.MaxFilter(5)))
-    light, dark = _shares(lightness, border)
-    return _GRAY if min(light, dark) >= _MIN_MIXED_SHARE else _WHITE
+    return max(equal, key=lambda ground: _mean_contrast(ground, lightness))
 
 
-def _shares(lightness: Image.Image, mask: Image.Image) -> tuple[float, float]:
-    """Return the shares of light and of dark pixels among those of the mask."""
-    counts = lightness.histogram(mask)
-    total = sum(counts) or 1
-    return sum(counts[_LIGHT:]) / total, sum(counts[:_DARK]) / total
+def _unshown(
+    ground: int,
+    lightness: NDArray[np.uint8],
+    shapes: NDArray[np.intp],
+    inner: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return the shares of each lightness in shapes that nothing shows on a ground."""
+    # The edge of a letter is no ink on paper.
+    ink = np.bincount(shapes, weights=(_losses(ground)[lightness] == 0) & inner)
+    counts = np.bincount(lightness[ink[shapes] == 0], minlength=256)
+    shares: NDArray[np.float64] = counts / len(lightness)
+    return shares
+
+
+def _losses(ground: int) -> NDArray[Any]:
+    """Return for each lightness how much is lost of it: 1 for that of the ground.
+
+    Squares: little contrast for two colours is better than none for one of them.
+    """
+    contrast = np.abs(np.arange(256) - ground)
+    return np.square(np.clip(1 - contrast / _CLEAR_CONTRAST, 0, 1))
+
+
+def _mean_contrast(ground: int, lightness: NDArray[np.uint8]) -> float:
+    return float(np.abs(np.arange(256) - ground)[lightness].mean())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import struct
 import zlib
 
@@ -12,9 +14,11 @@ from handler.errors import UnreadableDocumentError
 from tests.documents import (
     as_bmp,
     as_gif,
+    as_heic,
     as_jpeg,
     as_png,
     as_tiff,
+    as_webp,
     encoded,
     quadrants,
     text_page,
@@ -141,3 +145,66 @@ def test_damage_in_the_middle_of_a_png_has_a_warning():
     page = page_of(bytes(content))
 
     assert [warning.code for warning in page.warnings] == ["truncated_image"]
+
+
+def reason_for(content: bytes) -> str:
+    """Why a file cannot be read; empty for one that can."""
+    try:
+        page_of(content)
+    except UnreadableDocumentError as error:
+        return error.detail.partition("cannot be read: ")[2]
+    return ""
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "group4", "jpeg", "tiff_deflate"])
+@pytest.mark.parametrize("big_tiff", [False, True])
+def test_a_cut_tiff_is_said_to_end_early(compression, big_tiff):
+    image = text_page(size=(200, 200))
+    if compression == "group4":
+        image = image.convert("1")
+    content = as_tiff(image, compression=compression, big_tiff=big_tiff)
+
+    reasons = {
+        reason_for(content[:-num_missing])
+        for num_missing in (*range(4, 100, 12), len(content) // 2)
+    }
+
+    told = re.compile(r"ends? (early|before)|is missing$|^$")
+    assert {reason for reason in reasons if not told.search(reason)} == set()
+
+
+ENCODINGS = {
+    "AVIF": lambda image: encoded(image, "AVIF"),
+    "HEIC": as_heic,
+    "JPEG 2000": lambda image: encoded(image, "JPEG2000"),
+    "WebP": as_webp,
+    "TIFF": lambda image: as_tiff(image, compression="jpeg"),
+}
+DECODERS_WORDS = re.compile(
+    r"(?i)decod|stream|frame|object|plugin|invalid|read |bytes|error"
+)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_decoder_speaks_for_itself_about_damage(encoding):
+    content = ENCODINGS[encoding](text_page(size=(128, 96)))
+    damage = random.Random(0)
+    reasons = set()
+
+    for _ in range(25):
+        damaged = bytearray(content)
+        for _ in range(damage.randrange(3)):
+            damaged[damage.randrange(40, len(damaged))] = damage.randrange(256)
+        end = damage.randrange(60, len(damaged))
+        reasons.add(reason_for(bytes(damaged[:end])))
+
+    assert len(reasons) > 1 or "" not in reasons
+    assert {r for r in reasons if DECODERS_WORDS.search(r)} == set()
+
+
+def test_a_feature_that_a_decoder_does_not_have_is_named():
+    content = bytearray(as_bmp(text_page(size=(64, 64))))
+    content[28:30] = (7).to_bytes(2, "little")
+
+    with pytest.raises(UnreadableDocumentError, match="pixel depth"):
+        page_of(bytes(content))

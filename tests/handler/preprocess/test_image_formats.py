@@ -148,7 +148,10 @@ def test_light_and_dark_ink_on_transparent_are_put_on_gray():
     image = on_transparent((255, 255, 255))
     ImageDraw.Draw(image).rectangle((100, 400, 400, 500), fill=(0, 0, 0, 255))
 
-    assert colour_at(page_of(as_png(image)), 0.5, 0.9) == (128, 128, 128)
+    gray, *others = colour_at(page_of(as_png(image)), 0.5, 0.95)
+
+    assert 80 <= gray <= 176
+    assert others == [gray, gray]
 
 
 def test_a_paper_with_transparent_corners_stays_on_white():

@@ -123,12 +123,27 @@ def test_a_tga_is_known_by_its_declaration_or_its_footer():
         agreed_media_type(None, content)
 
 
-@pytest.mark.parametrize("head", [b"P5\n# by hand\n8 8 255\n", b"P1 2 2 0"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(b"P5\n# by hand\n8 8 255\n", b"P1 2 2 0", b"P1\n2 2\n# four\n0101"),
+        *(b"P4 8 8\n\xff", b"P6\n8 # wide\n8\t255\n\0\1", b"P6#x\n08 8\r\n65535 "),
+        *(b"P2\n2 2\n15\n0 1 2 3", b"P3 1 1 255\n# cut"),
+    ],
+)
 def test_a_pnm_may_have_comments(head):
     assert media_type_of(head) == "image/x-portable-anymap"
 
 
-@pytest.mark.parametrize("head", [b"P5 is a road", b"\0\0\0\x18ftypisom\0\0\0\0mp42"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(b"P5 is a road", b"P4 2024 budget of the harbour", b"P6 12 8 crates"),
+        *(b"P1 2024 12 budget", b"P3 10 20 30 tons", b"P5 0 8 255\n", b"P6 8 8 255"),
+        *(b"P4", b"P5 2024 12.5 90", b"P2 1 1 655360 1"),
+        b"\0\0\0\x18ftypisom\0\0\0\0mp42",
+    ],
+)
 def test_prose_and_films_are_no_images(head):
     assert media_type_of(head) is None
 

@@ -1,0 +1,146 @@
+"""Transparent images show all their ink, whichever colours it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image, ImageDraw
+
+from handler.preprocess.image.shapes import number_shapes
+from handler.preprocess.image.transparency import compose
+from tests.documents import as_png
+from tests.handler.preprocess.reading import page_of, seen
+
+LINES = 12
+PITCH = 24
+SIZE = (200, LINES * PITCH)
+
+Colour = tuple[int, int, int]
+
+WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
+GRAY: Colour = (128, 128, 128)
+RED: Colour = (255, 0, 0)
+BLUE: Colour = (0, 0, 255)
+YELLOW: Colour = (255, 255, 0)
+
+
+def lines_of(colours: list[Colour]) -> Image.Image:
+    """An image with a line of small shapes in each of the colours, on transparent."""
+    image = Image.new("RGBA", SIZE)
+    draw = ImageDraw.Draw(image)
+    for number, colour in enumerate(colours):
+        for left in range(8, SIZE[0] - 16, 12):
+            top = number * PITCH + 6
+            draw.rectangle((left, top, left + 5, top + 11), outline=(*colour, 255))
+            draw.rectangle((left, top, left + 2, top + 5), fill=(*colour, 255))
+    return image
+
+
+def contrasts(page: Image.Image, num_lines: int) -> list[int]:
+    """The greatest difference in lightness to the ground in each line."""
+    gray = np.asarray(page.convert("L")).astype(int)
+    ground = gray[0, 0]
+    rows = [gray[n * PITCH : (n + 1) * PITCH] for n in range(num_lines)]
+    return [int(np.abs(row - ground).max()) for row in rows]
+
+
+@pytest.mark.parametrize("num_second", [1, 2, 3, 6, 10, 11])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(WHITE, BLACK), (WHITE, RED), (WHITE, BLUE), (WHITE, GRAY), (YELLOW, BLACK)],
+)
+def test_ink_of_two_colours_is_visible_in_any_shares(first, second, num_second):
+    colours = [first] * (LINES - num_second) + [second] * num_second
+
+    page = seen(page_of(as_png(lines_of(colours))))
+
+    assert min(contrasts(page, LINES)) > 50
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([WHITE, BLACK, GRAY, RED, BLUE]), min_size=LINES, max_size=LINES
+    )
+)
+def test_ink_of_several_colours_is_visible(colours):
+    page = compose(lines_of(colours))
+
+    assert min(contrasts(page, LINES)) > 40
+
+
+@given(st.integers(0, 160))
+def test_ink_that_white_shows_is_put_on_white(level):
+    page = compose(lines_of([(level,) * 3] * LINES))
+
+    assert page.getpixel((0, 0)) == WHITE
+
+
+@pytest.mark.parametrize(("paper", "ink"), [(WHITE, BLACK), (BLACK, WHITE)])
+def test_ink_on_a_paper_with_ragged_edges_keeps_white(paper, ink):
+    image = Image.new("RGBA", SIZE)
+    image.paste((*paper, 255), (5, 5, SIZE[0] - 9, SIZE[1] - 9))
+    image.alpha_composite(lines_of([ink] * (LINES - 2)), (0, PITCH))
+
+    assert compose(image).getpixel((0, 0)) == WHITE
+
+
+def test_paper_with_transparent_letters_is_put_on_black():
+    image = Image.new("RGBA", SIZE, (*WHITE, 255))
+    image.paste((0, 0, 0, 0), (20, 20, 60, 40))
+
+    page = compose(image)
+
+    assert page.getpixel((0, 0)) == WHITE
+    assert page.getpixel((30, 30)) == BLACK
+
+
+def test_a_small_share_of_light_specks_keeps_white():
+    image = lines_of([BLACK] * LINES)
+    ImageDraw.Draw(image).rectangle((8, 2, 14, 3), fill=(*WHITE, 255))
+
+    assert compose(image).getpixel((0, 0)) == WHITE
+
+
+@pytest.mark.parametrize(("ink", "ground"), [(WHITE, BLACK), (BLACK, WHITE)])
+def test_a_single_visible_pixel_is_visible(ink, ground):
+    image = Image.new("RGBA", (1601, 1601))
+    image.putpixel((801, 799), (*ink, 255))
+
+    page = compose(image)
+
+    assert (page.getpixel((801, 799)), page.getpixel((0, 0))) == (ink, ground)
+
+
+def flooded(mask: np.ndarray) -> np.ndarray:
+    """The shapes of a mask, found one pixel at a time."""
+    shapes = np.full(mask.shape, -1)
+    for place in map(tuple, np.argwhere(mask)):
+        queue = [place] if shapes[place] < 0 else []
+        while queue:
+            row, column = queue.pop()
+            shapes[row, column] = (
+                shapes.max() + 1 if (row, column) == place else (shapes[place])
+            )
+            near = ((row - 1, column), (row + 1, column), (row, column - 1))
+            queue += [
+                (a, b)
+                for a, b in (*near, (row, column + 1))
+                if 0 <= a < mask.shape[0] and 0 <= b < mask.shape[1]
+                if mask[a, b] and shapes[a, b] < 0
+            ]
+    found: np.ndarray = shapes[mask]
+    return found
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 1), st.integers(1, 12), st.integers(1, 12))
+def test_pixels_have_one_number_if_they_are_connected(seed, share, rows, columns):
+    mask = np.random.default_rng(seed).random((rows, columns)) < share
+
+    numbers, expected = number_shapes(mask), flooded(mask)
+
+    pairs = set(zip(numbers.tolist(), expected.tolist(), strict=True))
+    assert len(pairs) == len(set(numbers.tolist())) == len(set(expected.tolist()))
