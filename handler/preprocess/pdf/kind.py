@@ -13,18 +13,19 @@ from handler.schema import PageWarning
 __all__ = ["kind_warnings"]
 
 _ROOT = re.compile(rb"/Root (\d+) 0 R")
+_FORM = re.compile(rb"/AcroForm\s*(\d+) 0 R")
+_FIELDS = re.compile(rb"/Fields\s*(?:(\d+) 0 R|\[\s*([^\]\s]?))")
 _END_BYTES = 4096
 
 
 def kind_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, ...]:
     """Return `xfa_form` and `portfolio` warnings.
 
-    A static XFA form has real pages and gets none; nor do documents with attachments
-    that are not presented as a portfolio, such as invoices with XML.
+    A static XFA form has fields on real pages and gets none; nor do documents with
+    attachments that are not presented as a portfolio, such as invoices with XML.
     """
     warnings = []
-    # Full: the catalog says that a viewer has to lay out the form itself.
-    if document.get_formtype() == pdfium.FORMTYPE_XFA_FULL:
+    if _is_dynamic_form(document):
         warnings.append(
             PageWarning(
                 "xfa_form",
@@ -46,12 +47,43 @@ def kind_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, ...]:
     return tuple(warnings)
 
 
+def _is_dynamic_form(document: pypdfium2.PdfDocument) -> bool:
+    """True for an XFA form that a viewer has to lay out itself.
+
+    Either the catalog says so, or the PDF has no fields of its own.
+    """
+    kind = document.get_formtype()
+    if kind != pdfium.FORMTYPE_XFA_FOREGROUND:
+        return bool(kind == pdfium.FORMTYPE_XFA_FULL)
+    objects, catalog = _catalog(document)
+    reference = _FORM.search(catalog)
+    form = _object(objects, reference[1]) if reference else catalog
+    fields = _FIELDS.search(form)
+    if fields is None:
+        # Without a catalog nothing is known.
+        return bool(form)
+    if fields[1] is None:
+        return not fields[2]
+    array = _object(objects, fields[1]).partition(b"[")[2]
+    return not array.partition(b"]")[0].strip()
+
+
 def _is_collection(document: pypdfium2.PdfDocument) -> bool:
+    return b"/Collection" in _catalog(document)[1]
+
+
+def _catalog(
+    document: pypdfium2.PdfDocument,
+) -> tuple[dict[bytes, re.Match[bytes]], bytes]:
+    """Return the objects of a PDF, and its catalog; b"" if that is not found."""
     copy = plain_copy(document)
-    if copy is None:
-        return False
-    roots = _ROOT.findall(copy[-_END_BYTES:])
-    if not roots:
-        return False
-    catalog = objects_in(copy).get(roots[-1])
-    return catalog is not None and b"/Collection" in catalog[2]
+    roots = [] if copy is None else _ROOT.findall(copy[-_END_BYTES:])
+    if copy is None or not roots:
+        return {}, b""
+    objects = objects_in(copy)
+    return objects, _object(objects, roots[-1])
+
+
+def _object(objects: dict[bytes, re.Match[bytes]], number: bytes) -> bytes:
+    found = objects.get(number)
+    return b"" if found is None else found[2]
