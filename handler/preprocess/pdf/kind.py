@@ -7,15 +7,18 @@ import re
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from handler.preprocess.pdf.plain_copy import objects_in, plain_copy
+from handler.preprocess.pdf.plain_copy import (
+    object_in,
+    objects_in,
+    plain_copy,
+    root_in,
+)
 from handler.schema import PageWarning
 
 __all__ = ["kind_warnings"]
 
-_ROOT = re.compile(rb"/Root (\d+) 0 R")
 _FORM = re.compile(rb"/AcroForm\s*(\d+) 0 R")
 _FIELDS = re.compile(rb"/Fields\s*(?:(\d+) 0 R|\[\s*([^\]\s]?))")
-_END_BYTES = 4096
 
 
 def kind_warnings(document: pypdfium2.PdfDocument) -> tuple[PageWarning, ...]:
@@ -57,14 +60,14 @@ def _is_dynamic_form(document: pypdfium2.PdfDocument) -> bool:
         return bool(kind == pdfium.FORMTYPE_XFA_FULL)
     objects, catalog = _catalog(document)
     reference = _FORM.search(catalog)
-    form = _object(objects, reference[1]) if reference else catalog
+    form = object_in(objects, reference[1]) if reference else catalog
     fields = _FIELDS.search(form)
     if fields is None:
         # Without a catalog nothing is known.
         return bool(form)
     if fields[1] is None:
         return not fields[2]
-    array = _object(objects, fields[1]).partition(b"[")[2]
+    array = object_in(objects, fields[1]).partition(b"[")[2]
     return not array.partition(b"]")[0].strip()
 
 
@@ -77,13 +80,7 @@ def _catalog(
 ) -> tuple[dict[bytes, re.Match[bytes]], bytes]:
     """Return the objects of a PDF, and its catalog; b"" if that is not found."""
     copy = plain_copy(document)
-    roots = [] if copy is None else _ROOT.findall(copy[-_END_BYTES:])
-    if copy is None or not roots:
+    if copy is None:
         return {}, b""
     objects = objects_in(copy)
-    return objects, _object(objects, roots[-1])
-
-
-def _object(objects: dict[bytes, re.Match[bytes]], number: bytes) -> bytes:
-    found = objects.get(number)
-    return b"" if found is None else found[2]
+    return objects, root_in(copy, objects)
