@@ -19,8 +19,9 @@ _OPERATORS = frozenset(
     b"i ID j J K k l m M MP n q Q re RG rg ri s S SC sc SCN scn sh T* Tc Td TD Tf Tj "
     b"TJ TL Tm Tr Ts Tw Tz v w W W* y ' \"".split()
 )
-# Comments, strings of up to three levels, other operands, then any other word.
-_STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\))*+\)"
+# Comments, strings of up to three levels, other operands, then any other word. A string
+# without an end reaches to the end of the data: it must not be searched for twice.
+_STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\))*+(?:\)|\Z)"
 _TOKEN = re.compile(
     rb"%[^\r\n]*|(?P<operand>"
     + _STRING
