@@ -32,6 +32,7 @@ MAX_ASPECT = 200
 
 Qwen's smart_resize rejects them too, but after roundings that differ with the
 profile; here the page's own sides decide, so that all profiles agree."""
+_MAX_READABLE_ASPECT = 1_000_000
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -60,9 +61,16 @@ def check_aspect(width: float, height: float) -> None:
     aspect = max(width, height) / min(width, height)
     if aspect > MAX_ASPECT:
         raise UnreadableDocumentError(
-            f"the page is {aspect:,.4g} times as long as it is wide; "
+            f"the page is {_readable_aspect(aspect)} times as long as it is wide; "
             f"pages up to {MAX_ASPECT} times are read"
         )
+
+
+def _readable_aspect(aspect: float) -> str:
+    """Round a ratio up to one decimal, so that it does not look like the limit."""
+    if aspect > _MAX_READABLE_ASPECT:
+        return f"more than {_MAX_READABLE_ASPECT:,}"
+    return f"{math.ceil(aspect * 10) / 10:,.1f}".removesuffix(".0")
 
 
 def pdf_render_scale(width: float, height: float, sizing: Sizing) -> float:

@@ -8,23 +8,32 @@ that pdfium draws with the page, in its order, from the same appearance.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from mmap import mmap
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from handler.preprocess.pdf.appearances import (
+    plain_text,
+    string_of,
+    text_from,
+    wide_string,
+    write_appearance,
+)
 from handler.preprocess.pdf.field_tree import has_bounded_fields
 
 __all__ = ["page_with_annotations"]
+
+MAX_WRITTEN = 300
+"""Annotations of a page that are given an appearance; pdfium draws the others."""
 
 _NO_VIEW = 32
 _WIDGET: int = pdfium.FPDF_ANNOT_WIDGET
 _SUBTYPE = b"Subtype"
 # pdfium draws a stamp from its appearance alone.
-_STAMP = b"Stamp"
+_STAMP = "Stamp"
 # Its fields hold a value that their appearance must show.
 _SHOWS_VALUE = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX)
 _SHOWING = (
@@ -45,13 +54,15 @@ def page_with_annotations(
     page = document[number - 1]
     if any(_widgets(page)):
         page = _with_appearances(data, document, page, number)
-    for annotation in _annotations(page):
+    for index, annotation in enumerate(_annotations(page)):
         flags = pdfium.FPDFAnnot_GetFlags(annotation)
         # Flattened pages show what is meant for print only.
         if flags & _NO_VIEW:
             pdfium.FPDFAnnot_SetFlags(annotation, flags & ~_NO_VIEW)
         if _is_widget(annotation):
-            pdfium.FPDFAnnot_SetStringValue(annotation, _SUBTYPE, _wide(_STAMP))
+            pdfium.FPDFAnnot_SetStringValue(annotation, _SUBTYPE, wide_string(_STAMP))
+        elif index < MAX_WRITTEN:
+            write_appearance(annotation)
     return page
 
 
@@ -71,7 +82,8 @@ def _with_appearances(
     page = document[number - 1]
     stale = False
     for annotation in _widgets(page):
-        if _hides_value(document, annotation):
+        has_rich_value = _takes_rich_value(document, annotation)
+        if has_rich_value or _hides_value(document, annotation):
             normal = pdfium.FPDF_ANNOT_APPEARANCEMODE_NORMAL
             pdfium.FPDFAnnot_SetAP(annotation, normal, None)
             stale = True
@@ -90,8 +102,29 @@ def _hides_value(
         return False
     if pdfium.FPDFAnnot_GetFormFieldType(env, annotation) not in _SHOWS_VALUE:
         return False
-    value = _text(partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation))
+    value = text_from(partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation))
     return bool(value.strip())
+
+
+def _takes_rich_value(
+    document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
+) -> bool:
+    """Give a text field that has a value as rich text only the same as plain text.
+
+    Returns whether it has one.
+    """
+    env = document.formenv
+    if env is None or _shows_something(annotation):
+        return False
+    kind = pdfium.FPDFAnnot_GetFormFieldType(env, annotation)
+    if kind != pdfium.FPDF_FORMFIELD_TEXTFIELD:
+        return False
+    if text_from(partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation)).strip():
+        return False
+    text = plain_text(string_of(annotation, b"RV"))
+    if text:
+        pdfium.FPDFAnnot_SetStringValue(annotation, b"V", wide_string(text))
+    return bool(text)
 
 
 def _shows_something(annotation: pdfium.FPDF_ANNOTATION) -> bool:
@@ -121,18 +154,3 @@ def _annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
 def _is_widget(annotation: pdfium.FPDF_ANNOTATION) -> bool:
     subtype: int = pdfium.FPDFAnnot_GetSubtype(annotation)
     return subtype == _WIDGET
-
-
-def _text(read: Callable[[object, int], int]) -> str:
-    """Return a text that pdfium writes as UTF-16 with a terminating zero."""
-    num_bytes = read(None, 0)
-    buffer = (pdfium.FPDF_WCHAR * (num_bytes // 2 + 1))()
-    read(buffer, num_bytes)
-    return bytes(buffer).decode("utf-16-le", "replace").partition("\0")[0]
-
-
-def _wide(text: bytes) -> ctypes.Array[ctypes.c_ushort]:
-    wide: ctypes.Array[ctypes.c_ushort] = (pdfium.FPDF_WCHAR * (len(text) + 1))(
-        *text, 0
-    )
-    return wide

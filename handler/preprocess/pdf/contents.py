@@ -1,4 +1,4 @@
-"""Say why the content stream of a PDF page holds no objects."""
+"""Say what is wrong with the content streams of a PDF page on which nothing is seen."""
 
 from __future__ import annotations
 
@@ -6,80 +6,137 @@ import base64
 import binascii
 import re
 import zlib
+from collections.abc import Iterator
 
 import pypdfium2
 
-from handler.preprocess.pdf.plain_copy import REFERENCE, objects_in, plain_copy
+from handler.preprocess.pdf.page_copy import PageCopy, names_missing_contents
 
 __all__ = ["contents_fault"]
 
-_PAGE = re.compile(rb"/Type\s*/Page\b")
-_CONTENTS = re.compile(rb"/Contents\s*(?:(\d+) 0 R|\[([^\]]*)\])")
-_FILTER = re.compile(rb"/Filter\s*(?:/(\w+)|\[([^\]]*)\])")
-_LENGTH = re.compile(rb"/Length (\d+)")
+_OPERATORS = frozenset(
+    b"b B b* B* BDC BI BMC BT BX c cm CS cs d d0 d1 Do DP EI EMC ET EX f F f* G g gs h "
+    b"i ID j J K k l m M MP n q Q re RG rg ri s S SC sc SCN scn sh T* Tc Td TD Tf Tj "
+    b"TJ TL Tm Tr Ts Tw Tz v w W W* y ' \"".split()
+)
+# Comments, strings of up to three levels, other operands, then any other word. A string
+# without an end reaches to the end of the data: it must not be searched for twice.
+_STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\))*+(?:\)|\Z)"
+_TOKEN = re.compile(
+    rb"%[^\r\n]*|(?P<operand>"
+    + _STRING
+    + rb"|<[0-9A-Fa-f\s]*>|<<|>>|[\[\]]|/[^\s\0()<>\[\]{}/%]*"
+    rb"|[-+]?(?:\d+\.?\d*|\.\d+)(?![^\s\0()<>\[\]{}/%])|(?:true|false|null)\b)"
+    rb"|(?P<word>[^\s\0()<>\[\]{}/%]+|[()<>{}])",
+    re.DOTALL,
+)
 # Operators that show something, unless what they name is missing.
 _SHOWS = re.compile(rb"(?<![\w/])(?:Do|sh|EI)\b")
+_SHOWN_NAME = re.compile(rb"/([^\s\0()<>\[\]{}/%]+)\s+Do\b")
 _MAX_DECODED_BYTES = 1 << 20
+_MAX_TOKENS_BYTES = 64 << 10
+_MAX_STREAMS = 100
+"""Streams that are looked at, of the page and of forms, and names in each."""
+_LONG_NAMES = {
+    "Fl": "FlateDecode",
+    "A85": "ASCII85Decode",
+    "AHx": "ASCIIHexDecode",
+    "LZW": "LZWDecode",
+    "RL": "RunLengthDecode",
+}
 
 
-def contents_fault(document: pypdfium2.PdfDocument, number: int) -> str | None:
-    """Return what is wrong with the contents of page `number`, which gave no objects.
+def contents_fault(
+    document: pypdfium2.PdfDocument, number: int, copy: PageCopy, *, has_objects: bool
+) -> str | None:
+    """Return what is wrong with the contents of page `number`; None if nothing is.
 
-    None for a page that is empty. pdfium decodes as much of a stream as it can and
-    reports nothing, so the page is copied and its streams are decoded here.
+    Call it for a page on which nothing is seen, so that a page that is empty is told
+    from one that could not be drawn. pdfium decodes as much of a stream as it can and
+    reports nothing, so the streams of `copy` are decoded here. `has_objects` is true if
+    the page has objects all the same.
     """
-    with pypdfium2.PdfDocument.new() as single:
-        single.import_pages(document, [number - 1])
-        copy = plain_copy(single)
-    if copy is None:
-        return None
-    objects = objects_in(copy)
-    page = next((each[2] for each in objects.values() if _PAGE.search(each[2])), b"")
-    found = _CONTENTS.search(page)
-    if found is None:
-        return None
-    references = [found[1]] if found[1] else REFERENCE.findall(found[2])
-    for reference in references:
-        stream = objects.get(reference)
-        fault = "is missing" if stream is None else _stream_fault(copy, stream)
+    references = copy.contents()
+    if references is None:
+        return "its content stream is not a stream"
+    if not references and names_missing_contents(document, number):
+        return "its content stream is missing"
+    for reference in list(dict.fromkeys(references))[:_MAX_STREAMS]:
+        data, fault = _decoded_stream(copy, reference)
+        if fault is None and data is not None:
+            if not has_objects and _SHOWS.search(data):
+                fault = "names what is missing"
+            else:
+                fault = _operators_fault(copy, data)
         if fault is not None:
             return f"its content stream {fault}"
+    for reference in copy.with_subtype(b"Form")[:_MAX_STREAMS]:
+        data, fault = _decoded_stream(copy, reference)
+        if fault is None and data is not None:
+            fault = _operators_fault(copy, data)
+        if fault is not None:
+            return f"the content stream of a form XObject {fault}"
     return None
 
 
-def _stream_fault(copy: bytes, found: re.Match[bytes]) -> str | None:
-    head, first = found[2], found.end()
-    if copy[first : first + 6] != b"stream":
-        return None
-    first += 8 if copy[first + 6 : first + 8] == b"\r\n" else 7
-    length = _LENGTH.search(head)
-    data = copy[first : first + int(length[1])] if length else b""
-    filters = _filters(head)
-    for name in filters:
+def _decoded_stream(
+    copy: PageCopy, reference: bytes
+) -> tuple[bytes | None, str | None]:
+    """Return the beginning of the decoded data, and what is wrong with the stream.
+
+    There are no data where the stream has a filter that is not decoded here.
+    """
+    if copy.is_null(reference):
+        return None, None
+    data = copy.stream(reference)
+    if data is None:
+        return None, "is not a stream"
+    filters = copy.filters(reference)
+    if filters is None:
+        return None, None
+    if not data.strip():
+        return b"", None
+    for each in filters:
+        name = _LONG_NAMES.get(each, each)
         try:
             decoded = _decoded(name, data)
         except (ValueError, zlib.error, binascii.Error):
-            return f"({name}) cannot be decoded"
+            return None, f"({name[:40]}) cannot be decoded"
         if decoded is None:
-            return None
+            return None, None
         data = decoded
-    return "names what is missing" if _SHOWS.search(data) else None
+    return (None if copy.has_predictor(reference) else data), None
 
 
-def _filters(head: bytes) -> list[str]:
-    found = _FILTER.search(head)
-    if found is None:
-        return []
-    names = [found[1]] if found[1] else re.findall(rb"/(\w+)", found[2])
-    return [name.decode("ascii", "replace") for name in names]
+def _operators_fault(copy: PageCopy, data: bytes) -> str | None:
+    """Say what is wrong with decoded contents that draw nothing."""
+    num_valid = num_unknown = 0
+    has_operands = False
+    for operand, word in _tokens(data[:_MAX_TOKENS_BYTES]):
+        has_operands = has_operands or bool(operand)
+        if word:
+            num_valid += word in _OPERATORS
+            num_unknown += word not in _OPERATORS
+    if num_unknown > num_valid or (has_operands and not num_valid):
+        return "has no operators that exist"
+    names = set(_SHOWN_NAME.findall(data[:_MAX_TOKENS_BYTES]))
+    if any(not copy.has_resource(name) for name in list(names)[:_MAX_STREAMS]):
+        return "names what is missing"
+    return None
+
+
+def _tokens(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for found in _TOKEN.finditer(data):
+        yield found["operand"] or b"", found["word"] or b""
 
 
 def _decoded(name: str, data: bytes) -> bytes | None:
-    """Return the decoded data; None for a filter that is not checked.
+    """Return the decoded data; None for a filter that is not decoded here.
 
-    Raises ValueError, binascii.Error or zlib.error for broken data.
+    Raises ValueError, binascii.Error or zlib.error for broken data, and for filters
+    that content streams cannot have.
     """
-    if name == "FlateDecode" and data.strip():
+    if name == "FlateDecode":
         stream = zlib.decompressobj()
         decoded = stream.decompress(data, _MAX_DECODED_BYTES)
         if not (stream.eof or stream.unconsumed_tail):
@@ -90,8 +147,30 @@ def _decoded(name: str, data: bytes) -> bytes | None:
     if name == "ASCIIHexDecode":
         digits = b"".join(data.partition(b">")[0].split())
         return binascii.unhexlify(digits + b"0" * (len(digits) % 2))
-    # The first code of nine bits should be 256.
-    is_clear = data[:1] == b"\x80" and data[1:2] < b"\x80"
-    if name == "LZWDecode" and data.strip() and not is_clear:
-        raise ValueError("the first code does not clear the table")
-    return None
+    if name == "RunLengthDecode":
+        return _run_length_decoded(data)
+    if name == "LZWDecode":
+        # The first code of nine bits should be 256.
+        if not (data[:1] == b"\x80" and data[1:2] < b"\x80"):
+            raise ValueError("the first code does not clear the table")
+        return None
+    # Crypt: pdfium has decrypted the data, or they are meant to be plain.
+    if name == "Crypt":
+        return data
+    raise ValueError("the filter is for images, or unknown")
+
+
+def _run_length_decoded(data: bytes) -> bytes:
+    decoded = bytearray()
+    index = 0
+    while index < len(data) and len(decoded) < _MAX_DECODED_BYTES:
+        length = data[index]
+        if length == 128:
+            break
+        if length < 128:
+            decoded += data[index + 1 : index + 2 + length]
+            index += 2 + length
+        else:
+            decoded += data[index + 1 : index + 2] * (257 - length)
+            index += 2
+    return bytes(decoded)

@@ -28,6 +28,7 @@ __all__ = [
     "FontChoice",
     "FontMapper",
     "choose_fonts",
+    "family_of",
     "installed_mapper",
     "missing_scripts",
     "preload_fonts",
@@ -39,6 +40,9 @@ MAX_NEEDED = 64
 """Characters of a family for which a font is chosen."""
 FALLBACK_FAMILY = "helvetica"
 """pdfium asks for Arial where a font has no glyph for a character."""
+_SIGN_FAMILIES = ("wingdings2", "wingdings3", "webdings")
+"""Families of signs like Wingdings, of which no free font has the codes."""
+_FALLBACK_PIXELS = 64
 _OWN_FAMILIES = ("symbol", "zapfdingbats")
 _SYMBOLIC = 1 << 2
 """The flag of a font descriptor for characters that are not standard Latin ones."""
@@ -70,7 +74,7 @@ class FontChoice:
     fallback: tuple[int, ...] = ()
     """For the font with which pdfium draws characters that another one lacks."""
     has_wingdings_fallback: bool = False
-    """Whether these are codes of Wingdings."""
+    """Whether that one has to draw codes of Wingdings too."""
 
 
 class FontMapper:
@@ -81,6 +85,8 @@ class FontMapper:
         self.asked: list[str] = []
         """Families in the order in which they were asked for since `use`."""
         self._choice = FontChoice()
+        self._is_loading_fallbacks = False
+        self._lacks_wingdings = False
         self._sources: list[_Source] = []
         self._numbers: dict[str, int] = {}
         kinds = dict(pdfium.FPDF_SYSFONTINFO._fields_)
@@ -100,6 +106,33 @@ class FontMapper:
         """Choose fonts by `choice` for the page that is loaded next."""
         self.asked.clear()
         self._choice = choice or FontChoice()
+        self._lacks_wingdings = False
+
+    def load_fallbacks(self, page: pypdfium2.PdfPage) -> None:
+        """Have pdfium ask for the fonts of a page's missing glyphs before it is drawn.
+
+        pdfium has no name for most codes of Wingdings where its flags say that they are
+        letters, and asks for Arial to draw them. The same name stands for Arial itself
+        while annotations are drawn, so that they are left out here.
+        """
+        if not self._choice.has_wingdings_fallback:
+            return
+        self._is_loading_fallbacks = True
+        try:
+            scale = _FALLBACK_PIXELS / max(page.get_size())
+            page.render(scale=scale, may_draw_forms=False, draw_annots=False).close()
+        finally:
+            self._is_loading_fallbacks = False
+
+    def families_drawn_as_letters(self) -> frozenset[str]:
+        """Return families of signs that a page asked for, and no font here draws.
+
+        pdfium draws letters in their place.
+        """
+        families = set(_SIGN_FAMILIES)
+        if self._lacks_wingdings or self.fonts.for_wingdings() is None:
+            families.add(wingdings.FAMILY)
+        return frozenset(families.intersection(self.asked))
 
     def choose(
         self, name: str, is_bold: bool, is_italic: bool, charset: int
@@ -124,7 +157,9 @@ class FontMapper:
             needed = choice.by_order[place]
         elif family == FALLBACK_FAMILY:
             needed = needed or choice.fallback
-            is_wingdings = choice.has_wingdings_fallback
+        if self._is_loading_fallbacks and family == FALLBACK_FAMILY:
+            is_wingdings = self._can_share_fallback(choice.fallback)
+            self._lacks_wingdings = not is_wingdings
         if is_wingdings:
             face = self.fonts.for_wingdings()
         elif charset in _SAMPLES:
@@ -132,6 +167,17 @@ class FontMapper:
         else:
             face = self.fonts.named(family, needed, is_bold, is_italic)
         return None if face is None else (face, is_wingdings)
+
+    def _can_share_fallback(self, needed: Sequence[int]) -> bool:
+        """True if the font for Wingdings has all of `needed` that any font has."""
+        signs = self.fonts.for_wingdings()
+        if signs is None:
+            return False
+        other = self.fonts.drawing(needed) if needed else None
+        return other is None or all(
+            signs.characters.glyph(each) or not other.characters.glyph(each)
+            for each in needed
+        )
 
     def _map_font(
         self,
@@ -162,10 +208,21 @@ class FontMapper:
 
     def _wingdings_number(self, face: FontFace) -> int:
         name = f"substitute for {wingdings.FAMILY}"
+        others = self._choice.fallback if self._is_loading_fallbacks else ()
+        if others:
+            # Made anew each time: there are too many of these to keep all.
+            name += "".join(f" {each:x}" for each in others)
+            return self._add(
+                _Source(name, face, lambda: self._wingdings_font(face, others))
+            )
         if name not in self._numbers:
-            data = wingdings.with_wingdings_codes(face, bytes(self.fonts.read(face)))
+            data = self._wingdings_font(face)
             self._add(_Source(name, face, lambda: data))
         return self._numbers[name]
+
+    def _wingdings_font(self, face: FontFace, others: Iterable[int] = ()) -> bytes:
+        data = bytes(self.fonts.read(face))
+        return wingdings.with_wingdings_codes(face, data, others)
 
     def _add(self, source: _Source) -> int:
         if source.name not in self._numbers:
@@ -252,12 +309,8 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
         )
         both = dict.fromkeys((*by_family.get(font.family, ()), *characters))
         by_family[font.family] = tuple(both)[:MAX_NEEDED]
-    # pdfium has no name for most codes of Wingdings where its flags say that they are
-    # letters, and asks for its font for missing glyphs. So do annotations.
-    has_wingdings_fallback = (
-        not leftover
-        and any(font.is_wingdings and not font.is_symbolic for font in used)
-        and pdfium.FPDFPage_GetAnnotCount(page) == 0
+    has_wingdings_fallback = any(
+        font.is_wingdings and not font.is_symbolic for font in used
     )
     if not any(needed) and not has_wingdings_fallback:
         return None
@@ -267,7 +320,7 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
         by_order=tuple(needed) if has_order else (),
         by_family={} if has_order else by_family,
         fallback=tuple(sorted(leftover)[:MAX_NEEDED]),
-        has_wingdings_fallback=has_wingdings_fallback and has_order,
+        has_wingdings_fallback=has_wingdings_fallback,
     )
 
 
@@ -321,7 +374,7 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
             key = ctypes.addressof(font.contents)
             if key not in found:
                 is_symbolic = bool(pdfium.FPDFFont_GetFlags(font) & _SYMBOLIC)
-                family = normalize_family(_base_name(font))
+                family = family_of(font)
                 found[key] = _UsedFont(family, is_symbolic, set())
             of_object[address] = found[key].characters
         if not is_code:
@@ -329,7 +382,9 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
     return [font for font in found.values() if font.family not in _OWN_FAMILIES]
 
 
-def _base_name(font: Any) -> str:
+def family_of(font: Any) -> str:
+    """Return the family that a font of pdfium's is named after; "" without a name."""
     buffer = ctypes.create_string_buffer(256)
     length = pdfium.FPDFFont_GetBaseFontName(font, buffer, len(buffer))
-    return buffer.value.decode("utf-8", "replace") if 0 < length <= 256 else ""
+    is_whole = 0 < length <= len(buffer)
+    return normalize_family(buffer.value.decode("utf-8", "replace") if is_whole else "")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-__all__ = ["Box", "PageImage", "image_fault", "page_images"]
+from handler.preprocess.pdf.jbig2 import has_jbig2_page
+
+__all__ = ["MAX_IMAGES", "Box", "PageImage", "image_fault", "page_images"]
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the drawn page."""
@@ -27,8 +29,8 @@ _MAX_DEPTH = 4
 # pdfium has no limit of its own. One byte of Flate data gives at most 1,032.
 _MAX_DECODED_RAW_BYTES = 64 << 10
 _PIECE_BYTES = 4096
-# Of these pdfium itself reports that they cannot be decoded.
-_REPORTED = frozenset({"DCTDecode", "JPXDecode", "JBIG2Decode", "CCITTFaxDecode"})
+# Of these pdfium itself reports that they cannot be decoded, or nobody can tell.
+_REPORTED = frozenset({"DCTDecode", "JPXDecode", "CCITTFaxDecode"})
 # Even their header cannot be read without decoding all of them.
 _SLOW = frozenset({"JPXDecode", "JBIG2Decode"})
 
@@ -156,20 +158,35 @@ def _has_data(
 
     pdfium draws what is missing black.
     """
+    if filters[-1:] == ["JBIG2Decode"]:
+        return has_jbig2_page(bytes(_image_data(raw, is_decoded=len(filters) > 1)))
     if _REPORTED.intersection(filters):
         return True
     wanted: int = (
         header.height * math.ceil(header.width * header.bits_per_pixel / 8) // 2
     )
-    num_bytes = pdfium.FPDFImageObj_GetImageDataRaw(raw, None, 0)
     if filters == ["FlateDecode"]:
-        data = ctypes.create_string_buffer(num_bytes)
-        pdfium.FPDFImageObj_GetImageDataRaw(raw, data, num_bytes)
-        return _inflates_to(memoryview(data), wanted)
+        return _inflates_to(memoryview(_image_data(raw)), wanted)
+    num_bytes = pdfium.FPDFImageObj_GetImageDataRaw(raw, None, 0)
     if num_bytes > _MAX_DECODED_RAW_BYTES:
         return True
     num_decoded: int = pdfium.FPDFImageObj_GetImageDataDecoded(raw, None, 0)
     return bool(num_decoded >= wanted)
+
+
+def _image_data(
+    raw: pdfium.FPDF_PAGEOBJECT, *, is_decoded: bool = False
+) -> ctypes.Array[ctypes.c_char]:
+    """Return an image's data; `is_decoded` leaves only its image filter."""
+    read = (
+        pdfium.FPDFImageObj_GetImageDataDecoded
+        if is_decoded
+        else pdfium.FPDFImageObj_GetImageDataRaw
+    )
+    num_bytes = read(raw, None, 0)
+    data = ctypes.create_string_buffer(num_bytes)
+    read(raw, data, num_bytes)
+    return data
 
 
 def _inflates_to(data: memoryview, wanted: int) -> bool:

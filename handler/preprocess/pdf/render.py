@@ -159,7 +159,8 @@ def text_and_warnings(
             page = _page_with_area(document[number - 1])
             textpage = page.get_textpage()
             text: str = textpage.get_text_bounded()
-            warnings = not_drawn_warnings(page, textpage, image)
+            letters = installed_mapper().families_drawn_as_letters()
+            warnings = not_drawn_warnings(page, textpage, image, letters)
             return text[:MAX_TEXT_CHARACTERS], warnings
     # Any exception: what pdfium makes of a stranger's fonts promises no list.
     except Exception:
@@ -189,6 +190,7 @@ def _opened_page(
             if not is_last:
                 fonts = choose_fonts(page, installed_mapper())
             if is_last or fonts is None:
+                installed_mapper().load_fallbacks(page)
                 yield document, page
                 return
         # A document keeps the fonts that it has loaded, so it is opened again.

@@ -1,7 +1,7 @@
 """Find what a PDF page should show and pdfium could not draw.
 
 pdfium reports no errors while it draws. A page is searched for images that it cannot
-decode, and a page without any object for a broken content stream.
+decode, and a page without objects or without ink for broken content streams.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from PIL import Image
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.pdf.contents import contents_fault
 from handler.preprocess.pdf.images import Box, image_fault, page_images
+from handler.preprocess.pdf.masks import mask_fault
+from handler.preprocess.pdf.page_copy import copied_page
 from handler.schema import PageWarning
 
 __all__ = ["undrawn_warnings"]
@@ -36,6 +38,7 @@ def undrawn_warnings(
     """
     faults: list[str] = []
     missing: list[Box] = []
+    may_be_masked = False
     for item in page_images(page, image.width, image.height):
         box = _within(item.box, image)
         if box is None:
@@ -47,10 +50,17 @@ def undrawn_warnings(
             faults.append(fault)
             if is_plain:
                 missing.append(box)
-    if pdfium.FPDFPage_CountObjects(page) == 0:
-        fault = contents_fault(document, number)
-        if fault is not None:
-            faults.append(fault)
+        may_be_masked = may_be_masked or (is_plain and fault is None)
+    has_objects = pdfium.FPDFPage_CountObjects(page) > 0
+    may_lack_contents = not has_objects or _is_plain(image, (0, 0, *image.size))
+    if may_be_masked or may_lack_contents:
+        copy = copied_page(document, number)
+        if copy is not None and may_be_masked:
+            faults.append(mask_fault(copy) or "")
+        if copy is not None and may_lack_contents:
+            fault = contents_fault(document, number, copy, has_objects=has_objects)
+            faults.append(fault or "")
+    faults = list(filter(None, faults))
     if not faults:
         return ()
     detail = "; ".join(list(dict.fromkeys(faults))[:3])

@@ -10,6 +10,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
+from handler.preprocess.pdf.fonts import family_of
 from handler.schema import PageWarning
 
 __all__ = ["count_not_drawn", "not_drawn_warnings"]
@@ -35,13 +36,17 @@ _NO_INK = frozenset({"Cc", "Cf", "Cn", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"}
 
 
 def not_drawn_warnings(
-    page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, image: Image.Image
+    page: pypdfium2.PdfPage,
+    textpage: pypdfium2.PdfTextPage,
+    image: Image.Image,
+    letters: frozenset[str] = frozenset(),
 ) -> tuple[PageWarning, ...]:
     """Return a `not_drawn` warning if visible characters of `page` have no ink.
 
-    `image` is the whole page as it was drawn.
+    `image` is the whole page as it was drawn. `letters` are font families whose signs
+    were drawn as letters; they count as well.
     """
-    count = count_not_drawn(page, textpage, image)
+    count = count_not_drawn(page, textpage, image, letters)
     if count == 0:
         return ()
     detail = (
@@ -51,9 +56,14 @@ def not_drawn_warnings(
 
 
 def count_not_drawn(
-    page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, image: Image.Image
+    page: pypdfium2.PdfPage,
+    textpage: pypdfium2.PdfTextPage,
+    image: Image.Image,
+    letters: frozenset[str] = frozenset(),
 ) -> int:
     """Return the number of visible characters for which nothing was drawn.
+
+    Characters in fonts of the families `letters` count whatever was drawn.
 
     Text that was hidden on purpose does not count: invisible text of scans, white text,
     and text that is covered, clipped or outside the page. A sample decides whether
@@ -62,9 +72,9 @@ def count_not_drawn(
     num = min(textpage.count_chars(), MAX_COUNTED)
     if num <= 0:
         return 0
-    check = _Check(page, textpage, image)
+    check = _Check(page, textpage, image, letters)
     step = max(1, num // MAX_SAMPLED)
-    if step > 1:
+    if step > 1 and not letters:
         text = textpage.get_text_range(0, num, errors="ignore")
         # A font lacks a character wherever it occurs, and most often foreign ones.
         firsts = {text.find(each) for each in set(text) if each > "\x7f"}
@@ -82,15 +92,19 @@ class _Check:
         page: pypdfium2.PdfPage,
         textpage: pypdfium2.PdfTextPage,
         image: Image.Image,
+        letters: frozenset[str],
     ) -> None:
         self._textpage = textpage
+        self._letters = letters
         self._image = image
         self._to_pixels = _Projection(page, image.size)
         self._box = tuple(ctypes.c_double() for _ in range(4))
         self._loose = pdfium.FS_RECTF()
 
     def is_not_drawn(self, index: int) -> bool:
-        """Return whether a character should have ink and has none."""
+        """Return whether a character should have ink and has none, or another's."""
+        if self._letters and self._is_sign_as_letter(index):
+            return True
         textpage, box = self._textpage, self._box
         left, right, bottom, top = box
         if not pdfium.FPDFText_GetCharBox(textpage, index, left, right, bottom, top):
@@ -104,6 +118,15 @@ class _Check:
             and self._is_visible(index)
             and not self._has_ink(index)
         )
+
+    def _is_sign_as_letter(self, index: int) -> bool:
+        if pdfium.FPDFText_GetUnicode(self._textpage, index) <= 0x20:
+            return False
+        handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
+        font = pdfium.FPDFTextObj_GetFont(handle) if handle else None
+        if not font or pdfium.FPDFFont_GetIsEmbedded(font) == 1:
+            return False
+        return family_of(font) in self._letters and self._is_visible(index)
 
     def _should_have_ink(self, index: int) -> bool:
         character = pdfium.FPDFText_GetUnicode(self._textpage, index)

@@ -8,6 +8,7 @@ most fonts lack the exact character, a similar one of older versions follows it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from handler.preprocess.pdf.font_files import FontFace
 
@@ -49,10 +50,13 @@ def draws(face: FontFace) -> int:
     return len(_glyphs(face))
 
 
-def with_wingdings_codes(face: FontFace, data: bytes) -> bytes:
+def with_wingdings_codes(
+    face: FontFace, data: bytes, others: Iterable[int] = ()
+) -> bytes:
     """Return a font file with the codes of Wingdings in place of Unicode.
 
-    `data` are the bytes of the file of `face`, which must not be in a collection.
+    It keeps the characters `others` of Unicode that are no such codes. `data` are the
+    bytes of the file of `face`, which must not be in a collection.
     """
     glyphs = _glyphs(face)
     pairs = [
@@ -60,6 +64,12 @@ def with_wingdings_codes(face: FontFace, data: bytes) -> bytes:
         for start in (0, _PRIVATE_USE)
         for code, glyph in sorted(glyphs.items())
     ]
+    pairs += [
+        (other, face.characters.glyph(other))
+        for other in set(others)
+        if 0xFF < other < 0xFFFF and other >> 8 != _PRIVATE_USE >> 8
+    ]
+    pairs.sort()
     table = _cmap(pairs)
     kept = {tag: place for tag, place in face.tables.items() if tag != b"cmap"}
     padding = b"\0" * (-len(data) % 4)

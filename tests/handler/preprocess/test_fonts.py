@@ -111,6 +111,13 @@ def page_of_rows(*rows: tuple[bytes, bytes], before: bytes = b"") -> bytes:
     )
 
 
+def with_annotation(content: bytes, *annotations: bytes) -> bytes:
+    """The same page with a link, and other annotations."""
+    link = b"<</Type/Annot/Subtype/Link/Rect[0 0 9 9]/Border[0 0 0]>>"
+    entry = b"/Annots[%s]/MediaBox" % b"".join((link, *annotations))
+    return content.replace(b"/MediaBox", entry)
+
+
 def draw(content: bytes, mapper: FontMapper) -> tuple[Image.Image, int]:
     """Return the page as it is drawn, and the characters that are not."""
     choice = None
@@ -119,8 +126,10 @@ def draw(content: bytes, mapper: FontMapper) -> tuple[Image.Image, int]:
         document = pypdfium2.PdfDocument(content)
         page = document[0]
         choice = choose_fonts(page, mapper) if choice is None else choice
+        mapper.load_fallbacks(page)
         image = page.render(scale=2).to_pil().convert("L")
-        num = count_not_drawn(page, page.get_textpage(), image)
+        letters = mapper.families_drawn_as_letters()
+        num = count_not_drawn(page, page.get_textpage(), image, letters)
         document.close()
     return image, num
 
@@ -231,6 +240,75 @@ def test_wingdings_are_drawn_as_signs(mapper):
     assert has_ink(row(as_sign, 0))
     assert ImageChops.difference(as_letter, as_sign).getbbox() is not None
     assert num_not_drawn == 0
+
+
+PRIVATE = "/uniF8D3"
+CODES = b"(\xfe\xa8\xfc)"
+NOTE = (
+    b"<</Type/Annot/Subtype/FreeText/Rect[20 20 280 60]/F 4/DA(/Helv 24 Tf 0 g)"
+    b"/Contents(aou\344\366\374)>>"
+)
+
+
+def letters_as_signs(base: str = "Wingdings") -> bytes:
+    """A font of signs whose flags say that they are letters, without an encoding."""
+    font = symbol_font(base).replace(b"/Flags 4", b"/Flags 32")
+    widths = b"/FirstChar 32/LastChar 255/Widths[%s]" % b" ".join([b"556"] * 224)
+    return font.replace(b"/FontDescriptor", widths + b"/FontDescriptor", 1)
+
+
+def test_wingdings_are_signs_whatever_else_is_on_the_page(mapper):
+    fonts = mapper(DEJAVU)
+    signs = (letters_as_signs(), CODES)
+    letters = (named_font("Helvetica", ""), CODES)
+    private = (named_font("ArialMT", PRIVATE), b"(A)")
+    cyrillic = (named_font("ArialMT", NAMES["cyrillic"]), b"(ABCD)")
+
+    expected, _ = draw(page_of_rows((symbol_font("Wingdings"), CODES)), fonts)
+    as_letters, _ = draw(page_of_rows(letters), fonts)
+    alone, _ = draw(page_of_rows(signs), fonts)
+    linked, _ = draw(with_annotation(page_of_rows(signs)), fonts)
+    mixed, num_not_drawn = draw(page_of_rows(signs, private, cyrillic), fonts)
+
+    different = ImageChops.difference(row(alone, 0), row(as_letters, 0))
+    assert different.getbbox() is not None
+    assert has_ink(row(expected, 0))
+    for image in (linked, mixed):
+        assert ImageChops.difference(row(alone, 0), row(image, 0)).getbbox() is None
+    assert has_ink(row(mixed, 2))
+    assert num_not_drawn <= 1
+
+
+def test_annotations_beside_wingdings_keep_their_letters(mapper):
+    fonts = mapper(DEJAVU)
+    text = (named_font("Helvetica", ""), b"(abc)")
+
+    plain, _ = draw(with_annotation(page_of_rows(text), NOTE), fonts)
+    beside, _ = draw(
+        with_annotation(page_of_rows((letters_as_signs(), CODES)), NOTE), fonts
+    )
+
+    note = (0, 460, 600, 600)
+    assert has_ink(plain.crop(note))
+    changed = ImageChops.difference(plain.crop(note), beside.crop(note))
+    assert changed.getbbox() is None
+
+
+@pytest.mark.parametrize("base", ["Wingdings2", "Wingdings 3", "Webdings"])
+def test_signs_that_are_drawn_as_letters_are_counted(mapper, base):
+    font = letters_as_signs(base.replace(" ", "#20"))
+    text = (named_font("Helvetica", ""), b"(PRS)")
+
+    _, num_not_drawn = draw(page_of_rows((font, b"(P S)"), text), mapper(DEJAVU))
+
+    assert num_not_drawn == 2
+
+
+@pytest.mark.parametrize("font", [letters_as_signs(), symbol_font("Wingdings")])
+def test_wingdings_without_a_font_are_counted(mapper, tmp_path, font):
+    _, num_not_drawn = draw(page_of_rows((font, CODES)), mapper(tmp_path))
+
+    assert num_not_drawn == 3
 
 
 def test_codes_of_wingdings_have_the_glyphs_of_signs():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
+from PIL import Image
 
+from handler.preprocess import DecodeOptions
+from handler.preprocess.pdf.appearances import plain_text
 from tests.documents import pdf_of_objects
-from tests.handler.preprocess.reading import darkest, page_of
+from tests.handler.preprocess.reading import darkest, page_of, seen
 
 FONT = b"<</H<</Type/Font/Subtype/Type1/BaseFont/Helvetica-Bold>>>>"
 TEXT = b"/Tx BMC BT /H 40 Tf 2 10 Td (XXXX) Tj ET EMC"
@@ -56,6 +60,14 @@ def field(extra: bytes, *, kind: bytes = b"Tx", flags: int = 4) -> bytes:
 
 def upper(content: bytes) -> int:
     return darkest(page_of(content), 0.1, 0.4)
+
+
+def darkest_in(image: Image.Image, part: tuple[float, float, float, float]) -> int:
+    """The darkest value between shares of the width and height."""
+    width, height = image.size
+    left, top, right, bottom = part
+    box = (left * width, top * height, right * width, bottom * height)
+    return min(image.crop(box).convert("L").tobytes())
 
 
 def test_field_that_no_form_lists_is_drawn():
@@ -122,6 +134,113 @@ def test_shape_without_appearance_is_drawn(subtype):
     )
 
     assert upper(form_pdf(shape)) < 80
+
+
+def annotation(
+    subtype: bytes, entries: bytes, rect: bytes = b"20 120 180 180"
+) -> bytes:
+    """An annotation without appearance in the upper half of the page, in black."""
+    return b"<</Type/Annot/Subtype/%s/F 4/P 3 0 R/Rect[%s]/C[0 0 0]%s>>" % (
+        subtype,
+        rect,
+        entries,
+    )
+
+
+@pytest.mark.parametrize(
+    ("subtype", "entries"),
+    [
+        (b"Line", b"/L[20 120 180 180]"),
+        (b"Polygon", b"/Vertices[20 120 180 120 100 180]"),
+        (b"Polygon", b"/Vertices[20 120 180 120 100 180]/IC[0 0 0]/Border[0 0 0]"),
+        (b"PolyLine", b"/Vertices[20 120 180 120 100 180]"),
+        (b"Stamp", b"/Name/Approved"),
+        (b"Stamp", b""),
+    ],
+)
+def test_annotation_without_appearance_is_drawn(subtype, entries):
+    assert upper(form_pdf(annotation(subtype, entries), has_form=False)) < 160
+
+
+def test_flat_line_without_height_is_drawn():
+    line = annotation(b"Line", b"/L[20 150 180 150]", b"20 150 180 150")
+
+    assert upper(form_pdf(line)) < 160
+
+
+def test_stamp_shows_its_name_within_its_frame():
+    page = seen(page_of(form_pdf(annotation(b"Stamp", b"/Name/Approved"))))
+    frame = seen(page_of(form_pdf(annotation(b"Square", b""))))
+
+    inside = (0.15, 0.15, 0.85, 0.35)
+    assert darkest_in(page, inside) < 80
+    assert darkest_in(frame, inside) == 255
+
+
+def test_hidden_line_is_not_drawn():
+    line = annotation(b"Line", b"/L[20 120 180 180]").replace(b"/F 4", b"/F 2")
+
+    assert upper(form_pdf(line)) == 255
+
+
+def test_appearance_of_a_stamp_is_not_replaced():
+    stamp = annotation(b"Stamp", b"/Name/Approved/AP<</N 10 0 R>>")
+
+    assert upper(form_pdf(stamp, appearances=(WHITE,))) > 200
+
+
+def free_text(text: bytes, entries: bytes = b"/DA(/Helv 24 Tf 0 g)") -> Image.Image:
+    contents = b"/Contents(%s)/Border[0 0 0]" % text
+    note = annotation(b"FreeText", contents + entries).replace(b"/C[0 0 0]", b"")
+    # A line of X could as well stand on its head.
+    options = DecodeOptions(detect_rotation=False)
+    return seen(page_of(form_pdf(note, has_form=False), options=options))
+
+
+def num_lines(image: Image.Image) -> int:
+    """Return the number of bands of rows with ink."""
+    rows = image.convert("L").resize((1, image.height), Image.Resampling.BOX)
+    has_ink = [level < 250 for level in rows.tobytes()]
+    return sum(b and not a for a, b in pairwise([False, *has_ink]))
+
+
+@pytest.mark.parametrize("entries", [b"", b"/Q 1", b"/Q 2"])
+def test_free_text_is_wrapped(entries):
+    page = free_text(b"XXXXXX XXXXXX XXXXXX", b"/DA(/Helv 22 Tf 0 g)" + entries)
+
+    assert num_lines(page) == 2
+
+
+def test_long_free_text_is_made_small_enough():
+    page = free_text(b"XXXX " * 60 + b"XXXXXXXX")
+
+    assert num_lines(page) > 5
+    assert darkest_in(page, (0, 0.4, 1, 1)) == 255
+
+
+def test_rich_text_of_a_free_text_is_drawn():
+    page = free_text(b"", b"/RC(<body><p>XXXX</p><p>XXXX &amp; X</p></body>)")
+
+    assert num_lines(page) == 2
+
+
+def test_field_with_rich_value_only_shows_its_text():
+    rich = field(b"/RV(<body><p>XX<b>XX</b></p></body>)")
+
+    assert upper(form_pdf(rich)) < 80
+
+
+@pytest.mark.parametrize(
+    ("rich", "plain"),
+    [
+        ("<p>One</p><p>two</p>", "One\ntwo"),
+        ('<body xmlns="x"><p>A &lt; <b>B</b><br/>C</p></body>', "A < B\nC"),
+        ("plain", "plain"),
+        ("", ""),
+    ],
+)
+def test_rich_text_becomes_plain(rich, plain):
+    assert plain_text(rich) == plain
 
 
 def test_text_of_the_page_stays_below_its_fields():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.documents import pdf, pdf_of_objects
 from tests.handler.preprocess.reading import info_of
 
@@ -31,10 +33,30 @@ def test_dynamic_xfa_form_is_warned_of():
     assert codes(pdf_of_objects(catalog(form), *PAGES, XFA)) == ["xfa_form"]
 
 
-def test_static_xfa_form_has_no_warning():
-    form = b"/AcroForm<</Fields[]/XFA 4 0 R>>"
+@pytest.mark.parametrize(
+    ("form", "objects"),
+    [
+        (b"<</Fields[]/XFA 4 0 R>>", ()),
+        (b"<</XFA 4 0 R>>", ()),
+        (b"5 0 R", (b"<</Fields [ ]/XFA 4 0 R>>",)),
+        (b"5 0 R", (b"<</Fields 6 0 R/XFA[(template)4 0 R]>>", b"[ ]")),
+    ],
+    ids=["empty", "none", "indirect form", "indirect fields"],
+)
+def test_xfa_form_without_fields_is_warned_of(form, objects):
+    content = pdf_of_objects(catalog(b"/AcroForm " + form), *PAGES, XFA, *objects)
 
-    assert codes(pdf_of_objects(catalog(form), *PAGES, XFA)) == []
+    assert codes(content) == ["xfa_form"]
+
+
+@pytest.mark.parametrize("fields", [b"[5 0 R]", b"6 0 R"])
+def test_static_xfa_form_has_no_warning(fields):
+    form = b"/AcroForm<</Fields %s/XFA 4 0 R>>" % fields
+    field = b"<</FT/Tx/T(name)>>"
+
+    content = pdf_of_objects(catalog(form), *PAGES, XFA, field, b"[5 0 R]")
+
+    assert codes(content) == []
 
 
 def test_portfolio_is_warned_of():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
+import struct
 import zlib
 
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageChops
 
 from handler.errors import UnreadableDocumentError
 from handler.schema import Page
@@ -16,6 +19,7 @@ from tests.handler.preprocess.reading import darkest, page_of
 SHOW_IMAGE = b"q 160 0 0 160 20 20 cm /I Do Q"
 TEXT = b"BT /F 20 Tf 20 180 Td (Hello) Tj ET "
 JUNK = b"not a thing at all " * 20
+BYTES = bytes(range(7, 200)) * 20
 GRAY = Image.linear_gradient("L")
 
 
@@ -54,6 +58,68 @@ def test_page_of_a_broken_image_is_unreadable(name, bits):
 
     with pytest.raises(UnreadableDocumentError, match=rf"256 pixels \({name}\)"):
         page_of(content)
+
+
+def jbig2_of(image: Image.Image) -> bytes:
+    """A bilevel page as PDFs embed it: a generic region, coded as in a fax."""
+    stream = io.BytesIO()
+    ink = ImageChops.invert(image.convert("1"))
+    ink.save(stream, "TIFF", compression="group4")
+    stream.seek(0)
+    [frame] = tifffile.TiffFile(stream).pages
+    start, length = frame.dataoffsets[0], frame.databytecounts[0]
+    fax = stream.getvalue()[start : start + length]
+    page = struct.pack(">LLLLBH", *image.size, 0, 0, 0, 0)
+    region = struct.pack(">LLLLBB", *image.size, 0, 0, 0, 1) + fax
+    return b"".join(
+        struct.pack(">LBBBL", number, kind, 0, 1, len(data)) + data
+        for number, (kind, data) in enumerate([(48, page), (38, region), (49, b"")])
+    )
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_good_jbig2_image_has_no_warning(white):
+    data = jbig2_of(Image.new("1", (256, 256), 255) if white else GRAY)
+
+    page = page_of(page_pdf(SHOW_IMAGE, image_object(data, "JBIG2Decode", bits=1)))
+
+    assert not_drawn(page) == []
+    assert page.is_blank == white
+
+
+@pytest.mark.parametrize("data", [BYTES, jbig2_of(GRAY)[:60], b"\0" * 99])
+def test_page_of_broken_jbig2_data_is_unreadable(data):
+    content = page_pdf(SHOW_IMAGE, image_object(data, "JBIG2Decode", bits=1))
+
+    with pytest.raises(UnreadableDocumentError, match="JBIG2Decode"):
+        page_of(content)
+
+
+def masked(mask: bytes, entry: bytes = b"SMask") -> bytes:
+    extra = b"/%s 6 0 R" % entry
+    content = page_pdf(SHOW_IMAGE, image_object(as_jpeg(GRAY), "DCTDecode", extra))
+    return pdf_of_objects(*_objects_of(content), mask)
+
+
+def test_page_of_an_image_with_a_broken_mask_is_unreadable():
+    with pytest.raises(UnreadableDocumentError, match="in a mask, an image of 256"):
+        page_of(masked(image_object(BYTES, "FlateDecode")))
+
+
+def test_image_is_shown_where_pdfium_ignores_its_broken_mask():
+    page = page_of(masked(image_object(BYTES, "DCTDecode")))
+
+    assert not page.is_blank
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_good_mask_is_not_a_broken_one(level):
+    data = zlib.compress(bytes([level]) * 65_536)
+
+    page = page_of(masked(image_object(data, "FlateDecode")))
+
+    assert not_drawn(page) == []
+    assert page.is_blank == (level == 0)
 
 
 def test_broken_image_in_a_form_is_found():
@@ -114,8 +180,30 @@ def test_good_image_has_no_warning(image):
         (base64.a85encode(JUNK) + b"~>", b"/Filter[/ASCII85Decode/FlateDecode]"),
         (b"xyz", b"/Filter/ASCIIHexDecode"),
         (SHOW_IMAGE, b""),
+        (BYTES, b""),
+        (BYTES, b"/Filter/RunLengthDecode"),
+        (BYTES, b"/Filter/DCTDecode"),
+        (BYTES, b"/Filter/Unknown-1"),
+        (BYTES, b"/Filter/Crypt"),
+        (zlib.compress(JUNK), b"/Filter/FlateDecode"),
+        (b"1 2 3", b""),
     ],
-    ids=["flate", "cut", "lzw", "ascii85", "two filters", "hex", "missing image"],
+    ids=[
+        "flate",
+        "cut",
+        "lzw",
+        "ascii85",
+        "two filters",
+        "hex",
+        "missing image",
+        "junk",
+        "run length",
+        "jpeg",
+        "unknown filter",
+        "crypt",
+        "compressed junk",
+        "no operators",
+    ],
 )
 def test_page_of_broken_contents_is_unreadable(contents, filters):
     with pytest.raises(
@@ -124,15 +212,109 @@ def test_page_of_broken_contents_is_unreadable(contents, filters):
         page_of(page_pdf(contents, filters=filters))
 
 
+def page_with(contents: bytes, *objects: bytes) -> bytes:
+    return pdf_of_objects(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>" % contents,
+        *objects,
+    )
+
+
+@pytest.mark.parametrize(
+    ("contents", "objects"),
+    [
+        (b"/Contents 9 0 R", ()),
+        (b"/Contents[9 0 R]", ()),
+        (b"/Contents 4 0 R", (b"<</A 1>>",)),
+        (b"/Contents<</A 1>>", ()),
+        (b"/Contents[4 0 R]", (b"(text)",)),
+    ],
+    ids=["missing", "missing in array", "dictionary", "direct", "string"],
+)
+def test_page_whose_contents_are_no_stream_is_unreadable(contents, objects):
+    with pytest.raises(UnreadableDocumentError, match="its content stream is"):
+        page_of(page_with(contents, *objects))
+
+
+def form_object(data: bytes, entries: bytes = b"") -> bytes:
+    return (
+        b"<</Type/XObject/Subtype/Form/BBox[0 0 200 200]%s/Length %d>>\nstream\n"
+        b"%s\nendstream" % (entries, len(data), data)
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "entries"),
+    [
+        (JUNK, b"/Filter/FlateDecode"),
+        (BYTES, b""),
+        (BYTES, b"/Filter/DCTDecode"),
+        (b"q /Gone Do Q", b"/Resources<</XObject<</Gone 9 0 R>>>>"),
+    ],
+    ids=["flate", "junk", "jpeg", "missing image"],
+)
+def test_page_of_a_broken_form_is_unreadable(data, entries):
+    content = page_pdf(b"/I Do", form_object(data, entries))
+
+    with pytest.raises(UnreadableDocumentError, match="of a form XObject"):
+        page_of(content)
+
+
+def test_page_of_white_and_a_broken_stream_is_unreadable():
+    white = b"1 g 0 0 200 200 re f"
+    content = page_with(
+        b"/Contents[4 0 R 5 0 R]",
+        b"<</Length %d>>\nstream\n%s\nendstream" % (len(white), white),
+        b"<</Filter/FlateDecode/Length %d>>\nstream\n%s\nendstream" % (len(JUNK), JUNK),
+    )
+
+    with pytest.raises(UnreadableDocumentError, match="FlateDecode"):
+        page_of(content)
+
+
+QUIET = zlib.compress(b"q 1 0 0 1 5 5 cm 0 0 9 9 re W n Q % no ink")
+ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
+
+
 @pytest.mark.parametrize(
     "content",
     [
         blank_pdf_page(200, 200),
         page_pdf(b""),
         page_pdf(b"q Q"),
-        page_pdf(zlib.compress(b"q Q"), filters=b"/Filter/FlateDecode"),
+        page_pdf(QUIET, filters=b"/Filter/FlateDecode"),
+        page_pdf(b" \n % nothing (here\n"),
+        page_pdf(b"/Span<</ActualText(a (b) \\( c)>>BDC BT /F 9 Tf ET EMC BX foo EX"),
+        page_pdf(b"", filters=b"/Filter/Unknown"),
+        page_pdf(b"/I Do", form_object(b"")),
+        page_pdf(b"/I Do", form_object(b"q Q")),
+        page_with(b"/Contents[]"),
+        page_with(b"/Contents null"),
+        page_with(b"/Contents 4 0 R", b"null"),
+        page_with(ANNOTATION),
+        page_with(
+            b"/Contents 4 0 R",
+            b"<</Filter/FlateDecode/Length 5 0 R>>\nstream\n%s\nendstream" % QUIET,
+            b"%d" % len(QUIET),
+        ),
     ],
-    ids=["no contents", "empty", "no operators", "compressed"],
+    ids=[
+        "no contents",
+        "empty",
+        "no operators",
+        "compressed",
+        "comment",
+        "marked content",
+        "unknown filter of nothing",
+        "empty form",
+        "form without ink",
+        "empty array",
+        "null",
+        "reference to null",
+        "annotation with contents",
+        "indirect length",
+    ],
 )
 def test_empty_page_is_not_a_broken_one(content):
     assert not_drawn(page_of(content)) == []

@@ -16,6 +16,7 @@ from handler.preprocess import pdf_render_size, target_size
 from handler.preprocess.sizing import (
     MAX_MODEL_PIXELS,
     MIN_MODEL_PIXELS,
+    check_aspect,
     pdf_target_size,
 )
 from tests.handler.preprocess.reading import CHANDRA, CHANDRA_2, MINI
@@ -209,3 +210,16 @@ def test_a_cap_on_the_long_side_holds_for_images_and_pdf_pages():
 def test_a_page_like_a_thread_is_refused_at_once(size, sizing):
     with pytest.raises(UnreadableDocumentError, match="times as long as it is wide"):
         target_size(size[0], size[1], sizing)
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"),
+    [
+        ((20_001, 100), "200.1"),
+        ((0.01, 842), "84,200"),
+        ((1e-30, 842), "more than 1,000,000"),
+    ],
+)
+def test_the_ratio_of_a_rejected_page_is_above_the_limit(size, ratio):
+    with pytest.raises(UnreadableDocumentError, match=f"is {ratio} times"):
+        check_aspect(*size)

@@ -1,0 +1,62 @@
+"""Tell JBIG2 data that hold a page from data that do not.
+
+pdfium draws a white image for most data that are not JBIG2. The format is ITU-T T.88,
+7.2: segments, each with a header that tells its length.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = ["has_jbig2_page"]
+
+_PAGE_INFORMATION, _END_OF_PAGE, _END_OF_FILE = 48, 49, 51
+_GENERIC_REGION = 38
+_KINDS = frozenset(
+    (0, 4, 6, 7, 16, 20, 22, 23, 36, 38, 39, 40, 42, 43, 48, 49, 50, 51, 52, 53, 62)
+)
+_UNKNOWN_LENGTH = 0xFFFFFFFF
+_MAX_SEGMENTS = 100_000
+
+
+def has_jbig2_page(data: bytes) -> bool:
+    """True if `data`, as PDFs embed them, have a page, and each segment is complete."""
+    has_page = False
+    start = 0
+    for _ in range(_MAX_SEGMENTS):
+        try:
+            kind, first, length = _segment(data, start)
+        except struct.error:
+            # Fewer bytes than a header has, behind the last segment.
+            break
+        if kind not in _KINDS:
+            # Zeros and line ends may fill the rest.
+            return has_page and not data[start:].strip(b"\0\r\n")
+        has_page = has_page or kind == _PAGE_INFORMATION
+        if kind == _GENERIC_REGION and length == _UNKNOWN_LENGTH:
+            break
+        start = first + length
+        if start > len(data):
+            return False
+        if kind in (_END_OF_PAGE, _END_OF_FILE):
+            break
+    return has_page
+
+
+def _segment(data: bytes, start: int) -> tuple[int, int, int]:
+    """Return the kind of a segment, the offset of its data and their length.
+
+    Raises struct.error for a header that ends early.
+    """
+    number, flags, count = struct.unpack_from(">LBB", data, start)
+    at = start + 5
+    num_referred = count >> 5
+    if num_referred == 7:
+        num_referred = struct.unpack_from(">L", data, at)[0] & 0x1FFFFFFF
+        at += 4 + (num_referred + 8) // 8
+    else:
+        at += 1
+    at += num_referred * (1 if number <= 256 else 2 if number <= 65_536 else 4)
+    at += 4 if flags & 0x40 else 1
+    [length] = struct.unpack_from(">L", data, at)
+    return flags & 0x3F, at + 4, length

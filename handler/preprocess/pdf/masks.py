@@ -1,0 +1,57 @@
+"""Say whether the masks of the images on a PDF page can be decoded."""
+
+from __future__ import annotations
+
+import re
+
+import pypdfium2
+
+from handler.preprocess.pdf.images import MAX_IMAGES, image_fault, page_images
+from handler.preprocess.pdf.page_copy import PageCopy
+
+__all__ = ["mask_fault"]
+
+_MASK = re.compile(rb"/S?Mask\s+(\d+) 0 R")
+_LENGTH = re.compile(rb"/Length \d+(?: 0 R)?")
+# Names that depend on others' objects in a PDF of one image.
+_REFERENCE = re.compile(rb"\d 0 R")
+_SIDE = 100
+
+
+def mask_fault(copy: PageCopy) -> str | None:
+    """Return what is wrong with a mask of an image; None if nothing is.
+
+    pdfium shows an image through a broken mask as if all of it were transparent, and
+    has no access to masks. Each is put on a page of its own here.
+    """
+    masks: dict[bytes, None] = {}
+    for number in copy.with_subtype(b"Image"):
+        masks |= dict.fromkeys(_MASK.findall(copy.head(number)))
+    for mask in list(masks)[:MAX_IMAGES]:
+        data = copy.stream(mask)
+        if data is None:
+            return "the mask of an image is missing"
+        head = _LENGTH.sub(b"/Length %d" % len(data), copy.head(mask))
+        if _REFERENCE.search(head):
+            continue
+        with pypdfium2.PdfDocument(_pdf_of_image(head.strip(), data)) as document:
+            page = document[0]
+            for image in page_images(page, _SIDE, _SIDE):
+                fault = image_fault(page, image, is_plain=True, ends_black=False)
+                if fault is not None:
+                    return f"in a mask, {fault}"
+    return None
+
+
+def _pdf_of_image(head: bytes, data: bytes) -> bytes:
+    """Return a PDF of one page with one image, without a table of objects."""
+    contents = b"q %d 0 0 %d 0 0 cm /I Do Q" % (_SIDE, _SIDE)
+    return (
+        b"%%PDF-1.7\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n"
+        b"2 0 obj\n<</Type/Pages/Kids[3 0 R]/Count 1>>\nendobj\n"
+        b"3 0 obj\n<</Type/Page/Parent 2 0 R/MediaBox[0 0 %d %d]/Contents 4 0 R"
+        b"/Resources<</XObject<</I 5 0 R>>>>>>\nendobj\n"
+        b"4 0 obj\n<</Length %d>>stream\n%s\nendstream\nendobj\n"
+        b"5 0 obj\n%sstream\n%s\nendstream\nendobj\ntrailer<</Root 1 0 R>>\n%%%%EOF"
+        % (_SIDE, _SIDE, len(contents), contents, head, data)
+    )
