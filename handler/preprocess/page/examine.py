@@ -50,7 +50,7 @@ def examine(image: Image.Image, options: DecodeOptions) -> Examined:
             "the page has no ink, or too faint to be read; the model did not see it"
         )
         return Examined(image, 0, True, (PageWarning("blank_page", detail),))
-    rotation = detect_rotation(gray, ink) if options.detect_rotation else 0
+    rotation = detect_rotation(gray, ink, image) if options.detect_rotation else 0
     return Examined(turned(image, rotation), rotation, False, warnings)
 
 
