@@ -4,8 +4,8 @@
 
 Renders 200 pages of many layouts and scripts and degrades most as scanners do, does the
 same to the documents of `bench/pages`, and shows each page in four orientations to the
-code that serves. Pictures, blank pages and vertical Japanese are shown too. The last
-line is one JSON object.
+code that serves. Pictures, blank pages and vertical Japanese are shown too, and large
+pages of small print as they are. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bench.orientation.pages import (
     LAYOUTS,
     degrade,
     render_figure,
+    render_small_print,
     render_text,
     render_vertical,
 )
@@ -39,6 +40,17 @@ _SEED = 20_261_130
 _TURNS = (0, 90, 180, 270)
 _SCANS_OF_A_DOCUMENT = 6
 _PDF_SCALE = 192 / 72
+_SMALL_PRINT = (
+    ((1587, 2246), 3, 9),
+    ((3840, 2160), 4, 14),
+    ((3000, 4200), 5, 12),
+    ((3000, 4200), 4, 18),
+    ((3000, 5500), 3, 14),
+    ((4000, 3000), 5, 14),
+    ((9000, 7000), 6, 24),
+)
+"""Size in pixels, columns, and height of the letters: less than 6 pixels on the small
+copy that is examined."""
 
 
 @dataclass(slots=True)
@@ -132,6 +144,11 @@ def _shown(
     for _ in range(10):
         paper = Image.new("L", (1240, 1754), rng.randint(200, 255))
         yield "blank", degrade(rng, paper), (0,)
+    for size, num_columns, points in _SMALL_PRINT:
+        for is_prose in (True, False):
+            kind = f"small_print/{points} of {size[0]} x {size[1]}"
+            page = render_small_print(rng, size, num_columns, points, is_prose)
+            yield kind, page, (0,)
     for script in ("japanese", "chinese"):
         for _ in range(20 if script in scripts else 0):
             page = render_vertical(rng, script, options.fonts)

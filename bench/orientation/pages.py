@@ -23,6 +23,7 @@ __all__ = [
     "LAYOUTS",
     "degrade",
     "render_figure",
+    "render_small_print",
     "render_text",
     "render_vertical",
     "square_signs",
@@ -223,6 +224,33 @@ def render_text(
     pen = _Pen(rng, script, folders, points=rng.uniform(7, 14))
     LAYOUTS[layout](pen)
     return pen.image
+
+
+def render_small_print(
+    rng: random.Random,
+    size: tuple[int, int],
+    num_columns: int,
+    points: int,
+    is_prose: bool,
+) -> Image.Image:
+    """Return an upright gray page of Latin lines of `points` pixels in columns.
+
+    Prose fills each column; otherwise lines are short entries that resemble each other.
+    """
+    image = Image.new("L", size, 255)
+    draw = ImageDraw.Draw(image)
+    font = load(rng.choice(fonts_of("latin", ())), points)
+    step = size[0] // num_columns
+    tops = range(4 * points, size[1] - 4 * points, round(1.6 * points))
+    for row, y in enumerate(tops):
+        for column in range(num_columns):
+            text = f"Line {row} total {37 * row} harbour"
+            if is_prose:
+                text = line_of(rng, "latin", 2 * step // points)
+            while font.getlength(text) > step - 3 * points:
+                text = text[:-2]
+            draw.text((2 * points + column * step, y), text, fill=0, font=font)
+    return image
 
 
 def render_vertical(

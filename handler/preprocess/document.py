@@ -92,8 +92,8 @@ def page_at(
                 data, number, decoded.image, options.password
             )
             warnings = (*warnings, *doubts)
-        seen, rotation, is_blank, doubts = examine(decoded.image, options)
-        division = divide_picture(picture, seen, rotation, sizing)
+        seen, rotation, is_blank, doubts, view = examine(decoded.image, options)
+        division = divide_picture(picture, view, rotation, sizing)
         if division.strips:
             # Ink that is too small to be seen on the whole page is seen in them.
             is_blank, doubts = False, () if is_blank else doubts

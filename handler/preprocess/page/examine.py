@@ -1,7 +1,7 @@
 """Examine the pixels of a page before the model sees them.
 
-In this order: a page that is light on dark is inverted, a page without ink is told
-apart, a page that lies on its side or upside down is turned.
+In this order: a page that is light on dark is inverted, a page without ink, of any
+colour, is told apart, a page that lies on its side or upside down is turned.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from PIL import Image
 
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.page.blank import has_ink
+from handler.preprocess.page.colour import view_of_colours
 from handler.preprocess.page.ink import find_ink, small_gray
 from handler.preprocess.page.inversion import inverted_gray, with_inverted_luminance
 from handler.preprocess.page.orientation import detect_rotation
@@ -34,6 +35,8 @@ class Examined(NamedTuple):
     """Degrees clockwise by which `image` was turned."""
     is_blank: bool
     warnings: tuple[PageWarning, ...]
+    view: Image.Image
+    """The page as `image`, so that its ink is dark or light in gray."""
 
 
 def examine(image: Image.Image, options: DecodeOptions) -> Examined:
@@ -44,14 +47,21 @@ def examine(image: Image.Image, options: DecodeOptions) -> Examined:
         gray, image = inverted, with_inverted_luminance(image)
         detail = "light text on a dark page: it was read with its luminance inverted"
         warnings = (PageWarning("light_on_dark", detail),)
-    ink = find_ink(gray)
+    ink, view = find_ink(gray), image
     if not has_ink(gray, ink):
-        detail = (
-            "the page has no ink, or too faint to be read; the model did not see it"
-        )
-        return Examined(image, 0, True, (PageWarning("blank_page", detail),))
-    rotation = detect_rotation(gray, ink) if options.detect_rotation else 0
-    return Examined(turned(image, rotation), rotation, False, warnings)
+        colours = view_of_colours(image, ink)
+        if colours is None:
+            detail = (
+                "the page has no ink, or too faint to be read; the model did not see it"
+            )
+            warnings = (PageWarning("blank_page", detail),)
+            return Examined(image, 0, True, warnings, image)
+        view, gray = colours, small_gray(colours)
+        ink = find_ink(gray)
+    rotation = detect_rotation(gray, ink, view) if options.detect_rotation else 0
+    upright = turned(image, rotation)
+    view = upright if view is image else turned(view, rotation)
+    return Examined(upright, rotation, False, warnings, view)
 
 
 def turned(image: Image.Image, degrees: int) -> Image.Image:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["Ink", "find_ink", "small_gray"]
+__all__ = ["Ink", "find_ink", "reduction_of", "small_gray"]
 
 Levels = npt.NDArray[np.uint8]
 
@@ -41,13 +41,18 @@ class Ink:
 
 def small_gray(image: Image.Image) -> Image.Image:
     """Return the page in gray, reduced by a whole factor."""
-    factor = max(
+    factor = reduction_of(image)
+    gray = image.convert("L")
+    return gray if factor == 1 else gray.reduce(factor)
+
+
+def reduction_of(image: Image.Image) -> int:
+    """Return the factor by which a page is reduced before it is examined."""
+    return max(
         1,
         round(min(image.size) / _SHORT_SIDE),
         math.ceil(math.sqrt(image.width * image.height / _MAX_PIXELS)),
     )
-    gray = image.convert("L")
-    return gray if factor == 1 else gray.reduce(factor)
 
 
 def find_ink(gray: Image.Image, min_contrast: int = MIN_CONTRAST) -> Ink:

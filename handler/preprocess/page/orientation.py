@@ -8,6 +8,7 @@ page turned wrongly is lost, and one left as it is was the caller's.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from handler.preprocess.page.ink import Ink, find_ink
@@ -16,9 +17,11 @@ from handler.preprocess.page.network import Floats
 from handler.preprocess.page.tiles import (
     HORIZONTAL,
     NO_TEXT,
+    TILE,
     VERTICAL,
     classify_tiles,
     cut_tiles,
+    find_tiles,
 )
 
 __all__ = ["detect_rotation", "has_lines", "text_share"]
@@ -42,13 +45,64 @@ _DOWN = -0.35
 _LYING = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
 """How clearly letters lie, and how clear up or down must be then."""
 _MIN_TEXT, _CLEARLY_TEXT = 0.5, 0.7
+_CLOSER_TILES = 24
+"""Tiles that are looked at again, larger, before a page is turned."""
+_CONTRADICTION = 0.4
+"""Letters of 6 pixels and more have at least 0.5 the right way, larger than 40 pixels
+at most 0.2 the wrong way."""
 
 
-def detect_rotation(gray: Image.Image, ink: Ink) -> int:
+def detect_rotation(gray: Image.Image, ink: Ink, image: Image.Image) -> int:
     """Return by how many degrees clockwise to turn a page: 0, 90, 180 or 270.
 
-    `gray` is a page from `small_gray`, dark on light, and `ink` its ink.
+    `gray` is the page `image` from `small_gray`, dark on light, and `ink` its ink.
     """
+    rotation = _apparent_rotation(gray, ink)
+    if rotation and _is_contradicted(rotation, gray, ink, image):
+        return 0
+    return rotation
+
+
+def _is_contradicted(
+    rotation: int, gray: Image.Image, ink: Ink, image: Image.Image
+) -> bool:
+    """Look closer: lines less than 6 pixels high look as if their letters lay."""
+    places = find_tiles(ink, _CLOSER_TILES)
+    # Until a pixel of the page is a pixel of the tile, and twice as large at least.
+    zoom, reduction = 2, image.width / gray.width
+    while True:
+        standing, share, num_tiles = _vote(_closer(image, gray, places, zoom), _ALL)
+        has_text = share >= _MIN_TEXT and share * num_tiles >= _MIN_TILES
+        against = -standing if rotation == 180 else standing
+        if has_text and against > _CONTRADICTION:
+            return True
+        if zoom >= reduction:
+            return False
+        zoom *= 2
+
+
+def _closer(
+    image: Image.Image, gray: Image.Image, places: npt.NDArray[np.int64], zoom: int
+) -> Ink:
+    """Return the ink of tiles of `gray` in a row, `zoom` times as large."""
+    side = zoom * TILE
+    page = Image.new("L", (len(places) * side, side))
+    scale = image.width / gray.width, image.height / gray.height
+    for index, (row, column) in enumerate(places.tolist()):
+        box = (
+            round(column * TILE * scale[0]),
+            round(row * TILE * scale[1]),
+            min(image.width, round((column + 1) * TILE * scale[0])),
+            min(image.height, round((row + 1) * TILE * scale[1])),
+        )
+        tile = image.crop(box).convert("L")
+        page.paste(
+            tile.resize((side, side), Image.Resampling.BICUBIC), (index * side, 0)
+        )
+    return find_ink(page)
+
+
+def _apparent_rotation(gray: Image.Image, ink: Ink) -> int:
     standing, share, num_tiles = _standing(ink)
     if share < _MIN_TEXT or share * num_tiles < _MIN_TILES:
         return 0

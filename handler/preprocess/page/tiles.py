@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from handler.preprocess.page.ink import Ink
 from handler.preprocess.page.network import (
@@ -13,7 +14,15 @@ from handler.preprocess.page.network import (
     softmax,
 )
 
-__all__ = ["HORIZONTAL", "NO_TEXT", "TILE", "VERTICAL", "classify_tiles", "cut_tiles"]
+__all__ = [
+    "HORIZONTAL",
+    "NO_TEXT",
+    "TILE",
+    "VERTICAL",
+    "classify_tiles",
+    "cut_tiles",
+    "find_tiles",
+]
 
 TILE = 48
 """Side of a tile in pixels: about three lines of six letters."""
@@ -35,18 +44,28 @@ def cut_tiles(ink: Ink, max_tiles: int) -> Floats:
     rows, columns = (side // TILE for side in ink.levels.shape)
     if not rows or not columns:
         return np.zeros((0, TILE, TILE), np.float32)
+    places = find_tiles(ink, max_tiles)
     levels = ink.levels[: rows * TILE, : columns * TILE]
     grid = levels.reshape(rows, TILE, columns, TILE)
+    tiles = grid[places[:, 0], :, places[:, 1], :].astype(np.float32)
+    darkest = tiles.max((1, 2), keepdims=True)
+    result: Floats = tiles / np.maximum(darkest, np.float32(ink.threshold))
+    return result
+
+
+def find_tiles(ink: Ink, max_tiles: int) -> npt.NDArray[np.int64]:
+    """Return row and column, in tiles, of up to `max_tiles` with ink: (tiles, 2)."""
+    rows, columns = (side // TILE for side in ink.levels.shape)
+    if not rows or not columns:
+        return np.zeros((0, 2), np.int64)
+    levels = ink.levels[: rows * TILE, : columns * TILE]
     is_ink = (levels >= ink.threshold).view(np.uint8)
     sums = is_ink.reshape(rows, TILE, columns * TILE).sum(1, dtype=np.uint8)
     share = sums.reshape(rows, columns, TILE).sum(2) / (TILE * TILE)
     chosen = np.flatnonzero((share >= _MIN_INK) & (share <= _MAX_INK))
     if len(chosen) > max_tiles:
         chosen = chosen[np.arange(max_tiles) * len(chosen) // max_tiles]
-    tiles = grid[chosen // columns, :, chosen % columns, :].astype(np.float32)
-    darkest = tiles.max((1, 2), keepdims=True)
-    result: Floats = tiles / np.maximum(darkest, np.float32(ink.threshold))
-    return result
+    return np.stack([chosen // columns, chosen % columns], 1)
 
 
 def classify_tiles(tiles: Floats) -> Floats:

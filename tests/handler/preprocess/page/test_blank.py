@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from handler.preprocess.page.blank import has_ink
 from handler.preprocess.page.ink import find_ink, small_gray
 from tests.documents import as_png
-from tests.handler.preprocess.reading import page_of
+from tests.handler.preprocess.reading import CHANDRA, page_of
 
 SIZE = (1240, 1754)
 SENTENCE = "The ferry left at 9.40 with 212 people."
@@ -163,7 +163,7 @@ def test_a_blank_page_carries_a_warning():
 
 
 def test_a_page_with_text_carries_no_warning():
-    page = page_of(as_png(with_lines(paper(), 0).convert("RGB")))
+    page = page_of(as_png(with_lines(paper(), 0).convert("RGB")), sizing=CHANDRA)
 
     assert not page.is_blank
     assert page.warnings == ()

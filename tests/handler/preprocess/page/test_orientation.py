@@ -13,6 +13,7 @@ from bench.orientation.pages import (
     LAYOUTS,
     degrade,
     render_figure,
+    render_small_print,
     render_text,
     square_signs,
 )
@@ -43,6 +44,22 @@ def rotation_of(page):
 
 def test_no_upright_page_is_turned():
     assert [rotation_of(page) for page in PAGES] == [0] * len(PAGES)
+
+
+@pytest.mark.parametrize("is_prose", [True, False])
+@pytest.mark.parametrize(
+    ("size", "num_columns", "points"),
+    [
+        ((800, 600), 3, 4),
+        ((1600, 1400), 3, 9),
+        ((3400, 2700), 5, 12),
+    ],
+)
+def test_upright_small_print_is_not_turned(size, num_columns, points, is_prose):
+    rng = random.Random(points)
+    page = render_small_print(rng, size, num_columns, points, is_prose)
+
+    assert rotation_of(page.convert("RGB")) == 0
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
