@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from mmap import mmap
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf.appearances import (
+    num_lacking,
     plain_text,
     string_of,
     text_from,
@@ -24,7 +26,7 @@ from handler.preprocess.pdf.appearances import (
 )
 from handler.preprocess.pdf.field_tree import has_bounded_fields
 
-__all__ = ["page_with_annotations"]
+__all__ = ["num_letters_not_drawn", "page_with_annotations"]
 
 MAX_WRITTEN = 300
 """Annotations of a page that are given an appearance; pdfium draws the others."""
@@ -64,6 +66,12 @@ def page_with_annotations(
         elif index < MAX_WRITTEN:
             write_appearance(annotation)
     return page
+
+
+def num_letters_not_drawn(page: pypdfium2.PdfPage) -> int:
+    """Return the number of characters of annotations that are left out of the page."""
+    annotations = islice(_annotations(page), MAX_WRITTEN)
+    return sum(num_lacking(annotation) for annotation in annotations)
 
 
 def _with_appearances(

@@ -17,7 +17,14 @@ from html import unescape
 
 import pypdfium2.raw as pdfium
 
-__all__ = ["plain_text", "string_of", "text_from", "wide_string", "write_appearance"]
+__all__ = [
+    "num_lacking",
+    "plain_text",
+    "string_of",
+    "text_from",
+    "wide_string",
+    "write_appearance",
+]
 
 MAX_VERTICES = 10_000
 _MAX_TEXT = 5_000
@@ -25,6 +32,9 @@ _TEXT_SIZE, _MIN_TEXT_SIZE, _MAX_TEXT_SIZE = 12.0, 4.0, 72.0
 _LEADING = 1.15
 _MARGIN = 2.0
 """Points between a frame and its text."""
+_HIDDEN = 2
+_LACKING = b"CharactersNotDrawn"
+"""A key of our own, kept in the annotation for `num_lacking`."""
 _STAMP_COLOR = "0.7 0 0"
 # The advance widths of Helvetica for the characters from the space to the tilde.
 _WIDTHS = [
@@ -49,10 +59,18 @@ def write_appearance(annotation: pdfium.FPDF_ANNOTATION) -> None:
     write = _WRITERS.get(kind)
     if write is None or pdfium.FPDFAnnot_HasKey(annotation, b"AP"):
         return
+    if pdfium.FPDFAnnot_GetFlags(annotation) & _HIDDEN:
+        return
     content = write(annotation)
     if content:
         normal = pdfium.FPDF_ANNOT_APPEARANCEMODE_NORMAL
         pdfium.FPDFAnnot_SetAP(annotation, normal, wide_string(content))
+
+
+def num_lacking(annotation: pdfium.FPDF_ANNOTATION) -> int:
+    """Return how many characters `write_appearance` left out, for lack of a font."""
+    text = string_of(annotation, _LACKING)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
 def string_of(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
@@ -154,8 +172,12 @@ def _free_text(annotation: pdfium.FPDF_ANNOTATION) -> str:
     text = string_of(annotation, b"Contents")
     text = text or plain_text(string_of(annotation, b"RC"))
     text = text[:_MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n")
-    if rect is None or not text.strip() or _encoded(text) is None:
+    if rect is None or not text.strip():
         return ""
+    lacking = sum(_encoded(each) is None for each in text)
+    if lacking:
+        text = "".join(" " if _encoded(each) is None else each for each in text)
+        pdfium.FPDFAnnot_SetStringValue(annotation, _LACKING, wide_string(str(lacking)))
     left, bottom, right, top = rect
     style = string_of(annotation, b"DA")
     found = _TEXT_SIZE_IN.search(style)
@@ -170,7 +192,7 @@ def _free_text(annotation: pdfium.FPDF_ANNOTATION) -> str:
     bound = 2 * math.sqrt(2 * width * height / len(text))
     size = max(min(size, bound), _MIN_TEXT_SIZE)
     lines = _wrapped(text, size, width)
-    widest = max(text.split(), key=lambda word: _width(word, 1.0))
+    widest = max(text.split() or [""], key=lambda word: _width(word, 1.0))
     while size > _MIN_TEXT_SIZE and (
         len(lines) * size * _LEADING > height or _width(widest, size) > width
     ):

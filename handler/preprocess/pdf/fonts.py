@@ -129,10 +129,13 @@ class FontMapper:
 
         pdfium draws letters in their place.
         """
-        families = set(_SIGN_FAMILIES)
-        if self._lacks_wingdings or self.fonts.for_wingdings() is None:
-            families.add(wingdings.FAMILY)
-        return frozenset(families.intersection(self.asked))
+        families = set(self.asked).intersection((*_SIGN_FAMILIES, wingdings.FAMILY))
+        # Looked at only if needed: the first look reads the maps of all fonts.
+        if wingdings.FAMILY in families and not (
+            self._lacks_wingdings or self.fonts.for_wingdings() is None
+        ):
+            families.remove(wingdings.FAMILY)
+        return frozenset(families)
 
     def choose(
         self, name: str, is_bold: bool, is_italic: bool, charset: int

@@ -11,6 +11,7 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
+from handler.preprocess.pdf.annotations import num_letters_not_drawn
 from handler.preprocess.pdf.contents import contents_fault
 from handler.preprocess.pdf.images import Box, image_fault, page_images
 from handler.preprocess.pdf.masks import mask_fault
@@ -60,6 +61,8 @@ def undrawn_warnings(
         if copy is not None and may_lack_contents:
             fault = contents_fault(document, number, copy, has_objects=has_objects)
             faults.append(fault or "")
+    if num_letters := num_letters_not_drawn(page):
+        faults.append(f"{num_letters} characters of annotations have no font")
     faults = list(filter(None, faults))
     if not faults:
         return ()

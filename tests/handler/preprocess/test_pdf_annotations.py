@@ -224,6 +224,17 @@ def test_rich_text_of_a_free_text_is_drawn():
     assert num_lines(page) == 2
 
 
+def test_letters_of_free_text_without_a_font_are_counted():
+    text = b"FEFF" + "Łódź XX".encode("utf-16-be").hex().encode()
+    note = annotation(b"FreeText", b"/Contents<%s>/DA(/Helv 24 Tf)/C[]" % text)
+
+    page = page_of(form_pdf(note))
+
+    [warning] = page.warnings
+    assert warning.code == "not_drawn"
+    assert "2 characters of annotations" in warning.detail
+
+
 def test_field_with_rich_value_only_shows_its_text():
     rich = field(b"/RV(<body><p>XX<b>XX</b></p></body>)")
 
