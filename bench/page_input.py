@@ -2,6 +2,11 @@
 
 Both read the same file at the same size, in turn, so that other work on the machine
 disturbs both alike. The ratio of the medians is what to compare between machines.
+
+    OPENBLAS_NUM_THREADS=1 python -m bench.page_input
+
+The examination of a page (blank, orientation, strips) is timed by itself, in CPU time
+of the process. numpy has one thread then, as in the decoders.
 """
 
 from __future__ import annotations
@@ -22,12 +27,16 @@ from transformers import AutoImageProcessor
 from bench.report import finish, say
 from handler.engine.model import patches_from
 from handler.engine.weights import MINI
-from handler.preprocess import Limits, page_at
+from handler.preprocess import DecodeOptions, Limits, page_at, target_size
+from handler.preprocess.image.decode import Decoded
+from handler.preprocess.page.examine import examine
+from handler.preprocess.page.strips import Division
+from handler.preprocess.picture import Picture, divide_picture
 from handler.profiles import PROFILES
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 
-__all__ = ["measure"]
+__all__ = ["examination_times", "measure"]
 
 PAGE = Path(__file__).parent / "pages" / "tax-columns.pdf"
 DPI = 192
@@ -57,6 +66,23 @@ def measure(png: bytes, repetitions: int) -> dict[str, list[float]]:
         ):
             times.setdefault(name, []).append(1000 * seconds)
     os.close(file)
+    return times
+
+
+def examination_times(png: bytes, repetitions: int) -> list[float]:
+    """Return milliseconds of CPU time that it takes to examine a page's image."""
+    sizing = PROFILES["chandra"].sizing
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    decoded = Decoded(image, image.width, image.height)
+    picture = Picture(decoded, target_size(image.width, image.height, sizing))
+    times = []
+    for _ in range(repetitions):
+        started = time.process_time()
+        examined = examine(image, DecodeOptions())
+        division = divide_picture(picture, examined.view, examined.rotation, sizing)
+        times.append(1000 * (time.process_time() - started))
+        assert examined.image is image, "the page is neither upright nor clean"
+        assert division == Division()
     return times
 
 
@@ -90,9 +116,12 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
         say(f"{name}: {median:.1f} ms (best {min(times[name]):.1f})")
+    examination = min(examination_times(stream.getvalue(), 2 * arguments.repetitions))
+    say(f"examination: {examination:.1f} ms of CPU time (best)")
     ratio = medians["ours"] / medians["reference"]
     say(f"ratio to Qwen's processor: {ratio:.2f}")
-    finish("page_input", {"to_reference": ratio}, milliseconds=medians)
+    milliseconds = {**medians, "examination_cpu": examination}
+    finish("page_input", {"to_reference": ratio}, milliseconds=milliseconds)
 
 
 if __name__ == "__main__":

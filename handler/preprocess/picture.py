@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from mmap import mmap
 
@@ -16,7 +16,11 @@ from handler.preprocess.image.decode import Decoded, decode, open_image
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import PDF, TIFF
 from handler.preprocess.page.examine import turned
-from handler.preprocess.page.line_height import examine_ink, line_height_of
+from handler.preprocess.page.line_height import (
+    examine_ink,
+    line_height_in,
+    line_height_of,
+)
 from handler.preprocess.page.strips import (
     Division,
     PartSize,
@@ -25,6 +29,7 @@ from handler.preprocess.page.strips import (
     is_long,
     needs_examination,
     reduced_warning,
+    window_boxes,
 )
 from handler.preprocess.pdf.render import draw_page, draw_parts
 from handler.preprocess.sizing import (
@@ -42,6 +47,10 @@ __all__ = ["Picture", "decode_picture", "divide_picture", "subject_of"]
 
 _EXAMINED_SIDE = 1024
 """Pixels to which the short side of a page is reduced before its lines are measured."""
+_WINDOW_SIDE = 640
+"""Pixels of the parts of a page in which lines are measured at full size."""
+
+_Draw = Callable[[Iterable[Box], float], Iterator[Image.Image]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Picture:
     """The size at which the model sees the page as it is."""
     points_scale: float | None = None
     """Pixels for each point of a PDF page; None for an image."""
-    draw: Callable[[Iterable[Box], float], Iterator[Image.Image]] | None = None
+    draw: _Draw | None = None
     """Draws parts of a PDF page in gray, enlarged by a factor; None for an image."""
 
     def turned_size(self, rotation: int, sizing: Sizing) -> Size:
@@ -138,22 +147,21 @@ def divide_picture(
     width, height = turned_size(picture.decoded.width, picture.decoded.height, rotation)
     size = picture.turned_size(rotation, sizing)
     natural = picture.natural_scale(sizing)
+    is_drawn = picture.draw is not None
     if not needs_examination(width, height, natural, size):
         return Division()
     page_pixels = width / upright.width
     """Pixels of the page for each pixel of the image."""
     if not is_long(width, height):
-        lines = line_height_of(upright)
-        return Division(
-            warnings=reduced_warning(
-                width,
-                height,
-                size,
-                sizing,
-                natural,
-                None if lines is None else lines * page_pixels,
-            )
+        lines = _height_in_windows(upright, page_pixels) if not is_drawn else None
+        if lines is None and (coarse := line_height_of(upright)) is not None:
+            lines = coarse * page_pixels
+        if lines is None and picture.draw is not None:
+            lines = _height_drawn(picture.draw, width, height, rotation, natural)
+        warnings = reduced_warning(
+            width, height, size, sizing, natural, lines, is_drawn
         )
+        return Division(warnings=warnings)
     if picture.draw is not None:
         zoom = min(natural, _EXAMINED_SIDE / min(width, height))
         step = 1 / zoom
@@ -170,7 +178,37 @@ def divide_picture(
             for box in chunk_boxes(*upright.size, factor)
         )
     ink = examine_ink(chunks, step, is_wide=width > height)
-    return divide(width, height, size, sizing, natural, ink, picture.part_size(sizing))
+    if not is_drawn and (lines := _height_in_windows(upright, page_pixels)) is not None:
+        ink = replace(ink, line_height=lines)
+    return divide(
+        width, height, size, sizing, natural, ink, picture.part_size(sizing), is_drawn
+    )
+
+
+def _height_in_windows(upright: Image.Image, page_pixels: float) -> float | None:
+    """Measure lines in parts of an image that is otherwise reduced for that.
+
+    Lines of few pixels run into each other once they are reduced. `page_pixels` is the
+    number of pixels of the page, in which the result is, for each one of the image.
+    """
+    if min(upright.size) < 2 * _EXAMINED_SIDE:
+        return None
+    boxes = window_boxes(*upright.size, _WINDOW_SIDE)
+    return line_height_in(
+        (upright.crop(box).convert("L") for box in boxes), page_pixels
+    )
+
+
+def _height_drawn(
+    draw: _Draw, width: int, height: int, rotation: int, zoom: float
+) -> float | None:
+    """Measure lines in parts of a PDF page that are drawn larger than the page was."""
+    boxes = (
+        turned_box(box, -rotation, width, height)
+        for box in window_boxes(width, height, math.ceil(_WINDOW_SIDE / zoom))
+    )
+    parts = (turned(part, rotation) for part in draw(boxes, zoom))
+    return line_height_in(parts, 1 / zoom)
 
 
 def subject_of(media_type: str, number: int) -> str:

@@ -41,9 +41,8 @@ class Ink:
 
 def small_gray(image: Image.Image) -> Image.Image:
     """Return the page in gray, reduced by a whole factor."""
-    factor = reduction_of(image)
-    gray = image.convert("L")
-    return gray if factor == 1 else gray.reduce(factor)
+    # Converting first would take half as long again for A4 at 600 dpi.
+    return image.reduce(reduction_of(image)).convert("L")
 
 
 def reduction_of(image: Image.Image) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-__all__ = ["Ink", "examine_ink", "line_height_of"]
+__all__ = ["Ink", "examine_ink", "line_height_in", "line_height_of"]
 
 CHUNK_ROWS = 4096
 """Rows that are examined at once, which bounds the memory."""
@@ -29,6 +29,11 @@ _EDGE = 32
 _MIN_EDGES = 4
 """Changes in a row of a column that holds text; one vertical rule makes two."""
 _MIN_RUNS = 3
+_MIN_WINDOW_RUNS = 24
+_MIN_GAPS = 0.6
+"""Share of lines of text that are followed by a row without changes."""
+_MAX_SPREAD = 2.0
+"""Ratio of the quartiles of heights that are lines of text and no parts of pictures."""
 _MIN_LINE_ROWS, _MAX_LINE_ROWS = 4, 400
 _MIN_DENSITY = 0.6
 """Changes for each pixel along a row, times the height of the line. Letters are about
@@ -98,6 +103,24 @@ def _sums(columns: list[bytes]) -> bytes:
     return bytes(min(255, sum(row)) for row in zip(*columns, strict=True))
 
 
+def line_height_in(windows: Iterable[Image.Image], step: float) -> float | None:
+    """Return the median height of the text lines in gray parts of a page.
+
+    In pixels of the page, `step` of them for each pixel of a part. None where there are
+    too few lines, or too unlike each other to be lines of text.
+    """
+    runs: list[int] = []
+    num_gaps = 0
+    for window in windows:
+        columns = _columns(window)
+        runs += _runs(columns, window.width)
+        num_gaps += sum(len(_TEXT_ROWS_AND_GAP.findall(column)) for column in columns)
+    if len(runs) < _MIN_WINDOW_RUNS or num_gaps < _MIN_GAPS * len(runs):
+        return None
+    lower, median, upper = statistics.quantiles(runs, n=4)
+    return median * step if upper <= _MAX_SPREAD * lower else None
+
+
 def _columns(gray: Image.Image, is_edge: bytes | None = None) -> list[bytes]:
     """Return the number of changes in each row, for each column of the page.
 
@@ -130,6 +153,10 @@ def _counts(num_pixels: int) -> bytes:
 
 
 _TEXT_ROWS = re.compile(b"[^\\x00-" + bytes([_MIN_EDGES - 1]) + b"]+")
+_TEXT_ROWS_AND_GAP = re.compile(
+    b"[^\\x00-%c]{%d,}[\\x01-%c]*\\x00"
+    % (_MIN_EDGES - 1, _MIN_LINE_ROWS, _MIN_EDGES - 1)
+)
 
 
 def _runs(columns: list[bytes], width: int) -> list[int]:

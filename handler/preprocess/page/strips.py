@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from handler.preprocess.page.line_height import Ink
 from handler.preprocess.sizing import Size
@@ -27,6 +28,7 @@ __all__ = [
     "is_long",
     "needs_examination",
     "reduced_warning",
+    "window_boxes",
 ]
 
 MIN_REDUCTION = 0.7
@@ -108,6 +110,17 @@ def chunk_boxes(
             yield 0, top, width, min(top + length, height)
 
 
+def window_boxes(
+    width: int, height: int, side: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Return nine parts of a page, evenly spread, `side` page pixels wide and high."""
+    for row in range(3):
+        for column in range(3):
+            left = max(0, round((2 * column + 1) * width / 6 - side / 2))
+            top = max(0, round((2 * row + 1) * height / 6 - side / 2))
+            yield left, top, min(left + side, width), min(top + side, height)
+
+
 def reduced_warning(
     width: int,
     height: int,
@@ -115,10 +128,17 @@ def reduced_warning(
     sizing: Sizing,
     natural: float,
     line_height: float | None,
+    is_drawn: bool = False,
 ) -> tuple[PageWarning, ...]:
-    """Return a warning if the model sees the page's text at an illegible size."""
+    """Return a warning if the model sees the page's text at an illegible size.
+
+    `is_drawn` is True for a page of a PDF, which could be drawn larger than
+    `width` x `height` pixels.
+    """
     seen = _scale(width, height, size)
-    factor = seen / natural
+    factor = seen / (natural if is_drawn else min(natural, 1.0))
+    if factor >= MIN_REDUCTION:
+        return ()
     if line_height is None:
         if factor >= UNKNOWN_REDUCTION:
             return ()
@@ -145,15 +165,22 @@ def divide(
     natural: float,
     ink: Ink,
     part_size: PartSize,
+    is_drawn: bool = False,
 ) -> Division:
     """Divide a page of `width` x `height` pixels where that makes its text legible.
 
-    `size` and `natural` are those of `needs_examination`.
+    `size` and `natural` are those of `needs_examination`, `is_drawn` is that of
+    `reduced_warning`.
     """
     seen = _scale(width, height, size)
-    whole = Division(
-        (), reduced_warning(width, height, size, sizing, natural, ink.line_height)
+    warn = partial(
+        reduced_warning,
+        sizing=sizing,
+        natural=natural,
+        line_height=ink.line_height,
+        is_drawn=is_drawn,
     )
+    whole = Division((), warn(width, height, size))
     short, long = sorted((width, height))
     is_too_long = long > MAX_WHOLE_ASPECT * short
     if ink.line_height is None:
@@ -182,24 +209,19 @@ def divide(
     if not strips:
         return whole
     largest = max(strips, key=lambda strip: strip.width * strip.height)
-    warnings = reduced_warning(
-        largest.width,
-        largest.height,
-        part_size(largest.width, largest.height),
-        sizing,
-        natural,
-        ink.line_height,
-    )
+    seen_size = part_size(largest.width, largest.height)
+    warnings = warn(largest.width, largest.height, seen_size)
     return Division(strips, (*warnings, _strips_warning(strips)))
 
 
 def _strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
     num_overlaps = sum(strip.overlap > 0 for strip in strips)
     seams = f"; {num_overlaps} of them overlap the one before" if num_overlaps else ""
+    num_strips = "one strip" if len(strips) == 1 else f"{len(strips)} strips"
     return PageWarning(
         "strips",
-        f"the page is too long to be legible as a whole and was read in {len(strips)} "
-        f"strips{seams}",
+        "the page is too long to be legible as a whole and was read in "
+        f"{num_strips}{seams}",
     )
 
 

@@ -320,6 +320,79 @@ def test_a_page_too_wide_for_strips_has_a_warning_with_the_factor():
     assert "0.32 of its size" in read.warnings[0].detail
 
 
+def small_print(size, height, num_columns):
+    """Return a large page of small lines, in columns."""
+    page = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(height)
+    step = size[0] // num_columns
+    for row in range(size[1] // (2 * height) - 2):
+        text = f"Line {row} total {37 * row} harbour"
+        for column in range(num_columns):
+            place = (20 + column * step, 2 * height * (row + 1))
+            draw.text(place, text, fill="black", font=font)
+    return page
+
+
+def test_lines_too_small_for_the_whole_page_are_measured():
+    # A line has 2 pixels where the short side has 1024.
+    read = page_of(as_png(small_print((4600, 4200), 12, 8)), sizing=CHANDRA)
+
+    assert codes_of(read) == ["reduced"]
+    assert "lines of text are about" in read.warnings[0].detail
+
+
+def test_small_lines_of_a_pdf_page_are_measured():
+    rows = ["The ferry left at 9.40 with 212 people. " * 4] * 100
+    stream = io.BytesIO()
+    canvas = Canvas(stream, pagesize=(3000, 3000), invariant=True)
+    canvas.setFont("Helvetica", 4)
+    for row, text in enumerate(rows * 3):
+        for left in range(0, 3000, 600):
+            canvas.drawString(left, 2980 - 7 * row, text)
+    canvas.save()
+
+    read = page_of(stream.getvalue(), sizing=CHANDRA)
+
+    assert codes_of(read) == ["reduced"]
+    assert "lines of text are about" in read.warnings[0].detail
+
+
+def test_small_lines_of_a_long_page_make_strips():
+    read = page_of(as_png(small_print((3100, 7000), 9, 6)), sizing=CHANDRA)
+
+    assert codes_of(read) == ["strips"]
+
+
+def test_a_large_photograph_without_lines_has_no_warning():
+    stream = io.BytesIO()
+    Image.effect_noise((350, 250), 120).resize((4550, 3250)).save(stream, "JPEG")
+
+    read = page_of(stream.getvalue(), sizing=CHANDRA)
+
+    assert read.warnings == ()
+
+
+def test_an_image_that_is_enlarged_is_not_reduced():
+    line = Image.new("RGB", (200, 1), "white")
+    ImageDraw.Draw(line).line((60, 0, 140, 0), fill="black")
+
+    read = page_of(as_png(line), sizing=CHANDRA)
+
+    assert read.pixel_width > read.width
+    assert "reduced" not in codes_of(read)
+
+
+def test_one_strip_is_not_called_strips():
+    page = Image.new("RGB", (2400, 40), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(24)
+    draw.text((40, 4), "The ferry left at 9.40", fill="black", font=font)
+
+    read = page_of(as_png(page), sizing=MINI)
+
+    assert len(read.strips) == 1
+    assert "was read in one strip" in read.warnings[0].detail
+
+
 @pytest.mark.parametrize("sizing", [CHANDRA, CHANDRA_2])
 def test_a_page_of_a4_is_read_as_a_whole_without_a_warning(sizing):
     page = page_of(pdf([lines_of(25)]), sizing=sizing)
