@@ -98,8 +98,9 @@ _CHANDRA_2 = Sizing(
 
 # Ours: small, so that a page takes seconds on a laptop's processor, and no larger
 # than the pages it was trained on. With lines of 23 pixels 2 % of the characters are
-# wrong, with 19 pixels 12 %, with 16 pixels 28 % (5 pages of `mini.pages`, shrunk). Lines
-# of few words have no ascenders and descenders in most columns: 23 pixels count as 17.
+# wrong, with 19 pixels 12 %, with 16 pixels 28 % (5 pages of `mini.pages`, shrunk).
+# `line_height.py` measures 17 pixels for lines of few words that are 23 pixels high,
+# because most of its columns have no ascenders and descenders of theirs.
 _MINI = Sizing(
     pdf_dpi=96,
     min_pdf_side=512,
