@@ -211,8 +211,10 @@ def _drawn(
         draw_annots=True,
         rev_byteorder=True,
     )
-    image: Image.Image = bitmap.to_pil().convert("L" if is_gray else "RGB")
-    return image
+    image: Image.Image = bitmap.to_pil()
+    # Pillow unpacks RGB into memory of its own; other modes lie in the bitmap, which is
+    # freed with this function.
+    return image if image.mode == "RGB" else image.convert("L" if is_gray else "RGB")
 
 
 def _crop(
