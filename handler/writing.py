@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from handler import postprocess, preprocess
@@ -135,33 +136,22 @@ class Writing:
         include_images: bool,
     ) -> PageContent:
         page = parts.page
+        convert: Callable[..., PageContent] = postprocess.page_content
+        answer: str | tuple[postprocess.StripAnswer, ...] = generation.text
+        if page.strips:
+            convert = postprocess.joined_content
+            answer = tuple(
+                postprocess.StripAnswer(strip, part.text)
+                for strip, part in zip(page.strips, parts.in_order, strict=True)
+                if part.error is None
+            )
         try:
-            if page.strips:
-                return self._pool.call_for(
-                    CallContext(request_id=reading.request_id, page=page.number),
-                    math.inf,
-                    self._max_seconds,
-                    postprocess.joined_content,
-                    tuple(
-                        postprocess.StripAnswer(strip, part.text)
-                        for strip, part in zip(page.strips, parts.in_order, strict=True)
-                        if part.error is None
-                    ),
-                    bbox_format=self._bbox_format,
-                    width=page.width,
-                    height=page.height,
-                    rotation=page.rotation,
-                    prompt_type=reading.options.prompt_type,
-                    page_number=page.number,
-                    include_images=include_images,
-                    include_headers_footers=reading.options.include_headers_footers,
-                )
             return self._pool.call_for(
                 CallContext(request_id=reading.request_id, page=page.number),
                 math.inf,
                 self._max_seconds,
-                postprocess.page_content,
-                generation.text,
+                convert,
+                answer,
                 bbox_format=self._bbox_format,
                 width=page.width,
                 height=page.height,

@@ -41,7 +41,7 @@ _NEAR = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StripAnswer:
-    """What the model said about one strip of a page."""
+    """The model's answer for one strip of a page."""
 
     strip: Strip
     text: str
@@ -49,7 +49,7 @@ class StripAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Seam:
-    """Where one strip ends and the next begins, along the long side."""
+    """The end of one strip and the beginning of the next, along the long side."""
 
     axis: int
     start: int

@@ -27,7 +27,6 @@ from handler.preprocess.page.examine import examine, turned
 from handler.preprocess.pdf.render import (
     draw_strip,
     inspect_pdf,
-    text_and_warnings,
     text_layer,
 )
 from handler.preprocess.picture import decode_picture, divide_picture, subject_of
@@ -86,12 +85,6 @@ def page_at(
     with reading(subject_of(media_type, number)):
         picture = decode_picture(data, media_type, number, sizing, limits, options)
         decoded = picture.decoded
-        text, warnings = "", decoded.warnings
-        if media_type == PDF:
-            text, doubts = text_and_warnings(
-                data, number, decoded.image, options.password
-            )
-            warnings = (*warnings, *doubts)
         seen, rotation, is_blank, doubts, view = examine(decoded.image, options)
         division = divide_picture(picture, view, rotation, sizing)
         if division.strips:
@@ -107,9 +100,9 @@ def page_at(
             pixel_width=size[0],
             pixel_height=size[1],
             pixels=b"",
-            text_layer=text,
+            text_layer=picture.text,
             rotation=rotation,
-            warnings=(*warnings, *doubts),
+            warnings=(*decoded.warnings, *doubts),
             strips=division.strips,
         )
         return page if page.strips else _with_pixels(page, seen, is_blank, sizing)

@@ -64,6 +64,8 @@ class Picture:
     """Pixels for each point of a PDF page; None for an image."""
     draw: _Draw | None = None
     """Draws parts of a PDF page in gray, enlarged by a factor; None for an image."""
+    text: str = ""
+    """The text that a PDF page carries."""
 
     def turned_size(self, rotation: int, sizing: Sizing) -> Size:
         """Return the size at which the model sees the page once it is turned."""
@@ -125,6 +127,7 @@ def decode_picture(
             drawn.size,
             drawn.scale,
             partial(draw_parts, data, number, drawn.scale, password=options.password),
+            drawn.text,
         )
     if media_type == TIFF:
         tiff.show_frame(data, number)

@@ -62,7 +62,7 @@ PartSize = Callable[[int, int], Size]
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """What to do with a page that is reduced: no strips means to read it whole."""
+    """The strips of a page that is reduced; without any, it is read as a whole."""
 
     strips: tuple[Strip, ...] = ()
     warnings: tuple[PageWarning, ...] = ()

@@ -39,7 +39,6 @@ __all__ = [
     "draw_parts",
     "draw_strip",
     "inspect_pdf",
-    "text_and_warnings",
     "text_layer",
 ]
 
@@ -59,6 +58,8 @@ class DrawnPage(NamedTuple):
     """Pixels of the image for each point."""
     warnings: Warnings
     """Name what could not be drawn."""
+    text: str
+    """What the page carries in pdfium's order; "" for a scan and broken text."""
 
 
 def inspect_pdf(data: mmap, password: str | None = None) -> tuple[int, Warnings]:
@@ -79,7 +80,9 @@ def draw_page(
         scale = pdf_render_scale(width, height, sizing)
         image = _drawn(page, scale)
         warnings = undrawn_warnings(document, page, number, image)
-        return DrawnPage(image, pdf_target_size(width, height, sizing), scale, warnings)
+        text, doubts = _text_and_warnings(page, image)
+        size = pdf_target_size(width, height, sizing)
+        return DrawnPage(image, size, scale, (*warnings, *doubts), text)
 
 
 def draw_parts(
@@ -147,21 +150,16 @@ def text_layer(
         return ""
 
 
-def text_and_warnings(
-    data: mmap, number: int, image: Image.Image, password: str | None = None
+def _text_and_warnings(
+    page: pypdfium2.PdfPage, image: Image.Image
 ) -> tuple[str, Warnings]:
-    """Return what `text_layer` does, and a warning if some of it is not drawn.
-
-    `image` is the page as `draw_page` returned it just before.
-    """
+    """Return a page's text, and a warning if some of it is not drawn on `image`."""
     try:
-        with opened(data, password) as document:
-            page = _page_with_area(document[number - 1])
-            textpage = page.get_textpage()
-            text: str = textpage.get_text_bounded()
-            letters = installed_mapper().families_drawn_as_letters()
-            warnings = not_drawn_warnings(page, textpage, image, letters)
-            return text[:MAX_TEXT_CHARACTERS], warnings
+        textpage = page.get_textpage()
+        text: str = textpage.get_text_bounded()
+        letters = installed_mapper().families_drawn_as_letters()
+        warnings = not_drawn_warnings(page, textpage, image, letters)
+        return text[:MAX_TEXT_CHARACTERS], warnings
     # Any exception: what pdfium makes of a stranger's fonts promises no list.
     except Exception:
         return "", ()

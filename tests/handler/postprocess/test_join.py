@@ -200,7 +200,7 @@ def test_text_without_boxes_is_kept_in_order():
 
 
 def written(strip, lines, group):
-    """What a model without faults writes about a strip, in paragraphs."""
+    """Return the answer of a model without faults for a strip, in paragraphs."""
     _, low, _, high = strip.box
     shown = [n for n, (top, bottom) in enumerate(lines) if bottom > low and top < high]
     html = ""

@@ -148,7 +148,7 @@ def test_damage_in_the_middle_of_a_png_has_a_warning():
 
 
 def reason_for(content: bytes) -> str:
-    """Why a file cannot be read; empty for one that can."""
+    """Return why a file cannot be read; empty for one that can."""
     try:
         page_of(content)
     except UnreadableDocumentError as error:
