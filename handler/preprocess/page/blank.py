@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from handler.preprocess.page.ink import Ink, find_ink
+from handler.preprocess.page.ink import CLEAR_CONTRAST, Ink, find_ink
 from handler.preprocess.page.orientation import text_share
 from handler.preprocess.page.tiles import classify_tiles, cut_tiles
 
@@ -22,8 +22,6 @@ Mask = npt.NDArray[np.bool_]
 
 # Sizes are pixels of a page from `small_gray`, about 100 dots per inch.
 _CELL = 4
-_CLEAR_CONTRAST = 48
-"""Print of the other side does not reach this many levels of gray."""
 _PLENTY = 0.01
 """Share of cells with ink above which no mark needs to be looked at."""
 _MIN_EXTENT, _MIN_PIXELS = 5, 8
@@ -49,7 +47,7 @@ def has_ink(gray: Image.Image, ink: Ink) -> bool:
     `gray` is a page from `small_gray` and `ink` its ink. Ink of little contrast counts
     only where it is text: print that shows through from the other side is mirrored.
     """
-    clear = ink.levels >= max(ink.threshold, _CLEAR_CONTRAST)
+    clear = ink.is_clear
     cells = _reduced(clear) > 0
     if _without_edges(cells).sum() >= _PLENTY * cells.size:
         return True
@@ -133,7 +131,7 @@ def _has_picture(gray: Image.Image) -> bool:
     """Look for the soft shapes of a photograph away from the edges of the page."""
     coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
     inner = _without_edges(coarse)
-    return bool((inner >= _CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
+    return bool((inner >= CLEAR_CONTRAST).mean() >= _MIN_PICTURE)
 
 
 def _has_faint_text(gray: Image.Image, ignored: Mask) -> bool:

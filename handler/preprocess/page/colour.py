@@ -18,7 +18,6 @@ _BANDS = (1, 2)
 """Cb and Cr of YCbCr."""
 _MIN_RANGE = 26
 """Levels of contrast below which `has_ink` finds nothing; gray pages have none."""
-_CLEAR_CONTRAST = 48
 _FRINGE = ImageFilter.MaxFilter(7)
 """Scanners put fringes of colour around dark dust, holes and borders."""
 
@@ -30,8 +29,7 @@ def view_of_colours(image: Image.Image, dark: Ink) -> Image.Image | None:
     the ink of the small gray page, of which nothing can be read.
     """
     small = image.reduce(reduction_of(image)).convert("YCbCr")
-    is_dark = dark.levels >= max(dark.threshold, _CLEAR_CONTRAST)
-    near_dark = Image.fromarray(is_dark).convert("L").filter(_FRINGE)
+    near_dark = Image.fromarray(dark.is_clear).convert("L").filter(_FRINGE)
     for band in _BANDS:
         gray = small.getchannel(band)
         levels = np.asarray(gray)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["Ink", "find_ink", "reduction_of", "small_gray"]
+__all__ = ["CLEAR_CONTRAST", "Ink", "find_ink", "reduction_of", "small_gray"]
 
 Levels = npt.NDArray[np.uint8]
 
@@ -24,6 +24,8 @@ _CELL = 20
 """Side of the cells, in pixels, whose lightest part is their paper."""
 MIN_CONTRAST = 24
 """Levels of gray. Print of the other side that shows through has up to about 20."""
+CLEAR_CONTRAST = 48
+"""Print of the other side does not reach this many levels of gray."""
 _NOISE_FACTOR = 5.0
 _MAX_NOISE = 80
 """A pattern of more contrast is no noise."""
@@ -37,6 +39,11 @@ class Ink:
     """(height, width): 0 for paper, 255 for black on white."""
     threshold: int
     """The level from which a pixel counts as ink."""
+
+    @property
+    def is_clear(self) -> npt.NDArray[np.bool_]:
+        """Return where there is ink that print of the other side cannot be."""
+        return self.levels >= max(self.threshold, CLEAR_CONTRAST)
 
 
 def small_gray(image: Image.Image) -> Image.Image:
