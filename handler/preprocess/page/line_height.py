@@ -1,8 +1,7 @@
 """Find lines of text in gray pixels: how high they are, and where the gaps are.
 
 Text has many sharp changes from dark to light along a row, and the gaps between lines
-have none, whatever the colours are. Pillow counts the changes, so that no array
-library has to be imported by the decoders.
+have none, whatever the colours are.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from PIL import Image, ImageChops
 
 __all__ = ["Ink", "examine_ink", "line_height_in", "line_height_of"]
 
-CHUNK_ROWS = 4096
+_CHUNK_ROWS = 4096
 """Rows that are examined at once, which bounds the memory."""
 
 _NUM_COLUMNS = 8
@@ -92,15 +91,11 @@ def line_height_of(image: Image.Image) -> float | None:
     step = max(1, min(image.size) // 1024)
     gray = image.reduce(step).convert("L")
     runs: list[int] = []
-    for top in range(0, gray.height, CHUNK_ROWS):
-        bottom = min(top + CHUNK_ROWS, gray.height)
+    for top in range(0, gray.height, _CHUNK_ROWS):
+        bottom = min(top + _CHUNK_ROWS, gray.height)
         columns = _columns(gray.crop((0, top, gray.width, bottom)))
         runs += _runs(columns, gray.width)
     return _height(runs, step)
-
-
-def _sums(columns: list[bytes]) -> bytes:
-    return bytes(min(255, sum(row)) for row in zip(*columns, strict=True))
 
 
 def line_height_in(windows: Iterable[Image.Image], step: float) -> float | None:
@@ -121,7 +116,12 @@ def line_height_in(windows: Iterable[Image.Image], step: float) -> float | None:
     return median * step if upper <= _MAX_SPREAD * lower else None
 
 
-def _columns(gray: Image.Image, is_edge: bytes | None = None) -> list[bytes]:
+def _sums(columns: list[bytes]) -> bytes:
+    """Return the number of changes in each row of all columns, 255 at most."""
+    return bytes(min(255, sum(row)) for row in zip(*columns, strict=True))
+
+
+def _columns(gray: Image.Image, is_edge: bytes = _IS_EDGE) -> list[bytes]:
     """Return the number of changes in each row, for each column of the page.
 
     `is_edge` is 255 for each difference that counts as a change.
@@ -132,7 +132,7 @@ def _columns(gray: Image.Image, is_edge: bytes | None = None) -> list[bytes]:
     changes = ImageChops.difference(
         gray.crop((1, 0, width, height)), gray.crop((0, 0, width - 1, height))
     )
-    edges = changes.point(is_edge or _IS_EDGE)
+    edges = changes.point(is_edge)
     num = max(1, min(_NUM_COLUMNS, width // _MIN_COLUMN_PIXELS))
     found = []
     for index in range(num):
