@@ -12,11 +12,9 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf.jbig2 import has_jbig2_page
+from handler.turning import Box
 
-__all__ = ["MAX_IMAGES", "Box", "PageImage", "image_fault", "page_images"]
-
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels of the drawn page."""
+__all__ = ["MAX_IMAGES", "PageImage", "image_fault", "page_images"]
 
 _Matrix = tuple[float, float, float, float, float, float]
 _Corner = tuple[float, float]
@@ -41,6 +39,7 @@ class PageImage:
 
     object: pdfium.FPDF_PAGEOBJECT
     box: Box
+    """In pixels of the drawn page."""
 
 
 def page_images(

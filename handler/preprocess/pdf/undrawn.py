@@ -13,10 +13,11 @@ from PIL import Image
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.pdf.annotations import num_letters_not_drawn
 from handler.preprocess.pdf.contents import contents_fault
-from handler.preprocess.pdf.images import Box, image_fault, page_images
+from handler.preprocess.pdf.images import image_fault, page_images
 from handler.preprocess.pdf.masks import mask_fault
 from handler.preprocess.pdf.page_copy import copied_page
 from handler.schema import PageWarning
+from handler.turning import Box
 
 __all__ = ["undrawn_warnings"]
 
