@@ -24,11 +24,7 @@ from handler.preprocess.media import (
     agreed_media_type,
 )
 from handler.preprocess.page.examine import examine, turned
-from handler.preprocess.pdf.render import (
-    draw_strip,
-    inspect_pdf,
-    text_layer,
-)
+from handler.preprocess.pdf.render import draw_strip, inspect_pdf
 from handler.preprocess.picture import decode_picture, divide_picture, subject_of
 from handler.preprocess.sizing import Size, target_size
 from handler.profiles import Sizing
@@ -131,9 +127,10 @@ def strip_at(
     box = turned_box(strip.box, -rotation, *sides)
     with reading(subject_of(media_type, page.number)):
         if media_type == PDF:
-            image, size = draw_strip(data, page.number, sizing, box, options.password)
+            image, size, text = draw_strip(
+                data, page.number, sizing, box, options.password
+            )
             size = turned_size(*size, rotation)
-            text = text_layer(data, page.number, options.password, sizing, box)
         else:
             picture = decode_picture(
                 data, media_type, page.number, sizing, limits, options

@@ -109,11 +109,11 @@ def draw_parts(
 
 def draw_strip(
     data: mmap, number: int, sizing: Sizing, box: Box, password: str | None = None
-) -> tuple[Image.Image, Size]:
+) -> tuple[Image.Image, Size, str]:
     """Draw one part of page `number` as if it were a page of its own.
 
-    `box` is in pixels of the page as `draw_page` draws it. Returns the image and the
-    size at which the model sees it.
+    `box` is in pixels of the page as `draw_page` draws it. Returns the image, the size
+    at which the model sees it, and the text there.
     """
     with _opened_page(data, number, password) as (_, page):
         width, height = page.get_size()
@@ -121,30 +121,34 @@ def draw_strip(
         width, height = (box[2] - box[0]) / page_scale, (box[3] - box[1]) / page_scale
         size = pdf_target_size(width, height, sizing)
         scale = pdf_render_scale(width, height, sizing)
-        return _drawn(page, scale, _crop(page, box, page_scale)), size
+        image = _drawn(page, scale, _crop(page, box, page_scale))
+        return image, size, _text_of(page, sizing, box)
 
 
-def text_layer(
-    data: mmap,
-    number: int,
-    password: str | None = None,
-    sizing: Sizing | None = None,
-    box: Box | None = None,
-) -> str:
+def text_layer(data: mmap, number: int, password: str | None = None) -> str:
     """Return the text that page `number` carries, in pdfium's order; "" without one.
 
-    With `sizing` and `box` only the text there; the box is in pixels of the page as
-    `draw_page` draws it. A scan has no text, and what is broken counts as none: the
-    page is read all the same.
+    A scan has no text, and what is broken counts as none: the page is read all the
+    same.
     """
     try:
         with opened(data, password) as document:
-            page = _page_with_area(document[number - 1])
-            bounds: tuple[float | None, ...] = (None,) * 4
-            if box is not None and sizing is not None:
-                bounds = _page_bounds(page, box, sizing)
-            text: str = page.get_textpage().get_text_bounded(*bounds)
-            return text[:MAX_TEXT_CHARACTERS]
+            return _text_of(_page_with_area(document[number - 1]))
+    # Any exception: what pdfium makes of a stranger's file promises no list.
+    except Exception:
+        return ""
+
+
+def _text_of(
+    page: pypdfium2.PdfPage, sizing: Sizing | None = None, box: Box | None = None
+) -> str:
+    """Return a page's text; with `sizing` and `box` only the text there."""
+    try:
+        bounds: tuple[float | None, ...] = (None,) * 4
+        if box is not None and sizing is not None:
+            bounds = _page_bounds(page, box, sizing)
+        text: str = page.get_textpage().get_text_bounded(*bounds)
+        return text[:MAX_TEXT_CHARACTERS]
     # Any exception: what pdfium makes of a stranger's fonts promises no list.
     except Exception:
         return ""
