@@ -153,14 +153,19 @@ def divide_picture(
     is_drawn = picture.draw is not None
     if not needs_examination(width, height, natural, size):
         return Division()
+    # Pixels of the page for each pixel of the image.
     page_pixels = width / upright.width
-    """Pixels of the page for each pixel of the image."""
     if not is_long(width, height):
         lines = _height_in_windows(upright, page_pixels) if not is_drawn else None
         if lines is None and (coarse := line_height_of(upright)) is not None:
             lines = coarse * page_pixels
         if lines is None and picture.draw is not None:
-            lines = _height_drawn(picture.draw, width, height, rotation, natural)
+            # PDF pages are drawn again, larger than they were.
+            boxes = window_boxes(width, height, math.ceil(_WINDOW_SIDE / natural))
+            parts = _upright_parts(
+                picture.draw, boxes, (width, height), rotation, natural
+            )
+            lines = line_height_in(parts, 1 / natural)
         warnings = reduced_warning(
             width, height, size, sizing, natural, lines, is_drawn
         )
@@ -168,11 +173,8 @@ def divide_picture(
     if picture.draw is not None:
         zoom = min(natural, _EXAMINED_SIDE / min(width, height))
         step = 1 / zoom
-        boxes = (
-            turned_box(box, -rotation, width, height)
-            for box in chunk_boxes(width, height)
-        )
-        chunks = (turned(part, rotation) for part in picture.draw(boxes, zoom))
+        boxes = chunk_boxes(width, height)
+        chunks = _upright_parts(picture.draw, boxes, (width, height), rotation, zoom)
     else:
         factor = max(1, math.floor(min(upright.size) / _EXAMINED_SIDE))
         step = factor * page_pixels
@@ -202,16 +204,12 @@ def _height_in_windows(upright: Image.Image, page_pixels: float) -> float | None
     )
 
 
-def _height_drawn(
-    draw: _Draw, width: int, height: int, rotation: int, zoom: float
-) -> float | None:
-    """Measure lines in parts of a PDF page that are drawn larger than the page was."""
-    boxes = (
-        turned_box(box, -rotation, width, height)
-        for box in window_boxes(width, height, math.ceil(_WINDOW_SIDE / zoom))
-    )
-    parts = (turned(part, rotation) for part in draw(boxes, zoom))
-    return line_height_in(parts, 1 / zoom)
+def _upright_parts(
+    draw: _Draw, boxes: Iterable[Box], size: Size, rotation: int, zoom: float
+) -> Iterator[Image.Image]:
+    """Draw parts of a PDF page upright, where `boxes` and the page `size` are too."""
+    drawn = draw((turned_box(box, -rotation, *size) for box in boxes), zoom)
+    return (turned(part, rotation) for part in drawn)
 
 
 def subject_of(media_type: str, number: int) -> str:
