@@ -290,34 +290,22 @@ class Reader:
 
         Raises HandlerError where it cannot be decoded.
         """
-        number, document = task.number, reading.document.read_only
-        context = reading.call_context(number)
-        ends_at = self._earliest(reading.deadline)
-        if task.parts is None:
-            page = self._decoding.run(
-                context,
-                ends_at,
-                preprocess.page_at,
-                document,
-                reading.info.media_type,
-                number,
-                self._sizing,
-                self._limits,
-                reading.decode_options,
-            )
-        else:
-            page = self._decoding.run(
-                context,
-                ends_at,
-                preprocess.strip_at,
-                document,
-                reading.info.media_type,
-                task.parts.page,
-                task.index,
-                self._sizing,
-                self._limits,
-                reading.decode_options,
-            )
+        number = task.number
+        decode: Callable[..., Page] = preprocess.page_at
+        which: tuple[int] | tuple[Page, int] = (number,)
+        if task.parts is not None:
+            decode, which = preprocess.strip_at, (task.parts.page, task.index)
+        page = self._decoding.run(
+            reading.call_context(number),
+            self._earliest(reading.deadline),
+            decode,
+            reading.document.read_only,
+            reading.info.media_type,
+            *which,
+            self._sizing,
+            self._limits,
+            reading.decode_options,
+        )
         # All requests share the engine: keep pages that a decoder forged from it.
         is_strip_of_strip = task.parts is not None and bool(page.strips)
         if page.number != number or not page.is_consistent or is_strip_of_strip:
