@@ -178,9 +178,12 @@ class ChandraHandler(BaseHandler):
     def postprocess(
         self, request: OpenRequest, reading: Reading, pages: Iterator[PageResult]
     ) -> Reply:
-        """Results to the reply asked for; NDJSON leaves line by line meanwhile."""
+        """Convert the results to the reply asked for.
+
+        NDJSON is sent page by page, unless `stream_replies` is off.
+        """
         assert request.media_type is not None
-        is_stream = request.media_type == NDJSON
+        is_stream = request.media_type == NDJSON and self.settings.stream_replies
         results: list[PageResult] = []
         num_sent = num_bytes = 0
         has_success = False
@@ -202,10 +205,13 @@ class ChandraHandler(BaseHandler):
             ):
                 # Those of a thousand pages would fill the memory before anybody
                 # could say that this is no answer.
+                advice = "ask for fewer pages or without images"
+                if self.settings.stream_replies:
+                    advice = f"ask for fewer pages, without images, or for {NDJSON}"
                 raise DocumentTooLargeError(
                     f"the pictures of {len(results)} pages are already above the "
                     f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
-                    f"ask for fewer pages, without images, or for {NDJSON}"
+                    f"{advice}"
                 )
         document = Document(
             request_id=request.id,

@@ -58,6 +58,9 @@ class HandlerSettings:
     max_s3_document_bytes: int = 1024 * 1024 * 1024
     max_reply_bytes: int = 100 * 1024 * 1024
     """Not above `max_response_size` of config.properties, which ends the worker."""
+    stream_replies: bool = True
+    """Send NDJSON page by page in chunks; false: whole, with a Content-Length, which
+    asynchronous inference requires."""
     max_pages: int = 1000
     max_pixels: int = 150_000_000
     """Decoded pixels of one page."""

@@ -190,6 +190,9 @@ def _for_the_handler(
         # Before TorchServe gives up, so that the reason is told.
         "CHANDRA_LOAD_SECONDS": f"{startup_seconds * 0.94:.0f}",
     }
+    if use in (Use.ASYNC, Use.BATCH):
+        # SageMaker stores the answer as an object and needs its Content-Length.
+        variables["CHANDRA_STREAM_REPLIES"] = "false"
     if deadline is not None:
         variables["CHANDRA_DEADLINE_SECONDS"] = deadline
     return variables

@@ -15,7 +15,13 @@ from typing import Any
 from deploy.errors import DeployError
 from deploy.local.backend import AsyncConfig, Backend, S3Uri
 from deploy.local.containers import wait_until_healthy
-from deploy.local.exchange import Exchange, LateError, NoAnswerError, RefusedError
+from deploy.local.exchange import (
+    Exchange,
+    LateError,
+    NoAnswerError,
+    NoLengthError,
+    RefusedError,
+)
 from deploy.local.limits import Limits
 from deploy.local.logs import Logs
 from deploy.local.metrics import MICROSECONDS, MILLISECONDS, Metrics
@@ -160,17 +166,12 @@ class Attempts:
         try:
             with exchange:
                 exchange.post(job.headers, document, length=size)
-                content = exchange.read()
+                content = exchange.read_object()
         except RefusedError:
             raise
         except NoAnswerError as error:
             self._count_asked(served, exchange, waited)
-            raise FailedError(
-                f"ServerError: Model did not respond within {job.timeout_seconds} "
-                "seconds."
-                if isinstance(error, LateError)
-                else f"ServerError: Unable to get a response from the model. {SEE_LOGS}"
-            ) from error
+            raise FailedError(_reason_for(error, job)) from error
         finally:
             with self._lock:
                 self._running.discard(exchange)
@@ -254,6 +255,19 @@ class Attempts:
         if (wrong := self._backend.publish(topic, message)) is not None:
             self._metrics.add(served.hosted, NotificationFailures=1.0)
             self._logs.say(f"{job.endpoint} | {topic}: {wrong}")
+
+
+def _reason_for(error: NoAnswerError, job: Job) -> str:
+    match error:
+        case LateError():
+            seconds = job.timeout_seconds
+            return f"ServerError: Model did not respond within {seconds} seconds."
+        case NoLengthError():
+            return (
+                "ServerError: The response of the model has no Content-Length header. "
+                "Asynchronous inference requires one."
+            )
+    return f"ServerError: Unable to get a response from the model. {SEE_LOGS}"
 
 
 def _failure_of(error: Exception, job: Job) -> FailedError:

@@ -14,7 +14,13 @@ from typing import IO, Any
 from deploy.errors import DeployError
 from deploy.local.backend import Backend, S3Uri
 from deploy.local.containers import Container, wait_until_healthy
-from deploy.local.exchange import Exchange, NoAnswerError, RefusedError, get
+from deploy.local.exchange import (
+    Exchange,
+    NoAnswerError,
+    NoLengthError,
+    RefusedError,
+    get,
+)
 from deploy.local.inputs import InputError, Item, contents, items_of, payloads
 from deploy.local.limits import MIB, Assumed, Limits
 from deploy.local.logs import Logs, Stream
@@ -219,8 +225,10 @@ class Batch:
             except NoAnswerError as error:
                 if stopping.is_set():
                     raise StoppedError from error
-                failure = ItemError("Unable to get response from algorithm", ALGORITHM)
-                may_help = True
+                failure = ItemError(
+                    "Unable to get response from algorithm", ALGORITHM, str(error)
+                )
+                may_help = not isinstance(error, NoLengthError)
             else:
                 if status < 400:
                     return content
@@ -255,7 +263,7 @@ class Batch:
                 raise StoppedError
             with exchange:
                 exchange.post(headers, payload, length=length)
-                return exchange.status, exchange.read()
+                return exchange.status, exchange.read_object()
         finally:
             with self._lock:
                 self._running.discard(exchange)

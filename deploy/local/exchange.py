@@ -16,6 +16,7 @@ __all__ = [
     "Exchange",
     "LateError",
     "NoAnswerError",
+    "NoLengthError",
     "RefusedError",
     "get",
 ]
@@ -33,6 +34,10 @@ class LateError(NoAnswerError):
 
 class BrokenError(NoAnswerError):
     """The connection was reset or closed, as when a container dies."""
+
+
+class NoLengthError(NoAnswerError):
+    """The answer has no Content-Length, and SageMaker stores none without."""
 
 
 class RefusedError(BrokenError):
@@ -123,6 +128,15 @@ class Exchange:
     def read(self) -> bytes:
         """The answer's whole body."""
         return b"".join(self.chunks())
+
+    def read_object(self) -> bytes:
+        """Return the whole body of an answer that is to be stored in S3.
+
+        Raises NoLengthError if it has no Content-Length.
+        """
+        if "content-length" not in self.headers:
+            raise NoLengthError("the answer has no Content-Length")
+        return self.read()
 
     def abort(self) -> None:
         """Break it off, from whichever thread."""

@@ -99,11 +99,15 @@ def answer_of(pools):
         accept: str,
         clock=time.monotonic,
         max_reply_bytes: int = 100 * MEBIBYTE,
+        stream_replies: bool = True,
         **headers: str,
     ):
         handler = ChandraHandler()
         handler.settings = HandlerSettings(
-            deadline_seconds=None, max_side=MAX_SIDE, max_reply_bytes=max_reply_bytes
+            deadline_seconds=None,
+            max_side=MAX_SIDE,
+            max_reply_bytes=max_reply_bytes,
+            stream_replies=stream_replies,
         )
         handler.model = ModelInfo("mini", None, "fast")
         decoders, writers = pools
@@ -228,3 +232,31 @@ def test_pictures_that_no_answer_holds_end_the_reading_early(answer_of):
     assert context.statuses == {0: 413}
     assert "ask for fewer pages, without images" in json.loads(body)["detail"]
     assert engines.num_read < NUM_PAGES / 4
+
+
+def test_ndjson_is_one_frame_if_replies_are_not_streamed(answer_of):
+    context, [body] = answer_of(
+        FastEngines(),
+        "application/x-ndjson",
+        stream_replies=False,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "pages=1-3"},
+    )
+
+    *pages, end = map(json.loads, body.splitlines())
+    assert context.statuses == {0: 200}
+    assert context.stopping_criteria is None
+    assert [page["page"] for page in pages] == [1, 2, 3]
+    assert (end["event"], end["status"]) == ("end", "success")
+
+
+def test_ndjson_that_is_not_streamed_is_not_recommended(answer_of):
+    context, [body] = answer_of(
+        FastEngines(answer=FIGURE),
+        "application/x-ndjson",
+        max_reply_bytes=20_000,
+        stream_replies=False,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "include_images=true"},
+    )
+
+    assert context.statuses == {0: 413}
+    assert json.loads(body)["detail"].endswith("ask for fewer pages or without images")

@@ -148,6 +148,21 @@ def test_a_document_in_s3_may_be_as_large_as_sagemakers_largest(use):
     assert handler.max_s3_document_bytes == GIB
 
 
+@pytest.mark.parametrize(
+    ("use", "streams"), [("local", True), ("realtime", True), ("async", False)]
+)
+def test_replies_are_streamed_unless_they_are_stored(use, streams):
+    handler, _ = handler_of(wanted(SERVE_USE=use))
+
+    assert handler.stream_replies is streams
+
+
+def test_batch_transform_does_not_stream_replies():
+    handler, _ = handler_of(wanted(SAGEMAKER_BATCH="true"))
+
+    assert handler.stream_replies is False
+
+
 def test_where_somebody_waits_there_is_one():
     handler, _ = handler_of(wanted(SERVE_USE="realtime"))
 

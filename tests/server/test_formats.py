@@ -9,6 +9,8 @@ import json
 import httpx
 import pytest
 
+from handler.postprocess.negotiate import ACCEPTED
+from server.environment import wanted_from
 from tests import documents
 
 TEXT = documents.text_page(["Rain in May", "41 mm at Kirkwall"])
@@ -131,6 +133,28 @@ def test_ndjson_brings_a_line_for_each_page_and_one_for_the_end(client):
     }
     assert (end["event"], end["status"]) == ("end", "success")
     assert end["usage"] == whole["usage"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("use", [{"SERVE_USE": "async"}, {"SAGEMAKER_BATCH": "true"}])
+def test_answers_to_be_stored_have_a_content_length(own_server, use):
+    variables = wanted_from(use, 4 * 1024**3).handler
+
+    with own_server(**variables, CHANDRA_MAX_OUTPUT_TOKENS="48") as client:
+        answers = {
+            accept: client.post(documents.pdf(MANY), "application/pdf", accept=accept)
+            for accept in ACCEPTED
+        }
+        broken = client.post(b"%PDF-1.7", accept="application/x-ndjson")
+
+    for answer in (*answers.values(), broken):
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        assert "transfer-encoding" not in answer.headers
+    assert {answer.status_code for answer in answers.values()} == {200}
+    *pages, end = map(json.loads, answers["application/x-ndjson"].text.splitlines())
+    assert [page["page"] for page in pages] == [1, 2, 3]
+    assert end["event"] == "end"
+    assert broken.status_code == 422
 
 
 def test_options_go_into_json_custom_attributes_or_the_query_string(client):

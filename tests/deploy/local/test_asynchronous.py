@@ -333,6 +333,17 @@ def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
     assert "responseBody" not in large
 
 
+def test_answers_without_content_length_are_not_stored(local, container):
+    local.async_endpoint()
+    container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
+
+    answer = submit(local)
+
+    assert b"has no Content-Length header" in failure(local, answer)
+    assert local.get(answer["OutputLocation"]) is None
+    assert len(container.received) == 1
+
+
 def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
     local.async_endpoint()
     container.reply = lambda received: Reply(b"no", 500)

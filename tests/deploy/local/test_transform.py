@@ -207,6 +207,18 @@ def test_which_statuses_are_tried_again_is_an_assumption(start, container):
     assert job["TransformJobStatus"] == "Failed"
 
 
+def test_answers_without_content_length_fail_without_retry(local, container):
+    local.put("in/a.png", b"a")
+    container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
+
+    job = transform(local)
+
+    assert job["TransformJobStatus"] == "Failed"
+    assert local.keys("out") == []
+    assert len(container.received) == 1
+    data_log(local, f"{BUCKET}/in/a.png: the answer has no Content-Length")
+
+
 def test_a_slow_answer_is_no_answer(local, container):
     local.put("in/a.png", b"a")
     is_over = threading.Event()
