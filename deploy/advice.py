@@ -17,7 +17,8 @@ class Advice:
     hint: str
 
     def is_about(self, reason: str) -> bool:
-        return re.search(re.escape(self.message), reason, re.I) is not None
+        """Whether the message occurs in the reason, in whole words."""
+        return re.search(rf"\b{re.escape(self.message)}", reason, re.I) is not None
 
 
 ADVICE = (
@@ -36,6 +37,47 @@ ADVICE = (
         "Unsupported manifest media type",
         "the image is an OCI image, which SageMaker does not take",
         "chandra-sagemaker image check --fix",
+    ),
+    Advice(
+        "does not have BatchGetImage permission for the image",
+        "the execution role is not allowed to pull the image",
+        "chandra-sagemaker iam --create",
+    ),
+    Advice(
+        "does not grant ecr:GetDownloadUrlForLayer",
+        "the repository's policy does not let SageMaker pull the image, as for a "
+        "repository of another account or region",
+        "chandra-sagemaker image push copies the image into a repository of this "
+        "account and region",
+    ),
+    Advice(
+        "Please make sure all images included in the model",
+        "the image does not exist, or the execution role cannot pull it",
+        "chandra-sagemaker doctor checks the image and the role",
+    ),
+    Advice(
+        "CannotPullContainer",
+        "the machine could not pull the image: it is gone, the execution role is not "
+        "allowed to, or the subnets have no way to ECR",
+        "chandra-sagemaker doctor checks the image and the role; in a VPC, add "
+        "endpoints for ecr.api, ecr.dkr and S3",
+    ),
+    Advice(
+        "Cannot pull algorithm container",
+        "the image does not exist, or the execution role cannot pull it",
+        "chandra-sagemaker doctor checks the image and the role",
+    ),
+    Advice(
+        "KMS",
+        "a KMS key is disabled, in another region, or its policy does not allow the "
+        "execution role to use it",
+        "allow the execution role kms:Decrypt, kms:GenerateDataKey and "
+        "kms:CreateGrant in the policy of the key; then the same command again",
+    ),
+    Advice(
+        "Rate exceeded",
+        "AWS throttled the requests of this account",
+        "wait a minute, then run the same command again",
     ),
     Advice(
         "InsufficientCapacity",

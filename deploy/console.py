@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import IO, Any
 
 from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError
 
-__all__ = ["Console", "megabytes", "table"]
+__all__ = ["Console", "megabytes", "minute", "printable", "progress_line", "table"]
 
 
 LEAST_PROGRESS_BYTES = 10_000_000
+BAR_COLUMNS, LEAST_BAR_COLUMNS = 30, 5
+# The direction of the text after them changes.
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Console:
@@ -26,28 +32,37 @@ class Console:
         out: IO[str] | None = None,
         err: IO[str] | None = None,
         answers: IO[str] | None = None,
+        columns: int | None = None,
     ) -> None:
+        """`columns` is the width of the terminal; None: ask it each time."""
         self.as_json = as_json
         self.assume_yes = assume_yes
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._answers = answers or sys.stdin
+        self._columns = columns
         self._last_progress: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
         """A line for people."""
         _print(text, self._err if self.as_json else self._out)
 
-    def result(self, data: Any, lines: Iterable[str] = ()) -> None:
-        """What the command was asked for: `data` for programs, `lines` for people."""
+    def result(self, data: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
+        """Write the result: `data` as one JSON object with --json, else `lines`.
+
+        Times become ISO 8601 with their zone.
+        """
         if self.as_json:
-            print(json.dumps(data, indent=2, default=str), file=self._out, flush=True)
+            text = json.dumps(data, indent=2, default=_to_json)
+            print(text, file=self._out, flush=True)
             return
         for line in lines:
             self.say(line)
 
     def write(self, text: str) -> None:
-        """Text exactly as it is, such as a document."""
+        """Write a document as it is; on a terminal, escape control characters."""
+        if self._out.isatty():
+            text = printable(text)
         print(text, file=self._out, end="", flush=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
@@ -56,14 +71,10 @@ class Console:
             return
         tenth = 10 * done // max(total, 1)
         if self._err.isatty():
-            bar = ("#" * (3 * tenth)).ljust(30)
+            columns = self._columns or shutil.get_terminal_size().columns
+            line = progress_line(label, done, total, columns)
             end = "\n" if done >= total else ""
-            print(
-                f"\r{label[:30]:30} [{bar}] {megabytes(done)} of {megabytes(total)}",
-                file=self._err,
-                end=end,
-                flush=True,
-            )
+            print(f"\r{line}", file=self._err, end=end, flush=True)
         elif (label, tenth) != self._last_progress:
             self._last_progress = (label, tenth)
             self.say(f"{label}: {megabytes(done)} of {megabytes(total)}")
@@ -112,12 +123,65 @@ class Console:
         return self._answers.readline().strip().lower() in ("y", "yes")
 
 
+def _to_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def printable(text: str) -> str:
+    r"""Return the text with control characters escaped, as `\x1b`.
+
+    Logs and errors come from elsewhere: written as they are, they could move the
+    cursor, change the title or overwrite lines of a terminal. Line feeds and tabs
+    stay.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if _is_control(character)
+        else character
+        for character in text
+    )
+
+
+def _is_control(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    # Lone surrogates stand for bytes of file names; the terminal's encoding decides.
+    return unicodedata.category(character) == "Cc" or character in BIDI_CONTROLS
+
+
 def _print(text: str, file: IO[str]) -> None:
-    """A line; what the terminal has no letter for, as a file's name may hold it, is
-    escaped."""
+    """Print a line; escape control characters and what the terminal cannot encode."""
     encoding = getattr(file, "encoding", None) or "utf-8"
-    line = text.encode(encoding, "backslashreplace").decode(encoding)
+    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
     print(line, file=file, flush=True)
+
+
+def progress_line(label: str, done: int, total: int, columns: int) -> str:
+    """Return a progress bar of at most `columns` - 1 columns, padded to that.
+
+    A line as wide as the terminal would wrap, and the next one would not overwrite
+    it. Where the label does not fit, the bar and then the sizes are left out.
+    """
+    width = max(1, min(columns - 1, 100))
+    share = min(1.0, done / max(total, 1))
+    sizes = f"{megabytes(done)} of {megabytes(total)}"
+    percent = f"{share:4.0%}"
+    shown = label if len(label) <= 30 else f"{label[:29]}…"
+    room = width - len(shown) - len(sizes) - 4
+    if room >= LEAST_BAR_COLUMNS:
+        bar_columns = min(BAR_COLUMNS, room)
+        bar = ("#" * int(share * bar_columns)).ljust(bar_columns)
+        line = f"{shown} [{bar}] {sizes}"
+    elif len(shown) + 1 + len(sizes) <= width:
+        line = f"{shown} {sizes}"
+    else:
+        line = f"{shown[: max(0, width - len(percent) - 1)]} {percent}".lstrip()
+    return line[:width].ljust(width)
+
+
+def minute(when: datetime) -> str:
+    """Return a time for a table, with its zone."""
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".rstrip()
 
 
 def megabytes(size: int) -> str:

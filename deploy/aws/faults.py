@@ -9,14 +9,17 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
+    LoginError,
+    NoAuthTokenError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
-    SSOTokenLoadError,
+    RefreshWithMFAUnsupportedError,
+    SSOError,
     TokenRetrievalError,
-    UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -45,10 +48,25 @@ CODES: dict[str, type[DeployError]] = {
     "AuthFailure": AccessDeniedError,
     "ExpiredToken": AccessDeniedError,
     "ExpiredTokenException": AccessDeniedError,
+    "TokenRefreshRequired": AccessDeniedError,
+    "InvalidAccessKeyId": AccessDeniedError,
     "InvalidClientTokenId": AccessDeniedError,
+    "InvalidToken": AccessDeniedError,
     "UnrecognizedClientException": AccessDeniedError,
+    "IncompleteSignature": AccessDeniedError,
     "InvalidSignatureException": AccessDeniedError,
     "SignatureDoesNotMatch": AccessDeniedError,
+    "RequestExpired": AccessDeniedError,
+    "RequestTimeTooSkewed": AccessDeniedError,
+    "KMS.AccessDeniedException": AccessDeniedError,
+    "KMSAccessDeniedException": AccessDeniedError,
+    "KMS.DisabledException": ConfigError,
+    "KMSDisabledException": ConfigError,
+    "KMS.KMSInvalidStateException": ConfigError,
+    "KMSInvalidStateException": ConfigError,
+    "KMS.NotFoundException": NotFoundError,
+    "KMSNotFoundException": NotFoundError,
+    "KmsException": ConfigError,
     "403": AccessDeniedError,
     "404": NotFoundError,
     "NoSuchBucket": NotFoundError,
@@ -84,6 +102,12 @@ CODES: dict[str, type[DeployError]] = {
     "BucketAlreadyExists": ConflictError,
     "Throttling": BusyError,
     "ThrottlingException": BusyError,
+    "ThrottledException": BusyError,
+    "RequestThrottled": BusyError,
+    "RequestThrottledException": BusyError,
+    "EC2ThrottledException": BusyError,
+    "BandwidthLimitExceeded": BusyError,
+    "PriorRequestNotComplete": BusyError,
     "TooManyRequestsException": BusyError,
     "RequestLimitExceeded": BusyError,
     "SlowDown": BusyError,
@@ -110,7 +134,42 @@ SENTENCES: tuple[tuple[str, type[DeployError]], ...] = (
     (r"no scalable target", NotFoundError),
 )
 
+LOGIN = (
+    "aws sso login or aws login, or set new keys; "
+    "aws sts get-caller-identity shows whether they work"
+)
+CHECK_CLOCK = "set the clock of this machine, then run the same command again"
+CHECK_KEYS = "aws configure list shows which keys are used"
+ALLOW_KEY = (
+    "allow kms:Decrypt, kms:GenerateDataKey and kms:CreateGrant in the policy of the "
+    "key, for these credentials and the execution role"
+)
+OTHER_KEY = "aws kms describe-key shows the state of the key; or name another key"
+
 HINTS = {
+    "ExpiredToken": LOGIN,
+    "ExpiredTokenException": LOGIN,
+    "TokenRefreshRequired": LOGIN,
+    "RequestExpired": f"{CHECK_CLOCK}; or {LOGIN}",
+    "RequestTimeTooSkewed": CHECK_CLOCK,
+    "InvalidAccessKeyId": CHECK_KEYS,
+    "InvalidClientTokenId": CHECK_KEYS,
+    "InvalidToken": CHECK_KEYS,
+    "UnrecognizedClientException": CHECK_KEYS,
+    "IncompleteSignature": CHECK_KEYS,
+    "InvalidSignatureException": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
+    "SignatureDoesNotMatch": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
+    # S3 answers HEAD without a body: an expired token is a 400 without a code.
+    "400": "aws sts get-caller-identity shows whether the credentials have expired",
+    "KMS.AccessDeniedException": ALLOW_KEY,
+    "KMSAccessDeniedException": ALLOW_KEY,
+    "KMS.DisabledException": OTHER_KEY,
+    "KMSDisabledException": OTHER_KEY,
+    "KMS.KMSInvalidStateException": OTHER_KEY,
+    "KMSInvalidStateException": OTHER_KEY,
+    "KMS.NotFoundException": OTHER_KEY,
+    "KMSNotFoundException": OTHER_KEY,
+    "KmsException": f"{ALLOW_KEY}; {OTHER_KEY}",
     "NoSuchBucket": "make the bucket, in the region of the endpoint, or name another "
     "one, in chandra.toml or where you typed it",
     "RepositoryNotFoundException": "chandra-sagemaker image push",
@@ -120,6 +179,9 @@ HINTS = {
 ANOTHER_SERVER = "check for a proxy, the region and --endpoint-url, then run it again"
 WHATEVER = "chandra-sagemaker doctor looks at everything that a deployment needs"
 HINTS_BY_KIND: dict[type[DeployError] | None, str] = {
+    BusyError: "wait a minute, then run the same command again",
+    AccessDeniedError: "chandra-sagemaker iam --caller prints the policy that allows "
+    "it",
     AlreadyExistsError: "chandra-sagemaker list shows what there is; or set another "
     "name in chandra.toml",
     ConflictError: "chandra-sagemaker status shows what is going on; then the same "
@@ -137,10 +199,15 @@ def fault_of(error: Fault, doing: str) -> DeployError:
             hint="aws sso login, or set AWS_PROFILE; `plan` works without",
         )
     if isinstance(
-        error, SSOTokenLoadError | TokenRetrievalError | UnauthorizedSSOTokenError
+        error, SSOError | TokenRetrievalError | NoAuthTokenError | LoginError
     ):
         return AccessDeniedError(
-            "the AWS login has expired", hint="aws sso login --profile PROFILE"
+            "the AWS login has expired",
+            hint="aws sso login --profile PROFILE, or aws login",
+        )
+    if isinstance(error, CredentialRetrievalError | RefreshWithMFAUnsupportedError):
+        return AccessDeniedError(
+            f"the AWS credentials cannot be renewed: {error}", hint=LOGIN
         )
     if isinstance(error, ProfileNotFound):
         return ConfigError(str(error), hint="aws configure list-profiles")
@@ -189,7 +256,7 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
         kind = AlreadyExistsError
     if kind is AccessDeniedError:
         return _denied(code, sentence, doing)
-    advice = advice_for(f"{code}: {sentence}")
+    advice = None if code in HINTS else advice_for(f"{code}: {sentence}")
     hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, WHATEVER))
     if kind is None:
         return DeployError(
@@ -200,15 +267,11 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
 
 
 def _denied(code: str, sentence: str, doing: str) -> AccessDeniedError:
-    if code in ("ExpiredToken", "ExpiredTokenException"):
-        return AccessDeniedError(
-            f"{doing}: the credentials have expired", hint="aws sso login"
-        )
-    if code in ("InvalidClientTokenId", "UnrecognizedClientException"):
-        return AccessDeniedError(
-            f"{doing}: AWS does not know these credentials", hint="aws configure list"
-        )
-    return AccessDeniedError(
-        f"{doing}: {sentence}",
-        hint="chandra-sagemaker iam --caller prints the policy that allows it",
-    )
+    hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])
+    if hint is LOGIN:
+        sentence = "the credentials have expired"
+    elif hint is CHECK_KEYS:
+        sentence = "AWS does not know these credentials"
+    elif re.search(r"\bkms:\w+", sentence):
+        hint = ALLOW_KEY
+    return AccessDeniedError(f"{doing}: {sentence}", hint=hint)

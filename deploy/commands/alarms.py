@@ -69,6 +69,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"next: chandra-sagemaker alarms{flag} --create",
         ]
     context.console.result(
-        [{"name": n, "state": s, "meaning": d} for n, s, d in rows], lines
+        {
+            "endpoint": name,
+            "alarms": [{"name": n, "state": s, "meaning": d} for n, s, d in rows],
+        },
+        lines,
     )
     return 0

@@ -32,7 +32,8 @@ def draw(
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise ConfigError(
-            "--plot needs matplotlib", hint="pip install matplotlib"
+            "--plot needs matplotlib",
+            hint="pip install matplotlib, or '.[plot]' in the repository",
         ) from error
     dates: Any = untyped
     groups = _groups(series, period_seconds)

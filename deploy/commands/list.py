@@ -6,7 +6,7 @@ import argparse
 
 from deploy.asynchronous.endpoint import async_name
 from deploy.commands.context import Context
-from deploy.console import table
+from deploy.console import minute, table
 from deploy.resources import Live
 
 NAME = "list"
@@ -46,5 +46,5 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _row(live: Live) -> tuple[str, str, str]:
-    since = f"{live.since:%Y-%m-%d %H:%M}" if live.since else "never"
-    return live.config, f"{live.created:%Y-%m-%d %H:%M}", since
+    since = minute(live.since) if live.since else "never"
+    return live.config, minute(live.created), since

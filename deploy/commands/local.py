@@ -29,15 +29,16 @@ HELP = "SageMaker's data plane on loopback, for tests and without AWS"
 REGION = "us-east-1"
 MINI = "mini"
 DEPLOYED = "deployed"
+LARGEST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port",
-        type=int,
+        type=port,
         default=4600,
         metavar="N",
-        help="of 127.0.0.1; 0 for any that is free (default 4600)",
+        help="port on 127.0.0.1, 0 for any free one (default 4600)",
     )
     parser.add_argument(
         "--server",
@@ -77,6 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="where nobody knows what SageMaker does; see deploy/local/README.md",
     )
+
+
+def port(text: str) -> int:
+    """Return a TCP port, or 0; raises ArgumentTypeError otherwise."""
+    if not text.isascii() or not text.isdigit() or int(text) > LARGEST_PORT:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a port: give a number from 0 to {LARGEST_PORT}"
+        )
+    return int(text)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:

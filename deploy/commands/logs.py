@@ -53,10 +53,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         status = INTERRUPTED
     lines = [] if found else [f"no lines in the last {options.since}"]
     context.console.result(
-        [
-            {"time": event.when, "stream": event.stream, "message": event.message}
-            for event in found
-        ],
+        {
+            "lines": [
+                {"time": event.when, "stream": event.stream, "message": event.message}
+                for event in found
+            ]
+        },
         lines,
     )
     return status
@@ -68,15 +70,13 @@ def _read(
     reader: LogReader,
     found: list[LogEvent],
 ) -> None:
-    # Without it, lines of several days could not be told apart.
-    with_day = age(options.since) > timedelta(hours=12)
     while True:
         for event in reader.read():
             if not _is_wanted(event, options):
                 continue
             found.append(event)
             if not context.console.as_json:
-                context.console.say(_line(event, with_day=with_day))
+                context.console.say(_line(event))
         if not options.follow:
             return
         context.sleep(FOLLOW_SECONDS)
@@ -107,6 +107,7 @@ def _is_wanted(event: LogEvent, options: argparse.Namespace) -> bool:
     return options.search is None or options.search.lower() in event.message.lower()
 
 
-def _line(event: LogEvent, *, with_day: bool) -> str:
-    when = f"{event.when:%Y-%m-%d %H:%M:%S}" if with_day else f"{event.when:%H:%M:%S}"
+def _line(event: LogEvent) -> str:
+    # The date too: a log is followed over midnight, and kept in files.
+    when = f"{event.when:%Y-%m-%dT%H:%M:%SZ}"
     return f"{when} {event.stream.rpartition('/')[2]} {event.message}"

@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", default="3h", metavar="AGE", help="30m, 3h or 7d (default 3h)"
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw them; needs matplotlib"
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="draw them; needs matplotlib, which the extra plot installs",
     )
     add_async_argument(parser)
 

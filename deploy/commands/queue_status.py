@@ -121,6 +121,8 @@ def _machines(facts: dict[str, Any]) -> str:
 
 def _waiting(facts: dict[str, Any]) -> str:
     backlog, each = facts["backlog"], facts["backlog_per_instance"]
+    if facts["backlog_error"] is not None:
+        return f"not known: {facts['backlog_error']}"
     if backlog is None:
         return "not known: CloudWatch has no number of the last ten minutes"
     words = f"{backlog:,.0f} documents"
@@ -143,9 +145,9 @@ def _scaling(facts: dict[str, Any]) -> str:
     return "by the queue"
 
 
-def _backlog(context: Context, name: str) -> dict[str, float | None]:
+def _backlog(context: Context, name: str) -> dict[str, Any]:
     metrics = [metric for metric in QUEUE_METRICS if metric.name in NAMES]
-    latest: dict[str, float | None] = dict.fromkeys(NAMES.values())
+    latest: dict[str, Any] = dict.fromkeys([*NAMES.values(), "backlog_error"])
     try:
         series = read_metrics(
             context.aws,
@@ -155,8 +157,8 @@ def _backlog(context: Context, name: str) -> dict[str, float | None]:
             period_seconds=60,
             metrics=metrics,
         )
-    except AccessDeniedError:
-        return latest
+    except AccessDeniedError as error:
+        return {**latest, "backlog_error": error.message}
     for one in series:
         if one.values:
             latest[NAMES[one.metric.name]] = one.values[-1]

@@ -123,10 +123,12 @@ def _show(context: Context) -> int:
         for entry in entries
     ]
     context.console.result(
-        [
-            {"name": n, "expression": e, "timezone": z, "state": s}
-            for n, e, z, s in rows
-        ],
+        {
+            "schedules": [
+                {"name": n, "expression": e, "timezone": z, "state": s}
+                for n, e, z, s in rows
+            ]
+        },
         table([("ENTRY", "WHEN", "TIMEZONE", "STATE"), *rows]) if rows else [NONE],
     )
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 from deploy.commands.context import Context
 from deploy.commands.queue_status import queue_facts, queue_rows
 from deploy.commands.transform.jobs import transforms_of
-from deploy.console import table
+from deploy.console import minute, table
 from deploy.errors import AccessDeniedError, NotFoundError, ResourceFailedError
 from deploy.executor import duration
 from deploy.machines.prices import dollars, hourly, rate
@@ -68,8 +68,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines = [f"there is no endpoint {name} that answers in real time"]
     if queue is not None:
         lines += ["", *table(queue_rows(queue))]
+    if jobs is None:
+        lines += ["", "transform jobs are not shown: listing them is not allowed"]
     if jobs:
-        rows = [(j["job"], j["status"], f"{j['created']:%Y-%m-%d %H:%M}") for j in jobs]
+        rows = [(j["job"], j["status"], minute(j["created"])) for j in jobs]
         lines += ["", *table([("TRANSFORM JOB", "STATUS", "CREATED"), *rows])]
     context.console.result(facts | {"asynchronous": queue, "jobs": jobs}, lines)
     states = {facts["status"], queue["status"] if queue else None}
@@ -93,12 +95,12 @@ def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     ]
 
 
-def _jobs(context: Context) -> list[dict[str, Any]]:
-    """The last few, if whoever asks may know of any."""
+def _jobs(context: Context) -> list[dict[str, Any]] | None:
+    """Return the last few transform jobs; None if listing them is not allowed."""
     try:
         jobs = list(islice(transforms_of(context).ours(), NUM_JOBS))
     except AccessDeniedError:
-        return []
+        return None
     return [
         {"job": job.name, "status": job.status, "created": job.created} for job in jobs
     ]

@@ -32,7 +32,7 @@ class Account:
         except ImportError as error:
             raise ConfigError(
                 f"moto's server is not installed: {error}",
-                hint="pip install 'chandra-torchserve[local]', or --backend URL",
+                hint="pip install 'moto[server]', or --backend URL",
             ) from error
         _complete_moto()
         # What moto knows belongs to the process: an earlier account's is still there.

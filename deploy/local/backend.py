@@ -131,10 +131,15 @@ class Backend:
     # SageMaker
 
     def violations(
-        self, region: str, operation: str, params: Mapping[str, Any]
+        self,
+        region: str,
+        operation: str,
+        params: Mapping[str, Any],
+        *,
+        service: str = "sagemaker-runtime",
     ) -> list[str]:
-        """What AWS's model of an invocation says against these parameters."""
-        call = Call("sagemaker-runtime", operation, params, "")
+        """Return what AWS's model of an operation does not allow, as sentences."""
+        call = Call(service, operation, params, "")
         return self.aws(region, call.service).violations(call)
 
     def forget(self) -> None:

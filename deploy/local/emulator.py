@@ -34,6 +34,11 @@ __all__ = ["Emulator", "ServerProgram"]
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
 ENDPOINT_GROUP = "/aws/sagemaker/Endpoints/"
 CHANGES = ("Create", "Update", "Delete")
+CHECKED = {
+    "CreateEndpointConfig": "create_endpoint_config",
+    "CreateTransformJob": "create_transform_job",
+}
+"""Requests with an instance type, and boto3's names for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,7 @@ class Emulator:
     def _control_plane(self, region: str, operation: str, request: Request) -> Answer:
         body = request.body.read()
         asked = json.loads(body or b"{}")
+        self._check(region, operation, asked)
         if operation == "CreateTransformJob":
             answer = self.jobs.create(region, asked)
             # The backend knows its tags.
@@ -169,6 +175,22 @@ class Emulator:
             if operation.endswith("Endpoint") and answer_of.status == 200:
                 self._changed(region, operation, asked["EndpointName"])
         return answer_of
+
+    def _check(self, region: str, operation: str, asked: dict[str, Any]) -> None:
+        """Raise Refusal for values that SageMaker's own model of a request excludes.
+
+        The backend takes any instance type, and SageMaker only those that it has.
+        """
+        if operation not in CHECKED:
+            return
+        found = self._backend.violations(
+            region, CHECKED[operation], asked, service="sagemaker"
+        )
+        if found:
+            raise Refusal(
+                "ValidationException",
+                f"{len(found)} validation errors detected: " + "; ".join(found),
+            )
 
     @staticmethod
     def _drop(answer: Answer) -> None:

@@ -25,6 +25,13 @@ FORWARDED = (
     "X-Amzn-SageMaker-Session-Id",
 )
 """All that SageMaker lets through of a POST's headers."""
+TARGETS = {
+    "TargetModel": "X-Amzn-SageMaker-Target-Model",
+    "TargetContainerHostname": "X-Amzn-SageMaker-Target-Container-Hostname",
+    "InferenceComponentName": "X-Amzn-SageMaker-Inference-Component",
+}
+"""Parameters that only endpoints of another kind accept."""
+TARGET_VARIANT = "X-Amzn-SageMaker-Target-Variant"
 MAX_ORIGINAL_CHARACTERS = 10_000
 
 
@@ -51,6 +58,7 @@ class Runtime:
         began = time.monotonic()
         body = self._body(request)
         served = self._real_time(region, name)
+        _check_targets(served, request)
         check(self._backend, region, "invoke_endpoint", request)
         headers = self._forwarded(served, request, "Accept")
         exchange = Exchange(served.container.address, self._limits.answer_seconds)
@@ -70,6 +78,7 @@ class Runtime:
         began = time.monotonic()
         body = self._body(request)
         served = self._real_time(region, name)
+        _check_targets(served, request)
         check(self._backend, region, "invoke_endpoint_with_response_stream", request)
         headers = self._forwarded(served, request, "X-Amzn-SageMaker-Accept")
         exchange = Exchange(served.container.address, self._limits.stream_seconds)
@@ -230,3 +239,22 @@ class Runtime:
                 f"log-group:{stream.group}",
             },
         )
+
+
+def _check_targets(served: Served, request: Request) -> None:
+    """Raise Refusal if the request names a variant or model that is not there."""
+    hosted = served.hosted
+    variant = request.header(TARGET_VARIANT)
+    if variant not in (None, hosted.variant):
+        raise Refusal(
+            "ValidationError",
+            f"Variant {variant} not found for endpoint {hosted.name} of account "
+            f"{hosted.account}.",
+        )
+    for parameter, header in TARGETS.items():
+        if request.header(header) is not None:
+            raise Refusal(
+                "ValidationError",
+                f"Endpoint {hosted.name} of account {hosted.account} hosts one model: "
+                f"it does not support {parameter}.",
+            )

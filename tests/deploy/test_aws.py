@@ -8,10 +8,13 @@ import boto3
 import pytest
 from botocore.exceptions import (
     ClientError,
+    CredentialRetrievalError,
     EndpointConnectionError,
+    LoginRefreshRequired,
     NoCredentialsError,
     NoRegionError,
     ProfileNotFound,
+    UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -140,6 +143,49 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
 
     assert type(fault) is kind
     assert sentence in fault.message
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "kind", "hint"),
+    [
+        ("ThrottlingException", "Rate exceeded", errors.BusyError, "wait a minute"),
+        ("EC2ThrottledException", "", errors.BusyError, "wait a minute"),
+        ("ExpiredToken", "The provided token has expired.", AccessDeniedError,
+         "aws sso login"),
+        ("RequestExpired", "Request has expired.", AccessDeniedError, "clock"),
+        ("InvalidAccessKeyId", "does not exist in our records", AccessDeniedError,
+         "aws configure list"),
+        ("400", "Bad Request", DeployError, "get-caller-identity"),
+        ("AccessDenied", "User: a is not authorized to perform: kms:GenerateDataKey "
+         "on resource: b", AccessDeniedError, "policy of the key"),
+        ("KMS.DisabledException", "key is disabled", ConfigError, "describe-key"),
+        ("KmsException", "key cannot be used", ConfigError, "policy of the key"),
+        ("ValidationException", "Access denied to KMS key", DeployError,
+         "policy of the key"),
+        ("ValidationException", "The repository of your image a does not grant "
+         "ecr:GetDownloadUrlForLayer, ecr:BatchGetImage", DeployError, "image push"),
+    ],
+)  # fmt: skip
+def test_refusals_end_with_the_remedy_for_their_cause(code, sentence, kind, hint):
+    error = refused(code, sentence)
+
+    assert type(error) is kind
+    assert hint in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnauthorizedSSOTokenError(),
+        LoginRefreshRequired(),
+        CredentialRetrievalError(provider="custom-process", error_msg="ended with 1"),
+    ],
+)
+def test_expired_logins_name_the_login_command(error):
+    fault = fault_of(error, "sagemaker describe_endpoint")
+
+    assert type(fault) is AccessDeniedError
+    assert "aws sso login" in (fault.hint or "")
 
 
 def test_a_profile_that_does_not_exist_is_named():

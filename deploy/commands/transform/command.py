@@ -11,7 +11,7 @@ from deploy.commands.transform.starting import started
 from deploy.commands.transform.summary import tell
 from deploy.commands.transform.wanted import wanted_again, wanted_from
 from deploy.commands.transform.watch import summed_up, watched
-from deploy.console import table
+from deploy.console import minute, table
 from deploy.documents.document import S3
 from deploy.errors import ConfigError
 from deploy.transform.job import TransformState
@@ -126,12 +126,14 @@ def _status(context: Context, options: argparse.Namespace, names: list[str]) -> 
         state = found(context, _one(names))
         return tell(context, summed_up(context, state))
     jobs = list(transforms_of(context).ours())
-    rows = [(job.name, job.status, f"{job.created:%Y-%m-%d %H:%M}") for job in jobs]
+    rows = [(job.name, job.status, minute(job.created)) for job in jobs]
     context.console.result(
-        [
-            {"job": job.name, "status": job.status, "created": job.created}
-            for job in jobs
-        ],
+        {
+            "jobs": [
+                {"job": job.name, "status": job.status, "created": job.created}
+                for job in jobs
+            ]
+        },
         table([("JOB", "STATUS", "CREATED"), *rows])
         if rows
         else [f"deployment {context.config.name} has had no transform job"],

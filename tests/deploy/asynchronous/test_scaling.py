@@ -507,6 +507,22 @@ def test_whoever_may_not_look_at_a_queue_sees_the_rest():
 
 
 @pytest.mark.usefixtures("deployed")
+def test_status_says_that_metrics_of_the_queue_are_denied(chandra, wire, monkeypatch):
+    def pages(service, operation, key, **params):
+        if operation == "get_metric_data":
+            raise AccessDeniedError("not authorized: GetMetricData", hint="iam")
+        return pages_before(service, operation, key, **params)
+
+    pages_before = wire.pages
+    monkeypatch.setattr(wire, "pages", pages)
+
+    ran = chandra("status")
+
+    assert "not known: not authorized: GetMetricData" in ran.out
+    assert "CloudWatch has no number" not in ran.out
+
+
+@pytest.mark.usefixtures("deployed")
 def test_of_a_queue_that_says_nothing_nothing_is_made_up(chandra):
     assert "not known: CloudWatch has no number" in chandra("status").out
 

@@ -288,7 +288,16 @@ def test_without_moto_it_says_what_to_install(tmp_path):
 
     assert failed.returncode == 2
     assert "moto's server is not installed" in failed.stderr
-    assert "chandra-torchserve[local]" in failed.stderr
+    assert "pip install 'moto[server]'" in failed.stderr
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", "65536"])
+def test_ports_out_of_range_are_rejected_without_traceback(tmp_path, port):
+    failed = ran(tmp_path, f"--port={port}")
+
+    assert failed.returncode == 2
+    assert f"{port} is not a port" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):

@@ -225,6 +225,57 @@ def parts(answer):
     return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
 
 
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ({"TargetVariant": "Other"}, "Variant Other not found"),
+        ({"TargetModel": "other.tar.gz"}, "does not support TargetModel"),
+        ({"TargetContainerHostname": "other"}, "not support TargetContainerHostname"),
+        ({"InferenceComponentName": "other"}, "not support InferenceComponentName"),
+    ],
+)
+def test_targets_that_do_not_exist_are_refused(local, container, target, sentence):
+    name = local.endpoint()
+
+    error = refused(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
+    )
+
+    assert error["Error"]["Code"] == "ValidationError"
+    assert sentence in error["Error"]["Message"]
+    assert container.received == []
+
+
+def test_the_variant_of_the_endpoint_may_be_named(local):
+    name = local.endpoint()
+
+    answer = local.runtime.invoke_endpoint(
+        EndpointName=name, Body=b"x", TargetVariant="AllTraffic"
+    )
+
+    assert answer["Body"].read() == b"x"
+
+
+def test_instance_types_that_aws_does_not_have_are_refused(local):
+    local.model()
+
+    with pytest.raises(ClientError) as caught:
+        local.sagemaker.create_endpoint_config(
+            EndpointConfigName="ocr",
+            ProductionVariants=[
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": "ocr",
+                    "InstanceType": "ml.g9z.huge",
+                    "InitialInstanceCount": 1,
+                }
+            ],
+        )
+
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert "ml.g9z.huge" in caught.value.response["Error"]["Message"]
+
+
 def test_a_stream_comes_piece_by_piece(local, container):
     name = local.endpoint()
     may_go_on = threading.Event()

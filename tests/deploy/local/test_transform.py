@@ -34,7 +34,9 @@ def create(local, name="job", *, source=None, target=None, data=None, **params):
             **(source or {}),
         },
         TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out", **(target or {})},
-        TransformResources={"InstanceType": "ml.g6e.2xlarge", "InstanceCount": 1},
+        TransformResources=params.pop(
+            "TransformResources", {"InstanceType": "ml.g6e.2xlarge", "InstanceCount": 1}
+        ),
         **params,
     )
     return name
@@ -205,6 +207,14 @@ def test_which_statuses_are_tried_again_is_an_assumption(start, container):
 
     assert len(container.received) == 2
     assert job["TransformJobStatus"] == "Failed"
+
+
+def test_instance_types_without_transform_jobs_are_refused(local):
+    resources = {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1}
+
+    message = refused(local, TransformResources=resources)
+
+    assert "ml.p5.48xlarge" in message
 
 
 def test_answers_without_content_length_fail_without_retry(local, container):
