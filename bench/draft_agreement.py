@@ -1,0 +1,109 @@
+"""How many answers change when speculative drafts are switched on.
+
+The embedded model reads the same pages twice, one at a time: without drafts, and with
+drafts from the PDF's text layer. In exact arithmetic both answers are the same. A
+forward over several tokens rounds differently from one over a single token, so in
+bfloat16 a token whose probability is nearly that of another can change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.documents import as_pdf_pages, pages_of_lognormal_length
+from bench.report import finish, say
+from bench.running import Run, read
+from handler.engine.capacity import cache_places
+from handler.engine.choice import drafts_for
+from handler.engine.model import Model, load_model
+from handler.engine.native import NativeEngine, Options
+from handler.engine.torch_runner import TorchRunner
+from handler.engine.weights import MINI, Source, fetch
+from handler.settings import EngineSettings
+
+__all__ = ["Agreement", "compare", "main"]
+
+DRAFT_TOKENS = EngineSettings().draft_tokens or 0
+_BOX = re.compile(r'data-bbox="[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Answers of two runs over the same pages, counted."""
+
+    num_pages: int
+    num_changed: int
+    """Answers that differ in any character."""
+    num_changed_outside_boxes: int
+    """Answers that differ in more than the numbers of boxes."""
+
+
+def compare(before: dict[str, str], after: dict[str, str]) -> Agreement:
+    """Count the pages whose answers differ; the keys name the pages."""
+    changed = [name for name, text in before.items() if after[name] != text]
+    outside = [
+        name
+        for name in changed
+        if _BOX.sub("", before[name]) != _BOX.sub("", after[name])
+    ]
+    return Agreement(len(before), len(changed), len(outside))
+
+
+def main(arguments: Seq[str] | None = None) -> None:
+    """Print the counts, then one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--seed", default="1")
+    options = parser.parse_args(arguments)
+
+    torch.set_num_threads(options.threads)
+    model = _load(getattr(torch, options.dtype))
+    pages = as_pdf_pages(pages_of_lognormal_length(options.pages, options.seed))
+    without = _texts(read(_engine(model, 0), pages, in_flight=1))
+    run = read(_engine(model, DRAFT_TOKENS), pages, in_flight=1)
+    found = compare(without, _texts(run))
+    say(f"{found.num_pages} pages, {options.dtype}, drafts of {DRAFT_TOKENS} tokens")
+    say(f"answers that change: {found.num_changed}")
+    say(f"of these, in more than box numbers: {found.num_changed_outside_boxes}")
+    finish(
+        "draft_agreement",
+        {
+            "changed": round(found.num_changed / found.num_pages, 3),
+            "changed_outside_boxes": round(
+                found.num_changed_outside_boxes / found.num_pages, 3
+            ),
+            "tokens_per_forward": round(run.tokens_per_forward, 3),
+        },
+        pages=found.num_pages,
+        dtype=options.dtype,
+        torch=torch.__version__,
+    )
+
+
+def _load(dtype: torch.dtype) -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    model = load_model(weights, "cpu")
+    return Model(model.module.to(dtype), model.tokenizer, weights.profile.stop_tokens)
+
+
+def _engine(model: Model, num_drafts: int) -> NativeEngine:
+    options = Options(max_sequences=1, max_draft_tokens=num_drafts, max_attempts=1)
+    runner = TorchRunner(model, cache_places(model))
+    return NativeEngine(runner, options, drafts_for=drafts_for(model))
+
+
+def _texts(run: Run) -> dict[str, str]:
+    return {name: generation.text for name, generation in run.generations.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Counting the answers that change with drafts."""
+
+from __future__ import annotations
+
+from bench.draft_agreement import Agreement, compare
+
+
+def test_changes_of_boxes_and_of_text_are_told_apart():
+    before = {
+        "same": '<p data-bbox="1 2 3 4">a</p>',
+        "box": '<p data-bbox="1 2 3 4">b</p>',
+        "digit": '<p data-bbox="1 2 3 4">7</p>',
+    }
+    after = {
+        "same": '<p data-bbox="1 2 3 4">a</p>',
+        "box": '<p data-bbox="1 2 3 5">b</p>',
+        "digit": '<p data-bbox="1 2 3 4">1</p>',
+    }
+
+    assert compare(before, after) == Agreement(
+        num_pages=3, num_changed=2, num_changed_outside_boxes=1
+    )
