@@ -22,6 +22,7 @@ from bench.report import finish, say
 from bench.running import Run, read
 from handler.engine.capacity import cache_places
 from handler.engine.choice import drafts_for
+from handler.engine.engine import Engine
 from handler.engine.model import Model, load_model
 from handler.engine.native import NativeEngine, Options
 from handler.engine.torch_runner import TorchRunner
@@ -95,7 +96,7 @@ def _load(dtype: torch.dtype) -> Model:
     return Model(model.module.to(dtype), model.tokenizer, weights.profile.stop_tokens)
 
 
-def _engine(model: Model, num_drafts: int) -> NativeEngine:
+def _engine(model: Model, num_drafts: int) -> Engine:
     options = Options(max_sequences=1, max_draft_tokens=num_drafts, max_attempts=1)
     runner = TorchRunner(model, cache_places(model))
     return NativeEngine(runner, options, drafts_for=drafts_for(model))
