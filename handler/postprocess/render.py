@@ -27,7 +27,7 @@ def render(document: Document, media_type: str) -> bytes:
         case "text/markdown":
             pages = [(page.page, _markdown(page)) for page in document.pages]
             if document.is_paginated:
-                return _encoded(paginated(pages) + "\n")
+                return _joined([paginated(pages)])
             return _joined([text for _, text in pages])
         case "text/plain":
             return _joined([_plain(page) for page in document.pages])
