@@ -70,6 +70,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             "nothing was named", hint="chandra-sagemaker async submit FOLDER"
         )
+    if not options.inputs and (options.pages or request_options(options)):
+        raise ConfigError(
+            "--retry-failed without INPUT sends each document as it was submitted",
+            hint="chandra-sagemaker async submit --retry-failed, without other options",
+        )
     config, exchange = context.config, exchange_of(context.config)
     endpoint = async_config(config, context.identity).name
     found = _found(context, options, exchange) if options.inputs else None

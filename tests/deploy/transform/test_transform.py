@@ -434,6 +434,13 @@ def test_documents_with_options_become_requests(chandra, put, cloud, project):
     assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
 
 
+def test_a_retry_of_a_job_takes_no_other_options(chandra):
+    ran = chandra("transform", "--retry-failed", "ocr-1", "--tables", "html")
+
+    assert ran.status == 2
+    assert "takes what is asked of each page from the job" in ran.err
+
+
 def test_other_options_are_another_job(chandra, put, cloud, project):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")

@@ -212,14 +212,16 @@ def test_steps_are_a_prompt_and_then_one_token_each(model):
 
 
 def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
+    cool = run(GenerateEngine(model, 2), [sequence(0, 8), sequence(1, 8)])
     torch.manual_seed(0)
-    engine = GenerateEngine(model, 3)
-    drawn = replace(sequence(0), temperature=2.0)
+    drawn = replace(sequence(0, 8), temperature=2.0)
 
-    ended = run(engine, [drawn, sequence(1), replace(drawn, id="a/2")])
+    ended = run(
+        GenerateEngine(model, 3), [drawn, sequence(1, 8), replace(drawn, id="a/2")]
+    )
 
-    assert ended["a/1"].text == reference(model, 1)
-    assert len({ended["a/0"].text, ended["a/2"].text, reference(model, 0)}) == 3
+    assert ended["a/1"].text == cool["a/1"].text
+    assert len({ended["a/0"].text, ended["a/2"].text, cool["a/0"].text}) == 3
 
 
 class LoopingModel(Model):
