@@ -250,8 +250,10 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
             name, value = name.strip(), value.strip()
             values[name] = unquote(value) if name in PERCENT_CODED else value
         elif item.strip():
-            # It may be the rest of a password with a semicolon in it.
-            has_secret = any(f"{name}=" in attributes for name in SECRET_OPTIONS)
+            # It may be the rest of a password or a prompt with a semicolon in it, and
+            # the log has neither.
+            unlogged = (*SECRET_OPTIONS, *PERCENT_CODED)
+            has_secret = any(f"{name}=" in attributes for name in unlogged)
             shown = "a value with a semicolon" if has_secret else quoted(item.strip())
             raise InvalidOptionError(
                 f"{shown} in {CUSTOM_ATTRIBUTES} is not an option; write them as "
