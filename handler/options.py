@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,13 @@ from handler.errors import InvalidOptionError
 from handler.schema import Options
 
 __all__ = [
+    "MAX_ATTEMPTS",
     "MAX_OPTION_BYTES",
+    "MAX_TEMPERATURE",
     "PARSERS",
     "PROMPT_TYPES",
     "SECRET_OPTIONS",
+    "TABLES",
     "option_too_long",
     "options_from",
     "quoted",
@@ -25,9 +29,17 @@ __all__ = [
 
 PROMPT_TYPES = ("ocr_layout", "ocr")
 ROTATE = ("auto", "none")
+TABLES = ("markdown", "html")
 SECRET_OPTIONS = ("password",)
 """Options that are refused in a query string, because servers and proxies log URLs."""
 MAX_DEADLINE_SECONDS = 86_400.0
+MAX_TEMPERATURE = 2.0
+"""Above it, words are drawn nearly at random."""
+MAX_ATTEMPTS = 10
+"""Limit for `max_attempts`, so that one page cannot keep the engine for long."""
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
+"""As the models write tokens such as `<|im_end|>`, which end the prompt or stand for an
+image."""
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
 _FOREIGN = {
@@ -133,6 +145,45 @@ def _rotate(name: str, value: Any) -> str:
     return str(value)
 
 
+def _tables(name: str, value: Any) -> str:
+    if value not in TABLES:
+        raise InvalidOptionError(f"{name} must be markdown or html")
+    return str(value)
+
+
+def _prompt(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidOptionError(
+            f"{name} must be text; leave it out for the prompt of prompt_type"
+        )
+    if len(value.encode(errors="surrogatepass")) > MAX_OPTION_BYTES:
+        raise option_too_long(name)
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise InvalidOptionError(f"{name} must be text without lone surrogates")
+    if token := _SPECIAL_TOKEN.search(value):
+        raise InvalidOptionError(
+            f"{name} must be text without the model's special tokens such as "
+            f"{quoted(token[0])}"
+        )
+    return value
+
+
+def _temperature(name: str, value: Any) -> float:
+    number = _number(name, value)
+    if not 0 <= number <= MAX_TEMPERATURE:
+        raise InvalidOptionError(f"{name} must be from 0 to {MAX_TEMPERATURE:g}")
+    return number
+
+
+def _attempts(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if number != int(number) or not 1 <= number <= MAX_ATTEMPTS:
+        raise InvalidOptionError(
+            f"{name} must be a whole number from 1 to {MAX_ATTEMPTS}"
+        )
+    return int(number)
+
+
 def _password(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidOptionError(f"{name} must be a string")
@@ -194,6 +245,12 @@ PARSERS: Mapping[str, Callable[[str, Any], Any]] = {
     "deadline_seconds": _seconds,
     "include_images": _bool,
     "include_headers_footers": _bool,
+    "prompt": _prompt,
+    "temperature": _temperature,
+    "max_attempts": _attempts,
+    "paginate": _bool,
+    "tables": _tables,
+    "inline_images": _bool,
     "rotate": _rotate,
     "password": _password,
 }

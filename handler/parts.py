@@ -104,7 +104,7 @@ class Parts:
                 PageWarning(
                     "repetition",
                     f"the model repeats itself on strips {repeated} of {self.num}, "
-                    "also when they are read again",
+                    f"{_tries(*filter(lambda p: p.has_repetition, self.in_order))}",
                 )
             )
         return tuple(found)
@@ -124,7 +124,7 @@ class Parts:
             found.append(
                 PageWarning(
                     "repetition",
-                    "the model repeats itself on this page, also when it is read again",
+                    f"the model repeats itself on this page, {_tries(part)}",
                 )
             )
         return tuple(found)
@@ -135,6 +135,14 @@ class Parts:
             for index, part in enumerate(self.in_order, 1)
             if part.error is None and is_affected(part)
         )
+
+
+def _tries(*parts: Generation) -> str:
+    """Say how often parts that repeat themselves were read."""
+    num = max(part.num_attempts for part in parts)
+    if num < 2:
+        return "which was read once; raise max_attempts to read it again"
+    return f"in each of {num} attempts"
 
 
 def blank_generation() -> Generation:

@@ -318,13 +318,16 @@ class Reader:
             self._settings.max_output_tokens,
             self._profile.max_output_tokens,
         )
+        options = reading.options
         return Sequence(
             # Numbered through: TorchServe may send a request again that we gave up.
             id=f"{reading.request_id}/{page.number}/{next(self._counter)}",
             request_id=reading.request_id,
             page=page,
-            prompt=self._prompts[reading.options.prompt_type],
+            prompt=options.prompt or self._prompts[options.prompt_type],
             max_output_tokens=min(bound for bound in bounds if bound is not None),
+            temperature=options.temperature,
+            max_attempts=options.max_attempts,
         )
 
 

@@ -33,6 +33,8 @@ class Reading:
     options: Options
     deadline: float | None
     """On the reader's clock; None: whenever it is done."""
+    inlined_bytes: int = 0
+    """Size of the pictures that are in Markdown and HTML so far, as data URLs."""
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
 
     @property

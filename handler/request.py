@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from handler.addresses import Address
 from handler.compression import gunzip, is_gzip, says_gzip
@@ -50,6 +51,9 @@ FORM_TYPE = "x-chandra-content-type"
 are declared as such apart itself, and not well."""
 FORM = "multipart/form-data"
 LABEL = "label"
+PERCENT_CODED = ("prompt",)
+"""Options that are percent-coded in Custom-Attributes: a header takes ASCII only, and a
+semicolon ends a value there."""
 MAX_LABEL_CHARACTERS = 256
 JSON = "application/json"
 JSON_LINES = frozenset(
@@ -243,14 +247,17 @@ def _from_attributes(attributes: str) -> dict[str, Any]:
     for item in attributes.split(";"):
         name, equals, value = item.partition("=")
         if equals:
-            values[name.strip()] = value.strip()
+            name, value = name.strip(), value.strip()
+            values[name] = unquote(value) if name in PERCENT_CODED else value
         elif item.strip():
-            # It may be the rest of a password with a semicolon in it.
-            has_secret = any(f"{name}=" in attributes for name in SECRET_OPTIONS)
+            # It may be the rest of a password or a prompt with a semicolon in it, and
+            # the log has neither.
+            unlogged = (*SECRET_OPTIONS, *PERCENT_CODED)
+            has_secret = any(f"{name}=" in attributes for name in unlogged)
             shown = "a value with a semicolon" if has_secret else quoted(item.strip())
             raise InvalidOptionError(
                 f"{shown} in {CUSTOM_ATTRIBUTES} is not an option; write them as "
-                "pages=1-3;prompt_type=ocr"
+                "pages=1-3;prompt_type=ocr, and a semicolon in a prompt as %3B"
             )
     return values
 

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any
 
+from handler.pagination import paginated
+
 __all__ = [
     "Block",
     "Document",
@@ -41,10 +43,28 @@ class Options:
     deadline_seconds: float | None = None
     include_images: bool = False
     include_headers_footers: bool = False
+    prompt: str | None = field(default=None, repr=False)
+    """Said to the model in place of the prompt of `prompt_type`. Never logged."""
+    temperature: float = 0.0
+    """Of the first attempt; 0 takes the likeliest token."""
+    max_attempts: int | None = None
+    """Times a page is read on which the model repeats itself; None: the setting."""
+    paginate: bool = False
+    """Separate the pages of Markdown by lines with numbers."""
+    tables: str = "markdown"
+    """`html`: write every table in Markdown as HTML; `markdown`: only those that rows
+    of pipes cannot hold."""
+    inline_images: bool = False
+    """Put pictures into Markdown and HTML as data URLs; implies `include_images`."""
     rotate: str = "auto"
     """`auto`: turn pages so that their text is upright; `none`: leave them."""
     password: str | None = field(default=None, repr=False)
     """Opens an encrypted PDF. Never logged."""
+
+    @property
+    def has_images(self) -> bool:
+        """True if pictures are cut out of the pages."""
+        return self.include_images or self.inline_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +282,8 @@ class Document:
     """Pages of the whole document, also of those that were not asked for."""
     warnings: tuple[PageWarning, ...] = ()
     """Concern the document as a whole."""
+    is_paginated: bool = False
+    """True if separators stand between the pages of Markdown."""
 
     @property
     def status(self) -> Status:
@@ -279,6 +301,11 @@ class Document:
         """`markdown`, `html` or `text` of all pages, in page order."""
         parts = (getattr(page.content, name) for page in self.pages)
         return PAGE_SEPARATOR.join(part for part in parts if part)
+
+    def _markdown(self) -> str:
+        if not self.is_paginated:
+            return self.joined("markdown")
+        return paginated((page.page, page.content.markdown) for page in self.pages)
 
     def usage_json(self) -> dict[str, Any]:
         """What it took; ratios are None where there is nothing to divide by."""
@@ -301,7 +328,7 @@ class Document:
             "num_pages": self.num_pages,
             "warnings": [warning.to_json() for warning in self.warnings],
             "pages": [page.to_json() for page in self.pages],
-            "markdown": self.joined("markdown"),
+            "markdown": self._markdown(),
             "text": self.joined("text"),
             "raw": PAGE_SEPARATOR.join(page.raw for page in self.pages if page.raw),
             "processing_time": round(self.processing_time, 3),

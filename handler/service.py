@@ -220,6 +220,7 @@ class ChandraHandler(BaseHandler):
             processing_time=time.monotonic() - request.received_at,
             num_pages=reading.info.num_pages,
             warnings=reading.info.warnings,
+            is_paginated=reading.options.paginate,
         )
         if not has_success:
             return problem(_reason(document), request.id, document.pages)

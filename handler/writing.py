@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import math
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -36,6 +37,10 @@ from handler.schema import (
 __all__ = ["Writing"]
 
 logger = logging.getLogger(__name__)
+
+MAX_INLINE_BYTES = 8 * 1024 * 1024
+"""Limit for the data URLs of one document. They are in its Markdown and its HTML, and
+SageMaker takes answers of some megabytes."""
 
 
 class Writing:
@@ -113,8 +118,10 @@ class Writing:
     ) -> tuple[PageContent, dict[str, str]]:
         page = parts.page
         warnings = [*page.warnings, *parts.warnings]
-        wants_images = reading.options.include_images
-        content = self._content(reading, parts, generation, wants_images)
+        options = reading.options
+        # Random, so that no text of a document is taken for the name of a picture.
+        number = secrets.randbits(62) if options.inline_images else None
+        content = self._content(reading, parts, generation, options.has_images, number)
         try:
             images = self._images(reading, page, content)
         except Exception as error:
@@ -126,7 +133,36 @@ class Writing:
             warnings.append(
                 PageWarning("images_missing", "the figures could not be cut out")
             )
+        if number is not None and content.figures:
+            content = self._illustrated(reading, page, content, images, number)
         return replace(content, warnings=(*content.warnings, *warnings)), images
+
+    def _illustrated(
+        self,
+        reading: Reading,
+        page: Page,
+        content: PageContent,
+        images: dict[str, str],
+        number: int,
+    ) -> PageContent:
+        """Put pictures into the content, as many as the document has room for."""
+        illustrated = postprocess.illustrate(
+            content,
+            images,
+            markdown_number=number,
+            max_bytes=MAX_INLINE_BYTES - reading.inlined_bytes,
+        )
+        reading.inlined_bytes += illustrated.num_bytes
+        content, num_left_out = illustrated.content, illustrated.num_left_out
+        if not num_left_out:
+            return content
+        warning = PageWarning(
+            "images_not_inlined",
+            f"{num_left_out} of {len(images)} pictures are not in Markdown and HTML, "
+            f"because a document has {MAX_INLINE_BYTES:,} bytes of them at most; ask "
+            "for fewer pages, or for JSON with include_images",
+        )
+        return replace(content, warnings=(*content.warnings, warning))
 
     def _content(
         self,
@@ -134,8 +170,9 @@ class Writing:
         parts: Parts,
         generation: Generation,
         include_images: bool,
+        markdown_number: int | None = None,
     ) -> PageContent:
-        page = parts.page
+        page, options = parts.page, reading.options
         convert: Callable[..., PageContent] = postprocess.page_content
         answer: str | tuple[postprocess.StripAnswer, ...] = generation.text
         if page.strips:
@@ -156,10 +193,14 @@ class Writing:
                 width=page.width,
                 height=page.height,
                 rotation=page.rotation,
-                prompt_type=reading.options.prompt_type,
+                prompt_type=postprocess.CUSTOM
+                if options.prompt
+                else options.prompt_type,
                 page_number=page.number,
                 include_images=include_images,
-                include_headers_footers=reading.options.include_headers_footers,
+                include_headers_footers=options.include_headers_footers,
+                html_tables=options.tables == "html",
+                markdown_number=markdown_number,
             )
         except PoolBusyError as error:
             raise OverloadedError("all writers are busy with other pages") from error

@@ -21,7 +21,7 @@ from deploy.asynchronous.job import Job, Place, State, is_gone, owner_here, run_
 from deploy.asynchronous.ledger import Ledger
 from deploy.config import AsynchronousTable
 from deploy.documents.document import S3, Document, Found, Refused
-from deploy.documents.options import Option
+from deploy.documents.options import MAX_HEADER, attributes_of
 from deploy.errors import BusyError, DeployError, Interrupted
 
 __all__ = ["Sender", "Submission", "Submitted", "request_of"]
@@ -35,8 +35,6 @@ LEASE_SECONDS = 900.0
 # Larger bodies are read by the container itself, where it may: Java would hold them.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_INLINE_BYTES = 128_000
-MAX_HEADER = 1024
-"""Characters that SageMaker takes of an address, and of the options beside it."""
 ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
@@ -285,7 +283,7 @@ def request_of(
     # Its address travels in a header, which loses a space at its end.
     is_plain = uri.isascii() and uri.isprintable() and uri == uri.strip()
     is_plain = is_plain and len(uri) <= MAX_HEADER
-    attributes = ";".join(f"{n}={_word(v)}" for n, v in sorted(job.options.items()))
+    attributes = attributes_of(dict(sorted(job.options.items())))
     has_room = len(attributes) <= MAX_HEADER
     is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
     if reads_itself and (is_odd or (is_stored and job.options)):
@@ -300,12 +298,8 @@ def request_of(
     if not has_room:
         raise ValueError(
             f"its options have {len(attributes):,} characters, and SageMaker takes "
-            f"{MAX_HEADER:,}: fewer pages, or network.isolation = false and deploy "
-            "again, so that the container is told them in another way"
+            f"{MAX_HEADER:,}: fewer pages, a shorter prompt, or network.isolation = "
+            "false and deploy again, so that the container is told them in another way"
         )
     request |= {"InputLocation": uri, "ContentType": job.media_type}
     return request | ({"CustomAttributes": attributes} if attributes else {})
-
-
-def _word(value: Option) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,10 +11,16 @@ from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
 from deploy.commands.context import Context
+from deploy.commands.request_options import add_request_options, request_options
 from deploy.commands.streaming import InOrder, check_page, event_from
 from deploy.commands.written import Output, refuse_unwritable
 from deploy.documents.document import media_type_of
-from deploy.documents.options import checked_options, last_named
+from deploy.documents.options import (
+    MAX_HEADER,
+    attributes_of,
+    checked_options,
+    last_named,
+)
 from deploy.documents.pages import num_pages_of, pictures_of
 from deploy.documents.report import report_of
 from deploy.errors import (
@@ -56,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="page by page as they are read, for up to 8 minutes",
     )
-    parser.add_argument(
-        "--max-output-tokens", type=int, metavar="N", help="of each page"
-    )
+    add_request_options(parser)
     parser.add_argument(
         "--password-env",
         metavar="NAME",
@@ -74,6 +78,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             "--stream gives md, json, ndjson or report, not html",
             hint="chandra-sagemaker invoke FILE --stream --format report -o FILE.html",
+        )
+    if options.stream and options.paginate:
+        raise ConfigError(
+            "--stream writes pages as they come, without the lines of --paginate",
+            hint="chandra-sagemaker invoke FILE --paginate, without --stream",
         )
     attributes = _attributes(options)
     password = _password(options.password_env)
@@ -149,13 +158,19 @@ def _read(path: Path) -> bytes:
 
 
 def _attributes(options: argparse.Namespace) -> str:
-    wanted = {
-        "pages": options.pages,
-        "max_output_tokens": options.max_output_tokens,
-        "include_images": "true" if options.format == "report" else None,
-        "deadline_seconds": STREAM_DEADLINE if options.stream else None,
-    }
-    return ";".join(f"{name}={v}" for name, v in checked_options(wanted).items())
+    wanted: dict[str, Any] = {"pages": options.pages, **request_options(options)}
+    if options.format == "report":
+        wanted["include_images"] = True
+    if options.stream:
+        wanted["deadline_seconds"] = STREAM_DEADLINE
+    attributes = attributes_of(checked_options(wanted))
+    if len(attributes) > MAX_HEADER:
+        raise ConfigError(
+            f"the options have {len(attributes):,} characters, and SageMaker takes "
+            f"{MAX_HEADER:,} beside a document",
+            hint="a shorter prompt, or chandra-sagemaker async submit FILE",
+        )
+    return attributes
 
 
 def _password(name: str | None) -> str | None:

@@ -11,13 +11,16 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from deploy.errors import ConfigError
 
 __all__ = [
+    "MAX_HEADER",
     "OPTIONS",
     "SECRET",
     "Option",
+    "attributes_of",
     "checked_options",
     "intervals",
     "last_named",
@@ -36,6 +39,12 @@ SECRET = ("password",)
 """Options of the service that are never written into a file; `invoke` alone sends
 them."""
 MAX_DEADLINE_SECONDS = 86_400
+MAX_TEMPERATURE = 2
+MAX_ATTEMPTS = 10
+MAX_PROMPT_BYTES = 8192
+SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
+MAX_HEADER = 1024
+"""Characters that SageMaker takes of an address, and of the options beside it."""
 
 
 def checked_options(
@@ -68,6 +77,17 @@ def checked_options(
             raise ConfigError(_sentence(name, where, wrong), hint=_hint(name, where))
         options[name] = "".join(value.split()) if name == "pages" else value
     return options
+
+
+def attributes_of(options: Mapping[str, Option]) -> str:
+    """Return options as Custom-Attributes; a prompt is percent-coded there."""
+    return ";".join(f"{name}={_word(name, value)}" for name, value in options.items())
+
+
+def _word(name: str, value: Option) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return quote(str(value), safe=" ,.?!") if name == "prompt" else str(value)
 
 
 def intervals(pages: str) -> list[tuple[int, int | None]]:
@@ -114,6 +134,8 @@ def _what_is_wrong(name: str, value: Any) -> str | None:
     if not isinstance(value, str | int | float):
         return "must be text or a number"
     text = str(value)
+    if name == "prompt":
+        return _prompt(value)
     if not (text.isascii() and text.isprintable()) or ";" in text:
         # They travel in a header, one after the other.
         return f"must be plain text, not {text[:60]!r}"
@@ -158,6 +180,38 @@ def _prompt_type(value: Any) -> str | None:
     return f"must be {' or '.join(PROMPT_TYPES)}, not {value}"
 
 
+def _prompt(value: Any) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return "must be text"
+    try:
+        if len(value.encode()) > MAX_PROMPT_BYTES:
+            return f"has more than {MAX_PROMPT_BYTES:,} bytes"
+    except UnicodeEncodeError:
+        return "must be text that has a form in UTF-8"
+    if token := SPECIAL_TOKEN.search(value):
+        return f"must be without the model's special tokens such as {token[0]}"
+    return None
+
+
+def _temperature(value: Any) -> str | None:
+    number = _number(value)
+    if number is None or not 0 <= number <= MAX_TEMPERATURE:
+        return f"must be from 0 to {MAX_TEMPERATURE}, not {value}"
+    return None
+
+
+def _attempts(value: Any) -> str | None:
+    number = _number(value)
+    if number is None or number != int(number) or not 1 <= number <= MAX_ATTEMPTS:
+        return f"must be a whole number from 1 to {MAX_ATTEMPTS}, not {value}"
+    return None
+
+
+def _tables(value: Any) -> str | None:
+    is_one = value in ("markdown", "html")
+    return None if is_one else f"must be markdown or html, not {value}"
+
+
 def _rotate(value: Any) -> str | None:
     return None if value in ("auto", "none") else "must be auto or none"
 
@@ -177,7 +231,15 @@ def _sentence(name: str, where: str | None, wrong: str) -> str:
 def _hint(name: str, where: str | None) -> str:
     if where is not None:
         return OPTION_HINT
-    return "--pages 1-3,7" if name == "pages" else f"--{name.replace('_', '-')} 4000"
+    return f"--{name.replace('_', '-')} {EXAMPLES.get(name, '4000')}"
+
+
+EXAMPLES = {
+    "pages": "1-3,7",
+    "temperature": "0.3",
+    "max_attempts": "3",
+    "prompt": "'What is the total?'",
+}
 
 
 OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
@@ -187,6 +249,12 @@ OPTIONS: Mapping[str, Callable[[Any], str | None]] = {
     "deadline_seconds": _seconds,
     "include_images": _truth,
     "include_headers_footers": _truth,
+    "prompt": _prompt,
+    "temperature": _temperature,
+    "max_attempts": _attempts,
+    "paginate": _truth,
+    "tables": _tables,
+    "inline_images": _truth,
     "rotate": _rotate,
 }
 """What a request may say, and what is wrong with a value of it; None: nothing."""

@@ -60,6 +60,9 @@ LOST_PAGE = {
     )
 }
 PARAGRAPH = "\n\n"
+PICTURE = re.compile(r'(?<=<img src=")page-\d+-figure-\d+\.webp(?=")')
+RULE = "-" * 48
+LOOKALIKE = re.compile(rf"^([ \t]*\d+)(?={RULE}[ \t]*$)", re.MULTILINE)
 # In what SageMaker writes the container's answer may stand with its quotes escaped.
 CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
 DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
@@ -191,16 +194,32 @@ def in_format(body: bytes, accept: str, wanted: str) -> bytes:
 
 def _markdown(document: Mapping[str, Any]) -> str:
     """As the service writes it when it is asked for Markdown, byte for byte."""
-    parts = []
+    pages = {int(page["page"]): str(page["markdown"]) for page in document["pages"]}
+    is_paginated = document.get("markdown") == _paginated(pages)
+    texts: dict[int, str] = {}
     for page in document["pages"]:
-        parts.append(str(page["markdown"]))
+        parts = [str(page["markdown"])]
         if page.get("error"):
             code, detail = page["error"]["code"], str(page["error"]["detail"])
             # Two hyphens or a `>` could end the comment.
             detail = re.sub(r"-{2,}", "-", " ".join(detail.split())).replace(">", ")")
             parts.append(f"<!-- page {int(page['page'])}: {code}: {detail} -->")
-    text = PARAGRAPH.join(part for part in parts if part)
+        texts[int(page["page"])] = PARAGRAPH.join(part for part in parts if part)
+    if is_paginated:
+        text = _paginated(texts)
+    else:
+        text = PARAGRAPH.join(text for text in texts.values() if text)
     return f"{text}\n" if text else ""
+
+
+def _paginated(pages: Mapping[int, str]) -> str:
+    """Join pages as the service does with the option `paginate`."""
+    joined = ""
+    for index, (number, text) in enumerate(pages.items()):
+        if index:
+            joined += f"\n\n{number - 1}{RULE}\n\n"
+        joined += LOOKALIKE.sub(r"\1\\", text)
+    return joined
 
 
 def _html(document: Mapping[str, Any]) -> str:
@@ -219,7 +238,16 @@ def _html(document: Mapping[str, Any]) -> str:
 
 
 def _page(page: Mapping[str, Any]) -> str:
-    parts = [str(page["html"])] if page["html"] else []
+    images: Mapping[str, str] = page.get("images") or {}
+    html = PICTURE.sub(
+        lambda found: (
+            f"data:image/webp;base64,{images[found[0]]}"
+            if found[0] in images
+            else found[0]
+        ),
+        str(page["html"]),
+    )
+    parts = [html] if html else []
     if page.get("error"):
         detail = escape(" ".join(str(page["error"]["detail"]).split()))
         sentence = f"Page {int(page['page'])} could not be read: {detail}"

@@ -1,6 +1,7 @@
 """What becomes of a page on which the model repeats itself: read it again, hotter.
 
-The first attempt takes the likeliest tokens, as chandra-ocr does; the others draw.
+The first attempt takes the likeliest tokens, as chandra-ocr does, unless the request
+has a temperature; the others draw.
 Knows nothing of how a page is read.
 """
 
@@ -46,8 +47,16 @@ class Attempt:
 class Attempts:
     """The readings of one page: whether another is due, how, and which one counts."""
 
-    def __init__(self, retries: tuple[Sampling, ...], *, max_attempts: int) -> None:
-        self._samplings = (GREEDY, *retries)
+    def __init__(
+        self,
+        retries: tuple[Sampling, ...],
+        *,
+        max_attempts: int,
+        first: Sampling = GREEDY,
+    ) -> None:
+        # No retry is cooler than the first attempt.
+        hotter = (s if s.temperature > first.temperature else first for s in retries)
+        self._samplings = (first, *hotter)
         self._max_attempts = max_attempts
         self._attempts: list[Attempt] = []
 

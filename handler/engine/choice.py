@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
+from handler.engine.attempts import RETRIES
 from handler.engine.fallback_search import FallbackSearch
 from handler.engine.fallbacks import (
     Announce,
@@ -58,7 +59,7 @@ def choose_engine(
     is_processor = model.device.type == "cpu"
     steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
     if settings.engine == "generate" or not is_known:
-        return _choose_generate(model, settings, steps)
+        return _choose_generate(model, settings, profile, steps)
     if self_test is None and not is_processor:
         self_test = CudaSelfTest(model, settings, PROFILES[profile])
     if self_test is None:
@@ -79,7 +80,7 @@ def choose_engine(
 
     def build(mode: ExecutionMode) -> ChosenEngine:
         if mode.engine == "generate":
-            return _choose_generate(model, settings, steps)
+            return _choose_generate(model, settings, profile, steps)
         return prepare().build_tested(mode, self_test, search)
 
     modes = list_modes(settings, has_operator=self_test.has_operator)
@@ -96,9 +97,9 @@ def _unsupported_part(model: Model) -> str | None:
 
 
 def _choose_generate(
-    model: Model, settings: EngineSettings, steps: StepTimer
+    model: Model, settings: EngineSettings, profile: str, steps: StepTimer
 ) -> ChosenEngine:
     count = settings.max_sequences or _GENERATE_SEQUENCES
-    engine = GenerateEngine(model, count, steps=steps)
+    engine = GenerateEngine(model, count, steps=steps, retries=RETRIES.get(profile, ()))
     # Pages of this step and the next, so that no step waits for the pipe.
     return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

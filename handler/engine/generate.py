@@ -9,26 +9,42 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from handler.engine.attempts import Attempt, Attempts
 from handler.engine.model import Inputs, Model
 from handler.engine.out_of_memory import is_out_of_memory
+from handler.engine.repetition import repetition_start
+from handler.engine.sampling import Sampling, sampling_at
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.engine.steps import StepKind, StepTimer
-from handler.errors import OutOfMemoryError
+from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
 from handler.schema import PageError
 
 __all__ = ["GenerateEngine"]
+
+
+@dataclass(eq=False)
+class _Page:
+    """A page in the engine, between its attempts too."""
+
+    sequence: Sequence
+    attempts: Attempts
+    num_forwards: int = 0
+    seconds: float = 0.0
 
 
 class GenerateEngine:
     """An Engine whose step is one call of `generate` over up to `max_sequences` pages.
 
     A step waits for its longest page; pages of fewer tokens are padded, and a
-    cancelled one stops growing at the next token.
+    cancelled one stops growing at the next token. Pages of a step have one temperature.
+    A page is read once, unless its request has `max_attempts`; `retries` says how to
+    sample after the first attempt.
     """
 
     def __init__(
@@ -37,23 +53,35 @@ class GenerateEngine:
         max_sequences: int = 1,
         clock: Callable[[], float] = time.monotonic,
         steps: StepTimer | None = None,
+        retries: tuple[Sampling, ...] = (),
     ) -> None:
         self.steps = steps or StepTimer(clock)
         self._model = model
         self._clock = clock
         self._max_sequences = max_sequences
-        self._waiting: deque[Sequence] = deque()
+        self._retries = retries
+        self._waiting: deque[_Page] = deque()
         self._cancelled: set[str] = set()
         self._progress: dict[str, int] = {}
         self._ended: list[Generation] = []
 
     def submit(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
+        try:
+            self._model.tokens_from(sequence.page, sequence.prompt)
+        except InvalidOptionError as error:
+            self._ended.append(_failed(sequence, error))
+            return
+        attempts = Attempts(
+            self._retries,
+            max_attempts=sequence.max_attempts or 1,
+            first=sampling_at(sequence.temperature),
+        )
+        self._waiting.append(_Page(sequence, attempts))
 
     def cancel(self, sequence_id: str) -> None:
-        for sequence in self._waiting:
-            if sequence.id == sequence_id:
-                self._waiting.remove(sequence)
+        for page in self._waiting:
+            if page.sequence.id == sequence_id:
+                self._waiting.remove(page)
                 self._ended.append(Generation(sequence_id, FinishReason.ABORTED))
                 return
         if sequence_id in self._progress:
@@ -67,36 +95,48 @@ class GenerateEngine:
         return dict(self._progress)
 
     def step(self, poll: Callable[[], None]) -> list[Generation]:
-        batch: list[Sequence] = []
-        while self._waiting and len(batch) < self._max_sequences:
+        batch: list[_Page] = []
+        while len(batch) < self._max_sequences and self._next_fits(batch):
             batch.append(self._waiting.popleft())
-        generations = self._read(batch, poll) if batch else []
-        generations += self._ended
-        self._ended = []
+        again = []
+        for page, generation in zip(batch, self._read(batch, poll), strict=True):
+            if (ended := _ended_by(page, generation)) is not None:
+                self._ended.append(ended)
+            else:
+                again.append(page)
+        # Before pages that came later, which are not begun yet.
+        self._waiting.extendleft(reversed(again))
+        generations, self._ended = self._ended, []
         return generations
 
-    def _read(
-        self, batch: list[Sequence], poll: Callable[[], None]
-    ) -> list[Generation]:
-        self._progress = {sequence.id: 0 for sequence in batch}
+    def _next_fits(self, batch: list[_Page]) -> bool:
+        """Return whether a page waits that is sampled as those in the batch are."""
+        if not self._waiting or not batch:
+            return bool(self._waiting)
+        return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
+
+    def _read(self, batch: list[_Page], poll: Callable[[], None]) -> list[Generation]:
+        if not batch:
+            return []
+        self._progress = {page.sequence.id: 0 for page in batch}
         try:
             if (generations := self._timed(batch, poll)) is not None:
                 return generations
             if len(batch) == 1:
-                return [_too_large(batch[0])]
+                return [_too_large(batch[0].sequence)]
             # Too much together is not too much alone.
             return [
                 generation
-                for sequence in batch
-                for generation in self._timed([sequence], poll)
-                or [_too_large(sequence)]
+                for page in batch
+                for generation in self._timed([page], poll)
+                or [_too_large(page.sequence)]
             ]
         finally:
             self._progress = {}
             self._cancelled = set()
 
     def _timed(
-        self, batch: list[Sequence], poll: Callable[[], None]
+        self, batch: list[_Page], poll: Callable[[], None]
     ) -> list[Generation] | None:
         """The batch's generations; None where there is no memory for them.
 
@@ -104,7 +144,9 @@ class GenerateEngine:
         """
         started = self._clock()
         try:
-            generations = self._generate(batch, poll)
+            sampling = batch[0].attempts.sampling
+            sequences = [page.sequence for page in batch]
+            generations = self._generate(sequences, sampling, poll)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -117,7 +159,7 @@ class GenerateEngine:
 
     @torch.inference_mode()
     def _generate(
-        self, batch: list[Sequence], poll: Callable[[], None]
+        self, batch: list[Sequence], sampling: Sampling, poll: Callable[[], None]
     ) -> list[Generation]:
         pages = [self._model.inputs_from(s.page, s.prompt) for s in batch]
         prompt_length = max(len(page.input_ids) for page in pages)
@@ -135,7 +177,7 @@ class GenerateEngine:
             pixel_values=torch.cat([page.pixel_values for page in pages]),
             image_grid_thw=torch.tensor([page.grid for page in pages]).to(mask.device),
             generation_config=GenerationConfig(
-                do_sample=False,
+                **_generation_options(sampling),
                 num_beams=1,
                 max_new_tokens=max(limits),
                 eos_token_id=list(self._model.stop_token_ids),
@@ -167,11 +209,59 @@ class GenerateEngine:
         )
 
 
-def _too_large(sequence: Sequence) -> Generation:
-    error = OutOfMemoryError(
-        f"a page of {sequence.page.pixel_width} x {sequence.page.pixel_height} pixels "
-        "does not fit into the accelerator's memory: lower max_side"
+def _generation_options(sampling: Sampling) -> dict[str, Any]:
+    """Return transformers' names for how tokens are chosen."""
+    if sampling.temperature == 0:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,  # transformers' default would leave 50 tokens to draw from.
+    }
+
+
+def _ended_by(page: _Page, generation: Generation) -> Generation | None:
+    """Return what a page ends with after an attempt; None if another is due."""
+    page.num_forwards += generation.num_forwards
+    page.seconds += generation.page_seconds
+    if generation.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
+        text = generation.text
+        page.attempts.add(
+            Attempt(
+                text,
+                generation.finish_reason,
+                generation.num_output_tokens,
+                repetition_start(text),
+            )
+        )
+        if not page.attempts.is_over:
+            return None
+        best = page.attempts.best
+        generation = Generation(
+            generation.sequence_id,
+            best.finish_reason,
+            text=best.text,
+            num_output_tokens=best.num_tokens,
+            num_attempts=page.attempts.num_attempts,
+            has_repetition=not best.is_clean,
+        )
+    return replace(
+        generation, num_forwards=page.num_forwards, page_seconds=page.seconds
     )
+
+
+def _too_large(sequence: Sequence) -> Generation:
+    return _failed(
+        sequence,
+        OutOfMemoryError(
+            f"a page of {sequence.page.pixel_width} x {sequence.page.pixel_height} "
+            "pixels does not fit into the accelerator's memory: lower max_side"
+        ),
+    )
+
+
+def _failed(sequence: Sequence, error: HandlerError) -> Generation:
     return Generation(
         sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
@@ -17,13 +17,14 @@ from transformers.utils import logging as transformers_logging
 from handler.engine.accelerator import Accelerator
 from handler.engine.checkpoint import read_tensor_names
 from handler.engine.loading_report import check_report, log_library_warnings
+from handler.engine.memory_plan import PROMPT_TOKENS
 from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.patch_embedding import replace_convolutions
 from handler.engine.read_ahead import ReadAhead
 from handler.engine.transfer import copy_to
 from handler.engine.vision_attention import disable_cudnn_attention
 from handler.engine.weights import Weights
-from handler.errors import ModelLoadError
+from handler.errors import InvalidOptionError, ModelLoadError
 from handler.prompts import IMAGE_TOKEN, chat
 from handler.schema import Page
 
@@ -80,14 +81,28 @@ class Model:
     def tokens_from(
         self, page: Page, prompt: str
     ) -> tuple[torch.Tensor, tuple[int, int, int]]:
-        """Tokenise the prompt: [n] ids on the host, and the grid of patches."""
+        """Tokenise the prompt: [n] ids on the host, and the grid of patches.
+
+        Raises InvalidOptionError if the prompt has more tokens than memory is planned
+        for.
+        """
         rows = page.pixel_height // self.patch_size
         columns = page.pixel_width // self.patch_size
         num_image_tokens = rows * columns // self.merge_size**2
         ids = self.tokenizer.encode(
             chat(prompt, num_image_tokens), add_special_tokens=False
         )
+        if len(ids) - num_image_tokens > PROMPT_TOKENS:
+            self._raise_too_long(len(ids) - num_image_tokens)
         return torch.tensor(ids), (1, rows, columns)
+
+    def _raise_too_long(self, num_tokens: int) -> NoReturn:
+        """Raise the error for a prompt; `num_tokens` are those of the whole turn."""
+        num_around = len(self.tokenizer.encode(chat("", 0), add_special_tokens=False))
+        raise InvalidOptionError(
+            f"prompt has {num_tokens - num_around:,} tokens; the limit is "
+            f"{PROMPT_TOKENS - num_around:,}"
+        )
 
     def inputs_from(self, page: Page, prompt: str) -> Inputs:
         """Tokenise the prompt and cut the page into patches, on the device."""

@@ -23,11 +23,11 @@ from handler.engine.kv_cache import Segment, SegmentPool
 from handler.engine.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.repetition import ends_in_loop, repetition_start
-from handler.engine.sampling import Sampling
+from handler.engine.sampling import Sampling, sampling_at
 from handler.engine.scheduler import Schedule, Scheduler
 from handler.engine.sequence import FinishReason, Generation, Sequence
 from handler.engine.steps import StepKind, StepTimer
-from handler.errors import OutOfMemoryError
+from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
 from handler.schema import PageError
 
 __all__ = ["NativeEngine", "Options"]
@@ -57,7 +57,8 @@ class Options:
     max_verified_tokens: int = 64
     """Tokens of all pages in a decode step; more pages leave fewer drafts for each."""
     max_attempts: int = 3
-    """Times a page is read on which the model repeats itself."""
+    """Times a page is read on which the model repeats itself, unless it says how often.
+    """
     retries: tuple[Sampling, ...] = ()
     """Sampling of the attempts after the first; the last entry is used for the rest."""
 
@@ -136,7 +137,9 @@ class NativeEngine(Generic[P]):
             limit=max(1, min(sequence.max_output_tokens, room)),
             drafts=self._drafts_for(sequence),
             attempts=Attempts(
-                self._options.retries, max_attempts=self._options.max_attempts
+                self._options.retries,
+                max_attempts=sequence.max_attempts or self._options.max_attempts,
+                first=sampling_at(sequence.temperature),
             ),
         )
         self._pages[sequence.id] = page
@@ -145,15 +148,18 @@ class NativeEngine(Generic[P]):
     def _prompt_from(self, sequence: Sequence) -> P | None:
         """Tokenise a page; without memory for that, shrink the cache and try again.
 
-        If there is still no memory the page fails: None.
+        If there is still no memory, or the prompt is too long, the page fails: None.
         """
         while True:
             try:
                 return self._runner.prompt_from(sequence)
+            except InvalidOptionError as error:
+                self._ended.append(_failed(sequence, error))
+                return None
             except OutOfMemoryError as error:
                 shortage = error.detail
             if not self._shrink():
-                self._ended.append(_failed(sequence, shortage))
+                self._ended.append(_failed(sequence, OutOfMemoryError(shortage)))
                 return None
 
     @property
@@ -164,8 +170,10 @@ class NativeEngine(Generic[P]):
     def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
         return _failed(
             sequence,
-            f"a page of {prompt.num_tokens} tokens does not fit into a cache of "
-            f"{self._max_tokens}: lower max_side or raise kv_cache_tokens",
+            OutOfMemoryError(
+                f"a page of {prompt.num_tokens} tokens does not fit into a cache of "
+                f"{self._max_tokens}: lower max_side or raise kv_cache_tokens"
+            ),
         )
 
     def cancel(self, sequence_id: str) -> None:
@@ -254,7 +262,7 @@ class NativeEngine(Generic[P]):
     def _handle_shortage(self, page: _Page[P], detail: str) -> None:
         """Shrink the cache after a step ran out of memory; otherwise fail `page`."""
         if not self._shrink():
-            self._end(page, _failed(page.sequence, detail))
+            self._end(page, _failed(page.sequence, OutOfMemoryError(detail)))
 
     def _shrink(self) -> bool:
         """Replace the cache by a smaller one, at most once; return True if it was.
@@ -418,8 +426,7 @@ class NativeEngine(Generic[P]):
         )
 
 
-def _failed(sequence: Sequence, detail: str) -> Generation:
-    error = OutOfMemoryError(detail)
+def _failed(sequence: Sequence, error: HandlerError) -> Generation:
     return Generation(
         sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
     )

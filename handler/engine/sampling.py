@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GREEDY", "Sampling"]
+__all__ = ["GREEDY", "Sampling", "sampling_at"]
+
+TOP_P = 0.95
+"""As chandra-ocr samples where it does."""
+MIN_TEMPERATURE = 0.01
+"""Below it, logits divided by the temperature may overflow, and the likeliest token is
+nearly always drawn anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +23,10 @@ class Sampling:
 
 
 GREEDY = Sampling()
+
+
+def sampling_at(temperature: float) -> Sampling:
+    """Return the sampling of a temperature that a request asks for."""
+    if temperature < MIN_TEMPERATURE:
+        return GREEDY
+    return Sampling(temperature, TOP_P)

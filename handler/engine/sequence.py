@@ -29,6 +29,10 @@ class Sequence:
     page: Page = field(repr=False)
     prompt: str = field(repr=False)
     max_output_tokens: int
+    temperature: float = 0.0
+    """Of the first attempt; 0 takes the likeliest token."""
+    max_attempts: int | None = None
+    """Times to read a page on which the model repeats itself; None: the engine's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Runs in the processes of a pool, so what goes in and out is plain values.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html import escape
 
@@ -14,15 +15,20 @@ from handler.postprocess.join import StripAnswer, join_blocks
 from handler.postprocess.layout import BLANK_PAGE, UNLABELLED
 from handler.postprocess.markdown import markdown_from
 from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
+from handler.postprocess.pictures import renamed
 from handler.postprocess.plain import text_from
 from handler.profiles import BboxFormat
 from handler.schema import Block, PageContent, PageWarning, Strip
 from handler.turning import turned_box, turned_size
 
-__all__ = ["joined_content", "page_content"]
+__all__ = ["CUSTOM", "joined_content", "page_content"]
+
+CUSTOM = "custom"
+"""The prompt type of a prompt of the caller's own."""
 
 _BLANK = frozenset({BLANK_PAGE})
 _MARGINS = frozenset({"Page-Header", "Page-Footer"})
+_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 
 
 def page_content(
@@ -36,18 +42,32 @@ def page_content(
     include_images: bool,
     include_headers_footers: bool,
     rotation: int = 0,
+    html_tables: bool = False,
+    markdown_number: int | None = None,
 ) -> PageContent:
     """Blocks, HTML, Markdown and plain text of a page. Never raises, loses no text.
 
     `width` and `height` are pixels of the caller's page, which boxes refer to, and
     `rotation` the degrees clockwise by which it was turned for the model. Blocks are
     all there; headers and footers are left out of the other three unless asked for.
+    `html_tables`: every table in Markdown is HTML. `markdown_number` stands in place of
+    the page's number in the names of pictures in Markdown, for `illustrate`.
+
+    `prompt_type` is that of the request, or `custom` for a prompt of the caller's own,
+    after which text without a tag is plain text.
     """
     paper = Paper(page_number, width, height, bbox_format, rotation)
     blocks = Blocks(paper, include_images)
     warnings = _add_answer(blocks, raw, prompt_type)
     warnings += _box_warnings(blocks.num_unusable_boxes, len(blocks.found))
-    return _content(blocks.found, blocks.figures, warnings, include_headers_footers)
+    return _content(
+        blocks.found,
+        blocks.figures,
+        warnings,
+        include_headers_footers,
+        html_tables,
+        markdown_number,
+    )
 
 
 def joined_content(
@@ -61,6 +81,8 @@ def joined_content(
     page_number: int,
     include_images: bool,
     include_headers_footers: bool,
+    html_tables: bool = False,
+    markdown_number: int | None = None,
 ) -> PageContent:
     """Return what `page_content` does, for a page that was read in strips.
 
@@ -94,14 +116,27 @@ def joined_content(
         if any(f'"{name}"' in block.html for block in joined)
     }
     warnings += _box_warnings(num_unusable, num_blocks)
-    return _content(joined, kept, warnings, include_headers_footers)
+    return _content(
+        joined, kept, warnings, include_headers_footers, html_tables, markdown_number
+    )
 
 
 def _add_answer(blocks: Blocks, raw: str, prompt_type: str) -> tuple[PageWarning, ...]:
     answer, warnings = answer_of(raw)
+    if prompt_type == CUSTOM and not _TAG.search(answer):
+        answer = _html_of_text(answer)
     tree = parse(answer)
-    blocks.add_page(tree.nodes, "Text" if prompt_type == "ocr" else UNLABELLED)
+    blocks.add_page(tree.nodes, UNLABELLED if prompt_type == "ocr_layout" else "Text")
     return (*warnings, *_depth_warnings(tree.num_flattened))
+
+
+def _html_of_text(text: str) -> str:
+    """Paragraphs and line breaks of plain text, which HTML would not show."""
+    paragraphs = re.split(r"\n[ \t]*\n\s*", text.strip())
+    return "".join(
+        f"<p>{escape(paragraph, quote=False)}</p>".replace("\n", "<br>")
+        for paragraph in paragraphs
+    )
 
 
 def _content(
@@ -109,6 +144,8 @@ def _content(
     figures: dict[str, tuple[int, int, int, int]],
     warnings: tuple[PageWarning, ...],
     include_headers_footers: bool,
+    html_tables: bool,
+    markdown_number: int | None,
 ) -> PageContent:
     hidden = _BLANK if include_headers_footers else _BLANK | _MARGINS
     shown = [b for b in found if b.html and b.label not in hidden]
@@ -116,7 +153,10 @@ def _content(
     return PageContent(
         blocks=tuple(found),
         html="\n".join(map(_div, shown)),
-        markdown=markdown_from(nodes),
+        markdown=markdown_from(
+            nodes if markdown_number is None else renamed(nodes, markdown_number),
+            html_tables=html_tables,
+        ),
         text=text_from(nodes),
         figures=figures,
         warnings=warnings,

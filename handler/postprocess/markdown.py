@@ -24,21 +24,21 @@ from handler.postprocess.markup import Element, Node, serialise, text_of
 __all__ = ["markdown_from"]
 
 
-def markdown_from(nodes: Iterable[Node]) -> str:
-    """Markdown of clean HTML."""
-    return _joined(_blocks(nodes))
+def markdown_from(nodes: Iterable[Node], *, html_tables: bool = False) -> str:
+    """Return the Markdown of clean HTML; `html_tables` keeps every table HTML."""
+    return _joined(_blocks(nodes, html_tables))
 
 
 # Blocks. Each is lines without blank ones around them.
 
 
-def _blocks(nodes: Iterable[Node]) -> list[str]:
+def _blocks(nodes: Iterable[Node], html_tables: bool) -> list[str]:
     found: list[str] = []
     for portion in portions(nodes):
         if isinstance(portion, list):
             found.extend(_paragraphs(inline(portion)))
         else:
-            found.extend(_block(portion))
+            found.extend(_block(portion, html_tables))
     return [block for block in found if block]
 
 
@@ -66,14 +66,14 @@ def _list_kind(block: str) -> str:
     return match[1][-1] if match else ""
 
 
-def _block(element: Element) -> list[str]:
+def _block(element: Element, html_tables: bool) -> list[str]:
     match element.tag:
         case "h1" | "h2" | "h3" | "h4" | "h5" | "h6":
             return [_heading(int(element.tag[1]), element)]
         case "ul" | "ol":
-            return [_list(element)]
+            return [_list(element, html_tables)]
         case "table":
-            return _table(element)
+            return _table(element, html_tables)
         case "pre":
             return [_fence(element)]
         case "hr":
@@ -83,7 +83,7 @@ def _block(element: Element) -> list[str]:
         case "chem":
             return [code_span(latex_of(element))]
         case _:
-            return _blocks(element.children)
+            return _blocks(element.children, html_tables)
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -105,11 +105,11 @@ def _heading(level: int, element: Element) -> str:
     return f"{'#' * level} {text}" if text else ""
 
 
-def _list(element: Element) -> str:
+def _list(element: Element, html_tables: bool) -> str:
     entries, is_loose = [], False
     for item in items_of(element):
         marker = "- " if item.number is None else f"{item.number}. "
-        blocks = _blocks(item.children)
+        blocks = _blocks(item.children, html_tables)
         is_tight = len(blocks) < 2 or _is_tight(*blocks)
         text = "\n".join(blocks) if is_tight else _joined(blocks)
         is_loose = is_loose or not is_tight
@@ -150,14 +150,14 @@ def _language(element: Element) -> str:
 # Tables.
 
 
-def _table(table: Element) -> list[str]:
+def _table(table: Element, html_tables: bool) -> list[str]:
     rows = [row for row in rows_of(table) if row]
     captions = [
         c for c in table.children if isinstance(c, Element) and c.tag == "caption"
     ]
     if not rows:
-        return _blocks(table.children)
-    if not _fits_pipes(table, rows):
+        return _blocks(table.children, html_tables)
+    if html_tables or not _fits_pipes(table, rows):
         return [_html(table)]
     cells = [[_cell(cell) for cell in row] for row in rows]
     num_columns = max(map(len, cells))
@@ -165,7 +165,7 @@ def _table(table: Element) -> list[str]:
     rules = [_rule(cell) for cell in max(rows, key=len)]
     lines = [_row(head, num_columns), _row(rules, num_columns)]
     lines += [_row(row, num_columns) for row in cells]
-    return [*_blocks(captions), "\n".join(lines)]
+    return [*_blocks(captions, html_tables), "\n".join(lines)]
 
 
 _RULES = {"left": ":---", "center": ":---:", "right": "---:"}

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from handler.pagination import paginated
+from handler.postprocess.pictures import in_html
 from handler.schema import PAGE_SEPARATOR, Document, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]
@@ -23,7 +25,10 @@ def render(document: Document, media_type: str) -> bytes:
         case "application/json":
             return _encoded(_json(document.to_json()))
         case "text/markdown":
-            return _joined([_markdown(page) for page in document.pages])
+            pages = [(page.page, _markdown(page)) for page in document.pages]
+            if document.is_paginated:
+                return _joined([paginated(pages)])
+            return _joined([text for _, text in pages])
         case "text/plain":
             return _joined([_plain(page) for page in document.pages])
         case "text/html":
@@ -123,8 +128,6 @@ pre { overflow-x: auto }
 math[display=block] { display: block; margin: 1rem 0; text-align: center }
 .page-error { color: #a00 }
 """
-# Only in a tag: an attribute has its quotes escaped, and text its brackets.
-_SOURCE = re.compile(r'(?<=<img src=")page-\d+-figure-\d+\.webp(?=")')
 
 
 def _html(document: Document) -> str:
@@ -135,13 +138,8 @@ def _html(document: Document) -> str:
 def _section(page: PageResult) -> str:
     parts = [f'<section id="page-{page.page}">']
     if page.content.html:
-        parts.append(_SOURCE.sub(lambda m: _data_url(m[0], page), page.content.html))
+        parts.append(in_html(page.content.html, page.images))
     if page.error is not None:
         sentence = f"Page {page.page} could not be read: {_sentence(page.error)}"
         parts.append(f'<p class="page-error">{escape(sentence)}</p>')
     return "\n".join([*parts, "</section>"])
-
-
-def _data_url(name: str, page: PageResult) -> str:
-    picture = page.images.get(name)
-    return name if picture is None else f"data:image/webp;base64,{picture}"

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, strategies as st
@@ -451,6 +452,42 @@ def test_the_name_of_the_model_is_no_option(row, headers):
 def test_a_custom_attribute_without_a_value_shows_how_to_write_one():
     with pytest.raises(InvalidOptionError, match=r'"trace" .* write them as pages=1-3'):
         with_attributes("pages=1;trace")
+
+
+PROMPT = "Betrag; Währung=€?\n100 %3B"
+
+
+def test_an_option_means_the_same_wherever_it_is_written():
+    given = {
+        "temperature": "0.7",
+        "max_attempts": "2",
+        "paginate": "true",
+        "tables": "html",
+        "inline_images": "true",
+    }
+    expected = Options(
+        prompt=PROMPT,
+        temperature=0.7,
+        max_attempts=2,
+        paginate=True,
+        tables="html",
+        inline_images=True,
+    )
+    header = ";".join(f"{name}={value}" for name, value in given.items())
+    parts = {**given, "prompt": PROMPT}
+    encoded = {name: bytearray(value.encode()) for name, value in parts.items()}
+
+    assert json_request({"image": ENCODED, **parts}).options == expected
+    assert request({"body": PNG, **encoded}).options == expected
+    assert request({"file": PNG, **encoded}, FORM).options == expected
+    assert with_attributes(f"{header};prompt={quote(PROMPT)}").options == expected
+
+
+def test_a_semicolon_in_a_prompt_shows_how_to_write_it():
+    with pytest.raises(InvalidOptionError, match="a prompt as %3B") as caught:
+        with_attributes("prompt=total; currency")
+
+    assert "currency" not in caught.value.detail
 
 
 # Options that are none

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -263,3 +264,59 @@ def test_a_coding_other_than_gzip_is_unsupported(client):
         "unsupported_media_type",
     )
     assert "content encoding br" in answer.json()["detail"]
+
+
+def test_a_prompt_of_ones_own_reaches_the_model_and_its_request_only(client):
+    page, attributes = BODIES["image/png"], "X-Amzn-SageMaker-Custom-Attributes"
+    encoded = base64.b64encode(page).decode()
+    prompt = "What is the total; in €?"
+    options = {"prompt": prompt, "max_output_tokens": 8}
+
+    plain = client.post(page, "image/png", max_output_tokens=8).json()
+    in_json = client.json({"document": encoded, **options}).json()
+    in_query = client.post(page, "image/png", **options).json()
+    coded = f"prompt={quote(prompt)};max_output_tokens=8"
+    in_header = client.post(page, "image/png", headers={attributes: coded}).json()
+    after = client.post(page, "image/png", max_output_tokens=8).json()
+
+    assert in_json["raw"] == in_query["raw"] == in_header["raw"] != plain["raw"]
+    assert after["raw"] == plain["raw"]
+
+
+def test_a_temperature_changes_answers_and_those_without_it_stay(client):
+    page = BODIES["image/png"]
+
+    plain = client.post(page, "image/png", max_output_tokens=16).json()["raw"]
+    drawn = {
+        client.post(
+            page, "image/png", max_output_tokens=16, temperature=2, max_attempts=1
+        ).json()["raw"]
+        for _ in range(3)
+    }
+    after = client.post(page, "image/png", max_output_tokens=16).json()["raw"]
+
+    assert len(drawn | {plain}) > 2
+    assert after == plain
+
+
+def test_markdown_of_pages_is_separated_where_that_is_asked_for(client):
+    answer = client.post(
+        documents.pdf(MANY),
+        "application/pdf",
+        accept="text/markdown",
+        paginate=True,
+        pages="2-3",
+        max_output_tokens=3,
+    )
+
+    assert answer.text.count(f"\n\n2{'-' * 48}\n\n") == 1
+
+
+def test_a_prompt_of_too_many_tokens_is_refused(client):
+    encoded = base64.b64encode(BODIES["image/png"]).decode()
+
+    answer = client.json({"document": encoded, "prompt": "1 a " * 1500})
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid_option"
+    assert "the limit is" in answer.json()["detail"]

@@ -21,6 +21,7 @@ from deploy.aws.objects import Bucketed
 from deploy.aws.queue import Queue
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
 from deploy.commands.context import Context
+from deploy.commands.request_options import add_request_options, request_options
 from deploy.config import DeployConfig
 from deploy.console import megabytes
 from deploy.documents.document import S3, Absent, Document, Found, Refused
@@ -54,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is written; json, the default, can be fetched as any of them and "
         "says how many pages there were",
     )
-    parser.add_argument(
-        "--max-output-tokens", type=int, metavar="N", help="of each page"
-    )
+    add_request_options(parser)
     parser.add_argument(
         "--retry-failed",
         action="store_true",
@@ -70,6 +69,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if not options.inputs and not options.retry_failed:
         raise ConfigError(
             "nothing was named", hint="chandra-sagemaker async submit FOLDER"
+        )
+    if not options.inputs and (options.pages or request_options(options)):
+        raise ConfigError(
+            "--retry-failed without INPUT sends each document as it was submitted",
+            hint="chandra-sagemaker async submit --retry-failed, without other options",
         )
     config, exchange = context.config, exchange_of(context.config)
     endpoint = async_config(config, context.identity).name
@@ -102,10 +106,7 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
     found = find_documents(
         options.inputs,
         Bucketed(context.aws),
-        options={
-            "pages": options.pages,
-            "max_output_tokens": options.max_output_tokens,
-        },
+        options={"pages": options.pages, **request_options(options)},
         accept=ACCEPT[options.format],
         count=num_pages_of,
     )

@@ -54,9 +54,11 @@ def findings_of(
             Finding(
                 "manifest",
                 True,
-                "the container itself reads the documents of a manifest, and "
+                "the container itself reads the documents of a manifest, and those "
+                "for which options are given, and "
                 "network.isolation = true keeps it from S3",
-                hint="network.isolation = false, or a prefix in place of the manifest",
+                hint="network.isolation = false, or a prefix in place of the manifest, "
+                "without options",
             )
         )
     if config.role is None:

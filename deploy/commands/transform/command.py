@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from deploy.commands.context import Context
+from deploy.commands.request_options import add_request_options, request_options
 from deploy.commands.transform.jobs import found, transforms_of
 from deploy.commands.transform.starting import started
 from deploy.commands.transform.summary import tell
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="md",
         help="of the results (default md); json has pages, blocks and failures",
     )
+    add_request_options(parser)
     parser.add_argument(
         "--retry-failed",
         metavar="JOB",
@@ -100,6 +102,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if words:
             raise ConfigError(
                 "--retry-failed takes its input and output from the job",
+                hint=f"chandra-sagemaker transform --retry-failed "
+                f"{options.retry_failed}",
+            )
+        if request_options(options):
+            raise ConfigError(
+                "--retry-failed takes what is asked of each page from the job",
                 hint=f"chandra-sagemaker transform --retry-failed "
                 f"{options.retry_failed}",
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deploy.aws.objects import Bucketed
 from deploy.commands.context import Context
+from deploy.commands.request_options import request_options
 from deploy.commands.transform.inputs import reached
 from deploy.commands.transform.jobs import found, transforms_of
 from deploy.commands.transform.watch import to_retry
@@ -53,9 +54,15 @@ def wanted_from(
     config = context.config
     bucket, prefix = split_uri(output)
     output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
-    is_manifest = Path(uri).suffix.lower() in MANIFESTS
+    asked = request_options(options)
+    # Batch transform sends a document as it is, without options: requests carry them.
+    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(asked)
     documents = find_documents(
-        [uri], Bucketed(context.aws), accept=accept, count=num_pages_of
+        [uri],
+        Bucketed(context.aws),
+        options=asked,
+        accept=accept,
+        count=num_pages_of,
     )
     kept, refused = reached(config, documents, is_manifest=is_manifest)
     batch = batch_from(

@@ -141,6 +141,26 @@ def test_options_travel_as_custom_attributes(chandra, queue, folder):
     assert queued.headers["requestttlseconds"] == "21600"
 
 
+def test_a_document_is_read_again_with_other_options(chandra, queue, folder):
+    one = str(folder / "a.pdf")
+
+    for options in ([], ["--prompt", "x; y"], ["--paginate"], ["--temperature", "1"]):
+        for _ in range(2):
+            chandra("async", "submit", one, *options)
+
+    sent = [queued.headers.get("custom_attributes") for queued in queue.accepted]
+    assert sent == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
+
+
+def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder):
+    chandra("async", "submit", str(folder / "a.pdf"))
+
+    ran = chandra("async", "submit", "--retry-failed", "--temperature", "1")
+
+    assert ran.status == 2
+    assert "sends each document as it was submitted" in ran.err
+
+
 @pytest.mark.parametrize("isolation", ["true", "false"])
 def test_a_manifest_in_s3_is_read_by_whom_the_network_allows(
     chandra, queue, wire, project, isolation

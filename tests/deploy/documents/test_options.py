@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.documents.options import OPTIONS, SECRET, checked_options, num_chosen
+from deploy.documents.options import (
+    OPTIONS,
+    SECRET,
+    attributes_of,
+    checked_options,
+    num_chosen,
+)
 from deploy.errors import ConfigError
 from handler.errors import HandlerError
 from handler.options import PARSERS, SECRET_OPTIONS, options_from
 from handler.preprocess.ranges import page_numbers
+from handler.request import CUSTOM_ATTRIBUTES, request_from
 
 NUM_PAGES = 100_000
 VALUES: list[object] = [
@@ -17,6 +24,8 @@ VALUES: list[object] = [
     *("1" * 19, -1, 0, 1.5, True, False, [1], {}, "1\r\nX: y", "1.5"),
     *("4000", "4000.0", "1e3", "nan", "inf", "0.5", 86_400, "86401", -0.5),
     *("auto", "none", "AUTO"),
+    *(2, 2.5, 10, 11, "2", "html", "markdown", "<|im_end|>", "a <b|c> d", "\ud800"),
+    *("Preis in € ; x", "ä" * 4097, "\n"),
     *("ocr", "ocr_layout", "OCR", "true", "Yes", "no", "maybe", "1", "0"),
 ]
 
@@ -61,6 +70,21 @@ def test_what_the_service_would_refuse_is_refused_here_and_nothing_else(name):
     }
 
     assert different == {}
+
+
+def test_a_header_carries_any_prompt_as_the_service_reads_it():
+    options = checked_options({"prompt": "a;b=c%3B ü\n|", "paginate": True})
+
+    attributes = attributes_of(options)
+
+    assert attributes.isascii()
+    assert attributes.isprintable()
+    read = request_from(
+        {"body": b"x"},
+        {CUSTOM_ATTRIBUTES.lower(): attributes},
+        max_document_bytes=9,
+    ).options
+    assert (read.prompt, read.paginate) == ("a;b=c%3B ü\n|", True)
 
 
 def test_what_is_wrong_is_named_as_it_was_written():

@@ -50,22 +50,28 @@ HALF = PageResult(
 LAST = PageResult(4, Status.SUCCESS, content=PageContent(markdown="Ünd."))
 
 
-def answer(*pages: PageResult, media_type: str) -> bytes:
+RULED = PageResult(6, Status.SUCCESS, content=PageContent(markdown="a\n\n5" + "-" * 48))
+
+
+def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> bytes:
     model = ModelInfo("mini", None, "native")
-    return render(Document("id", model, pages, 1.0, len(pages)), media_type)
+    document = Document("id", model, pages, 1.0, len(pages), is_paginated=is_paginated)
+    return render(document, media_type)
 
 
+@pytest.mark.parametrize("is_paginated", [False, True], ids=["joined", "paginated"])
 @pytest.mark.parametrize(
     "pages",
-    [(TITLE,), (TITLE, EMPTY, FAILED, LAST), (EMPTY,)],
-    ids=["one page", "a page that failed among others", "no text at all"],
+    [(TITLE,), (TITLE, EMPTY, FAILED, LAST), (EMPTY,), (RULED,), (TITLE, RULED)],
+    ids=["one page", "one failed", "no text at all", "a rule", "a rule after a page"],
 )
-def test_json_becomes_the_very_markdown_that_the_service_writes(pages):
-    as_json = answer(*pages, media_type=ACCEPT["json"])
+def test_json_becomes_the_very_markdown_that_the_service_writes(pages, is_paginated):
+    as_json = answer(*pages, media_type=ACCEPT["json"], is_paginated=is_paginated)
 
     made = in_format(as_json, ACCEPT["json"], "md")
 
-    assert made == answer(*pages, media_type=ACCEPT["md"])
+    expected = answer(*pages, media_type=ACCEPT["md"], is_paginated=is_paginated)
+    assert made == expected
 
 
 @pytest.mark.parametrize(
@@ -122,3 +128,19 @@ def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
 def test_what_is_no_document_of_ours_is_no_markdown():
     with pytest.raises(ConfigError, match="no document of ours"):
         in_format(json.dumps({"pages": [{}]}).encode(), ACCEPT["json"], "md")
+
+
+def test_pictures_in_json_are_data_urls_in_html():
+    name = "page-1-figure-1.webp"
+    page = PageResult(
+        1,
+        Status.SUCCESS,
+        content=PageContent(html=f'<p>{name}</p><img src="{name}" alt="map">'),
+        images={name: "UklGRg=="},
+    )
+    as_json = answer(page, media_type=ACCEPT["json"])
+
+    made = in_format(as_json, ACCEPT["json"], "html").decode()
+
+    assert '<img src="data:image/webp;base64,UklGRg==" alt="map">' in made
+    assert f"<p>{name}</p>" in made

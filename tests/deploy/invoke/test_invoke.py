@@ -25,6 +25,22 @@ def test_a_document_comes_back_as_markdown(chandra, answering, picture):
     assert body.startswith(b"\x89PNG")
 
 
+def test_what_is_asked_of_each_page_is_sent(chandra, answering, picture, tmp_path):
+    asked = answering(b"# Title\n")
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Betrag; Währung?\n")
+
+    ran = chandra("invoke", picture, "--temperature", "0.3", "--max-attempts", "2",
+                  "--prompt", f"@{prompt}", "--paginate", "--tables", "html",
+                  "--inline-images", "--include-headers-footers")  # fmt: skip
+
+    assert ran.status == 0, ran.err
+    assert asked[0][0]["HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"] == (
+        "max_attempts=2;temperature=0.3;prompt=Betrag%3B W%C3%A4hrung?;tables=html;"
+        "inline_images=true;include_headers_footers=true;paginate=true"
+    )
+
+
 def test_the_answer_can_go_to_a_file(chandra, answering, picture, tmp_path):
     answering(b"<!DOCTYPE html>")
     path = tmp_path / "out.html"

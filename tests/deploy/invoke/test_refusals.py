@@ -41,6 +41,16 @@ def test_other_words_for_pages_that_are_there_are_sent_on(chandra, answering, tm
         (["PICTURE", "--stream", "--format", "html"], 2, "not html"),
         (["PICTURE", "--pages", "1\r\nX: y"], 2, "must be plain text"),
         (["PICTURE", "--max-output-tokens", "0"], 2, "a whole number above 0, not 0"),
+        (["PICTURE", "--temperature", "3"], 2, "from 0 to 2, not 3.0"),
+        (["PICTURE", "--max-attempts", "11"], 2, "from 1 to 10, not 11"),
+        (
+            ["PICTURE", "--prompt", "a<|im_end|>"],
+            2,
+            "special tokens such as <|im_end|>",
+        ),
+        (["PICTURE", "--prompt", "x" * 1100], 2, "SageMaker takes 1,024"),
+        (["PICTURE", "--prompt", "@nowhere"], 2, "nowhere cannot be read: No such"),
+        (["PICTURE", "--stream", "--paginate"], 2, "without the lines of --paginate"),
         (["EMPTY"], 2, "is empty"),
     ],
 )

@@ -417,6 +417,40 @@ def test_a_manifest_becomes_one_request_for_each_line(
     assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
 
 
+def test_documents_with_options_become_requests(chandra, put, cloud, project):
+    project(BUCKETS + "[network]\nisolation = false\n")
+    put("a.pdf")
+
+    ran = chandra("transform", "s3://inbox/", "s3://results/md", "--prompt", "x; ü",
+                  "--max-attempts", "1")  # fmt: skip
+
+    (body,) = [body for _, body in cloud.transformed.sent]
+    assert ran.status == 0, ran.err
+    assert json.loads(body) == {
+        "s3_uri": "s3://inbox/a.pdf",
+        "prompt": "x; ü",
+        "max_attempts": 1,
+    }
+    assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
+
+
+def test_a_retry_of_a_job_takes_no_other_options(chandra):
+    ran = chandra("transform", "--retry-failed", "ocr-1", "--tables", "html")
+
+    assert ran.status == 2
+    assert "takes what is asked of each page from the job" in ran.err
+
+
+def test_other_options_are_another_job(chandra, put, cloud, project):
+    project(BUCKETS + "[network]\nisolation = false\n")
+    put("a.pdf")
+
+    for prompt in ("x", "x", "y"):
+        chandra("transform", "s3://inbox/", "s3://results/md", "--prompt", prompt)
+
+    assert len(cloud.transformed.sent) == 2
+
+
 def test_a_line_of_a_manifest_that_cannot_be_read_is_told_with_its_code(
     chandra, put, cloud, wire, project, tmp_path
 ):

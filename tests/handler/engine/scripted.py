@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from handler.engine.kv_cache import Move
 from handler.engine.model_runner import Chunk, Row
 from handler.engine.sequence import Sequence
-from handler.errors import OutOfMemoryError
+from handler.errors import InvalidOptionError, OutOfMemoryError
 from handler.schema import Page
 
 STOP = 0
@@ -64,6 +64,8 @@ class ScriptedRunner:
         """Sizes that `shrink_cache` returns, one after the other."""
         self.failing: set[tuple[str, int]] = set()
         """Calls that run out of memory, by name and index, such as ("decode", 0)."""
+        self.too_long: set[str] = set()
+        """Pages whose prompt has too many tokens."""
         self.calls: Counter[str] = Counter()
         self.encoded: list[str] = []
         """Pages whose image is completely encoded."""
@@ -71,6 +73,8 @@ class ScriptedRunner:
         """Pages whose image is on the device, complete or not."""
 
     def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
+        if sequence.id in self.too_long:
+            raise InvalidOptionError("prompt has too many tokens")
         self._take_memory("prompt_from")
         length = sequence.page.pixel_width
         greedy, _, drawn = sequence.prompt.partition("|")

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from handler.engine.attempts import RETRIES, Attempt, Attempts
 from handler.engine.repetition import repetition_start
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.sampling import GREEDY, Sampling, sampling_at
 from handler.engine.sequence import FinishReason
 from handler.profiles import PROFILES
 
@@ -133,3 +133,18 @@ def test_attempts_end_with_a_clean_one_or_when_all_are_used_up(starts, max_attem
     assert all(not attempt.is_clean for attempt in made[:-1])
     assert attempts.best in made
     assert attempts.best.is_clean == made[-1].is_clean
+
+
+def test_a_temperature_is_of_the_first_attempt_and_no_later_one_is_cooler():
+    attempts = Attempts(RETRIES["chandra-2"], max_attempts=9, first=sampling_at(0.5))
+    temperatures = []
+    while not attempts.is_over:
+        temperatures.append(attempts.sampling.temperature)
+        attempts.add(looping("loop", 0))
+
+    assert temperatures == [0.5, 0.5, 0.5, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8]
+
+
+def test_a_temperature_too_low_to_draw_with_is_zero():
+    assert sampling_at(0.0) == sampling_at(1e-300) == GREEDY
+    assert sampling_at(0.01).temperature == 0.01

@@ -6,6 +6,7 @@ that decides; the weights are the embedded model's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoImageProcessor
 
 from handler.engine.generate import GenerateEngine
 from handler.engine.model import Model, load_model
+from handler.engine.sampling import Sampling
 from handler.engine.sequence import FinishReason, Sequence
 from handler.engine.steps import RunningStep, StepKind
 from handler.engine.weights import MINI, Source, fetch
@@ -207,3 +209,51 @@ def test_steps_are_a_prompt_and_then_one_token_each(model):
 
     assert [step.kind for step in seen] == [StepKind.ENCODE, *[StepKind.DECODE] * 3]
     assert seen[0].size > 50
+
+
+def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
+    cool = run(GenerateEngine(model, 2), [sequence(0, 8), sequence(1, 8)])
+    torch.manual_seed(0)
+    drawn = replace(sequence(0, 8), temperature=2.0)
+
+    ended = run(
+        GenerateEngine(model, 3), [drawn, sequence(1, 8), replace(drawn, id="a/2")]
+    )
+
+    assert ended["a/1"].text == cool["a/1"].text
+    assert len({ended["a/0"].text, ended["a/2"].text, cool["a/0"].text}) == 3
+
+
+class LoopingModel(Model):
+    """Says the same over and over where it takes the likeliest tokens."""
+
+    def text_from(self, token_ids: list[int]) -> str:
+        said = super().text_from(token_ids)
+        return said if said != self.likeliest else "and so on " * 100
+
+    likeliest = ""
+
+
+def test_a_page_that_repeats_itself_is_read_as_often_as_it_asks(model):
+    looping = LoopingModel(model.module, model.tokenizer, ("<|im_end|>",))
+    looping.likeliest = run(GenerateEngine(model), [sequence(0, 5)])["a/0"].text
+    torch.manual_seed(0)
+    engine = GenerateEngine(looping, retries=(Sampling(2.0, 1.0),))
+
+    once = run(engine, [sequence(0, 5)])["a/0"]
+    again = run(engine, [replace(sequence(0, 5), max_attempts=4)])["a/0"]
+
+    assert (once.num_attempts, once.has_repetition) == (1, True)
+    assert (again.num_attempts, again.has_repetition) == (2, False)
+    assert again.num_forwards > again.num_output_tokens
+
+
+def test_a_prompt_of_too_many_tokens_fails_alone(model):
+    long = replace(sequence(0, 3), prompt="a 1 " * 1000)
+
+    ended = run(GenerateEngine(model, 2), [long, sequence(1, 3)])
+
+    assert ended["a/0"].error is not None
+    assert ended["a/0"].error.code == "invalid_option"
+    assert "the limit is 1,0" in ended["a/0"].error.detail
+    assert ended["a/1"].error is None

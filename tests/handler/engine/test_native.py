@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -371,6 +372,36 @@ def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
     assert ended["a"].finish_reason is FinishReason.REPETITION
     assert ended["a"].num_attempts == 3
     assert ended["a"].has_repetition
+
+
+def test_each_request_has_its_own_temperature_and_attempts():
+    runner = ScriptedRunner(num_places=9000)
+    script = f"{LOOP}|{'The end. ' * 3}"
+    cool = replace(sequence("cool", "Once.|Never."), temperature=0.0)
+    hot = replace(sequence("hot", script), temperature=0.7)
+    once = replace(sequence("once", script, max_output_tokens=3000), max_attempts=1)
+    twice = replace(sequence("twice", script, max_output_tokens=3000), max_attempts=2)
+
+    running = engine(runner, retries=HOT, max_attempts=1, luck=1.0, max_draft_tokens=4)
+    ended = run(running, [cool, hot, once, twice])
+
+    assert ended["cool"].text == "Once."
+    assert ended["hot"].text == ended["twice"].text == "The end. " * 3
+    assert ended["once"].has_repetition
+    attempts = {name: found.num_attempts for name, found in ended.items()}
+    assert attempts == {"cool": 1, "hot": 1, "once": 1, "twice": 2}
+    # Drafts are verified against the likeliest token.
+    assert ended["hot"].num_drafted_tokens == 0 < ended["once"].num_drafted_tokens
+
+
+def test_a_page_whose_prompt_is_too_long_fails_alone():
+    runner = ScriptedRunner(num_places=200)
+    runner.too_long.add("a")
+
+    ended = run(engine(runner), [sequence("a", "x"), sequence("b", "Fine.")])
+
+    assert ended["a"].error.code == "invalid_option"
+    assert ended["b"].text == "Fine."
 
 
 def test_sampled_tokens_have_no_drafts():

@@ -293,3 +293,20 @@ def test_a_description_cannot_leave_its_picture():
 
     assert content.markdown == "![a\\](b) \\*c\\* d](page-1-figure-1.webp)"
     assert [tag for tag, _ in tags_in(rendered(content.markdown))] == ["p", "img"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "<table><tr><th>a</th></tr><tr><td>b|c</td></tr></table>",
+        "<ul><li>x<table><tr><td>b</td></tr></table></li></ul>",
+        "<table><caption>d</caption><tr><td>b<table><tr><td>e</td></tr></table></td>"
+        "</tr></table>",
+    ],
+)
+def test_every_table_is_html_where_that_is_asked_for(source):
+    written = markdown(source, html_tables=True)
+
+    assert written.count("<table>") == source.count("<table>")
+    shown = seen(rendered(written)).split()
+    assert "".join(shown) == seen(source)

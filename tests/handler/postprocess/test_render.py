@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,20 @@ def test_markdown_is_the_pages_and_a_trace_of_the_one_that_failed():
 
     assert body.decode() == (
         "Grüße <1>\n\n<!-- page 2: unreadable_document: page 2 ends early -->\n\nend\n"
+    )
+
+
+def test_markdown_has_separators_where_they_are_asked_for():
+    pages = (ONE, page(2), failed(4, "ends early"))
+    paginated = replace(document(*pages), is_paginated=True)
+
+    body = render(paginated, "text/markdown").decode()
+
+    rule = "-" * 48
+    trace = "<!-- page 4: unreadable_document: ends early -->"
+    assert body == f"Grüße <1>\n\n1{rule}\n\n\n\n3{rule}\n\n{trace}\n"
+    assert paginated.to_json()["markdown"] == (
+        f"Grüße <1>\n\n1{rule}\n\n\n\n3{rule}\n\n"
     )
 
 
