@@ -1,0 +1,49 @@
+"""Which region a bucket is in: SageMaker and CodeBuild read from their own only."""
+
+from __future__ import annotations
+
+from deploy.aws.client import AWSClient
+from deploy.errors import AccessDeniedError, ConfigError
+
+__all__ = ["bucket_region", "refuse_other_region"]
+
+
+def bucket_region(aws: AWSClient, bucket: str) -> str:
+    """Return the region of a bucket.
+
+    Raises NotFoundError where there is no such bucket, and AccessDeniedError where
+    neither its location nor its head may be read.
+    """
+    try:
+        answer = aws.call("s3", "get_bucket_location", Bucket=bucket)
+    except AccessDeniedError:
+        # A bucket of another account tells its region to whoever may list it.
+        head = aws.call("s3", "head_bucket", Bucket=bucket)
+        headers = head["ResponseMetadata"]["HTTPHeaders"]
+        region = head.get("BucketRegion") or headers.get("x-amz-bucket-region")
+        if region is None:
+            raise
+        return str(region)
+    region = answer.get("LocationConstraint") or "us-east-1"
+    # Ireland has an older name here.
+    return {"EU": "eu-west-1"}.get(region, region)
+
+
+def refuse_other_region(aws: AWSClient, bucket: str, *, why: str, then: str) -> None:
+    """Raise ConfigError unless a bucket is in the region of the calls, or unknown.
+
+    `why` says who reads from it, as in "SageMaker reads weights from"; `then` is the
+    command to type next.
+    """
+    try:
+        region = bucket_region(aws, bucket)
+    except AccessDeniedError:
+        # Uploading may be allowed all the same; the endpoint's checks look again.
+        return
+    if region != aws.region:
+        raise ConfigError(
+            f"bucket {bucket} is in {region}, and {why} {aws.region} only: nothing was "
+            "uploaded",
+            hint=f"set [model] bucket in chandra.toml to one in {aws.region}, then "
+            f"{then}",
+        )
