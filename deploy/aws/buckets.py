@@ -19,11 +19,9 @@ def bucket_region(aws: AWSClient, bucket: str) -> str:
     except AccessDeniedError:
         # A bucket of another account tells its region to whoever may list it.
         head = aws.call("s3", "head_bucket", Bucket=bucket)
-        headers = head["ResponseMetadata"]["HTTPHeaders"]
-        region = head.get("BucketRegion") or headers.get("x-amz-bucket-region")
-        if region is None:
+        if "BucketRegion" not in head:
             raise
-        return str(region)
+        return str(head["BucketRegion"])
     region = answer.get("LocationConstraint") or "us-east-1"
     # Ireland has an older name here.
     return {"EU": "eu-west-1"}.get(region, region)

@@ -252,7 +252,7 @@ def _image(
     detail = answer["imageDetails"][0]
     tags = detail.get("imageTags") or [reference]
     return ImageState(
-        tag=next((t for t in (reference, prefer) if t in tags), tags[0]),
+        tag=next((str(t) for t in (reference, prefer) if t in tags), str(tags[0])),
         digest=detail["imageDigest"],
         media_type=detail.get("imageManifestMediaType", ""),
         size=int(detail.get("imageSizeInBytes", 0)),

@@ -31,7 +31,7 @@ def member(content: bytes) -> str:
     return "blobs/" + digest(content).replace(":", "/")
 
 
-def entry(manifest: bytes, **more) -> dict:
+def entry(manifest, **more):
     return {"mediaType": OCI, "digest": digest(manifest), "size": len(manifest), **more}
 
 

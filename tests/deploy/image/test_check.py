@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -15,8 +16,10 @@ from tests.deploy.images import (
     digest,
     encoded,
     image_config,
+    oci_files,
     oci_index,
     oci_manifest,
+    packed,
     put_image,
     write_archive,
 )
@@ -320,6 +323,18 @@ def test_an_archive_for_arm64_is_refused(chandra, cloud, tmp_path):
     assert "is for linux/arm64" in checked.err
     assert "is for linux/arm64" in pushed.err
     assert cloud.changes == []
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_an_archive_with_dot_slash_names_is_pushed(chandra, tmp_path, compress):
+    files = {f"./{name}": content for name, content in oci_files().items()}
+    path = tmp_path / "image.tar"
+    path.write_bytes(compress(packed(files)))
+
+    ran = chandra("image", "push", "--archive", str(path), "--tag", "v1")
+
+    assert ran.status == 0, ran.err
+    assert "SageMaker takes it" in ran.out
 
 
 def test_an_archive_is_pushed_under_its_own_tag(chandra, tmp_path):
