@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.aws.buckets import refuse_other_region
-from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry, digest_of
 from deploy.aws.repository import repository_calls
-from deploy.aws.roles import find_role
-from deploy.aws.store import Store
 from deploy.commands.context import WHAT_IS_MISSING, Context
+from deploy.commands.image_build import push_from_here, push_remotely, run_commands
 from deploy.commands.image_report import (
     archive_data,
     archive_lines,
@@ -32,10 +28,9 @@ from deploy.errors import (
     ResourceFailedError,
 )
 from deploy.image.archive import Archive, ArchivedImage
-from deploy.image.build import build_files, engine_of, tag_of
+from deploy.image.build import engine_of, tag_of
 from deploy.image.configuration import WANTED_PLATFORM
 from deploy.image.manifest import repaired
-from deploy.weights import sha256_of
 
 GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 
@@ -111,7 +106,7 @@ def _build(context: Context, options: argparse.Namespace) -> int:
     tag = options.tag or tag_of(context.runner, table)
     uri = f"{table.repository}:{tag}"
     commands = engine_of(context.runner).build(table, uri, tag)
-    _run(context, commands)
+    run_commands(context, commands)
     context.console.result(
         {"image": uri, "commands": commands},
         [] if context.is_dry_run else [f"built {uri}"],
@@ -137,9 +132,9 @@ def _push(context: Context, options: argparse.Namespace) -> int:
         return _pushed(context, registry, tag)
     try:
         if options.remote:
-            _push_remotely(context, uri, tag)
+            push_remotely(context, uri, tag)
         else:
-            _push_from_here(context, registry, uri, tag)
+            push_from_here(context, registry, uri, tag)
     except Interrupted:
         raise
     except KeyboardInterrupt:
@@ -242,66 +237,6 @@ def _pushed(context: Context, registry: Registry, tag: str) -> int:
     return 0 if is_taken(state, contents) else ResourceFailedError.exit_code
 
 
-def _push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
-    engine = engine_of(context.runner)
-    if not context.is_dry_run:
-        address = context.identity.registry
-        context.runner.run(engine.login(address), secret=registry.password())
-    _run(context, engine.push(context.config.image, uri, tag))
-
-
-def _push_remotely(context: Context, uri: str, tag: str) -> None:
-    bucket = context.config.model.bucket
-    if bucket is None:
-        raise ConfigError(
-            "--remote needs a bucket for the build context",
-            hint="set [model] bucket in chandra.toml",
-        )
-    builds = Builds(context.aws, context.config, context.identity)
-    if find_role(context.aws, builds.role) is None:
-        raise NotFoundError(
-            f"there is no role {builds.role} for CodeBuild to act in",
-            hint="chandra-sagemaker iam --create",
-        )
-    refuse_other_region(
-        context.aws,
-        bucket,
-        why="CodeBuild reads the build context from",
-        then="chandra-sagemaker image push --remote",
-    )
-    files = build_files(context.runner, context.config.image)
-    key = f"{sources_prefix(context.config.name)}{tag}.zip"
-    context.run(builds.missing(key))
-    if context.is_dry_run:
-        context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
-        return
-    with tempfile.NamedTemporaryFile(suffix=".zip") as packed:
-        write_zip(files, packed)
-        packed.flush()
-        path = Path(packed.name)
-        context.console.say(
-            f"upload {path.stat().st_size:,} bytes to s3://{bucket}/{key}"
-        )
-        Store(context.aws, bucket).upload(
-            key, path, sha256_of(path), context.console.progress
-        )
-    build = builds.start(uri, tag, key)
-    context.console.say(f"build {build}")
-    try:
-        builds.wait(
-            build,
-            context.console.say,
-            clock=context.clock,
-            sleep=context.sleep,
-            timeout_seconds=3600,
-        )
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"build {build} goes on in CodeBuild without us, and no digest was "
-            f"recorded yet. {WHEN_DONE}"
-        ) from None
-
-
 def _check(context: Context, options: argparse.Namespace) -> int:
     if options.archive is not None:
         return _check_archive(context, options)
@@ -375,11 +310,3 @@ def _record(context: Context, state: ImageState) -> None:
             f"note: {context.config_path.name} sets image.uri, which is used in its "
             "place"
         )
-
-
-def _run(context: Context, commands: list[list[str]]) -> None:
-    for command in commands:
-        if context.is_dry_run:
-            context.console.say("would run " + " ".join(command))
-        else:
-            context.runner.run(command)

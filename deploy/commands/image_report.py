@@ -116,8 +116,8 @@ def archive_lines(
     name = f"{config.image.repository}:{tag}" if tag else config.image.repository
     return [
         f"{path} holds {image.digest} for {image.configuration.platform}, {own}",
-        f"in ECR it is {name}, digest {digest_of(repaired(image.manifest))}: with a "
-        "Docker manifest, which SageMaker takes",
+        f"pushed, it is {name}, digest {digest_of(repaired(image.manifest))}: its "
+        "manifest becomes Docker's, which SageMaker takes",
         *_cuda_lines(config, image.configuration, None),
     ]
 

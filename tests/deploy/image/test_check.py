@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from deploy.aws.inspection import image_findings
 from deploy.aws.registry import download
 from deploy.image.manifest import DOCKER, repaired
+from tests.deploy.accounts import configured
 from tests.deploy.images import (
     OCI,
     OCI_INDEX,
@@ -197,6 +199,24 @@ def test_a_plan_compares_the_images_own_cuda(
     assert words in ran.out
 
 
+@pytest.mark.parametrize(
+    ("ami", "is_fatal"),
+    [
+        ("al2023-ami-sagemaker-inference-gpu-4-1", []),
+        (AMI, [True]),
+        ("al2-ami-sagemaker-batch-gpu-535", [True]),
+        ("another-ami", []),
+    ],
+)
+def test_an_image_is_compared_with_the_driver_it_starts_on(wire, put, ami, is_fatal):
+    name = put("v1", CUDA_13)
+    uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}"
+
+    found = image_findings(wire, configured(image={"uri": uri}), ami=ami)
+
+    assert [finding.is_fatal for finding in found] == is_fatal
+
+
 def test_an_offline_plan_says_that_cuda_was_not_compared(chandra):
     ran = chandra("plan", "--offline")
 
@@ -307,7 +327,7 @@ def test_an_archive_is_checked_without_asking_aws(chandra, cloud, tmp_path):
 
     assert ran.status == 0, ran.err
     assert "for linux/amd64, tagged v1.2" in ran.out
-    assert f"in ECR it is {REPOSITORY}:v1.2, digest {docker_digest(config)}" in ran.out
+    assert f"pushed, it is {REPOSITORY}:v1.2, digest {docker_digest(config)}" in ran.out
     assert "CUDA 12.8 (label chandra.cuda-version) runs" in ran.out
     assert f"next: chandra-sagemaker image push --archive {path}\n" in ran.out
     assert cloud.calls == []
@@ -356,7 +376,7 @@ def test_a_dry_run_of_an_archive_names_tags_and_digest(chandra, cloud, tmp_path)
 
     assert f"would put image {REPOSITORY}:v2" in ran.out
     assert "tagged v1" in ran.out
-    assert f"in ECR it is {REPOSITORY}:v2, digest {docker_digest(SILENT)}" in ran.out
+    assert f"pushed, it is {REPOSITORY}:v2, digest {docker_digest(SILENT)}" in ran.out
     assert (data["tag"], data["archive_tag"]) == ("v2", "v1")
     assert data["archive_digest"] == digest(encoded(oci_manifest(config=SILENT)))
     assert cloud.changes == []

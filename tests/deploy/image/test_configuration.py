@@ -34,6 +34,8 @@ def read(**settings):
         ({"chandra.cuda-version": "12.8"}, ["NVIDIA_REQUIRE_CUDA=cuda>=13.0"], "13.0",
          "NVIDIA_REQUIRE_CUDA"),
         ({"cuda": "latest"}, ["CUDA_VERSION="], None, None),
+        # Our own image for processors.
+        ({"chandra.cuda-version": "none"}, [], None, None),
         ({}, [], None, None),
         (None, ["NVIDIA_REQUIRE_CUDA="], None, None),
     ],
