@@ -232,9 +232,9 @@ def _contents_findings(
         Finding(
             "image",
             False,
-            f"the configuration of the image could not be read, so its platform was "
-            f"not checked: {contents.reason}",
-            hint="chandra-sagemaker iam --caller prints the policy that allows it",
+            "the configuration of the image could not be read, so its platform was not "
+            f"checked: {contents.reason}",
+            contents.hint,
         )
     ]
     if config.image.cuda is None:

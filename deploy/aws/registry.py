@@ -37,6 +37,7 @@ __all__ = [
     "image_at",
 ]
 
+PUSH = "chandra-sagemaker image push"
 MAX_BLOB_BYTES = 4 * 1024 * 1024
 # A server on this machine, such as moto, has no certificate.
 SIGNED = re.compile(r"https://|http://127\.0\.0\.1[:/]")
@@ -71,6 +72,8 @@ class ImageContents:
     """None where it could not be read."""
     reason: str | None = None
     """Why it could not be read."""
+    hint: str | None = None
+    """What to do about it."""
     child: str | None = None
     """Of an index: the digest of its image for linux/amd64."""
 
@@ -214,14 +217,15 @@ def _contents(
         )
         content = json.loads(download(answer["downloadUrl"]))
     except DeployError as error:
-        return ImageContents(None, error.message, child)
+        return ImageContents(None, error.message, error.hint, child)
     except (OSError, HTTPException, ValueError, KeyError) as error:
         # Some of these errors repeat the address, which is signed.
         sentence = f"{type(error).__name__} while its configuration was fetched"
-        return ImageContents(None, sentence, child)
+        hint = "check the network and its proxy, then the same command again"
+        return ImageContents(None, sentence, hint, child)
     if not isinstance(content, dict):
-        return ImageContents(None, "it is no JSON object", child)
-    return ImageContents(configuration_of(content), None, child)
+        return ImageContents(None, "it is no JSON object", PUSH, child)
+    return ImageContents(configuration_of(content), child=child)
 
 
 def _manifest(aws: AWSClient, reference: str, **where: str) -> dict[str, Any]:
@@ -231,7 +235,7 @@ def _manifest(aws: AWSClient, reference: str, **where: str) -> dict[str, Any]:
     if not answer["images"]:
         raise NotFoundError(
             f"there is no image {reference} in {where['repositoryName']}",
-            hint="chandra-sagemaker image push",
+            hint=PUSH,
         )
     content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
     return content
@@ -247,7 +251,7 @@ def _image(
     except NotFoundError as error:
         raise NotFoundError(
             f"there is no image {reference} in {where['repositoryName']}",
-            hint="chandra-sagemaker image push",
+            hint=PUSH,
         ) from error
     detail = answer["imageDetails"][0]
     tags = detail.get("imageTags") or [reference]

@@ -86,6 +86,8 @@ def registry_lines(
             "SageMaker takes its manifest; whether its machines run it is not known: "
             f"{contents.reason}"
         )
+        if contents.hint:
+            lines.append(f"  try: {contents.hint}")
     else:
         lines.append("SageMaker takes it")
     return lines + _cuda_lines(config, configuration, contents.reason)

@@ -232,6 +232,7 @@ def test_a_configuration_that_may_not_be_read_is_a_note(chandra, cloud):
 
     assert ran.status == 0, ran.err
     assert "note: the configuration of the image could not be read" in ran.out
+    assert "try: chandra-sagemaker iam --caller" in ran.out
     assert "not known for which CUDA" in ran.out
 
 
