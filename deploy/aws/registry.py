@@ -209,6 +209,8 @@ def _contents(
             except NotFoundError:
                 return ImageContents(Configuration(index_platforms(manifest)))
             manifest = _manifest(aws, child, **where)
+        if "config" not in manifest:
+            return ImageContents(None, "its manifest names none", PUSH, child)
         answer = aws.call(
             "ecr",
             "get_download_url_for_layer",

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from deploy.aws.buckets import bucket_region
 from deploy.checkpoint import recognise
 from deploy.config import read_config
-from deploy.errors import DeployError
+from deploy.errors import ConfigError, DeployError
 from deploy.weights import MANIFEST
 
 CHANDRA_1 = {"model_type": "qwen3_vl", "text_config": {"num_hidden_layers": 36}}
@@ -82,15 +82,22 @@ def test_only_a_name_of_the_hub_is_believed(folder, name, expected):
 
 
 @pytest.mark.parametrize(
-    "config", [LLAMA, {}, "", "[]", "{", {"model_type": None}, '{"model_type": []}']
+    "config",
+    [{}, "", "[]", "{", "\x00", {"model_type": None}, '{"model_type": []}'],
+    ids=["object", "empty", "list", "half", "binary", "null", "typed"],
 )
-def test_weights_that_are_no_chandra_are_refused(
-    bucket, chandra, cloud, folder, config
-):
-    ran = chandra("model", "stage", "--from", str(folder(config)))
+def test_a_config_that_names_no_model_is_refused(folder, config):
+    with pytest.raises(ConfigError) as caught:
+        recognise(folder(config))
+
+    assert caught.value.hint
+
+
+def test_weights_that_are_no_chandra_are_refused(bucket, chandra, cloud, folder):
+    ran = chandra("model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l")
 
     assert ran.status == 2
-    assert "weights" in ran.err
+    assert "holds no Chandra: its model_type is 'llama'" in ran.err
     assert cloud.changes == []
 
 
