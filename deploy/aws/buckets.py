@@ -27,17 +27,22 @@ def bucket_region(aws: AWSClient, bucket: str) -> str:
     return {"EU": "eu-west-1"}.get(region, region)
 
 
-def refuse_other_region(aws: AWSClient, bucket: str, *, why: str, then: str) -> None:
-    """Raise ConfigError unless a bucket is in the region of the calls, or unknown.
+def refuse_other_region(
+    aws: AWSClient, bucket: str, *, why: str, then: str
+) -> str | None:
+    """Raise ConfigError for a bucket that is in another region than the calls.
 
     `why` says who reads from it, as in "SageMaker reads weights from"; `then` is the
-    command to type next.
+    command to type next. Returns a note where the region may not be asked for.
     """
     try:
         region = bucket_region(aws, bucket)
-    except AccessDeniedError:
-        # Uploading may be allowed all the same; the endpoint's checks look again.
-        return
+    except AccessDeniedError as error:
+        # Uploading may be allowed all the same.
+        return (
+            f"the region of bucket {bucket} is not known, and {why} {aws.region} only: "
+            f"{error.message}"
+        )
     if region != aws.region:
         raise ConfigError(
             f"bucket {bucket} is in {region}, and {why} {aws.region} only: nothing was "
@@ -45,3 +50,4 @@ def refuse_other_region(aws: AWSClient, bucket: str, *, why: str, then: str) -> 
             hint=f"set [model] bucket in chandra.toml to one in {aws.region}, then "
             f"{then}",
         )
+    return None

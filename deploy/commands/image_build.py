@@ -41,12 +41,14 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
-    refuse_other_region(
+    note = refuse_other_region(
         context.aws,
         bucket,
         why="CodeBuild reads the build context from",
         then="chandra-sagemaker image push --remote",
     )
+    if note is not None:
+        context.console.say(f"note: {note}")
     files = build_files(context.runner, context.config.image)
     key = f"{sources_prefix(context.config.name)}{tag}.zip"
     context.run(builds.missing(key))

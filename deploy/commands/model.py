@@ -78,12 +78,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         _refuse_bad_model(options.model)
         config = replace(config, model=replace(table, id=options.model))
     # Before gigabytes are fetched, hashed and sent.
-    refuse_other_region(
+    note = refuse_other_region(
         context.aws,
         table.bucket,
         why="SageMaker reads weights from",
         then="chandra-sagemaker model stage",
     )
+    if note is not None:
+        context.console.say(f"note: {note}")
     store = Store(context.aws, table.bucket, kms_key=config.network.kms_key)
     if options.folder is None and context.is_dry_run:
         return _from_hub(context, config, options, store)

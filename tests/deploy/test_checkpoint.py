@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from deploy.aws.buckets import bucket_region
+from deploy.aws.buckets import bucket_region, refuse_other_region
 from deploy.checkpoint import recognise
 from deploy.config import read_config
 from deploy.errors import ConfigError, DeployError
@@ -271,3 +271,17 @@ def test_the_old_names_of_regions_are_understood(script, aws, constraint, region
 
     with scripted:
         assert bucket_region(aws, "weights") == region
+
+
+def test_a_region_that_may_not_be_asked_for_is_a_note(script, aws):
+    scripted = script("s3")
+    scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
+    scripted.expects("head_bucket").refuses("403", "Forbidden")
+
+    with scripted:
+        note = refuse_other_region(aws, "weights", why="X reads from", then="y")
+
+    assert note is not None
+    assert "the region of bucket weights is not known, and X reads from us-east-1" in (
+        note
+    )

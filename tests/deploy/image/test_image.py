@@ -410,6 +410,19 @@ def test_a_remote_push_needs_a_role_and_says_which_command_makes_it(chandra, clo
     assert "iam --create" in ran.err
 
 
+def test_a_remote_push_needs_a_bucket_of_its_own_region(chandra, wire, cloud):
+    where = {"LocationConstraint": "eu-west-1"}
+    wire.call("s3", "create_bucket", Bucket="weights", CreateBucketConfiguration=where)
+    wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
+    cloud.calls.clear()
+
+    ran = chandra("image", "push", "--remote", "--tag", "v1")
+
+    assert ran.status == 2
+    assert "CodeBuild reads the build context from us-east-1 only" in ran.err
+    assert "s3:PUT" not in cloud.calls
+
+
 def build_answer(status):
     return {"builds": [{"id": "b", "buildStatus": status, "currentPhase": "BUILD"}]}
 
