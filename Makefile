@@ -42,6 +42,7 @@ BUILD_ARGS ?=
 
 image:           ## build the image that SageMaker runs; VARIANT=cpu for one without CUDA
 	docker build --provenance=false --platform linux/amd64 --build-arg VARIANT=$(VARIANT) \
+		--build-arg CUDA_VERSION=$(if $(filter cpu,$(VARIANT)),none,12.8) \
 		--build-arg REVISION=$$(git rev-parse HEAD) \
 		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null || echo unknown)" \
 		--tag $(IMAGE) $(BUILD_ARGS) .

@@ -54,6 +54,8 @@ class Weights:
     model: str
     revision: str
     files: tuple[WeightFile, ...]
+    source: Mapping[str, Any] | None = None
+    """Where they come from, who names them, and what config.json says of them."""
 
     @property
     def size(self) -> int:
@@ -97,9 +99,11 @@ def weights_in(
 
 def manifest_of(weights: Weights, deployment: str) -> dict[str, Any]:
     """Put beside the weights, last: where it is, everything else is too."""
+    source = {} if weights.source is None else {"source": dict(weights.source)}
     return {
         "model": weights.model,
         "revision": weights.revision,
+        **source,
         "deployment": deployment,
         "files": [file.to_json() for file in weights.files],
     }

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from deploy.aws.buckets import bucket_region
 from deploy.aws.client import AWSClient
-from deploy.aws.registry import ImageState, image_at
+from deploy.aws.registry import ImageContents, ImageState, contents_at, image_at
 from deploy.aws.store import Store
-from deploy.checks import Finding, compare_with_manifest
+from deploy.checks import (
+    Finding,
+    compare_with_manifest,
+    cuda_findings,
+    platform_findings,
+    unknown_cuda_finding,
+)
 from deploy.config import DeployConfig
 from deploy.documents.document import split_uri
 from deploy.errors import AccessDeniedError, NotFoundError
@@ -62,10 +69,7 @@ def weights_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
 
 
 def _bucket(aws: AWSClient, bucket: str) -> Iterator[Finding]:
-    answer = aws.call("s3", "get_bucket_location", Bucket=bucket)
-    region = answer.get("LocationConstraint") or "us-east-1"
-    # Ireland has an older name here.
-    region = {"EU": "eu-west-1"}.get(region, region)
+    region = bucket_region(aws, bucket)
     if region != aws.region:
         yield Finding(
             "weights",
@@ -137,8 +141,13 @@ def staged_findings(
     )
 
 
-def image_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
-    """Whether SageMaker takes the image, in whoever's registry it is."""
+def image_findings(
+    aws: AWSClient, config: DeployConfig, *, ami: str | None = None
+) -> list[Finding]:
+    """Check whether SageMaker takes and can run the image, in whoever's registry.
+
+    `ami` is what its machines start from; None: endpoint.ami.
+    """
     address = image_address(config.image.uri)
     if address is None:
         # What is no address of ECR is refused without asking anybody.
@@ -185,7 +194,18 @@ def image_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
                 error.hint,
             )
         ]
-    if not state.is_taken_by_sagemaker:
+    contents = contents_at(aws, address)
+    found = _contents_findings(config, contents, ami or config.endpoint.ami)
+    if not contents.runs_on_sagemaker:
+        # Another manifest would not help.
+        return found
+    return [*_manifest_findings(config, state, address, is_ours=is_ours), *found]
+
+
+def _manifest_findings(
+    config: DeployConfig, state: ImageState, address: ImageAddress, *, is_ours: bool
+) -> list[Finding]:
+    if not state.has_docker_manifest:
         return [
             Finding(
                 "image",
@@ -197,6 +217,29 @@ def image_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
             )
         ]
     return []
+
+
+def _contents_findings(
+    config: DeployConfig, contents: ImageContents, ami: str
+) -> list[Finding]:
+    configuration = contents.configuration
+    if configuration is not None:
+        return [
+            *platform_findings(configuration),
+            *cuda_findings(config, configuration.cuda, ami),
+        ]
+    findings = [
+        Finding(
+            "image",
+            False,
+            "the configuration of the image could not be read, so its platform was not "
+            f"checked: {contents.reason}",
+            contents.hint,
+        )
+    ]
+    if config.image.cuda is None:
+        findings.append(unknown_cuda_finding(ami, "its configuration was not read"))
+    return findings
 
 
 def _repair(state: ImageState, address: ImageAddress, config: DeployConfig) -> str:

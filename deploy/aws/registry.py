@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 from deploy.actions import Call
@@ -16,12 +18,29 @@ from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
 from deploy.image.archive import Archive
-from deploy.image.manifest import DOCKER, is_index, platform_digest, repaired
+from deploy.image.configuration import Configuration, configuration_of
+from deploy.image.manifest import (
+    DOCKER,
+    index_platforms,
+    is_index,
+    platform_digest,
+    repaired,
+)
 from deploy.resources import ImageAddress
 
-__all__ = ["ImageState", "Registry", "image_at"]
+__all__ = [
+    "ImageContents",
+    "ImageState",
+    "Registry",
+    "contents_at",
+    "digest_of",
+    "image_at",
+]
 
-CUDA_LABEL = "chandra.cuda-version"
+PUSH = "chandra-sagemaker image push"
+MAX_BLOB_BYTES = 4 * 1024 * 1024
+# A server on this machine, such as moto, has no certificate.
+SIGNED = re.compile(r"https://|http://127\.0\.0\.1[:/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +48,47 @@ class ImageState:
     """One image as the registry has it."""
 
     tag: str
+    """One of its tags; the digest where it has none."""
     digest: str
     media_type: str
     size: int
 
     @property
-    def is_taken_by_sagemaker(self) -> bool:
+    def has_docker_manifest(self) -> bool:
+        """Whether SageMaker can read its manifest."""
         return self.media_type == DOCKER
+
+    @property
+    def name(self) -> str:
+        """As it stands behind a repository: ":v1", or "@sha256:…" without a tag."""
+        return f"@{self.digest}" if self.tag == self.digest else f":{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContents:
+    """What an image in a registry says of itself."""
+
+    configuration: Configuration | None
+    """None where it could not be read."""
+    reason: str | None = None
+    """Why it could not be read."""
+    hint: str | None = None
+    """What to do about it."""
+    child: str | None = None
+    """Of an index: the digest of its image for linux/amd64."""
+
+    @property
+    def runs_on_sagemaker(self) -> bool:
+        """False only for an image that is known to be for another platform."""
+        return self.configuration is None or self.configuration.runs_on_sagemaker
 
 
 def download(address: str) -> bytes:
-    """A small blob, from the address that ECR signs for it."""
-    if not address.startswith("https://"):
-        raise ValueError("ECR signs https addresses")
+    """Return a small blob, from the address that ECR signs for it."""
+    if SIGNED.match(address) is None:
+        raise ValueError("the registry gave an address that is not https")
     with urllib.request.urlopen(address, timeout=20) as answer:
-        content: bytes = answer.read(1 << 20)
+        content: bytes = answer.read(MAX_BLOB_BYTES)
     return content
 
 
@@ -67,48 +112,32 @@ class Registry:
         token = answer["authorizationData"][0]["authorizationToken"]
         return base64.b64decode(token).decode().partition(":")[2]
 
-    def image(self, reference: str) -> ImageState:
-        """By tag, or by digest."""
-        return _image(self._aws, reference, repositoryName=self.name)
+    def image(self, reference: str, *, prefer: str | None = None) -> ImageState:
+        """Return an image by its tag or digest.
+
+        Of several tags the one asked for names it, then `prefer`.
+        """
+        return _image(self._aws, reference, prefer, repositoryName=self.name)
 
     def manifest(self, reference: str) -> dict[str, Any]:
-        """By digest: asked by tag, ECR translates, and hides what it has."""
-        answer = self._aws.call(
-            "ecr",
-            "batch_get_image",
-            repositoryName=self.name,
-            imageIds=[_identifier(reference)],
-        )
-        if not answer["images"]:
-            raise NotFoundError(
-                f"there is no image {reference} in {self.name}",
-                hint="chandra-sagemaker image push",
-            )
-        content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
-        return content
+        """Return a manifest by its digest.
 
-    def cuda(self, state: ImageState) -> str | None:
-        """CUDA that the image says it was built for; None where it says nothing."""
-        try:
-            manifest = self.manifest(state.digest)
-            if is_index(manifest):
-                manifest = self.manifest(platform_digest(manifest))
-            answer = self._aws.call(
-                "ecr",
-                "get_download_url_for_layer",
-                repositoryName=self.name,
-                layerDigest=manifest["config"]["digest"],
-            )
-            content = json.loads(self._download(answer["downloadUrl"]))
-        except (DeployError, OSError, ValueError):
-            # Not worth failing for: what chandra.toml says is compared instead.
-            return None
-        labels = content.get("config", {}).get("Labels") or {}
-        found = labels.get(CUDA_LABEL)
-        return str(found) if found else None
+        Asked by tag, ECR translates a manifest, and hides what it has.
+        """
+        return _manifest(self._aws, reference, repositoryName=self.name)
+
+    def contents(self, state: ImageState) -> ImageContents:
+        """Return what an image says of itself."""
+        return _contents(
+            self._aws, state.digest, self._download, repositoryName=self.name
+        )
 
     def repair(self, state: ImageState) -> Call:
-        """The same image under a Docker manifest, with a tag of its own."""
+        """Return the call that puts the same image under a Docker manifest.
+
+        It gets a tag of its own. Raises NotFoundError for an index without
+        linux/amd64.
+        """
         manifest = self.manifest(state.digest)
         if is_index(manifest):
             manifest = self.manifest(platform_digest(manifest))
@@ -119,14 +148,15 @@ class Registry:
         return self.put(repaired(manifest), f"{name}-v2s2")
 
     def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
-        text = json.dumps(manifest, separators=(",", ":"))
+        """Return the call that puts a manifest under a tag."""
+        text = _text(manifest)
         return Call(
             "ecr",
             "put_image",
             {
                 "repositoryName": self.name,
                 "imageManifest": text,
-                "imageDigest": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
+                "imageDigest": digest_of(manifest),
                 "imageManifestMediaType": DOCKER,
                 "imageTag": tag,
             },
@@ -135,25 +165,87 @@ class Registry:
         )
 
     def upload(
-        self, archive: Archive, progress: Callable[[int, int], None]
-    ) -> dict[str, Any]:
-        """Every blob that is not there; the manifest to put is the answer."""
-        manifest = repaired(archive.manifest())
+        self,
+        archive: Archive,
+        manifest: Mapping[str, Any],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Upload every blob of a manifest that is not there."""
         upload_blobs(self._aws, self.name, archive, archive.blobs(manifest), progress)
-        return manifest
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Return the digest that a manifest has once it is put."""
+    return f"sha256:{hashlib.sha256(_text(manifest).encode()).hexdigest()}"
 
 
 def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
-    """An image in any account's registry."""
-    return _image(
-        aws,
-        address.digest,
-        registryId=address.account,
-        repositoryName=address.repository,
+    """Return an image in any account's registry."""
+    return _image(aws, address.digest, None, **_where(address))
+
+
+def contents_at(aws: AWSClient, address: ImageAddress) -> ImageContents:
+    """Return what an image in any account's registry says of itself."""
+    return _contents(aws, address.digest, download, **_where(address))
+
+
+def _where(address: ImageAddress) -> dict[str, str]:
+    return {"registryId": address.account, "repositoryName": address.repository}
+
+
+def _text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, separators=(",", ":"))
+
+
+def _contents(
+    aws: AWSClient, digest: str, download: Callable[[str], bytes], **where: str
+) -> ImageContents:
+    child = None
+    try:
+        manifest = _manifest(aws, digest, **where)
+        if is_index(manifest):
+            try:
+                child = platform_digest(manifest)
+            except NotFoundError:
+                return ImageContents(Configuration(index_platforms(manifest)))
+            manifest = _manifest(aws, child, **where)
+        if "config" not in manifest:
+            return ImageContents(None, "its manifest names none", PUSH, child)
+        answer = aws.call(
+            "ecr",
+            "get_download_url_for_layer",
+            layerDigest=manifest["config"]["digest"],
+            **where,
+        )
+        content = json.loads(download(answer["downloadUrl"]))
+    except DeployError as error:
+        return ImageContents(None, error.message, error.hint, child)
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        # Some of these errors repeat the address, which is signed.
+        sentence = f"{type(error).__name__} while its configuration was fetched"
+        hint = "check the network and its proxy, then the same command again"
+        return ImageContents(None, sentence, hint, child)
+    if not isinstance(content, dict):
+        return ImageContents(None, "it is no JSON object", PUSH, child)
+    return ImageContents(configuration_of(content), child=child)
+
+
+def _manifest(aws: AWSClient, reference: str, **where: str) -> dict[str, Any]:
+    answer = aws.call(
+        "ecr", "batch_get_image", imageIds=[_identifier(reference)], **where
     )
+    if not answer["images"]:
+        raise NotFoundError(
+            f"there is no image {reference} in {where['repositoryName']}",
+            hint=PUSH,
+        )
+    content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
+    return content
 
 
-def _image(aws: AWSClient, reference: str, **where: str) -> ImageState:
+def _image(
+    aws: AWSClient, reference: str, prefer: str | None, **where: str
+) -> ImageState:
     try:
         answer = aws.call(
             "ecr", "describe_images", imageIds=[_identifier(reference)], **where
@@ -161,13 +253,12 @@ def _image(aws: AWSClient, reference: str, **where: str) -> ImageState:
     except NotFoundError as error:
         raise NotFoundError(
             f"there is no image {reference} in {where['repositoryName']}",
-            hint="chandra-sagemaker image push",
+            hint=PUSH,
         ) from error
     detail = answer["imageDetails"][0]
     tags = detail.get("imageTags") or [reference]
     return ImageState(
-        # One image may have several: the one that was asked for.
-        tag=reference if reference in tags else tags[0],
+        tag=next((str(t) for t in (reference, prefer) if t in tags), str(tags[0])),
         digest=detail["imageDigest"],
         media_type=detail.get("imageManifestMediaType", ""),
         size=int(detail.get("imageSizeInBytes", 0)),

@@ -2,12 +2,13 @@
 
 from deploy.checks.endpoint import checks_of
 from deploy.checks.finding import Finding
-from deploy.checks.image import region_findings
+from deploy.checks.image import cuda_findings, platform_findings, region_findings
 from deploy.checks.integrity import (
     compare_with_manifest,
     find_manifests,
     folder_findings,
 )
+from deploy.checks.machines import unknown_cuda_finding
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
     TRANSFORM_USAGE,
@@ -22,10 +23,13 @@ __all__ = [
     "Finding",
     "checks_of",
     "compare_with_manifest",
+    "cuda_findings",
     "find_manifests",
     "folder_findings",
+    "platform_findings",
     "quota_findings",
     "quota_name",
     "region_findings",
     "transform_checks_of",
+    "unknown_cuda_finding",
 ]

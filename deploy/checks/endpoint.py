@@ -72,13 +72,9 @@ def _ami(config: DeployConfig) -> list[Finding]:
                 hint="one of " + ", ".join(AMIS),
             )
         ]
-    findings = driver_findings(
-        config.image.cuda,
-        name,
-        ami,
-        hint="build for CUDA 12.x, or set endpoint.ami = "
-        '"al2023-ami-sagemaker-inference-gpu-4-1"',
-    )
+    # What the image itself says is compared once it can be looked at.
+    cuda = config.image.cuda
+    findings = [] if cuda is None else driver_findings(cuda, name)
     for kind in config.endpoint.instance_types:
         known = INSTANCES.get(kind)
         if known is not None and known.gpu.needs_cuda_13 and ami.cuda < (13, 0):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from deploy.checks.finding import Finding
 from deploy.config.tables import ModelTable
-from deploy.machines.catalogue import INSTANCES, Ami
+from deploy.machines.catalogue import AMIS, INSTANCES, TRANSFORM_AMIS
 from deploy.machines.memory import (
     KV_CACHE_TOKENS,
     MemoryPlan,
@@ -14,12 +14,22 @@ from deploy.machines.memory import (
     memory_plan_of,
 )
 
-__all__ = ["driver_findings", "family_of", "instance_findings"]
+__all__ = [
+    "driver_findings",
+    "family_of",
+    "instance_findings",
+    "unknown_cuda_finding",
+]
 
 LEAST_FREE_GB = 4.0
 """Beside the weights, for models without a memory plan."""
 FEW_PAGES = 2
 """Largest pages that a cache should hold; fewer are read one after the other."""
+_DRIVER_HINT = (
+    "build for CUDA 12.x, or set endpoint.ami = "
+    '"al2023-ami-sagemaker-inference-gpu-4-1"'
+)
+_TRANSFORM_DRIVER_HINT = "build for CUDA 12.x, and leave transform.ami as it is"
 _LARGER = (
     "ml.g5.2xlarge is the cheapest that reads pages well, ml.g6e.2xlarge the best "
     "single GPU"
@@ -132,8 +142,15 @@ def _memory_findings(name: str, weights: float, plan: MemoryPlan) -> list[Findin
     return []
 
 
-def driver_findings(cuda: str, name: str, ami: Ami, *, hint: str) -> list[Finding]:
-    """Any 12.x runs on a driver of 525 or newer; a newer major needs its own."""
+def driver_findings(cuda: str, name: str) -> list[Finding]:
+    """Compare an image's CUDA version with the driver of an AMI.
+
+    Any 12.x runs on a driver of 525 or newer; a newer major needs its own. An AMI that
+    is not known here is not compared.
+    """
+    ami = AMIS.get(name) or TRANSFORM_AMIS.get(name)
+    if ami is None:
+        return []
     major = int(cuda.partition(".")[0])
     if major > ami.cuda[0]:
         return [
@@ -143,7 +160,7 @@ def driver_findings(cuda: str, name: str, ami: Ami, *, hint: str) -> list[Findin
                 f"the image is built for CUDA {cuda}, and driver {ami.driver} of "
                 f"{name} ends at {ami.cuda[0]}.{ami.cuda[1]}: the container would die "
                 "without a log line",
-                hint=hint,
+                hint=_DRIVER_HINT if name in AMIS else _TRANSFORM_DRIVER_HINT,
             )
         ]
     if major < ami.cuda[0]:
@@ -156,6 +173,17 @@ def driver_findings(cuda: str, name: str, ami: Ami, *, hint: str) -> list[Findin
             )
         ]
     return []
+
+
+def unknown_cuda_finding(name: str, reason: str) -> Finding:
+    """Say that the driver of an AMI was not compared with the image, and why."""
+    return Finding(
+        name,
+        False,
+        f"it is not known for which CUDA the image is built, so the driver of {name} "
+        f"was not compared with it: {reason}",
+        hint='set [image] cuda in chandra.toml, as in cuda = "12.8", if you know it',
+    )
 
 
 def family_of(instance_type: str) -> str:

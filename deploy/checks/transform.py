@@ -36,13 +36,8 @@ def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding
                 hint="one of " + ", ".join(TRANSFORM_AMIS),
             )
         )
-    else:
-        findings += driver_findings(
-            config.image.cuda,
-            job.ami,
-            ami,
-            hint="build for CUDA 12.x, and leave transform.ami as it is",
-        )
+    elif config.image.cuda is not None:
+        findings += driver_findings(config.image.cuda, job.ami)
     if len(job.environment) > MAX_ENVIRONMENT:
         findings.append(
             Finding(

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
-from deploy.aws.registry import ImageState, Registry
+from deploy.aws.registry import ImageState, Registry, digest_of
 from deploy.aws.repository import repository_calls
-from deploy.aws.roles import find_role
-from deploy.aws.store import Store
-from deploy.checks import Finding, checks_of
 from deploy.commands.context import WHAT_IS_MISSING, Context
+from deploy.commands.image_build import push_from_here, push_remotely, run_commands
+from deploy.commands.image_report import (
+    archive_data,
+    archive_lines,
+    is_taken,
+    registry_data,
+    registry_lines,
+)
 from deploy.config import read_config, write_lock
+from deploy.console import megabytes
 from deploy.errors import (
     ConfigError,
+    ConflictError,
     Interrupted,
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.image.archive import Archive
-from deploy.image.build import build_files, engine_of, tag_of
-from deploy.weights import sha256_of
+from deploy.image.archive import Archive, ArchivedImage
+from deploy.image.build import engine_of, tag_of
+from deploy.image.configuration import WANTED_PLATFORM
+from deploy.image.manifest import repaired
 
-GOES_WITH = {"remote": "push", "archive": "push", "fix": "check"}
+GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 
-# Whoever builds for an hour is told before.
+# A tag that ECR refuses is told before an hour of building.
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 NAME = "image"
@@ -44,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "read back what was pushed",
     )
     parser.add_argument(
-        "--tag", help="in place of the git commit; with check: which image"
+        "--tag",
+        help="in place of the git commit or of an archive's own tag; with check: which "
+        "image",
     )
     parser.add_argument(
         "--remote",
@@ -55,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="FILE",
-        help="push: an OCI archive, under a --tag, without any engine here",
+        help="push or check: an OCI archive, without any engine here; pushed under "
+        "--tag or the archive's own tag",
     )
     parser.add_argument(
         "--fix",
@@ -70,12 +78,20 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "push": _push,
         "check": _check,
     }
-    for flag, action in GOES_WITH.items():
-        if getattr(options, flag) and options.action != action:
+    for flag, fitting in GOES_WITH.items():
+        if getattr(options, flag) and options.action not in fitting:
             raise ConfigError(
-                f"--{flag} goes with image {action}, not with image {options.action}",
-                hint=f"chandra-sagemaker image {action} --{flag}",
+                f"--{flag} goes with image {' and image '.join(fitting)}, not with "
+                f"image {options.action}",
+                hint=f"chandra-sagemaker image {fitting[0]} --{flag}",
             )
+    if options.archive is not None and (options.fix or options.remote):
+        flag = "fix" if options.fix else "remote"
+        raise ConfigError(
+            f"--{flag} is for images in ECR, and --archive names a file",
+            hint="chandra-sagemaker image push --archive FILE gives it the manifest "
+            "that SageMaker takes",
+        )
     if options.tag is not None and TAG.fullmatch(options.tag) is None:
         raise ConfigError(
             f"--tag {options.tag} is no tag: letters, digits, dots, dashes and "
@@ -90,7 +106,7 @@ def _build(context: Context, options: argparse.Namespace) -> int:
     tag = options.tag or tag_of(context.runner, table)
     uri = f"{table.repository}:{tag}"
     commands = engine_of(context.runner).build(table, uri, tag)
-    _run(context, commands)
+    run_commands(context, commands)
     context.console.result(
         {"image": uri, "commands": commands},
         [] if context.is_dry_run else [f"built {uri}"],
@@ -99,147 +115,176 @@ def _build(context: Context, options: argparse.Namespace) -> int:
 
 
 def _push(context: Context, options: argparse.Namespace) -> int:
+    if options.archive is not None:
+        return _push_archive(context, options)
     table = context.config.image
-    if options.archive is not None and options.tag is None:
-        raise ConfigError(
-            "--archive needs --tag: the commit here does not say what is in the file",
-            hint=f"chandra-sagemaker image push --archive {options.archive} --tag NAME",
-        )
     registry = Registry(context.aws, context.config)
     tag = options.tag or tag_of(context.runner, table)
     uri = f"{context.identity.registry}/{table.repository}:{tag}"
-    is_pushed = _is_pushed(registry, tag)
+    is_pushed = _find(registry, tag) is not None
     # Before anything is made, whether there is something to push or to build with.
-    if options.archive is not None:
-        Archive(options.archive).manifest()
-    elif not (is_pushed or options.remote):
+    if not (is_pushed or options.remote):
         engine_of(context.runner)
     context.run(repository_calls(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
         context.console.say(f"{table.repository}:{tag} is there already: not built")
-        return _pushed(context, registry, uri, tag)
+        return _pushed(context, registry, tag)
     try:
-        if options.archive is not None:
-            _push_archive(context, registry, options.archive, tag)
-        elif options.remote:
-            _push_remotely(context, uri, tag)
+        if options.remote:
+            push_remotely(context, uri, tag)
         else:
-            _push_from_here(context, registry, uri, tag)
+            push_from_here(context, registry, uri, tag)
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"repository {table.repository} is there, and layers that arrived stay; "
-            "no digest was recorded, so deployments go on with the image before"
-        ) from None
-    return _pushed(context, registry, uri, tag)
-
-
-def _is_pushed(registry: Registry, tag: str) -> bool:
-    try:
-        registry.image(tag)
-    except NotFoundError:
-        return False
-    return True
-
-
-def _pushed(context: Context, registry: Registry, uri: str, tag: str) -> int:
-    """Look at what is there now, and record it."""
-    table = context.config.image
+        raise _interrupted(context) from None
     if context.is_dry_run:
         context.console.result({"image": uri, "pushed": False})
         return 0
-    state = registry.image(tag)
-    cuda = registry.cuda(state) or table.cuda
-    _record(context, state, cuda)
-    lines = _lines(context, state, cuda)
-    if state.is_taken_by_sagemaker:
-        lines.append(WHAT_IS_MISSING)
-    context.console.result(_data(context, state, cuda), lines)
-    return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
+    return _pushed(context, registry, tag)
 
 
-def _push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
-    engine = engine_of(context.runner)
-    if not context.is_dry_run:
-        address = context.identity.registry
-        context.runner.run(engine.login(address), secret=registry.password())
-    _run(context, engine.push(context.config.image, uri, tag))
-
-
-def _push_archive(context: Context, registry: Registry, path: Path, tag: str) -> None:
+def _push_archive(context: Context, options: argparse.Namespace) -> int:
+    """Push the image of a file under --tag, or under the tag that the file gives it."""
+    config, path = context.config, options.archive
     archive = Archive(path)
-    if context.is_dry_run:
-        context.console.say(f"would upload the blobs of {path}")
-        return
-    manifest = registry.upload(
-        archive, lambda done, total: context.console.progress("image", done, total)
-    )
-    context.run([registry.put(manifest, tag)])
-
-
-def _push_remotely(context: Context, uri: str, tag: str) -> None:
-    bucket = context.config.model.bucket
-    if bucket is None:
+    image = archive.image(options.tag)
+    tag = _tag_of_archive(options, image)
+    if tag is None:
         raise ConfigError(
-            "--remote needs a bucket for the build context",
-            hint="set [model] bucket in chandra.toml",
+            f"--archive needs --tag: {path} does not name one, and the commit here "
+            "does not say what is in it",
+            hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
-    builds = Builds(context.aws, context.config, context.identity)
-    if find_role(context.aws, builds.role) is None:
-        raise NotFoundError(
-            f"there is no role {builds.role} for CodeBuild to act in",
-            hint="chandra-sagemaker iam --create",
+    manifest = repaired(image.manifest)
+    digest = digest_of(manifest)
+    name = f"{config.image.repository}:{tag}"
+    registry = Registry(context.aws, config)
+    there = _find(registry, tag)
+    if there is not None and there.digest != digest:
+        raise ConflictError(
+            f"{name} is {there.digest} already, and tags cannot be moved; {path} would "
+            f"be {digest}",
+            hint=f"chandra-sagemaker image push --archive {path} --tag NAME",
         )
-    files = build_files(context.runner, context.config.image)
-    key = f"{sources_prefix(context.config.name)}{tag}.zip"
-    context.run(builds.missing(key))
+    context.run(repository_calls(context.aws, config))
+    if there is not None:
+        context.console.say(f"{name} is there already: not uploaded again")
+        return _pushed(context, registry, tag)
+    blobs = archive.blobs(manifest)
     if context.is_dry_run:
-        context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
-        return
-    with tempfile.NamedTemporaryFile(suffix=".zip") as packed:
-        write_zip(files, packed)
-        packed.flush()
-        path = Path(packed.name)
-        context.console.say(
-            f"upload {path.stat().st_size:,} bytes to s3://{bucket}/{key}"
+        size = megabytes(sum(blob.size for blob in blobs))
+        context.console.say(f"would upload {len(blobs)} blobs, {size}, of {path}")
+        context.run([registry.put(manifest, tag)])
+        context.console.result(
+            archive_data(config, path, image, tag)
+            | {"image": f"{context.identity.registry}/{name}", "pushed": False},
+            archive_lines(config, path, image, tag),
         )
-        Store(context.aws, bucket).upload(
-            key, path, sha256_of(path), context.console.progress
-        )
-    build = builds.start(uri, tag, key)
-    context.console.say(f"build {build}")
+        return 0
     try:
-        builds.wait(
-            build,
-            context.console.say,
-            clock=context.clock,
-            sleep=context.sleep,
-            timeout_seconds=3600,
+        registry.upload(
+            archive,
+            manifest,
+            lambda done, total: context.console.progress("image", done, total),
         )
+        context.run([registry.put(manifest, tag)])
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"build {build} goes on in CodeBuild without us, and no digest was "
-            f"recorded yet. {WHEN_DONE}"
-        ) from None
+        raise _interrupted(context) from None
+    return _pushed(context, registry, tag)
+
+
+def _tag_of_archive(options: argparse.Namespace, image: ArchivedImage) -> str | None:
+    own = image.tag if image.tag and TAG.fullmatch(image.tag) else None
+    return options.tag or own
+
+
+def _interrupted(context: Context) -> Interrupted:
+    return Interrupted(
+        f"repository {context.config.image.repository} is there, and layers that "
+        "arrived stay; no digest was recorded, so deployments go on with the image "
+        "before"
+    )
+
+
+def _find(registry: Registry, tag: str) -> ImageState | None:
+    try:
+        return registry.image(tag)
+    except NotFoundError:
+        return None
+
+
+def _pushed(context: Context, registry: Registry, tag: str) -> int:
+    """Look at what is there now, and record it unless SageMaker cannot run it."""
+    config = context.config
+    state = registry.image(tag)
+    contents = registry.contents(state)
+    data = registry_data(config, state, contents)
+    if context.is_dry_run:
+        name = f"{config.image.repository}:{tag}"
+        context.console.result(
+            data | {"image": f"{context.identity.registry}/{name}", "pushed": False},
+            [f"{name} is {state.digest}: nothing would be pushed"],
+        )
+        return 0
+    if contents.runs_on_sagemaker:
+        _record(context, state)
+    lines = registry_lines(config, state, contents)
+    if is_taken(state, contents):
+        lines.append(WHAT_IS_MISSING)
+    context.console.result(data, lines)
+    return 0 if is_taken(state, contents) else ResourceFailedError.exit_code
 
 
 def _check(context: Context, options: argparse.Namespace) -> int:
-    registry = Registry(context.aws, context.config)
-    state = registry.image(_reference(context, options))
-    cuda = registry.cuda(state) or context.config.image.cuda
-    if not state.is_taken_by_sagemaker and options.fix:
+    if options.archive is not None:
+        return _check_archive(context, options)
+    config = context.config
+    registry = Registry(context.aws, config)
+    state = registry.image(_reference(context, options), prefer=config.image.tag)
+    contents = registry.contents(state)
+    data = registry_data(config, state, contents)
+    if options.fix and not contents.runs_on_sagemaker:
+        platform = contents.configuration and contents.configuration.platform
+        raise ResourceFailedError(
+            f"{config.image.repository}{state.name} is for {platform}: another "
+            "manifest does not make it run on SageMaker",
+            hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
+        )
+    if options.fix and not state.has_docker_manifest:
         call = registry.repair(state)
         context.run([call])
+        repaired_tag = str(call.params["imageTag"])
         if context.is_dry_run:
-            context.console.result(_data(context, state, cuda))
+            digest = call.params["imageDigest"]
+            fixed = {"tag": repaired_tag, "digest": digest}
+            context.console.result(data | {"fixed": fixed})
             return 0
-        state = registry.image(str(call.params["imageTag"]))
-        _record(context, state, cuda)
-    lines = _lines(context, state, cuda, tag=options.tag)
-    context.console.result(_data(context, state, cuda), lines)
-    return 0 if state.is_taken_by_sagemaker else ResourceFailedError.exit_code
+        state = registry.image(repaired_tag)
+        contents = registry.contents(state)
+        data = registry_data(config, state, contents)
+        _record(context, state)
+    # Recorded by now, where it was repaired.
+    used = read_config(context.config_path)
+    context.console.result(data, registry_lines(used, state, contents, tag=options.tag))
+    return 0 if is_taken(state, contents) else ResourceFailedError.exit_code
+
+
+def _check_archive(context: Context, options: argparse.Namespace) -> int:
+    """Look at a file as `image push --archive` would; nothing is asked of AWS."""
+    config, path = context.config, options.archive
+    image = Archive(path).image(options.tag)
+    tag = _tag_of_archive(options, image)
+    context.console.result(
+        archive_data(config, path, image, tag),
+        [
+            *archive_lines(config, path, image, tag),
+            f"next: chandra-sagemaker image push --archive {path}"
+            + ("" if tag == image.tag and tag else f" --tag {tag or 'NAME'}"),
+        ],
+    )
+    return 0
 
 
 def _reference(context: Context, options: argparse.Namespace) -> str:
@@ -254,64 +299,14 @@ def _reference(context: Context, options: argparse.Namespace) -> str:
     return uri.rpartition("@")[2]
 
 
-def _record(context: Context, state: ImageState, cuda: str) -> None:
-    """What a deployment uses from now on."""
+def _record(context: Context, state: ImageState) -> None:
+    """Write down what a deployment uses from now on."""
     table = context.config.image
     uri = f"{context.identity.registry}/{table.repository}@{state.digest}"
-    path = write_lock(
-        context.config_path, "image", {"uri": uri, "tag": state.tag, "cuda": cuda}
-    )
+    path = write_lock(context.config_path, "image", {"uri": uri, "tag": state.tag})
     context.console.say(f"recorded {state.digest} in {path.name}")
     if read_config(context.config_path).image.uri != uri:
         context.console.say(
             f"note: {context.config_path.name} sets image.uri, which is used in its "
             "place"
         )
-
-
-def _data(context: Context, state: ImageState, cuda: str) -> dict[str, object]:
-    return {
-        "repository": context.config.image.repository,
-        "tag": state.tag,
-        "digest": state.digest,
-        "media_type": state.media_type,
-        "bytes": state.size,
-        "taken_by_sagemaker": state.is_taken_by_sagemaker,
-        "cuda": cuda,
-        "findings": [finding.to_json() for finding in _driver_findings(context, cuda)],
-    }
-
-
-def _lines(
-    context: Context, state: ImageState, cuda: str, *, tag: str | None = None
-) -> list[str]:
-    """`tag` is of an image that is not the one pushed last."""
-    table = context.config.image
-    lines = [f"{table.repository}:{state.tag} is {state.media_type}"]
-    if state.is_taken_by_sagemaker:
-        lines.append("SageMaker takes it")
-    else:
-        lines += [
-            "SageMaker does not take it: it needs a Docker v2 schema 2 manifest",
-            "next: chandra-sagemaker image check --fix"
-            + (f" --tag {tag}" if tag else ""),
-        ]
-    drivers = _driver_findings(context, cuda)
-    lines += [finding.sentence for finding in drivers]
-    if not drivers:
-        lines.append(f"CUDA {cuda} runs on the driver of {context.config.endpoint.ami}")
-    return lines
-
-
-def _driver_findings(context: Context, cuda: str) -> list[Finding]:
-    config = context.config
-    built = replace(config, image=replace(config.image, cuda=cuda))
-    return [f for f in checks_of(built) if f.subject == config.endpoint.ami]
-
-
-def _run(context: Context, commands: list[list[str]]) -> None:
-    for command in commands:
-        if context.is_dry_run:
-            context.console.say("would run " + " ".join(command))
-        else:
-            context.runner.run(command)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.aws.buckets import refuse_other_region
 from deploy.aws.store import Store
+from deploy.checkpoint import Checkpoint, check_name, recognise
 from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.config import DeployConfig, read_config, write_lock
 from deploy.console import megabytes
@@ -26,6 +28,7 @@ from deploy.weights import (
 
 # A part of an address: of weights in S3, and of what runs on them.
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+MODEL = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(/[A-Za-z0-9][\w.-]{0,99})?", re.ASCII)
 
 NAME = "model"
 HELP = "stage weights in S3, from a folder or the hub, with a manifest"
@@ -43,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder with config.json; without it, the hub's model.id",
     )
     parser.add_argument(
+        "--model",
+        metavar="ID",
+        help="what the weights are, as in datalab-to/chandra-ocr-2; in place of "
+        "model.id, and recorded",
+    )
+    parser.add_argument(
         "--revision",
         metavar="COMMIT",
         help="of the hub, or a name for a folder's weights; without it, the newest "
@@ -56,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    table = context.config.model
+    config = context.config
+    table = config.model
     if table.bucket is None:
         raise ConfigError(
             "model.bucket is not set: weights are staged in a bucket of yours",
@@ -64,11 +74,24 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     if options.folder is not None and options.revision is not None:
         _refuse_bad_name(options.revision)
-    store = Store(context.aws, table.bucket, kms_key=context.config.network.kms_key)
+    if options.model is not None:
+        _refuse_bad_model(options.model)
+        config = replace(config, model=replace(table, id=options.model))
+    # Before gigabytes are fetched, hashed and sent.
+    note = refuse_other_region(
+        context.aws,
+        table.bucket,
+        why="SageMaker reads weights from",
+        then="chandra-sagemaker model stage",
+    )
+    if note is not None:
+        context.console.say(f"note: {note}")
+    store = Store(context.aws, table.bucket, kms_key=config.network.kms_key)
     if options.folder is None and context.is_dry_run:
-        return _from_hub(context, options, store)
-    weights = _weights(context, options)
-    uri, prefix, key = _places(context.config, weights.revision)
+        return _from_hub(context, config, options, store)
+    weights, found = _weights(context, config, options)
+    uri, prefix, key = _places(config, weights.revision)
+    context.console.say(_recognised(weights, found, options))
     data = {
         "uri": uri,
         "model": weights.model,
@@ -76,6 +99,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "files": len(weights.files),
         "bytes": weights.size,
         "manifest": uri + MANIFEST,
+        "source": weights.source,
     }
     if context.is_dry_run:
         missing = store.missing(weights, prefix)
@@ -103,7 +127,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         f"{uri} holds {len(weights.files)} files, {megabytes(weights.size)}, verified "
         f"({num_uploaded} uploaded now)"
     ]
-    write_lock(context.config_path, "model", {"revision": weights.revision})
+    # Without the model's name the next command would look for its revision elsewhere.
+    recorded = {"id": weights.model, "revision": weights.revision}
+    write_lock(context.config_path, "model", recorded)
     if options.tar:
         try:
             store.tar(
@@ -119,18 +145,22 @@ def run(context: Context, options: argparse.Namespace) -> int:
         data["tar"] = f"s3://{table.bucket}/{key}"
         lines.append(f"for batch transform: s3://{table.bucket}/{key}")
     lines.append(WHAT_IS_MISSING)
-    if read_config(context.config_path).model.revision != weights.revision:
-        lines.append(
-            f"note: {context.config_path.name} sets model.revision, which is used in "
-            "its place"
-        )
+    used = read_config(context.config_path).model
+    for name, value in recorded.items():
+        if getattr(used, name) != value:
+            lines.append(
+                f"note: {context.config_path.name} sets model.{name}, which is used in "
+                "its place"
+            )
     context.console.result(data | {"staged": True, "uploaded": num_uploaded}, lines)
     return 0
 
 
-def _weights(context: Context, options: argparse.Namespace) -> Weights:
-    """From the folder, or fetched from the hub."""
-    model = context.config.model.id
+def _weights(
+    context: Context, config: DeployConfig, options: argparse.Namespace
+) -> tuple[Weights, Checkpoint]:
+    """Read and hash a folder, or what is fetched from the hub; recognise it first."""
+    model = config.model.id
     folder, revision = options.folder, options.revision
     if folder is None:
         try:
@@ -140,7 +170,10 @@ def _weights(context: Context, options: argparse.Namespace) -> Weights:
                 "nothing was put into S3; what was fetched stays in the hub's cache, "
                 "and the same command goes on from it"
             ) from None
-    return weights_in(
+    found = recognise(folder)
+    if options.folder is not None:
+        check_name(folder, found, model, is_given=options.model is not None)
+    weights = weights_in(
         folder,
         model,
         revision,
@@ -148,13 +181,42 @@ def _weights(context: Context, options: argparse.Namespace) -> Weights:
             "read and hashed", done, total
         ),
     )
+    source = {
+        "from": "hub" if options.folder is None else "folder",
+        "named_by": _named_by(found, model, options),
+        **found.to_json(),
+    }
+    return replace(weights, source=source), found
 
 
-def _from_hub(context: Context, options: argparse.Namespace, store: Store) -> int:
-    """What would be fetched and put, told from names and sizes: nothing is fetched."""
-    model = context.config.model.id
+def _named_by(found: Checkpoint, model: str, options: argparse.Namespace) -> str:
+    """Return who says which model the weights are."""
+    if options.folder is None:
+        return "hub"
+    if options.model is not None:
+        return "--model"
+    return "config.json" if found.name == model else "model.id"
+
+
+def _recognised(
+    weights: Weights, found: Checkpoint, options: argparse.Namespace
+) -> str:
+    """Say what the weights are, and who says so."""
+    sentence = f"recognised {found.sentence}; staged as {weights.model}"
+    if options.folder is None:
+        return f"{sentence}, which the hub sent"
+    if _named_by(found, weights.model, options) == "model.id":
+        return f"{sentence}, as model.id says: config.json does not name it"
+    return sentence
+
+
+def _from_hub(
+    context: Context, config: DeployConfig, options: argparse.Namespace, store: Store
+) -> int:
+    """Say what would be fetched and put, by names and sizes; fetch nothing."""
+    model = config.model.id
     found = context.hub.look(model, options.revision)
-    uri, prefix, key = _places(context.config, found.commit)
+    uri, prefix, key = _places(config, found.commit)
     there = store.sizes(prefix)
     missing = [f for f in found.weights if there.get(f.name) != f.size]
     lines = [
@@ -212,4 +274,13 @@ def _refuse_bad_name(revision: str) -> None:
             f"--revision {revision} is no name for weights: letters, digits, dots, "
             "dashes and underscores, at most 100",
             hint="chandra-sagemaker model stage --from FOLDER --revision v1",
+        )
+
+
+def _refuse_bad_model(model: str) -> None:
+    if MODEL.fullmatch(model) is None:
+        raise ConfigError(
+            f"--model {model} is no name of a model: OWNER/NAME or NAME, of letters, "
+            "digits, dots, dashes and underscores",
+            hint="chandra-sagemaker model stage --model datalab-to/chandra",
         )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
-from deploy.checks import Finding, checks_of
+from deploy.checks import Finding, checks_of, unknown_cuda_finding
 from deploy.commands.context import MEND_REQUEST, Context
 from deploy.commands.stored import image_checks, weights_checks
 from deploy.commands.wanted import (
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     config = with_flags(context.config, options)
     reason = "--offline" if options.offline else _why_offline(context)
+    is_pushed = config.image.uri is not None
     is_staged = None not in (config.model.bucket, config.model.revision)
     config, findings = _filled(config)
     findings += checks_of(config)
@@ -65,6 +66,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(
             wanted, config.update
         )
+        if is_pushed and config.image.cuda is None:
+            asked_nobody = "it is read from the registry, which was not asked"
+            findings.append(unknown_cuda_finding(config.endpoint.ami, asked_nobody))
     lines = [
         *_lines(config, wanted, actions, changes, reason),
         *_finding_lines(findings),

@@ -55,10 +55,12 @@ def earlier_checks(
     if image_address(uri) is None:
         return []
     config = context.config
-    earlier = replace(config, image=replace(config.image, uri=uri))
+    # What chandra.toml says of the CUDA of an image is said of another one.
+    earlier = replace(config, image=replace(config.image, uri=uri, cuda=None))
+    ami = variant.get("InferenceAmiVersion")
     return [
         replace(finding, hint=ANOTHER) if finding.is_fatal else finding
-        for finding in image_findings(context.aws, earlier)
+        for finding in image_findings(context.aws, earlier, ami=ami)
     ]
 
 

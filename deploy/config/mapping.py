@@ -21,7 +21,13 @@ def config_from(
 ) -> DeployConfig:
     """What chandra.toml describes; what it leaves open, the lock fills."""
     merged = dict(mapping)
-    for table, values in (lock or {}).items():
+    for table, recorded in (lock or {}).items():
+        # Earlier versions recorded a CUDA version that no image was asked for.
+        values = {
+            name: value
+            for name, value in recorded.items()
+            if (table, name) != ("image", "cuda")
+        }
         chosen = merged.get(table, {})
         # What is no table is refused below, by its name.
         merged[table] = {**values, **chosen} if isinstance(chosen, dict) else chosen

@@ -27,8 +27,8 @@ class ImageTable:
     """An image by digest, in place of the one in chandra.lock.json."""
     tag: str | None = None
     """What it was pushed as; for people."""
-    cuda: str = "12.8"
-    """CUDA that the image's torch was built for; compared with the driver."""
+    cuda: str | None = None
+    """CUDA that an image was built for which does not say it itself."""
     dockerfile: str = "Dockerfile"
     context: str = "."
     keep: int = 10
@@ -37,7 +37,7 @@ class ImageTable:
     def __post_init__(self) -> None:
         require(self.keep >= 1, f"image.keep must be at least 1, not {self.keep}")
         require(
-            re.fullmatch(r"\d+\.\d+", self.cuda) is not None,
+            self.cuda is None or re.fullmatch(r"\d+\.\d+", self.cuda) is not None,
             f"image.cuda must look like 12.8, not {self.cuda}",
         )
         require(

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import tarfile
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploy.errors import ConfigError
-from deploy.image.manifest import is_index, platform_digest
+from deploy.image.configuration import WANTED_PLATFORM, Configuration, configuration_of
+from deploy.image.manifest import is_attestation, is_index, platform_of
+from deploy.image.tar import TarReader
 
-__all__ = ["Archive", "Blob"]
+__all__ = ["Archive", "ArchivedImage", "Blob"]
 
-AGAIN = "podman save --format oci-archive -o FILE IMAGE, or docker save"
+AGAIN = "podman save --format oci-archive -o FILE IMAGE, or docker save -o FILE IMAGE"
+OTHER_PLATFORM = (
+    f"build it with --platform {WANTED_PLATFORM}, as chandra-sagemaker image push does"
+)
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+TAG_ANNOTATIONS = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+MAX_DEPTH = 4
+MAX_MANIFESTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,50 +35,179 @@ class Blob:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class ArchivedImage:
+    """One image of an archive, for one platform."""
+
+    digest: str
+    """Of its manifest in the archive; a Docker manifest in its place has another."""
+    manifest: Mapping[str, Any]
+    configuration: Configuration
+    tag: str | None
+    """The tag that the archive gives it."""
+
+
 class Archive:
-    """Reads manifest and blobs; unpacks nothing."""
+    """Reads manifests and blobs; unpacks nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._tar = TarReader(path, again=AGAIN)
+        self._other_platforms: set[str] = set()
 
-    def manifest(self) -> dict[str, Any]:
-        """Of linux/amd64, however deep its index is nested."""
-        found = self._json("index.json")
-        while is_index(found):
-            found = self._json(_member(platform_digest(found)))
-        return found
+    def image(self, tag: str | None = None) -> ArchivedImage:
+        """Return the image for linux/amd64, however deep its index is nested.
+
+        Of several, `tag` chooses. Raises ConfigError where there is none, or no way
+        to choose.
+        """
+        found = {image.digest: image for image in self._images()}
+        fitting = [i for i in found.values() if i.configuration.runs_on_sagemaker]
+        if not fitting:
+            platforms = {i.configuration.platform for i in found.values()}
+            names = sorted(platforms | self._other_platforms)
+            raise ConfigError(
+                f"{self._path} is for {' and '.join(names) or 'no platform'}, and "
+                f"SageMaker's GPU machines are {WANTED_PLATFORM}",
+                hint=OTHER_PLATFORM,
+            )
+        chosen = [i for i in fitting if i.tag == tag] if len(fitting) > 1 else fitting
+        if len(chosen) != 1:
+            tags = ", ".join(i.tag or i.digest for i in fitting)
+            raise ConfigError(
+                f"{self._path} holds {len(fitting)} images for {WANTED_PLATFORM}: "
+                f"{tags}",
+                hint="save one image in a file, or name one of these tags with --tag",
+            )
+        self._check_blobs(chosen[0].manifest)
+        return chosen[0]
 
     @staticmethod
-    def blobs(manifest: dict[str, Any]) -> list[Blob]:
+    def blobs(manifest: Mapping[str, Any]) -> list[Blob]:
+        """Return configuration and layers of a manifest."""
         entries = [manifest["config"], *manifest["layers"]]
         return [Blob(str(e["digest"]), int(e["size"])) for e in entries]
 
     def parts(self, digest: str, part_bytes: int) -> Iterator[bytes]:
-        """A blob, piece by piece."""
-        with tarfile.open(self._path) as tar:
-            file = tar.extractfile(_member(digest))
-            if file is None:
-                raise ConfigError(f"{self._path} holds no {digest}", hint=AGAIN)
-            while piece := file.read(part_bytes):
-                yield piece
+        """Yield a blob in pieces of at most `part_bytes`."""
+        return self._tar.parts(_member(digest), part_bytes)
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _images(self) -> Iterator[ArchivedImage]:
+        """Yield every image that may be for our platform."""
+        names = self._tar.names
+        if "index.json" not in names and "manifest.json" in names:
+            raise ConfigError(
+                f"{self._path} is a Docker archive of before Docker 25, and no OCI "
+                "archive: it has no index.json",
+                hint="podman save --format oci-archive -o FILE IMAGE, or docker save "
+                "of a newer Docker",
+            )
+        if "index.json" not in names:
+            raise ConfigError(
+                f"{self._path} is no OCI archive: it has no index.json", hint=AGAIN
+            )
+        index = self._object(self._tar.document("index.json"), "index.json")
+        if not is_index(index):
+            raise ConfigError(
+                f"index.json in {self._path} names no manifests", hint=AGAIN
+            )
+        yield from self._below(index, "index.json", None, MAX_DEPTH)
+
+    def _below(
+        self, index: Mapping[str, Any], name: str, tag: str | None, depth: int
+    ) -> Iterator[ArchivedImage]:
+        entries = index["manifests"]
+        if not isinstance(entries, list) or len(entries) > MAX_MANIFESTS or depth == 0:
+            raise ConfigError(
+                f"{name} in {self._path} is no index that makes sense", hint=AGAIN
+            )
+        for entry in entries:
+            digest = self._descriptor(entry, name).digest
+            platform = platform_of(entry)
+            if is_attestation(entry):
+                continue
+            if platform not in (None, WANTED_PLATFORM):
+                self._other_platforms.add(str(platform))
+                continue
+            own = _tag(entry) or tag
+            manifest = self._blob(digest)
+            if is_index(manifest):
+                yield from self._below(manifest, digest, own, depth - 1)
+                continue
+            for part in self._parts_of(manifest, digest):
+                self._descriptor(part, digest)
+            config = self._blob(str(manifest["config"]["digest"]))
+            yield ArchivedImage(digest, manifest, configuration_of(config), own)
+
+    def _parts_of(self, manifest: Mapping[str, Any], name: str) -> list[Any]:
+        layers = manifest.get("layers")
+        if not isinstance(layers, list) or "config" not in manifest:
+            raise ConfigError(
+                f"{name} in {self._path} is no manifest of an image", hint=AGAIN
+            )
+        return [manifest["config"], *layers]
+
+    def _descriptor(self, entry: object, name: str) -> Blob:
+        """Check what names a blob: its digest becomes the name of a member."""
+        if isinstance(entry, dict):
+            digest, size = entry.get("digest"), entry.get("size")
+            if (
+                isinstance(digest, str)
+                and DIGEST.fullmatch(digest) is not None
+                and isinstance(size, int)
+                and size >= 0
+                and isinstance(entry.get("mediaType", ""), str)
+            ):
+                return Blob(digest, size)
+        raise ConfigError(
+            f"{name} in {self._path} names a blob without a sha256 and a size",
+            hint=AGAIN,
+        )
+
+    def _check_blobs(self, manifest: Mapping[str, Any]) -> None:
+        """Find what is missing or cut off before the first byte is sent."""
+        for blob in self.blobs(manifest):
+            size = self._tar.size(_member(blob.digest))
+            if size != blob.size:
+                has = "no such blob" if size is None else f"{size:,} bytes of it"
+                raise ConfigError(
+                    f"{self._path} is cut off or damaged: its manifest names "
+                    f"{blob.digest} with {blob.size:,} bytes, and it holds {has}",
+                    hint=AGAIN,
+                )
+
+    def _blob(self, digest: str) -> Mapping[str, Any]:
+        """Return a manifest or a configuration whose bytes have the digest."""
+        content = self._tar.document(_member(digest))
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            raise ConfigError(
+                f"{self._path} is damaged: {digest} has another sha256", hint=AGAIN
+            )
+        return self._object(content, digest)
+
+    def _object(self, content: bytes, name: str) -> dict[str, Any]:
         try:
-            with tarfile.open(self._path) as tar:
-                file = tar.extractfile(name)
-                content = json.loads(file.read() if file else b"")
-        except OSError as error:
+            found = json.loads(content)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
-                f"{self._path} cannot be read: {error.strerror}", hint=AGAIN
+                f"{name} in {self._path} is no JSON", hint=AGAIN
             ) from error
-        except (KeyError, ValueError, tarfile.TarError) as error:
-            # A tar that is none is told in five lines, one for each compression.
-            raise ConfigError(
-                f"{self._path} is no OCI archive: it has no readable {name}", hint=AGAIN
-            ) from error
-        if not isinstance(content, dict):
+        if not isinstance(found, dict):
             raise ConfigError(f"{name} in {self._path} is no object", hint=AGAIN)
-        return content
+        return found
+
+
+def _tag(entry: Mapping[str, Any]) -> str | None:
+    """Return the tag that an entry of an index carries: "v1" of "repo/name:v1"."""
+    annotations = entry.get("annotations")
+    if not isinstance(annotations, dict):
+        return None
+    for annotation in TAG_ANNOTATIONS:
+        value = annotations.get(annotation)
+        if isinstance(value, str) and value:
+            name = value.partition("@")[0].rpartition("/")[2]
+            return name.rpartition(":")[2] or None
+    return None
 
 
 def _member(digest: str) -> str:

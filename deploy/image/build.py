@@ -120,6 +120,8 @@ class Engine:
 
     @staticmethod
     def _what(table: ImageTable, revision: str) -> list[str]:
+        # The Dockerfile knows its own CUDA, unless chandra.toml names another.
+        cuda = ["--build-arg", f"CUDA_VERSION={table.cuda}"] if table.cuda else []
         return [
             "--platform",
             PLATFORM,
@@ -127,8 +129,7 @@ class Engine:
             table.dockerfile,
             "--build-arg",
             f"REVISION={revision}",
-            "--build-arg",
-            f"CUDA_VERSION={table.cuda}",
+            *cuda,
         ]
 
 

@@ -10,8 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.errors import NotFoundError, ResourceFailedError
+from deploy.image.configuration import WANTED_PLATFORM
 
-__all__ = ["DOCKER", "INDEXES", "is_index", "platform_digest", "repaired"]
+__all__ = [
+    "DOCKER",
+    "INDEXES",
+    "index_platforms",
+    "is_attestation",
+    "is_index",
+    "platform_digest",
+    "platform_of",
+    "repaired",
+]
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -19,6 +29,7 @@ INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+REFERENCE = "vnd.docker.reference.type"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYERS = {
     "application/vnd.oci.image.layer.v1.tar+gzip": (
@@ -32,20 +43,48 @@ LAYERS |= {docker: docker for docker in LAYERS.values()}
 
 
 def is_index(manifest: Mapping[str, Any]) -> bool:
-    """Names manifests, one a platform, in place of layers."""
+    """Return True if it names manifests, one a platform, in place of layers."""
     return "manifests" in manifest
 
 
+def is_attestation(entry: Mapping[str, Any]) -> bool:
+    """Return True for BuildKit's record of a build, which stands beside the images."""
+    annotations = entry.get("annotations")
+    kind = isinstance(annotations, dict) and annotations.get(REFERENCE)
+    return kind == "attestation-manifest" or platform_of(entry) == "unknown/unknown"
+
+
+def platform_of(entry: Mapping[str, Any]) -> str | None:
+    """Return the platform that an index gives; None where the image itself has to say.
+
+    The variant is left out: linux/arm64 of linux/arm64/v8.
+    """
+    platform = entry.get("platform")
+    if not isinstance(platform, dict):
+        return None
+    return f"{platform.get('os')}/{platform.get('architecture')}"
+
+
 def platform_digest(index: Mapping[str, Any]) -> str:
-    """The image for the machines we run on; not the attestations beside it."""
-    for entry in index["manifests"]:
-        platform = entry.get("platform") or {"os": "linux", "architecture": "amd64"}
-        if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+    """Return the digest of the image for our platform; not of attestations beside it.
+
+    Raises NotFoundError with the platforms that there are.
+    """
+    images = [entry for entry in index["manifests"] if not is_attestation(entry)]
+    for entry in images:
+        if platform_of(entry) in (None, WANTED_PLATFORM):
             return str(entry["digest"])
     raise NotFoundError(
-        "the image has no linux/amd64 among its platforms",
-        hint="chandra-sagemaker image push",
+        f"the image is for {index_platforms(index)}, and SageMaker's GPU machines are "
+        f"{WANTED_PLATFORM}: there is no {WANTED_PLATFORM} among its platforms",
+        hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
     )
+
+
+def index_platforms(index: Mapping[str, Any]) -> str:
+    """Return the platforms of an index as a list for people."""
+    images = [entry for entry in index["manifests"] if not is_attestation(entry)]
+    return " and ".join(str(platform_of(e)) for e in images) or "no platform"
 
 
 def repaired(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -279,7 +279,7 @@ def hub(tmp_path):
     """A Hugging Face hub with one model."""
     folder = tmp_path / "hub"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"model_type": "qwen3_vl"}')
     (folder / "model.safetensors").write_bytes(b"weights")
     return FakeHub(folder)
 

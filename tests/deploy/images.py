@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,26 @@ from tests.deploy.accounts import configured
 REPOSITORY = "chandra-torchserve"
 OCI = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-CONFIG = json.dumps({"architecture": "amd64", "os": "linux"}).encode()
 LAYER = gzip.compress(b"a layer" * 1000, mtime=0)
+
+
+def image_config(
+    platform: str = "linux/amd64",
+    *,
+    labels: dict[str, str] | None = None,
+    env: Sequence[str] = (),
+) -> bytes:
+    """The configuration of an image, as engines write it."""
+    system, _, machine = platform.partition("/")
+    content = {
+        "os": system,
+        "architecture": machine,
+        "config": {"Labels": labels, "Env": list(env)},
+    }
+    return json.dumps(content).encode()
+
+
+CONFIG = image_config(labels={"chandra.cuda-version": "12.8"})
 
 
 def digest(content: bytes) -> str:
@@ -30,14 +49,16 @@ def encoded(manifest: dict[str, Any]) -> bytes:
     return json.dumps(manifest).encode()
 
 
-def oci_manifest(layer_type: str = "tar+gzip") -> dict[str, Any]:
+def oci_manifest(
+    layer_type: str = "tar+gzip", config: bytes = CONFIG
+) -> dict[str, Any]:
     return {
         "schemaVersion": 2,
         "mediaType": OCI,
         "config": {
             "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": digest(CONFIG),
-            "size": len(CONFIG),
+            "digest": digest(config),
+            "size": len(config),
         },
         "layers": [
             {
@@ -75,9 +96,12 @@ def put_image(
     media_type: str = DOCKER,
     *,
     name: str | None = None,
+    config: bytes = CONFIG,
 ) -> str:
     """Into our repository; its digest, for which moto takes whatever it is told."""
     content = encoded(manifest)
+    if "config" in manifest:
+        put_blob(aws, config)
     aws.call(
         "ecr",
         "put_image",
@@ -88,6 +112,27 @@ def put_image(
         imageTag=tag,
     )
     return name or digest(content)
+
+
+def put_blob(aws: AWSClient, content: bytes) -> None:
+    where = {"repositoryName": REPOSITORY}
+    upload = aws.call("ecr", "initiate_layer_upload", **where)["uploadId"]
+    aws.call(
+        "ecr",
+        "upload_layer_part",
+        uploadId=upload,
+        partFirstByte=0,
+        partLastByte=len(content) - 1,
+        layerPartBlob=content,
+        **where,
+    )
+    aws.call(
+        "ecr",
+        "complete_layer_upload",
+        uploadId=upload,
+        layerDigests=[digest(content)],
+        **where,
+    )
 
 
 def publish(aws: AWSClient, *uris: str) -> None:
@@ -101,20 +146,38 @@ def publish(aws: AWSClient, *uris: str) -> None:
         put_image(aws, manifest, f"published-{number}", name=name)
 
 
-def write_archive(path: Path) -> Path:
-    """An OCI archive of one layer, its index nested once, as docker save does."""
-    manifest = encoded(oci_manifest())
-    inner = encoded(oci_index(("linux", "amd64", digest(manifest))))
-    outer = {
-        "schemaVersion": 2,
-        "manifests": [{"mediaType": OCI_INDEX, "digest": digest(inner), "size": 1}],
-    }
-    files = {"index.json": encoded(outer)}
-    for blob in (manifest, inner, CONFIG, LAYER):
-        files["blobs/" + digest(blob).replace(":", "/")] = blob
-    with tarfile.open(path, "w") as tar:
+def oci_files(
+    config: bytes = CONFIG, *, tag: str | None = None, is_nested: bool = True
+) -> dict[str, bytes]:
+    """The files of an OCI archive of one layer, its index nested as docker has it."""
+    manifest = encoded(oci_manifest(config=config))
+    blobs = [manifest, config, LAYER]
+    entry: dict[str, Any] = {"mediaType": OCI, "digest": digest(manifest), "size": 1}
+    if is_nested:
+        inner = encoded(oci_index(("linux", "amd64", digest(manifest))))
+        entry = {"mediaType": OCI_INDEX, "digest": digest(inner), "size": 1}
+        blobs.append(inner)
+    if tag is not None:
+        entry["annotations"] = {"org.opencontainers.image.ref.name": tag}
+    files = {"index.json": encoded({"schemaVersion": 2, "manifests": [entry]})}
+    files |= {"blobs/" + digest(blob).replace(":", "/"): blob for blob in blobs}
+    return files
+
+
+def packed(files: Mapping[str, bytes], *, format: int = tarfile.GNU_FORMAT) -> bytes:
+    """A tar file of these members."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=format) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+    return target.getvalue()
+
+
+def write_archive(
+    path: Path, config: bytes = CONFIG, *, tag: str | None = None
+) -> Path:
+    """An OCI archive of one layer."""
+    path.write_bytes(packed(oci_files(config, tag=tag)))
     return path

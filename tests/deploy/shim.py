@@ -7,7 +7,9 @@ Here a change takes a few questions, and what a test names fails or is rolled ba
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import io
 import json
 import re
@@ -24,6 +26,7 @@ Answer = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
 Transformed = Callable[[dict[str, Any]], str | None]
 """The answer is SageMaker's reason where the job has failed."""
+LAYERS = "/layers/"
 MOTOS_OWN_TYPE = "ml.p3.2xlarge"
 READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
 
@@ -82,6 +85,9 @@ class Shim:
     with_data_source: set[str] = field(default_factory=set)
     """Models that batch transform refuses."""
     _isolation: dict[str, bool] = field(default_factory=dict)
+    _uploads: dict[str, bytes] = field(default_factory=dict)
+    _layers: dict[str, bytes] = field(default_factory=dict)
+    """Blobs of images by their digest: moto keeps no more than their sizes."""
 
     @property
     def changes(self) -> list[str]:
@@ -94,6 +100,10 @@ class Shim:
         if "invocations" in environ["PATH_INFO"] and self.invoked is not None:
             status, headers, content = self.invoked(environ, body)
             start(status, [*headers, ("Content-Length", str(len(content)))])
+            return [content]
+        if environ["PATH_INFO"].startswith(LAYERS):
+            content = self._layers[environ["PATH_INFO"].removeprefix(LAYERS)]
+            start("200 OK", [("Content-Length", str(len(content)))])
             return [content]
         call = _operation(environ, body)
         self.calls.append(call)
@@ -112,6 +122,10 @@ class Shim:
             if crash and crash == self.crash_after:
                 return _dead(start, call, "after")
             return _send(start, answer)
+        if call.startswith("ecr:"):
+            answer = self._keep_layers(environ, call, json.loads(body or b"{}"))
+            if answer is not None:
+                return _send(start, answer)
         if call == "servicequotas:ListServiceQuotas":
             return _send(start, ("200 OK", {"Quotas": self._quotas()}))
         result, status, headers = _forward(self.app, environ, body)
@@ -119,6 +133,26 @@ class Shim:
             return _dead(start, call, "after")
         start(status, headers)
         return [result]
+
+    def _keep_layers(
+        self, environ: Environ, call: str, request: dict[str, Any]
+    ) -> Answer | None:
+        """Keep what is uploaded, and answer with an address that it is read from."""
+        upload = request.get("uploadId", "")
+        if call == "ecr:UploadLayerPart":
+            part = base64.b64decode(request["layerPartBlob"])
+            self._uploads[upload] = self._uploads.get(upload, b"") + part
+        elif call == "ecr:CompleteLayerUpload":
+            content = self._uploads.pop(upload, b"")
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            self._layers[digest] = content
+        elif call == "ecr:GetDownloadUrlForLayer":
+            digest = request["layerDigest"]
+            if digest not in self._layers:
+                return _refusal("LayersNotFoundException", f"there is no {digest}")
+            address = f"http://{environ['HTTP_HOST']}{LAYERS}{digest}"
+            return "200 OK", {"downloadUrl": address, "layerDigest": digest}
+        return None
 
     # What SageMaker does and moto does not.
 

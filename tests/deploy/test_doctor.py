@@ -287,7 +287,7 @@ def test_the_example_changes_nothing_but_what_has_to_be_set():
 
 # Their default is none: the example shows what one may look like.
 UNSET = (
-    *("role", "revision", "uri", "tag", "kms_key", "volume_gb", "region"),
+    *("role", "revision", "uri", "tag", "cuda", "kms_key", "volume_gb", "region"),
     *("sources", "concurrency", "idle_seconds", "success_topic", "error_topic"),
     r'bucket = "my-bucket" +# documents wait',
 )

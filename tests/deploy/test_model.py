@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "weights"
 MIB = 1024 * 1024
 PREFIX = "models/datalab-to/chandra/"
+CONFIG = '{"model_type": "qwen3_vl"}'
+OTHER_CONFIG = '{"model_type": "qwen3_vl", "dtype": "bfloat16"}'
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def folder(tmp_path):
     root = tmp_path / "weights"
     (root / "sub").mkdir(parents=True)
     (root / ".cache").mkdir()
-    (root / "config.json").write_text("{}")
+    (root / "config.json").write_text(CONFIG)
     (root / "model.safetensors").write_bytes(b"weights")
     (root / "sub" / "tokenizer.json").write_text('{"a": 1}')
     (root / ".cache" / "lock").write_text("hidden")
@@ -74,13 +76,13 @@ def test_every_file_has_its_sha256_and_hidden_ones_are_left_out(folder):
     weights = weights_in(folder, "m", "r")
 
     assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
-    assert weights.files[0].sha256 == hashlib.sha256(b"{}").hexdigest()
+    assert weights.files[0].sha256 == hashlib.sha256(CONFIG.encode()).hexdigest()
 
 
 def test_without_a_commit_the_revision_is_a_digest_of_the_files(folder):
     first = weights_in(folder, "m", None).revision
     again = weights_in(folder, "m", None).revision
-    (folder / "config.json").write_text('{"b": 2}')
+    (folder / "config.json").write_text(OTHER_CONFIG)
 
     assert first == again
     assert first.startswith("sha256-")
@@ -158,10 +160,10 @@ def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
 def test_a_file_that_changed_before_all_was_there_is_sent_again(bucket, wire, folder):
     stage(wire, folder)
     wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
-    (folder / "config.json").write_text('{"b": 2}')
+    (folder / "config.json").write_text(OTHER_CONFIG)
 
     assert stage(wire, folder) == 1
-    assert read(wire, "p/config.json") == b'{"b": 2}'
+    assert read(wire, "p/config.json") == OTHER_CONFIG.encode()
 
 
 def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
@@ -169,7 +171,7 @@ def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
 ):
     """An endpoint that runs on them would start its next machine with these."""
     chandra("model", "stage", "--from", str(folder), "--revision", "v1")
-    (folder / "config.json").write_text('{"b": 2}')
+    (folder / "config.json").write_text(OTHER_CONFIG)
 
     again = ("model", "stage", "--from", str(folder), "--revision", "v1")
     refused = [chandra(*again), chandra(*again, "--dry-run")]
@@ -178,7 +180,7 @@ def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
     assert [ran.status for ran in refused] == [5, 5]
     assert "holds other weights already" in refused[0].err
     assert "another --revision" in refused[0].err
-    assert read(wire, PREFIX + "v1/config.json") == b"{}"
+    assert read(wire, PREFIX + "v1/config.json") == CONFIG.encode()
     assert other.status == 0, other.err
 
 
@@ -395,7 +397,7 @@ def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
 
 
 def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
-    chandra, hub, monkeypatch
+    bucket, chandra, hub, monkeypatch
 ):
     def interrupted(model, revision):
         raise KeyboardInterrupt

@@ -38,7 +38,7 @@ def findings_of(
     config = context.config
     findings = transform_checks_of(config, job)
     if not region_findings(config):
-        findings += image_findings(context.aws, config)
+        findings += image_findings(context.aws, config, ami=job.ami)
     tar = job.model.weights_tar
     if tar is not None and not transforms_of(context).has_object(tar):
         findings.append(

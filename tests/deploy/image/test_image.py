@@ -43,7 +43,16 @@ def test_docker_pushes_what_sagemaker_takes():
         "--output type=image,name=registry/repo:tag,push=true,oci-mediatypes=false"
         in command
     )
-    assert "--build-arg REVISION=0123 --build-arg CUDA_VERSION=12.8" in command
+    assert "--build-arg REVISION=0123" in command
+    assert "CUDA_VERSION" not in command
+
+
+def test_cuda_of_the_file_is_given_to_the_build():
+    table = ImageTable(cuda="13.0")
+
+    (command,) = words(Engine("docker").push(table, "registry/repo:tag", "0123"))
+
+    assert "--build-arg CUDA_VERSION=13.0" in command
 
 
 @pytest.mark.parametrize(("name", "verb"), [("podman", "build"), ("buildah", "bud")])
@@ -325,55 +334,6 @@ def test_a_repair_can_be_repeated(chandra, wire, repository):
     assert first == second
 
 
-def test_a_check_names_the_driver(chandra, wire, repository, project):
-    put_image(wire, repaired(oci_manifest()), "v1", DOCKER)
-
-    fits = chandra("image", "check", "--tag", "v1")
-    project(image="r@sha256:1")
-    fits_not = chandra("image", "check", "--tag", "v1", "--json")
-
-    assert "CUDA 12.8 runs on the driver of al2-ami" in fits.out
-    assert fits_not.json["findings"] == []
-
-
-def test_an_image_says_for_which_cuda_it_was_built(script, aws):
-    manifest = repaired(oci_manifest())
-    answer = {"config": {"Labels": {"chandra.cuda-version": "13.0"}}}
-    asked = []
-
-    def download(address):
-        asked.append(address)
-        return json.dumps(answer).encode()
-
-    state = ImageState("v1", "sha256:1", DOCKER, 1)
-    scripted = script("ecr")
-    scripted.expects(
-        "batch_get_image",
-        repositoryName=REPOSITORY,
-        imageIds=[{"imageDigest": "sha256:1"}],
-    ).answers(images=[{"imageManifest": json.dumps(manifest)}])
-    scripted.expects(
-        "get_download_url_for_layer",
-        repositoryName=REPOSITORY,
-        layerDigest=manifest["config"]["digest"],
-    ).answers(downloadUrl="https://signed")
-
-    with scripted:
-        found = Registry(aws, configured(), download=download).cuda(state)
-
-    assert found == "13.0"
-    assert asked == ["https://signed"]
-
-
-def test_an_image_that_does_not_say_is_taken_at_the_files_word(script, aws):
-    state = ImageState("v1", "sha256:1", DOCKER, 1)
-    scripted = script("ecr")
-    scripted.expects("batch_get_image").refuses("AccessDeniedException")
-
-    with scripted:
-        assert Registry(aws, configured()).cuda(state) is None
-
-
 def test_an_image_that_is_not_there_is_named(chandra, repository):
     ran = chandra("image", "check", "--tag", "nothing")
 
@@ -448,6 +408,19 @@ def test_a_remote_push_needs_a_role_and_says_which_command_makes_it(chandra, clo
 
     assert ran.status == 4
     assert "iam --create" in ran.err
+
+
+def test_a_remote_push_needs_a_bucket_of_its_own_region(chandra, wire, cloud):
+    where = {"LocationConstraint": "eu-west-1"}
+    wire.call("s3", "create_bucket", Bucket="weights", CreateBucketConfiguration=where)
+    wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
+    cloud.calls.clear()
+
+    ran = chandra("image", "push", "--remote", "--tag", "v1")
+
+    assert ran.status == 2
+    assert "CodeBuild reads the build context from us-east-1 only" in ran.err
+    assert "s3:PUT" not in cloud.calls
 
 
 def build_answer(status):

@@ -1,0 +1,53 @@
+"""Which region a bucket is in: SageMaker and CodeBuild read from their own only."""
+
+from __future__ import annotations
+
+from deploy.aws.client import AWSClient
+from deploy.errors import AccessDeniedError, ConfigError
+
+__all__ = ["bucket_region", "refuse_other_region"]
+
+
+def bucket_region(aws: AWSClient, bucket: str) -> str:
+    """Return the region of a bucket.
+
+    Raises NotFoundError where there is no such bucket, and AccessDeniedError where
+    neither its location nor its head may be read.
+    """
+    try:
+        answer = aws.call("s3", "get_bucket_location", Bucket=bucket)
+    except AccessDeniedError:
+        # A bucket of another account tells its region to whoever may list it.
+        head = aws.call("s3", "head_bucket", Bucket=bucket)
+        if "BucketRegion" not in head:
+            raise
+        return str(head["BucketRegion"])
+    region = answer.get("LocationConstraint") or "us-east-1"
+    # Ireland has an older name here.
+    return {"EU": "eu-west-1"}.get(region, region)
+
+
+def refuse_other_region(
+    aws: AWSClient, bucket: str, *, why: str, then: str
+) -> str | None:
+    """Raise ConfigError for a bucket that is in another region than the calls.
+
+    `why` says who reads from it, as in "SageMaker reads weights from"; `then` is the
+    command to type next. Returns a note where the region may not be asked for.
+    """
+    try:
+        region = bucket_region(aws, bucket)
+    except AccessDeniedError as error:
+        # Uploading may be allowed all the same.
+        return (
+            f"the region of bucket {bucket} is not known, and {why} {aws.region} only: "
+            f"{error.message}"
+        )
+    if region != aws.region:
+        raise ConfigError(
+            f"bucket {bucket} is in {region}, and {why} {aws.region} only: nothing was "
+            "uploaded",
+            hint=f"set [model] bucket in chandra.toml to one in {aws.region}, then "
+            f"{then}",
+        )
+    return None

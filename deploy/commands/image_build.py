@@ -1,0 +1,91 @@
+"""Build and push an image, with an engine on this machine or with CodeBuild."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from deploy.aws.buckets import refuse_other_region
+from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
+from deploy.aws.registry import Registry
+from deploy.aws.roles import find_role
+from deploy.aws.store import Store
+from deploy.commands.context import Context
+from deploy.errors import ConfigError, Interrupted, NotFoundError
+from deploy.image.build import build_files, engine_of
+from deploy.weights import sha256_of
+
+__all__ = ["push_from_here", "push_remotely", "run_commands"]
+
+
+def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
+    """Build and push with the engine of this machine."""
+    engine = engine_of(context.runner)
+    if not context.is_dry_run:
+        address = context.identity.registry
+        context.runner.run(engine.login(address), secret=registry.password())
+    run_commands(context, engine.push(context.config.image, uri, tag))
+
+
+def push_remotely(context: Context, uri: str, tag: str) -> None:
+    """Build and push with CodeBuild, and follow the build to its end."""
+    bucket = context.config.model.bucket
+    if bucket is None:
+        raise ConfigError(
+            "--remote needs a bucket for the build context",
+            hint="set [model] bucket in chandra.toml",
+        )
+    builds = Builds(context.aws, context.config, context.identity)
+    if find_role(context.aws, builds.role) is None:
+        raise NotFoundError(
+            f"there is no role {builds.role} for CodeBuild to act in",
+            hint="chandra-sagemaker iam --create",
+        )
+    note = refuse_other_region(
+        context.aws,
+        bucket,
+        why="CodeBuild reads the build context from",
+        then="chandra-sagemaker image push --remote",
+    )
+    if note is not None:
+        context.console.say(f"note: {note}")
+    files = build_files(context.runner, context.config.image)
+    key = f"{sources_prefix(context.config.name)}{tag}.zip"
+    context.run(builds.missing(key))
+    if context.is_dry_run:
+        context.console.say(f"would build {uri} in CodeBuild project {builds.project}")
+        return
+    with tempfile.NamedTemporaryFile(suffix=".zip") as packed:
+        write_zip(files, packed)
+        packed.flush()
+        path = Path(packed.name)
+        context.console.say(
+            f"upload {path.stat().st_size:,} bytes to s3://{bucket}/{key}"
+        )
+        Store(context.aws, bucket).upload(
+            key, path, sha256_of(path), context.console.progress
+        )
+    build = builds.start(uri, tag, key)
+    context.console.say(f"build {build}")
+    try:
+        builds.wait(
+            build,
+            context.console.say,
+            clock=context.clock,
+            sleep=context.sleep,
+            timeout_seconds=3600,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"build {build} goes on in CodeBuild without us, and no digest was "
+            f"recorded yet. {WHEN_DONE}"
+        ) from None
+
+
+def run_commands(context: Context, commands: list[list[str]]) -> None:
+    """Run other programs; with --dry-run, say which."""
+    for command in commands:
+        if context.is_dry_run:
+            context.console.say("would run " + " ".join(command))
+        else:
+            context.runner.run(command)

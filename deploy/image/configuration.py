@@ -1,0 +1,101 @@
+"""What an image's configuration says: its platform, and the CUDA it was built for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CUDA_LABEL", "WANTED_PLATFORM", "Configuration", "configuration_of"]
+
+WANTED_PLATFORM = "linux/amd64"
+"""The platform of SageMaker's GPU machines."""
+CUDA_LABEL = "chandra.cuda-version"
+"""Set by our Dockerfile: the CUDA version of torch in the image."""
+# Labels of other images, in the order in which they are believed.
+OTHER_LABELS = ("com.nvidia.cuda.version", "cuda-version", "cuda_version", "cuda")
+VERSION = re.compile(r"\s*(\d{1,3})\.(\d{1,3})(?![\d])")
+# "cuda>=12.4 brand=tesla,driver>=470": https://github.com/NVIDIA/nvidia-container-toolkit
+REQUIREMENT = re.compile(r"(?:^|[\s,])cuda>=(\d{1,3}\.\d{1,3})(?!\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The part of an image's configuration that a deployment depends on."""
+
+    platform: str
+    """As in "linux/arm64"; "unknown/unknown" where the configuration has none."""
+    cuda: str | None = None
+    """As in "12.8"; None where the image does not say."""
+    cuda_source: str | None = None
+    """The label or variable that says it."""
+
+    @property
+    def runs_on_sagemaker(self) -> bool:
+        """Whether SageMaker's GPU machines can run it."""
+        return self.platform == WANTED_PLATFORM
+
+
+def configuration_of(content: Mapping[str, Any]) -> Configuration:
+    """Read an image configuration as OCI and Docker write it.
+
+    Where several labels and variables name a CUDA version, our own label comes
+    first, then CUDA_VERSION, then other labels. NVIDIA_REQUIRE_CUDA is what the
+    container runtime compares with the driver, so it decides where it asks for more.
+    """
+    parts = [_text(content.get("os")), _text(content.get("architecture"))]
+    claims = list(_claims(content))
+    required = _required(content)
+    cuda, source = claims[0] if claims else (None, None)
+    if required is not None and (cuda is None or _number(required) > _number(cuda)):
+        cuda, source = required, "NVIDIA_REQUIRE_CUDA"
+    return Configuration("/".join(parts), cuda, source)
+
+
+def _claims(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each version with the label or variable that has it, the best first."""
+    labels, variables = _labels(content), _variables(content)
+    candidates = [
+        (labels.get(CUDA_LABEL), f"label {CUDA_LABEL}"),
+        (variables.get("CUDA_VERSION"), "CUDA_VERSION"),
+        *((labels.get(name), f"label {name}") for name in OTHER_LABELS),
+    ]
+    for value, source in candidates:
+        found = VERSION.match(value) if isinstance(value, str) else None
+        if found is not None:
+            yield f"{int(found[1])}.{int(found[2])}", source
+
+
+def _required(content: Mapping[str, Any]) -> str | None:
+    """Return the least CUDA version of NVIDIA_REQUIRE_CUDA; alternatives are spaced."""
+    found = REQUIREMENT.findall(_variables(content).get("NVIDIA_REQUIRE_CUDA", ""))
+    return min(found, key=_number) if found else None
+
+
+def _labels(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    labels = _settings(content).get("Labels")
+    return labels if isinstance(labels, dict) else {}
+
+
+def _variables(content: Mapping[str, Any]) -> dict[str, str]:
+    lines = _settings(content).get("Env")
+    pairs = (
+        line.partition("=")
+        for line in (lines if isinstance(lines, list) else ())
+        if isinstance(line, str)
+    )
+    return {name: value for name, _, value in pairs}
+
+
+def _settings(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = content.get("config")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) and value else "unknown"

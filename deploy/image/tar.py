@@ -1,0 +1,281 @@
+"""Read the members of a tar file by name, in every spelling that is common.
+
+Nothing is unpacked. Names may begin with "./", members may come in any order and as
+links to each other, and the whole file may be compressed with gzip, bzip2 or xz. A
+name that leads out of the archive, a member that is cut off and a header of
+unreasonable size are refused.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, cast
+
+from deploy.errors import ConfigError
+
+__all__ = ["MAX_DOCUMENT_BYTES", "TarReader"]
+
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+"""The largest manifest that ECR takes; no other document of an archive is larger."""
+MAX_MEMBER_BYTES = 52_000 * 1024 * 1024
+"""The largest layer that ECR takes."""
+MAX_MEMBERS = 100_000
+MAX_HEADER_BYTES = 64 * 1024
+"""Of a long name or a PAX header, which tarfile reads into memory as a whole."""
+MAX_LINKS = 16
+KEPT_BYTES = 32 * 1024 * 1024
+"""Small members that are kept: of a compressed file each one costs a pass over it."""
+SMALL_BYTES = 1024 * 1024
+MAX_RATIO = 200
+"""Layers are compressed already, so an archive of them hardly gets smaller."""
+
+OPENERS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+CUT_OFF = "copy or save it again; compare its sha256 with the original's"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where the bytes of a file lie in the uncompressed archive."""
+
+    offset: int
+    size: int
+
+
+class TarReader:
+    """One tar file; read once for its members, then again for each large one."""
+
+    def __init__(self, path: Path, *, again: str, kept_bytes: int = KEPT_BYTES) -> None:
+        """`again` says how such a file is made: the hint of most errors."""
+        self._path = path
+        self._again = again
+        self._kept_bytes = kept_bytes
+        self._links: dict[str, str] = {}
+        self._kept: dict[str, bytes] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all files, without a leading "./"."""
+        return list(self._members)
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a member in bytes; None where there is none."""
+        found = self._members.get(self._target(name))
+        return None if found is None else found.size
+
+    def document(self, name: str) -> bytes:
+        """Return the bytes of a small member; raise ConfigError where it is none."""
+        target = self._target(name)
+        member = self._members.get(target)
+        if member is None:
+            raise ConfigError(f"{self._path} holds no {name}", hint=self._again)
+        if member.size > MAX_DOCUMENT_BYTES:
+            raise ConfigError(
+                f"{name} in {self._path} has {member.size:,} bytes, and ECR takes "
+                f"{MAX_DOCUMENT_BYTES:,}",
+                hint=self._again,
+            )
+        if target in self._kept:
+            return self._kept[target]
+        return b"".join(self.parts(name, MAX_DOCUMENT_BYTES))
+
+    def parts(self, name: str, part_bytes: int) -> Iterator[bytes]:
+        """Yield a member in pieces of at most `part_bytes`."""
+        member = self._members.get(self._target(name))
+        if member is None:
+            raise ConfigError(f"{self._path} holds no {name}", hint=self._again)
+        left = member.size
+        try:
+            with self._open() as file:
+                file.seek(member.offset)
+                while left:
+                    piece = file.read(min(part_bytes, left))
+                    if not piece:
+                        raise EOFError
+                    left -= len(piece)
+                    yield piece
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise self._unreadable(error) from error
+
+    @cached_property
+    def _members(self) -> dict[str, Member]:
+        """Every file by its name; of several with one name, the last, as tar has it."""
+        members: dict[str, Member] = {}
+        try:
+            with self._open() as file:
+                for found in _headers(file):
+                    name = self._name(found)
+                    self._links.pop(name, None)
+                    if found.islnk() or found.issym():
+                        self._links[name] = _link_target(found, name)
+                        members.pop(name, None)
+                    elif found.isreg():
+                        members[name] = self._member(found)
+                        self._keep(name, file, members[name])
+        except (
+            EOFError,
+            OSError,
+            ValueError,
+            OverflowError,
+            tarfile.TarError,
+            zlib.error,
+            lzma.LZMAError,
+        ) as error:
+            raise self._unreadable(error) from error
+        return members
+
+    def _member(self, found: tarfile.TarInfo) -> Member:
+        """Where a file lies; raise EOFError where the archive ends before it does."""
+        if found.issparse():
+            raise ConfigError(
+                f"{found.name} in {self._path} is stored as a sparse file",
+                hint="pack it again without --sparse",
+            )
+        if found.size > MAX_MEMBER_BYTES:
+            raise ConfigError(
+                f"{_shown(found.name)} in {self._path} has {found.size:,} bytes, and "
+                f"ECR takes layers of {MAX_MEMBER_BYTES:,}",
+                hint=self._again,
+            )
+        num_bytes = self._path.stat().st_size
+        end = found.offset_data + found.size
+        if not self._is_compressed and end > num_bytes:
+            raise EOFError
+        if end > MAX_RATIO * num_bytes + SMALL_BYTES:
+            raise ConfigError(
+                f"{self._path} decompresses to more than {MAX_RATIO} times its size",
+                hint=self._again,
+            )
+        return Member(found.offset_data, found.size)
+
+    def _keep(self, name: str, file: IO[bytes], member: Member) -> None:
+        self._kept.pop(name, None)
+        room = self._kept_bytes - sum(len(content) for content in self._kept.values())
+        if member.size <= min(SMALL_BYTES, room):
+            file.seek(member.offset)
+            content = file.read(member.size)
+            if len(content) < member.size:
+                raise EOFError
+            self._kept[name] = content
+
+    def _name(self, found: tarfile.TarInfo) -> str:
+        parts = found.name.split("/")
+        if found.name.startswith("/") or ".." in parts or "\0" in found.name:
+            raise ConfigError(
+                f"{self._path} is no image: its member {_shown(found.name)} leads out "
+                "of the archive",
+                hint=self._again,
+            )
+        return "/".join(part for part in parts if part not in ("", "."))
+
+    def _target(self, name: str) -> str:
+        """Follow links inside the archive to the name of a file."""
+        seen = name
+        for _ in range(MAX_LINKS):
+            # The members are read first: links are found in the same pass.
+            if seen in self._members or seen not in self._links:
+                return seen
+            seen = self._links[seen]
+            if seen.startswith(("/", "../")) or seen == "..":
+                raise ConfigError(
+                    f"{name} in {self._path} is a link out of the archive",
+                    hint="pack it again with --dereference",
+                )
+        raise ConfigError(
+            f"{name} in {self._path} is a link that leads to no file",
+            hint="pack it again with --dereference",
+        )
+
+    @cached_property
+    def _opener(self) -> Callable[[Path], Any] | None:
+        """Return what decompresses the file; None where it is not compressed."""
+        with self._path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith(ZSTANDARD):
+            raise ConfigError(
+                f"{self._path} is compressed with Zstandard, which is not read here",
+                hint=f"zstd -d {self._path}, then the same command with its output",
+            )
+        return next((o for magic, o in OPENERS.items() if head.startswith(magic)), None)
+
+    @property
+    def _is_compressed(self) -> bool:
+        return self._opener is not None
+
+    def _open(self) -> IO[bytes]:
+        if self._opener is None:
+            return self._path.open("rb")
+        return cast("IO[bytes]", self._opener(self._path))
+
+    def _unreadable(self, error: Exception) -> ConfigError:
+        if isinstance(error, EOFError) or "unexpected end" in str(error):
+            return ConfigError(f"{self._path} is cut off", hint=CUT_OFF)
+        if isinstance(error, OSError) and error.strerror:
+            return ConfigError(
+                f"{self._path} cannot be read: {error.strerror}", hint=self._again
+            )
+        if isinstance(error, zlib.error | lzma.LZMAError | OSError):
+            return ConfigError(f"{self._path} is damaged: {error}", hint=CUT_OFF)
+        return ConfigError(
+            f"{self._path} is no OCI archive: it is no tar file, or a damaged one",
+            hint=self._again,
+        )
+
+
+class _HeaderFile:
+    """A file of which tarfile may read headers only."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        # A size below zero is that of a forged header, and would read everything.
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int) -> int:
+        return self._file.seek(offset)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    """Yield members in their order; raise TarError at a header that makes no sense."""
+    with tarfile.open(fileobj=cast("Any", _HeaderFile(file)), mode="r:") as tar:
+        end = 0
+        for number, found in enumerate(tar):
+            # tarfile would read the same headers again and again.
+            if found.size < 0 or tar.offset <= end or number >= MAX_MEMBERS:
+                raise tarfile.ReadError("a header that makes no sense")
+            end = tar.offset
+            yield found
+
+
+def _link_target(found: tarfile.TarInfo, name: str) -> str:
+    """Return the name that a link leads to: a hard link's counts from the root."""
+    if found.islnk():
+        return posixpath.normpath(found.linkname)
+    if found.linkname.startswith("/"):
+        return found.linkname
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), found.linkname))
+
+
+def _shown(name: str) -> str:
+    """Return a name as it can be printed: control characters are escaped."""
+    text = name.encode("unicode_escape", "backslashreplace").decode()
+    return text if len(text) <= 80 else f"{text[:77]}..."

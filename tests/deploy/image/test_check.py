@@ -1,0 +1,421 @@
+"""What `image check` and pushes of archives say of platform, CUDA and tag."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from deploy.aws.inspection import image_findings
+from deploy.aws.registry import download
+from deploy.image.manifest import DOCKER, repaired
+from tests.deploy.accounts import configured
+from tests.deploy.images import (
+    OCI,
+    OCI_INDEX,
+    REPOSITORY,
+    digest,
+    encoded,
+    image_config,
+    oci_files,
+    oci_index,
+    oci_manifest,
+    packed,
+    put_image,
+    write_archive,
+)
+
+AMI = "al2-ami-sagemaker-inference-gpu-3-1"
+ARM = image_config("linux/arm64")
+SILENT = image_config()
+CUDA_13 = image_config(env=["CUDA_VERSION=13.0", "NVIDIA_REQUIRE_CUDA=cuda>=13.0"])
+
+
+@pytest.fixture(autouse=True)
+def _repository(wire, cloud):
+    wire.call("ecr", "create_repository", repositoryName=REPOSITORY,
+              imageTagMutability="IMMUTABLE")  # fmt: skip
+    cloud.calls.clear()
+
+
+@pytest.fixture
+def put(wire):
+    """put("v1", config): an image in ECR, as Docker or OCI has it; its digest."""
+
+    def image(tag, config, media_type=DOCKER):
+        manifest = oci_manifest(config=config)
+        if media_type == DOCKER:
+            manifest = repaired(manifest)
+        return put_image(wire, manifest, tag, media_type, config=config)
+
+    return image
+
+
+@pytest.fixture
+def unset_image(tmp_path):
+    """chandra.toml names no image: the lock says what deployments use."""
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("uri =", "# uri ="))
+
+
+def docker_digest(config):
+    """Of the manifest that a push makes of an archive's."""
+    text = json.dumps(repaired(oci_manifest(config=config)), separators=(",", ":"))
+    return digest(text.encode())
+
+
+# Platform
+
+
+@pytest.mark.parametrize("media_type", [DOCKER, OCI])
+def test_an_arm64_image_in_ecr_is_not_taken(chandra, put, media_type):
+    put("v1", ARM, media_type)
+
+    ran = chandra("image", "check", "--tag", "v1")
+    data = chandra("image", "check", "--tag", "v1", "--json").json
+
+    assert ran.status == 6
+    assert f"{REPOSITORY}:v1 is {media_type}, linux/arm64" in ran.out
+    assert "SageMaker does not take it: its GPU machines are linux/amd64" in ran.out
+    assert "--fix" not in ran.out
+    assert (data["platform"], data["taken_by_sagemaker"]) == ("linux/arm64", False)
+
+
+def test_an_arm64_image_is_not_given_another_manifest(chandra, put, cloud):
+    put("v1", ARM, OCI)
+    cloud.calls.clear()
+
+    ran = chandra("image", "check", "--tag", "v1", "--fix")
+
+    assert ran.status == 6
+    assert "another manifest does not make it run on SageMaker" in ran.err
+    assert cloud.changes == []
+
+
+def test_of_an_index_the_image_for_amd64_is_named(chandra, put, wire):
+    child = put("child", image_config(), OCI)
+    index = oci_index(("linux", "arm64", "sha256:" + "a" * 64),
+                      ("linux", "amd64", child))  # fmt: skip
+    put_image(wire, index, "v1", OCI_INDEX)
+
+    ran = chandra("image", "check", "--tag", "v1")
+
+    assert f"of its platforms linux/amd64 is {child}" in ran.out
+    assert "next: chandra-sagemaker image check --fix --tag v1" in ran.out
+
+
+def test_an_index_without_amd64_is_not_said_to_be_repairable(chandra, wire):
+    index = oci_index(("linux", "arm64", "sha256:" + "a" * 64))
+    put_image(wire, index, "v1", OCI_INDEX)
+
+    ran = chandra("image", "check", "--tag", "v1")
+
+    assert ran.status == 6
+    assert "linux/arm64" in ran.out
+    assert "image push builds one for linux/amd64" in ran.out
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_deployment_of_an_arm64_image_is_refused(chandra, put, project, cloud):
+    name = put("v1", ARM)
+    project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
+    cloud.calls.clear()
+
+    plan = chandra("plan")
+    deploy = chandra("deploy")
+
+    assert plan.status == 1
+    assert "refused: the image is for linux/arm64" in plan.out
+    assert deploy.status == 2
+    assert cloud.changes == []
+
+
+# CUDA
+
+
+def test_the_cuda_of_an_image_is_its_own(chandra, put):
+    put("v1", CUDA_13)
+
+    ran = chandra("image", "check", "--tag", "v1")
+    data = chandra("image", "check", "--tag", "v1", "--json").json
+
+    assert "built for CUDA 13.0, and driver 550" in ran.out
+    assert (data["cuda"], data["cuda_source"]) == ("13.0", "CUDA_VERSION")
+
+
+def test_an_image_that_names_no_cuda_is_unknown(chandra, put):
+    put("v1", SILENT)
+
+    ran = chandra("image", "check", "--tag", "v1")
+    data = chandra("image", "check", "--tag", "v1", "--json").json
+
+    assert ran.status == 0
+    assert f"the driver of {AMI} was not compared" in ran.out
+    assert "12.8 runs" not in ran.out
+    assert data["cuda"] is None
+
+
+def test_cuda_of_the_file_counts_for_a_silent_image(chandra, put, tmp_path):
+    put("v1", SILENT)
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("[model]", 'cuda = "12.6"\n[model]'))
+
+    ran = chandra("image", "check", "--tag", "v1")
+
+    assert f"CUDA 12.6 (image.cuda in chandra.toml) runs on the driver of {AMI}" in (
+        ran.out
+    )
+
+
+def test_an_image_of_our_own_runs_on_the_driver(chandra, put):
+    put("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
+
+    ran = chandra("image", "check", "--tag", "v1")
+
+    assert f"CUDA 12.8 (label chandra.cuda-version) runs on the driver of {AMI}" in (
+        ran.out
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "words"),
+    [
+        (CUDA_13, 1, "refused: the image is built for CUDA 13.0"),
+        (SILENT, 0, "note: it is not known for which CUDA the image is built"),
+    ],
+    ids=["cuda-13", "silent"],
+)
+@pytest.mark.usefixtures("staged")
+def test_a_plan_compares_the_images_own_cuda(
+    chandra, put, project, config, status, words
+):
+    name = put("v1", config)
+    project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
+
+    ran = chandra("plan")
+
+    assert ran.status == status
+    assert words in ran.out
+
+
+@pytest.mark.parametrize(
+    ("ami", "is_fatal"),
+    [
+        ("al2023-ami-sagemaker-inference-gpu-4-1", []),
+        (AMI, [True]),
+        ("al2-ami-sagemaker-batch-gpu-535", [True]),
+        ("another-ami", []),
+    ],
+)
+def test_an_image_is_compared_with_the_driver_it_starts_on(wire, put, ami, is_fatal):
+    name = put("v1", CUDA_13)
+    uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}"
+
+    found = image_findings(wire, configured(image={"uri": uri}), ami=ami)
+
+    assert [finding.is_fatal for finding in found] == is_fatal
+
+
+def test_an_offline_plan_says_that_cuda_was_not_compared(chandra):
+    ran = chandra("plan", "--offline")
+
+    assert ran.status == 0, ran.err
+    assert "the registry, which was not asked" in ran.out
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_configuration_that_may_not_be_read_is_a_note(chandra, cloud):
+    cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
+
+    ran = chandra("plan")
+
+    assert ran.status == 0, ran.err
+    assert "note: the configuration of the image could not be read" in ran.out
+    assert "try: chandra-sagemaker iam --caller" in ran.out
+    assert "not known for which CUDA" in ran.out
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_check_of_what_may_not_be_read_claims_nothing(chandra, put, cloud):
+    put("v1", CUDA_13)
+    cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
+
+    ran = chandra("image", "check", "--tag", "v1")
+
+    assert ran.status == 0
+    assert "whether its machines run it is not known" in ran.out
+    assert "runs on the driver" not in ran.out
+
+
+def test_a_cuda_that_an_earlier_version_recorded_is_not_believed(
+    chandra, put, tmp_path, unset_image
+):
+    name = put("v1", SILENT)
+    lock = {"image": {"uri": f"r/{REPOSITORY}@{name}", "tag": "v1", "cuda": "12.8"}}
+    (tmp_path / "chandra.lock.json").write_text(json.dumps(lock))
+
+    data = chandra("image", "check", "--json").json
+
+    assert data["cuda"] is None
+
+
+@pytest.mark.parametrize("address", ["http://example.com/x", "file:///etc/passwd"])
+def test_blobs_are_fetched_from_https_only(address):
+    with pytest.raises(ValueError, match="not https"):
+        download(address)
+
+
+# Tags
+
+
+def test_a_check_names_the_tag_that_was_pushed(chandra, tmp_path, unset_image):
+    archive = str(write_archive(tmp_path / "image.tar"))
+    for tag in ("one", "two"):
+        assert chandra("image", "push", "--archive", archive, "--tag", tag).status == 0
+
+    ran = chandra("image", "check")
+
+    assert f"{REPOSITORY}:two is" in ran.out
+    assert chandra("image", "check", "--json").json["tag"] == "two"
+
+
+def test_an_image_without_a_tag_is_named_by_its_digest(chandra, wire, project):
+    manifest = encoded(repaired(oci_manifest())).decode()
+    answer = wire.call(
+        "ecr",
+        "put_image",
+        repositoryName=REPOSITORY,
+        imageManifest=manifest,
+        imageManifestMediaType=DOCKER,
+    )
+    name = answer["image"]["imageId"]["imageDigest"]
+    project(image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{name}")
+
+    ran = chandra("image", "check")
+
+    assert ran.out.startswith(f"{REPOSITORY}@{name} is {DOCKER}")
+    assert chandra("image", "check", "--json").json["tag"] is None
+
+
+def test_a_check_says_that_deployments_use_another_image(chandra, put):
+    put("v1", image_config())
+
+    ran = chandra("image", "check", "--tag", "v1")
+
+    assert "note: deployments use sha256:aaaa" in ran.out
+
+
+def test_a_dry_run_of_a_repair_names_what_it_would_put(chandra, put):
+    put("v1", image_config(), OCI)
+
+    ran = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run", "--json")
+
+    assert ran.json["fixed"] == {
+        "tag": "v1-v2s2",
+        "digest": docker_digest(image_config()),
+    }
+
+
+# Archives
+
+
+def test_an_archive_is_checked_without_asking_aws(chandra, cloud, tmp_path):
+    config = image_config(labels={"chandra.cuda-version": "12.8"})
+    path = write_archive(tmp_path / "image.tar", config, tag="ocr:v1.2")
+
+    ran = chandra("image", "check", "--archive", str(path))
+
+    assert ran.status == 0, ran.err
+    assert "for linux/amd64, tagged v1.2" in ran.out
+    assert f"pushed, it is {REPOSITORY}:v1.2, digest {docker_digest(config)}" in ran.out
+    assert "CUDA 12.8 (label chandra.cuda-version) runs" in ran.out
+    assert f"next: chandra-sagemaker image push --archive {path}\n" in ran.out
+    assert cloud.calls == []
+
+
+def test_an_archive_for_arm64_is_refused(chandra, cloud, tmp_path):
+    path = str(write_archive(tmp_path / "arm.tar", ARM))
+
+    checked = chandra("image", "check", "--archive", path)
+    pushed = chandra("image", "push", "--archive", path, "--tag", "v1")
+
+    assert checked.status == pushed.status == 2
+    assert "is for linux/arm64" in checked.err
+    assert "is for linux/arm64" in pushed.err
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_an_archive_with_dot_slash_names_is_pushed(chandra, tmp_path, compress):
+    files = {f"./{name}": content for name, content in oci_files().items()}
+    path = tmp_path / "image.tar"
+    path.write_bytes(compress(packed(files)))
+
+    ran = chandra("image", "push", "--archive", str(path), "--tag", "v1")
+
+    assert ran.status == 0, ran.err
+    assert "SageMaker takes it" in ran.out
+
+
+def test_an_archive_is_pushed_under_its_own_tag(chandra, tmp_path):
+    path = str(write_archive(tmp_path / "image.tar", tag="v1.2"))
+
+    ran = chandra("image", "push", "--archive", path)
+
+    assert ran.status == 0, ran.err
+    assert f"{REPOSITORY}:v1.2 is {DOCKER}, linux/amd64" in ran.out
+
+
+def test_a_dry_run_of_an_archive_names_tags_and_digest(chandra, cloud, tmp_path):
+    path = write_archive(tmp_path / "image.tar", SILENT, tag="v1")
+    cloud.calls.clear()
+
+    ran = chandra("image", "push", "--archive", str(path), "--tag", "v2", "--dry-run")
+    data = chandra("image", "push", "--archive", str(path), "--tag", "v2", "--dry-run",
+                   "--json").json  # fmt: skip
+
+    assert f"would put image {REPOSITORY}:v2" in ran.out
+    assert "tagged v1" in ran.out
+    assert f"pushed, it is {REPOSITORY}:v2, digest {docker_digest(SILENT)}" in ran.out
+    assert (data["tag"], data["archive_tag"]) == ("v2", "v1")
+    assert data["archive_digest"] == digest(encoded(oci_manifest(config=SILENT)))
+    assert cloud.changes == []
+
+
+def test_a_dry_run_names_the_digest_that_a_push_makes(chandra, tmp_path):
+    path = str(write_archive(tmp_path / "image.tar", SILENT))
+    push = ("image", "push", "--archive", path, "--tag", "v1", "--json")
+
+    dry = chandra(*push, "--dry-run").json
+    real = chandra(*push).json
+    again = chandra(*push, "--dry-run").json
+
+    assert dry["digest"] == real["digest"] == again["digest"]
+    assert (dry["pushed"], again["pushed"]) == (False, False)
+
+
+def test_a_tag_of_another_image_is_not_taken_for_the_archive(
+    chandra, put, cloud, tmp_path
+):
+    name = put("v1", image_config(labels={"a": "b"}))
+    path = str(write_archive(tmp_path / "image.tar"))
+    cloud.calls.clear()
+
+    ran = chandra("image", "push", "--archive", path, "--tag", "v1")
+
+    assert ran.status == 5
+    assert f"{REPOSITORY}:v1 is {name} already" in ran.err
+    assert cloud.changes == []
+    assert not (tmp_path / "chandra.lock.json").exists()
+
+
+@pytest.mark.parametrize("flag", ["--fix", "--remote"])
+def test_a_file_is_not_repaired_in_place(chandra, tmp_path, flag):
+    path = str(write_archive(tmp_path / "image.tar"))
+    action = "check" if flag == "--fix" else "push"
+
+    ran = chandra("image", action, "--archive", path, flag)
+
+    assert ran.status == 2
+    assert "--archive names a file" in ran.err
