@@ -111,6 +111,10 @@ class Console:
         print(f"{question} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
 
+    def agree(self, question: str) -> bool:
+        """Ask at a terminal, unless --yes was given; a script goes on without."""
+        return not self._answers.isatty() or self.confirm(question)
+
 
 def _print(text: str, file: IO[str]) -> None:
     """A line; what the terminal has no letter for, as a file's name may hold it, is
