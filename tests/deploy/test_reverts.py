@@ -153,7 +153,11 @@ def test_credentials_that_another_program_set_are_not_shown(chandra, wire, cloud
 # At a terminal
 
 
-@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("", 1)])
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("y\n", 0), ("n\n", 1), ("", 1)],
+    ids=["yes", "no", "end"],
+)
 def test_a_deploy_asks_before_it_costs_money(chandra, cloud, answer, status):
     ran = chandra("deploy", typed=answer)
 
