@@ -18,11 +18,20 @@ from deploy.calls import (
 from deploy.config import UpdateTable
 from deploy.errors import ConflictError, NotFoundError
 from deploy.observer import Observer
-from deploy.resources import Endpoint, EndpointState, Identity, Live
+from deploy.resources import (
+    DESCRIBED_TAG,
+    LIVE_TAG,
+    EndpointState,
+    Identity,
+    Live,
+    Target,
+)
 from deploy.schedule import with_config
 
 __all__ = [
     "Planner",
+    "config_to_change",
+    "described_config",
     "differences",
     "previous_config",
 ]
@@ -36,31 +45,50 @@ class Planner:
     identity: Identity
     now: datetime
 
-    def deploy(self, wanted: Endpoint, update: UpdateTable) -> list[Action]:
-        """What makes the account as wanted; an empty list where it is."""
+    def deploy(
+        self, wanted: Target, update: UpdateTable, *, is_described: bool = False
+    ) -> list[Action]:
+        """What makes the account as wanted; an empty list where it is.
+
+        `is_described` says that chandra.toml alone describes it, which is noted.
+        """
         actions: list[Action] = []
         if not self.observer.has_model(wanted.model.name):
             actions.append(create("model", wanted.model.name, wanted.model.request))
         config = wanted.config.name
         if not self.observer.has_config(config):
             actions.append(create("endpoint_config", config, wanted.config.request))
-        return actions + self.serve(wanted.name, config, wanted.tags, update)
+        return actions + self.serve(
+            wanted.name, config, wanted.tags, update, is_described=is_described
+        )
 
     def serve(
-        self, name: str, config: str, tags: Mapping[str, str], update: UpdateTable
+        self,
+        name: str,
+        config: str,
+        tags: Mapping[str, str],
+        update: UpdateTable,
+        *,
+        is_described: bool = False,
     ) -> list[Action]:
         """What brings the endpoint to a config that exists, or will by then."""
         state = self.observer.endpoint(name)
-        if state is not None and not state.is_ours:
-            raise ConflictError(
-                f"there is an endpoint {name} already, and it is not this deployment's",
-                hint="set another name in chandra.toml",
-            )
+        self.require_ours(state)
         return [
             *self._arrive(name, config, tags, state, update),
-            *self._remember(name, config),
+            *self._remember(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
+
+    @staticmethod
+    def require_ours(state: EndpointState | None) -> None:
+        """Raise ConflictError for an endpoint that somebody else has made."""
+        if state is not None and not state.is_ours:
+            raise ConflictError(
+                f"there is an endpoint {state.name} already, and it is not this "
+                "deployment's",
+                hint="set another name in chandra.toml",
+            )
 
     def _arrive(
         self,
@@ -150,13 +178,18 @@ class Planner:
             return [*self._remember_if_there(name, state.config), *_deleted(name)]
         return _deleted(name)
 
-    def _remember(self, name: str, config: str) -> list[Call]:
+    def _remember(
+        self, name: str, config: str, *, is_described: bool = False
+    ) -> list[Call]:
         """Write down that the config went into service, unless it was the last to."""
         history = self.observer.history(name)
-        if history and history[0].since is not None and history[0].config == config:
-            return []
+        tags = []
+        if not history or history[0].since is None or history[0].config != config:
+            tags.append(LIVE_TAG)
+        if is_described and described_config(history) != config:
+            tags.append(DESCRIBED_TAG)
         arn = self.identity.sagemaker_arn("endpoint-config", config)
-        return [note_live(config, arn, self.now)]
+        return [note_live(config, arn, self.now, tags)] if tags else []
 
     def _remember_if_there(self, name: str, config: str) -> list[Action]:
         """Nobody may have waited for it to go live; nothing may keep it from going."""
@@ -195,7 +228,23 @@ def previous_config(history: Sequence[Live], current: str | None) -> str:
     )
 
 
-def differences(wanted: Endpoint, state: EndpointState) -> list[str]:
+def described_config(history: Sequence[Live]) -> str | None:
+    """Return the config that `deploy` made last of chandra.toml alone, if any."""
+    noted = [(live.described, live.config) for live in history if live.described]
+    return max(noted)[1] if noted else None
+
+
+def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> str:
+    """Return the config that an update begins with: what runs, or soon will.
+
+    Without an endpoint it is the one that was live last.
+    """
+    if state is not None:
+        return _destination(state)
+    return history[0].config
+
+
+def differences(wanted: Target, state: EndpointState) -> list[str]:
     """Where an endpoint is not as it was asked for, whatever the waiting said."""
     found = []
     if state.config != wanted.config.name:

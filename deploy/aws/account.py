@@ -13,6 +13,7 @@ from deploy.aws.schedules import schedule_entries
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.monitoring import OF_QUEUE
 from deploy.resources import (
+    DESCRIBED_TAG,
     LIVE_TAG,
     OWNER_TAG,
     VARIANT,
@@ -78,12 +79,12 @@ class Account:
         for config, tags in self._ours(
             deployment, "list_endpoint_configs", "EndpointConfig"
         ):
-            since = tags.get(LIVE_TAG)
             found.append(
                 Live(
                     config=config["EndpointConfigName"],
                     created=config["CreationTime"],
-                    since=datetime.fromisoformat(since) if since else None,
+                    since=_time_of(tags, LIVE_TAG),
+                    described=_time_of(tags, DESCRIBED_TAG),
                 )
             )
         return sorted(
@@ -199,3 +200,7 @@ class Account:
             ResourceIds=[resource],
         )
         return bool(answer.get("ScalableTargets"))
+
+
+def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
+    return datetime.fromisoformat(tags[name]) if name in tags else None

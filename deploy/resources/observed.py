@@ -48,3 +48,5 @@ class Live:
     config: str
     created: datetime
     since: datetime | None
+    described: datetime | None = None
+    """When `deploy` last found it to be what chandra.toml describes."""

@@ -63,6 +63,8 @@ class Shim:
     """How often an endpoint is described before it has changed."""
     failing: dict[str, str] = field(default_factory=dict)
     """Reasons by config: creating it fails, updating to it is rolled back."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Machines by endpoint, where somebody asked for others than its config has."""
     limits: dict[str, int] = field(default_factory=dict)
     """Machines allowed by type, where not plenty."""
     crash_before: int | None = None
@@ -237,6 +239,7 @@ class Shim:
         if refused := self._over_limit(config, factor=2):
             return refused
         machine.status, machine.pending, machine.questions = "Updating", config, 0
+        self.counts.pop(request["EndpointName"], None)
         return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
 
     def _delete_endpoint(
@@ -260,7 +263,7 @@ class Shim:
         if machine is None or not status.startswith("200"):
             return status, answer
         variant = self.variants.get(machine.config, [{}])[0]
-        count = variant.get("InitialInstanceCount")
+        count = self.counts.get(name, variant.get("InitialInstanceCount"))
         answer |= {
             "EndpointStatus": machine.status,
             "EndpointConfigName": machine.config,
