@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import ImageState, Registry
 from deploy.aws.repository import repository_calls
-from deploy.aws.roles import find_role
+from deploy.aws.roles import find_role, refuse_other_regions
 from deploy.aws.store import Store
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import WHAT_IS_MISSING, Context
@@ -192,6 +192,7 @@ def _push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
+    refuse_other_regions(context.aws, builds.role)
     files = build_files(context.runner, context.config.image)
     key = f"{sources_prefix(context.config.name)}{tag}.zip"
     context.run(builds.missing(key))
