@@ -21,6 +21,7 @@ GLOBAL = {
     "cloudwatch:DescribeAlarms",
     "cloudwatch:GetMetricData",
     "cloudwatch:PutMetricData",
+    "ec2:DescribeRegions",
     "ecr:GetAuthorizationToken",
     "logs:DescribeLogGroups",
     "sagemaker:ListEndpointConfigs",
