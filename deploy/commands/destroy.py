@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from deploy.aws.inventory import inventories_of
 from deploy.aws.shared import keep_shared
 from deploy.commands.context import Context
+from deploy.commands.recorded import forget_missing
 from deploy.commands.wanted import seconds
 from deploy.errors import ConfigError
 from deploy.teardown import Inventory, teardown
@@ -74,6 +75,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines = [f"nothing else carries the tag of deployment {name} in {region}"]
         if not kept:
             lines = [f"nothing carries the tag of deployment {name} in {region}"]
+        if options.all and not context.is_dry_run:
+            lines += forget_missing(context)
         context.console.result(data, lines)
         return 0
     if context.is_dry_run:
@@ -85,7 +88,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
     context.run(actions, timeout_seconds=options.timeout)
     lines = [f"deployment {name} is gone from {region}"]
     lines += [f"kept {each.sentence}" for each in kept]
-    if not options.all:
+    if options.all:
+        lines += forget_missing(context)
+    else:
         lines.append("images, weights, logs and roles are kept: --all")
     context.console.result(data | {"destroyed": True}, lines)
     return 0
