@@ -121,8 +121,8 @@ def test_lock_stays_when_the_registry_may_not_be_read(chandra, cloud, lock):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("plan",), ("deploy",), ("async", "deploy"), ("doctor",)],
-    ids=["plan", "deploy", "async-deploy", "doctor"],
+    [("plan",), ("deploy",), ("async", "deploy")],
+    ids=["plan", "deploy", "async-deploy"],
 )
 def test_lock_that_names_what_is_gone_has_a_next_command(
     chandra, wire, cloud, lock, arguments

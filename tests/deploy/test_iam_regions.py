@@ -58,25 +58,22 @@ def as_an_earlier_version_made_it(wire, identity):
     put(wire, "chandra-sagemaker", execution_policy(configured(), identity))
 
 
-@pytest.mark.parametrize(
-    ("role", "policy"),
-    [
-        (ROLE, execution_policy),
-        ("ocr-scheduler", scheduler_policy),
-        ("ocr-build", build_policy),
-    ],
-)
-def test_second_region_keeps_the_policies_of_the_first(chandra, wire, role, policy):
+def test_second_region_keeps_the_policies_of_the_first(chandra, wire):
+    config = configured()
     chandra("iam", "--create")
 
     second = chandra("iam", "--create", "--region", "eu-west-1")
 
-    config = configured()
     assert second.status == 0, second.err
-    assert policies(wire, role) == {
-        "chandra-sagemaker-us-east-1": policy(config, IDENTITY),
-        "chandra-sagemaker-eu-west-1": policy(config, OTHER),
-    }
+    for role, policy in (
+        (ROLE, execution_policy),
+        ("ocr-scheduler", scheduler_policy),
+        ("ocr-build", build_policy),
+    ):
+        assert policies(wire, role) == {
+            "chandra-sagemaker-us-east-1": policy(config, IDENTITY),
+            "chandra-sagemaker-eu-west-1": policy(config, OTHER),
+        }
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])

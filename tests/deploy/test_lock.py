@@ -140,7 +140,11 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=50,
+)
 @given(content=JSON)
 def test_any_json_in_the_lock_is_read_or_blamed_on_it(path, content):
     lock_path(path).write_text(json.dumps(content))
