@@ -7,7 +7,7 @@ them is found by `deploy.aws.elsewhere`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deploy.teardown import Inventory, Kept, Role
@@ -16,6 +16,7 @@ __all__ = [
     "RegionUse",
     "keep_everything",
     "keep_objects",
+    "keep_results",
     "keep_roles",
     "keep_weights",
     "unknown_models",
@@ -31,12 +32,19 @@ class RegionUse:
     region: str
     deployed: tuple[str, ...] = ()
     """The deployment's own resources there, such as `endpoint ocr`."""
+    endpoints: frozenset[str] = frozenset()
+    """The endpoints of which there is something there, such as a config."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """By role: a model there, of whichever deployment, that runs with it."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """By s3:// address: a model there that loads its weights from it."""
     unknown: tuple[str, ...] = ()
     """Models of others that these credentials may not describe."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether `destroy --all` there would take down nothing."""
+        return not (self.deployed or self.roles or self.weights)
 
 
 def keep_roles(
@@ -64,15 +72,17 @@ def keep_roles(
             policies = ()
         if policies:
             left.append(replace(role, policies=policies, attached=(), is_kept=True))
-        kept.append(_kept_role(role, users, sorted(recorded - users.keys()), without))
+        idle = {use.region for use in uses if use.is_idle}
+        kept.append(_kept_role(role, users, recorded - users.keys(), without, idle))
     return tuple(left), kept
 
 
 def _kept_role(
     role: Role,
     users: Mapping[str, RegionUse],
-    recorded: Sequence[str],
+    recorded: Collection[str],
     without: Sequence[str],
+    idle: Collection[str],
 ) -> Kept:
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
@@ -83,9 +93,13 @@ def _kept_role(
             model = use.roles[role.name]
             reasons.append(f"model {model} in {region} runs with it")
             remedies.append(f"it can be deleted when model {model} is gone")
-    for region in recorded:
+    for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
-        remedies.append(f"chandra-sagemaker destroy --all --region {region} deletes it")
+        remedies.append(
+            f"chandra-sagemaker destroy --all --region {region} deletes it"
+            if region in idle
+            else _goes_with(region)
+        )
     if without:
         reasons.append(
             f"all its policies stay, as it has none for {', '.join(without)}: "
@@ -102,15 +116,32 @@ def keep_objects(
     SageMaker and CodeBuild use buckets of their own region only, so they belong to the
     deployment there.
     """
-    use = next((u for u in uses if u.region == bucket_region and u.deployed), None)
+    use = next((u for u in uses if u.region == bucket_region), RegionUse(bucket_region))
+    is_idle = use in uses and use.is_idle
     return _without_objects(
         inventory,
         f"the bucket is in {bucket_region}"
-        + ("" if use is None else f", and {_deployed(use)}"),
+        + (f", and {_deployed(use)}" if use.deployed else ""),
         f"chandra-sagemaker destroy --all --region {bucket_region} deletes them"
-        if use is None
+        if is_idle
         else _goes_with(bucket_region, "they go"),
     )
+
+
+def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
+    """Keep documents and results while the same queue's endpoint is in another region.
+
+    The exchange has one prefix for a deployment, whatever the region.
+    """
+    use = next((u for u in uses if inventory.name in u.endpoints), None)
+    if use is None or not (inventory.exchanged or inventory.uploads):
+        return inventory
+    kept = Kept(
+        f"documents and results in s3://{inventory.bucket}",
+        _deployed(use),
+        _goes_with(use.region, "they go"),
+    )
+    return replace(inventory, exchanged=(), uploads=(), kept=(*inventory.kept, kept))
 
 
 def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:

@@ -99,7 +99,7 @@ class _Lookup:
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []
-        deployed = tuple(self._deployed())
+        deployed = list(self._deployed())
         for summary in self._aws.pages(SAGEMAKER, "list_models", "Models"):
             name = summary["ModelName"]
             try:
@@ -119,11 +119,16 @@ class _Lookup:
             ):
                 weights[made_from.weights] = name
         return RegionUse(
-            str(self._aws.region), deployed, roles, weights, tuple(unknown)
+            region=str(self._aws.region),
+            deployed=tuple(what for _, what in deployed),
+            endpoints=frozenset(name for name, _ in deployed),
+            roles=roles,
+            weights=weights,
+            unknown=tuple(unknown),
         )
 
-    def _deployed(self) -> Iterator[str]:
-        """Yield the deployment's own resources, what serves first.
+    def _deployed(self) -> Iterator[tuple[str, str]]:
+        """Yield the deployment's own resources, what serves first, by endpoint.
 
         Schedules and builds are not asked for: a schedule has an endpoint config, and a
         build's role has a policy for its region.
@@ -135,14 +140,14 @@ class _Lookup:
             if name not in self._endpoints:
                 continue
             if self._account.tags(summary["EndpointArn"]).get(OWNER_TAG) == name:
-                yield f"endpoint {name}"
+                yield name, f"endpoint {name}"
         for job in Transforms(self._aws, self._deployment).ours(status="InProgress"):
-            yield f"transform job {job.name}"
+            yield self._deployment, f"transform job {job.name}"
         for name in self._endpoints:
             for live in self._account.history(name):
-                yield f"endpoint config {live.config}"
+                yield name, f"endpoint config {live.config}"
             for model in self._account.models(name):
-                yield f"model {model}"
+                yield name, f"model {model}"
 
 
 def _refusal(

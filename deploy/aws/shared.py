@@ -12,6 +12,7 @@ from deploy.config import DeployConfig
 from deploy.sharing import (
     keep_everything,
     keep_objects,
+    keep_results,
     keep_roles,
     keep_weights,
     unknown_models,
@@ -49,7 +50,8 @@ def keep_shared(
         for each in inventories
         for version in each.weights
     ]
-    if not (roles or weights or elsewhere):
+    has_results = any(each.exchanged for each in inventories)
+    if not (roles or weights or has_results or elsewhere):
         return list(inventories), []
     recorded = {
         r for role in roles for regions in role.regions.values() for r in regions
@@ -64,11 +66,12 @@ def keep_shared(
     shared = []
     for each in inventories:
         place = places.get(each.bucket or "", here)
-        left = (
-            keep_weights(each, uses)
-            if place == here
-            else keep_objects(each, place, uses)
-        )
+        if place != here:
+            left = keep_objects(each, place, uses)
+        else:
+            left = keep_weights(each, uses)
+            if each.exchanged:
+                left = keep_results(left, uses)
         left_roles, kept = keep_roles(each.roles, here, uses)
         shared.append(replace(left, roles=left_roles, kept=(*left.kept, *kept)))
     return shared, unknown_models(uses)

@@ -44,8 +44,8 @@ def keys(wire, bucket="weights"):
     return sorted(item["Key"] for item in wire.objects(bucket, ""))
 
 
-def make_model(aws, name="other-1", role="ocr-execution", **container):
-    """A model of another deployment."""
+def make_model(aws, name="other-1", role="ocr-execution", tag="other", **container):
+    """A model of another deployment, or of the one that is named."""
     aws.call(
         "sagemaker",
         "create_model",
@@ -53,6 +53,7 @@ def make_model(aws, name="other-1", role="ocr-execution", **container):
         ExecutionRoleArn=IDENTITY.role_arn(role),
         EnableNetworkIsolation=False,
         PrimaryContainer={"Image": "theirs", **container},
+        Tags=[{"Key": "chandra-torchserve:deployment", "Value": tag}],
     )
 
 
@@ -133,6 +134,23 @@ def test_documents_and_results_of_another_region_stay(live, chandra, wire, proje
 
     assert keys(wire, "exchange") == ["async/ocr/out/a.json"]
     assert "objects in s3://exchange (1 of documents and results)" in kept(ran)
+
+
+def test_results_of_a_queue_in_another_region_stay(live, chandra, wire, there, project):
+    """Both regions' queues would write below one prefix of one bucket."""
+    project('[asynchronous]\nbucket = "weights"\n')
+    wire.call(
+        "s3", "put_object", Bucket="weights", Key="async/ocr/out/a.json", Body=b"{}"
+    )
+    make_model(there, "ocr-async-1", "theirs", tag="ocr-async")
+
+    ran = chandra("destroy", "--all", "--json")
+
+    assert ran.status == 0, ran.err
+    assert keys(wire) == ["async/ocr/out/a.json"]
+    assert kept(ran)["documents and results in s3://weights"]["reason"] == (
+        "eu-west-1 has model ocr-async-1"
+    )
 
 
 def test_model_of_others_elsewhere_keeps_its_role_and_weights(

@@ -10,6 +10,7 @@ from deploy.sharing import (
     RegionUse,
     keep_everything,
     keep_objects,
+    keep_results,
     keep_roles,
     keep_weights,
 )
@@ -87,11 +88,12 @@ def test_role_that_is_only_recorded_elsewhere_says_how_it_goes():
     )
 
 
-def test_command_that_takes_down_what_serves_is_not_recommended():
+@pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
+def test_command_that_may_take_down_what_serves_is_not_said(uses):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
 
-    _, (kept,) = keep_roles([role(HERE, THERE)], HERE, [LIVE])
-    (objects,) = keep_objects(inventory, THERE, [LIVE]).kept
+    _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)
+    (objects,) = keep_objects(inventory, THERE, uses).kept
 
     assert kept.remedy == "it goes with the deployment in eu-west-1"
     assert objects.remedy == "they go with the deployment in eu-west-1"
@@ -113,6 +115,20 @@ def test_weights_stay_while_a_model_elsewhere_loads_them(address, is_kept):
 
     assert (left.weights == ()) is is_kept
     assert bool(left.kept) is is_kept
+
+
+@pytest.mark.parametrize("name", ["ocr-async", "ocr"])
+def test_results_stay_while_their_queue_is_elsewhere(name):
+    result = ObjectVersion("async/ocr/out/a.json", "null")
+    inventory = Inventory("ocr-async", bucket="exchange", exchanged=(result,))
+    use = RegionUse(THERE, (f"endpoint {name}",), frozenset({name}))
+
+    left = keep_results(inventory, [use])
+
+    assert (left.exchanged == ()) is (name == "ocr-async")
+    assert [each.reason for each in left.kept] == (
+        ["eu-west-1 has endpoint ocr-async"] if name == "ocr-async" else []
+    )
 
 
 def test_unfinished_uploads_in_another_region_stay():
