@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--create",
         action="store_true",
-        help="make the roles: the endpoint's, the schedule's, and CodeBuild's",
+        help="make the roles of the endpoint, the schedule and CodeBuild, and set this "
+        "region's policies in them",
     )
 
 
