@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from deploy.actions import Action, Call, Goal, Wait
 from deploy.asynchronous.scaling import unscale
@@ -11,17 +11,48 @@ from deploy.calls import delete_endpoint
 from deploy.resources import EndpointState
 from deploy.transform.job import LOG_GROUP
 
-__all__ = ["Inventory", "ObjectVersion", "Role", "UnfinishedUpload", "teardown"]
+__all__ = [
+    "Inventory",
+    "Kept",
+    "ObjectVersion",
+    "Role",
+    "UnfinishedUpload",
+    "teardown",
+]
 
 OBJECTS_A_CALL = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role, and the policies inside it."""
+    """A role, and the policies to delete with it."""
 
     name: str
     policies: tuple[str, ...]
+    """Inside it, by name."""
+    regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By policy of ours: the regions in which it lets the role act."""
+    attached: tuple[str, ...] = ()
+    """ARNs of managed policies: detached, and never deleted."""
+    is_kept: bool = False
+    """Only its policies are deleted: another region uses the role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something of the deployment's that `destroy` leaves, because it is global."""
+
+    what: str
+    reason: str
+    remedy: str
+    """How it is deleted, or with what it goes."""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what}: {self.reason}; {self.remedy}"
+
+    def to_json(self) -> dict[str, str]:
+        return {"what": self.what, "reason": self.reason, "remedy": self.remedy}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +105,23 @@ class Inventory:
     """Of the log group that all jobs of the account share."""
     exchanged: tuple[ObjectVersion, ...] = ()
     """An asynchronous endpoint's documents and results."""
+    kept: tuple[Kept, ...] = ()
+    """What is left, as it is global and another region uses it."""
+
+    @property
+    def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:
+        """All objects in the bucket, by what they are."""
+        return (
+            ("staged weights", self.weights),
+            ("build sources", self.sources),
+            ("transform jobs", self.job_objects),
+            ("documents and results", self.exchanged),
+        )
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether anything in the bucket would be deleted."""
+        return bool(self.uploads) or any(versions for _, versions in self.objects)
 
 
 def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
@@ -127,7 +175,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
                 may_be_missing=True,
             )
         )
-    for noun, field, names in (
+    for noun, key, names in (
         ("endpoint_config", "EndpointConfigName", inventory.configs),
         ("model", "ModelName", inventory.models),
     ):
@@ -135,7 +183,7 @@ def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
             Call(
                 "sagemaker",
                 f"delete_{noun}",
-                {field: each},
+                {key: each},
                 f"delete {noun.replace('_', ' ')} {each}",
                 may_be_missing=True,
             )
@@ -214,31 +262,46 @@ def _kept_otherwise(inventory: Inventory) -> list[Action]:
         )
         for upload in inventory.uploads
     ]
-    actions += _objects(inventory, "staged weights", inventory.weights)
-    actions += _objects(inventory, "build sources", inventory.sources)
-    actions += _objects(inventory, "transform jobs", inventory.job_objects)
-    actions += _objects(inventory, "documents and results", inventory.exchanged)
+    for what, versions in inventory.objects:
+        actions += _objects(inventory, what, versions)
     for role in inventory.roles:
-        actions += [
-            Call(
-                "iam",
-                "delete_role_policy",
-                {"RoleName": role.name, "PolicyName": policy},
-                f"delete policy {policy} of role {role.name}",
-                may_be_missing=True,
-            )
-            for policy in role.policies
-        ]
-        actions.append(
-            Call(
-                "iam",
-                "delete_role",
-                {"RoleName": role.name},
-                f"delete role {role.name}",
-                may_be_missing=True,
-            )
-        )
+        actions += _role(role)
     return actions
+
+
+def _role(role: Role) -> list[Action]:
+    actions: list[Action] = [
+        Call(
+            "iam",
+            "delete_role_policy",
+            {"RoleName": role.name, "PolicyName": policy},
+            f"delete policy {policy} of role {role.name}",
+            may_be_missing=True,
+        )
+        for policy in role.policies
+    ]
+    if role.is_kept:
+        return actions
+    actions += [
+        Call(
+            "iam",
+            "detach_role_policy",
+            {"RoleName": role.name, "PolicyArn": arn},
+            f"detach policy {arn} from role {role.name}",
+            may_be_missing=True,
+        )
+        for arn in role.attached
+    ]
+    return [
+        *actions,
+        Call(
+            "iam",
+            "delete_role",
+            {"RoleName": role.name},
+            f"delete role {role.name}",
+            may_be_missing=True,
+        ),
+    ]
 
 
 def _objects(

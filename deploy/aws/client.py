@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
@@ -38,9 +38,14 @@ class AWSClient:
         *,
         endpoint_url: str | None = None,
         num_attempts: int = NUM_ATTEMPTS,
+        region: str | None = None,
     ) -> None:
+        """Without `region`, calls go to the session's."""
         self._session = session
         self._endpoint_url = endpoint_url
+        self._num_attempts = num_attempts
+        self._region = region
+        self._elsewhere: dict[str, Self] = {}
         self._control = Config(
             connect_timeout=10,
             retries={"mode": "standard", "total_max_attempts": num_attempts},
@@ -70,8 +75,29 @@ class AWSClient:
 
     @property
     def region(self) -> str | None:
-        region: str | None = self._session.region_name
+        region: str | None = self._region or self._session.region_name
         return region
+
+    def in_region(self, region: str) -> Self:
+        """Return a client of the same account and credentials for another region."""
+        if region == self.region:
+            return self
+        if region not in self._elsewhere:
+            self._elsewhere[region] = type(self)(
+                self._session,
+                endpoint_url=self._endpoint_url,
+                num_attempts=self._num_attempts,
+                region=region,
+            )
+        return self._elsewhere[region]
+
+    def known_regions(self, service: str) -> list[str]:
+        """Return the regions of this partition that boto3 knows a service in."""
+        return list(
+            self._session.get_available_regions(
+                service, partition_name=self.identity().partition
+            )
+        )
 
     @property
     def has_credentials(self) -> bool:
@@ -84,7 +110,7 @@ class AWSClient:
         """Who we are; asked once."""
         if self._identity is None:
             answer = self.call("sts", "get_caller_identity")
-            region = self._session.region_name
+            region = str(self.region)
             partition = str(answer["Arn"]).split(":")[1]
             self._identity = Identity(
                 str(answer["Account"]), region, partition, str(answer["Arn"])
@@ -100,7 +126,10 @@ class AWSClient:
                 config = _once(STREAM_SECONDS if is_streaming else INVOKE_SECONDS)
             try:
                 self._clients[name] = self._session.client(
-                    service, endpoint_url=self._endpoint_url, config=config
+                    service,
+                    region_name=self._region,
+                    endpoint_url=self._endpoint_url,
+                    config=config,
                 )
             except BotoCoreError as error:
                 raise fault_of(error, service) from error

@@ -10,9 +10,10 @@ from deploy.asynchronous.endpoint import async_config, exchange_of
 from deploy.aws.account import Account
 from deploy.aws.builds import build_log, sources_prefix
 from deploy.aws.client import AWSClient
-from deploy.aws.monitoring import alarms_of, has_dashboard
+from deploy.aws.models import ingredients_of
+from deploy.aws.monitoring import alarms_of, dashboard_region, has_dashboard
 from deploy.aws.repository import repository_tags
-from deploy.aws.roles import find_role
+from deploy.aws.roles import attached_policies, find_role, role_policies
 from deploy.aws.schedules import has_schedule_group
 from deploy.aws.transforms import Transforms
 from deploy.aws.versions import Staged, staged_by, uploads_below, versions_below
@@ -23,8 +24,9 @@ from deploy.errors import (
     ConflictError,
     NotFoundError,
 )
+from deploy.policies import policy_regions
 from deploy.resources import OWNER_TAG, log_group, tags_from
-from deploy.teardown import Inventory, ObjectVersion, Role
+from deploy.teardown import Inventory, Kept, ObjectVersion, Role
 from deploy.transform.job import LOG_GROUP, transforms_prefix
 
 __all__ = ["inventories_of", "inventory_of"]
@@ -53,6 +55,8 @@ def inventories_of(
             exchanged=versions_below(aws, exchange.bucket, exchange.prefix),
             uploads=uploads_below(aws, exchange.bucket, exchange.prefix),
         )
+    # `iam` makes no roles for it, so those of its name are another deployment's.
+    first = replace(first, roles=())
     rest = inventory_of(aws, config, everything=everything, also_ours=first.models)
     return [first, rest]
 
@@ -71,14 +75,7 @@ def inventory_of(
     account, name = Account(aws), config.name
     state = account.endpoint(name)
     is_ours = state is not None and state.is_ours
-    roles = [
-        _role(aws, role, name)
-        for role in (
-            config.role_name,
-            f"{name}-scheduler",
-            f"{name}-build",
-        )
-    ]
+    roles = _roles(aws, name) if everything else ()
     staged = staged_by(aws, config) if everything else Staged()
     bucket = config.model.bucket
     configs = tuple(live.config for live in account.history(name))
@@ -86,17 +83,20 @@ def inventory_of(
     _refuse_if_used(aws, account, name, {*configs, *models})
     repository = _repository(aws, config) if everything else None
     ours = (*models, *also_ours)
-    _refuse_if_shared(aws, account, config, ours, repository, staged.versions)
+    _refuse_if_shared(aws, account, config, ours, repository, staged.versions, roles)
+    is_shown = has_dashboard(aws, name)
+    shown = dashboard_region(aws, name) if is_shown else None
+    is_elsewhere = shown not in (None, aws.region)
     return Inventory(
         name=name,
         endpoint=state if is_ours else None,
         configs=configs,
         models=models,
         alarms=tuple(alarm.name for alarm in alarms_of(aws, name)),
-        has_dashboard=has_dashboard(aws, name),
+        has_dashboard=is_shown and not is_elsewhere,
         has_schedule=has_schedule_group(aws, name),
         is_scaled=is_ours and state is not None and state.is_scaled,
-        roles=tuple(role for role in roles if role is not None) if everything else (),
+        roles=roles,
         repository=repository,
         build_project=_build_project(aws, name) if everything else None,
         bucket=bucket,
@@ -121,19 +121,38 @@ def inventory_of(
             versions_below(aws, bucket, transforms_prefix(name)) if everything else ()
         ),
         job_streams=_job_streams(aws, name) if everything else (),
+        kept=(
+            Kept(
+                f"dashboard {name}",
+                f"it shows {shown}, and dashboards are global",
+                f"it goes with the deployment in {shown}",
+            ),
+        )
+        if is_elsewhere
+        else (),
     )
 
 
+def _roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
+    """Return the roles that `iam --create` made for a deployment."""
+    names = (f"{deployment}-{kind}" for kind in ("execution", "scheduler", "build"))
+    found = (_role(aws, name, deployment) for name in names)
+    return tuple(role for role in found if role is not None)
+
+
 def _role(aws: AWSClient, role: str, deployment: str) -> Role | None:
-    """A role of the deployment's own; None where it is missing or somebody else's."""
+    """Return a role of the deployment's own; None where it is missing or another's."""
     tags = tags_from((find_role(aws, role) or {}).get("Tags", ()))
     if tags.get(OWNER_TAG) != deployment:
         return None
-    try:
-        policies = aws.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
-    except NotFoundError:
-        return None
-    return Role(role, tuple(policies))
+    policies = role_policies(aws, role)
+    regions = policy_regions(policies)
+    return Role(
+        role,
+        tuple(policies),
+        {name: frozenset(found) for name, found in regions.items()},
+        tuple(attached_policies(aws, role)),
+    )
 
 
 def _refuse_if_used(
@@ -166,33 +185,37 @@ def _refuse_if_shared(
     ours: Sequence[str],
     repository: str | None,
     weights: Sequence[ObjectVersion],
+    roles: Sequence[Role],
 ) -> None:
-    """Whatever starts from our image or weights could not start again without them."""
+    """Raise ConflictError when a model of others in this region needs what is ours.
+
+    Without the image, the weights or the role it could not start again.
+    """
     uris = {f"s3://{config.model.bucket}/{each.key}" for each in weights}
-    if repository is None and not uris:
+    arns = {aws.identity().role_arn(role.name): role.name for role in roles}
+    if repository is None and not uris and not arns:
         return
     for summary in aws.pages("sagemaker", "list_models", "Models"):
         name = summary["ModelName"]
         if name in ours:
             continue
         try:
-            container = account.describe_model(name).get("PrimaryContainer", {})
+            made_from = ingredients_of(account.describe_model(name))
         except (AccessDeniedError, NotFoundError):
             continue
-        image = str(container.get("Image", "")).partition("@")[0].partition(":")[0]
-        source = container.get("ModelDataSource", {}).get("S3DataSource", {})
-        pulled = container.get("Environment", {}).get("MODEL_S3_URI")
-        data = container.get("ModelDataUrl") or source.get("S3Uri") or pulled
         used = []
-        if repository and image == f"{aws.identity().registry}/{repository}":
+        if repository and made_from.image == f"{aws.identity().registry}/{repository}":
             used.append(f"images of {repository}")
+        data = made_from.weights
         if data and any(uri.startswith(data) for uri in uris):
             used.append(f"weights at {data}")
+        if made_from.role in arns:
+            used.append(f"role {arns[made_from.role]}")
         if used:
             raise ConflictError(
                 f"model {name}, which is not of deployment {config.name}, uses "
                 f"{' and '.join(used)}",
-                hint="chandra-sagemaker destroy without --all keeps both",
+                hint="chandra-sagemaker destroy without --all keeps what it uses",
             )
 
 

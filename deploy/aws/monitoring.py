@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,14 @@ from deploy.aws.client import AWSClient
 from deploy.errors import NotFoundError
 from deploy.resources import OWNER_TAG, tags_from
 
-__all__ = ["AlarmState", "alarm_names", "alarms_of", "dashboard", "has_dashboard"]
+__all__ = [
+    "AlarmState",
+    "alarm_names",
+    "alarms_of",
+    "dashboard",
+    "dashboard_region",
+    "has_dashboard",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,19 @@ def alarm_names(aws: AWSClient, names: Sequence[str]) -> set[str]:
 def has_dashboard(aws: AWSClient, name: str) -> bool:
     """Dashboards have no tags: ours says whose it is in its first widget."""
     return f"{OWNER_TAG} = {name}" in (dashboard(aws, name) or "")
+
+
+def dashboard_region(aws: AWSClient, name: str) -> str | None:
+    """Return the region that a dashboard of ours shows; None where it shows none.
+
+    Dashboards are global: every region lists the same ones.
+    """
+    try:
+        widgets = json.loads(dashboard(aws, name) or "{}").get("widgets", ())
+    except ValueError:
+        return None
+    regions = (widget.get("properties", {}).get("region") for widget in widgets)
+    return next((str(region) for region in regions if region), None)
 
 
 def dashboard(aws: AWSClient, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Roles, and the policies inside them."""
+"""Roles, the policies inside them, and those attached to them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.errors import NotFoundError
+from deploy.policies import policy_regions
 
-__all__ = ["find_role", "find_role_policy"]
+__all__ = ["attached_policies", "find_role", "refuse_other_regions", "role_policies"]
 
 
 def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
-    """A role and its tags."""
+    """Return a role and its tags; None where there is no such role."""
     try:
         found: dict[str, Any] = aws.call("iam", "get_role", RoleName=name)
     except NotFoundError:
@@ -20,8 +21,50 @@ def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
     return role
 
 
-def find_role_policy(aws: AWSClient, role: str, policy: str) -> dict[str, Any] | None:
-    """A policy inside a role."""
+def role_policies(aws: AWSClient, role: str) -> dict[str, dict[str, Any]]:
+    """Return the documents of the policies inside a role, by name."""
+    try:
+        names = list(
+            aws.pages("iam", "list_role_policies", "PolicyNames", RoleName=role)
+        )
+    except NotFoundError:
+        return {}
+    return {
+        name: document
+        for name in names
+        if (document := _role_policy(aws, role, name)) is not None
+    }
+
+
+def refuse_other_regions(aws: AWSClient, role: str) -> None:
+    """Raise NotFoundError when `iam --create` ran for other regions only."""
+    named = policy_regions(role_policies(aws, role)).values()
+    regions = sorted(set().union(*named))
+    if regions and aws.region not in regions:
+        raise NotFoundError(
+            f"role {role} has policies for {', '.join(regions)}, and none for "
+            f"{aws.region}",
+            hint=f"chandra-sagemaker iam --create --region {aws.region}",
+        )
+
+
+def attached_policies(aws: AWSClient, role: str) -> list[str]:
+    """Return the ARNs of the managed policies that are attached to a role."""
+    try:
+        return [
+            str(policy["PolicyArn"])
+            for policy in aws.pages(
+                "iam",
+                "list_attached_role_policies",
+                "AttachedPolicies",
+                RoleName=role,
+            )
+        ]
+    except NotFoundError:
+        return []
+
+
+def _role_policy(aws: AWSClient, role: str, policy: str) -> dict[str, Any] | None:
     try:
         found = aws.call("iam", "get_role_policy", RoleName=role, PolicyName=policy)
     except NotFoundError:

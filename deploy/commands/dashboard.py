@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.aws.monitoring import dashboard, has_dashboard
+from deploy.aws.monitoring import dashboard, dashboard_region, has_dashboard
 from deploy.commands.context import Context
 from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.errors import ConflictError, NotFoundError
@@ -28,6 +28,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
             raise ConflictError(
                 f"there is a dashboard {name} already, and it is not this deployment's",
                 hint="set another name in chandra.toml, or rename that dashboard",
+            )
+        shown = dashboard_region(context.aws, name) if is_taken else None
+        if shown not in (None, region):
+            raise ConflictError(
+                f"dashboard {name} shows the deployment in {shown}, and dashboards are "
+                "global: this would replace it",
+                hint=f"set another name in the chandra.toml for {region}",
             )
         context.run([dashboard_call(name, region, is_async=options.is_async)])
         if context.is_dry_run:

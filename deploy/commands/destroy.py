@@ -1,14 +1,17 @@
-"""Remove what carries this deployment's tag, and nothing else."""
+"""Remove what carries this deployment's tag in this region, and nothing else."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from deploy.aws.inventory import inventories_of
+from deploy.aws.shared import keep_shared
 from deploy.commands.context import Context
+from deploy.commands.recorded import forget_missing
 from deploy.commands.wanted import seconds
-from deploy.config import lock_path
-from deploy.teardown import teardown
+from deploy.errors import ConfigError
+from deploy.teardown import Inventory, teardown
 
 NAME = "destroy"
 HELP = "remove everything that carries this deployment's tag, after listing it"
@@ -19,7 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all",
         action="store_true",
         help="also images, staged weights, logs, the roles that `iam` made, and the "
-        "documents and results of `async`",
+        "documents and results of `async`, unless another region uses them",
+    )
+    parser.add_argument(
+        "--keep-global",
+        action="store_true",
+        help="with --all: keep roles and objects in S3, and ask no other region",
+    )
+    parser.add_argument(
+        "--not-in",
+        action="append",
+        default=[],
+        metavar="REGION",
+        help="with --all: do not ask this region, as nothing there uses the roles and "
+        "weights; may be repeated",
     )
     parser.add_argument(
         "--timeout",
@@ -31,39 +47,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    name = context.config.name
+    if not options.all and (options.keep_global or options.not_in):
+        raise ConfigError(
+            "--keep-global and --not-in go with --all",
+            hint="chandra-sagemaker destroy, which keeps everything that is global",
+        )
+    name, region = context.config.name, context.identity.region
+    inventories, notes = _found(context, options)
     actions = [
         action
-        for inventory in inventories_of(
-            context.aws, context.config, everything=options.all
-        )
+        for inventory in inventories
         for action in teardown(inventory, everything=options.all)
     ]
+    kept = [each for inventory in inventories for each in inventory.kept]
     data = {
         "deployment": name,
+        "region": region,
         "destroyed": False,
         "actions": [action.to_json() for action in actions],
+        "kept": [each.to_json() for each in kept],
     }
-    if not actions:
-        context.console.result(data, [f"nothing carries the tag of deployment {name}"])
-        return 0
     for action in actions:
         context.console.say(f"would {action.sentence}")
+    for line in (*(f"would keep {each.sentence}" for each in kept), *notes):
+        context.console.say(line)
+    if not actions:
+        lines = [f"nothing else carries the tag of deployment {name} in {region}"]
+        if not kept:
+            lines = [f"nothing carries the tag of deployment {name} in {region}"]
+        if options.all and not context.is_dry_run:
+            lines += forget_missing(context)
+        context.console.result(data, lines)
+        return 0
     if context.is_dry_run:
         context.console.result(data)
         return 0
-    if not context.console.confirm(f"destroy these of deployment {name}?"):
+    if not context.console.confirm(f"destroy these of deployment {name} in {region}?"):
         context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout)
-    lines = [f"deployment {name} is gone"]
-    lock = lock_path(context.config_path)
-    if not options.all:
+    lines = [f"deployment {name} is gone from {region}"]
+    lines += [f"kept {each.sentence}" for each in kept]
+    if options.all:
+        lines += forget_missing(context)
+    else:
         lines.append("images, weights, logs and roles are kept: --all")
-    elif lock.exists():
-        lines.append(
-            f"{lock.name} still names its image and weights: delete it before you "
-            "deploy again"
-        )
     context.console.result(data | {"destroyed": True}, lines)
     return 0
+
+
+def _found(
+    context: Context, options: argparse.Namespace
+) -> tuple[Sequence[Inventory], Sequence[str]]:
+    """What is to be removed, without what other regions use; and notes on doubts."""
+    found = inventories_of(context.aws, context.config, everything=options.all)
+    if not options.all:
+        return found, []
+    if not options.keep_global:
+        context.console.say("asking other regions: roles and buckets are global")
+    return keep_shared(
+        context.aws,
+        context.config,
+        found,
+        keeps_global=options.keep_global,
+        skipped=options.not_in,
+    )

@@ -13,13 +13,12 @@ from deploy.aws.inspection import (
     staged_findings,
     weights_findings,
 )
-from deploy.aws.roles import find_role, find_role_policy
+from deploy.aws.roles import find_role, role_policies
 from deploy.checks import Finding, checks_of, find_manifests, folder_findings
 from deploy.commands.context import Context
-from deploy.commands.iam import POLICY
 from deploy.commands.wanted import quota_checks
 from deploy.errors import ConfigError, DeployError
-from deploy.policies import execution_policy
+from deploy.policies import UNNAMED_POLICY, execution_policy, policy_name
 from deploy.resources import weights_uri
 
 NAME = "doctor"
@@ -148,13 +147,17 @@ def _role(context: Context) -> Iterator[Finding]:
             f"role {name} may not be taken by sagemaker.amazonaws.com",
             "chandra-sagemaker iam prints the trust policy that it needs",
         )
-    if config.role is None and find_role_policy(
-        context.aws, name, POLICY
-    ) != execution_policy(config, context.identity):
+    if config.role is not None:
+        return
+    region = context.identity.region
+    policies = role_policies(context.aws, name)
+    wanted = execution_policy(config, context.identity)
+    if wanted not in (policies.get(policy_name(region)), policies.get(UNNAMED_POLICY)):
         yield Finding(
             "role",
             True,
-            f"the policy of role {name} is not the one for this chandra.toml",
+            f"the policy for {region} of role {name} is not the one for this "
+            "chandra.toml",
             "chandra-sagemaker iam --create",
         )
 

@@ -7,13 +7,18 @@ import json
 from typing import Any
 
 from deploy.actions import Call
-from deploy.aws.roles import find_role, find_role_policy
+from deploy.aws.roles import find_role, role_policies
 from deploy.commands.context import WHAT_IS_MISSING, Context
-from deploy.errors import ConflictError
+from deploy.errors import ConfigError, ConflictError
 from deploy.policies import (
+    MAX_ROLE_CHARACTERS,
+    UNNAMED_POLICY,
     build_policy,
     caller_policy,
+    characters_of,
     execution_policy,
+    policy_name,
+    policy_regions,
     scheduler_policy,
     trust_policy,
 )
@@ -22,7 +27,6 @@ from deploy.resources import OWNER_TAG, Identity, tag_list, tags_of
 NAME = "iam"
 HELP = "print the least roles and policies, or make the roles"
 
-POLICY = "chandra-sagemaker"
 MANAGED_POLICY_CHARACTERS = 6144
 
 
@@ -45,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--create",
         action="store_true",
-        help="make the roles: the endpoint's, the schedule's, and CodeBuild's",
+        help="make the roles of the endpoint, the schedule and CodeBuild, and set this "
+        "region's policies in them",
     )
 
 
@@ -66,7 +71,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
     lines = [
         f"# role {config.role_name}: who may take it",
         json.dumps(trust, indent=2),
-        f"# role {config.role_name}: what the endpoint may do",
+        f"# role {config.role_name}: what the endpoint may do "
+        f"(policy {policy_name(identity.region)})",
         json.dumps(documents["execution"], indent=2),
         "# what whoever runs these commands may do",
         json.dumps(documents["caller"], indent=2),
@@ -124,6 +130,10 @@ def _role(
     service: str,
     policy: dict[str, Any],
 ) -> list[Call]:
+    """Return the calls that let the role act in this region.
+
+    The policies of other regions stay as they are.
+    """
     calls = []
     role = find_role(context.aws, name)
     if role is None:
@@ -148,17 +158,60 @@ def _role(
             f"there is a role {name} already, and it is not this deployment's",
             hint="set another name in chandra.toml, or role to its ARN",
         )
-    if role is None or find_role_policy(context.aws, name, POLICY) != policy:
+    there = {} if role is None else role_policies(context.aws, name)
+    return calls + _policies(name, identity.region, policy, there)
+
+
+def _policies(
+    role: str, region: str, policy: dict[str, Any], there: dict[str, dict[str, Any]]
+) -> list[Call]:
+    """Return the calls that set this region's policy beside those that are there."""
+    calls = []
+    named = policy_name(region)
+    # Earlier versions had one policy, of whichever region `iam --create` ran for last.
+    is_replaced = policy_regions(there).get(UNNAMED_POLICY, set()) == {region}
+    if there.get(named) != policy:
+        kept = {
+            name: document
+            for name, document in there.items()
+            if name != named and not (is_replaced and name == UNNAMED_POLICY)
+        }
+        _refuse_if_too_long(role, region, policy, kept)
         calls.append(
             Call(
                 "iam",
                 "put_role_policy",
                 {
-                    "RoleName": name,
-                    "PolicyName": POLICY,
+                    "RoleName": role,
+                    "PolicyName": named,
                     "PolicyDocument": json.dumps(policy),
                 },
-                f"set the policy of role {name}",
+                f"set the policy for {region} of role {role}",
+            )
+        )
+    if is_replaced:
+        calls.append(
+            Call(
+                "iam",
+                "delete_role_policy",
+                {"RoleName": role, "PolicyName": UNNAMED_POLICY},
+                f"delete policy {UNNAMED_POLICY} of role {role}: {named} replaces it",
+                may_be_missing=True,
             )
         )
     return calls
+
+
+def _refuse_if_too_long(
+    role: str, region: str, policy: dict[str, Any], kept: dict[str, dict[str, Any]]
+) -> None:
+    """Raise ConfigError when a role cannot hold one more region's policy."""
+    size = sum(map(characters_of, (policy, *kept.values())))
+    if size > MAX_ROLE_CHARACTERS:
+        raise ConfigError(
+            f"the policies of role {role} would have {size:,} characters with that for "
+            f"{region}, and IAM takes {MAX_ROLE_CHARACTERS:,}; it has those of "
+            f"{', '.join(sorted(kept))}",
+            hint=f"set another name in the chandra.toml for {region}, which gives it "
+            "roles of its own",
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.aws.buckets import refuse_other_region
 from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
 from deploy.aws.registry import Registry
-from deploy.aws.roles import find_role
+from deploy.aws.roles import find_role, refuse_other_regions
 from deploy.aws.store import Store
 from deploy.commands.context import Context
 from deploy.errors import ConfigError, Interrupted, NotFoundError
@@ -41,6 +41,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
             f"there is no role {builds.role} for CodeBuild to act in",
             hint="chandra-sagemaker iam --create",
         )
+    refuse_other_regions(context.aws, builds.role)
     note = refuse_other_region(
         context.aws,
         bucket,

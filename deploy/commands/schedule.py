@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from deploy.actions import Call
-from deploy.aws.roles import find_role
+from deploy.aws.roles import find_role, refuse_other_regions
 from deploy.aws.schedules import (
     has_schedule_group,
     schedule_entries,
@@ -69,6 +69,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"there is no role {role} for EventBridge to act in",
             hint="chandra-sagemaker iam --create",
         )
+    refuse_other_regions(context.aws, role)
     _refuse_if_theirs(context)
     history = context.account.history(name)
     state = context.account.endpoint(name)

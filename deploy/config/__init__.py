@@ -6,7 +6,13 @@ chandra.toml is written by people. chandra.lock.json is written by `image push` 
 
 from deploy.config.asynchronous import AsynchronousTable
 from deploy.config.deployment import MAX_NAME, DeployConfig
-from deploy.config.files import lock_path, read_config, write_lock
+from deploy.config.files import (
+    drop_from_lock,
+    lock_path,
+    read_config,
+    read_lock,
+    write_lock,
+)
 from deploy.config.mapping import config_from
 from deploy.config.rules import check_environment, is_secret
 from deploy.config.tables import (
@@ -32,8 +38,10 @@ __all__ = [
     "UpdateTable",
     "check_environment",
     "config_from",
+    "drop_from_lock",
     "is_secret",
     "lock_path",
     "read_config",
+    "read_lock",
     "write_lock",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +13,77 @@ from deploy.config.mapping import config_from
 from deploy.config.rules import EXAMPLE
 from deploy.errors import ConfigError
 
-__all__ = ["lock_path", "read_config", "write_lock"]
+__all__ = ["drop_from_lock", "lock_path", "read_config", "read_lock", "write_lock"]
 
 REWRITE = "delete it; chandra-sagemaker image push and model stage write it again"
+READABLE = (
+    "make it a file that you may read, or delete it; chandra-sagemaker image push and "
+    "model stage write it again"
+)
 
 
 def read_config(path: Path) -> DeployConfig:
-    """Raises ConfigError that names the file and the setting."""
+    """Read chandra.toml, and the lock file for what it leaves open.
+
+    Raises ConfigError that names the setting and the file that holds it.
+    """
     try:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no {path}", hint="chandra-sagemaker init"
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", hint=EXAMPLE
+        ) from error
+    except (ValueError, RecursionError) as error:
+        # Neither UTF-8 nor TOML.
         raise ConfigError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
+    lock = read_lock(path)
     try:
-        return config_from(mapping, read_lock(path))
+        config = config_from(mapping)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
+    if not lock:
+        return config
+    try:
+        return config_from(mapping, lock)
+    except ConfigError as error:
+        # chandra.toml alone was accepted, so the fault is in the lock file.
+        raise ConfigError(
+            f"{lock_path(path)}: {error.message}", hint=REWRITE
+        ) from error
 
 
 def lock_path(path: Path) -> Path:
-    """chandra.lock.json beside chandra.toml."""
+    """Return the path of the lock file, chandra.lock.json beside chandra.toml."""
     return path.with_suffix(".lock.json")
 
 
 def read_lock(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables of the lock file beside `path`; empty without a lock file.
+
+    Raises ConfigError that names the lock file.
+    """
     lock = lock_path(path)
     try:
-        content = json.loads(lock.read_text())
+        content = json.loads(lock.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{lock} cannot be read: {error}", hint=REWRITE) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(table, dict) for table in content.values()
-    ):
+    except OSError as error:
         raise ConfigError(
-            f"{lock} is not as it was written",
-            hint=REWRITE,
-        )
+            f"{lock} cannot be read: {error.strerror}", hint=READABLE
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{lock} is no JSON: {error}", hint=REWRITE) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{lock} must hold a JSON object", hint=REWRITE)
+    for name, table in content.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{lock}: {name} must be a JSON object, not {table!r}", hint=REWRITE
+            )
     return content
 
 
@@ -62,7 +92,7 @@ def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
     content = read_lock(path) | {table: dict(values)}
     lock = lock_path(path)
     try:
-        lock.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        _write(lock, content)
     except OSError as error:
         raise ConfigError(
             f"{lock} cannot be written: {error.strerror}",
@@ -70,3 +100,30 @@ def write_lock(path: Path, table: str, values: Mapping[str, Any]) -> Path:
             f"{path.name} to {json.dumps(dict(values))}",
         ) from error
     return lock
+
+
+def drop_from_lock(path: Path, tables: Collection[str]) -> None:
+    """Remove tables from the lock file, and the file when no table is left.
+
+    Raises ConfigError that names the lock file.
+    """
+    lock = lock_path(path)
+    content = read_lock(path)
+    left = {name: table for name, table in content.items() if name not in tables}
+    if left == content:
+        return
+    try:
+        if left:
+            _write(lock, left)
+        else:
+            lock.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{lock} cannot be changed: {error.strerror}",
+            hint=f"delete {lock} yourself before you deploy again",
+        ) from error
+
+
+def _write(lock: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, sort_keys=True)
+    lock.write_text(text + "\n", encoding="utf-8")

@@ -83,8 +83,15 @@ def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
                 *actions_of("cloudwatch", "DescribeAlarms GetMetricData"),
                 "logs:DescribeLogGroups",
                 "ecr:GetAuthorizationToken",
+                "ec2:DescribeRegions",
             ],
             ["*"],
+        ),
+        # `destroy --all` looks there before it deletes what is global.
+        allow(
+            "OtherRegions",
+            actions_of("sagemaker", "DescribeModel ListTags"),
+            [f"arn:{identity.partition}:sagemaker:*:{identity.account}:*/{name}*"],
         ),
     ]
 
@@ -103,7 +110,8 @@ def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
             actions_of(
                 "iam",
                 "GetRole CreateRole TagRole PutRolePolicy DeleteRolePolicy DeleteRole "
-                "GetRolePolicy ListRolePolicies",
+                "GetRolePolicy ListRolePolicies ListAttachedRolePolicies "
+                "DetachRolePolicy",
             ),
             [execution, scheduler, build],
         ),

@@ -44,8 +44,12 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
             ),
             [f"{ours}/{exchange.prefix}*"],
         ),
-        # `destroy --all` deletes by version.
-        allow("ExchangeVersions", ["s3:ListBucketVersions"], [ours]),
+        # `destroy --all` deletes by version, in buckets of its own region.
+        allow(
+            "ExchangeVersions",
+            ["s3:ListBucketVersions", "s3:GetBucketLocation"],
+            [ours],
+        ),
         allow(
             "Sources",
             ["s3:GetObject", "s3:PutObject"],

@@ -329,7 +329,7 @@ def chandra(cloud, wire, project, tmp_path, at, runner, hub):
         status = main(
             [*arguments, "--config", str(tmp_path / "chandra.toml")],
             console=console,
-            connect=lambda **_: wire,
+            connect=lambda region=None, **_: wire.in_region(region or "us-east-1"),
             clock=at,
             sleep=sleep or at.sleep,
             runner=runner,

@@ -27,6 +27,7 @@ Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
 Transformed = Callable[[dict[str, Any]], str | None]
 """The answer is SageMaker's reason where the job has failed."""
 LAYERS = "/layers/"
+HOME = "us-east-1"
 MOTOS_OWN_TYPE = "ml.p3.2xlarge"
 READING = ("Describe", "List", "Get", "Filter", "Batch", "BatchGet", "Head")
 
@@ -86,6 +87,10 @@ class Shim:
     """Of the configs there are."""
     with_data_source: set[str] = field(default_factory=set)
     """Models that batch transform refuses."""
+    regions: list[str] = field(default_factory=lambda: [HOME])
+    """Those that the account has enabled."""
+    elsewhere: dict[str, Shim] = field(default_factory=dict)
+    """What answers for the other regions, once they have been asked."""
     _isolation: dict[str, bool] = field(default_factory=dict)
     _uploads: dict[str, bytes] = field(default_factory=dict)
     _layers: dict[str, bytes] = field(default_factory=dict)
@@ -109,9 +114,25 @@ class Shim:
             return [content]
         call = _operation(environ, body)
         self.calls.append(call)
-        if call in self.forbidden:
+        region = _region(environ)
+        if self.forbidden & {call, f"{region}/{call}"}:
             text = f"User is not authorized to perform: {call}"
-            return _send(start, _refusal("AccessDeniedException", text))
+            return _forbid(start, call, text)
+        if call == "ec2:DescribeRegions":
+            return _send_regions(start, self.regions)
+        if "Dashboard" in call:
+            # Dashboards are global, and moto keeps some for each region.
+            scope = environ["HTTP_AUTHORIZATION"]
+            environ["HTTP_AUTHORIZATION"] = scope.replace(f"/{region}/", f"/{HOME}/")
+        elif region != HOME and call.startswith("sagemaker:"):
+            there = self.elsewhere.setdefault(region, Shim(self.app))
+            return there.answer(environ, start, call, body)
+        return self.answer(environ, start, call, body)
+
+    def answer(
+        self, environ: Environ, start: Callable[..., Any], call: str, body: bytes
+    ) -> Iterable[bytes]:
+        """Answer for one region."""
         crash = is_reading(call) is False and len(self.changes)
         if crash and crash == self.crash_before:
             return _dead(start, call, "before")
@@ -404,6 +425,39 @@ class Shim:
     def _moto(self, environ: Environ, request: dict[str, Any]) -> Answer:
         body, status, _ = _forward(self.app, environ, json.dumps(request).encode())
         return status, json.loads(body or b"{}")
+
+
+def _region(environ: Environ) -> str:
+    """The region that a request was signed for."""
+    authorization = environ.get("HTTP_AUTHORIZATION", "")
+    scope = authorization.partition("Credential=")[2].split("/")
+    return scope[2] if len(scope) > 2 else HOME
+
+
+def _forbid(start: Callable[..., Any], call: str, text: str) -> Iterable[bytes]:
+    if not call.startswith("ec2:"):
+        return _send(start, _refusal("AccessDeniedException", text))
+    error = (
+        f"<Error><Code>UnauthorizedOperation</Code><Message>{text}</Message></Error>"
+    )
+    return _send_xml(
+        start, "403 Forbidden", f"<Response><Errors>{error}</Errors></Response>"
+    )
+
+
+def _send_regions(start: Callable[..., Any], regions: list[str]) -> Iterable[bytes]:
+    items = "".join(f"<item><regionName>{name}</regionName></item>" for name in regions)
+    return _send_xml(
+        start,
+        "200 OK",
+        f"<DescribeRegionsResponse><regionInfo>{items}</regionInfo>"
+        "</DescribeRegionsResponse>",
+    )
+
+
+def _send_xml(start: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
+    start(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(text)))])
+    return [text.encode()]
 
 
 def _method(call: str) -> str:

@@ -126,25 +126,3 @@ def test_what_was_pushed_is_used_until_the_file_says_otherwise(tmp_path):
 def test_a_table_that_is_none_is_refused_whatever_was_pushed():
     with pytest.raises(ConfigError, match="image must be a table"):
         config_from({"image": 3}, {"image": {"uri": "repo@sha256:1"}})
-
-
-@pytest.mark.parametrize("content", ['{"image": 3}', "[]"])
-def test_a_lock_that_somebody_changed_says_how_to_write_it_again(tmp_path, content):
-    path = tmp_path / "chandra.toml"
-    path.write_text("")
-    (tmp_path / "chandra.lock.json").write_text(content)
-
-    with pytest.raises(ConfigError, match=r"chandra\.lock\.json") as caught:
-        read_config(path)
-
-    assert "image push" in (caught.value.hint or "")
-
-
-def test_what_cannot_be_recorded_is_said_with_what_to_write(tmp_path):
-    path = tmp_path / "chandra.toml"
-    path.with_suffix(".lock.json").symlink_to(tmp_path / "gone" / "lock.json")
-
-    with pytest.raises(ConfigError, match="cannot be written") as caught:
-        write_lock(path, "model", {"revision": "abc"})
-
-    assert '"revision": "abc"' in (caught.value.hint or "")

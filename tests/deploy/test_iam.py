@@ -61,7 +61,7 @@ def test_a_policy_follows_the_file(chandra, wire, project):
 
     changed = chandra("iam", "--create")
 
-    assert "set the policy of role ocr-execution" in changed.out
+    assert "set the policy for us-east-1 of role ocr-execution" in changed.out
     assert "create role" not in changed.out
 
 

@@ -452,7 +452,7 @@ def test_destroy_all_takes_the_tar_and_the_sources_of_builds(bucket, chandra, wi
 
     assert "delete 4 objects of staged weights" in gone.out
     assert "delete 1 object of build sources" in gone.out
-    assert "chandra.lock.json still names its image and weights" in gone.out
+    assert "chandra.lock.json no longer names the weights" in gone.out
     assert keys(wire) == ["builds/other/v1.zip"]
 
 

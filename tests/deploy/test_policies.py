@@ -21,6 +21,7 @@ GLOBAL = {
     "cloudwatch:DescribeAlarms",
     "cloudwatch:GetMetricData",
     "cloudwatch:PutMetricData",
+    "ec2:DescribeRegions",
     "ecr:GetAuthorizationToken",
     "logs:DescribeLogGroups",
     "sagemaker:ListEndpointConfigs",
@@ -166,3 +167,24 @@ def test_no_two_statements_of_a_policy_have_one_name():
     for policy in (execution_policy, caller_policy):
         names = [s["Sid"] for s in policy(config, IDENTITY)["Statement"]]
         assert len(set(names)) == len(names)
+
+
+def test_models_of_the_deployment_are_described_in_every_region():
+    """`destroy --all` asks all regions before it deletes what is global."""
+    caller = statements(caller_policy(configured(), IDENTITY))
+
+    assert caller["OtherRegions"]["Action"] == [
+        "sagemaker:DescribeModel",
+        "sagemaker:ListTags",
+    ]
+    assert caller["OtherRegions"]["Resource"] == [
+        "arn:aws:sagemaker:*:123456789012:*/ocr*"
+    ]
+    assert "ec2:DescribeRegions" in caller["Lists"]["Action"]
+
+
+def test_policy_of_the_default_name_fits_into_a_managed_one():
+    """IAM takes 6,144 characters without white space."""
+    policy = caller_policy(configured(name="chandra"), IDENTITY)
+
+    assert len(json.dumps(policy, separators=(",", ":"))) <= 6_144

@@ -1,0 +1,171 @@
+"""What other regions of an account hold that needs a deployment's roles and objects.
+
+Asked by `destroy --all` before it deletes what is global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from deploy.asynchronous.endpoint import async_name
+from deploy.aws.account import Account
+from deploy.aws.client import AWSClient
+from deploy.aws.models import ingredients_of
+from deploy.aws.regions import DESCRIBE_REGIONS, regions_with_sagemaker
+from deploy.aws.transforms import Transforms
+from deploy.config import DeployConfig
+from deploy.errors import AccessDeniedError, DeployError, NotFoundError
+from deploy.resources import OWNER_TAG
+from deploy.sharing import RegionUse
+
+__all__ = ["Needed", "uses_elsewhere"]
+
+NUM_AT_ONCE = 8
+SAGEMAKER = "sagemaker"
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What is to be deleted and may be needed elsewhere."""
+
+    roles: Mapping[str, str]
+    """Names by ARN."""
+    objects: Collection[str]
+    """s3:// addresses of weights."""
+
+
+def uses_elsewhere(
+    aws: AWSClient,
+    config: DeployConfig,
+    needed: Needed,
+    *,
+    also: Collection[str] = (),
+    skipped: Collection[str] = (),
+) -> list[RegionUse]:
+    """Return the use that each other region makes of what is needed.
+
+    All enabled regions are asked, and those in `also`, but none of `skipped`. Raises
+    DeployError of the kind that a region answers when it cannot be asked.
+    """
+    found, are_enabled = regions_with_sagemaker(aws)
+    others = sorted({*found, *also} - {str(aws.region), *skipped})
+    lookups = [
+        _Lookup(
+            aws.in_region(region),
+            config.name,
+            (config.name, async_name(config)),
+            needed,
+        )
+        for region in others
+    ]
+    with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        answers = list(threads.map(_Lookup.use_or_error, lookups))
+    failed = {
+        region: answer
+        for region, answer in zip(others, answers, strict=True)
+        if isinstance(answer, DeployError)
+    }
+    if failed:
+        raise _refusal(config.name, failed, are_enabled=are_enabled)
+    return [answer for answer in answers if isinstance(answer, RegionUse)]
+
+
+class _Lookup:
+    """The questions to one region. Its client is made with it, in the main thread."""
+
+    def __init__(
+        self,
+        aws: AWSClient,
+        deployment: str,
+        endpoints: Sequence[str],
+        needed: Needed,
+    ) -> None:
+        self._aws = aws
+        self._account = Account(aws)
+        self._deployment = deployment
+        self._endpoints = endpoints
+        self._needed = needed
+        aws.client(SAGEMAKER)
+
+    def use_or_error(self) -> RegionUse | DeployError:
+        try:
+            return self._use()
+        except DeployError as error:
+            return error
+
+    def _use(self) -> RegionUse:
+        roles: dict[str, str] = {}
+        weights: dict[str, str] = {}
+        unknown = []
+        deployed = list(self._deployed())
+        for summary in self._aws.pages(SAGEMAKER, "list_models", "Models"):
+            name = summary["ModelName"]
+            try:
+                made_from = ingredients_of(self._account.describe_model(name))
+            except NotFoundError:
+                continue
+            except AccessDeniedError:
+                if name.startswith(f"{self._deployment}-"):
+                    raise
+                # The least policy lets us describe our own only.
+                unknown.append(name)
+                continue
+            if made_from.role in self._needed.roles:
+                roles[self._needed.roles[made_from.role]] = name
+            if made_from.weights and any(
+                each.startswith(made_from.weights) for each in self._needed.objects
+            ):
+                weights[made_from.weights] = name
+        return RegionUse(
+            region=str(self._aws.region),
+            deployed=tuple(what for _, what in deployed),
+            endpoints=frozenset(name for name, _ in deployed),
+            roles=roles,
+            weights=weights,
+            unknown=tuple(unknown),
+        )
+
+    def _deployed(self) -> Iterator[tuple[str, str]]:
+        """Yield the deployment's own resources, what serves first, by endpoint.
+
+        Schedules and builds are not asked for: a schedule has an endpoint config, and a
+        build's role has a policy for its region.
+        """
+        for summary in self._aws.pages(
+            SAGEMAKER, "list_endpoints", "Endpoints", NameContains=self._deployment
+        ):
+            name = summary["EndpointName"]
+            if name not in self._endpoints:
+                continue
+            if self._account.tags(summary["EndpointArn"]).get(OWNER_TAG) == name:
+                yield name, f"endpoint {name}"
+        for job in Transforms(self._aws, self._deployment).ours(status="InProgress"):
+            yield self._deployment, f"transform job {job.name}"
+        for name in self._endpoints:
+            for live in self._account.history(name):
+                yield name, f"endpoint config {live.config}"
+            for model in self._account.models(name):
+                yield name, f"model {model}"
+
+
+def _refusal(
+    deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
+) -> DeployError:
+    """Say which regions cannot be asked, and how to go on without them."""
+    first, error = next(iter(failed.items()))
+    more = len(failed) - 1
+    named = first if not more else f"{first} and {more} more regions"
+    enabled = (
+        ""
+        if are_enabled
+        else f" (which regions are enabled is not known without {DESCRIBE_REGIONS})"
+    )
+    return type(error)(
+        f"{named} cannot be asked whether {deployment} is deployed there, and its "
+        f"roles and objects in S3 are global{enabled}: {error.message}",
+        hint="chandra-sagemaker iam --caller prints the policy that allows it; or "
+        "destroy --all --keep-global, which keeps roles and objects in S3; or "
+        f"--not-in {first}, if nothing there can use them",
+    )

@@ -1,0 +1,35 @@
+"""What a model of SageMaker is made from: its role, its image and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Ingredients", "ingredients_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What has to stay for endpoints of a model to start again."""
+
+    role: str
+    """ARN."""
+    image: str
+    """Repository in its registry, without tag and digest."""
+    weights: str
+    """s3:// address of an object or a prefix; empty where there is none."""
+
+
+def ingredients_of(model: Mapping[str, Any]) -> Ingredients:
+    """Return what DescribeModel says of a model's role, image and weights."""
+    container = model.get("PrimaryContainer", {})
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    pulled = container.get("Environment", {}).get("MODEL_S3_URI")
+    return Ingredients(
+        role=str(model.get("ExecutionRoleArn", "")),
+        image=str(container.get("Image", "")).partition("@")[0].partition(":")[0],
+        weights=str(
+            container.get("ModelDataUrl") or source.get("S3Uri") or pulled or ""
+        ),
+    )

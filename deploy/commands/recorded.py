@@ -1,0 +1,80 @@
+"""The lock file after `destroy --all`: what it names may be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from deploy.aws.registry import image_at
+from deploy.aws.store import Store
+from deploy.commands.context import Context
+from deploy.config import drop_from_lock, lock_path, read_lock
+from deploy.errors import ConfigError, DeployError, NotFoundError
+from deploy.resources import image_address, weights_uri
+
+__all__ = ["forget_missing"]
+
+
+def forget_missing(context: Context) -> list[str]:
+    """Drop from the lock file what is gone, so that the next deployment begins anew.
+
+    Return what is to be said of it. An image of another region stays recorded.
+    """
+    lock = lock_path(context.config_path)
+    try:
+        gone = dict(_gone(context, read_lock(context.config_path)))
+        drop_from_lock(context.config_path, gone)
+    except DeployError as error:
+        return [
+            f"{lock.name} was not changed: {error.message}",
+            f"try: {error.hint or f'delete {lock} before you deploy again'}",
+        ]
+    if not gone:
+        return []
+    what = " and ".join(gone.values())
+    steps = {"image": "image push", "model": "model stage"}
+    commands = " and ".join(steps[table] for table in gone)
+    return [
+        f"{lock.name} no longer names the {what}: chandra-sagemaker {commands} before "
+        "the next deploy"
+    ]
+
+
+def _gone(
+    context: Context, lock: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """Yield each table that names what is not there, and what that is."""
+    if "image" in lock and _is_image_gone(context, lock["image"].get("uri")):
+        yield "image", "image"
+    if "model" in lock and _are_weights_gone(context, lock["model"].get("revision")):
+        yield "model", "weights"
+
+
+def _is_image_gone(context: Context, uri: str | None) -> bool:
+    address = image_address(uri)
+    here = context.identity
+    if address is None or (address.account, address.region) != (
+        here.account,
+        here.region,
+    ):
+        return False
+    try:
+        image_at(context.aws, address)
+    except NotFoundError:
+        return True
+    return False
+
+
+def _are_weights_gone(context: Context, revision: str | None) -> bool:
+    config = context.config
+    bucket = config.model.bucket
+    if bucket is None or revision is None:
+        return False
+    table = replace(config.model, revision=revision, source="s3")
+    try:
+        uri = weights_uri(replace(config, model=table))
+    except ConfigError:
+        return False
+    prefix = uri.removeprefix(f"s3://{bucket}/")
+    return Store(context.aws, bucket).manifest(prefix) is None

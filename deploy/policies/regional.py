@@ -1,0 +1,66 @@
+"""Which regions a role is for: roles are global, and their policies name regions.
+
+`iam --create` puts one policy for each region into a role, and the policy's name ends
+in the region. It is also the record that the deployment uses the role there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "MAX_ROLE_CHARACTERS",
+    "UNNAMED_POLICY",
+    "characters_of",
+    "policy_name",
+    "policy_regions",
+]
+
+UNNAMED_POLICY = "chandra-sagemaker"
+"""What earlier versions called the policy of whichever region was last."""
+MAX_ROLE_CHARACTERS = 10_240
+"""Of all policies inside a role, without white space (IAM's quota)."""
+
+
+def policy_name(region: str) -> str:
+    """Return the name of the policy that lets a role act in `region`."""
+    return f"{UNNAMED_POLICY}-{region}"
+
+
+def policy_regions(policies: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return the regions that each policy of ours is for, by the policy's name.
+
+    `policies` are documents by name. Policies that others put into the role are left
+    out.
+    """
+    found: dict[str, set[str]] = {}
+    begin = f"{UNNAMED_POLICY}-"
+    for name, document in policies.items():
+        if name == UNNAMED_POLICY:
+            found[name] = _regions_in(document)
+        elif name.startswith(begin):
+            found[name] = {name.removeprefix(begin)}
+    return found
+
+
+def characters_of(document: Mapping[str, Any]) -> int:
+    """Return the size that IAM counts: characters without white space."""
+    text = json.dumps(document, separators=(",", ":"))
+    return sum(not character.isspace() for character in text)
+
+
+def _regions_in(document: Mapping[str, Any]) -> set[str]:
+    """Return the regions of endpoints and log groups.
+
+    Every policy of ours names one of them. An image or a key may be elsewhere.
+    """
+    arns = [
+        str(resource).split(":")
+        for statement in document.get("Statement", ())
+        for resource in statement.get("Resource", ())
+    ]
+    return {
+        arn[3] for arn in arns if len(arn) > 3 and arn[2] in ("logs", "sagemaker")
+    } - {""}

@@ -1,0 +1,222 @@
+"""What other regions need of a deployment's roles and objects, so that it is kept.
+
+Roles and buckets are global: `destroy` in one region must not delete what a deployment
+of the same name, or another deployment, uses in another one. Pure functions; what uses
+them is found by `deploy.aws.elsewhere`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from deploy.teardown import Inventory, Kept, Role
+
+__all__ = [
+    "RegionUse",
+    "keep_everything",
+    "keep_objects",
+    "keep_results",
+    "keep_roles",
+    "keep_weights",
+    "unknown_models",
+]
+
+BY_OPTION = "--keep-global"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionUse:
+    """What another region holds that needs roles or objects of a deployment."""
+
+    region: str
+    deployed: tuple[str, ...] = ()
+    """The deployment's own resources there, such as `endpoint ocr`."""
+    endpoints: frozenset[str] = frozenset()
+    """The endpoints of which there is something there, such as a config."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """By role: a model there, of whichever deployment, that runs with it."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """By s3:// address: a model there that loads its weights from it."""
+    unknown: tuple[str, ...] = ()
+    """Models of others that these credentials may not describe."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether `destroy --all` there would take down nothing."""
+        return not (self.deployed or self.roles or self.weights)
+
+
+def keep_roles(
+    roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
+) -> tuple[tuple[Role, ...], list[Kept]]:
+    """Return what is deleted of the roles in `region`, and what is kept.
+
+    A role that no other region uses is deleted. Another loses the policies of `region`,
+    unless a region that uses it has no policy of its own in it.
+    """
+    left, kept = [], []
+    for role in roles:
+        users = {
+            use.region: use for use in uses if use.deployed or role.name in use.roles
+        }
+        recorded = set().union(*role.regions.values()) - {region}
+        if not users and not recorded:
+            left.append(role)
+            continue
+        without = sorted(users.keys() - recorded)
+        policies = tuple(
+            name for name, regions in role.regions.items() if regions == {region}
+        )
+        if without:
+            policies = ()
+        if policies:
+            left.append(replace(role, policies=policies, attached=(), is_kept=True))
+        idle = {use.region for use in uses if use.is_idle}
+        kept.append(_kept_role(role, users, recorded - users.keys(), without, idle))
+    return tuple(left), kept
+
+
+def _kept_role(
+    role: Role,
+    users: Mapping[str, RegionUse],
+    recorded: Collection[str],
+    without: Sequence[str],
+    idle: Collection[str],
+) -> Kept:
+    reasons, remedies = [], []
+    for region, use in sorted(users.items()):
+        if use.deployed:
+            reasons.append(_deployed(use))
+            remedies.append(_goes_with(region))
+        else:
+            model = use.roles[role.name]
+            reasons.append(f"model {model} in {region} runs with it")
+            remedies.append(f"it can be deleted when model {model} is gone")
+    for region in sorted(recorded):
+        reasons.append(f"its policy for {region} says that it is used there")
+        remedies.append(
+            f"chandra-sagemaker destroy --all --region {region} deletes it"
+            if region in idle
+            else _goes_with(region)
+        )
+    if without:
+        reasons.append(
+            f"all its policies stay, as it has none for {', '.join(without)}: "
+            f"chandra-sagemaker iam --create --region {without[0]} makes one"
+        )
+    return Kept(f"role {role.name}", "; ".join(reasons), "; ".join(remedies))
+
+
+def keep_objects(
+    inventory: Inventory, bucket_region: str, uses: Sequence[RegionUse]
+) -> Inventory:
+    """Keep all objects of a bucket in another region.
+
+    SageMaker and CodeBuild use buckets of their own region only, so they belong to the
+    deployment there.
+    """
+    use = next((u for u in uses if u.region == bucket_region), RegionUse(bucket_region))
+    is_idle = use in uses and use.is_idle
+    return _without_objects(
+        inventory,
+        f"the bucket is in {bucket_region}"
+        + (f", and {_deployed(use)}" if use.deployed else ""),
+        f"chandra-sagemaker destroy --all --region {bucket_region} deletes them"
+        if is_idle
+        else _goes_with(bucket_region, "they go"),
+    )
+
+
+def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
+    """Keep documents and results while the same queue's endpoint is in another region.
+
+    The exchange has one prefix for a deployment, whatever the region.
+    """
+    use = next((u for u in uses if inventory.name in u.endpoints), None)
+    if use is None or not (inventory.exchanged or inventory.uploads):
+        return inventory
+    kept = Kept(
+        f"documents and results in s3://{inventory.bucket}",
+        _deployed(use),
+        _goes_with(use.region, "they go"),
+    )
+    return replace(inventory, exchanged=(), uploads=(), kept=(*inventory.kept, kept))
+
+
+def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
+    """Keep staged weights from which a model in another region starts."""
+    users = [
+        (use.region, model)
+        for use in uses
+        for address, model in sorted(use.weights.items())
+        if any(
+            f"s3://{inventory.bucket}/{version.key}".startswith(address)
+            for version in inventory.weights
+        )
+    ]
+    if not users:
+        return inventory
+    region, model = users[0]
+    kept = Kept(
+        f"staged weights in s3://{inventory.bucket}",
+        f"model {model} in {region} loads them",
+        f"they can be deleted when model {model} is gone",
+    )
+    return replace(inventory, weights=(), kept=(*inventory.kept, kept))
+
+
+def keep_everything(inventory: Inventory) -> Inventory:
+    """Keep all roles and all objects, whoever uses them."""
+    left = _without_objects(inventory, BY_OPTION, "destroy --all without it")
+    kept = [
+        Kept(f"role {role.name}", BY_OPTION, "destroy --all without it")
+        for role in inventory.roles
+    ]
+    return replace(left, roles=(), kept=(*left.kept, *kept))
+
+
+def unknown_models(uses: Sequence[RegionUse]) -> list[str]:
+    """Return a note on each region with models that could not be described."""
+    return [
+        f"note: {len(use.unknown)} models of others in {use.region} cannot be "
+        f"described, such as {use.unknown[0]}: nobody knows whether they use these "
+        "roles or weights"
+        for use in uses
+        if use.unknown
+    ]
+
+
+def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventory:
+    what = [
+        f"{len({version.key for version in versions})} of {name}"
+        for name, versions in inventory.objects
+        if versions
+    ]
+    if not inventory.has_objects:
+        return inventory
+    listed = ", ".join(what) or "unfinished uploads"
+    kept = Kept(
+        f"objects in s3://{inventory.bucket} ({listed})",
+        reason,
+        remedy,
+    )
+    return replace(
+        inventory,
+        weights=(),
+        sources=(),
+        uploads=(),
+        job_objects=(),
+        exchanged=(),
+        kept=(*inventory.kept, kept),
+    )
+
+
+def _deployed(use: RegionUse) -> str:
+    """What there is of the deployment in a region: the first, and how many more."""
+    more = len(use.deployed) - 1
+    return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
+
+
+def _goes_with(region: str, words: str = "it goes") -> str:
+    return f"{words} with the deployment in {region}"
