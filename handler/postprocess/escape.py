@@ -214,9 +214,7 @@ def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
     code span that ends far behind the formula, so it becomes the quotation mark or
     the accent that LaTeX prints for it. `in_brackets` is for the words of a link.
     """
-    if "\n" in latex:
-        latex = _COMMENT.sub(r"\1", latex)
-    latex = one_line(latex)
+    latex = "\n".join(map(one_line, latex.split("\n")))
     if "`" in latex:
         latex = _GRAVE.sub(lambda match: match[1] + _accented(match), latex)
         latex = latex.replace("``", "\u201c").replace("`", "\u2018")
@@ -229,8 +227,6 @@ def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
     return _with_pairs(latex).strip() if in_brackets else latex.strip()
 
 
-# A comment takes the end of its line, and the spaces after it, with it.
-_COMMENT = re.compile(r"((?<!\\)(?:\\\\)*+)%[^\n]*+(?:\n[ \t]*+|\Z)")
 _GRAVE = re.compile(r"((?<!\\)(?:\\\\)*+)\\`\s*+(?:\{\s*+([A-Za-z])\s*+\}|([A-Za-z]))")
 
 

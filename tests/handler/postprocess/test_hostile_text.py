@@ -96,7 +96,6 @@ def test_text_between_elements_does_not_become_markup(source):
         ("`<code>a</code>", "\\``a`"),
         ("<math>\\text{``a'' `b'}</math>", "$\\text{\u201ca'' \u2018b'}$"),
         ("<math>\\text{voil\\`a, \\`{E}}</math>", "$\\text{voil\u00e0, \u00c8}$"),
-        ("<math>a % b\n + c</math>", "$a % b + c$"),
         ("<a href='#3'><math>[0, 1)</math></a>", "[$\\lbrack 0, 1)$](#3)"),
         ("<a href='#3'><math>\\sqrt[3]{x}</math></a>", "[$\\sqrt[3]{x}$](#3)"),
         ("<b>x.</b><i></i>y", "<b>x.</b>y"),
