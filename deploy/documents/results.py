@@ -11,6 +11,7 @@ from html import escape, unescape
 from itertools import islice
 from typing import Any
 
+from deploy.documents.sanitise import POLICY, cleaner_of
 from deploy.errors import ConfigError
 
 __all__ = [
@@ -186,7 +187,8 @@ def in_format(body: bytes, accept: str, wanted: str) -> bytes:
         raise ConfigError(
             "the answer is no document of ours", hint="async fetch --format json"
         ) from error
-    return text.encode()
+    # JSON can hold characters that have no UTF-8; one costs no document.
+    return text.encode("utf-8", "replace")
 
 
 def _markdown(document: Mapping[str, Any]) -> str:
@@ -204,7 +206,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
 
 
 def _html(document: Mapping[str, Any]) -> str:
-    """The pages one below the other; what is in them has been cleaned already."""
+    """Write the pages one below the other, with their pictures, cleaned."""
     body = "\n".join(
         f'<section id="page-{int(page["page"])}">\n{_page(page)}\n</section>'
         for page in document["pages"]
@@ -212,14 +214,14 @@ def _html(document: Mapping[str, Any]) -> str:
     return (
         "<!DOCTYPE html>\n<html>\n<head>\n"
         '<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>Document</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
 def _page(page: Mapping[str, Any]) -> str:
-    parts = [str(page["html"])] if page["html"] else []
+    clean = cleaner_of(page)
+    parts = [clean(str(page["html"]))] if page["html"] else []
     if page.get("error"):
         detail = escape(" ".join(str(page["error"]["detail"]).split()))
         sentence = f"Page {int(page['page'])} could not be read: {detail}"

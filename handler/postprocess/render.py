@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from handler.postprocess.sanitise import clean_page
 from handler.schema import PAGE_SEPARATOR, Document, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]
@@ -111,8 +112,11 @@ _PAGE = """\
 </body>
 </html>
 """
-# The content is clean already; this keeps it so wherever the file is opened.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# The content is clean; this keeps it so wherever the file is opened.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
 _STYLE = """
 body { font: 1rem/1.5 serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem }
 section + section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: 2rem }
@@ -135,7 +139,8 @@ def _html(document: Document) -> str:
 def _section(page: PageResult) -> str:
     parts = [f'<section id="page-{page.page}">']
     if page.content.html:
-        parts.append(_SOURCE.sub(lambda m: _data_url(m[0], page), page.content.html))
+        html = clean_page(page.content.html)
+        parts.append(_SOURCE.sub(lambda m: _data_url(m[0], page), html))
     if page.error is not None:
         sentence = f"Page {page.page} could not be read: {_sentence(page.error)}"
         parts.append(f'<p class="page-error">{escape(sentence)}</p>')
@@ -144,4 +149,4 @@ def _section(page: PageResult) -> str:
 
 def _data_url(name: str, page: PageResult) -> str:
     picture = page.images.get(name)
-    return name if picture is None else f"data:image/webp;base64,{picture}"
+    return name if picture is None else f"data:image/webp;base64,{escape(picture)}"
