@@ -43,8 +43,10 @@ def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
         elif mark := _MARKS.get(node.tag):
             inner = inline(node.children, around | {mark})
             is_nested = bool(around & _STARS)
+            # What begins other emphasis comes after its mark or tag.
+            before = text[-1:] or ("<" if is_nested else "")
             piece = emphasised(
-                inner, mark, text[-1:], following[index], is_nested=is_nested
+                inner, mark, before, following[index], is_nested=is_nested
             )
         else:
             piece = _piece(node, around)

@@ -45,6 +45,7 @@ SNIPPETS = (
     *("#", "###### ", "> ", "=", "===", "***", "**", "*", "_", "__", "~~", "~", "[x] "),
     *("[ ] ", "    x", "\t", "\xa0", "\u3000", "\u200b", "\u2028", "\x85", "\x0b"),
     *("\x1c", "\ufdd0", "\ufdd5", "\ufdd7", "\ufddf", "$", "$$", "$x$", "\\(", "\\$"),
+    *("% x\n", "\n", "%\n- ", "%\n# ", "%\n=\n", "%\n\n", "%\n    ", "[!NOTE]", "+"),
     *("http://evil.example", "www.evil.example", "a@evil.example", "a", "Wort", "5"),
     *("x <y and z> w", "5 < 6", "a_b_c", "snake_case", "!", "[", "]", "(", ")", "<"),
 )
@@ -66,6 +67,8 @@ _FRAMES = (
     "<table><tr><td rowspan=2><pre>{pre}</pre>{}</td></tr><tr><td>{}</td></tr></table>",
     "<table><tr><td><ul><li>{}</li></ul></td></tr><caption>{}</caption></table>",
     "<ul><li>x<table><tr><td>{}</td></tr></table></li></ul>",
+    *("<blockquote>{}</blockquote>", "<blockquote>{}<ul><li>{}</li></ul></blockquote>"),
+    "<blockquote><pre>{pre}</pre><p>{}</p></blockquote><p>{}</p>",
     *("<b>{}<p>{}</p>{}</b>", "<pre>{pre}</pre>"),
     "<pre><code class='language-x'>{pre}</code></pre>",
 )
