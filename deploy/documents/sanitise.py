@@ -46,20 +46,26 @@ ATTRIBUTES = {
     "th": {"colspan", "rowspan"},
 }
 DROPPED = {"script", "style", "svg", "template"}
-SCHEMES = {"http", "https", "mailto"}
+SCHEMES = {"http", "https", "mailto", "data"}
+"""Of links and pictures; only pictures may be data."""
 INPUT_TYPES = frozenset({"checkbox", "radio", "text"})
 # Other classes could take the looks of the page around.
 CLASS = re.compile(r"block|mermaid|(?:language|lang)-[\w+#-]{1,20}", re.ASCII)
 PICTURE = re.compile(r"[\w-]+\.(?P<kind>webp|png|jpeg)", re.ASCII)
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
+DATA_URL = re.compile(
+    rf"data:image/(?:webp|png|jpeg);base64,{BASE64.pattern}", re.ASCII
+)
+# A browser ignores these in a scheme.
+IGNORED = re.compile(r"[\x00-\x20]+")
 
 
 def cleaner_of(page: Mapping[str, Any]) -> Callable[[str], str]:
     """Return a function that cleans the HTML of one page of an answer.
 
     The pictures that were cut from the page, which its `images` hold as base64 by name,
-    are put into the HTML, and every other picture is dropped. Raises ConfigError
-    without nh3.
+    are put into the HTML. Pictures that are in it as data stay, and every other one is
+    dropped. Raises ConfigError without nh3.
     """
     images = page.get("images")
     pictures = images if isinstance(images, Mapping) else {}
@@ -86,7 +92,12 @@ def _attribute(
 ) -> str | None:
     match name:
         case "src":
+            if DATA_URL.fullmatch(value):
+                return value
             return _data_url(value, pictures.get(value))
+        case "href":
+            is_data = IGNORED.sub("", value).lower().startswith("data:")
+            return None if is_data else value
         case "class":
             return value if CLASS.fullmatch(value) else None
         case "type" if tag == "input":

@@ -186,3 +186,23 @@ def test_cleaning_keeps_what_the_service_writes():
         '<img src="data:image/webp;base64,QUJD" alt="a">'
     )
     assert clean('<img src="page-1-figure-2.webp" alt="a">') == '<img alt="a">'
+    inside = '<img src="data:image/webp;base64,QUJD" alt="a">'
+    assert clean(inside) == inside
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '<img src="data:image/svg+xml;base64,QUJD">',
+        '<img src="data:image/webp;base64,QU JD&quot;">',
+        '<a href="data:text/html,x">x</a>',
+        '<a href=" DA&#9;TA:image/webp;base64,QUJD">x</a>',
+        '<a href="&#1;data&colon;text/html,x">x</a>',
+        '<a href="vbscript:x">x</a>',
+    ],
+)
+def test_data_that_is_no_picture_is_dropped(source):
+    cleaned = cleaner_of({})(source)
+
+    assert "data" not in cleaned.lower()
+    assert "script" not in cleaned

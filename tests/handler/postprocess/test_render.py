@@ -132,6 +132,22 @@ def test_cleaning_a_page_again_changes_nothing_of_it():
     assert content.html in html.decode()
 
 
+def test_pictures_that_are_in_a_page_already_stay():
+    html = '<img src="data:image/webp;base64,QUJD"><a href="data:text/html,x">x</a>'
+    content = PageContent(html=html + '<img src="data:image/svg+xml;base64,QUJD">')
+
+    body = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
+
+    tags = [
+        (tag, attrs) for tag, attrs in tags_in(body.decode()) if tag in ("img", "a")
+    ]
+    assert [attrs.get("src") for tag, attrs in tags if tag == "img"] == [
+        "data:image/webp;base64,QUJD",
+        None,
+    ]
+    assert all("href" not in attrs for _, attrs in tags)
+
+
 def test_html_allows_no_base_address_and_no_forms():
     html = render(document(ONE), "text/html").decode()
 
