@@ -8,9 +8,9 @@ must come from `sanitise.clean`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from handler.postprocess.escape import finished
+from handler.postprocess.escape import finished, lines_of, one_line
 from handler.postprocess.flow import (
     collapsed,
     items_of,
@@ -20,6 +20,7 @@ from handler.postprocess.flow import (
 )
 from handler.postprocess.inline import code_span, inline, line_of, longest_run, math
 from handler.postprocess.markup import Element, Node, serialise, text_of
+from handler.postprocess.vocabulary import BLOCK_TAGS, LITERAL_TAGS
 
 __all__ = ["markdown_from"]
 
@@ -82,8 +83,25 @@ def _block(element: Element, html_tables: bool) -> list[str]:
             return [math(element)]
         case "chem":
             return [code_span(latex_of(element))]
-        case _:
+        case tag if tag in BLOCK_TAGS:
             return _blocks(element.children, html_tables)
+        case _:
+            return _blocks(_spread(element), html_tables)
+
+
+def _spread(mark: Element) -> Iterator[Node]:
+    """Give each part of bold text or of a link that holds blocks its own mark."""
+    for portion in portions(mark.children):
+        if isinstance(portion, list):
+            yield Element(mark.tag, mark.attrs, portion)
+        elif portion.tag in ("p", "div"):
+            inner = list(_spread(Element(mark.tag, mark.attrs, portion.children)))
+            yield Element(portion.tag, portion.attrs, inner)
+        elif portion.tag in BLOCK_TAGS | LITERAL_TAGS:
+            yield portion
+        else:
+            parts = list(_spread(portion))
+            yield from _spread(Element(mark.tag, mark.attrs, parts))
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -110,12 +128,33 @@ def _list(element: Element, html_tables: bool) -> str:
     for item in items_of(element):
         marker = "- " if item.number is None else f"{item.number}. "
         blocks = _blocks(item.children, html_tables)
+        if blocks[:1] == ["---"]:
+            # `- ---` is a line across the page, and no entry.
+            blocks[0] = "***"
         is_tight = len(blocks) < 2 or _is_tight(*blocks)
         text = "\n".join(blocks) if is_tight else _joined(blocks)
         is_loose = is_loose or not is_tight
+        if _TASK.match(text) and not _begins_with_field(item.children):
+            # GitHub shows a checkbox here.
+            text = "\\" + text
         indented = re.sub(r"\n(?=[^\n])", "\n" + " " * len(marker), text)
         entries.append((marker + indented).rstrip())
     return ("\n\n" if is_loose else "\n").join(entries)
+
+
+_TASK = re.compile(r"\[[ xX]\](?=\s|\Z)")
+
+
+def _begins_with_field(nodes: Iterable[Node]) -> bool:
+    for node in nodes:
+        if isinstance(node, str):
+            if node.strip():
+                return False
+        elif node.tag == "input" or _begins_with_field(node.children):
+            return True
+        elif text_of([node]).strip():
+            return False
+    return False
 
 
 # What a list may follow without a blank line, and which lists may.
@@ -129,7 +168,7 @@ def _is_tight(first: str, second: str, *others: str) -> bool:
 
 
 def _fence(element: Element) -> str:
-    code = text_of(element.children).strip("\n")
+    code = "\n".join(lines_of(text_of(element.children))).strip("\n")
     if not code.strip():
         return ""
     fence = "`" * max(3, longest_run("`", code) + 1)
@@ -235,11 +274,11 @@ def _unbroken(node: Element, in_pre: bool = False) -> Element:
         if isinstance(child, Element):
             children.append(_unbroken(child, in_pre))
         elif in_pre:
-            for number, line in enumerate(child.split("\n")):
+            for number, line in enumerate(lines_of(child)):
                 children += [Element("br"), line] if number else [line]
         else:
-            children.append(collapsed(child))
-    attrs = {name: collapsed(value) for name, value in node.attrs.items()}
+            children.append(one_line(collapsed(child)))
+    attrs = {name: one_line(collapsed(value)) for name, value in node.attrs.items()}
     if node.tag in ("table", "thead", "tbody", "tr"):
         children = [c for c in children if not isinstance(c, str) or c.strip()]
     return Element(node.tag, attrs, children)
