@@ -14,7 +14,14 @@ import unicodedata
 
 from handler.postprocess.sanitise import is_safe_link
 
-__all__ = ["emphasised", "escaped", "finished", "link_target", "safe_latex"]
+__all__ = [
+    "emphasised",
+    "escaped",
+    "finished",
+    "link_target",
+    "safe_latex",
+    "with_dollars",
+]
 
 _MARKED = "\\*_~[]<&!"
 _MARK_OF = {char: chr(0xFDD0 + index) for index, char in enumerate(_MARKED)}
@@ -22,10 +29,11 @@ _CHAR_OF = {mark: char for char, mark in _MARK_OF.items()}
 # Stands for a backslash; the bracket after it can neither end nor begin a link.
 _FORCED = "\ufddf"
 _BRACKETS = re.compile(r"[\[\]]")
-_ALWAYS = {"`": "\\`", "$": "\\$"}
+_DOLLAR = "\ufdde"
+_ALWAYS = {"`": "\\`", "$": _DOLLAR, _DOLLAR: "\ufffd"}
 _ESCAPES = str.maketrans({**_MARK_OF, **_ALWAYS})
 _RUNS = re.compile("([\ufdd0-\ufddf])\\1*")
-_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED}
+_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED, _DOLLAR}
 
 _LINE_STARTS = re.compile(
     r"(?P<number>\d{1,9})(?P<dot>[.)])(?=\s|\Z)"
@@ -46,6 +54,7 @@ def finished(line: str, *, starts_block: bool = True) -> str:
 
     `starts_block` is False where `1.` or `#` cannot begin a list or a heading.
     """
+    line = with_dollars(line)
     line = _RUNS.sub(lambda match: _resolved(match, line), line)
     start = _LINE_STARTS.match(line) if starts_block else None
     if start is None:
@@ -53,6 +62,18 @@ def finished(line: str, *, starts_block: bool = True) -> str:
     if start["number"]:
         return f"{start['number']}\\{line[start.end('number') :]}"
     return "\\" + line
+
+
+def with_dollars(text: str, *, in_row: bool = False) -> str:
+    """Text whose dollars are hidden where two of them could enclose a formula.
+
+    `text` is all that one paragraph holds. A single dollar there encloses nothing,
+    but some readers pair those of different cells in a row.
+    """
+    if _DOLLAR not in text:
+        return text
+    is_single = not in_row and text.count(_DOLLAR) + text.count("$") == 1
+    return text.replace(_DOLLAR, "$" if is_single else "\\$")
 
 
 def _resolved(match: re.Match[str], line: str) -> str:

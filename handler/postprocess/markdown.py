@@ -10,16 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from handler.postprocess.escape import finished
+from handler.postprocess.escape import finished, with_dollars
 from handler.postprocess.flow import (
+    Item,
+    code_of,
     collapsed,
+    is_block,
     items_of,
     latex_of,
     portions,
     rows_of,
 )
 from handler.postprocess.inline import code_span, inline, line_of, longest_run, math
-from handler.postprocess.markup import Element, Node, serialise, text_of
+from handler.postprocess.markup import Element, Node, serialise
 
 __all__ = ["markdown_from"]
 
@@ -79,7 +82,9 @@ def _block(element: Element) -> list[str]:
         case "hr":
             return ["---"]
         case "math":
-            return [math(element)]
+            return [math(element, in_lines=True)]
+        case "blockquote":
+            return [_quotation(element)]
         case "chem":
             return [code_span(latex_of(element))]
         case _:
@@ -89,7 +94,7 @@ def _block(element: Element) -> list[str]:
 def _paragraphs(text: str) -> list[str]:
     """Lines apart by breaks are one paragraph; an empty line begins another."""
     paragraphs: list[list[str]] = [[]]
-    for line in text.split("\n"):
+    for line in with_dollars(text).split("\n"):
         words = line.strip(" ")
         if words:
             paragraphs[-1].append(finished(words))
@@ -105,11 +110,46 @@ def _heading(level: int, element: Element) -> str:
     return f"{'#' * level} {text}" if text else ""
 
 
+def _quotation(element: Element) -> str:
+    text = _joined(_blocks(element.children))
+    return "\n".join(f"> {line}".rstrip() for line in text.split("\n")) if text else ""
+
+
 def _list(element: Element) -> str:
+    """Entries of one list, or of several if the numbers do not count up by one.
+
+    Markdown counts by itself. It has no letters and no negative numbers, so those are
+    words of entries without a number.
+    """
+    items = items_of(element)
+    is_counted = all(item.label.isdigit() for item in items)
+    runs: list[list[Item]] = []
+    for item in items:
+        is_next = (
+            runs and item.number is not None and item.number == _next_number(runs[-1])
+        )
+        if is_next or (runs and not is_counted):
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return _joined([_entries(run, is_counted) for run in runs])
+
+
+def _next_number(items: list[Item]) -> int | None:
+    number = items[-1].number
+    return None if number is None else number + 1
+
+
+def _entries(items: list[Item], is_counted: bool) -> str:
     entries, is_loose = [], False
-    for item in items_of(element):
-        marker = "- " if item.number is None else f"{item.number}. "
-        blocks = _blocks(item.children)
+    for item in items:
+        marker = f"{item.label}. " if is_counted else "- "
+        is_labelled = item.label and not is_counted
+        blocks = _blocks(
+            _prefixed(f"{item.label}. ", item.children)
+            if is_labelled
+            else item.children
+        )
         is_tight = len(blocks) < 2 or _is_tight(*blocks)
         text = "\n".join(blocks) if is_tight else _joined(blocks)
         is_loose = is_loose or not is_tight
@@ -118,8 +158,24 @@ def _list(element: Element) -> str:
     return ("\n\n" if is_loose else "\n").join(entries)
 
 
+_PARAGRAPHS = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
+
+
+def _prefixed(prefix: str, nodes: list[Node]) -> list[Node]:
+    """Return nodes whose first words come after a prefix."""
+    while nodes and isinstance(nodes[0], str) and not nodes[0].strip():
+        nodes = nodes[1:]
+    if not nodes or isinstance(nodes[0], str) or not is_block(nodes[0]):
+        return [prefix, *nodes]
+    first = nodes[0]
+    if first.tag in _PARAGRAPHS:
+        children = _prefixed(prefix, first.children)
+        return [Element(first.tag, first.attrs, children), *nodes[1:]]
+    return [Element("p", {}, [prefix]), *nodes]
+
+
 # What a list may follow without a blank line, and which lists may.
-_PARAGRAPH = re.compile(r"(?!- |\d+\. |\$\$)[^|<`#]")
+_PARAGRAPH = re.compile(r"(?!- |\d+\. |\$\$)[^|<>`#]")
 _INTERRUPTING = re.compile(r"(?:-|1\.) \S")
 
 
@@ -129,7 +185,7 @@ def _is_tight(first: str, second: str, *others: str) -> bool:
 
 
 def _fence(element: Element) -> str:
-    code = text_of(element.children).strip("\n")
+    code = code_of(element.children).strip("\n")
     if not code.strip():
         return ""
     fence = "`" * max(3, longest_run("`", code) + 1)
@@ -189,6 +245,9 @@ def _has_head(table: Element, rows: list[list[Element]]) -> bool:
 
 def _fits_pipes(table: Element, rows: list[list[Element]]) -> bool:
     """Whether rows of pipes say all that the table says."""
+    if table.attrs.get("dir") == "rtl":
+        # Rows of pipes would be shown with the first column on the left.
+        return False
     heads = _children(table, "thead")
     if len(heads) > 1 or sum(len(rows_of(head)) for head in heads) > 1:
         return False
@@ -201,12 +260,10 @@ def _fits_pipes(table: Element, rows: list[list[Element]]) -> bool:
 
 def _is_plain(cell: Element) -> bool:
     spans = (cell.attrs.get("colspan", "1"), cell.attrs.get("rowspan", "1"))
-    return spans == ("1", "1") and not _holds(
-        cell, frozenset({"table", "ul", "ol", "pre", "hr"})
-    )
+    return spans == ("1", "1") and not _holds(cell, _TALL_TAGS)
 
 
-_TALL_TAGS = frozenset({"table", "ul", "ol", "pre", "hr"})
+_TALL_TAGS = frozenset({"blockquote", "table", "ul", "ol", "pre", "hr"})
 
 
 def _holds(element: Element, tags: frozenset[str]) -> bool:
@@ -218,7 +275,8 @@ def _holds(element: Element, tags: frozenset[str]) -> bool:
 
 
 def _cell(cell: Element) -> str:
-    lines = [line.strip() for line in inline(cell.children).split("\n")]
+    written = with_dollars(inline(cell.children), in_row=True)
+    lines = [line.strip() for line in written.split("\n")]
     text = "<br>".join(finished(line, starts_block=False) for line in lines if line)
     return text.replace("|", "\\|")
 
@@ -234,6 +292,8 @@ def _unbroken(node: Element, in_pre: bool = False) -> Element:
     for child in node.children:
         if isinstance(child, Element):
             children.append(_unbroken(child, in_pre))
+        elif node.tag == "math":
+            children.append(latex_of(node, is_one_line=True))
         elif in_pre:
             for number, line in enumerate(child.split("\n")):
                 children += [Element("br"), line] if number else [line]
