@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeGuard
 
 from handler.postprocess.flow import is_block
 from handler.postprocess.layout import label_from
@@ -137,7 +138,7 @@ def options_of(select: Element) -> list[Node]:
     return nodes
 
 
-def _is_tag(node: Node, tag: str) -> bool:
+def _is_tag(node: Node, tag: str) -> TypeGuard[Element]:
     return isinstance(node, Element) and node.tag == tag
 
 

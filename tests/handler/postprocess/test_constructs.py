@@ -151,6 +151,13 @@ CASES = {
         "a(b)cd",
         "a(b)cd",
     ),
+    "fields and reading aids in a listing": (
+        "<pre>a<input type=text value=b><ruby>c<rt>d</rt></ruby>\n  e</pre>",
+        '<pre>a<input type="text" value="b" disabled=""><ruby>c<rt>d</rt></ruby>\n'
+        "  e</pre>",
+        "```\nabc(d)\n  e\n```",
+        "abc(d)\n  e",
+    ),
     "environment for displayed formulas": (
         "<p>a <math>\\begin{align*}b&amp;=c\\end{align*}</math> d</p>",
         '<p>a <math display="block">\\begin{align*}b&amp;=c\\end{align*}</math> d</p>',

@@ -17,7 +17,7 @@ from tests.handler.postprocess.pages import block, read
         ("<mi>x</mi><mo>=</mo><mn>1.5</mn>", "x = 1.5"),
         ("<mi>sin</mi><mo>\u2061</mo><mi>x</mi>", r"\sin x"),
         ("<mi>rate</mi>", r"\mathrm{rate}"),
-        ("<mfrac><mn>1</mn><mrow><mi>a</mi><mn>2</mn></mrow></mfrac>", r"\frac{1}{a 2}"),
+        ("<mfrac><mn>1</mn><mrow><mi>a</mi><mn>2</mn></mfrac>", r"\frac{1}{a 2}"),
         ("<msup><mi>x</mi><mn>2</mn></msup>", "x^{2}"),
         ("<msub><mrow><mi>x</mi><mi>y</mi></mrow><mi>i</mi></msub>", "{x y}_{i}"),
         ("<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>", "x_{i}^{2}"),
