@@ -78,7 +78,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join))
 def test_no_word_of_broken_mathml_is_lost(formula):
     text = read(block(f"<math><mi>qua</mi>{formula}</math>")).text
@@ -88,7 +88,7 @@ def test_no_word_of_broken_mathml_is_lost(formula):
 
 
 @pytest.mark.parametrize("source", ["<mi>x", "<mrow><mi>", "<mfrac>" * 3 + "</mi>"])
-def test_nested_mathml_is_read_in_linear_time(source):
+def test_nested_mathml_does_not_grow(source):
     formula = "<mi>a</mi>" + source * 20_000
 
     assert len(latex_from_mathml(formula)) < 1_000_000

@@ -187,7 +187,7 @@ def _without_classes(written: str) -> str:
     return re.sub('class="[a-z]*"', "", written)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(PAGES)
 def test_answers_have_the_visible_words_and_no_others(raw):
     content = read(raw, include_headers_footers=True)
