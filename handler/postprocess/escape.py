@@ -22,6 +22,7 @@ __all__ = [
     "link_target",
     "one_line",
     "safe_latex",
+    "with_dollars",
 ]
 
 _MARKED = "\\*_~[]<&!"
@@ -30,7 +31,8 @@ _CHAR_OF = {mark: char for char, mark in _MARK_OF.items()}
 # Stands for a backslash; the bracket after it can neither end nor begin a link.
 _FORCED = "\ufddf"
 _BRACKETS = re.compile(r"[\[\]]")
-_ALWAYS = {"`": "\\`", "$": "\\$"}
+_DOLLAR = "\ufdde"
+_ALWAYS = {"`": "\\`", "$": _DOLLAR, _DOLLAR: "\ufffd"}
 # Text may hold these noncharacters itself, and must not be taken for marks then.
 _RESERVED = dict.fromkeys(map(chr, range(0xFDD0, 0xFDE0)), "\ufffd")
 # CommonMark ends lines at "\r" and "\n" only; some other readers at these too.
@@ -39,7 +41,7 @@ _ONE_LINE = str.maketrans({**_RESERVED, **dict.fromkeys("\r" + _SEPARATORS, " ")
 _LINE_END = re.compile(f"\r\n?|[{_SEPARATORS}]")
 _ESCAPES = str.maketrans({**_MARK_OF, **_ALWAYS})
 _RUNS = re.compile("([\ufdd0-\ufddf])\\1*")
-_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED}
+_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED, _DOLLAR}
 
 _LINE_STARTS = re.compile(
     r"(?P<number>\d{1,9})(?P<dot>[.)])(?=\s|\Z)"
@@ -71,6 +73,7 @@ def finished(line: str, *, starts_block: bool = True) -> str:
 
     `starts_block` is False where `1.` or `#` cannot begin a list or a heading.
     """
+    line = with_dollars(line)
     # An address of e-mail between angle brackets is a link: `<1@a.example>`.
     has_address = "@" in line
     has_strike = "~~" in line
@@ -83,6 +86,18 @@ def finished(line: str, *, starts_block: bool = True) -> str:
     if start["number"]:
         return f"{start['number']}\\{line[start.end('number') :]}"
     return "\\" + line
+
+
+def with_dollars(text: str, *, in_row: bool = False) -> str:
+    """Text whose dollars are hidden where two of them could enclose a formula.
+
+    `text` is all that one paragraph holds. A single dollar there encloses nothing,
+    but some readers pair those of different cells in a row.
+    """
+    if _DOLLAR not in text:
+        return text
+    is_single = not in_row and text.count(_DOLLAR) + text.count("$") == 1
+    return text.replace(_DOLLAR, "$" if is_single else "\\$")
 
 
 def _resolved(

@@ -17,7 +17,7 @@ from handler.postprocess.escape import (
     one_line,
     safe_latex,
 )
-from handler.postprocess.flow import collapsed, input_mark, latex_of
+from handler.postprocess.flow import code_of, collapsed, input_mark, latex_of
 from handler.postprocess.markup import Element, Node, text_of
 
 __all__ = ["code_span", "inline", "line_of", "longest_run", "math"]
@@ -88,7 +88,7 @@ _PUNCTUATED_TAGS = frozenset({"math", "chem", "code", "sub", "sup", "u"})
 
 _MARKS = {"b": "**", "strong": "**", "i": "*", "del": "~~"}
 _STARS = frozenset({"*", "**"})
-_TRANSPARENT_TAGS = frozenset({"span", "small", "big"})
+_TRANSPARENT_TAGS = frozenset({"bdi", "bdo", "big", "rp", "ruby", "small", "span"})
 
 
 def _unwrapped(nodes: Iterable[Node], around: frozenset[str]) -> Iterator[Node]:
@@ -100,6 +100,11 @@ def _unwrapped(nodes: Iterable[Node], around: frozenset[str]) -> Iterator[Node]:
             or (node.tag == "a" and not _target_of(node, around))
         ):
             yield from _unwrapped(node.children, around)
+        elif isinstance(node, Element) and node.tag == "rt":
+            is_empty = not text_of(node.children).strip()
+            yield "" if is_empty else "("
+            yield from _unwrapped(node.children, around)
+            yield "" if is_empty else ")"
         else:
             yield node
 
@@ -113,11 +118,12 @@ def _piece(node: Element, around: frozenset[str]) -> str:
         case "chem":
             return code_span(latex_of(node))
         case "code":
-            return code_span(collapsed(text_of(node.children)))
+            return code_span(collapsed(code_of(node.children)))
         case "input":
             return escaped(input_mark(node), in_brackets="a" in around)
         case "img":
-            return _image(node)
+            # A line of its own, so that it is not taken for words of the page.
+            return f"\n{_image(node)}\n"
         case "a":
             return _link(node, around)
         case "sub" | "sup" | "u":
@@ -136,12 +142,20 @@ def _tagged(tag: str, inner: str) -> str:
     return "\n".join(f"<{tag}>{x}</{tag}>" if x.strip() else x for x in lines)
 
 
-def math(element: Element, *, in_brackets: bool = False) -> str:
-    """LaTeX between dollars, two on each side if it stands alone."""
-    latex = safe_latex(latex_of(element), in_brackets=in_brackets)
+def math(element: Element, *, in_lines: bool = False, in_brackets: bool = False) -> str:
+    """LaTeX between dollars, two on each side if it stands alone.
+
+    `in_lines` allows line breaks after comments in a formula that stands alone, and
+    `in_brackets` is for the words of a link.
+    """
+    is_block = element.attrs.get("display") == "block"
+    latex = latex_of(element, is_one_line=not in_lines or not is_block)
+    latex = safe_latex(latex, in_brackets=in_brackets)
     if not latex:
         return ""
-    return f"$${latex}$$" if element.attrs.get("display") == "block" else f"${latex}$"
+    # A sign at the start of a line could begin a list or a heading; `{}` is nothing.
+    latex = re.sub(r"\n(?![A-Za-z\\])", "\n{}", latex)
+    return f"$${latex}$$" if is_block else f"${latex}$"
 
 
 def code_span(text: str) -> str:

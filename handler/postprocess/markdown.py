@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from handler.postprocess.escape import finished, lines_of, one_line
+from handler.postprocess.escape import finished, lines_of, one_line, with_dollars
 from handler.postprocess.flow import (
+    Item,
+    code_of,
     collapsed,
+    is_block,
     items_of,
     latex_of,
     portions,
@@ -80,7 +83,9 @@ def _block(element: Element, html_tables: bool) -> list[str]:
         case "hr":
             return ["---"]
         case "math":
-            return [math(element)]
+            return [math(element, in_lines=True)]
+        case "blockquote":
+            return [_quotation(element, html_tables)]
         case "chem":
             return [code_span(latex_of(element))]
         case tag if tag in BLOCK_TAGS:
@@ -107,7 +112,7 @@ def _spread(mark: Element) -> Iterator[Node]:
 def _paragraphs(text: str) -> list[str]:
     """Lines apart by breaks are one paragraph; an empty line begins another."""
     paragraphs: list[list[str]] = [[]]
-    for line in text.split("\n"):
+    for line in with_dollars(text).split("\n"):
         words = line.strip(" ")
         if words:
             paragraphs[-1].append(finished(words))
@@ -123,11 +128,49 @@ def _heading(level: int, element: Element) -> str:
     return f"{'#' * level} {text}" if text else ""
 
 
+def _quotation(element: Element, html_tables: bool) -> str:
+    text = _joined(_blocks(element.children, html_tables))
+    # GitHub makes an alert of `[!NOTE]`.
+    text = re.sub(r"^\[!", r"\\[!", text)
+    return "\n".join(f"> {line}".rstrip() for line in text.split("\n")) if text else ""
+
+
 def _list(element: Element, html_tables: bool) -> str:
+    """Entries of one list, or of several if the numbers do not count up by one.
+
+    Markdown counts by itself. It has no letters and no negative numbers, so those are
+    words of entries without a number.
+    """
+    items = items_of(element)
+    is_counted = all(item.label.isdigit() for item in items)
+    runs: list[list[Item]] = []
+    for item in items:
+        is_next = (
+            runs and item.number is not None and item.number == _next_number(runs[-1])
+        )
+        if is_next or (runs and not is_counted):
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return _joined([_entries(run, is_counted, html_tables) for run in runs])
+
+
+def _next_number(items: list[Item]) -> int | None:
+    number = items[-1].number
+    return None if number is None else number + 1
+
+
+def _entries(items: list[Item], is_counted: bool, html_tables: bool) -> str:
     entries, is_loose = [], False
-    for item in items_of(element):
-        marker = "- " if item.number is None else f"{item.number}. "
-        blocks = _blocks(item.children, html_tables)
+    for item in items:
+        marker = f"{item.label}. " if is_counted else "- "
+        is_labelled = item.label and not is_counted
+        blocks = _blocks(
+            _prefixed(f"{item.label}. ", item.children)
+            if is_labelled
+            else item.children,
+            html_tables,
+        )
         if blocks[:1] == ["---"]:
             # `- ---` is a line across the page, and no entry.
             blocks[0] = "***"
@@ -157,8 +200,24 @@ def _begins_with_field(nodes: Iterable[Node]) -> bool:
     return False
 
 
+_PARAGRAPHS = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
+
+
+def _prefixed(prefix: str, nodes: list[Node]) -> list[Node]:
+    """Return nodes whose first words come after a prefix."""
+    while nodes and isinstance(nodes[0], str) and not nodes[0].strip():
+        nodes = nodes[1:]
+    if not nodes or isinstance(nodes[0], str) or not is_block(nodes[0]):
+        return [prefix, *nodes]
+    first = nodes[0]
+    if first.tag in _PARAGRAPHS:
+        children = _prefixed(prefix, first.children)
+        return [Element(first.tag, first.attrs, children), *nodes[1:]]
+    return [Element("p", {}, [prefix]), *nodes]
+
+
 # What a list may follow without a blank line, and which lists may.
-_PARAGRAPH = re.compile(r"(?!- |\d+\. |\$\$)[^|<`#]")
+_PARAGRAPH = re.compile(r"(?!- |\d+\. |\$\$)[^|<>`#]")
 _INTERRUPTING = re.compile(r"(?:-|1\.) \S")
 
 
@@ -168,7 +227,7 @@ def _is_tight(first: str, second: str, *others: str) -> bool:
 
 
 def _fence(element: Element) -> str:
-    code = "\n".join(lines_of(text_of(element.children))).strip("\n")
+    code = "\n".join(lines_of(code_of(element.children))).strip("\n")
     if not code.strip():
         return ""
     fence = "`" * max(3, longest_run("`", code) + 1)
@@ -228,6 +287,9 @@ def _has_head(table: Element, rows: list[list[Element]]) -> bool:
 
 def _fits_pipes(table: Element, rows: list[list[Element]]) -> bool:
     """Whether rows of pipes say all that the table says."""
+    if table.attrs.get("dir") == "rtl":
+        # Rows of pipes would be shown with the first column on the left.
+        return False
     heads = _children(table, "thead")
     if len(heads) > 1 or sum(len(rows_of(head)) for head in heads) > 1:
         return False
@@ -240,12 +302,10 @@ def _fits_pipes(table: Element, rows: list[list[Element]]) -> bool:
 
 def _is_plain(cell: Element) -> bool:
     spans = (cell.attrs.get("colspan", "1"), cell.attrs.get("rowspan", "1"))
-    return spans == ("1", "1") and not _holds(
-        cell, frozenset({"table", "ul", "ol", "pre", "hr"})
-    )
+    return spans == ("1", "1") and not _holds(cell, _TALL_TAGS)
 
 
-_TALL_TAGS = frozenset({"table", "ul", "ol", "pre", "hr"})
+_TALL_TAGS = frozenset({"blockquote", "table", "ul", "ol", "pre", "hr"})
 
 
 def _holds(element: Element, tags: frozenset[str]) -> bool:
@@ -257,7 +317,8 @@ def _holds(element: Element, tags: frozenset[str]) -> bool:
 
 
 def _cell(cell: Element) -> str:
-    lines = [line.strip() for line in inline(cell.children).split("\n")]
+    written = with_dollars(inline(cell.children), in_row=True)
+    lines = [line.strip() for line in written.split("\n")]
     text = "<br>".join(finished(line, starts_block=False) for line in lines if line)
     return text.replace("|", "\\|")
 
@@ -273,6 +334,8 @@ def _unbroken(node: Element, in_pre: bool = False) -> Element:
     for child in node.children:
         if isinstance(child, Element):
             children.append(_unbroken(child, in_pre))
+        elif node.tag == "math":
+            children.append(latex_of(node, is_one_line=True))
         elif in_pre:
             for number, line in enumerate(lines_of(child)):
                 children += [Element("br"), line] if number else [line]
