@@ -1,21 +1,23 @@
 """One HTML page that shows what was read: each page with its blocks beside the text.
 
-It needs nothing but itself: pictures are inside, and there is no script. Text from the
-service is shown under a policy by which a browser loads and runs nothing else.
+It needs nothing but itself: pictures are inside, and there is no script. Whatever the
+answer holds is escaped or cleaned here, and is shown under a policy by which a browser
+loads and runs nothing else.
 """
 
 from __future__ import annotations
 
 import base64
 import html
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from deploy.documents.sanitise import POLICY, cleaner_of
 
 __all__ = ["report_of"]
 
 Json = Mapping[str, Any]
-SOURCE = re.compile(r'(<img\b[^>]*?\bsrc=")([^"]+)(")')
 
 STYLE = """
 :root { color-scheme: light; --line: #d5d9e0; --faint: #667; }
@@ -69,7 +71,11 @@ INKS = ("#2b6cb0", "#b7791f", "#2f855a", "#9b2c2c", "#6b46c1", "#0e7490", "#a21c
 
 
 def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
-    """`document` is an answer as JSON; a page without a picture shows its text only."""
+    """Write the report of an answer; a page without a picture shows its text only.
+
+    `document` is the answer as JSON. Raises ValueError or TypeError for a page whose
+    number is none.
+    """
     pages = "\n".join(
         _page(page, pictures.get(int(page["page"]))) for page in document["pages"]
     )
@@ -79,15 +85,15 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
         str(document.get("status", "")).replace("_", " "),
         _count(document["pages"], document.get("num_pages")),
         f"{usage.get('output_tokens', 0)} tokens",
-        f"{document.get('processing_time', 0):.1f} s",
+        f"{_number(document.get('processing_time')) or 0:.1f} s",
         f"{model.get('id')} {model.get('revision') or ''}".strip(),
     ]
-    return f"""<!DOCTYPE html>
+    report = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+ content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(name)}</title>
 <style>{STYLE}</style>
@@ -99,16 +105,25 @@ def report_of(name: str, document: Json, pictures: Mapping[int, bytes]) -> str:
 </body>
 </html>
 """
+    # JSON can hold characters that have no UTF-8, which cannot be written to a file.
+    return report.encode("utf-8", "replace").decode()
 
 
-def _count(pages: Sequence[Json], num_pages: int | None) -> str:
+def _count(pages: Sequence[Json], written: object) -> str:
     """`2 of 3 pages read`, and of how many in the document where that is more."""
     read = sum(not page.get("error") for page in pages)
     count = "1 page" if read == 1 else f"{read} pages"
     if read < len(pages):
         count = f"{read} of {len(pages)} pages read"
-    is_part = num_pages is not None and num_pages > len(pages)
-    return f"{count}, document of {num_pages:,}" if is_part else count
+    num_pages = int(_number(written) or 0)
+    return f"{count}, document of {num_pages:,}" if num_pages > len(pages) else count
+
+
+def _number(written: object) -> float | None:
+    """A finite number of an answer, or None."""
+    if isinstance(written, int | float) and math.isfinite(written):
+        return float(written)
+    return None
 
 
 def _navigation(pages: Sequence[Json]) -> str:
@@ -134,7 +149,8 @@ def _page(page: Json, picture: bytes | None) -> str:
     )
     left = f'<div class="picture">{image}{boxes}</div>' if image else ""
     kind = "" if image else ' class="alone"'
-    text = "\n".join(_block(page, number, index, block) for index, block in blocks)
+    cleaned = cleaner_of(page)
+    text = "\n".join(_block(cleaned, number, index, block) for index, block in blocks)
     return f"""<section id="page-{number}"{kind}>
 <h2>Page {number}</h2>
 {left}
@@ -143,10 +159,13 @@ def _page(page: Json, picture: bytes | None) -> str:
 
 
 def _box(page: Json, number: int, index: int, block: Json) -> str:
-    bbox, width, height = block.get("bbox"), page.get("width"), page.get("height")
-    if not bbox or not width or not height:
+    width, height = _number(page.get("width")), _number(page.get("height"))
+    written = block.get("bbox")
+    bbox = [_number(x) for x in written] if isinstance(written, list) else []
+    sides = [side for side in bbox if side is not None]
+    if len(sides) != 4 or not width or not height:
         return ""
-    left, top, right, bottom = (float(value) for value in bbox)
+    left, top, right, bottom = sides
     place = (
         f"left:{100 * left / width:.3f}%;top:{100 * top / height:.3f}%;"
         f"width:{100 * (right - left) / width:.3f}%;"
@@ -159,27 +178,14 @@ def _box(page: Json, number: int, index: int, block: Json) -> str:
     )
 
 
-def _block(page: Json, number: int, index: int, block: Json) -> str:
+def _block(cleaned: Callable[[str], str], number: int, index: int, block: Json) -> str:
     label = html.escape(str(block.get("label")))
     link = f'<a href="#box-{number}-{index}">{index} {label}</a>'
-    content = _with_pictures(str(block.get("html") or ""), page.get("images") or {})
+    content = cleaned(str(block.get("html") or ""))
     return (
         f'<div class="block" id="block-{number}-{index}" style="--ink:{_ink(block)}">'
         f"{link}{content}</div>"
     )
-
-
-def _with_pictures(content: str, images: Mapping[str, str]) -> str:
-    """Pictures cut from the page come by name, beside the text."""
-
-    def inside(found: re.Match[str]) -> str:
-        name = html.unescape(found[2])
-        if name not in images:
-            return found[0]
-        kind = name.rpartition(".")[2].lower() or "webp"
-        return f"{found[1]}data:image/{kind};base64,{images[name]}{found[3]}"
-
-    return SOURCE.sub(inside, content)
 
 
 def _fault(page: Json) -> str:
@@ -201,7 +207,7 @@ def _notes(warned: Json) -> str:
 
 def _ink(block: Json) -> str:
     """A label has the same colour on every page."""
-    return INKS[sum(str(block.get("label")).encode()) % len(INKS)]
+    return INKS[sum(map(ord, str(block.get("label")))) % len(INKS)]
 
 
 def _data(media_type: str, content: bytes) -> str:

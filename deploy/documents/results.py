@@ -11,6 +11,7 @@ from html import escape, unescape
 from itertools import islice
 from typing import Any
 
+from deploy.documents.sanitise import POLICY, cleaner_of
 from deploy.errors import ConfigError
 
 __all__ = [
@@ -60,7 +61,6 @@ LOST_PAGE = {
     )
 }
 PARAGRAPH = "\n\n"
-PICTURE = re.compile(r'(?<=<img src=")page-\d+-figure-\d+\.webp(?=")')
 RULE = "-" * 48
 LOOKALIKE = re.compile(rf"^([ \t]*\d+)(?={RULE}[ \t]*$)", re.MULTILINE)
 # In what SageMaker writes the container's answer may stand with its quotes escaped.
@@ -189,7 +189,8 @@ def in_format(body: bytes, accept: str, wanted: str) -> bytes:
         raise ConfigError(
             "the answer is no document of ours", hint="async fetch --format json"
         ) from error
-    return text.encode()
+    # JSON can hold characters that have no UTF-8; one costs no document.
+    return text.encode("utf-8", "replace")
 
 
 def _markdown(document: Mapping[str, Any]) -> str:
@@ -223,7 +224,7 @@ def _paginated(pages: Mapping[int, str]) -> str:
 
 
 def _html(document: Mapping[str, Any]) -> str:
-    """The pages one below the other; what is in them has been cleaned already."""
+    """Write the pages one below the other, with their pictures, cleaned."""
     body = "\n".join(
         f'<section id="page-{int(page["page"])}">\n{_page(page)}\n</section>'
         for page in document["pages"]
@@ -231,23 +232,14 @@ def _html(document: Mapping[str, Any]) -> str:
     return (
         "<!DOCTYPE html>\n<html>\n<head>\n"
         '<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>Document</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
 def _page(page: Mapping[str, Any]) -> str:
-    images: Mapping[str, str] = page.get("images") or {}
-    html = PICTURE.sub(
-        lambda found: (
-            f"data:image/webp;base64,{images[found[0]]}"
-            if found[0] in images
-            else found[0]
-        ),
-        str(page["html"]),
-    )
-    parts = [html] if html else []
+    clean = cleaner_of(page)
+    parts = [clean(str(page["html"]))] if page["html"] else []
     if page.get("error"):
         detail = escape(" ".join(str(page["error"]["detail"]).split()))
         sentence = f"Page {int(page['page'])} could not be read: {detail}"

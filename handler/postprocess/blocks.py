@@ -7,9 +7,8 @@ with the prompt that asks for no blocks.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from handler.postprocess.flow import collapsed, is_block
 from handler.postprocess.layout import (
@@ -21,7 +20,13 @@ from handler.postprocess.layout import (
 )
 from handler.postprocess.markup import Element, Node, serialise
 from handler.postprocess.sanitise import clean, picture_name
-from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
+from handler.postprocess.tidy import (
+    attributes_of,
+    options_of,
+    quoted,
+    rewritten_math,
+    shown,
+)
 from handler.profiles import BboxFormat
 from handler.schema import Block
 from handler.turning import turned_box, turned_size
@@ -30,6 +35,9 @@ __all__ = ["Blocks", "Paper"]
 
 # Pictures are cut out for these even when the model wrote no <img>.
 _PICTURES = frozenset({"Image", "Figure"})
+# An <img> in any other block shows nothing that is on the page, as chandra-ocr 0.2.0
+# has found: the model makes up an icon, a logo or the drawing of a molecule.
+_WITH_IMAGES = _PICTURES | {"Diagram"}
 # Each is cut out and encoded: a page must not be able to ask for thousands.
 _MAX_FIGURES = 64
 # What bare text in a block is; a paragraph in any other.
@@ -61,6 +69,18 @@ class Paper:
             return None
         left, top, right, bottom = turned_box(seen, -self.rotation, width, height)
         return left + self.left, top + self.top, right + self.left, bottom + self.top
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is around a node: the innermost labelled div, and quotations."""
+
+    label: str
+    bbox: Bbox | None
+    num_quotations: int = 0
+
+    def inside_quotation(self) -> _Place:
+        return replace(self, num_quotations=self.num_quotations + 1)
 
 
 @dataclass(slots=True)
@@ -96,7 +116,7 @@ class Blocks:
 
     def _add(self, label: str, bbox: Bbox | None, nodes: list[Node]) -> None:
         num_figures = len(self.figures)
-        tidy = self._tidied(nodes, bbox)
+        tidy = self._tidied(nodes, _Place(label, bbox))
         if label in _PICTURES and len(self.figures) == num_figures:
             name = self._figure(bbox)
             if name is not None:
@@ -104,29 +124,46 @@ class Blocks:
         html = clean(serialise(_wrapped(label, tidy))).strip()
         self.found.append(Block(label, bbox, html))
 
-    def _tidied(self, nodes: Iterable[Node], bbox: Bbox | None) -> list[Node]:
-        """The same nodes with the attributes we keep, and pictures where they belong.
-
-        `bbox` is that of the innermost block around the nodes.
-        """
+    def _tidied(self, nodes: Iterable[Node], place: _Place) -> list[Node]:
+        """Return the nodes as answers have them, with pictures where they belong."""
         tidy: list[Node] = []
-        for node in nodes:
+        for node in shown(nodes):
             if isinstance(node, str):
                 tidy.append(node)
-            elif node.tag == "img":
-                image = self._image(node, bbox)
-                if image is not None:
-                    tidy.append(image)
-            else:
-                inner = self.paper.bbox_from(node.attrs.get("data-bbox")) or bbox
-                children = self._tidied(node.children, inner)
-                tidy.append(Element(node.tag, _attributes(node), children))
+                continue
+            match node.tag:
+                case "img":
+                    # Words on both sides of an image that is dropped are two words.
+                    tidy.append(self._image(node, place) or " ")
+                case "math":
+                    tidy.append(rewritten_math(node))
+                case "select":
+                    tidy += self._tidied(options_of(node), place)
+                case "option":
+                    tidy += [" ", *self._tidied(node.children, place), " "]
+                case "q":
+                    children = self._tidied(node.children, place.inside_quotation())
+                    tidy += quoted(children, place.num_quotations)
+                case _:
+                    tidy.append(self._element(node, place))
         return tidy
 
-    def _image(self, image: Element, bbox: Bbox | None) -> Element | None:
-        """An image that points to a picture we cut out, or to nothing."""
+    def _element(self, node: Element, place: _Place) -> Element:
+        written = node.attrs.get("data-label")
+        label = place.label if written is None else label_from(written)
+        bbox = self.paper.bbox_from(node.attrs.get("data-bbox")) or place.bbox
+        inner = replace(place, label=label, bbox=bbox)
+        children = self._tidied(node.children, inner)
+        if written is not None:
+            children = _wrapped(label, children)
+        return Element(node.tag, attributes_of(node), children)
+
+    def _image(self, image: Element, place: _Place) -> Element | None:
+        """Return an image that points to a picture we cut out, or to nothing."""
+        if place.label not in _WITH_IMAGES:
+            return None
         alt = collapsed(image.attrs.get("alt", "")).strip()
-        name = self._figure(bbox)
+        name = self._figure(place.bbox)
         if name is None:
             return Element("img", {"alt": alt}) if alt else None
         return Element("img", {"src": name, "alt": alt})
@@ -154,7 +191,7 @@ def _says_something(nodes: Iterable[Node]) -> bool:
     return any(
         bool(node.strip())
         if isinstance(node, str)
-        else node.tag in ("img", "input") or _says_something(node.children)
+        else node.tag == "input" or _says_something(node.children)
         for node in nodes
     )
 
@@ -167,32 +204,3 @@ def _wrapped(label: str, nodes: list[Node]) -> list[Node]:
     if not is_bare or any(isinstance(n, Element) and is_block(n) for n in nodes):
         return nodes
     return [Element(_BARE_TAGS.get(label, "p"), {}, nodes)]
-
-
-_SMALL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
-_VALUES = {
-    "align": re.compile(r"left|right|center|justify"),
-    "border": _SMALL_NUMBER,
-    "checked": re.compile(".*"),
-    "colspan": _SMALL_NUMBER,
-    "display": re.compile(r"block|inline"),
-    "rowspan": _SMALL_NUMBER,
-    "start": re.compile(r"\d{1,6}", re.ASCII),
-    "class": re.compile(r"[\w #+-]{1,200}", re.ASCII),
-}
-_INPUT_TYPES = frozenset({"checkbox", "radio", "text"})
-
-
-def _attributes(element: Element) -> dict[str, str]:
-    """The attributes of an element that we keep, where their values make sense."""
-    kept = GLOBAL_ATTRIBUTES | ATTRIBUTES.get(element.tag, frozenset())
-    attrs = {}
-    for name, value in element.attrs.items():
-        value = "" if name == "checked" else value.strip()
-        form = _VALUES.get(name)
-        if name in kept and (form is None or form.fullmatch(value)):
-            attrs[name] = value
-    if element.tag == "input":
-        written = attrs.get("type", "").lower()
-        attrs["type"] = written if written in _INPUT_TYPES else "text"
-    return attrs

@@ -165,7 +165,7 @@ def _content(
 
 def _clean_nodes(html: str) -> list[Node]:
     # Cleaning adds a level to each table, so the limit must be out of the way.
-    return parse(html, max_depth=2 * MAX_DEPTH).nodes
+    return parse(html, max_depth=2 * MAX_DEPTH, is_one_block=True).nodes
 
 
 def _div(block: Block) -> str:

@@ -14,7 +14,16 @@ import unicodedata
 
 from handler.postprocess.sanitise import is_safe_link
 
-__all__ = ["emphasised", "escaped", "finished", "link_target", "safe_latex"]
+__all__ = [
+    "emphasised",
+    "escaped",
+    "finished",
+    "lines_of",
+    "link_target",
+    "one_line",
+    "safe_latex",
+    "with_dollars",
+]
 
 _MARKED = "\\*_~[]<&!"
 _MARK_OF = {char: chr(0xFDD0 + index) for index, char in enumerate(_MARKED)}
@@ -22,20 +31,38 @@ _CHAR_OF = {mark: char for char, mark in _MARK_OF.items()}
 # Stands for a backslash; the bracket after it can neither end nor begin a link.
 _FORCED = "\ufddf"
 _BRACKETS = re.compile(r"[\[\]]")
-_ALWAYS = {"`": "\\`", "$": "\\$"}
+_DOLLAR = "\ufdde"
+_ALWAYS = {"`": "\\`", "$": _DOLLAR, _DOLLAR: "\ufffd"}
+# Text may hold these noncharacters itself, and must not be taken for marks then.
+_RESERVED = dict.fromkeys(map(chr, range(0xFDD0, 0xFDE0)), "\ufffd")
+# CommonMark ends lines at "\r" and "\n" only; some other readers at these too.
+_SEPARATORS = "\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+_ONE_LINE = str.maketrans({**_RESERVED, **dict.fromkeys("\r" + _SEPARATORS, " ")})
+_LINE_END = re.compile(f"\r\n?|[{_SEPARATORS}]")
 _ESCAPES = str.maketrans({**_MARK_OF, **_ALWAYS})
 _RUNS = re.compile("([\ufdd0-\ufddf])\\1*")
-_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED}
+_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED, _DOLLAR}
 
 _LINE_STARTS = re.compile(
     r"(?P<number>\d{1,9})(?P<dot>[.)])(?=\s|\Z)"
     r"|(?P<mark>[-+*](?=\s|\Z)|#{1,6}(?=\s|\Z)|>|~~~|=+\s*\Z"
-    r"|(?=[-|: \t]*-)[-|: \t]+\Z|(?:[-_*]\s*){3,}\Z)"
+    r"|(?=[-|: \t]*-)[-|: \t]+\Z|(?:(?:-\s*){3,}|(?:_\s*){3,}|(?:\*\s*){3,})\Z)"
 )
+
+
+def one_line(text: str) -> str:
+    """Return text without line separators and without the marks of this module."""
+    return text.translate(_ONE_LINE)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a listing, split at every line separator of Unicode."""
+    return [line.translate(_ONE_LINE) for line in _LINE_END.split(text)]
 
 
 def escaped(text: str, *, in_brackets: bool = False) -> str:
     """Text of a page, to be passed to `finished` with the line it ends up in."""
+    text = one_line(text)
     if in_brackets:
         text = _BRACKETS.sub(lambda match: _FORCED + match[0], text)
     return text.translate(_ESCAPES)
@@ -46,7 +73,13 @@ def finished(line: str, *, starts_block: bool = True) -> str:
 
     `starts_block` is False where `1.` or `#` cannot begin a list or a heading.
     """
-    line = _RUNS.sub(lambda match: _resolved(match, line), line)
+    line = with_dollars(line)
+    # An address of e-mail between angle brackets is a link: `<1@a.example>`.
+    has_address = "@" in line
+    has_strike = "~~" in line
+    line = _RUNS.sub(
+        lambda match: _resolved(match, line, has_address, has_strike), line
+    )
     start = _LINE_STARTS.match(line) if starts_block else None
     if start is None:
         return line
@@ -55,7 +88,21 @@ def finished(line: str, *, starts_block: bool = True) -> str:
     return "\\" + line
 
 
-def _resolved(match: re.Match[str], line: str) -> str:
+def with_dollars(text: str, *, in_row: bool = False) -> str:
+    """Text whose dollars are hidden where two of them could enclose a formula.
+
+    `text` is all that one paragraph holds. A single dollar there encloses nothing,
+    but some readers pair those of different cells in a row.
+    """
+    if _DOLLAR not in text:
+        return text
+    is_single = not in_row and text.count(_DOLLAR) + text.count("$") == 1
+    return text.replace(_DOLLAR, "$" if is_single else "\\$")
+
+
+def _resolved(
+    match: re.Match[str], line: str, has_address: bool, has_strike: bool
+) -> str:
     """A run of one character as it must be written between its neighbours."""
     mark = match[1]
     if mark == _FORCED:
@@ -78,7 +125,8 @@ def _resolved(match: re.Match[str], line: str) -> str:
             is_inside = _is_word(before) and _is_word(after)
             return run if is_apart or is_inside else every
         case "~":
-            return every if before.strip() or len(run) > 2 else run
+            is_about = not before.strip() and after.isalnum() and run == "~"
+            return run if is_apart or (is_about and not has_strike) else every
         case "[":
             return run
         case "]":
@@ -87,6 +135,7 @@ def _resolved(match: re.Match[str], line: str) -> str:
             )
         case "<":
             is_tag = after.isalpha() or after in ("/", "?", *_OPENERS)
+            is_tag = is_tag or (has_address and not after.isspace())
             return run[:-1] + (f"\\{char}" if is_tag else char)
         case "&":
             rest = "&" + line[match.end() : match.end() + 40]
@@ -103,45 +152,61 @@ def _is_word(char: str) -> bool:
     return char.isalnum()
 
 
-def emphasised(inner: str, mark: str, before: str, after: str) -> str:
+def emphasised(
+    inner: str, mark: str, before: str, after: str, *, is_nested: bool = False
+) -> str:
     """Text between marks, or between tags where the marks would not be seen.
 
     CommonMark ignores `**` between a letter and punctuation, which is where it
-    stands in most Japanese and Chinese text.
+    stands in most Japanese and Chinese text. Inside other emphasis (`is_nested`) an
+    opening mark that could also close is taken for the end of the other.
     """
     return "\n".join(
-        _emphasised_line(line, mark, before, after) for line in inner.split("\n")
+        _emphasised_line(line, mark, before, after, is_nested)
+        for line in inner.split("\n")
     )
 
 
 _TAG_OF = {"**": "b", "*": "i", "~~": "del"}
 
 
-def _emphasised_line(line: str, mark: str, before: str, after: str) -> str:
+def _emphasised_line(
+    line: str, mark: str, before: str, after: str, is_nested: bool
+) -> str:
     words = line.strip(" ")
     if not words:
         return line
     lead = line[: len(line) - len(line.lstrip(" "))]
     trail = line[len(line.rstrip(" ")) :]
-    opens = bool(lead) or not _hides(words[0], before)
-    closes = bool(trail) or not _hides(words[-1], after)
+    opens = not _hides(words[0], "" if lead else before, is_nested)
+    closes = not _hides(words[-1], "" if trail else after)
+    # Not every reader knows that a star inside a formula is none of its marks.
+    opens = opens and not any(mark[0] in formula for formula in _FORMULA.findall(words))
     if opens and closes:
         return f"{lead}{mark}{words}{mark}{trail}"
     tag = _TAG_OF[mark]
     return f"{lead}<{tag}>{words}</{tag}>{trail}"
 
 
-def _hides(inner: str, outer: str) -> bool:
-    """Whether a mark between these two characters would be taken for text."""
+_FORMULA = re.compile(r"(?<!\\)\$((?:\\.|[^$\\])*+)\$")
+
+
+def _hides(inner: str, outer: str, is_nested: bool = False) -> bool:
+    """Whether a mark between these characters is taken for text, or for another."""
+    if inner.isspace():
+        return True
     if not outer or outer.isspace():
         return False
     if outer in "*~" or outer in _CHAR_OF:
         return True
-    return _is_punctuation(inner) and not _is_punctuation(outer)
+    # Symbols are punctuation since CommonMark 0.31, and were not before.
+    if not _is_punctuation(outer, "P"):
+        return is_nested or _is_punctuation(inner, "PS")
+    return is_nested and _is_punctuation(inner, "PS")
 
 
-def _is_punctuation(char: str) -> bool:
-    return char in _PUNCTUATION or unicodedata.category(char)[0] in "PS"
+def _is_punctuation(char: str, categories: str) -> bool:
+    return char in _PUNCTUATION or unicodedata.category(char)[0] in categories
 
 
 def link_target(url: str) -> str:
@@ -156,15 +221,51 @@ def link_target(url: str) -> str:
 _URL_ESCAPES = {char: f"%{ord(char):02X}" for char in " ()<>\\[]\"'`*~$|"}
 
 
-def safe_latex(latex: str) -> str:
+def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
     """LaTeX that means the same and is nothing else to a reader of Markdown.
 
     Not every reader knows dollars: to the others `<b>` is a tag and `[x](y)` a
-    link. A space between, which LaTeX ignores, is enough.
+    link. A space between, which LaTeX ignores, is enough. A backtick could begin a
+    code span that ends far behind the formula, so it becomes the quotation mark or
+    the accent that LaTeX prints for it. `in_brackets` is for the words of a link.
     """
-    latex = re.sub(r"<(?=[A-Za-z/!?])", "< ", latex)
+    latex = "\n".join(map(one_line, latex.split("\n")))
+    if "`" in latex:
+        latex = _GRAVE.sub(lambda match: match[1] + _accented(match), latex)
+        latex = latex.replace("``", "\u201c").replace("`", "\u2018")
+    is_tag = r"<(?=\S)" if "@" in latex else r"<(?=[A-Za-z/!?])"
+    latex = re.sub(is_tag, "< ", latex)
     latex = re.sub(r"\](?=[(\[:])", "] ", latex)
     latex = re.sub(r"(?<!\\)((?:\\\\)*+)\$", r"\1\\$", latex)
     if re.search(r"(?<!\\)(?:\\\\)*+\\\Z", latex):
         latex = latex[:-1]
-    return latex.strip()
+    return _with_pairs(latex).strip() if in_brackets else latex.strip()
+
+
+_GRAVE = re.compile(r"((?<!\\)(?:\\\\)*+)\\`\s*+(?:\{\s*+([A-Za-z])\s*+\}|([A-Za-z]))")
+
+
+def _accented(match: re.Match[str]) -> str:
+    return unicodedata.normalize("NFC", (match[2] or match[3]) + "\u0300")
+
+
+_BRACKET = re.compile(r"\\.|[\[\]]")
+_BRACKET_NAMES = {"[": "\\lbrack ", "]": "\\rbrack "}
+
+
+def _with_pairs(latex: str) -> str:
+    """LaTeX in which a bracket without its partner, as in `[0, 1)`, is a command."""
+    opened: list[int] = []
+    single: list[int] = []
+    for match in _BRACKET.finditer(latex):
+        if match[0] == "[":
+            opened.append(match.start())
+        elif match[0] == "]":
+            if opened:
+                opened.pop()
+            else:
+                single.append(match.start())
+    chars = list(latex)
+    for index in (*opened, *single):
+        chars[index] = _BRACKET_NAMES[chars[index]]
+    return "".join(chars)

@@ -14,9 +14,10 @@ from handler.postprocess.escape import (
     escaped,
     finished,
     link_target,
+    one_line,
     safe_latex,
 )
-from handler.postprocess.flow import collapsed, input_mark, latex_of
+from handler.postprocess.flow import code_of, collapsed, input_mark, latex_of
 from handler.postprocess.markup import Element, Node, text_of
 
 __all__ = ["code_span", "inline", "line_of", "longest_run", "math"]
@@ -30,7 +31,9 @@ def line_of(nodes: Iterable[Node]) -> str:
 def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
     """Words and marks; `around` are the marks already there, and "a" in a link."""
     nodes = list(_unwrapped(nodes, around))
+    following = _following_characters(nodes)
     text = ""
+    ends_in_code = False
     pieces: list[str] = []
     for index, node in enumerate(nodes):
         if isinstance(node, str):
@@ -39,29 +42,69 @@ def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
                 piece = " " + piece
         elif mark := _MARKS.get(node.tag):
             inner = inline(node.children, around | {mark})
-            following = text_of(nodes[index + 1 : index + 2])[:1]
-            piece = emphasised(inner, mark, text[-1:], following)
+            is_nested = bool(around & _STARS)
+            # What begins other emphasis comes after its mark or tag.
+            before = text[-1:] or ("<" if is_nested else "")
+            piece = emphasised(
+                inner, mark, before, following[index], is_nested=is_nested
+            )
         else:
             piece = _piece(node, around)
             if text.endswith("$") and piece.startswith("$"):
                 piece = " " + piece
+            if ends_in_code and piece.startswith("`"):
+                # Backticks that touch are one run, which ends neither code span.
+                piece = "<!-- -->" + piece
         if piece:
             pieces.append(piece)
             text = piece
+            ends_in_code = piece.endswith("`") and not isinstance(node, str)
     return "".join(pieces)
 
 
+def _following_characters(nodes: list[Node]) -> list[str]:
+    """For each node the character that is written after it, or nothing."""
+    following = [""]
+    for node in reversed(nodes[1:]):
+        following.append(_first_character(node) or following[-1])
+    return following[::-1]
+
+
+def _first_character(node: Node) -> str:
+    if isinstance(node, str):
+        return node[:1]
+    if node.tag == "input":
+        return input_mark(node)[:1]
+    if node.tag in _MARKS:
+        inner = _unwrapped(node.children, frozenset())
+        return next(filter(None, map(_first_character, inner)), "")
+    first = text_of([node])[:1]
+    return "<" if first.strip() and node.tag in _PUNCTUATED_TAGS else first
+
+
+# They begin with a dollar, a backtick or an angle bracket.
+_PUNCTUATED_TAGS = frozenset({"math", "chem", "code", "sub", "sup", "u"})
+
+
 _MARKS = {"b": "**", "strong": "**", "i": "*", "del": "~~"}
-_TRANSPARENT_TAGS = frozenset({"span", "small", "big"})
+_STARS = frozenset({"*", "**"})
+_TRANSPARENT_TAGS = frozenset({"bdi", "bdo", "big", "rp", "ruby", "small", "span"})
 
 
 def _unwrapped(nodes: Iterable[Node], around: frozenset[str]) -> Iterator[Node]:
     """The same nodes without elements that leave no mark of their own."""
     for node in nodes:
         if isinstance(node, Element) and (
-            node.tag in _TRANSPARENT_TAGS or _MARKS.get(node.tag) in around
+            node.tag in _TRANSPARENT_TAGS
+            or _MARKS.get(node.tag) in around
+            or (node.tag == "a" and not _target_of(node, around))
         ):
             yield from _unwrapped(node.children, around)
+        elif isinstance(node, Element) and node.tag == "rt":
+            is_empty = not text_of(node.children).strip()
+            yield "" if is_empty else "("
+            yield from _unwrapped(node.children, around)
+            yield "" if is_empty else ")"
         else:
             yield node
 
@@ -71,35 +114,53 @@ def _piece(node: Element, around: frozenset[str]) -> str:
         case "br":
             return "\n"
         case "math":
-            return math(node)
+            return math(node, in_brackets="a" in around)
         case "chem":
             return code_span(latex_of(node))
         case "code":
-            return code_span(collapsed(text_of(node.children)))
+            return code_span(collapsed(code_of(node.children)))
         case "input":
-            return escaped(input_mark(node))
+            return escaped(input_mark(node), in_brackets="a" in around)
         case "img":
-            return _image(node)
+            # A line of its own, so that it is not taken for words of the page.
+            return f"\n{_image(node)}\n"
         case "a":
             return _link(node, around)
         case "sub" | "sup" | "u":
-            inner = inline(node.children, around)
-            return f"<{node.tag}>{inner}</{node.tag}>" if inner.strip() else inner
+            return _tagged(node.tag, inline(node.children, around))
         case _:
             return "\n" + inline(node.children, around) + "\n"
 
 
-def math(element: Element) -> str:
-    """LaTeX between dollars, two on each side if it stands alone."""
-    latex = safe_latex(latex_of(element))
+def _tagged(tag: str, inner: str) -> str:
+    """Each line in tags of its own.
+
+    A tag alone on the first line of a paragraph would begin a block of HTML, in
+    which backslashes hide nothing.
+    """
+    lines = inner.split("\n")
+    return "\n".join(f"<{tag}>{x}</{tag}>" if x.strip() else x for x in lines)
+
+
+def math(element: Element, *, in_lines: bool = False, in_brackets: bool = False) -> str:
+    """LaTeX between dollars, two on each side if it stands alone.
+
+    `in_lines` allows line breaks after comments in a formula that stands alone, and
+    `in_brackets` is for the words of a link.
+    """
+    is_block = element.attrs.get("display") == "block"
+    latex = latex_of(element, is_one_line=not in_lines or not is_block)
+    latex = safe_latex(latex, in_brackets=in_brackets)
     if not latex:
         return ""
-    return f"$${latex}$$" if element.attrs.get("display") == "block" else f"${latex}$"
+    # A sign at the start of a line could begin a list or a heading; `{}` is nothing.
+    latex = re.sub(r"\n(?![A-Za-z\\])", "\n{}", latex)
+    return f"$${latex}$$" if is_block else f"${latex}$"
 
 
 def code_span(text: str) -> str:
     """Text between more backticks than it holds."""
-    text = text.strip(" ")
+    text = one_line(text).strip(" ")
     if not text:
         return ""
     fence = "`" * (longest_run("`", text) + 1)
@@ -114,10 +175,13 @@ def _image(image: Element) -> str:
     return f"*{escaped(alt)}*" if alt else ""
 
 
+def _target_of(link: Element, around: frozenset[str]) -> str:
+    """Where a link leads; nowhere inside another link."""
+    return "" if "a" in around else link_target(link.attrs.get("href", ""))
+
+
 def _link(link: Element, around: frozenset[str]) -> str:
-    target = "" if "a" in around else link_target(link.attrs.get("href", ""))
-    if not target:
-        return inline(link.children, around)
+    target = _target_of(link, around)
     inner = collapsed(inline(link.children, around | {"a"}))
     words = inner.strip(" ")
     return inner.replace(words, f"[{words}]({target})", 1) if words else inner

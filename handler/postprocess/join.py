@@ -326,7 +326,11 @@ def _has_words(html: str) -> bool:
 
 
 def _tidy(html: str) -> str:
-    return clean(serialise(parse(html).nodes)).strip()
+    return clean(serialise(_nodes(html))).strip()
+
+
+def _nodes(html: str) -> list[Node]:
+    return parse(html, is_one_block=True).nodes
 
 
 def _join_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
@@ -345,7 +349,7 @@ def _join_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
         first.bbox[across], second.bbox[across]
     )
     if is_near and is_beside:
-        nodes = _appended(parse(first.html).nodes, parse(second.html).nodes)
+        nodes = _appended(_nodes(first.html), _nodes(second.html))
         if nodes is not None:
             html = clean(serialise(nodes)).strip()
             bbox = _union(first.bbox, second.bbox)

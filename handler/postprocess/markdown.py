@@ -8,11 +8,14 @@ must come from `sanitise.clean`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from handler.postprocess.escape import finished
+from handler.postprocess.escape import finished, lines_of, one_line, with_dollars
 from handler.postprocess.flow import (
+    Item,
+    code_of,
     collapsed,
+    is_block,
     items_of,
     latex_of,
     portions,
@@ -20,6 +23,7 @@ from handler.postprocess.flow import (
 )
 from handler.postprocess.inline import code_span, inline, line_of, longest_run, math
 from handler.postprocess.markup import Element, Node, serialise, text_of
+from handler.postprocess.vocabulary import BLOCK_TAGS, LITERAL_TAGS
 
 __all__ = ["markdown_from"]
 
@@ -79,17 +83,36 @@ def _block(element: Element, html_tables: bool) -> list[str]:
         case "hr":
             return ["---"]
         case "math":
-            return [math(element)]
+            return [math(element, in_lines=True)]
+        case "blockquote":
+            return [_quotation(element, html_tables)]
         case "chem":
             return [code_span(latex_of(element))]
-        case _:
+        case tag if tag in BLOCK_TAGS:
             return _blocks(element.children, html_tables)
+        case _:
+            return _blocks(_spread(element), html_tables)
+
+
+def _spread(mark: Element) -> Iterator[Node]:
+    """Give each part of bold text or of a link that holds blocks its own mark."""
+    for portion in portions(mark.children):
+        if isinstance(portion, list):
+            yield Element(mark.tag, mark.attrs, portion)
+        elif portion.tag in ("p", "div"):
+            inner = list(_spread(Element(mark.tag, mark.attrs, portion.children)))
+            yield Element(portion.tag, portion.attrs, inner)
+        elif portion.tag in BLOCK_TAGS | LITERAL_TAGS:
+            yield portion
+        else:
+            parts = list(_spread(portion))
+            yield from _spread(Element(mark.tag, mark.attrs, parts))
 
 
 def _paragraphs(text: str) -> list[str]:
     """Lines apart by breaks are one paragraph; an empty line begins another."""
     paragraphs: list[list[str]] = [[]]
-    for line in text.split("\n"):
+    for line in with_dollars(text).split("\n"):
         words = line.strip(" ")
         if words:
             paragraphs[-1].append(finished(words))
@@ -105,21 +128,96 @@ def _heading(level: int, element: Element) -> str:
     return f"{'#' * level} {text}" if text else ""
 
 
+def _quotation(element: Element, html_tables: bool) -> str:
+    text = _joined(_blocks(element.children, html_tables))
+    # GitHub makes an alert of `[!NOTE]`.
+    text = re.sub(r"^\[!", r"\\[!", text)
+    return "\n".join(f"> {line}".rstrip() for line in text.split("\n")) if text else ""
+
+
 def _list(element: Element, html_tables: bool) -> str:
+    """Entries of one list, or of several if the numbers do not count up by one.
+
+    Markdown counts by itself. It has no letters and no negative numbers, so those are
+    words of entries without a number.
+    """
+    items = items_of(element)
+    is_counted = all(item.label.isdigit() for item in items)
+    runs: list[list[Item]] = []
+    for item in items:
+        is_next = (
+            runs and item.number is not None and item.number == _next_number(runs[-1])
+        )
+        if is_next or (runs and not is_counted):
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return _joined([_entries(run, is_counted, html_tables) for run in runs])
+
+
+def _next_number(items: list[Item]) -> int | None:
+    number = items[-1].number
+    return None if number is None else number + 1
+
+
+def _entries(items: list[Item], is_counted: bool, html_tables: bool) -> str:
     entries, is_loose = [], False
-    for item in items_of(element):
-        marker = "- " if item.number is None else f"{item.number}. "
-        blocks = _blocks(item.children, html_tables)
+    for item in items:
+        marker = f"{item.label}. " if is_counted else "- "
+        is_labelled = item.label and not is_counted
+        blocks = _blocks(
+            _prefixed(f"{item.label}. ", item.children)
+            if is_labelled
+            else item.children,
+            html_tables,
+        )
+        if blocks[:1] == ["---"]:
+            # `- ---` is a line across the page, and no entry.
+            blocks[0] = "***"
         is_tight = len(blocks) < 2 or _is_tight(*blocks)
         text = "\n".join(blocks) if is_tight else _joined(blocks)
         is_loose = is_loose or not is_tight
+        if _TASK.match(text) and not _begins_with_field(item.children):
+            # GitHub shows a checkbox here.
+            text = "\\" + text
         indented = re.sub(r"\n(?=[^\n])", "\n" + " " * len(marker), text)
         entries.append((marker + indented).rstrip())
     return ("\n\n" if is_loose else "\n").join(entries)
 
 
+_TASK = re.compile(r"\[[ xX]\](?=\s|\Z)")
+
+
+def _begins_with_field(nodes: Iterable[Node]) -> bool:
+    for node in nodes:
+        if isinstance(node, str):
+            if node.strip():
+                return False
+        elif node.tag == "input" or _begins_with_field(node.children):
+            return True
+        elif text_of([node]).strip():
+            return False
+    return False
+
+
+_PARAGRAPHS = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
+
+
+def _prefixed(prefix: str, nodes: list[Node]) -> list[Node]:
+    """Return nodes whose first words come after a prefix."""
+    while nodes and isinstance(nodes[0], str) and not nodes[0].strip():
+        nodes = nodes[1:]
+    if not nodes or isinstance(nodes[0], str) or not is_block(nodes[0]):
+        return [prefix, *nodes]
+    first = nodes[0]
+    if first.tag in _PARAGRAPHS:
+        children = _prefixed(prefix, first.children)
+        return [Element(first.tag, first.attrs, children), *nodes[1:]]
+    return [Element("p", {}, [prefix]), *nodes]
+
+
 # What a list may follow without a blank line, and which lists may.
-_PARAGRAPH = re.compile(r"(?!- |\d+\. |\$\$)[^|<`#]")
+_PARAGRAPH = re.compile(r"(?!- |\d+\. |\$\$)[^|<>`#]")
 _INTERRUPTING = re.compile(r"(?:-|1\.) \S")
 
 
@@ -129,7 +227,7 @@ def _is_tight(first: str, second: str, *others: str) -> bool:
 
 
 def _fence(element: Element) -> str:
-    code = text_of(element.children).strip("\n")
+    code = "\n".join(lines_of(code_of(element.children))).strip("\n")
     if not code.strip():
         return ""
     fence = "`" * max(3, longest_run("`", code) + 1)
@@ -189,6 +287,9 @@ def _has_head(table: Element, rows: list[list[Element]]) -> bool:
 
 def _fits_pipes(table: Element, rows: list[list[Element]]) -> bool:
     """Whether rows of pipes say all that the table says."""
+    if table.attrs.get("dir") == "rtl":
+        # Rows of pipes would be shown with the first column on the left.
+        return False
     heads = _children(table, "thead")
     if len(heads) > 1 or sum(len(rows_of(head)) for head in heads) > 1:
         return False
@@ -201,12 +302,10 @@ def _fits_pipes(table: Element, rows: list[list[Element]]) -> bool:
 
 def _is_plain(cell: Element) -> bool:
     spans = (cell.attrs.get("colspan", "1"), cell.attrs.get("rowspan", "1"))
-    return spans == ("1", "1") and not _holds(
-        cell, frozenset({"table", "ul", "ol", "pre", "hr"})
-    )
+    return spans == ("1", "1") and not _holds(cell, _TALL_TAGS)
 
 
-_TALL_TAGS = frozenset({"table", "ul", "ol", "pre", "hr"})
+_TALL_TAGS = frozenset({"blockquote", "table", "ul", "ol", "pre", "hr"})
 
 
 def _holds(element: Element, tags: frozenset[str]) -> bool:
@@ -218,7 +317,8 @@ def _holds(element: Element, tags: frozenset[str]) -> bool:
 
 
 def _cell(cell: Element) -> str:
-    lines = [line.strip() for line in inline(cell.children).split("\n")]
+    written = with_dollars(inline(cell.children), in_row=True)
+    lines = [line.strip() for line in written.split("\n")]
     text = "<br>".join(finished(line, starts_block=False) for line in lines if line)
     return text.replace("|", "\\|")
 
@@ -234,12 +334,14 @@ def _unbroken(node: Element, in_pre: bool = False) -> Element:
     for child in node.children:
         if isinstance(child, Element):
             children.append(_unbroken(child, in_pre))
+        elif node.tag == "math":
+            children.append(latex_of(node, is_one_line=True))
         elif in_pre:
-            for number, line in enumerate(child.split("\n")):
+            for number, line in enumerate(lines_of(child)):
                 children += [Element("br"), line] if number else [line]
         else:
-            children.append(collapsed(child))
-    attrs = {name: collapsed(value) for name, value in node.attrs.items()}
+            children.append(one_line(collapsed(child)))
+    attrs = {name: one_line(collapsed(value)) for name, value in node.attrs.items()}
     if node.tag in ("table", "thead", "tbody", "tr"):
         children = [c for c in children if not isinstance(c, str) or c.strip()]
     return Element(node.tag, attrs, children)

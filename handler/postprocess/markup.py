@@ -19,7 +19,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from handler.postprocess.tokens import Tokeniser, decoded
-from handler.postprocess.vocabulary import BLOCK_TAGS, KEPT_TAGS, VOID_TAGS
+from handler.postprocess.vocabulary import (
+    BLOCK_TAGS,
+    KEPT_TAGS,
+    REWRITTEN_TAGS,
+    VOID_TAGS,
+)
 
 __all__ = ["MAX_DEPTH", "Element", "Node", "Tree", "parse", "serialise", "text_of"]
 
@@ -48,9 +53,14 @@ class Tree:
     """Elements that lost their tags because they were nested too deep."""
 
 
-def parse(source: str, max_depth: int = MAX_DEPTH) -> Tree:
-    """Read HTML, however broken."""
-    builder = _Builder(max_depth)
+def parse(
+    source: str, max_depth: int = MAX_DEPTH, *, is_one_block: bool = False
+) -> Tree:
+    """Read HTML, however broken.
+
+    `is_one_block` is True for the content of one block: labelled divs nest there.
+    """
+    builder = _Builder(max_depth, is_one_block)
     Tokeniser(source, builder).run()
     return Tree(builder.root.children, builder.num_flattened)
 
@@ -88,7 +98,10 @@ def _texts(nodes: Iterable[Node]) -> Iterator[str]:
 # An element of one of these tags ends the open one of the tags listed, which
 # nobody closes by hand: `<li>one<li>two`.
 _HEADINGS = tuple(f"h{level}" for level in range(1, 7))
-_ENDS_PARAGRAPH = ("div", "hr", "ol", "p", "pre", "table", "ul", *_HEADINGS)
+_ENDS_PARAGRAPH = (
+    *("blockquote", "div", "hr", "ol", "p", "pre", "table", "ul"),
+    *_HEADINGS,
+)
 _ENDS_BEFORE = {
     "li": frozenset({"li"}),
     "td": frozenset({"td", "th"}),
@@ -96,6 +109,9 @@ _ENDS_BEFORE = {
     "tr": frozenset({"tr"}),
     "tbody": frozenset({"thead", "tbody", "caption"}),
     "thead": frozenset({"thead", "tbody", "caption"}),
+    "option": frozenset({"option"}),
+    "rt": frozenset({"rt", "rp"}),
+    "rp": frozenset({"rt", "rp"}),
     **dict.fromkeys(_ENDS_PARAGRAPH, frozenset({"p"})),
 }
 _SCOPES = {
@@ -105,12 +121,15 @@ _SCOPES = {
     "tr": frozenset({"table"}),
     "tbody": frozenset({"table"}),
     "thead": frozenset({"table"}),
+    "option": BLOCK_TAGS | {"select"},
+    "rt": BLOCK_TAGS | {"ruby"},
+    "rp": BLOCK_TAGS | {"ruby"},
     **dict.fromkeys(_ENDS_PARAGRAPH, BLOCK_TAGS - {"p"}),
 }
 # What an end tag may close through: `</b>` closes no table cell.
 _TABLE_PARTS = frozenset({"tr", "td", "th", "tbody", "thead", "caption"})
 _END_SCOPES = {
-    **dict.fromkeys(KEPT_TAGS - BLOCK_TAGS, BLOCK_TAGS - {"p"}),
+    **dict.fromkeys((KEPT_TAGS | REWRITTEN_TAGS) - BLOCK_TAGS, BLOCK_TAGS - {"p"}),
     **dict.fromkeys(_TABLE_PARTS, frozenset({"table"})),
     "li": frozenset({"ul", "ol", "table"}),
     "ul": frozenset({"td", "th", "table"}),
@@ -123,8 +142,9 @@ _NOTHING: frozenset[str] = frozenset()
 class _Builder:
     """Elements are opened and closed; a tree comes out."""
 
-    def __init__(self, max_depth: int) -> None:
+    def __init__(self, max_depth: int, is_one_block: bool) -> None:
         self.root = Element("")
+        self._is_one_block = is_one_block
         self.num_flattened = 0
         self._max_depth = max_depth
         self._open = [self.root]
@@ -151,7 +171,7 @@ class _Builder:
 
     def start(self, tag: str, attrs: dict[str, str]) -> None:
         self.flush()
-        if tag == "div" and _is_block(attrs) and not self._in_complex_block():
+        if tag == "div" and _is_block(attrs) and not self._nests_blocks():
             del self._open[1:]
             self._flattened.clear()
         ended = self._find(_ENDS_BEFORE.get(tag, _NOTHING), _SCOPES.get(tag, _NOTHING))
@@ -187,9 +207,9 @@ class _Builder:
         children: list[Node] = [content] if content else []
         self._open[-1].children.append(Element(tag, attrs, children))
 
-    def _in_complex_block(self) -> bool:
-        if len(self._open) < 2:
-            return False
+    def _nests_blocks(self) -> bool:
+        if self._is_one_block or len(self._open) < 2:
+            return self._is_one_block
         label = self._open[1].attrs.get("data-label", "")
         return re.sub(r"[\s_-]", "", label).lower() == "complexblock"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from html import escape
 
 from handler.postprocess.markup import Element, Node
 from handler.schema import PageContent
@@ -90,4 +91,4 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _data_url(picture: str) -> str:
-    return f"data:image/webp;base64,{picture}"
+    return f"data:image/webp;base64,{escape(picture)}"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from handler.postprocess.flow import (
+    code_of,
     collapsed,
+    grid_of,
     input_mark,
     items_of,
     latex_of,
     portions,
-    rows_of,
 )
-from handler.postprocess.markup import Element, Node, text_of
+from handler.postprocess.markup import Element, Node
 
 __all__ = ["text_from"]
 
 
 def text_from(nodes: Iterable[Node]) -> str:
-    """Blocks apart by blank lines, cells by tabs, LaTeX as it is."""
+    """Blocks apart by blank lines, cells by tabs, LaTeX as it is.
+
+    A cell that spans rows or columns leaves the others empty. Quotations are indented,
+    and descriptions of pictures are left out.
+    """
     return "\n\n".join(_blocks(nodes))
 
 
@@ -37,11 +43,13 @@ def _block(element: Element) -> list[str]:
         case "math" | "chem":
             return [latex_of(element)]
         case "pre":
-            return [text_of(element.children).strip("\n")]
+            return [code_of(element.children).strip("\n")]
         case "ul" | "ol":
             return [_list(element)]
         case "table":
             return _table(element)
+        case "blockquote":
+            return [_indented(block) for block in _blocks(element.children)]
         case "hr":
             return []
         case _:
@@ -51,14 +59,18 @@ def _block(element: Element) -> list[str]:
 def _list(element: Element) -> str:
     lines = []
     for item in items_of(element):
-        marker = "- " if item.number is None else f"{item.number}. "
+        marker = "- " if item.number is None else f"{item.label}. "
         text = "\n".join(_blocks(item.children))
         lines.append(marker + text.replace("\n", "\n" + " " * len(marker)))
     return "\n".join(lines)
 
 
+def _indented(block: str) -> str:
+    return re.sub(r"^(?=.)", "    ", block, flags=re.MULTILINE)
+
+
 def _table(table: Element) -> list[str]:
-    rows = ["\t".join(_cell(cell) for cell in row) for row in rows_of(table)]
+    rows = ["\t".join(map(_cell, row)) for row in grid_of(table)]
     # Captions, and what a broken table holds beside its rows.
     rest = [node for node in table.children if not _is_row(node)]
     return [*_blocks(rest), "\n".join(rows)]
@@ -68,7 +80,9 @@ def _is_row(node: Node) -> bool:
     return isinstance(node, Element) and node.tag in ("tr", "thead", "tbody")
 
 
-def _cell(cell: Element) -> str:
+def _cell(cell: Element | None) -> str:
+    if cell is None:
+        return ""
     return collapsed(" ".join(_blocks(cell.children))).strip()
 
 
@@ -87,7 +101,10 @@ def _piece(node: Node) -> str:
         case "input":
             return input_mark(node)
         case "img":
-            return node.attrs.get("alt", "")
+            return " "
+        case "rt":
+            reading = _inline(node.children)
+            return f"({reading})" if reading.strip() else reading
         case _:
             return _inline(node.children)
 

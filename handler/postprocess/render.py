@@ -14,6 +14,7 @@ from typing import Any
 
 from handler.pagination import paginated
 from handler.postprocess.pictures import in_html
+from handler.postprocess.sanitise import clean_page
 from handler.schema import PAGE_SEPARATOR, Document, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]
@@ -116,8 +117,11 @@ _PAGE = """\
 </body>
 </html>
 """
-# The content is clean already; this keeps it so wherever the file is opened.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# The content is clean; this keeps it so wherever the file is opened.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
 _STYLE = """
 body { font: 1rem/1.5 serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem }
 section + section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: 2rem }
@@ -138,7 +142,8 @@ def _html(document: Document) -> str:
 def _section(page: PageResult) -> str:
     parts = [f'<section id="page-{page.page}">']
     if page.content.html:
-        parts.append(in_html(page.content.html, page.images))
+        html = clean_page(page.content.html)
+        parts.append(in_html(html, page.images))
     if page.error is not None:
         sentence = f"Page {page.page} could not be read: {_sentence(page.error)}"
         parts.append(f'<p class="page-error">{escape(sentence)}</p>')

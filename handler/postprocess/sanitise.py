@@ -9,6 +9,7 @@ that runs or loads by itself.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 import nh3
 
@@ -19,15 +20,24 @@ from handler.postprocess.vocabulary import (
     KEPT_TAGS,
 )
 
-__all__ = ["clean", "is_safe_link", "picture_name"]
+__all__ = ["clean", "clean_page", "is_safe_link", "picture_name"]
 
 _SCHEMES = frozenset({"http", "https", "mailto"})
 _PICTURE = re.compile(r"page-\d+-figure-\d+\.webp", re.ASCII)
+_DATA_URL = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
 
 def clean(html: str) -> str:
     """The same HTML without anything that could act; well-formed."""
     return _CLEANER.clean(html)
+
+
+def clean_page(html: str) -> str:
+    """The same for a page, whose blocks keep their label and box, and data URLs.
+
+    Characters that have no UTF-8, which nh3 refuses, become question marks.
+    """
+    return _PAGE_CLEANER.clean(html.encode("utf-8", "replace").decode())
 
 
 def picture_name(page_number: int, figure_number: int) -> str:
@@ -56,13 +66,33 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     return value
 
 
-_CLEANER = nh3.Cleaner(
-    tags=KEPT_TAGS,
-    clean_content_tags=DROPPED_TAGS,
-    attributes={tag: set(names) for tag, names in ATTRIBUTES.items()}
-    | {"*": set(GLOBAL_ATTRIBUTES)},
-    attribute_filter=_attribute,
-    url_schemes=_SCHEMES,
-    # A checkbox on paper is not one to click.
-    set_tag_attribute_values={"input": {"disabled": ""}},
+def _page_attribute(tag: str, name: str, value: str) -> str | None:
+    if name == "src" and _DATA_URL.fullmatch(value):
+        return value
+    return _attribute(tag, name, value)
+
+
+def _cleaner(
+    more: Mapping[str, set[str]],
+    attribute: Callable[[str, str, str], str | None],
+    schemes: frozenset[str],
+) -> nh3.Cleaner:
+    kept = {tag: set(names) for tag, names in ATTRIBUTES.items()}
+    return nh3.Cleaner(
+        tags=KEPT_TAGS,
+        clean_content_tags=DROPPED_TAGS,
+        attributes=kept | {"*": set(GLOBAL_ATTRIBUTES)} | dict(more),
+        attribute_filter=attribute,
+        url_schemes=schemes,
+        # A checkbox on paper is not one to click.
+        set_tag_attribute_values={"input": {"disabled": ""}},
+    )
+
+
+_CLEANER = _cleaner({}, _attribute, _SCHEMES)
+_PAGE_CLEANER = _cleaner(
+    # The schemes are those of pictures too; `is_safe_link` judges links.
+    {"div": {"data-bbox", "data-label"}},
+    _page_attribute,
+    _SCHEMES | {"data"},
 )

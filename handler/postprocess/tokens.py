@@ -17,13 +17,14 @@ from handler.postprocess.vocabulary import (
     KNOWN_TAGS,
     LITERAL_TAGS,
     RENAMED_TAGS,
+    REWRITTEN_TAGS,
 )
 
 __all__ = ["Listener", "Tokeniser", "decoded"]
 
 
 class Listener(Protocol):
-    """What wants to know of tags and text. The tags are those of `KEPT_TAGS`."""
+    """What wants to know of tags and text. The tags are kept or rewritten ones."""
 
     def text(self, text: str) -> None:
         """Characters as they were written, references included."""
@@ -111,8 +112,8 @@ class Tokeniser:
         if tag in DROPPED_TAGS:
             is_empty = match["close"] or match["attrs"].endswith("/")
             return match.end() if is_empty else self._dropped(tag, match.end())
-        if tag not in KEPT_TAGS:
-            # Words on both sides of `<option>` are two words.
+        if tag not in KEPT_TAGS and tag not in REWRITTEN_TAGS:
+            # Words on both sides of `<optgroup>` are two words.
             self._listener.text("" if tag in JOINING_TAGS else " ")
         elif match["close"]:
             self._listener.end(tag)

@@ -15,8 +15,8 @@ from handler.postprocess.vocabulary import KEPT_TAGS
 SAFE_TAGS = KEPT_TAGS | {"em", "strong", "s", "p"}
 SAFE_ATTRIBUTES = {
     "align", "alt", "border", "checked", "class", "colspan", "data-bbox", "data-label",
-    "disabled", "display", "href", "rel", "rowspan", "src", "start", "style", "type",
-    "value",
+    "dir", "disabled", "display", "href", "rel", "reversed", "rowspan", "src", "start",
+    "style", "type", "value",
 }  # fmt: skip
 
 

@@ -137,7 +137,9 @@ def test_a_page_cut_off_at_any_character_never_loses_a_finished_word():
 
 
 def test_a_description_cut_off_is_kept():
-    assert read('<div data-label="Image"><img alt="A chart of').text == "A chart of"
+    content = read('<div data-label="Image"><img alt="A chart of')
+
+    assert content.markdown == "*A chart of*"
 
 
 def test_a_block_never_closed_ends_where_the_next_begins():
@@ -207,7 +209,9 @@ def test_blocks_inside_a_complex_block_are_its_content():
     )
 
     assert labels(content) == ["Complex-Block", "Text"]
-    assert content.blocks[0].html == '<div class="a">in</div>'
+    assert content.blocks[0].html == (
+        '<div data-label="Text" class="a"><p>in</p></div>'
+    )
 
 
 # Headers, footers, blank pages.
@@ -237,7 +241,7 @@ def test_without_pictures_no_name_is_left_dangling():
     assert content.figures == {}
     assert "src" not in content.html
     assert content.markdown == "*A ship*\n\nSeen from the quay."
-    assert content.text == "A ship\n\nSeen from the quay."
+    assert content.text == "Seen from the quay."
     assert content.blocks[1].html == ""
 
 
@@ -278,9 +282,9 @@ def test_a_picture_in_a_complex_block_is_cut_from_its_own_box():
         "page-1-figure-1.webp": (10, 40, 60, 140),
         "page-1-figure-2.webp": (10, 40, 110, 240),
     }
-    # The whole block is one picture, so the last has only its description.
+    # The last is in no block of a picture, so it shows nothing on the page.
     assert content.markdown == (
-        "![A](page-1-figure-1.webp)\n\n![B](page-1-figure-2.webp)\n\n*C*"
+        "![A](page-1-figure-1.webp)\n\n![B](page-1-figure-2.webp)"
     )
 
 
@@ -529,7 +533,8 @@ def test_a_page_of_chandra_2_with_every_drift_is_read():
     ]
     assert [warning.code for warning in content.warnings] == ["reasoning_removed"]
     assert "```mermaid\ngraph TD\n  A[Phenol] --> B[Aspirin]\n```" in content.markdown
-    assert "data-label" not in "".join(block.html for block in content.blocks)
+    inner = re.findall('data-label="([^"]*)"', content.blocks[2].html)
+    assert inner == ["Diagram", "Text"]
     assert content.markdown.endswith("Yield: 85 %.\n\n- [1] Gerhardt, C. (1853).")
 
 
@@ -553,6 +558,6 @@ def test_warnings_are_counted_and_not_repeated():
 def test_html_of_a_page_is_one_element_per_block():
     content = read(REPORT)
 
-    blocks = [attrs for tag, attrs in tags_in(content.html) if "data-label" in attrs]
+    blocks = [attrs for tag, attrs in tags_in(content.html) if "data-bbox" in attrs]
 
     assert len(blocks) == content.html.count('<div class="block"') == 12

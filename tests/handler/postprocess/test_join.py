@@ -284,3 +284,17 @@ def test_joined_strips_have_each_line_once_in_order(gaps, height, length, group)
 
     expected = " ".join(f"w{n}a w{n}b w{n}c" for n in range(len(lines)))
     assert text == expected
+
+
+def test_inner_labels_of_a_complex_block_outlast_joining():
+    first, second = strip_from(0, 1000), strip_from(900, 1500, overlap=100)
+    shared = '<div data-label="Text"><p>shared words of both</p></div>'
+    top = f'<div><div data-label="Section-Header"><h2>Top</h2></div>{shared}</div>'
+
+    content = joined(
+        StripAnswer(first, block(first, 800, 1000, top, "Complex-Block")),
+        StripAnswer(second, block(second, 900, 950, shared, "Complex-Block")),
+    )
+
+    assert content.text == "Top\n\nshared words of both"
+    assert content.blocks[0].html == top

@@ -50,7 +50,7 @@ def test_words_like_a_picture_are_no_picture(words):
 def test_a_picture_in_an_html_table_is_a_data_url():
     table = '<table><tr><td colspan="2"><img alt="seal"></td></tr></table>'
 
-    found = illustrated(block(table, "Table"), {NAME: PICTURE})
+    found = illustrated(block(table, "Diagram"), {NAME: PICTURE})
 
     assert f'<img src="{URL}"' in found.content.markdown
 

@@ -18,7 +18,7 @@ from handler.schema import (
     Status,
 )
 from tests.handler.postprocess.browser import dangers_in, seen, tags_in
-from tests.handler.postprocess.pages import block, read
+from tests.handler.postprocess.pages import REPORT, block, read
 
 PICTURE = base64.b64encode(b"RIFF webp").decode()
 
@@ -114,6 +114,67 @@ def test_pictures_are_part_of_the_html():
     sources = [attrs["src"] for tag, attrs in tags_in(html) if tag == "img"]
     assert sources == [f"data:image/webp;base64,{PICTURE}"]
     assert '<img src="page-1-figure-1.webp">' in seen(html)
+
+
+def test_html_is_cleaned_and_escaped_where_it_is_written():
+    hostile = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'\ud800"
+    content = PageContent(
+        html=f'<div class="block" data-label="Text">a{hostile}</div>'
+        '<img src="page-1-figure-1.webp"><base href="http://evil.example">',
+        figures={"page-1-figure-1.webp": (0, 0, 1, 1)},
+    )
+    error = PageError("engine_failed", hostile)
+    subject = PageResult(
+        1,
+        Status.FAILURE,
+        content=content,
+        images={"page-1-figure-1.webp": hostile},
+        error=error,
+    )
+
+    html = render(document(subject), "text/html").decode()
+
+    body = html[html.index("<body>") :]
+    assert {tag for tag, _ in tags_in(body)} == {"body", "section", "div", "img", "p"}
+    assert all("onerror" not in attrs for _, attrs in tags_in(body))
+
+
+def test_cleaning_a_page_again_changes_nothing_of_it():
+    content = read(REPORT, include_images=True)
+
+    html = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
+
+    assert content.html in html.decode()
+
+
+def test_pictures_that_are_in_a_page_already_stay():
+    html = '<img src="data:image/webp;base64,QUJD"><a href="data:text/html,x">x</a>'
+    content = PageContent(html=html + '<img src="data:image/svg+xml;base64,QUJD">')
+
+    body = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
+
+    tags = [
+        (tag, attrs) for tag, attrs in tags_in(body.decode()) if tag in ("img", "a")
+    ]
+    assert [attrs.get("src") for tag, attrs in tags if tag == "img"] == [
+        "data:image/webp;base64,QUJD",
+        None,
+    ]
+    assert all("href" not in attrs for _, attrs in tags)
+
+
+def test_html_allows_no_base_address_and_no_forms():
+    html = render(document(ONE), "text/html").decode()
+
+    (policy,) = [
+        str(attrs["content"])
+        for tag, attrs in tags_in(html)
+        if attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_links_to_pictures_stay_relative_in_markdown():

@@ -1,0 +1,176 @@
+"""Rewrite what the model wrote with the tags and attributes that answers have.
+
+Quotation marks that `<q>` stands for, the option that is selected in a list, the
+numbering of a list: what a browser would draw is written out or kept, so that every
+answer says it. What nobody sees, such as the alternative to ruby text, is removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypeGuard
+
+from handler.postprocess.flow import is_block
+from handler.postprocess.layout import label_from
+from handler.postprocess.markup import Element, Node, text_of
+from handler.postprocess.mathml import is_mathml, latex_from_mathml
+from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
+
+__all__ = ["attributes_of", "options_of", "quoted", "rewritten_math", "shown"]
+
+_SMALL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,6}", re.ASCII)
+_VALUES = {
+    "align": re.compile(r"left|right|center|justify"),
+    "border": _SMALL_NUMBER,
+    "checked": re.compile(""),
+    "colspan": _SMALL_NUMBER,
+    "dir": re.compile(r"ltr|rtl|auto"),
+    "display": re.compile(r"block|inline"),
+    "reversed": re.compile(""),
+    "rowspan": _SMALL_NUMBER,
+    "start": _NUMBER,
+    "class": re.compile(r"[\w #+-]{1,200}", re.ASCII),
+}
+_VALUES_OF = {
+    "li": {"value": _NUMBER},
+    "ol": {"type": re.compile(r"[1aAiI]")},
+}
+_INPUT_TYPES = frozenset({"checkbox", "radio", "text"})
+
+# Styles that say the same as an attribute. All others are dropped.
+_STYLES = {
+    "text-align": "align",
+    "direction": "dir",
+    "list-style": "type",
+    "list-style-type": "type",
+}
+_STYLE = re.compile(r"(?:^|;)\s*+([a-z-]+)\s*+:\s*+([a-z-]+)", re.IGNORECASE)
+_MAX_STYLE_CHARACTERS = 1_000
+_LIST_TYPES = {
+    "decimal": "1",
+    "lower-alpha": "a",
+    "lower-latin": "a",
+    "upper-alpha": "A",
+    "upper-latin": "A",
+    "lower-roman": "i",
+    "upper-roman": "I",
+}
+
+
+def attributes_of(element: Element) -> dict[str, str]:
+    """Return the attributes that answers have, where their values make sense."""
+    kept = GLOBAL_ATTRIBUTES | ATTRIBUTES.get(element.tag, frozenset())
+    forms = _VALUES | _VALUES_OF.get(element.tag, {})
+    attrs = {}
+    for name, value in (_styles(element) | element.attrs).items():
+        if name in ("checked", "reversed"):
+            value = ""
+        elif name in ("align", "dir"):
+            value = value.lower()
+        value = value.strip()
+        form = forms.get(name)
+        if name in kept and (form is None or form.fullmatch(value)):
+            attrs[name] = value
+    if element.tag == "input":
+        written = attrs.get("type", "").lower()
+        attrs["type"] = written if written in _INPUT_TYPES else "text"
+    if "data-label" in attrs:
+        attrs["data-label"] = label_from(attrs["data-label"])
+    return attrs
+
+
+def _styles(element: Element) -> dict[str, str]:
+    """Return the attributes that stand for an element's styles."""
+    style = element.attrs.get("style", "")
+    if not style or len(style) > _MAX_STYLE_CHARACTERS:
+        return {}
+    found = {}
+    for name, value in _STYLE.findall(style):
+        attribute = _STYLES.get(name.lower())
+        if attribute == "type":
+            value = _LIST_TYPES.get(value.lower(), "")
+        if attribute is not None and (attribute != "type" or element.tag == "ol"):
+            found[attribute] = value
+    return found
+
+
+_QUOTES = (("\u201c", "\u201d"), ("\u2018", "\u2019"))
+_ANY_QUOTE = frozenset(
+    (
+        *("'", '"', "\u00ab", "\u00bb", "\u2039", "\u203a"),
+        *map(chr, range(0x2018, 0x2020)),
+        *map(chr, range(0x300C, 0x3010)),
+    )
+)
+
+
+def quoted(nodes: list[Node], depth: int) -> list[Node]:
+    """Return the content of a `<q>` between the marks that a browser would draw.
+
+    `depth` is how many others are around it. Marks that the model wrote too are
+    not doubled.
+    """
+    text = text_of(nodes).strip()
+    if text[:1] in _ANY_QUOTE or any(map(is_block, nodes)):
+        return nodes
+    if not text and not any(_is_tag(node, "input") for node in nodes):
+        return nodes
+    opening, closing = _QUOTES[depth % 2]
+    return [opening, *nodes, closing]
+
+
+def options_of(select: Element) -> list[Node]:
+    """Return the options of a list, with marks where one of several is selected."""
+    options = [c for c in select.children if _is_tag(c, "option")]
+    is_marked = len(options) > 1 and any("selected" in o.attrs for o in options)
+    kind = "checkbox" if "multiple" in select.attrs else "radio"
+    nodes: list[Node] = [" "]
+    for child in select.children:
+        if not _is_tag(child, "option"):
+            nodes.append(child)
+            continue
+        if is_marked:
+            checked = {"checked": ""} if "selected" in child.attrs else {}
+            nodes += [Element("input", {"type": kind, **checked}), " "]
+        nodes += [*child.children, " "]
+    return nodes
+
+
+def _is_tag(node: Node, tag: str) -> TypeGuard[Element]:
+    return isinstance(node, Element) and node.tag == tag
+
+
+_PARENTHESIS = re.compile(r"\W{0,2}")
+
+
+def shown(nodes: Iterable[Node]) -> list[Node]:
+    """Return the nodes without parentheses for browsers that know no ruby."""
+    return [
+        node
+        for node in nodes
+        if not (
+            isinstance(node, Element)
+            and node.tag == "rp"
+            and _PARENTHESIS.fullmatch(text_of(node.children).strip())
+        )
+    ]
+
+
+# Environments and commands that LaTeX has in displayed formulas only.
+_DISPLAY_ONLY = re.compile(
+    r"\\begin\s*\{(?:align|alignat|eqnarray|equation|flalign|gather|multline)\*?\}"
+    r"|\\tag\b"
+)
+
+
+def rewritten_math(element: Element) -> Element:
+    """Return a formula as LaTeX, displayed if it can be nothing else."""
+    attrs = attributes_of(element)
+    latex = text_of(element.children)
+    if is_mathml(latex):
+        latex = latex_from_mathml(latex)
+    if _DISPLAY_ONLY.search(latex):
+        attrs["display"] = "block"
+    return Element("math", attrs, [latex] if latex else [])

@@ -1,0 +1,232 @@
+"""Pages of hostile text, and what a reader sees of them.
+
+The texts consist of everything that Markdown and HTML give a meaning to. A page holds
+them as text only, inside the elements that the model writes. What a browser shows of
+the page's HTML is therefore what a reader of its Markdown must show, character by
+character and with the same formatting.
+"""
+
+from __future__ import annotations
+
+import html
+import random
+import re
+import unicodedata
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+
+from tests.handler.postprocess.pages import block
+
+__all__ = ["HREFS", "blocks_of", "rendered_with_math", "shown"]
+
+ALPHABET = "\\`*_{}[]()<>#+-.!|~$&;:=\"'/@^% ab1xü「€"
+SNIPPETS = (
+    *("<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<svg onload=x>"),
+    *("![b](http://evil.example/b.png)", "[x](javascript:alert(1))", "](", "][", "!["),
+    *("[x]: http://evil.example", "[x]", "[^1]: x", "[^1]", "<http://evil.example>"),
+    *("<1@evil.example>", "<.a@evil.example>", "<javascript:alert(1)>", "<a@b.c"),
+    *("```", "~~~", "``", "`", "`<b>`", "<!--", "-->", "--", "<![CDATA[", "]]>", "<?"),
+    *(
+        "?>",
+        "<!X",
+        "<sub>",
+        "</sub>",
+        "<table>",
+        "</table>",
+        "<div>",
+        "</div>",
+        "<pre>",
+    ),
+    *("&lt;script&gt;", "&#60;", "&amp;", "&", "&colon;", "\\", "\\\\", "\\<", "\\`"),
+    *("\\|", "|", "| - |", ":-:|:-:", "-", "---", "- ", "* ", "+ ", "1. ", "1) ", "# "),
+    *("#", "###### ", "> ", "=", "===", "***", "**", "*", "_", "__", "~~", "~", "[x] "),
+    *("[ ] ", "    x", "\t", "\xa0", "\u3000", "\u200b", "\u2028", "\x85", "\x0b"),
+    *("\x1c", "\ufdd0", "\ufdd5", "\ufdd7", "\ufddf", "$", "$$", "$x$", "\\(", "\\$"),
+    *("% x\n", "\n", "%\n- ", "%\n# ", "%\n=\n", "%\n\n", "%\n    ", "[!NOTE]", "+"),
+    *("http://evil.example", "www.evil.example", "a@evil.example", "a", "Wort", "5"),
+    *("x <y and z> w", "5 < 6", "a_b_c", "snake_case", "!", "[", "]", "(", ")", "<"),
+)
+HREFS = ("https://a.example/x", "mailto:a@b.example", "#3")
+
+_MARKS = ("b", "i", "em", "strong", "del", "s", "u", "sub", "sup", "small", "span")
+_FRAMES = (
+    *("<p>{}</p>", "{}", "<p>x{}x</p>", "<p>{}<br>{}</p>", "<p>{}</p><p>{}</p>"),
+    *("<h1>{}</h1>", "<h3>{}<br>{}</h3>", "<div>{}<div>{}</div></div>"),
+    *("<ul><li>{}</li><li>{}</li></ul>", "<ol start='7'><li>{}</li><li>{}</li></ol>"),
+    *(
+        "<ul><li>{}<ol><li>{}</li></ol></li></ul>",
+        "<ul><li><p>{}</p><p>{}</p></li></ul>",
+    ),
+    *("<ul><li><pre>{pre}</pre>{}</li></ul>", "<ol><li><hr>{}</li></ol>"),
+    "<table><tr><th>{}</th><th>{}</th></tr><tr><td>{}</td><td>{}</td></tr></table>",
+    "<table><caption>{}</caption><tr><td>{}</td><td>{}</td></tr></table>",
+    "<table><tr><td colspan=2>{}</td></tr><tr><td>{}</td><td>{}</td></tr></table>",
+    "<table><tr><td rowspan=2><pre>{pre}</pre>{}</td></tr><tr><td>{}</td></tr></table>",
+    "<table><tr><td><ul><li>{}</li></ul></td></tr><caption>{}</caption></table>",
+    "<ul><li>x<table><tr><td>{}</td></tr></table></li></ul>",
+    *("<blockquote>{}</blockquote>", "<blockquote>{}<ul><li>{}</li></ul></blockquote>"),
+    "<blockquote><pre>{pre}</pre><p>{}</p></blockquote><p>{}</p>",
+    *("<b>{}<p>{}</p>{}</b>", "<pre>{pre}</pre>"),
+    "<pre><code class='language-x'>{pre}</code></pre>",
+)
+_MATH_FRAME = "<p><i>{}<math display='block'>x</math>{}</i></p>"
+_LABELS = ("Text", "Table", "Section-Header", "Code-Block", "List-Group", "Caption")
+
+
+def blocks_of(seed: int, num_texts: int, *, with_math: bool) -> Iterator[str]:
+    """Blocks as the model writes them, which hold at least so many texts in all."""
+    page = _Page(random.Random(seed), with_math)
+    while page.num_texts < num_texts:
+        yield page.block()
+
+
+class _Page:
+    def __init__(self, chance: random.Random, with_math: bool) -> None:
+        self.num_texts = 0
+        self._chance = chance
+        self._with_math = with_math
+
+    def block(self) -> str:
+        frame = self._chance.choice(_FRAMES)
+        if self._with_math and self._chance.random() < 0.1:
+            frame = _MATH_FRAME
+        parts = re.split(r"(\{\}|\{pre\})", frame)
+        frame = "".join(self._filled(part) for part in parts)
+        return block(frame, self._chance.choice(_LABELS))
+
+    def _filled(self, part: str) -> str:
+        if part == "{pre}":
+            lines = [self._text() for _ in range(self._chance.randint(1, 3))]
+            return "\n".join(lines)
+        return self._run(2) if part == "{}" else part
+
+    def _run(self, depth: int) -> str:
+        return "".join(self._piece(depth) for _ in range(self._chance.randint(1, 3)))
+
+    def _piece(self, depth: int) -> str:
+        kind = self._chance.random()
+        if depth == 0 or kind < 0.4:
+            return self._text()
+        if kind < 0.55:
+            if self._chance.random() < 0.3:
+                # Dollars around a formula are taken off, which the HTML does not show.
+                return f"<chem>{self._text().replace('$', '')}</chem>"
+            return f"<code>{self._text()}</code>"
+        if kind < 0.62:
+            href = self._chance.choice((*HREFS, "javascript:alert(1)"))
+            return f"<a href='{href}'>{self._run(depth - 1)}</a>"
+        if kind < 0.7 and self._with_math:
+            display = self._chance.choice(("", "", " display='block'"))
+            return f"<math{display}>{self._text()}</math>"
+        if kind < 0.74:
+            return "<br>"
+        tag = self._chance.choice(_MARKS)
+        return f"<{tag}>{self._run(depth - 1)}</{tag}>"
+
+    def _text(self) -> str:
+        self.num_texts += 1
+        if self._chance.random() < 0.4:
+            chars = self._chance.choices(ALPHABET, k=self._chance.randint(1, 8))
+            return html.escape("".join(chars))
+        snippets = self._chance.choices(SNIPPETS, k=self._chance.randint(1, 4))
+        return html.escape("".join(snippets))
+
+
+def rendered_with_math(markdown: str) -> str:
+    """HTML of Markdown from a reader that knows dollars, as GitHub and Jupyter do."""
+    reader = MarkdownIt("commonmark", {"html": True})
+    reader.enable(["table", "strikethrough"])
+    reader.inline.ruler.before("escape", "math", _math_rule)
+    reader.add_render_rule("math", _math_as_html)
+    return str(reader.render(markdown))
+
+
+def _math_as_html(self: object, tokens: list, index: int, *_: object) -> str:  # type: ignore[type-arg]
+    return f"<math>{html.escape(tokens[index].content)}</math>"
+
+
+def _math_rule(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] != "$":
+        return False
+    fence = "$$" if state.src.startswith("$$", state.pos) else "$"
+    position = state.pos + len(fence)
+    while (end := state.src.find(fence, position)) >= 0:
+        before = state.src[:end]
+        if (len(before) - len(before.rstrip("\\"))) % 2 == 0:
+            break
+        position = end + 1
+    else:
+        return False
+    if not silent:
+        token = state.push("math", "", 0)
+        token.content = state.src[state.pos + len(fence) : end]
+    state.pos = end + len(fence)
+    return True
+
+
+_SAME_TAG = {"strong": "b", "em": "i", "s": "del", "chem": "code", "th": "td"}
+_FORMATS = frozenset(
+    {
+        "b",
+        "i",
+        "del",
+        "u",
+        "sub",
+        "sup",
+        "code",
+        "math",
+        "a",
+        "h1",
+        "h3",
+        "li",
+        "td",
+        "pre",
+    }
+)
+
+
+class _Shown(HTMLParser):
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self._math = ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        tag = _SAME_TAG.get(tag, tag)
+        if tag not in _FORMATS or (tag == "code" and "pre" in self._open):
+            return
+        self._open.append(f"a {dict(attrs).get('href')}" if tag == "a" else tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        tag = _SAME_TAG.get(tag, tag)
+        if self._open and self._open[-1].split()[0] == tag:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        # A link that leads nowhere is shown as text.
+        kept = {*self._open} - {"a None"}
+        for tag in ("pre", "math"):
+            if tag in kept:
+                kept &= {tag, "li", "td"}
+        if "math" in kept:
+            data = data.replace("\\lbrack", "").replace("\\rbrack", "")
+            data = unicodedata.normalize("NFD", data)
+            data = "".join(c for c in data if c.isascii() and c.isalnum())
+        formats = " ".join(sorted(kept))
+        self.found += [(char, formats) for char in data if not char.isspace()]
+
+
+def shown(source: str) -> list[tuple[str, str]]:
+    """Each visible character of HTML with the formatting that it is shown in.
+
+    Spaces are left out, and so are bold and links in listings and formulas, where
+    Markdown has none. Of formulas only letters and digits count, because the rest
+    may be written in another way that means the same.
+    """
+    return _Shown(source).found

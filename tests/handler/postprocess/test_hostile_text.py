@@ -1,0 +1,141 @@
+"""No text on a page becomes markup, and what is formatted stays formatted."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.postprocess.markdown import markdown_from
+from handler.postprocess.markup import Element
+from tests.handler.postprocess.browser import dangers_in, rendered, seen, tags_in
+from tests.handler.postprocess.hostile import (
+    HREFS,
+    blocks_of,
+    rendered_with_math,
+    shown,
+)
+from tests.handler.postprocess.pages import markdown, read
+
+TEXTS_A_PAGE = 200
+
+
+def faults_of(raw: str, *, with_math: bool) -> list[str]:
+    """What a reader of the page's Markdown sees that is not on the page."""
+    content = read(raw)
+    html = rendered(content.markdown)
+    faults = dangers_in(html)
+    for tag, attrs in tags_in(html):
+        if tag in ("img", "input"):
+            faults.append(f"<{tag}>")
+        if tag == "a" and attrs.get("href") not in (*HREFS, None):
+            faults.append(f"href={attrs.get('href')}")
+    aware = rendered_with_math(content.markdown) if with_math else html
+    seen, expected = shown(aware), shown(content.html)
+    if seen != expected:
+        pairs = enumerate(zip(seen, expected, strict=False))
+        at = next((i for i, (a, b) in pairs if a != b), min(len(seen), len(expected)))
+        faults.append(f"{expected[at : at + 5]} is shown as {seen[at : at + 5]}")
+    return faults
+
+
+def check_pages(seeds: range) -> None:
+    for seed in seeds:
+        with_math = seed % 4 == 0
+        blocks = list(blocks_of(seed, TEXTS_A_PAGE, with_math=with_math))
+        if not faults_of("".join(blocks), with_math=with_math):
+            continue
+        # Name the blocks that fail by themselves, or the page if none does.
+        alone = {raw: faults_of(raw, with_math=with_math) for raw in blocks}
+        assert {raw: faults for raw, faults in alone.items() if faults} == {}
+        assert faults_of("".join(blocks), with_math=with_math) == []
+
+
+def test_two_thousand_hostile_texts_are_shown_as_they_are():
+    check_pages(range(2_000 // TEXTS_A_PAGE))
+
+
+@pytest.mark.slow
+def test_twenty_thousand_hostile_texts_are_shown_as_they_are():
+    check_pages(range(1_000, 1_000 + 20_000 // TEXTS_A_PAGE))
+
+
+IMG = "&lt;img src=x onerror=alert(1)&gt;"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"<chem>A</chem><chem>`{IMG}`</chem>",
+        f"<code>A</code><code>`{IMG}</code>",
+        f"<code>{IMG}</code><code>b``c</code>",
+        f"<b><code>a</code></b><a><code>b`{IMG}</code></a>",
+        f"<math>`</math><code>{IMG}</code>",
+        f"<math>a``b</math><sub><code>c``{IMG}</code></sub>",
+        f"<sub><br>{IMG}</sub>",
+        f"<u>a<br></u><sup><br>{IMG}</sup>",
+        "&lt;1@evil.example&gt; &lt;.a@evil.example&gt;",
+        "<math>&lt;1@evil.example&gt;</math>",
+    ],
+    ids=[
+        *("formulas that touch", "code that touches", "longer runs", "code in marks"),
+        *("a backtick in LaTeX", "two backticks in LaTeX", "a tag on its own line"),
+        *("a tag on the second line", "an address of e-mail", "an address in LaTeX"),
+    ],
+)
+def test_text_between_elements_does_not_become_markup(source):
+    html = rendered(markdown(f"<p>{source}</p>"))
+
+    tags = {tag for tag, _ in tags_in(html)}
+    assert tags <= {"p", "code", "strong", "sub", "sup", "u", "br"}
+    assert "onerror" not in source or "<img src=x onerror=alert(1)>" in seen(html)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("<code>a</code><code>b</code>", "`a`<!-- -->`b`"),
+        ("`<code>a</code>", "\\``a`"),
+        ("<math>\\text{``a'' `b'}</math>", "$\\text{\u201ca'' \u2018b'}$"),
+        ("<math>\\text{voil\\`a, \\`{E}}</math>", "$\\text{voil\u00e0, \u00c8}$"),
+        ("<a href='#3'><math>[0, 1)</math></a>", "[$\\lbrack 0, 1)$](#3)"),
+        ("<a href='#3'><math>\\sqrt[3]{x}</math></a>", "[$\\sqrt[3]{x}$](#3)"),
+        ("<b>x.</b><i></i>y", "<b>x.</b>y"),
+        ("<b>&nbsp;x</b>y", "<b>\xa0x</b>y"),
+        ("<i><b>a</b>+<b>.b</b></i>", "***a**+<b>.b</b>*"),
+        ("<b><math>a*b</math></b> c", "<b>$a*b$</b> c"),
+        (
+            "<b>a<p>b</p><i>c<hr>d</i></b>",
+            "**a**\n\n**b**\n\n***c***\n\n---\n\n***d***",
+        ),
+        ("<del>a ~5</del> c", "~~a \\~5~~ c"),
+        ("about ~5", "about ~5"),
+        ("5 < 6, <6 and <none>", "5 < 6, <6 and \\<none>"),
+        ("http://evil.example", "http://evil.example"),
+        ("<ul><li>[x] a</li></ul>", "- \\[x] a"),
+        ("<ul><li><hr>a</li></ul>", "- ***\n\n  a"),
+    ],
+)
+def test_only_what_needs_it_is_written_in_another_way(source, expected):
+    assert markdown(source) == expected
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\x85", "\u2028"])
+def test_a_line_separator_does_not_end_a_listing(end):
+    pre = Element("pre", {}, [f"a{end}```{end}<b>{end}{end}![x](http://a.example)"])
+    cell = Element("td", {"colspan": "2"}, [pre])
+    table = Element("table", {}, [Element("tr", {}, [cell])])
+
+    for element in (pre, Element("ul", {}, [Element("li", {}, [pre])]), table):
+        written = markdown_from([element])
+        assert {tag for tag, _ in tags_in(rendered(written))}.isdisjoint({"b", "img"})
+        assert len(written.splitlines()) == written.count("\n") + 1
+
+
+@pytest.mark.parametrize("code", range(0xFDD0, 0xFDE0))
+@pytest.mark.parametrize("tag", ["p", "code", "math"])
+def test_a_noncharacter_of_a_page_is_not_taken_for_a_mark(code, tag):
+    written = markdown_from([Element(tag, {}, [f"a{chr(code)}`{chr(code)}b"])])
+
+    assert "\ufffd" in written
+    assert seen(rendered(written)).replace("\u2018", "`").strip("$") == (
+        "a\ufffd`\ufffdb"
+    )

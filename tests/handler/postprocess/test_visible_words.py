@@ -1,0 +1,213 @@
+"""No visible word is lost or glued, and nothing else becomes a word.
+
+Pages are made of the vocabulary that models use, from words of two alphabets: one for
+what a reader sees, one for descriptions, attributes and comments. The reference is
+Beautiful Soup's tree, read block by block.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bs4 import BeautifulSoup
+from bs4.element import NavigableString, PageElement, PreformattedString, Tag
+from hypothesis import given, settings, strategies as st
+
+from handler.postprocess.layout import LABELS
+from tests.handler.postprocess.browser import rendered
+from tests.handler.postprocess.pages import block, read
+
+# No letter of a list's numbers has three of these in a row.
+SHOWN = st.text("bghjkqwz", min_size=3, max_size=6)
+HIDDEN = st.text("nrst", min_size=4, max_size=6)
+SHOWN_WORD = re.compile("[bghjkqwz]{3,}")
+HIDDEN_WORD = re.compile("[nrst]{4,}")
+
+GLUING_TAGS = (
+    *("abbr", "b", "bdi", "big", "del", "em", "font", "i", "ins", "label", "mark"),
+    *("s", "small", "span", "strong", "sub", "sup", "u"),
+)
+
+
+def _element(tag: str, content: str, attrs: str = "") -> str:
+    return f"<{tag}{attrs}>{content}</{tag}>"
+
+
+ATTRIBUTES = st.one_of(
+    st.just(""),
+    HIDDEN.map(lambda word: f' class="{word}"'),
+    HIDDEN.map(lambda word: f' title="{word}" data-x="{word}"'),
+    st.sampled_from([' dir="rtl"', ' align="center"', " style='color: red'"]),
+)
+
+ATOMS = st.one_of(
+    SHOWN,
+    st.tuples(SHOWN, SHOWN).map(" ".join),
+    st.sampled_from([" ", "<br>", "\n", " $5 ", " * ", " _ ", " [", "] "]),
+    HIDDEN.map(lambda word: f"<!-- {word} -->"),
+    HIDDEN.map(lambda word: f"<script>{word}</script>"),
+    HIDDEN.map(lambda word: f'<img alt="{word}"/>'),
+    HIDDEN.map(lambda word: f' <input type="checkbox" name="{word}"> '),
+    SHOWN.map(lambda word: f' <input type="text" value="{word}"> '),
+    SHOWN.map(lambda word: f" <math>\\frac{{{word}}}{{2}}</math> "),
+    SHOWN.map(lambda word: f" <math><mfrac><mi>{word}</mi><mn>2</mn></mfrac></math> "),
+    SHOWN.map(lambda word: f'<a href="https://a.example/x">{word}</a>'),
+    SHOWN.map(lambda word: f" <chem>{word}</chem> "),
+    SHOWN.map(lambda word: f" <code>{word}</code> "),
+    st.tuples(SHOWN, SHOWN).map(
+        lambda words: (
+            f"<ruby>{words[0]}<rp>(</rp><rt>{words[1]}</rt><rp>)</rp></ruby>"
+        )
+    ),
+    st.lists(
+        st.tuples(SHOWN, st.sampled_from(["", " selected"])), min_size=1, max_size=3
+    ).map(
+        lambda options: _element(
+            "select",
+            "".join(_element("option", word, chosen) for word, chosen in options),
+        )
+    ),
+)  # fmt: skip
+
+
+def _inline_elements(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(
+        lambda tag, parts, attrs: _element(tag, "".join(parts), attrs),
+        st.sampled_from([*GLUING_TAGS, "q"]),
+        st.lists(children, max_size=3),
+        ATTRIBUTES,
+    )
+
+
+INLINE = st.lists(
+    st.recursive(ATOMS, _inline_elements, max_leaves=4), min_size=1, max_size=4
+).map("".join)
+
+
+def _block_elements(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    several = st.lists(children, min_size=1, max_size=3)
+    item = st.one_of(
+        several.map(lambda parts: _element("li", "".join(parts))),
+        children.map(lambda part: _element("li", part, ' value="7"')),
+    )
+    cell = st.builds(
+        lambda tag, content, attrs: _element(tag, content, attrs),
+        st.sampled_from(["td", "th"]),
+        st.one_of(st.just(""), children),
+        st.sampled_from(["", "", ' colspan="2"', ' rowspan="2"', ' align="right"']),
+    )
+    row = st.lists(cell, min_size=1, max_size=3).map(
+        lambda cells: _element("tr", "".join(cells))
+    )
+    return st.one_of(
+        st.builds(
+            lambda tag, parts, attrs: _element(tag, "".join(parts), attrs),
+            st.sampled_from(["div", "blockquote", "section", "center"]),
+            several,
+            ATTRIBUTES,
+        ),
+        st.builds(
+            lambda tag, items, attrs: _element(tag, "".join(items), attrs),
+            st.sampled_from(["ol", "ul"]),
+            st.lists(item, min_size=1, max_size=3),
+            st.sampled_from(["", " reversed", ' type="a"', ' start="-1"', ' type="I"']),
+        ),
+        st.builds(
+            lambda caption, rows, attrs: _element(
+                "table", caption + "".join(rows), attrs
+            ),
+            st.one_of(st.just(""), INLINE.map(lambda text: _element("caption", text))),
+            st.lists(row, min_size=1, max_size=3),
+            st.sampled_from(["", ' border="1"', ' dir="rtl"']),
+        ),
+    )
+
+
+PARAGRAPHS = st.one_of(
+    INLINE,
+    st.builds(
+        lambda tag, content, attrs: _element(tag, content, attrs),
+        st.sampled_from(["p", "h1", "h5", "dt", "dd"]),
+        INLINE,
+        ATTRIBUTES,
+    ),
+    st.lists(SHOWN, min_size=1, max_size=3).map(
+        lambda lines: _element("pre", "\n\n".join(lines))
+    ),
+)
+CONTENT = st.recursive(PARAGRAPHS, _block_elements, max_leaves=5)
+INNER_LABELS = st.sampled_from(["Text", "Code-Block", "Section-Header", "Form"])
+INNER_BLOCKS = st.builds(
+    lambda label, content: _element("div", content, f' data-label="{label}"'),
+    INNER_LABELS,
+    PARAGRAPHS,
+)
+WITHOUT_IMAGES = sorted({*LABELS} - {"Blank-Page", "Diagram", "Figure", "Image"})
+PAGES = st.lists(
+    st.one_of(
+        st.builds(block, CONTENT, st.sampled_from(WITHOUT_IMAGES)),
+        st.builds(
+            lambda parts: block("".join(parts), "Complex-Block"),
+            st.lists(st.one_of(CONTENT, INNER_BLOCKS), min_size=1, max_size=3),
+        ),
+        CONTENT,
+    ),
+    min_size=1,
+    max_size=3,
+).map("".join)
+
+
+def words_of(html: str) -> list[str]:
+    """The visible words of HTML: what touches on the page is one word."""
+    return SHOWN_WORD.findall(" ".join(_texts(BeautifulSoup(html, "html.parser"))))
+
+
+_GLUING = frozenset(GLUING_TAGS) | {"a", "ruby"}
+
+
+def _texts(node: PageElement) -> list[str]:
+    """The visible text below a node, in pieces that do not touch."""
+    if isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
+        return [str(node)]
+    if not isinstance(node, Tag) or node.name in ("script", "rp"):
+        return [""]
+    pieces = [""]
+    if node.name == "input":
+        pieces.append(str(node.get("value", "")))
+    for child in node.children:
+        first, *others = _texts(child)
+        pieces[-1] += first
+        pieces += others
+    is_gluing = node.name in _GLUING or not any(map(str.strip, pieces))
+    is_apart = node.name in ("br", "hr", "img", "input") or not is_gluing
+    return ["", *pieces, ""] if is_apart else pieces
+
+
+def _without_classes(written: str) -> str:
+    return re.sub('class="[a-z]*"', "", written)
+
+
+@settings(max_examples=70, deadline=None)
+@given(PAGES)
+def test_answers_have_the_visible_words_and_no_others(raw):
+    content = read(raw, include_headers_footers=True)
+
+    expected = words_of(raw)
+    assert SHOWN_WORD.findall(content.text) == expected
+    assert words_of(rendered(content.markdown)) == expected
+    assert words_of(content.html) == expected
+    for answer in (content.text, content.markdown, content.html):
+        assert HIDDEN_WORD.findall(_without_classes(answer)) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(CONTENT, st.sampled_from(["Diagram", "Figure", "Image"]), st.booleans())
+def test_plain_text_of_a_picture_has_the_visible_words_only(
+    content, label, include_images
+):
+    raw = block(content, label)
+
+    text = read(raw, include_images=include_images).text
+
+    assert SHOWN_WORD.findall(text) == words_of(raw)
+    assert HIDDEN_WORD.findall(text) == []
