@@ -52,6 +52,10 @@ class Account:
             modified=answer.get("LastModifiedTime"),
             instance_count=variant.get("CurrentInstanceCount"),
             desired_count=variant.get("DesiredInstanceCount"),
+            pools=tuple(
+                (pool["InstanceType"], pool.get("CurrentInstanceCount", 0))
+                for pool in variant.get("InstancePools") or ()
+            ),
             image=next((i.get("ResolvedImage") for i in images), None),
             stages=tuple(
                 stage["Status"] for stage in changing.get("VariantStatus") or ()

@@ -11,6 +11,7 @@ from deploy.checks.integrity import (
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
     TRANSFORM_USAGE,
+    InUse,
     quota_findings,
     quota_name,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
     "Finding",
+    "InUse",
     "checks_of",
     "compare_with_manifest",
     "find_manifests",

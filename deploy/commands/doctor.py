@@ -17,7 +17,7 @@ from deploy.aws.roles import find_role, find_role_policy
 from deploy.checks import Finding, checks_of, find_manifests, folder_findings
 from deploy.commands.context import Context
 from deploy.commands.iam import POLICY
-from deploy.commands.wanted import quota_checks
+from deploy.commands.quotas import quota_checks
 from deploy.errors import ConfigError, DeployError
 from deploy.policies import execution_policy
 from deploy.resources import weights_uri
@@ -128,7 +128,7 @@ def _machines(context: Context) -> Iterator[Finding]:
 
 
 def _quotas(context: Context) -> Iterator[Finding]:
-    yield from quota_checks(context, context.config)
+    yield from quota_checks(context, context.config, with_update=True)
 
 
 def _role(context: Context) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from typing import Any
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.context import MEND_REQUEST, Context
+from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import image_checks, weights_checks
 from deploy.commands.wanted import (
     add_machine_arguments,
-    quota_checks,
     with_flags,
 )
 from deploy.config import DeployConfig

@@ -10,15 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
-from deploy.aws.quotas import Quota, usage_quotas
-from deploy.checks import (
-    ENDPOINT_USAGE,
-    Finding,
-    checks_of,
-    quota_findings,
-    quota_name,
-)
+from deploy.checks import Finding, checks_of
 from deploy.commands.context import Context
+from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import has_call, image_checks, weights_checks
 from deploy.config import DeployConfig
 from deploy.errors import ConfigError, ResourceFailedError
@@ -29,7 +23,6 @@ from deploy.resources import Endpoint
 
 __all__ = [
     "UNNOTED",
-    "UNREAD",
     "add_machine_arguments",
     "add_wait_arguments",
     "blaming",
@@ -38,14 +31,11 @@ __all__ = [
     "compare",
     "listed",
     "may_go_on",
-    "quota_checks",
     "refuse_if_fatal",
     "seconds",
-    "usage_findings",
     "with_flags",
 ]
 
-UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
 UNWATCHED = (
     "note: there are no alarms, so nothing brings the old machines back when the new "
     "ones answer with errors: chandra-sagemaker alarms"
@@ -152,49 +142,6 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
             )
         pairs[name] = value
     return pairs
-
-
-def quota_checks(
-    context: Context, config: DeployConfig, actions: Sequence[Action] = ()
-) -> list[Finding]:
-    """The account's quotas against what is wanted, and what it takes to get there."""
-    quotas = usage_quotas(context.aws, ENDPOINT_USAGE)
-    if quotas is None:
-        return [UNREAD]
-    count = config.endpoint.instance_count
-    wanted = dict.fromkeys(config.endpoint.instance_types, count)
-    allowed = {name: quota.value for name, quota in quotas.items()}
-    findings = usage_findings(wanted, quotas, ENDPOINT_USAGE)
-    if findings or not has_call(actions, "update_endpoint"):
-        return findings
-    beside = dict.fromkeys(wanted, 2 * count)
-    return [
-        replace(
-            finding,
-            is_fatal=False,
-            sentence=f"{finding.sentence} while the new machines run beside the old "
-            "ones, unless those are of another type",
-        )
-        for finding in quota_findings(
-            beside, allowed, hint="chandra-sagemaker update --strategy recreate"
-        )
-    ]
-
-
-def usage_findings(
-    wanted: Mapping[str, int], quotas: Mapping[str, Quota], usage: str
-) -> list[Finding]:
-    """Machines by type against the account's quotas, and how to ask for more."""
-    name, count = next(iter(wanted.items()))
-    first = quotas.get(quota_name(name, usage))
-    code = first.code if first else "CODE"
-    return quota_findings(
-        wanted,
-        {name: quota.value for name, quota in quotas.items()},
-        hint="aws service-quotas request-service-quota-increase --service-code "
-        f"sagemaker --quota-code {code} --desired-value {count}",
-        usage=usage,
-    )
 
 
 def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:

@@ -23,6 +23,8 @@ class EndpointState:
     modified: datetime | None = None
     instance_count: int | None = None
     desired_count: int | None = None
+    pools: tuple[tuple[str, int], ...] = ()
+    """Of a config with several instance types: how many instances of each run."""
     image: str | None = None
     """The digest that runs, as SageMaker resolved it."""
     stages: tuple[str, ...] = ()

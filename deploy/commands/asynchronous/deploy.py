@@ -9,13 +9,13 @@ from deploy.actions import Action
 from deploy.asynchronous.endpoint import async_config, async_endpoint_from
 from deploy.asynchronous.scaling import Scaling
 from deploy.commands.context import Context
+from deploy.commands.quotas import quota_checks
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     carried_out,
     compare,
-    quota_checks,
     with_flags,
 )
 from deploy.config import DeployConfig
