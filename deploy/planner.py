@@ -27,6 +27,11 @@ __all__ = [
     "previous_config",
 ]
 
+# How SageMaker's rolling updates fail, and what ends it.
+ROLLING = (
+    "https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-rolling.html"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Planner:
@@ -85,7 +90,8 @@ class Planner:
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
-                hint="chandra-sagemaker update --strategy recreate",
+                hint=f"chandra-sagemaker status shows the reason; {ROLLING} says how "
+                "it is repaired while it serves",
             )
         if state.is_changing and _destination(state) == config:
             return [arrived]
@@ -94,7 +100,9 @@ class Planner:
         # SageMaker updates and deletes none that changes.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
-            return [*settled, *_deleted(name), *created]
+            # Whoever brings back what served looks for the config that was live last.
+            noted = [] if settled else self._remember_if_there(name, state.config)
+            return [*settled, *noted, *_deleted(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
