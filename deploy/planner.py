@@ -13,12 +13,20 @@ from deploy.calls import (
     create_endpoint,
     delete_endpoint,
     note_live,
+    note_stopped,
+    resize_endpoint,
     update_endpoint,
 )
 from deploy.config import UpdateTable
-from deploy.errors import ConflictError, NotFoundError
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.observer import Observer
-from deploy.resources import Endpoint, EndpointState, Identity, Live
+from deploy.resources import (
+    Endpoint,
+    EndpointState,
+    Identity,
+    Live,
+    count_drift,
+)
 from deploy.schedule import with_config
 
 __all__ = [
@@ -49,20 +57,32 @@ class Planner:
         config = wanted.config.name
         if not self.observer.has_config(config):
             actions.append(create("endpoint_config", config, wanted.config.request))
-        return actions + self.serve(wanted.name, config, wanted.tags, update)
+        count = wanted.variant.instance_count
+        return actions + self.serve(wanted.name, config, wanted.tags, update, count)
 
     def serve(
-        self, name: str, config: str, tags: Mapping[str, str], update: UpdateTable
+        self,
+        name: str,
+        config: str,
+        tags: Mapping[str, str],
+        update: UpdateTable,
+        instance_count: int | None = None,
     ) -> list[Action]:
-        """What brings the endpoint to a config that exists, or will by then."""
+        """What brings the endpoint to a config that exists, or will by then.
+
+        With `instance_count`, an endpoint that has the config already gets so many
+        instances again.
+        """
         state = self.observer.endpoint(name)
         if state is not None and not state.is_ours:
             raise ConflictError(
                 f"there is an endpoint {name} already, and it is not this deployment's",
                 hint="set another name in chandra.toml",
             )
+        is_there = state is not None and state.config == config
         return [
             *self._arrive(name, config, tags, state, update),
+            *(_resized(state, instance_count) if is_there else []),
             *self._remember(name, config),
             *self._reschedule(name, config),
         ]
@@ -151,17 +171,39 @@ class Planner:
                 "says which is meant",
             )
         if state.status == "Deleting":
-            return [Wait(name, Goal.DELETED)]
+            return [*self.mark_stopped(name), Wait(name, Goal.DELETED)]
         if state.is_changing:
-            return [Wait(name, Goal.SETTLED), *_deleted(name)]
+            settled = Wait(name, Goal.SETTLED)
+            return [settled, *self.mark_stopped(name), *_deleted(name)]
         if state.status == "InService":
-            return [*self._remember_if_there(name, state.config), *_deleted(name)]
-        return _deleted(name)
+            return [
+                *self._remember_if_there(name, state.config),
+                *self.mark_stopped(name, state.config),
+                *_deleted(name),
+            ]
+        return [*self.mark_stopped(name), *_deleted(name)]
+
+    def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
+        """Write down that the endpoint is gone on purpose, on the config it had last.
+
+        Without `config`, that is the config that was live last.
+        """
+        if config is None:
+            history = self.observer.history(name)
+            if not history:
+                return []
+            config = history[0].config
+        arn = self.identity.sagemaker_arn("endpoint-config", config)
+        return [note_stopped(config, arn, self.now)]
 
     def _remember(self, name: str, config: str) -> list[Call]:
-        """Write down that the config went into service, unless it was the last to."""
-        history = self.observer.history(name)
-        if history and history[0].since is not None and history[0].config == config:
+        """Write down that the config went into service, unless it was the last to.
+
+        A config that was stopped since is noted again: the newer note counts.
+        """
+        last = next(iter(self.observer.history(name)), None)
+        is_noted = last is not None and last.config == config and not last.is_stopped
+        if is_noted and last is not None and last.since is not None:
             return []
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_live(config, arn, self.now)]
@@ -174,8 +216,14 @@ class Planner:
         ]
 
     def _reschedule(self, name: str, config: str) -> list[Action]:
-        """A schedule that starts the endpoint must start this config from now on."""
-        entry = self.observer.scheduled_start(name)
+        """A schedule that starts the endpoint must start this config from now on.
+
+        Where the caller may not read schedules, the endpoint is deployed without.
+        """
+        try:
+            entry = self.observer.scheduled_start(name)
+        except AccessDeniedError:
+            return []
         if entry is None:
             return []
         request = with_config(entry, config)
@@ -222,6 +270,18 @@ def _destination(state: EndpointState) -> str:
     if state.status == "RollingBack":
         return state.config
     return state.pending_config or state.config
+
+
+def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
+    """Back to `count` instances, where something else changed them."""
+    if state is None or count is None or state.is_scaled:
+        return []
+    if state.status != "InService":
+        return []
+    if count_drift(state, count) is None:
+        return []
+    arrived = Wait(state.name, Goal.IN_SERVICE, state.config, instance_count=count)
+    return [resize_endpoint(state, count), arrived]
 
 
 def _deleted(name: str) -> list[Action]:

@@ -15,7 +15,7 @@ from deploy.monitoring import OF_QUEUE
 from deploy.resources import (
     LIVE_TAG,
     OWNER_TAG,
-    VARIANT,
+    STOPPED_TAG,
     EndpointState,
     Live,
     tags_from,
@@ -41,6 +41,7 @@ class Account:
         pending = answer.get("PendingDeploymentSummary") or {}
         changing = next(iter(pending.get("ProductionVariants") or ()), variant)
         images = variant.get("DeployedImages") or ()
+        target = self._scalable_target(name)
         return EndpointState(
             name=name,
             status=answer["EndpointStatus"],
@@ -60,7 +61,10 @@ class Account:
             stages=tuple(
                 stage["Status"] for stage in changing.get("VariantStatus") or ()
             ),
-            is_scaled=self._is_scaled(name),
+            is_scaled=target is not None,
+            scaling_limits=(target["MinCapacity"], target["MaxCapacity"])
+            if target
+            else None,
         )
 
     def has_model(self, name: str) -> bool:
@@ -82,12 +86,13 @@ class Account:
         for config, tags in self._ours(
             deployment, "list_endpoint_configs", "EndpointConfig"
         ):
-            since = tags.get(LIVE_TAG)
+            since, stopped = tags.get(LIVE_TAG), tags.get(STOPPED_TAG)
             found.append(
                 Live(
                     config=config["EndpointConfigName"],
                     created=config["CreationTime"],
                     since=datetime.fromisoformat(since) if since else None,
+                    stopped=datetime.fromisoformat(stopped) if stopped else None,
                 )
             )
         return sorted(
@@ -128,26 +133,19 @@ class Account:
     def scaling(self, endpoint: str) -> ObservedScaling:
         """Limits, policies and alarms of an endpoint's number of machines."""
         which = scalable(endpoint)
-        service, resource = "application-autoscaling", which["ResourceId"]
-        targets = self._aws.call(
-            service,
-            "describe_scalable_targets",
-            ServiceNamespace=which["ServiceNamespace"],
-            ResourceIds=[resource],
-        )
         policies = self._aws.pages(
-            service,
+            "application-autoscaling",
             "describe_scaling_policies",
             "ScalingPolicies",
             ServiceNamespace=which["ServiceNamespace"],
-            ResourceId=resource,
+            ResourceId=which["ResourceId"],
         )
         names = [f"{endpoint}{suffix}" for suffix in ALARM_SUFFIXES]
         alarms = self._aws.pages(
             "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=names
         )
         return ObservedScaling(
-            target=next(iter(targets.get("ScalableTargets") or ()), None),
+            target=self._scalable_target(endpoint),
             policies={policy["PolicyName"]: policy for policy in policies},
             alarms={alarm["AlarmName"]: alarm for alarm in alarms},
         )
@@ -194,12 +192,13 @@ class Account:
             return False
         return True
 
-    def _is_scaled(self, name: str) -> bool:
-        resource = f"endpoint/{name}/variant/{VARIANT}"
+    def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
+        """What Application Auto Scaling knows of an endpoint's number of machines."""
+        which = scalable(endpoint)
         answer = self._aws.call(
             "application-autoscaling",
             "describe_scalable_targets",
-            ServiceNamespace="sagemaker",
-            ResourceIds=[resource],
+            ServiceNamespace=which["ServiceNamespace"],
+            ResourceIds=[which["ResourceId"]],
         )
-        return bool(answer.get("ScalableTargets"))
+        return next(iter(answer.get("ScalableTargets") or ()), None)

@@ -11,15 +11,16 @@ from typing import Any
 
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
+from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import has_call, image_checks, weights_checks
 from deploy.config import DeployConfig
-from deploy.errors import ConfigError, ResourceFailedError
+from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
 from deploy.executor import begun
 from deploy.machines.prices import price_lines
 from deploy.planner import differences
-from deploy.resources import Endpoint
+from deploy.resources import Endpoint, count_drift
 
 __all__ = [
     "UNNOTED",
@@ -166,6 +167,8 @@ def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -
             *quota_checks(context, config, actions),
             *weights_checks(context, config, actions),
             *image_checks(context, config, actions),
+            *absence_notes(context, config.name),
+            *schedule_notes(context, config.name, actions),
         ],
     )
 
@@ -207,6 +210,7 @@ def carried_out(
         )
         return 0
     checked(context, config, actions)
+    _say_lost_machines(context, wanted, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
     if config.update.use_alarms and _is_unwatched(actions):
@@ -221,6 +225,27 @@ def carried_out(
         context.console.result(data)
         return 0
     return None
+
+
+def _say_lost_machines(
+    context: Context, wanted: Endpoint, actions: Sequence[Action]
+) -> None:
+    """Say it where an update undoes a number of machines that something else set."""
+    if not has_call(actions, "update_endpoint"):
+        return
+    state = context.account.endpoint(wanted.name)
+    if state is None or state.is_scaled:
+        return
+    try:
+        config = context.account.describe_config(state.config)
+    except NotFoundError:
+        return
+    had = config["ProductionVariants"][0].get("InitialInstanceCount", 1)
+    if found := count_drift(state, had):
+        context.console.say(
+            f"note: endpoint {wanted.name}: {found}; this update goes back to "
+            f"{wanted.variant.instance_count}"
+        )
 
 
 def _is_unwatched(actions: Sequence[Action]) -> bool:

@@ -22,12 +22,13 @@ from deploy.resources.names import (
     LIVE_TAG,
     OWNER_TAG,
     REVISION_TAG,
+    STOPPED_TAG,
     digest,
     tag_list,
     tags_from,
     tags_of,
 )
-from deploy.resources.observed import EndpointState, Live
+from deploy.resources.observed import EndpointState, Live, count_drift
 from deploy.resources.wanted import (
     endpoint_from,
     image_uri,
@@ -39,6 +40,7 @@ __all__ = [
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",
+    "STOPPED_TAG",
     "VARIANT",
     "AsyncInference",
     "Endpoint",
@@ -49,6 +51,7 @@ __all__ = [
     "Live",
     "Model",
     "Variant",
+    "count_drift",
     "digest",
     "endpoint_from",
     "image_address",

@@ -12,6 +12,7 @@ __all__ = [
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",
+    "STOPPED_TAG",
     "digest",
     "tag_list",
     "tags_from",
@@ -22,6 +23,9 @@ OWNER_TAG = "chandra-torchserve:deployment"
 """On everything we make; nothing without it is ever deleted."""
 LIVE_TAG = "chandra-torchserve:live"
 """On an endpoint config: when it went into service. The history of the endpoint."""
+STOPPED_TAG = "chandra-torchserve:stopped"
+"""On an endpoint config: when `stop` deleted the endpoint that had it. An endpoint
+that is gone without it was deleted by something else."""
 REVISION_TAG = "chandra-torchserve:model-revision"
 
 

@@ -227,7 +227,11 @@ def test_a_schedule_starts_what_was_deployed_last():
 def test_stop_deletes_the_endpoint_and_nothing_else():
     planner = Planner(account(), IDENTITY, NOW)
 
-    assert verbs(planner.stop("ocr")) == ["delete_endpoint", "until deleted"]
+    assert verbs(planner.stop("ocr")) == [
+        "add_tags",
+        "delete_endpoint",
+        "until deleted",
+    ]
     assert Planner(NothingThere(), IDENTITY, NOW).stop("ocr") == []
 
 
@@ -236,6 +240,7 @@ def test_stop_waits_for_an_endpoint_that_changes():
 
     assert verbs(Planner(creating, IDENTITY, NOW).stop("ocr")) == [
         "until no longer changing",
+        "add_tags",
         "delete_endpoint",
         "until deleted",
     ]

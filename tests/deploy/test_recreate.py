@@ -75,6 +75,18 @@ def test_what_cannot_be_brought_back_is_named_with_its_command(serving, chandra,
     assert cloud.machines["ocr"].config == serving
 
 
+def test_a_failed_endpoint_names_the_config_that_was_live(serving, chandra, cloud):
+    cloud.failing = {next_config(chandra): "gremlins"}
+    chandra(*RECREATE, "--no-wait")
+    while cloud.machines["ocr"].status != "Failed":
+        chandra("status")
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert f"next: chandra-sagemaker rollback --to {serving} brings back" in ran.out
+
+
 def test_a_wait_that_ends_says_what_is_gone(serving, chandra, cloud, at):
     before = len(cloud.calls)
 
@@ -101,6 +113,29 @@ def test_ctrl_c_while_it_is_made_again_says_what_is_gone(serving, chandra, cloud
 
     assert ran.status == 130
     assert f"rollback --to {serving} brings it back" in ran.err
+
+
+def test_killed_between_delete_and_create_it_counts_as_missing(serving, chandra, cloud):
+    class Killed(BaseException):
+        pass
+
+    def kill(seconds):
+        if "ocr" not in cloud.machines or cloud.machines["ocr"].status == "Deleting":
+            raise Killed
+
+    with pytest.raises(Killed):
+        chandra(*RECREATE, sleep=kill)
+    while "ocr" in cloud.machines:
+        chandra("status")
+    status = chandra("status")
+    back = chandra("start")
+
+    assert status.status == 6
+    assert "endpoint ocr is missing" in status.out
+    assert "an update that deletes first broke off" in status.out
+    assert f"its last config is {serving}" in status.out
+    assert back.status == 0, back.err
+    assert cloud.machines["ocr"].config == serving
 
 
 def test_where_nothing_was_deleted_nothing_is_brought_back(serving, chandra, cloud):
