@@ -38,6 +38,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     owner = owner_of(context, options)
     state = context.account.endpoint(name)
     history = context.account.history(name)
+    is_there = state is not None and state.status != "Deleting"
     # Of an endpoint that is not there, the config that it had last.
     had = state.config if state else next((v.config for v in history if v.since), None)
     if options.to is None:
@@ -63,7 +64,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     if not (
         may_go_on(context, name, actions)
-        and (state is not None or _may_start(context, name, config, history))
+        and (is_there or _may_start(context, name, config, history))
     ):
         context.console.declined()
         return 1

@@ -189,6 +189,15 @@ def test_a_stopped_endpoint_is_started_by_a_rollback_after_a_yes(two, chandra, c
     assert cloud.machines == {}
 
 
+def test_an_endpoint_that_is_being_stopped_is_started_after_a_yes(two, chandra, cloud):
+    chandra("stop", "--no-wait")
+
+    ran = chandra("rollback", yes=False)
+
+    assert ran.status == 2
+    assert "start endpoint ocr with config" in ran.err
+
+
 def test_a_stopped_endpoint_without_an_earlier_config_stays(deployed, chandra, cloud):
     chandra("stop")
 
