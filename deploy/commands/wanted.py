@@ -241,10 +241,11 @@ def _say_lost_machines(
     except NotFoundError:
         return
     had = config["ProductionVariants"][0].get("InitialInstanceCount", 1)
-    if found := count_drift(state, had):
+    count = wanted.variant.instance_count
+    found = count_drift(state, had)
+    if found is not None and count_drift(state, count) is not None:
         context.console.say(
-            f"note: endpoint {wanted.name}: {found}; this update goes back to "
-            f"{wanted.variant.instance_count}"
+            f"note: endpoint {wanted.name}: {found}; this update goes back to {count}"
         )
 
 
