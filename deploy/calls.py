@@ -100,13 +100,19 @@ def delete_endpoint(name: str) -> Call:
     )
 
 
-def note_live(config: str, arn: str, now: datetime) -> Call:
-    """Write down when an endpoint config went into service."""
+def note_live(
+    config: str, arn: str, now: datetime, tags: Sequence[str] = (LIVE_TAG,)
+) -> Call:
+    """Note when an endpoint config went into service, or what else `tags` stand for."""
+    what = "is live" if LIVE_TAG in tags else "is what chandra.toml describes"
     return Call(
         "sagemaker",
         "add_tags",
-        {"ResourceArn": arn, "Tags": tag_list({LIVE_TAG: now.isoformat()})},
-        f"note on config {config} that it is live",
+        {
+            "ResourceArn": arn,
+            "Tags": tag_list(dict.fromkeys(tags, now.isoformat())),
+        },
+        f"note on config {config} that it {what}",
         is_patient=True,
     )
 

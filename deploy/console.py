@@ -31,7 +31,7 @@ class Console:
         self.assume_yes = assume_yes
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._answers = answers or sys.stdin
+        self._answers: IO[str] | None = answers or sys.stdin
         self._last_progress: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
@@ -104,12 +104,18 @@ class Console:
         """Ask, unless --yes was given; without a terminal the answer must be a flag."""
         if self.assume_yes:
             return True
-        if not self._answers.isatty():
+        if self._answers is None or not self._answers.isatty():
             raise ConfigError(
                 f"there is no terminal to ask at: {question}", hint="add --yes"
             )
         print(f"{question} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
+
+    def agree(self, question: str) -> bool:
+        """Ask at a terminal, unless --yes was given; a script goes on without."""
+        # A process that was started without stdin has none.
+        is_terminal = self._answers is not None and self._answers.isatty()
+        return not is_terminal or self.confirm(question)
 
 
 def _print(text: str, file: IO[str]) -> None:

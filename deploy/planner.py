@@ -21,16 +21,20 @@ from deploy.config import UpdateTable
 from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.observer import Observer
 from deploy.resources import (
-    Endpoint,
+    DESCRIBED_TAG,
+    LIVE_TAG,
     EndpointState,
     Identity,
     Live,
+    Target,
     count_drift,
 )
 from deploy.schedule import with_config
 
 __all__ = [
     "Planner",
+    "config_to_change",
+    "described_config",
     "differences",
     "previous_config",
 ]
@@ -49,16 +53,27 @@ class Planner:
     identity: Identity
     now: datetime
 
-    def deploy(self, wanted: Endpoint, update: UpdateTable) -> list[Action]:
-        """What makes the account as wanted; an empty list where it is."""
+    def deploy(
+        self, wanted: Target, update: UpdateTable, *, is_described: bool = False
+    ) -> list[Action]:
+        """What makes the account as wanted; an empty list where it is.
+
+        `is_described` says that chandra.toml alone describes it, which is noted.
+        """
         actions: list[Action] = []
         if not self.observer.has_model(wanted.model.name):
             actions.append(create("model", wanted.model.name, wanted.model.request))
         config = wanted.config.name
         if not self.observer.has_config(config):
             actions.append(create("endpoint_config", config, wanted.config.request))
-        count = wanted.variant.instance_count
-        return actions + self.serve(wanted.name, config, wanted.tags, update, count)
+        return actions + self.serve(
+            wanted.name,
+            config,
+            wanted.tags,
+            update,
+            instance_count=wanted.variant.instance_count,
+            is_described=is_described,
+        )
 
     def serve(
         self,
@@ -66,7 +81,9 @@ class Planner:
         config: str,
         tags: Mapping[str, str],
         update: UpdateTable,
+        *,
         instance_count: int | None = None,
+        is_described: bool = False,
     ) -> list[Action]:
         """What brings the endpoint to a config that exists, or will by then.
 
@@ -74,18 +91,24 @@ class Planner:
         instances again.
         """
         state = self.observer.endpoint(name)
-        if state is not None and not state.is_ours:
-            raise ConflictError(
-                f"there is an endpoint {name} already, and it is not this deployment's",
-                hint="set another name in chandra.toml",
-            )
+        self.require_ours(state)
         is_there = state is not None and state.config == config
         return [
             *self._arrive(name, config, tags, state, update),
             *(_resized(state, instance_count) if is_there else []),
-            *self._remember(name, config),
+            *self._remember(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
+
+    @staticmethod
+    def require_ours(state: EndpointState | None) -> None:
+        """Raise ConflictError for an endpoint that somebody else has made."""
+        if state is not None and not state.is_ours:
+            raise ConflictError(
+                f"there is an endpoint {state.name} already, and it is not this "
+                "deployment's",
+                hint="set another name in chandra.toml",
+            )
 
     def _arrive(
         self,
@@ -196,17 +219,27 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_stopped(config, arn, self.now)]
 
-    def _remember(self, name: str, config: str) -> list[Call]:
+    def _remember(
+        self, name: str, config: str, *, is_described: bool = False
+    ) -> list[Call]:
         """Write down that the config went into service, unless it was the last to.
 
         A config that was stopped since is noted again: the newer note counts.
         """
-        last = next(iter(self.observer.history(name)), None)
-        is_noted = last is not None and last.config == config and not last.is_stopped
-        if is_noted and last is not None and last.since is not None:
-            return []
+        history = self.observer.history(name)
+        last = next(iter(history), None)
+        tags = []
+        if (
+            last is None
+            or last.since is None
+            or last.config != config
+            or last.is_stopped
+        ):
+            tags.append(LIVE_TAG)
+        if is_described and described_config(history) != config:
+            tags.append(DESCRIBED_TAG)
         arn = self.identity.sagemaker_arn("endpoint-config", config)
-        return [note_live(config, arn, self.now)]
+        return [note_live(config, arn, self.now, tags)] if tags else []
 
     def _remember_if_there(self, name: str, config: str) -> list[Action]:
         """Nobody may have waited for it to go live; nothing may keep it from going."""
@@ -251,7 +284,23 @@ def previous_config(history: Sequence[Live], current: str | None) -> str:
     )
 
 
-def differences(wanted: Endpoint, state: EndpointState) -> list[str]:
+def described_config(history: Sequence[Live]) -> str | None:
+    """Return the config that `deploy` made last of chandra.toml alone, if any."""
+    noted = [(live.described, live.config) for live in history if live.described]
+    return max(noted)[1] if noted else None
+
+
+def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> str:
+    """Return the config that an update begins with: what runs, or soon will.
+
+    Without an endpoint it is the one that was live last.
+    """
+    if state is not None:
+        return _destination(state)
+    return history[0].config
+
+
+def differences(wanted: Target, state: EndpointState) -> list[str]:
     """Where an endpoint is not as it was asked for, whatever the waiting said."""
     found = []
     if state.config != wanted.config.name:

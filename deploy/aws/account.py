@@ -13,6 +13,7 @@ from deploy.aws.schedules import schedule_entries
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.monitoring import OF_QUEUE
 from deploy.resources import (
+    DESCRIBED_TAG,
     LIVE_TAG,
     OWNER_TAG,
     STOPPED_TAG,
@@ -86,13 +87,13 @@ class Account:
         for config, tags in self._ours(
             deployment, "list_endpoint_configs", "EndpointConfig"
         ):
-            since, stopped = tags.get(LIVE_TAG), tags.get(STOPPED_TAG)
             found.append(
                 Live(
                     config=config["EndpointConfigName"],
                     created=config["CreationTime"],
-                    since=datetime.fromisoformat(since) if since else None,
-                    stopped=datetime.fromisoformat(stopped) if stopped else None,
+                    since=_time_of(tags, LIVE_TAG),
+                    stopped=_time_of(tags, STOPPED_TAG),
+                    described=_time_of(tags, DESCRIBED_TAG),
                 )
             )
         return sorted(
@@ -202,3 +203,7 @@ class Account:
             ResourceIds=[which["ResourceId"]],
         )
         return next(iter(answer.get("ScalableTargets") or ()), None)
+
+
+def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
+    return datetime.fromisoformat(tags[name]) if name in tags else None

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError
 
 from deploy.actions import Call
 from deploy.aws.faults import FAULTS, fault_of
-from deploy.aws.validation import violations
+from deploy.aws.validation import requestable, violations
 from deploy.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -145,6 +145,16 @@ class AWSClient:
         if shape is None:
             return []
         return [found.lstrip(".") for found in violations(shape, call.params)]
+
+    def requestable(
+        self, service: str, operation: str, description: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the part of a description that the request of `operation` takes."""
+        meta = self.client(service).meta
+        name = meta.method_to_api_mapping[operation]
+        shape = meta.service_model.operation_model(name).input_shape
+        found: dict[str, Any] = requestable(shape, description)
+        return found
 
     def perform(self, call: Call) -> Mapping[str, Any]:
         """Make the call of a plan."""

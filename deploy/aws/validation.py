@@ -1,5 +1,7 @@
 """What botocore does not check of a request: enums, patterns and maxima.
 
+And the other way round: the part of a description that can be sent as a request.
+
 A server refuses them after half of a plan is done, and lists every name it knows.
 """
 
@@ -7,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["violations"]
+__all__ = ["requestable", "violations"]
 
 # Java's classes in what Python knows. Bare, the first two would become ranges.
 CLASSES = (
@@ -53,6 +55,28 @@ def violations(shape: Any, value: Any, where: str = "") -> Iterator[str]:
         yield from _string(limits, value, where)
     elif kind in ("integer", "long", "float", "double"):
         yield from _length(limits, value, where)
+
+
+def requestable(shape: Any, value: Any) -> Any:
+    """Return `value` without members that `shape` lacks, and without empty values.
+
+    AWS describes what is not set as absent, empty or null, in no fixed way.
+    """
+    if shape.type_name == "structure":
+        if not isinstance(value, Mapping):
+            return None
+        return {
+            name: found
+            for name, item in value.items()
+            if name in shape.members
+            and (found := requestable(shape.members[name], item))
+            not in (None, "", [], {})
+        }
+    if shape.type_name == "list":
+        return [requestable(shape.member, item) for item in value or ()]
+    if shape.type_name == "map":
+        return dict(value or {})
+    return value
 
 
 def _string(limits: Any, value: str, where: str) -> Iterator[str]:

@@ -1,10 +1,15 @@
-"""Make the endpoint as chandra.toml describes it."""
+"""Make the endpoint as chandra.toml describes it.
+
+What an update or a rollback has changed since is listed, and changed back.
+"""
 
 from __future__ import annotations
 
 import argparse
 
+from deploy.commands.changes import change_to_file
 from deploy.commands.context import Context
+from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
@@ -28,14 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     config = with_flags(context.config, options)
     wanted = endpoint_from(config, context.identity)
-    actions = context.planner.deploy(wanted, config.update)
+    is_described = config == context.config
+    actions = context.planner.deploy(wanted, config.update, is_described=is_described)
+    change = change_to_file(context, wanted)
     data = {
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "model": wanted.model.name,
         "actions": listed(actions, options),
+        **change.to_json(),
     }
-    status = carried_out(context, options, config, wanted, actions, data)
+    status = carried_out(context, options, config, wanted, actions, data, change)
     if status is not None:
         return status
     if options.wait:
@@ -49,5 +57,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"endpoint {wanted.name} is on its way",
             UNNOTED,
         ]
+    if not is_described:
+        lines += next_deploy_lines(context, wanted)
     context.console.result(data, lines)
     return 0

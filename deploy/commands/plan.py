@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
+from deploy.commands.changes import Change, change_lines, change_to_file
 from deploy.commands.context import MEND_REQUEST, Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import image_checks, weights_checks
@@ -19,7 +19,7 @@ from deploy.commands.wanted import (
     with_flags,
 )
 from deploy.config import DeployConfig
-from deploy.errors import DeployError, NotFoundError
+from deploy.errors import DeployError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.machines.memory import has_plan, memory_lines, memory_plan_of
 from deploy.machines.prices import hourly, price_lines
@@ -32,6 +32,7 @@ HELP = "show what deploy would do and cost; needs no credentials"
 
 # Stands for an account that cannot be asked. No call is made with it.
 UNKNOWN = Identity(account="000000000000", region="us-east-1")
+UNKNOWN_DIGEST = "????????"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    config = with_flags(context.config, options)
+    asked = with_flags(context.config, options)
     reason = "--offline" if options.offline else _why_offline(context)
-    is_staged = None not in (config.model.bucket, config.model.revision)
-    config, findings = _filled(config)
+    is_staged = None not in (asked.model.bucket, asked.model.revision)
+    config, findings = _filled(asked)
     findings += checks_of(config)
-    changes: list[str] = []
+    change: Change | None = None
+    unknown = _unknown(asked, config, reason)
     if reason is None:
         wanted = endpoint_from(config, context.identity)
-        actions = context.planner.deploy(wanted, config.update)
-        changes = _diff(context, wanted)
+        actions = context.planner.deploy(
+            wanted, config.update, is_described=asked == context.config
+        )
+        change = change_to_file(context, wanted) if actions else None
         findings += [
             Finding("request", True, sentence, MEND_REQUEST)
             for sentence in context.refused(actions)
@@ -66,10 +70,20 @@ def run(context: Context, options: argparse.Namespace) -> int:
             wanted, config.update
         )
     lines = [
-        *_lines(config, wanted, actions, changes, reason),
+        *_lines(config, wanted, actions, change, reason),
         *_finding_lines(findings),
     ]
-    context.console.result(_data(config, actions, changes, findings, reason), lines)
+    data = _data(config, actions, change, findings, reason) | {"unknown": unknown}
+    if unknown:
+        data = json.loads(_masked(json.dumps(data, default=str), wanted))
+        lines = [_masked(line, wanted) for line in lines]
+        what = ", ".join(unknown[:-1]) + " and " if len(unknown) > 1 else ""
+        what += unknown[-1]
+        lines += [
+            "",
+            f"({UNKNOWN_DIGEST}: a digest that depends on {what}, not known yet)",
+        ]
+    context.console.result(data, lines)
     return 1 if any(finding.is_fatal for finding in findings) else 0
 
 
@@ -114,47 +128,30 @@ def _why_offline(context: Context) -> str | None:
     return None
 
 
-def _diff(context: Context, wanted: Endpoint) -> list[str]:
-    """What is live against what is wanted, line by line."""
-    state = context.account.endpoint(wanted.name)
-    if state is None or state.config == wanted.config.name:
-        return []
-    try:
-        config = context.account.describe_config(state.config)
-        variant = config["ProductionVariants"][0]
-        model = context.account.describe_model(variant["ModelName"])
-    except NotFoundError:
-        return [f"(config {state.config} or its model is gone: nothing to compare)"]
-    live = _comparable(config, model)
-    asked = _comparable(wanted.config.request, wanted.model.request)
-    return [
-        line
-        for line in difflib.ndiff(live.splitlines(), asked.splitlines())
-        if line[0] in "+-"
-    ]
-
-
-def _comparable(config: dict[str, Any], model: dict[str, Any]) -> str:
-    """The parts that we set, without names and tags."""
-    variant = dict(config["ProductionVariants"][0])
-    variant.pop("ModelName", None)
-    parts = {
-        "variant": variant,
-        "container": model.get("PrimaryContainer"),
-        "role": model.get("ExecutionRoleArn"),
-        "isolation": model.get("EnableNetworkIsolation"),
-        "vpc": model.get("VpcConfig"),
-        "kms_key": config.get("KmsKeyId"),
-        "capture": config.get("DataCaptureConfig") or None,
+def _unknown(
+    config: DeployConfig, filled: DeployConfig, reason: str | None
+) -> list[str]:
+    """Return what the digests in the names depend on and this plan does not know."""
+    needed = {
+        "account": reason is not None and config.role is None,
+        "image": config.image.uri is None,
+        "weights": config.model != filled.model,
     }
-    return json.dumps(parts, indent=1, sort_keys=True, default=str)
+    return [name for name, is_unknown in needed.items() if is_unknown]
+
+
+def _masked(text: str, wanted: Endpoint) -> str:
+    """Return the text without digits that stand for something unknown."""
+    for name in (wanted.model.name, wanted.config.name):
+        text = text.replace(name, f"{wanted.name}-{UNKNOWN_DIGEST}")
+    return text.replace(UNKNOWN.account, "?" * len(UNKNOWN.account))
 
 
 def _lines(
     config: DeployConfig,
     wanted: Endpoint,
     actions: Sequence[Action],
-    changes: Sequence[str],
+    change: Change | None,
     reason: str | None,
 ) -> list[str]:
     lines = [f"endpoint {wanted.name}, config {wanted.config.name}"]
@@ -166,8 +163,8 @@ def _lines(
         lines += [f"would {action.sentence}" for action in actions]
     else:
         lines.append("no changes")
-    if changes:
-        lines += ["", "live (-) and wanted (+):", *changes]
+    if change is not None and change.differences:
+        lines += ["", *change_lines(change)]
     return [
         *lines,
         "",
@@ -194,7 +191,7 @@ def _finding_lines(findings: Sequence[Finding]) -> list[str]:
 def _data(
     config: DeployConfig,
     actions: Sequence[Action],
-    changes: Sequence[str],
+    change: Change | None,
     findings: Sequence[Finding],
     reason: str | None,
 ) -> dict[str, Any]:
@@ -202,7 +199,7 @@ def _data(
     return {
         "offline": reason,
         "actions": [action.to_json() for action in actions],
-        "changes": list(changes),
+        **(change.to_json() if change is not None else {"changes": [], "reverts": []}),
         "findings": [finding.to_json() for finding in findings],
         "prices": {
             name: {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from deploy.aws.running import running_endpoint
 from deploy.commands.absent import absence_of, schedule_notes
 from deploy.commands.context import Context
 from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
+from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.stored import earlier_checks
 from deploy.commands.wanted import (
     add_wait_arguments,
@@ -81,13 +83,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.is_async and options.wait:
         # Where it had to be made again, it has none.
         scale(context, owner)
-    verb = "async deploy" if options.is_async else "deploy"
     context.console.result(
         data,
         [
             f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",
-            f"{context.config_path.name} was not changed: the next {verb} goes forward "
-            "again",
+            "the next update begins with this config",
+            *_next_deploy(context, name, config),
         ],
     )
     return 0
@@ -108,3 +109,12 @@ def _may_start(
         f"start endpoint {name} with config {config}{other}? it costs money from then "
         "on"
     )
+
+
+def _next_deploy(context: Context, name: str, config: str) -> list[str]:
+    """What the file would change again; rollback changes no file."""
+    try:
+        running = running_endpoint(context.aws, name, config, None, with_tags=False)
+    except NotFoundError:
+        return []
+    return next_deploy_lines(context, running)

@@ -1,11 +1,18 @@
-"""Change a running endpoint, beside the old machines or after them."""
+"""Change a running endpoint, beside the old machines or after them.
+
+It begins with what runs, not with chandra.toml: an earlier update and a rollback stay.
+"""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
 
+from deploy.aws.running import running_endpoint
+from deploy.commands.changes import change_by_flags
 from deploy.commands.context import Context
+from deploy.commands.effective import config_like
+from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
@@ -14,29 +21,38 @@ from deploy.commands.wanted import (
     carried_out,
     compare,
     listed,
+    pairs,
     with_flags,
 )
-from deploy.errors import NotFoundError
-from deploy.resources import endpoint_from
+from deploy.config import UpdateTable
+from deploy.errors import ConfigError, NotFoundError
+from deploy.planner import config_to_change
+from deploy.resources import FIXED_VARIABLES, Edits, tags_of
 
 NAME = "update"
-HELP = "change machines, image, timeouts or environment of a running endpoint"
+HELP = "change what the flags name of a running endpoint, and nothing else"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_machine_arguments(parser)
+    add_machine_arguments(parser, instead_of="what runs")
     parser.add_argument(
         "--env",
         action="append",
         metavar="NAME=VALUE",
-        help="a variable of the container, in place of the file's; again for more",
+        help="set a variable of the container; again for more. NAME= sets it empty",
     )
-    for flag in ("startup", "download"):
+    parser.add_argument(
+        "--unset-env",
+        action="append",
+        metavar="NAME",
+        help="remove a variable of the container; again for more",
+    )
+    for flag, meaning in (
+        ("startup", "from start to a healthy /ping"),
+        ("download", "for the weights"),
+    ):
         parser.add_argument(
-            f"--{flag}-timeout",
-            type=int,
-            metavar="SECONDS",
-            help=f"in place of endpoint.{flag}_timeout_seconds",
+            f"--{flag}-timeout", type=int, metavar="SECONDS", help=meaning
         )
     parser.add_argument(
         "--strategy",
@@ -54,30 +70,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    config = with_flags(context.config, options)
-    update = config.update
-    if options.strategy is not None:
-        update = replace(update, strategy=options.strategy)
-    if options.bake is not None:
-        with blaming(options):
-            update = replace(update, bake_seconds=options.bake)
-    wanted = endpoint_from(config, context.identity)
-    if context.account.endpoint(wanted.name) is None and not (
-        # Deleted already by one that was interrupted: this one goes on from there.
-        update.strategy == "recreate" and context.account.history(wanted.name)
-    ):
+    edits, update = _edits(context, options), _update(context, options)
+    name = context.config.name
+    state, history = context.account.endpoint(name), context.account.history(name)
+    # Deleted already by one that was interrupted: this one goes on from there.
+    is_resumed = update.strategy == "recreate" and bool(history)
+    if state is None and not is_resumed:
         raise NotFoundError(
-            f"there is no endpoint {wanted.name} to update",
-            hint="chandra-sagemaker deploy",
+            f"there is no endpoint {name} to update",
+            hint="chandra-sagemaker start, then the same update"
+            if history
+            else "chandra-sagemaker deploy",
         )
+    context.planner.require_ours(state)
+    config = config_to_change(state, history)
+    running = running_endpoint(context.aws, name, config, state)
+    if state is None:
+        running = replace(running, tags=tags_of(context.config))
+    for variable in edits.removed_variables:
+        if variable not in running.model.environment:
+            context.console.say(f"note: the container has no variable {variable}")
+    wanted = running.edited(edits)
     actions = context.planner.deploy(wanted, update)
+    change = change_by_flags(running, wanted, state)
     data = {
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "strategy": update.strategy,
         "actions": listed(actions, options),
+        **change.to_json(),
     }
-    status = carried_out(context, options, config, wanted, actions, data)
+    if not actions:
+        context.console.result(
+            data,
+            [
+                f"endpoint {name} has these settings already: no changes",
+                "update changes what its flags name; deploy applies "
+                f"{context.config_path.name}",
+            ],
+        )
+        return 0
+    effective = replace(config_like(context.config, wanted), update=update)
+    status = carried_out(context, options, effective, wanted, actions, data, change)
     if status is not None:
         return status
     if options.wait:
@@ -86,10 +120,43 @@ def run(context: Context, options: argparse.Namespace) -> int:
              f"{wanted.config.name}"]  # fmt: skip
     if not options.wait:
         lines.append(UNNOTED)
-    if config != context.config:
-        lines.append(
-            f"{context.config_path.name} still says otherwise: write it there too, or "
-            "the next deploy goes back"
-        )
-    context.console.result(data, lines)
+    context.console.result(data, lines + next_deploy_lines(context, wanted))
     return 0
+
+
+def _edits(context: Context, options: argparse.Namespace) -> Edits:
+    """The flags, held to the rules of chandra.toml."""
+    table = with_flags(context.config, options).endpoint
+    environment = pairs(options.env or ())
+    removed = tuple(options.unset_env or ())
+    for name in removed:
+        if name in environment:
+            raise ConfigError(
+                f"--env sets {name} and --unset-env removes it",
+                hint="chandra-sagemaker update with one of the two",
+            )
+        if name in FIXED_VARIABLES:
+            raise ConfigError(
+                f"every container has {name}, so it cannot be removed",
+                hint=f"chandra-sagemaker update --env {name}=VALUE",
+            )
+    return Edits(
+        instance_types=table.instance_types if options.instance_type else None,
+        instance_count=options.instance_count,
+        image=options.image,
+        environment=environment,
+        removed_variables=removed,
+        startup_timeout_seconds=options.startup_timeout,
+        download_timeout_seconds=options.download_timeout,
+        provision_timeout_seconds=table.provision_timeout_seconds,
+    )
+
+
+def _update(context: Context, options: argparse.Namespace) -> UpdateTable:
+    update = context.config.update
+    if options.strategy is not None:
+        update = replace(update, strategy=options.strategy)
+    if options.bake is not None:
+        with blaming(options):
+            update = replace(update, bake_seconds=options.bake)
+    return update

@@ -12,6 +12,7 @@ from typing import Any
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.absent import absence_notes, schedule_notes
+from deploy.commands.changes import Change, agreed, tell
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import has_call, image_checks, weights_checks
@@ -20,7 +21,7 @@ from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
 from deploy.executor import begun
 from deploy.machines.prices import price_lines
 from deploy.planner import differences
-from deploy.resources import Endpoint, count_drift
+from deploy.resources import Target, count_drift
 
 __all__ = [
     "UNNOTED",
@@ -32,6 +33,7 @@ __all__ = [
     "compare",
     "listed",
     "may_go_on",
+    "pairs",
     "refuse_if_fatal",
     "seconds",
     "with_flags",
@@ -47,23 +49,25 @@ UNNOTED = (
 )
 
 
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+def add_machine_arguments(
+    parser: argparse.ArgumentParser, instead_of: str = "what chandra.toml says"
+) -> None:
     parser.add_argument(
         "--instance-type",
         action="append",
         metavar="TYPE",
-        help="in place of endpoint.instance_types; again for a second choice",
+        help=f"in place of {instead_of}; again for a second choice",
     )
     parser.add_argument(
         "--instance-count",
         type=int,
         metavar="N",
-        help="in place of endpoint.instance_count",
+        help=f"in place of {instead_of}",
     )
     parser.add_argument(
         "--image",
         metavar="URI",
-        help="an image by digest, in place of the one pushed last",
+        help=f"an image by digest, in place of {instead_of}",
     )
 
 
@@ -124,7 +128,7 @@ def _changed(config: DeployConfig, options: argparse.Namespace) -> DeployConfig:
         if getattr(options, flag, None) is not None:
             changes[f"{flag}_seconds"] = getattr(options, flag)
     if getattr(options, "env", None):
-        changes["environment"] = {**config.endpoint.environment, **_pairs(options.env)}
+        changes["environment"] = {**config.endpoint.environment, **pairs(options.env)}
     endpoint = replace(config.endpoint, **changes)  # type: ignore[arg-type]
     config = replace(config, endpoint=endpoint)
     if options.image is not None:
@@ -132,8 +136,9 @@ def _changed(config: DeployConfig, options: argparse.Namespace) -> DeployConfig:
     return config
 
 
-def _pairs(items: Sequence[str]) -> dict[str, str]:
-    pairs = {}
+def pairs(items: Sequence[str]) -> dict[str, str]:
+    """Return the variables of --env; raises ConfigError for one without a value."""
+    found = {}
     for item in items:
         name, separator, value = item.partition("=")
         if not separator:
@@ -141,8 +146,8 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
             raise ConfigError(
                 "--env takes NAME=VALUE", hint="chandra-sagemaker update --env A=1"
             )
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found
 
 
 def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
@@ -196,9 +201,10 @@ def carried_out(
     context: Context,
     options: argparse.Namespace,
     config: DeployConfig,
-    wanted: Endpoint,
+    wanted: Target,
     actions: Sequence[Action],
     data: Mapping[str, Any],
+    change: Change,
 ) -> int | None:
     """Check, ask and do; the exit status where the command ends there.
 
@@ -217,7 +223,9 @@ def carried_out(
         is_ours = wanted.name == context.config.name
         flag = "" if is_ours else " --async"
         context.console.say(f"{UNWATCHED}{flag} --create")
-    if not may_go_on(context, wanted.name, actions):
+    tell(context, change, actions)
+    is_agreed = agreed(context, wanted.name, change, actions)
+    if not is_agreed or not may_go_on(context, wanted.name, actions):
         context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
@@ -228,7 +236,7 @@ def carried_out(
 
 
 def _say_lost_machines(
-    context: Context, wanted: Endpoint, actions: Sequence[Action]
+    context: Context, wanted: Target, actions: Sequence[Action]
 ) -> None:
     """Say it where an update undoes a number of machines that something else set."""
     if not has_call(actions, "update_endpoint"):
@@ -258,7 +266,7 @@ def _is_unwatched(actions: Sequence[Action]) -> bool:
     )
 
 
-def compare(context: Context, wanted: Endpoint) -> None:
+def compare(context: Context, wanted: Target) -> None:
     """SageMaker's waiter calls a rollback a success, so look again."""
     state = context.account.endpoint(wanted.name)
     found = ["it is gone"] if state is None else differences(wanted, state)

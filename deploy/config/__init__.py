@@ -8,6 +8,7 @@ from deploy.config.asynchronous import AsynchronousTable
 from deploy.config.deployment import MAX_NAME, DeployConfig
 from deploy.config.files import lock_path, read_config, write_lock
 from deploy.config.mapping import config_from
+from deploy.config.rules import check_environment, is_secret
 from deploy.config.tables import (
     CaptureTable,
     EndpointTable,
@@ -29,7 +30,9 @@ __all__ = [
     "NetworkTable",
     "TransformTable",
     "UpdateTable",
+    "check_environment",
     "config_from",
+    "is_secret",
     "lock_path",
     "read_config",
     "write_lock",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from deploy.errors import ConfigError
 
-__all__ = ["EXAMPLE", "check_environment", "require"]
+__all__ = ["EXAMPLE", "check_environment", "is_secret", "require"]
 
 EXAMPLE = (
     "chandra-sagemaker init --config example.toml writes every setting with its default"
@@ -26,6 +26,11 @@ def require(condition: bool, sentence: str) -> None:
     """Raises ConfigError with the sentence where the condition does not hold."""
     if not condition:
         raise ConfigError(sentence, hint=EXAMPLE)
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable is a credential, by its name or by its value."""
+    return bool(SECRET.search(name) or SECRET_VALUE.search(value))
 
 
 def check_environment(where: str, environment: Mapping[str, str]) -> None:

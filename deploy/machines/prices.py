@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from deploy.config import EndpointTable
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, INSTANCES, PRICE_NOTE
 
-__all__ = ["dollars", "hourly", "price_lines", "rate"]
+__all__ = ["dollars", "hourly", "most_an_hour", "price_lines", "rate"]
 
 
 def hourly(instance_type: str, instance_count: int = 1) -> float | None:
     """US dollars an hour, or None where we know no price."""
     known = INSTANCES.get(instance_type)
     return None if known is None else known.price * instance_count
+
+
+def most_an_hour(instance_types: Sequence[str], instance_count: int) -> float | None:
+    """US dollars an hour on the dearest of the types, or None where one is unknown."""
+    prices = [hourly(name, instance_count) for name in instance_types]
+    known = [price for price in prices if price is not None]
+    return max(known) if known and len(known) == len(prices) else None
 
 
 def dollars(amount: float) -> str:

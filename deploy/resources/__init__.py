@@ -19,6 +19,7 @@ from deploy.resources.endpoint import (
 )
 from deploy.resources.model import Model
 from deploy.resources.names import (
+    DESCRIBED_TAG,
     LIVE_TAG,
     OWNER_TAG,
     REVISION_TAG,
@@ -29,6 +30,16 @@ from deploy.resources.names import (
     tags_of,
 )
 from deploy.resources.observed import EndpointState, Live, count_drift
+from deploy.resources.running import (
+    FIXED_VARIABLES,
+    Edits,
+    Machines,
+    Running,
+    RunningConfig,
+    RunningModel,
+)
+from deploy.resources.settings import Difference, differences_between, variant_number
+from deploy.resources.target import Target
 from deploy.resources.wanted import (
     endpoint_from,
     image_uri,
@@ -37,21 +48,31 @@ from deploy.resources.wanted import (
 )
 
 __all__ = [
+    "DESCRIBED_TAG",
+    "FIXED_VARIABLES",
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",
     "STOPPED_TAG",
     "VARIANT",
     "AsyncInference",
+    "Difference",
+    "Edits",
     "Endpoint",
     "EndpointConfig",
     "EndpointState",
     "Identity",
     "ImageAddress",
     "Live",
+    "Machines",
     "Model",
+    "Running",
+    "RunningConfig",
+    "RunningModel",
+    "Target",
     "Variant",
     "count_drift",
+    "differences_between",
     "digest",
     "endpoint_from",
     "image_address",
@@ -61,5 +82,6 @@ __all__ = [
     "tag_list",
     "tags_from",
     "tags_of",
+    "variant_number",
     "weights_uri",
 ]

@@ -8,10 +8,9 @@ from typing import Any
 
 from deploy.resources.model import Model
 from deploy.resources.names import digest, tag_list
+from deploy.resources.settings import VARIANT, settings_of
 
 __all__ = ["VARIANT", "AsyncInference", "Endpoint", "EndpointConfig", "Variant"]
-
-VARIANT = "AllTraffic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +100,19 @@ class EndpointConfig:
 
     @property
     def name(self) -> str:
-        return f"{self.prefix}-{digest(self._contents)}"
+        return f"{self.prefix}-{digest(self.contents)}"
 
     @property
     def request(self) -> dict[str, Any]:
         return {
             "EndpointConfigName": self.name,
-            **self._contents,
+            **self.contents,
             "Tags": tag_list(self.tags),
         }
 
     @property
-    def _contents(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, Any]:
+        """The request, without name and tags."""
         contents: dict[str, Any] = {"ProductionVariants": [self.variant.request]}
         if self.kms_key is not None:
             contents["KmsKeyId"] = self.kms_key
@@ -143,3 +143,8 @@ class Endpoint:
     @property
     def model(self) -> Model:
         return self.config.variant.model
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Every setting by name."""
+        return settings_of(self.config.contents, self.model.contents)

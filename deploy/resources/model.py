@@ -8,7 +8,13 @@ from typing import Any
 
 from deploy.resources.names import digest, tag_list
 
-__all__ = ["Model"]
+__all__ = ["Model", "load_seconds"]
+
+
+def load_seconds(startup_timeout_seconds: int) -> int:
+    """Return the handler's limit, which ends before SageMaker's to log what took so
+    long."""
+    return max(startup_timeout_seconds - 60, startup_timeout_seconds // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +37,19 @@ class Model:
 
     @property
     def name(self) -> str:
-        return f"{self.prefix}-{digest(self._contents)}"
+        return f"{self.prefix}-{digest(self.contents)}"
 
     @property
     def request(self) -> dict[str, Any]:
         return {
             "ModelName": self.name,
-            **self._contents,
+            **self.contents,
             "Tags": tag_list(self.tags),
         }
 
     @property
-    def _contents(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, Any]:
+        """The request, without name and tags."""
         container: dict[str, Any] = {
             "Image": self.image,
             "Mode": "SingleModel",

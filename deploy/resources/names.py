@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from deploy.config import DeployConfig
 
 __all__ = [
+    "DESCRIBED_TAG",
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",
@@ -23,6 +24,9 @@ OWNER_TAG = "chandra-torchserve:deployment"
 """On everything we make; nothing without it is ever deleted."""
 LIVE_TAG = "chandra-torchserve:live"
 """On an endpoint config: when it went into service. The history of the endpoint."""
+DESCRIBED_TAG = "chandra-torchserve:described"
+"""On an endpoint config: when `deploy` last found it to be what chandra.toml describes.
+What differs from the newest of these was changed by `update`, `rollback` or others."""
 STOPPED_TAG = "chandra-torchserve:stopped"
 """On an endpoint config: when `stop` deleted the endpoint that had it. An endpoint
 that is gone without it was deleted by something else."""

@@ -52,6 +52,8 @@ class Live:
     config: str
     created: datetime
     since: datetime | None
+    described: datetime | None = None
+    """When `deploy` last found it to be what chandra.toml describes."""
     stopped: datetime | None = None
     """When `stop` last deleted the endpoint that had this config."""
 

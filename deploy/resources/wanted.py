@@ -13,7 +13,7 @@ from deploy.resources.endpoint import (
     EndpointConfig,
     Variant,
 )
-from deploy.resources.model import Model
+from deploy.resources.model import Model, load_seconds
 from deploy.resources.names import REVISION_TAG, tags_of
 
 __all__ = ["endpoint_from", "image_uri", "revision_of", "weights_uri"]
@@ -105,7 +105,7 @@ def _environment(config: DeployConfig, more: Mapping[str, str]) -> dict[str, str
         # The container's own limits: TorchServe's ends with SageMaker's, and the
         # handler's a little earlier, so that its log says what took so long.
         "STARTUP_TIMEOUT_SECONDS": str(startup),
-        "CHANDRA_LOAD_SECONDS": str(max(startup - 60, startup // 2)),
+        "CHANDRA_LOAD_SECONDS": str(load_seconds(startup)),
         **more,
         **config.endpoint.environment,
     }

@@ -221,6 +221,13 @@ def project(tmp_path: Path):
     return write
 
 
+class Terminal(io.StringIO):
+    """Where a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class FakeRunner:
     """No program is run; what would be is remembered."""
 
@@ -307,14 +314,17 @@ def stage(aws, hub):
 def chandra(cloud, wire, project, tmp_path, at, runner, hub):
     """chandra("deploy", "--no-wait"): the command line against that account."""
 
-    def run(*arguments: str, yes: bool = True, sleep: Any = None) -> Ran:
+    def run(
+        *arguments: str, yes: bool = True, sleep: Any = None, typed: str | None = None
+    ) -> Ran:
+        """`typed` is what a person types at a terminal."""
         out, err = io.StringIO(), io.StringIO()
         console = Console(
             as_json="--json" in arguments,
-            assume_yes=yes,
+            assume_yes=yes and typed is None,
             out=out,
             err=err,
-            answers=io.StringIO(),
+            answers=io.StringIO() if typed is None else Terminal(typed),
         )
         status = main(
             [*arguments, "--config", str(tmp_path / "chandra.toml")],

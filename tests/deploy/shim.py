@@ -63,6 +63,8 @@ class Shim:
     """How often an endpoint is described before it has changed."""
     failing: dict[str, str] = field(default_factory=dict)
     """Reasons by config: creating it fails, updating to it is rolled back."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Machines by endpoint, where somebody asked for others than its config has."""
     limits: dict[str, int] = field(default_factory=dict)
     """Machines allowed by type, where not plenty."""
     crash_before: int | None = None
@@ -206,6 +208,7 @@ class Shim:
         if refused := self._over_limit(config):
             return refused
         machine.status, machine.pending, machine.questions = "Updating", config, 0
+        self.counts.pop(request["EndpointName"], None)
         return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
 
     def _update_endpoint_weights_and_capacities(
@@ -239,7 +242,7 @@ class Shim:
         machine = self.machines.get(name)
         if machine is None or not status.startswith("200"):
             return status, answer
-        count = self._count(machine)
+        count = self.counts.get(name, self._count(machine))
         desired = machine.pending_count
         answer |= {
             "EndpointStatus": machine.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.console import Console
+from deploy.errors import ConfigError
 from tests.deploy.accounts import OTHER_IMAGE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +176,15 @@ def test_ctrl_c_says_what_exists(chandra, cloud):
     assert "create endpoint ocr" in ran.err
     assert "endpoint ocr goes on without us" in ran.err
     assert cloud.machines["ocr"].status == "Creating"
+
+
+def test_without_stdin_nothing_is_asked(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    console = Console(err=io.StringIO())
+
+    assert console.agree("go on?") is True
+    with pytest.raises(ConfigError, match="no terminal to ask at: go on"):
+        console.confirm("go on?")
 
 
 def test_the_program_itself_deploys(front, cloud, project, tmp_path):

@@ -12,8 +12,7 @@ pytestmark = pytest.mark.usefixtures("staged")
 def test_what_nobody_waited_for_is_live_once_it_is(chandra, cloud, project):
     chandra("deploy")
     first = cloud.machines["ocr"].config
-    project(image=OTHER_IMAGE)
-    chandra("update", "--no-wait")
+    chandra("update", "--image", OTHER_IMAGE, "--no-wait")
     while cloud.machines["ocr"].status != "InService":
         chandra("status")
     second = cloud.machines["ocr"].config
@@ -29,11 +28,12 @@ def test_what_never_went_live_is_not_gone_back_to(chandra, cloud, project, at):
     chandra("deploy")
     first = cloud.machines["ocr"].config
     at.now += 60
-    project(image=OTHER_IMAGE)
-    config = chandra("update", "--dry-run", "--json").json["config"]
+    config = chandra("update", "--image", OTHER_IMAGE, "--dry-run", "--json").json[
+        "config"
+    ]
     cloud.failing = {config: "CloudWatch alarm ocr-errors fired"}
 
-    chandra("update", "--no-wait")
+    chandra("update", "--image", OTHER_IMAGE, "--no-wait")
     while cloud.machines["ocr"].status != "InService":
         chandra("status")
 

@@ -34,14 +34,18 @@ def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
     assert cloud.machines["ocr"].status == "InService"
 
 
-@pytest.mark.parametrize("command", ["deploy", "update"])
+@pytest.mark.parametrize(
+    "command",
+    [("deploy",), ("update", "--image", OTHER_IMAGE)],
+    ids=["deploy", "update"],
+)
 def test_a_serving_endpoint_is_deleted_only_after_a_yes(
     chandra, cloud, project, command
 ):
     chandra("deploy")
     project('[update]\nstrategy = "recreate"\n', image=OTHER_IMAGE)
 
-    ran = chandra(command, yes=False)
+    ran = chandra(*command, yes=False)
 
     assert ran.status == 2
     assert "add --yes" in ran.err
@@ -116,7 +120,9 @@ def test_rolled_back_it_serves_what_it_served_before(chandra, cloud, project, at
     assert back.status == forth.status == 0, back.err + forth.err
     assert there == first
     assert cloud.machines["ocr"].config == second
-    assert "the next deploy goes forward" in back.out
+    assert "or the next deploy changes them back" in back.out
+    assert "image: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb" in back.out
+    assert "the next deploy changes nothing" in forth.out
 
 
 def test_after_one_deployment_there_is_nothing_to_go_back_to(chandra):

@@ -8,7 +8,10 @@ from dataclasses import replace
 from deploy.actions import Action
 from deploy.asynchronous.endpoint import async_config, async_endpoint_from
 from deploy.asynchronous.scaling import Scaling
+from deploy.commands.asynchronous.limits import with_limits
+from deploy.commands.changes import agreed, change_to_file, tell
 from deploy.commands.context import Context
+from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.quotas import quota_checks
 from deploy.commands.wanted import (
     UNNOTED,
@@ -38,34 +41,43 @@ def run(context: Context, options: argparse.Namespace) -> int:
             hint="asynchronous.min_instances and max_instances in chandra.toml",
         )
     config = with_flags(context.config, options)
+    is_described = config == context.config
     wanted = async_endpoint_from(config, context.identity)
     config = async_config(config, context.identity)
     scaling = Scaling.of(wanted.name, config.asynchronous, tags_of(config))
     planner = context.planner
-    actions = planner.deploy(wanted, config.update)
+    actions = planner.deploy(wanted, config.update, is_described=is_described)
     # The alarms' actions are planned again when the policies are there.
     later = [*planner.scale(scaling), *planner.watch(scaling)]
+    observed = context.account.scaling(wanted.name)
+    change = with_limits(change_to_file(context, wanted), observed, scaling)
     data = {
         "endpoint": wanted.name,
         "config": wanted.config.name,
         "model": wanted.model.name,
         "actions": [action.to_json() for action in [*actions, *later]],
+        **change.to_json(),
     }
     whole: list[Action] = [*actions, *later]
     context.deployment = config.name
     if whole:
         _note_quota(context, config)
     if context.is_dry_run or not whole:
-        status = carried_out(context, options, config, wanted, whole, data)
+        status = carried_out(context, options, config, wanted, whole, data, change)
         return 0 if status is None else status
     if actions:
-        status = carried_out(context, options, config, wanted, actions, data)
+        status = carried_out(context, options, config, wanted, actions, data, change)
         if status is not None:
             return status
         if not options.wait:
             words = f"endpoint {wanted.name} is on its way, without scaling"
             context.console.result(data, [words, UNNOTED])
             return 0
+    else:
+        tell(context, change, later)
+        if not agreed(context, wanted.name, change, later):
+            context.console.declined()
+            return 1
     compare(context, wanted)
     context.run(planner.scale(scaling))
     context.run(planner.watch(scaling))
@@ -73,6 +85,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     context.console.result(
         data,
         [
+            *([] if is_described else next_deploy_lines(context, wanted)),
             f"endpoint {wanted.name} has {table.min_instances} to "
             f"{table.max_instances} machines; they go after "
             f"{table.idle // 60} minutes without work",

@@ -1,0 +1,116 @@
+"""What an endpoint runs: its config and its model, as they can be requested again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploy.aws.account import Account
+from deploy.aws.client import AWSClient
+from deploy.errors import ConflictError, NotFoundError
+from deploy.resources import (
+    DESCRIBED_TAG,
+    LIVE_TAG,
+    VARIANT,
+    EndpointState,
+    Running,
+    RunningConfig,
+    RunningModel,
+    variant_number,
+)
+
+__all__ = ["running_endpoint"]
+
+NOTES = (LIVE_TAG, DESCRIBED_TAG)
+
+
+def running_endpoint(
+    aws: AWSClient,
+    name: str,
+    config: str,
+    state: EndpointState | None,
+    *,
+    with_tags: bool = True,
+) -> Running:
+    """Return endpoint `name` with a config of its own, all as requests.
+
+    `state` says how many machines it has by now; None, or another config: what the
+    config says. Raises NotFoundError where config or model were deleted, and
+    ConflictError where the config runs no model of its own.
+    """
+    account = Account(aws)
+    try:
+        described = account.describe_config(config)
+        contents = _contents(aws, "create_endpoint_config", described)
+        contents.pop("EndpointConfigName")
+        variant = contents["ProductionVariants"][variant_number(contents)]
+        if "ModelName" not in variant:
+            raise ConflictError(
+                f"endpoint {name} hosts inference components, which this program does "
+                "not manage",
+                hint="set another name in chandra.toml",
+            )
+        found = account.describe_model(variant["ModelName"])
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"config {config} of endpoint {name} or its model was deleted: "
+            f"{error.message}",
+            hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
+            "describes it",
+        ) from error
+    model = _contents(aws, "create_model", found)
+    model_name = model.pop("ModelName")
+    return Running(
+        name=name,
+        config=RunningConfig(
+            config,
+            contents,
+            _tags(account, described["EndpointConfigArn"]) if with_tags else {},
+        ),
+        model=RunningModel(
+            model_name,
+            model,
+            _tags(account, found["ModelArn"]) if with_tags else {},
+        ),
+        tags=_tags(account, aws.identity().sagemaker_arn("endpoint", name))
+        if with_tags and state is not None
+        else {},
+        instance_count=_drifted_count(variant, config, state),
+    )
+
+
+def _drifted_count(
+    variant: Mapping[str, Any], config: str, state: EndpointState | None
+) -> int | None:
+    """Machines that somebody asked for after the config was made."""
+    if state is None or state.is_scaled or state.is_changing or state.config != config:
+        return None
+    if variant.get("VariantName") != VARIANT or not state.desired_count:
+        return None
+    same = state.desired_count == variant.get("InitialInstanceCount")
+    return None if same else state.desired_count
+
+
+def _contents(
+    aws: AWSClient, operation: str, description: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The part of a description that the request takes, without empty values."""
+    contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
+    contents.pop("Tags", None)
+    if operation == "create_endpoint_config":
+        # AWS adds it to every description.
+        if contents.get("EnableNetworkIsolation") is False:
+            del contents["EnableNetworkIsolation"]
+        for variant in contents["ProductionVariants"]:
+            if "InitialVariantWeight" in variant:
+                variant["InitialVariantWeight"] = float(variant["InitialVariantWeight"])
+    return contents
+
+
+def _tags(account: Account, arn: str) -> dict[str, str]:
+    """Tags that a copy gets too: not when the original went live, nor AWS's own."""
+    return {
+        key: value
+        for key, value in account.tags(arn).items()
+        if key not in NOTES and not key.startswith("aws:")
+    }

@@ -1,0 +1,201 @@
+"""What a command changes of an endpoint, what that reverts, and what it then costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deploy.actions import Action
+from deploy.aws.running import running_endpoint
+from deploy.commands.context import Context
+from deploy.commands.stored import has_call
+from deploy.errors import NotFoundError
+from deploy.machines.prices import most_an_hour, rate
+from deploy.planner import config_to_change, described_config
+from deploy.resources import (
+    Difference,
+    EndpointState,
+    Machines,
+    Running,
+    Target,
+    differences_between,
+)
+
+__all__ = [
+    "Change",
+    "agreed",
+    "change_by_flags",
+    "change_lines",
+    "change_to_file",
+    "price_of",
+    "tell",
+]
+
+INSTANCE_COUNT = "instance_count"
+WITHOUT_MACHINES = ("Failed", "OutOfService", "Deleting")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Settings and machines of an endpoint, before and after a command."""
+
+    new: Machines
+    old: Machines | None = None
+    """None: no machine runs."""
+    differences: tuple[Difference, ...] = ()
+    reverts: tuple[Difference, ...] = ()
+    """Those that set back what update, rollback or another program has set."""
+    unclear: tuple[Difference, ...] = ()
+    """Those of which nobody noted who set them."""
+    is_most: bool = False
+    """Machines come and go: prices are of as many as there may be."""
+
+    @property
+    def is_dearer(self) -> bool:
+        """Machines are started, or may cost more; also where a price is not known."""
+        if self.old is None:
+            return True
+        before, after = price_of(self.old), price_of(self.new)
+        if before is None or after is None:
+            return self.old != self.new
+        return after > before
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of a command's answer that is about changes."""
+        return {
+            "changes": [each.to_json() for each in self.differences],
+            "reverts": [each.to_json() for each in (*self.reverts, *self.unclear)],
+            "price_an_hour": {
+                "before": price_of(self.old),
+                "after": price_of(self.new),
+            },
+        }
+
+
+def price_of(machines: Machines | None) -> float | None:
+    """US dollars an hour; None where no price is known."""
+    if machines is None:
+        return 0.0
+    return most_an_hour(machines.instance_types, machines.instance_count)
+
+
+def change_by_flags(
+    running: Running, edited: Running, state: EndpointState | None
+) -> Change:
+    """Return what an update changes of an endpoint that runs."""
+    differences = differences_between(running.settings, edited.settings)
+    old = None if _is_without_machines(state) else running.variant
+    return Change(edited.variant, old, tuple(differences))
+
+
+def change_to_file(context: Context, wanted: Target) -> Change:
+    """Return what the file changes of what runs.
+
+    A setting is reverted where what runs differs from the config that `deploy` last
+    made of the file: an update, a rollback or another program has changed it since.
+    """
+    name = wanted.name
+    state, history = context.account.endpoint(name), context.account.history(name)
+    new = Machines(wanted.variant.instance_types, wanted.variant.instance_count)
+    if state is None and not history:
+        return Change(new)
+    config = config_to_change(state, history)
+    try:
+        running = running_endpoint(context.aws, name, config, state, with_tags=False)
+    except NotFoundError:
+        # Without its config there is nothing to compare with.
+        return Change(new)
+    old = None if _is_without_machines(state) else running.variant
+    base = _described(context, running, described_config(history))
+    differences = differences_between(running.settings, wanted.settings)
+    if state is not None and state.is_scaled:
+        # The number of machines is the scaling policy's, before and after.
+        differences = [each for each in differences if each.setting != INSTANCE_COUNT]
+    reverts = [d for d in differences if base and d.old != base.get(d.setting)]
+    unclear = differences if base is None else []
+    return Change(new, old, tuple(differences), tuple(reverts), tuple(unclear))
+
+
+def _described(
+    context: Context, running: Running, config: str | None
+) -> Mapping[str, str] | None:
+    """Return the settings that the file had at the last `deploy`; None: not known."""
+    if config is None:
+        return None
+    if config == running.config.name:
+        return replace(running, instance_count=None).settings
+    try:
+        return running_endpoint(
+            context.aws, running.name, config, None, with_tags=False
+        ).settings
+    except NotFoundError:
+        return None
+
+
+def _is_without_machines(state: EndpointState | None) -> bool:
+    return state is None or state.status in WITHOUT_MACHINES
+
+
+def tell(context: Context, change: Change, actions: Sequence[Action]) -> None:
+    """Say what changes, what of it is reverted, and the price before and after."""
+    for line in change_lines(change):
+        context.console.say(line)
+    before, after = price_of(change.old), price_of(change.new)
+    beside = ""
+    if has_call(actions, "update_endpoint") and before and after:
+        beside = f"; {rate(before + after)} while old and new machines run"
+    most = ", at most" if change.is_most else ""
+    context.console.say(
+        f"price an hour{most}: {_rate(before)} -> {_rate(after)}{beside}"
+    )
+
+
+def change_lines(change: Change) -> list[str]:
+    """One line for each setting, those that are reverted last."""
+    others = [
+        each
+        for each in change.differences
+        if each not in change.reverts and each not in change.unclear
+    ]
+    groups = (
+        ("changes:", others),
+        ("reverts what update, rollback or another program has set:", change.reverts),
+        ("changes (it is not known what set them before):", change.unclear),
+    )
+    return [
+        line
+        for heading, differences in groups
+        if differences
+        for line in (heading, *(f"  {each.sentence}" for each in differences))
+    ]
+
+
+def agreed(
+    context: Context, name: str, change: Change, actions: Sequence[Action]
+) -> bool:
+    """Ask at a terminal before more is paid or a setting is reverted.
+
+    A deletion is asked about elsewhere, with or without a terminal.
+    """
+    if context.is_dry_run or has_call(actions, "delete_endpoint"):
+        return True
+    reasons = []
+    if change.is_dearer:
+        before, after = price_of(change.old), price_of(change.new)
+        most = "up to " if change.is_most else ""
+        now = f"(now {rate(before)} an hour)" if before is not None else ""
+        reasons.append(
+            f"run endpoint {name}, where its price is not known here {now}".rstrip()
+            if after is None
+            else f"let endpoint {name} cost {most}{rate(after)} an hour {now}".rstrip()
+        )
+    num_reverted = len(change.reverts) + len(change.unclear)
+    if num_reverted:
+        settings = "setting" if num_reverted == 1 else "settings"
+        reasons.append(f"change back the {num_reverted} {settings} above")
+    return not reasons or context.console.agree(f"{' and '.join(reasons)}?")
+
+
+def _rate(price: float | None) -> str:
+    return "not known here" if price is None else rate(price)

@@ -1,0 +1,87 @@
+"""chandra.toml as it would be if it described the endpoint that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from deploy.config import (
+    CaptureTable,
+    DeployConfig,
+    ModelTable,
+    NetworkTable,
+    is_secret,
+)
+from deploy.resources import Running, variant_number
+
+__all__ = ["config_like"]
+
+S3 = "s3://"
+
+
+def config_like(config: DeployConfig, running: Running) -> DeployConfig:
+    """Return `config` with the settings of `running`, for the checks before a call.
+
+    What the file's rules would not let it say stays as the file says it: SageMaker
+    took it once.
+    """
+    contents, model = running.config.contents, running.model
+    variant = contents["ProductionVariants"][variant_number(contents)]
+    source = _source(config.model, model.container, model.environment)
+    is_isolated = bool(model.contents.get("EnableNetworkIsolation", False))
+    vpc: Mapping[str, Any] = model.contents.get("VpcConfig") or {}
+    machines = running.variant
+    endpoint = replace(
+        config.endpoint,
+        instance_types=machines.instance_types or config.endpoint.instance_types,
+        instance_count=max(1, machines.instance_count),
+        ami=variant.get("InferenceAmiVersion", config.endpoint.ami),
+        volume_gb=variant.get("VolumeSizeInGB"),
+        environment={
+            name: value
+            for name, value in model.environment.items()
+            if not is_secret(name, value)
+        },
+    )
+    capture = contents.get("DataCaptureConfig") or {}
+    return replace(
+        config,
+        role=model.contents.get("ExecutionRoleArn", config.role),
+        image=replace(
+            config.image, uri=model.image if "@sha256:" in model.image else None
+        ),
+        model=source,
+        endpoint=endpoint,
+        network=NetworkTable(
+            isolation=is_isolated and source.source == "s3",
+            subnets=tuple(vpc.get("Subnets", ())),
+            security_groups=tuple(vpc.get("SecurityGroupIds", ())),
+            kms_key=contents.get("KmsKeyId"),
+        ),
+        capture=CaptureTable(uri=capture.get("DestinationS3Uri")),
+    )
+
+
+def _source(
+    table: ModelTable, container: Mapping[str, Any], environment: Mapping[str, str]
+) -> ModelTable:
+    """Where the weights lie, so that they are looked for there."""
+    place = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri")
+    if place is None:
+        return replace(table, source="hub")
+    bucket, _, key = str(place).removeprefix(S3).partition("/")
+    model = environment.get("MODEL_ID", table.id)
+    revision = environment.get("MODEL_REVISION", "")
+    path = key.strip("/")
+    end = f"{model}/{revision}"
+    if revision and (path == end or path.endswith(f"/{end}")):
+        prefix = path.removesuffix(end).strip("/")
+    else:
+        prefix, _, revision = path.rpartition("/")
+        prefix, _, model = prefix.rpartition("/")
+    if not (model and revision):
+        return table
+    return replace(
+        table, id=model, revision=revision, source="s3", bucket=bucket, prefix=prefix
+    )

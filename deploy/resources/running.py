@@ -1,0 +1,224 @@
+"""An endpoint that runs: its config and its model as they can be requested again.
+
+An update begins with these requests and changes what its flags name. Everything else
+stays, also what another program or a person has set and nothing here knows of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deploy.errors import ConflictError
+from deploy.resources.model import load_seconds
+from deploy.resources.names import digest, tag_list
+from deploy.resources.settings import settings_of, variant_number
+
+__all__ = [
+    "FIXED_VARIABLES",
+    "Edits",
+    "Machines",
+    "Running",
+    "RunningConfig",
+    "RunningModel",
+]
+
+STARTUP, LOAD = "STARTUP_TIMEOUT_SECONDS", "CHANDRA_LOAD_SECONDS"
+FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
+"""Variables that every container of ours is given. They can be set, not removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Which machines, in the order of choice, and how many."""
+
+    instance_types: tuple[str, ...]
+    instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunningModel:
+    """A model, as it can be created again under another name."""
+
+    name: str
+    contents: Mapping[str, Any]
+    """Its request, without name and tags."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str:
+        return str(self.container.get("Image", ""))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return dict(self.container.get("Environment") or {})
+
+    @property
+    def container(self) -> Mapping[str, Any]:
+        return dict(self.contents.get("PrimaryContainer") or {})
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return _request("ModelName", self.name, self.contents, self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningConfig:
+    """An endpoint config, as it can be created again under another name."""
+
+    name: str
+    contents: Mapping[str, Any]
+    """Its request, without name and tags."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return _request("EndpointConfigName", self.name, self.contents, self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What an update changes; None and empty: nothing."""
+
+    instance_types: tuple[str, ...] | None = None
+    instance_count: int | None = None
+    image: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    removed_variables: tuple[str, ...] = ()
+    startup_timeout_seconds: int | None = None
+    download_timeout_seconds: int | None = None
+    provision_timeout_seconds: int = 1200
+    """For each of several types, where the endpoint has had one only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An endpoint with its config and its model. A planner can bring one to it."""
+
+    name: str
+    config: RunningConfig
+    model: RunningModel
+    tags: Mapping[str, str] = field(default_factory=dict)
+    instance_count: int | None = None
+    """Machines that it has, where that is not what its config says."""
+
+    @property
+    def variant(self) -> Machines:
+        variant = self._variant
+        pools = variant.get("InstancePools") or ()
+        kinds = [p["InstanceType"] for p in sorted(pools, key=lambda p: p["Priority"])]
+        if "InstanceType" in variant:
+            kinds = [variant["InstanceType"]]
+        count = self.instance_count
+        if count is None:
+            count = variant.get("InitialInstanceCount", 1)
+        return Machines(tuple(kinds), int(count))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Every setting by name, with the number of machines that it has now."""
+        settings = settings_of(self.config.contents, self.model.contents)
+        if self.instance_count is not None:
+            settings["instance_count"] = str(self.instance_count)
+        return settings
+
+    def edited(self, edits: Edits) -> Running:
+        """Return the endpoint with the edits; names are kept where contents are.
+
+        Raises ConflictError where the model has no container of its own to change.
+        """
+        model = self._edited_model(edits)
+        variant = _edited_variant(self._variant, edits)
+        if variant != self._variant or model.name != self.model.name:
+            # A new config says how many machines there are by now.
+            if self.instance_count and edits.instance_count is None:
+                variant["InitialInstanceCount"] = self.instance_count
+            variant["ModelName"] = model.name
+        if variant == self._variant:
+            is_named = edits.instance_count is not None
+            return replace(self, instance_count=None) if is_named else self
+        variants = list(self.config.contents["ProductionVariants"])
+        variants[variant_number(self.config.contents)] = variant
+        contents = {**self.config.contents, "ProductionVariants": variants}
+        config = replace(
+            self.config, name=f"{self.name}-{digest(contents)}", contents=contents
+        )
+        return replace(self, config=config, model=model, instance_count=None)
+
+    def _edited_model(self, edits: Edits) -> RunningModel:
+        environment = {**self.model.environment, **edits.environment}
+        for name in edits.removed_variables:
+            environment.pop(name, None)
+        if edits.startup_timeout_seconds is not None:
+            old = self._variant.get("ContainerStartupHealthCheckTimeoutInSeconds")
+            environment |= _times(environment, old, edits)
+        container = dict(self.model.container)
+        if environment != self.model.environment:
+            container["Environment"] = environment
+        if edits.image is not None:
+            container["Image"] = edits.image
+        if container == self.model.container:
+            return self.model
+        if "PrimaryContainer" not in self.model.contents:
+            raise ConflictError(
+                f"model {self.model.name} of endpoint {self.name} has several "
+                "containers: update cannot tell which one to change",
+                hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
+                "describes it",
+            )
+        contents = {**self.model.contents, "PrimaryContainer": container}
+        return replace(
+            self.model, name=f"{self.name}-{digest(contents)}", contents=contents
+        )
+
+    @property
+    def _variant(self) -> dict[str, Any]:
+        number = variant_number(self.config.contents)
+        return dict(self.config.contents["ProductionVariants"][number])
+
+
+def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
+    variant = dict(old)
+    kinds = edits.instance_types
+    if kinds is not None and len(kinds) == 1:
+        variant.pop("InstancePools", None)
+        variant.pop("VariantInstanceProvisionTimeoutInSeconds", None)
+        variant["InstanceType"] = kinds[0]
+    elif kinds is not None:
+        variant.pop("InstanceType", None)
+        variant["InstancePools"] = [
+            {"InstanceType": name, "Priority": number}
+            for number, name in enumerate(kinds, start=1)
+        ]
+        variant.setdefault(
+            "VariantInstanceProvisionTimeoutInSeconds", edits.provision_timeout_seconds
+        )
+    for name, value in (
+        ("InitialInstanceCount", edits.instance_count),
+        ("ContainerStartupHealthCheckTimeoutInSeconds", edits.startup_timeout_seconds),
+        ("ModelDataDownloadTimeoutInSeconds", edits.download_timeout_seconds),
+    ):
+        if value is not None:
+            variant[name] = value
+    return variant
+
+
+def _times(
+    environment: Mapping[str, str], old: int | None, edits: Edits
+) -> dict[str, str]:
+    """The container's own limits, where they followed from the startup timeout."""
+    startup = edits.startup_timeout_seconds
+    assert startup is not None
+    times = {}
+    for name, value_of in ((STARTUP, int), (LOAD, load_seconds)):
+        follows = old is not None and environment.get(name) == str(value_of(old))
+        if follows and name not in edits.environment:
+            times[name] = str(value_of(startup))
+    return times
+
+
+def _request(
+    noun: str, name: str, contents: Mapping[str, Any], tags: Mapping[str, str]
+) -> dict[str, Any]:
+    return {noun: name, **contents, "Tags": tag_list(tags)}

@@ -1,0 +1,149 @@
+"""Settings of an endpoint config and its model, by name, to be compared and told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.config import is_secret
+
+__all__ = [
+    "VARIANT",
+    "Difference",
+    "differences_between",
+    "settings_of",
+    "variant_number",
+]
+
+VARIANT = "AllTraffic"
+NONE = "none"
+HIDDEN = "(hidden)"
+# By their paths in AWS's requests. What is not named here keeps its path.
+NAMES = {
+    "InstanceType": "instance_type",
+    "InitialInstanceCount": "instance_count",
+    "InferenceAmiVersion": "ami",
+    "ContainerStartupHealthCheckTimeoutInSeconds": "startup_timeout_seconds",
+    "ModelDataDownloadTimeoutInSeconds": "download_timeout_seconds",
+    "VariantInstanceProvisionTimeoutInSeconds": "provision_timeout_seconds",
+    "VolumeSizeInGB": "volume_gb",
+    "KmsKeyId": "kms_key",
+    "DataCaptureConfig.EnableCapture": "capture.enabled",
+    "DataCaptureConfig.DestinationS3Uri": "capture.uri",
+    "DataCaptureConfig.InitialSamplingPercentage": "capture.percent",
+    "AsyncInferenceConfig.OutputConfig.S3OutputPath": "asynchronous.output",
+    "AsyncInferenceConfig.OutputConfig.S3FailurePath": "asynchronous.failure",
+    "AsyncInferenceConfig.OutputConfig.KmsKeyId": "asynchronous.kms_key",
+    "AsyncInferenceConfig.OutputConfig.NotificationConfig.SuccessTopic": (
+        "asynchronous.success_topic"
+    ),
+    "AsyncInferenceConfig.OutputConfig.NotificationConfig.ErrorTopic": (
+        "asynchronous.error_topic"
+    ),
+    "AsyncInferenceConfig.ClientConfig.MaxConcurrentInvocationsPerInstance": (
+        "asynchronous.concurrency"
+    ),
+    "PrimaryContainer.Image": "image",
+    "PrimaryContainer.ModelDataUrl": "weights",
+    "PrimaryContainer.ModelDataSource.S3DataSource.S3Uri": "weights",
+    "ExecutionRoleArn": "role",
+    "EnableNetworkIsolation": "isolation",
+    "VpcConfig.Subnets": "subnets",
+    "VpcConfig.SecurityGroupIds": "security_groups",
+}
+ENVIRONMENT = "PrimaryContainer.Environment"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting, as it is and as it will be; None where it is not set."""
+
+    setting: str
+    old: str | None
+    new: str | None
+
+    @property
+    def sentence(self) -> str:
+        old, new = self._shown(self.old), self._shown(self.new)
+        repository, at, _ = old.partition("@sha256:")
+        if at and new.startswith(f"{repository}{at}"):
+            # Of the same repository: twelve digits tell one digest from another.
+            old, new = (text.partition("@")[2][:19] for text in (old, new))
+        return f"{self.setting}: {old} -> {new}"
+
+    def to_json(self) -> dict[str, str | None]:
+        old, new = (
+            None if value is None else self._shown(value)
+            for value in (self.old, self.new)
+        )
+        return {"setting": self.setting, "live": old, "wanted": new}
+
+    def _shown(self, value: str | None) -> str:
+        if value is None:
+            return NONE
+        _, is_variable, name = self.setting.partition("environment.")
+        # An environment that was changed elsewhere may hold what ours never does.
+        return HIDDEN if is_variable and is_secret(name, value) else value
+
+
+def differences_between(
+    old: Mapping[str, str], new: Mapping[str, str]
+) -> list[Difference]:
+    """Return each setting that differs, in the order of the old ones."""
+    return [
+        Difference(name, old.get(name), new.get(name))
+        for name in [*old, *(name for name in new if name not in old)]
+        if old.get(name) != new.get(name)
+    ]
+
+
+def settings_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
+    """Return every setting of two requests, without names of resources and tags."""
+    return dict(_settings(config, model))
+
+
+def variant_number(config: Mapping[str, Any]) -> int:
+    """Return the place of the variant that is ours: AllTraffic, or else the first."""
+    names = [item.get("VariantName") for item in config["ProductionVariants"]]
+    return names.index(VARIANT) if VARIANT in names else 0
+
+
+def _settings(
+    config: Mapping[str, Any], model: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    ours = variant_number(config)
+    for number, variant in enumerate(config["ProductionVariants"]):
+        where = "" if number == ours else f"variant {variant['VariantName']}: "
+        machines = dict(variant)
+        if number == ours:
+            del machines["VariantName"]
+            machines.pop("ModelName", None)
+        pools = machines.pop("InstancePools", None)
+        if pools is not None:
+            pools = sorted(pools, key=lambda pool: int(pool.get("Priority", 0)))
+            kinds = [str(pool["InstanceType"]) for pool in pools]
+            machines = {"InstanceType": kinds, **machines}
+        for path, text in _flat(machines):
+            yield where + NAMES.get(path, path), text
+    others = {k: v for k, v in config.items() if k != "ProductionVariants"}
+    for path, text in (*_flat(others), *_flat(model)):
+        if path.startswith(f"{ENVIRONMENT}."):
+            yield f"environment.{path.removeprefix(f'{ENVIRONMENT}.')}", text
+        else:
+            yield NAMES.get(path, path), text
+
+
+def _flat(value: object, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every scalar and every list of scalars, with its path."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(item, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list | tuple):
+        if any(isinstance(item, Mapping | list | tuple) for item in value):
+            for number, item in enumerate(value):
+                yield from _flat(item, f"{where}[{number}]")
+        else:
+            yield where, ", ".join(map(str, value))
+    elif value is not None:
+        yield where, str(value).lower() if isinstance(value, bool) else str(value)

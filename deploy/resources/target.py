@@ -1,0 +1,48 @@
+"""What a planner brings an endpoint to: of chandra.toml, or of what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+__all__ = ["Target"]
+
+
+class NamedRequest(Protocol):
+    """A resource that is created under the digest of its contents."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def request(self) -> dict[str, Any]: ...
+
+
+class ModelRequest(NamedRequest, Protocol):
+    @property
+    def image(self) -> str: ...
+
+
+class MachinesWanted(Protocol):
+    @property
+    def instance_types(self) -> tuple[str, ...]: ...
+    @property
+    def instance_count(self) -> int: ...
+
+
+class Target(Protocol):
+    """An endpoint that is wanted, with its config and its model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> NamedRequest: ...
+    @property
+    def model(self) -> ModelRequest: ...
+    @property
+    def variant(self) -> MachinesWanted: ...
+    @property
+    def tags(self) -> Mapping[str, str]: ...
+    @property
+    def settings(self) -> dict[str, str]:
+        """Every setting by name, as text."""
+        ...

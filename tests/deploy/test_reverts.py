@@ -1,0 +1,278 @@
+"""What `deploy` and `update` say and ask before they revert a setting or cost more."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.resources import DESCRIBED_TAG
+from tests.deploy.accounts import IDENTITY, OTHER_IMAGE
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(cloud):
+    """Each change takes 15 seconds, so that times tell one from the next."""
+    cloud.num_questions = 1
+
+
+REVERTS = "reverts what update, rollback or another program has set:"
+IMAGES = "  image: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb\n"
+
+
+def test_a_deploy_lists_what_an_update_has_set(chandra):
+    chandra("deploy")
+    chandra("update", "--instance-type", "ml.g5.2xlarge", "--env", "A=1")
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+    assert (
+        f"{REVERTS}\n  instance_type: ml.g5.2xlarge -> ml.g6e.2xlarge\n"
+        "  environment.A: 1 -> none\n" in ran.out
+    )
+    assert "no changes" in chandra("deploy").out
+
+
+def test_a_deploy_lists_what_a_rollback_has_set(chandra, project, at):
+    chandra("deploy")
+    project(image=OTHER_IMAGE)
+    at.now += 60
+    chandra("deploy")
+    at.now += 60
+    chandra("rollback")
+
+    ran = chandra("deploy", "--dry-run")
+
+    assert f"{REVERTS}\n{IMAGES}" in ran.out
+
+
+def test_a_change_of_the_file_reverts_nothing(chandra, project):
+    chandra("deploy")
+    project(image=OTHER_IMAGE)
+
+    ran = chandra("deploy")
+
+    assert f"changes:\n{IMAGES}" in ran.out
+    assert "reverts" not in ran.out
+
+
+def test_a_change_of_the_file_is_told_from_one_of_an_update(chandra, project):
+    chandra("deploy")
+    chandra("update", "--env", "A=1")
+    project(image=OTHER_IMAGE)
+
+    ran = chandra("deploy", "--json")
+
+    settings = {
+        key: [d["setting"] for d in ran.json[key]] for key in ("changes", "reverts")
+    }
+    assert settings["reverts"] == ["environment.A"]
+    assert set(settings["changes"]) == {"environment.A", "image"}
+    assert ran.json["price_an_hour"] == {"before": 2.8, "after": 2.8}
+
+
+def test_flags_of_a_deploy_are_reverted_by_the_next(chandra):
+    chandra("deploy")
+
+    first = chandra("deploy", "--instance-type", "ml.g5.2xlarge")
+    second = chandra("deploy")
+
+    line = "  instance_type: ml.g5.2xlarge -> ml.g6e.2xlarge\n"
+    assert f"or the next deploy changes them back:\n{line}" in first.out
+    assert f"{REVERTS}\n{line}" in second.out
+
+
+def test_machines_added_by_hand_are_listed(chandra, cloud, project):
+    chandra("deploy")
+    cloud.counts["ocr"] = 3
+    project(image=OTHER_IMAGE)
+
+    ran = chandra("deploy", "--dry-run")
+
+    assert f"{REVERTS}\n  instance_count: 3 -> 1\n" in ran.out
+    assert "price an hour: $8.40 -> $2.80" in ran.out
+
+
+def test_machines_added_by_hand_stay_in_an_update(chandra, cloud):
+    chandra("deploy")
+    cloud.counts["ocr"] = 3
+
+    chandra("update", "--env", "A=1")
+
+    variant = cloud.variants[cloud.machines["ocr"].config][0]
+    assert variant["InitialInstanceCount"] == 3
+
+
+def test_what_nobody_noted_is_said_to_be_unknown(chandra, wire, cloud, project):
+    chandra("deploy")
+    arn = IDENTITY.sagemaker_arn("endpoint-config", cloud.machines["ocr"].config)
+    wire.call("sagemaker", "delete_tags", ResourceArn=arn, TagKeys=[DESCRIBED_TAG])
+    project(image=OTHER_IMAGE)
+
+    ran = chandra("deploy", typed="n\n")
+
+    assert f"changes (it is not known what set them before):\n{IMAGES}" in ran.out
+    assert "change back the 1 setting above? [y/N]" in ran.err
+
+
+def test_credentials_that_another_program_set_are_not_shown(chandra, wire, cloud):
+    chandra("deploy")
+    config = wire.call(
+        "sagemaker",
+        "describe_endpoint_config",
+        EndpointConfigName=cloud.machines["ocr"].config,
+    )
+    (variant,) = config["ProductionVariants"]
+    model = wire.call("sagemaker", "describe_model", ModelName=variant["ModelName"])
+    container = model["PrimaryContainer"]
+    container["Environment"]["DB_PASSWORD"] = "open sesame"
+    wire.call(
+        "sagemaker",
+        "create_model",
+        ModelName="theirs",
+        PrimaryContainer=container,
+        ExecutionRoleArn=model["ExecutionRoleArn"],
+        EnableNetworkIsolation=True,
+    )
+    wire.call(
+        "sagemaker",
+        "create_endpoint_config",
+        EndpointConfigName="theirs",
+        ProductionVariants=[variant | {"ModelName": "theirs"}],
+    )
+    cloud.machines["ocr"].config = "theirs"
+
+    told = chandra("deploy", "--dry-run")
+    asked = chandra("deploy", "--dry-run", "--json")
+
+    assert "environment.DB_PASSWORD: (hidden) -> none" in told.out
+    assert "open sesame" not in told.out + asked.out
+
+
+# At a terminal
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("y\n", 0), ("n\n", 1), ("", 1)],
+    ids=["yes", "no", "end"],
+)
+def test_a_deploy_asks_before_it_costs_money(chandra, cloud, answer, status):
+    ran = chandra("deploy", typed=answer)
+
+    assert ran.status == status
+    assert "price an hour: $0.00 -> $2.80" in ran.out
+    assert "let endpoint ocr cost $2.80 an hour (now $0.00 an hour)? [y/N]" in ran.err
+    assert ("ocr" in cloud.machines) == (status == 0)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--instance-type", "ml.g6e.12xlarge"), ("--instance-count", "2")],
+    ids=["dearer", "more"],
+)
+def test_an_update_asks_before_it_costs_more(chandra, cloud, flags):
+    chandra("deploy")
+    before = cloud.machines["ocr"].config
+
+    ran = chandra("update", *flags, typed="n\n")
+
+    assert ran.status == 1
+    assert "(now $2.80 an hour)? [y/N]" in ran.err
+    assert "nothing was changed" in ran.out
+    assert cloud.machines["ocr"].config == before
+
+
+def test_an_update_that_costs_no_more_is_not_asked_about(chandra):
+    chandra("deploy")
+
+    ran = chandra("update", "--instance-type", "ml.g5.2xlarge", typed="")
+
+    assert ran.status == 0, ran.err
+    assert "price an hour: $2.80 -> $1.515; $4.315 while old and new" in ran.out
+    assert ran.err == ""
+
+
+def test_a_machine_without_a_price_is_asked_about(chandra):
+    chandra("deploy")
+
+    ran = chandra("update", "--instance-type", "ml.g6e.4xlarge", typed="n\n")
+
+    assert ran.status == 1
+    assert "its price is not known here (now $2.80 an hour)? [y/N]" in ran.err
+
+
+def test_a_deploy_asks_before_it_reverts(chandra, cloud):
+    chandra("deploy")
+    chandra("update", "--env", "A=1")
+    before = cloud.machines["ocr"].config
+
+    ran = chandra("deploy", typed="n\n")
+
+    assert ran.status == 1
+    assert ran.err == "change back the 1 setting above? [y/N] "
+    assert cloud.machines["ocr"].config == before
+
+
+def test_a_script_is_not_asked(chandra, cloud):
+    first = chandra("deploy", yes=False)
+    update = chandra("update", "--instance-count", "2", yes=False)
+    back = chandra("deploy", yes=False)
+
+    assert (first.status, update.status, back.status) == (0, 0, 0)
+    assert REVERTS in back.out
+
+
+def test_a_dry_run_says_the_same_and_asks_nothing(chandra, cloud):
+    chandra("deploy")
+    chandra("update", "--instance-type", "ml.g5.2xlarge")
+    cloud.calls.clear()
+
+    would = chandra("deploy", "--dry-run", typed="")
+    changes = cloud.changes
+    did = chandra("deploy", typed="y\n")
+
+    head = did.out.partition("update endpoint")[0].removesuffix("create ")
+    assert would.status == 0
+    assert changes == []
+    assert "price an hour: $1.515 -> $2.80" in head
+    assert would.out.startswith(head)
+
+
+# The asynchronous endpoint
+
+
+EXTRA = '[asynchronous]\nbucket = "exchange"\n'
+
+
+@pytest.fixture
+def queue(chandra, project, wire):
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    project(EXTRA)
+    assert chandra("async", "deploy").status == 0
+
+
+def test_a_queue_asks_before_it_may_cost_more(queue, chandra, project, wire):
+    project(f"{EXTRA}max_instances = 4\n")
+
+    refused = chandra("async", "deploy", typed="n\n")
+    done = chandra("async", "deploy", typed="y\n")
+
+    assert refused.status == 1
+    assert "asynchronous.max_instances: 2 -> 4" in refused.out
+    assert "price an hour, at most: $5.60 -> $11.20" in refused.out
+    assert "cost up to $11.20 an hour (now $5.60 an hour)" in refused.err
+    assert done.status == 0, done.err
+    assert "no changes" in chandra("async", "deploy").out
+
+
+def test_a_queue_lists_what_is_reverted(queue, chandra, project):
+    told = chandra("async", "deploy", "--image", OTHER_IMAGE)
+
+    ran = chandra("async", "deploy", typed="n\n")
+
+    line = "  image: sha256:bbbbbbbbbbbb -> sha256:aaaaaaaaaaaa\n"
+    assert f"or the next async deploy changes them back:\n{line}" in told.out
+    assert f"{REVERTS}\n{line}" in ran.out
+    assert ran.status == 1

@@ -1,0 +1,295 @@
+"""An update begins with what runs: what its flags do not name stays as it is."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.deploy.accounts import IDENTITY, OTHER_IMAGE
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(cloud):
+    """Each change takes 15 seconds, so that times tell one from the next."""
+    cloud.num_questions = 1
+
+
+UNTOUCHED = (
+    "EndpointConfigArn",
+    "EndpointConfigName",
+    "CreationTime",
+    "ModelArn",
+    "ModelName",
+    "ResponseMetadata",
+)
+
+
+def described(wire, cloud, name="ocr"):
+    """Config and model of the endpoint as AWS describes them, without their names."""
+    config = wire.call(
+        "sagemaker",
+        "describe_endpoint_config",
+        EndpointConfigName=cloud.machines[name].config,
+    )
+    (variant,) = config["ProductionVariants"]
+    model = wire.call("sagemaker", "describe_model", ModelName=variant.pop("ModelName"))
+    for answer in (config, model):
+        for key in UNTOUCHED:
+            answer.pop(key, None)
+    return config | model
+
+
+def variables(found):
+    return found["PrimaryContainer"]["Environment"]
+
+
+def test_a_second_update_keeps_what_the_first_one_changed(chandra, wire, cloud):
+    chandra("deploy")
+    chandra("update", "--instance-type", "ml.g5.2xlarge", "--env", "A=1")
+
+    ran = chandra("update", "--env", "B=2")
+
+    found = described(wire, cloud)
+    assert ran.status == 0, ran.err
+    assert found["ProductionVariants"][0]["InstanceType"] == "ml.g5.2xlarge"
+    assert (variables(found)["A"], variables(found)["B"]) == ("1", "2")
+
+
+def test_after_a_rollback_an_update_keeps_the_old_image(
+    chandra, wire, cloud, project, at
+):
+    chandra("deploy")
+    good = described(wire, cloud)["PrimaryContainer"]["Image"]
+    project(image=OTHER_IMAGE)
+    at.now += 60
+    chandra("deploy")
+    at.now += 60
+    chandra("rollback")
+
+    ran = chandra("update", "--env", "A=1")
+
+    assert ran.status == 0, ran.err
+    assert good != OTHER_IMAGE
+    assert described(wire, cloud)["PrimaryContainer"]["Image"] == good
+
+
+def test_one_variable_is_removed_and_the_others_stay(chandra, wire, cloud):
+    chandra("deploy")
+    chandra("update", "--env", "A=1", "--env", "B=2")
+    before = described(wire, cloud)
+
+    ran = chandra("update", "--unset-env", "A")
+
+    after = described(wire, cloud)
+    assert ran.status == 0, ran.err
+    assert variables(before).pop("A") == "1"
+    assert after == before
+
+
+def test_a_variable_may_be_empty(chandra, wire, cloud):
+    chandra("deploy")
+
+    chandra("update", "--env", "A=")
+
+    assert variables(described(wire, cloud))["A"] == ""
+
+
+def test_to_remove_what_is_not_there_changes_nothing(chandra, cloud):
+    chandra("deploy")
+    cloud.calls.clear()
+
+    ran = chandra("update", "--unset-env", "TYPO")
+
+    assert ran.status == 0, ran.err
+    assert "the container has no variable TYPO" in ran.out
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--unset-env", "MODEL_ID"), "every container has MODEL_ID"),
+        (("--env", "A=1", "--unset-env", "A"), "--env sets A and --unset-env removes"),
+        (("--startup-timeout", "5"), "must be 60 to 3600, not 5"),
+        (("--env", "HF_TOKEN=x"), "must not hold HF_TOKEN"),
+    ],
+    ids=["fixed", "both", "range", "secret"],
+)
+def test_a_flag_that_cannot_be_is_refused_before_a_call(chandra, cloud, flags, message):
+    chandra("deploy")
+    cloud.calls.clear()
+
+    ran = chandra("update", *flags)
+
+    assert ran.status == 2
+    assert message in ran.err
+    assert cloud.changes == []
+
+
+def test_without_flags_an_update_changes_nothing(chandra, cloud, project):
+    chandra("deploy")
+    project(image=OTHER_IMAGE)
+    cloud.calls.clear()
+
+    ran = chandra("update")
+
+    assert ran.status == 0, ran.err
+    assert "update changes what its flags name; deploy applies chandra.toml" in ran.out
+    assert cloud.changes == []
+
+
+def made_elsewhere(wire, cloud):
+    """Give the endpoint a config with settings that chandra.toml cannot hold."""
+    config = wire.call(
+        "sagemaker",
+        "describe_endpoint_config",
+        EndpointConfigName=cloud.machines["ocr"].config,
+    )
+    (variant,) = config["ProductionVariants"]
+    wire.call(
+        "sagemaker",
+        "create_endpoint_config",
+        EndpointConfigName="console",
+        ProductionVariants=[
+            variant
+            | {
+                "InitialInstanceCount": 3,
+                "EnableSSMAccess": True,
+                "RoutingConfig": {"RoutingStrategy": "RANDOM"},
+            }
+        ],
+        KmsKeyId="12345678-1234-1234-1234-123456789012",
+        DataCaptureConfig={
+            "EnableCapture": True,
+            "InitialSamplingPercentage": 7,
+            "DestinationS3Uri": "s3://copies/ocr",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+        },
+        Tags=[{"Key": "team", "Value": "scans"}],
+    )
+    cloud.machines["ocr"].config = "console"
+
+
+def test_what_another_program_has_set_stays(chandra, wire, cloud):
+    chandra("deploy")
+    made_elsewhere(wire, cloud)
+    before = described(wire, cloud)
+
+    ran = chandra("update", "--instance-type", "ml.g5.2xlarge")
+
+    after = described(wire, cloud)
+    before["ProductionVariants"][0]["InstanceType"] = "ml.g5.2xlarge"
+    arn = IDENTITY.sagemaker_arn("endpoint-config", cloud.machines["ocr"].config)
+    tags = wire.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"]
+    assert ran.status == 0, ran.err
+    assert after == before
+    assert {"Key": "team", "Value": "scans"} in tags
+
+
+def test_the_weights_that_run_are_those_that_are_checked(chandra, wire, cloud, project):
+    chandra("deploy")
+    path = project()
+    path.write_text(path.read_text().replace("0123abc", "fedcba9"))
+
+    ran = chandra("update", "--instance-type", "ml.g5.2xlarge")
+
+    assert ran.status == 0, ran.err
+    container = described(wire, cloud)["PrimaryContainer"]
+    assert container["Environment"]["MODEL_REVISION"] == "0123abc"
+
+
+def test_an_update_of_a_config_that_is_gone_says_so(chandra, wire, cloud):
+    chandra("deploy")
+    wire.call(
+        "sagemaker",
+        "delete_endpoint_config",
+        EndpointConfigName=cloud.machines["ocr"].config,
+    )
+
+    ran = chandra("update", "--env", "A=1")
+
+    assert ran.status == 4
+    assert "or its model was deleted" in ran.err
+    assert "chandra-sagemaker deploy makes the endpoint" in ran.err
+
+
+def test_a_stopped_endpoint_is_started_before_it_is_updated(chandra):
+    chandra("deploy")
+    chandra("stop")
+
+    ran = chandra("update", "--env", "A=1")
+
+    assert ran.status == 4
+    assert "try:   chandra-sagemaker start" in ran.err
+
+
+def test_an_update_says_what_the_next_deploy_changes_back(chandra, project):
+    chandra("deploy")
+
+    first = chandra("update", "--env", "A=1")
+    project('[endpoint]\nenvironment = { A = "1" }\n')
+    again = chandra("update", "--env", "A=1")
+    written = chandra("deploy")
+
+    assert "chandra.toml still says otherwise" in first.out
+    assert "  environment.A: 1 -> none" in first.out
+    assert "no changes" in again.out
+    # One config: what update made and what the file describes are the same.
+    assert "update endpoint" not in written.out
+
+
+def flags_of(dice):
+    """Return flags of one update, and what they change of a description."""
+    flags, changes = [], {}
+    for name, values in (
+        ("--instance-type", ("ml.g5.2xlarge", "ml.g6e.4xlarge", "ml.g6e.2xlarge")),
+        ("--instance-count", ("1", "2", "3")),
+        ("--env", ("A=1", "A=2", "B=1", "C=")),
+        ("--download-timeout", ("600", "900")),
+    ):
+        if dice.random() < 0.4:
+            changes[name] = dice.choice(values)
+            flags += [name, changes[name]]
+    return flags, changes
+
+
+def changed(found, changes):
+    """Apply flags to a description, as their help says."""
+    (variant,) = found["ProductionVariants"]
+    for flag, value in changes.items():
+        if flag == "--instance-type":
+            variant["InstanceType"] = value
+        elif flag == "--instance-count":
+            variant["InitialInstanceCount"] = int(value)
+        elif flag == "--download-timeout":
+            variant["ModelDataDownloadTimeoutInSeconds"] = int(value)
+        else:
+            name, _, text = value.partition("=")
+            variables(found)[name] = text
+    return found
+
+
+@pytest.mark.parametrize("seed", [5, 7])
+def test_an_update_changes_what_is_named_after_any_history(
+    chandra, wire, cloud, project, at, seed
+):
+    dice = random.Random(seed)
+    chandra("deploy")
+
+    for _ in range(7):
+        at.now += 60
+        command = dice.choice(("update", "update", "deploy", "rollback"))
+        if command == "deploy":
+            project(
+                f"[endpoint]\nstartup_timeout_seconds = {dice.randint(600, 3600)}\n"
+            )
+        flags, changes = flags_of(dice) if command == "update" else ([], {})
+        expected = changed(described(wire, cloud), changes)
+        ran = chandra(command, *flags)
+
+        assert ran.status == (4 if "no earlier config" in ran.err else 0), ran.err
+        if command == "update":
+            assert described(wire, cloud) == expected
