@@ -30,6 +30,8 @@ class Call:
     """Already gone is as good."""
     is_patient: bool = False
     """What it names was made a moment ago: not there is not there yet."""
+    may_be_denied: bool = False
+    """What follows is done also where the caller has no right to this call."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +63,8 @@ class Wait:
     goal: Goal
     config: str | None = None
     """In service with this config; with another one it was rolled back."""
+    instance_count: int | None = None
+    """Of an endpoint whose config stays and whose number of instances changes."""
 
     @property
     def sentence(self) -> str:

@@ -93,7 +93,7 @@ ADVICE = (
         "ResourceLimitExceeded",
         "the account's quota for this instance type is used up, or still zero; an "
         "update needs the old machines and the new ones at once",
-        "chandra-sagemaker doctor names the quota; or update --strategy recreate",
+        "chandra-sagemaker doctor names the quota and the command that asks for more",
     ),
     Advice(
         "Could not access model data",

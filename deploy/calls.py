@@ -8,13 +8,21 @@ from typing import Any
 
 from deploy.actions import Call
 from deploy.config import UpdateTable
-from deploy.resources import LIVE_TAG, EndpointState, tag_list
+from deploy.resources import (
+    LIVE_TAG,
+    STOPPED_TAG,
+    VARIANT,
+    EndpointState,
+    tag_list,
+)
 
 __all__ = [
     "create",
     "create_endpoint",
     "delete_endpoint",
     "note_live",
+    "note_stopped",
+    "resize_endpoint",
     "update_endpoint",
 ]
 
@@ -106,4 +114,33 @@ def note_live(
         },
         f"note on config {config} that it {what}",
         is_patient=True,
+    )
+
+
+def note_stopped(config: str, arn: str, now: datetime) -> Call:
+    """Write down that the endpoint with this config is deleted on purpose."""
+    return Call(
+        "sagemaker",
+        "add_tags",
+        {"ResourceArn": arn, "Tags": tag_list({STOPPED_TAG: now.isoformat()})},
+        f"note on config {config} that it is stopped",
+        may_be_missing=True,
+        may_be_denied=True,
+    )
+
+
+def resize_endpoint(state: EndpointState, count: int) -> Call:
+    """Set the number of instances of an endpoint that keeps its config."""
+    found = state.desired_count
+    return Call(
+        "sagemaker",
+        "update_endpoint_weights_and_capacities",
+        {
+            "EndpointName": state.name,
+            "DesiredWeightsAndCapacities": [
+                {"VariantName": VARIANT, "DesiredInstanceCount": count}
+            ],
+        },
+        f"set endpoint {state.name} to {count} instances: it has "
+        f"{state.instance_count if found is None else found}, which something else set",
     )

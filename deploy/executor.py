@@ -10,6 +10,7 @@ from deploy.actions import Action, Call, Goal, Wait
 from deploy.advice import advice_for
 from deploy.console import Console
 from deploy.errors import (
+    AccessDeniedError,
     BusyError,
     DeployError,
     Interrupted,
@@ -17,6 +18,7 @@ from deploy.errors import (
     ResourceFailedError,
     WaitTimeoutError,
 )
+from deploy.recreation import Recreation, creation_after, recreation_of
 from deploy.resources import EndpointState
 
 __all__ = ["Executor", "asked", "begun", "duration", "show"]
@@ -66,7 +68,9 @@ class Executor:
         log_lines: Callable[[], Sequence[str]] = lambda: (),
         timeout_seconds: float = 3600,
         is_waiting: bool = True,
+        flag: str = "",
     ) -> None:
+        """`flag` is what commands for the same endpoint need, such as " --async"."""
         self._performer = performer
         self._watcher = watcher
         self._console = console
@@ -75,24 +79,96 @@ class Executor:
         self._log_lines = log_lines
         self._timeout_seconds = timeout_seconds
         self._is_waiting = is_waiting
+        self._flag = flag
+        self._recreation: Recreation | None = None
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
 
     def run(self, actions: Sequence[Action]) -> None:
-        """Raises what stopped it; everything before that is done."""
+        """Make the calls, in order. Raise what stopped it; what was before is done.
+
+        Where the plan deleted an endpoint that served, and what was to replace it
+        failed, the endpoint is made again as it was.
+        """
         wanted = begun(actions, is_waiting=self._is_waiting)
         done: list[Action] = []
         try:
-            for current in wanted:
-                if isinstance(current, Call):
-                    self._console.say(current.sentence)
-                    self._perform(current)
-                else:
-                    self._wait(current)
-                done.append(current)
+            self._run(wanted, done)
         except KeyboardInterrupt:
-            raise Interrupted(_what_exists(done, wanted[len(done) :])) from None
+            sentence = _what_exists(done, wanted[len(done) :])
+            if self._recreation is not None:
+                sentence = f"{sentence}. {self._loss(self._recreation)}"
+            raise Interrupted(sentence) from None
+        except DeployError as error:
+            if self._recreation is None:
+                raise
+            raise self._restored(self._recreation, error) from error
+
+    def _run(self, actions: Sequence[Action], done: list[Action]) -> None:
+        for number, current in enumerate(actions, start=1):
+            if isinstance(current, Call):
+                self._look_before(current, actions[number:])
+                self._console.say(current.sentence)
+                self._perform(current)
+            else:
+                self._wait(current)
+                if current.goal is Goal.IN_SERVICE:
+                    self._recreation = None
+            done.append(current)
+
+    def _look_before(self, call: Call, rest: Sequence[Action]) -> None:
+        """Remember what serves, where it is about to be deleted and made again."""
+        creation = creation_after(call, rest)
+        if creation is not None:
+            name = str(call.params["EndpointName"])
+            self._recreation = recreation_of(creation, self._watcher.endpoint(name))
+
+    def _restored(self, lost: Recreation, error: DeployError) -> DeployError:
+        """Bring back what served; return the error with what became of it."""
+        name, config = lost.endpoint, lost.config
+        try:
+            actions = lost.restoration(self._watcher.endpoint(name))
+            if actions is None or isinstance(error, WaitTimeoutError):
+                # SageMaker goes on, and the new config may still come into service.
+                return _told(error, f"{self._loss(lost)}, should the new one fail")
+            if not actions:
+                return error
+            self._console.say(f"{error.message}: going back to config {config}")
+            self._run(begun(actions, is_waiting=self._is_waiting), [])
+        except KeyboardInterrupt:
+            raise Interrupted(f"{error.message}. {self._loss(lost)}") from None
+        except DeployError as second:
+            return type(error)(
+                f"{error.message}. Config {config}, which served before, is gone and "
+                f"could not be brought back either: {second.message}",
+                hint=f"{self._command(lost)} brings it back",
+            )
+        words = "serves again with" if self._is_waiting else "is made again with"
+        sentence = f"Endpoint {name} {words} config {config}, as before"
+        if self._flag:
+            # Its limits went with the endpoint.
+            sentence += (
+                f", without scaling: chandra-sagemaker start{self._flag} sets it"
+            )
+        return _told(error, sentence)
+
+    def _loss(self, lost: Recreation) -> str:
+        return (
+            f"Config {lost.config}, which served before, is gone: "
+            f"{self._command(lost)} brings it back"
+        )
+
+    def _command(self, lost: Recreation) -> str:
+        return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
 
     def _perform(self, call: Call) -> None:
+        try:
+            self._try(call)
+        except AccessDeniedError as error:
+            if not call.may_be_denied:
+                raise
+            self._console.say(f"note: this was not allowed: {error.message}")
+
+    def _try(self, call: Call) -> None:
         for _ in range(NUM_RETRIES if call.is_patient else 0):
             try:
                 self._performer.perform(call)
@@ -152,7 +228,10 @@ class Executor:
         if state.is_changing:
             return False
         if state.status == "InService" and state.config == wait.config:
-            return True
+            # The caller looks at the instances again, should they never come.
+            return wait.instance_count in (None, state.instance_count) or (
+                elapsed >= GRACE_SECONDS
+            )
         if state.status == "InService" and not was_changing and elapsed < GRACE_SECONDS:
             return False
         self._fail(wait, state)
@@ -243,6 +322,11 @@ def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
         "shows what there is now"
     )
     return ". ".join(sentences)
+
+
+def _told(error: DeployError, sentence: str) -> DeployError:
+    """Return the same error, and what follows from it."""
+    return type(error)(f"{error.message}. {sentence}", hint=error.hint)
 
 
 def _listed(actions: Sequence[Action]) -> str:

@@ -13,10 +13,12 @@ from deploy.calls import (
     create_endpoint,
     delete_endpoint,
     note_live,
+    note_stopped,
+    resize_endpoint,
     update_endpoint,
 )
 from deploy.config import UpdateTable
-from deploy.errors import ConflictError, NotFoundError
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
 from deploy.observer import Observer
 from deploy.resources import (
     DESCRIBED_TAG,
@@ -25,6 +27,7 @@ from deploy.resources import (
     Identity,
     Live,
     Target,
+    count_drift,
 )
 from deploy.schedule import with_config
 
@@ -35,6 +38,11 @@ __all__ = [
     "differences",
     "previous_config",
 ]
+
+# How SageMaker's rolling updates fail, and what ends it.
+ROLLING = (
+    "https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-rolling.html"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,12 @@ class Planner:
         if not self.observer.has_config(config):
             actions.append(create("endpoint_config", config, wanted.config.request))
         return actions + self.serve(
-            wanted.name, config, wanted.tags, update, is_described=is_described
+            wanted.name,
+            config,
+            wanted.tags,
+            update,
+            instance_count=wanted.variant.instance_count,
+            is_described=is_described,
         )
 
     def serve(
@@ -69,13 +82,20 @@ class Planner:
         tags: Mapping[str, str],
         update: UpdateTable,
         *,
+        instance_count: int | None = None,
         is_described: bool = False,
     ) -> list[Action]:
-        """What brings the endpoint to a config that exists, or will by then."""
+        """What brings the endpoint to a config that exists, or will by then.
+
+        With `instance_count`, an endpoint that has the config already gets so many
+        instances again.
+        """
         state = self.observer.endpoint(name)
         self.require_ours(state)
+        is_there = state is not None and state.config == config
         return [
             *self._arrive(name, config, tags, state, update),
+            *(_resized(state, instance_count) if is_there else []),
             *self._remember(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
@@ -113,7 +133,8 @@ class Planner:
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
                 "so did going back",
-                hint="chandra-sagemaker update --strategy recreate",
+                hint=f"chandra-sagemaker status shows the reason; {ROLLING} says how "
+                "it is repaired while it serves",
             )
         if state.is_changing and _destination(state) == config:
             return [arrived]
@@ -122,7 +143,9 @@ class Planner:
         # SageMaker updates and deletes none that changes.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
-            return [*settled, *_deleted(name), *created]
+            # Whoever brings back what served looks for the config that was live last.
+            noted = [] if settled else self._remember_if_there(name, state.config)
+            return [*settled, *noted, *_deleted(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
 
@@ -171,20 +194,47 @@ class Planner:
                 "says which is meant",
             )
         if state.status == "Deleting":
-            return [Wait(name, Goal.DELETED)]
+            return [*self.mark_stopped(name), Wait(name, Goal.DELETED)]
         if state.is_changing:
-            return [Wait(name, Goal.SETTLED), *_deleted(name)]
+            settled = Wait(name, Goal.SETTLED)
+            return [settled, *self.mark_stopped(name), *_deleted(name)]
         if state.status == "InService":
-            return [*self._remember_if_there(name, state.config), *_deleted(name)]
-        return _deleted(name)
+            return [
+                *self._remember_if_there(name, state.config),
+                *self.mark_stopped(name, state.config),
+                *_deleted(name),
+            ]
+        return [*self.mark_stopped(name), *_deleted(name)]
+
+    def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
+        """Write down that the endpoint is gone on purpose, on the config it had last.
+
+        Without `config`, that is the config that was live last.
+        """
+        if config is None:
+            history = self.observer.history(name)
+            if not history:
+                return []
+            config = history[0].config
+        arn = self.identity.sagemaker_arn("endpoint-config", config)
+        return [note_stopped(config, arn, self.now)]
 
     def _remember(
         self, name: str, config: str, *, is_described: bool = False
     ) -> list[Call]:
-        """Write down that the config went into service, unless it was the last to."""
+        """Write down that the config went into service, unless it was the last to.
+
+        A config that was stopped since is noted again: the newer note counts.
+        """
         history = self.observer.history(name)
+        last = next(iter(history), None)
         tags = []
-        if not history or history[0].since is None or history[0].config != config:
+        if (
+            last is None
+            or last.since is None
+            or last.config != config
+            or last.is_stopped
+        ):
             tags.append(LIVE_TAG)
         if is_described and described_config(history) != config:
             tags.append(DESCRIBED_TAG)
@@ -199,8 +249,14 @@ class Planner:
         ]
 
     def _reschedule(self, name: str, config: str) -> list[Action]:
-        """A schedule that starts the endpoint must start this config from now on."""
-        entry = self.observer.scheduled_start(name)
+        """A schedule that starts the endpoint must start this config from now on.
+
+        Where the caller may not read schedules, the endpoint is deployed without.
+        """
+        try:
+            entry = self.observer.scheduled_start(name)
+        except AccessDeniedError:
+            return []
         if entry is None:
             return []
         request = with_config(entry, config)
@@ -263,6 +319,18 @@ def _destination(state: EndpointState) -> str:
     if state.status == "RollingBack":
         return state.config
     return state.pending_config or state.config
+
+
+def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
+    """Back to `count` instances, where something else changed them."""
+    if state is None or count is None or state.is_scaled:
+        return []
+    if state.status != "InService":
+        return []
+    if count_drift(state, count) is None:
+        return []
+    arrived = Wait(state.name, Goal.IN_SERVICE, state.config, instance_count=count)
+    return [resize_endpoint(state, count), arrived]
 
 
 def _deleted(name: str) -> list[Action]:

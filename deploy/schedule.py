@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,9 +18,17 @@ from deploy.actions import Call
 from deploy.errors import ConfigError
 from deploy.resources import tag_list
 
-__all__ = ["Schedule", "entry_name", "request_again", "schedule_from", "with_config"]
+__all__ = [
+    "Schedule",
+    "entry_name",
+    "last_time",
+    "request_again",
+    "schedule_from",
+    "with_config",
+]
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+CRON = re.compile(r"cron\((\d+) (\d+) \? \* ([A-Z,]+) \*\)")
 CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 EXAMPLE = (
     "chandra-sagemaker schedule --start 08:00 --stop 19:00 --days mon-fri --timezone "
@@ -121,6 +130,25 @@ class Schedule:
 
 def entry_name(name: str, verb: str) -> str:
     return f"{name}-{verb}"
+
+
+def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
+    """Return when an entry of a schedule last took effect, at or before `now`.
+
+    None where it is disabled, or not one that this package writes.
+    """
+    found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
+    if found is None or entry.get("State") == "DISABLED":
+        return None
+    minute, hour = int(found[1]), int(found[2])
+    days = found[3].lower().split(",")
+    here = now.astimezone(ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC")))
+    for age in range(len(DAYS) + 1):
+        day = here - timedelta(days=age)
+        time = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        if time <= here and DAYS[time.weekday()] in days:
+            return time
+    return None
 
 
 def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:

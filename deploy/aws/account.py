@@ -16,7 +16,7 @@ from deploy.resources import (
     DESCRIBED_TAG,
     LIVE_TAG,
     OWNER_TAG,
-    VARIANT,
+    STOPPED_TAG,
     EndpointState,
     Live,
     tags_from,
@@ -42,6 +42,7 @@ class Account:
         pending = answer.get("PendingDeploymentSummary") or {}
         changing = next(iter(pending.get("ProductionVariants") or ()), variant)
         images = variant.get("DeployedImages") or ()
+        target = self._scalable_target(name)
         return EndpointState(
             name=name,
             status=answer["EndpointStatus"],
@@ -53,11 +54,18 @@ class Account:
             modified=answer.get("LastModifiedTime"),
             instance_count=variant.get("CurrentInstanceCount"),
             desired_count=variant.get("DesiredInstanceCount"),
+            pools=tuple(
+                (pool["InstanceType"], pool.get("CurrentInstanceCount", 0))
+                for pool in variant.get("InstancePools") or ()
+            ),
             image=next((i.get("ResolvedImage") for i in images), None),
             stages=tuple(
                 stage["Status"] for stage in changing.get("VariantStatus") or ()
             ),
-            is_scaled=self._is_scaled(name),
+            is_scaled=target is not None,
+            scaling_limits=(target["MinCapacity"], target["MaxCapacity"])
+            if target
+            else None,
         )
 
     def has_model(self, name: str) -> bool:
@@ -84,6 +92,7 @@ class Account:
                     config=config["EndpointConfigName"],
                     created=config["CreationTime"],
                     since=_time_of(tags, LIVE_TAG),
+                    stopped=_time_of(tags, STOPPED_TAG),
                     described=_time_of(tags, DESCRIBED_TAG),
                 )
             )
@@ -125,26 +134,19 @@ class Account:
     def scaling(self, endpoint: str) -> ObservedScaling:
         """Limits, policies and alarms of an endpoint's number of machines."""
         which = scalable(endpoint)
-        service, resource = "application-autoscaling", which["ResourceId"]
-        targets = self._aws.call(
-            service,
-            "describe_scalable_targets",
-            ServiceNamespace=which["ServiceNamespace"],
-            ResourceIds=[resource],
-        )
         policies = self._aws.pages(
-            service,
+            "application-autoscaling",
             "describe_scaling_policies",
             "ScalingPolicies",
             ServiceNamespace=which["ServiceNamespace"],
-            ResourceId=resource,
+            ResourceId=which["ResourceId"],
         )
         names = [f"{endpoint}{suffix}" for suffix in ALARM_SUFFIXES]
         alarms = self._aws.pages(
             "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNames=names
         )
         return ObservedScaling(
-            target=next(iter(targets.get("ScalableTargets") or ()), None),
+            target=self._scalable_target(endpoint),
             policies={policy["PolicyName"]: policy for policy in policies},
             alarms={alarm["AlarmName"]: alarm for alarm in alarms},
         )
@@ -191,15 +193,16 @@ class Account:
             return False
         return True
 
-    def _is_scaled(self, name: str) -> bool:
-        resource = f"endpoint/{name}/variant/{VARIANT}"
+    def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
+        """What Application Auto Scaling knows of an endpoint's number of machines."""
+        which = scalable(endpoint)
         answer = self._aws.call(
             "application-autoscaling",
             "describe_scalable_targets",
-            ServiceNamespace="sagemaker",
-            ResourceIds=[resource],
+            ServiceNamespace=which["ServiceNamespace"],
+            ResourceIds=[which["ResourceId"]],
         )
-        return bool(answer.get("ScalableTargets"))
+        return next(iter(answer.get("ScalableTargets") or ()), None)
 
 
 def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:

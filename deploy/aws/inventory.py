@@ -174,7 +174,7 @@ def _refuse_if_used(
             raise ConflictError(
                 f"endpoint {state.name}, which is not of deployment {deployment}, uses "
                 f"{', '.join(sorted(used))}",
-                hint=f"delete endpoint {state.name} first, or keep {deployment}",
+                hint=f"keep {deployment} until endpoint {state.name} has other configs",
             )
 
 

@@ -12,6 +12,7 @@ from deploy.checks.machines import unknown_cuda_finding
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
     TRANSFORM_USAGE,
+    InUse,
     quota_findings,
     quota_name,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "ENDPOINT_USAGE",
     "TRANSFORM_USAGE",
     "Finding",
+    "InUse",
     "checks_of",
     "compare_with_manifest",
     "cuda_findings",

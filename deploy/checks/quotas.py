@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from deploy.checks.finding import Finding
 
-__all__ = ["ENDPOINT_USAGE", "TRANSFORM_USAGE", "quota_findings", "quota_name"]
+__all__ = [
+    "ENDPOINT_USAGE",
+    "TRANSFORM_USAGE",
+    "InUse",
+    "quota_findings",
+    "quota_name",
+]
 
 ENDPOINT_USAGE = "endpoint usage"
 TRANSFORM_USAGE = "transform job usage"
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Machines that an endpoint has already, of the same quota."""
+
+    endpoint: str
+    instances: Mapping[str, int]
+    """By type."""
+    note: str = ""
+    """Why they count beside those that are wanted."""
+
+    def words(self, instance_type: str) -> str:
+        """Return how many it has, such as "1 of endpoint ocr"."""
+        words = f"{self.instances[instance_type]} of endpoint {self.endpoint}"
+        return f"{words}, {self.note}" if self.note else words
 
 
 def quota_name(instance_type: str, usage: str = ENDPOINT_USAGE) -> str:
@@ -23,25 +46,30 @@ def quota_findings(
     *,
     hint: str,
     usage: str = ENDPOINT_USAGE,
+    in_use: Sequence[InUse] = (),
 ) -> list[Finding]:
-    """Instances wanted by type, against the account's quotas by name.
+    """Instances wanted by type and those in use, against the account's quotas by name.
 
     Several types are alternatives: one that is allowed is enough.
     """
     refused = []
     for name, count in wanted.items():
+        used = [use for use in in_use if use.instances.get(name)]
+        needed = count + sum(use.instances[name] for use in used)
         allowed = quotas.get(quota_name(name, usage))
         if allowed is None:
             refused.append(
                 Finding(name, False, f"this region lists no quota of {name}")
             )
-        elif allowed < count:
+        elif allowed < needed:
+            beside = " and ".join(use.words(name) for use in used)
             refused.append(
                 Finding(
                     name,
                     True,
                     f"this account may run {allowed:g} {name} for "
-                    f"{usage.removesuffix(' usage')}s; {count} wanted",
+                    f"{usage.removesuffix(' usage')}s; {count} wanted"
+                    + (f" beside {beside}" if beside else ""),
                     hint=hint,
                 )
             )

@@ -101,6 +101,7 @@ class Context:
             log_lines=lambda: _messages(reader),
             timeout_seconds=timeout_seconds,
             is_waiting=is_waiting,
+            flag="" if self.deployment in (None, self.config.name) else " --async",
         ).run(actions)
         self._done += [a.sentence for a in wanted if isinstance(a, Call)]
 

@@ -16,7 +16,7 @@ from deploy.aws.inspection import (
 from deploy.aws.roles import find_role, role_policies
 from deploy.checks import Finding, checks_of, find_manifests, folder_findings
 from deploy.commands.context import Context
-from deploy.commands.wanted import quota_checks
+from deploy.commands.quotas import quota_checks
 from deploy.errors import ConfigError, DeployError
 from deploy.policies import UNNAMED_POLICY, execution_policy, policy_name
 from deploy.resources import weights_uri
@@ -127,7 +127,7 @@ def _machines(context: Context) -> Iterator[Finding]:
 
 
 def _quotas(context: Context) -> Iterator[Finding]:
-    yield from quota_checks(context, context.config)
+    yield from quota_checks(context, context.config, with_update=True)
 
 
 def _role(context: Context) -> Iterator[Finding]:

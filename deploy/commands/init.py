@@ -58,7 +58,7 @@ bucket = "my-bucket"
 # kms_key = "alias/..."         # for weights and images
 
 [update]
-# strategy = "blue-green"       # "recreate" where quota allows one machine
+# strategy = "blue-green"       # "recreate": deletes first, errors until the new serves
 # bake_seconds = 600            # the old machines stay this long
 # use_alarms = true             # go back when one of `alarms` goes off
 

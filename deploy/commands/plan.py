@@ -12,10 +12,10 @@ from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of, unknown_cuda_finding
 from deploy.commands.changes import Change, change_lines, change_to_file
 from deploy.commands.context import MEND_REQUEST, Context
+from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import image_checks, weights_checks
 from deploy.commands.wanted import (
     add_machine_arguments,
-    quota_checks,
     with_flags,
 )
 from deploy.config import DeployConfig

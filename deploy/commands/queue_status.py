@@ -7,12 +7,13 @@ from typing import Any
 
 from deploy.asynchronous.endpoint import async_name
 from deploy.aws.metrics import read_metrics
+from deploy.commands.absent import absence_of
 from deploy.commands.context import Context
 from deploy.errors import AccessDeniedError
 from deploy.executor import duration
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
-from deploy.resources import EndpointState
+from deploy.resources import EndpointState, count_drift
 
 __all__ = ["price_now", "queue_facts", "queue_rows", "queue_state"]
 
@@ -40,16 +41,23 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
     name = async_name(context.config)
     state = queue_state(context)
     if state is None:
-        history = context.account.history(name)
-        if not history:
+        absence = absence_of(context, name, context.account.history(name))
+        if absence is None:
             return None
-        return {"endpoint": name, "status": None, "config": history[0].config}
+        return {
+            "endpoint": name,
+            "status": None,
+            "health": absence.reason.value,
+            "lost": absence.is_lost,
+            "config": absence.config,
+        }
     scaling = context.account.scaling(name)
     limits = scaling.target or {}
     kind, price = price_now(context, state)
     return {
         "endpoint": name,
         "status": state.status,
+        "lost": False,
         "stages": list(state.stages),
         "reason": state.failure,
         "config": state.config,
@@ -57,6 +65,7 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
         "instance_type": kind,
         "instance_count": state.instance_count,
         "desired_count": state.desired_count,
+        "drift": count_drift(state, 1) if state.is_scaled else None,
         "min_instances": limits.get("MinCapacity"),
         "max_instances": limits.get("MaxCapacity"),
         **_backlog(context, name),
@@ -89,9 +98,10 @@ def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """For people."""
     name = facts["endpoint"]
     if facts["status"] is None:
+        how = "missing, and `stop` did not stop it" if facts["lost"] else "stopped"
         return [
             ("asynchronous", name),
-            ("status", "stopped; chandra-sagemaker start --async brings it back"),
+            ("status", f"{how}; chandra-sagemaker start --async brings it back"),
         ]
     stages = f" ({', '.join(facts['stages'])})" if facts["stages"] else ""
     rows = [
@@ -102,6 +112,7 @@ def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("changing to", facts["changing_to"]),
         ("machines", _machines(facts)),
         ("waiting", _waiting(facts)),
+        ("drift", facts["drift"]),
         ("scaling", _scaling(facts)),
         ("last update", f"{facts['last_update']:%Y-%m-%d %H:%M:%S %Z}"),
     ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from deploy.aws.running import running_endpoint
+from deploy.commands.absent import absence_of, schedule_notes
 from deploy.commands.context import Context
 from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
 from deploy.commands.next_deploy import next_deploy_lines
@@ -17,7 +19,7 @@ from deploy.commands.wanted import (
 )
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.planner import previous_config
-from deploy.resources import tags_of
+from deploy.resources import Live, tags_of
 
 NAME = "rollback"
 HELP = "go back to the config that was live before"
@@ -38,8 +40,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     owner = owner_of(context, options)
     state = context.account.endpoint(name)
     history = context.account.history(name)
+    is_there = state is not None and state.status != "Deleting"
+    # Of an endpoint that is not there, the config that it had last.
+    had = state.config if state else next((v.config for v in history if v.since), None)
     if options.to is None:
-        config = previous_config(history, state.config if state else None)
+        config = previous_config(history, had)
     elif options.to in {live.config for live in history}:
         config = options.to
     else:
@@ -52,8 +57,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
         "config": config,
         "actions": listed(actions, options),
     }
-    refuse_if_fatal(context, earlier_checks(context, config, actions))
-    if not may_go_on(context, name, actions):
+    refuse_if_fatal(
+        context,
+        [
+            *earlier_checks(context, config, actions),
+            *schedule_notes(context, name, actions),
+        ],
+    )
+    if not (
+        may_go_on(context, name, actions)
+        and (is_there or _may_start(context, name, config, history))
+    ):
         context.console.declined()
         return 1
     context.run(actions, timeout_seconds=options.timeout, is_waiting=options.wait)
@@ -78,6 +92,23 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _may_start(
+    context: Context, name: str, config: str, history: Sequence[Live]
+) -> bool:
+    """Say why the endpoint does not run; ask whether to start it, which costs."""
+    absence = absence_of(context, name, history)
+    if absence is None:
+        return True
+    context.console.say(f"note: {absence.sentence}")
+    if context.is_dry_run:
+        return True
+    other = "" if config == absence.config else f", in place of {absence.config}"
+    return context.console.confirm(
+        f"start endpoint {name} with config {config}{other}? it costs money from then "
+        "on"
+    )
 
 
 def _next_deploy(context: Context, name: str, config: str) -> list[str]:

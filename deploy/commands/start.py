@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.context import Context
 from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
 from deploy.commands.stored import earlier_checks
@@ -46,7 +47,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     config = history[0].config
     actions = context.planner.serve(name, config, tags_of(owner), owner.update)
-    refuse_if_fatal(context, earlier_checks(context, config, actions))
+    refuse_if_fatal(
+        context,
+        [
+            *absence_notes(context, name),
+            *earlier_checks(context, config, actions),
+            *schedule_notes(context, name, actions),
+        ],
+    )
     if not may_go_on(context, name, actions):
         context.console.declined()
         return 1

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from deploy.commands.absent import absence_of
 from deploy.commands.context import Context
 from deploy.commands.queue_status import queue_facts, queue_rows
 from deploy.commands.transform.jobs import transforms_of
@@ -20,7 +21,7 @@ from deploy.console import minute, table
 from deploy.errors import AccessDeniedError, NotFoundError, ResourceFailedError
 from deploy.executor import duration
 from deploy.machines.prices import dollars, hourly, rate
-from deploy.resources import REVISION_TAG, EndpointState
+from deploy.resources import REVISION_TAG, EndpointState, count_drift
 
 NAME = "status"
 HELP = "show the endpoints, their health, queue and cost, and the last transform jobs"
@@ -75,7 +76,10 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines += ["", *table([("TRANSFORM JOB", "STATUS", "CREATED"), *rows])]
     context.console.result(facts | {"asynchronous": queue, "jobs": jobs}, lines)
     states = {facts["status"], queue["status"] if queue else None}
-    return ResourceFailedError.exit_code if states & {*GIVEN_UP} else 0
+    is_lost = facts.get("lost") or (queue is not None and queue["lost"])
+    if is_lost or states & {*GIVEN_UP}:
+        return ResourceFailedError.exit_code
+    return 0
 
 
 def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
@@ -84,14 +88,29 @@ def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     state = context.account.endpoint(name)
     if state is not None:
         facts = _facts(context, state)
-        return facts, table(_rows(facts))
-    history = context.account.history(name)
-    if not history:
+        return facts, [*table(_rows(facts)), *_way_back(context, state)]
+    absence = absence_of(context, name, context.account.history(name))
+    if absence is None:
         return None, []
-    return {"endpoint": name, "status": None, "config": history[0].config}, [
-        f"endpoint {name} is stopped and costs nothing; its last config is "
-        f"{history[0].config}",
-        "next: chandra-sagemaker start",
+    return {
+        "endpoint": name,
+        "status": None,
+        "health": absence.reason.value,
+        "lost": absence.is_lost,
+        "config": absence.config,
+    }, [absence.sentence, f"next: {absence.next_command}"]
+
+
+def _way_back(context: Context, state: EndpointState) -> list[str]:
+    """Say how what served last is brought back, where nothing serves now."""
+    if state.status not in ("Failed", "OutOfService"):
+        return []
+    live = next((v.config for v in context.account.history(state.name) if v.since), "")
+    if not live or live == state.config:
+        return []
+    return [
+        f"next: chandra-sagemaker rollback --to {live} brings back the config that was "
+        "live last"
     ]
 
 
@@ -134,6 +153,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
         "status": state.status,
         "stages": list(state.stages),
         "health": HEALTH.get(state.status, "unknown"),
+        "lost": False,
         "reason": state.failure,
         "config": state.config,
         "changing_to": state.pending_config,
@@ -149,12 +169,21 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
         "price_an_hour": cost.hourly if cost else None,
         "cost_so_far": cost.so_far if cost else None,
         "scaling": "by a policy" if state.is_scaled else "fixed",
+        "drift": _drift(state, variant),
     }
+
+
+def _drift(state: EndpointState, variant: dict[str, Any]) -> str | None:
+    """Say what differs from the config, and how it becomes the same again."""
+    found = count_drift(state, variant.get("InitialInstanceCount", 1))
+    if found is None or state.is_scaled:
+        return found
+    return f"{found}; chandra-sagemaker deploy sets them back"
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """For people: what belongs together in one line, amounts with their units."""
-    shown = dict(facts)
+    shown = {name: value for name, value in facts.items() if name != "lost"}
     if stages := shown.pop("stages"):
         shown["status"] += f" ({', '.join(stages)})"
     kind = shown.pop("instance_type") or "unknown"

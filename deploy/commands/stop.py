@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from deploy.actions import Action, Call
 from deploy.asynchronous.scaling import unscale
+from deploy.commands.absent import absence_of
 from deploy.commands.context import Context
 from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.commands.queue_status import price_now, queue_state
 from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
-from deploy.errors import NotFoundError
+from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.machines.prices import dollars, rate
 from deploy.resources import EndpointState
@@ -33,17 +34,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
     flag = " --async" if options.is_async else ""
     other = [] if options.is_async else _other(context)
     if state is None:
-        context.console.result(
-            {"endpoint": name, "stopped": False},
-            [f"endpoint {name} is not running" + ("" if other else
-             ": nothing costs money"), *other],
-        )  # fmt: skip
-        return 0
+        return _stop_nothing(context, name, other)
     question = "its callers get errors until it is started again"
     if options.is_async:
         actions = [*_unscaled(context, state), *actions]
         question = "documents that wait in its queue, or are being read, are not read"
     saved, words = _saved(context, state, options)
+    # Before anything is deleted: whoever may not read schedules may still stop.
+    scheduled = [] if options.is_async else _scheduled(context, name)
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? {question}"
     ):
@@ -56,12 +54,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines.append(
             f"endpoint {name} {state_now}; chandra-sagemaker start{flag} brings it back"
         )
-    start = None if options.is_async else context.account.scheduled_start(name)
-    if start is not None:
-        lines.append(
-            f"note: the schedule starts it again, {start['ScheduleExpression']}; "
-            "chandra-sagemaker schedule --remove keeps it stopped"
-        )
+    lines += scheduled
     context.console.result(
         {
             "endpoint": name,
@@ -72,6 +65,39 @@ def run(context: Context, options: argparse.Namespace) -> int:
         [*lines, *words, *other],
     )
     return 0
+
+
+def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
+    """Say that there is nothing to stop; what is missing counts as stopped from now."""
+    absence = absence_of(context, name, context.account.history(name))
+    is_lost = absence is not None and absence.is_lost
+    if is_lost:
+        context.run(context.planner.mark_stopped(name))
+    lines = [f"endpoint {name} is not running" + ("" if other else
+             ": nothing costs money")]  # fmt: skip
+    if absence is not None and is_lost:
+        lines = [absence.sentence]
+        if not context.is_dry_run:
+            lines.append("it counts as stopped from now on")
+    context.console.result({"endpoint": name, "stopped": False}, [*lines, *other])
+    return 0
+
+
+def _scheduled(context: Context, name: str) -> list[str]:
+    """Say whether a schedule starts it again."""
+    try:
+        start = context.account.scheduled_start(name)
+    except AccessDeniedError as error:
+        return [
+            "note: whether a schedule starts it again could not be read: "
+            f"{error.message}"
+        ]
+    if start is None:
+        return []
+    return [
+        f"note: the schedule starts it again, {start['ScheduleExpression']}; "
+        "chandra-sagemaker schedule --remove keeps it stopped"
+    ]
 
 
 def _saved(
@@ -119,6 +145,6 @@ def _other(context: Context) -> list[str]:
         price = None
     cost = "" if price is None else f", {rate(price)} an hour"
     return [
-        f"note: endpoint {state.name} has {state.instance_count} machines{cost}; they "
-        "go when there is no work, or with chandra-sagemaker stop --async"
+        f"note: endpoint {state.name} has {state.instance_count} machines{cost}, and "
+        "goes on reading its queue"
     ]

@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strategy",
         choices=("blue-green", "recreate"),
-        help="recreate deletes the endpoint first: minutes of nothing, but a quota of "
-        "one machine is enough",
+        help="recreate deletes the endpoint first: its callers get errors for 10 to 20 "
+        "minutes, and longer where the new one fails",
     )
     parser.add_argument(
         "--bake",

@@ -10,27 +10,21 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.actions import Action, Call
-from deploy.aws.quotas import Quota, usage_quotas
-from deploy.checks import (
-    ENDPOINT_USAGE,
-    Finding,
-    checks_of,
-    quota_findings,
-    quota_name,
-)
+from deploy.checks import Finding, checks_of
+from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.changes import Change, agreed, tell
 from deploy.commands.context import Context
+from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import has_call, image_checks, weights_checks
 from deploy.config import DeployConfig
-from deploy.errors import ConfigError, ResourceFailedError
+from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
 from deploy.executor import begun
 from deploy.machines.prices import price_lines
 from deploy.planner import differences
-from deploy.resources import Target
+from deploy.resources import Target, count_drift
 
 __all__ = [
     "UNNOTED",
-    "UNREAD",
     "add_machine_arguments",
     "add_wait_arguments",
     "blaming",
@@ -40,14 +34,11 @@ __all__ = [
     "listed",
     "may_go_on",
     "pairs",
-    "quota_checks",
     "refuse_if_fatal",
     "seconds",
-    "usage_findings",
     "with_flags",
 ]
 
-UNREAD = Finding("quotas", False, "the quotas could not be read, nor checked")
 UNWATCHED = (
     "note: there are no alarms, so nothing brings the old machines back when the new "
     "ones answer with errors: chandra-sagemaker alarms"
@@ -159,49 +150,6 @@ def pairs(items: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def quota_checks(
-    context: Context, config: DeployConfig, actions: Sequence[Action] = ()
-) -> list[Finding]:
-    """The account's quotas against what is wanted, and what it takes to get there."""
-    quotas = usage_quotas(context.aws, ENDPOINT_USAGE)
-    if quotas is None:
-        return [UNREAD]
-    count = config.endpoint.instance_count
-    wanted = dict.fromkeys(config.endpoint.instance_types, count)
-    allowed = {name: quota.value for name, quota in quotas.items()}
-    findings = usage_findings(wanted, quotas, ENDPOINT_USAGE)
-    if findings or not has_call(actions, "update_endpoint"):
-        return findings
-    beside = dict.fromkeys(wanted, 2 * count)
-    return [
-        replace(
-            finding,
-            is_fatal=False,
-            sentence=f"{finding.sentence} while the new machines run beside the old "
-            "ones, unless those are of another type",
-        )
-        for finding in quota_findings(
-            beside, allowed, hint="chandra-sagemaker update --strategy recreate"
-        )
-    ]
-
-
-def usage_findings(
-    wanted: Mapping[str, int], quotas: Mapping[str, Quota], usage: str
-) -> list[Finding]:
-    """Machines by type against the account's quotas, and how to ask for more."""
-    name, count = next(iter(wanted.items()))
-    first = quotas.get(quota_name(name, usage))
-    code = first.code if first else "CODE"
-    return quota_findings(
-        wanted,
-        {name: quota.value for name, quota in quotas.items()},
-        hint="aws service-quotas request-service-quota-increase --service-code "
-        f"sagemaker --quota-code {code} --desired-value {count}",
-        usage=usage,
-    )
-
-
 def refuse_if_fatal(context: Context, findings: Sequence[Finding]) -> None:
     """Say what is worth knowing; raise what would fail."""
     for finding in findings:
@@ -224,6 +172,8 @@ def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -
             *quota_checks(context, config, actions),
             *weights_checks(context, config, actions),
             *image_checks(context, config, actions),
+            *absence_notes(context, config.name),
+            *schedule_notes(context, config.name, actions),
         ],
     )
 
@@ -266,6 +216,7 @@ def carried_out(
         )
         return 0
     checked(context, config, actions)
+    _say_lost_machines(context, wanted, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
     if config.update.use_alarms and _is_unwatched(actions):
@@ -282,6 +233,28 @@ def carried_out(
         context.console.result(data)
         return 0
     return None
+
+
+def _say_lost_machines(
+    context: Context, wanted: Target, actions: Sequence[Action]
+) -> None:
+    """Say it where an update undoes a number of machines that something else set."""
+    if not has_call(actions, "update_endpoint"):
+        return
+    state = context.account.endpoint(wanted.name)
+    if state is None or state.is_scaled:
+        return
+    try:
+        config = context.account.describe_config(state.config)
+    except NotFoundError:
+        return
+    had = config["ProductionVariants"][0].get("InitialInstanceCount", 1)
+    count = wanted.variant.instance_count
+    found = count_drift(state, had)
+    if found is not None and count_drift(state, count) is not None:
+        context.console.say(
+            f"note: endpoint {wanted.name}: {found}; this update goes back to {count}"
+        )
 
 
 def _is_unwatched(actions: Sequence[Action]) -> bool:

@@ -140,7 +140,8 @@ class UpdateTable:
     """How a running endpoint changes."""
 
     strategy: str = "blue-green"
-    """blue-green: beside the old one. recreate: after it, with minutes of nothing."""
+    """blue-green: beside the old one, which serves until then. recreate: after the old
+    one was deleted; until the new one serves, callers get errors."""
     bake_seconds: int = 600
     """The old machines stay this long, to go back to when an alarm goes off."""
     use_alarms: bool = True

@@ -48,7 +48,8 @@ def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
                 "CreateModel DescribeModel DeleteModel CreateEndpointConfig "
                 "DescribeEndpointConfig DeleteEndpointConfig CreateEndpoint "
                 "DescribeEndpoint UpdateEndpoint DeleteEndpoint InvokeEndpoint "
-                "InvokeEndpointAsync AddTags ListTags",
+                "InvokeEndpointAsync UpdateEndpointWeightsAndCapacities AddTags "
+                "ListTags",
             ),
             [
                 *(

@@ -23,12 +23,13 @@ from deploy.resources.names import (
     LIVE_TAG,
     OWNER_TAG,
     REVISION_TAG,
+    STOPPED_TAG,
     digest,
     tag_list,
     tags_from,
     tags_of,
 )
-from deploy.resources.observed import EndpointState, Live
+from deploy.resources.observed import EndpointState, Live, count_drift
 from deploy.resources.running import (
     FIXED_VARIABLES,
     Edits,
@@ -52,6 +53,7 @@ __all__ = [
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",
+    "STOPPED_TAG",
     "VARIANT",
     "AsyncInference",
     "Difference",
@@ -69,6 +71,7 @@ __all__ = [
     "RunningModel",
     "Target",
     "Variant",
+    "count_drift",
     "differences_between",
     "digest",
     "endpoint_from",

@@ -13,6 +13,7 @@ __all__ = [
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",
+    "STOPPED_TAG",
     "digest",
     "tag_list",
     "tags_from",
@@ -26,6 +27,9 @@ LIVE_TAG = "chandra-torchserve:live"
 DESCRIBED_TAG = "chandra-torchserve:described"
 """On an endpoint config: when `deploy` last found it to be what chandra.toml describes.
 What differs from the newest of these was changed by `update`, `rollback` or others."""
+STOPPED_TAG = "chandra-torchserve:stopped"
+"""On an endpoint config: when `stop` deleted the endpoint that had it. An endpoint
+that is gone without it was deleted by something else."""
 REVISION_TAG = "chandra-torchserve:model-revision"
 
 

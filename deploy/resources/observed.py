@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["EndpointState", "Live"]
+__all__ = ["EndpointState", "Live", "count_drift"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,16 @@ class EndpointState:
     modified: datetime | None = None
     instance_count: int | None = None
     desired_count: int | None = None
+    pools: tuple[tuple[str, int], ...] = ()
+    """Of a config with several instance types: how many instances of each run."""
     image: str | None = None
     """The digest that runs, as SageMaker resolved it."""
     stages: tuple[str, ...] = ()
     """What SageMaker is doing to the variant, in its words."""
     is_scaled: bool = False
     """Application Auto Scaling changes its instance count."""
+    scaling_limits: tuple[int, int] | None = None
+    """Fewest and most instances that Application Auto Scaling may set."""
 
     @property
     def is_changing(self) -> bool:
@@ -50,3 +54,39 @@ class Live:
     since: datetime | None
     described: datetime | None = None
     """When `deploy` last found it to be what chandra.toml describes."""
+    stopped: datetime | None = None
+    """When `stop` last deleted the endpoint that had this config."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """`stop` deleted its endpoint, and it has not gone into service since."""
+        return self.stopped is not None and (
+            self.since is None or self.stopped >= self.since
+        )
+
+
+def count_drift(state: EndpointState, count: int) -> str | None:
+    """Say how an endpoint's number of instances differs from its config's `count`.
+
+    Return None where it does not. What Application Auto Scaling does within its limits
+    is no difference, and neither is a change that is under way.
+    """
+    found = state.desired_count
+    if found is None:
+        found = state.instance_count
+    if found is None or state.is_changing:
+        return None
+    if state.is_scaled:
+        lowest, highest = state.scaling_limits or (found, found)
+        if lowest <= found <= highest:
+            return None
+        return (
+            f"it has {found} instances, and its scaling allows {lowest} to {highest}: "
+            "something else changed them"
+        )
+    if found == count:
+        return None
+    return (
+        f"it has {found} instances, and config {state.config} has {count}: something "
+        "else changed them"
+    )

@@ -42,6 +42,9 @@ class Machine:
     failure: str | None = None
     questions: int = 0
     """Asked about since it began to change."""
+    count: int | None = None
+    """Instances, where somebody has changed the config's number."""
+    pending_count: int | None = None
 
 
 @dataclass
@@ -243,7 +246,7 @@ class Shim:
             return _refusal(
                 "ValidationException", "Cannot create already existing endpoint"
             )
-        if refused := self._over_limit(config, factor=1):
+        if refused := self._over_limit(config):
             return refused
         answer = self._moto(environ, request)
         if answer[0].startswith("200"):
@@ -257,10 +260,21 @@ class Shim:
             return _refusal("ValidationException", "Could not find it")
         if machine.status != "InService":
             return _refusal("ValidationException", "Cannot update in-progress endpoint")
-        if refused := self._over_limit(config, factor=2):
+        if refused := self._over_limit(config):
             return refused
         machine.status, machine.pending, machine.questions = "Updating", config, 0
         self.counts.pop(request["EndpointName"], None)
+        return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
+
+    def _update_endpoint_weights_and_capacities(
+        self, environ: Environ, request: dict[str, Any]
+    ) -> Answer:
+        machine = self.machines.get(request["EndpointName"])
+        if machine is None or machine.status != "InService":
+            return _refusal("ValidationException", "Cannot update in-progress endpoint")
+        (wanted,) = request["DesiredWeightsAndCapacities"]
+        machine.status, machine.questions = "Updating", 0
+        machine.pending_count = wanted["DesiredInstanceCount"]
         return "200 OK", {"EndpointArn": f"arn:aws:sagemaker:::{machine.config}"}
 
     def _delete_endpoint(
@@ -283,8 +297,8 @@ class Shim:
         machine = self.machines.get(name)
         if machine is None or not status.startswith("200"):
             return status, answer
-        variant = self.variants.get(machine.config, [{}])[0]
-        count = self.counts.get(name, variant.get("InitialInstanceCount"))
+        count = self.counts.get(name, self._count(machine))
+        desired = machine.pending_count
         answer |= {
             "EndpointStatus": machine.status,
             "EndpointConfigName": machine.config,
@@ -292,7 +306,7 @@ class Shim:
                 {
                     "VariantName": "AllTraffic",
                     "CurrentInstanceCount": count,
-                    "DesiredInstanceCount": count,
+                    "DesiredInstanceCount": count if desired is None else desired,
                 }
             ],
         }
@@ -326,24 +340,34 @@ class Shim:
         wanted = machine.pending or machine.config
         machine.failure = self.failing.get(wanted)
         if machine.failure is None:
+            machine.count, machine.pending_count = machine.pending_count, None
             machine.config, machine.status = wanted, "InService"
         else:
             machine.status = "InService" if machine.pending else "Failed"
         machine.pending = None
 
-    def _over_limit(self, config: str, *, factor: int) -> Answer | None:
+    def _count(self, machine: Machine) -> int:
+        variant = self.variants.get(machine.config, [{}])[0]
+        initial = int(variant.get("InitialInstanceCount", 1))
+        return initial if machine.count is None else machine.count
+
+    def _over_limit(self, config: str) -> Answer | None:
+        """Instances of a new config beside all that run, against the account's."""
         variant = self.variants.get(config, [{}])[0]
-        kind, count = (
-            variant.get("InstanceType"),
-            variant.get("InitialInstanceCount", 1),
+        kind = str(variant.get("InstanceType"))
+        allowed = self.limits.get(kind)
+        used = sum(
+            self._count(machine)
+            for machine in self.machines.values()
+            if machine.status != "Failed"
+            and self.variants.get(machine.config, [{}])[0].get("InstanceType") == kind
         )
-        allowed = self.limits.get(str(kind))
-        if allowed is None or count * factor <= allowed:
+        if allowed is None or used + variant.get("InitialInstanceCount", 1) <= allowed:
             return None
         return _refusal(
             "ResourceLimitExceeded",
             f"The account-level service limit '{kind} for endpoint usage' is {allowed} "
-            "Instances, with current utilization of 0 Instances",
+            f"Instances, with current utilization of {used} Instances",
         )
 
     def _create_transform_job(

@@ -100,7 +100,7 @@ def test_a_quota_that_is_used_up_points_to_doctor(script, aws):
          "image check --fix"),
         ("ValidationException", "Could not access model data at s3://a/b/", "doctor"),
         ("ResourceLimitExceeded", "The account-level service limit is 1 Instances",
-         "--strategy recreate"),
+         "doctor names the quota"),
         ("NoSuchBucket", "The specified bucket does not exist", "make the bucket"),
         ("RepositoryNotFoundException", "no such repository", "image push"),
     ],

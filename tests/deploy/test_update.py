@@ -59,8 +59,12 @@ def test_an_update_says_that_it_takes_twice_the_machines(chandra, cloud):
     ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
 
     assert ran.status == 0, ran.err
-    assert "may run 1 ml.g6e.2xlarge for endpoints; 2 wanted while the new" in ran.out
-    assert "try: chandra-sagemaker update --strategy recreate" in ran.out
+    assert (
+        "may run 1 ml.g6e.2xlarge for endpoints; 1 wanted beside 1 of endpoint ocr, "
+        "which serves until the new ones do"
+    ) in ran.out
+    assert "request-service-quota-increase" in ran.out
+    assert "--desired-value 2" in ran.out
 
 
 def test_there_is_nothing_to_update_before_a_deploy(chandra):

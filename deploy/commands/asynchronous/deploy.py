@@ -12,13 +12,13 @@ from deploy.commands.asynchronous.limits import with_limits
 from deploy.commands.changes import agreed, change_to_file, tell
 from deploy.commands.context import Context
 from deploy.commands.next_deploy import next_deploy_lines
+from deploy.commands.quotas import quota_checks
 from deploy.commands.wanted import (
     UNNOTED,
     add_machine_arguments,
     add_wait_arguments,
     carried_out,
     compare,
-    quota_checks,
     with_flags,
 )
 from deploy.config import DeployConfig

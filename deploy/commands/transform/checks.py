@@ -13,8 +13,8 @@ from deploy.checks import (
     transform_checks_of,
 )
 from deploy.commands.context import Context
+from deploy.commands.quotas import UNREAD, usage_findings
 from deploy.commands.transform.jobs import transforms_of
-from deploy.commands.wanted import UNREAD, usage_findings
 from deploy.config import DeployConfig
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 from deploy.machines.prices import dollars

@@ -1,0 +1,122 @@
+"""A number of machines that something else has changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deploy.resources import EndpointState, count_drift
+from tests.deploy.accounts import OTHER_IMAGE
+
+SERVING = EndpointState("ocr", "InService", "ocr-1", is_ours=True, desired_count=2)
+QUEUE = '[asynchronous]\nbucket = "exchange"\n'
+
+
+@pytest.fixture
+def deployed(staged, chandra):
+    assert chandra("deploy").status == 0
+
+
+def resize(wire, cloud, chandra, count, name="ocr"):
+    """As somebody does who does not use these commands."""
+    wire.call(
+        "sagemaker",
+        "update_endpoint_weights_and_capacities",
+        EndpointName=name,
+        DesiredWeightsAndCapacities=[
+            {"VariantName": "AllTraffic", "DesiredInstanceCount": count}
+        ],
+    )
+    while cloud.machines[name].status != "InService":
+        chandra("status")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (SERVING, "it has 2 instances, and config ocr-1 has 1"),
+        (replace(SERVING, desired_count=1), None),
+        (replace(SERVING, desired_count=None, instance_count=3), "it has 3 instances"),
+        (replace(SERVING, desired_count=None), None),
+        (replace(SERVING, status="Updating"), None),
+        (replace(SERVING, is_scaled=True, scaling_limits=(0, 2)), None),
+        (replace(SERVING, is_scaled=True, scaling_limits=(2, 2)), None),
+        (
+            replace(SERVING, is_scaled=True, scaling_limits=(0, 1)),
+            "it has 2 instances, and its scaling allows 0 to 1",
+        ),
+    ],
+    ids=["more", "same", "current", "unknown", "changing", "within", "bound", "beyond"],
+)
+def test_drift_is_what_neither_config_nor_scaling_asks_for(state, words):
+    found = count_drift(state, 1)
+
+    assert (found or "").startswith(words or "")
+    assert (found is None) == (words is None)
+
+
+def test_status_says_that_something_changed_the_machines(
+    deployed, chandra, cloud, wire
+):
+    before = chandra("status", "--json").json["drift"]
+    resize(wire, cloud, chandra, 3)
+
+    ran = chandra("status")
+
+    assert before is None
+    assert "it has 3 instances, and config ocr-" in ran.out
+    assert "chandra-sagemaker deploy sets them back" in ran.out
+
+
+def test_a_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
+    resize(wire, cloud, chandra, 3)
+
+    would = chandra("plan")
+    ran = chandra("deploy")
+    again = chandra("deploy")
+
+    words = "set endpoint ocr to 1 instances: it has 3, which something else set"
+    assert f"would {words}" in would.out
+    assert ran.status == 0, ran.err
+    assert words in ran.out
+    assert cloud.machines["ocr"].count == 1
+    assert "no changes" in again.out
+
+
+def test_a_deploy_says_which_machines_it_takes_away(
+    deployed, chandra, cloud, wire, project
+):
+    resize(wire, cloud, chandra, 3)
+    project(image=OTHER_IMAGE)
+
+    ran = chandra("deploy", "--dry-run")
+
+    assert "note: endpoint ocr: it has 3 instances" in ran.out
+    assert "this update goes back to 1" in ran.out
+
+
+def test_what_scaling_has_set_is_left_alone(staged, chandra, cloud, wire, project):
+    project(QUEUE)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    chandra("async", "deploy")
+    resize(wire, cloud, chandra, 2, "ocr-async")
+    within = chandra("status", "--json").json["asynchronous"]["drift"]
+    twice = chandra("async", "deploy")
+    resize(wire, cloud, chandra, 3, "ocr-async")
+    beyond = chandra("status")
+
+    assert within is None
+    assert "no changes" in twice.out
+    assert "it has 3 instances, and its scaling allows 0 to 2" in beyond.out
+
+
+def test_without_the_right_to_resize_it_is_said(deployed, chandra, cloud, wire):
+    resize(wire, cloud, chandra, 3)
+    cloud.forbidden = {"sagemaker:UpdateEndpointWeightsAndCapacities"}
+
+    ran = chandra("deploy")
+
+    assert ran.status == 8
+    assert "UpdateEndpointWeightsAndCapacities" in ran.err
+    assert cloud.machines["ocr"].count == 3

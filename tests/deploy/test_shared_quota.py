@@ -1,0 +1,144 @@
+"""Machines of both endpoints against the one quota of their instance type."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.checks import InUse, quota_findings, quota_name
+from deploy.errors import AccessDeniedError
+from tests.deploy.accounts import OTHER_IMAGE
+
+KIND = "ml.g6e.2xlarge"
+QUEUE = '[asynchronous]\nbucket = "exchange"\n'
+QUOTAS = {quota_name(KIND): 2.0}
+
+
+@pytest.fixture
+def both(staged, chandra, cloud, project, wire):
+    """An endpoint in real time and a queue, of one machine each."""
+    project(QUEUE)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    assert chandra("deploy").status == 0
+    assert chandra("async", "deploy").status == 0
+
+
+def test_machines_of_another_endpoint_count_beside_those_wanted():
+    in_use = [InUse("ocr-async", {KIND: 1, "ml.g5.2xlarge": 4})]
+
+    enough = quota_findings({KIND: 1}, QUOTAS, hint="", in_use=in_use)
+    (finding,) = quota_findings({KIND: 2}, QUOTAS, hint="", in_use=in_use)
+
+    assert enough == []
+    assert finding.is_fatal
+    assert finding.sentence == (
+        "this account may run 2 ml.g6e.2xlarge for endpoints; 2 wanted beside 1 of "
+        "endpoint ocr-async"
+    )
+
+
+def test_what_the_queue_uses_is_not_there_for_the_other(
+    staged, chandra, cloud, project, wire
+):
+    project(QUEUE)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    chandra("async", "deploy")
+    cloud.limits = {KIND: 1}
+    cloud.calls.clear()
+
+    ran = chandra("deploy")
+
+    assert ran.status == 2
+    assert "1 wanted beside 1 of endpoint ocr-async" in ran.err
+    assert "--desired-value 2" in ran.err
+    assert "stop" not in ran.err
+    assert cloud.changes == []
+
+
+def test_what_serves_is_not_there_for_the_queue(staged, chandra, cloud, project, wire):
+    project(QUEUE)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    chandra("deploy")
+    cloud.limits = {KIND: 1}
+    cloud.calls.clear()
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 2
+    assert "1 wanted beside 1 of endpoint ocr" in ran.err
+    assert "recreate" not in ran.err + ran.out
+    assert cloud.changes == []
+
+
+def test_the_queue_may_grow_only_beside_what_serves(
+    staged, chandra, cloud, project, wire
+):
+    project(QUEUE)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    chandra("deploy")
+    cloud.limits = {KIND: 2}
+
+    ran = chandra("async", "deploy")
+
+    assert ran.status == 0, ran.err
+    assert "2 wanted beside 1 of endpoint ocr (asynchronous.max_instances)" in ran.out
+
+
+def test_an_update_counts_each_machine_once(both, chandra, cloud):
+    cloud.limits = {KIND: 3}
+    fits = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+    cloud.limits = {KIND: 2}
+    short = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+
+    assert "may run" not in fits.out
+    assert short.status == 0, short.err
+    assert (
+        "1 wanted beside 1 of endpoint ocr, which serves until the new ones do and "
+        "1 of endpoint ocr-async"
+    ) in short.out
+    assert "--desired-value 3" in short.out
+
+
+def test_machines_of_another_type_are_not_counted(both, chandra, cloud):
+    cloud.limits = {"ml.g5.2xlarge": 1, KIND: 2}
+
+    ran = chandra("update", "--instance-type", "ml.g5.2xlarge", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert "may run" not in ran.out
+
+
+def test_what_is_made_again_does_not_count_beside_itself(both, chandra, cloud):
+    cloud.limits = {KIND: 2}
+
+    ran = chandra("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
+
+    assert ran.status == 0, ran.err
+    assert "may run" not in ran.out
+
+
+def test_doctor_names_the_quota_that_an_update_needs(both, chandra, cloud):
+    cloud.limits = {KIND: 2}
+
+    ran = chandra("doctor")
+
+    assert "note  quotas: this account may run 2 ml.g6e.2xlarge" in ran.out
+    assert "--desired-value 3" in ran.out
+
+
+def test_a_queue_nobody_may_look_at_is_not_counted(staged, chandra, wire, cloud):
+    """The least policy names the queue's endpoint only where there is to be one."""
+    cloud.limits = {KIND: 1}
+    call = wire.call
+
+    def careful(service, operation, **params):
+        if params.get("EndpointName") == "ocr-async":
+            raise AccessDeniedError("not authorized to describe ocr-async")
+        return call(service, operation, **params)
+
+    wire.call = careful
+    try:
+        ran = chandra("deploy")
+    finally:
+        del wire.call
+
+    assert ran.status == 0, ran.err
