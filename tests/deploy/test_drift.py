@@ -84,10 +84,13 @@ def test_a_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
     assert "no changes" in again.out
 
 
-def test_an_update_says_which_machines_it_takes_away(deployed, chandra, cloud, wire):
+def test_a_deploy_says_which_machines_it_takes_away(
+    deployed, chandra, cloud, wire, project
+):
     resize(wire, cloud, chandra, 3)
+    project(image=OTHER_IMAGE)
 
-    ran = chandra("update", "--image", OTHER_IMAGE, "--dry-run")
+    ran = chandra("deploy", "--dry-run")
 
     assert "note: endpoint ocr: it has 3 instances" in ran.out
     assert "this update goes back to 1" in ran.out
