@@ -23,6 +23,7 @@ from deploy.cli import main
 from deploy.console import Console
 from tests.deploy.accounts import IMAGE
 from tests.deploy.conftest import stage
+from tests.deploy.contents import PNG
 from tests.deploy.images import publish
 from tests.deploy.local.conftest import KEYS, REGION
 from tests.deploy.local.test_containers import PROGRAM
@@ -139,7 +140,7 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
 ):
     papers = tmp_path / "papers"
     papers.mkdir()
-    (papers / "page.png").write_bytes(b"page")
+    (papers / "page.png").write_bytes(PNG + b"page")
     arguments = ("--init", "--port", "0", "--server", container.address)
     with running(tmp_path, *arguments) as (_, said):
         bucket = said["made"]["bucket"]
@@ -253,7 +254,7 @@ def test_a_deployment_goes_up_is_used_changed_and_goes_away(
         container.ping = 200
 
     threading.Thread(target=recover).start()
-    (tmp_path / "page.png").write_bytes(b"page")
+    (tmp_path / "page.png").write_bytes(PNG + b"page")
 
     status, out, err = chandra("deploy")
     assert status == 0, err
