@@ -241,7 +241,7 @@ LINES = st.one_of(
 @settings(max_examples=50)
 def test_a_manifest_is_read_whole_or_every_wrong_line_is_named(lines):
     content = "\n".join(lines).encode()
-    alone = []
+    alone: list[int | None] = []
     for line in lines:
         try:
             alone.append(len(entries_of(line.encode(), "one", is_stored=True)))
@@ -261,7 +261,7 @@ def test_a_manifest_is_read_whole_or_every_wrong_line_is_named(lines):
         assert wrong
     else:
         assert not wrong
-        assert len(entries) == sum(alone)
+        assert len(entries) == sum(each or 0 for each in alone)
 
 
 def test_each_wrong_line_of_a_manifest_has_its_own_reason(chandra, queue, tmp_path):
