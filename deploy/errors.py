@@ -3,6 +3,7 @@
 DeployError                  1  failed
 ├── BusyError                1  busy
 ├── ConfigError              2  bad_config
+├── DocumentError            1  bad_document
 ├── NotFoundError            4  not_found
 ├── ConflictError            5  conflict
 │   └── AlreadyExistsError   5  already_exists
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DeployError",
+    "DocumentError",
     "Interrupted",
     "NotFoundError",
     "ResourceFailedError",
@@ -66,6 +68,21 @@ class ConfigError(DeployError):
 
     exit_code = 2
     code = "bad_config"
+
+
+class DocumentError(DeployError):
+    """A document cannot be read, whatever the endpoint does.
+
+    Programs see the service's own code for that.
+    """
+
+    code = "bad_document"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code or self.code
 
 
 class NotFoundError(DeployError):

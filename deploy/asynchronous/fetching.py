@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Protocol
 from deploy.asynchronous.job import Job, Place, State
 from deploy.asynchronous.ledger import Ledger
 from deploy.documents.document import S3, Objects, split_uri
-from deploy.documents.naming import apart, storable, with_pages
+from deploy.documents.naming import storable, with_pages
 from deploy.documents.results import in_format, page_errors
+from deploy.documents.targets import ENDINGS, distinct_targets, portable
 from deploy.errors import DeployError, NotFoundError
 
 __all__ = ["Fetched", "Fetching", "Files", "Outcome", "Shelf"]
@@ -66,6 +67,8 @@ class Fetched:
     target: str | None
     outcome: str
     detail: str | None = None
+    code: str | None = None
+    """Why the document could not be read."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Codes of the pages that it lacks, by their numbers."""
 
@@ -83,8 +86,12 @@ class Fetching:
         into: str | None,
         force: bool,
         is_dry_run: bool = False,
+        is_asked: Callable[[Place, Job | None], bool] = lambda place, job: True,
     ) -> None:
-        """`shelves` by whether they are S3; `wanted` is md, html or json."""
+        """`shelves` by whether they are S3; `wanted` is md, html or json.
+
+        `is_asked` says of which places results are written. Names do not depend on it.
+        """
         self._ledger = ledger
         self._objects = objects
         self._shelves = shelves
@@ -92,13 +99,15 @@ class Fetching:
         self._into = into
         self._force = force
         self._is_dry_run = is_dry_run
+        self._is_asked = is_asked
         self._bases: Mapping[str, str] = {}
         """Where the result of each place goes, by its id, without its ending."""
 
     def run(self) -> Iterator[Fetched]:
         jobs = {job.key: job for job in self._ledger.jobs()}
         places = sorted(self._ledger.places(), key=lambda place: place.source)
-        self._bases = self._apart(places, jobs)
+        self._bases = self._named(places, jobs)
+        places = [p for p in places if self._is_asked(p, jobs.get(p.key))]
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             yield from threads.map(
                 lambda place: self._one(place, jobs.get(place.key)), places
@@ -120,7 +129,8 @@ class Fetching:
             content = _json({"document": place.source, **error})
             target = f"{base}.error.json"
             what = self._put_error(place, job, target, content)
-            return Fetched(place.source, target, what, f"{job.detail} ({job.code})")
+            detail = f"{job.detail} ({job.code})"
+            return Fetched(place.source, target, what, detail, job.code)
         target = f"{base}.{self._wanted}"
         try:
             body = self._objects.read(*split_uri(job.output or ""))
@@ -153,28 +163,29 @@ class Fetching:
             put = self._put(place, {target: content})
         return put if put == Outcome.THEIRS else Outcome.FAILED
 
-    def _apart(
+    def _named(
         self, places: Sequence[Place], jobs: Mapping[str, Job]
     ) -> Mapping[str, str]:
-        """Who was submitted one after the other may be called alike, or be the same
-        file asked for in two ways: the first to be written keeps the name."""
-        alike: dict[str, list[Place]] = {}
-        for place in places:
-            alike.setdefault(self._base(place, jobs.get(place.key)), []).append(place)
-        bases = {}
-        for base, group in alike.items():
-            owner = next((p for p in group if _has_written(p, base)), group[0])
-            for place in group:
-                is_owner = place is owner
-                bases[place.id] = base if is_owner else apart(base, place.id)
-        return bases
+        """Return where the results of each place go, without their ending.
 
-    def _base(self, place: Place, job: Job | None) -> str:
-        """Where a result goes, without its ending."""
-        if self._into is not None:
-            name = storable(place.name) if self._into.startswith(S3) else place.name
-            return f"{self._into.rstrip('/')}/{name}"
-        return with_pages(place.source, {} if job is None else job.options)
+        Documents that were submitted one after the other may have one name, or be one
+        file asked for in two ways: those that were written keep the name.
+        """
+        names = {p.id: self._name(p, jobs.get(p.key)) for p in places}
+        above = "" if self._into is None else f"{self._into.rstrip('/')}/"
+        kept = {
+            place.id
+            for place in places
+            if any(f"{above}{names[place.id]}.{e}" in place.written for e in ENDINGS)
+        }
+        targets = distinct_targets(names, kept, is_tree=self._into is not None)
+        return {identity: f"{above}{name}" for identity, name in targets.items()}
+
+    def _name(self, place: Place, job: Job | None) -> str:
+        if self._into is None:
+            return with_pages(place.source, {} if job is None else job.options)
+        is_stored = self._into.startswith(S3)
+        return portable(storable(place.name) if is_stored else place.name)
 
     def _put(self, place: Place, contents: dict[str, bytes]) -> str:
         """Write what is new. What is there and not ours stays, unless it is forced."""
@@ -282,10 +293,6 @@ def _nameless(folder: Path) -> int | None:
         return os.open(folder, os.O_WRONLY | flag, 0o600)
     except OSError:
         return None
-
-
-def _has_written(place: Place, base: str) -> bool:
-    return any(target.startswith(f"{base}.") for target in place.written)
 
 
 def _json(value: object) -> bytes:

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from deploy.documents.document import Document, Refused
+from deploy.documents.failures import is_permanent
 from deploy.documents.options import Option
 from deploy.documents.results import MAY_PASS
 
@@ -127,18 +128,31 @@ class Job:
         return self.state in (State.DONE, State.FAILED)
 
     @property
+    def is_read(self) -> bool:
+        return self.state is State.DONE
+
+    @property
     def is_unsent(self) -> bool:
         """As far as anybody knows."""
         return self.state in (State.NEW, State.SENDING)
 
     @property
     def is_worth_another(self) -> bool:
-        """Whether it failed, or was read in part for what may pass: that so often."""
+        """Return whether it failed, or was read in part, for what may pass.
+
+        A document that was never sent costs nothing to try.
+        """
         if self.state is State.DONE:
             return not MAY_PASS.isdisjoint(self.pages_failed) and (
                 self.attempt < MAX_PARTIAL_ATTEMPTS
             )
-        return self.state is State.FAILED
+        return self.state is State.FAILED and not self.failed_for_good
+
+    @property
+    def failed_for_good(self) -> bool:
+        """Return whether the same document would fail again, and be paid for again."""
+        is_paid_for = self.state is State.FAILED and self.output is not None
+        return is_paid_for and is_permanent(self.code)
 
     def again(self) -> Job:
         """Its next attempt, whose answer has a place of its own."""

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, Protocol
 
 from deploy.asynchronous.endpoint import extension_of
@@ -24,7 +25,7 @@ from deploy.documents.document import S3, Document, Found, Refused
 from deploy.documents.options import MAX_HEADER, attributes_of
 from deploy.errors import BusyError, DeployError, Interrupted
 
-__all__ = ["Sender", "Submission", "Submitted", "request_of"]
+__all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
 
 NUM_AT_ONCE = 8
 NUM_ATTEMPTS = 8
@@ -36,6 +37,16 @@ LEASE_SECONDS = 900.0
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_INLINE_BYTES = 128_000
 ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
+
+
+class Retry(Enum):
+    """Which documents that failed are sent again."""
+
+    NONE = "none"
+    TRANSIENT = "transient"
+    """Those that failed, or were read in part, for what may pass."""
+    ALL = "all"
+    """Also those that failed for good."""
 
 
 class Sender(Protocol):
@@ -62,11 +73,13 @@ class Submitted:
     num_known: int
     """Read, or in the queue, already."""
     num_failed: int
-    """Failed before, and not tried again."""
+    """Failed before for what may pass, and not tried again."""
     num_elsewhere: int
     """Another process is sending them."""
     unsent: Mapping[str, str]
     """Sources, and why."""
+    given_up: tuple[Job, ...] = ()
+    """Failed before for good, and not tried again."""
 
 
 class Submission:
@@ -95,9 +108,7 @@ class Submission:
         self._stopping = threading.Event()
         self._run = run_at(clock())
 
-    def run(
-        self, found: Found, jobs: Sequence[Job] = (), *, retry_failed: bool
-    ) -> Submitted:
+    def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
         """What was found, and these jobs.
 
         Raises what stopped it; everything sent until then is in the ledger, and so is
@@ -109,16 +120,19 @@ class Submission:
             list(threads.map(self._note_refused, refused))
             list(threads.map(self._note, found.documents))
             noted = list(threads.map(self._job, by_key.values()))
-        return self.send([*jobs, *noted], retry_failed=retry_failed)
+        return self.send([*jobs, *noted], retry=retry)
 
-    def send(self, jobs: Sequence[Job], *, retry_failed: bool) -> Submitted:
+    def send(self, jobs: Sequence[Job], *, retry: Retry) -> Submitted:
         """Those of the jobs that are to be sent."""
         outcomes: Counter[str] = Counter()
         unsent: dict[str, str] = {}
         to_send = []
+        given_up = []
         for job in jobs:
-            outcome = self._outcome(job, retry_failed)
-            if outcome is None:
+            outcome = self._outcome(job, retry)
+            if outcome == "given up":
+                given_up.append(job)
+            elif outcome is None:
                 to_send.append(job.again() if job.is_settled else job)
             else:
                 outcomes[outcome] += 1
@@ -146,6 +160,7 @@ class Submission:
             outcomes["failed"],
             outcomes["elsewhere"],
             unsent,
+            tuple(given_up),
         )
 
     def _note(self, each: Document | Refused) -> None:
@@ -173,9 +188,11 @@ class Submission:
     def _job(self, document: Document) -> Job:
         found = self._ledger.job(document.key)
         if found is not None:
-            # The file that was first may be gone, and this one is the same.
-            moved = found.source != document.source
-            return replace(found, source=document.source) if moved else found
+            # The file that was first may be gone, and this one is the same. Its type
+            # was told by its name once.
+            return replace(
+                found, source=document.source, media_type=document.media_type
+            )
         made = self._ledger.save(Job.of(document, self._run, self._clock()))
         return made or self._existing(document.key)
 
@@ -184,10 +201,12 @@ class Submission:
         assert job is not None, f"{key} was there a moment ago"
         return job
 
-    def _outcome(self, job: Job, retry_failed: bool) -> str | None:
+    def _outcome(self, job: Job, retry: Retry) -> str | None:
         """What is so without us; None where it is to be sent."""
-        if retry_failed and job.is_worth_another:
+        if retry is not Retry.NONE and job.is_worth_another:
             return None
+        if job.failed_for_good:
+            return None if retry is Retry.ALL else "given up"
         if job.state in (State.SUBMITTED, State.DONE):
             return "known"
         if job.state is State.FAILED:

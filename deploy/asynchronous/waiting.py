@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.asynchronous.job import Job, State
@@ -13,6 +13,7 @@ from deploy.asynchronous.ledger import Ledger, wanted_jobs
 from deploy.config import AsynchronousTable
 from deploy.console import Console
 from deploy.documents.document import Objects, split_uri
+from deploy.documents.failures import is_permanent
 from deploy.documents.results import failure_from, reading_from
 from deploy.errors import (
     BusyError,
@@ -50,6 +51,10 @@ class Progress:
     page_codes: dict[str, int]
     num_in_part: int = 0
     """Of those read: without pages that another reading may well have."""
+    num_transient: int = 0
+    """Of those that failed: another reading may well succeed."""
+    permanent: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Sources of those that failed and would fail again, by code."""
     pages_per_second: float | None = None
     """Since this run began to watch."""
 
@@ -61,6 +66,13 @@ class Progress:
         mean = sum(counts) / len(counts) if counts else None
         left = [job.num_pages or mean for job in jobs if job.state is State.SUBMITTED]
         known = [pages for pages in left if pages is not None]
+        permanent: defaultdict[str, list[str]] = defaultdict(list)
+        num_transient = 0
+        for job in jobs:
+            if job.state is State.FAILED and is_permanent(job.code):
+                permanent[job.code or ""].append(job.source)
+            elif job.state is State.FAILED:
+                num_transient += 1
         page_codes: Counter[str] = Counter()
         for job in done:
             page_codes.update(job.pages_failed)
@@ -76,6 +88,8 @@ class Progress:
                                if j.state is State.FAILED)),
             page_codes=dict(page_codes),
             num_in_part=sum(job.is_worth_another for job in done),
+            num_transient=num_transient,
+            permanent=dict(permanent),
         )  # fmt: skip
 
     @property
@@ -119,6 +133,7 @@ class Progress:
             "failures": self.codes,
             "page_failures": self.page_codes,
             "in_part": self.num_in_part,
+            "may_pass": self.num_transient,
         }
 
 
@@ -134,7 +149,10 @@ class Waiting:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
+        wanted: Callable[[Ledger], Iterable[Job]] = wanted_jobs,
     ) -> None:
+        """`wanted` says which jobs of the ledger are looked at and counted."""
+        self._wanted = wanted
         self._ledger = ledger
         self._objects = objects
         self._longest = table.wait_seconds + table.timeout_seconds + GRACE_SECONDS
@@ -199,7 +217,7 @@ class Waiting:
         return Progress.of(list(jobs.values()))
 
     def _all(self) -> dict[str, Job]:
-        return {job.key: job for job in wanted_jobs(self._ledger)}
+        return {job.key: job for job in self._wanted(self._ledger)}
 
     def _look(self, jobs: dict[str, Job], *, with_failed: bool = False) -> None:
         """Settle what has an answer, and what will never have one.

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from mimetypes import guess_type
+from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.aws.store import SHA256
-from deploy.documents.document import Absent, StoredObject, split_uri
-from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
+from deploy.documents.document import Absent, Archive, StoredObject, split_uri
+from deploy.documents.signatures import (
+    HEAD_BYTES,
+    TAIL_BYTES,
+    Sample,
+    media_type_of,
+)
+from deploy.errors import (
+    AccessDeniedError,
+    ConflictError,
+    DeployError,
+    NotFoundError,
+)
 
-__all__ = ["Bucketed"]
+__all__ = ["Bucketed", "archive_of"]
 
 NUM_AT_ONCE = 16
+LISTED_ARCHIVES = {
+    "GLACIER": Archive.ARCHIVED,
+    "DEEP_ARCHIVE": Archive.ARCHIVED,
+    "INTELLIGENT_TIERING": Archive.UNKNOWN,
+}
+"""By storage class. GLACIER_IR, instant retrieval, is read like any other."""
+UNREADABLE = ("(InvalidObjectState)", "(InvalidRequest)")
+"""Codes for one object: archived since, or encrypted with a customer's key."""
+RESTORING = 'ongoing-request="true"'
+RESTORED = 'ongoing-request="false"'
 
 
 class Bucketed:
@@ -27,7 +49,12 @@ class Bucketed:
         for item in self._aws.objects(bucket, prefix):
             etag = item["ETag"].strip('"')
             yield StoredObject(
-                bucket, item["Key"], item["Size"], etag, item["LastModified"]
+                bucket,
+                item["Key"],
+                item["Size"],
+                etag,
+                item["LastModified"],
+                LISTED_ARCHIVES.get(item.get("StorageClass", "")),
             )
 
     def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
@@ -35,6 +62,12 @@ class Bucketed:
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             return list(threads.map(self._head, uris))
+
+    def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
+        """Some at once, of about a kilobyte each."""
+        self._aws.client("s3")
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+            return list(threads.map(self._sample, items))
 
     def read(self, bucket: str, key: str) -> bytes:
         answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
@@ -84,4 +117,40 @@ class Bucketed:
             return Absent.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
         size, modified = int(answer["ContentLength"]), answer["LastModified"]
-        return StoredObject(bucket, key, size, etag, modified)
+        return StoredObject(bucket, key, size, etag, modified, archive_of(answer))
+
+    def _sample(self, item: StoredObject) -> Sample | None:
+        try:
+            head = self._range(item, f"bytes=0-{HEAD_BYTES - 1}")
+            tail = b""
+            if media_type_of(head) is None:
+                tail = self._range(item, f"bytes=-{TAIL_BYTES}")
+        except (AccessDeniedError, NotFoundError):
+            # One of thousands. The endpoint may read what these credentials may not.
+            return None
+        except DeployError as error:
+            if not error.message.endswith(UNREADABLE):
+                raise
+            return None
+        return Sample(head, tail)
+
+    def _range(self, item: StoredObject, wanted: str) -> bytes:
+        answer = self._aws.call(
+            "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=wanted
+        )
+        content: bytes = answer["Body"].read()
+        return content
+
+
+def archive_of(answer: Mapping[str, Any]) -> Archive | None:
+    """Return why an object cannot be read, by the answer to HeadObject.
+
+    `ArchiveStatus` is there for the archive tiers of Intelligent-Tiering.
+    """
+    listed = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
+    restore = str(answer.get("Restore", ""))
+    if listed is not Archive.ARCHIVED and not answer.get("ArchiveStatus"):
+        return None
+    if RESTORING in restore:
+        return Archive.RESTORING
+    return None if RESTORED in restore else Archive.ARCHIVED

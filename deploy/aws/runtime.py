@@ -15,7 +15,13 @@ from urllib3.exceptions import HTTPError
 
 from deploy.aws.client import INVOKE_SECONDS, STREAM_SECONDS, AWSClient
 from deploy.aws.faults import FAULTS, Fault, fault_of
-from deploy.errors import DeployError, NotFoundError, ResourceFailedError
+from deploy.documents.failures import PERMANENT
+from deploy.errors import (
+    DeployError,
+    DocumentError,
+    NotFoundError,
+    ResourceFailedError,
+)
 
 __all__ = ["MAX_BODY_BYTES", "Runtime"]
 
@@ -147,6 +153,12 @@ class Runtime:
             return ResourceFailedError(
                 f"the container answered {status}: {text.strip()[:500] or 'nothing'}",
                 hint="chandra-sagemaker logs --errors",
+            )
+        if code in PERMANENT:
+            return DocumentError(
+                f"{detail} ({code}, {status})",
+                code=code,
+                hint=HINTS.get(code, PERMANENT[code]),
             )
         return ResourceFailedError(
             f"{detail} ({code}, {status})",

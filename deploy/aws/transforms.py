@@ -10,9 +10,10 @@ from typing import Any
 
 from deploy.aws.account import Account
 from deploy.aws.client import AWSClient
-from deploy.errors import NotFoundError
+from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.resources import OWNER_TAG
 from deploy.transform.job import TransformState, Work
+from deploy.transform.outcome import Failure
 
 __all__ = ["Result", "Summarised", "Transforms"]
 
@@ -114,6 +115,17 @@ class Transforms:
         beside = state.manifest.rpartition("/")[0] + "/work.json"
         work = [Work(**each) for each in self._read(beside)]
         return str(entries[0]["prefix"]), tuple(work)
+
+    def left_out(self, state: TransformState) -> tuple[Failure, ...]:
+        """Return the documents that were asked for with a job and not given to it."""
+        if state.manifest is None:
+            return ()
+        beside = state.manifest.rpartition("/")[0] + "/left_out.json"
+        try:
+            return tuple(Failure(**each) for each in self._read(beside))
+        except (NotFoundError, AccessDeniedError):
+            # There were none. Who may not list a bucket is told 403 of what is absent.
+            return ()
 
     def results(self, output: str) -> Iterator[Result]:
         """Everything below an output; a bucket that is not there has nothing."""

@@ -14,7 +14,6 @@ from deploy.commands.context import Context
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.commands.streaming import InOrder, check_page, event_from
 from deploy.commands.written import Output, refuse_unwritable
-from deploy.documents.document import media_type_of
 from deploy.documents.options import (
     MAX_HEADER,
     attributes_of,
@@ -22,10 +21,13 @@ from deploy.documents.options import (
     last_named,
 )
 from deploy.documents.pages import num_pages_of, pictures_of
+from deploy.documents.rejection import NO_DOCUMENT, UNSUPPORTED, supported_type
 from deploy.documents.report import report_of
+from deploy.documents.signatures import PDF
 from deploy.errors import (
     ConfigError,
     DeployError,
+    DocumentError,
     Interrupted,
     NotFoundError,
     ResourceFailedError,
@@ -87,12 +89,13 @@ def run(context: Context, options: argparse.Namespace) -> int:
     attributes = _attributes(options)
     password = _password(options.password_env)
     body = _read(options.file)
-    _refuse_absent_pages(options.file, options.pages, password)
+    media_type = _media_type(options.file)
+    _refuse_absent_pages(options.file, media_type, options.pages, password)
     if options.output is not None:
         refuse_unwritable(options.output)
     runtime = Runtime(context.aws, context.config.name)
     request: dict[str, str] = {
-        "content_type": media_type_of(options.file),
+        "content_type": media_type,
         "attributes": _with_password(attributes, password and "***"),
     }
     if context.is_dry_run:
@@ -157,6 +160,18 @@ def _read(path: Path) -> bytes:
     return body
 
 
+def _media_type(path: Path) -> str:
+    """Return the type of a document by its bytes; raises DocumentError."""
+    media_type = supported_type(path)
+    if media_type is None:
+        raise DocumentError(
+            f"{path}: {NO_DOCUMENT} ({UNSUPPORTED})",
+            code=UNSUPPORTED,
+            hint="convert it, then chandra-sagemaker invoke with the PDF or the image",
+        )
+    return media_type
+
+
 def _attributes(options: argparse.Namespace) -> str:
     wanted: dict[str, Any] = {"pages": options.pages, **request_options(options)}
     if options.format == "report":
@@ -205,9 +220,11 @@ def _with_password(attributes: str, password: str | None) -> str:
     return ";".join(filter(None, (attributes, f"password={password}")))
 
 
-def _refuse_absent_pages(path: Path, pages: str | None, password: str | None) -> None:
+def _refuse_absent_pages(
+    path: Path, media_type: str, pages: str | None, password: str | None
+) -> None:
     """Where the document can be looked into: the service counts a PDF's pages alike."""
-    if pages is None or media_type_of(path) != "application/pdf":
+    if pages is None or media_type != PDF:
         return
     num_pages, last = num_pages_of(path, password), last_named(pages)
     if num_pages is not None and last > num_pages:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from deploy.documents.options import Option
+from deploy.documents.signatures import Sample
 from deploy.errors import ConfigError
 
 __all__ = [
@@ -19,12 +20,13 @@ __all__ = [
     "S3",
     "UNKNOWN_TYPE",
     "Absent",
+    "Archive",
     "Document",
     "Found",
     "Objects",
     "Refused",
     "StoredObject",
-    "media_type_of",
+    "media_type_by_name",
     "split_uri",
 ]
 
@@ -54,6 +56,16 @@ UNKNOWN_TYPE = "application/octet-stream"
 S3 = "s3://"
 
 
+class Archive(StrEnum):
+    """Why an object of S3 cannot be read now although it is there."""
+
+    ARCHIVED = "archived"
+    """In Glacier, Glacier Deep Archive or an archive tier of Intelligent-Tiering."""
+    RESTORING = "being restored"
+    UNKNOWN = "unknown"
+    """A listing names Intelligent-Tiering without the tier."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """One object of S3, as a listing shows it."""
@@ -63,10 +75,18 @@ class StoredObject:
     size: int
     etag: str
     modified: datetime | None = field(default=None, compare=False)
+    archive: Archive | None = field(default=None, compare=False)
+    """None: it can be read now. A listing does not tell that it was restored."""
 
     @property
     def uri(self) -> str:
         return f"{S3}{self.bucket}/{self.key}"
+
+    @property
+    def content(self) -> str:
+        """What changes when its bytes do. With the URI: two objects of one ETag may
+        differ where somebody wants them to."""
+        return f"{self.uri} {self.etag} {self.size}"
 
 
 class Absent(StrEnum):
@@ -83,6 +103,10 @@ class Objects(Protocol):
     def below(self, bucket: str, prefix: str) -> Iterable[StoredObject]: ...
     def heads(self, uris: Sequence[str]) -> Sequence[StoredObject | Absent]:
         """In that order."""
+        ...
+
+    def samples(self, items: Sequence[StoredObject]) -> Sequence[Sample | None]:
+        """In that order; None where these credentials may not read an object."""
         ...
 
     def read(self, bucket: str, key: str) -> bytes: ...
@@ -183,6 +207,8 @@ class Found:
     refused: tuple[Refused, ...] = ()
     empty: tuple[str, ...] = ()
     """Inputs at which there was none of either."""
+    num_hidden: int = 0
+    """Files in folders that were left out because a name begins with a dot."""
 
     @property
     def num_pages(self) -> int | None:
@@ -192,8 +218,8 @@ class Found:
         return sum(known) if len(known) == len(counts) else None
 
 
-def media_type_of(path: Path | PurePosixPath) -> str:
-    """By its name; the service looks at the bytes where the name says nothing."""
+def media_type_by_name(path: Path | PurePosixPath) -> str:
+    """Return the type that a name suggests; `signatures` tells it by the bytes."""
     return MEDIA_TYPES.get(path.suffix.lower(), UNKNOWN_TYPE)
 
 

@@ -1,7 +1,8 @@
 """The lines of a manifest of documents, each held to what a line may say.
 
 A line that makes no sense names no document that could fail by itself, and what one
-line has wrong the next often has too: nothing of such a manifest is read.
+line has wrong the next often has too: nothing of such a manifest is read, and each of
+its wrong lines is named with its reason.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 from deploy.documents.document import S3, split_uri
@@ -33,7 +35,7 @@ class Entry:
 
 
 def entries_of(content: bytes, where: str, *, is_stored: bool) -> Sequence[Entry]:
-    """Every line, or ConfigError: what is wrong with the first, and which others are.
+    """Return every line. Raises ConfigError, which says what is wrong with which lines.
 
     `is_stored`: the manifest lies in S3, from where no file can be named.
     """
@@ -47,13 +49,10 @@ def entries_of(content: bytes, where: str, *, is_stored: bool) -> Sequence[Entry
                 errors[number] = error
     if not errors:
         return entries
-    first, *others = errors
-    message = errors[first].message
-    if others:
-        more = ", ".join(map(str, others[:NUM_NAMED]))
-        more += f" and {len(others) - NUM_NAMED} more" if others[NUM_NAMED:] else ""
-        message = f"{message}; and so with line {more}"
-    raise ConfigError(message, hint=errors[first].hint)
+    reasons = [error.message for error in islice(errors.values(), NUM_NAMED)]
+    if len(errors) > NUM_NAMED:
+        reasons.append(f"and {len(errors) - NUM_NAMED} more lines")
+    raise ConfigError("; ".join(reasons), hint=next(iter(errors.values())).hint)
 
 
 def is_relative(name: object) -> bool:
@@ -75,7 +74,10 @@ def _entry(line: bytes, where: str, is_stored: bool) -> Entry:
         )
     source, name = entry.pop("document"), entry.pop("name", None)
     if source.startswith(S3):
-        split_uri(source)
+        try:
+            split_uri(source)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error.message}", hint=error.hint) from error
     elif is_stored:
         raise ConfigError(
             f"{where}: a manifest in S3 names documents in S3, not {source}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -24,23 +24,31 @@ from deploy.documents.document import (
     Objects,
     Refused,
     StoredObject,
-    media_type_of,
+    media_type_by_name,
     split_uri,
 )
 from deploy.documents.entries import Entry, entries_of, is_relative
 from deploy.documents.naming import is_result, named_apart, storable, with_pages
 from deploy.documents.options import Option, checked_options, num_chosen
+from deploy.documents.rejection import (
+    ABSENT,
+    EMPTY,
+    NO_DOCUMENT,
+    UNREADABLE,
+    UNSUPPORTED,
+    archived,
+)
+from deploy.documents.signatures import (
+    Sample,
+    is_unmistakable,
+    sample_of,
+    type_by_bytes,
+)
 from deploy.errors import NotFoundError
 
-__all__ = ["MANIFESTS", "find_again", "find_documents"]
+__all__ = ["MANIFESTS", "find_again", "find_documents", "own_path"]
 
 MANIFESTS = (".jsonl", ".ndjson")
-UNREADABLE = "unreadable_document"
-UNSUPPORTED = "unsupported_media_type"
-ABSENT = {
-    Absent.NOT_FOUND: "there is no such object",
-    Absent.FORBIDDEN: "these credentials may not read it, or it is not there",
-}
 ONE_PAGE = ("image/png", "image/jpeg", "image/bmp")
 
 
@@ -51,14 +59,17 @@ def find_documents(
     options: Mapping[str, Option] | None = None,
     accept: str = "application/json",
     count: Callable[[Path], int | None] = lambda path: None,
+    with_hidden: bool = False,
 ) -> Found:
     """Whatever `inputs` name, each document once, in a stable order.
 
     `options` are for all; a line of a manifest may say otherwise. `count` says how many
-    pages a file has. Raises NotFoundError where an input does not exist, ConfigError
-    where it or a line of a manifest makes no sense.
+    pages a file has. `with_hidden` also takes files of folders whose name, or the name
+    of a folder above them, begins with a dot. Raises NotFoundError where an input does
+    not exist, ConfigError where it or a line of a manifest makes no sense.
     """
-    finder = _Finder(objects, checked_options(options or {}), accept, count)
+    checked = checked_options(options or {})
+    finder = _Finder(objects, checked, accept, count, with_hidden=with_hidden)
     for each in inputs:
         finder.add(each)
     return finder.found()
@@ -87,6 +98,17 @@ def find_again(
     return Found(tuple(documents), tuple(still))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One object of S3 that somebody asked for."""
+
+    item: StoredObject
+    name: str
+    options: Mapping[str, Option]
+    is_named: bool = True
+    """Somebody named it, or its own name says that it is a document."""
+
+
 class _Finder:
     def __init__(
         self,
@@ -94,10 +116,14 @@ class _Finder:
         options: Mapping[str, Option],
         accept: str,
         count: Callable[[Path], int | None],
+        *,
+        with_hidden: bool = False,
     ) -> None:
         self.documents: list[Document] = []
         self.refused: list[Refused] = []
         self._empty: list[str] = []
+        self._num_hidden = 0
+        self._with_hidden = with_hidden
         self._objects = objects
         self._options = options
         self._accept = accept
@@ -108,7 +134,7 @@ class _Finder:
         documents = {document.place: document for document in self.documents}
         refused = {r.place: r for r in self.refused if r.place not in documents}
         named = named_apart(list(documents.values()), list(refused.values()))
-        return Found(*named, tuple(self._empty))
+        return Found(*named, tuple(self._empty), self._num_hidden)
 
     def add(self, each: str) -> None:
         num_before = len(self.documents) + len(self.refused)
@@ -134,8 +160,22 @@ class _Finder:
     def _folder(self, folder: Path) -> None:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and self._is_wanted(name, str(path)):
+            if not path.is_file() or not self._is_wanted(name):
+                continue
+            if _is_named_so(name) or self._is_document(path):
                 self._file(path, name, self._options)
+
+    def _is_document(self, path: Path) -> bool:
+        """Look into a file of a folder whose name does not say that it is one."""
+        try:
+            if is_unmistakable(sample_of(path)):
+                return True
+            self._leave(str(path), path.name)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+            code = Absent.FORBIDDEN.value
+            self.refused.append(Refused(str(path), reason, code, False))
+        return False
 
     def _stored(self, uri: str) -> None:
         bucket, key = split_uri(uri)
@@ -144,33 +184,41 @@ class _Finder:
             if PurePosixPath(key).suffix.lower() in MANIFESTS:
                 self._manifest(self._objects.read(bucket, key), uri, None)
             else:
-                self._object(found, PurePosixPath(key).name, self._options)
+                name = PurePosixPath(key).name
+                self._store([_Asked(found, name, self._options)])
             return
         prefix = f"{key.rstrip('/')}/" if key else ""
         num_seen = 0
+        asked = []
         for item in self._objects.below(bucket, prefix):
             num_seen += 1
             name = item.key.removeprefix(prefix)
-            if name and not name.endswith("/") and self._is_wanted(name, item.uri):
-                self._object(item, name, self._options)
+            if name and not name.endswith("/") and self._is_wanted(name):
+                asked.append(_Asked(item, name, self._options, _is_named_so(name)))
+        self._store(asked)
         if not num_seen:
             raise NotFoundError(
                 f"there is nothing at {uri}", hint="a prefix ends where names differ"
             )
 
-    def _is_wanted(self, name: str, source: str) -> bool:
-        """In a folder only what we read by its name; the rest is said to be left."""
+    def _is_wanted(self, name: str) -> bool:
+        """Return whether to look at a file of a folder: not at hidden ones, which are
+        counted, and not at results."""
         path = PurePosixPath(name)
-        hidden = (part.startswith(".") and part != ".." for part in path.parts)
-        if any(hidden) or is_result(path.name):
+        if is_result(path.name):
             return False
-        if media_type_of(path) != UNKNOWN_TYPE:
-            return True
-        kind = path.suffix or "no suffix"
+        hidden = (part.startswith(".") and part != ".." for part in path.parts)
+        if any(hidden) and not self._with_hidden:
+            self._num_hidden += 1
+            return False
+        return True
+
+    def _leave(self, source: str, name: str) -> None:
+        """Say that something in a folder is no document."""
+        kind = PurePosixPath(name).suffix or "no suffix"
         self.refused.append(
             Refused(source, f"not a type we read: {kind}", UNSUPPORTED, False)
         )
-        return False
 
     def _manifest(self, content: bytes, where: str, folder: Path | None) -> None:
         entries = entries_of(content, where, is_stored=folder is None)
@@ -186,6 +234,8 @@ class _Finder:
         """Each stands alone; all that lie in S3 are asked for together."""
         stored = [each.source for each in entries if each.source.startswith(S3)]
         known = dict(zip(stored, self._objects.heads(stored), strict=True))
+        there = [head for head in known.values() if isinstance(head, StoredObject)]
+        samples = self._samples(there)
         for each in entries:
             source, options = each.source, each.options
             if source.startswith(S3):
@@ -194,7 +244,7 @@ class _Finder:
                 if isinstance(found, Absent):
                     self._refuse(source, name, options, ABSENT[found], found.value)
                 else:
-                    self._object(found, name, options)
+                    self._object(_Asked(found, name, options), samples)
                 continue
             path, name = folder / source, each.name or Path(source).name
             if path.is_file():
@@ -202,36 +252,63 @@ class _Finder:
             else:
                 reason = "there is no such file"
                 code = Absent.NOT_FOUND.value
-                self._refuse(str(_own(path)), name, options, reason, code)
+                self._refuse(str(own_path(path)), name, options, reason, code)
 
     def _file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
-        path = _own(path)
+        path = own_path(path)
         try:
             size = path.stat().st_size
+            sample = sample_of(path)
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             self._refuse(str(path), name, options, reason, Absent.FORBIDDEN.value)
             return
-        kind = media_type_of(path)
+        kind = type_by_bytes(sample, media_type_by_name(path))
         total = 1 if kind in ONE_PAGE else self._count(path)
         self._append(str(path), name, kind, size, content, options, total)
 
-    def _object(
-        self, item: StoredObject, name: str, options: Mapping[str, Option]
-    ) -> None:
-        name = name.lstrip("/")
+    def _store(self, asked: Sequence[_Asked]) -> None:
+        """Look at many objects together. What a listing calls archived may have been
+        restored, which only a question about the object itself tells."""
+        doubtful = [each.item.uri for each in asked if each.item.archive is not None]
+        heads = dict(zip(doubtful, self._objects.heads(doubtful), strict=True))
+        current = []
+        for each in asked:
+            head = heads.get(each.item.uri)
+            known = head if isinstance(head, StoredObject) else each.item
+            current.append(replace(each, item=known))
+        samples = self._samples([each.item for each in current])
+        for each in current:
+            self._object(each, samples)
+
+    def _samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
+        """By URI; of those that can be read."""
+        readable = {
+            item.uri: item for item in items if item.size and archived(item) is None
+        }
+        samples = self._objects.samples(list(readable.values()))
+        return dict(zip(readable, samples, strict=True))
+
+    def _object(self, asked: _Asked, samples: Mapping[str, Sample | None]) -> None:
+        item, options, name = asked.item, asked.options, asked.name.lstrip("/")
+        sample = samples.get(item.uri)
+        if not asked.is_named and (sample is None or not is_unmistakable(sample)):
+            self._leave(item.uri, name)
+            return
         if not is_relative(name):
             reason = "its key does not make a file's name: name it in a manifest"
             self._refuse(item.uri, "", options, reason, "bad_request")
             return
-        kind = media_type_of(PurePosixPath(item.key))
-        # With the URI: two objects of one ETag may differ where somebody wants them to.
-        content = f"{item.uri} {item.etag} {item.size}"
+        if why := archived(item):
+            self._refuse(item.uri, name, options, why, Absent.FORBIDDEN.value)
+            return
+        by_name = media_type_by_name(PurePosixPath(item.key))
+        kind = by_name if sample is None else type_by_bytes(sample, by_name)
         total = 1 if kind in ONE_PAGE else None
         self._append(
-            item.uri, name, kind, item.size, content, options, total, item.modified
+            item.uri, name, kind, item.size, item.content, options, total, item.modified
         )
 
     def _refuse(
@@ -253,7 +330,7 @@ class _Finder:
         self,
         source: str,
         name: str,
-        media_type: str,
+        media_type: str | None,
         size: int,
         content: str,
         options: Mapping[str, Option],
@@ -261,7 +338,10 @@ class _Finder:
         modified: datetime | None = None,
     ) -> None:
         if size == 0:
-            self._refuse(source, name, options, "it is empty", UNREADABLE)
+            self._refuse(source, name, options, EMPTY, UNREADABLE)
+            return
+        if media_type is None:
+            self._refuse(source, name, options, NO_DOCUMENT, UNSUPPORTED)
             return
         pages = options.get("pages")
         chosen = None if pages is None else str(pages)
@@ -280,7 +360,13 @@ class _Finder:
         )
 
 
-def _own(path: Path) -> Path:
-    """The folder's real path and the file's own name: results of a link lie beside the
-    link."""
+def _is_named_so(name: str) -> bool:
+    return media_type_by_name(PurePosixPath(name)) != UNKNOWN_TYPE
+
+
+def own_path(path: Path) -> Path:
+    """Return a folder's real path with the file's own name.
+
+    Results of a symbolic link lie beside the link.
+    """
     return path.parent.resolve() / path.name

@@ -48,9 +48,9 @@ def with_pages(name: str, options: Mapping[str, Option]) -> str:
     return _inserted(name, f".pages-{text}")
 
 
-def apart(name: str, identifier: str) -> str:
-    """a~3f9a01bc.pdf: of two that are called alike."""
-    return _inserted(name, f"~{identifier[:8]}")
+def apart(name: str, identifier: str, length: int = 8) -> str:
+    """Return `a~3f9a01bc.pdf`: the name of one of two that are called alike."""
+    return _inserted(name, f"~{identifier[:length]}")
 
 
 def _inserted(name: str, text: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.documents.document import media_type_of
+from deploy.documents.rejection import supported_type
+from deploy.documents.signatures import PDF
 from deploy.errors import ConfigError
 
 __all__ = ["num_pages_of", "pictures_of"]
@@ -29,7 +30,7 @@ def num_pages_of(path: Path, password: str | None = None) -> int | None:
         return None
     broken = (pypdfium2.PdfiumError, PIL.Image.DecompressionBombError)
     try:
-        if media_type_of(path) == "application/pdf":
+        if _is_pdf(path):
             with pypdfium2.PdfDocument(path, password) as document:
                 return len(document)
         with PIL.Image.open(path) as image:
@@ -51,7 +52,7 @@ def pictures_of(
             hint="pip install pypdfium2 pillow",
         ) from error
     try:
-        if media_type_of(path) == "application/pdf":
+        if _is_pdf(path):
             return _from_pdf(pypdfium2, path, numbers, password)
         return _from_image(PIL.Image, path, numbers)
     except (OSError, pypdfium2.PdfiumError, PIL.Image.DecompressionBombError) as error:
@@ -59,6 +60,10 @@ def pictures_of(
             f"{path} cannot be drawn: {error}",
             hint="chandra-sagemaker invoke FILE --format html, which draws nothing",
         ) from error
+
+
+def _is_pdf(path: Path) -> bool:
+    return supported_type(path) == PDF
 
 
 def _from_pdf(

@@ -25,6 +25,7 @@ from deploy.resources import (
     tags_of,
     weights_uri,
 )
+from deploy.transform.outcome import Failure
 from deploy.weights import TAR
 
 __all__ = [
@@ -102,6 +103,8 @@ class TransformJob:
     max_concurrent: int = 1
     """Objects sent at once to one machine."""
     max_payload_mb: int = 1
+    left_out: tuple[Failure, ...] = ()
+    """Documents that were asked for by name, and that the job is not given."""
 
     @property
     def name(self) -> str:
@@ -117,6 +120,10 @@ class TransformJob:
         return f"{transforms_prefix(self.owner)}jobs/{self.name}/work.json"
 
     @property
+    def left_out_key(self) -> str:
+        return f"{transforms_prefix(self.owner)}jobs/{self.name}/left_out.json"
+
+    @property
     def manifest(self) -> bytes:
         """As SageMaker reads it."""
         entries = [{"prefix": self.prefix}, *(work.key for work in self.work)]
@@ -126,6 +133,11 @@ class TransformJob:
     def work_list(self) -> bytes:
         """What the job reads, for whoever asks about it later."""
         return json.dumps([dataclasses.asdict(work) for work in self.work]).encode()
+
+    @property
+    def left_out_list(self) -> bytes:
+        """What was asked for and is not read, for whoever asks about the job later."""
+        return json.dumps([dataclasses.asdict(each) for each in self.left_out]).encode()
 
     @property
     def request(self) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def start(job: TransformJob, observer: JobObserver) -> list[Action]:
         _put(job, job.manifest_key, job.manifest, "the list of its objects"),
         _put(job, job.work_key, job.work_list, "what they are"),
     ]
+    if job.left_out:
+        what = "what was asked for and cannot be read"
+        actions.append(_put(job, job.left_out_key, job.left_out_list, what))
     actions.append(
         Call(
             "sagemaker",

@@ -1,7 +1,8 @@
 """An asynchronous endpoint that reads a document when a test says so.
 
 Stands in the shim for SageMaker's data plane: accepts, remembers, and writes answers
-into moto's S3. It reads no picture: a document that begins with BROKEN is refused.
+into moto's S3. It reads no picture: a document that begins with BROKEN is refused, and
+the engine dies on one that begins with DYING.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from deploy.documents.document import split_uri
+from tests.deploy.contents import text_of
 
 Environ = dict[str, Any]
 BROKEN = b"broken"
+DYING = b"dying"
 PREFIX = "HTTP_X_AMZN_SAGEMAKER_"
 
 
@@ -94,9 +97,12 @@ class FakeQueue:
             source = json.loads(queued.body)["s3_uri"]
         else:
             source = unquote(queued.headers["inputlocation"])
-        content = self._get(source)
+        content = text_of(self._get(source))
         if content.startswith(BROKEN):
             problem = {"code": "unreadable_document", "detail": "not a PDF"}
+            self._put(queued.failure, json.dumps(problem).encode())
+        elif content.startswith(DYING):
+            problem = {"code": "engine_failed", "detail": "the engine died"}
             self._put(queued.failure, json.dumps(problem).encode())
         else:
             self._put(queued.output, answer_to(content))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from deploy.documents.document import Absent, StoredObject, split_uri
+from deploy.documents.signatures import Sample
 from deploy.errors import NotFoundError
 
 
@@ -15,6 +16,8 @@ class Bucket:
     """Contents by URI."""
 
     contents: dict[str, bytes] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    """URIs of objects that may be listed and not be read."""
 
     def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         for uri in sorted(self.contents):
@@ -25,6 +28,14 @@ class Bucket:
         return [
             self._object(uri) if uri in self.contents else Absent.NOT_FOUND
             for uri in uris
+        ]
+
+    def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
+        return [
+            None
+            if item.uri in self.closed
+            else Sample(self.contents[item.uri][:1024], self.contents[item.uri][-18:])
+            for item in items
         ]
 
     def read(self, bucket: str, key: str) -> bytes:

@@ -12,6 +12,7 @@ from deploy.cli import leaves, main
 from deploy.policies import caller_policy
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import SECRET, session_of_ours
+from tests.deploy.contents import PNG
 from tests.deploy.images import write_archive
 from tests.deploy.queued import FakeQueue
 
@@ -57,7 +58,7 @@ def everything(chandra, wire, cloud, project, tmp_path):
     for name in ("uri", "revision"):
         path.write_text(path.read_text().replace(f"{name} =", f"# {name} ="))
     assert chandra("deploy").status == chandra("async", "deploy").status == 0
-    (tmp_path / "page.png").write_bytes(b"\x89PNG")
+    (tmp_path / "page.png").write_bytes(PNG)
     cloud.invoked = FakeQueue(wire)
     submitted = chandra("async", "submit", str(tmp_path / "page.png"))
     assert submitted.status == 0, submitted.err

@@ -22,6 +22,7 @@ from deploy.machines.catalogue import INSTANCES
 from deploy.machines.prices import hourly
 from deploy.machines.throughput import rate_of
 from tests.deploy.accounts import IMAGE
+from tests.deploy.contents import PNG
 from tests.deploy.images import publish
 from tests.deploy.transformer import BUCKETS, with_documents
 
@@ -89,7 +90,7 @@ def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
     path = tmp_path / "chandra.toml"
     path.unlink()
     wire.call("s3", "create_bucket", Bucket="my-bucket")
-    (tmp_path / "page.png").write_bytes(bytes(250_000))
+    (tmp_path / "page.png").write_bytes(PNG + bytes(249_992))
 
     def answer(found):
         arguments = [

@@ -15,6 +15,7 @@ from typing import Any
 
 from deploy.aws import AWSClient
 from tests.deploy.accounts import IMAGE
+from tests.deploy.contents import beginning, text_of
 from tests.deploy.images import publish
 
 TAR = "models/datalab-to/chandra/0123abc.tar.gz"
@@ -115,7 +116,7 @@ class Transformer:
 
 def _read(body: bytes, failed: str | None) -> bytes:
     comment = f"\n\n<!-- page 2: {failed}: it is so -->\n" if failed else ""
-    return b"# " + body + comment.encode()
+    return b"# " + text_of(body) + comment.encode()
 
 
 def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., None]:
@@ -128,6 +129,7 @@ def with_documents(cloud: Any, wire: AWSClient, now: float) -> Callable[..., Non
     cloud.transformed = Transformer(wire, int(now * 1000))
 
     def put(key: str, body: bytes = b"fine", bucket: str = "inbox") -> None:
+        body = beginning(key) + body
         wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=body)
 
     return put

@@ -131,10 +131,12 @@ class Transformed:
         return True
 
     def _is_done(self, told: dict[str, object]) -> bool:
-        failures = told["failures"]
+        failures, left_out = told.get("failures", []), told["left_out"]
         assert isinstance(failures, list), told
+        assert isinstance(left_out, list), told
+        # Documents that would fail again are left out of the next job, and told.
         self._failed = self._refused | {
-            each["document"]: each["code"] for each in failures
+            Path(each["document"]).name: each["code"] for each in [*left_out, *failures]
         }
         return self._failed == self._documents.broken
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from deploy.asynchronous.fetching import Fetched, Fetching, Files, Outcome
+from deploy.asynchronous.selection import selected
 from deploy.asynchronous.waiting import Waiting
 from deploy.aws.objects import Bucketed
-from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
+from deploy.commands.asynchronous.shared import (
+    add_inputs_argument,
+    add_ledger_argument,
+    ledger_opened,
+)
 from deploy.commands.context import Context
 from deploy.documents.document import S3
+from deploy.documents.failures import advice_lines, is_permanent
 from deploy.documents.results import ACCEPT, part_lines
 
 NAME = "fetch"
@@ -22,6 +28,7 @@ FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs_argument(parser)
     parser.add_argument(
         "--into",
         metavar="WHERE",
@@ -47,6 +54,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         into = str(Path(into).absolute())
     objects = Bucketed(context.aws)
     with ledger_opened(context, options, must_exist=True) as ledger:
+        selection = selected(ledger, options.inputs, objects)
         if not context.is_dry_run:
             # What has come since somebody last looked.
             Waiting(
@@ -56,6 +64,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 context.console,
                 clock=context.clock,
                 sleep=context.sleep,
+                wanted=selection.jobs,
             ).look()
         fetched = list(
             Fetching(
@@ -66,6 +75,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 into=into,
                 force=options.force,
                 is_dry_run=context.is_dry_run,
+                is_asked=selection.has,
             ).run()
         )
     counts = Counter(each.outcome for each in fetched)
@@ -110,6 +120,13 @@ def _lines(
         )
     if counts[Outcome.THEIRS]:
         lines.append("what is not ours stays: --force writes over it")
-    if counts[Outcome.FAILED] or counts[Outcome.GONE]:
+    permanent: dict[str, list[str]] = defaultdict(list)
+    for each in fetched:
+        if is_permanent(each.code):
+            permanent[each.code or ""].append(each.source)
+    lines += advice_lines(permanent)
+    num_failed = sum(each.code is not None for each in fetched)
+    num_transient = num_failed - sum(map(len, permanent.values()))
+    if num_transient or counts[Outcome.GONE]:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines

@@ -13,7 +13,18 @@ from deploy.commands.context import Context
 from deploy.documents.document import S3
 from deploy.errors import NotFoundError
 
-__all__ = ["add_ledger_argument", "ledger_of", "ledger_opened"]
+__all__ = ["add_inputs_argument", "add_ledger_argument", "ledger_of", "ledger_opened"]
+
+
+def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
+    """For commands that speak of what was submitted."""
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="only what was submitted of these: files, folders, s3:// prefixes or "
+        "manifests (default: everything in the ledger)",
+    )
 
 
 def add_ledger_argument(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from deploy.asynchronous.endpoint import (
 )
 from deploy.asynchronous.job import Job
 from deploy.asynchronous.ledger import Ledger, wanted_jobs
-from deploy.asynchronous.submission import Submission, Submitted
+from deploy.asynchronous.submission import Retry, Submission, Submitted
 from deploy.aws.objects import Bucketed
 from deploy.aws.queue import Queue
 from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
@@ -25,8 +26,10 @@ from deploy.commands.request_options import add_request_options, request_options
 from deploy.config import DeployConfig
 from deploy.console import megabytes
 from deploy.documents.document import S3, Absent, Document, Found, Refused
+from deploy.documents.failures import advice_lines
 from deploy.documents.finding import find_again, find_documents
 from deploy.documents.pages import num_pages_of
+from deploy.documents.rejection import hidden_lines
 from deploy.documents.results import ACCEPT
 from deploy.errors import ConfigError
 
@@ -59,14 +62,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also those that failed, or were read in part for a reason that may pass; "
+        help="also those that failed, or lack pages, for a reason that may pass; "
         "without INPUT, all of the ledger's",
+    )
+    parser.add_argument(
+        "--retry-all",
+        action="store_true",
+        help="also those that failed for good, such as damaged files; each is paid for "
+        "again",
+    )
+    parser.add_argument(
+        "--hidden",
+        action="store_true",
+        help="also files of folders whose name begins with a dot",
     )
     add_ledger_argument(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    if not options.inputs and not options.retry_failed:
+    retry = _retry(options)
+    if not options.inputs and retry is Retry.NONE:
         raise ConfigError(
             "nothing was named", hint="chandra-sagemaker async submit FOLDER"
         )
@@ -86,7 +101,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             left = [job for job in left if not job.was_refused]
         _note_long(context, found)
         if context.is_dry_run:
-            return _say_what_would_be(context, options, ledger, endpoint, found, left)
+            return _say_what_would_be(context, retry, ledger, endpoint, found, left)
         submission = Submission(
             ledger,
             Queue(context.aws, endpoint, exchange, kms_key=config.network.kms_key),
@@ -96,10 +111,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
             sleep=context.sleep,
             on_progress=lambda done, total: _progress(context, done, total),
         )
-        submitted = submission.run(found, left, retry_failed=options.retry_failed)
+        submitted = submission.run(found, left, retry=retry)
         _report(context, ledger, endpoint, found, submitted)
     is_whole = not submitted.unsent and not any(r.is_named for r in found.refused)
-    return 0 if is_whole else 1
+    is_tried = retry is Retry.NONE or not submitted.given_up
+    return 0 if is_whole and is_tried else 1
+
+
+def _retry(options: argparse.Namespace) -> Retry:
+    if options.retry_all:
+        return Retry.ALL
+    return Retry.TRANSIENT if options.retry_failed else Retry.NONE
 
 
 def _found(context: Context, options: argparse.Namespace, exchange: Exchange) -> Found:
@@ -109,6 +131,7 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
         options={"pages": options.pages, **request_options(options)},
         accept=ACCEPT[options.format],
         count=num_pages_of,
+        with_hidden=options.hidden,
     )
     return _reachable(context.config, exchange, found)
 
@@ -151,12 +174,12 @@ def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
             refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
         else:
             reachable.append(document)
-    return Found(tuple(reachable), tuple(refused), found.empty)
+    return replace(found, documents=tuple(reachable), refused=tuple(refused))
 
 
 def _is_left(job: Job) -> bool:
     """Also what an earlier --retry-failed did not come to send."""
-    return job.is_worth_another or job.is_unsent
+    return job.is_worth_another or job.failed_for_good or job.is_unsent
 
 
 def _note_long(context: Context, found: Found) -> None:
@@ -197,7 +220,7 @@ def _progress(context: Context, done: int, total: int) -> None:
 
 def _say_what_would_be(
     context: Context,
-    options: argparse.Namespace,
+    retry: Retry,
     ledger: Ledger,
     endpoint: str,
     found: Found,
@@ -205,11 +228,16 @@ def _say_what_would_be(
 ) -> int:
     jobs: list[Job | None] = [*left]
     jobs += [ledger.job(document.key) for document in found.documents]
-    num_again = sum(job is not None and job.is_worth_another for job in jobs)
+    known_jobs = [job for job in jobs if job is not None]
+    num_again = sum(job.is_worth_another for job in known_jobs)
+    num_given_up = sum(job.failed_for_good for job in known_jobs)
     states = Counter("new" if job is None else job.state.value for job in jobs)
     num = len(jobs) - states["submitted"] - states["done"] - states["failed"]
-    num += num_again if options.retry_failed else 0
-    known = len(jobs) - num - (0 if options.retry_failed else states["failed"])
+    num += num_again if retry is not Retry.NONE else 0
+    num += num_given_up if retry is Retry.ALL else 0
+    known = states["submitted"] + states["done"]
+    if retry is not Retry.NONE:
+        known -= sum(job.is_worth_another for job in known_jobs if job.is_read)
     size = sum(d.size for d in found.documents if not d.is_stored)
     pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
     context.console.result(
@@ -233,12 +261,16 @@ def _report(
     lines = [f"{submitted.num_sent:,} documents are in the queue of {endpoint}"]
     for number, sentence in (
         (submitted.num_known, "were read or in the queue already"),
-        (submitted.num_failed, "failed before: add --retry-failed to try them again"),
+        (
+            submitted.num_failed,
+            "failed before for what may pass: add --retry-failed to try them again",
+        ),
         (submitted.num_elsewhere, "are being sent by another process"),
     ):
         if number:
             lines.append(f"{number:,} {sentence}")
     lines += [f"not sent: {source}: {why}" for source, why in submitted.unsent.items()]
+    lines += _given_up_lines(submitted.given_up)
     lines += [*_refused_lines(found), "next: chandra-sagemaker async wait"]
     context.console.result(
         {
@@ -249,6 +281,7 @@ def _report(
             "failed_before": submitted.num_failed,
             "elsewhere": submitted.num_elsewhere,
             "unsent": dict(submitted.unsent),
+            "given_up": {job.source: job.code for job in submitted.given_up},
             **_refused(found),
         },
         lines,
@@ -259,7 +292,18 @@ def _refused(found: Found) -> dict[str, Any]:
     return {
         "refused": {each.source: each.to_json() for each in found.refused},
         "empty": list(found.empty),
+        "hidden": found.num_hidden,
     }
+
+
+def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
+    if not jobs:
+        return []
+    by_code: dict[str, list[str]] = defaultdict(list)
+    for job in jobs:
+        by_code[job.code or ""].append(job.source)
+    again = "--retry-all reads these again all the same, and pays again"
+    return [*advice_lines(by_code), again]
 
 
 def _refused_lines(found: Found) -> list[str]:
@@ -270,4 +314,5 @@ def _refused_lines(found: Found) -> list[str]:
     lines = [f"left out: {each}" for each in shown]
     if len(rest) > NUM_SHOWN:
         lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
+    lines += hidden_lines(found.num_hidden)
     return [*lines, *(f"{each}: {NOTHING}" for each in found.empty)]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.asynchronous.ledger import wanted_jobs
+from deploy.asynchronous.selection import selected
 from deploy.asynchronous.waiting import Progress, Waiting
 from deploy.aws.objects import Bucketed
-from deploy.commands.asynchronous.shared import add_ledger_argument, ledger_opened
+from deploy.commands.asynchronous.shared import (
+    add_inputs_argument,
+    add_ledger_argument,
+    ledger_opened,
+)
 from deploy.commands.context import Context
+from deploy.documents.failures import advice_lines
 
 NAME = "wait"
 HELP = "watch documents, pages, pages a second and failures until all is done"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs_argument(parser)
     parser.add_argument(
         "--timeout",
         type=float,
@@ -26,16 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> int:
     with ledger_opened(context, options, must_exist=True) as ledger:
+        objects = Bucketed(context.aws)
+        selection = selected(ledger, options.inputs, objects)
         waiting = Waiting(
             ledger,
-            Bucketed(context.aws),
+            objects,
             context.config.asynchronous,
             context.console,
             clock=context.clock,
             sleep=context.sleep,
+            wanted=selection.jobs,
         )
         if context.is_dry_run:
-            progress = Progress.of(list(wanted_jobs(ledger)))
+            progress = Progress.of(list(selection.jobs(ledger)))
             lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
         else:
             progress = waiting.run(options.timeout)
@@ -56,6 +65,7 @@ def _next(progress: Progress) -> list[str]:
         lines.append(
             f"{progress.num_in_part:,} were read in part, for a reason that may pass"
         )
-    if progress.num_failed or progress.num_in_part:
+    lines += advice_lines(progress.permanent)
+    if progress.num_transient or progress.num_in_part:
         lines.append("to try again: chandra-sagemaker async submit --retry-failed")
     return lines

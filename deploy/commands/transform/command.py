@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.commands.context import Context
 from deploy.commands.request_options import add_request_options, request_options
+from deploy.commands.transform.fetch import fetch
 from deploy.commands.transform.jobs import found, transforms_of
 from deploy.commands.transform.starting import started
 from deploy.commands.transform.summary import tell
@@ -23,7 +24,9 @@ HELP = "read a bucket of documents by batch transform; watch, stop or retry a jo
 
 USAGE = """chandra-sagemaker transform [options] INPUT OUTPUT
        chandra-sagemaker transform [options] --retry-failed JOB
-       chandra-sagemaker transform {status,wait,stop} [JOB]"""
+       chandra-sagemaker transform [options] --retry-all JOB
+       chandra-sagemaker transform {status,wait,stop} [JOB]
+       chandra-sagemaker transform [options] fetch JOB... --into WHERE"""
 MORE = "chandra-sagemaker transform --help"
 ACCEPT = {
     "md": "text/markdown",
@@ -39,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="INPUT OUTPUT",
-        help="or status, wait or stop, and a JOB",
+        help="or status, wait, stop or fetch, and a JOB",
     )
     parser.add_argument(
         "--format",
@@ -51,12 +54,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         metavar="JOB",
-        help="a job of those documents of JOB that have no result",
+        help="a job of those documents of JOB that have no result, or lack pages, for "
+        "a reason that may pass",
+    )
+    parser.add_argument(
+        "--retry-all",
+        metavar="JOB",
+        help="also of those that failed for good, such as damaged files",
+    )
+    parser.add_argument(
+        "--hidden",
+        action="store_true",
+        help="also files of folders whose name begins with a dot",
+    )
+    parser.add_argument(
+        "--into",
+        metavar="WHERE",
+        help="fetch: a folder or s3://bucket/prefix, where a.pdf becomes a.pdf.md",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="read again, and pay again for, what has a result or was asked for before",
+        help="read again, and pay again for, what has a result or was asked for "
+        "before; fetch: write over other contents",
     )
     parser.add_argument(
         "--instance-type", metavar="TYPE", help="in place of transform.instance_type"
@@ -98,26 +118,27 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.within is not None and options.within <= 0:
         raise ConfigError("--within must be above 0", hint=MORE)
     words: list[str] = options.words
-    if options.retry_failed is not None:
+    again = options.retry_failed or options.retry_all
+    if again is not None:
+        flag = "--retry-failed" if options.retry_failed else "--retry-all"
         if words:
             raise ConfigError(
-                "--retry-failed takes its input and output from the job",
-                hint=f"chandra-sagemaker transform --retry-failed "
-                f"{options.retry_failed}",
+                f"{flag} takes its input and output from the job",
+                hint=f"chandra-sagemaker transform {flag} {again}",
             )
         if request_options(options):
             raise ConfigError(
-                "--retry-failed takes what is asked of each page from the job",
-                hint=f"chandra-sagemaker transform --retry-failed "
-                f"{options.retry_failed}",
+                f"{flag} takes what is asked of each page from the job",
+                hint=f"chandra-sagemaker transform {flag} {again}",
             )
-        wanted = wanted_again(context, options)
-        return 0 if wanted is None else started(context, options, wanted)
+        wanted = wanted_again(context, options, again)
+        return wanted if isinstance(wanted, int) else started(context, options, wanted)
     if words and words[0] in VERBS and not any(w.startswith(S3) for w in words[1:]):
         return VERBS[words[0]](context, options, words[1:])
     if len(words) != 2:
         raise ConfigError(
-            "transform takes INPUT and OUTPUT, or status, wait or stop and a JOB",
+            "transform takes INPUT and OUTPUT, or status, wait, stop or fetch and a "
+            "JOB",
             hint=MORE,
         )
     if not words[1].startswith(S3):
@@ -125,7 +146,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"OUTPUT must be s3://bucket/prefix, not {words[1]}", hint=MORE
         )
     wanted = wanted_from(context, options, words[0], words[1], ACCEPT[options.format])
-    return started(context, options, wanted)
+    return wanted if isinstance(wanted, int) else started(context, options, wanted)
 
 
 def _status(context: Context, options: argparse.Namespace, names: list[str]) -> int:
@@ -193,4 +214,4 @@ def _one(names: list[str]) -> str:
     return names[0]
 
 
-VERBS = {"status": _status, "wait": _wait, "stop": _stop}
+VERBS = {"status": _status, "wait": _wait, "stop": _stop, "fetch": fetch}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.advice import advice_for
 from deploy.commands.context import Context
+from deploy.documents.failures import advice_lines, is_permanent
 from deploy.documents.results import NUM_NAMED, part_lines
 from deploy.errors import ResourceFailedError
 from deploy.executor import duration
@@ -15,7 +16,7 @@ from deploy.machines.prices import dollars
 from deploy.transform.job import TransformState
 from deploy.transform.outcome import UNKNOWN, Failure, by_code
 
-__all__ = ["NUM_NAMED", "Summary", "counted", "failure_lines", "tell"]
+__all__ = ["NUM_NAMED", "Summary", "counted", "failure_lines", "given_up_lines", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Summary:
     seconds: float | None
     cost: float | None
     """US dollars."""
+    left_out: tuple[Failure, ...] = ()
+    """Documents that were asked for by name and that the job was not given."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,13 +63,15 @@ class Summary:
 
 
 def tell(
-    context: Context, summary: Summary, *, left_out: Sequence[Failure] = ()
+    context: Context, summary: Summary, *, left_out: Sequence[Failure] | None = None
 ) -> int:
     """Say it, and how the command ends: 0 where every document was read.
 
-    Raises ResourceFailedError where the job failed before it had read anything.
+    `left_out` is of what was asked for now; None: of what the job was asked for. Raises
+    ResourceFailedError where the job failed before it had read anything.
     """
     state = summary.state
+    left_out = summary.left_out if left_out is None else left_out
     told = [failure for failure in summary.failures if failure.code != UNKNOWN]
     if state.status == "Failed" and not summary.num_read and not told:
         reason = state.failure or "SageMaker gives no reason"
@@ -130,9 +135,27 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
         )
     if state.is_changing:
         lines.append(f"next: chandra-sagemaker transform wait {state.name}")
-    elif summary.failures or summary.in_part:
-        lines.append(f"next: chandra-sagemaker transform --retry-failed {state.name}")
+    else:
+        lines += given_up_lines(summary.failures, state.name)
+        is_transient = any(not is_permanent(each.code) for each in summary.failures)
+        if is_transient or summary.in_part:
+            lines.append(
+                f"next: chandra-sagemaker transform --retry-failed {state.name}"
+            )
     return lines
+
+
+def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
+    """Say what to do about documents of a job that would fail again."""
+    names = {
+        code: [failure.name for failure in group]
+        for code, group in by_code(failures).items()
+        if is_permanent(code)
+    }
+    if not names:
+        return []
+    again = f"chandra-sagemaker transform --retry-all {job}"
+    return [*advice_lines(names), f"{again} reads these again too, and pays again"]
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,16 +12,19 @@ from deploy.commands.context import Context
 from deploy.commands.request_options import request_options
 from deploy.commands.transform.inputs import reached
 from deploy.commands.transform.jobs import found, transforms_of
+from deploy.commands.transform.summary import failure_lines, given_up_lines
 from deploy.commands.transform.watch import to_retry
-from deploy.documents.document import Refused, split_uri
+from deploy.documents.document import Refused, StoredObject, split_uri
 from deploy.documents.finding import MANIFESTS, find_documents
 from deploy.documents.pages import num_pages_of
+from deploy.documents.rejection import hidden_lines
 from deploy.errors import ConfigError, ConflictError
 from deploy.resources import tags_of
 from deploy.transform.batches import Batch, batch_from
 from deploy.transform.job import (
     MAX_PAYLOAD_MB,
     TransformJob,
+    Work,
     transform_model_from,
 )
 from deploy.transform.outcome import Failure
@@ -49,8 +52,12 @@ def wanted_from(
     uri: str,
     output: str,
     accept: str,
-) -> WantedJob:
-    """The documents at `uri`; raises ConfigError where there is none to send."""
+) -> WantedJob | int:
+    """Return the job that reads the documents at `uri`.
+
+    Where all of them are refused it says so, and the exit status is returned. Raises
+    ConfigError where there is none.
+    """
     config = context.config
     bucket, prefix = split_uri(output)
     output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
@@ -63,7 +70,10 @@ def wanted_from(
         options=asked,
         accept=accept,
         count=num_pages_of,
+        with_hidden=options.hidden,
     )
+    for line in hidden_lines(documents.num_hidden):
+        context.console.say(line)
     kept, refused = reached(config, documents, is_manifest=is_manifest)
     batch = batch_from(
         uri,
@@ -86,23 +96,32 @@ def wanted_from(
         )
         for document in batch.too_large
     ]
+    if not batch.work and left_out:
+        context.console.result(
+            {"job": None, "left_out": [each.to_json() for each in left_out]},
+            [*failure_lines(left_out), "no job was started"],
+        )
+        return 1
     if not batch.work:
         raise ConfigError(
             f"there is no document at {uri} that batch transform would send",
-            hint="; ".join(sorted({f"{each.reason}" for each in left_out}))
-            or "PDFs and images are read",
+            hint="PDFs and images are read",
         )
     job = _job(context, options, batch, output, accept)
+    job = replace(job, left_out=tuple(left_out))
     return WantedJob(job, batch, refused, left_out)
 
 
-def wanted_again(context: Context, options: argparse.Namespace) -> WantedJob | None:
-    """The documents of a job that have no result, in the same way.
+def wanted_again(
+    context: Context, options: argparse.Namespace, name: str
+) -> WantedJob | int:
+    """Return the job of the documents of a job that have no result, read in one way.
 
-    None where each has one, which it says.
+    Those that would fail again are left out unless `--retry-all` is given. Where
+    nothing is left it says so, and the exit status is returned.
     """
     transforms = transforms_of(context)
-    state = found(context, options.retry_failed)
+    state = found(context, name)
     if state.is_changing:
         raise ConflictError(
             f"transform job {state.name} is {state.status}: what fails is not known "
@@ -110,20 +129,55 @@ def wanted_again(context: Context, options: argparse.Namespace) -> WantedJob | N
             hint=f"chandra-sagemaker transform wait {state.name}",
         )
     prefix, work = transforms.work(state)
-    left = to_retry(context, state)
+    left, given_up = to_retry(context, state)
+    # They are in no job, and would be forgotten with this one.
+    left_out = [*transforms.left_out(state)]
+    is_again = (
+        set(given_up) if options.retry_all else _replaced(context, prefix, given_up)
+    )
+    left = (*left, *(work for work in given_up if work in is_again))
+    given_up = {work: f for work, f in given_up.items() if work not in is_again}
+    for line in given_up_lines(given_up.values(), state.name):
+        context.console.say(line)
+    left_out += given_up.values()
     if not left:
         context.console.result(
-            {"job": state.name, "documents": len(work), "failed": 0},
-            [f"every document of transform job {state.name} has its result"],
+            {
+                "job": state.name,
+                "documents": len(work),
+                "failed": len(given_up),
+                "left_out": [each.to_json() for each in left_out],
+            },
+            [
+                *failure_lines(left_out),
+                f"nothing of transform job {state.name} is left to try again"
+                if left_out
+                else f"every document of transform job {state.name} has its result",
+            ],
         )
-        return None
+        return 1 if left_out else 0
     batch = Batch(prefix, left, state.content_type, documents={})
     job = replace(
         _job(context, options, batch, state.output, state.accept),
         environment=state.environment,
         of=state.name,
+        left_out=tuple(left_out),
     )
-    return WantedJob(job, is_retry=True)
+    return WantedJob(job, left_out=left_out, is_retry=True)
+
+
+def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
+    """Return the objects that are no longer what the job was given.
+
+    A job of files or of a manifest was given copies and requests of ours.
+    """
+    ours = {f"{prefix}{work.key}": work for work in works if work.document is None}
+    heads = Bucketed(context.aws).heads(list(ours))
+    return {
+        ours[head.uri]
+        for head in heads
+        if isinstance(head, StoredObject) and head.content != ours[head.uri].etag
+    }
 
 
 def _job(

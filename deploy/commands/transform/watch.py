@@ -16,6 +16,7 @@ from deploy.commands.transform.jobs import (
 )
 from deploy.commands.transform.parts import Parts
 from deploy.commands.transform.summary import Summary, counted
+from deploy.documents.failures import is_permanent
 from deploy.errors import AccessDeniedError, DeployError
 from deploy.machines.prices import hourly
 from deploy.transform.following import follow
@@ -40,6 +41,7 @@ class Watch:
         self._name = state.name
         self._state = state
         self.prefix, self.work = self._transforms.work(state)
+        self.left_out = self._transforms.left_out(state)
         self.log = JobLog(frozenset(map(self._subject, self.work)))
         since = state.created or context.now
         self._reader = LogReader(
@@ -161,13 +163,23 @@ def summed_up(context: Context, state: TransformState) -> Summary:
     return _summary(context, watch, state)
 
 
-def to_retry(context: Context, state: TransformState) -> tuple[Work, ...]:
-    """What a job that has ended did not read, or read in part for what may pass."""
+def to_retry(
+    context: Context, state: TransformState
+) -> tuple[tuple[Work, ...], Mapping[Work, Failure]]:
+    """Return what a job that has ended did not read, or read in part, for what may
+    pass; and what would fail again."""
     watch = Watch(context, state)
     watch.num_done()
     watch.lines()
     _await_log(context, watch, state)
-    return (*watch.left(), *watch.missing(may_pass=True))
+    failures = dict(zip(watch.left(), watch.failures(), strict=True))
+    given_up = {
+        work: failure
+        for work, failure in failures.items()
+        if is_permanent(failure.code)
+    }
+    left = [work for work in failures if work not in given_up]
+    return (*left, *watch.missing(may_pass=True)), given_up
 
 
 def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
@@ -239,6 +251,7 @@ def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
         in_part=tuple(work.name for work in may_pass),
         missing={work.name: pages for work, pages in missing.items()},
         seconds=seconds,
+        left_out=watch.left_out,
         cost=None if price is None or seconds is None else price * seconds / 3600,
     )
 

@@ -17,7 +17,8 @@ from deploy.console import Console
 from deploy.documents.document import Document
 from deploy.errors import DeployError
 from tests.deploy.accounts import configured
-from tests.deploy.queued import BROKEN, FakeQueue, answer_to
+from tests.deploy.contents import PDF, PNG, beginning
+from tests.deploy.queued import BROKEN, DYING, FakeQueue, answer_to
 from tests.deploy.stored import Bucket
 from tests.documents import pdf
 
@@ -45,9 +46,9 @@ def folder(tmp_path):
     """Three documents, one of them broken, and what is none."""
     root = tmp_path / "scans"
     (root / "2026").mkdir(parents=True)
-    (root / "a.pdf").write_bytes(b"first")
-    (root / "2026" / "b.png").write_bytes(b"second")
-    (root / "c.pdf").write_bytes(BROKEN)
+    (root / "a.pdf").write_bytes(PDF + b"first")
+    (root / "2026" / "b.png").write_bytes(PNG + b"second")
+    (root / "c.pdf").write_bytes(PDF + BROKEN)
     (root / "notes.docx").write_bytes(b"words")
     return root
 
@@ -67,6 +68,7 @@ def ledger(tmp_path):
 
 
 def put(wire, bucket, key, content):
+    content = beginning(key) + content
     wire.call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
 
 
@@ -105,7 +107,7 @@ def test_submitting_twice_costs_nothing(chandra, queue, folder):
 
 
 def test_the_same_bytes_under_two_names_are_read_once(chandra, queue, folder):
-    (folder / "copy.pdf").write_bytes(b"first")
+    (folder / "copy.pdf").write_bytes(PDF + b"first")
 
     chandra("async", "submit", str(folder))
     queue.read()
@@ -120,7 +122,7 @@ def test_what_changed_is_read_again_and_nothing_else(chandra, queue, folder):
     chandra("async", "submit", str(folder))
     queue.read()
     chandra("async", "fetch")
-    (folder / "a.pdf").write_bytes(b"another")
+    (folder / "a.pdf").write_bytes(PDF + b"another")
 
     chandra("async", "submit", str(folder))
     queue.read()
@@ -239,7 +241,7 @@ def test_what_was_refused_is_looked_at_again_when_it_is_tried_again(
     chandra("async", "submit", str(folder))
     chandra("async", "fetch")
     still = chandra("async", "submit", "--retry-failed", "--json")
-    empty.write_bytes(b"filled")
+    empty.write_bytes(PNG + b"filled")
 
     again = chandra("async", "submit", "--retry-failed", "--json")
     queue.read()
@@ -272,7 +274,7 @@ def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, f
     chandra("async", "submit", str(folder / "c.pdf"))
     queue.read()
     chandra("async", "wait")
-    (folder / "c.pdf").write_bytes(b"mended")
+    (folder / "c.pdf").write_bytes(PDF + b"mended")
 
     chandra("async", "submit", str(folder / "c.pdf"))
     queue.read()
@@ -285,12 +287,13 @@ def test_a_document_that_sagemaker_would_not_take_is_refused(
     chandra, queue, folder, monkeypatch
 ):
     # A gigabyte is long to make.
-    monkeypatch.setattr("deploy.commands.asynchronous.submit.MAX_BYTES", 5)
+    (folder / "2026" / "b.png").write_bytes(PNG + b"longer than the other")
+    monkeypatch.setattr("deploy.commands.asynchronous.submit.MAX_BYTES", 14)
 
     ran = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
     waited = chandra("async", "wait", "--timeout", "1", "--json")
 
-    assert "it has 6 bytes, and SageMaker takes 5 (document_too_large)" in ran.out
+    assert "it has 29 bytes, and SageMaker takes 14 (document_too_large)" in ran.out
     assert len(queue.accepted) == 1
     assert waited.status == 7
 
@@ -484,7 +487,9 @@ def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, fold
     assert "1 failed (unreadable_document 1)" in ran.out
     assert "pages/s" in ran.out
     assert "left" in ran.out
-    assert "to try again: chandra-sagemaker async submit --retry-failed" in ran.out
+    assert "1 would fail again, with unreadable_document: " in ran.out
+    assert "try: mend or replace the file" in ran.out
+    assert "--retry-failed" not in ran.out
 
 
 def test_all_read_is_a_success(chandra, queue, folder):
@@ -599,6 +604,7 @@ def test_pages_that_failed_are_counted_by_code(chandra, queue, folder, wire):
 def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
     chandra, queue, folder
 ):
+    (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
     queue.read()
     chandra("async", "wait")
@@ -606,7 +612,7 @@ def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
 
     again = chandra("async", "submit", "--retry-failed")
 
-    assert "1 failed before: add --retry-failed" in left.out
+    assert "1 failed before for what may pass: add --retry-failed" in left.out
     assert again.status == 0, again.err
     assert len(queue.accepted) == 4
     first, second = (
@@ -648,7 +654,7 @@ def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
 ):
     # With .md behind it, longer than a file system takes.
     long = folder / f"{'x' * 250}.pdf"
-    long.write_bytes(b"another")
+    long.write_bytes(PDF + b"another")
     chandra("async", "submit", str(long), str(folder / "a.pdf"))
     queue.read()
 
@@ -662,7 +668,7 @@ def test_a_result_that_cannot_be_written_keeps_nobody_from_the_others(
 def test_of_two_called_alike_that_were_sent_one_after_the_other_both_are_written(
     chandra, queue, folder, tmp_path
 ):
-    (folder / "2026" / "a.pdf").write_bytes(b"another")
+    (folder / "2026" / "a.pdf").write_bytes(PDF + b"another")
     chandra("async", "submit", str(folder / "a.pdf"))
     queue.read()
     chandra("async", "fetch", "--into", str(tmp_path / "out"))
@@ -708,7 +714,7 @@ def test_a_file_whose_name_is_no_text_is_read_and_fetched_into_s3(
     chandra, queue, wire, folder
 ):
     odd = folder / os.fsdecode(b"no\xfftext.pdf")
-    odd.write_bytes(BROKEN)
+    odd.write_bytes(PDF + BROKEN)
     chandra("async", "submit", str(odd))
     queue.read()
 
@@ -830,6 +836,7 @@ def test_what_was_read_stays_where_another_reading_is_worse(
 
 
 def test_trying_again_goes_on_where_it_was_interrupted(chandra, queue, folder):
+    (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder))
     queue.read()
     chandra("async", "wait")
@@ -981,6 +988,7 @@ def test_a_result_that_somebody_changed_is_no_longer_ours(chandra, queue, folder
 
 
 def test_an_error_goes_when_the_document_is_read_after_all(chandra, queue, folder):
+    (folder / "c.pdf").write_bytes(PDF + DYING)
     chandra("async", "submit", str(folder / "c.pdf"))
     queue.read()
     chandra("async", "fetch")

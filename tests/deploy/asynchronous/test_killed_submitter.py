@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy.asynchronous.submission import NUM_AT_ONCE
+from tests.deploy.contents import PDF
 from tests.deploy.queued import BROKEN, FakeQueue
 from tests.waiting import until
 
@@ -39,7 +40,7 @@ def folder(tmp_path):
     root.mkdir()
     for number in range(NUM_DOCUMENTS):
         content = BROKEN if number == 7 else f"document {number}".encode()
-        (root / f"{number:03}.pdf").write_bytes(content)
+        (root / f"{number:03}.pdf").write_bytes(PDF + content)
     return root
 
 

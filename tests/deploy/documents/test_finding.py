@@ -12,6 +12,7 @@ from deploy.aws.objects import Bucketed
 from deploy.documents.finding import find_again, find_documents
 from deploy.documents.pages import num_pages_of
 from deploy.errors import ConfigError, NotFoundError
+from tests.deploy.contents import PDF, PNG, beginning
 from tests.deploy.stored import Bucket
 from tests.documents import pdf
 
@@ -22,10 +23,10 @@ def folder(tmp_path):
     root = tmp_path / "scans"
     (root / "2024").mkdir(parents=True)
     (root / ".cache").mkdir()
-    (root / "a.pdf").write_bytes(b"%PDF a")
-    (root / "2024" / "b.PNG").write_bytes(b"png b")
+    (root / "a.pdf").write_bytes(b"%PDF-a")
+    (root / "2024" / "b.PNG").write_bytes(PNG + b"b")
     (root / "notes.docx").write_bytes(b"words")
-    (root / ".cache" / "c.pdf").write_bytes(b"%PDF c")
+    (root / ".cache" / "c.pdf").write_bytes(b"%PDF-c")
     return root
 
 
@@ -63,7 +64,7 @@ def test_a_folder_without_a_document_is_said_to_be_one(folder, tmp_path):
 
 def test_a_name_that_no_server_takes_becomes_one_that_it_does(tmp_path):
     for name in (b"no\xfftext.pdf", b"two\nlines.pdf"):
-        (tmp_path / os.fsdecode(name)).write_bytes(b"%PDF")
+        (tmp_path / os.fsdecode(name)).write_bytes(PDF)
 
     found = found_in(tmp_path)
 
@@ -75,11 +76,13 @@ def test_a_name_that_no_server_takes_becomes_one_that_it_does(tmp_path):
     ]
 
 
-def test_a_file_named_by_itself_is_sent_whatever_its_name(folder):
+def test_a_file_named_by_itself_is_refused_if_it_is_no_document(folder):
     found = found_in(folder / "notes.docx")
 
-    assert [d.media_type for d in found.documents] == ["application/octet-stream"]
-    assert not found.refused
+    assert not found.documents
+    (refused,) = found.refused
+    assert refused.code == "unsupported_media_type"
+    assert "its bytes are no document that is read: PDF, PNG" in refused.reason
 
 
 def test_results_that_lie_beside_their_documents_are_no_documents(folder):
@@ -112,13 +115,13 @@ def test_a_key_is_of_the_contents_the_options_and_the_format(folder, tmp_path):
         assert not {d.key for d in found_in(folder, **changes).documents} & {
             *keys.values()
         }
-    (folder / "a.pdf").write_bytes(b"%PDF other")
+    (folder / "a.pdf").write_bytes(b"%PDF-other")
     assert {d.name: d.key for d in found_in(folder).documents}["a.pdf"] != keys["a.pdf"]
 
 
 def test_a_place_stays_the_same_when_the_contents_change(folder):
     (before,) = found_in(folder / "a.pdf").documents
-    (folder / "a.pdf").write_bytes(b"%PDF other")
+    (folder / "a.pdf").write_bytes(b"%PDF-other")
     (after,) = found_in(folder / "a.pdf").documents
 
     assert before.place == after.place
@@ -132,7 +135,7 @@ def test_what_is_named_twice_is_found_once(folder):
 def test_two_documents_of_one_name_are_named_apart(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    (other / "a.pdf").write_bytes(b"%PDF another")
+    (other / "a.pdf").write_bytes(b"%PDF-another")
 
     found = found_in(folder / "a.pdf", other / "a.pdf")
 
@@ -144,11 +147,11 @@ def test_two_documents_of_one_name_are_named_apart(folder, tmp_path):
 def test_a_prefix_is_a_folder(prefix):
     bucket = Bucket(
         {
-            "s3://in/scans/a.pdf": b"a",
-            "s3://in/scans/2024/b.png": b"b",
+            "s3://in/scans/a.pdf": PDF,
+            "s3://in/scans/2024/b.png": PNG,
             "s3://in/scans/": b"",
             "s3://in/scans/c.docx": b"c",
-            "s3://in/scans-old/d.pdf": b"d",
+            "s3://in/scans-old/d.pdf": PDF,
         }
     )
 
@@ -161,9 +164,9 @@ def test_a_prefix_is_a_folder(prefix):
 
 
 def test_one_object_can_be_named_and_another_etag_is_another_document():
-    bucket = Bucket({"s3://in/a.pdf": b"a"})
+    bucket = Bucket({"s3://in/a.pdf": PDF})
     (before,) = found_in("s3://in/a.pdf", objects=bucket).documents
-    bucket.contents["s3://in/a.pdf"] = b"b"
+    bucket.contents["s3://in/a.pdf"] = PDF + b"b"
     (after,) = found_in("s3://in/a.pdf", objects=bucket).documents
 
     assert before.is_stored
@@ -173,14 +176,14 @@ def test_one_object_can_be_named_and_another_etag_is_another_document():
 
 @pytest.mark.parametrize("key", ["scans/../../etc/a.pdf", "scans/x/../../../b.pdf"])
 def test_a_key_that_would_leave_the_folder_is_refused(key):
-    found = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": b"a"}))
+    found = found_in("s3://in/scans", objects=Bucket({f"s3://in/{key}": PDF}))
 
     assert not found.documents
     assert "does not make a file's name" in found.refused[0].reason
 
 
 def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
-    bucket = Bucket({"s3://in/big.pdf": b"big"})
+    bucket = Bucket({"s3://in/big.pdf": PDF})
     path = manifest(
         tmp_path / "wanted.jsonl",
         {"document": "s3://in/big.pdf", "pages": "1-5"},
@@ -204,7 +207,7 @@ def test_a_manifest_names_documents_and_what_is_asked_of_each(folder, tmp_path):
 
 def test_a_manifest_may_lie_in_s3():
     line = json.dumps({"document": "s3://in/a.pdf"}).encode()
-    bucket = Bucket({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": b"a"})
+    bucket = Bucket({"s3://in/wanted.jsonl": line, "s3://in/a.pdf": PDF})
 
     assert names(found_in("s3://in/wanted.jsonl", objects=bucket)) == ["a.pdf"]
 
@@ -238,7 +241,9 @@ def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
     path = tmp_path / "wanted.jsonl"
     path.write_text('{"document": "a.pdf"}\n{\n{"page": 1}\n[]\n')
 
-    with pytest.raises(ConfigError, match=r"line 2 is not JSON.*and so with line 3, 4"):
+    with pytest.raises(
+        ConfigError, match=r"line 2 is not JSON.*line 3 must.*line 4 must"
+    ):
         found_in(path)
 
 
@@ -251,8 +256,8 @@ def test_what_could_not_be_read_is_looked_at_again_under_its_own_name(tmp_path):
         {"document": "s3://in/c.pdf"},
     )
     refused = found_in(path, objects=bucket).refused
-    (tmp_path / "a.pdf").write_bytes(b"here at last")
-    bucket.contents["s3://in/b.pdf"] = b"filled"
+    (tmp_path / "a.pdf").write_bytes(PDF)
+    bucket.contents["s3://in/b.pdf"] = PDF
 
     found = find_again(refused, bucket)
 
@@ -274,7 +279,7 @@ def test_what_does_not_exist_is_not_found(named):
 
 def test_pages_are_counted_where_that_is_cheap(tmp_path):
     (tmp_path / "a.pdf").write_bytes(pdf([["one"], ["two"], ["three"]]))
-    (tmp_path / "broken.pdf").write_bytes(b"%PDF broken")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-broken")
 
     found = found_in(tmp_path, count=num_pages_of)
     chosen = found_in(tmp_path / "a.pdf", count=num_pages_of, options={"pages": "2-9"})
@@ -286,7 +291,7 @@ def test_pages_are_counted_where_that_is_cheap(tmp_path):
 def test_real_s3_is_listed_asked_and_read(cloud, wire):
     wire.call("s3", "create_bucket", Bucket="documents")
     for key in ("scans/a.pdf", "scans/2024/b.png", "other.pdf"):
-        wire.call("s3", "put_object", Bucket="documents", Key=key, Body=key.encode())
+        wire.call("s3", "put_object", Bucket="documents", Key=key, Body=beginning(key))
     line = json.dumps({"document": "s3://documents/other.pdf", "pages": 2}).encode()
     wire.call("s3", "put_object", Bucket="documents", Key="wanted.jsonl", Body=line)
     objects = Bucketed(wire)

@@ -6,7 +6,7 @@ import io
 
 import PIL.Image
 
-from deploy.documents.document import media_type_of
+from deploy.documents.document import media_type_by_name
 from deploy.documents.pages import pictures_of
 from tests import documents
 
@@ -43,5 +43,5 @@ def test_what_is_transparent_is_drawn_on_white_paper(tmp_path):
 
 
 def test_a_type_goes_by_the_files_name(tmp_path):
-    assert media_type_of(tmp_path / "a.PDF") == "application/pdf"
-    assert media_type_of(tmp_path / "a") == "application/octet-stream"
+    assert media_type_by_name(tmp_path / "a.PDF") == "application/pdf"
+    assert media_type_by_name(tmp_path / "a") == "application/octet-stream"

@@ -82,7 +82,7 @@ def test_a_model_error_is_unwrapped_to_the_problem_inside(chandra, answering, pi
 
     ran = chandra("invoke", picture)
 
-    assert ran.status == 6
+    assert ran.status == 1
     assert "unknown option pgaes; did you mean pages? (invalid_option, 422)" in ran.err
     assert "primary" not in ran.err
 

@@ -23,6 +23,7 @@ from deploy.cli import main
 from deploy.console import Console
 from tests.deploy.accounts import IMAGE
 from tests.deploy.conftest import stage
+from tests.deploy.contents import PDF, PNG
 from tests.deploy.images import publish
 from tests.deploy.local.conftest import KEYS, REGION
 from tests.deploy.local.test_containers import PROGRAM
@@ -139,7 +140,7 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
 ):
     papers = tmp_path / "papers"
     papers.mkdir()
-    (papers / "page.png").write_bytes(b"page")
+    (papers / "page.png").write_bytes(PNG + b"page")
     arguments = ("--init", "--port", "0", "--server", container.address)
     with running(tmp_path, *arguments) as (_, said):
         bucket = said["made"]["bucket"]
@@ -159,7 +160,7 @@ def test_from_an_empty_folder_every_command_finds_it_by_its_address(
         assert "error:" not in command.stderr, (words, command.stderr)
     assert said["wrote"] == "chandra.toml"
     assert "asynchronous   chandra-async" in ran["status"].stdout
-    assert (tmp_path / "markdown" / "page.png.md").read_bytes() == b"page"
+    assert (tmp_path / "markdown" / "page.png.md").read_bytes() == PNG + b"page"
     assert "1 of 1 documents read" in ran["transform papers"].stdout
 
 
@@ -253,13 +254,13 @@ def test_a_deployment_goes_up_is_used_changed_and_goes_away(
         container.ping = 200
 
     threading.Thread(target=recover).start()
-    (tmp_path / "page.png").write_bytes(b"page")
+    (tmp_path / "page.png").write_bytes(PDF + b"page")
 
     status, out, err = chandra("deploy")
     assert status == 0, err
     assert container.ping == 200
     status, out, err = chandra("invoke", str(tmp_path / "page.png"))
-    assert (status, out) == (0, "page"), err
+    assert (status, out) == (0, "%PDF-1.7\npage"), err
     status, out, err = chandra("update", "--instance-type", "ml.g6e.4xlarge")
     assert status == 0, err
     status, out, err = chandra("status")

@@ -85,7 +85,7 @@ def test_good_documents_are_read_and_the_broken_one_is_told_and_tried_again(
     assert again == 1
     assert "did this already" in shown
 
-    first = out.rpartition("--retry-failed ")[2].strip()
+    first = out.rpartition("--retry-all ")[2].split()[0]
     local.put("scans/c.pdf", documents.pdf([["Page 1"]]))
     before = local.get(f"s3://{BUCKET}/json/sub/b.pdf.out")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.contents import PDF, beginning
 from tests.deploy.transformer import BUCKETS, GROUP, TAR, with_documents
 
 RUN = ("transform", "s3://inbox/scans/", "s3://results/md")
@@ -134,7 +135,9 @@ def test_what_fails_is_reported_with_its_code_and_the_rest_is_read(chandra, put,
     assert "1 of 3 documents read" in ran.out
     assert "1 failed with unreadable_document: it is broken\n  b.pdf" in ran.out
     assert "1 failed with document_too_large: it is endless\n  c.pdf" in ran.out
-    assert "transform --retry-failed ocr-" in ran.out
+    assert "1 would fail again, with unreadable_document: b.pdf" in ran.out
+    assert "try: split it, or ask for fewer pages" in ran.out
+    assert "transform --retry-failed" not in ran.out
     assert "failed 2 (document_too_large 1, unreadable_document 1)" in ran.out
 
 
@@ -255,7 +258,7 @@ def test_only_the_failed_are_tried_again(chandra, put, wire, cloud):
     ran = chandra("transform", "--retry-failed", first)
 
     assert ran.status == 0, ran.err
-    assert cloud.transformed.sent == [("b.pdf", b"mended")]
+    assert cloud.transformed.sent == [("b.pdf", PDF + b"mended")]
     assert keys(wire) == ["md/a.pdf.out", "md/b.pdf.out"]
     assert chandra("transform", "--retry-failed", first).out == (
         f"every document of transform job {first} has its result\n"
@@ -271,7 +274,7 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
     for name, body in bodies.items():
         put(f"scans/{name}", body)
         (tmp_path / "scans").mkdir(exist_ok=True)
-        (tmp_path / "scans" / name).write_bytes(body)
+        (tmp_path / "scans" / name).write_bytes(beginning(name) + body)
     where = "s3://inbox/scans/" if kind == "objects" else str(tmp_path / "scans")
     ran = chandra("transform", where, "s3://results/md")
     (first,) = cloud.jobs
@@ -283,7 +286,7 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
     assert "in part: b.pdf lacks page 2 (engine_failed)" in ran.out
     assert "1 lack pages for a reason that may pass: b.pdf" in ran.out
     assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
-    assert [body for _, body in cloud.transformed.sent] == [b"partly"]
+    assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
 
 def test_documents_that_lack_pages_for_good_are_named_and_not_tried_again(
@@ -374,12 +377,12 @@ def test_nothing_is_started_where_every_result_is_there(chandra, put, cloud):
 def test_files_are_uploaded_once_by_their_contents(chandra, put, cloud, wire, tmp_path):
     folder = tmp_path / "scans"
     (folder / "sub").mkdir(parents=True)
-    (folder / "a.pdf").write_bytes(b"fine")
-    (folder / "sub" / "b.pdf").write_bytes(b"broken")
+    (folder / "a.pdf").write_bytes(PDF + b"fine")
+    (folder / "sub" / "b.pdf").write_bytes(PDF + b"broken")
 
     ran = chandra("transform", str(folder), "s3://results/md")
     cloud.calls.clear()
-    (folder / "c.pdf").write_bytes(b"fine too")
+    (folder / "c.pdf").write_bytes(PDF + b"fine too")
     chandra("transform", str(folder), "s3://results/md")
 
     assert ran.status == 1
@@ -652,7 +655,7 @@ def test_a_dry_run_shows_price_and_calls_and_starts_nothing(
     chandra, put, cloud, tmp_path
 ):
     (tmp_path / "scans").mkdir()
-    (tmp_path / "scans" / "a.pdf").write_bytes(b"fine")
+    (tmp_path / "scans" / "a.pdf").write_bytes(PDF + b"fine")
     cloud.calls.clear()
 
     ran = chandra("transform", str(tmp_path / "scans"), "s3://results/md", "--dry-run")

@@ -1,0 +1,102 @@
+"""Which documents of a ledger `wait` and `fetch` speak of: all, or those of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from deploy.asynchronous.job import Job, Place
+from deploy.asynchronous.ledger import Ledger, wanted_jobs
+from deploy.documents.document import S3, Objects, split_uri
+from deploy.documents.entries import entries_of
+from deploy.documents.finding import MANIFESTS, own_path
+from deploy.documents.options import Option
+from deploy.errors import NotFoundError
+
+__all__ = ["Selection", "selected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The places of a ledger that inputs name; without inputs, all of them."""
+
+    inputs: Mapping[str, Callable[[Place, Job | None], bool]]
+    """What each of them names."""
+
+    def has(self, place: Place, job: Job | None) -> bool:
+        """Return whether a place, with the job that reads it, is one of them."""
+        if not self.inputs:
+            return True
+        return any(names(place, job) for names in self.inputs.values())
+
+    def jobs(self, ledger: Ledger) -> Iterator[Job]:
+        """Yield the jobs that read them."""
+        if not self.inputs:
+            yield from wanted_jobs(ledger)
+            return
+        jobs = {job.key: job for job in ledger.jobs()}
+        places = (p for p in ledger.places() if self.has(p, jobs.get(p.key)))
+        yield from {p.key: jobs[p.key] for p in places if p.key in jobs}.values()
+
+
+def selected(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
+    """Return what `inputs` name: the same words as for `submit`.
+
+    The ledger is asked, and not the folder or the bucket, where documents may be gone.
+    Raises NotFoundError for an input of which nothing was submitted.
+    """
+    selection = Selection({each: _named_by(each, objects) for each in inputs})
+    if not inputs:
+        return selection
+    jobs = {job.key: job for job in ledger.jobs()}
+    places = list(ledger.places())
+    for each, names in selection.inputs.items():
+        if not any(names(place, jobs.get(place.key)) for place in places):
+            raise NotFoundError(
+                f"nothing of {each} is in the ledger {ledger.name}",
+                hint=f"chandra-sagemaker async submit {each}",
+            )
+    return selection
+
+
+def _named_by(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
+    if PurePosixPath(each).suffix.lower() in MANIFESTS:
+        return _lines_of(each, objects)
+    if each.startswith(S3):
+        split_uri(each)
+        exact, below = each, f"{each.rstrip('/')}/"
+        return lambda place, job: (
+            place.source == exact or place.source.startswith(below)
+        )
+    exact, below = str(own_path(Path(each))), f"{Path(each).resolve()}/"
+    return lambda place, job: place.source == exact or place.source.startswith(below)
+
+
+def _lines_of(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
+    is_stored = each.startswith(S3)
+    if is_stored:
+        content = objects.read(*split_uri(each))
+    else:
+        try:
+            content = Path(each).read_bytes()
+        except OSError as error:
+            raise NotFoundError(
+                f"the manifest {each} cannot be read: {error.strerror}",
+                hint="chandra-sagemaker async wait, which speaks of all documents",
+            ) from error
+    lines: dict[str, list[Mapping[str, Option]]] = {}
+    for entry in entries_of(content, each, is_stored=is_stored):
+        source = entry.source
+        if not source.startswith(S3):
+            source = str(own_path(Path(each).parent / source))
+        lines.setdefault(source, []).append(entry.options)
+
+    def names(place: Place, job: Job | None) -> bool:
+        """Flags may have added options to those of the line."""
+        given = {} if job is None else job.options
+        return any(
+            options.items() <= given.items() for options in lines.get(place.source, ())
+        )
+
+    return names

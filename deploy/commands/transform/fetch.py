@@ -1,0 +1,182 @@
+"""The results of jobs under the names of their documents, in a folder or in S3."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.asynchronous.fetching import Fetched, Files, Outcome, Shelf
+from deploy.aws.objects import Bucketed
+from deploy.commands.context import Context
+from deploy.commands.transform.jobs import found, results_of, transforms_of
+from deploy.commands.transform.summary import NUM_NAMED, failure_lines
+from deploy.documents.document import S3
+from deploy.documents.naming import storable
+from deploy.documents.results import page_errors, part_lines
+from deploy.documents.targets import distinct_targets, portable
+from deploy.errors import ConfigError, NotFoundError
+from deploy.transform.job import TransformState, Work, outputs_of
+from deploy.transform.outcome import Failure
+
+__all__ = ["fetch"]
+
+ENDINGS = {
+    "text/markdown": "md",
+    "text/html": "html",
+    "text/plain": "txt",
+    "application/json": "json",
+}
+FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One document of a job, and where its result is to be written."""
+
+    state: TransformState
+    work: Work
+    key: str | None
+    """Below the job's output; None: there is no result."""
+    target: str = field(default="")
+
+
+def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> int:
+    """Write the results of jobs; 1 where a document has none or one is not written."""
+    if not names or options.into is None:
+        raise ConfigError(
+            "fetch takes a JOB, and --into a folder or s3://bucket/prefix",
+            hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
+            "status lists jobs",
+        )
+    into = options.into
+    into = into if into.startswith(S3) else str(Path(into).absolute())
+    transforms = transforms_of(context)
+    states = [found(context, name) for name in dict.fromkeys(names)]
+    results = _targets([r for state in states for r in _results(context, state)], into)
+    left_out = [each for state in states for each in transforms.left_out(state)]
+    shelf: Shelf = Bucketed(context.aws) if into.startswith(S3) else Files()
+    fetched = [_fetched(context, options, shelf, each) for each in results]
+    counts = Counter(each.outcome for each in fetched)
+    context.console.result(
+        {
+            "jobs": [state.name for state in states],
+            "outcomes": dict(counts),
+            "results": [
+                {
+                    "document": each.source,
+                    "result": each.target,
+                    "outcome": each.outcome,
+                    "detail": each.detail,
+                    "missing_pages": each.missing,
+                }
+                for each in fetched
+            ],
+            "left_out": [each.to_json() for each in left_out],
+        },
+        _lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
+    )
+    is_whole = set(counts) <= set(FINE) and not left_out
+    return 0 if context.is_dry_run or is_whole else 1
+
+
+def _results(context: Context, state: TransformState) -> list[_Result]:
+    transforms = transforms_of(context)
+    prefix, work = transforms.work(state)
+    there = results_of(transforms, state.output)
+    return [
+        _Result(
+            state,
+            each,
+            next((key for key in outputs_of(each.key, prefix) if key in there), None),
+        )
+        for each in work
+    ]
+
+
+def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
+    """Name each after its document; a later job's result replaces an earlier one's."""
+    latest = {(each.state.output, each.work.key): each for each in results}
+    ids = {
+        hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]: each
+        for place, each in latest.items()
+    }
+    names = distinct_targets(
+        {identity: portable(storable(each.work.name)) for identity, each in ids.items()}
+    )
+    return [
+        _Result(
+            each.state,
+            each.work,
+            each.key,
+            f"{into.rstrip('/')}/{names[identity]}."
+            f"{ENDINGS.get(each.state.accept, 'out')}",
+        )
+        for identity, each in ids.items()
+    ]
+
+
+def _fetched(
+    context: Context, options: argparse.Namespace, shelf: Shelf, result: _Result
+) -> Fetched:
+    name, target = result.work.name, result.target
+    if result.key is None:
+        is_waiting = result.state.is_changing
+        return Fetched(name, None, Outcome.WAITING if is_waiting else Outcome.FAILED)
+    try:
+        body = transforms_of(context).result(result.state.output, result.key)
+        errors = page_errors(body, result.state.accept)
+        missing = {error["page"]: error["code"] for error in errors}
+        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
+    except NotFoundError:
+        return Fetched(name, target, Outcome.GONE)
+    except OSError as error:
+        return Fetched(name, target, Outcome.UNWRITTEN, error.strerror)
+    return Fetched(name, target, put, missing=missing)
+
+
+def _put(shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool) -> str:
+    """Write a result. No record says what was fetched before, so other contents stay
+    unless that is forced."""
+    there = shelf.digest(target)
+    if there == hashlib.sha256(body).hexdigest():
+        return Outcome.UNCHANGED
+    if there is not None and not force:
+        return Outcome.THEIRS
+    if dry or shelf.write(target, body, replacing=there is not None):
+        return Outcome.WRITTEN
+    return Outcome.THEIRS
+
+
+def _lines(
+    fetched: Sequence[Fetched],
+    left_out: Sequence[Failure],
+    states: Sequence[TransformState],
+    *,
+    is_dry_run: bool,
+) -> list[str]:
+    counts = Counter(each.outcome for each in fetched)
+    verb = "would write" if is_dry_run else "wrote"
+    lines = [
+        f"{verb} {counts[Outcome.WRITTEN]:,} results; {counts[Outcome.UNCHANGED]:,} "
+        "were there already"
+    ]
+    odd = [e for e in fetched if e.outcome not in (*FINE, Outcome.WAITING)]
+    for each in odd[:NUM_NAMED]:
+        detail = f": {each.detail}" if each.detail else ""
+        lines.append(f"{each.outcome}: {each.target or each.source}{detail}")
+    if len(odd) > NUM_NAMED:
+        lines.append(f"{len(odd) - NUM_NAMED:,} more; --json names them all")
+    lines += part_lines({each.target or "": each.missing for each in fetched})
+    lines += failure_lines(left_out)
+    if counts[Outcome.THEIRS]:
+        lines.append("files with other contents stay: --force writes over them")
+    if counts[Outcome.WAITING]:
+        lines.append(f"{counts[Outcome.WAITING]:,} are not read yet")
+    if counts[Outcome.WAITING] or counts[Outcome.FAILED]:
+        names = " and ".join(state.name for state in states)
+        lines.append(f"why, says chandra-sagemaker transform status {names}")
+    return lines

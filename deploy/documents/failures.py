@@ -1,0 +1,47 @@
+"""Which failures another reading may mend, and what to do about the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+__all__ = ["PERMANENT", "advice_lines", "is_permanent"]
+
+PERMANENT: Mapping[str, str] = {
+    "bad_request": "see the reason; it was not read as it was asked for",
+    "deadline_exceeded": "ask for fewer pages: a manifest with pages, or --pages",
+    "document_forbidden": "let the role read it, or restore it from its archive",
+    "document_not_found": "put it where it was named, or name another one",
+    "document_too_large": "split it, or ask for fewer pages",
+    "invalid_option": "correct the options of its line in the manifest",
+    "not_acceptable": "ask for another --format",
+    "password_required": "qpdf --decrypt, then submit what that writes; or invoke "
+    "--password-env NAME",
+    "password_wrong": "invoke --password-env NAME with its own password",
+    "unreadable_document": "mend or replace the file: it is damaged or empty",
+    "unsupported_media_type": "convert it to PDF or to an image",
+}
+"""Codes that the same document has again however often it is read, and what to do.
+
+They are the service's statuses of 400 to 499 but for `document_changed` and
+`client_gone`, and its deadline: what was too long for an hour is too long for the next.
+A test compares them with the service's.
+"""
+NUM_SHOWN = 5
+
+
+def is_permanent(code: str | None) -> bool:
+    """Return whether a document that failed with `code` would fail again."""
+    return code in PERMANENT
+
+
+def advice_lines(failed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say what to do about documents, by the code with which they failed for good."""
+    lines = []
+    for code, names in sorted(failed.items()):
+        shown = ", ".join(islice(names, NUM_SHOWN))
+        more = len(names) - NUM_SHOWN
+        shown += f" and {more:,} more" if more > 0 else ""
+        lines.append(f"{len(names):,} would fail again, with {code}: {shown}")
+        lines.append(f"  try: {PERMANENT[code]}")
+    return lines

@@ -1,0 +1,73 @@
+"""Why a document is refused before it is sent, in words and with the service's code."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from deploy.documents.document import (
+    Absent,
+    Archive,
+    StoredObject,
+    media_type_by_name,
+)
+from deploy.documents.signatures import sample_of, type_by_bytes
+
+__all__ = [
+    "ABSENT",
+    "EMPTY",
+    "NO_DOCUMENT",
+    "UNREADABLE",
+    "UNSUPPORTED",
+    "archived",
+    "hidden_lines",
+    "supported_type",
+]
+
+UNREADABLE = "unreadable_document"
+UNSUPPORTED = "unsupported_media_type"
+EMPTY = "it is empty"
+NO_DOCUMENT = (
+    "its bytes are no document that is read: PDF, PNG, JPEG, WebP, GIF, BMP, TIFF, "
+    "HEIC, AVIF, JPEG 2000, PNM, TGA and ICO are"
+)
+ABSENT = {
+    Absent.NOT_FOUND: "there is no such object",
+    Absent.FORBIDDEN: "these credentials may not read it, or it is not there",
+}
+ARCHIVED = (
+    "it is archived: aws s3api restore-object --bucket {bucket} --key {key} "
+    "--restore-request Days=7, and name it again when it is restored"
+)
+RESTORING = (
+    "it is archived and being restored, which takes hours: name it again when it is "
+    "restored"
+)
+
+
+def hidden_lines(num_hidden: int) -> list[str]:
+    """Say how many hidden files were left out of folders, and how to include them."""
+    if not num_hidden:
+        return []
+    files = "1 hidden file" if num_hidden == 1 else f"{num_hidden:,} hidden files"
+    return [f"left out: {files} (names with a dot in front): --hidden includes them"]
+
+
+def supported_type(path: Path) -> str | None:
+    """Return the media type of a file by its bytes; None: the service reads none of it.
+
+    Raises OSError.
+    """
+    return type_by_bytes(sample_of(path), media_type_by_name(path))
+
+
+def archived(item: StoredObject) -> str | None:
+    """Return why an object of S3 cannot be read until it is restored; None: it can be.
+
+    Where nobody may say whether it can be, it can.
+    """
+    if item.archive is Archive.RESTORING:
+        return RESTORING
+    if item.archive is Archive.ARCHIVED:
+        return ARCHIVED.format(bucket=item.bucket, key=shlex.quote(item.key))
+    return None

@@ -1,0 +1,145 @@
+"""Tell the media type of a document by its bytes, as the service does.
+
+`deploy` does not import the handler, so the signatures of `handler/preprocess/media.py`
+stand here once more; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "HEAD_BYTES",
+    "PDF",
+    "TAIL_BYTES",
+    "Sample",
+    "is_unmistakable",
+    "media_type_of",
+    "sample_of",
+    "type_by_bytes",
+]
+
+HEAD_BYTES = 1024
+"""First bytes that `media_type_of` needs; the header of a PDF may come late."""
+TAIL_BYTES = 18
+"""Last bytes that `type_by_bytes` needs, for the footer of a TGA."""
+
+PDF = "application/pdf"
+TIFF = "image/tiff"
+HEIC = "image/heic"
+AVIF = "image/avif"
+BMP = "image/bmp"
+JPEG_2000 = "image/jp2"
+PNM = "image/x-portable-anymap"
+TGA = "image/x-tga"
+GZIP_MAGIC = b"\x1f\x8b\x08"
+
+MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\0", TIFF),
+    (b"MM\0*", TIFF),
+    (b"II+\0", TIFF),
+    (b"MM\0+", TIFF),
+    (b"BM", BMP),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
+    (b"\xff\x4f\xff\x51", JPEG_2000),
+    (b"\0\0\1\0", "image/vnd.microsoft.icon"),
+)
+PNM_HEADER = re.compile(
+    rb"P(?:(?P<bitmap>[14])|[2356])"
+    rb"(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,8}"
+    rb"(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,8}"
+    rb"(?(bitmap)|(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,4})\s"
+)
+PLAIN_PNM = re.compile(rb"P[123](?:[\s\d]|#[^\r\n]*+(?:[\r\n]|\Z))*+\Z")
+TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"})
+AVIF_BRANDS = frozenset({b"avif", b"avis"})
+PDF_OBJECT = re.compile(rb"\s*+(?:%[^\r\n]*+\s++)*+[0-9]{1,10} [0-9]{1,5} obj\b")
+PDF_BODY = re.compile(rb"[\r\n][0-9]{1,10} [0-9]{1,5} obj\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The bytes that tell the type of a document."""
+
+    head: bytes
+    """Its first `HEAD_BYTES`."""
+    tail: bytes = b""
+    """Its last `TAIL_BYTES`; they matter only if the first bytes tell nothing."""
+
+
+def sample_of(path: Path) -> Sample:
+    """Read what tells the type of a file. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL_BYTES))
+        return Sample(head, file.read(TAIL_BYTES))
+
+
+def media_type_of(head: bytes) -> str | None:
+    """Return the type that the first bytes of a document tell; None: not supported."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    for magic, media_type in MAGIC:
+        if head.startswith(magic):
+            return media_type
+    if head[4:8] == b"ftyp":
+        return _heif_type(head)
+    head = head[:HEAD_BYTES]
+    if PNM_HEADER.match(head) and (head[1:2] > b"3" or PLAIN_PNM.match(head)):
+        return PNM
+    return PDF if b"%PDF-" in head or PDF_OBJECT.match(head) else None
+
+
+def type_by_bytes(sample: Sample, by_name: str) -> str | None:
+    """Return the media type of a document, or None where the service reads none of it.
+
+    The bytes decide. `by_name`, the type that the name suggests, counts for the two
+    kinds whose bytes may tell nothing: a TGA without a footer, and a PDF whose header
+    is damaged. The service also reads what gzip has compressed.
+    """
+    head = _unpacked(sample.head)
+    found = media_type_of(head)
+    if found is not None:
+        return found
+    if by_name == TGA or sample.tail.endswith(TGA_FOOTER):
+        return TGA
+    return PDF if by_name == PDF and PDF_BODY.search(head) else None
+
+
+def is_unmistakable(sample: Sample) -> bool:
+    """Return whether bytes are a document even if the name suggests none.
+
+    Ordinary text may begin with `BM` or `P1 1 1`, or speak of `%PDF-`.
+    """
+    found = media_type_of(sample.head)
+    if found == PDF:
+        return sample.head.lstrip().startswith(b"%PDF-")
+    return found not in (None, BMP, PNM)
+
+
+def _unpacked(head: bytes) -> bytes:
+    """Return the first bytes of what gzip data hold; others as they are."""
+    if not head.startswith(GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _heif_type(head: bytes) -> str | None:
+    """Return the type of an ISO base media file, by the brands in its first box."""
+    length = min(int.from_bytes(head[:4]), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, length, 4))}
+    if brands & AVIF_BRANDS:
+        return AVIF
+    return HEIC if brands & HEIC_BRANDS else None

@@ -1,0 +1,96 @@
+"""Where results are written: names that every file system takes and keeps apart."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
+
+from deploy.documents.naming import apart
+
+__all__ = ["ENDINGS", "distinct_targets", "portable"]
+
+ENDINGS = ("md", "html", "json", "txt", "error.json")
+"""What a document's results are called behind its name."""
+RESERVED = frozenset(
+    {"con", "prn", "aux", "nul"}
+    | {f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"}
+)
+"""Devices on Windows, whatever ending follows the name."""
+FORBIDDEN = re.compile(r'[<>:"|?*\\]')
+
+
+def portable(name: str, *, is_windows: bool = os.name == "nt") -> str:
+    """Return the name of a document as a relative path that lies below its folder.
+
+    Windows reserves some names and drops dots and blanks at the end of a folder's.
+    They are changed everywhere, as results may move; the characters that only Windows
+    forbids are changed there.
+    """
+    *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
+    parts = [_folder(part) for part in folders] + [".._" if last == ".." else last]
+    path = "/".join(map(_without_device, parts)) or "_"
+    return FORBIDDEN.sub("_", path) if is_windows else path
+
+
+def distinct_targets(
+    wanted: Mapping[str, str], kept: Collection[str] = (), *, is_tree: bool = True
+) -> dict[str, str]:
+    """Return a name for the results of each document, by the document's id.
+
+    `wanted` has the names by id, `kept` the ids whose results have that name already.
+    With `is_tree`, no two results are the same file, and none is the folder of another,
+    on systems that ignore case or normalise Unicode. Without, names are taken as they
+    are: results that lie beside their documents. The outcome does not depend on the
+    order of `wanted`.
+    """
+    given: dict[str, str] = {}
+    files: set[str] = set()
+    folders: set[str] = set()
+    for identity in sorted(wanted, key=lambda i: (i not in kept, wanted[i], i)):
+        for name in _candidates(wanted[identity], identity, is_tree):
+            slot = _slot(name) if is_tree else name
+            own = {f"{slot}.{ending}" for ending in ENDINGS}
+            above = _parents(slot) if is_tree else set()
+            if own & files or own & folders or above & files:
+                continue
+            files |= own
+            folders |= above
+            given[identity] = name
+            break
+    return given
+
+
+def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
+    yield name
+    for length in (8, 16, len(identity)):
+        yield apart(name, identity, length)
+    for number in count(1):
+        longer = f"{identity}-{number}"
+        # Another name does not help where a folder above it is somebody's result.
+        yield f"~{longer}/{name}" if is_tree else apart(name, longer, len(longer))
+
+
+def _slot(name: str) -> str:
+    """Return what names have in common that a file system may take for one."""
+    folded = unicodedata.normalize("NFD", name).upper().casefold()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", folded))
+
+
+def _parents(slot: str) -> set[str]:
+    parts = slot.split("/")[:-1]
+    return {"/".join(parts[: number + 1]) for number in range(len(parts))}
+
+
+def _folder(part: str) -> str:
+    """Return the name of a folder, which may not end in a dot or a blank."""
+    return f"{part}_" if part.endswith((".", " ")) else part
+
+
+def _without_device(part: str) -> str:
+    stem, dot, rest = part.partition(".")
+    if stem.rstrip().lower() in RESERVED:
+        return f"{stem}_{dot}{rest}"
+    return part

@@ -1,0 +1,42 @@
+"""Which failures another reading may mend."""
+
+from __future__ import annotations
+
+import inspect
+
+from deploy.documents.failures import PERMANENT, advice_lines, is_permanent
+from deploy.documents.results import MAY_PASS
+from handler import errors
+
+MAY_CHANGE = {"client_gone", "document_changed"}
+"""4xx of the service that say nothing of the document."""
+
+
+def codes():
+    return {
+        cls.code: cls.status
+        for cls in vars(errors).values()
+        if inspect.isclass(cls) and issubclass(cls, errors.HandlerError)
+    }
+
+
+def test_what_is_permanent_is_what_the_service_calls_so():
+    wrong = {code for code, status in codes().items() if 400 <= status < 500}
+
+    assert set(PERMANENT) == wrong - MAY_CHANGE | {"deadline_exceeded"}
+    assert not MAY_PASS & set(PERMANENT)
+
+
+def test_a_code_that_nobody_knows_is_tried_again():
+    assert not is_permanent("failed")
+    assert not is_permanent(None)
+
+
+def test_of_many_documents_some_are_named_with_what_to_do():
+    lines = advice_lines({"unreadable_document": [f"{n}.pdf" for n in range(7)]})
+
+    assert lines == [
+        "7 would fail again, with unreadable_document: 0.pdf, 1.pdf, 2.pdf, 3.pdf, "
+        "4.pdf and 2 more",
+        f"  try: {PERMANENT['unreadable_document']}",
+    ]

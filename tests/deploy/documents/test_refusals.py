@@ -1,0 +1,233 @@
+"""What is refused before it is queued or paid for, by every command alike."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.aws.objects import Bucketed, archive_of
+from deploy.documents.document import Archive
+from deploy.documents.finding import find_documents
+from deploy.documents.rejection import NO_DOCUMENT
+from tests.deploy.contents import PDF, PNG
+from tests.deploy.queued import FakeQueue
+from tests.deploy.stored import Bucket
+from tests.deploy.transformer import with_documents
+from tests.documents import as_jpeg, text_page
+
+CONFIG = """
+[network]
+isolation = false
+[transform]
+buckets = ["inbox", "results"]
+[asynchronous]
+bucket = "exchange"
+sources = ["inbox"]
+"""
+JPEG = as_jpeg(text_page(size=(32, 32)))
+
+
+@pytest.fixture
+def put(cloud, wire, project, at):
+    """A queue, machines and an endpoint; the answer puts an object into a bucket."""
+    project(CONFIG)
+    with_documents(cloud, wire, at.now)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    cloud.invoked = FakeQueue(wire)
+
+    def put(key, body, **more):
+        wire.call("s3", "put_object", Bucket="inbox", Key=key, Body=body, **more)
+
+    return put
+
+
+def restore(wire, key):
+    wire.call(
+        "s3", "restore_object", Bucket="inbox", Key=key, RestoreRequest={"Days": 1}
+    )
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A JPEG that somebody called a PNG."""
+    path = tmp_path / "page.png"
+    path.write_bytes(JPEG)
+    return path
+
+
+# The type
+
+
+def test_a_file_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, cloud, page):
+    ran = chandra("async", "submit", str(page))
+
+    assert ran.status == 0, ran.err
+    assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
+
+
+def test_an_object_with_a_wrong_suffix_is_queued_as_what_it_is(chandra, put, cloud):
+    put("scans/page.png", JPEG)
+
+    chandra("async", "submit", "s3://inbox/scans/")
+
+    assert json.loads(cloud.invoked.accepted[0].body or b"{}") == {}
+    assert cloud.invoked.accepted[0].headers["content_type"] == "image/jpeg"
+
+
+def test_a_job_of_wrong_suffixes_is_given_the_type_of_the_bytes(
+    chandra, put, cloud, page
+):
+    chandra("transform", str(page), "s3://results/md")
+
+    (job,) = cloud.jobs.values()
+    assert job.request["TransformInput"]["ContentType"] == "image/jpeg"
+
+
+def test_a_file_with_a_wrong_suffix_is_invoked_as_what_it_is(chandra, put, cloud, page):
+    asked = []
+
+    def invoked(environ, body):
+        asked.append(environ["CONTENT_TYPE"])
+        return "200 OK", [], b"# Title"
+
+    cloud.invoked = invoked
+
+    assert chandra("invoke", str(page)).status == 0
+    assert asked == ["image/jpeg"]
+
+
+def test_every_command_refuses_a_file_that_is_no_document_alike(
+    chandra, put, cloud, tmp_path
+):
+    path = tmp_path / "page.pdf"
+    path.write_bytes(b"<html>not found</html>")
+
+    queued = chandra("async", "submit", str(path), "--json")
+    job = chandra("transform", str(path), "s3://results/md", "--json")
+    invoked = chandra("invoke", str(path), "--json")
+
+    expected = {"code": "unsupported_media_type", "reason": NO_DOCUMENT}
+    assert queued.status == job.status == invoked.status == 1
+    assert queued.json["refused"] == {str(path): expected}
+    assert job.json["left_out"] == [{"document": str(path), **expected}]
+    error = invoked.json["error"]
+    assert error["message"] == f"{path}: {NO_DOCUMENT} (unsupported_media_type)"
+    assert error["code"] == "unsupported_media_type"
+    assert cloud.jobs == {}
+    assert cloud.invoked.accepted == []
+
+
+def test_an_object_that_is_no_document_is_not_sent(chandra, put, cloud):
+    put("scans/a.pdf", PDF)
+    put("scans/b.pdf", b"<html>")
+
+    queued = chandra("async", "submit", "s3://inbox/scans/", "--json")
+    job = chandra("transform", "s3://inbox/scans/", "s3://results/md", "--json")
+
+    assert queued.status == job.status == 1
+    assert list(queued.json["refused"]) == ["s3://inbox/scans/b.pdf"]
+    assert len(cloud.invoked.accepted) == 1
+    assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
+
+
+def test_an_object_that_may_not_be_read_here_is_told_by_its_name():
+    bucket = Bucket({"s3://in/a.png": JPEG}, closed={"s3://in/a.png"})
+
+    (document,) = find_documents(["s3://in/"], bucket).documents
+
+    assert document.media_type == "image/png"
+
+
+def test_a_folder_gives_documents_without_a_suffix_too(tmp_path):
+    (tmp_path / "scan").write_bytes(PDF)
+    (tmp_path / "notes.txt").write_bytes(b"about %PDF-1.7")
+
+    found = find_documents([str(tmp_path)], Bucket())
+
+    assert [d.name for d in found.documents] == ["scan"]
+    assert [r.reason for r in found.refused] == ["not a type we read: .txt"]
+
+
+# Archives
+
+
+def test_archived_objects_start_no_machine(chandra, put, wire, cloud):
+    put("cold/glacier.pdf", PDF, StorageClass="GLACIER")
+    put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
+
+    queued = chandra("async", "submit", "s3://inbox/cold/", "--json")
+    job = chandra("transform", "s3://inbox/cold/", "s3://results/md", "--json")
+
+    assert queued.status == job.status == 1
+    assert {each["code"] for each in queued.json["refused"].values()} == {
+        "document_forbidden"
+    }
+    assert (
+        "aws s3api restore-object --bucket inbox --key cold/deep.pdf"
+        in (queued.json["refused"]["s3://inbox/cold/deep.pdf"]["reason"])
+    )
+    assert len(job.json["left_out"]) == 2
+    assert cloud.jobs == {}
+    assert cloud.invoked.accepted == []
+
+
+def test_a_restored_object_is_read_and_a_manifest_is_looked_at_too(
+    chandra, put, wire, cloud, tmp_path
+):
+    put("cold/restored.pdf", PDF, StorageClass="DEEP_ARCHIVE")
+    put("cold/deep.pdf", PDF + b" ", StorageClass="DEEP_ARCHIVE")
+    restore(wire, "cold/restored.pdf")
+    manifest = tmp_path / "wanted.jsonl"
+    uris = [f"s3://inbox/cold/{name}.pdf" for name in ("restored", "deep")]
+    manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
+
+    listed = find_documents(["s3://inbox/cold"], Bucketed(wire))
+    named = find_documents([str(manifest)], Bucketed(wire))
+
+    for found in (listed, named):
+        assert [d.source for d in found.documents] == [uris[0]]
+        assert [r.source for r in found.refused] == [uris[1]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({}, None),
+        ({"StorageClass": "GLACIER_IR"}, None),
+        ({"StorageClass": "INTELLIGENT_TIERING"}, None),
+        ({"StorageClass": "INTELLIGENT_TIERING", "ArchiveStatus": "ARCHIVE_ACCESS"},
+         Archive.ARCHIVED),
+        ({"ArchiveStatus": "DEEP_ARCHIVE_ACCESS", "Restore": 'ongoing-request="true"'},
+         Archive.RESTORING),
+        ({"StorageClass": "GLACIER"}, Archive.ARCHIVED),
+        ({"StorageClass": "GLACIER", "Restore": 'ongoing-request="true"'},
+         Archive.RESTORING),
+        ({"StorageClass": "DEEP_ARCHIVE",
+          "Restore": 'ongoing-request="false", expiry-date="Fri, 1 Jan 2027"'}, None),
+    ],
+)  # fmt: skip
+def test_an_archive_is_told_by_the_answer_of_s3(answer, expected):
+    assert archive_of(answer) == expected
+
+
+# Hidden files
+
+
+def test_hidden_files_are_counted_and_can_be_included(chandra, put, cloud, tmp_path):
+    folder = tmp_path / "scans"
+    (folder / ".old").mkdir(parents=True)
+    (folder / "a.pdf").write_bytes(PDF)
+    (folder / ".b.png").write_bytes(PNG)
+    (folder / ".old" / "c.pdf").write_bytes(PDF + b"c")
+
+    without = chandra("async", "submit", str(folder))
+    job = chandra("transform", str(folder), "s3://results/md")
+    among = chandra("async", "submit", str(folder), "--hidden", "--json")
+
+    words = "left out: 2 hidden files (names with a dot in front): --hidden includes"
+    assert words in without.out
+    assert words in job.out
+    assert len(cloud.transformed.sent) == 1
+    assert among.json["submitted"] == 2
+    assert among.json["hidden"] == 0

@@ -1,0 +1,132 @@
+"""The type of a document by its bytes: as the service tells it."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from hypothesis import example, given, strategies as st
+
+from deploy.documents.document import MEDIA_TYPES
+from deploy.documents.signatures import (
+    HEAD_BYTES,
+    MAGIC,
+    TAIL_BYTES,
+    Sample,
+    is_unmistakable,
+    media_type_of,
+    sample_of,
+    type_by_bytes,
+)
+from handler.errors import UnsupportedMediaTypeError
+from handler.preprocess import media
+from tests.documents import (
+    as_bmp,
+    as_gif,
+    as_heic,
+    as_jpeg,
+    as_png,
+    as_tiff,
+    as_webp,
+    encoded,
+    pdf,
+    text_page,
+)
+
+PAGE = text_page(size=(32, 32))
+UNKNOWN = "application/octet-stream"
+DOCUMENTS = {
+    "png": as_png(PAGE),
+    "jpeg": as_jpeg(PAGE),
+    "webp": as_webp(PAGE),
+    "bmp": as_bmp(PAGE),
+    "gif": as_gif(PAGE),
+    "tiff": as_tiff(PAGE),
+    "heic": as_heic(PAGE),
+    "avif": encoded(PAGE, "AVIF"),
+    "jp2": encoded(PAGE, "JPEG2000"),
+    "pnm": encoded(PAGE, "PPM"),
+    "tga": encoded(PAGE, "TGA"),
+    "ico": encoded(PAGE, "ICO"),
+    "pdf": pdf(),
+}
+PIECES = [
+    *(magic for magic, _ in MAGIC),
+    *(b"RIFF", b"WEBP", b"\0\0\0\x18ftyp", b"heic", b"mif1", b"avif", b"abcd"),
+    *(b"P1", b"P5", b"P6 ", b" 12 ", b"#c\n", b"255\n", b"0 1\n", b"%PDF-", b"%c\n"),
+    *(b"1 0 obj", b"\n7 0 obj", b"\r", b"text", b"\0", b"<html>", b"PK\3\4"),
+]
+heads = st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=8).map(
+    b"".join
+)
+endings = st.sampled_from([b"", b"TRUEVISION-XFILE.\0", b"other"])
+names = st.sampled_from([UNKNOWN, *sorted(set(MEDIA_TYPES.values()))])
+
+
+def by_the_service(declared, head, tail):
+    try:
+        return media.agreed_media_type(declared, head, tail)
+    except UnsupportedMediaTypeError:
+        return None
+
+
+def test_the_limits_are_the_services():
+    assert (HEAD_BYTES, TAIL_BYTES) == (media.HEAD_BYTES, media.TAIL_BYTES)
+    assert set(MEDIA_TYPES.values()) == set(media.MEDIA_TYPES)
+
+
+@given(heads)
+@example(bytes(1019) + b"%PDF-1.7")
+@example(bytes(1020) + b"%PDF-1.7")
+def test_first_bytes_tell_what_they_tell_the_service(head):
+    assert media_type_of(head) == media.media_type_of(head[:HEAD_BYTES])
+
+
+@given(heads, endings, names)
+def test_the_service_agrees_with_the_type_that_is_declared(head, tail, by_name):
+    kind = type_by_bytes(Sample(head, tail), by_name)
+
+    if not head.startswith(b"\x1f\x8b\x08"):
+        assert by_the_service(kind or UNKNOWN, head, tail) == kind
+
+
+@pytest.mark.parametrize("kind", sorted(DOCUMENTS))
+def test_a_document_is_known_whatever_its_name(tmp_path, kind):
+    path = tmp_path / "document"
+    path.write_bytes(DOCUMENTS[kind])
+
+    found = type_by_bytes(sample_of(path), UNKNOWN)
+
+    # Pillow writes a TGA with a footer.
+    assert found == MEDIA_TYPES[f".{kind}"]
+
+
+def test_what_gzip_compressed_is_known_too():
+    sample = Sample(gzip.compress(DOCUMENTS["pdf"])[:HEAD_BYTES])
+
+    assert type_by_bytes(sample, UNKNOWN) == "application/pdf"
+    assert type_by_bytes(Sample(gzip.compress(b"words")), UNKNOWN) is None
+
+
+def test_a_tga_without_footer_is_known_by_its_name():
+    assert type_by_bytes(Sample(b"\0\0\2\0"), "image/x-tga") == "image/x-tga"
+    assert type_by_bytes(Sample(b"\0\0\2\0"), UNKNOWN) is None
+
+
+def test_a_pdf_with_a_damaged_header_is_known_by_its_name():
+    sample = Sample(b"damaged\n1 0 obj\n<<>>")
+
+    assert type_by_bytes(sample, "application/pdf") == "application/pdf"
+    assert type_by_bytes(sample, UNKNOWN) is None
+
+
+@pytest.mark.parametrize(
+    "head", [b"BMW and others", b"P1 1 1 0", b"A text about %PDF-1.7", b"words"]
+)
+def test_words_are_not_taken_for_a_document(head):
+    assert not is_unmistakable(Sample(head))
+
+
+@pytest.mark.parametrize("kind", ["gif", "jpeg", "pdf", "png", "tiff"])
+def test_a_document_without_suffix_is_taken_for_one(kind):
+    assert is_unmistakable(Sample(DOCUMENTS[kind][:HEAD_BYTES]))

@@ -1,0 +1,108 @@
+"""Names of results: distinct on every file system, below their folder, stable."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given, strategies as st
+
+from deploy.documents.targets import ENDINGS, distinct_targets, portable
+
+PARTS = st.sampled_from(
+    ["a", "A", "a.md", "a.pdf", "A.PDF", "é.pdf", "e\u0301.pdf", "x", "x.", "x ", "con",
+     "NUL.pdf", "..", ".", "", "straße", "STRASSE", "a.pdf.error", "ﬁ", "fi",
+     "a~01234567.pdf"]
+) | st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), max_size=5
+)  # fmt: skip
+NAMES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+def identity(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def wanted(names):
+    return {identity(f"{n} {name}"): portable(name) for n, name in enumerate(names)}
+
+
+def folded(path):
+    """As a file system that ignores case and normalises would compare."""
+    return unicodedata.normalize("NFD", path).casefold()
+
+
+@given(NAMES)
+def test_no_name_leaves_its_folder(name):
+    path = PurePosixPath("/into") / f"{portable(name)}.md"
+
+    assert ".." not in path.parts
+    assert path.is_relative_to("/into")
+    assert path != PurePosixPath("/into")
+
+
+@given(NAMES)
+def test_windows_takes_every_name(name):
+    path = PureWindowsPath(f"{portable(name, is_windows=True)}.md")
+
+    assert not path.drive
+    assert not path.root
+    # Newer Pythons ask ntpath of the running version for that.
+    assert not any(PureWindowsPath(part).is_reserved() for part in path.parts)
+    assert not any(part.endswith((".", " ")) for part in path.parts)
+
+
+@given(st.lists(NAMES, max_size=8))
+def test_no_two_results_are_one_file_or_the_folder_of_one(names):
+    targets = distinct_targets(wanted(names))
+
+    files = [
+        folded(f"{target}.{end}") for target in targets.values() for end in ENDINGS
+    ]
+    assert len(targets) == len(names)
+    assert len(set(files)) == len(files)
+    above = {str(parent) for file in files for parent in PurePosixPath(file).parents}
+    assert not above & set(files)
+
+
+@given(st.lists(NAMES, max_size=6), st.randoms(use_true_random=False))
+def test_names_do_not_depend_on_the_order(names, random):
+    items = list(wanted(names).items())
+    random.shuffle(items)
+
+    assert distinct_targets(dict(items)) == distinct_targets(wanted(names))
+
+
+@given(st.lists(NAMES, min_size=1, max_size=6))
+def test_what_was_written_keeps_its_name(names):
+    ids = wanted(names)
+    last = list(ids)[-1]
+
+    assert distinct_targets(ids, {last})[last] == ids[last]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x//y.pdf", "x/y.pdf"),
+        ("./x/y.pdf", "x/y.pdf"),
+        ("x./y.pdf", "x._/y.pdf"),
+        ("con/aux.pdf", "con_/aux_.pdf"),
+        ("../y.pdf", ".._/y.pdf"),
+        ("plain: a name?.pdf", "plain: a name?.pdf"),
+    ],
+)
+def test_a_name_is_changed_as_little_as_possible(name, expected):
+    assert portable(name, is_windows=False) == expected
+
+
+def test_windows_gets_no_character_that_it_forbids():
+    assert portable("10:30\\a?.pdf", is_windows=True) == "10_30_a_.pdf"
+
+
+def test_names_beside_documents_differ_as_they_are():
+    ids = {"1" * 32: "s3://in/x//y.pdf", "2" * 32: "s3://in/x/y.pdf", "3" * 32: "X"}
+
+    assert distinct_targets(ids, is_tree=False) == ids
