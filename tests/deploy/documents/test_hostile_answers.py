@@ -12,8 +12,9 @@ import pytest
 
 from deploy.documents.report import report_of
 from deploy.documents.results import ACCEPT, in_format
-from deploy.documents.sanitise import cleaner_of
+from deploy.documents.sanitise import ATTRIBUTES, TAGS, cleaner_of
 from deploy.errors import ConfigError
+from handler.postprocess import vocabulary
 from tests.deploy.invoke.answers import DOCUMENT, FAILED, PAGE
 
 HOSTILE = (
@@ -206,3 +207,20 @@ def test_data_that_is_no_picture_is_dropped(source):
 
     assert "data" not in cleaned.lower()
     assert "script" not in cleaned
+
+
+def test_directions_of_text_outlast_cleaning():
+    html = '<p dir="rtl">a <bdo dir="ltr">b</bdo> <bdi>c</bdi></p>'
+
+    assert cleaner_of({})(html) == html
+
+
+def test_all_html_of_the_service_outlasts_cleaning():
+    missing = {
+        tag: names - ATTRIBUTES.get(tag, set()) - ATTRIBUTES["*"]
+        for tag, names in vocabulary.ATTRIBUTES.items()
+    }
+
+    assert vocabulary.KEPT_TAGS - TAGS == set()
+    assert vocabulary.GLOBAL_ATTRIBUTES - ATTRIBUTES["*"] == set()
+    assert {tag: names for tag, names in missing.items() if names} == {}
