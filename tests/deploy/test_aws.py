@@ -162,6 +162,8 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
         ("KmsException", "key cannot be used", ConfigError, "policy of the key"),
         ("ValidationException", "Access denied to KMS key", DeployError,
          "policy of the key"),
+        ("ValidationException", "Value 'x' at 'kmsKeyId' failed to satisfy constraint",
+         DeployError, "doctor looks at"),
         ("ValidationException", "The repository of your image a does not grant "
          "ecr:GetDownloadUrlForLayer, ecr:BatchGetImage", DeployError, "image push"),
     ],
