@@ -52,6 +52,7 @@ def test_the_options_of_one_request_are_none_of_the_next(read):
     ("answer", "markdown"),
     [
         ("Total: 3 < 4\nPaid.\n\nBy: A*B", "Total: 3 < 4  \nPaid.\n\nBy: A\\*B"),
+        ("Jo <jo@x.org>\nList<Path>", "Jo \\<jo@x.org>  \nList\\<Path>"),
         ("<b>Total</b>: 3\nPaid.", "**Total**: 3 Paid."),
         ('```json\n{"a": 1}\n```', '{"a": 1}'),
         (TEXT, "Hello"),
