@@ -166,10 +166,11 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     assert members_from(queued.body, ())["prompt"] == ("сумма " * 700).strip()
 
 
-def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder):
+@pytest.mark.parametrize("option", [("--temperature", "1"), ("--format", "md")])
+def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, option):
     chandra("async", "submit", str(folder / "a.pdf"))
 
-    ran = chandra("async", "submit", "--retry-failed", "--temperature", "1")
+    ran = chandra("async", "submit", "--retry-failed", *option)
 
     assert ran.status == 2
     assert "sends each document as it was submitted" in ran.err
