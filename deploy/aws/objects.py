@@ -10,7 +10,12 @@ from mimetypes import guess_type
 from deploy.aws.client import AWSClient
 from deploy.aws.store import SHA256
 from deploy.documents.document import Absent, StoredObject, split_uri
-from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
+from deploy.errors import (
+    AccessDeniedError,
+    ConflictError,
+    CredentialsError,
+    NotFoundError,
+)
 
 __all__ = ["Bucketed"]
 
@@ -79,6 +84,8 @@ class Bucketed:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
             return Absent.NOT_FOUND
+        except CredentialsError:
+            raise
         except AccessDeniedError:
             # One of thousands: it keeps nobody from the others.
             return Absent.FORBIDDEN

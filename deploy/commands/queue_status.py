@@ -8,7 +8,7 @@ from typing import Any
 from deploy.asynchronous.endpoint import async_name
 from deploy.aws.metrics import read_metrics
 from deploy.commands.context import Context
-from deploy.errors import AccessDeniedError
+from deploy.errors import AccessDeniedError, CredentialsError
 from deploy.executor import duration
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
@@ -30,6 +30,8 @@ def queue_state(context: Context) -> EndpointState | None:
     """Ours, as far as one may look: the least policy lets us where there is a queue."""
     try:
         state = context.account.endpoint(async_name(context.config))
+    except CredentialsError:
+        raise
     except AccessDeniedError:
         return None
     return state if state is not None and state.is_ours else None
@@ -38,12 +40,19 @@ def queue_state(context: Context) -> EndpointState | None:
 def queue_facts(context: Context) -> dict[str, Any] | None:
     """None where there is none, and never was."""
     name = async_name(context.config)
-    state = queue_state(context)
-    if state is None:
+    denied = None
+    try:
+        state = context.account.endpoint(name)
+    except CredentialsError:
+        raise
+    except AccessDeniedError as error:
+        state, denied = None, error.message
+    if state is None or not state.is_ours:
         history = context.account.history(name)
         if not history:
             return None
-        return {"endpoint": name, "status": None, "config": history[0].config}
+        facts = {"endpoint": name, "status": None, "config": history[0].config}
+        return facts | ({"error": denied} if denied else {})
     scaling = context.account.scaling(name)
     limits = scaling.target or {}
     kind, price = price_now(context, state)
@@ -88,6 +97,8 @@ def price_now(
 def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """For people."""
     name = facts["endpoint"]
+    if "error" in facts:
+        return [("asynchronous", name), ("status", f"not known: {facts['error']}")]
     if facts["status"] is None:
         return [
             ("asynchronous", name),
