@@ -47,7 +47,10 @@ CODES: dict[str, type[DeployError]] = {
     "AccessDenied": AccessDeniedError,
     "AccessDeniedException": AccessDeniedError,
     "UnauthorizedOperation": AccessDeniedError,
-    "AuthFailure": AccessDeniedError,
+    "AuthFailure": CredentialsError,
+    "AuthorizationError": AccessDeniedError,
+    "MissingAuthenticationToken": CredentialsError,
+    "MissingAuthenticationTokenException": CredentialsError,
     "ExpiredToken": CredentialsError,
     "ExpiredTokenException": CredentialsError,
     "TokenRefreshRequired": CredentialsError,
@@ -141,7 +144,10 @@ LOGIN = (
     "aws sts get-caller-identity shows whether they work"
 )
 CHECK_CLOCK = "set the clock of this machine, then run the same command again"
-CHECK_KEYS = "aws configure list shows which keys are used"
+CHECK_KEYS = (
+    "aws configure list shows which keys are used; a region that the account has not "
+    "enabled refuses them too"
+)
 ALLOW_KEY = (
     "allow kms:Decrypt, kms:GenerateDataKey and kms:CreateGrant in the policy of the "
     "key, for these credentials and the execution role"
@@ -154,11 +160,14 @@ HINTS = {
     "TokenRefreshRequired": LOGIN,
     "RequestExpired": f"{CHECK_CLOCK}; or {LOGIN}",
     "RequestTimeTooSkewed": CHECK_CLOCK,
+    "AuthFailure": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     "InvalidAccessKeyId": CHECK_KEYS,
     "InvalidClientTokenId": CHECK_KEYS,
     "InvalidToken": CHECK_KEYS,
     "UnrecognizedClientException": CHECK_KEYS,
     "IncompleteSignature": CHECK_KEYS,
+    "MissingAuthenticationToken": CHECK_KEYS,
+    "MissingAuthenticationTokenException": CHECK_KEYS,
     "InvalidSignatureException": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     "SignatureDoesNotMatch": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     # S3 answers HEAD without a body: an expired token is a 400 without a code.

@@ -157,6 +157,10 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
         ("RequestExpired", "Request has expired.", CredentialsError, "clock"),
         ("InvalidAccessKeyId", "does not exist in our records", CredentialsError,
          "aws configure list"),
+        ("AuthFailure", "AWS was not able to validate the provided access credentials",
+         CredentialsError, "aws configure list"),
+        ("UnrecognizedClientException", "The security token is invalid",
+         CredentialsError, "region that the account has not enabled"),
         ("400", "Bad Request", DeployError, "get-caller-identity"),
         ("AccessDenied", "User: a is not authorized to perform: kms:GenerateDataKey "
          "on resource: b", AccessDeniedError, "policy of the key"),
