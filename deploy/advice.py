@@ -17,9 +17,21 @@ class Advice:
     hint: str
 
     def is_about(self, reason: str) -> bool:
-        """Whether the message occurs in the reason, in whole words."""
-        return re.search(rf"\b{re.escape(self.message)}", reason, re.I) is not None
+        """Return True if the message is in the reason, from the beginning of a word.
 
+        Case matters for an abbreviation: a reason that names `kmsKeyId` may be about
+        its form.
+        """
+        case = 0 if self.message.isupper() else re.IGNORECASE
+        return re.search(rf"\b{re.escape(self.message)}", reason, case) is not None
+
+
+KEY_UNUSABLE = (
+    "a KMS key is disabled, in another region, or its policy does not allow the "
+    "execution role to use it",
+    "allow the execution role kms:Decrypt, kms:GenerateDataKey and "
+    "kms:CreateGrant in the policy of the key; then the same command again",
+)
 
 ADVICE = (
     Advice(
@@ -67,13 +79,8 @@ ADVICE = (
         "the image does not exist, or the execution role cannot pull it",
         "chandra-sagemaker doctor checks the image and the role",
     ),
-    Advice(
-        "KMS",
-        "a KMS key is disabled, in another region, or its policy does not allow the "
-        "execution role to use it",
-        "allow the execution role kms:Decrypt, kms:GenerateDataKey and "
-        "kms:CreateGrant in the policy of the key; then the same command again",
-    ),
+    Advice("KMS", *KEY_UNUSABLE),
+    Advice("kms:", *KEY_UNUSABLE),
     Advice(
         "Rate exceeded",
         "AWS throttled the requests of this account",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import unicodedata
@@ -71,7 +72,7 @@ class Console:
             return
         tenth = 10 * done // max(total, 1)
         if self._err.isatty():
-            columns = self._columns or shutil.get_terminal_size().columns
+            columns = self._columns or _columns_of(self._err)
             line = progress_line(label, done, total, columns)
             end = "\n" if done >= total else ""
             print(f"\r{line}", file=self._err, end=end, flush=True)
@@ -119,7 +120,7 @@ class Console:
             raise ConfigError(
                 f"there is no terminal to ask at: {question}", hint="add --yes"
             )
-        print(f"{question} [y/N] ", file=self._err, end="", flush=True)
+        print(f"{printable(question)} [y/N] ", file=self._err, end="", flush=True)
         return self._answers.readline().strip().lower() in ("y", "yes")
 
     def agree(self, question: str) -> bool:
@@ -162,12 +163,24 @@ def _print(text: str, file: IO[str]) -> None:
     print(line, file=file, flush=True)
 
 
+def _columns_of(terminal: IO[str]) -> int:
+    """Return the width of the terminal that a file writes to, else of the session."""
+    try:
+        # Standard output may be a file while the bar is on standard error.
+        columns = os.get_terminal_size(terminal.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return columns or shutil.get_terminal_size().columns
+
+
 def progress_line(label: str, done: int, total: int, columns: int) -> str:
     """Return a progress bar of at most `columns` - 1 columns, padded to that.
 
     A line as wide as the terminal would wrap, and the next one would not overwrite
-    it. Where the label does not fit, the bar and then the sizes are left out.
+    it. Where the label does not fit, the bar and then the sizes are left out. Labels
+    may be names of files: what does not take one column of a terminal is escaped.
     """
+    label = _one_column_each(label)
     width = max(1, min(columns - 1, 100))
     share = min(1.0, done / max(total, 1))
     sizes = f"{megabytes(done)} of {megabytes(total)}"
@@ -183,6 +196,17 @@ def progress_line(label: str, done: int, total: int, columns: int) -> str:
     else:
         line = f"{shown[: max(0, width - len(percent) - 1)]} {percent}".lstrip()
     return line[:width].ljust(width)
+
+
+def _one_column_each(text: str) -> str:
+    return "".join(
+        character
+        if character.isprintable()
+        and unicodedata.east_asian_width(character) not in "WF"
+        and not unicodedata.category(character).startswith("M")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 def minute(when: datetime) -> str:

@@ -10,6 +10,7 @@ DeployError                  1  failed
 ├── ResourceFailedError      6  resource_failed
 ├── WaitTimeoutError         7  wait_timeout
 └── AccessDeniedError        8  access_denied
+    └── CredentialsError     8  credentials_invalid
 
 Anything else is a bug and ends with 3 and a traceback, Ctrl-C with 130. The message
 says what happened and to what, the hint is what to type next.
@@ -25,6 +26,7 @@ __all__ = [
     "BusyError",
     "ConfigError",
     "ConflictError",
+    "CredentialsError",
     "DeployError",
     "DocumentError",
     "Interrupted",
@@ -124,6 +126,12 @@ class AccessDeniedError(DeployError):
 
     exit_code = 8
     code = "access_denied"
+
+
+class CredentialsError(AccessDeniedError):
+    """The credentials have expired or are unknown, so that every request fails."""
+
+    code = "credentials_invalid"
 
 
 class Interrupted(KeyboardInterrupt):

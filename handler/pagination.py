@@ -23,8 +23,8 @@ def separator_before(page: int) -> str:
 def paginated(pages: Iterable[tuple[int, str]]) -> str:
     """Join numbers and texts of pages; every page is there, also one without text.
 
-    A line of a page that looks like a separator gets a backslash, which Markdown does
-    not show, so that splitting at separators gives the pages.
+    A line of a page that looks like a separator gets a backslash, which Markdown shows
+    in code only, so that splitting at separators gives the pages.
     """
     joined = ""
     for index, (number, text) in enumerate(pages):

@@ -35,7 +35,7 @@ from handler.s3 import Stop
 from handler.schema import Page, PageError, PageResult, Status
 from handler.settings import HandlerSettings
 from handler.spool import Spool
-from handler.writing import Writing
+from handler.writing import Writing, max_inline_bytes
 
 __all__ = ["Engines", "Reader"]
 
@@ -102,6 +102,7 @@ class Reader:
             self._decoding,
             self._sizing,
             self._limits,
+            max_inline_bytes(settings.max_reply_bytes),
         )
 
     def open(

@@ -7,6 +7,7 @@ module needs to know that.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -54,6 +55,10 @@ LABEL = "label"
 PERCENT_CODED = ("prompt",)
 """Options that are percent-coded in Custom-Attributes: a header takes ASCII only, and a
 semicolon ends a value there."""
+_UNLOGGED = re.compile(
+    rf"\b(?:{'|'.join((*SECRET_OPTIONS, *PERCENT_CODED))})\s*+=", re.IGNORECASE
+)
+_NO_NAME = re.compile(r"[^A-Za-z_-]")
 MAX_LABEL_CHARACTERS = 256
 JSON = "application/json"
 JSON_LINES = frozenset(
@@ -244,16 +249,15 @@ def _from_query(row: Row) -> dict[str, Any]:
 def _from_attributes(attributes: str) -> dict[str, Any]:
     """`pages=1-3;prompt_type=ocr`, as SageMaker's Custom-Attributes carry options."""
     values = {}
+    has_secret = _UNLOGGED.search(attributes) is not None
     for item in attributes.split(";"):
         name, equals, value = item.partition("=")
-        if equals:
-            name, value = name.strip(), value.strip()
+        name, value = name.strip(), value.strip()
+        if equals and not (has_secret and _NO_NAME.search(name)):
             values[name] = unquote(value) if name in PERCENT_CODED else value
         elif item.strip():
             # It may be the rest of a password or a prompt with a semicolon in it, and
             # the log has neither.
-            unlogged = (*SECRET_OPTIONS, *PERCENT_CODED)
-            has_secret = any(f"{name}=" in attributes for name in unlogged)
             shown = "a value with a semicolon" if has_secret else quoted(item.strip())
             raise InvalidOptionError(
                 f"{shown} in {CUSTOM_ATTRIBUTES} is not an option; write them as "

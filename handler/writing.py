@@ -34,13 +34,20 @@ from handler.schema import (
     Status,
 )
 
-__all__ = ["Writing"]
+__all__ = ["Writing", "max_inline_bytes"]
 
 logger = logging.getLogger(__name__)
 
 MAX_INLINE_BYTES = 8 * 1024 * 1024
-"""Limit for the data URLs of one document. They are in its Markdown and its HTML, and
-SageMaker takes answers of some megabytes."""
+"""Limit for the data URLs of one document."""
+_SHARE_INLINE = 5
+"""JSON has a picture four times: in `images`, `html` and `markdown` of the page, and in
+`markdown` of the document. The fifth part is for everything else."""
+
+
+def max_inline_bytes(max_reply_bytes: int) -> int:
+    """Return the limit for the data URLs of a document in an answer of that size."""
+    return min(MAX_INLINE_BYTES, max_reply_bytes // _SHARE_INLINE)
 
 
 class Writing:
@@ -54,6 +61,7 @@ class Writing:
         decoding: Decoding,
         sizing: Sizing,
         limits: preprocess.Limits,
+        max_inline_bytes: int,
     ) -> None:
         self._pool = pool
         self._max_seconds = max_seconds
@@ -61,6 +69,7 @@ class Writing:
         self._decoding = decoding
         self._sizing = sizing
         self._limits = limits
+        self._max_inline_bytes = max_inline_bytes
 
     def result(self, reading: Reading, parts: Parts) -> PageResult:
         """Return the page of the answer; an error of its own where there is none.
@@ -150,7 +159,7 @@ class Writing:
             content,
             images,
             markdown_number=number,
-            max_bytes=MAX_INLINE_BYTES - reading.inlined_bytes,
+            max_bytes=self._max_inline_bytes - reading.inlined_bytes,
         )
         reading.inlined_bytes += illustrated.num_bytes
         content, num_left_out = illustrated.content, illustrated.num_left_out
@@ -159,8 +168,8 @@ class Writing:
         warning = PageWarning(
             "images_not_inlined",
             f"{num_left_out} of {len(images)} pictures are not in Markdown and HTML, "
-            f"because a document has {MAX_INLINE_BYTES:,} bytes of them at most; ask "
-            "for fewer pages, or for JSON with include_images",
+            f"because a document has {self._max_inline_bytes:,} bytes of them at most; "
+            "ask for fewer pages, or for JSON with include_images",
         )
         return replace(content, warnings=(*content.warnings, warning))
 

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     LoginError,
+    LoginInsufficientPermissions,
     NoAuthTokenError,
     NoCredentialsError,
     NoRegionError,
@@ -30,6 +31,7 @@ from deploy.errors import (
     BusyError,
     ConfigError,
     ConflictError,
+    CredentialsError,
     DeployError,
     NotFoundError,
     ResourceFailedError,
@@ -45,19 +47,22 @@ CODES: dict[str, type[DeployError]] = {
     "AccessDenied": AccessDeniedError,
     "AccessDeniedException": AccessDeniedError,
     "UnauthorizedOperation": AccessDeniedError,
-    "AuthFailure": AccessDeniedError,
-    "ExpiredToken": AccessDeniedError,
-    "ExpiredTokenException": AccessDeniedError,
-    "TokenRefreshRequired": AccessDeniedError,
-    "InvalidAccessKeyId": AccessDeniedError,
-    "InvalidClientTokenId": AccessDeniedError,
-    "InvalidToken": AccessDeniedError,
-    "UnrecognizedClientException": AccessDeniedError,
-    "IncompleteSignature": AccessDeniedError,
-    "InvalidSignatureException": AccessDeniedError,
-    "SignatureDoesNotMatch": AccessDeniedError,
-    "RequestExpired": AccessDeniedError,
-    "RequestTimeTooSkewed": AccessDeniedError,
+    "AuthFailure": CredentialsError,
+    "AuthorizationError": AccessDeniedError,
+    "MissingAuthenticationToken": CredentialsError,
+    "MissingAuthenticationTokenException": CredentialsError,
+    "ExpiredToken": CredentialsError,
+    "ExpiredTokenException": CredentialsError,
+    "TokenRefreshRequired": CredentialsError,
+    "InvalidAccessKeyId": CredentialsError,
+    "InvalidClientTokenId": CredentialsError,
+    "InvalidToken": CredentialsError,
+    "UnrecognizedClientException": CredentialsError,
+    "IncompleteSignature": CredentialsError,
+    "InvalidSignatureException": CredentialsError,
+    "SignatureDoesNotMatch": CredentialsError,
+    "RequestExpired": CredentialsError,
+    "RequestTimeTooSkewed": CredentialsError,
     "KMS.AccessDeniedException": AccessDeniedError,
     "KMSAccessDeniedException": AccessDeniedError,
     "KMS.DisabledException": ConfigError,
@@ -139,7 +144,10 @@ LOGIN = (
     "aws sts get-caller-identity shows whether they work"
 )
 CHECK_CLOCK = "set the clock of this machine, then run the same command again"
-CHECK_KEYS = "aws configure list shows which keys are used"
+CHECK_KEYS = (
+    "aws configure list shows which keys are used; a region that the account has not "
+    "enabled refuses them too"
+)
 ALLOW_KEY = (
     "allow kms:Decrypt, kms:GenerateDataKey and kms:CreateGrant in the policy of the "
     "key, for these credentials and the execution role"
@@ -152,11 +160,14 @@ HINTS = {
     "TokenRefreshRequired": LOGIN,
     "RequestExpired": f"{CHECK_CLOCK}; or {LOGIN}",
     "RequestTimeTooSkewed": CHECK_CLOCK,
+    "AuthFailure": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     "InvalidAccessKeyId": CHECK_KEYS,
     "InvalidClientTokenId": CHECK_KEYS,
     "InvalidToken": CHECK_KEYS,
     "UnrecognizedClientException": CHECK_KEYS,
     "IncompleteSignature": CHECK_KEYS,
+    "MissingAuthenticationToken": CHECK_KEYS,
+    "MissingAuthenticationTokenException": CHECK_KEYS,
     "InvalidSignatureException": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     "SignatureDoesNotMatch": f"{CHECK_KEYS}; or {CHECK_CLOCK}",
     # S3 answers HEAD without a body: an expired token is a 400 without a code.
@@ -200,13 +211,18 @@ def fault_of(error: Fault, doing: str) -> DeployError:
         )
     if isinstance(
         error, SSOError | TokenRetrievalError | NoAuthTokenError | LoginError
-    ):
-        return AccessDeniedError(
+    ) and not isinstance(error, LoginInsufficientPermissions):
+        return CredentialsError(
             "the AWS login has expired",
             hint="aws sso login --profile PROFILE, or aws login",
         )
-    if isinstance(error, CredentialRetrievalError | RefreshWithMFAUnsupportedError):
-        return AccessDeniedError(
+    if isinstance(
+        error,
+        CredentialRetrievalError
+        | LoginInsufficientPermissions
+        | RefreshWithMFAUnsupportedError,
+    ):
+        return CredentialsError(
             f"the AWS credentials cannot be renewed: {error}", hint=LOGIN
         )
     if isinstance(error, ProfileNotFound):
@@ -254,7 +270,7 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     if kind is ConflictError and re.search("already exist", sentence, re.I):
         # SageMaker says of a job's name that it is in use.
         kind = AlreadyExistsError
-    if kind is AccessDeniedError:
+    if kind in (AccessDeniedError, CredentialsError):
         return _denied(code, sentence, doing)
     advice = None if code in HINTS else advice_for(f"{code}: {sentence}")
     hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, WHATEVER))
@@ -274,4 +290,6 @@ def _denied(code: str, sentence: str, doing: str) -> AccessDeniedError:
         sentence = "AWS does not know these credentials"
     elif re.search(r"\bkms:\w+", sentence):
         hint = ALLOW_KEY
-    return AccessDeniedError(f"{doing}: {sentence}", hint=hint)
+    is_expired = CODES.get(code) is CredentialsError
+    kind = CredentialsError if is_expired else AccessDeniedError
+    return kind(f"{doing}: {sentence}", hint=hint)

@@ -20,6 +20,7 @@ from deploy.documents.signatures import (
 from deploy.errors import (
     AccessDeniedError,
     ConflictError,
+    CredentialsError,
     DeployError,
     NotFoundError,
 )
@@ -112,6 +113,8 @@ class Bucketed:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
             return Absent.NOT_FOUND
+        except CredentialsError:
+            raise
         except AccessDeniedError:
             # One of thousands: it keeps nobody from the others.
             return Absent.FORBIDDEN

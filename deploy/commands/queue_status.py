@@ -9,7 +9,7 @@ from deploy.asynchronous.endpoint import async_name
 from deploy.aws.metrics import read_metrics
 from deploy.commands.absent import absence_of
 from deploy.commands.context import Context
-from deploy.errors import AccessDeniedError
+from deploy.errors import AccessDeniedError, CredentialsError
 from deploy.executor import duration
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
@@ -31,6 +31,8 @@ def queue_state(context: Context) -> EndpointState | None:
     """Ours, as far as one may look: the least policy lets us where there is a queue."""
     try:
         state = context.account.endpoint(async_name(context.config))
+    except CredentialsError:
+        raise
     except AccessDeniedError:
         return None
     return state if state is not None and state.is_ours else None
@@ -39,18 +41,21 @@ def queue_state(context: Context) -> EndpointState | None:
 def queue_facts(context: Context) -> dict[str, Any] | None:
     """None where there is none, and never was."""
     name = async_name(context.config)
-    state = queue_state(context)
-    if state is None:
+    denied = None
+    try:
+        state = context.account.endpoint(name)
+    except CredentialsError:
+        raise
+    except AccessDeniedError as error:
+        state, denied = None, error.message
+    if state is None or not state.is_ours:
         absence = absence_of(context, name, context.account.history(name))
         if absence is None:
             return None
-        return {
-            "endpoint": name,
-            "status": None,
-            "health": absence.reason.value,
-            "lost": absence.is_lost,
-            "config": absence.config,
-        }
+        facts = {"endpoint": name, "status": None, "config": absence.config}
+        if denied is not None:
+            return facts | {"error": denied, "health": "unknown", "lost": False}
+        return facts | {"health": absence.reason.value, "lost": absence.is_lost}
     scaling = context.account.scaling(name)
     limits = scaling.target or {}
     kind, price = price_now(context, state)
@@ -97,6 +102,8 @@ def price_now(
 def queue_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """For people."""
     name = facts["endpoint"]
+    if "error" in facts:
+        return [("asynchronous", name), ("status", f"not known: {facts['error']}")]
     if facts["status"] is None:
         how = "missing, and `stop` did not stop it" if facts["lost"] else "stopped"
         return [

@@ -54,7 +54,7 @@ def _prompt(written: str) -> str:
     if not written.startswith("@"):
         return written
     try:
-        return Path(written[1:]).read_text("utf-8").strip()
+        return Path(written[1:]).read_text("utf-8-sig").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(

@@ -18,7 +18,12 @@ from deploy.commands.context import Context
 from deploy.commands.queue_status import queue_facts, queue_rows
 from deploy.commands.transform.jobs import transforms_of
 from deploy.console import minute, table
-from deploy.errors import AccessDeniedError, NotFoundError, ResourceFailedError
+from deploy.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    NotFoundError,
+    ResourceFailedError,
+)
 from deploy.executor import duration
 from deploy.machines.prices import dollars, hourly, rate
 from deploy.resources import REVISION_TAG, EndpointState, count_drift
@@ -118,6 +123,8 @@ def _jobs(context: Context) -> list[dict[str, Any]] | None:
     """Return the last few transform jobs; None if listing them is not allowed."""
     try:
         jobs = list(islice(transforms_of(context).ours(), NUM_JOBS))
+    except CredentialsError:
+        raise
     except AccessDeniedError:
         return None
     return [

@@ -87,7 +87,11 @@ def attributes_of(options: Mapping[str, Option]) -> str:
 def _word(name: str, value: Option) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return quote(str(value), safe=" ,.?!") if name == "prompt" else str(value)
+    if name != "prompt":
+        return str(value)
+    # HTTP and the service drop blanks around a value.
+    coded = quote(str(value), safe=" ,.?!")
+    return re.sub("^ +| +$", lambda blanks: "%20" * len(blanks[0]), coded)
 
 
 def intervals(pages: str) -> list[tuple[int, int | None]]:

@@ -28,8 +28,9 @@ def _names(words: str) -> set[str]:
 
 TAGS = _names(
     """
-    a b bdi bdo big blockquote br caption chem code del div h1 h2 h3 h4 h5 h6 hr i img input li
-    math ol p pre q rp rt ruby small span strong sub sup table tbody td th thead tr u ul
+    a b bdi bdo big blockquote br caption chem code del div h1 h2 h3 h4 h5 h6 hr i img
+    input li math ol p pre q rp rt ruby small span strong sub sup table tbody td th
+    thead tr u ul
     """
 )
 ATTRIBUTES = {

@@ -153,7 +153,7 @@ class Emulator:
 
     def _control_plane(self, region: str, operation: str, request: Request) -> Answer:
         body = request.body.read()
-        asked = json.loads(body or b"{}")
+        asked = _object_in(body)
         self._check(region, operation, asked)
         if operation == "CreateTransformJob":
             answer = self.jobs.create(region, asked)
@@ -335,3 +335,14 @@ class Emulator:
             self.fleet.remove(owner)
             job.end(failure)
             self.logs.say(f"{job.name} | {job.status}: {job.failure or 'all done'}")
+
+
+def _object_in(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a request; raises Refusal where there is none."""
+    try:
+        asked = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        raise Refusal("SerializationException", "the body is not a JSON object")
+    return asked

@@ -17,6 +17,7 @@ from handler.postprocess.markdown import markdown_from
 from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
 from handler.postprocess.pictures import renamed
 from handler.postprocess.plain import text_from
+from handler.postprocess.vocabulary import KEPT_TAGS, RENAMED_TAGS
 from handler.profiles import BboxFormat
 from handler.schema import Block, PageContent, PageWarning, Strip
 from handler.turning import turned_box, turned_size
@@ -28,7 +29,11 @@ CUSTOM = "custom"
 
 _BLANK = frozenset({BLANK_PAGE})
 _MARGINS = frozenset({"Page-Header", "Page-Footer"})
-_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+_FORMATTING = KEPT_TAGS | RENAMED_TAGS.keys() | {"html", "body"}
+_TAG = re.compile(
+    rf"</?(?:{'|'.join(sorted(_FORMATTING))})(?:[\s/][^<>]*)?>", re.IGNORECASE
+)
+"""Any other word in angle brackets, such as an address, does not make HTML of text."""
 
 
 def page_content(

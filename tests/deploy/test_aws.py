@@ -10,6 +10,7 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    LoginInsufficientPermissions,
     LoginRefreshRequired,
     NoCredentialsError,
     NoRegionError,
@@ -26,6 +27,7 @@ from deploy.errors import (
     AccessDeniedError,
     ConfigError,
     ConflictError,
+    CredentialsError,
     DeployError,
     NotFoundError,
     ResourceFailedError,
@@ -150,11 +152,15 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
     [
         ("ThrottlingException", "Rate exceeded", errors.BusyError, "wait a minute"),
         ("EC2ThrottledException", "", errors.BusyError, "wait a minute"),
-        ("ExpiredToken", "The provided token has expired.", AccessDeniedError,
+        ("ExpiredToken", "The provided token has expired.", CredentialsError,
          "aws sso login"),
-        ("RequestExpired", "Request has expired.", AccessDeniedError, "clock"),
-        ("InvalidAccessKeyId", "does not exist in our records", AccessDeniedError,
+        ("RequestExpired", "Request has expired.", CredentialsError, "clock"),
+        ("InvalidAccessKeyId", "does not exist in our records", CredentialsError,
          "aws configure list"),
+        ("AuthFailure", "AWS was not able to validate the provided access credentials",
+         CredentialsError, "aws configure list"),
+        ("UnrecognizedClientException", "The security token is invalid",
+         CredentialsError, "region that the account has not enabled"),
         ("400", "Bad Request", DeployError, "get-caller-identity"),
         ("AccessDenied", "User: a is not authorized to perform: kms:GenerateDataKey "
          "on resource: b", AccessDeniedError, "policy of the key"),
@@ -162,6 +168,8 @@ def test_what_never_reached_aws_is_told_too(error, kind, sentence):
         ("KmsException", "key cannot be used", ConfigError, "policy of the key"),
         ("ValidationException", "Access denied to KMS key", DeployError,
          "policy of the key"),
+        ("ValidationException", "Value 'x' at 'kmsKeyId' failed to satisfy constraint",
+         DeployError, "doctor looks at"),
         ("ValidationException", "The repository of your image a does not grant "
          "ecr:GetDownloadUrlForLayer, ecr:BatchGetImage", DeployError, "image push"),
     ],
@@ -184,8 +192,14 @@ def test_refusals_end_with_the_remedy_for_their_cause(code, sentence, kind, hint
 def test_expired_logins_name_the_login_command(error):
     fault = fault_of(error, "sagemaker describe_endpoint")
 
-    assert type(fault) is AccessDeniedError
+    assert type(fault) is CredentialsError
     assert "aws sso login" in (fault.hint or "")
+
+
+def test_a_login_without_permissions_has_not_expired():
+    fault = fault_of(LoginInsufficientPermissions(), "sagemaker describe_endpoint")
+
+    assert "insufficient permissions" in fault.message
 
 
 def test_a_profile_that_does_not_exist_is_named():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import pty
 import re
+import struct
+import termios
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -53,6 +58,33 @@ def test_progress_overwrites_its_line_on_a_terminal():
     first, second = terminal.getvalue().split("\r")[1:]
     assert len(first) == 39
     assert second.endswith("\n")
+
+
+@pytest.mark.parametrize("label", ["書類の束", "a\u0301b", "\x1b[2J", "a\nb", "\udcff"])
+def test_progress_escapes_what_is_not_one_column_wide(label):
+    line = progress_line(label, 50_000_000, 100_000_000, 80)
+
+    assert label.encode("unicode_escape").decode()[:9] in line
+    assert line.isascii()
+
+
+def test_progress_fits_the_terminal_that_shows_it():
+    reading, writing = pty.openpty()
+    fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 26, 0, 0))
+
+    with os.fdopen(writing, "w") as terminal:
+        Console(err=terminal).progress("image", 10_000_000, 20_000_000)
+        shown = os.read(reading, 1000).decode()
+    os.close(reading)
+
+    assert len(shown.strip("\r")) == 25
+
+
+def test_questions_have_no_control_characters():
+    terminal, answers = Terminal(), Terminal("y\n")
+
+    assert Console(err=terminal, answers=answers).confirm("delete \x1b[2Ja?")
+    assert terminal.getvalue() == r"delete \x1b[2Ja? [y/N] "
 
 
 @given(st.text(st.characters(codec="utf-8")))

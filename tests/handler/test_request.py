@@ -490,6 +490,22 @@ def test_a_semicolon_in_a_prompt_shows_how_to_write_it():
     assert "currency" not in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "prompt = find it; the iban",
+        "prompt=find it; the iban = DE00",
+        "pages=1;Prompt=find it;the iban",
+        "password =a;the iban",
+    ],
+)
+def test_the_rest_of_a_prompt_or_password_is_never_told(attributes):
+    with pytest.raises(InvalidOptionError) as caught:
+        with_attributes(attributes)
+
+    assert "iban" not in caught.value.detail
+
+
 # Options that are none
 
 

@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=tuple(ACCEPT),
-        default="md",
         help="of the results (default md); json has pages, blocks and failures",
     )
     add_request_options(parser)
@@ -126,7 +125,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 f"{flag} takes its input and output from the job",
                 hint=f"chandra-sagemaker transform {flag} {again}",
             )
-        if request_options(options):
+        if options.format or request_options(options):
             raise ConfigError(
                 f"{flag} takes what is asked of each page from the job",
                 hint=f"chandra-sagemaker transform {flag} {again}",
@@ -145,7 +144,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             f"OUTPUT must be s3://bucket/prefix, not {words[1]}", hint=MORE
         )
-    wanted = wanted_from(context, options, words[0], words[1], ACCEPT[options.format])
+    accept = ACCEPT[options.format or "md"]
+    wanted = wanted_from(context, options, words[0], words[1], accept)
     return wanted if isinstance(wanted, int) else started(context, options, wanted)
 
 

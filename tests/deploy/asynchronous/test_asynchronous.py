@@ -16,6 +16,7 @@ from deploy.asynchronous.waiting import Waiting
 from deploy.console import Console
 from deploy.documents.document import Document
 from deploy.errors import DeployError
+from handler.json_body import members_from
 from tests.deploy.accounts import configured
 from tests.deploy.contents import PDF, PNG, beginning
 from tests.deploy.queued import BROKEN, DYING, FakeQueue, answer_to
@@ -154,10 +155,24 @@ def test_a_document_is_read_again_with_other_options(chandra, queue, folder):
     assert sent == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
 
 
-def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder):
+def test_a_long_prompt_is_sent_as_the_service_takes_it(
+    chandra, queue, project, folder, tmp_path
+):
+    project(EXTRA.format(isolation="false"))
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("сумма " * 700, "utf-8-sig")
+
+    chandra("async", "submit", str(folder / "a.pdf"), "--prompt", f"@{prompt}")
+
+    (queued,) = queue.accepted
+    assert members_from(queued.body, ())["prompt"] == ("сумма " * 700).strip()
+
+
+@pytest.mark.parametrize("option", [("--temperature", "1"), ("--format", "md")])
+def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, option):
     chandra("async", "submit", str(folder / "a.pdf"))
 
-    ran = chandra("async", "submit", "--retry-failed", "--temperature", "1")
+    ran = chandra("async", "submit", "--retry-failed", *option)
 
     assert ran.status == 2
     assert "sends each document as it was submitted" in ran.err

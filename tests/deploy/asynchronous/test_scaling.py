@@ -523,6 +523,24 @@ def test_status_says_that_metrics_of_the_queue_are_denied(chandra, wire, monkeyp
 
 
 @pytest.mark.usefixtures("deployed")
+def test_status_does_not_call_an_endpoint_stopped_that_is_denied(
+    chandra, wire, monkeypatch
+):
+    def call(service, operation, **params):
+        if params.get("EndpointName") == "ocr-async":
+            raise AccessDeniedError("not authorized: DescribeEndpoint", hint="iam")
+        return call_before(service, operation, **params)
+
+    call_before = wire.call
+    monkeypatch.setattr(wire, "call", call)
+
+    ran = chandra("status")
+
+    assert "not known: not authorized: DescribeEndpoint" in ran.out
+    assert "stopped" not in ran.out.partition("asynchronous")[2]
+
+
+@pytest.mark.usefixtures("deployed")
 def test_of_a_queue_that_says_nothing_nothing_is_made_up(chandra):
     assert "not known: CloudWatch has no number" in chandra("status").out
 

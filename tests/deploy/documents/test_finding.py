@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from typing import Any
 
 import pytest
 
 from deploy.aws.objects import Bucketed
 from deploy.documents.finding import find_again, find_documents
 from deploy.documents.pages import num_pages_of
-from deploy.errors import ConfigError, NotFoundError
+from deploy.errors import ConfigError, CredentialsError, NotFoundError
 from tests.deploy.contents import PDF, PNG, beginning
 from tests.deploy.stored import Bucket
 from tests.documents import pdf
@@ -305,3 +306,22 @@ def test_real_s3_is_listed_asked_and_read(cloud, wire):
     assert names(wanted) == ["other.pages-2.pdf"]
     with pytest.raises(NotFoundError):
         found_in("s3://documents/gone", objects=objects)
+
+
+class Expired:
+    """A client whose login ended."""
+
+    def client(self, service):
+        return self
+
+    def call(self, service, operation, **params):
+        raise CredentialsError("the credentials have expired", hint="aws sso login")
+
+
+def test_expired_credentials_do_not_make_documents_forbidden(tmp_path):
+    manifest = tmp_path / "wanted.jsonl"
+    manifest.write_text(json.dumps({"document": "s3://documents/a.pdf"}))
+    client: Any = Expired()
+
+    with pytest.raises(CredentialsError):
+        found_in(manifest, objects=Bucketed(client))

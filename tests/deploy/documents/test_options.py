@@ -73,7 +73,7 @@ def test_what_the_service_would_refuse_is_refused_here_and_nothing_else(name):
 
 
 def test_a_header_carries_any_prompt_as_the_service_reads_it():
-    options = checked_options({"prompt": "a;b=c%3B ü\n|", "paginate": True})
+    options = checked_options({"prompt": "  a;b=c%3B ü\n| ", "paginate": True})
 
     attributes = attributes_of(options)
 
@@ -84,7 +84,7 @@ def test_a_header_carries_any_prompt_as_the_service_reads_it():
         {CUSTOM_ATTRIBUTES.lower(): attributes},
         max_document_bytes=9,
     ).options
-    assert (read.prompt, read.paginate) == ("a;b=c%3B ü\n|", True)
+    assert (read.prompt, read.paginate) == ("  a;b=c%3B ü\n| ", True)
 
 
 def test_what_is_wrong_is_named_as_it_was_written():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -274,6 +276,26 @@ def test_instance_types_that_aws_does_not_have_are_refused(local):
 
     assert caught.value.response["Error"]["Code"] == "ValidationException"
     assert "ml.g9z.huge" in caught.value.response["Error"]["Message"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"null", b"[" * 100_000])
+def test_requests_without_an_object_are_refused(local, body):
+    request = urllib.request.Request(
+        local.address,
+        data=body,
+        headers={
+            "X-Amz-Target": "SageMaker.CreateEndpointConfig",
+            "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": "AWS4-HMAC-SHA256 "
+            "Credential=a/20261130/us-east-1/sagemaker/aws4_request",
+        },
+    )
+
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+
+    assert caught.value.code == 400
+    assert b"SerializationException" in caught.value.read()
 
 
 def test_a_stream_comes_piece_by_piece(local, container):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from handler.json_body import members_from
 from tests.deploy.contents import PDF, beginning
 from tests.deploy.transformer import BUCKETS, GROUP, TAR, with_documents
 
@@ -437,8 +438,25 @@ def test_documents_with_options_become_requests(chandra, put, cloud, project):
     assert job(cloud)["Environment"] == {"DOCUMENT_BUCKETS": "inbox"}
 
 
-def test_a_retry_of_a_job_takes_no_other_options(chandra):
-    ran = chandra("transform", "--retry-failed", "ocr-1", "--tables", "html")
+def test_a_long_prompt_is_sent_as_the_service_takes_it(
+    chandra, put, cloud, project, tmp_path
+):
+    project(BUCKETS + "[network]\nisolation = false\n")
+    put("a.pdf")
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("сумма " * 700, "utf-8-sig")
+
+    ran = chandra("transform", "s3://inbox/", "s3://results/md",
+                  "--prompt", f"@{prompt}")  # fmt: skip
+
+    (body,) = [body for _, body in cloud.transformed.sent]
+    assert ran.status == 0, ran.err
+    assert members_from(body, ())["prompt"] == ("сумма " * 700).strip()
+
+
+@pytest.mark.parametrize("option", [("--tables", "html"), ("--format", "json")])
+def test_a_retry_of_a_job_takes_no_other_options(chandra, option):
+    ran = chandra("transform", "--retry-failed", "ocr-1", *option)
 
     assert ran.status == 2
     assert "takes what is asked of each page from the job" in ran.err

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from handler.schema import Options
-from handler.writing import MAX_INLINE_BYTES
+from handler.writing import MAX_INLINE_BYTES, max_inline_bytes
 from tests.documents import as_png, text_page
 from tests.handler.reader.engines import (
     FIGURE,
@@ -52,6 +52,7 @@ def test_the_options_of_one_request_are_none_of_the_next(read):
     ("answer", "markdown"),
     [
         ("Total: 3 < 4\nPaid.\n\nBy: A*B", "Total: 3 < 4  \nPaid.\n\nBy: A\\*B"),
+        ("Jo <jo@x.org>\nList<Path>", "Jo \\<jo@x.org>  \nList\\<Path>"),
         ("<b>Total</b>: 3\nPaid.", "**Total**: 3 Paid."),
         ('```json\n{"a": 1}\n```', '{"a": 1}'),
         (TEXT, "Hello"),
@@ -98,6 +99,21 @@ def test_pictures_beyond_the_limit_of_a_document_are_told(reader_with, opened):
     assert warnings_of(page) == ["images_not_inlined"]
     assert "(page-1-figure-1.webp)" in page.content.markdown
     assert page.images
+
+
+def test_data_urls_leave_room_in_a_small_answer(reader_with, opened):
+    reader = reader_with(FakeEngines({1: FIGURE}), max_reply_bytes=500)
+
+    [page] = reader.pages(opened(page_with_a_red_square(), reader, inline_images=True))
+
+    assert warnings_of(page) == ["images_not_inlined"]
+
+
+def test_data_urls_fit_four_times_into_a_real_time_answer():
+    limit = max_inline_bytes(25 * 1024 * 1024)
+
+    assert 4 * limit < 25 * 1024 * 1024
+    assert max_inline_bytes(100 * 1024 * 1024) == MAX_INLINE_BYTES
 
 
 def test_a_document_without_the_option_has_no_picture():
