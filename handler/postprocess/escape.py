@@ -77,6 +77,8 @@ def finished(line: str, *, starts_block: bool = True) -> str:
     # An address of e-mail between angle brackets is a link: `<1@a.example>`.
     has_address = "@" in line
     has_strike = "~~" in line
+    if _LINK.search(line):
+        line = _kept_from_links(line)
     line = _RUNS.sub(
         lambda match: _resolved(match, line, has_address, has_strike), line
     )
@@ -86,6 +88,27 @@ def finished(line: str, *, starts_block: bool = True) -> str:
     if start["number"]:
         return f"{start['number']}\\{line[start.end('number') :]}"
     return "\\" + line
+
+
+_LINK = re.compile(r"://|www\.", re.IGNORECASE)
+_CODE_OR_LINK = re.compile(
+    r"(?<!\\)(`++)(?!`).*?(?<!`)\1(?!`)"
+    rf"|(?:{_LINK.pattern})(?:\\`|[^\s<`])*+(?P<meets_code>(?=`))?",
+    re.IGNORECASE,
+)
+
+
+def _kept_from_links(line: str) -> str:
+    """Return a line in which bare links end before text that must not become markup.
+
+    GitHub's Markdown makes a link of a bare address, up to the next space or `<`. A
+    backslash or a backtick on the way is part of the address and hides nothing.
+    """
+    line = line.replace(_MARK_OF["<"], "&lt;")
+    return _CODE_OR_LINK.sub(
+        lambda match: match[0] + ("" if match["meets_code"] is None else "<!-- -->"),
+        line,
+    )
 
 
 def with_dollars(text: str, *, in_row: bool = False) -> str:

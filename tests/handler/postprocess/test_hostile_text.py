@@ -10,6 +10,7 @@ from tests.handler.postprocess.browser import dangers_in, rendered, seen, tags_i
 from tests.handler.postprocess.hostile import (
     HREFS,
     blocks_of,
+    rendered_with_links,
     rendered_with_math,
     shown,
 )
@@ -28,6 +29,7 @@ def faults_of(raw: str, *, with_math: bool) -> list[str]:
             faults.append(f"<{tag}>")
         if tag == "a" and attrs.get("href") not in (*HREFS, None):
             faults.append(f"href={attrs.get('href')}")
+    faults += dangers_in(rendered_with_links(content.markdown))
     aware = rendered_with_math(content.markdown) if with_math else html
     seen, expected = shown(aware), shown(content.html)
     if seen != expected:
@@ -87,6 +89,27 @@ def test_text_between_elements_does_not_become_markup(source):
     tags = {tag for tag, _ in tags_in(html)}
     assert tags <= {"p", "code", "strong", "sub", "sup", "u", "br"}
     assert "onerror" not in source or "<img src=x onerror=alert(1)>" in seen(html)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("http://a.example/&lt;img&gt;", "http://a.example/&lt;img>"),
+        ("www.a.example&lt;img&gt;", "www.a.example&lt;img>"),
+        ("http://a.example/<code>&lt;img&gt;</code>", "{0}<!-- -->`<img>`"),
+        ("http://a.example/<b><code>&lt;img&gt;</code></b>", "{0}**<!-- -->`<img>`**"),
+        (
+            "http://a.example/<code>a b</code><code>&lt;img&gt;</code>",
+            "{0}<!-- -->`a b`<!-- -->`<img>`",
+        ),
+        ("`<code>http://a.example/</code>", "\\``http://a.example/`"),
+    ],
+)
+def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
+    written = markdown(f"<p>{source}</p>")
+
+    assert written == expected.format("http://a.example/")
+    assert "img" not in {tag for tag, _ in tags_in(rendered_with_links(written))}
 
 
 @pytest.mark.parametrize(
