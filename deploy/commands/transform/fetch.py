@@ -14,7 +14,7 @@ from deploy.aws.objects import Bucketed
 from deploy.commands.context import Context
 from deploy.commands.transform.jobs import found, results_of, transforms_of
 from deploy.commands.transform.summary import NUM_NAMED, failure_lines
-from deploy.documents.document import S3
+from deploy.documents.document import S3, split_uri
 from deploy.documents.naming import storable
 from deploy.documents.results import page_errors, part_lines
 from deploy.documents.targets import distinct_targets, portable
@@ -46,18 +46,24 @@ class _Result:
 
 def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> int:
     """Write the results of jobs; 1 where a document has none or one is not written."""
-    if not names or options.into is None:
+    if not names or not options.into:
         raise ConfigError(
             "fetch takes a JOB, and --into a folder or s3://bucket/prefix",
             hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
             "status lists jobs",
         )
     into = options.into
-    into = into if into.startswith(S3) else str(Path(into).absolute())
+    if into.startswith(S3):
+        split_uri(into)
+    else:
+        into = str(Path(into).absolute())
     transforms = transforms_of(context)
     states = [found(context, name) for name in dict.fromkeys(names)]
     results = _targets([r for state in states for r in _results(context, state)], into)
-    left_out = [each for state in states for each in transforms.left_out(state)]
+    # Jobs of one manifest lack the same documents.
+    left_out = list(
+        dict.fromkeys(each for state in states for each in transforms.left_out(state))
+    )
     shelf: Shelf = Bucketed(context.aws) if into.startswith(S3) else Files()
     fetched = [_fetched(context, options, shelf, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
@@ -128,11 +134,12 @@ def _fetched(
         return Fetched(name, None, Outcome.WAITING if is_waiting else Outcome.FAILED)
     try:
         body = transforms_of(context).result(result.state.output, result.key)
-        errors = page_errors(body, result.state.accept)
-        missing = {error["page"]: error["code"] for error in errors}
-        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except NotFoundError:
         return Fetched(name, target, Outcome.GONE)
+    errors = page_errors(body, result.state.accept)
+    missing = {error["page"]: error["code"] for error in errors}
+    try:
+        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except OSError as error:
         return Fetched(name, target, Outcome.UNWRITTEN, error.strerror)
     return Fetched(name, target, put, missing=missing)
