@@ -7,17 +7,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from deploy.asynchronous.fetching import Fetched, Files, Outcome, Shelf
 from deploy.aws.objects import Bucketed
 from deploy.commands.context import Context
 from deploy.commands.transform.jobs import found, results_of, transforms_of
 from deploy.commands.transform.summary import NUM_NAMED, failure_lines
-from deploy.documents.document import S3, split_uri
+from deploy.documents.document import S3
 from deploy.documents.naming import storable
 from deploy.documents.results import page_errors, part_lines
-from deploy.documents.targets import distinct_targets, portable
+from deploy.documents.targets import destination, distinct_targets, portable
 from deploy.errors import ConfigError, NotFoundError
 from deploy.transform.job import TransformState, Work, outputs_of
 from deploy.transform.outcome import Failure
@@ -46,17 +45,13 @@ class _Result:
 
 def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> int:
     """Write the results of jobs; 1 where a document has none or one is not written."""
-    if not names or not options.into:
+    if not names or options.into is None:
         raise ConfigError(
             "fetch takes a JOB, and --into a folder or s3://bucket/prefix",
             hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
             "status lists jobs",
         )
-    into = options.into
-    if into.startswith(S3):
-        split_uri(into)
-    else:
-        into = str(Path(into).absolute())
+    into = destination(options.into)
     transforms = transforms_of(context)
     states = [found(context, name) for name in dict.fromkeys(names)]
     results = _targets([r for state in states for r in _results(context, state)], into)

@@ -128,7 +128,7 @@ def test_fetch_without_a_place_says_what_to_type(chandra, job):
 @pytest.mark.parametrize(
     ("into", "status", "words"),
     [
-        ("", 2, "--into a folder or s3://bucket/prefix"),
+        ("", 2, "--into is empty"),
         ("s3://", 2, "it must be s3://bucket/key, not s3://"),
         ("s3://missing/md", 4, "missing"),
     ],
