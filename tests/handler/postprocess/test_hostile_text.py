@@ -102,7 +102,7 @@ def test_text_between_elements_does_not_become_markup(source):
             "http://a.example/<code>a b</code><code>&lt;img&gt;</code>",
             "{0}<!-- -->`a b`<!-- -->`<img>`",
         ),
-        ("`<code>http://a.example/</code>", "\\``http://a.example/`"),
+        ("`<code>http://a.example/</code>", "&#96;`http://a.example/`"),
     ],
 )
 def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
@@ -116,7 +116,9 @@ def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
     ("source", "expected"),
     [
         ("<code>a</code><code>b</code>", "`a`<!-- -->`b`"),
-        ("`<code>a</code>", "\\``a`"),
+        ("`<code>a</code>", "&#96;`a`"),
+        ("`a`<br><code>b</code>", "&#96;a&#96;  \n`b`"),
+        ("``a''", "\\`\\`a''"),
         ("<math>\\text{``a'' `b'}</math>", "$\\text{\u201ca'' \u2018b'}$"),
         ("<math>\\text{voil\\`a, \\`{E}}</math>", "$\\text{voil\u00e0, \u00c8}$"),
         ("<a href='#3'><math>[0, 1)</math></a>", "[$\\lbrack 0, 1)$](#3)"),
