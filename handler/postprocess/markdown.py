@@ -128,10 +128,13 @@ def _heading(level: int, element: Element) -> str:
     return f"{'#' * level} {text}" if text else ""
 
 
+# GitHub makes an alert of `[!NOTE]`, and a link of `[!NOTE](…)`.
+_ALERT = re.compile(r"\A\[!(?=(?:\\.|[^\]\\\n])*+\](?!\())")
+
+
 def _quotation(element: Element, html_tables: bool) -> str:
     text = _joined(_blocks(element.children, html_tables))
-    # GitHub makes an alert of `[!NOTE]`.
-    text = re.sub(r"^\[!", r"\\[!", text)
+    text = _ALERT.sub(r"\\[!", text)
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n")) if text else ""
 
 

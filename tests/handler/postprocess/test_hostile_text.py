@@ -135,6 +135,8 @@ def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
         ("about ~5", "about ~5"),
         ("5 < 6, <6 and <none>", "5 < 6, <6 and \\<none>"),
         ("http://evil.example", "http://evil.example"),
+        ("<blockquote>[!NOTE]</blockquote>", "> \\[!NOTE]"),
+        ("<blockquote><a href='#3'>![a</a></blockquote>", "> [!\\[a](#3)"),
         ("<ul><li>[x] a</li></ul>", "- \\[x] a"),
         ("<ul><li><hr>a</li></ul>", "- ***\n\n  a"),
     ],
