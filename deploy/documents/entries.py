@@ -75,9 +75,13 @@ def _entry(line: bytes, where: str, is_stored: bool) -> Entry:
     source, name = entry.pop("document"), entry.pop("name", None)
     if source.startswith(S3):
         try:
-            split_uri(source)
+            _, key = split_uri(source)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error.message}", hint=error.hint) from error
+        if not key:
+            raise ConfigError(
+                f"{where}: {source} is a bucket, not an object in it", hint=LINE_HINT
+            )
     elif is_stored:
         raise ConfigError(
             f"{where}: a manifest in S3 names documents in S3, not {source}",

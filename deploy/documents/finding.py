@@ -10,6 +10,7 @@ reason, and everything else goes on.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -145,25 +146,53 @@ class _Finder:
     def _add(self, each: str) -> None:
         if each.startswith(S3):
             self._stored(each)
-        elif Path(each).is_dir():
-            self._folder(Path(each))
-        elif not Path(each).is_file():
-            raise NotFoundError(
-                f"there is no file or folder {each}",
-                hint="a path here, s3://bucket/prefix or a manifest",
-            )
-        elif Path(each).suffix.lower() in MANIFESTS:
-            self._manifest(Path(each).read_bytes(), each, Path(each).parent)
+            return
+        path = Path(each)
+        hint = "a path here, s3://bucket/prefix or a manifest"
+        try:
+            is_folder, is_file = path.is_dir(), path.is_file()
+            is_manifest = is_file and path.suffix.lower() in MANIFESTS
+            content = path.read_bytes() if is_manifest else b""
+        except OSError as error:
+            words = f"{each} cannot be read: {error.strerror}"
+            raise NotFoundError(words, hint=hint) from error
+        if is_folder:
+            self._folder(path)
+        elif is_manifest:
+            self._manifest(content, each, path.parent)
+        elif is_file:
+            self._file(path, path.name, self._options)
         else:
-            self._file(Path(each), Path(each).name, self._options)
+            raise NotFoundError(f"there is no file or folder {each}", hint=hint)
 
     def _folder(self, folder: Path) -> None:
-        for path in sorted(folder.rglob("*")):
+        for path in self._paths_below(folder):
             name = path.relative_to(folder).as_posix()
-            if not path.is_file() or not self._is_wanted(name):
+            if not self._is_wanted(name):
                 continue
-            if _is_named_so(name) or self._is_document(path):
+            if path.is_dir():
+                # It may lead back to the folder that it lies in.
+                self._pass_over(path, "a link to a folder, which is not followed")
+            elif path.is_symlink() and not path.exists():
+                self._pass_over(path, "a link to a file that is not there")
+            elif path.is_file() and (_is_named_so(name) or self._is_document(path)):
                 self._file(path, name, self._options)
+
+    def _paths_below(self, folder: Path) -> list[Path]:
+        """Return what is in a folder and below, but for folders themselves."""
+        paths = []
+        for above, folders, names in os.walk(folder, onerror=self._pass_over_folder):
+            links = [name for name in folders if Path(above, name).is_symlink()]
+            paths += [Path(above, name) for name in (*links, *names)]
+        return sorted(paths)
+
+    def _pass_over_folder(self, error: OSError) -> None:
+        reason = f"a folder that cannot be read: {error.strerror}"
+        self._pass_over(Path(str(error.filename)), reason)
+
+    def _pass_over(self, path: Path, reason: str) -> None:
+        code = Absent.FORBIDDEN.value
+        self.refused.append(Refused(str(path), reason, code, False))
 
     def _is_document(self, path: Path) -> bool:
         """Look into a file of a folder whose name does not say that it is one."""
@@ -172,9 +201,7 @@ class _Finder:
                 return True
             self._leave(str(path), path.name)
         except OSError as error:
-            reason = f"cannot be read: {error.strerror}"
-            code = Absent.FORBIDDEN.value
-            self.refused.append(Refused(str(path), reason, code, False))
+            self._pass_over(path, f"cannot be read: {error.strerror}")
         return False
 
     def _stored(self, uri: str) -> None:
@@ -247,12 +274,17 @@ class _Finder:
                     self._object(_Asked(found, name, options), samples)
                 continue
             path, name = folder / source, each.name or Path(source).name
-            if path.is_file():
-                self._file(path, name, options)
-            else:
-                reason = "there is no such file"
-                code = Absent.NOT_FOUND.value
-                self._refuse(str(own_path(path)), name, options, reason, code)
+            code, reason = Absent.NOT_FOUND.value, "there is no such file"
+            try:
+                if path.is_file():
+                    self._file(path, name, options)
+                    continue
+            except OSError as error:
+                # A name that is too long, or a folder that may not be entered.
+                reason = f"cannot be read: {error.strerror}"
+                if isinstance(error, PermissionError):
+                    code = Absent.FORBIDDEN.value
+            self._refuse(str(own_path(path)), name, options, reason, code)
 
     def _file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
         path = own_path(path)

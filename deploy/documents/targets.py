@@ -7,10 +7,13 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from itertools import count
+from pathlib import Path
 
+from deploy.documents.document import S3, split_uri
 from deploy.documents.naming import apart
+from deploy.errors import ConfigError
 
-__all__ = ["ENDINGS", "distinct_targets", "portable"]
+__all__ = ["ENDINGS", "destination", "distinct_targets", "portable"]
 
 ENDINGS = ("md", "html", "json", "txt", "error.json")
 """What a document's results are called behind its name."""
@@ -20,6 +23,21 @@ RESERVED = frozenset(
 )
 """Devices on Windows, whatever ending follows the name."""
 FORBIDDEN = re.compile(r'[<>:"|?*\\]')
+
+
+def destination(into: str) -> str:
+    """Return the folder or the s3://bucket/prefix that `--into` names.
+
+    Raises ConfigError if it names none.
+    """
+    if into.startswith(S3):
+        split_uri(into)
+        return into
+    if not into:
+        raise ConfigError(
+            "--into is empty", hint="--into FOLDER, or --into s3://bucket/prefix"
+        )
+    return str(Path(into).absolute())
 
 
 def portable(name: str, *, is_windows: bool = os.name == "nt") -> str:

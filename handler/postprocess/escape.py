@@ -22,7 +22,7 @@ __all__ = [
     "link_target",
     "one_line",
     "safe_latex",
-    "with_dollars",
+    "without_pairs",
 ]
 
 _MARKED = "\\*_~[]<&!"
@@ -32,16 +32,25 @@ _CHAR_OF = {mark: char for char, mark in _MARK_OF.items()}
 _FORCED = "\ufddf"
 _BRACKETS = re.compile(r"[\[\]]")
 _DOLLAR = "\ufdde"
-_ALWAYS = {"`": "\\`", "$": _DOLLAR, _DOLLAR: "\ufffd"}
+_BACKTICK = "\ufddd"
+_PAIRED = {"`": _BACKTICK, "$": _DOLLAR}
 # Text may hold these noncharacters itself, and must not be taken for marks then.
 _RESERVED = dict.fromkeys(map(chr, range(0xFDD0, 0xFDE0)), "\ufffd")
 # CommonMark ends lines at "\r" and "\n" only; some other readers at these too.
 _SEPARATORS = "\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _ONE_LINE = str.maketrans({**_RESERVED, **dict.fromkeys("\r" + _SEPARATORS, " ")})
 _LINE_END = re.compile(f"\r\n?|[{_SEPARATORS}]")
-_ESCAPES = str.maketrans({**_MARK_OF, **_ALWAYS})
+_ESCAPES = str.maketrans({**_MARK_OF, **_PAIRED})
 _RUNS = re.compile("([\ufdd0-\ufddf])\\1*")
-_PUNCTUATION = frozenset(string.punctuation) | _CHAR_OF.keys() | {_FORCED, _DOLLAR}
+_PUNCTUATION = (
+    frozenset(string.punctuation)
+    | _CHAR_OF.keys()
+    | {
+        _FORCED,
+        _DOLLAR,
+        _BACKTICK,
+    }
+)
 
 _LINE_STARTS = re.compile(
     r"(?P<number>\d{1,9})(?P<dot>[.)])(?=\s|\Z)"
@@ -73,10 +82,12 @@ def finished(line: str, *, starts_block: bool = True) -> str:
 
     `starts_block` is False where `1.` or `#` cannot begin a list or a heading.
     """
-    line = with_dollars(line)
+    line = without_pairs(line)
     # An address of e-mail between angle brackets is a link: `<1@a.example>`.
     has_address = "@" in line
     has_strike = "~~" in line
+    if _LINK.search(line):
+        line = _kept_from_links(line)
     line = _RUNS.sub(
         lambda match: _resolved(match, line, has_address, has_strike), line
     )
@@ -88,12 +99,37 @@ def finished(line: str, *, starts_block: bool = True) -> str:
     return "\\" + line
 
 
-def with_dollars(text: str, *, in_row: bool = False) -> str:
-    """Text whose dollars are hidden where two of them could enclose a formula.
+_LINK = re.compile(r"://|www\.", re.IGNORECASE)
+_CODE_OR_LINK = re.compile(
+    r"(?<!\\)(`++)(?!`).*?(?<!`)\1(?!`)"
+    rf"|(?:{_LINK.pattern})(?:\\`|[^\s<`])*+(?P<meets_code>(?=`))?",
+    re.IGNORECASE,
+)
+
+
+def _kept_from_links(line: str) -> str:
+    """Return a line in which bare links end before text that must not become markup.
+
+    GitHub's Markdown makes a link of a bare address, up to the next space or `<`. A
+    backslash or a backtick on the way is part of the address and hides nothing.
+    """
+    line = line.replace(_MARK_OF["<"], "&lt;")
+    return _CODE_OR_LINK.sub(
+        lambda match: match[0] + ("" if match["meets_code"] is None else "<!-- -->"),
+        line,
+    )
+
+
+def without_pairs(text: str, *, in_row: bool = False) -> str:
+    """Text whose dollars and backticks are hidden where two could enclose something.
 
     `text` is all that one paragraph holds. A single dollar there encloses nothing,
-    but some readers pair those of different cells in a row.
+    but some readers pair those of different cells in a row. Beside a code span a
+    backtick is a reference, because some readers pair it with one of the span's even
+    behind a backslash.
     """
+    if _BACKTICK in text:
+        text = text.replace(_BACKTICK, "&#96;" if "`" in text else "\\`")
     if _DOLLAR not in text:
         return text
     is_single = not in_row and text.count(_DOLLAR) + text.count("$") == 1

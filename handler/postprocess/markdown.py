@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from handler.postprocess.escape import finished, lines_of, one_line, with_dollars
+from handler.postprocess.escape import finished, lines_of, one_line, without_pairs
 from handler.postprocess.flow import (
     Item,
     code_of,
@@ -112,7 +112,7 @@ def _spread(mark: Element) -> Iterator[Node]:
 def _paragraphs(text: str) -> list[str]:
     """Lines apart by breaks are one paragraph; an empty line begins another."""
     paragraphs: list[list[str]] = [[]]
-    for line in with_dollars(text).split("\n"):
+    for line in without_pairs(text).split("\n"):
         words = line.strip(" ")
         if words:
             paragraphs[-1].append(finished(words))
@@ -128,10 +128,13 @@ def _heading(level: int, element: Element) -> str:
     return f"{'#' * level} {text}" if text else ""
 
 
+# GitHub makes an alert of `[!NOTE]`, and a link of `[!NOTE](…)`.
+_ALERT = re.compile(r"\A\[!(?=(?:\\.|[^\]\\\n])*+\](?!\())")
+
+
 def _quotation(element: Element, html_tables: bool) -> str:
     text = _joined(_blocks(element.children, html_tables))
-    # GitHub makes an alert of `[!NOTE]`.
-    text = re.sub(r"^\[!", r"\\[!", text)
+    text = _ALERT.sub(r"\\[!", text)
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n")) if text else ""
 
 
@@ -317,7 +320,7 @@ def _holds(element: Element, tags: frozenset[str]) -> bool:
 
 
 def _cell(cell: Element) -> str:
-    written = with_dollars(inline(cell.children), in_row=True)
+    written = without_pairs(inline(cell.children), in_row=True)
     lines = [line.strip() for line in written.split("\n")]
     text = "<br>".join(finished(line, starts_block=False) for line in lines if line)
     return text.replace("|", "\\|")

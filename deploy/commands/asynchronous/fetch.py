@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
-from pathlib import Path
 
 from deploy.asynchronous.fetching import Fetched, Fetching, Files, Outcome
 from deploy.asynchronous.selection import selected
@@ -16,9 +15,9 @@ from deploy.commands.asynchronous.shared import (
     ledger_opened,
 )
 from deploy.commands.context import Context
-from deploy.documents.document import S3
 from deploy.documents.failures import advice_lines, is_permanent
 from deploy.documents.results import ACCEPT, part_lines
+from deploy.documents.targets import destination
 
 NAME = "fetch"
 HELP = "write results beside their documents, or into a folder"
@@ -49,9 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    into: str | None = options.into
-    if into is not None and not into.startswith(S3):
-        into = str(Path(into).absolute())
+    into = None if options.into is None else destination(options.into)
     objects = Bucketed(context.aws)
     with ledger_opened(context, options, must_exist=True) as ledger:
         selection = selected(ledger, options.inputs, objects)

@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from deploy.asynchronous.fetching import Fetched, Files, Outcome, Shelf
 from deploy.aws.objects import Bucketed
@@ -17,7 +16,7 @@ from deploy.commands.transform.summary import NUM_NAMED, failure_lines
 from deploy.documents.document import S3
 from deploy.documents.naming import storable
 from deploy.documents.results import page_errors, part_lines
-from deploy.documents.targets import distinct_targets, portable
+from deploy.documents.targets import destination, distinct_targets, portable
 from deploy.errors import ConfigError, NotFoundError
 from deploy.transform.job import TransformState, Work, outputs_of
 from deploy.transform.outcome import Failure
@@ -52,12 +51,14 @@ def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> in
             hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
             "status lists jobs",
         )
-    into = options.into
-    into = into if into.startswith(S3) else str(Path(into).absolute())
+    into = destination(options.into)
     transforms = transforms_of(context)
     states = [found(context, name) for name in dict.fromkeys(names)]
     results = _targets([r for state in states for r in _results(context, state)], into)
-    left_out = [each for state in states for each in transforms.left_out(state)]
+    # Jobs of one manifest lack the same documents.
+    left_out = list(
+        dict.fromkeys(each for state in states for each in transforms.left_out(state))
+    )
     shelf: Shelf = Bucketed(context.aws) if into.startswith(S3) else Files()
     fetched = [_fetched(context, options, shelf, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
@@ -128,11 +129,12 @@ def _fetched(
         return Fetched(name, None, Outcome.WAITING if is_waiting else Outcome.FAILED)
     try:
         body = transforms_of(context).result(result.state.output, result.key)
-        errors = page_errors(body, result.state.accept)
-        missing = {error["page"]: error["code"] for error in errors}
-        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except NotFoundError:
         return Fetched(name, target, Outcome.GONE)
+    errors = page_errors(body, result.state.accept)
+    missing = {error["page"]: error["code"] for error in errors}
+    try:
+        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
     except OSError as error:
         return Fetched(name, target, Outcome.UNWRITTEN, error.strerror)
     return Fetched(name, target, put, missing=missing)

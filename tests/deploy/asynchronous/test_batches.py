@@ -132,6 +132,18 @@ def test_one_folder_is_fetched_alone(chandra, queue, folders):
     assert (second / "a.pdf.md").read_text() == "# second\n"
 
 
+@pytest.mark.parametrize(
+    ("into", "words"), [("", "--into is empty"), ("s3://", "must be s3://bucket/key")]
+)
+def test_a_place_that_names_nothing_is_refused(chandra, queue, folders, into, words):
+    chandra("async", "submit", str(folders[0]))
+
+    ran = chandra("async", "fetch", "--into", into)
+
+    assert ran.status == 2
+    assert words in ran.err
+
+
 def test_names_are_those_that_fetching_everything_gives(
     chandra, queue, folders, tmp_path
 ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,48 @@ def test_a_folder_is_read_whole_and_what_is_left_out_is_said(folder):
     assert [(r.source, r.reason) for r in found.refused] == [
         (str(folder / "notes.docx"), "not a type we read: .docx")
     ]
+
+
+def test_links_that_are_not_followed_are_said(folder):
+    (folder / "2023").symlink_to(folder / "2024")
+    (folder / "gone.pdf").symlink_to(folder / "nowhere.pdf")
+
+    found = found_in(folder)
+
+    assert [(Path(r.source).name, r.reason) for r in found.refused] == [
+        ("2023", "a link to a folder, which is not followed"),
+        ("gone.pdf", "a link to a file that is not there"),
+        ("notes.docx", "not a type we read: .docx"),
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_said(folder):
+    (folder / "2024").chmod(0)
+
+    found = found_in(folder)
+
+    (folder / "2024").chmod(0o700)
+    reason = "a folder that cannot be read: Permission denied"
+    assert (str(folder / "2024"), reason) in [
+        (r.source, r.reason) for r in found.refused
+    ]
+
+
+def test_a_name_that_is_too_long_costs_only_its_own_line(folder):
+    path = manifest(
+        folder / "wanted.jsonl", {"document": "x" * 300}, {"document": "a.pdf"}
+    )
+
+    found = found_in(path)
+
+    assert names(found) == ["a.pdf"]
+    assert [r.reason for r in found.refused] == ["cannot be read: File name too long"]
+
+
+def test_an_input_whose_name_is_too_long_is_not_found():
+    with pytest.raises(NotFoundError, match="cannot be read: File name too long"):
+        found_in("x" * 300)
 
 
 def test_a_folder_without_a_document_is_said_to_be_one(folder, tmp_path):
@@ -225,6 +268,8 @@ def test_a_manifest_may_lie_in_s3():
         ('{"document": "a.pdf", "name": "../../x"}', "name must be a relative path"),
         ('{"document": "a.pdf", "name": "/etc/x"}', "name must be a relative path"),
         ('{"document": "s3:///a.pdf"}', "must be s3://bucket/key"),
+        ('{"document": "s3://in"}', "s3://in is a bucket, not an object"),
+        ('{"document": "s3://in/"}', "s3://in/ is a bucket, not an object"),
         ('{"document": "a.pdf", "deadline_seconds": [1]}', "must be text or a number"),
     ],
 )

@@ -125,6 +125,32 @@ def test_fetch_without_a_place_says_what_to_type(chandra, job):
     assert "transform fetch JOB --into FOLDER" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("into", "status", "words"),
+    [
+        ("", 2, "--into is empty"),
+        ("s3://", 2, "it must be s3://bucket/key, not s3://"),
+        ("s3://missing/md", 4, "missing"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(chandra, job, into, status, words):
+    ran = chandra("transform", "fetch", job, "--into", into)
+
+    assert (ran.status, ran.out) == (status, "")
+    assert words in ran.err
+    assert "\ntry:" in ran.err
+
+
+def test_what_several_jobs_left_out_is_said_once(chandra, cloud, manifest, tmp_path):
+    chandra("transform", str(manifest), "s3://results/md")
+    chandra("transform", str(manifest), "s3://results/md", "--paginate")
+
+    ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
+
+    assert len(cloud.jobs) == 2
+    assert "1 failed with document_not_found" in ran.out
+
+
 # Documents that no job was given
 
 

@@ -20,7 +20,7 @@ from markdown_it.rules_inline import StateInline
 
 from tests.handler.postprocess.pages import block
 
-__all__ = ["HREFS", "blocks_of", "rendered_with_math", "shown"]
+__all__ = ["HREFS", "blocks_of", "rendered_with_links", "rendered_with_math", "shown"]
 
 ALPHABET = "\\`*_{}[]()<>#+-.!|~$&;:=\"'/@^% ab1xü「€"
 SNIPPETS = (
@@ -164,6 +164,24 @@ def _math_rule(state: StateInline, silent: bool) -> bool:
         token = state.push("math", "", 0)
         token.content = state.src[state.pos + len(fence) : end]
     state.pos = end + len(fence)
+    return True
+
+
+def rendered_with_links(markdown: str) -> str:
+    """HTML of Markdown from a reader that takes bare addresses for links, as GitHub."""
+    reader = MarkdownIt("commonmark", {"html": True})
+    reader.enable(["table", "strikethrough"])
+    reader.inline.ruler.before("escape", "bare_link", _bare_link_rule)
+    return str(reader.render(markdown))
+
+
+def _bare_link_rule(state: StateInline, silent: bool) -> bool:
+    link = re.compile(r"://[^\s<]+").match(state.src, state.pos)
+    if link is None or not state.src[: state.pos].lower().endswith(("http", "https")):
+        return False
+    if not silent:
+        state.pending += link[0]
+    state.pos = link.end()
     return True
 
 

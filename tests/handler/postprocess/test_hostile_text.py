@@ -10,6 +10,7 @@ from tests.handler.postprocess.browser import dangers_in, rendered, seen, tags_i
 from tests.handler.postprocess.hostile import (
     HREFS,
     blocks_of,
+    rendered_with_links,
     rendered_with_math,
     shown,
 )
@@ -28,6 +29,7 @@ def faults_of(raw: str, *, with_math: bool) -> list[str]:
             faults.append(f"<{tag}>")
         if tag == "a" and attrs.get("href") not in (*HREFS, None):
             faults.append(f"href={attrs.get('href')}")
+    faults += dangers_in(rendered_with_links(content.markdown))
     aware = rendered_with_math(content.markdown) if with_math else html
     seen, expected = shown(aware), shown(content.html)
     if seen != expected:
@@ -92,8 +94,31 @@ def test_text_between_elements_does_not_become_markup(source):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
+        ("http://a.example/&lt;img&gt;", "http://a.example/&lt;img>"),
+        ("www.a.example&lt;img&gt;", "www.a.example&lt;img>"),
+        ("http://a.example/<code>&lt;img&gt;</code>", "{0}<!-- -->`<img>`"),
+        ("http://a.example/<b><code>&lt;img&gt;</code></b>", "{0}**<!-- -->`<img>`**"),
+        (
+            "http://a.example/<code>a b</code><code>&lt;img&gt;</code>",
+            "{0}<!-- -->`a b`<!-- -->`<img>`",
+        ),
+        ("`<code>http://a.example/</code>", "&#96;`http://a.example/`"),
+    ],
+)
+def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
+    written = markdown(f"<p>{source}</p>")
+
+    assert written == expected.format("http://a.example/")
+    assert "img" not in {tag for tag, _ in tags_in(rendered_with_links(written))}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
         ("<code>a</code><code>b</code>", "`a`<!-- -->`b`"),
-        ("`<code>a</code>", "\\``a`"),
+        ("`<code>a</code>", "&#96;`a`"),
+        ("`a`<br><code>b</code>", "&#96;a&#96;  \n`b`"),
+        ("``a''", "\\`\\`a''"),
         ("<math>\\text{``a'' `b'}</math>", "$\\text{\u201ca'' \u2018b'}$"),
         ("<math>\\text{voil\\`a, \\`{E}}</math>", "$\\text{voil\u00e0, \u00c8}$"),
         ("<a href='#3'><math>[0, 1)</math></a>", "[$\\lbrack 0, 1)$](#3)"),
@@ -110,6 +135,8 @@ def test_text_between_elements_does_not_become_markup(source):
         ("about ~5", "about ~5"),
         ("5 < 6, <6 and <none>", "5 < 6, <6 and \\<none>"),
         ("http://evil.example", "http://evil.example"),
+        ("<blockquote>[!NOTE]</blockquote>", "> \\[!NOTE]"),
+        ("<blockquote><a href='#3'>![a</a></blockquote>", "> [!\\[a](#3)"),
         ("<ul><li>[x] a</li></ul>", "- \\[x] a"),
         ("<ul><li><hr>a</li></ul>", "- ***\n\n  a"),
     ],
