@@ -9,6 +9,7 @@ import argparse
 from dataclasses import replace
 
 from deploy.aws.running import running_endpoint
+from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
 from deploy.commands.context import Context
 from deploy.commands.effective import config_like
@@ -73,8 +74,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     edits, update = _edits(context, options), _update(context, options)
     name = context.config.name
     state, history = context.account.endpoint(name), context.account.history(name)
-    # Deleted already by one that was interrupted: this one goes on from there.
-    is_resumed = update.strategy == "recreate" and bool(history)
+    # Deleted already by one that was interrupted: this one goes on from there. One that
+    # was stopped on purpose stays stopped.
+    absence = absence_of(context, name, history) if state is None else None
+    is_lost = absence is not None and absence.is_lost
+    is_resumed = update.strategy == "recreate" and is_lost
     if state is None and not is_resumed:
         raise NotFoundError(
             f"there is no endpoint {name} to update",

@@ -130,3 +130,18 @@ def test_after_one_deployment_there_is_nothing_to_go_back_to(chandra):
 
     assert chandra("rollback").status == 4
     assert chandra("rollback", "--to", "ocr-00000000").status == 4
+
+
+def test_an_update_does_not_start_what_was_stopped(chandra, cloud, at):
+    chandra("deploy")
+    at.now += 60
+    chandra("stop", "--yes")
+    at.now += 60
+    cloud.calls.clear()
+
+    ran = chandra("update", "--env", "A=1", "--strategy", "recreate", "--yes")
+
+    assert ran.status == 4
+    assert "there is no endpoint ocr to update" in ran.err
+    assert "chandra-sagemaker start" in ran.err
+    assert cloud.changes == []
