@@ -74,12 +74,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     edits, update = _edits(context, options), _update(context, options)
     name = context.config.name
     state, history = context.account.endpoint(name), context.account.history(name)
-    # Deleted already by one that was interrupted: this one goes on from there. One that
-    # was stopped on purpose stays stopped.
-    absence = absence_of(context, name, history) if state is None else None
-    is_lost = absence is not None and absence.is_lost
-    is_resumed = update.strategy == "recreate" and is_lost
-    if state is None and not is_resumed:
+    is_gone = state is None or state.status == "Deleting"
+    absence = absence_of(context, name, history) if is_gone else None
+    is_stopped = absence is not None and not absence.is_lost
+    # Deleted already by one that was interrupted: this one goes on from there.
+    is_resumed = update.strategy == "recreate" and bool(history)
+    if is_stopped or (state is None and not is_resumed):
         raise NotFoundError(
             f"there is no endpoint {name} to update",
             hint="chandra-sagemaker start, then the same update"

@@ -145,3 +145,35 @@ def test_an_update_does_not_start_what_was_stopped(chandra, cloud, at):
     assert "there is no endpoint ocr to update" in ran.err
     assert "chandra-sagemaker start" in ran.err
     assert cloud.changes == []
+
+
+def test_an_update_does_not_start_what_is_being_stopped(chandra, cloud, at):
+    chandra("deploy")
+    at.now += 60
+    chandra("stop", "--no-wait")
+    cloud.calls.clear()
+
+    ran = chandra("update", "--env", "A=1", "--yes")
+
+    assert ran.status == 4
+    assert "there is no endpoint ocr to update" in ran.err
+    assert cloud.changes == []
+
+
+def test_a_rollback_during_an_update_goes_back_to_what_serves(
+    chandra, cloud, project, at
+):
+    cloud.num_questions = 1
+    chandra("deploy")
+    at.now += 60
+    chandra("update", "--env", "A=1")
+    serving = cloud.machines["ocr"].config
+    at.now += 60
+    chandra("update", "--env", "A=2", "--no-wait")
+    pending = cloud.machines["ocr"].pending
+
+    ran = chandra("rollback")
+
+    assert ran.status == 0, ran.err
+    assert f"from config {pending} to {serving}" in ran.out
+    assert cloud.machines["ocr"].config == serving
