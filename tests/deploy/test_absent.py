@@ -321,6 +321,21 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
         assert words in ran[hours].out
 
 
+def test_a_stop_by_the_schedule_before_a_deploy_explains_nothing(
+    scheduled, chandra, cloud, wire, at, project
+):
+    at.now += 12 * HOUR
+    project(image=OTHER_IMAGE)
+    chandra("deploy")
+    at.now += HOUR / 2
+    delete(wire, cloud, chandra)
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "endpoint ocr is missing" in ran.out
+
+
 def test_a_stop_by_hand_holds_until_the_schedule_starts_it(scheduled, chandra, at):
     chandra("stop")
     at_once = chandra("status")
