@@ -28,7 +28,7 @@ from deploy.commands.wanted import (
 from deploy.config import UpdateTable
 from deploy.errors import ConfigError, NotFoundError
 from deploy.planner import config_to_change
-from deploy.resources import FIXED_VARIABLES, Edits, tags_of
+from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
 NAME = "update"
 HELP = "change what the flags name of a running endpoint, and nothing else"
@@ -87,6 +87,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             else "chandra-sagemaker deploy",
         )
     context.planner.require_ours(state)
+    _refuse_count_of_scaled(state, options, update)
     config = config_to_change(state, history)
     running = running_endpoint(context.aws, name, config, state)
     if state is None:
@@ -126,6 +127,21 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines.append(UNNOTED)
     context.console.result(data, lines + next_deploy_lines(context, wanted))
     return 0
+
+
+def _refuse_count_of_scaled(
+    state: EndpointState | None, options: argparse.Namespace, update: UpdateTable
+) -> None:
+    """Raise ConfigError for a number of machines that SageMaker would not set."""
+    if state is None or not state.is_scaled or update.strategy == "recreate":
+        return
+    if options.instance_count is not None:
+        raise ConfigError(
+            "Application Auto Scaling sets the number of machines of endpoint "
+            f"{state.name}, so --instance-count changes nothing",
+            hint="chandra-sagemaker update without it; the limits of its scaling are "
+            "changed where they were set",
+        )
 
 
 def _edits(context: Context, options: argparse.Namespace) -> Edits:

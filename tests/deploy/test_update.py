@@ -177,3 +177,23 @@ def test_a_rollback_during_an_update_goes_back_to_what_serves(
     assert ran.status == 0, ran.err
     assert f"from config {pending} to {serving}" in ran.out
     assert cloud.machines["ocr"].config == serving
+
+
+def test_the_count_of_a_scaled_endpoint_is_not_updated(chandra, wire, cloud):
+    chandra("deploy")
+    wire.call(
+        "application-autoscaling",
+        "register_scalable_target",
+        ServiceNamespace="sagemaker",
+        ResourceId="endpoint/ocr/variant/AllTraffic",
+        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+        MinCapacity=1,
+        MaxCapacity=3,
+    )
+    cloud.calls.clear()
+
+    ran = chandra("update", "--instance-count", "2", "--env", "A=1")
+
+    assert ran.status == 2
+    assert "Application Auto Scaling sets the number of machines" in ran.err
+    assert cloud.changes == []
