@@ -81,11 +81,13 @@ def update_endpoint(
             {"VariantPropertyType": "DataCaptureConfig"}
         ]
     watched = f", watching {len(alarms)} alarms" if alarms else ""
+    # Of one that is changing, it is the config that it will have by then.
+    old = state.pending_config or state.config
     return Call(
         "sagemaker",
         "update_endpoint",
         params,
-        f"update endpoint {state.name} from config {state.config} to {config}{watched}",
+        f"update endpoint {state.name} from config {old} to {config}{watched}",
         is_patient=True,
     )
 

@@ -38,7 +38,7 @@ NAMES = {
     "mini": MINI,
     "mini-2": MINI,
 }
-"""The line that a name promises."""
+"""The line that a name promises; in lower case, as the hub compares names."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -107,7 +107,7 @@ def check_name(folder: Path, found: Checkpoint, name: str, *, is_given: bool) ->
     name in config.json, which fine-tuning keeps, but never the architecture.
     """
     command = f"chandra-sagemaker model stage --from {folder} --model"
-    promised = NAMES.get(name)
+    promised = NAMES.get(name.lower())
     if promised is not None and promised != found.line:
         fitting = [other for other, line in NAMES.items() if line == found.line]
         raise ConfigError(

@@ -135,14 +135,20 @@ def entry_name(name: str, verb: str) -> str:
 def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
-    None where it is disabled, or not one that this package writes.
+    None where it is disabled, not one that this package writes, or of a time zone that
+    is not known here.
     """
     found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
     if found is None or entry.get("State") == "DISABLED":
         return None
     minute, hour = int(found[1]), int(found[2])
     days = found[3].lower().split(",")
-    here = now.astimezone(ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC")))
+    try:
+        zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
+    except (ZoneInfoNotFoundError, ValueError):
+        # AWS has more zones than a machine without a package of them.
+        return None
+    here = now.astimezone(zone)
     for age in range(len(DAYS) + 1):
         day = here - timedelta(days=age)
         time = day.replace(hour=hour, minute=minute, second=0, microsecond=0)

@@ -208,4 +208,9 @@ class Account:
 
 
 def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
-    return datetime.fromisoformat(tags[name]) if name in tags else None
+    """Return the time that a tag holds; None for one that somebody else has written."""
+    try:
+        time = datetime.fromisoformat(tags[name])
+    except (KeyError, ValueError):
+        return None
+    return None if time.tzinfo is None else time

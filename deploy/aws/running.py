@@ -85,7 +85,7 @@ def _drifted_count(
     """Machines that somebody asked for after the config was made."""
     if state is None or state.is_scaled or state.is_changing or state.config != config:
         return None
-    if variant.get("VariantName") != VARIANT or not state.desired_count:
+    if variant.get("VariantName") != VARIANT or state.desired_count is None:
         return None
     same = state.desired_count == variant.get("InitialInstanceCount")
     return None if same else state.desired_count

@@ -124,7 +124,9 @@ def _reason(
     noted = last.stopped if last.is_stopped else None
     if noted is not None and (started is None or noted >= started):
         return Reason.STOPPED
-    if stopped is not None and (started is None or stopped > started):
+    # Neither does a stop of before the config went into service say why it is gone.
+    latest = max((time for time in (started, last.since) if time), default=None)
+    if stopped is not None and (latest is None or stopped > latest):
         return Reason.SCHEDULED
     return Reason.MISSING if started is None else Reason.OVERDUE
 

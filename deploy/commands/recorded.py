@@ -51,8 +51,9 @@ def _gone(
         yield "model", "weights"
 
 
-def _is_image_gone(context: Context, uri: str | None) -> bool:
-    address = image_address(uri)
+def _is_image_gone(context: Context, uri: object) -> bool:
+    # chandra.toml may set what stands in the lock file with another type.
+    address = image_address(uri) if isinstance(uri, str) else None
     here = context.identity
     if address is None or (address.account, address.region) != (
         here.account,
@@ -66,10 +67,10 @@ def _is_image_gone(context: Context, uri: str | None) -> bool:
     return False
 
 
-def _are_weights_gone(context: Context, revision: str | None) -> bool:
+def _are_weights_gone(context: Context, revision: object) -> bool:
     config = context.config
     bucket = config.model.bucket
-    if bucket is None or revision is None:
+    if bucket is None or not isinstance(revision, str):
         return False
     table = replace(config.model, revision=revision, source="s3")
     try:

@@ -9,6 +9,7 @@ import argparse
 from dataclasses import replace
 
 from deploy.aws.running import running_endpoint
+from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
 from deploy.commands.context import Context
 from deploy.commands.effective import config_like
@@ -27,7 +28,7 @@ from deploy.commands.wanted import (
 from deploy.config import UpdateTable
 from deploy.errors import ConfigError, NotFoundError
 from deploy.planner import config_to_change
-from deploy.resources import FIXED_VARIABLES, Edits, tags_of
+from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
 NAME = "update"
 HELP = "change what the flags name of a running endpoint, and nothing else"
@@ -73,9 +74,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     edits, update = _edits(context, options), _update(context, options)
     name = context.config.name
     state, history = context.account.endpoint(name), context.account.history(name)
+    is_gone = state is None or state.status == "Deleting"
+    absence = absence_of(context, name, history) if is_gone else None
+    is_stopped = absence is not None and not absence.is_lost
     # Deleted already by one that was interrupted: this one goes on from there.
     is_resumed = update.strategy == "recreate" and bool(history)
-    if state is None and not is_resumed:
+    if is_stopped or (state is None and not is_resumed):
         raise NotFoundError(
             f"there is no endpoint {name} to update",
             hint="chandra-sagemaker start, then the same update"
@@ -83,6 +87,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             else "chandra-sagemaker deploy",
         )
     context.planner.require_ours(state)
+    _refuse_count_of_scaled(state, options, update)
     config = config_to_change(state, history)
     running = running_endpoint(context.aws, name, config, state)
     if state is None:
@@ -122,6 +127,21 @@ def run(context: Context, options: argparse.Namespace) -> int:
         lines.append(UNNOTED)
     context.console.result(data, lines + next_deploy_lines(context, wanted))
     return 0
+
+
+def _refuse_count_of_scaled(
+    state: EndpointState | None, options: argparse.Namespace, update: UpdateTable
+) -> None:
+    """Raise ConfigError for a number of machines that SageMaker would not set."""
+    if state is None or not state.is_scaled or update.strategy == "recreate":
+        return
+    if options.instance_count is not None:
+        raise ConfigError(
+            "Application Auto Scaling sets the number of machines of endpoint "
+            f"{state.name}, so --instance-count changes nothing",
+            hint="chandra-sagemaker update without it; the limits of its scaling are "
+            "changed where they were set",
+        )
 
 
 def _edits(context: Context, options: argparse.Namespace) -> Edits:

@@ -16,12 +16,12 @@ from deploy.commands.changes import Change, agreed, tell
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import has_call, image_checks, weights_checks
-from deploy.config import DeployConfig
+from deploy.config import DeployConfig, is_secret
 from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
 from deploy.executor import begun
 from deploy.machines.prices import price_lines
 from deploy.planner import differences
-from deploy.resources import Target, count_drift
+from deploy.resources import HIDDEN, Target, count_drift
 
 __all__ = [
     "UNNOTED",
@@ -193,8 +193,28 @@ def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
 def listed(
     actions: Sequence[Action], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """The actions of a command that waits or does not, for programs."""
-    return [action.to_json() for action in begun(actions, is_waiting=options.wait)]
+    """The actions of a command that waits or does not, for programs.
+
+    An environment that was set elsewhere may hold credentials, which are left out.
+    """
+    return [
+        {name: _without_secrets(value) for name, value in action.to_json().items()}
+        for action in begun(actions, is_waiting=options.wait)
+    ]
+
+
+def _without_secrets(value: Any, name: str = "") -> Any:
+    """Return parameters of a call as they may be shown."""
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN
+            if name == "Environment" and is_secret(key, str(item))
+            else _without_secrets(item, key)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return value
 
 
 def carried_out(

@@ -205,8 +205,10 @@ def _tag(entry: Mapping[str, Any]) -> str | None:
     for annotation in TAG_ANNOTATIONS:
         value = annotations.get(annotation)
         if isinstance(value, str) and value:
-            name = value.partition("@")[0].rpartition("/")[2]
-            return name.rpartition(":")[2] or None
+            _, slash, name = value.partition("@")[0].rpartition("/")
+            name, colon, tag = name.rpartition(":")
+            # A name alone is a tag; behind a slash it is that of a repository.
+            return tag if tag and (colon or not slash) else None
     return None
 
 

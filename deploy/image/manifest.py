@@ -91,9 +91,10 @@ def repaired(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The same blobs as a Docker manifest; annotations are dropped."""
     layers: Sequence[Mapping[str, Any]] = manifest["layers"]
     for layer in layers:
-        if layer["mediaType"] not in LAYERS:
+        kind = layer.get("mediaType", "without a media type")
+        if kind not in LAYERS:
             raise ResourceFailedError(
-                f"a layer is {layer['mediaType']}, which Docker manifests cannot name",
+                f"a layer is {kind}, which Docker manifests cannot name",
                 hint="build again with gzip layers: chandra-sagemaker image push",
             )
     return {

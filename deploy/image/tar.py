@@ -62,14 +62,14 @@ class TarReader:
         """`again` says how such a file is made: the hint of most errors."""
         self._path = path
         self._again = again
-        self._kept_bytes = kept_bytes
         self._links: dict[str, str] = {}
         self._kept: dict[str, bytes] = {}
+        self._room = kept_bytes
 
     @property
     def names(self) -> list[str]:
-        """Names of all files, without a leading "./"."""
-        return list(self._members)
+        """Names of all files and links, without a leading "./"."""
+        return [*self._members, *self._links]
 
     def size(self, name: str) -> int | None:
         """Return the size of a member in bytes; None where there is none."""
@@ -141,7 +141,7 @@ class TarReader:
         """Where a file lies; raise EOFError where the archive ends before it does."""
         if found.issparse():
             raise ConfigError(
-                f"{found.name} in {self._path} is stored as a sparse file",
+                f"{_shown(found.name)} in {self._path} is stored as a sparse file",
                 hint="pack it again without --sparse",
             )
         if found.size > MAX_MEMBER_BYTES:
@@ -162,14 +162,14 @@ class TarReader:
         return Member(found.offset_data, found.size)
 
     def _keep(self, name: str, file: IO[bytes], member: Member) -> None:
-        self._kept.pop(name, None)
-        room = self._kept_bytes - sum(len(content) for content in self._kept.values())
-        if member.size <= min(SMALL_BYTES, room):
+        self._room += len(self._kept.pop(name, b""))
+        if member.size <= min(SMALL_BYTES, self._room):
             file.seek(member.offset)
             content = file.read(member.size)
             if len(content) < member.size:
                 raise EOFError
             self._kept[name] = content
+            self._room -= len(content)
 
     def _name(self, found: tarfile.TarInfo) -> str:
         parts = found.name.split("/")

@@ -38,7 +38,12 @@ from deploy.resources.running import (
     RunningConfig,
     RunningModel,
 )
-from deploy.resources.settings import Difference, differences_between, variant_number
+from deploy.resources.settings import (
+    HIDDEN,
+    Difference,
+    differences_between,
+    variant_number,
+)
 from deploy.resources.target import Target
 from deploy.resources.wanted import (
     endpoint_from,
@@ -50,6 +55,7 @@ from deploy.resources.wanted import (
 __all__ = [
     "DESCRIBED_TAG",
     "FIXED_VARIABLES",
+    "HIDDEN",
     "LIVE_TAG",
     "OWNER_TAG",
     "REVISION_TAG",

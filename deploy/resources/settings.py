@@ -9,6 +9,7 @@ from typing import Any
 from deploy.config import is_secret
 
 __all__ = [
+    "HIDDEN",
     "VARIANT",
     "Difference",
     "differences_between",
@@ -19,6 +20,7 @@ __all__ = [
 VARIANT = "AllTraffic"
 NONE = "none"
 HIDDEN = "(hidden)"
+"""In place of a credential."""
 # By their paths in AWS's requests. What is not named here keeps its path.
 NAMES = {
     "InstanceType": "instance_type",

@@ -321,6 +321,21 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
         assert words in ran[hours].out
 
 
+def test_a_stop_by_the_schedule_before_a_deploy_explains_nothing(
+    scheduled, chandra, cloud, wire, at, project
+):
+    at.now += 12 * HOUR
+    project(image=OTHER_IMAGE)
+    chandra("deploy")
+    at.now += HOUR / 2
+    delete(wire, cloud, chandra)
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "endpoint ocr is missing" in ran.out
+
+
 def test_a_stop_by_hand_holds_until_the_schedule_starts_it(scheduled, chandra, at):
     chandra("stop")
     at_once = chandra("status")
@@ -370,3 +385,24 @@ def test_an_entry_that_is_off_or_not_ours_has_no_last_time():
     assert last_time(daily, now) is not None
     assert last_time({**daily, "State": "DISABLED"}, now) is None
     assert last_time({"ScheduleExpression": "rate(1 day)"}, now) is None
+
+
+def test_an_entry_of_an_unknown_time_zone_has_no_last_time():
+    entry = {
+        "ScheduleExpression": "cron(0 8 ? * MON,TUE *)",
+        "ScheduleExpressionTimezone": "Europe/Nowhere",
+    }
+
+    assert last_time(entry, datetime(2026, 12, 1, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize("text", ["2026-11-30", "2026-11-30T10:00:00", "yesterday"])
+def test_notes_that_are_no_times_are_left_out(deployed, chandra, cloud, wire, text):
+    config = cloud.machines["ocr"].config
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{config}"
+    tags = [{"Key": STOPPED_TAG, "Value": text}]
+    wire.call("sagemaker", "add_tags", ResourceArn=arn, Tags=tags)
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err

@@ -285,3 +285,12 @@ def test_a_region_that_may_not_be_asked_for_is_a_note(script, aws):
     assert "the region of bucket weights is not known, and X reads from us-east-1" in (
         note
     )
+
+
+def test_a_known_name_is_known_in_capitals_too(chandra, folder, bucket):
+    where = str(folder(MINI))
+
+    ran = chandra("model", "stage", "--from", where, "--model", "Datalab-to/Chandra")
+
+    assert ran.status == 2
+    assert "Datalab-to/Chandra is Chandra 1" in ran.err

@@ -141,3 +141,15 @@ def test_lock_that_names_what_is_gone_has_a_next_command(
     assert "chandra-sagemaker model stage" in told
     assert "there is no image" in told
     assert cloud.changes == []
+
+
+def test_recorded_values_of_the_wrong_type_are_left_alone(chandra, project, tmp_path):
+    path = tmp_path / "chandra.toml"
+    project()
+    write_lock(path, "image", {"uri": 5})
+    write_lock(path, "model", {"revision": {}})
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert recorded(lock_path(path)) == ["image", "model"]

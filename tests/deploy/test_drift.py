@@ -84,6 +84,16 @@ def test_a_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
     assert "no changes" in again.out
 
 
+def test_machines_that_are_all_gone_cost_nothing_before(deployed, chandra, cloud, wire):
+    resize(wire, cloud, chandra, 0)
+
+    ran = chandra("deploy", "--dry-run", "--json")
+
+    assert ran.json["price_an_hour"]["before"] == 0
+    assert ran.json["price_an_hour"]["after"] > 0
+    assert [each["setting"] for each in ran.json["reverts"]] == ["instance_count"]
+
+
 def test_a_deploy_says_which_machines_it_takes_away(
     deployed, chandra, cloud, wire, project
 ):

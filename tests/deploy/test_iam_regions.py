@@ -192,3 +192,12 @@ def test_role_without_a_policy_for_the_region_is_refused(
     assert ran.status == 4
     assert f"role {role} has policies for us-east-1, and none for eu-west-1" in ran.err
     assert "iam --create --region eu-west-1" in ran.err
+
+
+def test_statements_and_resources_may_be_without_a_list():
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/ocr"
+    bare = {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint", "Resource": arn}
+
+    regions = policy_regions({"chandra-sagemaker": {"Statement": bare}})
+
+    assert regions == {"chandra-sagemaker": {"eu-west-1"}}

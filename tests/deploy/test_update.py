@@ -130,3 +130,70 @@ def test_after_one_deployment_there_is_nothing_to_go_back_to(chandra):
 
     assert chandra("rollback").status == 4
     assert chandra("rollback", "--to", "ocr-00000000").status == 4
+
+
+def test_an_update_does_not_start_what_was_stopped(chandra, cloud, at):
+    chandra("deploy")
+    at.now += 60
+    chandra("stop", "--yes")
+    at.now += 60
+    cloud.calls.clear()
+
+    ran = chandra("update", "--env", "A=1", "--strategy", "recreate", "--yes")
+
+    assert ran.status == 4
+    assert "there is no endpoint ocr to update" in ran.err
+    assert "chandra-sagemaker start" in ran.err
+    assert cloud.changes == []
+
+
+def test_an_update_does_not_start_what_is_being_stopped(chandra, cloud, at):
+    chandra("deploy")
+    at.now += 60
+    chandra("stop", "--no-wait")
+    cloud.calls.clear()
+
+    ran = chandra("update", "--env", "A=1", "--yes")
+
+    assert ran.status == 4
+    assert "there is no endpoint ocr to update" in ran.err
+    assert cloud.changes == []
+
+
+def test_a_rollback_during_an_update_goes_back_to_what_serves(
+    chandra, cloud, project, at
+):
+    cloud.num_questions = 1
+    chandra("deploy")
+    at.now += 60
+    chandra("update", "--env", "A=1")
+    serving = cloud.machines["ocr"].config
+    at.now += 60
+    chandra("update", "--env", "A=2", "--no-wait")
+    pending = cloud.machines["ocr"].pending
+
+    ran = chandra("rollback")
+
+    assert ran.status == 0, ran.err
+    assert f"from config {pending} to {serving}" in ran.out
+    assert cloud.machines["ocr"].config == serving
+
+
+def test_the_count_of_a_scaled_endpoint_is_not_updated(chandra, wire, cloud):
+    chandra("deploy")
+    wire.call(
+        "application-autoscaling",
+        "register_scalable_target",
+        ServiceNamespace="sagemaker",
+        ResourceId="endpoint/ocr/variant/AllTraffic",
+        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+        MinCapacity=1,
+        MaxCapacity=3,
+    )
+    cloud.calls.clear()
+
+    ran = chandra("update", "--instance-count", "2", "--env", "A=1")
+
+    assert ran.status == 2
+    assert "Application Auto Scaling sets the number of machines" in ran.err
+    assert cloud.changes == []

@@ -89,6 +89,36 @@ def test_one_variable_is_removed_and_the_others_stay(chandra, wire, cloud):
     assert after == before
 
 
+def test_credentials_set_elsewhere_are_not_shown(chandra, wire, cloud):
+    chandra("deploy")
+    found = described(wire, cloud)
+    container = found["PrimaryContainer"]
+    container["Environment"]["HF_TOKEN"] = "not-to-be-shown"
+    wire.call(
+        "sagemaker",
+        "create_model",
+        ModelName="ocr-by-hand",
+        PrimaryContainer=container,
+        ExecutionRoleArn=found["ExecutionRoleArn"],
+        EnableNetworkIsolation=True,
+    )
+    (variant,) = found["ProductionVariants"]
+    wire.call(
+        "sagemaker",
+        "create_endpoint_config",
+        EndpointConfigName="ocr-by-hand",
+        ProductionVariants=[variant | {"ModelName": "ocr-by-hand"}],
+    )
+    cloud.machines["ocr"].config = "ocr-by-hand"
+
+    ran = chandra("--json", "update", "--env", "B=2")
+
+    assert ran.status == 0, ran.err
+    assert variables(described(wire, cloud))["HF_TOKEN"] == "not-to-be-shown"
+    assert '"HF_TOKEN": "(hidden)"' in ran.out
+    assert "not-to-be-shown" not in ran.out + ran.err
+
+
 def test_a_variable_may_be_empty(chandra, wire, cloud):
     chandra("deploy")
 

@@ -107,7 +107,7 @@ def test_an_image_says_its_cuda_and_its_tag(archive):
         ("latest", "latest"),
         ("ocr:v1", "v1"),
         ("localhost:5000/ocr:v1", "v1"),
-        ("localhost:5000/ocr", "ocr"),
+        ("localhost:5000/ocr", None),
         (None, None),
     ],
 )

@@ -41,6 +41,14 @@ def test_layers_that_docker_has_no_name_for_are_refused():
     assert "gzip" in (caught.value.hint or "")
 
 
+def test_a_layer_without_a_media_type_is_refused():
+    manifest = oci_manifest()
+    del manifest["layers"][0]["mediaType"]
+
+    with pytest.raises(ResourceFailedError, match="without a media type"):
+        repaired(manifest)
+
+
 def test_of_an_index_the_platform_counts_and_not_the_attestation():
     index = oci_index(
         ("unknown", "unknown", "sha256:attestation"),

@@ -83,6 +83,7 @@ def test_links_inside_the_archive_are_followed(tmp_path, kind):
     found = reader(tmp_path / "a.tar", target.getvalue())
 
     assert found.document("blobs/sha256/bb") == b"a blob"
+    assert sorted(found.names) == ["blobs/sha256/aa", "blobs/sha256/bb"]
     assert found.size("blobs/sha256/bb") == 6
 
 
