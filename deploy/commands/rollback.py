@@ -41,11 +41,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     state = context.account.endpoint(name)
     history = context.account.history(name)
     is_there = state is not None and state.status != "Deleting"
+    # Of an endpoint that is not there, the config that it had last.
+    had = next((live.config for live in history if live.since), None)
     if state is not None:
         # The config before the one that an update brings is the one that serves still.
         had = state.pending_config or state.config
-    else:
-        had = next((live.config for live in history if live.since), None)
     if options.to is None:
         config = previous_config(history, had)
     elif options.to in {live.config for live in history}:
