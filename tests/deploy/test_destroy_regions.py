@@ -195,6 +195,19 @@ def test_region_that_may_not_be_asked_stops_it(live, chandra):
     assert live.changes == []
 
 
+def test_all_regions_that_may_not_be_asked_are_named(live, chandra):
+    live.regions = [HERE, THERE, "eu-west-2", "eu-west-3"]
+    live.forbidden = {f"{THERE}/sagemaker:ListModels", "eu-west-3/sagemaker:ListModels"}
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 8
+    assert "eu-west-1 and eu-west-3 cannot be asked whether ocr is" in ran.err
+    flags = "--not-in eu-west-1 --not-in eu-west-3"
+    assert f"destroy --all {flags}" in ran.err
+    assert chandra("destroy", "--all", *flags.split()).status == 0
+
+
 @pytest.mark.slow
 def test_regions_are_those_boto3_knows_without_the_right_to_ask(live, chandra):
     live.forbidden = {"ec2:DescribeRegions", "af-south-1/sagemaker:ListEndpoints"}
