@@ -229,6 +229,23 @@ def test_region_that_is_named_is_not_asked(live, chandra, wire):
     assert roles(wire) == []
 
 
+def test_role_used_in_a_region_not_asked_goes_without_its_policy(live, chandra, wire):
+    """--not-in is not enough: its list is copied from an error."""
+    chandra("iam", "--create", "--region", THERE)
+    chandra("destroy", "--all", "--not-in", THERE)
+    before = [list(policies(wire, role)) for role in ROLES]
+    for role in ROLES:
+        wire.call(
+            "iam", "delete_role_policy", RoleName=role, PolicyName=policy_name(THERE)
+        )
+
+    ran = chandra("destroy", "--all", "--not-in", THERE)
+
+    assert before == [[policy_name(THERE)]] * 3
+    assert ran.status == 0, ran.err
+    assert roles(wire) == []
+
+
 def test_what_is_global_is_kept_without_asking(live, chandra, wire):
     live.forbidden = {f"{THERE}/sagemaker:ListModels"}
     before = keys(wire)
