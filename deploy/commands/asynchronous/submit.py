@@ -54,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=tuple(ACCEPT),
-        default="json",
         help="what is written; json, the default, can be fetched as any of them and "
         "says how many pages there were",
     )
@@ -85,7 +84,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             "nothing was named", hint="chandra-sagemaker async submit FOLDER"
         )
-    if not options.inputs and (options.pages or request_options(options)):
+    asked = options.pages or options.format or options.hidden
+    if not options.inputs and (asked or request_options(options)):
         raise ConfigError(
             "--retry-failed without INPUT sends each document as it was submitted",
             hint="chandra-sagemaker async submit --retry-failed, without other options",
@@ -129,7 +129,7 @@ def _found(context: Context, options: argparse.Namespace, exchange: Exchange) ->
         options.inputs,
         Bucketed(context.aws),
         options={"pages": options.pages, **request_options(options)},
-        accept=ACCEPT[options.format],
+        accept=ACCEPT[options.format or "json"],
         count=num_pages_of,
         with_hidden=options.hidden,
     )

@@ -154,10 +154,13 @@ def test_a_document_is_read_again_with_other_options(chandra, queue, folder):
     assert sent == [None, "prompt=x%3B y", "paginate=true", "temperature=1.0"]
 
 
-def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder):
+@pytest.mark.parametrize(
+    "flags", [("--temperature", "1"), ("--format", "json"), ("--hidden",)], ids=" ".join
+)
+def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, flags):
     chandra("async", "submit", str(folder / "a.pdf"))
 
-    ran = chandra("async", "submit", "--retry-failed", "--temperature", "1")
+    ran = chandra("async", "submit", "--retry-failed", *flags)
 
     assert ran.status == 2
     assert "sends each document as it was submitted" in ran.err
