@@ -184,8 +184,7 @@ def unknown_models(uses: Sequence[RegionUse]) -> list[str]:
     """Return a note on each region with models that could not be described."""
     return [
         f"note: {len(use.unknown)} models of others in {use.region} cannot be "
-        f"described, such as {use.unknown[0]}: nobody knows whether they use these "
-        "roles or weights"
+        f"described, such as {use.unknown[0]}: they may use these roles or weights"
         for use in uses
         if use.unknown
     ]
