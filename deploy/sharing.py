@@ -53,7 +53,8 @@ def keep_roles(
     """Return what is deleted of the roles in `region`, and what is kept.
 
     A role that no other region uses is deleted. Another loses the policies of `region`,
-    unless a region that uses it has no policy of its own in it.
+    unless a region that uses it has no policy of its own in it. A policy for a region
+    keeps the role even where that region is not in `uses`, as it was not asked.
     """
     left, kept = [], []
     for role in roles:
@@ -72,8 +73,7 @@ def keep_roles(
             policies = ()
         if policies:
             left.append(replace(role, policies=policies, attached=(), is_kept=True))
-        idle = {use.region for use in uses if use.is_idle}
-        kept.append(_kept_role(role, users, recorded - users.keys(), without, idle))
+        kept.append(_kept_role(role, users, recorded - users.keys(), without, uses))
     return tuple(left), kept
 
 
@@ -82,8 +82,9 @@ def _kept_role(
     users: Mapping[str, RegionUse],
     recorded: Collection[str],
     without: Sequence[str],
-    idle: Collection[str],
+    uses: Sequence[RegionUse],
 ) -> Kept:
+    asked = {use.region: use for use in uses}
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
         if use.deployed:
@@ -95,11 +96,14 @@ def _kept_role(
             remedies.append(f"it can be deleted when model {model} is gone")
     for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
-        remedies.append(
-            f"chandra-sagemaker destroy --all --region {region} deletes it"
-            if region in idle
-            else _goes_with(region)
-        )
+        if region not in asked:
+            remedies.append(_goes_by_hand(role, region))
+        elif asked[region].is_idle:
+            remedies.append(
+                f"chandra-sagemaker destroy --all --region {region} deletes it"
+            )
+        else:
+            remedies.append(_goes_with(region))
     if without:
         reasons.append(
             f"all its policies stay, as it has none for {', '.join(without)}: "
@@ -180,8 +184,7 @@ def unknown_models(uses: Sequence[RegionUse]) -> list[str]:
     """Return a note on each region with models that could not be described."""
     return [
         f"note: {len(use.unknown)} models of others in {use.region} cannot be "
-        f"described, such as {use.unknown[0]}: nobody knows whether they use these "
-        "roles or weights"
+        f"described, such as {use.unknown[0]}: they may use these roles or weights"
         for use in uses
         if use.unknown
     ]
@@ -216,6 +219,15 @@ def _deployed(use: RegionUse) -> str:
     """What there is of the deployment in a region: the first, and how many more."""
     more = len(use.deployed) - 1
     return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
+
+
+def _goes_by_hand(role: Role, region: str) -> str:
+    """Say how a role goes whose region was not asked, so that it may be used there."""
+    names = [name for name, regions in role.regions.items() if region in regions]
+    return (
+        f"{region} was not asked: if nothing there uses the role, delete policy "
+        f"{' and '.join(names)} in it, then run the same command again"
+    )
 
 
 def _goes_with(region: str, words: str = "it goes") -> str:

@@ -154,9 +154,10 @@ def _refusal(
     deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
 ) -> DeployError:
     """Say which regions cannot be asked, and how to go on without them."""
-    first, error = next(iter(failed.items()))
-    more = len(failed) - 1
-    named = first if not more else f"{first} and {more} more regions"
+    *others, last = failed
+    named = f"{', '.join(others)} and {last}" if others else last
+    flags = " ".join(f"--not-in {region}" for region in failed)
+    error = next(iter(failed.values()))
     enabled = (
         ""
         if are_enabled
@@ -167,5 +168,5 @@ def _refusal(
         f"roles and objects in S3 are global{enabled}: {error.message}",
         hint="chandra-sagemaker iam --caller prints the policy that allows it; or "
         "destroy --all --keep-global, which keeps roles and objects in S3; or "
-        f"--not-in {first}, if nothing there can use them",
+        f"destroy --all {flags}, if nothing there can use them",
     )

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.aws.client import AWSClient
-from deploy.errors import NotFoundError
+from deploy.checks import Finding
+from deploy.config import DeployConfig
+from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.policies import policy_regions
 
-__all__ = ["attached_policies", "find_role", "refuse_other_regions", "role_policies"]
+__all__ = [
+    "attached_policies",
+    "find_role",
+    "refuse_other_regions",
+    "role_findings",
+    "role_policies",
+]
 
 
 def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
@@ -46,6 +54,30 @@ def refuse_other_regions(aws: AWSClient, role: str) -> None:
             f"{aws.region}",
             hint=f"chandra-sagemaker iam --create --region {aws.region}",
         )
+
+
+def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
+    """Check that the role that `iam --create` makes has a policy for this region.
+
+    A role of the user's own, which chandra.toml names, is not looked at.
+    """
+    if config.role is not None:
+        return []
+    name = config.role_name
+    try:
+        refuse_other_regions(aws, name)
+    except NotFoundError as error:
+        return [Finding("role", True, error.message, error.hint)]
+    except AccessDeniedError as error:
+        return [
+            Finding(
+                "role",
+                False,
+                f"the policies of role {name} could not be checked: {error.message}",
+                error.hint,
+            )
+        ]
+    return []
 
 
 def attached_policies(aws: AWSClient, role: str) -> list[str]:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="REGION",
         help="with --all: do not ask this region, as nothing there uses the roles and "
-        "weights; may be repeated",
+        "weights; a role with a policy for it stays; may be repeated",
     )
     parser.add_argument(
         "--timeout",

@@ -168,7 +168,8 @@ def _policies(
     """Return the calls that set this region's policy beside those that are there."""
     calls = []
     named = policy_name(region)
-    # Earlier versions had one policy, of whichever region `iam --create` ran for last.
+    # Earlier versions kept one policy in a role. Each `iam --create` replaced it with
+    # the policy for its own region.
     is_replaced = policy_regions(there).get(UNNAMED_POLICY, set()) == {region}
     if there.get(named) != policy:
         kept = {

@@ -14,6 +14,7 @@ from deploy.commands.image_build import push_from_here, push_remotely, run_comma
 from deploy.commands.image_report import (
     archive_data,
     archive_lines,
+    is_archive_taken,
     is_taken,
     registry_data,
     registry_lines,
@@ -216,7 +217,7 @@ def _find(registry: Registry, tag: str) -> ImageState | None:
 
 
 def _pushed(context: Context, registry: Registry, tag: str) -> int:
-    """Look at what is there now, and record it unless SageMaker cannot run it."""
+    """Look at what is there now, and record it unless it is for another platform."""
     config = context.config
     state = registry.image(tag)
     contents = registry.contents(state)
@@ -231,10 +232,11 @@ def _pushed(context: Context, registry: Registry, tag: str) -> int:
     if contents.runs_on_sagemaker:
         _record(context, state)
     lines = registry_lines(config, state, contents)
-    if is_taken(state, contents):
+    is_usable = is_taken(config, state, contents)
+    if is_usable:
         lines.append(WHAT_IS_MISSING)
     context.console.result(data, lines)
-    return 0 if is_taken(state, contents) else ResourceFailedError.exit_code
+    return 0 if is_usable else ResourceFailedError.exit_code
 
 
 def _check(context: Context, options: argparse.Namespace) -> int:
@@ -268,7 +270,8 @@ def _check(context: Context, options: argparse.Namespace) -> int:
     # Recorded by now, where it was repaired.
     used = read_config(context.config_path)
     context.console.result(data, registry_lines(used, state, contents, tag=options.tag))
-    return 0 if is_taken(state, contents) else ResourceFailedError.exit_code
+    is_usable = is_taken(used, state, contents)
+    return 0 if is_usable else ResourceFailedError.exit_code
 
 
 def _check_archive(context: Context, options: argparse.Namespace) -> int:
@@ -276,15 +279,15 @@ def _check_archive(context: Context, options: argparse.Namespace) -> int:
     config, path = context.config, options.archive
     image = Archive(path).image(options.tag)
     tag = _tag_of_archive(options, image)
-    context.console.result(
-        archive_data(config, path, image, tag),
-        [
-            *archive_lines(config, path, image, tag),
+    is_usable = is_archive_taken(config, image)
+    lines = archive_lines(config, path, image, tag)
+    if is_usable:
+        lines.append(
             f"next: chandra-sagemaker image push --archive {path}"
-            + ("" if tag == image.tag and tag else f" --tag {tag or 'NAME'}"),
-        ],
-    )
-    return 0
+            + ("" if tag == image.tag and tag else f" --tag {tag or 'NAME'}")
+        )
+    context.console.result(archive_data(config, path, image, tag), lines)
+    return 0 if is_usable else ResourceFailedError.exit_code
 
 
 def _reference(context: Context, options: argparse.Namespace) -> str:

@@ -23,15 +23,25 @@ from deploy.machines.catalogue import AMIS
 __all__ = [
     "archive_data",
     "archive_lines",
+    "is_archive_taken",
     "is_taken",
     "registry_data",
     "registry_lines",
 ]
 
 
-def is_taken(state: ImageState, contents: ImageContents) -> bool:
+def is_taken(config: DeployConfig, state: ImageState, contents: ImageContents) -> bool:
     """Whether SageMaker can read the manifest and run the image, as far as is known."""
-    return state.has_docker_manifest and contents.runs_on_sagemaker
+    findings = _findings(config, contents.configuration, contents.reason)
+    return state.has_docker_manifest and not _has_fatal(findings)
+
+
+def is_archive_taken(config: DeployConfig, image: ArchivedImage) -> bool:
+    """Whether SageMaker can run the image of a file, as far as is known.
+
+    A push gives it a manifest that SageMaker reads.
+    """
+    return not _has_fatal(_findings(config, image.configuration, None))
 
 
 def registry_data(
@@ -45,7 +55,7 @@ def registry_data(
         "digest": state.digest,
         "media_type": state.media_type,
         "bytes": state.size,
-        "taken_by_sagemaker": is_taken(state, contents),
+        "taken_by_sagemaker": is_taken(config, state, contents),
         "child": contents.child,
         **_configuration_data(config, contents.configuration, findings),
     }
@@ -88,8 +98,10 @@ def registry_lines(
         )
         if contents.hint:
             lines.append(f"  try: {contents.hint}")
-    else:
+    elif is_taken(config, state, contents):
         lines.append("SageMaker takes it")
+    else:
+        lines.append("SageMaker takes its manifest, but its machines cannot run it")
     return lines + _cuda_lines(config, configuration, contents.reason)
 
 
@@ -105,7 +117,7 @@ def archive_data(
         "repository": config.image.repository,
         "tag": tag,
         "digest": digest_of(repaired(image.manifest)),
-        "taken_by_sagemaker": True,
+        "taken_by_sagemaker": is_archive_taken(config, image),
         **_configuration_data(config, image.configuration, findings),
     }
 
@@ -145,6 +157,10 @@ def _configuration_data(
         "cuda_source": source,
         "findings": [finding.to_json() for finding in findings],
     }
+
+
+def _has_fatal(findings: Sequence[Finding]) -> bool:
+    return any(finding.is_fatal for finding in findings)
 
 
 def _cuda(

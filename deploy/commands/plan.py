@@ -13,7 +13,7 @@ from deploy.checks import Finding, checks_of, unknown_cuda_finding
 from deploy.commands.changes import Change, change_lines, change_to_file
 from deploy.commands.context import MEND_REQUEST, Context
 from deploy.commands.quotas import quota_checks
-from deploy.commands.stored import image_checks, weights_checks
+from deploy.commands.stored import image_checks, role_checks, weights_checks
 from deploy.commands.wanted import (
     add_machine_arguments,
     with_flags,
@@ -65,6 +65,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         if is_staged:
             findings += weights_checks(context, config, actions)
         findings += image_checks(context, config, actions)
+        findings += role_checks(context, config, actions)
     else:
         wanted = endpoint_from(config, UNKNOWN)
         actions = Planner(NothingThere(), UNKNOWN, context.now).deploy(

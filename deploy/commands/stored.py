@@ -1,4 +1,4 @@
-"""Weights and image, looked at where they lie before a machine starts with them."""
+"""Checks of weights, image and role in the account before a machine starts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from dataclasses import replace
 
 from deploy.actions import Action, Call
 from deploy.aws.inspection import image_findings, weights_findings
+from deploy.aws.roles import role_findings
 from deploy.checks import Finding, region_findings
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
 from deploy.resources import image_address
 
-__all__ = ["earlier_checks", "has_call", "image_checks", "weights_checks"]
+__all__ = [
+    "earlier_checks",
+    "has_call",
+    "image_checks",
+    "role_checks",
+    "weights_checks",
+]
 
 ANOTHER = (
     "chandra-sagemaker list shows the configs that rollback --to can go back to; or "
@@ -37,6 +44,13 @@ def image_checks(
     if not _starts(actions) or region_findings(config):
         return []
     return image_findings(context.aws, config)
+
+
+def role_checks(
+    context: Context, config: DeployConfig, actions: Sequence[Action]
+) -> list[Finding]:
+    """Check that the execution role may act in this region."""
+    return role_findings(context.aws, config) if _starts(actions) else []
 
 
 def earlier_checks(
@@ -69,5 +83,5 @@ def has_call(actions: Sequence[Action], operation: str) -> bool:
 
 
 def _starts(actions: Sequence[Action]) -> bool:
-    """A deployment that is there already needs neither."""
+    """Return whether a machine starts; without one, nothing needs a check."""
     return any(has_call(actions, operation) for operation in STARTS)

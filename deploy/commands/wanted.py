@@ -15,7 +15,12 @@ from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.changes import Change, agreed, tell
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
-from deploy.commands.stored import has_call, image_checks, weights_checks
+from deploy.commands.stored import (
+    has_call,
+    image_checks,
+    role_checks,
+    weights_checks,
+)
 from deploy.config import DeployConfig, is_secret
 from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
 from deploy.executor import begun
@@ -172,6 +177,7 @@ def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -
             *quota_checks(context, config, actions),
             *weights_checks(context, config, actions),
             *image_checks(context, config, actions),
+            *role_checks(context, config, actions),
             *absence_notes(context, config.name),
             *schedule_notes(context, config.name, actions),
         ],

@@ -64,7 +64,7 @@ def supported_type(path: Path) -> str | None:
 def archived(item: StoredObject) -> str | None:
     """Return why an object of S3 cannot be read until it is restored; None: it can be.
 
-    Where nobody may say whether it can be, it can.
+    An object whose state these credentials may not ask for counts as readable.
     """
     if item.archive is Archive.RESTORING:
         return RESTORING

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 UNNAMED_POLICY = "chandra-sagemaker"
-"""What earlier versions called the policy of whichever region was last."""
+"""Name that earlier versions gave to a role's one policy, whatever its region."""
 MAX_ROLE_CHARACTERS = 10_240
 """Of all policies inside a role, without white space (IAM's quota)."""
 

@@ -131,12 +131,12 @@ class TransformJob:
 
     @property
     def work_list(self) -> bytes:
-        """What the job reads, for whoever asks about it later."""
+        """The documents that the job reads, stored for `status` and `fetch`."""
         return json.dumps([dataclasses.asdict(work) for work in self.work]).encode()
 
     @property
     def left_out_list(self) -> bytes:
-        """What was asked for and is not read, for whoever asks about the job later."""
+        """The documents that were asked for and are not read, stored for `status`."""
         return json.dumps([dataclasses.asdict(each) for each in self.left_out]).encode()
 
     @property

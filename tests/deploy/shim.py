@@ -459,6 +459,11 @@ def _region(environ: Environ) -> str:
 
 
 def _forbid(start: Callable[..., Any], call: str, text: str) -> Iterable[bytes]:
+    if call.startswith("iam:"):
+        error = f"<Error><Code>AccessDenied</Code><Message>{text}</Message></Error>"
+        return _send_xml(
+            start, "403 Forbidden", f"<ErrorResponse>{error}</ErrorResponse>"
+        )
     if not call.startswith("ec2:"):
         return _send(start, _refusal("AccessDeniedException", text))
     error = (

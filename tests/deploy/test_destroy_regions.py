@@ -195,6 +195,19 @@ def test_region_that_may_not_be_asked_stops_it(live, chandra):
     assert live.changes == []
 
 
+def test_all_regions_that_may_not_be_asked_are_named(live, chandra):
+    live.regions = [HERE, THERE, "eu-west-2", "eu-west-3"]
+    live.forbidden = {f"{THERE}/sagemaker:ListModels", "eu-west-3/sagemaker:ListModels"}
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 8
+    assert "eu-west-1 and eu-west-3 cannot be asked whether ocr is" in ran.err
+    flags = "--not-in eu-west-1 --not-in eu-west-3"
+    assert f"destroy --all {flags}" in ran.err
+    assert chandra("destroy", "--all", *flags.split()).status == 0
+
+
 @pytest.mark.slow
 def test_regions_are_those_boto3_knows_without_the_right_to_ask(live, chandra):
     live.forbidden = {"ec2:DescribeRegions", "af-south-1/sagemaker:ListEndpoints"}
@@ -212,6 +225,23 @@ def test_region_that_is_named_is_not_asked(live, chandra, wire):
 
     ran = chandra("destroy", "--all", "--not-in", THERE)
 
+    assert ran.status == 0, ran.err
+    assert roles(wire) == []
+
+
+def test_role_used_in_a_region_not_asked_goes_without_its_policy(live, chandra, wire):
+    """--not-in is not enough: its list is copied from an error."""
+    chandra("iam", "--create", "--region", THERE)
+    chandra("destroy", "--all", "--not-in", THERE)
+    before = [list(policies(wire, role)) for role in ROLES]
+    for role in ROLES:
+        wire.call(
+            "iam", "delete_role_policy", RoleName=role, PolicyName=policy_name(THERE)
+        )
+
+    ran = chandra("destroy", "--all", "--not-in", THERE)
+
+    assert before == [[policy_name(THERE)]] * 3
     assert ran.status == 0, ran.err
     assert roles(wire) == []
 

@@ -201,3 +201,28 @@ def test_statements_and_resources_may_be_without_a_list():
     regions = policy_regions({"chandra-sagemaker": {"Statement": bare}})
 
     assert regions == {"chandra-sagemaker": {"eu-west-1"}}
+
+
+@pytest.mark.usefixtures("staged")
+def test_role_without_a_policy_here_starts_no_machine(chandra, cloud):
+    chandra("iam", "--create", "--region", "eu-west-1")
+    cloud.calls.clear()
+
+    ran = chandra("deploy")
+
+    assert ran.status == 2
+    assert (
+        "role ocr-execution has policies for eu-west-1, and none for us-east-1"
+    ) in ran.err
+    assert "chandra-sagemaker iam --create --region us-east-1" in ran.err
+    assert cloud.changes == []
+
+
+@pytest.mark.usefixtures("staged")
+def test_role_that_may_not_be_read_is_noted(chandra, cloud):
+    cloud.forbidden = {"iam:ListRolePolicies"}
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+    assert "note: the policies of role ocr-execution could not be checked" in ran.out

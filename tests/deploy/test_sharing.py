@@ -88,6 +88,16 @@ def test_role_that_is_only_recorded_elsewhere_says_how_it_goes():
     )
 
 
+def test_role_with_a_policy_for_a_region_not_asked_stays():
+    left, (kept,) = keep_roles([role(HERE, THERE)], HERE, [])
+
+    assert calls(left) == [("delete_role_policy", policy_name(HERE))]
+    assert kept.remedy == (
+        "eu-west-1 was not asked: if nothing there uses the role, delete policy "
+        "chandra-sagemaker-eu-west-1 in it, then run the same command again"
+    )
+
+
 @pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
 def test_command_that_may_take_down_what_serves_is_not_said(uses):
     inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
@@ -95,7 +105,7 @@ def test_command_that_may_take_down_what_serves_is_not_said(uses):
     _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)
     (objects,) = keep_objects(inventory, THERE, uses).kept
 
-    assert kept.remedy == "it goes with the deployment in eu-west-1"
+    assert "destroy" not in kept.remedy
     assert objects.remedy == "they go with the deployment in eu-west-1"
 
 

@@ -84,8 +84,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             "nothing was named", hint="chandra-sagemaker async submit FOLDER"
         )
-    asked = options.pages or options.format or request_options(options)
-    if not options.inputs and asked:
+    asked = options.pages or options.format or options.hidden
+    if not options.inputs and (asked or request_options(options)):
         raise ConfigError(
             "--retry-failed without INPUT sends each document as it was submitted",
             hint="chandra-sagemaker async submit --retry-failed, without other options",

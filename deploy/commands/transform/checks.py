@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.aws.inspection import image_findings
 from deploy.aws.quotas import usage_quotas
+from deploy.aws.roles import role_findings
 from deploy.checks import (
     TRANSFORM_USAGE,
     Finding,
@@ -39,6 +40,7 @@ def findings_of(
     findings = transform_checks_of(config, job)
     if not region_findings(config):
         findings += image_findings(context.aws, config, ami=job.ami)
+    findings += role_findings(context.aws, config)
     tar = job.model.weights_tar
     if tar is not None and not transforms_of(context).has_object(tar):
         findings.append(

@@ -130,9 +130,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 f"{flag} takes what is asked of each page from the job",
                 hint=f"chandra-sagemaker transform {flag} {again}",
             )
+        _refuse_ignored(options, flag, "--format", "--hidden", "--into")
         wanted = wanted_again(context, options, again)
         return wanted if isinstance(wanted, int) else started(context, options, wanted)
     if words and words[0] in VERBS and not any(w.startswith(S3) for w in words[1:]):
+        fetching = () if words[0] == "fetch" else ("--into",)
+        _refuse_ignored(options, words[0], "--format", "--hidden", *fetching)
         return VERBS[words[0]](context, options, words[1:])
     if len(words) != 2:
         raise ConfigError(
@@ -144,9 +147,23 @@ def run(context: Context, options: argparse.Namespace) -> int:
         raise ConfigError(
             f"OUTPUT must be s3://bucket/prefix, not {words[1]}", hint=MORE
         )
+    _refuse_ignored(options, "INPUT OUTPUT", "--into")
     accept = ACCEPT[options.format or "md"]
     wanted = wanted_from(context, options, words[0], words[1], accept)
     return wanted if isinstance(wanted, int) else started(context, options, wanted)
+
+
+def _refuse_ignored(options: argparse.Namespace, usage: str, *flags: str) -> None:
+    """Raise ConfigError for those of the flags that were given and have no effect."""
+    ignored = [
+        flag
+        for flag in flags
+        if getattr(options, flag.removeprefix("--")) not in (None, False)
+    ]
+    if ignored:
+        raise ConfigError(
+            f"{' and '.join(ignored)} cannot be given with transform {usage}", hint=MORE
+        )
 
 
 def _status(context: Context, options: argparse.Namespace, names: list[str]) -> int:

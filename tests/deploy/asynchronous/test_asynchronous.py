@@ -168,11 +168,13 @@ def test_a_long_prompt_is_sent_as_the_service_takes_it(
     assert members_from(queued.body, ())["prompt"] == ("сумма " * 700).strip()
 
 
-@pytest.mark.parametrize("option", [("--temperature", "1"), ("--format", "md")])
-def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, option):
+@pytest.mark.parametrize(
+    "flags", [("--temperature", "1"), ("--format", "json"), ("--hidden",)], ids=" ".join
+)
+def test_a_retry_of_the_ledger_takes_no_other_options(chandra, queue, folder, flags):
     chandra("async", "submit", str(folder / "a.pdf"))
 
-    ran = chandra("async", "submit", "--retry-failed", *option)
+    ran = chandra("async", "submit", "--retry-failed", *flags)
 
     assert ran.status == 2
     assert "sends each document as it was submitted" in ran.err

@@ -144,6 +144,39 @@ def test_the_cuda_of_an_image_is_its_own(chandra, put):
     assert (data["cuda"], data["cuda_source"]) == ("13.0", "CUDA_VERSION")
 
 
+def test_image_that_no_driver_runs_is_not_taken(chandra, put):
+    put("v1", CUDA_13)
+
+    ran = chandra("image", "check", "--tag", "v1")
+    data = chandra("image", "check", "--tag", "v1", "--json").json
+
+    assert ran.status == 6
+    assert "SageMaker takes its manifest, but its machines cannot run it" in ran.out
+    assert data["taken_by_sagemaker"] is False
+
+
+def test_archive_that_no_driver_runs_is_not_taken(chandra, tmp_path):
+    path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
+
+    ran = chandra("image", "check", "--archive", path)
+    data = chandra("image", "check", "--archive", path, "--json").json
+    pushed = chandra("image", "push", "--archive", path)
+
+    assert ran.status == pushed.status == 6
+    assert "next:" not in ran.out
+    assert data["taken_by_sagemaker"] is False
+
+
+def test_archive_is_taken_with_the_ami_that_runs_it(chandra, tmp_path, project):
+    path = str(write_archive(tmp_path / "image.tar", CUDA_13, tag="ocr:v1.2"))
+    project('[endpoint]\nami = "al2023-ami-sagemaker-inference-gpu-4-1"\n')
+
+    ran = chandra("image", "check", "--archive", path, "--json")
+
+    assert ran.status == 0, ran.err
+    assert ran.json["taken_by_sagemaker"] is True
+
+
 def test_an_image_that_names_no_cuda_is_unknown(chandra, put):
     put("v1", SILENT)
 

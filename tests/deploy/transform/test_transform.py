@@ -462,6 +462,24 @@ def test_a_retry_of_a_job_takes_no_other_options(chandra, option):
     assert "takes what is asked of each page from the job" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("usage", "flags"),
+    [
+        ("--retry-failed ocr-1", "--format md"),
+        ("--retry-all ocr-1", "--hidden"),
+        ("--retry-failed ocr-1", "--into here"),
+        ("fetch ocr-1 --into here", "--format json"),
+        ("wait ocr-1", "--into here"),
+        ("s3://inbox/ s3://results/md", "--into here"),
+    ],
+)
+def test_flag_that_would_be_ignored_is_refused(chandra, usage, flags):
+    ran = chandra("transform", *usage.split(), *flags.split())
+
+    assert ran.status == 2
+    assert f"{flags.split()[0]} cannot be given with transform" in ran.err
+
+
 def test_other_options_are_another_job(chandra, put, cloud, project):
     project(BUCKETS + "[network]\nisolation = false\n")
     put("a.pdf")
