@@ -12,7 +12,7 @@ from typing import Any
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.absent import absence_notes, schedule_notes
-from deploy.commands.changes import Change, agreed, tell
+from deploy.commands.changes import Change, agreed, deletes_what_serves, tell
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import has_call, image_checks, weights_checks
@@ -179,11 +179,8 @@ def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -
 
 
 def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
-    """Whoever deletes an endpoint that may be serving has to say so."""
-    if context.is_dry_run or not has_call(actions, "delete_endpoint"):
-        return True
-    state = context.account.endpoint(name)
-    if state is None or state.status in ("Failed", "OutOfService"):
+    """Ask before an endpoint that may be serving is deleted; --yes answers."""
+    if context.is_dry_run or not deletes_what_serves(context, name, actions):
         return True
     return context.console.confirm(
         f"delete endpoint {name} and make it again? until then its callers get errors"

@@ -325,7 +325,7 @@ class Shim:
         return status, answer
 
     def _move(self, environ: Environ, name: str, machine: Machine) -> None:
-        if machine.status in ("InService", "Failed"):
+        if machine.status in ("InService", "Failed", "OutOfService"):
             return
         machine.questions += 1
         if machine.questions <= self.num_questions:
