@@ -135,19 +135,21 @@ def entry_name(name: str, verb: str) -> str:
 def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
-    None where it is disabled, or not one that this package writes.
+    None where it is disabled, was created after that time, or is not one that this
+    package writes. Each deployment moves its LastModificationDate, so that is not used.
     """
     found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
     if found is None or entry.get("State") == "DISABLED":
         return None
     minute, hour = int(found[1]), int(found[2])
     days = found[3].lower().split(",")
+    created = entry.get("CreationDate")
     here = now.astimezone(ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC")))
     for age in range(len(DAYS) + 1):
         day = here - timedelta(days=age)
         time = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
         if time <= here and DAYS[time.weekday()] in days:
-            return time
+            return time if created is None or time >= created else None
     return None
 
 

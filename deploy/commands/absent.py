@@ -120,6 +120,9 @@ def _reason(
     start = by_name.get(entry_name(name, "start"), {})
     stop = by_name.get(entry_name(name, "stop"), {})
     started, stopped = last_time(start, now - LATE), last_time(stop, now)
+    if stopped is not None and last.since is not None and stopped < last.since:
+        # The endpoint was deployed after that, so something else deleted it.
+        stopped = None
     # A schedule that has started it since makes the note of `stop` worthless.
     noted = last.stopped if last.is_stopped else None
     if noted is not None and (started is None or noted >= started):

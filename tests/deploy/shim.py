@@ -77,7 +77,7 @@ class Shim:
     forbidden: set[str] = field(default_factory=set)
     """service:Operation of what the caller has no right to; not of S3 and IAM."""
     clock: Callable[[], float] = time.time
-    """Of the ends of transform jobs."""
+    """Of the ends of transform jobs, and of when schedules are created."""
     calls: list[str] = field(default_factory=list)
     """service:Operation of everything that was asked."""
     invoked: Invoked | None = None
@@ -95,6 +95,8 @@ class Shim:
     elsewhere: dict[str, Shim] = field(default_factory=dict)
     """What answers for the other regions, once they have been asked."""
     _isolation: dict[str, bool] = field(default_factory=dict)
+    _scheduled: dict[str, float] = field(default_factory=dict)
+    """When each schedule was created, by its path."""
     _uploads: dict[str, bytes] = field(default_factory=dict)
     _layers: dict[str, bytes] = field(default_factory=dict)
     """Blobs of images by their digest: moto keeps no more than their sizes."""
@@ -157,8 +159,21 @@ class Shim:
         result, status, headers = _forward(self.app, environ, body)
         if crash and crash == self.crash_after:
             return _dead(start, call, "after")
+        if environ["PATH_INFO"].startswith("/schedules/"):
+            return self._send_schedule(environ, start, status, result)
         start(status, headers)
         return [result]
+
+    def _send_schedule(
+        self, environ: Environ, start: Callable[..., Any], status: str, result: bytes
+    ) -> Iterable[bytes]:
+        """Send moto's answer with the time of creation that a test's clock tells."""
+        path, answer = environ["PATH_INFO"], json.loads(result or b"{}")
+        if environ["REQUEST_METHOD"] == "POST":
+            self._scheduled[path] = self.clock()
+        if "CreationDate" in answer:
+            answer["CreationDate"] = self._scheduled[path]
+        return _send(start, (status, answer))
 
     def _keep_layers(
         self, environ: Environ, call: str, request: dict[str, Any]

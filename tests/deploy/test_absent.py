@@ -284,17 +284,24 @@ def test_what_was_stopped_is_noted_beside_when_it_was_live(
 # By the clock
 
 
+HOURS = ("--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
+
+
 @pytest.fixture
-def scheduled(chandra, wire, at):
-    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+def tuesday(chandra, wire, cloud, at):
+    """It is Tuesday, 10:00 in Tokyo, and an endpoint without a schedule serves."""
     at.now = datetime(2026, 12, 1, 10, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()
+    cloud.clock = at
     wire.call(
         "iam", "create_role", RoleName="ocr-scheduler", AssumeRolePolicyDocument="{}"
     )
     chandra("deploy")
-    made = chandra(
-        "schedule", "--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo"
-    )
+
+
+@pytest.fixture
+def scheduled(tuesday, chandra):
+    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+    made = chandra("schedule", *HOURS)
     assert made.status == 0, made.err
 
 
@@ -304,7 +311,7 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
     delete(wire, cloud, chandra)
     tuesday = at.now
     expected = {
-        2: (6, "its schedule should have started it, and failed, or something"),
+        2: (6, "missing: neither `stop` nor a schedule stopped it"),
         10: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
         21.9: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
         23: (6, "its schedule should have started it, and failed, or something"),
@@ -319,6 +326,49 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
     for hours, (status, words) in expected.items():
         assert ran[hours].status == status, hours
         assert words in ran[hours].out
+
+
+def test_a_schedule_made_later_did_not_stop_what_is_missing(
+    tuesday, chandra, cloud, wire, at
+):
+    at.now += 10 * HOUR
+    delete(wire, cloud, chandra)
+    made = chandra("schedule", *HOURS)
+
+    ran = chandra("status")
+
+    assert made.status == 0, made.err
+    assert ran.status == 6
+    assert "endpoint ocr is missing: neither `stop` nor a schedule" in ran.out
+
+
+def test_a_schedule_made_later_did_not_start_what_was_stopped(tuesday, chandra, at):
+    chandra("stop")
+    at.now += 23 * HOUR
+    made = chandra("schedule", *HOURS)
+
+    at_once = chandra("status")
+    at.now += 24 * HOUR
+    next_morning = chandra("status")
+
+    assert made.status == 0, made.err
+    assert at_once.status == 0
+    assert "endpoint ocr is stopped and costs nothing" in at_once.out
+    assert next_morning.status == 6
+
+
+def test_a_schedule_did_not_stop_what_was_deployed_later(
+    scheduled, chandra, cloud, wire, at, project
+):
+    at.now += 10 * HOUR
+    project(image=OTHER_IMAGE)
+    chandra("deploy")
+    delete(wire, cloud, chandra)
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "endpoint ocr is missing" in ran.out
 
 
 def test_a_stop_by_hand_holds_until_the_schedule_starts_it(scheduled, chandra, at):
@@ -370,3 +420,12 @@ def test_an_entry_that_is_off_or_not_ours_has_no_last_time():
     assert last_time(daily, now) is not None
     assert last_time({**daily, "State": "DISABLED"}, now) is None
     assert last_time({"ScheduleExpression": "rate(1 day)"}, now) is None
+
+
+def test_an_entry_took_no_effect_before_it_was_created():
+    now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
+    eight = now.replace(hour=8)
+
+    assert last_time({**daily, "CreationDate": eight}, now) == eight
+    assert last_time({**daily, "CreationDate": now}, now) is None
