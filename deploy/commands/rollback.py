@@ -19,7 +19,7 @@ from deploy.commands.wanted import (
 )
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.planner import previous_config
-from deploy.resources import Live, tags_of
+from deploy.resources import Live, stopped_config, tags_of
 
 NAME = "rollback"
 HELP = "go back to the config that was live before"
@@ -41,10 +41,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
     state = context.account.endpoint(name)
     history = context.account.history(name)
     is_there = state is not None and state.status != "Deleting"
-    # Of an endpoint that is not there, the config that it had last.
-    had = state.config if state else next((v.config for v in history if v.since), None)
+    had = state.config if state else _last_config(history)
     if options.to is None:
-        config = previous_config(history, had)
+        config = _previous(history, had, options, is_there=is_there)
     elif options.to in {live.config for live in history}:
         config = options.to
     else:
@@ -92,6 +91,34 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _last_config(history: Sequence[Live]) -> str | None:
+    """Return the config that an endpoint had which is not there any more, if known."""
+    stopped = stopped_config(history)
+    if stopped is not None:
+        return stopped.config
+    return next((live.config for live in history if live.since), None)
+
+
+def _previous(
+    history: Sequence[Live],
+    had: str | None,
+    options: argparse.Namespace,
+    *,
+    is_there: bool,
+) -> str:
+    """Return the config before `had`; where there is none, the error names `start`."""
+    try:
+        return previous_config(history, had)
+    except NotFoundError as error:
+        if is_there or not history:
+            raise
+        flag = " --async" if options.is_async else ""
+        raise NotFoundError(
+            error.message,
+            hint=f"chandra-sagemaker start{flag} brings back the config it had last",
+        ) from error
 
 
 def _may_start(

@@ -29,7 +29,7 @@ from deploy.resources.names import (
     tags_from,
     tags_of,
 )
-from deploy.resources.observed import EndpointState, Live, count_drift
+from deploy.resources.observed import EndpointState, Live, count_drift, stopped_config
 from deploy.resources.running import (
     FIXED_VARIABLES,
     Edits,
@@ -79,6 +79,7 @@ __all__ = [
     "image_uri",
     "log_group",
     "revision_of",
+    "stopped_config",
     "tag_list",
     "tags_from",
     "tags_of",

@@ -204,7 +204,53 @@ def test_a_stopped_endpoint_without_an_earlier_config_stays(deployed, chandra, c
     ran = chandra("rollback")
 
     assert ran.status == 4
+    assert "chandra-sagemaker start" in ran.err
     assert cloud.machines == {}
+
+
+@pytest.mark.parametrize("num_live", [1, 2])
+def test_a_stop_changes_nothing_of_where_a_rollback_goes(
+    chandra, cloud, project, at, num_live
+):
+    for number in range(num_live):
+        project(f'[endpoint.environment]\nA = "{number}"\n')
+        chandra("deploy")
+        at.now += 60
+    live = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    bad = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {bad: "gremlins"}
+    chandra("stop")
+    chandra("deploy")
+    failed = (cloud.machines["ocr"].status, cloud.machines["ocr"].config)
+    before = chandra("rollback", "--dry-run", "--json")
+
+    chandra("stop")
+    status = chandra("status")
+    after = chandra("rollback", "--dry-run", "--json")
+    done = chandra("rollback")
+
+    assert failed == ("Failed", bad)
+    assert before.json["config"] == live
+    assert status.status == after.status == 0, after.err
+    assert after.json["config"] == live
+    assert done.status == 0, done.err
+    assert cloud.machines["ocr"].config == live
+
+
+def test_a_failed_config_that_was_stopped_excuses_no_later_loss(
+    deployed, chandra, cloud, wire, project
+):
+    chandra("stop")
+    project(image=OTHER_IMAGE)
+    bad = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {bad: "gremlins"}
+    chandra("deploy")
+    chandra("stop")
+    chandra("start")
+    delete(wire, cloud, chandra)
+
+    assert chandra("status").status == 6
 
 
 # Rights
