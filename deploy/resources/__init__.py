@@ -38,7 +38,12 @@ from deploy.resources.running import (
     RunningConfig,
     RunningModel,
 )
-from deploy.resources.settings import Difference, differences_between, variant_number
+from deploy.resources.settings import (
+    Difference,
+    differences_between,
+    our_variant,
+    variant_number,
+)
 from deploy.resources.target import Target
 from deploy.resources.wanted import (
     endpoint_from,
@@ -78,6 +83,7 @@ __all__ = [
     "image_address",
     "image_uri",
     "log_group",
+    "our_variant",
     "revision_of",
     "stopped_config",
     "tag_list",

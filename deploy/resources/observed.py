@@ -22,6 +22,8 @@ class EndpointState:
     failure: str | None = None
     created: datetime | None = None
     modified: datetime | None = None
+    variant: str | None = None
+    """The variant whose instances are counted: AllTraffic, or else the first."""
     instance_count: int | None = None
     desired_count: int | None = None
     pools: tuple[tuple[str, int], ...] = ()

@@ -21,6 +21,8 @@ from urllib.parse import parse_qs
 
 import botocore.session
 
+from deploy.resources import our_variant
+
 Environ = dict[str, Any]
 Answer = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
@@ -314,15 +316,13 @@ class Shim:
             return status, answer
         count = self.counts.get(name, self._count(machine))
         desired = machine.pending_count
+        variants = self.variants.get(machine.config, [{"VariantName": "AllTraffic"}])
+        ours = our_variant({"ProductionVariants": variants})["VariantName"]
         answer |= {
             "EndpointStatus": machine.status,
             "EndpointConfigName": machine.config,
             "ProductionVariants": [
-                {
-                    "VariantName": "AllTraffic",
-                    "CurrentInstanceCount": count,
-                    "DesiredInstanceCount": count if desired is None else desired,
-                }
+                self._summary(variant, ours, count, desired) for variant in variants
             ],
         }
         if machine.failure is not None:
@@ -338,6 +338,19 @@ class Shim:
                 ],
             }
         return status, answer
+
+    @staticmethod
+    def _summary(
+        variant: dict[str, Any], ours: str, count: int, desired: int | None
+    ) -> dict[str, Any]:
+        name = variant["VariantName"]
+        if name != ours:
+            count = desired = variant["InitialInstanceCount"]
+        return {
+            "VariantName": name,
+            "CurrentInstanceCount": count,
+            "DesiredInstanceCount": count if desired is None else desired,
+        }
 
     def _move(self, environ: Environ, name: str, machine: Machine) -> None:
         if machine.status in ("InService", "Failed", "OutOfService"):
@@ -362,7 +375,9 @@ class Shim:
         machine.pending = None
 
     def _count(self, machine: Machine) -> int:
-        variant = self.variants.get(machine.config, [{}])[0]
+        variants = self.variants.get(machine.config, [{}])
+        # Only the count of our variant is ever changed.
+        variant = our_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
         return initial if machine.count is None else machine.count
 
