@@ -28,6 +28,7 @@ from deploy.resources import (
     Live,
     Target,
     count_drift,
+    stopped_config,
 )
 from deploy.schedule import with_config
 
@@ -143,7 +144,7 @@ class Planner:
         # SageMaker updates and deletes none that changes.
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
-            # Whoever brings back what served looks for the config that was live last.
+            # `start` and a failed recreate bring back the config that was live last.
             noted = [] if settled else self._remember_if_there(name, state.config)
             return [*settled, *noted, *_deleted(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
@@ -194,28 +195,29 @@ class Planner:
                 "says which is meant",
             )
         if state.status == "Deleting":
-            return [*self.mark_stopped(name), Wait(name, Goal.DELETED)]
+            return [*self.mark_stopped(name, state.config), Wait(name, Goal.DELETED)]
         if state.is_changing:
             settled = Wait(name, Goal.SETTLED)
-            return [settled, *self.mark_stopped(name), *_deleted(name)]
+            return [settled, *self.mark_stopped(name, state.config), *_deleted(name)]
         if state.status == "InService":
             return [
                 *self._remember_if_there(name, state.config),
                 *self.mark_stopped(name, state.config),
                 *_deleted(name),
             ]
-        return [*self.mark_stopped(name), *_deleted(name)]
+        return [*self.mark_stopped(name, state.config), *_deleted(name)]
 
     def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
         """Write down that the endpoint is gone on purpose, on the config it had last.
 
-        Without `config`, that is the config that was live last.
+        Without `config`, or where another program made it, the note is on the config
+        that was live last.
         """
-        if config is None:
-            history = self.observer.history(name)
-            if not history:
-                return []
-            config = history[0].config
+        configs = [live.config for live in self.observer.history(name)]
+        if not configs:
+            return []
+        if config is None or config not in configs:
+            config = configs[0]
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_stopped(config, arn, self.now)]
 
@@ -233,7 +235,7 @@ class Planner:
             last is None
             or last.since is None
             or last.config != config
-            or last.is_stopped
+            or stopped_config(history) is not None
         ):
             tags.append(LIVE_TAG)
         if is_described and described_config(history) != config:
@@ -242,7 +244,11 @@ class Planner:
         return [note_live(config, arn, self.now, tags)] if tags else []
 
     def _remember_if_there(self, name: str, config: str) -> list[Action]:
-        """Nobody may have waited for it to go live; nothing may keep it from going."""
+        """Note a config as live before its endpoint is deleted.
+
+        A deployment without waiting has not noted it. If the note fails, the endpoint
+        is deleted all the same.
+        """
         return [
             replace(action, may_be_missing=True, is_patient=False)
             for action in self._remember(name, config)

@@ -135,14 +135,16 @@ def entry_name(name: str, verb: str) -> str:
 def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
     """Return when an entry of a schedule last took effect, at or before `now`.
 
-    None where it is disabled, not one that this package writes, or of a time zone that
-    is not known here.
+    None where it is disabled, was created after that time, is not one that this package
+    writes, or is of a time zone that is not known here. Each deployment moves its
+    LastModificationDate, so that is not used.
     """
     found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
     if found is None or entry.get("State") == "DISABLED":
         return None
     minute, hour = int(found[1]), int(found[2])
     days = found[3].lower().split(",")
+    created = entry.get("CreationDate")
     try:
         zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
     except (ZoneInfoNotFoundError, ValueError):
@@ -153,7 +155,7 @@ def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
         day = here - timedelta(days=age)
         time = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
         if time <= here and DAYS[time.weekday()] in days:
-            return time
+            return time if created is None or time >= created else None
     return None
 
 

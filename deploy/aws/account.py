@@ -19,6 +19,7 @@ from deploy.resources import (
     STOPPED_TAG,
     EndpointState,
     Live,
+    our_variant,
     tags_from,
 )
 from deploy.schedule import entry_name, request_again
@@ -37,10 +38,9 @@ class Account:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
         except NotFoundError:
             return None
-        variants: list[dict[str, Any]] = answer.get("ProductionVariants") or [{}]
-        variant = variants[0]
+        variant = our_variant(answer)
         pending = answer.get("PendingDeploymentSummary") or {}
-        changing = next(iter(pending.get("ProductionVariants") or ()), variant)
+        changing = our_variant(pending) or variant
         images = variant.get("DeployedImages") or ()
         target = self._scalable_target(name)
         return EndpointState(
@@ -52,6 +52,7 @@ class Account:
             failure=answer.get("FailureReason"),
             created=answer.get("CreationTime"),
             modified=answer.get("LastModifiedTime"),
+            variant=variant.get("VariantName"),
             instance_count=variant.get("CurrentInstanceCount"),
             desired_count=variant.get("DesiredInstanceCount"),
             pools=tuple(

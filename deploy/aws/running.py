@@ -11,7 +11,6 @@ from deploy.errors import ConflictError, NotFoundError
 from deploy.resources import (
     DESCRIBED_TAG,
     LIVE_TAG,
-    VARIANT,
     EndpointState,
     Running,
     RunningConfig,
@@ -85,7 +84,7 @@ def _drifted_count(
     """Machines that somebody asked for after the config was made."""
     if state is None or state.is_scaled or state.is_changing or state.config != config:
         return None
-    if variant.get("VariantName") != VARIANT or state.desired_count is None:
+    if variant.get("VariantName") != state.variant or state.desired_count is None:
         return None
     same = state.desired_count == variant.get("InitialInstanceCount")
     return None if same else state.desired_count

@@ -14,7 +14,7 @@ from deploy.checks import Finding
 from deploy.commands.context import Context
 from deploy.commands.stored import has_call
 from deploy.errors import AccessDeniedError
-from deploy.resources import Live
+from deploy.resources import Live, stopped_config
 from deploy.schedule import entry_name, last_time
 
 __all__ = ["Absence", "Reason", "absence_notes", "absence_of", "schedule_notes"]
@@ -106,7 +106,7 @@ def absence_of(context: Context, name: str, history: Sequence[Live]) -> Absence 
     return Absence(
         name=name,
         config=last.config,
-        reason=_reason(name, last, entries or (), context.now),
+        reason=_reason(name, history, entries or (), context.now),
         was_live=last.since is not None,
         flag=" --async" if is_async else "",
         is_schedule_known=entries is not None,
@@ -114,19 +114,25 @@ def absence_of(context: Context, name: str, history: Sequence[Live]) -> Absence 
 
 
 def _reason(
-    name: str, last: Live, entries: Sequence[Mapping[str, Any]], now: datetime
+    name: str,
+    history: Sequence[Live],
+    entries: Sequence[Mapping[str, Any]],
+    now: datetime,
 ) -> Reason:
     by_name = {entry["Name"]: entry for entry in entries}
     start = by_name.get(entry_name(name, "start"), {})
     stop = by_name.get(entry_name(name, "stop"), {})
     started, stopped = last_time(start, now - LATE), last_time(stop, now)
+    since = history[0].since
+    if stopped is not None and since is not None and stopped < since:
+        # The endpoint was deployed after that, so something else deleted it.
+        stopped = None
     # A schedule that has started it since makes the note of `stop` worthless.
-    noted = last.stopped if last.is_stopped else None
+    by_hand = stopped_config(history)
+    noted = by_hand.stopped if by_hand else None
     if noted is not None and (started is None or noted >= started):
         return Reason.STOPPED
-    # Neither does a stop of before the config went into service say why it is gone.
-    latest = max((time for time in (started, last.since) if time), default=None)
-    if stopped is not None and (latest is None or stopped > latest):
+    if stopped is not None and (started is None or stopped > started):
         return Reason.SCHEDULED
     return Reason.MISSING if started is None else Reason.OVERDUE
 

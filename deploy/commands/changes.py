@@ -28,6 +28,7 @@ __all__ = [
     "change_by_flags",
     "change_lines",
     "change_to_file",
+    "deletes_what_serves",
     "price_of",
     "tell",
 ]
@@ -47,7 +48,7 @@ class Change:
     reverts: tuple[Difference, ...] = ()
     """Those that set back what update, rollback or another program has set."""
     unclear: tuple[Difference, ...] = ()
-    """Those of which nobody noted who set them."""
+    """Those where it is not known what set them before."""
     is_most: bool = False
     """Machines come and go: prices are of as many as there may be."""
 
@@ -176,9 +177,9 @@ def agreed(
 ) -> bool:
     """Ask at a terminal before more is paid or a setting is reverted.
 
-    A deletion is asked about elsewhere, with or without a terminal.
+    `may_go_on` asks before an endpoint that serves is deleted: one question is enough.
     """
-    if context.is_dry_run or has_call(actions, "delete_endpoint"):
+    if context.is_dry_run or deletes_what_serves(context, name, actions):
         return True
     reasons = []
     if change.is_dearer:
@@ -195,6 +196,14 @@ def agreed(
         settings = "setting" if num_reverted == 1 else "settings"
         reasons.append(f"change back the {num_reverted} {settings} above")
     return not reasons or context.console.agree(f"{' and '.join(reasons)}?")
+
+
+def deletes_what_serves(context: Context, name: str, actions: Sequence[Action]) -> bool:
+    """Say whether the actions delete an endpoint that may be serving."""
+    if not has_call(actions, "delete_endpoint"):
+        return False
+    state = context.account.endpoint(name)
+    return state is not None and state.status not in ("Failed", "OutOfService")
 
 
 def _rate(price: float | None) -> str:

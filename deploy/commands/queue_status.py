@@ -13,7 +13,7 @@ from deploy.errors import AccessDeniedError, CredentialsError
 from deploy.executor import duration
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
-from deploy.resources import EndpointState, count_drift
+from deploy.resources import EndpointState, count_drift, our_variant
 
 __all__ = ["price_now", "queue_facts", "queue_rows", "queue_state"]
 
@@ -89,7 +89,7 @@ def price_now(
 ) -> tuple[str | None, float | None]:
     """The kind of its machines, and what those that run cost: none costs nothing."""
     config = context.account.describe_config(state.config)
-    variant = (config.get("ProductionVariants") or [{}])[0]
+    variant = our_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
     if kind is None or state.instance_count is None:

@@ -23,7 +23,7 @@ from deploy.commands.context import Context
 from deploy.commands.stored import has_call
 from deploy.config import MAX_NAME, DeployConfig
 from deploy.errors import DeployError
-from deploy.resources import EndpointState
+from deploy.resources import EndpointState, our_variant
 
 __all__ = ["UNREAD", "quota_checks", "usage_findings"]
 
@@ -110,7 +110,7 @@ def _instances(context: Context, state: EndpointState) -> Mapping[str, int]:
     if state.status in ("Failed", "OutOfService", "Deleting"):
         return {}
     config = context.account.describe_config(state.config)
-    variant = (config.get("ProductionVariants") or [{}])[0]
+    variant = our_variant(config)
     kind = variant.get("InstanceType")
     count = max(state.instance_count or 0, state.desired_count or 0)
     if state.status == "Creating":

@@ -19,7 +19,7 @@ from deploy.commands.wanted import (
 )
 from deploy.errors import NotFoundError, ResourceFailedError
 from deploy.planner import previous_config
-from deploy.resources import Live, tags_of
+from deploy.resources import Live, stopped_config, tags_of
 
 NAME = "rollback"
 HELP = "go back to the config that was live before"
@@ -41,13 +41,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     state = context.account.endpoint(name)
     history = context.account.history(name)
     is_there = state is not None and state.status != "Deleting"
-    # Of an endpoint that is not there, the config that it had last.
-    had = next((live.config for live in history if live.since), None)
+    had = _last_config(history)
     if state is not None:
         # The config before the one that an update brings is the one that serves still.
         had = state.pending_config or state.config
     if options.to is None:
-        config = previous_config(history, had)
+        config = _previous(history, had, options, is_there=is_there)
     elif options.to in {live.config for live in history}:
         config = options.to
     else:
@@ -95,6 +94,34 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _last_config(history: Sequence[Live]) -> str | None:
+    """Return the config that an endpoint had which is not there any more, if known."""
+    stopped = stopped_config(history)
+    if stopped is not None:
+        return stopped.config
+    return next((live.config for live in history if live.since), None)
+
+
+def _previous(
+    history: Sequence[Live],
+    had: str | None,
+    options: argparse.Namespace,
+    *,
+    is_there: bool,
+) -> str:
+    """Return the config before `had`; where there is none, the error names `start`."""
+    try:
+        return previous_config(history, had)
+    except NotFoundError as error:
+        if is_there or not history:
+            raise
+        flag = " --async" if options.is_async else ""
+        raise NotFoundError(
+            error.message,
+            hint=f"chandra-sagemaker start{flag} brings back the config it had last",
+        ) from error
 
 
 def _may_start(

@@ -26,7 +26,7 @@ from deploy.errors import (
 )
 from deploy.executor import duration
 from deploy.machines.prices import dollars, hourly, rate
-from deploy.resources import REVISION_TAG, EndpointState, count_drift
+from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
 
 NAME = "status"
 HELP = "show the endpoints, their health, queue and cost, and the last transform jobs"
@@ -143,7 +143,7 @@ def running_cost(context: Context, state: EndpointState) -> Cost | None:
 
 def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
     config = _config(context, state)
-    variant = (config.get("ProductionVariants") or [{}])[0]
+    variant = our_variant(config)
     model: dict[str, Any] = {}
     revision = None
     if "ModelName" in variant:
@@ -222,7 +222,7 @@ def _config(context: Context, state: EndpointState) -> dict[str, Any]:
 
 def _instance_type(config: dict[str, Any]) -> str | None:
     """The first of a pool is what is paid for when there is capacity."""
-    variant = (config.get("ProductionVariants") or [{}])[0]
+    variant = our_variant(config)
     pools = variant.get("InstancePools") or [{}]
     kind = variant.get("InstanceType") or pools[0].get("InstanceType")
     return str(kind) if kind else None

@@ -12,7 +12,7 @@ from deploy.checks import Finding, region_findings
 from deploy.commands.context import Context
 from deploy.config import DeployConfig
 from deploy.errors import NotFoundError
-from deploy.resources import image_address
+from deploy.resources import image_address, our_variant
 
 __all__ = [
     "earlier_checks",
@@ -60,7 +60,7 @@ def earlier_checks(
     if not _starts(actions):
         return []
     try:
-        variant = context.account.describe_config(name)["ProductionVariants"][0]
+        variant = our_variant(context.account.describe_config(name))
         model = context.account.describe_model(variant["ModelName"])
     except NotFoundError:
         # Whatever names them next says so.

@@ -12,21 +12,20 @@ from typing import Any
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.absent import absence_notes, schedule_notes
-from deploy.commands.changes import Change, agreed, tell
+from deploy.commands.changes import Change, agreed, deletes_what_serves, tell
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import (
-    has_call,
     image_checks,
     role_checks,
     weights_checks,
 )
 from deploy.config import DeployConfig, is_secret
-from deploy.errors import ConfigError, NotFoundError, ResourceFailedError
+from deploy.errors import ConfigError, ResourceFailedError
 from deploy.executor import begun
 from deploy.machines.prices import price_lines
 from deploy.planner import differences
-from deploy.resources import HIDDEN, Target, count_drift
+from deploy.resources import HIDDEN, Target
 
 __all__ = [
     "UNNOTED",
@@ -185,11 +184,8 @@ def checked(context: Context, config: DeployConfig, actions: Sequence[Action]) -
 
 
 def may_go_on(context: Context, name: str, actions: Sequence[Action]) -> bool:
-    """Whoever deletes an endpoint that may be serving has to say so."""
-    if context.is_dry_run or not has_call(actions, "delete_endpoint"):
-        return True
-    state = context.account.endpoint(name)
-    if state is None or state.status in ("Failed", "OutOfService"):
+    """Ask before an endpoint that may be serving is deleted; --yes answers."""
+    if context.is_dry_run or not deletes_what_serves(context, name, actions):
         return True
     return context.console.confirm(
         f"delete endpoint {name} and make it again? until then its callers get errors"
@@ -242,7 +238,6 @@ def carried_out(
         )
         return 0
     checked(context, config, actions)
-    _say_lost_machines(context, wanted, actions)
     for line in price_lines(config.endpoint):
         context.console.say(line)
     if config.update.use_alarms and _is_unwatched(actions):
@@ -259,28 +254,6 @@ def carried_out(
         context.console.result(data)
         return 0
     return None
-
-
-def _say_lost_machines(
-    context: Context, wanted: Target, actions: Sequence[Action]
-) -> None:
-    """Say it where an update undoes a number of machines that something else set."""
-    if not has_call(actions, "update_endpoint"):
-        return
-    state = context.account.endpoint(wanted.name)
-    if state is None or state.is_scaled:
-        return
-    try:
-        config = context.account.describe_config(state.config)
-    except NotFoundError:
-        return
-    had = config["ProductionVariants"][0].get("InitialInstanceCount", 1)
-    count = wanted.variant.instance_count
-    found = count_drift(state, had)
-    if found is not None and count_drift(state, count) is not None:
-        context.console.say(
-            f"note: endpoint {wanted.name}: {found}; this update goes back to {count}"
-        )
 
 
 def _is_unwatched(actions: Sequence[Action]) -> bool:

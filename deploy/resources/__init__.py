@@ -29,7 +29,7 @@ from deploy.resources.names import (
     tags_from,
     tags_of,
 )
-from deploy.resources.observed import EndpointState, Live, count_drift
+from deploy.resources.observed import EndpointState, Live, count_drift, stopped_config
 from deploy.resources.running import (
     FIXED_VARIABLES,
     Edits,
@@ -42,6 +42,7 @@ from deploy.resources.settings import (
     HIDDEN,
     Difference,
     differences_between,
+    our_variant,
     variant_number,
 )
 from deploy.resources.target import Target
@@ -84,7 +85,9 @@ __all__ = [
     "image_address",
     "image_uri",
     "log_group",
+    "our_variant",
     "revision_of",
+    "stopped_config",
     "tag_list",
     "tags_from",
     "tags_of",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["EndpointState", "Live", "count_drift"]
+__all__ = ["EndpointState", "Live", "count_drift", "stopped_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class EndpointState:
     failure: str | None = None
     created: datetime | None = None
     modified: datetime | None = None
+    variant: str | None = None
+    """The variant whose instances are counted: AllTraffic, or else the first."""
     instance_count: int | None = None
     desired_count: int | None = None
     pools: tuple[tuple[str, int], ...] = ()
@@ -57,12 +60,21 @@ class Live:
     stopped: datetime | None = None
     """When `stop` last deleted the endpoint that had this config."""
 
-    @property
-    def is_stopped(self) -> bool:
-        """`stop` deleted its endpoint, and it has not gone into service since."""
-        return self.stopped is not None and (
-            self.since is None or self.stopped >= self.since
-        )
+
+def stopped_config(history: Sequence[Live]) -> Live | None:
+    """Return the config of the endpoint that `stop` deleted last.
+
+    None where no config was stopped, or where one has gone into service since. The
+    config may have failed without ever being live.
+    """
+    stops = [(live.stopped, live) for live in history if live.stopped is not None]
+    if not stops:
+        return None
+    stopped, last = max(stops, key=lambda stop: stop[0])
+    is_started = any(
+        live.since is not None and live.since > stopped for live in history
+    )
+    return None if is_started else last
 
 
 def count_drift(state: EndpointState, count: int) -> str | None:

@@ -13,6 +13,7 @@ __all__ = [
     "VARIANT",
     "Difference",
     "differences_between",
+    "our_variant",
     "settings_of",
     "variant_number",
 ]
@@ -109,6 +110,16 @@ def variant_number(config: Mapping[str, Any]) -> int:
     """Return the place of the variant that is ours: AllTraffic, or else the first."""
     names = [item.get("VariantName") for item in config["ProductionVariants"]]
     return names.index(VARIANT) if VARIANT in names else 0
+
+
+def our_variant(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variant that is ours in a config, an endpoint or a pending update.
+
+    It is empty where the description has no variants.
+    """
+    if not description.get("ProductionVariants"):
+        return {}
+    return dict(description["ProductionVariants"][variant_number(description)])
 
 
 def _settings(

@@ -21,6 +21,8 @@ from urllib.parse import parse_qs
 
 import botocore.session
 
+from deploy.resources import our_variant
+
 Environ = dict[str, Any]
 Answer = tuple[str, dict[str, Any]]
 Invoked = Callable[[Environ, bytes], tuple[str, list[tuple[str, str]], bytes]]
@@ -77,7 +79,7 @@ class Shim:
     forbidden: set[str] = field(default_factory=set)
     """service:Operation of what the caller has no right to; not of S3 and IAM."""
     clock: Callable[[], float] = time.time
-    """Of the ends of transform jobs."""
+    """Of the ends of transform jobs, and of when schedules are created."""
     calls: list[str] = field(default_factory=list)
     """service:Operation of everything that was asked."""
     invoked: Invoked | None = None
@@ -95,6 +97,8 @@ class Shim:
     elsewhere: dict[str, Shim] = field(default_factory=dict)
     """What answers for the other regions, once they have been asked."""
     _isolation: dict[str, bool] = field(default_factory=dict)
+    _scheduled: dict[str, float] = field(default_factory=dict)
+    """When each schedule was created, by its path."""
     _uploads: dict[str, bytes] = field(default_factory=dict)
     _layers: dict[str, bytes] = field(default_factory=dict)
     """Blobs of images by their digest: moto keeps no more than their sizes."""
@@ -157,8 +161,21 @@ class Shim:
         result, status, headers = _forward(self.app, environ, body)
         if crash and crash == self.crash_after:
             return _dead(start, call, "after")
+        if environ["PATH_INFO"].startswith("/schedules/"):
+            return self._send_schedule(environ, start, status, result)
         start(status, headers)
         return [result]
+
+    def _send_schedule(
+        self, environ: Environ, start: Callable[..., Any], status: str, result: bytes
+    ) -> Iterable[bytes]:
+        """Send moto's answer with the time of creation that a test's clock tells."""
+        path, answer = environ["PATH_INFO"], json.loads(result or b"{}")
+        if environ["REQUEST_METHOD"] == "POST":
+            self._scheduled[path] = self.clock()
+        if "CreationDate" in answer:
+            answer["CreationDate"] = self._scheduled[path]
+        return _send(start, (status, answer))
 
     def _keep_layers(
         self, environ: Environ, call: str, request: dict[str, Any]
@@ -299,15 +316,13 @@ class Shim:
             return status, answer
         count = self.counts.get(name, self._count(machine))
         desired = machine.pending_count
+        variants = self.variants.get(machine.config, [{"VariantName": "AllTraffic"}])
+        ours = our_variant({"ProductionVariants": variants})["VariantName"]
         answer |= {
             "EndpointStatus": machine.status,
             "EndpointConfigName": machine.config,
             "ProductionVariants": [
-                {
-                    "VariantName": "AllTraffic",
-                    "CurrentInstanceCount": count,
-                    "DesiredInstanceCount": count if desired is None else desired,
-                }
+                self._summary(variant, ours, count, desired) for variant in variants
             ],
         }
         if machine.failure is not None:
@@ -324,8 +339,21 @@ class Shim:
             }
         return status, answer
 
+    @staticmethod
+    def _summary(
+        variant: dict[str, Any], ours: str, count: int, desired: int | None
+    ) -> dict[str, Any]:
+        name = variant["VariantName"]
+        if name != ours:
+            count = desired = variant["InitialInstanceCount"]
+        return {
+            "VariantName": name,
+            "CurrentInstanceCount": count,
+            "DesiredInstanceCount": count if desired is None else desired,
+        }
+
     def _move(self, environ: Environ, name: str, machine: Machine) -> None:
-        if machine.status in ("InService", "Failed"):
+        if machine.status in ("InService", "Failed", "OutOfService"):
             return
         machine.questions += 1
         if machine.questions <= self.num_questions:
@@ -347,7 +375,9 @@ class Shim:
         machine.pending = None
 
     def _count(self, machine: Machine) -> int:
-        variant = self.variants.get(machine.config, [{}])[0]
+        variants = self.variants.get(machine.config, [{}])
+        # Only the count of our variant is ever changed.
+        variant = our_variant({"ProductionVariants": variants})
         initial = int(variant.get("InitialInstanceCount", 1))
         return initial if machine.count is None else machine.count
 

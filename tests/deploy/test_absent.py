@@ -204,7 +204,53 @@ def test_a_stopped_endpoint_without_an_earlier_config_stays(deployed, chandra, c
     ran = chandra("rollback")
 
     assert ran.status == 4
+    assert "chandra-sagemaker start" in ran.err
     assert cloud.machines == {}
+
+
+@pytest.mark.parametrize("num_live", [1, 2])
+def test_a_stop_changes_nothing_of_where_a_rollback_goes(
+    chandra, cloud, project, at, num_live
+):
+    for number in range(num_live):
+        project(f'[endpoint.environment]\nA = "{number}"\n')
+        chandra("deploy")
+        at.now += 60
+    live = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    bad = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {bad: "gremlins"}
+    chandra("stop")
+    chandra("deploy")
+    failed = (cloud.machines["ocr"].status, cloud.machines["ocr"].config)
+    before = chandra("rollback", "--dry-run", "--json")
+
+    chandra("stop")
+    status = chandra("status")
+    after = chandra("rollback", "--dry-run", "--json")
+    done = chandra("rollback")
+
+    assert failed == ("Failed", bad)
+    assert before.json["config"] == live
+    assert status.status == after.status == 0, after.err
+    assert after.json["config"] == live
+    assert done.status == 0, done.err
+    assert cloud.machines["ocr"].config == live
+
+
+def test_a_failed_config_that_was_stopped_excuses_no_later_loss(
+    deployed, chandra, cloud, wire, project
+):
+    chandra("stop")
+    project(image=OTHER_IMAGE)
+    bad = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {bad: "gremlins"}
+    chandra("deploy")
+    chandra("stop")
+    chandra("start")
+    delete(wire, cloud, chandra)
+
+    assert chandra("status").status == 6
 
 
 # Rights
@@ -284,17 +330,24 @@ def test_what_was_stopped_is_noted_beside_when_it_was_live(
 # By the clock
 
 
+HOURS = ("--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
+
+
 @pytest.fixture
-def scheduled(chandra, wire, at):
-    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+def tuesday(chandra, wire, cloud, at):
+    """It is Tuesday, 10:00 in Tokyo, and an endpoint without a schedule serves."""
     at.now = datetime(2026, 12, 1, 10, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()
+    cloud.clock = at
     wire.call(
         "iam", "create_role", RoleName="ocr-scheduler", AssumeRolePolicyDocument="{}"
     )
     chandra("deploy")
-    made = chandra(
-        "schedule", "--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo"
-    )
+
+
+@pytest.fixture
+def scheduled(tuesday, chandra):
+    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+    made = chandra("schedule", *HOURS)
     assert made.status == 0, made.err
 
 
@@ -304,7 +357,7 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
     delete(wire, cloud, chandra)
     tuesday = at.now
     expected = {
-        2: (6, "its schedule should have started it, and failed, or something"),
+        2: (6, "missing: neither `stop` nor a schedule stopped it"),
         10: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
         21.9: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
         23: (6, "its schedule should have started it, and failed, or something"),
@@ -319,6 +372,35 @@ def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
     for hours, (status, words) in expected.items():
         assert ran[hours].status == status, hours
         assert words in ran[hours].out
+
+
+def test_a_schedule_made_later_did_not_stop_what_is_missing(
+    tuesday, chandra, cloud, wire, at
+):
+    at.now += 10 * HOUR
+    delete(wire, cloud, chandra)
+    made = chandra("schedule", *HOURS)
+
+    ran = chandra("status")
+
+    assert made.status == 0, made.err
+    assert ran.status == 6
+    assert "endpoint ocr is missing: neither `stop` nor a schedule" in ran.out
+
+
+def test_a_schedule_made_later_did_not_start_what_was_stopped(tuesday, chandra, at):
+    chandra("stop")
+    at.now += 23 * HOUR
+    made = chandra("schedule", *HOURS)
+
+    at_once = chandra("status")
+    at.now += 24 * HOUR
+    next_morning = chandra("status")
+
+    assert made.status == 0, made.err
+    assert at_once.status == 0
+    assert "endpoint ocr is stopped and costs nothing" in at_once.out
+    assert next_morning.status == 6
 
 
 def test_a_stop_by_the_schedule_before_a_deploy_explains_nothing(
@@ -406,3 +488,12 @@ def test_notes_that_are_no_times_are_left_out(deployed, chandra, cloud, wire, te
     ran = chandra("deploy")
 
     assert ran.status == 0, ran.err
+
+
+def test_an_entry_took_no_effect_before_it_was_created():
+    now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
+    eight = now.replace(hour=8)
+
+    assert last_time({**daily, "CreationDate": eight}, now) == eight
+    assert last_time({**daily, "CreationDate": now}, now) is None

@@ -94,7 +94,7 @@ def test_machines_that_are_all_gone_cost_nothing_before(deployed, chandra, cloud
     assert [each["setting"] for each in ran.json["reverts"]] == ["instance_count"]
 
 
-def test_a_deploy_says_which_machines_it_takes_away(
+def test_a_deploy_says_once_which_machines_it_takes_away(
     deployed, chandra, cloud, wire, project
 ):
     resize(wire, cloud, chandra, 3)
@@ -102,8 +102,8 @@ def test_a_deploy_says_which_machines_it_takes_away(
 
     ran = chandra("deploy", "--dry-run")
 
-    assert "note: endpoint ocr: it has 3 instances" in ran.out
-    assert "this update goes back to 1" in ran.out
+    assert ran.out.count("instance_count: 3 -> 1") == 1
+    assert "it has 3 instances" not in ran.out
 
 
 def test_what_scaling_has_set_is_left_alone(staged, chandra, cloud, wire, project):
@@ -130,3 +130,56 @@ def test_without_the_right_to_resize_it_is_said(deployed, chandra, cloud, wire):
     assert ran.status == 8
     assert "UpdateEndpointWeightsAndCapacities" in ran.err
     assert cloud.machines["ocr"].count == 3
+
+
+def serve_variants(wire, cloud, ours, *others):
+    """Let the endpoint have a config of another program, whose variants are these."""
+    config = cloud.machines["ocr"].config
+    found = wire.call(
+        "sagemaker", "describe_endpoint_config", EndpointConfigName=config
+    )
+    (variant,) = found["ProductionVariants"]
+    wire.call(
+        "sagemaker",
+        "create_endpoint_config",
+        EndpointConfigName="theirs",
+        ProductionVariants=[*({**variant, **other} for other in others),
+                            variant | ours],
+    )  # fmt: skip
+    cloud.machines["ocr"].config = "theirs"
+
+
+def test_of_several_variants_the_instances_of_ours_count(
+    deployed, chandra, cloud, wire
+):
+    canary = {
+        "VariantName": "canary",
+        "InitialInstanceCount": 5,
+        "InstanceType": "ml.g5.2xlarge",
+    }
+    serve_variants(wire, cloud, {}, canary)
+
+    status = chandra("status", "--json").json
+    update = chandra("update", "--env", "A=1", "--json")
+
+    assert (status["instance_count"], status["drift"]) == (1, None)
+    assert status["instance_type"] == "ml.g6e.2xlarge"
+    assert [each["setting"] for each in update.json["changes"]] == ["environment.A"]
+    counts = {
+        variant["VariantName"]: variant["InitialInstanceCount"]
+        for variant in cloud.variants[cloud.machines["ocr"].config]
+    }
+    assert counts == {"canary": 5, "AllTraffic": 1}
+
+
+def test_instances_of_a_variant_with_another_name_are_kept(
+    deployed, chandra, cloud, wire
+):
+    serve_variants(wire, cloud, {"VariantName": "blue"})
+    cloud.counts["ocr"] = 3
+
+    ran = chandra("update", "--env", "A=1")
+
+    (variant,) = cloud.variants[cloud.machines["ocr"].config]
+    assert ran.status == 0, ran.err
+    assert (variant["VariantName"], variant["InitialInstanceCount"]) == ("blue", 3)

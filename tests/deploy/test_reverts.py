@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.resources import DESCRIBED_TAG
-from tests.deploy.accounts import IDENTITY, OTHER_IMAGE
+from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE
 
 pytestmark = pytest.mark.usefixtures("staged")
 
@@ -213,6 +213,46 @@ def test_a_deploy_asks_before_it_reverts(chandra, cloud):
     assert ran.status == 1
     assert ran.err == "change back the 1 setting above? [y/N] "
     assert cloud.machines["ocr"].config == before
+
+
+@pytest.mark.parametrize(
+    ("health", "image", "command"),
+    [
+        ("Failed", OTHER_IMAGE, ("deploy",)),
+        ("OutOfService", IMAGE, ("update", "--instance-type", "ml.g6e.12xlarge")),
+        ("Failed", IMAGE, ("update", "--strategy", "recreate", "--env", "A=1")),
+    ],
+    ids=["deploy", "update", "recreate"],
+)
+def test_making_a_broken_endpoint_again_is_asked_about(
+    chandra, cloud, project, health, image, command
+):
+    chandra("deploy")
+    cloud.machines["ocr"].status = health
+    project(image=image)
+    cloud.calls.clear()
+
+    ran = chandra(*command, typed="n\n")
+
+    assert ran.status == 1
+    assert ran.err.count("[y/N]") == 1
+    assert "an hour (now $0.00 an hour)? [y/N]" in ran.err
+    assert cloud.changes == []
+    assert chandra(*command, typed="y\n").status == 0
+
+
+def test_deleting_what_serves_is_asked_about_once(chandra, cloud):
+    chandra("deploy")
+    cloud.calls.clear()
+
+    ran = chandra(
+        *("update", "--strategy", "recreate", "--instance-count", "2"), typed="n\n"
+    )
+
+    assert ran.status == 1
+    assert ran.err.count("[y/N]") == 1
+    assert "delete endpoint ocr and make it again?" in ran.err
+    assert cloud.changes == []
 
 
 def test_a_script_is_not_asked(chandra, cloud):
