@@ -34,9 +34,11 @@ class Handler(BaseHTTPRequestHandler):
         if body == b"sicken":
             IS_SICK.set()
         answer = {"pid": os.getpid(), "child": CHILD.pid, "environ": dict(os.environ)}
+        content = json.dumps(answer).encode()
         self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass
