@@ -125,12 +125,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
                 f"{flag} takes its input and output from the job",
                 hint=f"chandra-sagemaker transform {flag} {again}",
             )
-        if options.format or request_options(options):
+        _refuse_ignored(options, flag, "--format", "--hidden", "--into")
+        if request_options(options):
             raise ConfigError(
                 f"{flag} takes what is asked of each page from the job",
                 hint=f"chandra-sagemaker transform {flag} {again}",
             )
-        _refuse_ignored(options, flag, "--format", "--hidden", "--into")
         wanted = wanted_again(context, options, again)
         return wanted if isinstance(wanted, int) else started(context, options, wanted)
     if words and words[0] in VERBS and not any(w.startswith(S3) for w in words[1:]):

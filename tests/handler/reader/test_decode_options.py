@@ -8,7 +8,7 @@ from handler.preprocess import DecodeOptions
 from handler.reading import decode_options_of
 from handler.request import OCRRequest
 from handler.schema import Options
-from tests.handler.reader.engines import FakeEngines, pdf_of
+from tests.handler.reader.engines import TEXT, FakeEngines, pdf_of
 
 PASSWORD = "hunter2-nobody-may-see"
 OPTIONS = Options(password=PASSWORD, rotate="none")
@@ -33,7 +33,7 @@ def test_options_become_those_of_the_decoders():
 
 def test_every_decoder_is_told_the_password(reader_with, opened, decoders):
     noted = NotedPool(decoders)
-    reader = reader_with(FakeEngines(), decoders=noted)
+    reader = reader_with(FakeEngines({1: TEXT}), decoders=noted)
 
     reading = opened(pdf_of(1), reader, password=PASSWORD, rotate="none")
     list(reader.pages(reading))
