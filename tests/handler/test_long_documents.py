@@ -255,7 +255,7 @@ def test_ndjson_that_is_not_streamed_is_not_recommended(answer_of):
         "application/x-ndjson",
         max_reply_bytes=20_000,
         stream_replies=False,
-        **{"X-Amzn-SageMaker-Custom-Attributes": "include_images=true;pages=1-80"},
+        **{"X-Amzn-SageMaker-Custom-Attributes": "include_images=true;pages=1-300"},
     )
 
     assert context.statuses == {0: 413}
