@@ -400,6 +400,27 @@ def test_an_archive_is_pushed_under_its_own_tag(chandra, tmp_path):
     assert f"{REPOSITORY}:v1.2 is {DOCKER}, linux/amd64" in ran.out
 
 
+def test_an_archive_with_two_tags_is_pushed_with_flag_only(chandra, tmp_path):
+    files = oci_files(tag="v1")
+    index = json.loads(files["index.json"])
+    (first,) = index["manifests"]
+    second = first | {"annotations": {"org.opencontainers.image.ref.name": "v2"}}
+    index["manifests"] = [first, second]
+    path = tmp_path / "image.tar"
+    path.write_bytes(packed(files | {"index.json": json.dumps(index).encode()}))
+
+    checked = chandra("image", "check", "--archive", str(path))
+    refused = chandra("image", "push", "--archive", str(path))
+    pushed = chandra("image", "push", "--archive", str(path), "--tag", "v1")
+
+    assert "tagged v1 and v2" in checked.out
+    assert f"--archive {path} --tag NAME" in checked.out
+    assert refused.status == 2
+    assert "gives its image 2 tags, v1 and v2" in refused.err
+    assert pushed.status == 0, pushed.err
+    assert f"{REPOSITORY}:v1 is {DOCKER}, linux/amd64" in pushed.out
+
+
 def test_a_dry_run_of_an_archive_names_tags_and_digest(chandra, cloud, tmp_path):
     path = write_archive(tmp_path / "image.tar", SILENT, tag="v1")
     cloud.calls.clear()
