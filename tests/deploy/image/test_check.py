@@ -201,6 +201,26 @@ def test_cuda_of_the_file_counts_for_a_silent_image(chandra, put, tmp_path):
     )
 
 
+@pytest.mark.parametrize("command", ["deploy", "update", "plan"])
+@pytest.mark.usefixtures("staged")
+def test_cuda_of_the_file_does_not_count_for_another_image(
+    chandra, put, tmp_path, command
+):
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("[model]", 'cuda = "12.8"\n[model]'))
+    assert chandra("deploy").status == 0
+    registry = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}"
+    other = f"{registry}@{put('v1', SILENT)}"
+    flags = () if command == "plan" else ("--dry-run",)
+
+    ran = chandra(command, "--image", other, *flags)
+    own = chandra("plan", "--offline")
+
+    assert ran.status == 0, ran.err
+    assert "it is not known for which CUDA the image is built" in ran.out + ran.err
+    assert "it is not known for which CUDA" not in own.out
+
+
 def test_an_image_of_our_own_runs_on_the_driver(chandra, put):
     put("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
 
