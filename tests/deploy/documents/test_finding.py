@@ -261,6 +261,12 @@ def test_a_manifest_may_lie_in_s3():
     [
         ("{", "line 2 is not JSON"),
         ("[]", "must be an object that names a document"),
+        ("[" * 100_000, "line 2 is not JSON"),
+        ('{"document": "a.pdf", "document": "b.pdf"}', "has 'document' more than once"),
+        (
+            '{"document": "a.pdf", "pages": 1, "name": "a", "pages": 1, "name": "b"}',
+            "line 2 has 'pages' and 'name' more than once",
+        ),
         ('{"pages": "1"}', 'a line is like {"document": "s3://bucket/scan.pdf"'),
         ('{"document": "a.pdf", "page": "1"}', "did you mean pages?"),
         ('{"document": "a.pdf", "pages": "one"}', "pages look like 1-3,7,9-"),
@@ -272,6 +278,7 @@ def test_a_manifest_may_lie_in_s3():
         ('{"document": "s3://in/"}', "s3://in/ is a bucket, not an object"),
         ('{"document": "a.pdf", "deadline_seconds": [1]}', "must be text or a number"),
     ],
+    ids=lambda value: value[:60],
 )
 def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     path = tmp_path / "wanted.jsonl"
