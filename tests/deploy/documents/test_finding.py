@@ -290,6 +290,18 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     assert words in f"{caught.value.message}; {caught.value.hint}"
 
 
+def test_lines_that_ask_alike_are_one_document(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(PDF)
+    path = manifest(
+        tmp_path / "wanted.jsonl",
+        {"document": "a.pdf", "pages": 1, "include_images": "yes"},
+        {"document": "a.pdf", "pages": "01", "include_images": True},
+        {"document": "a.pdf", "pages": "1-1", "include_images": "1"},
+    )
+
+    assert names(found_in(path)) == ["a.pages-1.pdf"]
+
+
 def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):
     path = tmp_path / "wanted.jsonl"
     path.write_text('{"document": "a.pdf"}\n{\n{"page": 1}\n[]\n')
