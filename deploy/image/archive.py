@@ -83,10 +83,10 @@ class Archive:
             )
         chosen = [i for i in fitting if tag in i.tags] if len(fitting) > 1 else fitting
         if len(chosen) != 1:
-            tags = ", ".join(" or ".join(i.tags) or i.digest for i in fitting)
+            named = ", ".join(" or ".join(i.tags) or i.digest for i in fitting)
             raise ConfigError(
                 f"{self._path} holds {len(fitting)} images for {WANTED_PLATFORM}: "
-                f"{tags}",
+                f"{named}",
                 hint="save one image in a file, or name one of these tags with --tag",
             )
         self._check_blobs(chosen[0].manifest)
