@@ -9,8 +9,8 @@ DeployError                  1  failed
 │   └── AlreadyExistsError   5  already_exists
 ├── ResourceFailedError      6  resource_failed
 ├── WaitTimeoutError         7  wait_timeout
-└── AccessDeniedError        8  access_denied
-    └── CredentialsError     8  credentials_invalid
+├── AccessDeniedError        8  access_denied
+└── CredentialsError         8  credentials_invalid
 
 Anything else is a bug and ends with 3 and a traceback, Ctrl-C with 130. The message
 says what happened and to what, the hint is what to type next.
@@ -122,15 +122,20 @@ class WaitTimeoutError(DeployError):
 
 
 class AccessDeniedError(DeployError):
-    """The credentials do not allow it, or are no longer valid."""
+    """The credentials are valid and do not allow it; other requests may succeed."""
 
     exit_code = 8
     code = "access_denied"
 
 
-class CredentialsError(AccessDeniedError):
-    """The credentials have expired or are unknown, so that every request fails."""
+class CredentialsError(DeployError):
+    """The credentials have expired or are unknown, so that every request fails.
 
+    It is no AccessDeniedError: code that goes on without what it may not read must not
+    go on here.
+    """
+
+    exit_code = 8
     code = "credentials_invalid"
 
 

@@ -11,7 +11,7 @@ from deploy.asynchronous.ledger import Ledger, wanted_jobs
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.entries import entries_of
 from deploy.documents.finding import MANIFESTS, own_path
-from deploy.documents.options import Option
+from deploy.documents.options import Option, canonical_options
 from deploy.errors import NotFoundError
 
 __all__ = ["Selection", "selected"]
@@ -94,7 +94,8 @@ def _lines_of(each: str, objects: Objects) -> Callable[[Place, Job | None], bool
 
     def names(place: Place, job: Job | None) -> bool:
         """Flags may have added options to those of the line."""
-        given = {} if job is None else job.options
+        # Earlier versions kept options as they were written.
+        given = {} if job is None else canonical_options(job.options)
         return any(
             options.items() <= given.items() for options in lines.get(place.source, ())
         )

@@ -10,7 +10,7 @@ from deploy.asynchronous.scaling import ALARM_SUFFIXES, ObservedScaling, scalabl
 from deploy.aws.client import AWSClient
 from deploy.aws.monitoring import alarms_of
 from deploy.aws.schedules import schedule_entries
-from deploy.errors import AccessDeniedError, CredentialsError, NotFoundError
+from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.monitoring import OF_QUEUE
 from deploy.resources import (
     DESCRIBED_TAG,
@@ -116,8 +116,6 @@ class Account:
         for summary in self._aws.pages("sagemaker", "list_endpoints", "Endpoints"):
             try:
                 owner = self._owner(summary["EndpointArn"])
-            except CredentialsError:
-                raise
             except AccessDeniedError:
                 # The least policy lets us look at our own only.
                 continue

@@ -282,7 +282,9 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     return kind(f"{doing}: {sentence}{named}", hint=hint)
 
 
-def _denied(code: str, sentence: str, doing: str) -> AccessDeniedError:
+def _denied(
+    code: str, sentence: str, doing: str
+) -> AccessDeniedError | CredentialsError:
     hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])
     if hint is LOGIN:
         sentence = "the credentials have expired"

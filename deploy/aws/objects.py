@@ -20,7 +20,6 @@ from deploy.documents.signatures import (
 from deploy.errors import (
     AccessDeniedError,
     ConflictError,
-    CredentialsError,
     DeployError,
     NotFoundError,
 )
@@ -113,8 +112,6 @@ class Bucketed:
             answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
         except NotFoundError:
             return Absent.NOT_FOUND
-        except CredentialsError:
-            raise
         except AccessDeniedError:
             # One of thousands: it keeps nobody from the others.
             return Absent.FORBIDDEN

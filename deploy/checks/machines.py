@@ -182,7 +182,8 @@ def unknown_cuda_finding(name: str, reason: str) -> Finding:
         False,
         f"it is not known for which CUDA the image is built, so the driver of {name} "
         f"was not compared with it: {reason}",
-        hint='set [image] cuda in chandra.toml, as in cuda = "12.8", if you know it',
+        hint='set [image] cuda in chandra.toml, as in cuda = "12.8", if you know it; '
+        "it holds for the image of the file, and not for another --image",
     )
 
 

@@ -48,9 +48,7 @@ def config_like(config: DeployConfig, running: Running) -> DeployConfig:
     return replace(
         config,
         role=model.contents.get("ExecutionRoleArn", config.role),
-        image=replace(
-            config.image, uri=model.image if "@sha256:" in model.image else None
-        ),
+        image=config.image.at(model.image if "@sha256:" in model.image else None),
         model=source,
         endpoint=endpoint,
         network=NetworkTable(

@@ -152,6 +152,12 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
     archive = Archive(path)
     image = archive.image(options.tag)
     tag = _tag_of_archive(options, image)
+    if tag is None and len(image.tags) > 1:
+        raise ConfigError(
+            f"--archive needs --tag: {path} gives its image {len(image.tags)} tags, "
+            f"{' and '.join(image.tags)}",
+            hint=f"chandra-sagemaker image push --archive {path} --tag {image.tags[0]}",
+        )
     if tag is None:
         raise ConfigError(
             f"--archive needs --tag: {path} does not name one, and the commit here "

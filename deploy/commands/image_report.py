@@ -113,6 +113,7 @@ def archive_data(
     return {
         "archive": str(path),
         "archive_tag": image.tag,
+        "archive_tags": list(image.tags),
         "archive_digest": image.digest,
         "repository": config.image.repository,
         "tag": tag,
@@ -126,7 +127,7 @@ def archive_lines(
     config: DeployConfig, path: Path, image: ArchivedImage, tag: str | None
 ) -> list[str]:
     """Describe an image in a file, and what it is called once it is pushed."""
-    own = f"tagged {image.tag}" if image.tag else "without a tag"
+    own = f"tagged {' and '.join(image.tags)}" if image.tags else "without a tag"
     name = f"{config.image.repository}:{tag}" if tag else config.image.repository
     return [
         f"{path} holds {image.digest} for {image.configuration.platform}, {own}",

@@ -9,7 +9,7 @@ from deploy.asynchronous.endpoint import async_name
 from deploy.aws.metrics import read_metrics
 from deploy.commands.absent import absence_of
 from deploy.commands.context import Context
-from deploy.errors import AccessDeniedError, CredentialsError
+from deploy.errors import AccessDeniedError
 from deploy.executor import duration
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
@@ -31,8 +31,6 @@ def queue_state(context: Context) -> EndpointState | None:
     """Ours, as far as one may look: the least policy lets us where there is a queue."""
     try:
         state = context.account.endpoint(async_name(context.config))
-    except CredentialsError:
-        raise
     except AccessDeniedError:
         return None
     return state if state is not None and state.is_ours else None
@@ -44,8 +42,6 @@ def queue_facts(context: Context) -> dict[str, Any] | None:
     denied = None
     try:
         state = context.account.endpoint(name)
-    except CredentialsError:
-        raise
     except AccessDeniedError as error:
         state, denied = None, error.message
     if state is None or not state.is_ours:

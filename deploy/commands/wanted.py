@@ -136,7 +136,7 @@ def _changed(config: DeployConfig, options: argparse.Namespace) -> DeployConfig:
     endpoint = replace(config.endpoint, **changes)  # type: ignore[arg-type]
     config = replace(config, endpoint=endpoint)
     if options.image is not None:
-        config = replace(config, image=replace(config.image, uri=options.image))
+        config = replace(config, image=config.image.at(options.image))
     return config
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import secrets
+import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -125,5 +129,37 @@ def drop_from_lock(path: Path, tables: Collection[str]) -> None:
 
 
 def _write(lock: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, sort_keys=True)
-    lock.write_text(text + "\n", encoding="utf-8")
+    """Replace the lock file at once, so that no error or kill leaves half of it.
+
+    Its permissions stay, and so does a link to it. Raises OSError.
+    """
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    # The file behind a link is replaced, in its own folder.
+    lock = lock.resolve()
+    mode = _mode(lock)
+    beside = lock.with_name(f".{lock.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    # The mode of a new file is that of any file of this user, unlike mkstemp's.
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(lock)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _mode(lock: Path) -> int | None:
+    """Return the permissions of a file that is there; raise OSError if it is locked."""
+    try:
+        mode = stat.S_IMODE(lock.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    if not os.access(lock, os.W_OK):
+        # Replacing would succeed, but somebody made the file read-only.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(lock))
+    return mode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deploy.config.rules import check_environment, require
 
@@ -28,7 +28,8 @@ class ImageTable:
     tag: str | None = None
     """What it was pushed as; for people."""
     cuda: str | None = None
-    """CUDA that an image was built for which does not say it itself."""
+    """CUDA that the image of `uri` or of the lock file was built for, if the image does
+    not say it itself."""
     dockerfile: str = "Dockerfile"
     context: str = "."
     keep: int = 10
@@ -45,6 +46,14 @@ class ImageTable:
             f"image.uri must name a digest (…@sha256:…), not {self.uri}: "
             "a tag can be moved under a running endpoint",
         )
+
+    def at(self, uri: str | None) -> ImageTable:
+        """Return this table with another address.
+
+        `cuda` describes the image of this table. It is dropped for any other digest.
+        """
+        own, other = ((each or "").rpartition("@")[2] for each in (self.uri, uri))
+        return replace(self, uri=uri, cuda=self.cuda if own == other else None)
 
 
 @dataclass(frozen=True, slots=True)

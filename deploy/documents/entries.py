@@ -8,6 +8,7 @@ its wrong lines is named with its reason.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -64,9 +65,19 @@ def is_relative(name: object) -> bool:
 
 def _entry(line: bytes, where: str, is_stored: bool) -> Entry:
     """A line's document, the name it asks for, and its options."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        counts = Counter(name for name, _ in pairs)
+        if repeated := [repr(name[:60]) for name, n in counts.items() if n > 1]:
+            raise ConfigError(
+                f"{where} has {' and '.join(repeated[:NUM_NAMED])} more than once",
+                hint=LINE_HINT,
+            )
+        return dict(pairs)
+
     try:
-        entry = json.loads(line)
-    except ValueError as error:
+        entry = json.loads(line, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not JSON: {error}", hint=LINE_HINT) from error
     if not isinstance(entry, dict) or not isinstance(entry.get("document"), str):
         raise ConfigError(

@@ -21,6 +21,7 @@ __all__ = [
     "SECRET",
     "Option",
     "attributes_of",
+    "canonical_options",
     "checked_options",
     "intervals",
     "last_named",
@@ -34,7 +35,8 @@ OPTION_HINT = "options are those of handler/README.md, as in pages=1-3"
 # Digits are bounded as the service bounds them.
 RANGE = re.compile(r"\s*(\d{1,18})\s*(?:(-)\s*(\d{1,18})?\s*)?", re.ASCII)
 PROMPT_TYPES = ("ocr_layout", "ocr")
-TRUTHS = ("true", "1", "yes", "false", "0", "no")
+TRUE = ("true", "1", "yes")
+FALSE = ("false", "0", "no")
 SECRET = ("password",)
 """Options of the service that are never written into a file; `invoke` alone sends
 them."""
@@ -50,9 +52,10 @@ MAX_HEADER = 1024
 def checked_options(
     values: Mapping[str, Any], where: str | None = None
 ) -> dict[str, Option]:
-    """Raises ConfigError on what the service would refuse; None says nothing.
+    """Return options in one spelling each; values of None are left out.
 
-    `where` they were written: a line of a manifest, or flags where it is None.
+    Raises ConfigError on what the service would refuse. `where` is the place where they
+    were written: a line of a manifest, or flags if it is None.
     """
     options: dict[str, Option] = {}
     for name, value in values.items():
@@ -75,8 +78,20 @@ def checked_options(
             value = str(value)
         if wrong := _what_is_wrong(name, value):
             raise ConfigError(_sentence(name, where, wrong), hint=_hint(name, where))
-        options[name] = "".join(value.split()) if name == "pages" else value
-    return options
+        options[name] = value
+    return canonical_options(options)
+
+
+def canonical_options(options: Mapping[str, Option]) -> dict[str, Option]:
+    """Return options that `checked_options` let through, each in one spelling.
+
+    The service reads "yes" and true alike, so they must make the same key of a
+    document. Page ranges keep their order, which results are named after.
+    """
+    return {
+        name: CANONICAL[name](value) if name in CANONICAL else value
+        for name, value in options.items()
+    }
 
 
 def attributes_of(options: Mapping[str, Option]) -> str:
@@ -221,8 +236,52 @@ def _rotate(value: Any) -> str | None:
 
 
 def _truth(value: Any) -> str | None:
-    is_one = isinstance(value, bool | str) and str(value).lower() in TRUTHS
+    is_one = isinstance(value, bool | str) and str(value).lower() in (*TRUE, *FALSE)
     return None if is_one else f"must be true or false, not {value}"
+
+
+def _canonical_pages(value: Option) -> str:
+    """1-3,7 for " 01 - 3, 7"."""
+    return ",".join(
+        f"{first}-"
+        if last is None
+        else str(first)
+        if first == last
+        else f"{first}-{last}"
+        for first, last in intervals(str(value))
+    )
+
+
+def _canonical_whole(value: Option) -> int:
+    return int(float(value))
+
+
+def _canonical_seconds(value: Option) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def _canonical_temperature(value: Option) -> float:
+    # Zero has two signs.
+    return float(value) + 0.0
+
+
+def _canonical_truth(value: Option) -> bool:
+    return str(value).lower() in TRUE
+
+
+CANONICAL: Mapping[str, Callable[[Option], Option]] = {
+    "pages": _canonical_pages,
+    "max_output_tokens": _canonical_whole,
+    "deadline_seconds": _canonical_seconds,
+    "include_images": _canonical_truth,
+    "include_headers_footers": _canonical_truth,
+    "temperature": _canonical_temperature,
+    "max_attempts": _canonical_whole,
+    "paginate": _canonical_truth,
+    "inline_images": _canonical_truth,
+}
+"""The one spelling of each value that has several."""
 
 
 def _sentence(name: str, where: str | None, wrong: str) -> str:

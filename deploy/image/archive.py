@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,13 @@ class ArchivedImage:
     """Of its manifest in the archive; a Docker manifest in its place has another."""
     manifest: Mapping[str, Any]
     configuration: Configuration
-    tag: str | None
-    """The tag that the archive gives it."""
+    tags: tuple[str, ...]
+    """The tags that the archive gives it, in its order, each once."""
+
+    @property
+    def tag(self) -> str | None:
+        """Its only tag; None where it has none or several."""
+        return self.tags[0] if len(self.tags) == 1 else None
 
 
 class Archive:
@@ -61,7 +66,12 @@ class Archive:
         Of several, `tag` chooses. Raises ConfigError where there is none, or no way
         to choose.
         """
-        found = {image.digest: image for image in self._images()}
+        found: dict[str, ArchivedImage] = {}
+        for image in self._images():
+            # An archive has one entry per tag, also for tags of the same image.
+            earlier = found.get(image.digest)
+            tags = (*earlier.tags, *image.tags) if earlier else image.tags
+            found[image.digest] = replace(image, tags=tuple(dict.fromkeys(tags)))
         fitting = [i for i in found.values() if i.configuration.runs_on_sagemaker]
         if not fitting:
             platforms = {i.configuration.platform for i in found.values()}
@@ -71,12 +81,12 @@ class Archive:
                 f"SageMaker's GPU machines are {WANTED_PLATFORM}",
                 hint=OTHER_PLATFORM,
             )
-        chosen = [i for i in fitting if i.tag == tag] if len(fitting) > 1 else fitting
+        chosen = [i for i in fitting if tag in i.tags] if len(fitting) > 1 else fitting
         if len(chosen) != 1:
-            tags = ", ".join(i.tag or i.digest for i in fitting)
+            named = ", ".join(" or ".join(i.tags) or i.digest for i in fitting)
             raise ConfigError(
                 f"{self._path} holds {len(fitting)} images for {WANTED_PLATFORM}: "
-                f"{tags}",
+                f"{named}",
                 hint="save one image in a file, or name one of these tags with --tag",
             )
         self._check_blobs(chosen[0].manifest)
@@ -137,7 +147,12 @@ class Archive:
             for part in self._parts_of(manifest, digest):
                 self._descriptor(part, digest)
             config = self._blob(str(manifest["config"]["digest"]))
-            yield ArchivedImage(digest, manifest, configuration_of(config), own)
+            yield ArchivedImage(
+                digest,
+                manifest,
+                configuration_of(config),
+                () if own is None else (own,),
+            )
 
     def _parts_of(self, manifest: Mapping[str, Any], name: str) -> list[Any]:
         layers = manifest.get("layers")

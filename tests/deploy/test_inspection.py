@@ -6,6 +6,7 @@ import pytest
 
 from deploy.aws.inspection import image_findings, weights_findings
 from deploy.checks import checks_of
+from deploy.errors import CredentialsError
 from deploy.policies import execution_policy
 from deploy.weights import MANIFEST
 from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE, configured
@@ -129,6 +130,11 @@ def test_an_image_that_another_account_does_not_show_is_said_to_be_unchecked(
     assert not finding.is_fatal
     assert "shared/chandra of account 999999999999" in finding.sentence
     assert "has to let this account's endpoint pull it" in finding.sentence
+
+
+def test_expired_credentials_are_not_an_image_that_is_not_shown(looked_at):
+    with pytest.raises(CredentialsError):
+        looked_at(THEIRS, code="ExpiredTokenException")
 
 
 @pytest.mark.parametrize(

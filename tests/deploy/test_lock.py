@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import stat
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -160,6 +163,59 @@ def test_what_cannot_be_recorded_names_the_lock_file(path):
 
     assert caught.value.message.startswith(f"{lock_path(path)} cannot be written")
     assert '"revision": "abc"' in (caught.value.hint or "")
+
+
+@pytest.fixture
+def full_disk():
+    """with full_disk(): no file can grow beyond a few bytes."""
+
+    @contextmanager
+    def limited():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: write_lock(path, "model", {"revision": "abc"}),
+        lambda path: drop_from_lock(path, ["image"]),
+    ],
+    ids=["write", "drop"],
+)
+def test_lock_that_cannot_be_written_stays_as_it_was(path, full_disk, change):
+    write_lock(path, "image", IMAGE)
+    write_lock(path, "model", {"revision": "0"})
+    before = lock_path(path).read_bytes()
+
+    with full_disk(), pytest.raises(ConfigError, match="File too large"):
+        change(path)
+
+    assert lock_path(path).read_bytes() == before
+    assert sorted(path.parent.iterdir()) == sorted([path, lock_path(path)])
+
+
+def test_replaced_lock_keeps_its_link_and_permissions(path):
+    real = path.parent / "shared" / "locked.json"
+    real.parent.mkdir()
+    real.write_text("{}")
+    real.chmod(0o640)
+    lock_path(path).symlink_to(real)
+    earlier = real.parent / "earlier.json"
+    earlier.hardlink_to(real)
+
+    write_lock(path, "image", IMAGE)
+
+    assert lock_path(path).is_symlink()
+    assert json.loads(real.read_text()) == {"image": IMAGE}
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert earlier.read_text() == "{}"
 
 
 def test_dropped_table_leaves_the_others(path):

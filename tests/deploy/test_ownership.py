@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.errors import AccessDeniedError
+from deploy.errors import AccessDeniedError, CredentialsError
 from deploy.resources import OWNER_TAG
 from tests.deploy.accounts import IDENTITY, IMAGE
 from tests.deploy.images import REPOSITORY, publish
@@ -238,3 +238,34 @@ def test_who_may_not_look_for_a_queue_can_destroy_what_has_none(chandra, wire):
 
     assert ran.status == 0, ran.err
     assert "deployment ocr is gone" in ran.out
+
+
+@pytest.mark.parametrize("operation", ["describe_endpoint", "describe_model"])
+def test_expired_credentials_end_destroy_unchanged(chandra, wire, cloud, operation):
+    chandra("deploy")
+    wire.call(
+        "sagemaker",
+        "create_model",
+        ModelName="theirs",
+        ExecutionRoleArn="arn:aws:iam::123456789012:role/theirs",
+        EnableNetworkIsolation=False,
+        PrimaryContainer={"Image": "theirs"},
+    )
+    cloud.calls.clear()
+    call = wire.call
+
+    def expired(service, asked, **params):
+        name = params.get("EndpointName") or params.get("ModelName")
+        if asked == operation and name in ("ocr-async", "theirs"):
+            raise CredentialsError("the credentials have expired", hint="aws sso login")
+        return call(service, asked, **params)
+
+    wire.call = expired
+    try:
+        ran = chandra("destroy", "--all", "--keep-global")
+    finally:
+        del wire.call
+
+    assert ran.status == 8, ran.out + ran.err
+    assert "the credentials have expired" in ran.err
+    assert cloud.changes == []

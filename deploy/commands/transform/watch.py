@@ -17,7 +17,7 @@ from deploy.commands.transform.jobs import (
 from deploy.commands.transform.parts import Parts
 from deploy.commands.transform.summary import Summary, counted
 from deploy.documents.failures import is_permanent
-from deploy.errors import AccessDeniedError, DeployError
+from deploy.errors import AccessDeniedError, CredentialsError, DeployError
 from deploy.machines.prices import hourly
 from deploy.transform.following import follow
 from deploy.transform.job import LOG_GROUP, TransformState, Work
@@ -127,6 +127,8 @@ class Watch:
         except AccessDeniedError as error:
             self.refused = error.message
             return []
+        except CredentialsError:
+            raise
         except DeployError:
             # Log lines are worth having, and not worth giving a job up for.
             return []

@@ -261,6 +261,12 @@ def test_a_manifest_may_lie_in_s3():
     [
         ("{", "line 2 is not JSON"),
         ("[]", "must be an object that names a document"),
+        ("[" * 100_000, "line 2 is not JSON"),
+        ('{"document": "a.pdf", "document": "b.pdf"}', "has 'document' more than once"),
+        (
+            '{"document": "a.pdf", "pages": 1, "name": "a", "pages": 1, "name": "b"}',
+            "line 2 has 'pages' and 'name' more than once",
+        ),
         ('{"pages": "1"}', 'a line is like {"document": "s3://bucket/scan.pdf"'),
         ('{"document": "a.pdf", "page": "1"}', "did you mean pages?"),
         ('{"document": "a.pdf", "pages": "one"}', "pages look like 1-3,7,9-"),
@@ -272,6 +278,7 @@ def test_a_manifest_may_lie_in_s3():
         ('{"document": "s3://in/"}', "s3://in/ is a bucket, not an object"),
         ('{"document": "a.pdf", "deadline_seconds": [1]}', "must be text or a number"),
     ],
+    ids=lambda value: value[:60],
 )
 def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     path = tmp_path / "wanted.jsonl"
@@ -281,6 +288,18 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
         found_in(path)
 
     assert words in f"{caught.value.message}; {caught.value.hint}"
+
+
+def test_lines_that_ask_alike_are_one_document(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(PDF)
+    path = manifest(
+        tmp_path / "wanted.jsonl",
+        {"document": "a.pdf", "pages": 1, "include_images": "yes"},
+        {"document": "a.pdf", "pages": "01", "include_images": True},
+        {"document": "a.pdf", "pages": "1-1", "include_images": "1"},
+    )
+
+    assert names(found_in(path)) == ["a.pages-1.pdf"]
 
 
 def test_all_lines_that_make_no_sense_are_named_at_once(tmp_path):

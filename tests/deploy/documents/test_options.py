@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+
 import pytest
+from hypothesis import given, strategies as st
 
 from deploy.documents.options import (
     OPTIONS,
@@ -70,6 +74,46 @@ def test_what_the_service_would_refuse_is_refused_here_and_nothing_else(name):
     }
 
     assert different == {}
+
+
+@pytest.mark.parametrize("name", sorted({*OPTIONS} - {"pages"}))
+def test_values_that_the_service_reads_alike_have_one_spelling(name):
+    spellings = defaultdict(set)
+    for value in [*VALUES, "4e3", 4000, "-0.0", 0, "0.50", 0.5, 1.0, "TRUE", "NO"]:
+        if service_takes(name, value):
+            spelled = checked_options({name: value})
+            assert service_takes(name, spelled[name])
+            assert PARSERS[name](name, spelled[name]) == PARSERS[name](name, value)
+            spellings[PARSERS[name](name, value)].add(json.dumps(spelled))
+
+    assert {read: them for read, them in spellings.items() if len(them) > 1} == {}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 60), st.none() | st.integers(0, 40)),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from(["", " ", "0", " 00"]),
+    st.sampled_from(["", " "]),
+)
+def test_page_ranges_lose_blanks_and_zeros_only(ranges, before, after):
+    plain = [
+        f"{first}-" if num is None else f"{first}-{first + num}" if num else f"{first}"
+        for first, num in ranges
+    ]
+    written = ",".join(
+        "-".join(f"{before}{n}{after}" if n else after for n in part.split("-"))
+        for part in plain
+    )
+
+    options = checked_options({"pages": written})
+
+    assert options == {"pages": ",".join(plain)}
+    assert page_numbers(written, 100, 100) == page_numbers(
+        str(options["pages"]), 100, 100
+    )
 
 
 def test_a_header_carries_any_prompt_as_the_service_reads_it():

@@ -132,6 +132,19 @@ def test_of_two_images_the_tag_chooses(archive):
     assert archive(files).image("v2").digest == second
 
 
+def test_tag_chooses_among_images_with_several_tags(archive):
+    files, second = two_images()
+    index = json.loads(files["index.json"])
+    names = "org.opencontainers.image.ref.name"
+    latest = index["manifests"][1] | {"annotations": {names: "latest"}}
+    index["manifests"].append(latest)
+    subject = archive(files | {"index.json": encoded(index)})
+
+    assert [subject.image(tag).digest for tag in ("v2", "latest")] == [second] * 2
+    with pytest.raises(ConfigError, match=r"2 images for .*: v1, v2 or latest"):
+        subject.image()
+
+
 def test_two_images_without_a_choice_are_refused(archive):
     with pytest.raises(ConfigError, match=r"2 images for linux/amd64: v1, v2"):
         archive(two_images()[0]).image("v3")

@@ -201,6 +201,26 @@ def test_cuda_of_the_file_counts_for_a_silent_image(chandra, put, tmp_path):
     )
 
 
+@pytest.mark.parametrize("command", ["deploy", "update", "plan"])
+@pytest.mark.usefixtures("staged")
+def test_cuda_of_the_file_does_not_count_for_another_image(
+    chandra, put, tmp_path, command
+):
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("[model]", 'cuda = "12.8"\n[model]'))
+    assert chandra("deploy").status == 0
+    registry = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}"
+    other = f"{registry}@{put('v1', SILENT)}"
+    flags = () if command == "plan" else ("--dry-run",)
+
+    ran = chandra(command, "--image", other, *flags)
+    own = chandra("plan", "--offline")
+
+    assert ran.status == 0, ran.err
+    assert "it is not known for which CUDA the image is built" in ran.out + ran.err
+    assert "it is not known for which CUDA" not in own.out
+
+
 def test_an_image_of_our_own_runs_on_the_driver(chandra, put):
     put("v1", image_config(labels={"chandra.cuda-version": "12.8"}))
 
@@ -398,6 +418,27 @@ def test_an_archive_is_pushed_under_its_own_tag(chandra, tmp_path):
 
     assert ran.status == 0, ran.err
     assert f"{REPOSITORY}:v1.2 is {DOCKER}, linux/amd64" in ran.out
+
+
+def test_an_archive_with_two_tags_is_pushed_with_flag_only(chandra, tmp_path):
+    files = oci_files(tag="v1")
+    index = json.loads(files["index.json"])
+    (first,) = index["manifests"]
+    second = first | {"annotations": {"org.opencontainers.image.ref.name": "v2"}}
+    index["manifests"] = [first, second]
+    path = tmp_path / "image.tar"
+    path.write_bytes(packed(files | {"index.json": json.dumps(index).encode()}))
+
+    checked = chandra("image", "check", "--archive", str(path))
+    refused = chandra("image", "push", "--archive", str(path))
+    pushed = chandra("image", "push", "--archive", str(path), "--tag", "v1")
+
+    assert "tagged v1 and v2" in checked.out
+    assert f"--archive {path} --tag NAME" in checked.out
+    assert refused.status == 2
+    assert "gives its image 2 tags, v1 and v2" in refused.err
+    assert pushed.status == 0, pushed.err
+    assert f"{REPOSITORY}:v1 is {DOCKER}, linux/amd64" in pushed.out
 
 
 def test_a_dry_run_of_an_archive_names_tags_and_digest(chandra, cloud, tmp_path):

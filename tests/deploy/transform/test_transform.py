@@ -464,7 +464,6 @@ def test_a_retry_of_a_job_takes_no_other_options(chandra):
 @pytest.mark.parametrize(
     ("usage", "flags"),
     [
-        ("--retry-failed ocr-1", "--format md"),
         ("--retry-all ocr-1", "--hidden"),
         ("--retry-failed ocr-1", "--into here"),
         ("fetch ocr-1 --into here", "--format json"),
