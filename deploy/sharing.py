@@ -88,8 +88,8 @@ def _kept_role(
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
         if use.deployed:
-            reasons.append(_deployed(use))
-            remedies.append(_goes_with(region))
+            reasons.append(_deployed_sentence(use))
+            remedies.append(_regional_remedy(region))
         else:
             model = use.roles[role.name]
             reasons.append(f"model {model} in {region} runs with it")
@@ -97,13 +97,13 @@ def _kept_role(
     for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
         if region not in asked:
-            remedies.append(_goes_by_hand(role, region))
+            remedies.append(_manual_remedy(role, region))
         elif asked[region].is_idle:
             remedies.append(
                 f"chandra-sagemaker destroy --all --region {region} deletes it"
             )
         else:
-            remedies.append(_goes_with(region))
+            remedies.append(_regional_remedy(region))
     if without:
         reasons.append(
             f"all its policies stay, as it has none for {', '.join(without)}: "
@@ -125,10 +125,10 @@ def keep_objects(
     return _without_objects(
         inventory,
         f"the bucket is in {bucket_region}"
-        + (f", and {_deployed(use)}" if use.deployed else ""),
+        + (f", and {_deployed_sentence(use)}" if use.deployed else ""),
         f"chandra-sagemaker destroy --all --region {bucket_region} deletes them"
         if is_idle
-        else _goes_with(bucket_region, "they go"),
+        else _regional_remedy(bucket_region, "they go"),
     )
 
 
@@ -142,8 +142,8 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
         return inventory
     kept = Kept(
         f"documents and results in s3://{inventory.bucket}",
-        _deployed(use),
-        _goes_with(use.region, "they go"),
+        _deployed_sentence(use),
+        _regional_remedy(use.region, "they go"),
     )
     return replace(inventory, exchanged=(), uploads=(), kept=(*inventory.kept, kept))
 
@@ -215,13 +215,13 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
     )
 
 
-def _deployed(use: RegionUse) -> str:
+def _deployed_sentence(use: RegionUse) -> str:
     """What there is of the deployment in a region: the first, and how many more."""
     more = len(use.deployed) - 1
     return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
 
 
-def _goes_by_hand(role: Role, region: str) -> str:
+def _manual_remedy(role: Role, region: str) -> str:
     """Say how a role goes whose region was not asked, so that it may be used there."""
     names = [name for name, regions in role.regions.items() if region in regions]
     return (
@@ -230,5 +230,5 @@ def _goes_by_hand(role: Role, region: str) -> str:
     )
 
 
-def _goes_with(region: str, words: str = "it goes") -> str:
+def _regional_remedy(region: str, words: str = "it goes") -> str:
     return f"{words} with the deployment in {region}"

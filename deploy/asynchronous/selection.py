@@ -14,7 +14,7 @@ from deploy.documents.finding import MANIFESTS, own_path
 from deploy.documents.options import Option
 from deploy.errors import NotFoundError
 
-__all__ = ["Selection", "selected"]
+__all__ = ["Selection", "select_places"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class Selection:
         yield from {p.key: jobs[p.key] for p in places if p.key in jobs}.values()
 
 
-def selected(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
+def select_places(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
     """Return what `inputs` name: the same words as for `submit`.
 
     The ledger is asked, and not the folder or the bucket, where documents may be gone.
     Raises NotFoundError for an input of which nothing was submitted.
     """
-    selection = Selection({each: _named_by(each, objects) for each in inputs})
+    selection = Selection({each: _matcher_for(each, objects) for each in inputs})
     if not inputs:
         return selection
     jobs = {job.key: job for job in ledger.jobs()}
@@ -60,9 +60,9 @@ def selected(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selecti
     return selection
 
 
-def _named_by(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
+def _matcher_for(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
     if PurePosixPath(each).suffix.lower() in MANIFESTS:
-        return _lines_of(each, objects)
+        return _manifest_matcher(each, objects)
     if each.startswith(S3):
         split_uri(each)
         exact, below = each, f"{each.rstrip('/')}/"
@@ -73,7 +73,9 @@ def _named_by(each: str, objects: Objects) -> Callable[[Place, Job | None], bool
     return lambda place, job: place.source == exact or place.source.startswith(below)
 
 
-def _lines_of(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
+def _manifest_matcher(
+    each: str, objects: Objects
+) -> Callable[[Place, Job | None], bool]:
     is_stored = each.startswith(S3)
     if is_stored:
         content = objects.read(*split_uri(each))

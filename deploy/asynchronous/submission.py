@@ -203,9 +203,9 @@ class Submission:
 
     def _outcome(self, job: Job, retry: Retry) -> str | None:
         """What is so without us; None where it is to be sent."""
-        if retry is not Retry.NONE and job.is_worth_another:
+        if retry is not Retry.NONE and job.is_retryable:
             return None
-        if job.failed_for_good:
+        if job.has_failed_permanently:
             return None if retry is Retry.ALL else "given up"
         if job.state in (State.SUBMITTED, State.DONE):
             return "known"

@@ -87,7 +87,7 @@ class Progress:
             codes=dict(Counter(j.code or "failed" for j in jobs
                                if j.state is State.FAILED)),
             page_codes=dict(page_codes),
-            num_in_part=sum(job.is_worth_another for job in done),
+            num_in_part=sum(job.is_retryable for job in done),
             num_transient=num_transient,
             permanent=dict(permanent),
         )  # fmt: skip

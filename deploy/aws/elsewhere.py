@@ -99,7 +99,7 @@ class _Lookup:
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []
-        deployed = list(self._deployed())
+        deployed = list(self._own_resources())
         for summary in self._aws.pages(SAGEMAKER, "list_models", "Models"):
             name = summary["ModelName"]
             try:
@@ -127,7 +127,7 @@ class _Lookup:
             unknown=tuple(unknown),
         )
 
-    def _deployed(self) -> Iterator[tuple[str, str]]:
+    def _own_resources(self) -> Iterator[tuple[str, str]]:
         """Yield the deployment's own resources, what serves first, by endpoint.
 
         Schedules and builds are not asked for: a schedule has an endpoint config, and a

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.aws.store import SHA256
-from deploy.documents.document import Absent, Archive, StoredObject, split_uri
+from deploy.documents.document import Absent, ArchiveState, StoredObject, split_uri
 from deploy.documents.signatures import (
     HEAD_BYTES,
     TAIL_BYTES,
@@ -25,13 +25,13 @@ from deploy.errors import (
     NotFoundError,
 )
 
-__all__ = ["Bucketed", "archive_of"]
+__all__ = ["Bucketed", "archive_state_of"]
 
 NUM_AT_ONCE = 16
 LISTED_ARCHIVES = {
-    "GLACIER": Archive.ARCHIVED,
-    "DEEP_ARCHIVE": Archive.ARCHIVED,
-    "INTELLIGENT_TIERING": Archive.UNKNOWN,
+    "GLACIER": ArchiveState.ARCHIVED,
+    "DEEP_ARCHIVE": ArchiveState.ARCHIVED,
+    "INTELLIGENT_TIERING": ArchiveState.UNKNOWN,
 }
 """By storage class. GLACIER_IR, instant retrieval, is read like any other."""
 UNREADABLE = ("(InvalidObjectState)", "(InvalidRequest)")
@@ -120,7 +120,7 @@ class Bucketed:
             return Absent.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
         size, modified = int(answer["ContentLength"]), answer["LastModified"]
-        return StoredObject(bucket, key, size, etag, modified, archive_of(answer))
+        return StoredObject(bucket, key, size, etag, modified, archive_state_of(answer))
 
     def _sample(self, item: StoredObject) -> Sample | None:
         try:
@@ -145,15 +145,15 @@ class Bucketed:
         return content
 
 
-def archive_of(answer: Mapping[str, Any]) -> Archive | None:
+def archive_state_of(answer: Mapping[str, Any]) -> ArchiveState | None:
     """Return why an object cannot be read, by the answer to HeadObject.
 
     `ArchiveStatus` is there for the archive tiers of Intelligent-Tiering.
     """
     listed = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
     restore = str(answer.get("Restore", ""))
-    if listed is not Archive.ARCHIVED and not answer.get("ArchiveStatus"):
+    if listed is not ArchiveState.ARCHIVED and not answer.get("ArchiveStatus"):
         return None
     if RESTORING in restore:
-        return Archive.RESTORING
-    return None if RESTORED in restore else Archive.ARCHIVED
+        return ArchiveState.RESTORING
+    return None if RESTORED in restore else ArchiveState.ARCHIVED

@@ -149,7 +149,7 @@ class Registry:
 
     def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
         """Return the call that puts a manifest under a tag."""
-        text = _text(manifest)
+        text = _to_json(manifest)
         return Call(
             "ecr",
             "put_image",
@@ -176,24 +176,24 @@ class Registry:
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
     """Return the digest that a manifest has once it is put."""
-    return f"sha256:{hashlib.sha256(_text(manifest).encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(_to_json(manifest).encode()).hexdigest()}"
 
 
 def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
     """Return an image in any account's registry."""
-    return _image(aws, address.digest, None, **_where(address))
+    return _image(aws, address.digest, None, **_repository_params(address))
 
 
 def contents_at(aws: AWSClient, address: ImageAddress) -> ImageContents:
     """Return what an image in any account's registry says of itself."""
-    return _contents(aws, address.digest, download, **_where(address))
+    return _contents(aws, address.digest, download, **_repository_params(address))
 
 
-def _where(address: ImageAddress) -> dict[str, str]:
+def _repository_params(address: ImageAddress) -> dict[str, str]:
     return {"registryId": address.account, "repositoryName": address.repository}
 
 
-def _text(manifest: Mapping[str, Any]) -> str:
+def _to_json(manifest: Mapping[str, Any]) -> str:
     return json.dumps(manifest, separators=(",", ":"))
 
 

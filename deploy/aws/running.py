@@ -15,7 +15,7 @@ from deploy.resources import (
     Running,
     RunningConfig,
     RunningModel,
-    variant_number,
+    variant_index,
 )
 
 __all__ = ["running_endpoint"]
@@ -40,9 +40,9 @@ def running_endpoint(
     account = Account(aws)
     try:
         described = account.describe_config(config)
-        contents = _contents(aws, "create_endpoint_config", described)
+        contents = _request_params(aws, "create_endpoint_config", described)
         contents.pop("EndpointConfigName")
-        variant = contents["ProductionVariants"][variant_number(contents)]
+        variant = contents["ProductionVariants"][variant_index(contents)]
         if "ModelName" not in variant:
             raise ConflictError(
                 f"endpoint {name} hosts inference components, which this program does "
@@ -57,21 +57,21 @@ def running_endpoint(
             hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
             "describes it",
         ) from error
-    model = _contents(aws, "create_model", found)
+    model = _request_params(aws, "create_model", found)
     model_name = model.pop("ModelName")
     return Running(
         name=name,
         config=RunningConfig(
             config,
             contents,
-            _tags(account, described["EndpointConfigArn"]) if with_tags else {},
+            _copied_tags(account, described["EndpointConfigArn"]) if with_tags else {},
         ),
         model=RunningModel(
             model_name,
             model,
-            _tags(account, found["ModelArn"]) if with_tags else {},
+            _copied_tags(account, found["ModelArn"]) if with_tags else {},
         ),
-        tags=_tags(account, aws.identity().sagemaker_arn("endpoint", name))
+        tags=_copied_tags(account, aws.identity().sagemaker_arn("endpoint", name))
         if with_tags and state is not None
         else {},
         instance_count=_drifted_count(variant, config, state),
@@ -90,7 +90,7 @@ def _drifted_count(
     return None if same else state.desired_count
 
 
-def _contents(
+def _request_params(
     aws: AWSClient, operation: str, description: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The part of a description that the request takes, without empty values."""
@@ -106,7 +106,7 @@ def _contents(
     return contents
 
 
-def _tags(account: Account, arn: str) -> dict[str, str]:
+def _copied_tags(account: Account, arn: str) -> dict[str, str]:
     """Tags that a copy gets too: not when the original went live, nor AWS's own."""
     return {
         key: value

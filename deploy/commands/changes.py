@@ -24,13 +24,13 @@ from deploy.resources import (
 
 __all__ = [
     "Change",
-    "agreed",
     "change_by_flags",
     "change_lines",
     "change_to_file",
+    "confirm_change",
     "deletes_what_serves",
     "price_of",
-    "tell",
+    "report_change",
 ]
 
 INSTANCE_COUNT = "instance_count"
@@ -138,7 +138,7 @@ def _is_without_machines(state: EndpointState | None) -> bool:
     return state is None or state.status in WITHOUT_MACHINES
 
 
-def tell(context: Context, change: Change, actions: Sequence[Action]) -> None:
+def report_change(context: Context, change: Change, actions: Sequence[Action]) -> None:
     """Say what changes, what of it is reverted, and the price before and after."""
     for line in change_lines(change):
         context.console.say(line)
@@ -172,7 +172,7 @@ def change_lines(change: Change) -> list[str]:
     ]
 
 
-def agreed(
+def confirm_change(
     context: Context, name: str, change: Change, actions: Sequence[Action]
 ) -> bool:
     """Ask at a terminal before more is paid or a setting is reverted.

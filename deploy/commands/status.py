@@ -93,7 +93,7 @@ def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     state = context.account.endpoint(name)
     if state is not None:
         facts = _facts(context, state)
-        return facts, [*table(_rows(facts)), *_way_back(context, state)]
+        return facts, [*table(_rows(facts)), *_rollback_hint(context, state)]
     absence = absence_of(context, name, context.account.history(name))
     if absence is None:
         return None, []
@@ -106,7 +106,7 @@ def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     }, [absence.sentence, f"next: {absence.next_command}"]
 
 
-def _way_back(context: Context, state: EndpointState) -> list[str]:
+def _rollback_hint(context: Context, state: EndpointState) -> list[str]:
     """Say how what served last is brought back, where nothing serves now."""
     if state.status not in ("Failed", "OutOfService"):
         return []

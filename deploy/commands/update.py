@@ -12,7 +12,7 @@ from deploy.aws.running import running_endpoint
 from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
 from deploy.commands.context import Context
-from deploy.commands.effective import config_like
+from deploy.commands.effective import config_with_running_settings
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
     UNNOTED,
@@ -115,7 +115,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
-    effective = replace(config_like(context.config, wanted), update=update)
+    effective = replace(
+        config_with_running_settings(context.config, wanted), update=update
+    )
     status = carried_out(context, options, effective, wanted, actions, data, change)
     if status is not None:
         return status

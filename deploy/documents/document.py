@@ -20,7 +20,7 @@ __all__ = [
     "S3",
     "UNKNOWN_TYPE",
     "Absent",
-    "Archive",
+    "ArchiveState",
     "Document",
     "Found",
     "Objects",
@@ -56,7 +56,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 S3 = "s3://"
 
 
-class Archive(StrEnum):
+class ArchiveState(StrEnum):
     """Why an object of S3 cannot be read now although it is there."""
 
     ARCHIVED = "archived"
@@ -75,7 +75,7 @@ class StoredObject:
     size: int
     etag: str
     modified: datetime | None = field(default=None, compare=False)
-    archive: Archive | None = field(default=None, compare=False)
+    archive: ArchiveState | None = field(default=None, compare=False)
     """None: it can be read now. A listing does not tell that it was restored."""
 
     @property

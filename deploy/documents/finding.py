@@ -172,10 +172,14 @@ class _Finder:
                 continue
             if path.is_dir():
                 # It may lead back to the folder that it lies in.
-                self._pass_over(path, "a link to a folder, which is not followed")
+                self._refuse_unreadable(
+                    path, "a link to a folder, which is not followed"
+                )
             elif path.is_symlink() and not path.exists():
-                self._pass_over(path, "a link to a file that is not there")
-            elif path.is_file() and (_is_named_so(name) or self._is_document(path)):
+                self._refuse_unreadable(path, "a link to a file that is not there")
+            elif path.is_file() and (
+                _has_document_suffix(name) or self._is_document(path)
+            ):
                 self._file(path, name, self._options)
 
     def _paths_below(self, folder: Path) -> list[Path]:
@@ -188,9 +192,9 @@ class _Finder:
 
     def _pass_over_folder(self, error: OSError) -> None:
         reason = f"a folder that cannot be read: {error.strerror}"
-        self._pass_over(Path(str(error.filename)), reason)
+        self._refuse_unreadable(Path(str(error.filename)), reason)
 
-    def _pass_over(self, path: Path, reason: str) -> None:
+    def _refuse_unreadable(self, path: Path, reason: str) -> None:
         code = Absent.FORBIDDEN.value
         self.refused.append(Refused(str(path), reason, code, False))
 
@@ -199,9 +203,9 @@ class _Finder:
         try:
             if is_unmistakable(sample_of(path)):
                 return True
-            self._leave(str(path), path.name)
+            self._refuse_unsupported(str(path), path.name)
         except OSError as error:
-            self._pass_over(path, f"cannot be read: {error.strerror}")
+            self._refuse_unreadable(path, f"cannot be read: {error.strerror}")
         return False
 
     def _stored(self, uri: str) -> None:
@@ -221,7 +225,9 @@ class _Finder:
             num_seen += 1
             name = item.key.removeprefix(prefix)
             if name and not name.endswith("/") and self._is_wanted(name):
-                asked.append(_Asked(item, name, self._options, _is_named_so(name)))
+                asked.append(
+                    _Asked(item, name, self._options, _has_document_suffix(name))
+                )
         self._store(asked)
         if not num_seen:
             raise NotFoundError(
@@ -240,7 +246,7 @@ class _Finder:
             return False
         return True
 
-    def _leave(self, source: str, name: str) -> None:
+    def _refuse_unsupported(self, source: str, name: str) -> None:
         """Say that something in a folder is no document."""
         kind = PurePosixPath(name).suffix or "no suffix"
         self.refused.append(
@@ -327,7 +333,7 @@ class _Finder:
         item, options, name = asked.item, asked.options, asked.name.lstrip("/")
         sample = samples.get(item.uri)
         if not asked.is_named and (sample is None or not is_unmistakable(sample)):
-            self._leave(item.uri, name)
+            self._refuse_unsupported(item.uri, name)
             return
         if not is_relative(name):
             reason = "its key does not make a file's name: name it in a manifest"
@@ -392,7 +398,7 @@ class _Finder:
         )
 
 
-def _is_named_so(name: str) -> bool:
+def _has_document_suffix(name: str) -> bool:
     return media_type_by_name(PurePosixPath(name)) != UNKNOWN_TYPE
 
 

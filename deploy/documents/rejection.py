@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.documents.document import (
     Absent,
-    Archive,
+    ArchiveState,
     StoredObject,
     media_type_by_name,
 )
@@ -66,8 +66,8 @@ def archived(item: StoredObject) -> str | None:
 
     An object whose state these credentials may not ask for counts as readable.
     """
-    if item.archive is Archive.RESTORING:
+    if item.archive is ArchiveState.RESTORING:
         return RESTORING
-    if item.archive is Archive.ARCHIVED:
+    if item.archive is ArchiveState.ARCHIVED:
         return ARCHIVED.format(bucket=item.bucket, key=shlex.quote(item.key))
     return None

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from deploy.documents.document import S3, split_uri
-from deploy.documents.naming import apart
+from deploy.documents.naming import with_identifier
 from deploy.errors import ConfigError
 
 __all__ = ["ENDINGS", "destination", "distinct_targets", "portable"]
@@ -69,7 +69,7 @@ def distinct_targets(
     folders: set[str] = set()
     for identity in sorted(wanted, key=lambda i: (i not in kept, wanted[i], i)):
         for name in _candidates(wanted[identity], identity, is_tree):
-            slot = _slot(name) if is_tree else name
+            slot = _collision_key(name) if is_tree else name
             own = {f"{slot}.{ending}" for ending in ENDINGS}
             above = _parents(slot) if is_tree else set()
             if own & files or own & folders or above & files:
@@ -84,14 +84,18 @@ def distinct_targets(
 def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
     yield name
     for length in (8, 16, len(identity)):
-        yield apart(name, identity, length)
+        yield with_identifier(name, identity, length)
     for number in count(1):
         longer = f"{identity}-{number}"
         # Another name does not help where a folder above it is somebody's result.
-        yield f"~{longer}/{name}" if is_tree else apart(name, longer, len(longer))
+        yield (
+            f"~{longer}/{name}"
+            if is_tree
+            else with_identifier(name, longer, len(longer))
+        )
 
 
-def _slot(name: str) -> str:
+def _collision_key(name: str) -> str:
     """Return what names have in common that a file system may take for one."""
     folded = unicodedata.normalize("NFD", name).upper().casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", folded))

@@ -13,7 +13,7 @@ from typing import Any
 from deploy.errors import ConflictError
 from deploy.resources.model import load_seconds
 from deploy.resources.names import digest, tag_list
-from deploy.resources.settings import settings_of, variant_number
+from deploy.resources.settings import settings_of, variant_index
 
 __all__ = [
     "FIXED_VARIABLES",
@@ -139,7 +139,7 @@ class Running:
             is_named = edits.instance_count is not None
             return replace(self, instance_count=None) if is_named else self
         variants = list(self.config.contents["ProductionVariants"])
-        variants[variant_number(self.config.contents)] = variant
+        variants[variant_index(self.config.contents)] = variant
         contents = {**self.config.contents, "ProductionVariants": variants}
         config = replace(
             self.config, name=f"{self.name}-{digest(contents)}", contents=contents
@@ -152,7 +152,7 @@ class Running:
             environment.pop(name, None)
         if edits.startup_timeout_seconds is not None:
             old = self._variant.get("ContainerStartupHealthCheckTimeoutInSeconds")
-            environment |= _times(environment, old, edits)
+            environment |= _derived_timeouts(environment, old, edits)
         container = dict(self.model.container)
         if environment != self.model.environment:
             container["Environment"] = environment
@@ -174,7 +174,7 @@ class Running:
 
     @property
     def _variant(self) -> dict[str, Any]:
-        number = variant_number(self.config.contents)
+        number = variant_index(self.config.contents)
         return dict(self.config.contents["ProductionVariants"][number])
 
 
@@ -204,7 +204,7 @@ def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
     return variant
 
 
-def _times(
+def _derived_timeouts(
     environment: Mapping[str, str], old: int | None, edits: Edits
 ) -> dict[str, str]:
     """The container's own limits, where they followed from the startup timeout."""

@@ -15,7 +15,7 @@ __all__ = [
     "differences_between",
     "our_variant",
     "settings_of",
-    "variant_number",
+    "variant_index",
 ]
 
 VARIANT = "AllTraffic"
@@ -106,7 +106,7 @@ def settings_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
     return dict(_settings(config, model))
 
 
-def variant_number(config: Mapping[str, Any]) -> int:
+def variant_index(config: Mapping[str, Any]) -> int:
     """Return the place of the variant that is ours: AllTraffic, or else the first."""
     names = [item.get("VariantName") for item in config["ProductionVariants"]]
     return names.index(VARIANT) if VARIANT in names else 0
@@ -119,13 +119,13 @@ def our_variant(description: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not description.get("ProductionVariants"):
         return {}
-    return dict(description["ProductionVariants"][variant_number(description)])
+    return dict(description["ProductionVariants"][variant_index(description)])
 
 
 def _settings(
     config: Mapping[str, Any], model: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    ours = variant_number(config)
+    ours = variant_index(config)
     for number, variant in enumerate(config["ProductionVariants"]):
         where = "" if number == ours else f"variant {variant['VariantName']}: "
         machines = dict(variant)
@@ -137,25 +137,25 @@ def _settings(
             pools = sorted(pools, key=lambda pool: int(pool.get("Priority", 0)))
             kinds = [str(pool["InstanceType"]) for pool in pools]
             machines = {"InstanceType": kinds, **machines}
-        for path, text in _flat(machines):
+        for path, text in _flatten(machines):
             yield where + NAMES.get(path, path), text
     others = {k: v for k, v in config.items() if k != "ProductionVariants"}
-    for path, text in (*_flat(others), *_flat(model)):
+    for path, text in (*_flatten(others), *_flatten(model)):
         if path.startswith(f"{ENVIRONMENT}."):
             yield f"environment.{path.removeprefix(f'{ENVIRONMENT}.')}", text
         else:
             yield NAMES.get(path, path), text
 
 
-def _flat(value: object, where: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(value: object, where: str = "") -> Iterator[tuple[str, str]]:
     """Every scalar and every list of scalars, with its path."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _flat(item, f"{where}.{name}" if where else str(name))
+            yield from _flatten(item, f"{where}.{name}" if where else str(name))
     elif isinstance(value, list | tuple):
         if any(isinstance(item, Mapping | list | tuple) for item in value):
             for number, item in enumerate(value):
-                yield from _flat(item, f"{where}[{number}]")
+                yield from _flatten(item, f"{where}[{number}]")
         else:
             yield where, ", ".join(map(str, value))
     elif value is not None:

@@ -96,11 +96,11 @@ class GenerateEngine:
 
     def step(self, poll: Callable[[], None]) -> list[Generation]:
         batch: list[_Page] = []
-        while len(batch) < self._max_sequences and self._next_fits(batch):
+        while len(batch) < self._max_sequences and self._next_has_same_sampling(batch):
             batch.append(self._waiting.popleft())
         again = []
         for page, generation in zip(batch, self._read(batch, poll), strict=True):
-            if (ended := _ended_by(page, generation)) is not None:
+            if (ended := _final_generation(page, generation)) is not None:
                 self._ended.append(ended)
             else:
                 again.append(page)
@@ -109,7 +109,7 @@ class GenerateEngine:
         generations, self._ended = self._ended, []
         return generations
 
-    def _next_fits(self, batch: list[_Page]) -> bool:
+    def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
         """Return whether a page waits that is sampled as those in the batch are."""
         if not self._waiting or not batch:
             return bool(self._waiting)
@@ -221,7 +221,7 @@ def _generation_options(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _ended_by(page: _Page, generation: Generation) -> Generation | None:
+def _final_generation(page: _Page, generation: Generation) -> Generation | None:
     """Return what a page ends with after an attempt; None if another is due."""
     page.num_forwards += generation.num_forwards
     page.seconds += generation.page_seconds

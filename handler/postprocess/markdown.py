@@ -91,22 +91,24 @@ def _block(element: Element, html_tables: bool) -> list[str]:
         case tag if tag in BLOCK_TAGS:
             return _blocks(element.children, html_tables)
         case _:
-            return _blocks(_spread(element), html_tables)
+            return _blocks(_distribute_mark(element), html_tables)
 
 
-def _spread(mark: Element) -> Iterator[Node]:
+def _distribute_mark(mark: Element) -> Iterator[Node]:
     """Give each part of bold text or of a link that holds blocks its own mark."""
     for portion in portions(mark.children):
         if isinstance(portion, list):
             yield Element(mark.tag, mark.attrs, portion)
         elif portion.tag in ("p", "div"):
-            inner = list(_spread(Element(mark.tag, mark.attrs, portion.children)))
+            inner = list(
+                _distribute_mark(Element(mark.tag, mark.attrs, portion.children))
+            )
             yield Element(portion.tag, portion.attrs, inner)
         elif portion.tag in BLOCK_TAGS | LITERAL_TAGS:
             yield portion
         else:
-            parts = list(_spread(portion))
-            yield from _spread(Element(mark.tag, mark.attrs, parts))
+            parts = list(_distribute_mark(portion))
+            yield from _distribute_mark(Element(mark.tag, mark.attrs, parts))
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -246,7 +246,7 @@ def test_role_used_in_a_region_not_asked_goes_without_its_policy(live, chandra, 
     assert roles(wire) == []
 
 
-def test_what_is_global_is_kept_without_asking(live, chandra, wire):
+def test_keep_global_asks_no_other_region(live, chandra, wire):
     live.forbidden = {f"{THERE}/sagemaker:ListModels"}
     before = keys(wire)
 

@@ -104,7 +104,7 @@ def test_machines_added_by_hand_stay_in_an_update(chandra, cloud):
     assert variant["InitialInstanceCount"] == 3
 
 
-def test_what_nobody_noted_is_said_to_be_unknown(chandra, wire, cloud, project):
+def test_changes_without_a_recorded_config_are_unclear(chandra, wire, cloud, project):
     chandra("deploy")
     arn = IDENTITY.sagemaker_arn("endpoint-config", cloud.machines["ocr"].config)
     wire.call("sagemaker", "delete_tags", ResourceArn=arn, TagKeys=[DESCRIBED_TAG])

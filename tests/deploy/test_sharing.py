@@ -150,7 +150,7 @@ def test_unfinished_uploads_in_another_region_stay():
     assert left.kept[0].what == "objects in s3://b (unfinished uploads)"
 
 
-def test_nothing_in_a_bucket_is_nothing_to_keep():
+def test_empty_bucket_keeps_nothing():
     inventory = Inventory("ocr", bucket="weights")
 
     assert keep_objects(inventory, THERE, [LIVE]) == inventory

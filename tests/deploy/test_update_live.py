@@ -127,7 +127,7 @@ def test_a_variable_may_be_empty(chandra, wire, cloud):
     assert variables(described(wire, cloud))["A"] == ""
 
 
-def test_to_remove_what_is_not_there_changes_nothing(chandra, cloud):
+def test_removing_an_unset_variable_changes_nothing(chandra, cloud):
     chandra("deploy")
     cloud.calls.clear()
 
@@ -148,7 +148,7 @@ def test_to_remove_what_is_not_there_changes_nothing(chandra, cloud):
     ],
     ids=["fixed", "both", "range", "secret"],
 )
-def test_a_flag_that_cannot_be_is_refused_before_a_call(chandra, cloud, flags, message):
+def test_invalid_flag_is_refused_before_any_call(chandra, cloud, flags, message):
     chandra("deploy")
     cloud.calls.clear()
 

@@ -13,7 +13,7 @@ from deploy.commands.request_options import request_options
 from deploy.commands.transform.inputs import reached
 from deploy.commands.transform.jobs import found, transforms_of
 from deploy.commands.transform.summary import failure_lines, given_up_lines
-from deploy.commands.transform.watch import to_retry
+from deploy.commands.transform.watch import split_failures
 from deploy.documents.document import Refused, StoredObject, split_uri
 from deploy.documents.finding import MANIFESTS, find_documents
 from deploy.documents.pages import num_pages_of
@@ -129,7 +129,7 @@ def wanted_again(
             hint=f"chandra-sagemaker transform wait {state.name}",
         )
     prefix, work = transforms.work(state)
-    left, given_up = to_retry(context, state)
+    left, given_up = split_failures(context, state)
     # They are in no job, and would be forgotten with this one.
     left_out = [*transforms.left_out(state)]
     is_again = (

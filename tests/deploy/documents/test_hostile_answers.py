@@ -106,7 +106,7 @@ TEXTS = pytest.mark.parametrize(
 WRITERS = pytest.mark.parametrize("write", [as_report, as_html])
 
 
-def test_the_reader_of_these_tests_sees_what_acts():
+def test_reader_finds_active_content():
     source = "<script></script><p onclick=x><a href='http://a.example'><base href=x>"
 
     assert Reader(source).found == [

@@ -93,7 +93,7 @@ def test_an_arm64_image_is_not_given_another_manifest(chandra, put, cloud):
     assert cloud.changes == []
 
 
-def test_of_an_index_the_image_for_amd64_is_named(chandra, put, wire):
+def test_check_names_the_amd64_image_of_an_index(chandra, put, wire):
     child = put("child", image_config(), OCI)
     index = oci_index(("linux", "arm64", "sha256:" + "a" * 64),
                       ("linux", "amd64", child))  # fmt: skip
@@ -270,7 +270,7 @@ def test_a_configuration_that_may_not_be_read_is_a_note(chandra, cloud):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_check_of_what_may_not_be_read_claims_nothing(chandra, put, cloud):
+def test_check_of_unreadable_image_makes_no_claim(chandra, put, cloud):
     put("v1", CUDA_13)
     cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
 

@@ -133,7 +133,7 @@ def test_fetch_without_a_place_says_what_to_type(chandra, job):
         ("s3://missing/md", 4, "missing"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused(chandra, job, into, status, words):
+def test_invalid_into_is_refused(chandra, job, into, status, words):
     ran = chandra("transform", "fetch", job, "--into", into)
 
     assert (ran.status, ran.out) == (status, "")

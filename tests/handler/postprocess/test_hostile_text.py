@@ -141,7 +141,7 @@ def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
         ("<ul><li><hr>a</li></ul>", "- ***\n\n  a"),
     ],
 )
-def test_only_what_needs_it_is_written_in_another_way(source, expected):
+def test_only_ambiguous_text_is_escaped(source, expected):
     assert markdown(source) == expected
 
 
