@@ -84,10 +84,10 @@ class Executor:
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
 
     def run(self, actions: Sequence[Action]) -> None:
-        """Make the calls, in order. Raise what stopped it; what was before is done.
+        """Execute the actions in order; raise the error of the first that fails.
 
-        Where the plan deleted an endpoint that served, and what was to replace it
-        failed, the endpoint is made again as it was.
+        If the plan deleted a serving endpoint and its replacement failed, the endpoint
+        is created again with its old config.
         """
         wanted = begun(actions, is_waiting=self._is_waiting)
         done: list[Action] = []
@@ -116,19 +116,19 @@ class Executor:
             done.append(current)
 
     def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
-        """Remember what serves, where it is about to be deleted and made again."""
+        """Remember the serving config before a call deletes its endpoint."""
         creation = creation_after(call, rest)
         if creation is not None:
             name = str(call.params["EndpointName"])
             self._recreation = recreation_of(creation, self._watcher.endpoint(name))
 
     def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
-        """Bring back what served; return the error with what became of it."""
+        """Create the lost endpoint again; return the error with the outcome added."""
         name, config = lost.endpoint, lost.config
         try:
             actions = lost.restoration(self._watcher.endpoint(name))
             if actions is None or isinstance(error, WaitTimeoutError):
-                # SageMaker goes on, and the new config may still come into service.
+                # SageMaker is still working: the new config may come into service.
                 return _with_sentence(
                     error, f"{self._loss_sentence(lost)}, should the new one fail"
                 )
@@ -327,7 +327,7 @@ def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
 
 
 def _with_sentence(error: DeployError, sentence: str) -> DeployError:
-    """Return the same error, and what follows from it."""
+    """Return the same error with a sentence added to its message."""
     return type(error)(f"{error.message}. {sentence}", hint=error.hint)
 
 

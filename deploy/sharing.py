@@ -1,4 +1,4 @@
-"""What other regions need of a deployment's roles and objects, so that it is kept.
+"""Decide which roles and objects of a deployment stay because other regions use them.
 
 Roles and buckets are global: `destroy` in one region must not delete what a deployment
 of the same name, or another deployment, uses in another one. Pure functions; what uses
@@ -50,7 +50,7 @@ class RegionUse:
 def keep_roles(
     roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
 ) -> tuple[tuple[Role, ...], list[Kept]]:
-    """Return what is deleted of the roles in `region`, and what is kept.
+    """Return the roles or policies to delete in `region`, and those that are kept.
 
     A role that no other region uses is deleted. Another loses the policies of `region`,
     unless a region that uses it has no policy of its own in it. A policy for a region
@@ -216,13 +216,13 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
 
 
 def _deployed_sentence(use: RegionUse) -> str:
-    """What there is of the deployment in a region: the first, and how many more."""
+    """Return a clause that names a region's first resource and counts the others."""
     more = len(use.deployed) - 1
     return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
 
 
 def _manual_remedy(role: Role, region: str) -> str:
-    """Say how a role goes whose region was not asked, so that it may be used there."""
+    """Return how to delete a role that a region which was not asked may still use."""
     names = [name for name, regions in role.regions.items() if region in regions]
     return (
         f"{region} was not asked: if nothing there uses the role, delete policy "

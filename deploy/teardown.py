@@ -40,12 +40,12 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Something of the deployment's that `destroy` leaves, because it is global."""
+    """A global resource of the deployment that `destroy` keeps."""
 
     what: str
     reason: str
     remedy: str
-    """How it is deleted, or with what it goes."""
+    """How to delete the resource, or what will delete it."""
 
     @property
     def sentence(self) -> str:

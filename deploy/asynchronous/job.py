@@ -138,9 +138,9 @@ class Job:
 
     @property
     def is_retryable(self) -> bool:
-        """Return whether it failed, or was read in part, for what may pass.
+        """Return whether another attempt may read the document, or its missing pages.
 
-        A document that was never sent costs nothing to try.
+        A failure before the document was sent counts too: it cost nothing.
         """
         if self.state is State.DONE:
             return not MAY_PASS.isdisjoint(self.pages_failed) and (
@@ -150,7 +150,7 @@ class Job:
 
     @property
     def has_failed_permanently(self) -> bool:
-        """Return whether the same document would fail again, and be paid for again."""
+        """Return whether a paid attempt failed in a way that a retry would repeat."""
         is_paid_for = self.state is State.FAILED and self.output is not None
         return is_paid_for and is_permanent(self.code)
 

@@ -1,4 +1,4 @@
-"""Which documents of a ledger `wait` and `fetch` speak of: all, or those of inputs."""
+"""Select the documents of a ledger that `wait` and `fetch` act on."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["Selection", "select_places"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The places of a ledger that inputs name; without inputs, all of them."""
+    """The places of a ledger that the inputs match; all places without inputs."""
 
     inputs: Mapping[str, Callable[[Place, Job | None], bool]]
-    """What each of them names."""
+    """A function for each input that tells whether a place matches it."""
 
     def has(self, place: Place, job: Job | None) -> bool:
-        """Return whether a place, with the job that reads it, is one of them."""
+        """Return whether the selection has a place, given the job that reads it."""
         if not self.inputs:
             return True
         return any(names(place, job) for names in self.inputs.values())
 
     def jobs(self, ledger: Ledger) -> Iterator[Job]:
-        """Yield the jobs that read them."""
+        """Yield the jobs that read the selected places, each job once."""
         if not self.inputs:
             yield from wanted_jobs(ledger)
             return
@@ -41,10 +41,10 @@ class Selection:
 
 
 def select_places(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
-    """Return what `inputs` name: the same words as for `submit`.
+    """Select the places of a ledger that match `inputs`, written as for `submit`.
 
-    The ledger is asked, and not the folder or the bucket, where documents may be gone.
-    Raises NotFoundError for an input of which nothing was submitted.
+    Inputs are matched against the ledger, because the documents themselves may have
+    been deleted since. Raises NotFoundError for an input that matches no place.
     """
     selection = Selection({each: _matcher_for(each, objects) for each in inputs})
     if not inputs:
@@ -95,7 +95,7 @@ def _manifest_matcher(
         lines.setdefault(source, []).append(entry.options)
 
     def names(place: Place, job: Job | None) -> bool:
-        """Flags may have added options to those of the line."""
+        """Match a job that has at least the line's options; flags may add more."""
         given = {} if job is None else job.options
         return any(
             options.items() <= given.items() for options in lines.get(place.source, ())

@@ -151,7 +151,7 @@ class Waiting:
         sleep: Callable[[float], None],
         wanted: Callable[[Ledger], Iterable[Job]] = wanted_jobs,
     ) -> None:
-        """`wanted` says which jobs of the ledger are looked at and counted."""
+        """`wanted` selects the jobs of the ledger to wait for and count."""
         self._wanted = wanted
         self._ledger = ledger
         self._objects = objects

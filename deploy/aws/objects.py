@@ -65,7 +65,7 @@ class Bucketed:
             return list(threads.map(self._head, uris))
 
     def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
-        """Some at once, of about a kilobyte each."""
+        """Fetch samples of about a kilobyte each, several at a time."""
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             return list(threads.map(self._sample, items))
@@ -129,7 +129,8 @@ class Bucketed:
             if media_type_of(head) is None:
                 tail = self._range(item, f"bytes=-{TAIL_BYTES}")
         except (AccessDeniedError, NotFoundError):
-            # One of thousands. The endpoint may read what these credentials may not.
+            # One denied object must not fail thousands, and the endpoint may be able to
+            # read it.
             return None
         except DeployError as error:
             if not error.message.endswith(UNREADABLE):
@@ -146,9 +147,9 @@ class Bucketed:
 
 
 def archive_state_of(answer: Mapping[str, Any]) -> ArchiveState | None:
-    """Return why an object cannot be read, by the answer to HeadObject.
+    """Return the archive state in an answer of HeadObject; None: readable now.
 
-    `ArchiveStatus` is there for the archive tiers of Intelligent-Tiering.
+    Intelligent-Tiering sets `ArchiveStatus` for objects in its archive tiers.
     """
     listed = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
     restore = str(answer.get("Restore", ""))

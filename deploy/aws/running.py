@@ -31,11 +31,11 @@ def running_endpoint(
     *,
     with_tags: bool = True,
 ) -> Running:
-    """Return endpoint `name` with a config of its own, all as requests.
+    """Return endpoint `name`, its config and its model as requests to create them.
 
-    `state` says how many machines it has by now; None, or another config: what the
-    config says. Raises NotFoundError where config or model were deleted, and
-    ConflictError where the config runs no model of its own.
+    The number of instances is that of `state`. Without a state, or if the endpoint has
+    another config, it is the config's. Raises NotFoundError where config or model were
+    deleted, and ConflictError where the config runs no model of its own.
     """
     account = Account(aws)
     try:
@@ -81,7 +81,7 @@ def running_endpoint(
 def _drifted_count(
     variant: Mapping[str, Any], config: str, state: EndpointState | None
 ) -> int | None:
-    """Machines that somebody asked for after the config was made."""
+    """Return the current number of instances if it differs from the config's."""
     if state is None or state.is_scaled or state.is_changing or state.config != config:
         return None
     if variant.get("VariantName") != state.variant or state.desired_count is None:
@@ -93,7 +93,7 @@ def _drifted_count(
 def _request_params(
     aws: AWSClient, operation: str, description: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The part of a description that the request takes, without empty values."""
+    """Return the part of a description that can be sent as a request."""
     contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
     contents.pop("Tags", None)
     if operation == "create_endpoint_config":
@@ -107,7 +107,7 @@ def _request_params(
 
 
 def _copied_tags(account: Account, arn: str) -> dict[str, str]:
-    """Tags that a copy gets too: not when the original went live, nor AWS's own."""
+    """Return the tags that a copy gets too: neither our notes nor AWS's own tags."""
     return {
         key: value
         for key, value in account.tags(arn).items()

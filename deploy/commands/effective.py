@@ -23,10 +23,10 @@ S3 = "s3://"
 def config_with_running_settings(
     config: DeployConfig, running: Running
 ) -> DeployConfig:
-    """Return `config` with the settings of `running`, for the checks before a call.
+    """Return `config` with the settings of `running`, for the preflight checks.
 
-    What the file's rules would not let it say stays as the file says it: SageMaker
-    took it once.
+    Settings that the rules of the file do not allow keep the file's value: SageMaker
+    has already accepted them.
     """
     contents, model = running.config.contents, running.model
     variant = contents["ProductionVariants"][variant_index(contents)]
@@ -68,7 +68,7 @@ def config_with_running_settings(
 def _weights_table(
     table: ModelTable, container: Mapping[str, Any], environment: Mapping[str, str]
 ) -> ModelTable:
-    """Where the weights lie, so that they are looked for there."""
+    """Return the model table for the place that the container's weights come from."""
     place = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri")
     if place is None:
         return replace(table, source="hub")

@@ -1,4 +1,4 @@
-"""What the next `deploy` will do to what runs now."""
+"""List the settings that the next `deploy` will change."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Change a running endpoint, beside the old machines or after them.
 
-It begins with what runs, not with chandra.toml: an earlier update and a rollback stay.
+An update edits the running config, not chandra.toml, so that the changes of earlier
+updates and rollbacks stay.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def _refuse_count_of_scaled(
 
 
 def _edits(context: Context, options: argparse.Namespace) -> Edits:
-    """The flags, held to the rules of chandra.toml."""
+    """Return the edits that the flags ask for, checked by the rules of chandra.toml."""
     table = with_flags(context.config, options).endpoint
     environment = pairs(options.env or ())
     removed = tuple(options.unset_env or ())

@@ -271,7 +271,10 @@ def _is_unwatched(actions: Sequence[Action]) -> bool:
 
 
 def compare(context: Context, wanted: Target) -> None:
-    """SageMaker's waiter calls a rollback a success, so look again."""
+    """Raise an error if the endpoint differs from `wanted` after the wait.
+
+    SageMaker's waiter counts a rollback as a success.
+    """
     state = context.account.endpoint(wanted.name)
     found = ["it is gone"] if state is None else differences(wanted, state)
     if found:

@@ -1,4 +1,4 @@
-"""Which failures another reading may mend, and what to do about the others."""
+"""Tell permanent failures from transient ones, with advice for the permanent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def is_permanent(code: str | None) -> bool:
 
 
 def advice_lines(failed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Say what to do about documents, by the code with which they failed for good."""
+    """Return advice for each code of permanent failures, with its first documents."""
     lines = []
     for code, names in sorted(failed.items()):
         shown = ", ".join(islice(names, NUM_SHOWN))

@@ -62,7 +62,7 @@ def find_documents(
     count: Callable[[Path], int | None] = lambda path: None,
     with_hidden: bool = False,
 ) -> Found:
-    """Whatever `inputs` name, each document once, in a stable order.
+    """Find the documents that `inputs` name, each once, in a stable order.
 
     `options` are for all; a line of a manifest may say otherwise. `count` says how many
     pages a file has. `with_hidden` also takes files of folders whose name, or the name
@@ -101,7 +101,7 @@ def find_again(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One object of S3 that somebody asked for."""
+    """One S3 object that the inputs name."""
 
     item: StoredObject
     name: str
@@ -247,7 +247,7 @@ class _Finder:
         return True
 
     def _refuse_unsupported(self, source: str, name: str) -> None:
-        """Say that something in a folder is no document."""
+        """Record a file or object as refused because of its type."""
         kind = PurePosixPath(name).suffix or "no suffix"
         self.refused.append(
             Refused(source, f"not a type we read: {kind}", UNSUPPORTED, False)
@@ -308,8 +308,10 @@ class _Finder:
         self._append(str(path), name, kind, size, content, options, total)
 
     def _store(self, asked: Sequence[_Asked]) -> None:
-        """Look at many objects together. What a listing calls archived may have been
-        restored, which only a question about the object itself tells."""
+        """Add objects as documents or refusals, with requests in parallel.
+
+        A listing does not show that an archived object was restored; HEAD does.
+        """
         doubtful = [each.item.uri for each in asked if each.item.archive is not None]
         heads = dict(zip(doubtful, self._objects.heads(doubtful), strict=True))
         current = []
@@ -322,7 +324,7 @@ class _Finder:
             self._object(each, samples)
 
     def _samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
-        """By URI; of those that can be read."""
+        """Return samples of the readable objects by URI."""
         readable = {
             item.uri: item for item in items if item.size and archived(item) is None
         }
@@ -403,8 +405,8 @@ def _has_document_suffix(name: str) -> bool:
 
 
 def own_path(path: Path) -> Path:
-    """Return a folder's real path with the file's own name.
+    """Resolve links in the folders of a path, but not the file itself.
 
-    Results of a symbolic link lie beside the link.
+    The results of a symbolic link are written beside the link, not its target.
     """
     return path.parent.resolve() / path.name

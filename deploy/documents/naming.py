@@ -49,7 +49,7 @@ def with_pages(name: str, options: Mapping[str, Option]) -> str:
 
 
 def with_identifier(name: str, identifier: str, length: int = 8) -> str:
-    """Return `a~3f9a01bc.pdf`: the name of one of two that are called alike."""
+    """Return a name made distinct by an identifier, such as `a~3f9a01bc.pdf`."""
     return _inserted(name, f"~{identifier[:length]}")
 
 

@@ -1,4 +1,4 @@
-"""Why a document is refused before it is sent, in words and with the service's code."""
+"""Refuse documents before they are sent, with a reason and the service's code."""
 
 from __future__ import annotations
 

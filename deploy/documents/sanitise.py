@@ -1,4 +1,4 @@
-"""Make HTML of an answer harmless before it is written into a page.
+"""Sanitise the HTML of an answer before it is written into a report or a file.
 
 The service cleans its HTML. A page that is opened in a browser does not rely on that:
 the answer may come from another service, or from a file that somebody changed.

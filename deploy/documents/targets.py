@@ -1,4 +1,4 @@
-"""Where results are written: names that every file system takes and keeps apart."""
+"""Choose names of results that every file system accepts and keeps distinct."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
         yield with_identifier(name, identity, length)
     for number in count(1):
         longer = f"{identity}-{number}"
-        # Another name does not help where a folder above it is somebody's result.
+        # A parent folder may have the name of another result: then change the folder.
         yield (
             f"~{longer}/{name}"
             if is_tree
@@ -96,7 +96,7 @@ def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
 
 
 def _collision_key(name: str) -> str:
-    """Return what names have in common that a file system may take for one."""
+    """Return a key that is equal for names that a file system may consider equal."""
     folded = unicodedata.normalize("NFD", name).upper().casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", folded))
 

@@ -1,4 +1,4 @@
-"""Which regions a role is for: roles are global, and their policies name regions.
+"""Track the regions that a global role serves by the policies inside it.
 
 `iam --create` puts one policy for each region into a role, and the policy's name ends
 in the region. It is also the record that the deployment uses the role there.

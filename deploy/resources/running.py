@@ -1,7 +1,7 @@
-"""An endpoint that runs: its config and its model as they can be requested again.
+"""A running endpoint, with its config and model as requests that create them.
 
-An update begins with these requests and changes what its flags name. Everything else
-stays, also what another program or a person has set and nothing here knows of.
+An update changes the members of these requests that its flags name. All others stay,
+including settings of other programs that this package does not know.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class RunningConfig:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What an update changes; None and empty: nothing."""
+    """The changes of an update; a field that is None or empty changes nothing."""
 
     instance_types: tuple[str, ...] | None = None
     instance_count: int | None = None
@@ -94,7 +94,7 @@ class Edits:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An endpoint with its config and its model. A planner can bring one to it."""
+    """An endpoint with its config and its model, which a planner can deploy."""
 
     name: str
     config: RunningConfig
@@ -207,7 +207,7 @@ def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
 def _derived_timeouts(
     environment: Mapping[str, str], old: int | None, edits: Edits
 ) -> dict[str, str]:
-    """The container's own limits, where they followed from the startup timeout."""
+    """Return new container timeouts if the old ones derive from the startup timeout."""
     startup = edits.startup_timeout_seconds
     assert startup is not None
     times = {}

@@ -71,7 +71,7 @@ class Difference:
         old, new = self._shown(self.old), self._shown(self.new)
         repository, at, _ = old.partition("@sha256:")
         if at and new.startswith(f"{repository}{at}"):
-            # Of the same repository: twelve digits tell one digest from another.
+            # Both are in one repository: twelve digits distinguish the digests.
             old, new = (text.partition("@")[2][:19] for text in (old, new))
         return f"{self.setting}: {old} -> {new}"
 
@@ -86,7 +86,7 @@ class Difference:
         if value is None:
             return NONE
         _, is_variable, name = self.setting.partition("environment.")
-        # An environment that was changed elsewhere may hold what ours never does.
+        # Other programs may have put credentials into the environment.
         return HIDDEN if is_variable and is_secret(name, value) else value
 
 
@@ -107,7 +107,7 @@ def settings_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
 
 
 def variant_index(config: Mapping[str, Any]) -> int:
-    """Return the place of the variant that is ours: AllTraffic, or else the first."""
+    """Return the index of our variant: AllTraffic, or else the first."""
     names = [item.get("VariantName") for item in config["ProductionVariants"]]
     return names.index(VARIANT) if VARIANT in names else 0
 
@@ -148,7 +148,7 @@ def _settings(
 
 
 def _flatten(value: object, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every scalar and every list of scalars, with its path."""
+    """Yield the path and the text of every scalar and every list of scalars."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _flatten(item, f"{where}.{name}" if where else str(name))

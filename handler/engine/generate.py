@@ -104,13 +104,13 @@ class GenerateEngine:
                 self._ended.append(ended)
             else:
                 again.append(page)
-        # Before pages that came later, which are not begun yet.
+        # Retries go before pages that came later and have not started.
         self._waiting.extendleft(reversed(again))
         generations, self._ended = self._ended, []
         return generations
 
     def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
-        """Return whether a page waits that is sampled as those in the batch are."""
+        """Return whether the next waiting page has the sampling of the batch."""
         if not self._waiting or not batch:
             return bool(self._waiting)
         return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
@@ -222,7 +222,7 @@ def _generation_options(sampling: Sampling) -> dict[str, Any]:
 
 
 def _final_generation(page: _Page, generation: Generation) -> Generation | None:
-    """Return what a page ends with after an attempt; None if another is due."""
+    """Return the final generation of a page; None if another attempt is due."""
     page.num_forwards += generation.num_forwards
     page.seconds += generation.page_seconds
     if generation.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):

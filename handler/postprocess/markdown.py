@@ -95,7 +95,7 @@ def _block(element: Element, html_tables: bool) -> list[str]:
 
 
 def _distribute_mark(mark: Element) -> Iterator[Node]:
-    """Give each part of bold text or of a link that holds blocks its own mark."""
+    """Split bold text or a link around blocks, so that each part has its own mark."""
     for portion in portions(mark.children):
         if isinstance(portion, list):
             yield Element(mark.tag, mark.attrs, portion)
@@ -209,7 +209,7 @@ _PARAGRAPHS = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
 
 
 def _prefixed(prefix: str, nodes: list[Node]) -> list[Node]:
-    """Return nodes whose first words come after a prefix."""
+    """Insert a prefix before the first words of the nodes."""
     while nodes and isinstance(nodes[0], str) and not nodes[0].strip():
         nodes = nodes[1:]
     if not nodes or isinstance(nodes[0], str) or not is_block(nodes[0]):

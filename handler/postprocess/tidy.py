@@ -1,4 +1,4 @@
-"""Rewrite what the model wrote with the tags and attributes that answers have.
+"""Rewrite the model's HTML with the tags and attributes that answers have.
 
 Quotation marks that `<q>` stands for, the option that is selected in a list, the
 numbering of a list: what a browser would draw is written out or kept, so that every
@@ -152,7 +152,7 @@ _PARENTHESIS = re.compile(r"\W{0,2}")
 
 
 def without_ruby_parentheses(nodes: Iterable[Node]) -> list[Node]:
-    """Return the nodes without parentheses for browsers that know no ruby."""
+    """Return the nodes without the `<rp>` fallback parentheses of ruby text."""
     return [
         node
         for node in nodes

@@ -1,4 +1,4 @@
-"""Which words of HTML a page may be written in.
+"""The HTML tags and attributes that a page may use.
 
 The two Chandra prompts name the tags and attributes a model may use, and nothing
 enforces them. Here every tag is one of five things: kept, rewritten or renamed to

@@ -1,4 +1,4 @@
-"""An endpoint that is not there: stopped on purpose, by the clock, or lost."""
+"""Absent endpoints: stopped on purpose, stopped by the schedule, or lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def deployed(chandra):
 
 
 def delete(wire, cloud, chandra, name="ocr"):
-    """Delete an endpoint as somebody does who does not use these commands."""
+    """Delete an endpoint without the commands of this project."""
     wire.call("sagemaker", "delete_endpoint", EndpointName=name)
     while name in cloud.machines:
         chandra("status")

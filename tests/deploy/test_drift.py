@@ -19,7 +19,7 @@ def deployed(staged, chandra):
 
 
 def resize(wire, cloud, chandra, count, name="ocr"):
-    """As somebody does who does not use these commands."""
+    """Change the number of instances without the commands of this project."""
     wire.call(
         "sagemaker",
         "update_endpoint_weights_and_capacities",

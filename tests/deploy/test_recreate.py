@@ -1,4 +1,4 @@
-"""An endpoint that is deleted to be made again, when what replaces it does not come."""
+"""Endpoints that are deleted for recreation and whose replacement fails."""
 
 from __future__ import annotations
 

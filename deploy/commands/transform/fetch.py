@@ -1,4 +1,4 @@
-"""The results of jobs under the names of their documents, in a folder or in S3."""
+"""Write the results of jobs under their documents' names, in a folder or in S3."""
 
 from __future__ import annotations
 

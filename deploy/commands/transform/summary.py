@@ -65,10 +65,10 @@ class Summary:
 def tell(
     context: Context, summary: Summary, *, left_out: Sequence[Failure] | None = None
 ) -> int:
-    """Say it, and how the command ends: 0 where every document was read.
+    """Print the summary; return the exit status, 0 if every document was read.
 
-    `left_out` is of what was asked for now; None: of what the job was asked for. Raises
-    ResourceFailedError where the job failed before it had read anything.
+    `left_out` are documents that this command did not send; None: those of the job.
+    Raises ResourceFailedError if the job failed before it had read anything.
     """
     state = summary.state
     left_out = summary.left_out if left_out is None else left_out

@@ -130,7 +130,7 @@ def wanted_again(
         )
     prefix, work = transforms.work(state)
     left, given_up = split_failures(context, state)
-    # They are in no job, and would be forgotten with this one.
+    # No later job has these documents: the new job must list them again.
     left_out = [*transforms.left_out(state)]
     is_again = (
         set(given_up) if options.retry_all else _replaced(context, prefix, given_up)
@@ -167,9 +167,9 @@ def wanted_again(
 
 
 def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
-    """Return the objects that are no longer what the job was given.
+    """Return the objects whose contents have changed since the job was made.
 
-    A job of files or of a manifest was given copies and requests of ours.
+    The copies and requests that a job of files or a manifest reads never change.
     """
     ours = {f"{prefix}{work.key}": work for work in works if work.document is None}
     heads = Bucketed(context.aws).heads(list(ours))

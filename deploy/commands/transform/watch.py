@@ -166,8 +166,11 @@ def summed_up(context: Context, state: TransformState) -> Summary:
 def split_failures(
     context: Context, state: TransformState
 ) -> tuple[tuple[Work, ...], Mapping[Work, Failure]]:
-    """Return what a job that has ended did not read, or read in part, for what may
-    pass; and what would fail again."""
+    """Return the documents of an ended job to retry, and those not worth a retry.
+
+    The first have no result or lack pages for a transient error. The second failed
+    with a permanent error, and are mapped to it.
+    """
     watch = Watch(context, state)
     watch.num_done()
     watch.lines()

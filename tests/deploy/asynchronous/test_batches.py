@@ -1,4 +1,4 @@
-"""Some documents of a ledger: tried again, waited for, fetched under their names."""
+"""Retrying, waiting for and fetching a selection of a ledger's documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before it is queued or paid for, by every command alike."""
+"""Every command refuses the same documents before they are queued or paid for."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def wanted(names):
 
 
 def folded(path):
-    """As a file system that ignores case and normalises would compare."""
+    """Return the key by which a case-insensitive, normalising file system compares."""
     return unicodedata.normalize("NFD", path).casefold()
 
 
