@@ -81,7 +81,7 @@ def update_endpoint(
             {"VariantPropertyType": "DataCaptureConfig"}
         ]
     watched = f", watching {len(alarms)} alarms" if alarms else ""
-    # Of one that is changing, it is the config that it will have by then.
+    # If the endpoint is changing, it will have its pending config by then.
     old = state.pending_config or state.config
     return Call(
         "sagemaker",

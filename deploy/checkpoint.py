@@ -133,7 +133,7 @@ def _config(path: Path) -> Mapping[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError(
-            f"{path.parent} holds no config.json: it is no folder of weights",
+            f"{path.parent} has no config.json: it is not a folder of weights",
             hint=again,
         ) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -40,7 +40,7 @@ __all__ = [
     "previous_config",
 ]
 
-# How SageMaker's rolling updates fail, and what ends it.
+# AWS's page on how rolling updates fail, and how to end a failed one.
 ROLLING = (
     "https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-rolling.html"
 )
@@ -97,7 +97,7 @@ class Planner:
         return [
             *self._arrive(name, config, tags, state, update),
             *(_resized(state, instance_count) if is_there else []),
-            *self._remember(name, config, is_described=is_described),
+            *self._tag_live(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
 
@@ -145,7 +145,7 @@ class Planner:
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
             # `start` and a failed recreate bring back the config that was live last.
-            noted = [] if settled else self._remember_if_there(name, state.config)
+            noted = [] if settled else self._tag_live_if_present(name, state.config)
             return [*settled, *noted, *_deleted(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
@@ -201,7 +201,7 @@ class Planner:
             return [settled, *self.mark_stopped(name, state.config), *_deleted(name)]
         if state.status == "InService":
             return [
-                *self._remember_if_there(name, state.config),
+                *self._tag_live_if_present(name, state.config),
                 *self.mark_stopped(name, state.config),
                 *_deleted(name),
             ]
@@ -221,7 +221,7 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_stopped(config, arn, self.now)]
 
-    def _remember(
+    def _tag_live(
         self, name: str, config: str, *, is_described: bool = False
     ) -> list[Call]:
         """Tag the config as live, unless it already is the last live one.
@@ -243,7 +243,7 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_live(config, arn, self.now, tags)] if tags else []
 
-    def _remember_if_there(self, name: str, config: str) -> list[Action]:
+    def _tag_live_if_present(self, name: str, config: str) -> list[Action]:
         """Note a config as live before its endpoint is deleted.
 
         A deployment without waiting has not noted it. If the note fails, the endpoint
@@ -251,7 +251,7 @@ class Planner:
         """
         return [
             replace(action, may_be_missing=True, is_patient=False)
-            for action in self._remember(name, config)
+            for action in self._tag_live(name, config)
         ]
 
     def _reschedule(self, name: str, config: str) -> list[Action]:

@@ -35,9 +35,9 @@ class RegionUse:
     endpoints: frozenset[str] = frozenset()
     """The endpoints of which there is something there, such as a config."""
     roles: Mapping[str, str] = field(default_factory=dict)
-    """By role: a model there, of whichever deployment, that runs with it."""
+    """For each role, a model in the region that runs with it."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """By s3:// address: a model there that loads its weights from it."""
+    """For each s3:// address, a model in the region that loads weights from it."""
     unknown: tuple[str, ...] = ()
     """Models of others that these credentials may not describe."""
 

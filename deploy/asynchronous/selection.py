@@ -10,7 +10,7 @@ from deploy.asynchronous.job import Job, Place
 from deploy.asynchronous.ledger import Ledger, wanted_jobs
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.entries import entries_of
-from deploy.documents.finding import MANIFESTS, own_path
+from deploy.documents.finding import MANIFESTS, resolve_parent
 from deploy.documents.options import Option
 from deploy.errors import NotFoundError
 
@@ -69,7 +69,7 @@ def _matcher_for(each: str, objects: Objects) -> Callable[[Place, Job | None], b
         return lambda place, job: (
             place.source == exact or place.source.startswith(below)
         )
-    exact, below = str(own_path(Path(each))), f"{Path(each).resolve()}/"
+    exact, below = str(resolve_parent(Path(each))), f"{Path(each).resolve()}/"
     return lambda place, job: place.source == exact or place.source.startswith(below)
 
 
@@ -85,13 +85,13 @@ def _manifest_matcher(
         except OSError as error:
             raise NotFoundError(
                 f"the manifest {each} cannot be read: {error.strerror}",
-                hint="chandra-sagemaker async wait, which speaks of all documents",
+                hint="chandra-sagemaker async wait, which waits for all documents",
             ) from error
     lines: dict[str, list[Mapping[str, Option]]] = {}
     for entry in entries_of(content, each, is_stored=is_stored):
         source = entry.source
         if not source.startswith(S3):
-            source = str(own_path(Path(each).parent / source))
+            source = str(resolve_parent(Path(each).parent / source))
         lines.setdefault(source, []).append(entry.options)
 
     def names(place: Place, job: Job | None) -> bool:

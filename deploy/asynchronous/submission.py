@@ -320,7 +320,7 @@ def request_of(
         raise ValueError(
             f"its options have {len(attributes):,} characters, and SageMaker takes "
             f"{MAX_HEADER:,}: fewer pages, a shorter prompt, or network.isolation = "
-            "false and deploy again, so that the container is told them in another way"
+            "false and deploy again, so that they are sent in the request body"
         )
     request |= {"InputLocation": uri, "ContentType": job.media_type}
     return request | ({"CustomAttributes": attributes} if attributes else {})

@@ -52,7 +52,7 @@ class Progress:
     num_in_part: int = 0
     """Of those read: without pages that another reading may well have."""
     num_transient: int = 0
-    """Of those that failed: another reading may well succeed."""
+    """Number of failed documents whose error is transient."""
     permanent: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Sources of those that failed and would fail again, by code."""
     pages_per_second: float | None = None

@@ -1,4 +1,4 @@
-"""What a model of SageMaker is made from: its role, its image and its weights."""
+"""The ingredients of a SageMaker model: its role, its image and its weights."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ LISTED_ARCHIVES = {
     "DEEP_ARCHIVE": ArchiveState.ARCHIVED,
     "INTELLIGENT_TIERING": ArchiveState.UNKNOWN,
 }
-"""By storage class. GLACIER_IR, instant retrieval, is read like any other."""
+"""Archive state by storage class. Objects in GLACIER_IR can be read at once."""
 UNREADABLE = ("(InvalidObjectState)", "(InvalidRequest)")
 """Codes for one object: archived since, or encrypted with a customer's key."""
 RESTORING = 'ongoing-request="true"'

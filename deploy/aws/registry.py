@@ -75,7 +75,7 @@ class ImageContents:
     hint: str | None = None
     """What to do about it."""
     child: str | None = None
-    """Of an index: the digest of its image for linux/amd64."""
+    """Digest of the linux/amd64 image if the reference is an index."""
 
     @property
     def runs_on_sagemaker(self) -> bool:

@@ -1,4 +1,4 @@
-"""What an endpoint runs: its config and its model, as they can be requested again."""
+"""Read a running endpoint's config and model as requests that create them."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Absence:
 
     @property
     def is_lost(self) -> bool:
-        """Nobody stopped it on purpose, as far as is known."""
+        """Whether the endpoint is gone although nobody is known to have stopped it."""
         return self.reason in (Reason.MISSING, Reason.OVERDUE)
 
     @property

@@ -23,7 +23,7 @@ def forget_missing(context: Context) -> list[str]:
     """
     lock = lock_path(context.config_path)
     try:
-        gone = dict(_gone(context, read_lock(context.config_path)))
+        gone = dict(_deleted_resources(context, read_lock(context.config_path)))
         drop_from_lock(context.config_path, gone)
     except DeployError as error:
         return [
@@ -41,7 +41,7 @@ def forget_missing(context: Context) -> list[str]:
     ]
 
 
-def _gone(
+def _deleted_resources(
     context: Context, lock: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
     """Yield each table whose resource was deleted, and the resource's kind."""

@@ -90,7 +90,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         [
             f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",
             "the next update begins with this config",
-            *_next_deploy(context, name, config),
+            *_settings_to_revert(context, name, config),
         ],
     )
     return 0
@@ -141,7 +141,7 @@ def _may_start(
     )
 
 
-def _next_deploy(context: Context, name: str, config: str) -> list[str]:
+def _settings_to_revert(context: Context, name: str, config: str) -> list[str]:
     """Return the settings that the next deploy would revert."""
     try:
         running = running_endpoint(context.aws, name, config, None, with_tags=False)

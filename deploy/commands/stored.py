@@ -69,7 +69,7 @@ def earlier_checks(
     if image_address(uri) is None:
         return []
     config = context.config
-    # What chandra.toml says of the CUDA of an image is said of another one.
+    # The CUDA version in chandra.toml belongs to another image, so it is dropped.
     earlier = replace(config, image=replace(config.image, uri=uri, cuda=None))
     ami = variant.get("InferenceAmiVersion")
     return [

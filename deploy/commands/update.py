@@ -32,7 +32,7 @@ from deploy.planner import config_to_change
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
 NAME = "update"
-HELP = "change what the flags name of a running endpoint, and nothing else"
+HELP = "change only the settings of a running endpoint that the flags name"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

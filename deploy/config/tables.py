@@ -28,7 +28,7 @@ class ImageTable:
     tag: str | None = None
     """What it was pushed as; for people."""
     cuda: str | None = None
-    """CUDA that an image was built for which does not say it itself."""
+    """CUDA version of an image that does not name one."""
     dockerfile: str = "Dockerfile"
     context: str = "."
     keep: int = 10

@@ -47,7 +47,7 @@ from deploy.documents.signatures import (
 )
 from deploy.errors import NotFoundError
 
-__all__ = ["MANIFESTS", "find_again", "find_documents", "own_path"]
+__all__ = ["MANIFESTS", "find_again", "find_documents", "resolve_parent"]
 
 MANIFESTS = (".jsonl", ".ndjson")
 ONE_PAGE = ("image/png", "image/jpeg", "image/bmp")
@@ -216,7 +216,7 @@ class _Finder:
                 self._manifest(self._objects.read(bucket, key), uri, None)
             else:
                 name = PurePosixPath(key).name
-                self._store([_Asked(found, name, self._options)])
+                self._add_objects([_Asked(found, name, self._options)])
             return
         prefix = f"{key.rstrip('/')}/" if key else ""
         num_seen = 0
@@ -228,7 +228,7 @@ class _Finder:
                 asked.append(
                     _Asked(item, name, self._options, _has_document_suffix(name))
                 )
-        self._store(asked)
+        self._add_objects(asked)
         if not num_seen:
             raise NotFoundError(
                 f"there is nothing at {uri}", hint="a prefix ends where names differ"
@@ -277,7 +277,7 @@ class _Finder:
                 if isinstance(found, Absent):
                     self._refuse(source, name, options, ABSENT[found], found.value)
                 else:
-                    self._object(_Asked(found, name, options), samples)
+                    self._add_object(_Asked(found, name, options), samples)
                 continue
             path, name = folder / source, each.name or Path(source).name
             code, reason = Absent.NOT_FOUND.value, "there is no such file"
@@ -290,10 +290,10 @@ class _Finder:
                 reason = f"cannot be read: {error.strerror}"
                 if isinstance(error, PermissionError):
                     code = Absent.FORBIDDEN.value
-            self._refuse(str(own_path(path)), name, options, reason, code)
+            self._refuse(str(resolve_parent(path)), name, options, reason, code)
 
     def _file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
-        path = own_path(path)
+        path = resolve_parent(path)
         try:
             size = path.stat().st_size
             sample = sample_of(path)
@@ -307,7 +307,7 @@ class _Finder:
         total = 1 if kind in ONE_PAGE else self._count(path)
         self._append(str(path), name, kind, size, content, options, total)
 
-    def _store(self, asked: Sequence[_Asked]) -> None:
+    def _add_objects(self, asked: Sequence[_Asked]) -> None:
         """Add objects as documents or refusals, with requests in parallel.
 
         A listing does not show that an archived object was restored; HEAD does.
@@ -321,7 +321,7 @@ class _Finder:
             current.append(replace(each, item=known))
         samples = self._samples([each.item for each in current])
         for each in current:
-            self._object(each, samples)
+            self._add_object(each, samples)
 
     def _samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
         """Return samples of the readable objects by URI."""
@@ -331,7 +331,7 @@ class _Finder:
         samples = self._objects.samples(list(readable.values()))
         return dict(zip(readable, samples, strict=True))
 
-    def _object(self, asked: _Asked, samples: Mapping[str, Sample | None]) -> None:
+    def _add_object(self, asked: _Asked, samples: Mapping[str, Sample | None]) -> None:
         item, options, name = asked.item, asked.options, asked.name.lstrip("/")
         sample = samples.get(item.uri)
         if not asked.is_named and (sample is None or not is_unmistakable(sample)):
@@ -404,7 +404,7 @@ def _has_document_suffix(name: str) -> bool:
     return media_type_by_name(PurePosixPath(name)) != UNKNOWN_TYPE
 
 
-def own_path(path: Path) -> Path:
+def resolve_parent(path: Path) -> Path:
     """Resolve links in the folders of a path, but not the file itself.
 
     The results of a symbolic link are written beside the link, not its target.

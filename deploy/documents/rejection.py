@@ -28,7 +28,7 @@ UNREADABLE = "unreadable_document"
 UNSUPPORTED = "unsupported_media_type"
 EMPTY = "it is empty"
 NO_DOCUMENT = (
-    "its bytes are no document that is read: PDF, PNG, JPEG, WebP, GIF, BMP, TIFF, "
+    "its bytes are not a supported document: PDF, PNG, JPEG, WebP, GIF, BMP, TIFF, "
     "HEIC, AVIF, JPEG 2000, PNM, TGA and ICO are"
 )
 ABSENT = {

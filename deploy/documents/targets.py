@@ -16,7 +16,7 @@ from deploy.errors import ConfigError
 __all__ = ["ENDINGS", "destination", "distinct_targets", "portable"]
 
 ENDINGS = ("md", "html", "json", "txt", "error.json")
-"""What a document's results are called behind its name."""
+"""Suffixes that results add to the name of their document."""
 RESERVED = frozenset(
     {"con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"}

@@ -21,7 +21,7 @@ __all__ = [
 UNNAMED_POLICY = "chandra-sagemaker"
 """Name that earlier versions gave to a role's one policy, whatever its region."""
 MAX_ROLE_CHARACTERS = 10_240
-"""Of all policies inside a role, without white space (IAM's quota)."""
+"""IAM's quota for all inline policies of a role, without white space."""
 
 
 def policy_name(region: str) -> str:

@@ -31,7 +31,7 @@ FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Which machines, in the order of choice, and how many."""
+    """Instance types in the order of choice, and the number of instances."""
 
     instance_types: tuple[str, ...]
     instance_count: int
@@ -89,7 +89,7 @@ class Edits:
     startup_timeout_seconds: int | None = None
     download_timeout_seconds: int | None = None
     provision_timeout_seconds: int = 1200
-    """For each of several types, where the endpoint has had one only."""
+    """Limit per instance type, used if the endpoint had only one type so far."""
 
 
 @dataclass(frozen=True, slots=True)

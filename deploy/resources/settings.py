@@ -21,8 +21,8 @@ __all__ = [
 VARIANT = "AllTraffic"
 NONE = "none"
 HIDDEN = "(hidden)"
-"""In place of a credential."""
-# By their paths in AWS's requests. What is not named here keeps its path.
+"""Shown in place of a credential."""
+# Names of settings by their paths in AWS's requests; other paths are shown as they are.
 NAMES = {
     "InstanceType": "instance_type",
     "InitialInstanceCount": "instance_count",

@@ -73,7 +73,7 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is around a node: the innermost labelled div, and quotations."""
+    """The surroundings of a node: its innermost labelled div, and its quotations."""
 
     label: str
     bbox: Bbox | None

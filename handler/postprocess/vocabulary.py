@@ -39,7 +39,7 @@ KEPT_TAGS = _names(
 )
 
 REWRITTEN_TAGS = _names("option q select")
-"""In the tree that `parse` returns; `tidy` writes them with tags that are kept."""
+"""Tags in the tree of `parse` that `tidy` rewrites with tags that are kept."""
 
 BLOCK_TAGS = _names(
     """

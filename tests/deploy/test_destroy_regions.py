@@ -58,7 +58,7 @@ def make_model(aws, name="other-1", role="ocr-execution", tag="other", **contain
 
 
 def kept(ran):
-    """What is kept, with its reason and its remedy, by what it is."""
+    """Return the reason and the remedy of each kept resource, by resource."""
     return {each["what"]: each for each in ran.json["kept"]}
 
 

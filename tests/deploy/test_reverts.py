@@ -79,7 +79,7 @@ def test_flags_of_a_deploy_are_reverted_by_the_next(chandra):
     second = chandra("deploy")
 
     line = "  instance_type: ml.g5.2xlarge -> ml.g6e.2xlarge\n"
-    assert f"or the next deploy changes them back:\n{line}" in first.out
+    assert f"or the next deploy reverts them:\n{line}" in first.out
     assert f"{REVERTS}\n{line}" in second.out
 
 
@@ -313,6 +313,6 @@ def test_a_queue_lists_what_is_reverted(queue, chandra, project):
     ran = chandra("async", "deploy", typed="n\n")
 
     line = "  image: sha256:bbbbbbbbbbbb -> sha256:aaaaaaaaaaaa\n"
-    assert f"or the next async deploy changes them back:\n{line}" in told.out
+    assert f"or the next async deploy reverts them:\n{line}" in told.out
     assert f"{REVERTS}\n{line}" in ran.out
     assert ran.status == 1

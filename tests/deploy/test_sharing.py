@@ -24,7 +24,7 @@ THEIRS = RegionUse(THERE, roles={NAME: "other-1"})
 
 
 def role(*regions, **other):
-    """With a policy for each region, and others by name."""
+    """Make a role with a policy for each region, and other policies by name."""
     policies = {policy_name(region): frozenset({region}) for region in regions}
     policies |= {name: frozenset({region}) for name, region in other.items()}
     return Role(NAME, (*policies, "theirs"), policies, ("arn:aws:iam::aws:policy/A",))

@@ -264,7 +264,7 @@ def test_an_update_says_what_the_next_deploy_changes_back(chandra, project):
     again = chandra("update", "--env", "A=1")
     written = chandra("deploy")
 
-    assert "chandra.toml still says otherwise" in first.out
+    assert "chandra.toml has other settings" in first.out
     assert "  environment.A: 1 -> none" in first.out
     assert "no changes" in again.out
     # One config: what update made and what the file describes are the same.

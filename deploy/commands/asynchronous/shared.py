@@ -22,7 +22,7 @@ def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="only what was submitted of these: files, folders, s3:// prefixes or "
+        help="only documents that these name: files, folders, s3:// prefixes or "
         "manifests (default: everything in the ledger)",
     )
 

@@ -61,14 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also those that failed, or lack pages, for a reason that may pass; "
+        help="also documents that failed, or lack pages, after a transient error; "
         "without INPUT, all of the ledger's",
     )
     parser.add_argument(
         "--retry-all",
         action="store_true",
-        help="also those that failed for good, such as damaged files; each is paid for "
-        "again",
+        help="also documents with a permanent error, such as damaged files; each is "
+        "paid for again",
     )
     parser.add_argument(
         "--hidden",
@@ -263,7 +263,7 @@ def _report(
         (submitted.num_known, "were read or in the queue already"),
         (
             submitted.num_failed,
-            "failed before for what may pass: add --retry-failed to try them again",
+            "failed earlier with a transient error: add --retry-failed to resend them",
         ),
         (submitted.num_elsewhere, "are being sent by another process"),
     ):

@@ -63,7 +63,7 @@ def _next(progress: Progress) -> list[str]:
         )
     if progress.num_in_part:
         lines.append(
-            f"{progress.num_in_part:,} were read in part, for a reason that may pass"
+            f"{progress.num_in_part:,} were read in part, after a transient error"
         )
     lines += advice_lines(progress.permanent)
     if progress.num_transient or progress.num_in_part:

@@ -16,7 +16,14 @@ from deploy.machines.prices import dollars
 from deploy.transform.job import TransformState
 from deploy.transform.outcome import UNKNOWN, Failure, by_code
 
-__all__ = ["NUM_NAMED", "Summary", "counted", "failure_lines", "given_up_lines", "tell"]
+__all__ = [
+    "NUM_NAMED",
+    "Summary",
+    "counted",
+    "failure_lines",
+    "given_up_lines",
+    "report_summary",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Summary:
     page_codes: Mapping[str, int]
     """Pages that failed in documents that were read."""
     in_part: tuple[str, ...]
-    """Documents that lack pages for a reason that may pass, by name."""
+    """Documents that lack pages after a transient error, by name."""
     missing: Mapping[str, Mapping[int, str]]
     """Codes of the pages that documents lack, by name and number: of those known."""
     untold: str | None
@@ -62,7 +69,7 @@ class Summary:
         }
 
 
-def tell(
+def report_summary(
     context: Context, summary: Summary, *, left_out: Sequence[Failure] | None = None
 ) -> int:
     """Print the summary; return the exit status, 0 if every document was read.
@@ -117,7 +124,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
     if summary.in_part:
         more = len(summary.in_part) - NUM_NAMED
         lines.append(
-            f"{len(summary.in_part)} lack pages for a reason that may pass: "
+            f"{len(summary.in_part)} lack pages after a transient error: "
             + ", ".join(summary.in_part[:NUM_NAMED])
             + (f" and {more} more" if more > 0 else "")
         )

@@ -150,7 +150,7 @@ def wanted_again(
             },
             [
                 *failure_lines(left_out),
-                f"nothing of transform job {state.name} is left to try again"
+                f"no document of transform job {state.name} is left to retry"
                 if left_out
                 else f"every document of transform job {state.name} has its result",
             ],

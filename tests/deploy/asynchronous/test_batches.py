@@ -79,7 +79,7 @@ def test_what_is_not_tried_again_is_listed_with_what_to_do(chandra, queue, faile
 
     for ran in (tried, waited, fetched):
         assert f"with unreadable_document: {failed / 'broken.pdf'}" in ran.out
-        assert "try: mend or replace the file: it is damaged or empty" in ran.out
+        assert "try: repair or replace the file: it is damaged or empty" in ran.out
     assert "--retry-all reads these again all the same, and pays again" in tried.out
 
 

@@ -1,4 +1,4 @@
-"""Which failures another reading may mend."""
+"""Permanent and transient failures."""
 
 from __future__ import annotations
 

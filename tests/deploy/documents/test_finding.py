@@ -126,7 +126,7 @@ def test_a_file_named_by_itself_is_refused_if_it_is_no_document(folder):
     assert not found.documents
     (refused,) = found.refused
     assert refused.code == "unsupported_media_type"
-    assert "its bytes are no document that is read: PDF, PNG" in refused.reason
+    assert "its bytes are not a supported document: PDF, PNG" in refused.reason
 
 
 def test_results_that_lie_beside_their_documents_are_no_documents(folder):

@@ -60,7 +60,7 @@ def unset_image(tmp_path):
 
 
 def docker_digest(config):
-    """Of the manifest that a push makes of an archive's."""
+    """Return the digest of the Docker manifest that a push makes for an archive."""
     text = json.dumps(repaired(oci_manifest(config=config)), separators=(",", ":"))
     return digest(text.encode())
 
@@ -101,7 +101,7 @@ def test_check_names_the_amd64_image_of_an_index(chandra, put, wire):
 
     ran = chandra("image", "check", "--tag", "v1")
 
-    assert f"of its platforms linux/amd64 is {child}" in ran.out
+    assert f"its linux/amd64 image is {child}" in ran.out
     assert "next: chandra-sagemaker image check --fix --tag v1" in ran.out
 
 

@@ -196,7 +196,7 @@ def test_documents_that_would_fail_again_are_left_to_retry_all(chandra, put, clo
     everything = chandra("transform", "--retry-all", first)
 
     assert (failed.status, num_sent) == (1, 0)
-    assert "try: mend or replace the file: it is damaged or empty" in failed.out
+    assert "try: repair or replace the file: it is damaged or empty" in failed.out
     assert f"chandra-sagemaker transform --retry-all {first}" in failed.out
     assert everything.status == 1
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]

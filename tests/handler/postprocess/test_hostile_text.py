@@ -20,7 +20,7 @@ TEXTS_A_PAGE = 200
 
 
 def faults_of(raw: str, *, with_math: bool) -> list[str]:
-    """What a reader of the page's Markdown sees that is not on the page."""
+    """Return differences between the page and what a Markdown reader shows."""
     content = read(raw)
     html = rendered(content.markdown)
     faults = dangers_in(html)
