@@ -31,7 +31,7 @@ class Call:
     is_patient: bool = False
     """What it names was made a moment ago: not there is not there yet."""
     may_be_denied: bool = False
-    """What follows is done also where the caller has no right to this call."""
+    """If the caller has no right to this call, the plan goes on with a note."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -64,7 +64,7 @@ class Wait:
     config: str | None = None
     """In service with this config; with another one it was rolled back."""
     instance_count: int | None = None
-    """Of an endpoint whose config stays and whose number of instances changes."""
+    """The number to reach if an endpoint is resized and keeps its config."""
 
     @property
     def sentence(self) -> str:

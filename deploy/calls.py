@@ -81,7 +81,7 @@ def update_endpoint(
             {"VariantPropertyType": "DataCaptureConfig"}
         ]
     watched = f", watching {len(alarms)} alarms" if alarms else ""
-    # Of one that is changing, it is the config that it will have by then.
+    # If the endpoint is changing, it will have its pending config by then.
     old = state.pending_config or state.config
     return Call(
         "sagemaker",
@@ -105,7 +105,7 @@ def delete_endpoint(name: str) -> Call:
 def note_live(
     config: str, arn: str, now: datetime, tags: Sequence[str] = (LIVE_TAG,)
 ) -> Call:
-    """Note when an endpoint config went into service, or what else `tags` stand for."""
+    """Tag an endpoint config with the time it went into service, or with `tags`."""
     what = "is live" if LIVE_TAG in tags else "is what chandra.toml describes"
     return Call(
         "sagemaker",
@@ -120,7 +120,7 @@ def note_live(
 
 
 def note_stopped(config: str, arn: str, now: datetime) -> Call:
-    """Write down that the endpoint with this config is deleted on purpose."""
+    """Tag a config to record that its endpoint is deleted on purpose."""
     return Call(
         "sagemaker",
         "add_tags",

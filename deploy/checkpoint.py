@@ -1,4 +1,4 @@
-"""Recognise weights by their config.json: which model line, and under which name."""
+"""Read the model line and the model's name from the config.json of weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What config.json says of weights."""
+    """The description of weights in their config.json."""
 
     model_type: str
     profile: str
@@ -133,7 +133,7 @@ def _config(path: Path) -> Mapping[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError(
-            f"{path.parent} holds no config.json: it is no folder of weights",
+            f"{path.parent} has no config.json: it is not a folder of weights",
             hint=again,
         ) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What can go wrong while deploying, and the exit status of each mistake.
+"""The exceptions of the deployment commands, with their exit statuses and codes.
 
 DeployError                  1  failed
 ├── BusyError                1  busy

@@ -84,10 +84,10 @@ class Executor:
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
 
     def run(self, actions: Sequence[Action]) -> None:
-        """Make the calls, in order. Raise what stopped it; what was before is done.
+        """Execute the actions in order; raise the error of the first that fails.
 
-        Where the plan deleted an endpoint that served, and what was to replace it
-        failed, the endpoint is made again as it was.
+        If the plan deleted a serving endpoint and its replacement failed, the endpoint
+        is created again with its old config.
         """
         wanted = begun(actions, is_waiting=self._is_waiting)
         done: list[Action] = []
@@ -96,17 +96,17 @@ class Executor:
         except KeyboardInterrupt:
             sentence = _what_exists(done, wanted[len(done) :])
             if self._recreation is not None:
-                sentence = f"{sentence}. {self._loss(self._recreation)}"
+                sentence = f"{sentence}. {self._loss_sentence(self._recreation)}"
             raise Interrupted(sentence) from None
         except DeployError as error:
             if self._recreation is None:
                 raise
-            raise self._restored(self._recreation, error) from error
+            raise self._restore(self._recreation, error) from error
 
     def _run(self, actions: Sequence[Action], done: list[Action]) -> None:
         for number, current in enumerate(actions, start=1):
             if isinstance(current, Call):
-                self._look_before(current, actions[number:])
+                self._remember_serving_config(current, actions[number:])
                 self._console.say(current.sentence)
                 self._perform(current)
             else:
@@ -115,32 +115,34 @@ class Executor:
                     self._recreation = None
             done.append(current)
 
-    def _look_before(self, call: Call, rest: Sequence[Action]) -> None:
-        """Remember what serves, where it is about to be deleted and made again."""
+    def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
+        """Remember the serving config before a call deletes its endpoint."""
         creation = creation_after(call, rest)
         if creation is not None:
             name = str(call.params["EndpointName"])
             self._recreation = recreation_of(creation, self._watcher.endpoint(name))
 
-    def _restored(self, lost: Recreation, error: DeployError) -> DeployError:
-        """Bring back what served; return the error with what became of it."""
+    def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
+        """Create the lost endpoint again; return the error with the outcome added."""
         name, config = lost.endpoint, lost.config
         try:
             actions = lost.restoration(self._watcher.endpoint(name))
             if actions is None or isinstance(error, WaitTimeoutError):
-                # SageMaker goes on, and the new config may still come into service.
-                return _told(error, f"{self._loss(lost)}, should the new one fail")
+                # SageMaker is still working: the new config may come into service.
+                return _with_sentence(
+                    error, f"{self._loss_sentence(lost)}, should the new one fail"
+                )
             if not actions:
                 return error
             self._console.say(f"{error.message}: going back to config {config}")
             self._run(begun(actions, is_waiting=self._is_waiting), [])
         except KeyboardInterrupt:
-            raise Interrupted(f"{error.message}. {self._loss(lost)}") from None
+            raise Interrupted(f"{error.message}. {self._loss_sentence(lost)}") from None
         except DeployError as second:
             return type(error)(
                 f"{error.message}. Config {config}, which served before, is gone and "
                 f"could not be brought back either: {second.message}",
-                hint=f"{self._command(lost)} brings it back",
+                hint=f"{self._rollback_command(lost)} brings it back",
             )
         words = "serves again with" if self._is_waiting else "is made again with"
         sentence = f"Endpoint {name} {words} config {config}, as before"
@@ -149,15 +151,15 @@ class Executor:
             sentence += (
                 f", without scaling: chandra-sagemaker start{self._flag} sets it"
             )
-        return _told(error, sentence)
+        return _with_sentence(error, sentence)
 
-    def _loss(self, lost: Recreation) -> str:
+    def _loss_sentence(self, lost: Recreation) -> str:
         return (
             f"Config {lost.config}, which served before, is gone: "
-            f"{self._command(lost)} brings it back"
+            f"{self._rollback_command(lost)} brings it back"
         )
 
-    def _command(self, lost: Recreation) -> str:
+    def _rollback_command(self, lost: Recreation) -> str:
         return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
 
     def _perform(self, call: Call) -> None:
@@ -324,8 +326,8 @@ def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
     return ". ".join(sentences)
 
 
-def _told(error: DeployError, sentence: str) -> DeployError:
-    """Return the same error, and what follows from it."""
+def _with_sentence(error: DeployError, sentence: str) -> DeployError:
+    """Return the same error with a sentence added to its message."""
     return type(error)(f"{error.message}. {sentence}", hint=error.hint)
 
 

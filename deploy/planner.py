@@ -40,7 +40,7 @@ __all__ = [
     "previous_config",
 ]
 
-# How SageMaker's rolling updates fail, and what ends it.
+# AWS's page on how rolling updates fail, and how to end a failed one.
 ROLLING = (
     "https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-rolling.html"
 )
@@ -57,9 +57,9 @@ class Planner:
     def deploy(
         self, wanted: Target, update: UpdateTable, *, is_described: bool = False
     ) -> list[Action]:
-        """What makes the account as wanted; an empty list where it is.
+        """Return the actions that make `wanted`; an empty list if nothing differs.
 
-        `is_described` says that chandra.toml alone describes it, which is noted.
+        `is_described` records on the config that chandra.toml alone describes it.
         """
         actions: list[Action] = []
         if not self.observer.has_model(wanted.model.name):
@@ -86,10 +86,10 @@ class Planner:
         instance_count: int | None = None,
         is_described: bool = False,
     ) -> list[Action]:
-        """What brings the endpoint to a config that exists, or will by then.
+        """Return the actions that give the endpoint a config.
 
-        With `instance_count`, an endpoint that has the config already gets so many
-        instances again.
+        An earlier action may create the config. With `instance_count`, an endpoint
+        that already has the config is set back to that many instances.
         """
         state = self.observer.endpoint(name)
         self.require_ours(state)
@@ -97,7 +97,7 @@ class Planner:
         return [
             *self._arrive(name, config, tags, state, update),
             *(_resized(state, instance_count) if is_there else []),
-            *self._remember(name, config, is_described=is_described),
+            *self._tag_live(name, config, is_described=is_described),
             *self._reschedule(name, config),
         ]
 
@@ -145,7 +145,7 @@ class Planner:
         settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
         if update.strategy == "recreate":
             # `start` and a failed recreate bring back the config that was live last.
-            noted = [] if settled else self._remember_if_there(name, state.config)
+            noted = [] if settled else self._tag_live_if_present(name, state.config)
             return [*settled, *noted, *_deleted(name), *created]
         alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
         return [*settled, update_endpoint(state, config, update, alarms), arrived]
@@ -201,16 +201,16 @@ class Planner:
             return [settled, *self.mark_stopped(name, state.config), *_deleted(name)]
         if state.status == "InService":
             return [
-                *self._remember_if_there(name, state.config),
+                *self._tag_live_if_present(name, state.config),
                 *self.mark_stopped(name, state.config),
                 *_deleted(name),
             ]
         return [*self.mark_stopped(name, state.config), *_deleted(name)]
 
     def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
-        """Write down that the endpoint is gone on purpose, on the config it had last.
+        """Return the call that tags the endpoint's last config as stopped on purpose.
 
-        Without `config`, or where another program made it, the note is on the config
+        Without `config`, or if another program made it, the tag goes to the config
         that was live last.
         """
         configs = [live.config for live in self.observer.history(name)]
@@ -221,12 +221,12 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_stopped(config, arn, self.now)]
 
-    def _remember(
+    def _tag_live(
         self, name: str, config: str, *, is_described: bool = False
     ) -> list[Call]:
-        """Write down that the config went into service, unless it was the last to.
+        """Tag the config as live, unless it already is the last live one.
 
-        A config that was stopped since is noted again: the newer note counts.
+        A config that was stopped since is tagged again: the newer tag counts.
         """
         history = self.observer.history(name)
         last = next(iter(history), None)
@@ -243,7 +243,7 @@ class Planner:
         arn = self.identity.sagemaker_arn("endpoint-config", config)
         return [note_live(config, arn, self.now, tags)] if tags else []
 
-    def _remember_if_there(self, name: str, config: str) -> list[Action]:
+    def _tag_live_if_present(self, name: str, config: str) -> list[Action]:
         """Note a config as live before its endpoint is deleted.
 
         A deployment without waiting has not noted it. If the note fails, the endpoint
@@ -251,13 +251,13 @@ class Planner:
         """
         return [
             replace(action, may_be_missing=True, is_patient=False)
-            for action in self._remember(name, config)
+            for action in self._tag_live(name, config)
         ]
 
     def _reschedule(self, name: str, config: str) -> list[Action]:
-        """A schedule that starts the endpoint must start this config from now on.
+        """Return the actions that make the endpoint's schedule start this config.
 
-        Where the caller may not read schedules, the endpoint is deployed without.
+        If the caller may not read schedules, the schedule stays unchanged.
         """
         try:
             entry = self.observer.scheduled_start(name)
@@ -291,13 +291,13 @@ def previous_config(history: Sequence[Live], current: str | None) -> str:
 
 
 def described_config(history: Sequence[Live]) -> str | None:
-    """Return the config that `deploy` made last of chandra.toml alone, if any."""
+    """Return the config that `deploy` last made from chandra.toml alone, if any."""
     noted = [(live.described, live.config) for live in history if live.described]
     return max(noted)[1] if noted else None
 
 
 def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> str:
-    """Return the config that an update begins with: what runs, or soon will.
+    """Return the config that an update edits: the running or pending one.
 
     Without an endpoint it is the one that was live last.
     """
@@ -307,7 +307,7 @@ def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> st
 
 
 def differences(wanted: Target, state: EndpointState) -> list[str]:
-    """Where an endpoint is not as it was asked for, whatever the waiting said."""
+    """Return how an endpoint differs from the wanted one, as sentences."""
     found = []
     if state.config != wanted.config.name:
         found.append(f"it serves config {state.config}, not {wanted.config.name}")
@@ -328,7 +328,7 @@ def _destination(state: EndpointState) -> str:
 
 
 def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
-    """Back to `count` instances, where something else changed them."""
+    """Return the call that resets a changed number of instances to `count`."""
     if state is None or count is None or state.is_scaled:
         return []
     if state.status != "InService":

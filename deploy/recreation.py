@@ -1,4 +1,4 @@
-"""An endpoint that a plan deletes to make it again, and the way back if that fails."""
+"""Restore an endpoint that a plan deleted, if its replacement fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_SERVING = ("Creating", "Deleting", "Failed", "OutOfService")
 
 @dataclass(frozen=True, slots=True)
 class Recreation:
-    """What served until the plan deleted it."""
+    """The endpoint and config that served until the plan deleted them."""
 
     endpoint: str
     config: str
@@ -24,9 +24,9 @@ class Recreation:
     """Makes the endpoint again as it was."""
 
     def restoration(self, state: EndpointState | None) -> list[Action] | None:
-        """Return what brings the old config back; None while SageMaker is at work.
+        """Return the actions that restore the old config; none if it still serves.
 
-        Nothing has to be done where the old config serves still.
+        None means that SageMaker is still changing the endpoint.
 
         Args:
             state: the endpoint as it is now, after the plan failed.
@@ -60,7 +60,7 @@ def creation_after(call: Call, rest: Sequence[Action]) -> Call | None:
 
 
 def recreation_of(creation: Call, state: EndpointState | None) -> Recreation | None:
-    """Return what is lost if `creation` fails; None where nothing serves.
+    """Return the endpoint to restore if `creation` fails; None if nothing serves.
 
     Args:
         creation: creates the endpoint again, with another config.

@@ -1,4 +1,4 @@
-"""What other regions need of a deployment's roles and objects, so that it is kept.
+"""Decide which roles and objects of a deployment stay because other regions use them.
 
 Roles and buckets are global: `destroy` in one region must not delete what a deployment
 of the same name, or another deployment, uses in another one. Pure functions; what uses
@@ -35,9 +35,9 @@ class RegionUse:
     endpoints: frozenset[str] = frozenset()
     """The endpoints of which there is something there, such as a config."""
     roles: Mapping[str, str] = field(default_factory=dict)
-    """By role: a model there, of whichever deployment, that runs with it."""
+    """For each role, a model in the region that runs with it."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """By s3:// address: a model there that loads its weights from it."""
+    """For each s3:// address, a model in the region that loads weights from it."""
     unknown: tuple[str, ...] = ()
     """Models of others that these credentials may not describe."""
 
@@ -50,7 +50,7 @@ class RegionUse:
 def keep_roles(
     roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
 ) -> tuple[tuple[Role, ...], list[Kept]]:
-    """Return what is deleted of the roles in `region`, and what is kept.
+    """Return the roles or policies to delete in `region`, and those that are kept.
 
     A role that no other region uses is deleted. Another loses the policies of `region`,
     unless a region that uses it has no policy of its own in it. A policy for a region
@@ -88,8 +88,8 @@ def _kept_role(
     reasons, remedies = [], []
     for region, use in sorted(users.items()):
         if use.deployed:
-            reasons.append(_deployed(use))
-            remedies.append(_goes_with(region))
+            reasons.append(_deployed_sentence(use))
+            remedies.append(_regional_remedy(region))
         else:
             model = use.roles[role.name]
             reasons.append(f"model {model} in {region} runs with it")
@@ -97,13 +97,13 @@ def _kept_role(
     for region in sorted(recorded):
         reasons.append(f"its policy for {region} says that it is used there")
         if region not in asked:
-            remedies.append(_goes_by_hand(role, region))
+            remedies.append(_manual_remedy(role, region))
         elif asked[region].is_idle:
             remedies.append(
                 f"chandra-sagemaker destroy --all --region {region} deletes it"
             )
         else:
-            remedies.append(_goes_with(region))
+            remedies.append(_regional_remedy(region))
     if without:
         reasons.append(
             f"all its policies stay, as it has none for {', '.join(without)}: "
@@ -125,10 +125,10 @@ def keep_objects(
     return _without_objects(
         inventory,
         f"the bucket is in {bucket_region}"
-        + (f", and {_deployed(use)}" if use.deployed else ""),
+        + (f", and {_deployed_sentence(use)}" if use.deployed else ""),
         f"chandra-sagemaker destroy --all --region {bucket_region} deletes them"
         if is_idle
-        else _goes_with(bucket_region, "they go"),
+        else _regional_remedy(bucket_region, "they go"),
     )
 
 
@@ -142,8 +142,8 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
         return inventory
     kept = Kept(
         f"documents and results in s3://{inventory.bucket}",
-        _deployed(use),
-        _goes_with(use.region, "they go"),
+        _deployed_sentence(use),
+        _regional_remedy(use.region, "they go"),
     )
     return replace(inventory, exchanged=(), uploads=(), kept=(*inventory.kept, kept))
 
@@ -215,14 +215,14 @@ def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventor
     )
 
 
-def _deployed(use: RegionUse) -> str:
-    """What there is of the deployment in a region: the first, and how many more."""
+def _deployed_sentence(use: RegionUse) -> str:
+    """Return a clause that names a region's first resource and counts the others."""
     more = len(use.deployed) - 1
     return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
 
 
-def _goes_by_hand(role: Role, region: str) -> str:
-    """Say how a role goes whose region was not asked, so that it may be used there."""
+def _manual_remedy(role: Role, region: str) -> str:
+    """Return how to delete a role that a region which was not asked may still use."""
     names = [name for name, regions in role.regions.items() if region in regions]
     return (
         f"{region} was not asked: if nothing there uses the role, delete policy "
@@ -230,5 +230,5 @@ def _goes_by_hand(role: Role, region: str) -> str:
     )
 
 
-def _goes_with(region: str, words: str = "it goes") -> str:
+def _regional_remedy(region: str, words: str = "it goes") -> str:
     return f"{words} with the deployment in {region}"

@@ -31,7 +31,7 @@ class Role:
     policies: tuple[str, ...]
     """Inside it, by name."""
     regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By policy of ours: the regions in which it lets the role act."""
+    """Regions that each of our policies lets the role act in, by policy name."""
     attached: tuple[str, ...] = ()
     """ARNs of managed policies: detached, and never deleted."""
     is_kept: bool = False
@@ -40,12 +40,12 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Something of the deployment's that `destroy` leaves, because it is global."""
+    """A global resource of the deployment that `destroy` keeps."""
 
     what: str
     reason: str
     remedy: str
-    """How it is deleted, or with what it goes."""
+    """How to delete the resource, or what will delete it."""
 
     @property
     def sentence(self) -> str:
@@ -106,7 +106,7 @@ class Inventory:
     exchanged: tuple[ObjectVersion, ...] = ()
     """An asynchronous endpoint's documents and results."""
     kept: tuple[Kept, ...] = ()
-    """What is left, as it is global and another region uses it."""
+    """Global resources that are kept because another region uses them."""
 
     @property
     def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:

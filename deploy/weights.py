@@ -55,7 +55,7 @@ class Weights:
     revision: str
     files: tuple[WeightFile, ...]
     source: Mapping[str, Any] | None = None
-    """Where they come from, who names them, and what config.json says of them."""
+    """Origin of the weights, source of their name, and facts of their config.json."""
 
     @property
     def size(self) -> int:
@@ -80,7 +80,7 @@ def weights_in(
     """
     if not (folder / "config.json").is_file():
         raise NotFoundError(
-            f"{folder} holds no config.json: it is no folder of weights",
+            f"{folder} has no config.json: it is not a folder of weights",
             hint="chandra-sagemaker model stage --from FOLDER",
         )
     paths = sorted(_files(folder))

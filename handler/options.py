@@ -38,8 +38,8 @@ MAX_TEMPERATURE = 2.0
 MAX_ATTEMPTS = 10
 """Limit for `max_attempts`, so that one page cannot keep the engine for long."""
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
-"""As the models write tokens such as `<|im_end|>`, which end the prompt or stand for an
-image."""
+"""The form of the models' tokens, such as `<|im_end|>`, which end the prompt or stand
+for an image."""
 MAX_OPTION_BYTES = 8192
 """Limit for a name or value as written; enough for `pages` with a thousand pages."""
 _FOREIGN = {

@@ -138,7 +138,7 @@ class Parts:
 
 
 def _tries(*parts: Generation) -> str:
-    """Say how often parts that repeat themselves were read."""
+    """Say how many attempts were made to read parts that repeat themselves."""
     num = max(part.num_attempts for part in parts)
     if num < 2:
         return "which was read once; raise max_attempts to read it again"

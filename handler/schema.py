@@ -46,7 +46,7 @@ class Options:
     prompt: str | None = field(default=None, repr=False)
     """Said to the model in place of the prompt of `prompt_type`. Never logged."""
     temperature: float = 0.0
-    """Of the first attempt; 0 takes the likeliest token."""
+    """Temperature of the first attempt; 0 means greedy decoding."""
     max_attempts: int | None = None
     """Times a page is read on which the model repeats itself; None: the setting."""
     paginate: bool = False

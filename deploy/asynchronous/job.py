@@ -137,20 +137,20 @@ class Job:
         return self.state in (State.NEW, State.SENDING)
 
     @property
-    def is_worth_another(self) -> bool:
-        """Return whether it failed, or was read in part, for what may pass.
+    def is_retryable(self) -> bool:
+        """Return whether another attempt may read the document, or its missing pages.
 
-        A document that was never sent costs nothing to try.
+        A failure before the document was sent counts too: it cost nothing.
         """
         if self.state is State.DONE:
             return not MAY_PASS.isdisjoint(self.pages_failed) and (
                 self.attempt < MAX_PARTIAL_ATTEMPTS
             )
-        return self.state is State.FAILED and not self.failed_for_good
+        return self.state is State.FAILED and not self.has_failed_permanently
 
     @property
-    def failed_for_good(self) -> bool:
-        """Return whether the same document would fail again, and be paid for again."""
+    def has_failed_permanently(self) -> bool:
+        """Return whether a paid attempt failed in a way that a retry would repeat."""
         is_paid_for = self.state is State.FAILED and self.output is not None
         return is_paid_for and is_permanent(self.code)
 

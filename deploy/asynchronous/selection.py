@@ -1,4 +1,4 @@
-"""Which documents of a ledger `wait` and `fetch` speak of: all, or those of inputs."""
+"""Select the documents of a ledger that `wait` and `fetch` act on."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from deploy.asynchronous.job import Job, Place
 from deploy.asynchronous.ledger import Ledger, wanted_jobs
 from deploy.documents.document import S3, Objects, split_uri
 from deploy.documents.entries import entries_of
-from deploy.documents.finding import MANIFESTS, own_path
+from deploy.documents.finding import MANIFESTS, resolve_parent
 from deploy.documents.options import Option, canonical_options
 from deploy.errors import NotFoundError
 
-__all__ = ["Selection", "selected"]
+__all__ = ["Selection", "select_places"]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The places of a ledger that inputs name; without inputs, all of them."""
+    """The places of a ledger that the inputs match; all places without inputs."""
 
     inputs: Mapping[str, Callable[[Place, Job | None], bool]]
-    """What each of them names."""
+    """A function for each input that tells whether a place matches it."""
 
     def has(self, place: Place, job: Job | None) -> bool:
-        """Return whether a place, with the job that reads it, is one of them."""
+        """Return whether the selection has a place, given the job that reads it."""
         if not self.inputs:
             return True
         return any(names(place, job) for names in self.inputs.values())
 
     def jobs(self, ledger: Ledger) -> Iterator[Job]:
-        """Yield the jobs that read them."""
+        """Yield the jobs that read the selected places, each job once."""
         if not self.inputs:
             yield from wanted_jobs(ledger)
             return
@@ -40,13 +40,13 @@ class Selection:
         yield from {p.key: jobs[p.key] for p in places if p.key in jobs}.values()
 
 
-def selected(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
-    """Return what `inputs` name: the same words as for `submit`.
+def select_places(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
+    """Select the places of a ledger that match `inputs`, written as for `submit`.
 
-    The ledger is asked, and not the folder or the bucket, where documents may be gone.
-    Raises NotFoundError for an input of which nothing was submitted.
+    Inputs are matched against the ledger, because the documents themselves may have
+    been deleted since. Raises NotFoundError for an input that matches no place.
     """
-    selection = Selection({each: _named_by(each, objects) for each in inputs})
+    selection = Selection({each: _matcher_for(each, objects) for each in inputs})
     if not inputs:
         return selection
     jobs = {job.key: job for job in ledger.jobs()}
@@ -60,20 +60,22 @@ def selected(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selecti
     return selection
 
 
-def _named_by(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
+def _matcher_for(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
     if PurePosixPath(each).suffix.lower() in MANIFESTS:
-        return _lines_of(each, objects)
+        return _manifest_matcher(each, objects)
     if each.startswith(S3):
         split_uri(each)
         exact, below = each, f"{each.rstrip('/')}/"
         return lambda place, job: (
             place.source == exact or place.source.startswith(below)
         )
-    exact, below = str(own_path(Path(each))), f"{Path(each).resolve()}/"
+    exact, below = str(resolve_parent(Path(each))), f"{Path(each).resolve()}/"
     return lambda place, job: place.source == exact or place.source.startswith(below)
 
 
-def _lines_of(each: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
+def _manifest_matcher(
+    each: str, objects: Objects
+) -> Callable[[Place, Job | None], bool]:
     is_stored = each.startswith(S3)
     if is_stored:
         content = objects.read(*split_uri(each))
@@ -83,17 +85,17 @@ def _lines_of(each: str, objects: Objects) -> Callable[[Place, Job | None], bool
         except OSError as error:
             raise NotFoundError(
                 f"the manifest {each} cannot be read: {error.strerror}",
-                hint="chandra-sagemaker async wait, which speaks of all documents",
+                hint="chandra-sagemaker async wait, which waits for all documents",
             ) from error
     lines: dict[str, list[Mapping[str, Option]]] = {}
     for entry in entries_of(content, each, is_stored=is_stored):
         source = entry.source
         if not source.startswith(S3):
-            source = str(own_path(Path(each).parent / source))
+            source = str(resolve_parent(Path(each).parent / source))
         lines.setdefault(source, []).append(entry.options)
 
     def names(place: Place, job: Job | None) -> bool:
-        """Flags may have added options to those of the line."""
+        """Match a job that has at least the line's options; flags may add more."""
         # Earlier versions kept options as they were written.
         given = {} if job is None else canonical_options(job.options)
         return any(

@@ -40,13 +40,13 @@ ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
 class Retry(Enum):
-    """Which documents that failed are sent again."""
+    """Which failed documents are sent again."""
 
     NONE = "none"
     TRANSIENT = "transient"
-    """Those that failed, or were read in part, for what may pass."""
+    """Documents with a transient error, in all or some of their pages."""
     ALL = "all"
-    """Also those that failed for good."""
+    """Also documents with a permanent error."""
 
 
 class Sender(Protocol):
@@ -73,13 +73,13 @@ class Submitted:
     num_known: int
     """Read, or in the queue, already."""
     num_failed: int
-    """Failed before for what may pass, and not tried again."""
+    """Documents that failed earlier with a transient error and were not retried."""
     num_elsewhere: int
     """Another process is sending them."""
     unsent: Mapping[str, str]
     """Sources, and why."""
     given_up: tuple[Job, ...] = ()
-    """Failed before for good, and not tried again."""
+    """Documents that failed earlier with a permanent error and were not retried."""
 
 
 class Submission:
@@ -109,10 +109,10 @@ class Submission:
         self._run = run_at(clock())
 
     def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
-        """What was found, and these jobs.
+        """Submit the documents in `found` and the given jobs.
 
-        Raises what stopped it; everything sent until then is in the ledger, and so is
-        everything that was refused.
+        Raises the error that stopped the submission. Documents sent until then are in
+        the ledger, and so are all refused documents.
         """
         by_key = {document.key: document for document in found.documents}
         refused = [each for each in found.refused if each.is_named]
@@ -123,7 +123,7 @@ class Submission:
         return self.send([*jobs, *noted], retry=retry)
 
     def send(self, jobs: Sequence[Job], *, retry: Retry) -> Submitted:
-        """Those of the jobs that are to be sent."""
+        """Send the jobs that are due, and count the outcomes of all."""
         outcomes: Counter[str] = Counter()
         unsent: dict[str, str] = {}
         to_send = []
@@ -188,7 +188,7 @@ class Submission:
     def _job(self, document: Document) -> Job:
         found = self._ledger.job(document.key)
         if found is not None:
-            # The file that was first may be gone, and this one is the same. Its type
+            # The file noted first may be gone; this one has the same bytes. Its type
             # was told by its name once.
             return replace(
                 found, source=document.source, media_type=document.media_type
@@ -202,10 +202,10 @@ class Submission:
         return job
 
     def _outcome(self, job: Job, retry: Retry) -> str | None:
-        """What is so without us; None where it is to be sent."""
-        if retry is not Retry.NONE and job.is_worth_another:
+        """Return why a job is not sent; None if it has to be sent."""
+        if retry is not Retry.NONE and job.is_retryable:
             return None
-        if job.failed_for_good:
+        if job.has_failed_permanently:
             return None if retry is Retry.ALL else "given up"
         if job.state in (State.SUBMITTED, State.DONE):
             return "known"
@@ -320,7 +320,7 @@ def request_of(
         raise ValueError(
             f"its options have {len(attributes):,} characters, and SageMaker takes "
             f"{MAX_HEADER:,}: fewer pages, a shorter prompt, or network.isolation = "
-            "false and deploy again, so that the container is told them in another way"
+            "false and deploy again, so that they are sent in the request body"
         )
     request |= {"InputLocation": uri, "ContentType": job.media_type}
     return request | ({"CustomAttributes": attributes} if attributes else {})

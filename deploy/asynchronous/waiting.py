@@ -52,7 +52,7 @@ class Progress:
     num_in_part: int = 0
     """Of those read: without pages that another reading may well have."""
     num_transient: int = 0
-    """Of those that failed: another reading may well succeed."""
+    """Number of failed documents whose error is transient."""
     permanent: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Sources of those that failed and would fail again, by code."""
     pages_per_second: float | None = None
@@ -87,7 +87,7 @@ class Progress:
             codes=dict(Counter(j.code or "failed" for j in jobs
                                if j.state is State.FAILED)),
             page_codes=dict(page_codes),
-            num_in_part=sum(job.is_worth_another for job in done),
+            num_in_part=sum(job.is_retryable for job in done),
             num_transient=num_transient,
             permanent=dict(permanent),
         )  # fmt: skip
@@ -151,7 +151,7 @@ class Waiting:
         sleep: Callable[[float], None],
         wanted: Callable[[Ledger], Iterable[Job]] = wanted_jobs,
     ) -> None:
-        """`wanted` says which jobs of the ledger are looked at and counted."""
+        """`wanted` selects the jobs of the ledger to wait for and count."""
         self._wanted = wanted
         self._ledger = ledger
         self._objects = objects

@@ -195,7 +195,7 @@ class Account:
         return True
 
     def _scalable_target(self, endpoint: str) -> dict[str, Any] | None:
-        """What Application Auto Scaling knows of an endpoint's number of machines."""
+        """Return an endpoint's scalable target; None where it has none."""
         which = scalable(endpoint)
         answer = self._aws.call(
             "application-autoscaling",

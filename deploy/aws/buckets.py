@@ -1,4 +1,4 @@
-"""Which region a bucket is in: SageMaker and CodeBuild read from their own only."""
+"""Find the region of a bucket: SageMaker and CodeBuild read from their own only."""
 
 from __future__ import annotations
 

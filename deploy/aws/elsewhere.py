@@ -1,4 +1,4 @@
-"""What other regions of an account hold that needs a deployment's roles and objects.
+"""Find uses of a deployment's roles and objects in other regions of the account.
 
 Asked by `destroy --all` before it deletes what is global.
 """
@@ -28,7 +28,7 @@ SAGEMAKER = "sagemaker"
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What is to be deleted and may be needed elsewhere."""
+    """Roles and objects to delete that other regions may still use."""
 
     roles: Mapping[str, str]
     """Names by ARN."""
@@ -44,7 +44,7 @@ def uses_elsewhere(
     also: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> list[RegionUse]:
-    """Return the use that each other region makes of what is needed.
+    """Return how each other region uses the roles and objects in `needed`.
 
     All enabled regions are asked, and those in `also`, but none of `skipped`. Raises
     DeployError of the kind that a region answers when it cannot be asked.
@@ -73,7 +73,7 @@ def uses_elsewhere(
 
 
 class _Lookup:
-    """The questions to one region. Its client is made with it, in the main thread."""
+    """Looks up one region. Make it in the main thread: it creates a boto3 client."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class _Lookup:
         roles: dict[str, str] = {}
         weights: dict[str, str] = {}
         unknown = []
-        deployed = list(self._deployed())
+        deployed = list(self._own_resources())
         for summary in self._aws.pages(SAGEMAKER, "list_models", "Models"):
             name = summary["ModelName"]
             try:
@@ -109,7 +109,7 @@ class _Lookup:
             except AccessDeniedError:
                 if name.startswith(f"{self._deployment}-"):
                     raise
-                # The least policy lets us describe our own only.
+                # The least policy allows to describe only this deployment's models.
                 unknown.append(name)
                 continue
             if made_from.role in self._needed.roles:
@@ -127,10 +127,10 @@ class _Lookup:
             unknown=tuple(unknown),
         )
 
-    def _deployed(self) -> Iterator[tuple[str, str]]:
-        """Yield the deployment's own resources, what serves first, by endpoint.
+    def _own_resources(self) -> Iterator[tuple[str, str]]:
+        """Yield endpoint name and description of each resource, serving ones first.
 
-        Schedules and builds are not asked for: a schedule has an endpoint config, and a
+        Schedules and builds are not listed: a schedule has an endpoint config, and a
         build's role has a policy for its region.
         """
         for summary in self._aws.pages(
@@ -153,7 +153,7 @@ class _Lookup:
 def _refusal(
     deployment: str, failed: Mapping[str, DeployError], *, are_enabled: bool
 ) -> DeployError:
-    """Say which regions cannot be asked, and how to go on without them."""
+    """Return the error that names the unreachable regions and the ways around them."""
     *others, last = failed
     named = f"{', '.join(others)} and {last}" if others else last
     flags = " ".join(f"--not-in {region}" for region in failed)

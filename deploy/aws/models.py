@@ -1,4 +1,4 @@
-"""What a model of SageMaker is made from: its role, its image and its weights."""
+"""The ingredients of a SageMaker model: its role, its image and its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Ingredients", "ingredients_of"]
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What has to stay for endpoints of a model to start again."""
+    """Resources that must stay so that endpoints of a model can start again."""
 
     role: str
     """ARN."""
@@ -22,7 +22,7 @@ class Ingredients:
 
 
 def ingredients_of(model: Mapping[str, Any]) -> Ingredients:
-    """Return what DescribeModel says of a model's role, image and weights."""
+    """Return the role, image and weights in an answer of DescribeModel."""
     container = model.get("PrimaryContainer", {})
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
     pulled = container.get("Environment", {}).get("MODEL_S3_URI")

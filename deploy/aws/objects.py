@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.aws.client import AWSClient
 from deploy.aws.store import SHA256
-from deploy.documents.document import Absent, Archive, StoredObject, split_uri
+from deploy.documents.document import Absent, ArchiveState, StoredObject, split_uri
 from deploy.documents.signatures import (
     HEAD_BYTES,
     TAIL_BYTES,
@@ -24,15 +24,15 @@ from deploy.errors import (
     NotFoundError,
 )
 
-__all__ = ["Bucketed", "archive_of"]
+__all__ = ["Bucketed", "archive_state_of"]
 
 NUM_AT_ONCE = 16
 LISTED_ARCHIVES = {
-    "GLACIER": Archive.ARCHIVED,
-    "DEEP_ARCHIVE": Archive.ARCHIVED,
-    "INTELLIGENT_TIERING": Archive.UNKNOWN,
+    "GLACIER": ArchiveState.ARCHIVED,
+    "DEEP_ARCHIVE": ArchiveState.ARCHIVED,
+    "INTELLIGENT_TIERING": ArchiveState.UNKNOWN,
 }
-"""By storage class. GLACIER_IR, instant retrieval, is read like any other."""
+"""Archive state by storage class. Objects in GLACIER_IR can be read at once."""
 UNREADABLE = ("(InvalidObjectState)", "(InvalidRequest)")
 """Codes for one object: archived since, or encrypted with a customer's key."""
 RESTORING = 'ongoing-request="true"'
@@ -64,7 +64,7 @@ class Bucketed:
             return list(threads.map(self._head, uris))
 
     def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
-        """Some at once, of about a kilobyte each."""
+        """Fetch samples of about a kilobyte each, several at a time."""
         self._aws.client("s3")
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             return list(threads.map(self._sample, items))
@@ -117,7 +117,7 @@ class Bucketed:
             return Absent.FORBIDDEN
         etag = str(answer["ETag"]).strip('"')
         size, modified = int(answer["ContentLength"]), answer["LastModified"]
-        return StoredObject(bucket, key, size, etag, modified, archive_of(answer))
+        return StoredObject(bucket, key, size, etag, modified, archive_state_of(answer))
 
     def _sample(self, item: StoredObject) -> Sample | None:
         try:
@@ -126,7 +126,8 @@ class Bucketed:
             if media_type_of(head) is None:
                 tail = self._range(item, f"bytes=-{TAIL_BYTES}")
         except (AccessDeniedError, NotFoundError):
-            # One of thousands. The endpoint may read what these credentials may not.
+            # One denied object must not fail thousands, and the endpoint may be able to
+            # read it.
             return None
         except DeployError as error:
             if not error.message.endswith(UNREADABLE):
@@ -142,15 +143,15 @@ class Bucketed:
         return content
 
 
-def archive_of(answer: Mapping[str, Any]) -> Archive | None:
-    """Return why an object cannot be read, by the answer to HeadObject.
+def archive_state_of(answer: Mapping[str, Any]) -> ArchiveState | None:
+    """Return the archive state in an answer of HeadObject; None: readable now.
 
-    `ArchiveStatus` is there for the archive tiers of Intelligent-Tiering.
+    Intelligent-Tiering sets `ArchiveStatus` for objects in its archive tiers.
     """
     listed = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
     restore = str(answer.get("Restore", ""))
-    if listed is not Archive.ARCHIVED and not answer.get("ArchiveStatus"):
+    if listed is not ArchiveState.ARCHIVED and not answer.get("ArchiveStatus"):
         return None
     if RESTORING in restore:
-        return Archive.RESTORING
-    return None if RESTORED in restore else Archive.ARCHIVED
+        return ArchiveState.RESTORING
+    return None if RESTORED in restore else ArchiveState.ARCHIVED

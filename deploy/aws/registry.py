@@ -60,13 +60,13 @@ class ImageState:
 
     @property
     def name(self) -> str:
-        """As it stands behind a repository: ":v1", or "@sha256:…" without a tag."""
+        """The suffix to the repository: ":v1", or "@sha256:…" without a tag."""
         return f"@{self.digest}" if self.tag == self.digest else f":{self.tag}"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageContents:
-    """What an image in a registry says of itself."""
+    """The configuration of an image in a registry, or why it could not be read."""
 
     configuration: Configuration | None
     """None where it could not be read."""
@@ -75,7 +75,7 @@ class ImageContents:
     hint: str | None = None
     """What to do about it."""
     child: str | None = None
-    """Of an index: the digest of its image for linux/amd64."""
+    """Digest of the linux/amd64 image if the reference is an index."""
 
     @property
     def runs_on_sagemaker(self) -> bool:
@@ -115,7 +115,7 @@ class Registry:
     def image(self, reference: str, *, prefer: str | None = None) -> ImageState:
         """Return an image by its tag or digest.
 
-        Of several tags the one asked for names it, then `prefer`.
+        The state names the requested tag; of several other tags it names `prefer`.
         """
         return _image(self._aws, reference, prefer, repositoryName=self.name)
 
@@ -127,7 +127,7 @@ class Registry:
         return _manifest(self._aws, reference, repositoryName=self.name)
 
     def contents(self, state: ImageState) -> ImageContents:
-        """Return what an image says of itself."""
+        """Return the configuration of an image."""
         return _contents(
             self._aws, state.digest, self._download, repositoryName=self.name
         )
@@ -149,7 +149,7 @@ class Registry:
 
     def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
         """Return the call that puts a manifest under a tag."""
-        text = _text(manifest)
+        text = _to_json(manifest)
         return Call(
             "ecr",
             "put_image",
@@ -170,30 +170,30 @@ class Registry:
         manifest: Mapping[str, Any],
         progress: Callable[[int, int], None],
     ) -> None:
-        """Upload every blob of a manifest that is not there."""
+        """Upload the blobs of a manifest that the registry lacks."""
         upload_blobs(self._aws, self.name, archive, archive.blobs(manifest), progress)
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
-    """Return the digest that a manifest has once it is put."""
-    return f"sha256:{hashlib.sha256(_text(manifest).encode()).hexdigest()}"
+    """Return the digest that ECR gives a manifest."""
+    return f"sha256:{hashlib.sha256(_to_json(manifest).encode()).hexdigest()}"
 
 
 def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
     """Return an image in any account's registry."""
-    return _image(aws, address.digest, None, **_where(address))
+    return _image(aws, address.digest, None, **_repository_params(address))
 
 
 def contents_at(aws: AWSClient, address: ImageAddress) -> ImageContents:
-    """Return what an image in any account's registry says of itself."""
-    return _contents(aws, address.digest, download, **_where(address))
+    """Return the configuration of an image in any account's registry."""
+    return _contents(aws, address.digest, download, **_repository_params(address))
 
 
-def _where(address: ImageAddress) -> dict[str, str]:
+def _repository_params(address: ImageAddress) -> dict[str, str]:
     return {"registryId": address.account, "repositoryName": address.repository}
 
 
-def _text(manifest: Mapping[str, Any]) -> str:
+def _to_json(manifest: Mapping[str, Any]) -> str:
     return json.dumps(manifest, separators=(",", ":"))
 
 

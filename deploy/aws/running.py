@@ -1,4 +1,4 @@
-"""What an endpoint runs: its config and its model, as they can be requested again."""
+"""Read a running endpoint's config and model as requests that create them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.resources import (
     Running,
     RunningConfig,
     RunningModel,
-    variant_number,
+    variant_index,
 )
 
 __all__ = ["running_endpoint"]
@@ -31,18 +31,18 @@ def running_endpoint(
     *,
     with_tags: bool = True,
 ) -> Running:
-    """Return endpoint `name` with a config of its own, all as requests.
+    """Return endpoint `name`, its config and its model as requests to create them.
 
-    `state` says how many machines it has by now; None, or another config: what the
-    config says. Raises NotFoundError where config or model were deleted, and
-    ConflictError where the config runs no model of its own.
+    The number of instances is that of `state`. Without a state, or if the endpoint has
+    another config, it is the config's. Raises NotFoundError where config or model were
+    deleted, and ConflictError where the config runs no model of its own.
     """
     account = Account(aws)
     try:
         described = account.describe_config(config)
-        contents = _contents(aws, "create_endpoint_config", described)
+        contents = _request_params(aws, "create_endpoint_config", described)
         contents.pop("EndpointConfigName")
-        variant = contents["ProductionVariants"][variant_number(contents)]
+        variant = contents["ProductionVariants"][variant_index(contents)]
         if "ModelName" not in variant:
             raise ConflictError(
                 f"endpoint {name} hosts inference components, which this program does "
@@ -57,21 +57,21 @@ def running_endpoint(
             hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
             "describes it",
         ) from error
-    model = _contents(aws, "create_model", found)
+    model = _request_params(aws, "create_model", found)
     model_name = model.pop("ModelName")
     return Running(
         name=name,
         config=RunningConfig(
             config,
             contents,
-            _tags(account, described["EndpointConfigArn"]) if with_tags else {},
+            _copied_tags(account, described["EndpointConfigArn"]) if with_tags else {},
         ),
         model=RunningModel(
             model_name,
             model,
-            _tags(account, found["ModelArn"]) if with_tags else {},
+            _copied_tags(account, found["ModelArn"]) if with_tags else {},
         ),
-        tags=_tags(account, aws.identity().sagemaker_arn("endpoint", name))
+        tags=_copied_tags(account, aws.identity().sagemaker_arn("endpoint", name))
         if with_tags and state is not None
         else {},
         instance_count=_drifted_count(variant, config, state),
@@ -81,7 +81,7 @@ def running_endpoint(
 def _drifted_count(
     variant: Mapping[str, Any], config: str, state: EndpointState | None
 ) -> int | None:
-    """Machines that somebody asked for after the config was made."""
+    """Return the current number of instances if it differs from the config's."""
     if state is None or state.is_scaled or state.is_changing or state.config != config:
         return None
     if variant.get("VariantName") != state.variant or state.desired_count is None:
@@ -90,10 +90,10 @@ def _drifted_count(
     return None if same else state.desired_count
 
 
-def _contents(
+def _request_params(
     aws: AWSClient, operation: str, description: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The part of a description that the request takes, without empty values."""
+    """Return the part of a description that can be sent as a request."""
     contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
     contents.pop("Tags", None)
     if operation == "create_endpoint_config":
@@ -106,8 +106,8 @@ def _contents(
     return contents
 
 
-def _tags(account: Account, arn: str) -> dict[str, str]:
-    """Tags that a copy gets too: not when the original went live, nor AWS's own."""
+def _copied_tags(account: Account, arn: str) -> dict[str, str]:
+    """Return the tags that a copy gets too: neither our notes nor AWS's own tags."""
     return {
         key: value
         for key, value in account.tags(arn).items()

@@ -1,4 +1,4 @@
-"""What `destroy --all` keeps, as it is global and used in another region."""
+"""Keep global resources that another region uses from `destroy --all`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keep_shared(
     keeps_global: bool = False,
     skipped: Collection[str] = (),
 ) -> tuple[list[Inventory], list[str]]:
-    """Return the inventories without what other regions use, and notes on doubts.
+    """Return the inventories without resources that other regions use, and notes.
 
     `skipped` are regions that are not asked. Raises DeployError when one of the others
     cannot be asked.

@@ -1,6 +1,6 @@
-"""What botocore does not check of a request: enums, patterns and maxima.
+"""Check requests for what botocore does not: enums, patterns and maxima.
 
-And the other way round: the part of a description that can be sent as a request.
+The module also extracts the part of a description that can be sent as a request.
 
 A server refuses them after half of a plan is done, and lists every name it knows.
 """

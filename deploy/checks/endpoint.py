@@ -72,7 +72,7 @@ def _ami(config: DeployConfig) -> list[Finding]:
                 hint="one of " + ", ".join(AMIS),
             )
         ]
-    # What the image itself says is compared once it can be looked at.
+    # The image's own CUDA version is compared later, when the image can be read.
     cuda = config.image.cuda
     findings = [] if cuda is None else driver_findings(cuda, name)
     for kind in config.endpoint.instance_types:

@@ -1,4 +1,4 @@
-"""Whether SageMaker can pull the image from where it is, and run it."""
+"""Check whether SageMaker can pull the image from its registry, and run it."""
 
 from __future__ import annotations
 

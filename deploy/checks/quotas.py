@@ -21,7 +21,7 @@ TRANSFORM_USAGE = "transform job usage"
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Machines that an endpoint has already, of the same quota."""
+    """Instances of a running endpoint that count against the same quota."""
 
     endpoint: str
     instances: Mapping[str, int]
@@ -30,7 +30,7 @@ class InUse:
     """Why they count beside those that are wanted."""
 
     def words(self, instance_type: str) -> str:
-        """Return how many it has, such as "1 of endpoint ocr"."""
+        """Return the number and the endpoint, such as "1 of endpoint ocr"."""
         words = f"{self.instances[instance_type]} of endpoint {self.endpoint}"
         return f"{words}, {self.note}" if self.note else words
 

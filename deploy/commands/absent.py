@@ -1,4 +1,4 @@
-"""Why an endpoint is not there: stopped on purpose, stopped by the clock, or lost."""
+"""Find out why an endpoint is absent: stopped, stopped by its schedule, or lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATE = timedelta(minutes=5)
 
 
 class Reason(Enum):
-    """Why an endpoint that has configs is not there."""
+    """Why an endpoint that has configs does not exist."""
 
     STOPPED = "stopped"
     SCHEDULED = "stopped by the schedule"
@@ -34,11 +34,11 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """An endpoint that is not there, and has configs."""
+    """An endpoint that has configs and does not exist."""
 
     name: str
     config: str
-    """That it had last, or was to have."""
+    """The config that the endpoint had last, or was to have."""
     reason: Reason
     was_live: bool
     flag: str
@@ -47,7 +47,7 @@ class Absence:
 
     @property
     def sentence(self) -> str:
-        """Say what is not there, and how that is known."""
+        """The absent endpoint and the evidence for the reason."""
         last = f"its last config is {self.config}"
         if self.reason is Reason.STOPPED:
             return f"endpoint {self.name} is stopped and costs nothing; {last}"
@@ -75,7 +75,7 @@ class Absence:
 
     @property
     def is_lost(self) -> bool:
-        """Nobody stopped it on purpose, as far as is known."""
+        """Whether the endpoint is gone although nobody is known to have stopped it."""
         return self.reason in (Reason.MISSING, Reason.OVERDUE)
 
     @property
@@ -138,7 +138,7 @@ def _reason(
 
 
 def absence_notes(context: Context, name: str) -> list[Finding]:
-    """Say it where an endpoint that is about to be made was not stopped on purpose."""
+    """Return a note if the endpoint to create was lost, not stopped on purpose."""
     if context.account.endpoint(name) is not None:
         return []
     absence = absence_of(context, name, context.account.history(name))
@@ -150,7 +150,7 @@ def absence_notes(context: Context, name: str) -> list[Finding]:
 def schedule_notes(
     context: Context, name: str, actions: Sequence[Action]
 ) -> list[Finding]:
-    """Say it where a schedule that could not be read may start another config."""
+    """Return a note if an unreadable schedule may start another config."""
     changes = ("create_endpoint", "update_endpoint")
     is_changing = any(has_call(actions, operation) for operation in changes)
     if name != context.config.name or not is_changing:

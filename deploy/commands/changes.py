@@ -1,4 +1,4 @@
-"""What a command changes of an endpoint, what that reverts, and what it then costs."""
+"""List the changes of a command to an endpoint: settings, reverts and price."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from deploy.resources import (
 
 __all__ = [
     "Change",
-    "agreed",
     "change_by_flags",
     "change_lines",
     "change_to_file",
+    "confirm_change",
     "deletes_what_serves",
     "price_of",
-    "tell",
+    "report_change",
 ]
 
 INSTANCE_COUNT = "instance_count"
@@ -46,15 +46,15 @@ class Change:
     """None: no machine runs."""
     differences: tuple[Difference, ...] = ()
     reverts: tuple[Difference, ...] = ()
-    """Those that set back what update, rollback or another program has set."""
+    """Changes that revert a setting of update, rollback or another program."""
     unclear: tuple[Difference, ...] = ()
-    """Those where it is not known what set them before."""
+    """Changes of settings whose origin is not known."""
     is_most: bool = False
-    """Machines come and go: prices are of as many as there may be."""
+    """Machines are scaled: prices are for the largest number allowed."""
 
     @property
     def is_dearer(self) -> bool:
-        """Machines are started, or may cost more; also where a price is not known."""
+        """True if machines are started or may cost more, or if the price is unknown."""
         if self.old is None:
             return True
         before, after = price_of(self.old), price_of(self.new)
@@ -84,17 +84,17 @@ def price_of(machines: Machines | None) -> float | None:
 def change_by_flags(
     running: Running, edited: Running, state: EndpointState | None
 ) -> Change:
-    """Return what an update changes of an endpoint that runs."""
+    """Return the change that an update makes to a running endpoint."""
     differences = differences_between(running.settings, edited.settings)
     old = None if _is_without_machines(state) else running.variant
     return Change(edited.variant, old, tuple(differences))
 
 
 def change_to_file(context: Context, wanted: Target) -> Change:
-    """Return what the file changes of what runs.
+    """Return the change that `deploy` makes to a running endpoint.
 
-    A setting is reverted where what runs differs from the config that `deploy` last
-    made of the file: an update, a rollback or another program has changed it since.
+    A setting counts as reverted if the endpoint differs from the config that `deploy`
+    last made from the file: an update, a rollback or another program changed it since.
     """
     name = wanted.name
     state, history = context.account.endpoint(name), context.account.history(name)
@@ -138,8 +138,8 @@ def _is_without_machines(state: EndpointState | None) -> bool:
     return state is None or state.status in WITHOUT_MACHINES
 
 
-def tell(context: Context, change: Change, actions: Sequence[Action]) -> None:
-    """Say what changes, what of it is reverted, and the price before and after."""
+def report_change(context: Context, change: Change, actions: Sequence[Action]) -> None:
+    """Print the changes, the reverted settings, and the price before and after."""
     for line in change_lines(change):
         context.console.say(line)
     before, after = price_of(change.old), price_of(change.new)
@@ -172,12 +172,12 @@ def change_lines(change: Change) -> list[str]:
     ]
 
 
-def agreed(
+def confirm_change(
     context: Context, name: str, change: Change, actions: Sequence[Action]
 ) -> bool:
-    """Ask at a terminal before more is paid or a setting is reverted.
+    """Ask at a terminal before a change that costs more or reverts a setting.
 
-    `may_go_on` asks before an endpoint that serves is deleted: one question is enough.
+    No question is asked before a serving endpoint is deleted: `may_go_on` asks then.
     """
     if context.is_dry_run or deletes_what_serves(context, name, actions):
         return True

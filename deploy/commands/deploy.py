@@ -1,6 +1,6 @@
 """Make the endpoint as chandra.toml describes it.
 
-What an update or a rollback has changed since is listed, and changed back.
+Changes that an update or a rollback has made since are listed and reverted.
 """
 
 from __future__ import annotations

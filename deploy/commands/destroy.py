@@ -99,7 +99,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 def _found(
     context: Context, options: argparse.Namespace
 ) -> tuple[Sequence[Inventory], Sequence[str]]:
-    """What is to be removed, without what other regions use; and notes on doubts."""
+    """Return the resources to delete, except those used in other regions, and notes."""
     found = inventories_of(context.aws, context.config, everything=options.all)
     if not options.all:
         return found, []

@@ -13,22 +13,24 @@ from deploy.config import (
     NetworkTable,
     is_secret,
 )
-from deploy.resources import Running, variant_number
+from deploy.resources import Running, variant_index
 
-__all__ = ["config_like"]
+__all__ = ["config_with_running_settings"]
 
 S3 = "s3://"
 
 
-def config_like(config: DeployConfig, running: Running) -> DeployConfig:
-    """Return `config` with the settings of `running`, for the checks before a call.
+def config_with_running_settings(
+    config: DeployConfig, running: Running
+) -> DeployConfig:
+    """Return `config` with the settings of `running`, for the preflight checks.
 
-    What the file's rules would not let it say stays as the file says it: SageMaker
-    took it once.
+    Settings that the rules of the file do not allow keep the file's value: SageMaker
+    has already accepted them.
     """
     contents, model = running.config.contents, running.model
-    variant = contents["ProductionVariants"][variant_number(contents)]
-    source = _source(config.model, model.container, model.environment)
+    variant = contents["ProductionVariants"][variant_index(contents)]
+    source = _weights_table(config.model, model.container, model.environment)
     is_isolated = bool(model.contents.get("EnableNetworkIsolation", False))
     vpc: Mapping[str, Any] = model.contents.get("VpcConfig") or {}
     machines = running.variant
@@ -61,10 +63,10 @@ def config_like(config: DeployConfig, running: Running) -> DeployConfig:
     )
 
 
-def _source(
+def _weights_table(
     table: ModelTable, container: Mapping[str, Any], environment: Mapping[str, str]
 ) -> ModelTable:
-    """Where the weights lie, so that they are looked for there."""
+    """Return the model table for the place that the container's weights come from."""
     place = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri")
     if place is None:
         return replace(table, source="hub")

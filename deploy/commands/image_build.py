@@ -78,7 +78,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
         )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"build {build} goes on in CodeBuild without us, and no digest was "
+            f"build {build} continues in CodeBuild, and no digest was "
             f"recorded yet. {WHEN_DONE}"
         ) from None
 

@@ -1,4 +1,4 @@
-"""What `image` says of an image: its name, manifest, platform and CUDA."""
+"""Describe an image for `image`: its name, manifest, platform and CUDA version."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def registry_lines(
     if state.tag != state.digest:
         lines.append(f"its digest is {state.digest}")
     if contents.child is not None:
-        lines.append(f"of its platforms {WANTED_PLATFORM} is {contents.child}")
+        lines.append(f"its {WANTED_PLATFORM} image is {contents.child}")
     if tag is not None:
         lines += _used_lines(config, state)
     if not contents.runs_on_sagemaker:

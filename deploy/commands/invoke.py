@@ -223,7 +223,7 @@ def _with_password(attributes: str, password: str | None) -> str:
 def _refuse_absent_pages(
     path: Path, media_type: str, pages: str | None, password: str | None
 ) -> None:
-    """Where the document can be looked into: the service counts a PDF's pages alike."""
+    """Refuse pages that a PDF lacks before it is sent; the service counts the same."""
     if pages is None or media_type != PDF:
         return
     num_pages, last = num_pages_of(path, password), last_named(pages)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot",
         type=Path,
         metavar="FILE.png",
-        help="draw them; needs matplotlib, which the extra plot installs",
+        help="draw the metrics; needs matplotlib, which the extra plot installs",
     )
     add_async_argument(parser)
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="ID",
-        help="what the weights are, as in datalab-to/chandra-ocr-2; in place of "
+        help="model name of the weights, as in datalab-to/chandra-ocr-2; in place of "
         "model.id, and recorded",
     )
     parser.add_argument(
@@ -280,7 +280,7 @@ def _refuse_bad_name(revision: str) -> None:
 def _refuse_bad_model(model: str) -> None:
     if MODEL.fullmatch(model) is None:
         raise ConfigError(
-            f"--model {model} is no name of a model: OWNER/NAME or NAME, of letters, "
+            f"--model {model} is not a model name: OWNER/NAME or NAME, of letters, "
             "digits, dots, dashes and underscores",
             hint="chandra-sagemaker model stage --model datalab-to/chandra",
         )

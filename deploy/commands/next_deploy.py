@@ -1,4 +1,4 @@
-"""What the next `deploy` will do to what runs now."""
+"""List the settings that the next `deploy` will change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def next_deploy_lines(context: Context, running: Target) -> list[str]:
     if not differences:
         return [f"{file} describes the same: the next {command} changes nothing"]
     return [
-        f"{file} still says otherwise: write these there too, or the next {command} "
-        "changes them back:",
+        f"{file} has other settings: write these there too, or the next {command} "
+        "reverts them:",
         *(f"  {each.sentence}" for each in differences),
     ]

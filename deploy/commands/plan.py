@@ -50,7 +50,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     config, findings = _filled(asked)
     findings += checks_of(config)
     change: Change | None = None
-    unknown = _unknown(asked, config, reason)
+    unknown = _unknown_inputs(asked, config, reason)
     if reason is None:
         wanted = endpoint_from(config, context.identity)
         actions = context.planner.deploy(
@@ -133,7 +133,7 @@ def _why_offline(context: Context) -> str | None:
     return None
 
 
-def _unknown(
+def _unknown_inputs(
     config: DeployConfig, filled: DeployConfig, reason: str | None
 ) -> list[str]:
     """Return what the digests in the names depend on and this plan does not know."""

@@ -86,7 +86,7 @@ def usage_findings(
 
 
 def _other_name(context: Context, name: str) -> str | None:
-    """Of the deployment's two endpoints, the one that is not `name`."""
+    """Return the deployment's other endpoint: real-time or asynchronous."""
     queue = async_name(context.config)
     if name == queue:
         return context.config.name

@@ -1,4 +1,4 @@
-"""The lock file after `destroy --all`: what it names may be gone."""
+"""Clean up the lock file after `destroy --all`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["forget_missing"]
 
 
 def forget_missing(context: Context) -> list[str]:
-    """Drop from the lock file what is gone, so that the next deployment begins anew.
+    """Drop deleted images and weights from the lock file; return lines to print.
 
-    Return what is to be said of it. An image of another region stays recorded.
+    The next deployment can then record new ones. An image of another region stays.
     """
     lock = lock_path(context.config_path)
     try:
-        gone = dict(_gone(context, read_lock(context.config_path)))
+        gone = dict(_deleted_resources(context, read_lock(context.config_path)))
         drop_from_lock(context.config_path, gone)
     except DeployError as error:
         return [
@@ -41,10 +41,10 @@ def forget_missing(context: Context) -> list[str]:
     ]
 
 
-def _gone(
+def _deleted_resources(
     context: Context, lock: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield each table that names what is not there, and what that is."""
+    """Yield each table whose resource was deleted, and the resource's kind."""
     if "image" in lock and _is_image_gone(context, lock["image"].get("uri")):
         yield "image", "image"
     if "model" in lock and _are_weights_gone(context, lock["model"].get("revision")):

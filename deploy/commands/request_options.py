@@ -1,4 +1,4 @@
-"""The flags for what a request asks of the service, the same for every command."""
+"""The flags for request options, the same for every command."""
 
 from __future__ import annotations
 

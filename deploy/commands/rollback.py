@@ -90,14 +90,14 @@ def run(context: Context, options: argparse.Namespace) -> int:
         [
             f"endpoint {name} {'serves' if options.wait else 'goes back to'} {config}",
             "the next update begins with this config",
-            *_next_deploy(context, name, config),
+            *_settings_to_revert(context, name, config),
         ],
     )
     return 0
 
 
 def _last_config(history: Sequence[Live]) -> str | None:
-    """Return the config that an endpoint had which is not there any more, if known."""
+    """Return the last config of an endpoint that was deleted, if known."""
     stopped = stopped_config(history)
     if stopped is not None:
         return stopped.config
@@ -127,7 +127,7 @@ def _previous(
 def _may_start(
     context: Context, name: str, config: str, history: Sequence[Live]
 ) -> bool:
-    """Say why the endpoint does not run; ask whether to start it, which costs."""
+    """Say why the endpoint does not run, and ask whether to start it at a price."""
     absence = absence_of(context, name, history)
     if absence is None:
         return True
@@ -141,8 +141,8 @@ def _may_start(
     )
 
 
-def _next_deploy(context: Context, name: str, config: str) -> list[str]:
-    """What the file would change again; rollback changes no file."""
+def _settings_to_revert(context: Context, name: str, config: str) -> list[str]:
+    """Return the settings that the next deploy would revert."""
     try:
         running = running_endpoint(context.aws, name, config, None, with_tags=False)
     except NotFoundError:

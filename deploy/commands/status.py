@@ -92,7 +92,7 @@ def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     state = context.account.endpoint(name)
     if state is not None:
         facts = _facts(context, state)
-        return facts, [*table(_rows(facts)), *_way_back(context, state)]
+        return facts, [*table(_rows(facts)), *_rollback_hint(context, state)]
     absence = absence_of(context, name, context.account.history(name))
     if absence is None:
         return None, []
@@ -105,8 +105,8 @@ def _endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     }, [absence.sentence, f"next: {absence.next_command}"]
 
 
-def _way_back(context: Context, state: EndpointState) -> list[str]:
-    """Say how what served last is brought back, where nothing serves now."""
+def _rollback_hint(context: Context, state: EndpointState) -> list[str]:
+    """Return the rollback command for an endpoint that failed; else nothing."""
     if state.status not in ("Failed", "OutOfService"):
         return []
     live = next((v.config for v in context.account.history(state.name) if v.since), "")
@@ -178,7 +178,7 @@ def _facts(context: Context, state: EndpointState) -> dict[str, Any]:
 
 
 def _drift(state: EndpointState, variant: dict[str, Any]) -> str | None:
-    """Say what differs from the config, and how it becomes the same again."""
+    """Return how the instances differ from the config, with the command for it."""
     found = count_drift(state, variant.get("InitialInstanceCount", 1))
     if found is None or state.is_scaled:
         return found

@@ -40,7 +40,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         actions = [*_unscaled(context, state), *actions]
         question = "documents that wait in its queue, or are being read, are not read"
     saved, words = _saved(context, state, options)
-    # Before anything is deleted: whoever may not read schedules may still stop.
+    # Read before the endpoint is deleted. Without the right to read schedules, the
+    # endpoint is stopped all the same.
     scheduled = [] if options.is_async else _scheduled(context, name)
     if not context.is_dry_run and not context.console.confirm(
         f"delete endpoint {name}? {question}"
@@ -68,7 +69,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 
 
 def _stop_nothing(context: Context, name: str, other: Sequence[str]) -> int:
-    """Say that there is nothing to stop; what is missing counts as stopped from now."""
+    """Say that there is nothing to stop, and record a lost endpoint as stopped."""
     absence = absence_of(context, name, context.account.history(name))
     is_lost = absence is not None and absence.is_lost
     if is_lost:

@@ -33,7 +33,7 @@ def weights_checks(
     context: Context, config: DeployConfig, actions: Sequence[Action]
 ) -> list[Finding]:
     """What lies in the bucket."""
-    return weights_findings(context.aws, config) if _starts(actions) else []
+    return weights_findings(context.aws, config) if _starts_machine(actions) else []
 
 
 def image_checks(
@@ -41,7 +41,7 @@ def image_checks(
 ) -> list[Finding]:
     """What lies in the registry; nothing of an image that was never pushed."""
     # Of another region: that is said of the configuration alone.
-    if not _starts(actions) or region_findings(config):
+    if not _starts_machine(actions) or region_findings(config):
         return []
     return image_findings(context.aws, config)
 
@@ -50,14 +50,14 @@ def role_checks(
     context: Context, config: DeployConfig, actions: Sequence[Action]
 ) -> list[Finding]:
     """Check that the execution role may act in this region."""
-    return role_findings(context.aws, config) if _starts(actions) else []
+    return role_findings(context.aws, config) if _starts_machine(actions) else []
 
 
 def earlier_checks(
     context: Context, name: str, actions: Sequence[Action]
 ) -> list[Finding]:
     """The image of a config that was live before: its repository keeps only so many."""
-    if not _starts(actions):
+    if not _starts_machine(actions):
         return []
     try:
         variant = our_variant(context.account.describe_config(name))
@@ -69,7 +69,7 @@ def earlier_checks(
     if image_address(uri) is None:
         return []
     config = context.config
-    # What chandra.toml says of the CUDA of an image is said of another one.
+    # The CUDA version in chandra.toml belongs to another image, so it is dropped.
     earlier = replace(config, image=replace(config.image, uri=uri, cuda=None))
     ami = variant.get("InferenceAmiVersion")
     return [
@@ -82,6 +82,6 @@ def has_call(actions: Sequence[Action], operation: str) -> bool:
     return any(isinstance(a, Call) and a.operation == operation for a in actions)
 
 
-def _starts(actions: Sequence[Action]) -> bool:
+def _starts_machine(actions: Sequence[Action]) -> bool:
     """Return whether a machine starts; without one, nothing needs a check."""
     return any(has_call(actions, operation) for operation in STARTS)

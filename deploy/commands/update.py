@@ -1,6 +1,7 @@
 """Change a running endpoint, beside the old machines or after them.
 
-It begins with what runs, not with chandra.toml: an earlier update and a rollback stay.
+An update edits the running config, not chandra.toml, so that the changes of earlier
+updates and rollbacks stay.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from deploy.aws.running import running_endpoint
 from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
 from deploy.commands.context import Context
-from deploy.commands.effective import config_like
+from deploy.commands.effective import config_with_running_settings
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
     UNNOTED,
@@ -31,7 +32,7 @@ from deploy.planner import config_to_change
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
 NAME = "update"
-HELP = "change what the flags name of a running endpoint, and nothing else"
+HELP = "change only the settings of a running endpoint that the flags name"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +116,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
             ],
         )
         return 0
-    effective = replace(config_like(context.config, wanted), update=update)
+    effective = replace(
+        config_with_running_settings(context.config, wanted), update=update
+    )
     status = carried_out(context, options, effective, wanted, actions, data, change)
     if status is not None:
         return status
@@ -145,7 +148,7 @@ def _refuse_count_of_scaled(
 
 
 def _edits(context: Context, options: argparse.Namespace) -> Edits:
-    """The flags, held to the rules of chandra.toml."""
+    """Return the edits that the flags ask for, checked by the rules of chandra.toml."""
     table = with_flags(context.config, options).endpoint
     environment = pairs(options.env or ())
     removed = tuple(options.unset_env or ())

@@ -12,7 +12,12 @@ from typing import Any
 from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.absent import absence_notes, schedule_notes
-from deploy.commands.changes import Change, agreed, deletes_what_serves, tell
+from deploy.commands.changes import (
+    Change,
+    confirm_change,
+    deletes_what_serves,
+    report_change,
+)
 from deploy.commands.context import Context
 from deploy.commands.quotas import quota_checks
 from deploy.commands.stored import (
@@ -244,8 +249,8 @@ def carried_out(
         is_ours = wanted.name == context.config.name
         flag = "" if is_ours else " --async"
         context.console.say(f"{UNWATCHED}{flag} --create")
-    tell(context, change, actions)
-    is_agreed = agreed(context, wanted.name, change, actions)
+    report_change(context, change, actions)
+    is_agreed = confirm_change(context, wanted.name, change, actions)
     if not is_agreed or not may_go_on(context, wanted.name, actions):
         context.console.declined()
         return 1
@@ -266,7 +271,10 @@ def _is_unwatched(actions: Sequence[Action]) -> bool:
 
 
 def compare(context: Context, wanted: Target) -> None:
-    """SageMaker's waiter calls a rollback a success, so look again."""
+    """Raise an error if the endpoint differs from `wanted` after the wait.
+
+    SageMaker's waiter counts a rollback as a success.
+    """
     state = context.account.endpoint(wanted.name)
     found = ["it is gone"] if state is None else differences(wanted, state)
     if found:

@@ -20,7 +20,7 @@ __all__ = [
     "S3",
     "UNKNOWN_TYPE",
     "Absent",
-    "Archive",
+    "ArchiveState",
     "Document",
     "Found",
     "Objects",
@@ -56,8 +56,8 @@ UNKNOWN_TYPE = "application/octet-stream"
 S3 = "s3://"
 
 
-class Archive(StrEnum):
-    """Why an object of S3 cannot be read now although it is there."""
+class ArchiveState(StrEnum):
+    """Why an S3 object that exists cannot be read now."""
 
     ARCHIVED = "archived"
     """In Glacier, Glacier Deep Archive or an archive tier of Intelligent-Tiering."""
@@ -75,7 +75,7 @@ class StoredObject:
     size: int
     etag: str
     modified: datetime | None = field(default=None, compare=False)
-    archive: Archive | None = field(default=None, compare=False)
+    archive: ArchiveState | None = field(default=None, compare=False)
     """None: it can be read now. A listing does not tell that it was restored."""
 
     @property
@@ -84,8 +84,10 @@ class StoredObject:
 
     @property
     def content(self) -> str:
-        """What changes when its bytes do. With the URI: two objects of one ETag may
-        differ where somebody wants them to."""
+        """A key for the object's contents: URI, ETag and size.
+
+        The URI is part of it because ETags can be forged to be equal.
+        """
         return f"{self.uri} {self.etag} {self.size}"
 
 
@@ -106,7 +108,7 @@ class Objects(Protocol):
         ...
 
     def samples(self, items: Sequence[StoredObject]) -> Sequence[Sample | None]:
-        """In that order; None where these credentials may not read an object."""
+        """Return samples in the order of the items; None for an unreadable object."""
         ...
 
     def read(self, bucket: str, key: str) -> bytes: ...

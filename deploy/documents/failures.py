@@ -1,4 +1,4 @@
-"""Which failures another reading may mend, and what to do about the others."""
+"""Tell permanent failures from transient ones, with advice for the permanent."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from itertools import islice
 __all__ = ["PERMANENT", "advice_lines", "is_permanent"]
 
 PERMANENT: Mapping[str, str] = {
-    "bad_request": "see the reason; it was not read as it was asked for",
+    "bad_request": "see the reason: the request is not valid",
     "deadline_exceeded": "ask for fewer pages: a manifest with pages, or --pages",
     "document_forbidden": "let the role read it, or restore it from its archive",
-    "document_not_found": "put it where it was named, or name another one",
+    "document_not_found": "upload it to the place that was named, or name another one",
     "document_too_large": "split it, or ask for fewer pages",
     "invalid_option": "correct the options of its line in the manifest",
     "not_acceptable": "ask for another --format",
-    "password_required": "qpdf --decrypt, then submit what that writes; or invoke "
+    "password_required": "qpdf --decrypt, then submit its output; or invoke "
     "--password-env NAME",
     "password_wrong": "invoke --password-env NAME with its own password",
-    "unreadable_document": "mend or replace the file: it is damaged or empty",
+    "unreadable_document": "repair or replace the file: it is damaged or empty",
     "unsupported_media_type": "convert it to PDF or to an image",
 }
 """Codes that the same document has again however often it is read, and what to do.
@@ -36,7 +36,7 @@ def is_permanent(code: str | None) -> bool:
 
 
 def advice_lines(failed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Say what to do about documents, by the code with which they failed for good."""
+    """Return advice for each code of permanent failures, with its first documents."""
     lines = []
     for code, names in sorted(failed.items()):
         shown = ", ".join(islice(names, NUM_SHOWN))

@@ -47,7 +47,7 @@ from deploy.documents.signatures import (
 )
 from deploy.errors import NotFoundError
 
-__all__ = ["MANIFESTS", "find_again", "find_documents", "own_path"]
+__all__ = ["MANIFESTS", "find_again", "find_documents", "resolve_parent"]
 
 MANIFESTS = (".jsonl", ".ndjson")
 ONE_PAGE = ("image/png", "image/jpeg", "image/bmp")
@@ -62,7 +62,7 @@ def find_documents(
     count: Callable[[Path], int | None] = lambda path: None,
     with_hidden: bool = False,
 ) -> Found:
-    """Whatever `inputs` name, each document once, in a stable order.
+    """Find the documents that `inputs` name, each once, in a stable order.
 
     `options` are for all; a line of a manifest may say otherwise. `count` says how many
     pages a file has. `with_hidden` also takes files of folders whose name, or the name
@@ -101,7 +101,7 @@ def find_again(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One object of S3 that somebody asked for."""
+    """One S3 object that the inputs name."""
 
     item: StoredObject
     name: str
@@ -172,10 +172,14 @@ class _Finder:
                 continue
             if path.is_dir():
                 # It may lead back to the folder that it lies in.
-                self._pass_over(path, "a link to a folder, which is not followed")
+                self._refuse_unreadable(
+                    path, "a link to a folder, which is not followed"
+                )
             elif path.is_symlink() and not path.exists():
-                self._pass_over(path, "a link to a file that is not there")
-            elif path.is_file() and (_is_named_so(name) or self._is_document(path)):
+                self._refuse_unreadable(path, "a link to a file that is not there")
+            elif path.is_file() and (
+                _has_document_suffix(name) or self._is_document(path)
+            ):
                 self._file(path, name, self._options)
 
     def _paths_below(self, folder: Path) -> list[Path]:
@@ -188,9 +192,9 @@ class _Finder:
 
     def _pass_over_folder(self, error: OSError) -> None:
         reason = f"a folder that cannot be read: {error.strerror}"
-        self._pass_over(Path(str(error.filename)), reason)
+        self._refuse_unreadable(Path(str(error.filename)), reason)
 
-    def _pass_over(self, path: Path, reason: str) -> None:
+    def _refuse_unreadable(self, path: Path, reason: str) -> None:
         code = Absent.FORBIDDEN.value
         self.refused.append(Refused(str(path), reason, code, False))
 
@@ -199,9 +203,9 @@ class _Finder:
         try:
             if is_unmistakable(sample_of(path)):
                 return True
-            self._leave(str(path), path.name)
+            self._refuse_unsupported(str(path), path.name)
         except OSError as error:
-            self._pass_over(path, f"cannot be read: {error.strerror}")
+            self._refuse_unreadable(path, f"cannot be read: {error.strerror}")
         return False
 
     def _stored(self, uri: str) -> None:
@@ -212,7 +216,7 @@ class _Finder:
                 self._manifest(self._objects.read(bucket, key), uri, None)
             else:
                 name = PurePosixPath(key).name
-                self._store([_Asked(found, name, self._options)])
+                self._add_objects([_Asked(found, name, self._options)])
             return
         prefix = f"{key.rstrip('/')}/" if key else ""
         num_seen = 0
@@ -221,8 +225,10 @@ class _Finder:
             num_seen += 1
             name = item.key.removeprefix(prefix)
             if name and not name.endswith("/") and self._is_wanted(name):
-                asked.append(_Asked(item, name, self._options, _is_named_so(name)))
-        self._store(asked)
+                asked.append(
+                    _Asked(item, name, self._options, _has_document_suffix(name))
+                )
+        self._add_objects(asked)
         if not num_seen:
             raise NotFoundError(
                 f"there is nothing at {uri}", hint="a prefix ends where names differ"
@@ -240,8 +246,8 @@ class _Finder:
             return False
         return True
 
-    def _leave(self, source: str, name: str) -> None:
-        """Say that something in a folder is no document."""
+    def _refuse_unsupported(self, source: str, name: str) -> None:
+        """Record a file or object as refused because of its type."""
         kind = PurePosixPath(name).suffix or "no suffix"
         self.refused.append(
             Refused(source, f"not a type we read: {kind}", UNSUPPORTED, False)
@@ -271,7 +277,7 @@ class _Finder:
                 if isinstance(found, Absent):
                     self._refuse(source, name, options, ABSENT[found], found.value)
                 else:
-                    self._object(_Asked(found, name, options), samples)
+                    self._add_object(_Asked(found, name, options), samples)
                 continue
             path, name = folder / source, each.name or Path(source).name
             code, reason = Absent.NOT_FOUND.value, "there is no such file"
@@ -284,10 +290,10 @@ class _Finder:
                 reason = f"cannot be read: {error.strerror}"
                 if isinstance(error, PermissionError):
                     code = Absent.FORBIDDEN.value
-            self._refuse(str(own_path(path)), name, options, reason, code)
+            self._refuse(str(resolve_parent(path)), name, options, reason, code)
 
     def _file(self, path: Path, name: str, options: Mapping[str, Option]) -> None:
-        path = own_path(path)
+        path = resolve_parent(path)
         try:
             size = path.stat().st_size
             sample = sample_of(path)
@@ -301,9 +307,11 @@ class _Finder:
         total = 1 if kind in ONE_PAGE else self._count(path)
         self._append(str(path), name, kind, size, content, options, total)
 
-    def _store(self, asked: Sequence[_Asked]) -> None:
-        """Look at many objects together. What a listing calls archived may have been
-        restored, which only a question about the object itself tells."""
+    def _add_objects(self, asked: Sequence[_Asked]) -> None:
+        """Add objects as documents or refusals, with requests in parallel.
+
+        A listing does not show that an archived object was restored; HEAD does.
+        """
         doubtful = [each.item.uri for each in asked if each.item.archive is not None]
         heads = dict(zip(doubtful, self._objects.heads(doubtful), strict=True))
         current = []
@@ -313,21 +321,21 @@ class _Finder:
             current.append(replace(each, item=known))
         samples = self._samples([each.item for each in current])
         for each in current:
-            self._object(each, samples)
+            self._add_object(each, samples)
 
     def _samples(self, items: Sequence[StoredObject]) -> Mapping[str, Sample | None]:
-        """By URI; of those that can be read."""
+        """Return samples of the readable objects by URI."""
         readable = {
             item.uri: item for item in items if item.size and archived(item) is None
         }
         samples = self._objects.samples(list(readable.values()))
         return dict(zip(readable, samples, strict=True))
 
-    def _object(self, asked: _Asked, samples: Mapping[str, Sample | None]) -> None:
+    def _add_object(self, asked: _Asked, samples: Mapping[str, Sample | None]) -> None:
         item, options, name = asked.item, asked.options, asked.name.lstrip("/")
         sample = samples.get(item.uri)
         if not asked.is_named and (sample is None or not is_unmistakable(sample)):
-            self._leave(item.uri, name)
+            self._refuse_unsupported(item.uri, name)
             return
         if not is_relative(name):
             reason = "its key does not make a file's name: name it in a manifest"
@@ -392,13 +400,13 @@ class _Finder:
         )
 
 
-def _is_named_so(name: str) -> bool:
+def _has_document_suffix(name: str) -> bool:
     return media_type_by_name(PurePosixPath(name)) != UNKNOWN_TYPE
 
 
-def own_path(path: Path) -> Path:
-    """Return a folder's real path with the file's own name.
+def resolve_parent(path: Path) -> Path:
+    """Resolve links in the folders of a path, but not the file itself.
 
-    Results of a symbolic link lie beside the link.
+    The results of a symbolic link are written beside the link, not its target.
     """
     return path.parent.resolve() / path.name

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from deploy.documents.document import MEDIA_TYPES, Document, Refused
 from deploy.documents.options import Option
 
-__all__ = ["apart", "is_result", "named_apart", "storable", "with_pages"]
+__all__ = ["is_result", "named_apart", "storable", "with_identifier", "with_pages"]
 
 MAX_PAGES = 60
 UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -48,8 +48,8 @@ def with_pages(name: str, options: Mapping[str, Option]) -> str:
     return _inserted(name, f".pages-{text}")
 
 
-def apart(name: str, identifier: str, length: int = 8) -> str:
-    """Return `a~3f9a01bc.pdf`: the name of one of two that are called alike."""
+def with_identifier(name: str, identifier: str, length: int = 8) -> str:
+    """Return a name made distinct by an identifier, such as `a~3f9a01bc.pdf`."""
     return _inserted(name, f"~{identifier[:length]}")
 
 
@@ -68,7 +68,11 @@ def named_apart(
     names.update(each.name for each in refused if each.is_named)
 
     def named(each: Document | Refused) -> str:
-        return each.name if names[each.name] <= 1 else apart(each.name, each.place)
+        return (
+            each.name
+            if names[each.name] <= 1
+            else with_identifier(each.name, each.place)
+        )
 
     return (
         tuple(replace(each, name=named(each)) for each in documents),

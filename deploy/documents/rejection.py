@@ -1,4 +1,4 @@
-"""Why a document is refused before it is sent, in words and with the service's code."""
+"""Refuse documents before they are sent, with a reason and the service's code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.documents.document import (
     Absent,
-    Archive,
+    ArchiveState,
     StoredObject,
     media_type_by_name,
 )
@@ -28,7 +28,7 @@ UNREADABLE = "unreadable_document"
 UNSUPPORTED = "unsupported_media_type"
 EMPTY = "it is empty"
 NO_DOCUMENT = (
-    "its bytes are no document that is read: PDF, PNG, JPEG, WebP, GIF, BMP, TIFF, "
+    "its bytes are not a supported document: PDF, PNG, JPEG, WebP, GIF, BMP, TIFF, "
     "HEIC, AVIF, JPEG 2000, PNM, TGA and ICO are"
 )
 ABSENT = {
@@ -66,8 +66,8 @@ def archived(item: StoredObject) -> str | None:
 
     An object whose state these credentials may not ask for counts as readable.
     """
-    if item.archive is Archive.RESTORING:
+    if item.archive is ArchiveState.RESTORING:
         return RESTORING
-    if item.archive is Archive.ARCHIVED:
+    if item.archive is ArchiveState.ARCHIVED:
         return ARCHIVED.format(bucket=item.bucket, key=shlex.quote(item.key))
     return None

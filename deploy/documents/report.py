@@ -1,4 +1,4 @@
-"""One HTML page that shows what was read: each page with its blocks beside the text.
+"""Write an HTML report of an answer: each page with its blocks beside the text.
 
 It needs nothing but itself: pictures are inside, and there is no script. Whatever the
 answer holds is escaped or cleaned here, and is shown under a policy by which a browser

@@ -1,4 +1,4 @@
-"""Make HTML of an answer harmless before it is written into a page.
+"""Sanitise the HTML of an answer before it is written into a report or a file.
 
 The service cleans its HTML. A page that is opened in a browser does not rely on that:
 the answer may come from another service, or from a file that somebody changed.
@@ -48,9 +48,9 @@ ATTRIBUTES = {
 }
 DROPPED = {"script", "style", "svg", "template"}
 SCHEMES = {"http", "https", "mailto", "data"}
-"""Of links and pictures; only pictures may be data."""
+"""URL schemes of links and pictures; only pictures may be data URLs."""
 INPUT_TYPES = frozenset({"checkbox", "radio", "text"})
-# Other classes could take the looks of the page around.
+# Other classes could take on styles of the surrounding page.
 CLASS = re.compile(r"block|mermaid|(?:language|lang)-[\w+#-]{1,20}", re.ASCII)
 PICTURE = re.compile(r"[\w-]+\.(?P<kind>webp|png|jpeg)", re.ASCII)
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)

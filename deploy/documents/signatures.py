@@ -1,4 +1,4 @@
-"""Tell the media type of a document by its bytes, as the service does.
+"""Detect the media type of a document from its bytes, as the service does.
 
 `deploy` does not import the handler, so the signatures of `handler/preprocess/media.py`
 stand here once more; a test compares the two.

@@ -1,4 +1,4 @@
-"""Where results are written: names that every file system takes and keeps apart."""
+"""Choose names of results that every file system accepts and keeps distinct."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import count
 from pathlib import Path
 
 from deploy.documents.document import S3, split_uri
-from deploy.documents.naming import apart
+from deploy.documents.naming import with_identifier
 from deploy.errors import ConfigError
 
 __all__ = ["ENDINGS", "destination", "distinct_targets", "portable"]
 
 ENDINGS = ("md", "html", "json", "txt", "error.json")
-"""What a document's results are called behind its name."""
+"""Suffixes that results add to the name of their document."""
 RESERVED = frozenset(
     {"con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in "0123456789¹²³"}
@@ -69,7 +69,7 @@ def distinct_targets(
     folders: set[str] = set()
     for identity in sorted(wanted, key=lambda i: (i not in kept, wanted[i], i)):
         for name in _candidates(wanted[identity], identity, is_tree):
-            slot = _slot(name) if is_tree else name
+            slot = _collision_key(name) if is_tree else name
             own = {f"{slot}.{ending}" for ending in ENDINGS}
             above = _parents(slot) if is_tree else set()
             if own & files or own & folders or above & files:
@@ -84,15 +84,19 @@ def distinct_targets(
 def _candidates(name: str, identity: str, is_tree: bool) -> Iterator[str]:
     yield name
     for length in (8, 16, len(identity)):
-        yield apart(name, identity, length)
+        yield with_identifier(name, identity, length)
     for number in count(1):
         longer = f"{identity}-{number}"
-        # Another name does not help where a folder above it is somebody's result.
-        yield f"~{longer}/{name}" if is_tree else apart(name, longer, len(longer))
+        # A parent folder may have the name of another result: then change the folder.
+        yield (
+            f"~{longer}/{name}"
+            if is_tree
+            else with_identifier(name, longer, len(longer))
+        )
 
 
-def _slot(name: str) -> str:
-    """Return what names have in common that a file system may take for one."""
+def _collision_key(name: str) -> str:
+    """Return a key that is equal for names that a file system may consider equal."""
     folded = unicodedata.normalize("NFD", name).upper().casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", folded))
 

@@ -1,4 +1,4 @@
-"""What an image's configuration says: its platform, and the CUDA it was built for."""
+"""Read an image's platform and CUDA version from its configuration."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MAX_MEMBER_BYTES = 52_000 * 1024 * 1024
 """The largest layer that ECR takes."""
 MAX_MEMBERS = 100_000
 MAX_HEADER_BYTES = 64 * 1024
-"""Of a long name or a PAX header, which tarfile reads into memory as a whole."""
+"""Limit for long names and PAX headers, which tarfile reads into memory whole."""
 MAX_LINKS = 16
 KEPT_BYTES = 32 * 1024 * 1024
 """Small members that are kept: of a compressed file each one costs a pass over it."""
@@ -138,7 +138,7 @@ class TarReader:
         return members
 
     def _member(self, found: tarfile.TarInfo) -> Member:
-        """Where a file lies; raise EOFError where the archive ends before it does."""
+        """Return the place of a file; raise EOFError if the archive ends inside it."""
         if found.issparse():
             raise ConfigError(
                 f"{_shown(found.name)} in {self._path} is stored as a sparse file",
@@ -255,13 +255,13 @@ class _HeaderFile:
 
 
 def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """Yield members in their order; raise TarError at a header that makes no sense."""
+    """Yield members in their order; raise TarError at an invalid header."""
     with tarfile.open(fileobj=cast("Any", _HeaderFile(file)), mode="r:") as tar:
         end = 0
         for number, found in enumerate(tar):
             # tarfile would read the same headers again and again.
             if found.size < 0 or tar.offset <= end or number >= MAX_MEMBERS:
-                raise tarfile.ReadError("a header that makes no sense")
+                raise tarfile.ReadError("an invalid header")
             end = tar.offset
             yield found
 

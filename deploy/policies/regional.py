@@ -1,4 +1,4 @@
-"""Which regions a role is for: roles are global, and their policies name regions.
+"""Track the regions that a global role serves by the policies inside it.
 
 `iam --create` puts one policy for each region into a role, and the policy's name ends
 in the region. It is also the record that the deployment uses the role there.
@@ -21,7 +21,7 @@ __all__ = [
 UNNAMED_POLICY = "chandra-sagemaker"
 """Name that earlier versions gave to a role's one policy, whatever its region."""
 MAX_ROLE_CHARACTERS = 10_240
-"""Of all policies inside a role, without white space (IAM's quota)."""
+"""IAM's quota for all inline policies of a role, without white space."""
 
 
 def policy_name(region: str) -> str:

@@ -43,7 +43,7 @@ from deploy.resources.settings import (
     Difference,
     differences_between,
     our_variant,
-    variant_number,
+    variant_index,
 )
 from deploy.resources.target import Target
 from deploy.resources.wanted import (
@@ -91,6 +91,6 @@ __all__ = [
     "tag_list",
     "tags_from",
     "tags_of",
-    "variant_number",
+    "variant_index",
     "weights_uri",
 ]

@@ -27,7 +27,7 @@ class EndpointState:
     instance_count: int | None = None
     desired_count: int | None = None
     pools: tuple[tuple[str, int], ...] = ()
-    """Of a config with several instance types: how many instances of each run."""
+    """Running instances by type, for a config with several instance types."""
     image: str | None = None
     """The digest that runs, as SageMaker resolved it."""
     stages: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""An endpoint that runs: its config and its model as they can be requested again.
+"""A running endpoint, with its config and model as requests that create them.
 
-An update begins with these requests and changes what its flags name. Everything else
-stays, also what another program or a person has set and nothing here knows of.
+An update changes the members of these requests that its flags name. All others stay,
+including settings of other programs that this package does not know.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from deploy.errors import ConflictError
 from deploy.resources.model import load_seconds
 from deploy.resources.names import digest, tag_list
-from deploy.resources.settings import settings_of, variant_number
+from deploy.resources.settings import settings_of, variant_index
 
 __all__ = [
     "FIXED_VARIABLES",
@@ -31,7 +31,7 @@ FIXED_VARIABLES = ("MODEL_ID", "MODEL_REVISION", "SERVE_USE", STARTUP, LOAD)
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Which machines, in the order of choice, and how many."""
+    """Instance types in the order of choice, and the number of instances."""
 
     instance_types: tuple[str, ...]
     instance_count: int
@@ -79,7 +79,7 @@ class RunningConfig:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What an update changes; None and empty: nothing."""
+    """The changes of an update; a field that is None or empty changes nothing."""
 
     instance_types: tuple[str, ...] | None = None
     instance_count: int | None = None
@@ -89,12 +89,12 @@ class Edits:
     startup_timeout_seconds: int | None = None
     download_timeout_seconds: int | None = None
     provision_timeout_seconds: int = 1200
-    """For each of several types, where the endpoint has had one only."""
+    """Limit per instance type, used if the endpoint had only one type so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An endpoint with its config and its model. A planner can bring one to it."""
+    """An endpoint with its config and its model, which a planner can deploy."""
 
     name: str
     config: RunningConfig
@@ -139,7 +139,7 @@ class Running:
             is_named = edits.instance_count is not None
             return replace(self, instance_count=None) if is_named else self
         variants = list(self.config.contents["ProductionVariants"])
-        variants[variant_number(self.config.contents)] = variant
+        variants[variant_index(self.config.contents)] = variant
         contents = {**self.config.contents, "ProductionVariants": variants}
         config = replace(
             self.config, name=f"{self.name}-{digest(contents)}", contents=contents
@@ -152,7 +152,7 @@ class Running:
             environment.pop(name, None)
         if edits.startup_timeout_seconds is not None:
             old = self._variant.get("ContainerStartupHealthCheckTimeoutInSeconds")
-            environment |= _times(environment, old, edits)
+            environment |= _derived_timeouts(environment, old, edits)
         container = dict(self.model.container)
         if environment != self.model.environment:
             container["Environment"] = environment
@@ -174,7 +174,7 @@ class Running:
 
     @property
     def _variant(self) -> dict[str, Any]:
-        number = variant_number(self.config.contents)
+        number = variant_index(self.config.contents)
         return dict(self.config.contents["ProductionVariants"][number])
 
 
@@ -204,10 +204,10 @@ def _edited_variant(old: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
     return variant
 
 
-def _times(
+def _derived_timeouts(
     environment: Mapping[str, str], old: int | None, edits: Edits
 ) -> dict[str, str]:
-    """The container's own limits, where they followed from the startup timeout."""
+    """Return new container timeouts if the old ones derive from the startup timeout."""
     startup = edits.startup_timeout_seconds
     assert startup is not None
     times = {}

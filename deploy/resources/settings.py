@@ -15,14 +15,14 @@ __all__ = [
     "differences_between",
     "our_variant",
     "settings_of",
-    "variant_number",
+    "variant_index",
 ]
 
 VARIANT = "AllTraffic"
 NONE = "none"
 HIDDEN = "(hidden)"
-"""In place of a credential."""
-# By their paths in AWS's requests. What is not named here keeps its path.
+"""Shown in place of a credential."""
+# Names of settings by their paths in AWS's requests; other paths are shown as they are.
 NAMES = {
     "InstanceType": "instance_type",
     "InitialInstanceCount": "instance_count",
@@ -71,7 +71,7 @@ class Difference:
         old, new = self._shown(self.old), self._shown(self.new)
         repository, at, _ = old.partition("@sha256:")
         if at and new.startswith(f"{repository}{at}"):
-            # Of the same repository: twelve digits tell one digest from another.
+            # Both are in one repository: twelve digits distinguish the digests.
             old, new = (text.partition("@")[2][:19] for text in (old, new))
         return f"{self.setting}: {old} -> {new}"
 
@@ -86,7 +86,7 @@ class Difference:
         if value is None:
             return NONE
         _, is_variable, name = self.setting.partition("environment.")
-        # An environment that was changed elsewhere may hold what ours never does.
+        # Other programs may have put credentials into the environment.
         return HIDDEN if is_variable and is_secret(name, value) else value
 
 
@@ -106,8 +106,8 @@ def settings_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
     return dict(_settings(config, model))
 
 
-def variant_number(config: Mapping[str, Any]) -> int:
-    """Return the place of the variant that is ours: AllTraffic, or else the first."""
+def variant_index(config: Mapping[str, Any]) -> int:
+    """Return the index of our variant: AllTraffic, or else the first."""
     names = [item.get("VariantName") for item in config["ProductionVariants"]]
     return names.index(VARIANT) if VARIANT in names else 0
 
@@ -119,13 +119,13 @@ def our_variant(description: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not description.get("ProductionVariants"):
         return {}
-    return dict(description["ProductionVariants"][variant_number(description)])
+    return dict(description["ProductionVariants"][variant_index(description)])
 
 
 def _settings(
     config: Mapping[str, Any], model: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    ours = variant_number(config)
+    ours = variant_index(config)
     for number, variant in enumerate(config["ProductionVariants"]):
         where = "" if number == ours else f"variant {variant['VariantName']}: "
         machines = dict(variant)
@@ -137,25 +137,25 @@ def _settings(
             pools = sorted(pools, key=lambda pool: int(pool.get("Priority", 0)))
             kinds = [str(pool["InstanceType"]) for pool in pools]
             machines = {"InstanceType": kinds, **machines}
-        for path, text in _flat(machines):
+        for path, text in _flatten(machines):
             yield where + NAMES.get(path, path), text
     others = {k: v for k, v in config.items() if k != "ProductionVariants"}
-    for path, text in (*_flat(others), *_flat(model)):
+    for path, text in (*_flatten(others), *_flatten(model)):
         if path.startswith(f"{ENVIRONMENT}."):
             yield f"environment.{path.removeprefix(f'{ENVIRONMENT}.')}", text
         else:
             yield NAMES.get(path, path), text
 
 
-def _flat(value: object, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every scalar and every list of scalars, with its path."""
+def _flatten(value: object, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of every scalar and every list of scalars."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _flat(item, f"{where}.{name}" if where else str(name))
+            yield from _flatten(item, f"{where}.{name}" if where else str(name))
     elif isinstance(value, list | tuple):
         if any(isinstance(item, Mapping | list | tuple) for item in value):
             for number, item in enumerate(value):
-                yield from _flat(item, f"{where}[{number}]")
+                yield from _flatten(item, f"{where}[{number}]")
         else:
             yield where, ", ".join(map(str, value))
     elif value is not None:

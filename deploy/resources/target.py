@@ -1,4 +1,4 @@
-"""What a planner brings an endpoint to: of chandra.toml, or of what runs."""
+"""The interface of a planner's target: from chandra.toml or a running endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a page on which the model repeats itself: read it again, hotter.
+"""Retry pages on which the model repeats itself, at a higher temperature.
 
 The first attempt takes the likeliest tokens, as chandra-ocr does, unless the request
 has a temperature; the others draw.

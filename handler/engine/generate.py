@@ -96,21 +96,21 @@ class GenerateEngine:
 
     def step(self, poll: Callable[[], None]) -> list[Generation]:
         batch: list[_Page] = []
-        while len(batch) < self._max_sequences and self._next_fits(batch):
+        while len(batch) < self._max_sequences and self._next_has_same_sampling(batch):
             batch.append(self._waiting.popleft())
         again = []
         for page, generation in zip(batch, self._read(batch, poll), strict=True):
-            if (ended := _ended_by(page, generation)) is not None:
+            if (ended := _final_generation(page, generation)) is not None:
                 self._ended.append(ended)
             else:
                 again.append(page)
-        # Before pages that came later, which are not begun yet.
+        # Retries go before pages that came later and have not started.
         self._waiting.extendleft(reversed(again))
         generations, self._ended = self._ended, []
         return generations
 
-    def _next_fits(self, batch: list[_Page]) -> bool:
-        """Return whether a page waits that is sampled as those in the batch are."""
+    def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
+        """Return whether the next waiting page has the sampling of the batch."""
         if not self._waiting or not batch:
             return bool(self._waiting)
         return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
@@ -221,8 +221,8 @@ def _generation_options(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _ended_by(page: _Page, generation: Generation) -> Generation | None:
-    """Return what a page ends with after an attempt; None if another is due."""
+def _final_generation(page: _Page, generation: Generation) -> Generation | None:
+    """Return the final generation of a page; None if another attempt is due."""
     page.num_forwards += generation.num_forwards
     page.seconds += generation.page_seconds
     if generation.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):

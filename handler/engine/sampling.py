@@ -7,7 +7,7 @@ from dataclasses import dataclass
 __all__ = ["GREEDY", "Sampling", "sampling_at"]
 
 TOP_P = 0.95
-"""As chandra-ocr samples where it does."""
+"""The top-p of chandra-ocr's sampled attempts."""
 MIN_TEMPERATURE = 0.01
 """Below it, logits divided by the temperature may overflow, and the likeliest token is
 nearly always drawn anyway."""

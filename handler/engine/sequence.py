@@ -30,7 +30,7 @@ class Sequence:
     prompt: str = field(repr=False)
     max_output_tokens: int
     temperature: float = 0.0
-    """Of the first attempt; 0 takes the likeliest token."""
+    """Temperature of the first attempt; 0 means greedy decoding."""
     max_attempts: int | None = None
     """Times to read a page on which the model repeats itself; None: the engine's."""
 

@@ -25,7 +25,7 @@ from handler.postprocess.tidy import (
     options_of,
     quoted,
     rewritten_math,
-    shown,
+    without_ruby_parentheses,
 )
 from handler.profiles import BboxFormat
 from handler.schema import Block
@@ -73,7 +73,7 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is around a node: the innermost labelled div, and quotations."""
+    """The surroundings of a node: its innermost labelled div, and its quotations."""
 
     label: str
     bbox: Bbox | None
@@ -127,7 +127,7 @@ class Blocks:
     def _tidied(self, nodes: Iterable[Node], place: _Place) -> list[Node]:
         """Return the nodes as answers have them, with pictures where they belong."""
         tidy: list[Node] = []
-        for node in shown(nodes):
+        for node in without_ruby_parentheses(nodes):
             if isinstance(node, str):
                 tidy.append(node)
                 continue

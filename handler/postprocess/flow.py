@@ -217,7 +217,7 @@ _NEWLINES = re.compile(r"[ \t\r\f]*+\n\s*+")
 
 
 def latex_of(element: Element, *, is_one_line: bool = False) -> str:
-    """What is in a `math` or `chem`, without delimiters of its own.
+    """Return the LaTeX in a `math` or `chem` element, without delimiters of its own.
 
     Line breaks are spaces to LaTeX, except after a comment, which would otherwise
     hide the rest of the formula. Where everything must be on one line, the comment

@@ -43,7 +43,7 @@ def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
         elif mark := _MARKS.get(node.tag):
             inner = inline(node.children, around | {mark})
             is_nested = bool(around & _STARS)
-            # What begins other emphasis comes after its mark or tag.
+            # Text that begins other emphasis comes after that emphasis' mark or tag.
             before = text[-1:] or ("<" if is_nested else "")
             piece = emphasised(
                 inner, mark, before, following[index], is_nested=is_nested
@@ -82,7 +82,7 @@ def _first_character(node: Node) -> str:
     return "<" if first.strip() and node.tag in _PUNCTUATED_TAGS else first
 
 
-# They begin with a dollar, a backtick or an angle bracket.
+# The Markdown of these tags begins with a dollar, a backtick or an angle bracket.
 _PUNCTUATED_TAGS = frozenset({"math", "chem", "code", "sub", "sup", "u"})
 
 
@@ -176,7 +176,7 @@ def _image(image: Element) -> str:
 
 
 def _target_of(link: Element, around: frozenset[str]) -> str:
-    """Where a link leads; nowhere inside another link."""
+    """Return the target of a link; an empty string inside another link."""
     return "" if "a" in around else link_target(link.attrs.get("href", ""))
 
 

@@ -91,22 +91,24 @@ def _block(element: Element, html_tables: bool) -> list[str]:
         case tag if tag in BLOCK_TAGS:
             return _blocks(element.children, html_tables)
         case _:
-            return _blocks(_spread(element), html_tables)
+            return _blocks(_distribute_mark(element), html_tables)
 
 
-def _spread(mark: Element) -> Iterator[Node]:
-    """Give each part of bold text or of a link that holds blocks its own mark."""
+def _distribute_mark(mark: Element) -> Iterator[Node]:
+    """Split bold text or a link around blocks, so that each part has its own mark."""
     for portion in portions(mark.children):
         if isinstance(portion, list):
             yield Element(mark.tag, mark.attrs, portion)
         elif portion.tag in ("p", "div"):
-            inner = list(_spread(Element(mark.tag, mark.attrs, portion.children)))
+            inner = list(
+                _distribute_mark(Element(mark.tag, mark.attrs, portion.children))
+            )
             yield Element(portion.tag, portion.attrs, inner)
         elif portion.tag in BLOCK_TAGS | LITERAL_TAGS:
             yield portion
         else:
-            parts = list(_spread(portion))
-            yield from _spread(Element(mark.tag, mark.attrs, parts))
+            parts = list(_distribute_mark(portion))
+            yield from _distribute_mark(Element(mark.tag, mark.attrs, parts))
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -207,7 +209,7 @@ _PARAGRAPHS = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
 
 
 def _prefixed(prefix: str, nodes: list[Node]) -> list[Node]:
-    """Return nodes whose first words come after a prefix."""
+    """Insert a prefix before the first words of the nodes."""
     while nodes and isinstance(nodes[0], str) and not nodes[0].strip():
         nodes = nodes[1:]
     if not nodes or isinstance(nodes[0], str) or not is_block(nodes[0]):

@@ -33,7 +33,7 @@ def clean(html: str) -> str:
 
 
 def clean_page(html: str) -> str:
-    """The same for a page, whose blocks keep their label and box, and data URLs.
+    """Clean a page, whose blocks keep their labels, boxes and data URLs.
 
     Characters that have no UTF-8, which nh3 refuses, become question marks.
     """

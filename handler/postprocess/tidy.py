@@ -1,4 +1,4 @@
-"""Rewrite what the model wrote with the tags and attributes that answers have.
+"""Rewrite the model's HTML with the tags and attributes that answers have.
 
 Quotation marks that `<q>` stands for, the option that is selected in a list, the
 numbering of a list: what a browser would draw is written out or kept, so that every
@@ -17,7 +17,13 @@ from handler.postprocess.markup import Element, Node, text_of
 from handler.postprocess.mathml import is_mathml, latex_from_mathml
 from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
 
-__all__ = ["attributes_of", "options_of", "quoted", "rewritten_math", "shown"]
+__all__ = [
+    "attributes_of",
+    "options_of",
+    "quoted",
+    "rewritten_math",
+    "without_ruby_parentheses",
+]
 
 _SMALL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,6}", re.ASCII)
@@ -145,8 +151,8 @@ def _is_tag(node: Node, tag: str) -> TypeGuard[Element]:
 _PARENTHESIS = re.compile(r"\W{0,2}")
 
 
-def shown(nodes: Iterable[Node]) -> list[Node]:
-    """Return the nodes without parentheses for browsers that know no ruby."""
+def without_ruby_parentheses(nodes: Iterable[Node]) -> list[Node]:
+    """Return the nodes without the `<rp>` fallback parentheses of ruby text."""
     return [
         node
         for node in nodes

@@ -24,7 +24,7 @@ __all__ = ["Listener", "Tokeniser", "decoded"]
 
 
 class Listener(Protocol):
-    """What wants to know of tags and text. The tags are kept or rewritten ones."""
+    """Receives the tags and text of a page; tags are kept or rewritten ones."""
 
     def text(self, text: str) -> None:
         """Characters as they were written, references included."""

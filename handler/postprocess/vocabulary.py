@@ -1,4 +1,4 @@
-"""Which words of HTML a page may be written in.
+"""The HTML tags and attributes that a page may use.
 
 The two Chandra prompts name the tags and attributes a model may use, and nothing
 enforces them. Here every tag is one of five things: kept, rewritten or renamed to
@@ -39,7 +39,7 @@ KEPT_TAGS = _names(
 )
 
 REWRITTEN_TAGS = _names("option q select")
-"""In the tree that `parse` returns; `tidy` writes them with tags that are kept."""
+"""Tags in the tree of `parse` that `tidy` rewrites with tags that are kept."""
 
 BLOCK_TAGS = _names(
     """

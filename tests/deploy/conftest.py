@@ -222,7 +222,7 @@ def project(tmp_path: Path):
 
 
 class Terminal(io.StringIO):
-    """Where a person types."""
+    """A terminal on which a test types answers."""
 
     def isatty(self) -> bool:
         return True

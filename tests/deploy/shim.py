@@ -79,7 +79,7 @@ class Shim:
     forbidden: set[str] = field(default_factory=set)
     """service:Operation of what the caller has no right to; not of S3 and IAM."""
     clock: Callable[[], float] = time.time
-    """Of the ends of transform jobs, and of when schedules are created."""
+    """Clock for the end of transform jobs and the creation of schedules."""
     calls: list[str] = field(default_factory=list)
     """service:Operation of everything that was asked."""
     invoked: Invoked | None = None
@@ -93,9 +93,9 @@ class Shim:
     with_data_source: set[str] = field(default_factory=set)
     """Models that batch transform refuses."""
     regions: list[str] = field(default_factory=lambda: [HOME])
-    """Those that the account has enabled."""
+    """Regions that the account has enabled."""
     elsewhere: dict[str, Shim] = field(default_factory=dict)
-    """What answers for the other regions, once they have been asked."""
+    """The shims of other regions, made at their first request."""
     _isolation: dict[str, bool] = field(default_factory=dict)
     _scheduled: dict[str, float] = field(default_factory=dict)
     """When each schedule was created, by its path."""

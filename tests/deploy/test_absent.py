@@ -1,4 +1,4 @@
-"""An endpoint that is not there: stopped on purpose, by the clock, or lost."""
+"""Absent endpoints: stopped on purpose, stopped by the schedule, or lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def deployed(chandra):
 
 
 def delete(wire, cloud, chandra, name="ocr"):
-    """Delete an endpoint as somebody does who does not use these commands."""
+    """Delete an endpoint without the commands of this project."""
     wire.call("sagemaker", "delete_endpoint", EndpointName=name)
     while name in cloud.machines:
         chandra("status")
@@ -49,7 +49,7 @@ def test_an_endpoint_that_somebody_deleted_is_missing(deployed, chandra, cloud, 
 
 
 @pytest.mark.parametrize("command", ["start", "deploy"])
-def test_what_is_missing_is_said_before_it_is_made_again(
+def test_missing_endpoint_is_reported_before_creation(
     deployed, chandra, cloud, wire, command
 ):
     delete(wire, cloud, chandra)
@@ -256,7 +256,7 @@ def test_a_failed_config_that_was_stopped_excuses_no_later_loss(
 # Rights
 
 
-def test_without_rights_to_the_scheduler_it_stops_and_starts(deployed, chandra, cloud):
+def test_stop_and_start_work_without_scheduler_rights(deployed, chandra, cloud):
     config = cloud.machines["ocr"].config
     cloud.forbidden = {"scheduler:GET"}
 
@@ -274,7 +274,7 @@ def test_without_rights_to_the_scheduler_it_stops_and_starts(deployed, chandra, 
     assert cloud.machines["ocr"].config == config
 
 
-def test_without_rights_to_the_scheduler_it_is_updated(deployed, chandra, cloud):
+def test_update_works_without_scheduler_rights(deployed, chandra, cloud):
     first = cloud.machines["ocr"].config
     cloud.forbidden = {"scheduler:GET"}
 
@@ -286,7 +286,7 @@ def test_without_rights_to_the_scheduler_it_is_updated(deployed, chandra, cloud)
     assert cloud.machines["ocr"].config == first
 
 
-def test_without_rights_to_the_scheduler_a_gap_is_said(deployed, chandra, cloud, wire):
+def test_status_reports_a_schedule_that_may_not_be_read(deployed, chandra, cloud, wire):
     delete(wire, cloud, chandra)
     cloud.forbidden = {"scheduler:GET"}
 
@@ -296,7 +296,7 @@ def test_without_rights_to_the_scheduler_a_gap_is_said(deployed, chandra, cloud,
     assert "nor a schedule (which could not be read)" in ran.out
 
 
-def test_without_rights_to_tags_it_is_stopped_and_said(deployed, chandra, cloud):
+def test_stop_without_tag_rights_prints_a_note(deployed, chandra, cloud):
     cloud.forbidden = {"sagemaker:AddTags"}
 
     ran = chandra("stop")
@@ -306,7 +306,7 @@ def test_without_rights_to_tags_it_is_stopped_and_said(deployed, chandra, cloud)
     assert cloud.machines == {}
 
 
-def test_a_stop_that_may_not_delete_says_so(deployed, chandra, cloud, wire):
+def test_denied_stop_leaves_the_endpoint_in_service(deployed, chandra, cloud, wire):
     cloud.forbidden = {"sagemaker:DeleteEndpoint"}
 
     ran = chandra("stop")

@@ -215,7 +215,7 @@ def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, folder,
     ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)), f"--model={name}")
 
     assert ran.status == 2
-    assert "is no name of a model" in ran.err
+    assert "is not a model name" in ran.err
     assert cloud.calls == []
 
 

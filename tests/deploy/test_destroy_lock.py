@@ -18,7 +18,7 @@ THERE = "eu-west-1"
 
 @pytest.fixture
 def lock(tmp_path):
-    """Of a deployment whose image and weights are recorded there alone."""
+    """The lock file of a deployment whose image and weights are only in it."""
     path = tmp_path / "chandra.toml"
     path.write_text('name = "ocr"\nregion = "us-east-1"\n[model]\nbucket = "weights"\n')
     write_lock(path, "image", PUSHED)

@@ -58,7 +58,7 @@ def make_model(aws, name="other-1", role="ocr-execution", tag="other", **contain
 
 
 def kept(ran):
-    """What is kept, with its reason and its remedy, by what it is."""
+    """Return the reason and the remedy of each kept resource, by resource."""
     return {each["what"]: each for each in ran.json["kept"]}
 
 
@@ -246,7 +246,7 @@ def test_role_used_in_a_region_not_asked_goes_without_its_policy(live, chandra, 
     assert roles(wire) == []
 
 
-def test_what_is_global_is_kept_without_asking(live, chandra, wire):
+def test_keep_global_asks_no_other_region(live, chandra, wire):
     live.forbidden = {f"{THERE}/sagemaker:ListModels"}
     before = keys(wire)
 

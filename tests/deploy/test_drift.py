@@ -19,7 +19,7 @@ def deployed(staged, chandra):
 
 
 def resize(wire, cloud, chandra, count, name="ocr"):
-    """As somebody does who does not use these commands."""
+    """Change the number of instances without the commands of this project."""
     wire.call(
         "sagemaker",
         "update_endpoint_weights_and_capacities",
@@ -84,7 +84,7 @@ def test_a_drifted_endpoint_is_not_as_described(deployed, chandra, cloud, wire):
     assert "no changes" in again.out
 
 
-def test_machines_that_are_all_gone_cost_nothing_before(deployed, chandra, cloud, wire):
+def test_endpoint_without_machines_costs_nothing_before(deployed, chandra, cloud, wire):
     resize(wire, cloud, chandra, 0)
 
     ran = chandra("deploy", "--dry-run", "--json")
@@ -121,7 +121,7 @@ def test_what_scaling_has_set_is_left_alone(staged, chandra, cloud, wire, projec
     assert "it has 3 instances, and its scaling allows 0 to 2" in beyond.out
 
 
-def test_without_the_right_to_resize_it_is_said(deployed, chandra, cloud, wire):
+def test_denied_resize_fails_with_the_operation_name(deployed, chandra, cloud, wire):
     resize(wire, cloud, chandra, 3)
     cloud.forbidden = {"sagemaker:UpdateEndpointWeightsAndCapacities"}
 
@@ -149,9 +149,7 @@ def serve_variants(wire, cloud, ours, *others):
     cloud.machines["ocr"].config = "theirs"
 
 
-def test_of_several_variants_the_instances_of_ours_count(
-    deployed, chandra, cloud, wire
-):
+def test_count_is_that_of_our_variant_among_several(deployed, chandra, cloud, wire):
     canary = {
         "VariantName": "canary",
         "InitialInstanceCount": 5,

@@ -30,7 +30,7 @@ def path(tmp_path):
 
 
 def refused(path):
-    """What is said of the lock file, which must be the only file blamed."""
+    """Return the error about the lock file, which must name no other file."""
     with pytest.raises(ConfigError) as caught:
         read_config(path)
     message = caught.value.message

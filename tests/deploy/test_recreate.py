@@ -1,4 +1,4 @@
-"""An endpoint that is deleted to be made again, when what replaces it does not come."""
+"""Endpoints that are deleted for recreation and whose replacement fails."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_creation_that_is_refused_brings_the_config_before_back(
     assert cloud.machines["ocr"].config == serving
 
 
-def test_what_cannot_be_brought_back_is_named_with_its_command(serving, chandra, cloud):
+def test_failed_restoration_names_the_command(serving, chandra, cloud):
     reason = "InsufficientCapacity"
     cloud.failing = {next_config(chandra): reason, serving: reason}
 
@@ -138,7 +138,7 @@ def test_killed_between_delete_and_create_it_counts_as_missing(serving, chandra,
     assert cloud.machines["ocr"].config == serving
 
 
-def test_where_nothing_was_deleted_nothing_is_brought_back(serving, chandra, cloud):
+def test_denied_delete_rolls_nothing_back(serving, chandra, cloud):
     cloud.forbidden = {"sagemaker:DeleteEndpoint"}
 
     ran = chandra(*RECREATE)
@@ -149,7 +149,7 @@ def test_where_nothing_was_deleted_nothing_is_brought_back(serving, chandra, clo
     assert cloud.machines["ocr"].config == serving
 
 
-def test_what_fails_after_the_new_config_serves_is_left(serving, chandra, cloud):
+def test_failure_after_new_config_serves_rolls_nothing_back(serving, chandra, cloud):
     cloud.forbidden = {"sagemaker:AddTags"}
 
     ran = chandra(*RECREATE)

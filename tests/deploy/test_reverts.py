@@ -79,7 +79,7 @@ def test_flags_of_a_deploy_are_reverted_by_the_next(chandra):
     second = chandra("deploy")
 
     line = "  instance_type: ml.g5.2xlarge -> ml.g6e.2xlarge\n"
-    assert f"or the next deploy changes them back:\n{line}" in first.out
+    assert f"or the next deploy reverts them:\n{line}" in first.out
     assert f"{REVERTS}\n{line}" in second.out
 
 
@@ -104,7 +104,7 @@ def test_machines_added_by_hand_stay_in_an_update(chandra, cloud):
     assert variant["InitialInstanceCount"] == 3
 
 
-def test_what_nobody_noted_is_said_to_be_unknown(chandra, wire, cloud, project):
+def test_changes_without_a_recorded_config_are_unclear(chandra, wire, cloud, project):
     chandra("deploy")
     arn = IDENTITY.sagemaker_arn("endpoint-config", cloud.machines["ocr"].config)
     wire.call("sagemaker", "delete_tags", ResourceArn=arn, TagKeys=[DESCRIBED_TAG])
@@ -313,6 +313,6 @@ def test_a_queue_lists_what_is_reverted(queue, chandra, project):
     ran = chandra("async", "deploy", typed="n\n")
 
     line = "  image: sha256:bbbbbbbbbbbb -> sha256:aaaaaaaaaaaa\n"
-    assert f"or the next async deploy changes them back:\n{line}" in told.out
+    assert f"or the next async deploy reverts them:\n{line}" in told.out
     assert f"{REVERTS}\n{line}" in ran.out
     assert ran.status == 1

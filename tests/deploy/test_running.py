@@ -136,7 +136,7 @@ def test_a_new_config_keeps_the_machines_that_were_added():
     assert there.edited(Edits()) == there
 
 
-def test_of_several_variants_ours_is_changed():
+def test_edit_changes_our_variant_among_several():
     there = running()
     (ours,) = there.config.contents["ProductionVariants"]
     canary = ours | {"VariantName": "canary", "ModelName": "theirs"}

@@ -36,7 +36,7 @@ def test_machines_of_another_endpoint_count_beside_those_wanted():
     )
 
 
-def test_what_the_queue_uses_is_not_there_for_the_other(
+def test_deploy_counts_machines_of_the_queue_in_the_quota(
     staged, chandra, cloud, project, wire
 ):
     project(QUEUE)
@@ -54,7 +54,9 @@ def test_what_the_queue_uses_is_not_there_for_the_other(
     assert cloud.changes == []
 
 
-def test_what_serves_is_not_there_for_the_queue(staged, chandra, cloud, project, wire):
+def test_async_deploy_counts_real_time_machines_in_the_quota(
+    staged, chandra, cloud, project, wire
+):
     project(QUEUE)
     wire.call("s3", "create_bucket", Bucket="exchange")
     chandra("deploy")
@@ -69,7 +71,7 @@ def test_what_serves_is_not_there_for_the_queue(staged, chandra, cloud, project,
     assert cloud.changes == []
 
 
-def test_the_queue_may_grow_only_beside_what_serves(
+def test_max_instances_beyond_the_shared_quota_are_reported(
     staged, chandra, cloud, project, wire
 ):
     project(QUEUE)
@@ -107,7 +109,7 @@ def test_machines_of_another_type_are_not_counted(both, chandra, cloud):
     assert "may run" not in ran.out
 
 
-def test_what_is_made_again_does_not_count_beside_itself(both, chandra, cloud):
+def test_recreated_endpoint_is_not_counted_twice(both, chandra, cloud):
     cloud.limits = {KIND: 2}
 
     ran = chandra("update", "--image", OTHER_IMAGE, "--strategy", "recreate")

@@ -24,7 +24,7 @@ THEIRS = RegionUse(THERE, roles={NAME: "other-1"})
 
 
 def role(*regions, **other):
-    """With a policy for each region, and others by name."""
+    """Make a role with a policy for each region, and other policies by name."""
     policies = {policy_name(region): frozenset({region}) for region in regions}
     policies |= {name: frozenset({region}) for name, region in other.items()}
     return Role(NAME, (*policies, "theirs"), policies, ("arn:aws:iam::aws:policy/A",))
@@ -150,7 +150,7 @@ def test_unfinished_uploads_in_another_region_stay():
     assert left.kept[0].what == "objects in s3://b (unfinished uploads)"
 
 
-def test_nothing_in_a_bucket_is_nothing_to_keep():
+def test_empty_bucket_keeps_nothing():
     inventory = Inventory("ocr", bucket="weights")
 
     assert keep_objects(inventory, THERE, [LIVE]) == inventory

@@ -18,7 +18,7 @@ def test_an_update_to_other_machines_moves_the_endpoint(chandra, cloud):
     assert ran.status == 0, ran.err
     variant = cloud.variants[cloud.machines["ocr"].config][0]
     assert variant["InstanceType"] == "ml.g5.2xlarge"
-    assert "chandra.toml still says otherwise" in ran.out
+    assert "chandra.toml has other settings" in ran.out
 
 
 def test_where_quota_allows_one_machine_it_is_made_again(chandra, cloud):
@@ -120,7 +120,7 @@ def test_rolled_back_it_serves_what_it_served_before(chandra, cloud, project, at
     assert back.status == forth.status == 0, back.err + forth.err
     assert there == first
     assert cloud.machines["ocr"].config == second
-    assert "or the next deploy changes them back" in back.out
+    assert "or the next deploy reverts them" in back.out
     assert "image: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb" in back.out
     assert "the next deploy changes nothing" in forth.out
 

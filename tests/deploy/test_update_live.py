@@ -127,7 +127,7 @@ def test_a_variable_may_be_empty(chandra, wire, cloud):
     assert variables(described(wire, cloud))["A"] == ""
 
 
-def test_to_remove_what_is_not_there_changes_nothing(chandra, cloud):
+def test_removing_an_unset_variable_changes_nothing(chandra, cloud):
     chandra("deploy")
     cloud.calls.clear()
 
@@ -148,7 +148,7 @@ def test_to_remove_what_is_not_there_changes_nothing(chandra, cloud):
     ],
     ids=["fixed", "both", "range", "secret"],
 )
-def test_a_flag_that_cannot_be_is_refused_before_a_call(chandra, cloud, flags, message):
+def test_invalid_flag_is_refused_before_any_call(chandra, cloud, flags, message):
     chandra("deploy")
     cloud.calls.clear()
 
@@ -264,7 +264,7 @@ def test_an_update_says_what_the_next_deploy_changes_back(chandra, project):
     again = chandra("update", "--env", "A=1")
     written = chandra("deploy")
 
-    assert "chandra.toml still says otherwise" in first.out
+    assert "chandra.toml has other settings" in first.out
     assert "  environment.A: 1 -> none" in first.out
     assert "no changes" in again.out
     # One config: what update made and what the file describes are the same.

@@ -17,7 +17,7 @@ def test_the_separator_is_that_of_chandra_ocr():
     assert separator_before(2) == "\n\n1" + "-" * 48 + "\n\n"
 
 
-def test_every_page_is_there_also_one_without_text():
+def test_page_without_text_is_kept():
     joined = paginated([(1, "a"), (2, ""), (5, "c")])
 
     assert joined == f"a{separator_before(2)}{separator_before(5)}c"

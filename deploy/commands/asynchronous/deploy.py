@@ -9,7 +9,7 @@ from deploy.actions import Action
 from deploy.asynchronous.endpoint import async_config, async_endpoint_from
 from deploy.asynchronous.scaling import Scaling
 from deploy.commands.asynchronous.limits import with_limits
-from deploy.commands.changes import agreed, change_to_file, tell
+from deploy.commands.changes import change_to_file, confirm_change, report_change
 from deploy.commands.context import Context
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.quotas import quota_checks
@@ -74,8 +74,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
             context.console.result(data, [words, UNNOTED])
             return 0
     else:
-        tell(context, change, later)
-        if not agreed(context, wanted.name, change, later):
+        report_change(context, change, later)
+        if not confirm_change(context, wanted.name, change, later):
             context.console.declined()
             return 1
     compare(context, wanted)

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter, defaultdict
 
 from deploy.asynchronous.fetching import Fetched, Fetching, Files, Outcome
-from deploy.asynchronous.selection import selected
+from deploy.asynchronous.selection import select_places
 from deploy.asynchronous.waiting import Waiting
 from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import (
@@ -51,7 +51,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     into = None if options.into is None else destination(options.into)
     objects = Bucketed(context.aws)
     with ledger_opened(context, options, must_exist=True) as ledger:
-        selection = selected(ledger, options.inputs, objects)
+        selection = select_places(ledger, options.inputs, objects)
         if not context.is_dry_run:
             # What has come since somebody last looked.
             Waiting(

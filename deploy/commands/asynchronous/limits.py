@@ -1,4 +1,4 @@
-"""Limits of an asynchronous endpoint's machines: as they are, and as wanted."""
+"""Compare the scaling limits of an asynchronous endpoint with the wanted ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["with_limits"]
 
 
 def with_limits(change: Change, observed: ObservedScaling, wanted: Scaling) -> Change:
-    """Return the change with what becomes of the limits, and the price of all machines.
+    """Return the change with the scaling limits, priced for the most machines allowed.
 
-    Nothing notes who set a limit, so those that differ are unclear.
+    Nothing records who set a limit, so each limit that differs is listed as unclear.
     """
     old = _limits(observed)
     new = {
@@ -40,7 +40,7 @@ def with_limits(change: Change, observed: ObservedScaling, wanted: Scaling) -> C
 
 
 def _limits(observed: ObservedScaling) -> dict[str, str]:
-    """Limits by their names in chandra.toml, as far as there are any."""
+    """Return the limits that are set, by their names in chandra.toml."""
     target: Mapping[str, Any] = observed.target or {}
     policy = observed.policies.get("backlog", {})
     tracking = policy.get("TargetTrackingScalingPolicyConfiguration", {})

@@ -17,12 +17,12 @@ __all__ = ["add_inputs_argument", "add_ledger_argument", "ledger_of", "ledger_op
 
 
 def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
-    """For commands that speak of what was submitted."""
+    """Add INPUT for commands that act on submitted documents."""
     parser.add_argument(
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="only what was submitted of these: files, folders, s3:// prefixes or "
+        help="only documents that these name: files, folders, s3:// prefixes or "
         "manifests (default: everything in the ledger)",
     )
 

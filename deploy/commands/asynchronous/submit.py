@@ -61,14 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="also those that failed, or lack pages, for a reason that may pass; "
+        help="also documents that failed, or lack pages, after a transient error; "
         "without INPUT, all of the ledger's",
     )
     parser.add_argument(
         "--retry-all",
         action="store_true",
-        help="also those that failed for good, such as damaged files; each is paid for "
-        "again",
+        help="also documents with a permanent error, such as damaged files; each is "
+        "paid for again",
     )
     parser.add_argument(
         "--hidden",
@@ -179,7 +179,7 @@ def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
 
 def _is_left(job: Job) -> bool:
     """Also what an earlier --retry-failed did not come to send."""
-    return job.is_worth_another or job.failed_for_good or job.is_unsent
+    return job.is_retryable or job.has_failed_permanently or job.is_unsent
 
 
 def _note_long(context: Context, found: Found) -> None:
@@ -229,15 +229,15 @@ def _say_what_would_be(
     jobs: list[Job | None] = [*left]
     jobs += [ledger.job(document.key) for document in found.documents]
     known_jobs = [job for job in jobs if job is not None]
-    num_again = sum(job.is_worth_another for job in known_jobs)
-    num_given_up = sum(job.failed_for_good for job in known_jobs)
+    num_again = sum(job.is_retryable for job in known_jobs)
+    num_given_up = sum(job.has_failed_permanently for job in known_jobs)
     states = Counter("new" if job is None else job.state.value for job in jobs)
     num = len(jobs) - states["submitted"] - states["done"] - states["failed"]
     num += num_again if retry is not Retry.NONE else 0
     num += num_given_up if retry is Retry.ALL else 0
     known = states["submitted"] + states["done"]
     if retry is not Retry.NONE:
-        known -= sum(job.is_worth_another for job in known_jobs if job.is_read)
+        known -= sum(job.is_retryable for job in known_jobs if job.is_read)
     size = sum(d.size for d in found.documents if not d.is_stored)
     pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
     context.console.result(
@@ -263,7 +263,7 @@ def _report(
         (submitted.num_known, "were read or in the queue already"),
         (
             submitted.num_failed,
-            "failed before for what may pass: add --retry-failed to try them again",
+            "failed earlier with a transient error: add --retry-failed to resend them",
         ),
         (submitted.num_elsewhere, "are being sent by another process"),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.asynchronous.selection import selected
+from deploy.asynchronous.selection import select_places
 from deploy.asynchronous.waiting import Progress, Waiting
 from deploy.aws.objects import Bucketed
 from deploy.commands.asynchronous.shared import (
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     with ledger_opened(context, options, must_exist=True) as ledger:
         objects = Bucketed(context.aws)
-        selection = selected(ledger, options.inputs, objects)
+        selection = select_places(ledger, options.inputs, objects)
         waiting = Waiting(
             ledger,
             objects,
@@ -63,7 +63,7 @@ def _next(progress: Progress) -> list[str]:
         )
     if progress.num_in_part:
         lines.append(
-            f"{progress.num_in_part:,} were read in part, for a reason that may pass"
+            f"{progress.num_in_part:,} were read in part, after a transient error"
         )
     lines += advice_lines(progress.permanent)
     if progress.num_transient or progress.num_in_part:

@@ -1,4 +1,4 @@
-"""Read a bucket of documents with machines that come for it, and go.
+"""Read a bucket of documents with machines that run only for the job.
 
 INPUT is s3://bucket/prefix, one object, a file or folder here, or a manifest NAME.jsonl
 of lines such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}. OUTPUT is

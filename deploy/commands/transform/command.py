@@ -10,7 +10,7 @@ from deploy.commands.request_options import add_request_options, request_options
 from deploy.commands.transform.fetch import fetch
 from deploy.commands.transform.jobs import found, transforms_of
 from deploy.commands.transform.starting import started
-from deploy.commands.transform.summary import tell
+from deploy.commands.transform.summary import report_summary
 from deploy.commands.transform.wanted import wanted_again, wanted_from
 from deploy.commands.transform.watch import summed_up, watched
 from deploy.console import minute, table
@@ -53,13 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failed",
         metavar="JOB",
-        help="a job of those documents of JOB that have no result, or lack pages, for "
-        "a reason that may pass",
+        help="a job for the documents of JOB that have no result, or lack pages, after "
+        "a transient error",
     )
     parser.add_argument(
         "--retry-all",
         metavar="JOB",
-        help="also of those that failed for good, such as damaged files",
+        help="also documents with a permanent error, such as damaged files",
     )
     parser.add_argument(
         "--hidden",
@@ -74,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="read again, and pay again for, what has a result or was asked for "
-        "before; fetch: write over other contents",
+        help="read again, and pay again for, documents that have a result or were "
+        "submitted before; fetch: overwrite files with other contents",
     )
     parser.add_argument(
         "--instance-type", metavar="TYPE", help="in place of transform.instance_type"
@@ -128,7 +128,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         _refuse_ignored(options, flag, "--format", "--hidden", "--into")
         if request_options(options):
             raise ConfigError(
-                f"{flag} takes what is asked of each page from the job",
+                f"{flag} takes the request options from the job",
                 hint=f"chandra-sagemaker transform {flag} {again}",
             )
         wanted = wanted_again(context, options, again)
@@ -170,7 +170,7 @@ def _status(context: Context, options: argparse.Namespace, names: list[str]) -> 
     del options
     if names:
         state = found(context, _one(names))
-        return tell(context, summed_up(context, state))
+        return report_summary(context, summed_up(context, state))
     jobs = list(transforms_of(context).ours())
     rows = [(job.name, job.status, minute(job.created)) for job in jobs]
     context.console.result(
@@ -194,7 +194,7 @@ def _wait(context: Context, options: argparse.Namespace, names: list[str]) -> in
         if state.is_changing
         else summed_up(context, state)
     )
-    return tell(context, summary)
+    return report_summary(context, summary)
 
 
 def _stop(context: Context, options: argparse.Namespace, names: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The results of jobs under the names of their documents, in a folder or in S3."""
+"""Write the results of jobs under their documents' names, in a folder or in S3."""
 
 from __future__ import annotations
 
@@ -180,5 +180,5 @@ def _lines(
         lines.append(f"{counts[Outcome.WAITING]:,} are not read yet")
     if counts[Outcome.WAITING] or counts[Outcome.FAILED]:
         names = " and ".join(state.name for state in states)
-        lines.append(f"why, says chandra-sagemaker transform status {names}")
+        lines.append(f"next: chandra-sagemaker transform status {names} shows why")
     return lines

@@ -22,7 +22,7 @@ from deploy.commands.transform.jobs import (
     transforms_of,
     without_result,
 )
-from deploy.commands.transform.summary import NUM_NAMED, failure_lines, tell
+from deploy.commands.transform.summary import NUM_NAMED, failure_lines, report_summary
 from deploy.commands.transform.wanted import WantedJob
 from deploy.commands.transform.watch import summed_up, watched
 from deploy.commands.wanted import refuse_if_fatal
@@ -112,7 +112,7 @@ def started(context: Context, options: argparse.Namespace, wanted: WantedJob) ->
     summary = watched(
         context, found(context, job.name), timeout_seconds=options.timeout
     )
-    return tell(context, summary, left_out=wanted.left_out)
+    return report_summary(context, summary, left_out=wanted.left_out)
 
 
 def _say_refused(context: Context, refused: Sequence[Refused]) -> None:
@@ -169,9 +169,13 @@ def _again(
         context.console.say(
             f"transform job {state.name} did this already: --force does it again"
         )
-        return tell(context, summed_up(context, state), left_out=wanted.left_out)
+        return report_summary(
+            context, summed_up(context, state), left_out=wanted.left_out
+        )
     context.console.say(f"transform job {state.name} is doing this already")
     if context.is_dry_run or not options.wait:
-        return tell(context, summed_up(context, state), left_out=wanted.left_out)
+        return report_summary(
+            context, summed_up(context, state), left_out=wanted.left_out
+        )
     summary = watched(context, state, timeout_seconds=options.timeout)
-    return tell(context, summary, left_out=wanted.left_out)
+    return report_summary(context, summary, left_out=wanted.left_out)

@@ -16,7 +16,14 @@ from deploy.machines.prices import dollars
 from deploy.transform.job import TransformState
 from deploy.transform.outcome import UNKNOWN, Failure, by_code
 
-__all__ = ["NUM_NAMED", "Summary", "counted", "failure_lines", "given_up_lines", "tell"]
+__all__ = [
+    "NUM_NAMED",
+    "Summary",
+    "counted",
+    "failure_lines",
+    "given_up_lines",
+    "report_summary",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Summary:
     page_codes: Mapping[str, int]
     """Pages that failed in documents that were read."""
     in_part: tuple[str, ...]
-    """Documents that lack pages for a reason that may pass, by name."""
+    """Documents that lack pages after a transient error, by name."""
     missing: Mapping[str, Mapping[int, str]]
     """Codes of the pages that documents lack, by name and number: of those known."""
     untold: str | None
@@ -62,13 +69,13 @@ class Summary:
         }
 
 
-def tell(
+def report_summary(
     context: Context, summary: Summary, *, left_out: Sequence[Failure] | None = None
 ) -> int:
-    """Say it, and how the command ends: 0 where every document was read.
+    """Print the summary; return the exit status, 0 if every document was read.
 
-    `left_out` is of what was asked for now; None: of what the job was asked for. Raises
-    ResourceFailedError where the job failed before it had read anything.
+    `left_out` are documents that this command did not send; None: those of the job.
+    Raises ResourceFailedError if the job failed before it had read anything.
     """
     state = summary.state
     left_out = summary.left_out if left_out is None else left_out
@@ -117,7 +124,7 @@ def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
     if summary.in_part:
         more = len(summary.in_part) - NUM_NAMED
         lines.append(
-            f"{len(summary.in_part)} lack pages for a reason that may pass: "
+            f"{len(summary.in_part)} lack pages after a transient error: "
             + ", ".join(summary.in_part[:NUM_NAMED])
             + (f" and {more} more" if more > 0 else "")
         )

@@ -13,7 +13,7 @@ from deploy.commands.request_options import request_options
 from deploy.commands.transform.inputs import reached
 from deploy.commands.transform.jobs import found, transforms_of
 from deploy.commands.transform.summary import failure_lines, given_up_lines
-from deploy.commands.transform.watch import to_retry
+from deploy.commands.transform.watch import split_failures
 from deploy.documents.document import Refused, StoredObject, split_uri
 from deploy.documents.finding import MANIFESTS, find_documents
 from deploy.documents.pages import num_pages_of
@@ -129,8 +129,8 @@ def wanted_again(
             hint=f"chandra-sagemaker transform wait {state.name}",
         )
     prefix, work = transforms.work(state)
-    left, given_up = to_retry(context, state)
-    # They are in no job, and would be forgotten with this one.
+    left, given_up = split_failures(context, state)
+    # No later job has these documents: the new job must list them again.
     left_out = [*transforms.left_out(state)]
     is_again = (
         set(given_up) if options.retry_all else _replaced(context, prefix, given_up)
@@ -150,7 +150,7 @@ def wanted_again(
             },
             [
                 *failure_lines(left_out),
-                f"nothing of transform job {state.name} is left to try again"
+                f"no document of transform job {state.name} is left to retry"
                 if left_out
                 else f"every document of transform job {state.name} has its result",
             ],
@@ -167,9 +167,9 @@ def wanted_again(
 
 
 def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
-    """Return the objects that are no longer what the job was given.
+    """Return the objects whose contents have changed since the job was made.
 
-    A job of files or of a manifest was given copies and requests of ours.
+    The copies and requests that a job of files or a manifest reads never change.
     """
     ours = {f"{prefix}{work.key}": work for work in works if work.document is None}
     heads = Bucketed(context.aws).heads(list(ours))

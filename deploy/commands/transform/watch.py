@@ -23,7 +23,7 @@ from deploy.transform.following import follow
 from deploy.transform.job import LOG_GROUP, TransformState, Work
 from deploy.transform.outcome import UNKNOWN, Failure, JobLog, by_code
 
-__all__ = ["Watch", "summed_up", "to_retry", "watched"]
+__all__ = ["Watch", "split_failures", "summed_up", "watched"]
 
 # CloudWatch shows a line some seconds after it was written. A log that has lines and
 # gets no more for a while is whole, and so is that of a job which ended a minute ago.
@@ -165,11 +165,14 @@ def summed_up(context: Context, state: TransformState) -> Summary:
     return _summary(context, watch, state)
 
 
-def to_retry(
+def split_failures(
     context: Context, state: TransformState
 ) -> tuple[tuple[Work, ...], Mapping[Work, Failure]]:
-    """Return what a job that has ended did not read, or read in part, for what may
-    pass; and what would fail again."""
+    """Return the documents of an ended job to retry, and those not worth a retry.
+
+    The first have no result or lack pages for a transient error. The second failed
+    with a permanent error, and are mapped to it.
+    """
     watch = Watch(context, state)
     watch.num_done()
     watch.lines()

@@ -505,7 +505,7 @@ def test_waiting_shows_documents_pages_and_failures_by_code(chandra, queue, fold
     assert "pages/s" in ran.out
     assert "left" in ran.out
     assert "1 would fail again, with unreadable_document: " in ran.out
-    assert "try: mend or replace the file" in ran.out
+    assert "try: repair or replace the file" in ran.out
     assert "--retry-failed" not in ran.out
 
 
@@ -629,7 +629,7 @@ def test_only_what_failed_is_tried_again_and_its_answer_has_a_place_of_its_own(
 
     again = chandra("async", "submit", "--retry-failed")
 
-    assert "1 failed before for what may pass: add --retry-failed" in left.out
+    assert "1 failed earlier with a transient error: add --retry-failed" in left.out
     assert again.status == 0, again.err
     assert len(queue.accepted) == 4
     first, second = (
@@ -659,7 +659,7 @@ def test_a_document_read_in_part_for_what_may_pass_is_read_again(
     whole = chandra("async", "wait", "--json")
     chandra("async", "fetch")
 
-    assert "1 were read in part, for a reason that may pass" in in_part.out
+    assert "1 were read in part, after a transient error" in in_part.out
     assert "async submit --retry-failed" in in_part.out
     assert again.json["submitted"] == 1
     assert (whole.json["pages"], whole.json["in_part"]) == (2, 0)

@@ -1,4 +1,4 @@
-"""Some documents of a ledger: tried again, waited for, fetched under their names."""
+"""Retrying, waiting for and fetching a selection of a ledger's documents."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_what_is_not_tried_again_is_listed_with_what_to_do(chandra, queue, faile
 
     for ran in (tried, waited, fetched):
         assert f"with unreadable_document: {failed / 'broken.pdf'}" in ran.out
-        assert "try: mend or replace the file: it is damaged or empty" in ran.out
+        assert "try: repair or replace the file: it is damaged or empty" in ran.out
     assert "--retry-all reads these again all the same, and pays again" in tried.out
 
 
@@ -94,7 +94,7 @@ def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
         assert "--retry-failed" not in ran.out
 
 
-def test_all_that_failed_can_be_tried_again(chandra, queue, failed):
+def test_retry_all_sends_every_failed_document(chandra, queue, failed):
     planned = chandra("async", "submit", "--retry-all", "--dry-run", "--json")
     ran = chandra("async", "submit", "--retry-all", "--json")
 
@@ -135,7 +135,7 @@ def test_one_folder_is_fetched_alone(chandra, queue, folders):
 @pytest.mark.parametrize(
     ("into", "words"), [("", "--into is empty"), ("s3://", "must be s3://bucket/key")]
 )
-def test_a_place_that_names_nothing_is_refused(chandra, queue, folders, into, words):
+def test_invalid_into_is_refused(chandra, queue, folders, into, words):
     chandra("async", "submit", str(folders[0]))
 
     ran = chandra("async", "fetch", "--into", into)
@@ -195,9 +195,7 @@ def test_a_line_names_the_pages_that_it_asked_for(chandra, queue, wire, tmp_path
 
 
 @pytest.mark.parametrize("command", ["wait", "fetch"])
-def test_an_input_of_which_nothing_was_submitted_is_said(
-    chandra, queue, folders, command
-):
+def test_input_that_was_not_submitted_is_not_found(chandra, queue, folders, command):
     first, second = folders
     chandra("async", "submit", str(first))
 
@@ -298,7 +296,7 @@ def test_each_wrong_line_of_a_manifest_has_its_own_reason(chandra, queue, tmp_pa
     assert queue.accepted == []
 
 
-def test_what_was_not_found_counts_until_it_is_there(chandra, queue, wire, tmp_path):
+def test_missing_document_is_sent_once_it_exists(chandra, queue, wire, tmp_path):
     put(wire, "a.pdf", b"first")
     manifest = tmp_path / "wanted.jsonl"
     uris = ["s3://scans/a.pdf", "s3://scans/gone.pdf"]

@@ -1,4 +1,4 @@
-"""Which failures another reading may mend."""
+"""Permanent and transient failures."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def codes():
     }
 
 
-def test_what_is_permanent_is_what_the_service_calls_so():
+def test_permanent_codes_are_client_errors_of_the_service():
     wrong = {code for code, status in codes().items() if 400 <= status < 500}
 
     assert set(PERMANENT) == wrong - MAY_CHANGE | {"deadline_exceeded"}
     assert not MAY_PASS & set(PERMANENT)
 
 
-def test_a_code_that_nobody_knows_is_tried_again():
+def test_unknown_code_is_not_permanent():
     assert not is_permanent("failed")
     assert not is_permanent(None)
 
 
-def test_of_many_documents_some_are_named_with_what_to_do():
+def test_advice_names_the_first_of_many_documents():
     lines = advice_lines({"unreadable_document": [f"{n}.pdf" for n in range(7)]})
 
     assert lines == [

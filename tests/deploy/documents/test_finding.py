@@ -55,7 +55,7 @@ def test_a_folder_is_read_whole_and_what_is_left_out_is_said(folder):
     ]
 
 
-def test_links_that_are_not_followed_are_said(folder):
+def test_unfollowed_links_are_reported(folder):
     (folder / "2023").symlink_to(folder / "2024")
     (folder / "gone.pdf").symlink_to(folder / "nowhere.pdf")
 
@@ -69,7 +69,7 @@ def test_links_that_are_not_followed_are_said(folder):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_may_not_be_read_is_said(folder):
+def test_unreadable_folder_is_reported(folder):
     (folder / "2024").chmod(0)
 
     found = found_in(folder)
@@ -81,7 +81,7 @@ def test_a_folder_that_may_not_be_read_is_said(folder):
     ]
 
 
-def test_a_name_that_is_too_long_costs_only_its_own_line(folder):
+def test_too_long_name_fails_only_its_own_line(folder):
     path = manifest(
         folder / "wanted.jsonl", {"document": "x" * 300}, {"document": "a.pdf"}
     )
@@ -126,7 +126,7 @@ def test_a_file_named_by_itself_is_refused_if_it_is_no_document(folder):
     assert not found.documents
     (refused,) = found.refused
     assert refused.code == "unsupported_media_type"
-    assert "its bytes are no document that is read: PDF, PNG" in refused.reason
+    assert "its bytes are not a supported document: PDF, PNG" in refused.reason
 
 
 def test_results_that_lie_beside_their_documents_are_no_documents(folder):

@@ -1,4 +1,4 @@
-"""HTML that is written of an answer holds nothing that acts, whatever is in it."""
+"""HTML files written from an answer contain no active content."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def with_value(path: Path, value: object) -> dict[str, Any]:
 
 
 class Reader(HTMLParser):
-    """What is in a page that acts, or that leads anywhere else."""
+    """Collects the active content and the external references of a page."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ TEXTS = pytest.mark.parametrize(
 WRITERS = pytest.mark.parametrize("write", [as_report, as_html])
 
 
-def test_the_reader_of_these_tests_sees_what_acts():
+def test_reader_finds_active_content():
     source = "<script></script><p onclick=x><a href='http://a.example'><base href=x>"
 
     assert Reader(source).found == [

@@ -1,4 +1,4 @@
-"""What is refused before it is queued or paid for, by every command alike."""
+"""Every command refuses the same documents before they are queued or paid for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from deploy.aws.objects import Bucketed, archive_of
-from deploy.documents.document import Archive
+from deploy.aws.objects import Bucketed, archive_state_of
+from deploy.documents.document import ArchiveState
 from deploy.documents.finding import find_documents
 from deploy.documents.rejection import NO_DOCUMENT
 from tests.deploy.contents import PDF, PNG
@@ -131,7 +131,7 @@ def test_an_object_that_is_no_document_is_not_sent(chandra, put, cloud):
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
 
 
-def test_an_object_that_may_not_be_read_here_is_told_by_its_name():
+def test_forbidden_object_gets_the_type_of_its_name():
     bucket = Bucket({"s3://in/a.png": JPEG}, closed={"s3://in/a.png"})
 
     (document,) = find_documents(["s3://in/"], bucket).documents
@@ -197,18 +197,18 @@ def test_a_restored_object_is_read_and_a_manifest_is_looked_at_too(
         ({"StorageClass": "GLACIER_IR"}, None),
         ({"StorageClass": "INTELLIGENT_TIERING"}, None),
         ({"StorageClass": "INTELLIGENT_TIERING", "ArchiveStatus": "ARCHIVE_ACCESS"},
-         Archive.ARCHIVED),
+         ArchiveState.ARCHIVED),
         ({"ArchiveStatus": "DEEP_ARCHIVE_ACCESS", "Restore": 'ongoing-request="true"'},
-         Archive.RESTORING),
-        ({"StorageClass": "GLACIER"}, Archive.ARCHIVED),
+         ArchiveState.RESTORING),
+        ({"StorageClass": "GLACIER"}, ArchiveState.ARCHIVED),
         ({"StorageClass": "GLACIER", "Restore": 'ongoing-request="true"'},
-         Archive.RESTORING),
+         ArchiveState.RESTORING),
         ({"StorageClass": "DEEP_ARCHIVE",
           "Restore": 'ongoing-request="false", expiry-date="Fri, 1 Jan 2027"'}, None),
     ],
 )  # fmt: skip
-def test_an_archive_is_told_by_the_answer_of_s3(answer, expected):
-    assert archive_of(answer) == expected
+def test_archive_state_is_read_from_head_object(answer, expected):
+    assert archive_state_of(answer) == expected
 
 
 # Hidden files

@@ -70,7 +70,7 @@ def by_the_service(declared, head, tail):
         return None
 
 
-def test_the_limits_are_the_services():
+def test_limits_equal_those_of_the_service():
     assert (HEAD_BYTES, TAIL_BYTES) == (media.HEAD_BYTES, media.TAIL_BYTES)
     assert set(MEDIA_TYPES.values()) == set(media.MEDIA_TYPES)
 
@@ -78,7 +78,7 @@ def test_the_limits_are_the_services():
 @given(heads)
 @example(bytes(1019) + b"%PDF-1.7")
 @example(bytes(1020) + b"%PDF-1.7")
-def test_first_bytes_tell_what_they_tell_the_service(head):
+def test_first_bytes_give_the_same_type_as_the_service(head):
     assert media_type_of(head) == media.media_type_of(head[:HEAD_BYTES])
 
 
@@ -101,7 +101,7 @@ def test_a_document_is_known_whatever_its_name(tmp_path, kind):
     assert found == MEDIA_TYPES[f".{kind}"]
 
 
-def test_what_gzip_compressed_is_known_too():
+def test_type_inside_gzip_is_detected():
     sample = Sample(gzip.compress(DOCUMENTS["pdf"])[:HEAD_BYTES])
 
     assert type_by_bytes(sample, UNKNOWN) == "application/pdf"
@@ -123,7 +123,7 @@ def test_a_pdf_with_a_damaged_header_is_known_by_its_name():
 @pytest.mark.parametrize(
     "head", [b"BMW and others", b"P1 1 1 0", b"A text about %PDF-1.7", b"words"]
 )
-def test_words_are_not_taken_for_a_document(head):
+def test_ordinary_text_is_not_a_document(head):
     assert not is_unmistakable(Sample(head))
 
 

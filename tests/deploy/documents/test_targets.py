@@ -30,7 +30,7 @@ def wanted(names):
 
 
 def folded(path):
-    """As a file system that ignores case and normalises would compare."""
+    """Return the key by which a case-insensitive, normalising file system compares."""
     return unicodedata.normalize("NFD", path).casefold()
 
 
@@ -76,7 +76,7 @@ def test_names_do_not_depend_on_the_order(names, random):
 
 
 @given(st.lists(NAMES, min_size=1, max_size=6))
-def test_what_was_written_keeps_its_name(names):
+def test_written_results_keep_their_name(names):
     ids = wanted(names)
     last = list(ids)[-1]
 

@@ -79,7 +79,7 @@ def test_an_index_of_other_platforms_names_them(archive):
         archive({"index.json": encoded(index)}).image()
 
 
-def test_of_several_platforms_amd64_is_taken(archive):
+def test_amd64_is_chosen_among_platforms(archive):
     arm, amd = encoded(oci_manifest(config=ARM)), encoded(oci_manifest())
     files = of_manifests(
         entry(arm, platform={"os": "linux", "architecture": "arm64"}),
@@ -126,7 +126,7 @@ def two_images():
     ), digest(second)
 
 
-def test_of_two_images_the_tag_chooses(archive):
+def test_tag_chooses_between_two_images(archive):
     files, second = two_images()
 
     assert archive(files).image("v2").digest == second

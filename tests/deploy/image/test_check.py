@@ -60,7 +60,7 @@ def unset_image(tmp_path):
 
 
 def docker_digest(config):
-    """Of the manifest that a push makes of an archive's."""
+    """Return the digest of the Docker manifest that a push makes for an archive."""
     text = json.dumps(repaired(oci_manifest(config=config)), separators=(",", ":"))
     return digest(text.encode())
 
@@ -93,7 +93,7 @@ def test_an_arm64_image_is_not_given_another_manifest(chandra, put, cloud):
     assert cloud.changes == []
 
 
-def test_of_an_index_the_image_for_amd64_is_named(chandra, put, wire):
+def test_check_names_the_amd64_image_of_an_index(chandra, put, wire):
     child = put("child", image_config(), OCI)
     index = oci_index(("linux", "arm64", "sha256:" + "a" * 64),
                       ("linux", "amd64", child))  # fmt: skip
@@ -101,7 +101,7 @@ def test_of_an_index_the_image_for_amd64_is_named(chandra, put, wire):
 
     ran = chandra("image", "check", "--tag", "v1")
 
-    assert f"of its platforms linux/amd64 is {child}" in ran.out
+    assert f"its linux/amd64 image is {child}" in ran.out
     assert "next: chandra-sagemaker image check --fix --tag v1" in ran.out
 
 
@@ -290,7 +290,7 @@ def test_a_configuration_that_may_not_be_read_is_a_note(chandra, cloud):
 
 
 @pytest.mark.usefixtures("staged")
-def test_a_check_of_what_may_not_be_read_claims_nothing(chandra, put, cloud):
+def test_check_of_unreadable_image_makes_no_claim(chandra, put, cloud):
     put("v1", CUDA_13)
     cloud.forbidden = {"ecr:GetDownloadUrlForLayer"}
 

@@ -398,7 +398,7 @@ def test_ctrl_c_while_codebuild_builds_says_that_it_goes_on(
     ran = build_elsewhere()
 
     assert ran.status == 130
-    assert "goes on in CodeBuild without us" in ran.err
+    assert "continues in CodeBuild" in ran.err
     assert "image push --remote again" in ran.err
     assert not (tmp_path / "chandra.lock.json").exists()
 

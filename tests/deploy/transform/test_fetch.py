@@ -133,7 +133,7 @@ def test_fetch_without_a_place_says_what_to_type(chandra, job):
         ("s3://missing/md", 4, "missing"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused(chandra, job, into, status, words):
+def test_invalid_into_is_refused(chandra, job, into, status, words):
     ran = chandra("transform", "fetch", job, "--into", into)
 
     assert (ran.status, ran.out) == (status, "")
@@ -196,7 +196,7 @@ def test_documents_that_would_fail_again_are_left_to_retry_all(chandra, put, clo
     everything = chandra("transform", "--retry-all", first)
 
     assert (failed.status, num_sent) == (1, 0)
-    assert "try: mend or replace the file: it is damaged or empty" in failed.out
+    assert "try: repair or replace the file: it is damaged or empty" in failed.out
     assert f"chandra-sagemaker transform --retry-all {first}" in failed.out
     assert everything.status == 1
     assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]

@@ -285,7 +285,7 @@ def test_documents_that_lack_pages_for_what_may_pass_are_tried_again(
 
     assert ran.status == again.status == 0, ran.err + again.err
     assert "in part: b.pdf lacks page 2 (engine_failed)" in ran.out
-    assert "1 lack pages for a reason that may pass: b.pdf" in ran.out
+    assert "1 lack pages after a transient error: b.pdf" in ran.out
     assert f"next: chandra-sagemaker transform --retry-failed {first}" in ran.out
     assert [body for _, body in cloud.transformed.sent] == [PDF + b"partly"]
 
@@ -458,7 +458,7 @@ def test_a_retry_of_a_job_takes_no_other_options(chandra):
     ran = chandra("transform", "--retry-failed", "ocr-1", "--tables", "html")
 
     assert ran.status == 2
-    assert "takes what is asked of each page from the job" in ran.err
+    assert "takes the request options from the job" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_attempts_end_with_a_clean_one_or_when_all_are_used_up(starts, max_attem
     assert attempts.best.is_clean == made[-1].is_clean
 
 
-def test_a_temperature_is_of_the_first_attempt_and_no_later_one_is_cooler():
+def test_temperature_sets_the_first_attempt_and_never_falls():
     attempts = Attempts(RETRIES["chandra-2"], max_attempts=9, first=sampling_at(0.5))
     temperatures = []
     while not attempts.is_over:

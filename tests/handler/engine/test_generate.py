@@ -225,7 +225,7 @@ def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
 
 
 class LoopingModel(Model):
-    """Says the same over and over where it takes the likeliest tokens."""
+    """A model that repeats itself under greedy decoding."""
 
     def text_from(self, token_ids: list[int]) -> str:
         said = super().text_from(token_ids)

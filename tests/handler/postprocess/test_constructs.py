@@ -1,4 +1,4 @@
-"""What HTML says beside its words, in each of the answers."""
+"""Constructs of HTML that carry meaning beside the words, in each output format."""
 
 from __future__ import annotations
 

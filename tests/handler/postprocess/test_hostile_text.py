@@ -20,7 +20,7 @@ TEXTS_A_PAGE = 200
 
 
 def faults_of(raw: str, *, with_math: bool) -> list[str]:
-    """What a reader of the page's Markdown sees that is not on the page."""
+    """Return differences between the page and what a Markdown reader shows."""
     content = read(raw)
     html = rendered(content.markdown)
     faults = dangers_in(html)
@@ -141,7 +141,7 @@ def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
         ("<ul><li><hr>a</li></ul>", "- ***\n\n  a"),
     ],
 )
-def test_only_what_needs_it_is_written_in_another_way(source, expected):
+def test_only_ambiguous_text_is_escaped(source, expected):
     assert markdown(source) == expected
 
 

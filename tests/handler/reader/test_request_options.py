@@ -1,4 +1,4 @@
-"""What a request asks for reaches the engine and the writers, and no other request."""
+"""The options of a request reach the engine and the writers, for that request only."""
 
 from __future__ import annotations
 
