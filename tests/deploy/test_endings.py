@@ -40,8 +40,8 @@ CASES = {
         2,
         before=(("deploy",), ("deploy", "--image", OTHER_IMAGE)),
     ),
-    "stop": Case(("stop",), 1, ends=None),
-    "start": Case(("start",), 1, before=(("deploy",), ("stop",))),
+    "stop": Case(("stop",), 2, ends=None),
+    "start": Case(("start",), 2, before=(("deploy",), ("stop",))),
     "destroy": Case(("destroy",), 3, ends=None),
     "destroy-all": Case(
         ("destroy", "--all"),
@@ -213,7 +213,7 @@ def test_what_was_stopped_without_waiting_is_not_said_to_be_gone(chandra):
     ran = chandra("stop", "--no-wait")
 
     assert "endpoint ocr is being deleted" in ran.out
-    assert "is stopped" not in ran.out
+    assert "endpoint ocr is stopped" not in ran.out
 
 
 @pytest.mark.parametrize(
