@@ -1,4 +1,4 @@
-"""How many answers change when speculative drafts are switched on.
+"""Count the answers that change when speculative drafts are switched on.
 
 The embedded model reads the same pages twice, one at a time: without drafts, and with
 drafts from the PDF's text layer. In exact arithmetic both answers are the same. A

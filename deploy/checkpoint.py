@@ -123,7 +123,7 @@ def check_name(folder: Path, found: Checkpoint, name: str, *, is_given: bool) ->
 
 
 def _fits(line: Line, layers: object) -> bool:
-    """Whether the number of layers is that of a line; unknown counts as fitting."""
+    """Return True if the number of layers fits a line or is unknown."""
     return layers is None or layers == line.num_layers
 
 

@@ -27,7 +27,7 @@ BY_OPTION = "--keep-global"
 
 @dataclass(frozen=True, slots=True)
 class RegionUse:
-    """What another region holds that needs roles or objects of a deployment."""
+    """Resources of another region that need roles or objects of a deployment."""
 
     region: str
     deployed: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class RegionUse:
 
     @property
     def is_idle(self) -> bool:
-        """Whether `destroy --all` there would take down nothing."""
+        """True if `destroy --all` there would take down nothing."""
         return not (self.deployed or self.roles or self.weights)
 
 

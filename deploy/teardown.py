@@ -120,7 +120,7 @@ class Inventory:
 
     @property
     def has_objects(self) -> bool:
-        """Whether anything in the bucket would be deleted."""
+        """True if anything in the bucket would be deleted."""
         return bool(self.uploads) or any(versions for _, versions in self.objects)
 
 

@@ -40,7 +40,7 @@ ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
 
 
 class Retry(Enum):
-    """Which failed documents are sent again."""
+    """The failed documents that are sent again."""
 
     NONE = "none"
     TRANSIENT = "transient"

@@ -40,7 +40,7 @@ class AWSClient:
         num_attempts: int = NUM_ATTEMPTS,
         region: str | None = None,
     ) -> None:
-        """Without `region`, calls go to the session's."""
+        """Use the session's region if `region` is None."""
         self._session = session
         self._endpoint_url = endpoint_url
         self._num_attempts = num_attempts

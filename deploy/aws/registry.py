@@ -55,7 +55,7 @@ class ImageState:
 
     @property
     def has_docker_manifest(self) -> bool:
-        """Whether SageMaker can read its manifest."""
+        """True if SageMaker can read the manifest."""
         return self.media_type == DOCKER
 
     @property

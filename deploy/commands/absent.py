@@ -24,7 +24,7 @@ LATE = timedelta(minutes=5)
 
 
 class Reason(Enum):
-    """Why an endpoint that has configs does not exist."""
+    """Reasons why an endpoint that has configs does not exist."""
 
     STOPPED = "stopped"
     SCHEDULED = "stopped by the schedule"
@@ -75,7 +75,7 @@ class Absence:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the endpoint is gone although nobody is known to have stopped it."""
+        """True if the endpoint is gone and no stop of it is known."""
         return self.reason in (Reason.MISSING, Reason.OVERDUE)
 
     @property

@@ -31,13 +31,13 @@ __all__ = [
 
 
 def is_taken(config: DeployConfig, state: ImageState, contents: ImageContents) -> bool:
-    """Whether SageMaker can read the manifest and run the image, as far as is known."""
+    """Return False if SageMaker cannot read the manifest or run the image."""
     findings = _findings(config, contents.configuration, contents.reason)
     return state.has_docker_manifest and not _has_fatal(findings)
 
 
 def is_archive_taken(config: DeployConfig, image: ArchivedImage) -> bool:
-    """Whether SageMaker can run the image of a file, as far as is known.
+    """Return False if SageMaker cannot run the image of a file.
 
     A push gives it a manifest that SageMaker reads.
     """

@@ -29,7 +29,7 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable is a credential, by its name or by its value."""
+    """Return True if the name or the value of a variable is that of a credential."""
     return bool(SECRET.search(name) or SECRET_VALUE.search(value))
 
 

@@ -57,7 +57,7 @@ S3 = "s3://"
 
 
 class ArchiveState(StrEnum):
-    """Why an S3 object that exists cannot be read now."""
+    """Reasons why an S3 object that exists cannot be read now."""
 
     ARCHIVED = "archived"
     """In Glacier, Glacier Deep Archive or an archive tier of Intelligent-Tiering."""

@@ -33,7 +33,7 @@ class Configuration:
 
     @property
     def runs_on_sagemaker(self) -> bool:
-        """Whether SageMaker's GPU machines can run it."""
+        """True if SageMaker's GPU machines can run the image."""
         return self.platform == WANTED_PLATFORM
 
 

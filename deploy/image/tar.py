@@ -49,7 +49,7 @@ CUT_OFF = "copy or save it again; compare its sha256 with the original's"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where the bytes of a file lie in the uncompressed archive."""
+    """The place of a file's bytes in the uncompressed archive."""
 
     offset: int
     size: int

@@ -228,7 +228,7 @@ _FORMULA = re.compile(r"(?<!\\)\$((?:\\.|[^$\\])*+)\$")
 
 
 def _hides(inner: str, outer: str, is_nested: bool = False) -> bool:
-    """Whether a mark between these characters is taken for text, or for another."""
+    """Return True if a reader takes a mark between these for text or another mark."""
     if inner.isspace():
         return True
     if not outer or outer.isspace():

@@ -63,7 +63,7 @@ def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
 
 
 def _following_characters(nodes: list[Node]) -> list[str]:
-    """For each node the character that is written after it, or nothing."""
+    """Return for each node the character that is written after it, or nothing."""
     following = [""]
     for node in reversed(nodes[1:]):
         following.append(_first_character(node) or following[-1])

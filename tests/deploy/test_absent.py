@@ -335,7 +335,7 @@ HOURS = ("--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
 
 @pytest.fixture
 def tuesday(chandra, wire, cloud, at):
-    """It is Tuesday, 10:00 in Tokyo, and an endpoint without a schedule serves."""
+    """Set the clock to Tuesday, 10:00 in Tokyo, and deploy without a schedule."""
     at.now = datetime(2026, 12, 1, 10, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()
     cloud.clock = at
     wire.call(

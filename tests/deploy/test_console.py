@@ -1,4 +1,4 @@
-"""What commands write to a terminal and to a program."""
+"""Output of commands to a terminal and to a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `deploy` and `update` say and ask before they revert a setting or cost more."""
+"""Questions of `deploy` and `update` before they revert a setting or cost more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which roles and objects stay, given what other regions use."""
+"""Roles and objects that stay because other regions use them."""
 
 from __future__ import annotations
 

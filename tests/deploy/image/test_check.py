@@ -1,4 +1,4 @@
-"""What `image check` and pushes of archives say of platform, CUDA and tag."""
+"""Platform, CUDA and tag in `image check` and in pushes of archives."""
 
 from __future__ import annotations
 
