@@ -12,7 +12,8 @@ from deploy.resources import LIVE_TAG, STOPPED_TAG, tags_from
 from deploy.schedule import DAYS, last_time, schedule_from
 from tests.deploy.accounts import OTHER_IMAGE
 
-pytestmark = pytest.mark.usefixtures("staged")
+# Each test makes about a hundred calls over HTTP.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'
 HOUR = 3600

@@ -13,6 +13,9 @@ from tests.deploy.conftest import stage
 from tests.deploy.images import publish
 from tests.deploy.test_iam_regions import policies
 
+# Each test makes about a hundred calls over HTTP.
+pytestmark = pytest.mark.slow
+
 HERE, THERE = "us-east-1", "eu-west-1"
 ELSEWHERE = ("destroy", "--all", "--region", THERE)
 ROLES = ["ocr-build", "ocr-execution", "ocr-scheduler"]

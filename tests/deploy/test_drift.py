@@ -9,6 +9,9 @@ import pytest
 from deploy.resources import EndpointState, count_drift
 from tests.deploy.accounts import OTHER_IMAGE
 
+# Each test makes about a hundred calls over HTTP.
+pytestmark = pytest.mark.slow
+
 SERVING = EndpointState("ocr", "InService", "ocr-1", is_ours=True, desired_count=2)
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'
 

@@ -11,6 +11,9 @@ import pytest
 from deploy.advice import ADVICE
 from tests.deploy.accounts import OTHER_IMAGE
 
+# Each test makes about a hundred calls over HTTP.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECREATE = ("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'

@@ -7,7 +7,8 @@ import pytest
 from deploy.resources import DESCRIBED_TAG
 from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE
 
-pytestmark = pytest.mark.usefixtures("staged")
+# Each test makes about a hundred calls over HTTP.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,9 @@ from deploy.checks import InUse, quota_findings, quota_name
 from deploy.errors import AccessDeniedError
 from tests.deploy.accounts import OTHER_IMAGE
 
+# Each test makes about a hundred calls over HTTP.
+pytestmark = pytest.mark.slow
+
 KIND = "ml.g6e.2xlarge"
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'
 QUOTAS = {quota_name(KIND): 2.0}

@@ -8,7 +8,8 @@ import pytest
 
 from tests.deploy.accounts import IDENTITY, OTHER_IMAGE
 
-pytestmark = pytest.mark.usefixtures("staged")
+# Each test makes about a hundred calls over HTTP.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
 
 
 @pytest.fixture(autouse=True)
