@@ -15,15 +15,13 @@ from deploy.commands.asynchronous.shared import (
     ledger_opened,
 )
 from deploy.commands.context import Context
+from deploy.commands.fetched import FINE, fetched_lines
 from deploy.documents.failures import advice_lines, is_permanent
-from deploy.documents.results import ACCEPT, part_lines
+from deploy.documents.results import ACCEPT
 from deploy.documents.targets import destination
 
 NAME = "fetch"
 HELP = "write results beside their documents, or into a folder"
-
-NUM_SHOWN = 20
-FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,18 +96,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 def _lines(
     fetched: list[Fetched], counts: Counter[str], *, is_dry_run: bool
 ) -> list[str]:
-    verb = "would write" if is_dry_run else "wrote"
-    lines = [
-        f"{verb} {counts[Outcome.WRITTEN]:,} results; {counts[Outcome.UNCHANGED]:,} "
-        "were there already"
-    ]
-    odd = [each for each in fetched if each.outcome not in (*FINE, Outcome.WAITING)]
-    for each in odd[:NUM_SHOWN]:
-        detail = f": {each.detail}" if each.detail else ""
-        lines.append(f"{each.outcome}: {each.target}{detail}")
-    if len(odd) > NUM_SHOWN:
-        lines.append(f"{len(odd) - NUM_SHOWN:,} more; --json names them all")
-    lines += part_lines({each.target or "": each.missing for each in fetched})
+    lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
     if counts[Outcome.WAITING]:
         lines.append(
             f"{counts[Outcome.WAITING]:,} are not read yet: chandra-sagemaker async "

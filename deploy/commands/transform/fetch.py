@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from deploy.asynchronous.fetching import Fetched, Files, Outcome, Shelf
 from deploy.aws.objects import Bucketed
 from deploy.commands.context import Context
+from deploy.commands.fetched import FINE, fetched_lines
 from deploy.commands.transform.jobs import found, results_of, transforms_of
-from deploy.commands.transform.summary import NUM_NAMED, failure_lines
+from deploy.commands.transform.summary import failure_lines
 from deploy.documents.document import S3
 from deploy.documents.naming import storable
-from deploy.documents.results import page_errors, part_lines
+from deploy.documents.results import page_errors
 from deploy.documents.targets import destination, distinct_targets, portable
 from deploy.errors import ConfigError, NotFoundError
 from deploy.transform.job import TransformState, Work, outputs_of
@@ -29,7 +30,6 @@ ENDINGS = {
     "text/plain": "txt",
     "application/json": "json",
 }
-FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +161,7 @@ def _lines(
     is_dry_run: bool,
 ) -> list[str]:
     counts = Counter(each.outcome for each in fetched)
-    verb = "would write" if is_dry_run else "wrote"
-    lines = [
-        f"{verb} {counts[Outcome.WRITTEN]:,} results; {counts[Outcome.UNCHANGED]:,} "
-        "were there already"
-    ]
-    odd = [e for e in fetched if e.outcome not in (*FINE, Outcome.WAITING)]
-    for each in odd[:NUM_NAMED]:
-        detail = f": {each.detail}" if each.detail else ""
-        lines.append(f"{each.outcome}: {each.target or each.source}{detail}")
-    if len(odd) > NUM_NAMED:
-        lines.append(f"{len(odd) - NUM_NAMED:,} more; --json names them all")
-    lines += part_lines({each.target or "": each.missing for each in fetched})
+    lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
     lines += failure_lines(left_out)
     if counts[Outcome.THEIRS]:
         lines.append("files with other contents stay: --force writes over them")

@@ -1,0 +1,34 @@
+"""Report the results that a command fetched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from deploy.asynchronous.fetching import Fetched, Outcome
+from deploy.documents.results import NUM_NAMED, part_lines
+
+__all__ = ["FINE", "fetched_lines"]
+
+FINE = (Outcome.WRITTEN, Outcome.UNCHANGED)
+
+
+def fetched_lines(
+    fetched: Sequence[Fetched], counts: Counter[str], *, is_dry_run: bool
+) -> list[str]:
+    """Return how many results were written, and name those that were not.
+
+    `counts` are the outcomes of `fetched`.
+    """
+    verb = "would write" if is_dry_run else "wrote"
+    lines = [
+        f"{verb} {counts[Outcome.WRITTEN]:,} results; {counts[Outcome.UNCHANGED]:,} "
+        "were there already"
+    ]
+    odd = [each for each in fetched if each.outcome not in (*FINE, Outcome.WAITING)]
+    for each in odd[:NUM_NAMED]:
+        detail = f": {each.detail}" if each.detail else ""
+        lines.append(f"{each.outcome}: {each.target or each.source}{detail}")
+    if len(odd) > NUM_NAMED:
+        lines.append(f"{len(odd) - NUM_NAMED:,} more; --json names them all")
+    return lines + part_lines({each.target or "": each.missing for each in fetched})
