@@ -270,8 +270,8 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
     if kind is ConflictError and re.search("already exist", sentence, re.I):
         # SageMaker says of a job's name that it is in use.
         kind = AlreadyExistsError
-    if kind in (AccessDeniedError, CredentialsError):
-        return _denied(code, sentence, doing)
+    if kind is AccessDeniedError or kind is CredentialsError:
+        return _denied(kind, code, sentence, doing)
     advice = None if code in HINTS else advice_for(f"{code}: {sentence}")
     hint = advice.hint if advice else HINTS.get(code, HINTS_BY_KIND.get(kind, WHATEVER))
     if kind is None:
@@ -283,8 +283,8 @@ def _refusal(error: ClientError, doing: str) -> DeployError:
 
 
 def _denied(
-    code: str, sentence: str, doing: str
-) -> AccessDeniedError | CredentialsError:
+    kind: type[DeployError], code: str, sentence: str, doing: str
+) -> DeployError:
     hint = HINTS.get(code, HINTS_BY_KIND[AccessDeniedError])
     if hint is LOGIN:
         sentence = "the credentials have expired"
@@ -292,6 +292,4 @@ def _denied(
         sentence = "AWS does not know these credentials"
     elif re.search(r"\bkms:\w+", sentence):
         hint = ALLOW_KEY
-    is_expired = CODES.get(code) is CredentialsError
-    kind = CredentialsError if is_expired else AccessDeniedError
     return kind(f"{doing}: {sentence}", hint=hint)
