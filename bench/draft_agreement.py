@@ -13,25 +13,16 @@ import os
 import re
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from bench.documents import as_pdf_pages, pages_of_lognormal_length
+from bench.engine import DRAFT_TOKENS, Systems, load_mini
 from bench.report import finish, say
 from bench.running import Run, read
-from handler.engine.capacity import cache_places
-from handler.engine.choice import drafts_for
-from handler.engine.engine import Engine
-from handler.engine.model import Model, load_model
-from handler.engine.native import NativeEngine, Options
-from handler.engine.torch_runner import TorchRunner
-from handler.engine.weights import MINI, Source, fetch
-from handler.settings import EngineSettings
 
 __all__ = ["Agreement", "compare", "main"]
 
-DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 _BOX = re.compile(r'data-bbox="[^"]*"')
 
 
@@ -67,10 +58,10 @@ def main(arguments: Seq[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
-    model = _load(getattr(torch, options.dtype))
+    systems = Systems(load_mini(getattr(torch, options.dtype)))
     pages = as_pdf_pages(pages_of_lognormal_length(options.pages, options.seed))
-    without = _texts(read(_engine(model, 0), pages, in_flight=1))
-    run = read(_engine(model, DRAFT_TOKENS), pages, in_flight=1)
+    without = _texts(read(systems.continuous(1, 0), pages, in_flight=1))
+    run = read(systems.continuous(1, DRAFT_TOKENS), pages, in_flight=1)
     found = compare(without, _texts(run))
     say(f"{found.num_pages} pages, {options.dtype}, drafts of {DRAFT_TOKENS} tokens")
     say(f"answers that change: {found.num_changed}")
@@ -88,18 +79,6 @@ def main(arguments: Seq[str] | None = None) -> None:
         dtype=options.dtype,
         torch=torch.__version__,
     )
-
-
-def _load(dtype: torch.dtype) -> Model:
-    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
-    model = load_model(weights, "cpu")
-    return Model(model.module.to(dtype), model.tokenizer, weights.profile.stop_tokens)
-
-
-def _engine(model: Model, num_drafts: int) -> Engine:
-    options = Options(max_sequences=1, max_draft_tokens=num_drafts, max_attempts=1)
-    runner = TorchRunner(model, cache_places(model))
-    return NativeEngine(runner, options, drafts_for=drafts_for(model))
 
 
 def _texts(run: Run) -> dict[str, str]:

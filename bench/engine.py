@@ -30,7 +30,7 @@ from handler.engine.torch_runner import TorchRunner
 from handler.engine.weights import MINI, Source, fetch
 from handler.settings import EngineSettings
 
-__all__ = ["main"]
+__all__ = ["DRAFT_TOKENS", "Systems", "load_mini", "main"]
 
 IN_FLIGHT = 16
 MICRO_BATCH = 8
@@ -39,7 +39,7 @@ DRAFT_TOKENS = EngineSettings().draft_tokens or 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Systems:
+class Systems:
     """The engines that are compared, over one model."""
 
     model: Model
@@ -60,7 +60,8 @@ class _Systems:
         return NativeEngine(runner, options, drafts_for=drafts_for(self.model))
 
 
-def _load(dtype: torch.dtype) -> Model:
+def load_mini(dtype: torch.dtype) -> Model:
+    """Load the embedded model on the processor, with weights of that type."""
     weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
     model = load_model(weights, "cpu")
     module = model.module.to(dtype)
@@ -78,7 +79,7 @@ def main(arguments: Seq[str] | None = None) -> None:
 
     torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
-    systems = _Systems(_load(dtype))
+    systems = Systems(load_mini(dtype))
     drawn = pages_of_lognormal_length(options.pages, options.seed)
     pictures, pdf_pages = as_pictures(drawn), as_pdf_pages(drawn)
     say(__doc__)
@@ -146,12 +147,12 @@ def _as_long(page: Sequence, run: Run) -> Sequence:
     return replace(page, max_output_tokens=said + 1)
 
 
-def _warm_up(systems: _Systems, pages: Seq[Sequence]) -> None:
+def _warm_up(systems: Systems, pages: Seq[Sequence]) -> None:
     for engine in (systems.generate(1), systems.continuous(2, DRAFT_TOKENS)):
         read(engine, pages, in_flight=2)
 
 
-def _alone(systems: _Systems, pages: Seq[Sequence]) -> float:
+def _alone(systems: Systems, pages: Seq[Sequence]) -> float:
     """How much sooner a page is read that has no company, by turns."""
     seconds = {"generate": 0.0, "native": 0.0}
     for page in pages:
