@@ -167,7 +167,7 @@ def test_what_cannot_be_recorded_names_the_lock_file(path):
 
 @pytest.fixture
 def full_disk():
-    """with full_disk(): no file can grow beyond a few bytes."""
+    """Return a context in which no file can grow beyond a few bytes."""
 
     @contextmanager
     def limited():
