@@ -1,7 +1,7 @@
-"""The one class TorchServe loads: its calls become pages, and results replies.
+"""TorchServe's entry point: the handler class.
 
-TorchServe wants exactly one class defined in this file, and no function named
-`handle`; everything else lives beside it.
+TorchServe requires that exactly one class is defined in this file, and no function
+named `handle`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from handler.http.reply import Reply, problem
 from handler.http.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
 from handler.logs import log_to_stdout
 from handler.processes.pool import Pool
-from handler.reading.open_document import Reading
+from handler.reading.open_document import OpenDocument
 from handler.reading.reader import Reader
 from handler.sandbox.confinement import confinement
 from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
@@ -45,7 +45,7 @@ from handler.worker.memory import (
     writer_limit_bytes,
 )
 from handler.worker.metrics import Metrics
-from handler.worker.open_request import OpenRequest
+from handler.worker.open_request import OpenRequest, RequestSummary
 from handler.worker.parent import exit_with_parent
 from handler.worker.pump import Pump
 
@@ -55,18 +55,29 @@ logger = logging.getLogger("handler.service")
 NDJSON = "application/x-ndjson"
 STUCK = "stuck"
 """State of the worker while TorchServe takes no replies from it."""
-LAST_WORDS_SECONDS = 10.0
+DRAIN_SECONDS = 10.0
+"""Time to answer the open requests once no engine is left."""
 CONFINEMENT_SECONDS = 60.0
 
 
 class ChandraHandler(BaseHandler):
-    """Reads documents for TorchServe, many at once, each answered when it is done."""
+    """TorchServe handler that reads many documents at once.
+
+    `handle` runs the pump, which calls `read` in a thread for each request. `read`
+    has the three stages of a TorchServe handler, and they overlap: `preprocess` opens
+    a document and counts its pages; `inference` returns an iterator that decodes pages,
+    runs the model and converts its output, a few pages at a time; `postprocess` makes
+    the reply from that iterator, or streams it page by page.
+    """
 
     def initialize(self, context: Any) -> None:
-        """Load the model; ModelLoadError says what to change."""
+        """Load the model, and start the engine's processes and the pools.
+
+        Raises ModelLoadError, whose detail says what to change.
+        """
         log_to_stdout()
         exit_with_parent()
-        # TorchServe's own line for every call of `handle`, ten a second.
+        # Drop the line that TorchServe logs for each of ten calls of `handle` a second.
         for stream in logging.getLogger().handlers:
             stream.addFilter(
                 lambda line: not line.getMessage().startswith("Backend received")
@@ -102,7 +113,7 @@ class ChandraHandler(BaseHandler):
             max_open_requests=self.settings.max_open_requests,
             max_reply_bytes=self.settings.max_reply_bytes,
             wait_seconds=self.settings.wait_seconds,
-            answered=self._answered,
+            report=self._report,
             description=json.dumps(
                 {
                     "model_id": info.model_id,
@@ -111,7 +122,7 @@ class ChandraHandler(BaseHandler):
                 }
             ).encode(),
         )
-        threading.Thread(target=self._leave_when_failed, daemon=True).start()
+        threading.Thread(target=self._exit_when_failed, daemon=True).start()
         self.initialized = True
         logger.info(
             "ready",
@@ -138,52 +149,69 @@ class ChandraHandler(BaseHandler):
         return self.pump.turn(data, context)
 
     def read(self, request: OpenRequest) -> Reply:
-        """All three stages for one request."""
-        reading = self.preprocess(request)
-        try:
-            return self.postprocess(request, reading, self.inference(reading))
-        finally:
-            reading.close()
+        """Run the three stages for one request and return its reply.
 
-    def preprocess(self, request: OpenRequest) -> Reading:
-        """Bytes to a document whose pages are counted and chosen, none decoded yet."""
+        Runs in a thread of the pump. Raises HandlerError for a request that has no
+        answer; the pump turns it into a problem reply.
+        """
+        document = self.preprocess(request)
+        try:
+            return self.postprocess(request, document, self.inference(document))
+        finally:
+            document.close()
+
+    def preprocess(self, request: OpenRequest) -> OpenDocument:
+        """Parse the request and open its document; decode no page yet.
+
+        Raises RequestError for a request or a document that cannot be read, and
+        DeadlineExceededError if the request waited longer than its deadline.
+        """
         ocr_request = request_from(
             request.row,
             request.headers,
             max_document_bytes=self.settings.max_document_bytes,
         )
         request.release_row(ocr_request.document)
-        request.document_digest = ocr_request.digest
-        request.label = ocr_request.label
-        request.stream_headers = {CUSTOM_ATTRIBUTES: _attributes(request)}
-        request.media_type = postprocess.choose_media_type(ocr_request.accept)
-        reading = self.reader.open(
+        attributes = attributes_from(label=ocr_request.label, request_id=request.id)
+        summary = RequestSummary(
+            document_digest=ocr_request.digest,
+            stream_headers={CUSTOM_ATTRIBUTES: attributes},
+        )
+        request.describe(summary)
+        is_in_s3 = isinstance(ocr_request.document, Address)
+        document = self.reader.open(
             request.id,
             ocr_request,
             request.received_at,
             lambda: request.is_cancelled,
             # An object in S3 may be replaced, so its address does not identify it.
-            None
-            if isinstance(ocr_request.document, Address)
-            else request.document_digest,
+            None if is_in_s3 else ocr_request.digest,
         )
-        if isinstance(ocr_request.document, Address):
-            request.fetched_bytes = reading.document.size
-        return reading
+        if is_in_s3:
+            request.describe(replace(summary, fetched_bytes=document.spool.size))
+        return document
 
-    def inference(self, reading: Reading) -> Iterator[PageResult]:
-        """A document's pages as the model reads them, in the order they are done."""
-        return self.reader.pages(reading)
+    def inference(self, document: OpenDocument) -> Iterator[PageResult]:
+        """Yield the document's pages in the order in which they are finished.
+
+        Each page is decoded, read by the model and converted to HTML and Markdown
+        while others are on their way.
+        """
+        return self.reader.pages(document)
 
     def postprocess(
-        self, request: OpenRequest, reading: Reading, pages: Iterator[PageResult]
+        self,
+        request: OpenRequest,
+        document: OpenDocument,
+        pages: Iterator[PageResult],
     ) -> Reply:
-        """Convert the results to the reply asked for.
+        """Collect the pages in the reply that the request asks for.
 
-        NDJSON is sent page by page, unless `stream_replies` is off.
+        NDJSON is sent page by page, unless `stream_replies` is off. Raises
+        DocumentTooLargeError if the pictures alone exceed `max_reply_bytes`.
         """
-        assert request.media_type is not None
-        is_stream = request.media_type == NDJSON and self.settings.stream_replies
+        reply_type = document.reply_type
+        is_stream = reply_type == NDJSON and self.settings.stream_replies
         results: list[PageResult] = []
         num_sent = num_bytes = 0
         has_success = False
@@ -194,17 +222,18 @@ class ChandraHandler(BaseHandler):
             has_success = has_success or result.status is not Status.FAILURE
             results.append(result)
             if is_stream and has_success:
-                # Not before: where every page fails, the reply is an error.
+                # Nothing is sent before the first success, because the reply is an
+                # error if every page fails.
                 for line in results[num_sent:]:
                     request.stream(postprocess.page_line(line, request.id))
-                # What has left need not be kept.
+                # Release the contents of pages that have been sent.
                 results[num_sent:] = map(_without_content, results[num_sent:])
                 num_sent = len(results)
             elif (num_bytes := num_bytes + _picture_bytes(result)) > (
                 self.settings.max_reply_bytes
             ):
-                # Those of a thousand pages would fill the memory before anybody
-                # could say that this is no answer.
+                # Fail early: the pictures of a thousand pages would fill the memory
+                # before the size of the reply is known.
                 advice = "ask for fewer pages or without images"
                 if self.settings.stream_replies:
                     advice = f"ask for fewer pages, without images, or for {NDJSON}"
@@ -213,27 +242,30 @@ class ChandraHandler(BaseHandler):
                     f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
                     f"{advice}"
                 )
-        document = Document(
+        answer = Document(
             request_id=request.id,
             model=self.model,
             pages=tuple(sorted(results, key=lambda result: result.page)),
             processing_time=time.monotonic() - request.received_at,
-            num_pages=reading.info.num_pages,
-            warnings=reading.info.warnings,
-            is_paginated=reading.options.paginate,
+            num_pages=document.info.num_pages,
+            warnings=document.info.warnings,
+            is_paginated=document.options.paginate,
         )
         if not has_success:
-            return problem(_reason(document), request.id, document.pages)
+            return problem(_most_retryable_error(answer), request.id, answer.pages)
         if is_stream:
-            body = postprocess.end_line(document)
+            body = postprocess.end_line(answer)
         else:
-            body = postprocess.render(document, request.media_type)
+            body = postprocess.render(answer, reply_type)
+        status = str(answer.status)
         headers = {
-            "X-Chandra-Status": str(document.status),
-            # The one header of ours that SageMaker lets through.
-            CUSTOM_ATTRIBUTES: _attributes(request, str(document.status)),
+            "X-Chandra-Status": status,
+            # The only custom header that SageMaker passes on to the client.
+            CUSTOM_ATTRIBUTES: attributes_from(
+                label=document.label, request_id=request.id, status=status
+            ),
         }
-        return Reply(200, request.media_type, body, headers, document.pages)
+        return Reply(200, reply_type, body, headers, answer.pages)
 
     def _start_pools(self) -> None:
         settings, memory_bytes = self.settings, memory_limit_bytes()
@@ -266,12 +298,12 @@ class ChandraHandler(BaseHandler):
     def _start_beacon(self) -> None:
         if self.settings.state_dir is not None:
             folder = Path(self.settings.state_dir)
-            Beacon(folder, self.describe, self.drain, self.leave).start()
+            Beacon(folder, self.describe, self.drain, self.disconnect).start()
 
     def describe(self) -> dict[str, object]:
-        """How the worker is, for /ping and whoever stops the server."""
+        """Return the state of the worker, for /ping and for the supervisor."""
         health = self.engines.health
-        # An engine is ready a moment before the handler that uses it.
+        # An engine is ready a moment before the handler is initialised.
         state: str = health
         if health is Health.READY:
             if not self.initialized:
@@ -296,24 +328,25 @@ class ChandraHandler(BaseHandler):
             )
             self.reader.end_by(ends_at)
 
-    def leave(self, request_ids: Collection[str]) -> None:
-        """Read no further for clients that have left."""
+    def disconnect(self, request_ids: Collection[str]) -> None:
+        """Stop reading for clients that have disconnected."""
         if self.initialized:
-            self.pump.leave(request_ids)
+            self.pump.disconnect(request_ids)
 
-    def _leave_when_failed(self) -> None:
-        """End the worker once no engine is left and the requests know.
+    def _exit_when_failed(self) -> None:
+        """End the worker once no engine is left and the open requests are answered.
 
-        TorchServe starts a worker again that has ended, not one that answers errors.
+        TorchServe restarts a worker that has ended, but not one that answers errors.
         """
         self.engines.wait_until_failed()
-        self.pump.drain(LAST_WORDS_SECONDS, "the worker is about to be replaced")
+        self.pump.drain(DRAIN_SECONDS, "the worker is about to be replaced")
         # TorchServe's loop sends the last answers after our call has returned.
         time.sleep(0.5)
         logger.critical("no engine left: the worker ends")
         os._exit(1)
 
-    def _answered(self, request: OpenRequest, reply: Reply) -> None:
+    def _report(self, request: OpenRequest, reply: Reply) -> None:
+        """Count and log an answered request."""
         seconds = time.monotonic() - request.received_at
         self.metrics.record(reply.pages, reply.code, seconds)
         if self.embedded_metrics is not None:
@@ -334,10 +367,10 @@ class ChandraHandler(BaseHandler):
                 "request_id": request.id,
                 "status": reply.status,
                 "code": reply.code,
-                "document": request.document_digest,
+                "document": request.summary.document_digest,
                 "media_type": reply.media_type,
                 "received_bytes": request.num_bytes,
-                "fetched_bytes": request.fetched_bytes,
+                "fetched_bytes": request.summary.fetched_bytes,
                 "sent_bytes": len(reply.body),
                 "pages": len(reply.pages),
                 "failed_pages": {
@@ -399,21 +432,17 @@ def log_missing_fonts(
         )
 
 
-def _attributes(request: OpenRequest, status: str | None = None) -> str:
-    return attributes_from(label=request.label, request_id=request.id, status=status)
-
-
 def _without_content(result: PageResult) -> PageResult:
     return replace(result, content=PageContent(), images={}, raw="")
 
 
 def _picture_bytes(result: PageResult) -> int:
-    """What is kept of a page that may be much; its words never are."""
+    """Return the size of a page's pictures, the only part that may be large."""
     return sum(map(len, result.images.values()))
 
 
-def _reason(document: Document) -> HandlerError:
-    """Why nothing could be read: of several reasons, what the caller may retry."""
+def _most_retryable_error(document: Document) -> HandlerError:
+    """Return the error with the highest status, because callers retry 5xx errors."""
     errors = [
         error_with_code(page.error.code, page.error.detail)
         for page in document.pages

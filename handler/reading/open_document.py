@@ -1,4 +1,4 @@
-"""A document that has been opened and is being read."""
+"""The state of a document that has been opened and is being read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handler.processes.pool import CallContext
 from handler.schema import DocumentInfo, Options
 from handler.storage.spool import Spool
 
-__all__ = ["Reading", "decode_options_of"]
+__all__ = ["OpenDocument", "decode_options_of"]
 
 
 def decode_options_of(options: Options) -> DecodeOptions:
@@ -21,20 +21,24 @@ def decode_options_of(options: Options) -> DecodeOptions:
 
 
 @dataclass(slots=True)
-class Reading:
-    """What is known of a document while its pages come and go."""
+class OpenDocument:
+    """An open document, with what its request asks for and the state of its reading."""
 
     request_id: str
     document_key: str
     """Equal for equal content where a digest is known, otherwise unique."""
-    document: Spool
+    spool: Spool
     info: DocumentInfo
     page_numbers: list[int]
     options: Options
     deadline: float | None
-    """On the reader's clock; None: whenever it is done."""
+    """Time on the reader's clock by which the reply must leave, or None."""
     inlined_bytes: int = 0
     """Size of the pictures that are in Markdown and HTML so far, as data URLs."""
+    label: str | None = None
+    """The caller's own name for the request, echoed in the reply's attributes."""
+    reply_type: str = "application/json"
+    """Media type of the reply."""
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
 
     @property
@@ -47,5 +51,5 @@ class Reading:
         return CallContext(self.document_key, self.request_id, page)
 
     def close(self) -> None:
-        """Let go of the document's bytes."""
-        self.document.close()
+        """Release the document's bytes."""
+        self.spool.close()

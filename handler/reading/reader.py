@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from handler import preprocess
+from handler import postprocess, preprocess
 from handler.engine import EngineInfo, Generation, Sequence
 from handler.errors import (
     DeadlineExceededError,
@@ -29,7 +29,7 @@ from handler.prompts import load_prompts
 from handler.reading.collect import Parts, blank_generation
 from handler.reading.decode import Decoding
 from handler.reading.fetch import Fetching
-from handler.reading.open_document import Reading, decode_options_of
+from handler.reading.open_document import OpenDocument, decode_options_of
 from handler.reading.write import Writing, max_inline_bytes
 from handler.schema import Page, PageError, PageResult, Status
 from handler.settings import HandlerSettings
@@ -112,21 +112,23 @@ class Reader:
         received_at: float,
         is_cancelled: Callable[[], bool],
         document_key: str | None = None,
-    ) -> Reading:
-        """Inspect the document without decoding it, after fetching one in S3.
+    ) -> OpenDocument:
+        """Fetch a document in S3, and inspect the document without decoding it.
 
-        Raises RequestError for a document that cannot be read, and
-        DeadlineExceededError, without touching the document, where it comes too late.
-        `document_key` identifies the content, so that a document which took the
-        decoders too long is recognised when it is sent again. Without it, this
-        request's id is the key.
+        `received_at` is a time on the reader's clock, from which the deadline counts.
+        `document_key` identifies the content, so that a document that took the decoders
+        too long is recognised when it is sent again; without it, the key is the id of
+        the request. Raises RequestError for a request or a document that cannot be
+        read, and DeadlineExceededError, before it fetches the document, if the deadline
+        has passed.
         """
+        reply_type = postprocess.choose_media_type(request.accept)
         document_key = document_key or request_id
         seconds = request.options.deadline_seconds or self._settings.deadline_seconds
         deadline = None if seconds is None else received_at + seconds
         if reason := self._reason_to_stop(deadline, is_cancelled):
             raise reason
-        document = self._spool(
+        spool = self._spool(
             request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
         )
         try:
@@ -134,7 +136,7 @@ class Reader:
                 CallContext(document_key, request_id),
                 self._earliest(deadline),
                 preprocess.inspect_document,
-                document.read_only,
+                spool.read_only,
                 request.media_type,
                 self._limits,
                 decode_options_of(request.options),
@@ -143,16 +145,18 @@ class Reader:
                 request.options.pages, info.num_pages, self._limits.max_pages
             )
         except BaseException:
-            document.close()
+            spool.close()
             raise
-        return Reading(
+        return OpenDocument(
             request_id=request_id,
             document_key=document_key,
-            document=document,
+            spool=spool,
             info=info,
             page_numbers=numbers,
             options=request.options,
             deadline=deadline,
+            label=request.label,
+            reply_type=reply_type,
             is_cancelled=is_cancelled,
         )
 
@@ -160,41 +164,41 @@ class Reader:
         """Answer every document by then, with the pages that were read."""
         self._ends_at = ends_at
 
-    def pages(self, reading: Reading) -> Iterator[PageResult]:
+    def pages(self, document: OpenDocument) -> Iterator[PageResult]:
         """Every page of the document, in the order they are done.
 
         At most a few pages and strips are on their way at once, so that the pixels of
         a thousand pages take no more memory than those of ten, and others get their
         turn.
         """
-        tasks = deque(_Task(number) for number in reading.page_numbers)
+        tasks = deque(_Task(number) for number in document.page_numbers)
         running: _Running = {}
         reason: HandlerError | None = None
         try:
             while tasks or running:
                 if reason := reason or self._reason_to_stop(
-                    reading.deadline, reading.is_cancelled
+                    document.deadline, document.is_cancelled
                 ):
                     break
                 if tasks and len(running) <= self._engines.num_slots:
                     # The engine first: it must not wait for what we do with results.
-                    result = self._begin(reading, tasks, running)
+                    result = self._begin(document, tasks, running)
                     if result is not None:
                         yield result
                     continue
-                for result in self._done(reading, running, self._patience(reading)):
+                for result in self._done(document, running, self._patience(document)):
                     if result.error and result.error.code == EngineError.code:
                         reason = EngineError(result.error.detail)
                     yield result
             if reason:
-                yield from self._done(reading, running, 0.0)
-                yield from self._unread(reading, tasks, running, reason)
+                yield from self._done(document, running, 0.0)
+                yield from self._unread(document, tasks, running, reason)
         finally:
             for sequence_id, _, _ in running.values():
                 self._engines.cancel(sequence_id)
 
     def _begin(
-        self, reading: Reading, tasks: deque[_Task], running: _Running
+        self, document: OpenDocument, tasks: deque[_Task], running: _Running
     ) -> PageResult | None:
         """Decode the first task and send it to the engine.
 
@@ -203,17 +207,17 @@ class Reader:
         """
         task = tasks.popleft()
         try:
-            page = self._decoded(reading, task)
+            page = self._decoded(document, task)
         except HandlerError as error:
             if task.parts is None:
                 return _failed(task.number, error)
             task.parts.fail(task.index, error)
-            return self._result(reading, task.parts)
+            return self._result(document, task.parts)
         if page.is_blank and task.parts is None:
             return self._writing.blank(page)
         if page.is_blank and task.parts is not None:
             task.parts.generations[task.index] = blank_generation()
-            return self._result(reading, task.parts)
+            return self._result(document, task.parts)
         if page.strips:
             parts = Parts(page)
             tasks.extendleft(
@@ -221,29 +225,29 @@ class Reader:
                 for index in reversed(range(len(page.strips)))
             )
             return None
-        sequence = self._sequence(reading, page)
+        sequence = self._sequence(document, page)
         parts = task.parts or Parts(replace(page, pixels=b""))
         running[self._engines.submit(sequence)] = (sequence.id, parts, task.index)
         return None
 
     def _done(
-        self, reading: Reading, running: _Running, seconds: float
+        self, document: OpenDocument, running: _Running, seconds: float
     ) -> Iterator[PageResult]:
         """Take out what is done, now or within so many seconds."""
         done, _ = wait(running, seconds, FIRST_COMPLETED)
         for future in done:
             _, parts, index = running.pop(future)
             parts.generations[index] = future.result()
-            if result := self._result(reading, parts):
+            if result := self._result(document, parts):
                 yield result
 
-    def _result(self, reading: Reading, parts: Parts) -> PageResult | None:
+    def _result(self, document: OpenDocument, parts: Parts) -> PageResult | None:
         """Return the page if all of its strips are done."""
-        return self._writing.result(reading, parts) if parts.is_complete else None
+        return self._writing.result(document, parts) if parts.is_complete else None
 
     def _unread(
         self,
-        reading: Reading,
+        document: OpenDocument,
         tasks: deque[_Task],
         running: _Running,
         reason: HandlerError,
@@ -258,7 +262,7 @@ class Reader:
                 yield _failed(number, reason)
             else:
                 parts.fail_rest(reason)
-                yield self._writing.result(reading, parts)
+                yield self._writing.result(document, parts)
 
     def _spool(self, document: Content | Address, should_stop: Stop) -> Spool:
         if isinstance(document, Address):
@@ -281,12 +285,12 @@ class Reader:
         ends = [at for at in (deadline, self._ends_at) if at is not None]
         return min(ends, default=None)
 
-    def _patience(self, reading: Reading) -> float:
-        if (deadline := self._earliest(reading.deadline)) is None:
+    def _patience(self, document: OpenDocument) -> float:
+        if (deadline := self._earliest(document.deadline)) is None:
             return CANCEL_SECONDS
         return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
 
-    def _decoded(self, reading: Reading, task: _Task) -> Page:
+    def _decoded(self, document: OpenDocument, task: _Task) -> Page:
         """Return a page or the strip of one, as a decoder makes it.
 
         Raises HandlerError where it cannot be decoded.
@@ -297,15 +301,15 @@ class Reader:
         if task.parts is not None:
             decode, which = preprocess.strip_at, (task.parts.page, task.index)
         page = self._decoding.run(
-            reading.call_context(number),
-            self._earliest(reading.deadline),
+            document.call_context(number),
+            self._earliest(document.deadline),
             decode,
-            reading.document.read_only,
-            reading.info.media_type,
+            document.spool.read_only,
+            document.info.media_type,
             *which,
             self._sizing,
             self._limits,
-            reading.decode_options,
+            document.decode_options,
         )
         # All requests share the engine: keep pages that a decoder forged from it.
         is_strip_of_strip = task.parts is not None and bool(page.strips)
@@ -313,17 +317,17 @@ class Reader:
             raise UnreadableDocumentError(f"page {number} was decoded to no page")
         return page
 
-    def _sequence(self, reading: Reading, page: Page) -> Sequence:
+    def _sequence(self, document: OpenDocument, page: Page) -> Sequence:
         bounds = (
-            reading.options.max_output_tokens,
+            document.options.max_output_tokens,
             self._settings.max_output_tokens,
             self._profile.max_output_tokens,
         )
-        options = reading.options
+        options = document.options
         return Sequence(
             # Numbered through: TorchServe may send a request again that we gave up.
-            id=f"{reading.request_id}/{page.number}/{next(self._counter)}",
-            request_id=reading.request_id,
+            id=f"{document.request_id}/{page.number}/{next(self._counter)}",
+            request_id=document.request_id,
             page=page,
             prompt=options.prompt or self._prompts[options.prompt_type],
             max_output_tokens=min(bound for bound in bounds if bound is not None),

@@ -24,7 +24,7 @@ from handler.processes.pool import (
 from handler.profiles import BboxFormat, Sizing
 from handler.reading.collect import Parts, merge_generations
 from handler.reading.decode import Decoding
-from handler.reading.open_document import Reading
+from handler.reading.open_document import OpenDocument
 from handler.schema import (
     Page,
     PageContent,
@@ -71,7 +71,7 @@ class Writing:
         self._limits = limits
         self._max_inline_bytes = max_inline_bytes
 
-    def result(self, reading: Reading, parts: Parts) -> PageResult:
+    def result(self, document: OpenDocument, parts: Parts) -> PageResult:
         """Return the page of the answer; an error of its own where there is none.
 
         A page of which some strips failed has the text of the others, and an error.
@@ -92,7 +92,7 @@ class Writing:
         if all(part.error is not None for part in parts.in_order):
             return result
         try:
-            content, images = self._content_and_images(reading, parts, generation)
+            content, images = self._content_and_images(document, parts, generation)
         except HandlerError as failure:
             return replace(result, error=PageError(failure.code, failure.detail))
         except Exception:  # a bug, and the page's: the others are worth having
@@ -123,32 +123,32 @@ class Writing:
         )
 
     def _content_and_images(
-        self, reading: Reading, parts: Parts, generation: Generation
+        self, document: OpenDocument, parts: Parts, generation: Generation
     ) -> tuple[PageContent, dict[str, str]]:
         page = parts.page
         warnings = [*page.warnings, *parts.warnings]
-        options = reading.options
+        options = document.options
         # Random, so that no text of a document is taken for the name of a picture.
         number = secrets.randbits(62) if options.inline_images else None
-        content = self._content(reading, parts, generation, options.has_images, number)
+        content = self._content(document, parts, generation, options.has_images, number)
         try:
-            images = self._images(reading, page, content)
+            images = self._images(document, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
                 logger.exception("no images", extra={"page": page.number})
             # The text is worth having without them, and without references to them.
-            content = self._content(reading, parts, generation, include_images=False)
+            content = self._content(document, parts, generation, include_images=False)
             images = {}
             warnings.append(
                 PageWarning("images_missing", "the figures could not be cut out")
             )
         if number is not None and content.figures:
-            content = self._illustrated(reading, page, content, images, number)
+            content = self._illustrated(document, page, content, images, number)
         return replace(content, warnings=(*content.warnings, *warnings)), images
 
     def _illustrated(
         self,
-        reading: Reading,
+        document: OpenDocument,
         page: Page,
         content: PageContent,
         images: dict[str, str],
@@ -159,9 +159,9 @@ class Writing:
             content,
             images,
             markdown_number=number,
-            max_bytes=self._max_inline_bytes - reading.inlined_bytes,
+            max_bytes=self._max_inline_bytes - document.inlined_bytes,
         )
-        reading.inlined_bytes += illustrated.num_bytes
+        document.inlined_bytes += illustrated.num_bytes
         content, num_left_out = illustrated.content, illustrated.num_left_out
         if not num_left_out:
             return content
@@ -175,13 +175,13 @@ class Writing:
 
     def _content(
         self,
-        reading: Reading,
+        document: OpenDocument,
         parts: Parts,
         generation: Generation,
         include_images: bool,
         markdown_number: int | None = None,
     ) -> PageContent:
-        page, options = parts.page, reading.options
+        page, options = parts.page, document.options
         convert: Callable[..., PageContent] = postprocess.page_content
         answer: str | tuple[postprocess.StripAnswer, ...] = generation.text
         if page.strips:
@@ -193,7 +193,7 @@ class Writing:
             )
         try:
             return self._pool.call_for(
-                CallContext(request_id=reading.request_id, page=page.number),
+                CallContext(request_id=document.request_id, page=page.number),
                 math.inf,
                 self._max_seconds,
                 convert,
@@ -223,22 +223,22 @@ class Writing:
             raise HandlerError("the model's answer could not be converted") from error
 
     def _images(
-        self, reading: Reading, page: Page, content: PageContent
+        self, document: OpenDocument, page: Page, content: PageContent
     ) -> dict[str, str]:
         """Base64 of WebP by the name the content has for each figure."""
         if not content.figures:
             return {}
         crops = self._decoding.run(
-            reading.call_context(page.number),
-            reading.deadline,
+            document.call_context(page.number),
+            document.deadline,
             preprocess.crops_at,
-            reading.document.read_only,
-            reading.info.media_type,
+            document.spool.read_only,
+            document.info.media_type,
             page.number,
             self._sizing,
             self._limits,
             content.figures,
-            reading.decode_options,
+            document.decode_options,
             page.rotation,
         )
         return {name: base64.b64encode(crop).decode() for name, crop in crops.items()}

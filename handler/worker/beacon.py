@@ -44,13 +44,13 @@ class Beacon:
         folder: Path,
         describe: Callable[[], Mapping[str, object]],
         drain: Callable[[float], None],
-        leave: Callable[[Collection[str]], None],
+        disconnect: Callable[[Collection[str]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._describe = describe
         self._drain = drain
-        self._leave = leave
+        self._disconnect = disconnect
         self._clock = clock
         self._state = StateFile(folder / STATE)
         self._has_failed = False
@@ -83,7 +83,7 @@ class Beacon:
         if ends_at is not None:
             self._drain(ends_at)
         if gone:
-            self._leave(gone)
+            self._disconnect(gone)
         lines = [f"{name}={value}\n" for name, value in self._describe().items()]
         text = "".join(lines)
         now = self._clock()

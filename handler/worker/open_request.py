@@ -1,4 +1,4 @@
-"""A request that has come and has no answer yet, or only the beginning of one."""
+"""A request without a complete answer, as the pump and its thread share it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 from handler.http.reply import Reply
 
-__all__ = ["OpenRequest", "free_row"]
+__all__ = ["OpenRequest", "RequestSummary", "free_row"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,20 @@ frontend/ overwrites what a client sends under this name."""
 MAX_WAIT_SECONDS = 86_400.0
 
 
+@dataclass(frozen=True, slots=True)
+class RequestSummary:
+    """Facts about a parsed request, for its log line and the head of a stream."""
+
+    document_digest: str | None = None
+    """Digest that identifies the document, or None if it has none."""
+    fetched_bytes: int = 0
+    """Size of a document that was fetched from S3."""
+    stream_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of a streamed answer, sent before the reply is complete."""
+
+
 class OpenRequest:
-    """A request that TorchServe waits for: read in a thread, answered by the pump."""
+    """A request that a thread reads and the pump answers. Thread-safe where shared."""
 
     def __init__(
         self,
@@ -48,25 +61,25 @@ class OpenRequest:
         self.num_bytes = sum(
             len(value) for value in row.values() if isinstance(value, bytes | bytearray)
         )
-        self.document_digest: str | None = None
-        """Which document it is about; known once the request is understood."""
-        self.fetched_bytes = 0
-        """Of a document that lay elsewhere."""
-        self.media_type: str | None = None
-        """What the answer will be; known once the request is understood."""
-        self.label: str | None = None
-        """The caller's own name for it."""
-        self.stream_headers: Mapping[str, str] = {}
-        """Of the head of a stream, which leaves before the reply is there."""
         self.future: Future[Reply] = Future()
         self.is_cancelled = False
-        self.has_left = False
-        """Whether its client was seen to leave."""
+        self.is_disconnected = False
+        """True once the client is known to have disconnected."""
         self.has_begun = False
-        """Whether the head of a stream has left."""
+        """True once the head of a stream has been sent."""
+        self._summary = RequestSummary()
         self._news = news
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
+
+    @property
+    def summary(self) -> RequestSummary:
+        """Summary of the parsed request; empty until `describe` is called."""
+        return self._summary
+
+    def describe(self, summary: RequestSummary) -> None:
+        """Replace the summary, once more is known about the request."""
+        self._summary = summary
 
     @property
     def queue_seconds(self) -> float:
@@ -79,32 +92,32 @@ class OpenRequest:
         if not any(value is document for value in row.values()):
             free_row(row)
 
-    def leave(self) -> None:
-        """Its client has closed the connection."""
-        self.has_left = True
+    def disconnect(self) -> None:
+        """Cancel the request, because its client has disconnected."""
+        self.is_disconnected = True
         self.cancel()
 
     def cancel(self) -> None:
-        """Nobody waits for it any more; whoever reads it will notice."""
+        """Mark the request as cancelled; the thread that reads it checks the mark."""
         if not self.is_cancelled and not self.future.done():
             logger.info("request cancelled", extra={"request_id": self.id})
         self.is_cancelled = True
 
     def stream(self, line: bytes) -> None:
-        """Send a part of the answer now; the reply's body follows at the end."""
+        """Queue a line of the answer to be sent before the reply is complete."""
         with self._lock:
             self._lines.append(line)
         self._news.set()
 
     @property
     def num_unsent_bytes(self) -> int:
-        """Bytes of the answer that could be sent now."""
+        """Size in bytes of the answer that could be sent now."""
         body = self.future.result().body if self.future.done() else b""
         return self.num_line_bytes + len(body)
 
     @property
     def num_line_bytes(self) -> int:
-        """Bytes that were streamed and are not sent yet."""
+        """Size in bytes of the streamed lines that have not been sent."""
         with self._lock:
             return sum(map(len, self._lines))
 

@@ -1,7 +1,8 @@
-"""The pump: submit what is new, wait briefly, answer what is finished.
+"""The pump: submits new requests, waits briefly, answers finished ones.
 
-TorchServe calls again and again with every request not yet answered. One left
-out of `context.request_ids` stays open and comes back in the next call.
+TorchServe calls `handle` again and again with every request that has no answer yet. A
+request that is left out of `context.request_ids` stays open and is part of the next
+call.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 from handler.errors import (
@@ -31,6 +33,21 @@ __all__ = ["Pump"]
 logger = logging.getLogger(__name__)
 
 UNANSWERED = b""
+
+
+class Part(Enum):
+    """Part of an answer that one call of `handle` returns for a request.
+
+    The values are the answers of TorchServe's stopping criteria. TorchServe sends
+    no head for a stream whose first frame is the last, and the client would wait for
+    ever; therefore a whole reply has a value of its own.
+    """
+
+    WHOLE = None
+    FRAME = False
+    LAST_FRAME = True
+
+
 # TorchServe sends every open body again in every call, at about 1.7 ms a MB;
 # waiting ten times as long keeps that below a tenth of the time.
 WAIT_SECONDS_PER_BYTE = 10 * 1.7e-9
@@ -41,19 +58,23 @@ all answers of a call into direct memory, and a single one may have 100 MB."""
 MAX_DESCRIBED = 64
 """The number of requests for metadata whose ids are remembered."""
 ABANDONED_SECONDS = 10.0
-"""TorchServe calls again within milliseconds while it has an open request..."""
+"""Time without a call after which TorchServe is taken to have abandoned its requests.
+It calls within milliseconds while it has an open request."""
 ABANDONED_SECONDS_PER_BYTE = 100e-9
-"""...but for the time it takes to send the bodies again: at worst, ten MB a second."""
+"""Time that is added for the bodies TorchServe sends again: at worst, 10 MB a second.
+"""
 STREAM_NEXT = "ts_stream_next"
 """TorchServe's header that says whether more of a stream follows."""
 
 
 class Pump:
-    """Turns TorchServe's calls into threads that read, and their replies back.
+    """Runs requests in threads, and answers TorchServe's calls with their replies.
 
-    `read` runs in a thread for each request and returns its reply; whatever it
-    raises becomes one. `answered` is told of every reply that leaves. `description`
-    is the JSON that answers a request for the model's own metadata.
+    `read` runs in a thread for each request and returns its reply; an exception becomes
+    a problem reply. `report` is called with every reply that is sent. `description` is
+    the JSON that answers a request for the model's metadata. `abandoned_seconds` is the
+    time without a call after which open requests are cancelled, `max_turn_seconds` the
+    longest call that is not taken for stuck.
     """
 
     def __init__(
@@ -63,7 +84,7 @@ class Pump:
         max_open_requests: int,
         max_reply_bytes: int,
         wait_seconds: float,
-        answered: Callable[[OpenRequest, Reply], None],
+        report: Callable[[OpenRequest, Reply], None],
         description: bytes = b"{}",
         abandoned_seconds: float = ABANDONED_SECONDS,
         max_turn_seconds: float = MAX_WAIT_SECONDS + ABANDONED_SECONDS,
@@ -72,22 +93,24 @@ class Pump:
         self._max_open_requests = max_open_requests
         self._max_reply_bytes = max_reply_bytes
         self._wait_seconds = wait_seconds
-        self._answered = answered
+        self._report_answer = report
         self._description = description
         self._abandoned_seconds = abandoned_seconds
         self._max_turn_seconds = max_turn_seconds
         self._open: dict[str, OpenRequest] = {}
-        # No answer of these can leave; they are reported once they have come to an end.
-        self._left: list[OpenRequest] = []
+        # Requests that TorchServe no longer asks for; they are reported once they end.
+        self._disconnected: list[OpenRequest] = []
         self._news = threading.Event()
         self._threads = ThreadPoolExecutor(max_open_requests, "request")
-        # Held for a whole turn: between two turns, the watch may have a look.
+        # Held for a whole turn, so that the watch thread acts between two turns.
         self._turn = threading.Lock()
         self._last_turn = time.monotonic()
         self._turn_began: float | None = None
-        # The ids of requests for metadata, the latest of them: a client may send many.
+        # The ids of the latest requests for metadata; bounded, as a client may send
+        # many.
         self._described: deque[str] = deque(maxlen=MAX_DESCRIBED)
-        # The answers that had no room in the last call: they go first in the next.
+        # Requests whose answers had no room in the last call; they go first in the
+        # next.
         self._deferred: set[str] = set()
         self._is_blocked = False
         self._refusal: str | None = None
@@ -96,11 +119,11 @@ class Pump:
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def turn(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """One call of `handle`: an entry for each row, answered or not."""
+        """Serve one call of `handle`; return a body for each row, answered or not."""
         self._turn_began = time.monotonic()
         with self._turn:
             try:
-                self._report_left()
+                self._report_disconnected()
                 return self._take_turn(rows, context)
             finally:
                 self._last_turn = time.monotonic()
@@ -111,32 +134,32 @@ class Pump:
     ) -> list[bytes]:
         self._drop_answered_describe(context)
         request_ids: dict[int, str] = dict(context.request_ids)
-        # The context outlives the call; so would yesterday's streams.
+        # The context outlives the call, and so would the criteria of earlier streams.
         context.stopping_criteria = None
         try:
-            self._let_go_of_all_but(set(request_ids.values()))
+            self._drop_all_but(set(request_ids.values()))
             for index, request_id in request_ids.items():
                 if request_id not in self._open:
                     headers = headers_from(context.get_all_request_header(index))
                     self._accept_or_fail(request_id, rows[index], headers)
                 elif rows[index] is not self._open[request_id].row:
-                    # TorchServe sent the body again; the first copy is in use.
+                    # TorchServe sent the body again, and the first copy is in use.
                     free_row(rows[index])
             self._wait(request_ids)
             return self._answer(request_ids, len(rows), context)
         except Exception:
             # An exception here would answer every open request with one error.
             logger.exception("the pump failed")
-            return self._give_up(request_ids, len(rows), context)
+            return self._answer_all_with_error(request_ids, len(rows), context)
 
     @property
     def num_open(self) -> int:
-        """Requests that have come and have no answer yet."""
+        """Number of requests that have no complete answer yet."""
         return len(self._open)
 
     @property
     def is_refusing(self) -> bool:
-        """Whether new requests are turned away."""
+        """True if new requests are refused."""
         return self._refusal is not None
 
     @property
@@ -149,85 +172,90 @@ class Pump:
         now = time.monotonic()
         if (began := self._turn_began) is not None:
             return self._is_blocked or now - began > self._max_turn_seconds
-        # TorchServe drops a stream whose client has left, and need not call again.
-        is_waited_for = any(not r.has_left for r in tuple(self._open.values()))
+        # TorchServe drops a stream whose client has disconnected, and may not call
+        # again.
+        is_waited_for = any(not r.is_disconnected for r in tuple(self._open.values()))
         away = now - self._last_turn - self._sending_seconds()
         return self._is_blocked or (is_waited_for and away > self._abandoned_seconds)
 
-    def leave(self, request_ids: Collection[str]) -> None:
-        """Read no further for these, where they are open: their clients have left.
+    def disconnect(self, request_ids: Collection[str]) -> None:
+        """Cancel the open requests among these, whose clients have disconnected.
 
-        They are answered all the same, as TorchServe waits for it. From any thread.
+        They are still answered, because TorchServe waits for the answers. Thread-safe.
         """
         for request in tuple(self._open.values()):
-            if request.id in request_ids and not request.has_left:
-                request.leave()
+            if request.id in request_ids and not request.is_disconnected:
+                request.disconnect()
 
     def refuse(self, reason: str, *, accepts_queued: bool = False) -> None:
-        """Turn new requests away from now on, with 503.
+        """Refuse new requests from now on, with 503.
 
         With `accepts_queued`, requests that frontend/ admitted are accepted, because
         they were queued before; frontend/ refuses new ones itself.
         """
-        # First, as a turn in between must not refuse what was queued.
+        # Set first, so that a turn in between does not refuse a queued request.
         self._accepts_queued = accepts_queued
         self._refusal = reason
 
     def drain(self, timeout_seconds: float, reason: str) -> None:
-        """Turn new requests away and wait until those that are open are answered."""
+        """Refuse new requests, and wait until the open ones are answered."""
         self.refuse(reason)
         deadline = time.monotonic() + timeout_seconds
         while self._open and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def close(self) -> None:
-        """Forget every request; their threads notice."""
+        """Cancel every request, and wait until their threads have ended."""
         self._is_closed.set()
         with self._turn:
-            self._let_go_of_all_but(set())
+            self._drop_all_but(set())
         self._threads.shutdown(wait=True)
 
     def _watch(self) -> None:
-        """Cancel what nobody asks for: after its last one, TorchServe just stops."""
-        patience = self._abandoned_seconds
-        while not self._is_closed.wait(patience / 10):
+        """Cancel requests that TorchServe has abandoned; it sends no notice of that."""
+        max_away = self._abandoned_seconds
+        while not self._is_closed.wait(max_away / 10):
             with self._turn:
                 away = time.monotonic() - self._last_turn - self._sending_seconds()
-                if away > patience:
-                    # They stay in the books: should TorchServe ask again after all,
-                    # each is answered with what became of it.
+                if away > max_away:
+                    # They stay open, and are answered if TorchServe calls again after
+                    # all.
                     for request in self._open.values():
                         request.cancel()
-                if away > patience / 10:
-                    # It is not to be expected for those whose clients have left.
-                    self._let_go_of_all_but(
-                        {r.id for r in self._open.values() if not r.has_left}
+                if away > max_away / 10:
+                    # TorchServe may never call again for a client that has
+                    # disconnected.
+                    self._drop_all_but(
+                        {r.id for r in self._open.values() if not r.is_disconnected}
                     )
-                self._report_left()
+                self._report_disconnected()
 
     def _sending_seconds(self) -> float:
-        """How long TorchServe may take to send all that is open, in seconds."""
-        # Of a stream that has begun, it sends no body any more.
+        """Return the longest time TorchServe takes to send the open bodies again."""
+        # TorchServe does not send the body of a stream that has begun.
         waiting = [r for r in tuple(self._open.values()) if not r.has_begun]
         num_bytes = sum(request.num_bytes for request in waiting)
         return num_bytes * ABANDONED_SECONDS_PER_BYTE
 
-    def _let_go_of_all_but(self, request_ids: set[str]) -> None:
-        """TorchServe asks no longer for a stream whose client it could not write to."""
+    def _drop_all_but(self, request_ids: set[str]) -> None:
+        """Drop open requests that TorchServe no longer asks for.
+
+        These are streams whose clients have disconnected.
+        """
         for request_id in self._open.keys() - request_ids:
             request = self._open.pop(request_id)
-            request.leave()
-            self._left.append(request)
+            request.disconnect()
+            self._disconnected.append(request)
 
-    def _report_left(self) -> None:
-        for request in [left for left in self._left if left.future.done()]:
-            self._left.remove(request)
+    def _report_disconnected(self) -> None:
+        for request in [r for r in self._disconnected if r.future.done()]:
+            self._disconnected.remove(request)
             self._report(request, request.future.result())
 
     def _accept_or_fail(
         self, request_id: str, row: Mapping[str, Any], headers: Mapping[str, str]
     ) -> None:
-        """Accept a request; one that cannot be is answered alone, with 500."""
+        """Accept a request, or answer it with 500 if that fails."""
         try:
             self._accept(request_id, row, headers)
         except Exception:
@@ -264,16 +292,16 @@ class Pump:
         blocks the documents behind it. A second answer would reach the client as the
         answer to its next request.
         """
-        answered = [
+        repeated = [
             index
             for index, request_id in context.request_ids.items()
             if request_id in self._described and request_id not in self._open
         ]
-        for index in answered:
+        for index in repeated:
             del context.request_ids[index]
-        if answered and not self._is_blocked:
+        if repeated and not self._is_blocked:
             logger.error("documents blocked", extra={"request_id": self._described[-1]})
-        self._is_blocked = bool(answered)
+        self._is_blocked = bool(repeated)
 
     def _run(self, request: OpenRequest) -> None:
         try:
@@ -285,8 +313,8 @@ class Pump:
             _clear_tracebacks(error)
         except Exception as failure:
             if is_out_of_descriptors(failure):
-                # A decoder could not be started, for example. Neither the document nor
-                # our code is to blame.
+                # For example, a decoder could not be started. The document is not at
+                # fault, and sending it again may succeed.
                 logger.exception(OUT_OF_DESCRIPTORS, extra={"request_id": request.id})
                 shortage = OverloadedError("the server has too many files open now")
                 reply = problem(shortage, request.id)
@@ -294,8 +322,8 @@ class Pump:
                 logger.exception("request failed", extra={"request_id": request.id})
                 reply = problem(HandlerError(), request.id)
             _clear_tracebacks(failure)
-        if request.has_left:
-            # Nobody gets what was read, but it was read.
+        if request.is_disconnected:
+            # The answer cannot be sent, but the pages that were read are counted.
             read = tuple(page for page in reply.pages if page.error is None)
             gone = ClientGoneError("the client closed its connection")
             reply = problem(gone, request.id, read)
@@ -313,9 +341,7 @@ class Pump:
         self, request_ids: Mapping[int, str], num_rows: int, context: Any
     ) -> list[bytes]:
         bodies = [UNANSWERED] * num_rows
-        # By row: None for a plain reply, False for a stream's frame, True for its
-        # last. True as the first frame would send no head, and the client would hang.
-        is_last: dict[int, bool | None] = {}
+        parts: dict[int, Part] = {}
         num_bytes = 0
         deferred: set[str] = set()
         # Short answers go first, because those after a long one wait for the next call.
@@ -334,19 +360,19 @@ class Pump:
                 del context.request_ids[index]
                 continue
             if request.future.done() and request.num_line_bytes < MAX_FRAME_BYTES:
-                reply = self._last_words(request, request.future.result())
-                is_last[index] = True if request.has_begun else None
+                reply = self._complete(request, request.future.result())
+                parts[index] = Part.LAST_FRAME if request.has_begun else Part.WHOLE
                 del self._open[request_id]
                 if request_id not in self._described:
                     self._report(request, reply)
-                if _is_grpc(request) and is_last[index] is None:
+                if _is_grpc(request) and parts[index] is Part.WHOLE:
                     # Without this header, TorchServe ends the worker if the client
                     # asked for a stream.
                     reply = reply.with_header(STREAM_NEXT, "false")
             elif lines := request.take_lines(MAX_FRAME_BYTES):
-                headers = request.stream_headers
+                headers = request.summary.stream_headers
                 reply = Reply(200, "application/x-ndjson", lines, headers)
-                is_last[index], request.has_begun = False, True
+                parts[index], request.has_begun = Part.FRAME, True
             else:
                 del context.request_ids[index]
                 continue
@@ -354,17 +380,17 @@ class Pump:
             num_bytes += len(reply.body)
             _set_head(context, index, reply)
         self._deferred = deferred
-        _set_stopping_criteria(context, is_last)
+        _set_stopping_criteria(context, parts)
         return bodies
 
     def _report(self, request: OpenRequest, reply: Reply) -> None:
         try:
-            self._answered(request, reply)
-        except Exception:  # an answer is not to be lost to its bookkeeping
+            self._report_answer(request, reply)
+        except Exception:  # A failure to count an answer must not lose it.
             logger.exception("not reported", extra={"request_id": request.id})
 
-    def _last_words(self, request: OpenRequest, reply: Reply) -> Reply:
-        """The reply, with what was streamed before it and is still here."""
+    def _complete(self, request: OpenRequest, reply: Reply) -> Reply:
+        """Return the reply to send, preceded by streamed lines that were not sent."""
         lines = request.take_lines()
         if reply.status < 400:
             reply = reply.with_body(lines + reply.body)
@@ -375,27 +401,27 @@ class Pump:
             )
             reply = problem(error, request.id, reply.pages)
         if reply.status >= 400 and request.has_begun:
-            # The status has left already: an error can only be one more line.
+            # The status has been sent, so the error is one more line of the stream.
             reply = _error_line(reply)
         return reply
 
-    def _give_up(
+    def _answer_all_with_error(
         self, request_ids: Mapping[int, str], num_rows: int, context: Any
     ) -> list[bytes]:
         context.request_ids.update(request_ids)
         bodies = [UNANSWERED] * num_rows
-        is_last: dict[int, bool | None] = {}
+        parts: dict[int, Part] = {}
         for index, request_id in request_ids.items():
             request = self._open.pop(request_id, None)
             reply = problem(HandlerError(), request_id)
-            is_last[index] = None
+            parts[index] = Part.WHOLE
             if request is not None:
                 request.cancel()
                 if request.has_begun:
-                    reply, is_last[index] = _error_line(reply), True
+                    reply, parts[index] = _error_line(reply), Part.LAST_FRAME
             bodies[index] = reply.body
             _set_head(context, index, reply)
-        _set_stopping_criteria(context, is_last)
+        _set_stopping_criteria(context, parts)
         return bodies
 
 
@@ -424,15 +450,16 @@ def _is_grpc(request: OpenRequest) -> bool:
 
 
 def _error_line(reply: Reply) -> Reply:
-    """A problem as the last line of a stream whose status has left already."""
+    """Return a problem as the last line of a stream whose status has been sent."""
     return reply.with_body(b'{"event": "error", ' + reply.body[1:] + b"\n")
 
 
-def _set_stopping_criteria(context: Any, is_last: Mapping[int, bool | None]) -> None:
-    """What TorchServe asks of every answered row as soon as one is a stream."""
-    if any(flag is not None for flag in is_last.values()):
+def _set_stopping_criteria(context: Any, parts: Mapping[int, Part]) -> None:
+    """Set the criteria that TorchServe asks for every row once one is a stream."""
+    if any(part is not Part.WHOLE for part in parts.values()):
         context.stopping_criteria = {
-            index: (lambda _body, flag=flag: flag) for index, flag in is_last.items()
+            index: (lambda _body, part=part: part.value)
+            for index, part in parts.items()
         }
 
 

@@ -61,10 +61,10 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
             max_open_requests=MAX_OPEN_REQUESTS,
             max_reply_bytes=100_000_000,
             wait_seconds=0.1,
-            answered=lambda request, reply: None,
+            report=lambda request, reply: None,
         )
         pumps.append(pump)
         folder = Path(os.environ["CHANDRA_STATE_DIR"])
-        Beacon(folder, describe, lambda ends_at: None, pump.leave).start()
+        Beacon(folder, describe, lambda ends_at: None, pump.disconnect).start()
         return None
     return pumps[0].turn(data, context)

@@ -11,7 +11,7 @@ import pytest
 
 from handler.http.request import OCRRequest
 from handler.processes.pool import Pool
-from handler.reading.open_document import Reading
+from handler.reading.open_document import OpenDocument
 from handler.reading.reader import Reader
 from handler.schema import Options, PageResult
 from handler.settings import HandlerSettings
@@ -69,7 +69,7 @@ def reader_with(decoders, writers):
 @pytest.fixture
 def opened(reader_with):
     """Opens documents, received now, and closes them after the test."""
-    readings: list[Reading] = []
+    readings: list[OpenDocument] = []
 
     def open_it(
         content: bytes,
@@ -78,7 +78,7 @@ def opened(reader_with):
         is_cancelled: Callable[[], bool] = lambda: False,
         document_key: str | None = None,
         **options: Any,
-    ) -> Reading:
+    ) -> OpenDocument:
         reader = reader or reader_with(FakeEngines())
         received_at = time.monotonic() if received_at is None else received_at
         request = OCRRequest(content, None, Options(**options), None)

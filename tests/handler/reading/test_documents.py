@@ -16,7 +16,7 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.http.request import OCRRequest
-from handler.reading.open_document import Reading
+from handler.reading.open_document import OpenDocument
 from handler.schema import Options
 from handler.storage.addresses import address_from
 from tests.documents import truncated_pdf
@@ -26,7 +26,7 @@ from tests.s3 import Asked
 
 def test_the_bytes_of_a_document_are_there_until_it_is_closed(opened):
     reading = opened(pdf_of(1))
-    path = Path(reading.document.path)
+    path = Path(reading.spool.path)
     assert path.read_bytes() == pdf_of(1)
 
     reading.close()
@@ -55,7 +55,7 @@ def test_a_document_that_is_refused_leaves_no_bytes(opened, content, options, er
 @pytest.fixture
 def opened_in_s3(s3, reader_with):
     """Opens what a request names, with a deadline far away or as near as it is."""
-    readings: list[Reading] = []
+    readings: list[OpenDocument] = []
 
     def open_it(uri: str, is_cancelled: Callable[[], bool] = lambda: False, **options):
         reader = reader_with(FakeEngines(), document_buckets="docs")
@@ -71,7 +71,7 @@ def opened_in_s3(s3, reader_with):
 def test_a_document_in_s3_is_read_as_if_it_had_been_sent(s3, opened_in_s3):
     reading = opened_in_s3(s3.put("a.pdf", pdf_of(3)), pages="2-")
 
-    assert Path(reading.document.path).read_bytes() == pdf_of(3)
+    assert Path(reading.spool.path).read_bytes() == pdf_of(3)
     assert reading.info.media_type == "application/pdf"
     assert reading.page_numbers == [2, 3]
 

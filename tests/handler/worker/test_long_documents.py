@@ -117,7 +117,7 @@ def answer_of(pools):
             max_open_requests=4,
             max_reply_bytes=max_reply_bytes,
             wait_seconds=0.05,
-            answered=lambda request, reply: None,
+            report=lambda request, reply: None,
         )
         sent = {"Content-Type": "application/pdf", "Accept": accept, **headers}
         frames: list[bytes] = []

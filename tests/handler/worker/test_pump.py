@@ -69,7 +69,7 @@ def pump_with(reads, answered):
             "max_reply_bytes": 1000,
             "wait_seconds": 0.01,
         } | settings
-        pump = Pump(answered=lambda *both: answered.append(both), **values)
+        pump = Pump(report=lambda *both: answered.append(both), **values)
         pumps.append(pump)
         return pump
 
@@ -210,7 +210,7 @@ def test_a_mistake_in_the_bookkeeping_costs_no_answer(reads):
         max_open_requests=4,
         max_reply_bytes=1000,
         wait_seconds=0.01,
-        answered=forget,
+        report=forget,
     )
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
@@ -374,7 +374,7 @@ def test_a_request_whose_client_has_left_is_answered_for_the_log(pump, reads, an
     pump.turn([A, B], FakeContext({0: "id-a", 1: "id-b"}))
     until(lambda: {"id-a", "id-b"} <= set(reads.requests))
 
-    pump.leave({"id-a", "nobody knows"})
+    pump.disconnect({"id-a", "unknown"})
     until(lambda: reads.requests["id-a"].future.done())
     context = FakeContext({0: "id-a", 1: "id-b"})
     pump.turn([A, B], context)
@@ -399,7 +399,7 @@ def test_what_was_read_before_the_client_left_is_counted(pump_with, answered):
     pump = pump_with(read=stop)
     pump.turn([A], FakeContext({0: "id-a"}))
 
-    pump.leave({"id-a"})
+    pump.disconnect({"id-a"})
     until(lambda: pump.turn([A], FakeContext({0: "id-a"})) != [UNANSWERED])
 
     [(_, reply)] = answered
@@ -412,7 +412,7 @@ def test_an_answer_that_was_ready_when_the_client_left_stays_what_it_is(
     pump.turn([A], FakeContext({0: "id-a"}))
     reads.finish("id-a")
 
-    pump.leave({"id-a"})
+    pump.disconnect({"id-a"})
     pump.turn([A], FakeContext({0: "id-a"}))
 
     assert [reply.status for _, reply in answered] == [200]
@@ -428,7 +428,7 @@ def test_a_stream_torchserve_has_dropped_is_reported_without_another_call(
     if has_another:
         pump.turn([B], FakeContext({0: "id-b"}))
     else:
-        pump.leave({"id-a"})
+        pump.disconnect({"id-a"})
 
     until(lambda: answered)
 
@@ -487,7 +487,7 @@ def test_a_client_that_has_left_does_not_make_the_pump_stuck(pump_with, reads):
     pump.turn([A], FakeContext({0: "id-a"}))
     until(lambda: "id-a" in reads.requests)
 
-    pump.leave({"id-a"})
+    pump.disconnect({"id-a"})
     until(lambda: reads.requests["id-a"].future.done())
     time.sleep(0.1)
 
