@@ -46,7 +46,7 @@ from handler.reading import Reading
 from handler.reply import Reply, problem
 from handler.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
 from handler.sandbox.confinement import confinement
-from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
+from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 
 # Not __name__: in the archive this file is a module called service.
@@ -213,7 +213,7 @@ class ChandraHandler(BaseHandler):
                     f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
                     f"{advice}"
                 )
-        document = Document(
+        document = DocumentResult(
             request_id=request.id,
             model=self.model,
             pages=tuple(sorted(results, key=lambda result: result.page)),
@@ -412,7 +412,7 @@ def _picture_bytes(result: PageResult) -> int:
     return sum(map(len, result.images.values()))
 
 
-def _reason(document: Document) -> HandlerError:
+def _reason(document: DocumentResult) -> HandlerError:
     """Why nothing could be read: of several reasons, what the caller may retry."""
     errors = [
         error_with_code(page.error.code, page.error.detail)

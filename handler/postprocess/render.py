@@ -15,12 +15,12 @@ from typing import Any
 from handler.pagination import paginated
 from handler.postprocess.pictures import in_html
 from handler.postprocess.sanitise import clean_page
-from handler.schema import PAGE_SEPARATOR, Document, PageError, PageResult
+from handler.schema import PAGE_SEPARATOR, DocumentResult, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]
 
 
-def render(document: Document, media_type: str) -> bytes:
+def render(document: DocumentResult, media_type: str) -> bytes:
     """The whole document in one of the types of `ACCEPTED`."""
     match media_type:
         case "application/json":
@@ -45,7 +45,7 @@ def page_line(page: PageResult, request_id: str) -> bytes:
     return _line({"event": "page", "request_id": request_id, **page.to_json()})
 
 
-def end_line(document: Document) -> bytes:
+def end_line(document: DocumentResult) -> bytes:
     """The last line of NDJSON: how the document as a whole fared."""
     summary = document.to_json()
     names = (
@@ -134,7 +134,7 @@ math[display=block] { display: block; margin: 1rem 0; text-align: center }
 """
 
 
-def _html(document: Document) -> str:
+def _html(document: DocumentResult) -> str:
     body = "\n".join(_section(page) for page in document.pages)
     return _PAGE.format(policy=_POLICY, style=_STYLE, body=body)
 

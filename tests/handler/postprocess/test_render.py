@@ -10,7 +10,7 @@ import pytest
 
 from handler.postprocess import ACCEPTED, end_line, page_line, render
 from handler.schema import (
-    Document,
+    DocumentResult,
     ModelInfo,
     PageContent,
     PageError,
@@ -33,9 +33,9 @@ def failed(number: int, detail: str) -> PageResult:
     return PageResult(number, Status.FAILURE, error=error)
 
 
-def document(*pages: PageResult) -> Document:
+def document(*pages: PageResult) -> DocumentResult:
     model = ModelInfo("datalab-to/chandra", None, "native")
-    return Document("r-1", model, pages, 1.23456, num_pages=len(pages))
+    return DocumentResult("r-1", model, pages, 1.23456, num_pages=len(pages))
 
 
 ONE = page(1, block("<p>Grüße &lt;1&gt;</p>"))
