@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from handler.postprocess import page_content
+from handler.postprocess import convert_page
 from handler.profiles import BboxFormat
 from handler.schema import PageContent
 
@@ -27,7 +27,7 @@ def read(raw: str, **options: Any) -> PageContent:
         "include_images": False,
         "include_headers_footers": False,
     }
-    return page_content(raw, **(settings | options))
+    return convert_page(raw, **(settings | options))
 
 
 def block(content: str, label: str = "Text", bbox: str = "[10, 20, 110, 120]") -> str:

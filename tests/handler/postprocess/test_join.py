@@ -7,7 +7,7 @@ import itertools
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.postprocess import StripAnswer, joined_content
+from handler.postprocess import StripAnswer, convert_strips
 from handler.profiles import BboxFormat
 from handler.schema import Strip
 
@@ -18,7 +18,7 @@ def joined(*answers, rotation=0, include_images=False):
     width, height = WIDTH, max(answer.strip.box[3] for answer in answers)
     if rotation % 180:
         width, height = height, width
-    return joined_content(
+    return convert_strips(
         answers,
         bbox_format=BboxFormat.JSON_1024,
         width=width,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.postprocess.layout import LABELS, bbox_from, label_from
+from handler.postprocess.layout import LABELS, parse_bbox, parse_label
 from handler.profiles import BboxFormat
 
 JSON = BboxFormat.JSON_1024
@@ -14,8 +14,8 @@ SPACED = BboxFormat.SPACED_1000
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("spell", [str.lower, str.upper, lambda s: s.replace("-", "_")])
 def test_a_label_is_known_however_it_is_spelt(label, spell):
-    assert label_from(spell(label)) == label
-    assert label_from(f" {spell(label).replace('-', ' ')} ") == label
+    assert parse_label(spell(label)) == label
+    assert parse_label(f" {spell(label).replace('-', ' ')} ") == label
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_label_is_known_however_it_is_spelt(label, spell):
     ],
 )
 def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
-    assert label_from(written) == label
+    assert parse_label(written) == label
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
     ],
 )
 def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
-    assert bbox_from(written, form, width=2048, height=1000) == bbox
+    assert parse_bbox(written, form, width=2048, height=1000) == bbox
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
     ],
 )
 def test_what_is_no_box_on_the_page_is_none(written):
-    assert bbox_from(written, JSON, width=1000, height=1000) is None
+    assert parse_bbox(written, JSON, width=1000, height=1000) is None
 
 
 def test_neighbours_that_share_an_edge_share_it_in_pixels():
-    upper = bbox_from("0 0 500 333", SPACED, width=777, height=777)
-    lower = bbox_from("0 333 500 700", SPACED, width=777, height=777)
+    upper = parse_bbox("0 0 500 333", SPACED, width=777, height=777)
+    lower = parse_bbox("0 333 500 700", SPACED, width=777, height=777)
 
     assert upper is not None
     assert lower is not None
@@ -90,4 +90,4 @@ def test_neighbours_that_share_an_edge_share_it_in_pixels():
 
 
 def test_a_page_without_size_has_no_boxes():
-    assert bbox_from("0 0 500 333", SPACED, width=0, height=0) is None
+    assert parse_bbox("0 0 500 333", SPACED, width=0, height=0) is None
