@@ -70,10 +70,10 @@ class _Seam:
         return high > self.start and low < self.end
 
     def trust(self, shift: float) -> float:
-        """Return the weight (at most 1) of equal words at positions that differ.
+        """Return the weight of equal words whose positions differ by `shift` pixels.
 
-        Rows that repeat have long runs of equal words one row apart, and only their
-        positions tell that they are different rows.
+        The weight is at most 1. Rows that repeat have long runs of equal words one row
+        apart, and only their positions tell that they are different rows.
         """
         distance = min(1.0, abs(shift) / max(1, self.end - self.start))
         return max(_MIN_TRUST, (1 - distance) ** 3)

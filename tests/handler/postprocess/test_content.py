@@ -9,18 +9,20 @@ import pytest
 
 from handler.profiles import BboxFormat
 from handler.schema import Block, PageContent
-from tests.handler.postprocess.browser import seen, tags_in
-from tests.handler.postprocess.pages import CHEMISTRY, DATA, REPORT, block, read
+from tests.handler.postprocess.browser import find_tags, visible_text
+from tests.handler.postprocess.pages import (
+    CHEMISTRY,
+    DATA,
+    REPORT,
+    TWO_BLOCKS,
+    block,
+    convert,
+    labels_of,
+)
 
-TWO = block("<p>one</p>") + block("<p>two</p>", "Caption")
 
-
-def labels(content: PageContent) -> list[str]:
-    return [block.label for block in content.blocks]
-
-
-def test_blocks_keep_their_order_labels_boxes_and_content():
-    content = read(TWO)
+def test_blocks_keep_order_labels_boxes_and_content():
+    content = convert(TWO_BLOCKS)
 
     assert content.blocks == (
         Block("Text", (10, 40, 110, 240), "<p>one</p>"),
@@ -34,17 +36,17 @@ def test_blocks_keep_their_order_labels_boxes_and_content():
     assert content.markdown == content.text == "one\n\ntwo"
 
 
-def test_an_empty_answer_is_an_empty_page():
-    assert read("") == read(" \n ") == PageContent()
+def test_empty_answer_is_an_empty_page():
+    assert convert("") == convert(" \n ") == PageContent()
 
 
-# What is not in a block.
+# Content outside blocks.
 
 
-def test_text_between_blocks_becomes_blocks_in_place():
-    content = read("zero" + block("one") + "<p>two</p>three" + block("four"))
+def test_text_between_blocks_becomes_blocks():
+    content = convert("zero" + block("one") + "<p>two</p>three" + block("four"))
 
-    assert labels(content) == ["Block", "Text", "Block", "Text"]
+    assert labels_of(content) == ["Block", "Text", "Block", "Text"]
     assert [block.bbox is None for block in content.blocks] == [
         True,
         False,
@@ -54,28 +56,30 @@ def test_text_between_blocks_becomes_blocks_in_place():
     assert content.text == "zero\n\none\n\ntwo\n\nthree\n\nfour"
 
 
-def test_a_page_of_the_plain_prompt_is_one_block():
-    content = read("<h1>A</h1><div>b</div>c", prompt_type="ocr")
+def test_page_of_the_ocr_prompt_is_one_block():
+    content = convert("<h1>A</h1><div>b</div>c", prompt_type="ocr")
 
     assert content.blocks == (Block("Text", None, "<h1>A</h1><div>b</div>c"),)
     assert content.warnings == ()
 
 
-def test_blocks_are_blocks_whatever_the_prompt_was():
-    assert read(TWO, prompt_type="ocr").blocks == read(TWO).blocks
+def test_blocks_do_not_depend_on_the_prompt_type():
+    assert convert(TWO_BLOCKS, prompt_type="ocr").blocks == convert(TWO_BLOCKS).blocks
 
 
-def test_a_wrapper_around_the_page_is_no_block():
-    wrapped = f"<!DOCTYPE html><html><body><div class='page'>{TWO}</div></body></html>"
+def test_wrapper_around_the_page_is_not_a_block():
+    wrapped = (
+        f"<!DOCTYPE html><html><body><div class='page'>{TWO_BLOCKS}</div></body></html>"
+    )
 
-    assert read(wrapped).blocks == read(TWO).blocks
+    assert convert(wrapped).blocks == convert(TWO_BLOCKS).blocks
 
 
 # Nested blocks.
 
 
 def test_blocks_inside_a_complex_block_are_its_content():
-    content = read(
+    content = convert(
         block(
             '<div data-bbox="[1, 2, 3, 4]" data-label="Text" class="a">in</div>',
             "Complex-Block",
@@ -83,25 +87,25 @@ def test_blocks_inside_a_complex_block_are_its_content():
         + block("next")
     )
 
-    assert labels(content) == ["Complex-Block", "Text"]
+    assert labels_of(content) == ["Complex-Block", "Text"]
     assert content.blocks[0].html == (
         '<div data-label="Text" class="a"><p>in</p></div>'
     )
 
 
-# Headers, footers, blank pages.
+# Headers and footers.
 
 
 @pytest.mark.parametrize("label", ["Page-Header", "Page-Footer", "page footer"])
-def test_headers_and_footers_are_blocks_but_not_text_unless_asked_for(label):
+def test_headers_and_footers_are_in_the_text_only_on_request(label):
     source = block("12", label) + block("body")
 
-    without, with_them = read(source), read(source, include_headers_footers=True)
+    without, with_them = convert(source), convert(source, include_headers_footers=True)
 
     assert without.blocks == with_them.blocks
     assert without.markdown == without.text == "body"
     assert with_them.markdown == with_them.text == "12\n\nbody"
-    assert seen(with_them.html) == "12 body"
+    assert visible_text(with_them.html) == "12 body"
 
 
 # Bare text.
@@ -115,26 +119,26 @@ def test_headers_and_footers_are_blocks_but_not_text_unless_asked_for(label):
         ("Code-Block", "<pre>a <b>b</b></pre>"),
     ],
 )
-def test_bare_text_becomes_what_it_stands_for(label, html):
-    assert read(block("a <b>b</b>", label)).blocks[0].html == html
+def test_bare_text_is_wrapped_by_the_label(label, html):
+    assert convert(block("a <b>b</b>", label)).blocks[0].html == html
 
 
 @pytest.mark.parametrize("html", ["<h3>a</h3>", "<p>a</p>", "<ul><li>a</li></ul>"])
-def test_text_that_is_something_already_stays_that(html):
-    assert read(block(html)).blocks[0].html == html
+def test_text_in_a_block_element_is_not_wrapped(html):
+    assert convert(block(html)).blocks[0].html == html
 
 
 # Whole pages.
 
 
-def test_a_report_reads_well_as_markdown():
+def test_report_as_markdown():
     expected = (DATA / "report.md").read_text("utf-8")
 
-    assert read(REPORT, include_images=True).markdown + "\n" == expected
+    assert convert(REPORT, include_images=True).markdown + "\n" == expected
 
 
-def test_a_page_of_chandra_2_with_every_drift_is_read():
-    content = read(
+def test_page_of_chandra_2_with_spelling_variants():
+    content = convert(
         CHEMISTRY, bbox_format=BboxFormat.SPACED_1000, width=1000, height=1000
     )
 
@@ -153,14 +157,14 @@ def test_a_page_of_chandra_2_with_every_drift_is_read():
     assert content.markdown.endswith("Yield: 85 %.\n\n- [1] Gerhardt, C. (1853).")
 
 
-def test_a_page_travels_between_processes():
-    content = read(REPORT, include_images=True)
+def test_page_content_can_be_pickled():
+    content = convert(REPORT, include_images=True)
 
     assert pickle.loads(pickle.dumps(content)) == content
 
 
-def test_warnings_are_counted_and_not_repeated():
-    content = read(block("a", bbox="?") + block("b", bbox="!") + block("c"))
+def test_unusable_boxes_give_one_warning_with_a_count():
+    content = convert(block("a", bbox="?") + block("b", bbox="!") + block("c"))
 
     assert [warning.to_json() for warning in content.warnings] == [
         {
@@ -170,9 +174,9 @@ def test_warnings_are_counted_and_not_repeated():
     ]
 
 
-def test_html_of_a_page_is_one_element_per_block():
-    content = read(REPORT)
+def test_html_has_one_element_per_block():
+    content = convert(REPORT)
 
-    blocks = [attrs for tag, attrs in tags_in(content.html) if "data-bbox" in attrs]
+    blocks = [attrs for tag, attrs in find_tags(content.html) if "data-bbox" in attrs]
 
     assert len(blocks) == content.html.count('<div class="block"') == 12

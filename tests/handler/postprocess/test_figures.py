@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from tests.handler.postprocess.pages import REPORT, block, read
+from tests.handler.postprocess.pages import REPORT, block, convert
 
 
-def test_without_pictures_no_name_is_left_dangling():
-    content = read(
+def test_no_picture_names_without_include_images():
+    content = convert(
         block('<img alt="A ship" src="a.png"><p>Seen from the quay.</p>', "Figure")
         + block('<img src="b.png">', "Image")
     )
@@ -20,15 +20,15 @@ def test_without_pictures_no_name_is_left_dangling():
     assert content.blocks[1].html == ""
 
 
-def test_a_picture_without_a_box_has_no_name():
-    content = read(block('<img alt="A"/>', "Image", "?"), include_images=True)
+def test_picture_without_a_box_has_no_name():
+    content = convert(block('<img alt="A"/>', "Image", "?"), include_images=True)
 
     assert content.figures == {}
     assert content.markdown == "*A*"
 
 
-def test_pictures_are_counted_by_page_and_never_by_block():
-    content = read(
+def test_pictures_are_numbered_within_their_page():
+    content = convert(
         block("text")
         + block('<img alt="A"/>', "Image", "?")
         + block('<img alt="B"/>', "Image")
@@ -43,8 +43,8 @@ def test_pictures_are_counted_by_page_and_never_by_block():
     }
 
 
-def test_a_picture_in_a_complex_block_is_cut_from_its_own_box():
-    content = read(
+def test_picture_in_a_complex_block_uses_its_own_box():
+    content = convert(
         block(
             '<div data-bbox="[10, 20, 60, 70]" data-label="Figure"><img alt="A"></div>'
             '<div data-label="Figure"><img alt="B"></div><img alt="C">',
@@ -57,20 +57,20 @@ def test_a_picture_in_a_complex_block_is_cut_from_its_own_box():
         "page-1-figure-1.webp": (10, 40, 60, 140),
         "page-1-figure-2.webp": (10, 40, 110, 240),
     }
-    # The last is in no block of a picture, so it shows nothing on the page.
+    # The last image is outside a picture block and is therefore dropped.
     assert content.markdown == (
         "![A](page-1-figure-1.webp)\n\n![B](page-1-figure-2.webp)"
     )
 
 
-def test_a_page_cannot_ask_for_thousands_of_pictures():
+def test_a_page_has_at_most_64_pictures():
     boxes = [block('<img alt="A">', "Image", f"[0, 0, {n + 9}, 9]") for n in range(500)]
 
-    assert len(read("".join(boxes), include_images=True).figures) == 64
+    assert len(convert("".join(boxes), include_images=True).figures) == 64
 
 
-def test_every_name_in_html_and_markdown_is_a_figure_and_the_reverse():
-    content = read(REPORT + REPORT, include_images=True)
+def test_names_in_html_and_markdown_equal_the_figures():
+    content = convert(REPORT + REPORT, include_images=True)
 
     in_html = re.findall(r'src="([^"]*)"', content.html)
     in_markdown = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", content.markdown)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.handler.postprocess.browser import seen
-from tests.handler.postprocess.pages import block, read
+from tests.handler.postprocess.browser import visible_text
+from tests.handler.postprocess.pages import block, convert
 
 
 @pytest.mark.parametrize(
@@ -26,15 +26,15 @@ from tests.handler.postprocess.pages import block, read
 @pytest.mark.parametrize(
     "place", ["<p>{}</p>", "<td>{}</td>", "{}", "<li><b>{}</b></li>"]
 )
-def test_latex_means_the_same_afterwards(written, latex, place):
-    content = read(block(place.format(f"<math>{written}</math>")))
+def test_latex_is_preserved(written, latex, place):
+    content = convert(block(place.format(f"<math>{written}</math>")))
 
     assert latex in content.text
     if latex == written:
-        assert seen(content.html) == latex
+        assert visible_text(content.html) == latex
 
 
-def test_latex_never_closed_ends_with_its_paragraph():
-    assert read(block("<p><math>a < b</p><p>words</p>")).text == "a < b\n\nwords"
-    assert read(block("<p><math>a < b") + block("words")).text == "a < b\n\nwords"
-    assert read(block("<p><math>a < b</ma")).text.startswith("a < b")
+def test_unclosed_latex_ends_with_its_paragraph():
+    assert convert(block("<p><math>a < b</p><p>words</p>")).text == "a < b\n\nwords"
+    assert convert(block("<p><math>a < b") + block("words")).text == "a < b\n\nwords"
+    assert convert(block("<p><math>a < b</ma")).text.startswith("a < b")

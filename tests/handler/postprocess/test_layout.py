@@ -1,4 +1,4 @@
-"""How labels and boxes are read."""
+"""Parsing of labels and boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPACED = BboxFormat.SPACED_1000
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("spell", [str.lower, str.upper, lambda s: s.replace("-", "_")])
-def test_a_label_is_known_however_it_is_spelt(label, spell):
+def test_known_labels_are_recognised_in_any_spelling(label, spell):
     assert parse_label(spell(label)) == label
     assert parse_label(f" {spell(label).replace('-', ' ')} ") == label
 
@@ -32,7 +32,7 @@ def test_a_label_is_known_however_it_is_spelt(label, spell):
         ("x" * 99, "x" * 41),
     ],
 )
-def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
+def test_unknown_labels_are_sanitised_and_kept(written, label):
     assert parse_label(written) == label
 
 
@@ -50,7 +50,7 @@ def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
         ("[1e3, 0, 512, 512]", JSON, (1024, 0, 2000, 500)),
     ],
 )
-def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
+def test_boxes_are_scaled_to_pixels_and_clipped_to_the_page(written, form, bbox):
     assert parse_bbox(written, form, width=2048, height=1000) == bbox
 
 
@@ -76,11 +76,11 @@ def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
         "{'x': 1}",
     ],
 )
-def test_what_is_no_box_on_the_page_is_none(written):
+def test_unusable_boxes_are_none(written):
     assert parse_bbox(written, JSON, width=1000, height=1000) is None
 
 
-def test_neighbours_that_share_an_edge_share_it_in_pixels():
+def test_adjacent_boxes_keep_their_common_edge_in_pixels():
     upper = parse_bbox("0 0 500 333", SPACED, width=777, height=777)
     lower = parse_bbox("0 333 500 700", SPACED, width=777, height=777)
 
@@ -89,5 +89,5 @@ def test_neighbours_that_share_an_edge_share_it_in_pixels():
     assert upper[3] == lower[1]
 
 
-def test_a_page_without_size_has_no_boxes():
+def test_page_of_size_zero_has_no_boxes():
     assert parse_bbox("0 0 500 333", SPACED, width=0, height=0) is None
