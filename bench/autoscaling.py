@@ -13,10 +13,10 @@ from typing import Any
 
 from bench.fleet import DAY, MINUTE, Day, Machine, Policy, documents_of_a_day, play
 from bench.report import finish, say
-from deploy.asynchronous.endpoint import concurrency_of
 from deploy.config import AsynchronousTable, DeployConfig, EndpointTable
 from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
 from deploy.machines.throughput import rate_of
+from deploy.queue.endpoint import concurrency_of
 
 __all__ = ["CHOSEN", "machine_of", "policies", "run"]
 

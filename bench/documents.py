@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
-from handler.engine.sequence import Sequence
+from handler.engine.request import Sequence
 from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from bench.report import finish, say
 from bench.scripted import Script, ScriptedRunner
-from handler.engine.drafting import DraftSource
-from handler.engine.drafts import Drafter, DraftTokenizer
-from handler.engine.native import NativeEngine, Options
-from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.batching.drafting import DraftSource
+from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.drafts.drafter import Drafter, DraftTokenizer
+from handler.engine.request import FinishReason, Generation, Sequence
 from handler.preprocess.pdf.render import text_layer
 from handler.schema import Page
 

@@ -19,16 +19,16 @@ import torch
 from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
 from bench.running import Run, read
-from handler.engine.capacity import cache_places
-from handler.engine.choice import drafts_for
+from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.device.capacity import cache_places
+from handler.engine.device.generate import GenerateEngine
+from handler.engine.device.model import Model, load_model
+from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.engine import Engine
-from handler.engine.generate import GenerateEngine
-from handler.engine.model import Model, load_model
-from handler.engine.native import NativeEngine, Options
-from handler.engine.sequence import Sequence
-from handler.engine.torch_runner import TorchRunner
-from handler.engine.weights import MINI, Source, fetch
+from handler.engine.request import Sequence
+from handler.engine.selection.choice import drafts_for
 from handler.settings import EngineSettings
+from handler.weights.source import MINI, Source, fetch
 
 __all__ = ["DRAFT_TOKENS", "Systems", "load_mini", "main"]
 

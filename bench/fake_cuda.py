@@ -30,8 +30,8 @@ from bench.kernels import (
     operator_of,
     tensors_in,
 )
-from handler.engine import attention
-from handler.engine.graphs import Outputs, Shape
+from handler.engine.device import attention
+from handler.engine.device.graphs import Outputs, Shape
 
 __all__ = ["DEVICE", "FakeCuda", "UnknownValuesError", "fake_cuda"]
 

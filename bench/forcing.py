@@ -20,11 +20,11 @@ from bench.drafts import PAGES, samples
 from bench.geometry import Geometry
 from bench.roofline import Decode, Prefill, Work
 from bench.tokenizer import QwenTokenizer
-from handler.engine.encoder import TorchPrompt
-from handler.engine.kv_cache import Move
-from handler.engine.model_runner import Chunk, Row
-from handler.engine.sequence import Sequence
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.batching.kv_cache import Move
+from handler.engine.batching.model_runner import Chunk, Row
+from handler.engine.device.encoder import TorchPrompt
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.request import Sequence
 from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
 from handler.prompts import load_prompts

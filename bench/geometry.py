@@ -13,8 +13,8 @@ from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
 from bench.lengths import Lengths
 from bench.tokenizer import SPECIAL_TOKENS, QwenTokenizer
-from handler.engine.model import Model
-from handler.engine.patch_embedding import replace_convolutions
+from handler.engine.device.model import Model
+from handler.engine.device.vision.patch_embedding import replace_convolutions
 from handler.profiles import PROFILES, Profile
 
 __all__ = ["GEOMETRIES", "Geometry", "empty_module", "random_model"]

@@ -25,8 +25,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from bench.report import finish, say
-from handler.engine.model import patches_from
-from handler.engine.weights import MINI
+from handler.engine.device.model import patches_from
 from handler.preprocess import DecodeOptions, Limits, page_at, target_size
 from handler.preprocess.image.decode import Decoded
 from handler.preprocess.page.examine import examine
@@ -35,6 +34,7 @@ from handler.preprocess.picture import Picture, divide_picture
 from handler.profiles import PROFILES
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
+from handler.weights.source import MINI
 
 __all__ = ["examination_times", "measure"]
 

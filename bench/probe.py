@@ -14,8 +14,9 @@ import torch
 
 from bench.device.hardware import NEEDS_CUDA
 from bench.rates import seconds_of
-from handler.engine.attention import attend_by_operator, has_operator
-from handler.engine.attention_check import (
+from handler.engine.device.attention import attend_by_operator, has_operator
+from handler.engine.device.graphs import Record, cuda_recorder
+from handler.engine.selection.attention_check import (
     LARGEST_ERROR,
     Attend,
     AttentionCase,
@@ -25,7 +26,6 @@ from handler.engine.attention_check import (
     make_case,
     page_errors,
 )
-from handler.engine.graphs import Record, cuda_recorder
 
 __all__ = [
     "HEADS",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from handler.engine.graphs import Outputs, Record, cuda_recorder
+from handler.engine.device.graphs import Outputs, Record, cuda_recorder
 
 __all__ = ["Recorder", "recomputed"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence as Seq
 from dataclasses import dataclass
 
 from handler.engine.engine import Engine
-from handler.engine.sequence import Generation, Sequence
+from handler.engine.request import Generation, Sequence
 
 __all__ = ["Run", "read"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence as Seq
 from dataclasses import dataclass
 
-from handler.engine.kv_cache import Move
-from handler.engine.model_runner import Chunk, Row
-from handler.engine.sequence import Sequence
+from handler.engine.batching.kv_cache import Move
+from handler.engine.batching.model_runner import Chunk, Row
+from handler.engine.request import Sequence
 
 __all__ = ["Script", "ScriptedRunner"]
 

@@ -14,9 +14,9 @@ from itertools import cycle, pairwise
 
 from bench.forcing import Forced, ForcedRunner, Forward, Marks
 from bench.roofline import Costs, Decode, Prefill, Rates
-from handler.engine.encoder import TorchPrompt
-from handler.engine.native import NativeEngine
-from handler.engine.sequence import FinishReason, Generation
+from handler.engine.batching.native import NativeEngine
+from handler.engine.device.encoder import TorchPrompt
+from handler.engine.request import FinishReason, Generation
 
 __all__ = ["Steady", "check_length", "percentiles", "run_steadily"]
 

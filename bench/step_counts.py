@@ -14,15 +14,15 @@ from bench.geometry import Geometry, empty_module
 from bench.kernels import Tally
 from bench.roofline import Gpu
 from bench.tokenizer import QwenTokenizer
-from handler.engine.capacity import plan_loaded, verified_tokens_at
-from handler.engine.encoder import TorchPrompt
-from handler.engine.graphs import Shape, shapes
-from handler.engine.memory_plan import CONTEXT_BYTES, MemoryPlan
-from handler.engine.model import Model
-from handler.engine.model_runner import Chunk, Row
-from handler.engine.native import Options
-from handler.engine.sequence import Sequence
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.batching.memory_plan import CONTEXT_BYTES, MemoryPlan
+from handler.engine.batching.model_runner import Chunk, Row
+from handler.engine.batching.native import Options
+from handler.engine.device.capacity import plan_loaded, verified_tokens_at
+from handler.engine.device.encoder import TorchPrompt
+from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.model import Model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.request import Sequence
 from handler.preprocess.sizing import pdf_target_size, target_size
 from handler.prompts import load_prompts
 from handler.schema import Page

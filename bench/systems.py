@@ -17,14 +17,14 @@ from bench.recorder import Recorder
 from bench.roofline import A10G, Costs, Prefill, Rates
 from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
-from handler.engine.capacity import cache_places
-from handler.engine.choice import drafts_for
-from handler.engine.generate import GenerateEngine
-from handler.engine.graphs import shapes
-from handler.engine.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
-from handler.engine.model import Model
-from handler.engine.native import NativeEngine, Options
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.batching.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
+from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.device.capacity import cache_places
+from handler.engine.device.generate import GenerateEngine
+from handler.engine.device.graphs import shapes
+from handler.engine.device.model import Model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.selection.choice import drafts_for
 from handler.settings import EngineSettings
 
 __all__ = ["Native", "Stage"]

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 from deploy.aws import AWSClient
 from deploy.commands import (
     alarms,
-    asynchronous,
+    batch,
     cost,
     dashboard,
     deploy,
@@ -31,19 +31,19 @@ from deploy.commands import (
     metrics,
     model,
     plan,
+    queue,
     rollback,
     schedule,
     start,
     status,
     stop,
-    transform,
     update,
 )
-from deploy.commands.context import Context
 from deploy.console import Console
+from deploy.context import Context
 from deploy.errors import BUG, INTERRUPTED, ConfigError, DeployError, Interrupted
-from deploy.hub import Hub, HuggingFace
 from deploy.image.build import Runner, Subprocess
+from deploy.weights.hub import Hub, HuggingFace
 
 __all__ = ["COMMANDS", "leaves", "main", "parser"]
 
@@ -111,7 +111,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     plan,
     deploy,
     invoke,
-    asynchronous,
+    queue,
     status,
     list_,
     logs,
@@ -124,7 +124,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     alarms,
     dashboard,
     cost,
-    transform,
+    batch,
     local,
     destroy,
 )

@@ -20,9 +20,6 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import postprocess, preprocess
-from handler.addresses import Address
-from handler.beacon import Beacon
-from handler.emf import EmbeddedMetrics
 from handler.engine import EngineProcesses, Health
 from handler.errors import (
     DocumentTooLargeError,
@@ -30,24 +27,27 @@ from handler.errors import (
     ModelLoadError,
     error_with_code,
 )
+from handler.http.reply import Reply, problem
+from handler.http.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
 from handler.logs import log_to_stdout
-from handler.memory import (
+from handler.processes.pool import Pool
+from handler.reading.open_document import Reading
+from handler.reading.reader import Reader
+from handler.sandbox.confinement import confinement
+from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
+from handler.settings import read_settings
+from handler.storage.addresses import Address
+from handler.worker.beacon import Beacon
+from handler.worker.emf import EmbeddedMetrics
+from handler.worker.memory import (
     decoder_limit_bytes,
     memory_limit_bytes,
     writer_limit_bytes,
 )
-from handler.metrics import Metrics
-from handler.open_request import OpenRequest
-from handler.parent import exit_with_parent
-from handler.pool import Pool
-from handler.pump import Pump
-from handler.reader import Reader
-from handler.reading import Reading
-from handler.reply import Reply, problem
-from handler.request import CUSTOM_ATTRIBUTES, attributes_from, request_from
-from handler.sandbox.confinement import confinement
-from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
-from handler.settings import read_settings
+from handler.worker.metrics import Metrics
+from handler.worker.open_request import OpenRequest
+from handler.worker.parent import exit_with_parent
+from handler.worker.pump import Pump
 
 # Not __name__: in the archive this file is a module called service.
 logger = logging.getLogger("handler.service")

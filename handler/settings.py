@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handler.addresses import Buckets
 from handler.errors import ModelLoadError
+from handler.storage.addresses import Buckets
 
 __all__ = ["SHARED", "VARIABLES", "EngineSettings", "HandlerSettings", "read_settings"]
 

@@ -16,8 +16,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3VLForConditionalGeneration
 
-from handler.engine.staged import MANIFEST, StagedFile, is_model_file, manifest_text
 from handler.profiles import PROFILES
+from handler.weights.staged import MANIFEST, StagedFile, is_model_file, manifest_text
 from mini.model import MAX_LENGTH, generation_config, model_config
 from mini.tokenizer import build_tokenizer, save_tokenizer
 

@@ -23,10 +23,9 @@ from typing import Any
 
 import torch
 
-from handler.engine.choice import choose_engine
-from handler.engine.model import load_model
-from handler.engine.sequence import Generation, Sequence
-from handler.engine.weights import Source, fetch
+from handler.engine.device.model import load_model
+from handler.engine.request import Generation, Sequence
+from handler.engine.selection.choice import choose_engine
 from handler.postprocess.content import convert_page
 from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
@@ -35,6 +34,7 @@ from handler.prompts import load_prompts
 from handler.sandbox.wire import Descriptor
 from handler.schema import PageContent
 from handler.settings import EngineSettings
+from handler.weights.source import Source, fetch
 from mini.build import DEFAULT_OUTPUT
 from mini.pages import Domain, Page, render_page
 from mini.scores import PageScore, score

@@ -11,7 +11,7 @@ from chandra.prompts import PROMPT_MAPPING
 from PIL import Image
 from tokenizers import Tokenizer
 
-from handler.engine.model import patches_from
+from handler.engine.device.model import patches_from
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.preprocess.sizing import target_size
 from handler.profiles import PROFILES

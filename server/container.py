@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import handler
-from handler.engine.weights import SAGEMAKER_MODEL_DIR
-from handler.memory import memory_limit_bytes
+from handler.weights.source import SAGEMAKER_MODEL_DIR
+from handler.worker.memory import memory_limit_bytes
 from server.archive import MODEL_NAME, ROOT, configure_archive
 from server.console import say
 from server.environment import VariableError, Wanted, wanted_from

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from handler.child import Child
-from handler.engine import early
+from handler.engine.process import early
 from handler.errors import ModelLoadError
+from handler.processes.child import Child
 from handler.settings import read_settings
 
 __all__ = ["VARIABLE", "EarlyEngine", "start_early_engine"]

@@ -8,8 +8,8 @@ import time
 import uuid
 from pathlib import Path
 
-from handler.beacon import DRAINING, GONE, STATE
-from handler.state_file import SIZE_BYTES, StateFile
+from handler.worker.beacon import DRAINING, GONE, STATE
+from handler.worker.state_file import SIZE_BYTES, StateFile
 from server.folders import LockedFolder, remove_leftovers
 
 __all__ = ["SHARED_MEMORY", "StateFolder"]

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from handler.child import Child
 from handler.engine.engine import EngineInfo
-from handler.engine.heartbeat import BEAT_SECONDS
-from handler.engine.loop import Loop
-from handler.engine.messages import LoadFailed, Prepared, Ready
-from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.process.heartbeat import BEAT_SECONDS
+from handler.engine.process.loop import Loop
+from handler.engine.process.messages import LoadFailed, Prepared, Ready
+from handler.engine.request import FinishReason, Generation, Sequence
 from handler.engine.steps import MIN_LIMIT_SECONDS, StepKind, StepTimer
+from handler.processes.child import Child
 from handler.schema import Page
 from handler.settings import EngineSettings
 

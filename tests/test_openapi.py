@@ -22,10 +22,10 @@ from handler.errors import (
     ModelLoadError,
     OverloadedError,
 )
-from handler.options import PROMPT_TYPES, SECRET_OPTIONS, options_from
+from handler.http.options import PROMPT_TYPES, SECRET_OPTIONS, options_from
+from handler.http.reply import problem
+from handler.http.request import CUSTOM_ATTRIBUTES, FORM_KEYS
 from handler.postprocess.layout import LABELS, UNLABELLED
-from handler.reply import problem
-from handler.request import CUSTOM_ATTRIBUTES, FORM_KEYS
 from handler.schema import (
     Block,
     DocumentResult,

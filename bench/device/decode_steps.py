@@ -18,13 +18,13 @@ from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.recorder import Recorder
 from bench.roofline import Decode
 from bench.systems import Stage
-from handler.engine.capacity import cache_places
-from handler.engine.encoder import TorchPrompt
+from handler.engine.batching.model_runner import Row
+from handler.engine.device.capacity import cache_places
+from handler.engine.device.encoder import TorchPrompt
+from handler.engine.device.graphs import Outputs, Record, Shape, shapes
+from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
-from handler.engine.graphs import Outputs, Record, Shape, shapes
-from handler.engine.model_runner import Row
-from handler.engine.self_test import LARGEST_LOGIT_ERROR, check_graphs
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
 
 __all__ = ["check_recorded", "count_kernels", "time_launches", "time_verification"]
 

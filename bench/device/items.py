@@ -28,7 +28,7 @@ from bench.rates import measured_rates
 from bench.records import Records
 from bench.roofline import Rates
 from bench.systems import Native, Stage
-from handler.engine.packed_weights import pack_text_model
+from handler.engine.device.packed_weights import pack_text_model
 
 __all__ = ["PARTS", "Measurements", "Options"]
 

@@ -12,12 +12,16 @@ from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.device.vision import SIZES, page_of
 from bench.recorder import Recorder
 from bench.systems import Stage
-from handler.engine.capacity import plan_loaded, verified_tokens
-from handler.engine.choice import choose_engine
+from handler.engine.batching.memory_plan import (
+    CONTEXT_BYTES,
+    LATE_KERNEL_BYTES,
+    MemoryPlan,
+)
+from handler.engine.device.capacity import plan_loaded, verified_tokens
+from handler.engine.device.graphs import Outputs, Shape, shapes
 from handler.engine.fallbacks import Check
-from handler.engine.graphs import Outputs, Shape, shapes
-from handler.engine.memory_plan import CONTEXT_BYTES, LATE_KERNEL_BYTES, MemoryPlan
-from handler.engine.sequence import Sequence
+from handler.engine.request import Sequence
+from handler.engine.selection.choice import choose_engine
 from handler.settings import EngineSettings
 
 __all__ = ["CheckTimes", "compare_memory", "measure_serving", "measure_workspace"]

@@ -14,9 +14,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.systems import Stage
-from handler.engine.encoder import Encoder, TorchPrompt
-from handler.engine.sequence import Sequence
-from handler.engine.vision_attention import Attend
+from handler.engine.device.encoder import Encoder, TorchPrompt
+from handler.engine.device.vision.attention import Attend
+from handler.engine.request import Sequence
 from handler.schema import Page
 
 __all__ = ["BACKENDS", "SIZES", "encode_as_served", "time_backend", "time_patches"]

@@ -38,7 +38,7 @@ def kind_of(process: psutil.Process) -> str:
         return "java"
     if any(word.endswith("model_service_worker.py") for word in command):
         return "worker"
-    if "handler.child" in command:
+    if "handler.processes.child" in command:
         # Decoders and writers never load torch.
         has_torch = "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
         return "engine" if has_torch else "decoder or writer"
@@ -106,7 +106,7 @@ def _early_engines(java: psutil.Process) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            is_child = "handler.child" in process.cmdline()
+            is_child = "handler.processes.child" in process.cmdline()
             if folder and is_child and process.environ().get(STATE_DIR) == folder:
                 found.append(process)
     return found

@@ -15,10 +15,10 @@ from bench.sweep.compare import Difference, Kind, compare
 from bench.sweep.files import content_type_of
 from bench.sweep.reference import NoReferenceError, Renderer
 from handler import preprocess
-from handler.decoding import Decoding
 from handler.errors import HandlerError
-from handler.pool import CallContext, Pool
+from handler.processes.pool import CallContext, Pool
 from handler.profiles import Sizing
+from handler.reading.decode import Decoding
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page
 

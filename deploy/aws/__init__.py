@@ -4,7 +4,6 @@ What changes something is a `Call`, made by `AWSClient.perform`; what reads is a
 function or a class of the module that is named for what it reads.
 """
 
-from deploy.aws.account import Account
 from deploy.aws.client import AWSClient
 
-__all__ = ["AWSClient", "Account"]
+__all__ = ["AWSClient"]

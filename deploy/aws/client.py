@@ -9,7 +9,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from deploy.actions import Call
 from deploy.aws.faults import FAULTS, fault_of
 from deploy.aws.validation import requestable, violations
 from deploy.errors import (
@@ -18,6 +17,7 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
+from deploy.plan.actions import Call
 from deploy.resources import Identity
 
 __all__ = ["INVOKE_SECONDS", "STREAM_SECONDS", "AWSClient"]

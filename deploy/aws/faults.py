@@ -24,7 +24,6 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from deploy.advice import advice_for
 from deploy.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -36,6 +35,7 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
+from deploy.plan.advice import advice_for
 
 __all__ = ["CODES", "FAULTS", "Fault", "fault_of"]
 

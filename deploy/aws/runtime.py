@@ -15,13 +15,13 @@ from urllib3.exceptions import HTTPError
 
 from deploy.aws.client import INVOKE_SECONDS, STREAM_SECONDS, AWSClient
 from deploy.aws.faults import FAULTS, Fault, fault_of
-from deploy.documents.failures import PERMANENT
 from deploy.errors import (
     DeployError,
     DocumentError,
     NotFoundError,
     ResourceFailedError,
 )
+from deploy.failures import PERMANENT
 
 __all__ = ["MAX_BODY_BYTES", "Runtime"]
 

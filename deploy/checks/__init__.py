@@ -3,11 +3,6 @@
 from deploy.checks.endpoint import checks_of
 from deploy.checks.finding import Finding
 from deploy.checks.image import cuda_findings, platform_findings, region_findings
-from deploy.checks.integrity import (
-    compare_with_manifest,
-    find_manifests,
-    folder_findings,
-)
 from deploy.checks.machines import unknown_cuda_finding
 from deploy.checks.quotas import (
     ENDPOINT_USAGE,
@@ -16,7 +11,6 @@ from deploy.checks.quotas import (
     quota_findings,
     quota_name,
 )
-from deploy.checks.transform import transform_checks_of
 
 __all__ = [
     "ENDPOINT_USAGE",
@@ -24,14 +18,10 @@ __all__ = [
     "Finding",
     "InUse",
     "checks_of",
-    "compare_with_manifest",
     "cuda_findings",
-    "find_manifests",
-    "folder_findings",
     "platform_findings",
     "quota_findings",
     "quota_name",
     "region_findings",
-    "transform_checks_of",
     "unknown_cuda_finding",
 ]

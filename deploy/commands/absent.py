@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from deploy.actions import Action
-from deploy.aws.schedules import schedule_entries
 from deploy.checks import Finding
-from deploy.commands.context import Context
-from deploy.commands.stored import has_call
+from deploy.commands.preflight import has_call
+from deploy.context import Context
+from deploy.endpoint.schedule import entry_name, last_time
+from deploy.endpoint.schedules import schedule_entries
 from deploy.errors import AccessDeniedError
+from deploy.plan.actions import Action
 from deploy.resources import Live, stopped_config
-from deploy.schedule import entry_name, last_time
 
 __all__ = ["Absence", "Reason", "absence_notes", "absence_of", "schedule_notes"]
 

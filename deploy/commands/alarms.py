@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.aws.monitoring import alarm_names, alarms_of
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of, owner_of
+from deploy.commands.which_endpoint import add_async_argument, endpoint_of, owner_of
 from deploy.console import table
+from deploy.context import Context
 from deploy.errors import ConfigError, ConflictError
 from deploy.monitoring import ALARMS, queue_alarms
+from deploy.monitoring.account import alarm_names, alarms_of
 from deploy.resources import tags_of
 
 NAME = "alarms"

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.actions import Action
-from deploy.aws.running import running_endpoint
-from deploy.commands.context import Context
-from deploy.commands.stored import has_call
+from deploy.commands.preflight import has_call
+from deploy.context import Context
+from deploy.endpoint.planner import config_to_change, described_config
+from deploy.endpoint.running import running_endpoint
 from deploy.errors import NotFoundError
 from deploy.machines.prices import most_an_hour, rate
-from deploy.planner import config_to_change, described_config
+from deploy.plan.actions import Action
 from deploy.resources import (
     Difference,
     EndpointState,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.checks import checks_of
-from deploy.commands.context import Context
 from deploy.config import DeployConfig, EndpointTable
 from deploy.console import table
+from deploy.context import Context
 from deploy.errors import ConfigError
 from deploy.machines.catalogue import HOURS_A_DAY, INSTANCES, PRICE_NOTE, Instance
 from deploy.machines.prices import dollars

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.aws.monitoring import dashboard, dashboard_region, has_dashboard
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of
+from deploy.commands.which_endpoint import add_async_argument, endpoint_of
+from deploy.context import Context
 from deploy.errors import ConflictError, NotFoundError
 from deploy.monitoring import dashboard_call
+from deploy.monitoring.account import dashboard, dashboard_region, has_dashboard
 
 NAME = "dashboard"
 HELP = "show where the CloudWatch dashboard is, or make it"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.changes import change_to_file
-from deploy.commands.context import Context
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
     UNNOTED,
@@ -19,6 +18,7 @@ from deploy.commands.wanted import (
     listed,
     with_flags,
 )
+from deploy.context import Context
 from deploy.resources import endpoint_from
 
 NAME = "deploy"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from deploy.aws.inventory import inventories_of
-from deploy.aws.shared import keep_shared
-from deploy.commands.context import Context
 from deploy.commands.recorded import forget_missing
 from deploy.commands.wanted import seconds
+from deploy.context import Context
 from deploy.errors import ConfigError
-from deploy.teardown import Inventory, teardown
+from deploy.teardown.inventory import inventories_of
+from deploy.teardown.plan import Inventory, teardown
+from deploy.teardown.shared import keep_shared
 
 NAME = "destroy"
 HELP = "remove everything that carries this deployment's tag, after listing it"

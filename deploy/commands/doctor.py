@@ -6,20 +6,21 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deploy.aws.inspection import (
+from deploy.checks import Finding, checks_of
+from deploy.commands.quotas import quota_checks
+from deploy.context import Context
+from deploy.endpoint.inspection import (
     image_findings,
     key_findings,
     network_findings,
     staged_findings,
     weights_findings,
 )
-from deploy.aws.roles import find_role, role_policies
-from deploy.checks import Finding, checks_of, find_manifests, folder_findings
-from deploy.commands.context import Context
-from deploy.commands.quotas import quota_checks
 from deploy.errors import ConfigError, DeployError
 from deploy.policies import UNNAMED_POLICY, execution_policy, policy_name
+from deploy.policies.roles import find_role, role_policies
 from deploy.resources import weights_uri
+from deploy.weights.integrity import find_manifests, folder_findings
 
 NAME = "doctor"
 STAGED = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from deploy.asynchronous.fetching import Fetched, Outcome
-from deploy.documents.results import NUM_NAMED, part_lines
+from deploy.queue.fetch import Fetched, Outcome
+from deploy.results.parse import NUM_NAMED, part_lines
 
 __all__ = ["FINE", "fetched_lines"]
 

@@ -6,10 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from deploy.actions import Call
-from deploy.aws.roles import find_role, role_policies
-from deploy.commands.context import WHAT_IS_MISSING, Context
+from deploy.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConfigError, ConflictError
+from deploy.plan.actions import Call
 from deploy.policies import (
     MAX_ROLE_CHARACTERS,
     UNNAMED_POLICY,
@@ -22,6 +21,7 @@ from deploy.policies import (
     scheduler_policy,
     trust_policy,
 )
+from deploy.policies.roles import find_role, role_policies
 from deploy.resources import OWNER_TAG, Identity, tag_list, tags_of
 
 NAME = "iam"

@@ -7,9 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.aws.registry import ImageState, Registry, digest_of
-from deploy.aws.repository import repository_calls
-from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.commands.image_build import push_from_here, push_remotely, run_commands
 from deploy.commands.image_report import (
     archive_data,
@@ -21,6 +18,7 @@ from deploy.commands.image_report import (
 )
 from deploy.config import read_config, write_lock
 from deploy.console import megabytes
+from deploy.context import WHAT_IS_MISSING, Context
 from deploy.errors import (
     ConfigError,
     ConflictError,
@@ -32,6 +30,8 @@ from deploy.image.archive import Archive, ArchivedImage
 from deploy.image.build import engine_of, tag_of
 from deploy.image.configuration import WANTED_PLATFORM
 from deploy.image.manifest import repaired
+from deploy.image.registry import ImageState, Registry, digest_of
+from deploy.image.repository import repository_calls
 
 GOES_WITH = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 

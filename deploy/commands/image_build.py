@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 
 from deploy.aws.buckets import refuse_other_region
-from deploy.aws.builds import WHEN_DONE, Builds, sources_prefix, write_zip
-from deploy.aws.registry import Registry
-from deploy.aws.roles import find_role, refuse_other_regions
-from deploy.aws.store import Store
-from deploy.commands.context import Context
+from deploy.context import Context
 from deploy.errors import ConfigError, Interrupted, NotFoundError
 from deploy.image.build import build_files, engine_of
-from deploy.weights import sha256_of
+from deploy.image.codebuild import WHEN_DONE, Builds, sources_prefix, write_zip
+from deploy.image.registry import Registry
+from deploy.policies.roles import find_role, refuse_other_regions
+from deploy.weights.files import sha256_of
+from deploy.weights.store import Store
 
 __all__ = ["push_from_here", "push_remotely", "run_commands"]
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.aws.registry import ImageContents, ImageState, digest_of
 from deploy.checks import (
     Finding,
     cuda_findings,
@@ -18,6 +17,7 @@ from deploy.config import DeployConfig
 from deploy.image.archive import ArchivedImage
 from deploy.image.configuration import WANTED_PLATFORM, Configuration
 from deploy.image.manifest import repaired
+from deploy.image.registry import ImageContents, ImageState, digest_of
 from deploy.machines.catalogue import AMIS
 
 __all__ = [

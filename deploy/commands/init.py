@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.commands.context import Context
+from deploy.context import Context
 from deploy.errors import AlreadyExistsError, ConfigError
 
 NAME = "init"

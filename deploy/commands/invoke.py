@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws.runtime import MAX_BODY_BYTES, Runtime
-from deploy.commands.context import Context
+from deploy.commands.output import Output, refuse_unwritable
 from deploy.commands.request_options import add_request_options, request_options
 from deploy.commands.streaming import InOrder, check_page, event_from
-from deploy.commands.written import Output, refuse_unwritable
+from deploy.context import Context
 from deploy.documents.options import (
     MAX_HEADER,
     attributes_of,
     checked_options,
     last_named,
 )
-from deploy.documents.pages import num_pages_of, pictures_of
 from deploy.documents.rejection import NO_DOCUMENT, UNSUPPORTED, supported_type
-from deploy.documents.report import report_of
 from deploy.documents.signatures import PDF
 from deploy.errors import (
     ConfigError,
@@ -32,6 +30,8 @@ from deploy.errors import (
     NotFoundError,
     ResourceFailedError,
 )
+from deploy.results.pages import num_pages_of, pictures_of
+from deploy.results.report import report_of
 
 NAME = "invoke"
 HELP = "read one document: as Markdown, HTML, JSON, or a page to look at"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from deploy.asynchronous.endpoint import async_name
-from deploy.commands.context import Context
 from deploy.console import minute, table
+from deploy.context import Context
+from deploy.queue.endpoint import async_name
 from deploy.resources import Live
 
 NAME = "list"

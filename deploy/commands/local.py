@@ -14,14 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deploy.aws import AWSClient
-from deploy.commands.context import Context
+from deploy.context import Context
+from deploy.emulator.account import Account
+from deploy.emulator.backend import Backend
+from deploy.emulator.emulator import Emulator, ServerProgram
+from deploy.emulator.limits import assumed_from
+from deploy.emulator.process import build_archive, server_folder
+from deploy.emulator.seed import Seed, seed
 from deploy.errors import ConfigError
-from deploy.local.account import Account
-from deploy.local.backend import Backend
-from deploy.local.emulator import Emulator, ServerProgram
-from deploy.local.limits import assumed_from
-from deploy.local.process import build_archive, server_folder
-from deploy.local.seed import Seed, seed
 
 NAME = "local"
 HELP = "SageMaker's data plane on loopback, for tests and without AWS"

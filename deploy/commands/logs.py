@@ -6,10 +6,10 @@ import argparse
 import re
 from datetime import timedelta
 
-from deploy.aws.logs import LogEvent, LogReader
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of
+from deploy.commands.which_endpoint import add_async_argument, endpoint_of
+from deploy.context import Context
 from deploy.errors import INTERRUPTED, ConfigError
+from deploy.monitoring.logs import LogEvent, LogReader
 from deploy.resources import log_group
 
 NAME = "logs"

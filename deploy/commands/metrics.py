@@ -6,13 +6,13 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-from deploy.aws.metrics import Series, read_metrics
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of
-from deploy.commands.graphs import draw
 from deploy.commands.logs import age
+from deploy.commands.plot import draw
+from deploy.commands.which_endpoint import add_async_argument, endpoint_of
 from deploy.console import table
+from deploy.context import Context
 from deploy.monitoring import METRICS, QUEUE_METRICS
+from deploy.monitoring.cloudwatch import Series, read_metrics
 
 NAME = "metrics"
 HELP = "show latency, requests, errors, GPU, memory and disk"

@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.aws.buckets import refuse_other_region
-from deploy.aws.store import Store
-from deploy.checkpoint import Checkpoint, check_name, recognise
-from deploy.commands.context import WHAT_IS_MISSING, Context
 from deploy.config import DeployConfig, read_config, write_lock
 from deploy.console import megabytes
+from deploy.context import WHAT_IS_MISSING, Context
 from deploy.errors import ConfigError, Interrupted
-from deploy.hub import HubFile
 from deploy.resources import weights_uri
-from deploy.weights import (
+from deploy.weights.checkpoint import Checkpoint, check_name, recognise
+from deploy.weights.files import (
     MANIFEST,
     TAR,
     WeightFile,
@@ -25,6 +23,8 @@ from deploy.weights import (
     sha256_in,
     weights_in,
 )
+from deploy.weights.hub import HubFile
+from deploy.weights.store import Store
 
 # A part of an address: of weights in S3, and of what runs on them.
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)

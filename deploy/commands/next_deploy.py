@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous.endpoint import async_endpoint_from, async_name
-from deploy.commands.context import Context
+from deploy.context import Context
 from deploy.errors import ConfigError
+from deploy.queue.endpoint import async_endpoint_from, async_name
 from deploy.resources import Target, differences_between, endpoint_from
 
 __all__ = ["next_deploy_lines"]

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of, unknown_cuda_finding
 from deploy.commands.changes import Change, change_lines, change_to_file
-from deploy.commands.context import MEND_REQUEST, Context
+from deploy.commands.preflight import image_checks, role_checks, weights_checks
 from deploy.commands.quotas import quota_checks
-from deploy.commands.stored import image_checks, role_checks, weights_checks
 from deploy.commands.wanted import (
     add_machine_arguments,
     with_flags,
 )
 from deploy.config import DeployConfig
+from deploy.context import MEND_REQUEST, Context
+from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.planner import Planner
 from deploy.errors import DeployError
 from deploy.machines.catalogue import HOURS_A_DAY, HOURS_A_MONTH, PRICE_NOTE
 from deploy.machines.memory import has_plan, memory_lines, memory_plan_of
 from deploy.machines.prices import hourly, price_lines
-from deploy.observer import NothingThere
-from deploy.planner import Planner
+from deploy.plan.actions import Action, Call
 from deploy.resources import Endpoint, Identity, endpoint_from
 
 NAME = "plan"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from deploy.asynchronous.endpoint import async_name
-from deploy.aws.metrics import read_metrics
 from deploy.commands.absent import absence_of
-from deploy.commands.context import Context
+from deploy.context import Context
 from deploy.errors import AccessDeniedError
-from deploy.executor import duration
 from deploy.machines.prices import hourly, rate
 from deploy.monitoring import QUEUE_METRICS
+from deploy.monitoring.cloudwatch import read_metrics
+from deploy.plan.executor import duration
+from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, count_drift, our_variant
 
 __all__ = ["price_now", "queue_facts", "queue_rows", "queue_state"]

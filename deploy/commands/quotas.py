@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deploy.actions import Action
-from deploy.asynchronous.endpoint import async_name
 from deploy.aws.quotas import Quota, usage_quotas
 from deploy.checks import (
     ENDPOINT_USAGE,
@@ -19,10 +17,12 @@ from deploy.checks import (
     quota_findings,
     quota_name,
 )
-from deploy.commands.context import Context
-from deploy.commands.stored import has_call
+from deploy.commands.preflight import has_call
 from deploy.config import MAX_NAME, DeployConfig
+from deploy.context import Context
 from deploy.errors import DeployError
+from deploy.plan.actions import Action
+from deploy.queue.endpoint import async_name
 from deploy.resources import EndpointState, our_variant
 
 __all__ = ["UNREAD", "quota_checks", "usage_findings"]

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploy.aws.registry import image_at
-from deploy.aws.store import Store
-from deploy.commands.context import Context
 from deploy.config import drop_from_lock, lock_path, read_lock
+from deploy.context import Context
 from deploy.errors import ConfigError, DeployError, NotFoundError
+from deploy.image.registry import image_at
 from deploy.resources import image_address, weights_uri
+from deploy.weights.store import Store
 
 __all__ = ["forget_missing"]
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from deploy.aws.running import running_endpoint
 from deploy.commands.absent import absence_of, schedule_notes
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
 from deploy.commands.next_deploy import next_deploy_lines
-from deploy.commands.stored import earlier_checks
+from deploy.commands.preflight import earlier_checks
 from deploy.commands.wanted import (
     add_wait_arguments,
     listed,
     may_go_on,
     refuse_if_fatal,
 )
+from deploy.commands.which_endpoint import (
+    add_async_argument,
+    endpoint_of,
+    owner_of,
+    scale,
+)
+from deploy.context import Context
+from deploy.endpoint.planner import previous_config
+from deploy.endpoint.running import running_endpoint
 from deploy.errors import NotFoundError, ResourceFailedError
-from deploy.planner import previous_config
 from deploy.resources import Live, stopped_config, tags_of
 
 NAME = "rollback"

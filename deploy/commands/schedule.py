@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from deploy.actions import Call
-from deploy.aws.roles import find_role, refuse_other_regions
-from deploy.aws.schedules import (
+from deploy.console import table
+from deploy.context import Context
+from deploy.endpoint.schedule import Schedule, schedule_from
+from deploy.endpoint.schedules import (
     has_schedule_group,
     schedule_entries,
     schedule_group_tags,
 )
-from deploy.commands.context import Context
-from deploy.console import table
 from deploy.errors import ConfigError, ConflictError, NotFoundError
 from deploy.machines.catalogue import PRICE_NOTE
 from deploy.machines.prices import dollars, hourly
+from deploy.plan.actions import Call
+from deploy.policies.roles import find_role, refuse_other_regions
 from deploy.resources import OWNER_TAG, tags_of
-from deploy.schedule import Schedule, schedule_from
 
 NAME = "schedule"
 HELP = "start and stop the endpoint by the clock, through EventBridge Scheduler"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 
 from deploy.commands.absent import absence_notes, schedule_notes
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of, owner_of, scale
-from deploy.commands.stored import earlier_checks
+from deploy.commands.preflight import earlier_checks
 from deploy.commands.wanted import (
     add_wait_arguments,
     listed,
     may_go_on,
     refuse_if_fatal,
 )
+from deploy.commands.which_endpoint import (
+    add_async_argument,
+    endpoint_of,
+    owner_of,
+    scale,
+)
+from deploy.context import Context
 from deploy.errors import NotFoundError
 from deploy.resources import tags_of
 

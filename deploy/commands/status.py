@@ -14,17 +14,17 @@ from itertools import islice
 from typing import Any
 
 from deploy.commands.absent import absence_of
-from deploy.commands.context import Context
+from deploy.commands.batch.jobs import transforms_of
 from deploy.commands.queue_status import queue_facts, queue_rows
-from deploy.commands.transform.jobs import transforms_of
 from deploy.console import minute, table
+from deploy.context import Context
 from deploy.errors import (
     AccessDeniedError,
     NotFoundError,
     ResourceFailedError,
 )
-from deploy.executor import duration
 from deploy.machines.prices import dollars, hourly, rate
+from deploy.plan.executor import duration
 from deploy.resources import REVISION_TAG, EndpointState, count_drift, our_variant
 
 NAME = "status"

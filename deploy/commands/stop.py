@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from deploy.actions import Action, Call
-from deploy.asynchronous.scaling import unscale
 from deploy.commands.absent import absence_of
-from deploy.commands.context import Context
-from deploy.commands.either import add_async_argument, endpoint_of
 from deploy.commands.queue_status import price_now, queue_state
 from deploy.commands.status import running_cost
 from deploy.commands.wanted import add_wait_arguments, listed
+from deploy.commands.which_endpoint import add_async_argument, endpoint_of
+from deploy.context import Context
 from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.machines.catalogue import HOURS_A_DAY, PRICE_NOTE
 from deploy.machines.prices import dollars, rate
+from deploy.plan.actions import Action, Call
+from deploy.queue.scaling import unscale
 from deploy.resources import EndpointState
 
 NAME = "stop"

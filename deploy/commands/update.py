@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from deploy.aws.running import running_endpoint
 from deploy.commands.absent import absence_of
 from deploy.commands.changes import change_by_flags
-from deploy.commands.context import Context
 from deploy.commands.effective import config_with_running_settings
 from deploy.commands.next_deploy import next_deploy_lines
 from deploy.commands.wanted import (
@@ -27,8 +25,10 @@ from deploy.commands.wanted import (
     with_flags,
 )
 from deploy.config import UpdateTable
+from deploy.context import Context
+from deploy.endpoint.planner import config_to_change
+from deploy.endpoint.running import running_endpoint
 from deploy.errors import ConfigError, NotFoundError
-from deploy.planner import config_to_change
 from deploy.resources import FIXED_VARIABLES, Edits, EndpointState, tags_of
 
 NAME = "update"

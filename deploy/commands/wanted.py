@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from deploy.actions import Action, Call
 from deploy.checks import Finding, checks_of
 from deploy.commands.absent import absence_notes, schedule_notes
 from deploy.commands.changes import (
@@ -18,18 +17,19 @@ from deploy.commands.changes import (
     deletes_what_serves,
     report_change,
 )
-from deploy.commands.context import Context
-from deploy.commands.quotas import quota_checks
-from deploy.commands.stored import (
+from deploy.commands.preflight import (
     image_checks,
     role_checks,
     weights_checks,
 )
+from deploy.commands.quotas import quota_checks
 from deploy.config import DeployConfig, is_secret
+from deploy.context import Context
+from deploy.endpoint.planner import differences
 from deploy.errors import ConfigError, ResourceFailedError
-from deploy.executor import begun
 from deploy.machines.prices import price_lines
-from deploy.planner import differences
+from deploy.plan.actions import Action, Call
+from deploy.plan.executor import begun
 from deploy.resources import HIDDEN, Target
 
 __all__ = [

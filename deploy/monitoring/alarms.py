@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deploy.actions import Call
 from deploy.monitoring.metrics import INVOCATIONS, MACHINES, MICROSECONDS, dimensions
+from deploy.plan.actions import Call
 from deploy.resources import tag_list
 
 __all__ = ["ALARMS", "OF_QUEUE", "Alarm", "queue_alarms"]

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.actions import Call
 from deploy.monitoring.metrics import METRICS, QUEUE_METRICS, Metric, dimensions
+from deploy.plan.actions import Call
 from deploy.resources import OWNER_TAG, log_group
 
 __all__ = ["GRAPHS", "QUEUE_GRAPHS", "dashboard_call"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous.endpoint import async_name
 from deploy.config import DeployConfig
+from deploy.queue.endpoint import async_name
 from deploy.resources import Identity, image_address
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy.batch.job import LOG_GROUP
 from deploy.config import DeployConfig
 from deploy.policies.arns import (
     alarms_arn,
@@ -18,7 +19,6 @@ from deploy.policies.statements import (
 )
 from deploy.policies.storage import storage_statements
 from deploy.resources import Identity, log_group
-from deploy.transform.job import LOG_GROUP
 
 __all__ = ["caller_policy"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous.endpoint import exchange_of
+from deploy.batch.job import LOG_GROUP, transforms_prefix
 from deploy.config import DeployConfig
 from deploy.policies.arns import (
     alarms_arn,
@@ -21,8 +21,8 @@ from deploy.policies.statements import (
     document,
     key_statement,
 )
+from deploy.queue.endpoint import exchange_of
 from deploy.resources import Identity, log_group
-from deploy.transform.job import LOG_GROUP, transforms_prefix
 
 __all__ = ["execution_policy"]
 

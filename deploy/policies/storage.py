@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.asynchronous.endpoint import exchange_of
+from deploy.batch.job import transforms_prefix
 from deploy.config import DeployConfig
 from deploy.policies.arns import (
     document_bucket_arns,
@@ -11,8 +11,8 @@ from deploy.policies.arns import (
     weights_prefix,
 )
 from deploy.policies.statements import Document, actions_of, allow
+from deploy.queue.endpoint import exchange_of
 from deploy.resources import Identity
-from deploy.transform.job import transforms_prefix
 
 __all__ = ["storage_statements"]
 

@@ -17,6 +17,12 @@ from deploy.resources.endpoint import (
     EndpointConfig,
     Variant,
 )
+from deploy.resources.from_config import (
+    endpoint_from,
+    image_uri,
+    revision_of,
+    weights_uri,
+)
 from deploy.resources.model import Model
 from deploy.resources.names import (
     DESCRIBED_TAG,
@@ -46,12 +52,6 @@ from deploy.resources.settings import (
     variant_index,
 )
 from deploy.resources.target import Target
-from deploy.resources.wanted import (
-    endpoint_from,
-    image_uri,
-    revision_of,
-    weights_uri,
-)
 
 __all__ = [
     "DESCRIBED_TAG",

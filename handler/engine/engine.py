@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from handler.engine.fallbacks import Fallback
-from handler.engine.sequence import Generation, Sequence
+from handler.engine.request import Generation, Sequence
 from handler.engine.steps import StepTimer
 
 __all__ = ["Engine", "EngineInfo"]

@@ -28,8 +28,8 @@ from handler.postprocess.tidy import (
     rewrite_math,
 )
 from handler.profiles import BboxFormat
+from handler.rotation import turned_box, turned_size
 from handler.schema import Block
-from handler.turning import turned_box, turned_size
 
 __all__ = ["BlockCollector", "PageGeometry"]
 

@@ -20,8 +20,8 @@ from handler.postprocess.pictures import rename_pictures
 from handler.postprocess.plain import text_from
 from handler.postprocess.vocabulary import KEPT_TAGS, RENAMED_TAGS
 from handler.profiles import BboxFormat
+from handler.rotation import turned_box, turned_size
 from handler.schema import Block, PageContent, PageWarning, Strip
-from handler.turning import turned_box, turned_size
 
 __all__ = ["CUSTOM", "convert_page", "convert_strips"]
 

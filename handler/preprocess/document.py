@@ -28,9 +28,9 @@ from handler.preprocess.pdf.render import draw_strip, inspect_pdf
 from handler.preprocess.picture import decode_picture, divide_picture, subject_of
 from handler.preprocess.sizing import Size, target_size
 from handler.profiles import Sizing
+from handler.rotation import Box, turned_box, turned_size
 from handler.sandbox.wire import Descriptor
 from handler.schema import DocumentInfo, Page, PageWarning
-from handler.turning import Box, turned_box, turned_size
 
 __all__ = ["crops_at", "inspect_document", "page_at", "strip_at"]
 

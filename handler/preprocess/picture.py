@@ -41,7 +41,7 @@ from handler.preprocess.sizing import (
     target_size,
 )
 from handler.profiles import Sizing
-from handler.turning import Box, turned_box, turned_size
+from handler.rotation import Box, turned_box, turned_size
 
 __all__ = ["Picture", "decode_picture", "divide_picture", "subject_of"]
 

@@ -27,8 +27,8 @@ from bench.fleet import (
     documents_of_a_day,
     play,
 )
-from deploy.asynchronous.scaling import Scaling
 from deploy.config import AsynchronousTable
+from deploy.queue.scaling import Scaling
 
 MACHINE = Machine(
     single=0.04, together=0.4, concurrency=8, start_seconds=480, price=3.0

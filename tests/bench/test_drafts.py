@@ -15,8 +15,8 @@ from bench.drafts import (
     measure,
     samples,
 )
-from handler.engine.weights import MINI
-from tests.handler.engine.drafting import Letters
+from handler.weights.source import MINI
+from tests.handler.engine.drafts.drafting import Letters
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
 LETTER = Sample(

@@ -14,13 +14,13 @@ from bench.recorder import recomputed
 from bench.roofline import Prefill
 from bench.steady import run_steadily
 from bench.tokenizer import QwenTokenizer
-from handler.engine.choice import drafts_for
-from handler.engine.generate import GenerateEngine
-from handler.engine.graphs import shapes
-from handler.engine.model import Model
-from handler.engine.native import NativeEngine, Options
-from handler.engine.sequence import Generation
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.device.generate import GenerateEngine
+from handler.engine.device.graphs import shapes
+from handler.engine.device.model import Model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.request import Generation
+from handler.engine.selection.choice import drafts_for
 
 CPU = torch.device("cpu")
 TINY = GEOMETRIES["tiny"]

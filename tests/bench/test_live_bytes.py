@@ -18,15 +18,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from bench.geometry import CHANDRA, empty_module
 from bench.live_bytes import LiveBytes
 from bench.tokenizer import QwenTokenizer
-from handler.engine.attention import KVPool
-from handler.engine.encoder import Encoder
-from handler.engine.graphs import Shape
-from handler.engine.memory_plan import GRAPH_NODES_BYTES, ModelSizes, sizes_from
-from handler.engine.model import Model
-from handler.engine.model_runner import Chunk
-from handler.engine.packed_weights import pack_text_model
-from handler.engine.sequence import Sequence
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.batching.memory_plan import (
+    GRAPH_NODES_BYTES,
+    ModelSizes,
+    sizes_from,
+)
+from handler.engine.batching.model_runner import Chunk
+from handler.engine.device.attention import KVPool
+from handler.engine.device.encoder import Encoder
+from handler.engine.device.graphs import Shape
+from handler.engine.device.model import Model
+from handler.engine.device.packed_weights import pack_text_model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.request import Sequence
 from handler.schema import Page
 
 NUM_PLACES = 20_000

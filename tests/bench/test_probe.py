@@ -7,8 +7,8 @@ import torch
 
 from bench.probe import one_query_each, probe_attention, probe_operator
 from bench.recorder import recomputed
-from handler.engine.attention import Step, attend_page_by_page
-from handler.engine.attention_check import (
+from handler.engine.device.attention import Step, attend_page_by_page
+from handler.engine.selection.attention_check import (
     AttentionCase,
     HeadGeometry,
     compute_reference,

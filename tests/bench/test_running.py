@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.running import Run, read
-from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.request import FinishReason, Generation, Sequence
 from handler.engine.steps import StepTimer
 from handler.schema import Page
 

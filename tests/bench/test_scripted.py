@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.scripted import ScriptedRunner
-from handler.engine.model_runner import Chunk, Row
-from handler.engine.sequence import Sequence
+from handler.engine.batching.model_runner import Chunk, Row
+from handler.engine.request import Sequence
 from handler.schema import Page
 
 

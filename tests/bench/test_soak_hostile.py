@@ -9,7 +9,7 @@ import pytest
 from bench.soak.bombs import BOMBS, nested_forms
 from bench.soak.hostile import Answers
 from handler import preprocess
-from handler.pool import CallContext, CallTimeoutError, Pool
+from handler.processes.pool import CallContext, CallTimeoutError, Pool
 from handler.profiles import PROFILES
 from tests.documents import spooled
 

@@ -24,9 +24,9 @@ from bench.step_counts import (
     fake_model,
     largest_size,
 )
-from handler.engine.graphs import NUM_FACTS, DecodeGraphs, Outputs, Shape
-from handler.engine.memory_plan import CONTEXT_BYTES
-from handler.engine.torch_runner import TorchRunner
+from handler.engine.batching.memory_plan import CONTEXT_BYTES
+from handler.engine.device.graphs import NUM_FACTS, DecodeGraphs, Outputs, Shape
+from handler.engine.device.torch_runner import TorchRunner
 
 TINY = GEOMETRIES["tiny"]
 MOST_KERNELS = 700

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bench.cold_start import GIB, write_checkpoint
-from handler.engine.weights import MINI
+from handler.weights.source import MINI
 from server.archive import ROOT
 from server.ports import free_ports
 from tests import documents

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from handler.engine.weights import MINI
+from handler.weights.source import MINI
 from server.archive import ROOT
 from server.ports import free_ports
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deploy.asynchronous.scaling import ObservedScaling
 from deploy.config import DeployConfig, config_from
+from deploy.queue.scaling import ObservedScaling
 from deploy.resources import EndpointState, Identity, Live
 
 IDENTITY = Identity("123456789012", "us-east-1", "aws", "arn:aws:iam::123456789012:u")

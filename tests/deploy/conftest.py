@@ -22,15 +22,15 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from deploy.actions import Call
 from deploy.aws import AWSClient
-from deploy.aws.store import Store
 from deploy.cli import main
 from deploy.console import Console
-from deploy.hub import HubFile, HubModel
-from deploy.local.listener import Listener
-from deploy.local.percentiles import statistic_of
-from deploy.weights import weights_in
+from deploy.emulator.listener import Listener
+from deploy.emulator.percentiles import statistic_of
+from deploy.plan.actions import Call
+from deploy.weights.files import weights_in
+from deploy.weights.hub import HubFile, HubModel
+from deploy.weights.store import Store
 from tests.deploy.accounts import IMAGE, OTHER_IMAGE
 from tests.deploy.images import publish
 from tests.deploy.shim import Shim

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.aws import AWSClient
-from deploy.aws.repository import repository_calls
 from deploy.image.manifest import DOCKER, repaired
+from deploy.image.repository import repository_calls
 from tests.deploy.accounts import configured
 
 REPOSITORY = "chandra-torchserve"

@@ -14,7 +14,7 @@ from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.conftest import SECRET, session_of_ours
 from tests.deploy.contents import PNG
 from tests.deploy.images import write_archive
-from tests.deploy.queued import FakeQueue
+from tests.deploy.queue.queued import FakeQueue
 
 ARGUMENTS = {
     "alarms": ["--create"],

@@ -9,10 +9,10 @@ import tomllib
 
 import pytest
 
-from deploy.aws.store import Store
 from deploy.commands.init import EXAMPLE
 from deploy.config import DeployConfig, config_from
-from deploy.weights import MANIFEST, manifest_of, weights_in
+from deploy.weights.files import MANIFEST, manifest_of, weights_in
+from deploy.weights.store import Store
 from tests.deploy.images import write_archive
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from deploy import cli, config
-from deploy.advice import ADVICE
 from deploy.config import AsynchronousTable, DeployConfig, write_lock
 from deploy.machines.catalogue import INSTANCES
 from deploy.machines.prices import hourly
 from deploy.machines.throughput import rate_of
+from deploy.plan.advice import ADVICE
 from tests.deploy.accounts import IMAGE
+from tests.deploy.batch.transformer import BUCKETS, with_documents
 from tests.deploy.contents import PNG
 from tests.deploy.images import publish
-from tests.deploy.transformer import BUCKETS, with_documents
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "deploy" / "README.md"

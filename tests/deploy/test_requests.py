@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.actions import Call
 from deploy.config import UpdateTable
-from deploy.observer import NothingThere
-from deploy.planner import Planner
+from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.planner import Planner
+from deploy.endpoint.schedule import schedule_from
+from deploy.plan.actions import Call
 from deploy.resources import EndpointState, endpoint_from
-from deploy.schedule import schedule_from
 from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured
 
 

@@ -9,7 +9,7 @@ import pytest
 from chandra.prompts import PROMPT_MAPPING
 
 from handler.errors import ModelLoadError
-from handler.options import PROMPT_TYPES
+from handler.http.options import PROMPT_TYPES
 from handler.profiles import PROFILES
 from handler.prompts import chat, load_prompts
 

@@ -8,7 +8,7 @@ import logging
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import service
-from handler.pool import Pool
+from handler.processes.pool import Pool
 from handler.sandbox import landlock, seccomp
 from handler.service import ChandraHandler, log_confinement, log_missing_fonts
 

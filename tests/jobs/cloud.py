@@ -9,13 +9,13 @@ from typing import Any
 
 import boto3
 
-from deploy.asynchronous.endpoint import async_config, exchange_of
 from deploy.config import DeployConfig, read_config
-from deploy.local.account import Account
-from deploy.local.containers import Own
-from deploy.local.emulator import Emulator
+from deploy.emulator.account import Account
+from deploy.emulator.containers import Own
+from deploy.emulator.emulator import Emulator
+from deploy.queue.endpoint import async_config, exchange_of
 from tests.deploy.accounts import IDENTITY, IMAGE
-from tests.deploy.local.conftest import (
+from tests.deploy.emulator.conftest import (
     CREDENTIALS,
     KEYS,
     REGION,

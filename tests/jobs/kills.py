@@ -125,7 +125,7 @@ class Killer:
 
 def _is_engine(process: psutil.Process) -> bool:
     """Of our children the one that has torch loaded."""
-    if "handler.child" not in process.cmdline():
+    if "handler.processes.child" not in process.cmdline():
         return False
     with contextlib.suppress(OSError):
         return "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.local.conftest import CREDENTIALS
+from tests.deploy.emulator.conftest import CREDENTIALS
 from tests.jobs.cloud import Cloud
 from tests.waiting import until
 

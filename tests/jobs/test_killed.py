@@ -16,8 +16,8 @@ from typing import Protocol
 
 import pytest
 
-from deploy.asynchronous.job import State
-from deploy.asynchronous.ledger import SqliteLedger
+from deploy.queue.job import State
+from deploy.queue.ledger import SqliteLedger
 from tests.jobs import folder
 from tests.jobs.cloud import BUCKET, Cloud, running
 from tests.jobs.diary import Diary

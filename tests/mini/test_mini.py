@@ -15,9 +15,9 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from handler.engine.staged import MANIFEST
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
+from handler.weights.staged import MANIFEST
 from mini.build import DEFAULT_OUTPUT, build, write_manifest, write_settings
 from mini.model import model_config
 from mini.tokenizer import SPECIAL_TOKENS, build_tokenizer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from handler.engine.model import patches_from
+from handler.engine.device.model import patches_from
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from mini.pages import Domain, Page, render_page
 from mini.samples import CELL, EDGE_STEPS, NOWHERE, SLOTS, Sampler

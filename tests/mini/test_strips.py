@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from handler.engine.choice import choose_engine
-from handler.engine.model import load_model
-from handler.engine.sequence import Sequence
-from handler.engine.weights import Source, fetch
+from handler.engine.device.model import load_model
+from handler.engine.request import Sequence
+from handler.engine.selection.choice import choose_engine
 from handler.postprocess import StripAnswer, convert_page, convert_strips
 from handler.preprocess import Limits, page_at, strip_at
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.settings import EngineSettings
+from handler.weights.source import Source, fetch
 from mini.build import DEFAULT_OUTPUT
 from mini.pages import Domain, render_page
 from tests.documents import as_png, spooled

@@ -24,7 +24,7 @@ def engine_pid(worker_pid: int) -> int:
     found = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            is_child = "handler.child" in process.cmdline()
+            is_child = "handler.processes.child" in process.cmdline()
             if is_child and process.environ().get("CHANDRA_STATE_DIR") == folder:
                 found[process.pid] = process.memory_info().rss
     return max(found, key=found.__getitem__)

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from handler.engine.weights import MINI
+from handler.weights.source import MINI
 from server.torchserve import ServerFailedError
 from tests import documents
 from tests.server.processes import engine_pid, family, is_alive, is_idle
@@ -53,7 +53,7 @@ def test_stopped_decoders_and_writers_only_delay_pages(client):
     helpers = [
         child.pid
         for child in psutil.Process(worker).children()
-        if child.pid != engine and "handler.child" in child.cmdline()
+        if child.pid != engine and "handler.processes.child" in child.cmdline()
     ]
     assert len(helpers) == 3
     # One that is stopped while it starts cannot be told from one that hangs.

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from handler.engine.weights import MINI
+from handler.weights.source import MINI
 from server.archive import configure_archive
 from tests import documents
 from tests.marks import needs_the_plugin

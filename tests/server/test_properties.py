@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from handler.pump import MAX_WAIT_SECONDS
 from handler.settings import read_settings
+from handler.worker.pump import MAX_WAIT_SECONDS
 from server.archive import MODEL_CONFIG, MODEL_NAME, ROOT
 from server.torchserve import read_properties
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.beacon import Beacon
+from handler.worker.beacon import Beacon
 from server.state import SHARED_MEMORY, StateFolder
 from tests.disks import fill, small_disk
 

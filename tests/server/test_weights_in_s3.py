@@ -8,9 +8,9 @@ import boto3
 import pytest
 
 from deploy.aws import AWSClient
-from deploy.aws.store import Store
-from deploy.weights import weights_in
-from handler.engine.weights import MINI
+from deploy.weights.files import weights_in
+from deploy.weights.store import Store
+from handler.weights.source import MINI
 from server.torchserve import ServerFailedError
 from tests import documents
 from tests.s3 import S3, s3_on_loopback

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handler.beacon import Beacon
 from handler.errors import EngineError
-from handler.open_request import OpenRequest
-from handler.pump import Pump
-from handler.reply import Reply
+from handler.http.reply import Reply
+from handler.worker.beacon import Beacon
+from handler.worker.open_request import OpenRequest
+from handler.worker.pump import Pump
 
 LINE = b"x" * 65_535 + b"\n"
 MAX_OPEN_REQUESTS = 64

@@ -12,7 +12,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf.jbig2 import has_jbig2_page
-from handler.turning import Box
+from handler.rotation import Box
 
 __all__ = ["MAX_IMAGES", "PageImage", "image_fault", "page_images"]
 

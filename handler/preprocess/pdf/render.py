@@ -30,8 +30,8 @@ from handler.preprocess.sizing import (
     pdf_target_size,
 )
 from handler.profiles import Sizing
+from handler.rotation import Box
 from handler.schema import PageWarning
-from handler.turning import Box
 
 __all__ = [
     "DrawnPage",

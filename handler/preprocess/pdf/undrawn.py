@@ -16,8 +16,8 @@ from handler.preprocess.pdf.contents import contents_fault
 from handler.preprocess.pdf.images import image_fault, page_images
 from handler.preprocess.pdf.masks import mask_fault
 from handler.preprocess.pdf.page_copy import copied_page
+from handler.rotation import Box
 from handler.schema import PageWarning
-from handler.turning import Box
 
 __all__ = ["undrawn_warnings"]
 

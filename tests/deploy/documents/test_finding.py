@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from deploy.aws.objects import Bucketed
 from deploy.documents.finding import find_again, find_documents
-from deploy.documents.pages import num_pages_of
+from deploy.documents.objects import Bucketed
 from deploy.errors import ConfigError, CredentialsError, NotFoundError
+from deploy.results.pages import num_pages_of
 from tests.deploy.contents import PDF, PNG, beginning
-from tests.deploy.stored import Bucket
+from tests.deploy.weights.stored import Bucket
 from tests.documents import pdf
 
 

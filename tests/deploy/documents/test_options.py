@@ -17,9 +17,9 @@ from deploy.documents.options import (
 )
 from deploy.errors import ConfigError
 from handler.errors import HandlerError
-from handler.options import PARSERS, SECRET_OPTIONS, options_from
+from handler.http.options import PARSERS, SECRET_OPTIONS, options_from
+from handler.http.request import CUSTOM_ATTRIBUTES, request_from
 from handler.preprocess.ranges import page_numbers
-from handler.request import CUSTOM_ATTRIBUTES, request_from
 
 NUM_PAGES = 100_000
 VALUES: list[object] = [

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from deploy.aws.objects import Bucketed, archive_state_of
 from deploy.documents.document import ArchiveState
 from deploy.documents.finding import find_documents
+from deploy.documents.objects import Bucketed, archive_state_of
 from deploy.documents.rejection import NO_DOCUMENT
+from tests.deploy.batch.transformer import with_documents
 from tests.deploy.contents import PDF, PNG
-from tests.deploy.queued import FakeQueue
-from tests.deploy.stored import Bucket
-from tests.deploy.transformer import with_documents
+from tests.deploy.queue.queued import FakeQueue
+from tests.deploy.weights.stored import Bucket
 from tests.documents import as_jpeg, text_page
 
 CONFIG = """

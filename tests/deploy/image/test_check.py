@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from deploy.aws.inspection import image_findings
-from deploy.aws.registry import download
+from deploy.endpoint.inspection import image_findings
 from deploy.image.manifest import DOCKER, repaired
+from deploy.image.registry import download
 from tests.deploy.accounts import configured
 from tests.deploy.images import (
     OCI,

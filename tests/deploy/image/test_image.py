@@ -8,12 +8,12 @@ import zipfile
 
 import pytest
 
-from deploy.aws.builds import Builds, buildspec
-from deploy.aws.registry import ImageState, Registry
 from deploy.config import ImageTable, read_config
 from deploy.errors import ConfigError, ResourceFailedError, WaitTimeoutError
 from deploy.image.build import Engine, Subprocess, engine_of
+from deploy.image.codebuild import Builds, buildspec
 from deploy.image.manifest import DOCKER, repaired
+from deploy.image.registry import ImageState, Registry
 from tests.deploy.accounts import IDENTITY, configured
 from tests.deploy.images import (
     OCI,

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.aws.builds import buildspec, write_zip
 from deploy.config import ImageTable
 from deploy.errors import ConfigError
 from deploy.image.build import Subprocess, build_files, tag_of
+from deploy.image.codebuild import buildspec, write_zip
 from deploy.image.sources import ignore_of
 from tests.deploy.accounts import configured
 

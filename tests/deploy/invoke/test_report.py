@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 
-from deploy.documents.report import report_of
+from deploy.results.report import report_of
 from tests.deploy.invoke.answers import DOCUMENT, PAGE
 
 

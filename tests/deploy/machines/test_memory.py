@@ -14,9 +14,9 @@ from deploy.machines.memory import (
     memory_lines,
     memory_plan_of,
 )
-from handler.engine.capacity import plan_loaded
-from handler.engine.graphs import Shape, shapes
-from handler.engine.memory_plan import CONTEXT_BYTES
+from handler.engine.batching.memory_plan import CONTEXT_BYTES
+from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.graphs import Shape, shapes
 from handler.profiles import PROFILES
 from handler.settings import read_settings
 from tests.deploy.accounts import configured

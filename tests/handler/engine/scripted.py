@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from handler.engine.kv_cache import Move
-from handler.engine.model_runner import Chunk, Row
-from handler.engine.sequence import Sequence
+from handler.engine.batching.kv_cache import Move
+from handler.engine.batching.model_runner import Chunk, Row
+from handler.engine.request import Sequence
 from handler.errors import InvalidOptionError, OutOfMemoryError
 from handler.schema import Page
 

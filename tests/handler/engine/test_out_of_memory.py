@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from handler.engine.native import NativeEngine, Options
-from handler.engine.sequence import FinishReason, Generation, Sequence
+from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.request import FinishReason, Generation, Sequence
 from handler.errors import OutOfMemoryError
 from tests.handler.engine.scripted import ScriptedRunner, sequence
 

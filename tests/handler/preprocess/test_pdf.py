@@ -190,7 +190,7 @@ def test_what_carries_no_text_has_an_empty_layer(content):
 
 
 def test_a_hyphen_at_a_lines_end_is_one_of_pdfiums_signs():
-    """`handler.engine.text_layer` relies on it."""
+    """`handler.engine.drafts.text_layer` relies on it."""
     layer = page_of(pdf([["a long exam-", "ple of it"]])).text_layer
 
     assert layer == "a long exam\x02ple of it"

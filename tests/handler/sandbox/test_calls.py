@@ -12,8 +12,8 @@ from PIL import Image
 
 from handler import postprocess, preprocess
 from handler.errors import UnreadableDocumentError
-from handler.pool import CallCrashedError, Pool
 from handler.preprocess import Limits, inspect_document, page_at
+from handler.processes.pool import CallCrashedError, Pool
 from handler.profiles import PROFILES, BboxFormat
 from handler.sandbox import channel
 from handler.sandbox.wire import Descriptor, WireError

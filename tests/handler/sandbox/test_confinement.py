@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from handler.pool import Pool
+from handler.processes.pool import Pool
 from handler.sandbox.confinement import confinement
-from handler.spool import Spool
+from handler.storage.spool import Spool
 from tests.handler.sandbox import attempts
 from tests.marks import needs_landlock, needs_seccomp
 

@@ -1,0 +1,61 @@
+"""What a batch transform would fail of."""
+
+from __future__ import annotations
+
+from deploy.batch.job import MAX_ENVIRONMENT, TransformJob
+from deploy.checks.finding import Finding
+from deploy.checks.image import region_findings
+from deploy.checks.machines import driver_findings, family_of, instance_findings
+from deploy.config import DeployConfig
+from deploy.machines.catalogue import TRANSFORM_AMIS, TRANSFORM_FAMILIES
+
+__all__ = ["transform_checks_of"]
+
+
+def transform_checks_of(config: DeployConfig, job: TransformJob) -> list[Finding]:
+    """What a batch transform would fail of, after the minutes its machines take."""
+    name = job.instance_type
+    if family_of(name) not in TRANSFORM_FAMILIES:
+        return [
+            Finding(
+                name,
+                True,
+                f"batch transform does not run on {name}: of GPU machines it knows "
+                + ", ".join(TRANSFORM_FAMILIES),
+                hint="ml.g6e.2xlarge is the best single GPU it has",
+            )
+        ]
+    findings = instance_findings(name, config.model, job.environment)
+    ami = TRANSFORM_AMIS.get(job.ami)
+    if ami is None:
+        findings.append(
+            Finding(
+                job.ami,
+                True,
+                f"{job.ami} is no AMI of batch transform's",
+                hint="one of " + ", ".join(TRANSFORM_AMIS),
+            )
+        )
+    elif config.image.cuda is not None:
+        findings += driver_findings(config.image.cuda, job.ami)
+    if len(job.environment) > MAX_ENVIRONMENT:
+        findings.append(
+            Finding(
+                "environment",
+                True,
+                f"a job takes {MAX_ENVIRONMENT} variables, not {len(job.environment)}",
+                hint="endpoint.environment is the model's, which takes 100",
+            )
+        )
+    if config.transform.weights == "pull" and config.network.isolation:
+        findings.append(
+            Finding(
+                "weights",
+                True,
+                'transform.weights = "pull" has the container read S3, and '
+                "network.isolation = true keeps it from there",
+                hint='network.isolation = false, or transform.weights = "tar" and '
+                "chandra-sagemaker model stage --tar",
+            )
+        )
+    return findings + region_findings(config)

@@ -1,0 +1,183 @@
+"""Documents made into the objects of one job: one document each, so each fails alone.
+
+Objects that lie below one prefix are read where they are. Files are put below a prefix
+of ours, under the digest of their contents. Documents of a manifest become requests of
+a few bytes, `{"s3_uri": "s3://…", "pages": "1-5"}`, and the container fetches them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from deploy.batch.job import MAX_PAYLOAD_MB, Work, common_prefix, transforms_prefix
+from deploy.batch.sizing import Workload
+from deploy.documents.document import UNKNOWN_TYPE, Document, split_uri
+from deploy.errors import ConfigError
+
+__all__ = ["JSON", "Batch", "batch_from", "estimated", "sampled", "workload_of"]
+
+JSON = "application/json"
+MAX_BYTES = MAX_PAYLOAD_MB * 1024 * 1024
+NUM_SAMPLED = 16
+# A sample has to be downloaded: of large ones fewer, of the largest none.
+MAX_SAMPLED_BYTES = 32 * 1024 * 1024
+MAX_SAMPLE_BYTES = 100 * 1024 * 1024
+# An estimate, where nothing could be counted: scans have more, text less.
+PAGE_BYTES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a job is given."""
+
+    prefix: str
+    """s3://bucket/prefix/"""
+    work: tuple[Work, ...]
+    content_type: str
+    documents: Mapping[str, Document]
+    """By the key of their object."""
+    bodies: Mapping[str, bytes] = field(default_factory=dict)
+    """Requests to be put below the prefix, by key."""
+    files: Mapping[str, Document] = field(default_factory=dict)
+    """Files to be put into our bucket, by their whole key."""
+    places: tuple[str, ...] = ()
+    """Buckets, or bucket/prefix, where the container itself has to read."""
+    too_large: tuple[Document, ...] = ()
+    """Batch transform would not send them."""
+
+
+def batch_from(
+    uri: str,
+    documents: Sequence[Document],
+    *,
+    deployment: str,
+    bucket: str | None,
+    is_manifest: bool,
+) -> Batch:
+    """`bucket` is ours. Raises ConfigError where one is needed and there is none."""
+    if is_manifest:
+        return _of_requests(documents, deployment, _ours(bucket))
+    sendable = [document for document in documents if document.size <= MAX_BYTES]
+    too_large = tuple(document for document in documents if document.size > MAX_BYTES)
+    if all(document.is_stored for document in documents):
+        prefix = common_prefix(uri, [document.source for document in documents])
+        keyed = {each.source.removeprefix(prefix): each for each in sendable}
+        files: dict[str, Document] = {}
+    else:
+        below = f"{transforms_prefix(deployment)}documents/"
+        prefix = f"s3://{_ours(bucket)}/{below}"
+        keyed = {_address(each): each for each in sendable}
+        files = {f"{below}{key}": each for key, each in keyed.items()}
+    types = {document.media_type for document in sendable}
+    return Batch(
+        prefix=prefix,
+        work=tuple(_work(key, each) for key, each in sorted(keyed.items())),
+        # A job has one; the server looks at the bytes where it says nothing.
+        content_type=types.pop() if len(types) == 1 else UNKNOWN_TYPE,
+        documents=keyed,
+        files=files,
+        too_large=too_large,
+    )
+
+
+def _of_requests(documents: Sequence[Document], deployment: str, bucket: str) -> Batch:
+    ours = transforms_prefix(deployment)
+    keyed, bodies, files, places = {}, {}, {}, set()
+    work = []
+    for document in documents:
+        source = document.source
+        if not document.is_stored:
+            address = f"{ours}documents/{_address(document)}"
+            files[address] = document
+            source = f"s3://{bucket}/{address}"
+            places.add(f"{bucket}/{ours}documents")
+        else:
+            places.add(split_uri(source)[0])
+        key = f"{document.key[:12]}/{document.name}"
+        # Escapes would count six times in the service's limit for an option.
+        asked = {"s3_uri": source, **document.options}
+        body = json.dumps(asked, ensure_ascii=False).encode()
+        keyed[key], bodies[key] = document, body
+        work.append(
+            Work(
+                key,
+                document.key,
+                document.name,
+                len(body),
+                document=_digest(source),
+            )
+        )
+    return Batch(
+        prefix=f"s3://{bucket}/{ours}requests/",
+        work=tuple(sorted(work, key=lambda each: each.key)),
+        content_type=JSON,
+        documents=keyed,
+        bodies=bodies,
+        files=files,
+        places=tuple(sorted(places)),
+    )
+
+
+def sampled(documents: Sequence[Document]) -> list[Document]:
+    """Whose pages to count: spread over all of those whose pages nobody knows."""
+    unknown = [
+        each
+        for each in documents
+        if each.num_pages is None and each.size <= MAX_SAMPLED_BYTES
+    ]
+    step = max(1, len(unknown) // NUM_SAMPLED)
+    chosen: list[Document] = []
+    for each in unknown[::step][:NUM_SAMPLED]:
+        if sum(document.size for document in chosen) + each.size <= MAX_SAMPLE_BYTES:
+            chosen.append(each)
+    return chosen
+
+
+def estimated(batch: Batch, counts: Mapping[str, int]) -> tuple[Work, ...]:
+    """The work with its pages: counted in a sample by source, the others like it."""
+    mean = sum(counts.values()) / len(counts) if counts else None
+    work = []
+    for each in batch.work:
+        document = batch.documents[each.key]
+        pages = document.num_pages
+        if pages is None:
+            pages = counts.get(document.source)
+        if pages is None:
+            pages = round(mean or document.size / PAGE_BYTES)
+        work.append(replace(each, num_pages=max(1, pages)))
+    return tuple(work)
+
+
+def workload_of(work: Sequence[Work]) -> Workload:
+    return Workload(
+        num_documents=len(work),
+        num_pages=sum(each.num_pages for each in work),
+        largest_bytes=max(each.size for each in work),
+        longest_pages=max(each.num_pages for each in work),
+    )
+
+
+def _ours(bucket: str | None) -> str:
+    if bucket is None:
+        raise ConfigError(
+            "model.bucket is not set: a job's list, files and requests lie there",
+            hint="set [model] bucket in chandra.toml",
+        )
+    return bucket
+
+
+def _work(key: str, document: Document) -> Work:
+    digest = None if document.is_stored else document.content[:16]
+    return Work(key, document.content, document.name, document.size, document=digest)
+
+
+def _address(document: Document) -> str:
+    """Of a file: other contents are another object, and so another result."""
+    return f"{document.content[:12]}/{document.name}"
+
+
+def _digest(uri: str) -> str:
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]

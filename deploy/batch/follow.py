@@ -1,0 +1,116 @@
+"""A transform job watched to its end, however long that takes.
+
+boto3's own waiter gives up after an hour and says nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from deploy.batch.job import TransformState
+from deploy.console import Console
+from deploy.errors import Interrupted, WaitTimeoutError
+from deploy.plan.executor import asked, duration
+
+__all__ = ["Followed", "follow", "going_on"]
+
+POLL_SECONDS = 30.0
+REMINDER_SECONDS = 60.0
+# Of what the containers say between two looks: a broken one says the same for ever.
+MAX_LINES = 10
+
+
+class Followed(Protocol):
+    """What is asked while following."""
+
+    def state(self) -> TransformState:
+        """Raises DeployError where it cannot be had."""
+        ...
+
+    def num_done(self) -> int:
+        """Objects that have a result."""
+        ...
+
+    def failed(self) -> str:
+        """How many failed with which code, so far; "" where none."""
+        ...
+
+    def lines(self) -> Sequence[str]:
+        """What the log says of trouble since the last time."""
+        ...
+
+
+def follow(
+    job: Followed,
+    console: Console,
+    *,
+    total: int,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    timeout_seconds: float | None = None,
+) -> TransformState:
+    """The state it ended in. Raises WaitTimeoutError, or Interrupted on Ctrl-C."""
+    started = last_said = clock()
+    last_status = ""
+    state: TransformState | None = None
+    try:
+        while True:
+            state = asked(job.state, console, sleep)
+            done = asked(job.num_done, console, sleep)
+            _show(job.lines(), console)
+            now = clock()
+            if state.status != last_status or now - last_said >= REMINDER_SECONDS:
+                line = _line(state, job.failed(), done, total, now)
+                console.say(f"[{duration(now - started)}] {line}")
+                last_said, last_status = now, state.status
+            if not state.is_changing:
+                return state
+            if timeout_seconds is not None and now - started >= timeout_seconds:
+                raise WaitTimeoutError(
+                    f"transform job {state.name} has read {done} of {total} documents "
+                    f"after {duration(now - started)}. It goes on without us",
+                    hint=f"chandra-sagemaker transform wait {state.name}",
+                )
+            left = POLL_SECONDS
+            if timeout_seconds is not None:
+                left = timeout_seconds - (now - started)
+            sleep(min(POLL_SECONDS, left))
+    except KeyboardInterrupt:
+        raise Interrupted(going_on(state)) from None
+
+
+def going_on(state: TransformState | None) -> str:
+    """What exists now, for whoever pressed Ctrl-C."""
+    if state is None or not state.is_changing:
+        return "the job was not asked about yet; `chandra-sagemaker transform status`"
+    name = state.name
+    return (
+        f"transform job {name} goes on without us, and is paid for until it ends: "
+        f"`chandra-sagemaker transform status {name}` looks, `transform wait {name}` "
+        f"watches on, `transform stop {name}` ends it and keeps what was read"
+    )
+
+
+def _show(lines: Sequence[str], console: Console) -> None:
+    for line in lines[:MAX_LINES]:
+        console.say(f"  | {line}")
+    if len(lines) > MAX_LINES:
+        console.say(f"  | and {len(lines) - MAX_LINES} lines more")
+
+
+def _line(
+    state: TransformState,
+    failed: str,
+    done: int,
+    total: int,
+    now: float,
+) -> str:
+    words = [f"{state.status}: {done} of {total} documents"]
+    if failed:
+        words.append(f"failed {failed}")
+    if state.is_changing and 0 < done < total and state.started is not None:
+        elapsed = (datetime.fromtimestamp(now, UTC) - state.started).total_seconds()
+        words.append(f"about {duration(elapsed / done * (total - done))} left")
+    return ", ".join(words)

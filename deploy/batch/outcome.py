@@ -1,0 +1,168 @@
+"""Which documents of a job failed, with which code: from what the log says.
+
+SageMaker names the object, the status and, on the lines after it, what the container
+answered. Where that is cut off, the container's own line on the request is found by the
+digest of its document, where we know that; and a status that always had one code is
+that code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.results.parse import MAY_PASS
+
+__all__ = ["UNKNOWN", "Failure", "JobLog", "by_code"]
+
+UNKNOWN = "unknown"
+SAGEMAKER = "[sagemaker logs]: "
+STATUS = re.compile(r"(?:ClientError|Bad HTTP status received from algorithm): (\d+)")
+NO_ANSWER = "Unable to get response from algorithm"
+CODE = re.compile(r'"code":\s*"([a-z0-9_]+)"')
+DETAIL = re.compile(r'"detail":\s*("(?:[^"\\]|\\.)*")')
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One document that was not read."""
+
+    name: str
+    code: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"document": self.name, "code": self.code, "reason": self.reason}
+
+
+@dataclass
+class _Told:
+    """What SageMaker said of one object, last."""
+
+    status: int | None = None
+    code: str | None = None
+    detail: str | None = None
+    words: str | None = None
+    """Where it gave up without having asked the container."""
+
+
+@dataclass
+class JobLog:
+    """Reads lines in any order of streams; remembers what failed."""
+
+    subjects: Collection[str] = ()
+    """bucket/key of every object: what else SageMaker says of one is told as it is."""
+
+    num_answered: int = 0
+    """Requests that the container read and answered."""
+    num_pages: int = 0
+    """In documents that were answered."""
+    page_codes: Counter[str] = field(default_factory=Counter)
+    """Of pages without text in documents that have others."""
+    _documents: defaultdict[str, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    """Codes by digest of the document."""
+    _missing: dict[str, Mapping[int, str]] = field(default_factory=dict)
+    """Codes of the pages that a document lacks, by its digest."""
+    _told: dict[str, _Told] = field(default_factory=dict)
+    _codes: defaultdict[int, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+
+    def add(self, line: str) -> None:
+        if SAGEMAKER in line:
+            self._add_sagemaker(line.partition(SAGEMAKER)[2])
+        elif line.startswith("{"):
+            self._add_request(line)
+
+    def _add_sagemaker(self, text: str) -> None:
+        """`bucket/key: what`; a key may hold a colon, what is said of it begins it."""
+        for found in re.finditer(": ?", text):
+            subject, said = text[: found.start()], text[found.end() :]
+            if status := STATUS.match(said):
+                self._told[subject] = _Told(status=int(status[1]))
+                return
+            if said.startswith(NO_ANSWER):
+                self._told[subject] = _Told()
+                return
+            if told := self._told.get(subject):
+                if code := CODE.search(said):
+                    told.code = code[1]
+                if detail := DETAIL.search(said):
+                    told.detail = str(json.loads(detail[1]))
+                return
+            if said and subject in self.subjects:
+                self._told[subject] = _Told(words=said)
+                return
+
+    def _add_request(self, line: str) -> None:
+        try:
+            event: Any = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(event, dict) or event.get("event") != "request":
+            return
+        status, code = event.get("status"), event.get("code")
+        if isinstance(status, int) and status >= 400:
+            self._codes[status][str(code or UNKNOWN)] += 1
+            self._documents[str(event.get("document"))][str(code or UNKNOWN)] += 1
+            return
+        failed = event.get("failed_pages") or {}
+        self.num_answered += 1
+        self.num_pages += int(event.get("pages") or 0) - len(failed)
+        self.page_codes.update(str(each) for each in failed.values())
+        # Asked twice, for want of an answer, the last answer is the one that is kept.
+        self._missing[str(event.get("document"))] = {
+            int(page): str(code) for page, code in failed.items() if page.isdigit()
+        }
+
+    def missing(self, *, may_pass: bool = False) -> Mapping[str, Mapping[int, str]]:
+        """Pages that documents lack, by digest; or of those which another reading may
+        have, the documents that lack any of these."""
+        return {
+            digest: pages
+            for digest, pages in self._missing.items()
+            if (MAY_PASS & {*pages.values()} if may_pass else pages)
+        }
+
+    def failed(self) -> Collection[str]:
+        """bucket/key of what SageMaker has given up so far."""
+        return self._told.keys()
+
+    def failure(self, subject: str, name: str, document: str | None) -> Failure:
+        """Of an object that has no result.
+
+        `subject` is its bucket/key, `document` the digest of what the container read.
+        """
+        told = self._told.get(subject)
+        if told is not None and told.code is not None:
+            return Failure(name, told.code, told.detail or f"status {told.status}")
+        own = self._documents.get(document or "", Counter())
+        if len(own) == 1:
+            (code,) = own
+            return Failure(name, code, "as the container's log has it")
+        if told is None:
+            return Failure(name, UNKNOWN, "no line of the log names it")
+        if told.words is not None:
+            return Failure(name, "not_sent", told.words)
+        if told.status is None:
+            return Failure(name, "no_answer", "the container did not answer in time")
+        codes = self._codes.get(told.status, Counter())
+        if len(codes) == 1:
+            (code,) = codes
+            return Failure(name, code, f"status {told.status}, which was always this")
+        either = " or ".join(sorted(codes)) or "the container's log names no code"
+        return Failure(name, f"http_{told.status}", either)
+
+
+def by_code(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
+    """The most frequent first."""
+    found: defaultdict[str, list[Failure]] = defaultdict(list)
+    for failure in failures:
+        found[failure.code].append(failure)
+    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))

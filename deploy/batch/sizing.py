@@ -1,0 +1,161 @@
+"""How many machines, with how many documents at once: from pages, sizes and memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.batch.job import MAX_PAYLOAD_MB
+from deploy.errors import ConfigError
+from deploy.machines.catalogue import INSTANCES, Instance
+from deploy.machines.prices import hourly
+from deploy.machines.throughput import Rate
+
+__all__ = ["Sizing", "Workload", "size"]
+
+MB = 1024 * 1024
+# Estimates: a machine that comes, the image, the weights. One public start took 643 s.
+STARTUP_HOURS = 0.25
+# What a plan aims at where nobody says: long against the start, short against a day.
+USUAL_HOURS = 2.0
+# Of an A4 page at 192 dpi with 1,200 tokens of text, in Chandra 1's cache.
+PAGE_GB = 0.69
+# Beside weights and pages: activations, CUDA itself.
+RESERVED_GB = 4.0
+# What the container's front end is good for.
+MAX_CONCURRENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What there is to read."""
+
+    num_documents: int
+    num_pages: int
+    largest_bytes: int
+    """Of one request."""
+    longest_pages: int
+    """Of the longest document, as far as they were counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """The machines of a job, and what they will take."""
+
+    instance_type: str
+    instance_count: int
+    max_concurrent: int
+    max_payload_mb: int
+    hours: float | None
+    """From start to end; None where nobody knows how fast the machine reads."""
+    price: float | None
+    """US dollars an hour, of all of them."""
+
+    @property
+    def cost(self) -> float | None:
+        if self.hours is None or self.price is None:
+            return None
+        return self.hours * self.price
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "instance_type": self.instance_type,
+            "instance_count": self.instance_count,
+            "max_concurrent_transforms": self.max_concurrent,
+            "max_payload_mb": self.max_payload_mb,
+            "hours_estimate": self.hours,
+            "price_an_hour": self.price,
+            "cost_estimate": self.cost,
+        }
+
+
+def size(
+    workload: Workload,
+    instance_type: str,
+    rate: Rate | None,
+    *,
+    weights_gb: float,
+    instance_count: int | None = None,
+    within_hours: float | None = None,
+    max_instances: int,
+) -> Sizing:
+    """Raises ConfigError where no number of machines is done in time."""
+    known = INSTANCES.get(instance_type)
+    payload_mb = max(1, math.ceil(workload.largest_bytes / MB))
+    if payload_mb > MAX_PAYLOAD_MB:
+        raise ConfigError(
+            f"an object has {payload_mb} MB; at most {MAX_PAYLOAD_MB}",
+            hint="name it in a manifest: the container then reads it itself",
+        )
+    a_second = None if known is None or rate is None else rate.together * known.num_gpus
+    count = instance_count
+    if count is None:
+        count = _count(workload, a_second, within_hours, max_instances)
+    # Objects are divided among the machines: more of these would stand idle.
+    count = min(count, workload.num_documents)
+    hours = None if a_second is None else _hours(workload.num_pages, a_second, count)
+    return Sizing(
+        instance_type=instance_type,
+        instance_count=count,
+        max_concurrent=_concurrency(workload, known, weights_gb, payload_mb, count),
+        max_payload_mb=payload_mb,
+        hours=hours,
+        price=hourly(instance_type, count),
+    )
+
+
+def _hours(num_pages: int, a_second: float, count: int) -> float:
+    return STARTUP_HOURS + num_pages / (a_second * count * 3600)
+
+
+def _count(
+    workload: Workload,
+    a_second: float | None,
+    within_hours: float | None,
+    max_instances: int,
+) -> int:
+    if a_second is None:
+        if within_hours is not None:
+            raise ConfigError(
+                "nobody has said how many pages this machine reads, so --within cannot "
+                "be planned",
+                hint="--instance-count N",
+            )
+        return 1
+    busy = (within_hours or USUAL_HOURS) - STARTUP_HOURS
+    most = min(max_instances, workload.num_documents)
+    needed = (
+        math.ceil(workload.num_pages / (a_second * 3600 * busy)) if busy > 0 else None
+    )
+    if within_hours is None:
+        return max(1, min(most, needed or 1))
+    if needed is None or needed > most:
+        least = _hours(workload.num_pages, a_second, most)
+        raise ConfigError(
+            f"{workload.num_pages:,} pages take about {least:.1f} h on {most} "
+            f"machines, not {within_hours:g} h",
+            hint="more hours, more transform.max_instances, or a faster "
+            "--instance-type",
+        )
+    return max(1, needed)
+
+
+def _concurrency(
+    workload: Workload,
+    known: Instance | None,
+    weights_gb: float,
+    payload_mb: int,
+    count: int,
+) -> int:
+    """Documents sent at once to one machine: enough that pages always wait."""
+    allowed = min(MAX_CONCURRENT, MAX_PAYLOAD_MB // payload_mb)
+    a_machine = math.ceil(workload.num_documents / count)
+    if known is None:
+        pages_at_once = 4.0
+    else:
+        free = known.gpu.memory_gb - weights_gb - RESERVED_GB
+        pages_at_once = max(1.0, free / PAGE_GB) * known.num_gpus
+    mean = max(1.0, workload.num_pages / workload.num_documents)
+    # Twice: as many again are being decoded, or written, while these are read.
+    return max(1, min(allowed, a_machine, math.ceil(2 * pages_at_once / mean)))

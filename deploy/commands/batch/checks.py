@@ -1,0 +1,137 @@
+"""What a job would be refused or fail for, and what it costs, before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.aws.quotas import usage_quotas
+from deploy.batch.checks import transform_checks_of
+from deploy.batch.documents import Batch
+from deploy.batch.job import TransformJob, transforms_prefix
+from deploy.batch.sizing import Sizing, Workload
+from deploy.checks import (
+    TRANSFORM_USAGE,
+    Finding,
+    region_findings,
+)
+from deploy.commands.batch.jobs import transforms_of
+from deploy.commands.quotas import UNREAD, usage_findings
+from deploy.config import DeployConfig
+from deploy.context import Context
+from deploy.endpoint.inspection import image_findings
+from deploy.machines.catalogue import INSTANCES, PRICE_NOTE
+from deploy.machines.prices import dollars
+from deploy.machines.throughput import ESTIMATE_NOTE, Rate, rate_of
+from deploy.policies.roles import role_findings
+
+__all__ = ["findings_of", "price_lines", "rate_on", "slow_findings"]
+
+
+def rate_on(instance_type: str, results: Path) -> Rate | None:
+    """Pages a second of each of its GPUs."""
+    known = INSTANCES.get(instance_type)
+    return None if known is None else rate_of(known.gpu.name, results)
+
+
+def findings_of(
+    context: Context, job: TransformJob, batch: Batch | None
+) -> list[Finding]:
+    config = context.config
+    findings = transform_checks_of(config, job)
+    if not region_findings(config):
+        findings += image_findings(context.aws, config, ami=job.ami)
+    findings += role_findings(context.aws, config)
+    tar = job.model.weights_tar
+    if tar is not None and not transforms_of(context).has_object(tar):
+        findings.append(
+            Finding(
+                "weights",
+                True,
+                f"there is no {tar}: batch transform takes weights as a tar only",
+                hint="chandra-sagemaker model stage --tar",
+            )
+        )
+    if batch is not None and batch.places and job.model.isolation:
+        findings.append(
+            Finding(
+                "manifest",
+                True,
+                "the container itself reads the documents of a manifest, and those "
+                "for which options are given, and "
+                "network.isolation = true keeps it from S3",
+                hint="network.isolation = false, or a prefix in place of the manifest, "
+                "without options",
+            )
+        )
+    if config.role is None:
+        findings += _bucket_findings(config, job, batch)
+    quotas = usage_quotas(context.aws, TRANSFORM_USAGE)
+    if quotas is None:
+        return [*findings, UNREAD]
+    wanted = {job.instance_type: job.instance_count}
+    return [*findings, *usage_findings(wanted, quotas, TRANSFORM_USAGE)]
+
+
+def _bucket_findings(
+    config: DeployConfig, job: TransformJob, batch: Batch | None
+) -> list[Finding]:
+    """The role that `iam --create` makes reaches what chandra.toml names."""
+    ours = f"{job.bucket}/{transforms_prefix(config.name)}"
+    read = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
+    # What it may read below our own prefix it may not write there.
+    places = [place for place in read if not place.startswith(ours)]
+    places.append(job.output.removeprefix("s3://"))
+    reached = set(config.transform.buckets)
+    missing = sorted({place.partition("/")[0] for place in places} - reached)
+    return [
+        Finding(
+            name,
+            True,
+            f"role {config.role_name} reaches no documents in bucket {name}: it is "
+            "not in transform.buckets",
+            hint=f'[transform] buckets = ["{name}"], then chandra-sagemaker iam '
+            "--create",
+        )
+        for name in missing
+    ]
+
+
+def slow_findings(
+    job: TransformJob, workload: Workload, rate: Rate | None
+) -> list[Finding]:
+    """A document that outlasts its invocation is read again, and paid for again."""
+    known = INSTANCES.get(job.instance_type)
+    if known is None or rate is None:
+        return []
+    at_once = min(job.max_concurrent, workload.num_documents)
+    seconds = workload.longest_pages * at_once / (rate.together * known.num_gpus)
+    if seconds <= job.timeout_seconds:
+        return []
+    return [
+        Finding(
+            "invocation",
+            False,
+            f"a document of {workload.longest_pages:,} pages, beside {at_once - 1} "
+            f"others, takes about {seconds:,.0f} s, and {job.timeout_seconds} s are "
+            "allowed",
+            hint='a manifest that names parts of it: {"document": …, "pages": "1-200"}',
+        )
+    ]
+
+
+def price_lines(
+    job: TransformJob, sizing: Sizing, rate: Rate | None, num_pages: int
+) -> list[str]:
+    machines = f"{sizing.instance_count} x {sizing.instance_type}"
+    head = f"{len(job.work):,} documents, about {num_pages:,} pages"
+    if sizing.price is None:
+        return [f"{head}; {machines}: price not known here"]
+    lines = [f"{head}; {machines}: {dollars(sizing.price)} an hour"]
+    if sizing.hours is not None and sizing.cost is not None:
+        measured = rate is not None and rate.measured_in is not None
+        lines.append(
+            f"about {sizing.hours:.1f} h, {dollars(sizing.cost)}, "
+            f"{dollars(1000 * sizing.cost / num_pages)} a thousand pages"
+            + ("" if measured else f" ({ESTIMATE_NOTE})")
+        )
+    return [*lines, f"({PRICE_NOTE})"]

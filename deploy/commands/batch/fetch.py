@@ -1,0 +1,173 @@
+"""Write the results of jobs under their documents' names, in a folder or in S3."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from deploy.batch.job import TransformState, Work, outputs_of
+from deploy.batch.outcome import Failure
+from deploy.commands.batch.jobs import found, results_of, transforms_of
+from deploy.commands.batch.report import failure_lines
+from deploy.commands.fetched import FINE, fetched_lines
+from deploy.context import Context
+from deploy.documents.document import S3
+from deploy.documents.naming import storable
+from deploy.documents.objects import Bucketed
+from deploy.documents.targets import destination, distinct_targets, portable
+from deploy.errors import ConfigError, NotFoundError
+from deploy.queue.fetch import Fetched, Files, Outcome, Shelf
+from deploy.results.parse import page_errors
+
+__all__ = ["fetch"]
+
+ENDINGS = {
+    "text/markdown": "md",
+    "text/html": "html",
+    "text/plain": "txt",
+    "application/json": "json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One document of a job, and where its result is to be written."""
+
+    state: TransformState
+    work: Work
+    key: str | None
+    """Below the job's output; None: there is no result."""
+    target: str = field(default="")
+
+
+def fetch(context: Context, options: argparse.Namespace, names: list[str]) -> int:
+    """Write the results of jobs; 1 where a document has none or one is not written."""
+    if not names or options.into is None:
+        raise ConfigError(
+            "fetch takes a JOB, and --into a folder or s3://bucket/prefix",
+            hint="chandra-sagemaker transform fetch JOB --into FOLDER; transform "
+            "status lists jobs",
+        )
+    into = destination(options.into)
+    transforms = transforms_of(context)
+    states = [found(context, name) for name in dict.fromkeys(names)]
+    results = _targets([r for state in states for r in _results(context, state)], into)
+    # Jobs of one manifest lack the same documents.
+    left_out = list(
+        dict.fromkeys(each for state in states for each in transforms.left_out(state))
+    )
+    shelf: Shelf = Bucketed(context.aws) if into.startswith(S3) else Files()
+    fetched = [_fetched(context, options, shelf, each) for each in results]
+    counts = Counter(each.outcome for each in fetched)
+    context.console.result(
+        {
+            "jobs": [state.name for state in states],
+            "outcomes": dict(counts),
+            "results": [
+                {
+                    "document": each.source,
+                    "result": each.target,
+                    "outcome": each.outcome,
+                    "detail": each.detail,
+                    "missing_pages": each.missing,
+                }
+                for each in fetched
+            ],
+            "left_out": [each.to_json() for each in left_out],
+        },
+        _lines(fetched, left_out, states, is_dry_run=context.is_dry_run),
+    )
+    is_whole = set(counts) <= set(FINE) and not left_out
+    return 0 if context.is_dry_run or is_whole else 1
+
+
+def _results(context: Context, state: TransformState) -> list[_Result]:
+    transforms = transforms_of(context)
+    prefix, work = transforms.work(state)
+    there = results_of(transforms, state.output)
+    return [
+        _Result(
+            state,
+            each,
+            next((key for key in outputs_of(each.key, prefix) if key in there), None),
+        )
+        for each in work
+    ]
+
+
+def _targets(results: Sequence[_Result], into: str) -> list[_Result]:
+    """Name each after its document; a later job's result replaces an earlier one's."""
+    latest = {(each.state.output, each.work.key): each for each in results}
+    ids = {
+        hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]: each
+        for place, each in latest.items()
+    }
+    names = distinct_targets(
+        {identity: portable(storable(each.work.name)) for identity, each in ids.items()}
+    )
+    return [
+        _Result(
+            each.state,
+            each.work,
+            each.key,
+            f"{into.rstrip('/')}/{names[identity]}."
+            f"{ENDINGS.get(each.state.accept, 'out')}",
+        )
+        for identity, each in ids.items()
+    ]
+
+
+def _fetched(
+    context: Context, options: argparse.Namespace, shelf: Shelf, result: _Result
+) -> Fetched:
+    name, target = result.work.name, result.target
+    if result.key is None:
+        is_waiting = result.state.is_changing
+        return Fetched(name, None, Outcome.WAITING if is_waiting else Outcome.FAILED)
+    try:
+        body = transforms_of(context).result(result.state.output, result.key)
+    except NotFoundError:
+        return Fetched(name, target, Outcome.GONE)
+    errors = page_errors(body, result.state.accept)
+    missing = {error["page"]: error["code"] for error in errors}
+    try:
+        put = _put(shelf, target, body, force=options.force, dry=context.is_dry_run)
+    except OSError as error:
+        return Fetched(name, target, Outcome.UNWRITTEN, error.strerror)
+    return Fetched(name, target, put, missing=missing)
+
+
+def _put(shelf: Shelf, target: str, body: bytes, *, force: bool, dry: bool) -> str:
+    """Write a result. No record says what was fetched before, so other contents stay
+    unless that is forced."""
+    there = shelf.digest(target)
+    if there == hashlib.sha256(body).hexdigest():
+        return Outcome.UNCHANGED
+    if there is not None and not force:
+        return Outcome.THEIRS
+    if dry or shelf.write(target, body, replacing=there is not None):
+        return Outcome.WRITTEN
+    return Outcome.THEIRS
+
+
+def _lines(
+    fetched: Sequence[Fetched],
+    left_out: Sequence[Failure],
+    states: Sequence[TransformState],
+    *,
+    is_dry_run: bool,
+) -> list[str]:
+    counts = Counter(each.outcome for each in fetched)
+    lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
+    lines += failure_lines(left_out)
+    if counts[Outcome.THEIRS]:
+        lines.append("files with other contents stay: --force writes over them")
+    if counts[Outcome.WAITING]:
+        lines.append(f"{counts[Outcome.WAITING]:,} are not read yet")
+    if counts[Outcome.WAITING] or counts[Outcome.FAILED]:
+        names = " and ".join(state.name for state in states)
+        lines.append(f"next: chandra-sagemaker transform status {names} shows why")
+    return lines

@@ -1,0 +1,123 @@
+"""A job's documents: their pages counted, in a sample; what is here put into S3."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.batch.documents import Batch, estimated, sampled
+from deploy.batch.job import Work, transforms_prefix
+from deploy.config import DeployConfig
+from deploy.context import Context
+from deploy.documents.document import S3, Absent, Document, Found, Refused, split_uri
+from deploy.documents.objects import Bucketed
+from deploy.documents.uploads import put_bodies, upload_files
+from deploy.errors import DeployError, Interrupted
+from deploy.results.pages import num_pages_of
+from deploy.weights.store import Store
+
+__all__ = ["paged", "reached", "upload"]
+
+
+def reached(
+    config: DeployConfig, found: Found, *, is_manifest: bool
+) -> tuple[Sequence[Document], Sequence[Refused]]:
+    """Of a manifest's documents those that the role may read; each line stands alone.
+
+    What a role of somebody else's may read, only the container finds out.
+    """
+    if not is_manifest or config.role is not None:
+        return found.documents, found.refused
+    ours = f"{S3}{config.model.bucket}/{transforms_prefix(config.name)}"
+    places = (ours, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
+    kept, refused = [], list(found.refused)
+    for document in found.documents:
+        if not document.is_stored or document.source.startswith(places):
+            kept.append(document)
+            continue
+        reason = (
+            f"role {config.role_name} may not read there: add its bucket to "
+            "transform.buckets, then iam --create"
+        )
+        refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
+    return kept, refused
+
+
+def paged(
+    context: Context, batch: Batch | None, work: Sequence[Work]
+) -> tuple[Work, ...]:
+    """With the pages of a sample counted: that decides how many machines come."""
+    if batch is None:
+        return tuple(work)
+    batch = replace(batch, work=tuple(work))
+    sample = sampled([batch.documents[each.key] for each in work])
+    counts = {}
+    if sample:
+        context.console.say(
+            f"counting the pages of {len(sample)} of {len(work)} documents"
+        )
+    for document in sample:
+        pages = _counted(context, document)
+        if pages is not None:
+            counts[document.source] = pages
+    return estimated(batch, counts)
+
+
+def _counted(context: Context, document: Document) -> int | None:
+    if not document.is_stored:
+        return num_pages_of(Path(document.source))
+    bucket, key = split_uri(document.source)
+    try:
+        content = Bucketed(context.aws).read(bucket, key)
+    except DeployError:
+        # Whoever starts a job need not be allowed to read what it reads.
+        return None
+    with tempfile.NamedTemporaryFile(suffix=Path(key).suffix) as file:
+        file.write(content)
+        file.flush()
+        return num_pages_of(Path(file.name))
+
+
+def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
+    """Files and requests, before there is a job that needs them."""
+    config = context.config
+    if batch is None or config.model.bucket is None:
+        return
+    prefix = batch.prefix.removeprefix(f"s3://{config.model.bucket}/")
+    keys = {each.key for each in work}
+    bodies = {f"{prefix}{k}": body for k, body in batch.bodies.items() if k in keys}
+    wanted = {batch.documents[key].source for key in keys}
+    files = _files(batch, wanted)
+    if not files and not bodies:
+        return
+    if files:
+        verb = "would upload" if context.is_dry_run else "uploading"
+        size_mb = sum(size for _, size, _ in files.values()) / 1e6
+        context.console.say(
+            f"{verb} {len(files)} files, {size_mb:,.1f} MB, to s3://"
+            f"{config.model.bucket}/{transforms_prefix(config.name)}documents/"
+        )
+    if context.is_dry_run:
+        return
+    store = Store(context.aws, config.model.bucket, kms_key=config.network.kms_key)
+    # Made here, and not by several threads at once.
+    context.aws.client("s3")
+    try:
+        upload_files(store, files, context.console.progress)
+        put_bodies(store, bodies)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "no job was started; files that have arrived in "
+            f"s3://{config.model.bucket}/{transforms_prefix(config.name)} stay there, "
+            "and the same command goes on from them"
+        ) from None
+
+
+def _files(batch: Batch, wanted: set[str]) -> Mapping[str, tuple[Path, int, str]]:
+    return {
+        key: (Path(document.source), document.size, document.content)
+        for key, document in batch.files.items()
+        if document.source in wanted
+    }

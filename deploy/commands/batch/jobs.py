@@ -1,0 +1,100 @@
+"""A transform job looked up, and which of its results are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from deploy.batch.job import (
+    TransformJob,
+    TransformState,
+    Work,
+    outputs_of,
+)
+from deploy.batch.jobs import Transforms
+from deploy.context import Context
+from deploy.documents.document import Document
+from deploy.errors import ConfigError, NotFoundError
+
+__all__ = [
+    "SLACK",
+    "found",
+    "refuse_another_format",
+    "results_of",
+    "transforms_of",
+    "without_result",
+]
+
+SLACK = timedelta(seconds=2)
+"""A result from before a job is not the job's; S3's times are whole seconds."""
+
+
+def transforms_of(context: Context) -> Transforms:
+    return Transforms(context.aws, context.config.name)
+
+
+def found(context: Context, name: str) -> TransformState:
+    """A job of ours; raises NotFoundError."""
+    state = transforms_of(context).transform(name)
+    if state is None or not state.is_ours:
+        raise NotFoundError(
+            f"there is no transform job {name} of deployment {context.config.name}",
+            hint="chandra-sagemaker transform status",
+        )
+    return state
+
+
+def results_of(
+    transforms: Transforms, output: str, *, since: datetime | None = None
+) -> dict[str, datetime]:
+    """When each result below an output was written, by its key."""
+    return {
+        result.key: result.modified
+        for result in transforms.results(output)
+        if result.key.endswith(".out") and (since is None or result.modified >= since)
+    }
+
+
+def without_result(
+    work: Sequence[Work],
+    results: Mapping[str, datetime],
+    prefix: str,
+    documents: Mapping[str, Document] | None = None,
+) -> tuple[Work, ...]:
+    """Those that have none, or one that was written before their document was."""
+    return tuple(
+        each
+        for each in work
+        if not _is_done(each, results, prefix, (documents or {}).get(each.key))
+    )
+
+
+def _is_done(
+    work: Work,
+    results: Mapping[str, datetime],
+    prefix: str,
+    document: Document | None,
+) -> bool:
+    written = [results[key] for key in outputs_of(work.key, prefix) if key in results]
+    if not written:
+        return False
+    changed = None if document is None else document.modified
+    return changed is None or max(written) >= changed
+
+
+def refuse_another_format(transforms: Transforms, job: TransformJob) -> None:
+    """Raises ConfigError where the results that are there are of another format.
+
+    They have the same names, so what is there would be taken for what is wanted.
+    """
+    for each in transforms.ours():
+        before = transforms.transform(each.name)
+        if before is None or before.output != job.output or not before.accept:
+            continue
+        if before.accept != job.accept:
+            raise ConfigError(
+                f"the results in {job.output} are {before.accept}, written by job "
+                f"{before.name}, and {job.accept} would have the same names",
+                hint="another OUTPUT, or --force to read everything again",
+            )
+        return

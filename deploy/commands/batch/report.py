@@ -1,0 +1,192 @@
+"""What became of a transform job, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.batch.job import TransformState
+from deploy.batch.outcome import UNKNOWN, Failure, by_code
+from deploy.context import Context
+from deploy.errors import ResourceFailedError
+from deploy.failures import advice_lines, is_permanent
+from deploy.machines.prices import dollars
+from deploy.plan.advice import advice_for
+from deploy.plan.executor import duration
+from deploy.results.parse import NUM_NAMED, part_lines
+
+__all__ = [
+    "NUM_NAMED",
+    "Summary",
+    "counted",
+    "failure_lines",
+    "given_up_lines",
+    "report_summary",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a job."""
+
+    state: TransformState
+    num_documents: int
+    num_read: int
+    failures: tuple[Failure, ...]
+    num_pages: int
+    """As the container's log has it; 0 where it is gone."""
+    page_codes: Mapping[str, int]
+    """Pages that failed in documents that were read."""
+    in_part: tuple[str, ...]
+    """Documents that lack pages after a transient error, by name."""
+    missing: Mapping[str, Mapping[int, str]]
+    """Codes of the pages that documents lack, by name and number: of those known."""
+    untold: str | None
+    """What the log was to tell of a job that has ended, and does not."""
+    seconds: float | None
+    cost: float | None
+    """US dollars."""
+    left_out: tuple[Failure, ...] = ()
+    """Documents that were asked for by name and that the job was not given."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "job": self.state.name,
+            "status": self.state.status,
+            "output": self.state.output,
+            "documents": self.num_documents,
+            "read": self.num_read,
+            "failures": [failure.to_json() for failure in self.failures],
+            "pages": self.num_pages,
+            "failed_pages": dict(self.page_codes),
+            "in_part": list(self.in_part),
+            "missing_pages": {name: dict(p) for name, p in self.missing.items()},
+            "untold": self.untold,
+            "seconds": self.seconds,
+            "cost": self.cost,
+            "reason": self.state.failure,
+        }
+
+
+def report_summary(
+    context: Context, summary: Summary, *, left_out: Sequence[Failure] | None = None
+) -> int:
+    """Print the summary; return the exit status, 0 if every document was read.
+
+    `left_out` are documents that this command did not send; None: those of the job.
+    Raises ResourceFailedError if the job failed before it had read anything.
+    """
+    state = summary.state
+    left_out = summary.left_out if left_out is None else left_out
+    told = [failure for failure in summary.failures if failure.code != UNKNOWN]
+    if state.status == "Failed" and not summary.num_read and not told:
+        reason = state.failure or "SageMaker gives no reason"
+        advice = advice_for(reason)
+        meaning = f" ({advice.meaning})" if advice else ""
+        raise ResourceFailedError(
+            f"transform job {state.name} failed before it had read anything: {reason}"
+            f"{meaning}",
+            hint=f"{advice.hint if advice else 'chandra-sagemaker doctor'}; then "
+            f"chandra-sagemaker transform --retry-failed {state.name}",
+        )
+    failures = [*left_out, *summary.failures]
+    data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
+    context.console.result(data, _lines(summary, failures))
+    # Failed by its own account, a job may have been mended by a later one.
+    return 1 if failures else 0
+
+
+def counted(groups: Mapping[str, Sequence[Failure]]) -> str:
+    """`3 (unreadable_document 2, http_500 1)`; nothing where nothing failed."""
+    total = sum(len(group) for group in groups.values())
+    if not total:
+        return ""
+    codes = ", ".join(f"{code} {len(group)}" for code, group in groups.items())
+    return f"{total} ({codes})"
+
+
+def _lines(summary: Summary, failures: Sequence[Failure]) -> list[str]:
+    state = summary.state
+    lines = [
+        f"transform job {state.name} {_ended(state)}: {summary.num_read} of "
+        f"{summary.num_documents} documents read, in {state.output}"
+    ]
+    if state.failure and (UNKNOWN in {failure.code for failure in failures}):
+        lines.append(f"SageMaker says: {state.failure}")
+    lines += failure_lines(failures)
+    if summary.num_pages:
+        lines.append(f"pages read: {summary.num_pages:,}")
+    if summary.page_codes:
+        codes = ", ".join(f"{code} {n}" for code, n in summary.page_codes.items())
+        lines.append(f"pages that failed in documents that were read: {codes}")
+    lines += part_lines(summary.missing)
+    if summary.in_part:
+        more = len(summary.in_part) - NUM_NAMED
+        lines.append(
+            f"{len(summary.in_part)} lack pages after a transient error: "
+            + ", ".join(summary.in_part[:NUM_NAMED])
+            + (f" and {more} more" if more > 0 else "")
+        )
+    if summary.untold is not None:
+        lines.append(f"note: {summary.untold}")
+    if summary.seconds is not None:
+        money = (
+            f"about {dollars(summary.cost)}"
+            if summary.cost is not None
+            else "a price not known here"
+        )
+        lines.append(
+            f"{duration(summary.seconds)} of {state.instance_count} x "
+            f"{state.instance_type}: {money}"
+        )
+    if state.is_changing:
+        lines.append(f"next: chandra-sagemaker transform wait {state.name}")
+    else:
+        lines += given_up_lines(summary.failures, state.name)
+        is_transient = any(not is_permanent(each.code) for each in summary.failures)
+        if is_transient or summary.in_part:
+            lines.append(
+                f"next: chandra-sagemaker transform --retry-failed {state.name}"
+            )
+    return lines
+
+
+def given_up_lines(failures: Iterable[Failure], job: str) -> list[str]:
+    """Say what to do about documents of a job that would fail again."""
+    names = {
+        code: [failure.name for failure in group]
+        for code, group in by_code(failures).items()
+        if is_permanent(code)
+    }
+    if not names:
+        return []
+    again = f"chandra-sagemaker transform --retry-all {job}"
+    return [*advice_lines(names), f"{again} reads these again too, and pays again"]
+
+
+def failure_lines(failures: Sequence[Failure]) -> list[str]:
+    """By code, with the names of some."""
+    lines = []
+    for code, group in by_code(failures).items():
+        reasons = {failure.reason for failure in group}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        lines.append(f"{len(group)} failed with {code}{why}")
+        lines += [
+            f"  {failure.name}" + ("" if why else f": {failure.reason}")
+            for failure in group[:NUM_NAMED]
+        ]
+        if len(group) > NUM_NAMED:
+            lines.append(f"  and {len(group) - NUM_NAMED} more; --json names all")
+    return lines
+
+
+def _ended(state: TransformState) -> str:
+    words = {
+        "Completed": "is done",
+        # SageMaker fails a job for one document that failed.
+        "Failed": "has ended",
+        "Stopped": "was stopped",
+        "Stopping": "is being stopped",
+    }
+    return words.get(state.status, "is running")

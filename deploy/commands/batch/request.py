@@ -1,0 +1,216 @@
+"""What `transform` was asked to read: documents found, made into a job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deploy.batch.documents import Batch, batch_from
+from deploy.batch.job import (
+    MAX_PAYLOAD_MB,
+    TransformJob,
+    Work,
+    transform_model_from,
+)
+from deploy.batch.outcome import Failure
+from deploy.commands.batch.inputs import reached
+from deploy.commands.batch.jobs import found, transforms_of
+from deploy.commands.batch.report import failure_lines, given_up_lines
+from deploy.commands.batch.watch import split_failures
+from deploy.commands.request_options import request_options
+from deploy.context import Context
+from deploy.documents.document import Refused, StoredObject, split_uri
+from deploy.documents.finding import MANIFESTS, find_documents
+from deploy.documents.objects import Bucketed
+from deploy.documents.rejection import hidden_lines
+from deploy.errors import ConfigError, ConflictError
+from deploy.resources import tags_of
+from deploy.results.pages import num_pages_of
+
+__all__ = ["WantedJob", "wanted_again", "wanted_from"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJob:
+    """What was asked for, before it is known whether anything is left to do."""
+
+    job: TransformJob
+    batch: Batch | None = None
+    """What has to be uploaded first; None where all of it lies there already."""
+    refused: Sequence[Refused] = ()
+    left_out: Sequence[Failure] = field(default_factory=list)
+    """Documents that were asked for by name and are in no job."""
+    is_retry: bool = False
+    """All of it is to be read, also what has a result."""
+
+
+def wanted_from(
+    context: Context,
+    options: argparse.Namespace,
+    uri: str,
+    output: str,
+    accept: str,
+) -> WantedJob | int:
+    """Return the job that reads the documents at `uri`.
+
+    Where all of them are refused it says so, and the exit status is returned. Raises
+    ConfigError where there is none.
+    """
+    config = context.config
+    bucket, prefix = split_uri(output)
+    output = f"s3://{bucket}/{prefix.strip('/')}/" if prefix else f"s3://{bucket}/"
+    asked = request_options(options)
+    # Batch transform sends a document as it is, without options: requests carry them.
+    is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(asked)
+    documents = find_documents(
+        [uri],
+        Bucketed(context.aws),
+        options=asked,
+        accept=accept,
+        count=num_pages_of,
+        with_hidden=options.hidden,
+    )
+    for line in hidden_lines(documents.num_hidden):
+        context.console.say(line)
+    kept, refused = reached(config, documents, is_manifest=is_manifest)
+    batch = batch_from(
+        uri,
+        kept,
+        deployment=config.name,
+        bucket=config.model.bucket,
+        is_manifest=is_manifest,
+    )
+    left_out = [
+        Failure(each.source, each.code, each.reason)
+        for each in refused
+        if each.is_named
+    ]
+    left_out += [
+        Failure(
+            document.name,
+            "document_too_large",
+            f"batch transform sends {MAX_PAYLOAD_MB} MB at most: name it in a "
+            "manifest, and the container fetches it",
+        )
+        for document in batch.too_large
+    ]
+    if not batch.work and left_out:
+        context.console.result(
+            {"job": None, "left_out": [each.to_json() for each in left_out]},
+            [*failure_lines(left_out), "no job was started"],
+        )
+        return 1
+    if not batch.work:
+        raise ConfigError(
+            f"there is no document at {uri} that batch transform would send",
+            hint="PDFs and images are read",
+        )
+    job = _job(context, options, batch, output, accept)
+    job = replace(job, left_out=tuple(left_out))
+    return WantedJob(job, batch, refused, left_out)
+
+
+def wanted_again(
+    context: Context, options: argparse.Namespace, name: str
+) -> WantedJob | int:
+    """Return the job of the documents of a job that have no result, read in one way.
+
+    Those that would fail again are left out unless `--retry-all` is given. Where
+    nothing is left it says so, and the exit status is returned.
+    """
+    transforms = transforms_of(context)
+    state = found(context, name)
+    if state.is_changing:
+        raise ConflictError(
+            f"transform job {state.name} is {state.status}: what fails is not known "
+            "yet",
+            hint=f"chandra-sagemaker transform wait {state.name}",
+        )
+    prefix, work = transforms.work(state)
+    left, given_up = split_failures(context, state)
+    # No later job has these documents: the new job must list them again.
+    left_out = [*transforms.left_out(state)]
+    is_again = (
+        set(given_up) if options.retry_all else _replaced(context, prefix, given_up)
+    )
+    left = (*left, *(work for work in given_up if work in is_again))
+    given_up = {work: f for work, f in given_up.items() if work not in is_again}
+    for line in given_up_lines(given_up.values(), state.name):
+        context.console.say(line)
+    left_out += given_up.values()
+    if not left:
+        context.console.result(
+            {
+                "job": state.name,
+                "documents": len(work),
+                "failed": len(given_up),
+                "left_out": [each.to_json() for each in left_out],
+            },
+            [
+                *failure_lines(left_out),
+                f"no document of transform job {state.name} is left to retry"
+                if left_out
+                else f"every document of transform job {state.name} has its result",
+            ],
+        )
+        return 1 if left_out else 0
+    batch = Batch(prefix, left, state.content_type, documents={})
+    job = replace(
+        _job(context, options, batch, state.output, state.accept),
+        environment=state.environment,
+        of=state.name,
+        left_out=tuple(left_out),
+    )
+    return WantedJob(job, left_out=left_out, is_retry=True)
+
+
+def _replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
+    """Return the objects whose contents have changed since the job was made.
+
+    The copies and requests that a job of files or a manifest reads never change.
+    """
+    ours = {f"{prefix}{work.key}": work for work in works if work.document is None}
+    heads = Bucketed(context.aws).heads(list(ours))
+    return {
+        ours[head.uri]
+        for head in heads
+        if isinstance(head, StoredObject) and head.content != ours[head.uri].etag
+    }
+
+
+def _job(
+    context: Context,
+    options: argparse.Namespace,
+    batch: Batch,
+    output: str,
+    accept: str,
+) -> TransformJob:
+    config, table = context.config, context.config.transform
+    if config.model.bucket is None:
+        raise ConfigError(
+            "model.bucket is not set: the list of a job's objects lies there",
+            hint="set [model] bucket in chandra.toml",
+        )
+    environment = dict(table.environment)
+    if batch.places:
+        environment["DOCUMENT_BUCKETS"] = ",".join(batch.places)
+    return TransformJob(
+        owner=config.name,
+        model=transform_model_from(config, context.identity),
+        bucket=config.model.bucket,
+        prefix=batch.prefix,
+        wanted=batch.work,
+        work=batch.work,
+        output=output,
+        accept=accept,
+        content_type=batch.content_type,
+        instance_type=options.instance_type or table.instance_type,
+        timeout_seconds=table.invocation_timeout_seconds,
+        max_retries=table.invocation_retries,
+        ami=table.ami,
+        environment=environment,
+        kms_key=config.network.kms_key,
+        tags=tags_of(config),
+    )

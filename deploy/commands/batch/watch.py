@@ -1,0 +1,275 @@
+"""A transform job followed to its end, or looked at once, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from deploy.batch.follow import follow
+from deploy.batch.job import LOG_GROUP, TransformState, Work
+from deploy.batch.outcome import UNKNOWN, Failure, JobLog, by_code
+from deploy.commands.batch.jobs import (
+    SLACK,
+    results_of,
+    transforms_of,
+    without_result,
+)
+from deploy.commands.batch.parts import Parts
+from deploy.commands.batch.report import Summary, counted
+from deploy.context import Context
+from deploy.errors import AccessDeniedError, CredentialsError, DeployError
+from deploy.failures import is_permanent
+from deploy.machines.prices import hourly
+from deploy.monitoring.logs import LogEvent, LogReader
+
+__all__ = ["Watch", "split_failures", "summed_up", "watched"]
+
+# CloudWatch shows a line some seconds after it was written. A log that has lines and
+# gets no more for a while is whole, and so is that of a job which ended a minute ago.
+LOOK_SECONDS = 5.0
+NUM_LOOKS = 12
+NUM_QUIET = 3
+LATE = timedelta(seconds=NUM_LOOKS * LOOK_SECONDS)
+
+
+class Watch:
+    """One job as it goes along, and what its log has said so far."""
+
+    def __init__(self, context: Context, state: TransformState) -> None:
+        self._transforms = transforms_of(context)
+        self._name = state.name
+        self._state = state
+        self.prefix, self.work = self._transforms.work(state)
+        self.left_out = self._transforms.left_out(state)
+        self.log = JobLog(frozenset(map(self._subject, self.work)))
+        since = state.created or context.now
+        self._reader = LogReader(
+            context.aws,
+            LOG_GROUP,
+            since=since - timedelta(minutes=5),
+            streams=f"{state.name}/",
+        )
+        self._since = since - SLACK
+        self._left: tuple[Work, ...] = self.work
+        self._results: Mapping[str, datetime] = {}
+        self._parts: Parts | None = None
+        self.num_lines = 0
+        self.refused: str | None = None
+        """Why its log may not be read."""
+
+    def state(self) -> TransformState:
+        state = self._transforms.transform(self._name)
+        if state is None:
+            raise DeployError(
+                f"transform job {self._name} is not shown yet",
+                hint=f"chandra-sagemaker transform wait {self._name}",
+            )
+        return state
+
+    def num_done(self) -> int:
+        self._results = results_of(
+            self._transforms, self._state.output, since=self._since
+        )
+        self._left = without_result(self.work, self._results, self.prefix)
+        return len(self.work) - len(self._left)
+
+    def num_own(self, ended: datetime | None) -> int:
+        """Of those, documents that this job read; a later one's log tells of others."""
+        latest = None if ended is None else ended + SLACK
+        results = {
+            key: written
+            for key, written in self._results.items()
+            if latest is None or written <= latest
+        }
+        return len(self.work) - len(without_result(self.work, results, self.prefix))
+
+    def left(self) -> tuple[Work, ...]:
+        """Those without a result when `num_done` was asked last."""
+        return self._left
+
+    def has_unknown(self) -> bool:
+        return any(failure.code == UNKNOWN for failure in self.failures())
+
+    def failures(self) -> list[Failure]:
+        """Of all that have no result; true once the job has ended."""
+        return [
+            self.log.failure(self._subject(work), work.name, work.document)
+            for work in self._left
+        ]
+
+    def missing(self, *, may_pass: bool) -> dict[Work, Mapping[int, str]]:
+        """Pages that documents lack, where the log and results tell; see Parts."""
+        if self._parts is None:
+            self._parts = self._made_parts()
+        left = set(self._left)
+        read = [work for work in self.work if work not in left]
+        return self._parts.among(read, self.log, may_pass=may_pass)
+
+    def _made_parts(self) -> Parts:
+        ended = self._state.ended
+        latest = None if ended is None else ended + SLACK
+        return Parts(self._transforms, self._state, self.prefix, self._results, latest)
+
+    def failed(self) -> str:
+        given_up = self.log.failed()
+        return counted(
+            by_code(
+                self.log.failure(self._subject(work), work.name, work.document)
+                for work in self._left
+                if self._subject(work) in given_up
+            )
+        )
+
+    def lines(self) -> Sequence[str]:
+        try:
+            events = self._reader.read()
+        except AccessDeniedError as error:
+            self.refused = error.message
+            return []
+        except CredentialsError:
+            raise
+        except DeployError:
+            # Log lines are worth having, and not worth giving a job up for.
+            return []
+        self.num_lines += len(events)
+        for event in events:
+            self.log.add(event.message)
+        return [event.message for event in events if _is_trouble(event)]
+
+    def _subject(self, work: Work) -> str:
+        return f"{self.prefix.removeprefix('s3://')}{work.key}"
+
+
+def watched(
+    context: Context, state: TransformState, *, timeout_seconds: float | None
+) -> Summary:
+    """Follow a job to its end, and say what came of it."""
+    watch = Watch(context, state)
+    ended = follow(
+        watch,
+        context.console,
+        total=len(watch.work),
+        clock=context.clock,
+        sleep=context.sleep,
+        timeout_seconds=timeout_seconds,
+    )
+    return _summary(context, watch, ended)
+
+
+def summed_up(context: Context, state: TransformState) -> Summary:
+    """Of a job that has ended, or as it stands."""
+    watch = Watch(context, state)
+    watch.num_done()
+    watch.lines()
+    return _summary(context, watch, state)
+
+
+def split_failures(
+    context: Context, state: TransformState
+) -> tuple[tuple[Work, ...], Mapping[Work, Failure]]:
+    """Return the documents of an ended job to retry, and those not worth a retry.
+
+    The first have no result or lack pages for a transient error. The second failed
+    with a permanent error, and are mapped to it.
+    """
+    watch = Watch(context, state)
+    watch.num_done()
+    watch.lines()
+    _await_log(context, watch, state)
+    failures = dict(zip(watch.left(), watch.failures(), strict=True))
+    given_up = {
+        work: failure
+        for work, failure in failures.items()
+        if is_permanent(failure.code)
+    }
+    left = [work for work in failures if work not in given_up]
+    return (*left, *watch.missing(may_pass=True)), given_up
+
+
+def _await_log(context: Context, watch: Watch, state: TransformState) -> None:
+    """Until the log tells of every document, or nothing more can come."""
+    latest = (state.ended or context.now) + LATE
+    num_read = watch.num_own(state.ended)
+    num_quiet = 0
+    for _ in range(NUM_LOOKS):
+        if state.is_changing or watch.refused is not None or context.now >= latest:
+            return
+        if state.started is None:
+            # There was no machine that could have written one.
+            return
+        is_told = state.status == "Stopped" or not watch.has_unknown()
+        if is_told and watch.log.num_answered >= num_read:
+            return
+        if watch.num_lines and num_quiet == NUM_QUIET:
+            return
+        context.sleep(LOOK_SECONDS)
+        num_lines = watch.num_lines
+        watch.lines()
+        num_quiet = 0 if watch.num_lines > num_lines else num_quiet + 1
+
+
+def _untold(watch: Watch, state: TransformState) -> str | None:
+    """What the log was to tell, and does not."""
+    num_read = watch.num_own(state.ended)
+    unknown = "how many pages there were, and whether any failed, is not known"
+    if watch.refused is not None:
+        return f"the job's log may not be read: {unknown} ({watch.refused})"
+    if not watch.num_lines:
+        return f"the job's log has no line, late or for ever: {unknown}"
+    num_told = watch.log.num_answered
+    if num_told < num_read:
+        return (
+            f"the job's log tells of {num_told} of {num_read} documents that were "
+            f"read: of the others, {unknown}"
+        )
+    return None
+
+
+def _summary(context: Context, watch: Watch, state: TransformState) -> Summary:
+    num_read = watch.num_done()
+    is_stopped = state.status == "Stopped"
+    _await_log(context, watch, state)
+    failures = () if state.is_changing else tuple(watch.failures())
+    if is_stopped:
+        failures = tuple(
+            replace(failure, code="not_read", reason="the job was stopped before")
+            if failure.code == UNKNOWN
+            else failure
+            for failure in failures
+        )
+    may_pass: Mapping[Work, Mapping[int, str]] = {}
+    missing: Mapping[Work, Mapping[int, str]] = {}
+    if not state.is_changing:
+        may_pass = watch.missing(may_pass=True)
+        missing = {**watch.missing(may_pass=False), **may_pass}
+    seconds = _seconds(state, context.now)
+    price = hourly(state.instance_type, state.instance_count)
+    return Summary(
+        state=state,
+        num_documents=len(watch.work),
+        num_read=num_read,
+        failures=failures,
+        num_pages=watch.log.num_pages,
+        untold=None if state.is_changing else _untold(watch, state),
+        page_codes=dict(watch.log.page_codes),
+        in_part=tuple(work.name for work in may_pass),
+        missing={work.name: pages for work, pages in missing.items()},
+        seconds=seconds,
+        left_out=watch.left_out,
+        cost=None if price is None or seconds is None else price * seconds / 3600,
+    )
+
+
+def _seconds(state: TransformState, now: datetime) -> float | None:
+    if state.started is None:
+        return None
+    ended = state.ended or (now if state.is_changing else None)
+    return None if ended is None else max(0.0, (ended - state.started).total_seconds())
+
+
+def _is_trouble(event: LogEvent) -> bool:
+    message = event.message
+    if "[sagemaker logs]: " in message:
+        return "ClientError" in message or "algorithm" in message
+    return event.is_error and '"event": "request"' not in message

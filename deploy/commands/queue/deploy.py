@@ -1,0 +1,106 @@
+"""Make the asynchronous endpoint: a queue, machines from none to max_instances."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from deploy.commands.changes import change_to_file, confirm_change, report_change
+from deploy.commands.next_deploy import next_deploy_lines
+from deploy.commands.queue.limits import with_limits
+from deploy.commands.quotas import quota_checks
+from deploy.commands.wanted import (
+    UNNOTED,
+    add_machine_arguments,
+    add_wait_arguments,
+    carried_out,
+    compare,
+    with_flags,
+)
+from deploy.config import DeployConfig
+from deploy.context import Context
+from deploy.errors import ConfigError
+from deploy.plan.actions import Action
+from deploy.queue.endpoint import async_config, async_endpoint_from
+from deploy.queue.scaling import Scaling
+from deploy.resources import tags_of
+
+NAME = "deploy"
+HELP = "make the endpoint and its scaling; twice changes nothing"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_machine_arguments(parser)
+    add_wait_arguments(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    if options.instance_count is not None:
+        raise ConfigError(
+            "the number of machines is the queue's business",
+            hint="asynchronous.min_instances and max_instances in chandra.toml",
+        )
+    config = with_flags(context.config, options)
+    is_described = config == context.config
+    wanted = async_endpoint_from(config, context.identity)
+    config = async_config(config, context.identity)
+    scaling = Scaling.of(wanted.name, config.asynchronous, tags_of(config))
+    planner = context.planner
+    actions = planner.deploy(wanted, config.update, is_described=is_described)
+    # The alarms' actions are planned again when the policies are there.
+    later = [*planner.scale(scaling), *planner.watch(scaling)]
+    observed = context.account.scaling(wanted.name)
+    change = with_limits(change_to_file(context, wanted), observed, scaling)
+    data = {
+        "endpoint": wanted.name,
+        "config": wanted.config.name,
+        "model": wanted.model.name,
+        "actions": [action.to_json() for action in [*actions, *later]],
+        **change.to_json(),
+    }
+    whole: list[Action] = [*actions, *later]
+    context.deployment = config.name
+    if whole:
+        _note_quota(context, config)
+    if context.is_dry_run or not whole:
+        status = carried_out(context, options, config, wanted, whole, data, change)
+        return 0 if status is None else status
+    if actions:
+        status = carried_out(context, options, config, wanted, actions, data, change)
+        if status is not None:
+            return status
+        if not options.wait:
+            words = f"endpoint {wanted.name} is on its way, without scaling"
+            context.console.result(data, [words, UNNOTED])
+            return 0
+    else:
+        report_change(context, change, later)
+        if not confirm_change(context, wanted.name, change, later):
+            context.console.declined()
+            return 1
+    compare(context, wanted)
+    context.run(planner.scale(scaling))
+    context.run(planner.watch(scaling))
+    table = config.asynchronous
+    context.console.result(
+        data,
+        [
+            *([] if is_described else next_deploy_lines(context, wanted)),
+            f"endpoint {wanted.name} has {table.min_instances} to "
+            f"{table.max_instances} machines; they go after "
+            f"{table.idle // 60} minutes without work",
+            "next: chandra-sagemaker async submit FILE...",
+        ],
+    )
+    return 0
+
+
+def _note_quota(context: Context, config: DeployConfig) -> None:
+    """One machine is checked with the rest; how many there may be is worth a word."""
+    table = config.asynchronous
+    most = replace(config.endpoint, instance_count=table.max_instances)
+    for finding in quota_checks(context, replace(config, endpoint=most)):
+        if finding.is_fatal and table.max_instances > 1:
+            context.console.say(
+                f"note: {finding.sentence} (asynchronous.max_instances)"
+            )

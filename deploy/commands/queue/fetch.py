@@ -1,0 +1,116 @@
+"""Write results beside their documents, or into a folder; 1 where any is missing."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+
+from deploy.commands.fetched import FINE, fetched_lines
+from deploy.commands.queue.shared import (
+    add_inputs_argument,
+    add_ledger_argument,
+    ledger_opened,
+)
+from deploy.context import Context
+from deploy.documents.objects import Bucketed
+from deploy.documents.targets import destination
+from deploy.failures import advice_lines, is_permanent
+from deploy.queue.fetch import Fetched, Fetching, Files, Outcome
+from deploy.queue.selection import select_places
+from deploy.queue.wait import Waiting
+from deploy.results.parse import ACCEPT
+
+NAME = "fetch"
+HELP = "write results beside their documents, or into a folder"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs_argument(parser)
+    parser.add_argument(
+        "--into",
+        metavar="WHERE",
+        help="a folder or s3://bucket/prefix, in place of beside the documents",
+    )
+    parser.add_argument(
+        "--format",
+        choices=tuple(ACCEPT),
+        default="md",
+        help="a.pdf becomes a.pdf.md, a.pdf.html or a.pdf.json (default md)",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also over files that this command did not write",
+    )
+    add_ledger_argument(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    into = None if options.into is None else destination(options.into)
+    objects = Bucketed(context.aws)
+    with ledger_opened(context, options, must_exist=True) as ledger:
+        selection = select_places(ledger, options.inputs, objects)
+        if not context.is_dry_run:
+            # What has come since somebody last looked.
+            Waiting(
+                ledger,
+                objects,
+                context.config.asynchronous,
+                context.console,
+                clock=context.clock,
+                sleep=context.sleep,
+                wanted=selection.jobs,
+            ).look()
+        fetched = list(
+            Fetching(
+                ledger,
+                objects,
+                {False: Files(), True: objects},
+                wanted=options.format,
+                into=into,
+                force=options.force,
+                is_dry_run=context.is_dry_run,
+                is_asked=selection.has,
+            ).run()
+        )
+    counts = Counter(each.outcome for each in fetched)
+    context.console.result(
+        {
+            "outcomes": dict(counts),
+            "results": [
+                {
+                    "document": each.source,
+                    "result": each.target,
+                    "outcome": each.outcome,
+                    "detail": each.detail,
+                    "missing_pages": each.missing,
+                }
+                for each in fetched
+            ],
+        },
+        _lines(fetched, counts, is_dry_run=context.is_dry_run),
+    )
+    return 0 if context.is_dry_run or set(counts) <= set(FINE) else 1
+
+
+def _lines(
+    fetched: list[Fetched], counts: Counter[str], *, is_dry_run: bool
+) -> list[str]:
+    lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
+    if counts[Outcome.WAITING]:
+        lines.append(
+            f"{counts[Outcome.WAITING]:,} are not read yet: chandra-sagemaker async "
+            "wait"
+        )
+    if counts[Outcome.THEIRS]:
+        lines.append("what is not ours stays: --force writes over it")
+    permanent: dict[str, list[str]] = defaultdict(list)
+    for each in fetched:
+        if is_permanent(each.code):
+            permanent[each.code or ""].append(each.source)
+    lines += advice_lines(permanent)
+    num_failed = sum(each.code is not None for each in fetched)
+    num_transient = num_failed - sum(map(len, permanent.values()))
+    if num_transient or counts[Outcome.GONE]:
+        lines.append("to try again: chandra-sagemaker async submit --retry-failed")
+    return lines

@@ -1,0 +1,58 @@
+"""What submit, wait and fetch share: the ledger they speak of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.context import Context
+from deploy.documents.document import S3
+from deploy.errors import NotFoundError
+from deploy.queue.ledger import Ledger
+from deploy.queue.s3_ledger import open_ledger
+
+__all__ = ["add_inputs_argument", "add_ledger_argument", "ledger_of", "ledger_opened"]
+
+
+def add_inputs_argument(parser: argparse.ArgumentParser) -> None:
+    """Add INPUT for commands that act on submitted documents."""
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="only documents that these name: files, folders, s3:// prefixes or "
+        "manifests (default: everything in the ledger)",
+    )
+
+
+def add_ledger_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ledger",
+        metavar="WHERE",
+        help="a file, or s3://bucket/prefix for several machines (default "
+        "chandra.ledger.db beside chandra.toml)",
+    )
+
+
+def ledger_of(context: Context, options: argparse.Namespace) -> str:
+    default = context.config_path.with_suffix(".ledger.db")
+    return str(options.ledger or default)
+
+
+@contextmanager
+def ledger_opened(
+    context: Context, options: argparse.Namespace, *, must_exist: bool
+) -> Iterator[Ledger]:
+    """Only `submit` makes one: another command would find nothing in it."""
+    where = ledger_of(context, options)
+    if must_exist and not where.startswith(S3) and not Path(where).is_file():
+        raise NotFoundError(
+            f"there is no ledger {where}", hint="chandra-sagemaker async submit FILE..."
+        )
+    ledger = open_ledger(where, context.aws)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

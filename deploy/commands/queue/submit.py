@@ -1,0 +1,318 @@
+"""Put documents into the queue, each once, however often this is run."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deploy.commands.queue.shared import add_ledger_argument, ledger_opened
+from deploy.commands.request_options import add_request_options, request_options
+from deploy.config import DeployConfig
+from deploy.console import megabytes
+from deploy.context import Context
+from deploy.documents.document import S3, Absent, Document, Found, Refused
+from deploy.documents.finding import find_again, find_documents
+from deploy.documents.objects import Bucketed
+from deploy.documents.rejection import hidden_lines
+from deploy.errors import ConfigError
+from deploy.failures import advice_lines
+from deploy.queue.endpoint import (
+    Exchange,
+    async_config,
+    exchange_of,
+    pages_in_time,
+)
+from deploy.queue.job import Job
+from deploy.queue.ledger import Ledger, wanted_jobs
+from deploy.queue.sender import Queue
+from deploy.queue.submit import Retry, Submission, Submitted
+from deploy.results.pages import num_pages_of
+from deploy.results.parse import ACCEPT
+
+NAME = "submit"
+HELP = "put files, folders, s3:// prefixes or manifests into the queue"
+
+NUM_SHOWN = 10
+RESULTS = Path("bench/results")
+MAX_BYTES = 1024**3
+NOTHING = "there is no document in it; PDFs and images are read"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="a file, a folder, s3://bucket/prefix, or a manifest NAME.jsonl of lines "
+        'such as {"document": "s3://bucket/scan.pdf", "pages": "1-5"}',
+    )
+    parser.add_argument("--pages", metavar="1-3,7", help="only these, of each")
+    parser.add_argument(
+        "--format",
+        choices=tuple(ACCEPT),
+        help="what is written; json, the default, can be fetched as any of them and "
+        "says how many pages there were",
+    )
+    add_request_options(parser)
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="also documents that failed, or lack pages, after a transient error; "
+        "without INPUT, all of the ledger's",
+    )
+    parser.add_argument(
+        "--retry-all",
+        action="store_true",
+        help="also documents with a permanent error, such as damaged files; each is "
+        "paid for again",
+    )
+    parser.add_argument(
+        "--hidden",
+        action="store_true",
+        help="also files of folders whose name begins with a dot",
+    )
+    add_ledger_argument(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    retry = _retry(options)
+    if not options.inputs and retry is Retry.NONE:
+        raise ConfigError(
+            "nothing was named", hint="chandra-sagemaker async submit FOLDER"
+        )
+    asked = options.pages or options.format or options.hidden
+    if not options.inputs and (asked or request_options(options)):
+        raise ConfigError(
+            "--retry-failed without INPUT sends each document as it was submitted",
+            hint="chandra-sagemaker async submit --retry-failed, without other options",
+        )
+    config, exchange = context.config, exchange_of(context.config)
+    endpoint = async_config(config, context.identity).name
+    found = _found(context, options, exchange) if options.inputs else None
+    with ledger_opened(context, options, must_exist=found is None) as ledger:
+        left: list[Job] = []
+        if found is None:
+            left = [job for job in wanted_jobs(ledger) if _is_left(job)]
+            found = _found_again(context, ledger, left, exchange)
+            left = [job for job in left if not job.was_refused]
+        _note_long(context, found)
+        if context.is_dry_run:
+            return _say_what_would_be(context, retry, ledger, endpoint, found, left)
+        submission = Submission(
+            ledger,
+            Queue(context.aws, endpoint, exchange, kms_key=config.network.kms_key),
+            config.asynchronous,
+            reads_itself=not config.network.isolation,
+            clock=context.clock,
+            sleep=context.sleep,
+            on_progress=lambda done, total: _progress(context, done, total),
+        )
+        submitted = submission.run(found, left, retry=retry)
+        _report(context, ledger, endpoint, found, submitted)
+    is_whole = not submitted.unsent and not any(r.is_named for r in found.refused)
+    is_tried = retry is Retry.NONE or not submitted.given_up
+    return 0 if is_whole and is_tried else 1
+
+
+def _retry(options: argparse.Namespace) -> Retry:
+    if options.retry_all:
+        return Retry.ALL
+    return Retry.TRANSIENT if options.retry_failed else Retry.NONE
+
+
+def _found(context: Context, options: argparse.Namespace, exchange: Exchange) -> Found:
+    found = find_documents(
+        options.inputs,
+        Bucketed(context.aws),
+        options={"pages": options.pages, **request_options(options)},
+        accept=ACCEPT[options.format or "json"],
+        count=num_pages_of,
+        with_hidden=options.hidden,
+    )
+    return _reachable(context.config, exchange, found)
+
+
+def _found_again(
+    context: Context, ledger: Ledger, left: Sequence[Job], exchange: Exchange
+) -> Found:
+    """What was refused before it could be sent, as it is now."""
+    refused = {job.key: job for job in left if job.was_refused}
+    asked = [
+        Refused(
+            place.source,
+            job.detail or "",
+            job.code or "",
+            name=place.name,
+            options=job.options,
+            accept=job.accept,
+        )
+        for place in ledger.places()
+        if (job := refused.get(place.key)) is not None
+    ]
+    found = find_again(asked, Bucketed(context.aws), count=num_pages_of)
+    return _reachable(context.config, exchange, found)
+
+
+def _reachable(config: DeployConfig, exchange: Exchange, found: Found) -> Found:
+    """What SageMaker would take, and the endpoint may read; the rest is refused."""
+    reachable, refused = [], list(found.refused)
+    for document in found.documents:
+        if document.size > MAX_BYTES:
+            reason = (
+                f"it has {document.size:,} bytes, and SageMaker takes {MAX_BYTES:,}"
+            )
+            refused.append(Refused.of(document, reason, "document_too_large"))
+        elif not _may_read(config, exchange, document):
+            reason = (
+                "the endpoint may not read there: add its bucket to "
+                "asynchronous.sources, then iam --create and async deploy"
+            )
+            refused.append(Refused.of(document, reason, Absent.FORBIDDEN.value))
+        else:
+            reachable.append(document)
+    return replace(found, documents=tuple(reachable), refused=tuple(refused))
+
+
+def _is_left(job: Job) -> bool:
+    """Also what an earlier --retry-failed did not come to send."""
+    return job.is_retryable or job.has_failed_permanently or job.is_unsent
+
+
+def _note_long(context: Context, found: Found) -> None:
+    """What may not be done in time where as long ones are read beside it."""
+    most = pages_in_time(context.config, RESULTS)
+    if most is None:
+        return
+    long = [
+        d for d in found.documents if d.num_pages is not None and d.num_pages > most
+    ]
+    if long:
+        context.console.say(
+            f"note: {len(long):,} documents have more than {most:,} pages, which is "
+            "what a machine reads of each in time where all beside it are as long "
+            "(estimate)"
+        )
+        context.console.say(
+            "  try: a manifest with pages, or asynchronous.concurrency in chandra.toml"
+        )
+
+
+def _may_read(config: DeployConfig, exchange: Exchange, document: Document) -> bool:
+    if not document.is_stored:
+        return True
+    ours = f"{exchange.bucket}/{exchange.input_prefix}"
+    where = document.source.removeprefix(S3)
+    return any(
+        where.startswith(f"{source.rstrip('/')}/")
+        for source in (ours, *config.asynchronous.sources)
+    )
+
+
+def _progress(context: Context, done: int, total: int) -> None:
+    """A line for each tenth of many."""
+    if total >= 10 and done * 10 // total != (done - 1) * 10 // total:
+        context.console.say(f"{done:,} of {total:,} documents are in the queue")
+
+
+def _say_what_would_be(
+    context: Context,
+    retry: Retry,
+    ledger: Ledger,
+    endpoint: str,
+    found: Found,
+    left: Sequence[Job],
+) -> int:
+    jobs: list[Job | None] = [*left]
+    jobs += [ledger.job(document.key) for document in found.documents]
+    known_jobs = [job for job in jobs if job is not None]
+    num_again = sum(job.is_retryable for job in known_jobs)
+    num_given_up = sum(job.has_failed_permanently for job in known_jobs)
+    states = Counter("new" if job is None else job.state.value for job in jobs)
+    num = len(jobs) - states["submitted"] - states["done"] - states["failed"]
+    num += num_again if retry is not Retry.NONE else 0
+    num += num_given_up if retry is Retry.ALL else 0
+    known = states["submitted"] + states["done"]
+    if retry is not Retry.NONE:
+        known -= sum(job.is_retryable for job in known_jobs if job.is_read)
+    size = sum(d.size for d in found.documents if not d.is_stored)
+    pages = "" if found.num_pages is None else f" of {found.num_pages:,} pages"
+    context.console.result(
+        {"endpoint": endpoint, "would_submit": num, "known": known, **_refused(found)},
+        [
+            f"would submit {num:,} documents{pages} to endpoint {endpoint}",
+            f"{known:,} are read or in the queue already; {megabytes(size)} lie here",
+            *_refused_lines(found),
+        ],
+    )
+    return 0
+
+
+def _report(
+    context: Context,
+    ledger: Ledger,
+    endpoint: str,
+    found: Found,
+    submitted: Submitted,
+) -> None:
+    lines = [f"{submitted.num_sent:,} documents are in the queue of {endpoint}"]
+    for number, sentence in (
+        (submitted.num_known, "were read or in the queue already"),
+        (
+            submitted.num_failed,
+            "failed earlier with a transient error: add --retry-failed to resend them",
+        ),
+        (submitted.num_elsewhere, "are being sent by another process"),
+    ):
+        if number:
+            lines.append(f"{number:,} {sentence}")
+    lines += [f"not sent: {source}: {why}" for source, why in submitted.unsent.items()]
+    lines += _given_up_lines(submitted.given_up)
+    lines += [*_refused_lines(found), "next: chandra-sagemaker async wait"]
+    context.console.result(
+        {
+            "endpoint": endpoint,
+            "ledger": ledger.name,
+            "submitted": submitted.num_sent,
+            "known": submitted.num_known,
+            "failed_before": submitted.num_failed,
+            "elsewhere": submitted.num_elsewhere,
+            "unsent": dict(submitted.unsent),
+            "given_up": {job.source: job.code for job in submitted.given_up},
+            **_refused(found),
+        },
+        lines,
+    )
+
+
+def _refused(found: Found) -> dict[str, Any]:
+    return {
+        "refused": {each.source: each.to_json() for each in found.refused},
+        "empty": list(found.empty),
+        "hidden": found.num_hidden,
+    }
+
+
+def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
+    if not jobs:
+        return []
+    by_code: dict[str, list[str]] = defaultdict(list)
+    for job in jobs:
+        by_code[job.code or ""].append(job.source)
+    again = "--retry-all reads these again all the same, and pays again"
+    return [*advice_lines(by_code), again]
+
+
+def _refused_lines(found: Found) -> list[str]:
+    """All that were named, and some of what lay in folders."""
+    named = [r for r in found.refused if r.is_named]
+    rest = [r for r in found.refused if not r.is_named]
+    shown = named + rest[:NUM_SHOWN]
+    lines = [f"left out: {each}" for each in shown]
+    if len(rest) > NUM_SHOWN:
+        lines.append(f"left out: {len(rest) - NUM_SHOWN:,} more; --json names them all")
+    lines += hidden_lines(found.num_hidden)
+    return [*lines, *(f"{each}: {NOTHING}" for each in found.empty)]

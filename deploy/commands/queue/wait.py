@@ -1,0 +1,71 @@
+"""Watch until every document is read or has failed; 1 where any has."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.commands.queue.shared import (
+    add_inputs_argument,
+    add_ledger_argument,
+    ledger_opened,
+)
+from deploy.context import Context
+from deploy.documents.objects import Bucketed
+from deploy.failures import advice_lines
+from deploy.queue.selection import select_places
+from deploy.queue.wait import Progress, Waiting
+
+NAME = "wait"
+HELP = "watch documents, pages, pages a second and failures until all is done"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs_argument(parser)
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="stop waiting after this long, with 7; the documents go on",
+    )
+    add_ledger_argument(parser)
+
+
+def run(context: Context, options: argparse.Namespace) -> int:
+    with ledger_opened(context, options, must_exist=True) as ledger:
+        objects = Bucketed(context.aws)
+        selection = select_places(ledger, options.inputs, objects)
+        waiting = Waiting(
+            ledger,
+            objects,
+            context.config.asynchronous,
+            context.console,
+            clock=context.clock,
+            sleep=context.sleep,
+            wanted=selection.jobs,
+        )
+        if context.is_dry_run:
+            progress = Progress.of(list(selection.jobs(ledger)))
+            lines = [f"would wait for {progress.num_waiting:,}: {progress.sentence}"]
+        else:
+            progress = waiting.run(options.timeout)
+            lines = [progress.sentence, *_next(progress)]
+        context.console.result({"ledger": ledger.name, **progress.to_json()}, lines)
+    if context.is_dry_run:
+        return 0
+    return 1 if progress.num_failed or progress.num_unsent else 0
+
+
+def _next(progress: Progress) -> list[str]:
+    lines = ["next: chandra-sagemaker async fetch"]
+    if progress.num_unsent:
+        lines.append(
+            f"{progress.num_unsent:,} were never sent: the same async submit again"
+        )
+    if progress.num_in_part:
+        lines.append(
+            f"{progress.num_in_part:,} were read in part, after a transient error"
+        )
+    lines += advice_lines(progress.permanent)
+    if progress.num_transient or progress.num_in_part:
+        lines.append("to try again: chandra-sagemaker async submit --retry-failed")
+    return lines

@@ -1,0 +1,45 @@
+"""What commands for either endpoint share: which of the two is meant."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from deploy.config import DeployConfig
+from deploy.context import Context
+from deploy.queue.endpoint import async_name
+from deploy.queue.scaling import Scaling
+from deploy.resources import tags_of
+
+__all__ = ["add_async_argument", "endpoint_of", "owner_of", "scale"]
+
+
+def add_async_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--async",
+        action="store_true",
+        dest="is_async",
+        help="of the asynchronous endpoint",
+    )
+
+
+def endpoint_of(context: Context, options: argparse.Namespace) -> str:
+    config = context.config
+    return async_name(config) if options.is_async else config.name
+
+
+def owner_of(context: Context, options: argparse.Namespace) -> DeployConfig:
+    """The deployment that the endpoint carries the tag of: each is its own."""
+    return replace(context.config, name=endpoint_of(context, options))
+
+
+def scale(context: Context, owner: DeployConfig) -> None:
+    """Give a queue that is in service its limits, policies and their alarms.
+
+    As the file says today: limits are no part of what an endpoint config holds.
+    """
+    scaling = Scaling.of(owner.name, owner.asynchronous, tags_of(owner))
+    planner = context.planner
+    context.run(planner.scale(scaling))
+    # What the alarms call is known when the policies are there.
+    context.run(planner.watch(scaling))

@@ -1,0 +1,133 @@
+"""What a command is given: the configuration, the account, the console, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from deploy.aws import AWSClient
+from deploy.config import DeployConfig, read_config
+from deploy.console import Console
+from deploy.endpoint.account import Account
+from deploy.endpoint.planner import Planner
+from deploy.errors import ConfigError, DeployError
+from deploy.image.build import Runner
+from deploy.monitoring.logs import LogReader
+from deploy.plan.actions import Action, Call
+from deploy.plan.executor import Executor, begun, show
+from deploy.resources import Identity, log_group
+from deploy.weights.hub import Hub
+
+__all__ = ["MEND_REQUEST", "WHAT_IS_MISSING", "Context"]
+
+MEND_REQUEST = (
+    "change it in chandra.toml or in the flag that gave it; what is newer than boto3 "
+    "needs pip install --upgrade boto3"
+)
+WHAT_IS_MISSING = "next: chandra-sagemaker doctor says what is still missing"
+
+
+@dataclass
+class Context:
+    """Made once, by the command line."""
+
+    config_path: Path
+    console: Console
+    connect: Callable[[str | None], AWSClient]
+    """With a region, or the profile's."""
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    runner: Runner
+    hub: Hub
+    region: str | None = None
+    is_dry_run: bool = False
+    deployment: str | None = None
+    """Whose log is shown while waiting; None: the configuration's."""
+    _done: list[str] = field(default_factory=list)
+
+    @cached_property
+    def config(self) -> DeployConfig:
+        config = read_config(self.config_path)
+        return replace(config, region=self.region) if self.region else config
+
+    @cached_property
+    def aws(self) -> AWSClient:
+        return self.connect(self.config.region)
+
+    @cached_property
+    def account(self) -> Account:
+        return Account(self.aws)
+
+    @property
+    def identity(self) -> Identity:
+        return self.aws.identity()
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    @property
+    def planner(self) -> Planner:
+        return Planner(self.account, self.identity, self.now)
+
+    def run(
+        self,
+        actions: Sequence[Action],
+        *,
+        timeout_seconds: float = 3600,
+        is_waiting: bool = True,
+    ) -> None:
+        """Make it so; with --dry-run, say what would be."""
+        wanted = begun(actions, is_waiting=is_waiting)
+        if refused := self.refused(wanted):
+            # Before the first call: half a plan is worse than none.
+            raise ConfigError(refused[0], hint=MEND_REQUEST)
+        if self.is_dry_run:
+            show(wanted, self.console)
+            return
+        reader = LogReader(
+            self.aws,
+            log_group(self.deployment or self.config.name),
+            since=self.now - timedelta(seconds=5),
+        )
+        Executor(
+            self.aws,
+            self.account,
+            self.console,
+            clock=self.clock,
+            sleep=self.sleep,
+            log_lines=lambda: _messages(reader),
+            timeout_seconds=timeout_seconds,
+            is_waiting=is_waiting,
+            flag="" if self.deployment in (None, self.config.name) else " --async",
+        ).run(actions)
+        self._done += [a.sentence for a in wanted if isinstance(a, Call)]
+
+    def refused(self, actions: Sequence[Action]) -> list[str]:
+        """What AWS would refuse in a plan for its form, in a sentence for each call."""
+        return [
+            f"AWS would refuse to {action.sentence}: {'; '.join(found)}"
+            for action in actions
+            if isinstance(action, Call) and (found := self.aws.violations(action))
+        ]
+
+    @property
+    def so_far(self) -> str:
+        """For whoever interrupts a command between two of its steps."""
+        if not self._done:
+            return "this command had changed nothing"
+        return (
+            f"done: {'; '.join(self._done)}. `chandra-sagemaker status` shows what "
+            "there is now"
+        )
+
+
+def _messages(reader: LogReader) -> list[str]:
+    """Log lines are worth having, and not worth giving a deployment up for."""
+    try:
+        return [event.message for event in reader.read()]
+    except DeployError:
+        return []

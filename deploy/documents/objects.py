@@ -1,0 +1,157 @@
+"""Objects of S3 as documents are looked for, and as results are put beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from mimetypes import guess_type
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.documents.document import Absent, ArchiveState, StoredObject, split_uri
+from deploy.documents.signatures import (
+    HEAD_BYTES,
+    TAIL_BYTES,
+    Sample,
+    media_type_of,
+)
+from deploy.errors import (
+    AccessDeniedError,
+    ConflictError,
+    DeployError,
+    NotFoundError,
+)
+from deploy.weights.store import SHA256
+
+__all__ = ["Bucketed", "archive_state_of"]
+
+NUM_AT_ONCE = 16
+LISTED_ARCHIVES = {
+    "GLACIER": ArchiveState.ARCHIVED,
+    "DEEP_ARCHIVE": ArchiveState.ARCHIVED,
+    "INTELLIGENT_TIERING": ArchiveState.UNKNOWN,
+}
+"""Archive state by storage class. Objects in GLACIER_IR can be read at once."""
+UNREADABLE = ("(InvalidObjectState)", "(InvalidRequest)")
+"""Codes for one object: archived since, or encrypted with a customer's key."""
+RESTORING = 'ongoing-request="true"'
+RESTORED = 'ongoing-request="false"'
+
+
+class Bucketed:
+    """Any bucket that the credentials reach."""
+
+    def __init__(self, aws: AWSClient) -> None:
+        self._aws = aws
+
+    def below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        for item in self._aws.objects(bucket, prefix):
+            etag = item["ETag"].strip('"')
+            yield StoredObject(
+                bucket,
+                item["Key"],
+                item["Size"],
+                etag,
+                item["LastModified"],
+                LISTED_ARCHIVES.get(item.get("StorageClass", "")),
+            )
+
+    def heads(self, uris: Sequence[str]) -> list[StoredObject | Absent]:
+        """Some at once: a manifest may name ten thousand."""
+        self._aws.client("s3")
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+            return list(threads.map(self._head, uris))
+
+    def samples(self, items: Sequence[StoredObject]) -> list[Sample | None]:
+        """Fetch samples of about a kilobyte each, several at a time."""
+        self._aws.client("s3")
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+            return list(threads.map(self._sample, items))
+
+    def read(self, bucket: str, key: str) -> bytes:
+        answer = self._aws.call("s3", "get_object", Bucket=bucket, Key=key)
+        content: bytes = answer["Body"].read()
+        return content
+
+    def digest(self, target: str) -> str | None:
+        """sha256 as it was written down when it was put; of others their ETag."""
+        bucket, key = split_uri(target)
+        try:
+            answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
+        except NotFoundError:
+            return None
+        return str(answer["Metadata"].get(SHA256) or answer["ETag"])
+
+    def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
+        bucket, key = split_uri(target)
+        condition = {} if replacing else {"IfNoneMatch": "*"}
+        kind = guess_type(key)[0] or "application/octet-stream"
+        try:
+            self._aws.call(
+                "s3",
+                "put_object",
+                Bucket=bucket,
+                Key=key,
+                Body=content,
+                ContentType="text/markdown" if key.endswith(".md") else kind,
+                Metadata={SHA256: hashlib.sha256(content).hexdigest()},
+                **condition,
+            )
+        except ConflictError:
+            return False
+        return True
+
+    def remove(self, target: str) -> None:
+        bucket, key = split_uri(target)
+        self._aws.call("s3", "delete_object", Bucket=bucket, Key=key)
+
+    def _head(self, uri: str) -> StoredObject | Absent:
+        bucket, key = split_uri(uri)
+        try:
+            answer = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
+        except NotFoundError:
+            return Absent.NOT_FOUND
+        except AccessDeniedError:
+            # One of thousands: it keeps nobody from the others.
+            return Absent.FORBIDDEN
+        etag = str(answer["ETag"]).strip('"')
+        size, modified = int(answer["ContentLength"]), answer["LastModified"]
+        return StoredObject(bucket, key, size, etag, modified, archive_state_of(answer))
+
+    def _sample(self, item: StoredObject) -> Sample | None:
+        try:
+            head = self._range(item, f"bytes=0-{HEAD_BYTES - 1}")
+            tail = b""
+            if media_type_of(head) is None:
+                tail = self._range(item, f"bytes=-{TAIL_BYTES}")
+        except (AccessDeniedError, NotFoundError):
+            # One denied object must not fail thousands, and the endpoint may be able to
+            # read it.
+            return None
+        except DeployError as error:
+            if not error.message.endswith(UNREADABLE):
+                raise
+            return None
+        return Sample(head, tail)
+
+    def _range(self, item: StoredObject, wanted: str) -> bytes:
+        answer = self._aws.call(
+            "s3", "get_object", Bucket=item.bucket, Key=item.key, Range=wanted
+        )
+        content: bytes = answer["Body"].read()
+        return content
+
+
+def archive_state_of(answer: Mapping[str, Any]) -> ArchiveState | None:
+    """Return the archive state in an answer of HeadObject; None: readable now.
+
+    Intelligent-Tiering sets `ArchiveStatus` for objects in its archive tiers.
+    """
+    listed = LISTED_ARCHIVES.get(answer.get("StorageClass", ""))
+    restore = str(answer.get("Restore", ""))
+    if listed is not ArchiveState.ARCHIVED and not answer.get("ArchiveStatus"):
+        return None
+    if RESTORING in restore:
+        return ArchiveState.RESTORING
+    return None if RESTORED in restore else ArchiveState.ARCHIVED

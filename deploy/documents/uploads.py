@@ -1,0 +1,39 @@
+"""Many small objects into S3, several at once; what is there is not sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deploy.weights.store import Store
+
+__all__ = ["put_bodies", "upload_files"]
+
+# Each may hold a file of up to 64 MB.
+NUM_FILES = 4
+NUM_BODIES = 16
+
+
+def upload_files(
+    store: Store,
+    files: Mapping[str, tuple[Path, int, str]],
+    progress: Callable[[str, int, int], None],
+) -> int:
+    """Files by key, with their size and sha256; the answer is how many were sent."""
+
+    def send(item: tuple[str, tuple[Path, int, str]]) -> bool:
+        key, (path, size, sha256) = item
+        if store.holds(key, size, sha256):
+            return False
+        store.upload(key, path, sha256, progress)
+        return True
+
+    with ThreadPoolExecutor(NUM_FILES) as threads:
+        return sum(threads.map(send, files.items()))
+
+
+def put_bodies(store: Store, bodies: Mapping[str, bytes]) -> None:
+    """Objects of a few bytes, by key."""
+    with ThreadPoolExecutor(NUM_BODIES) as threads:
+        list(threads.map(lambda item: store.put(*item), bodies.items()))

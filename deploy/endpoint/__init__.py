@@ -1,0 +1,1 @@
+"""Real-time endpoints: planning, inspection, schedules."""

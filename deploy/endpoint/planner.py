@@ -1,0 +1,343 @@
+"""Wanted and present, made into a list of actions; it asks an Observer, and no AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from deploy.config import UpdateTable
+from deploy.endpoint.observer import Observer
+from deploy.endpoint.schedule import with_config
+from deploy.errors import AccessDeniedError, ConflictError, NotFoundError
+from deploy.plan.actions import Action, Call, Goal, Wait
+from deploy.plan.calls import (
+    create,
+    create_endpoint,
+    delete_endpoint,
+    note_live,
+    note_stopped,
+    resize_endpoint,
+    update_endpoint,
+)
+from deploy.queue.scaling import Scaling, is_within
+from deploy.resources import (
+    DESCRIBED_TAG,
+    LIVE_TAG,
+    EndpointState,
+    Identity,
+    Live,
+    Target,
+    count_drift,
+    stopped_config,
+)
+
+__all__ = [
+    "Planner",
+    "config_to_change",
+    "described_config",
+    "differences",
+    "previous_config",
+]
+
+# AWS's page on how rolling updates fail, and how to end a failed one.
+ROLLING = (
+    "https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-rolling.html"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Decides for one account, at one time."""
+
+    observer: Observer
+    identity: Identity
+    now: datetime
+
+    def deploy(
+        self, wanted: Target, update: UpdateTable, *, is_described: bool = False
+    ) -> list[Action]:
+        """Return the actions that make `wanted`; an empty list if nothing differs.
+
+        `is_described` records on the config that chandra.toml alone describes it.
+        """
+        actions: list[Action] = []
+        if not self.observer.has_model(wanted.model.name):
+            actions.append(create("model", wanted.model.name, wanted.model.request))
+        config = wanted.config.name
+        if not self.observer.has_config(config):
+            actions.append(create("endpoint_config", config, wanted.config.request))
+        return actions + self.serve(
+            wanted.name,
+            config,
+            wanted.tags,
+            update,
+            instance_count=wanted.variant.instance_count,
+            is_described=is_described,
+        )
+
+    def serve(
+        self,
+        name: str,
+        config: str,
+        tags: Mapping[str, str],
+        update: UpdateTable,
+        *,
+        instance_count: int | None = None,
+        is_described: bool = False,
+    ) -> list[Action]:
+        """Return the actions that give the endpoint a config.
+
+        An earlier action may create the config. With `instance_count`, an endpoint
+        that already has the config is set back to that many instances.
+        """
+        state = self.observer.endpoint(name)
+        self.require_ours(state)
+        is_there = state is not None and state.config == config
+        return [
+            *self._arrive(name, config, tags, state, update),
+            *(_resized(state, instance_count) if is_there else []),
+            *self._tag_live(name, config, is_described=is_described),
+            *self._reschedule(name, config),
+        ]
+
+    @staticmethod
+    def require_ours(state: EndpointState | None) -> None:
+        """Raise ConflictError for an endpoint that somebody else has made."""
+        if state is not None and not state.is_ours:
+            raise ConflictError(
+                f"there is an endpoint {state.name} already, and it is not this "
+                "deployment's",
+                hint="set another name in chandra.toml",
+            )
+
+    def _arrive(
+        self,
+        name: str,
+        config: str,
+        tags: Mapping[str, str],
+        state: EndpointState | None,
+        update: UpdateTable,
+    ) -> list[Action]:
+        """From where the endpoint is to in service with the config."""
+        arrived = Wait(name, Goal.IN_SERVICE, config)
+        created: list[Action] = [create_endpoint(name, config, tags), arrived]
+        if state is None:
+            return created
+        if state.status == "Deleting":
+            return [Wait(name, Goal.DELETED), *created]
+        if state.status in ("Failed", "OutOfService"):
+            return [*_deleted(name), *created]
+        if state.status == "UpdateRollbackFailed":
+            if update.strategy == "recreate":
+                return [*_deleted(name), *created]
+            raise ConflictError(
+                f"endpoint {name} serves a mix of two configs: an update failed, and "
+                "so did going back",
+                hint=f"chandra-sagemaker status shows the reason; {ROLLING} says how "
+                "it is repaired while it serves",
+            )
+        if state.is_changing and _destination(state) == config:
+            return [arrived]
+        if state.config == config and not state.is_changing:
+            return []
+        # SageMaker updates and deletes none that changes.
+        settled: list[Action] = [Wait(name, Goal.SETTLED)] if state.is_changing else []
+        if update.strategy == "recreate":
+            # `start` and a failed recreate bring back the config that was live last.
+            noted = [] if settled else self._tag_live_if_present(name, state.config)
+            return [*settled, *noted, *_deleted(name), *created]
+        alarms = self.observer.rollback_alarms(name) if update.use_alarms else ()
+        return [*settled, update_endpoint(state, config, update, alarms), arrived]
+
+    def scale(self, wanted: Scaling) -> list[Action]:
+        """What gives an endpoint in service its limits and policies."""
+        found = self.observer.scaling(wanted.endpoint)
+        calls = [] if is_within(wanted.target.params, found.target) else [wanted.target]
+        return [
+            *calls,
+            *(
+                call
+                for name, call in wanted.policies.items()
+                if not is_within(call.params, found.policies.get(name))
+            ),
+        ]
+
+    def watch(self, wanted: Scaling) -> list[Action]:
+        """The alarms that go off into the policies.
+
+        AWS chooses the ARNs of policies, so this is planned when `scale` is done. Where
+        one is not there yet its name stands for it: only a dry run may show that.
+        """
+        found = self.observer.scaling(wanted.endpoint)
+        arns = {
+            name: str(found.policies.get(name, {}).get("PolicyARN", name))
+            for name in wanted.policies
+        }
+        return [
+            call
+            for name, call in wanted.alarms(arns).items()
+            if not is_within(
+                {key: v for key, v in call.params.items() if key != "Tags"},
+                found.alarms.get(name),
+            )
+        ]
+
+    def stop(self, name: str) -> list[Action]:
+        """Delete the endpoint, which is what costs money; config and model stay."""
+        state = self.observer.endpoint(name)
+        if state is None:
+            return []
+        if not state.is_ours:
+            raise ConflictError(
+                f"endpoint {name} is not this deployment's",
+                hint="chandra-sagemaker list shows those of ours; name in chandra.toml "
+                "says which is meant",
+            )
+        if state.status == "Deleting":
+            return [*self.mark_stopped(name, state.config), Wait(name, Goal.DELETED)]
+        if state.is_changing:
+            settled = Wait(name, Goal.SETTLED)
+            return [settled, *self.mark_stopped(name, state.config), *_deleted(name)]
+        if state.status == "InService":
+            return [
+                *self._tag_live_if_present(name, state.config),
+                *self.mark_stopped(name, state.config),
+                *_deleted(name),
+            ]
+        return [*self.mark_stopped(name, state.config), *_deleted(name)]
+
+    def mark_stopped(self, name: str, config: str | None = None) -> list[Call]:
+        """Return the call that tags the endpoint's last config as stopped on purpose.
+
+        Without `config`, or if another program made it, the tag goes to the config
+        that was live last.
+        """
+        configs = [live.config for live in self.observer.history(name)]
+        if not configs:
+            return []
+        if config is None or config not in configs:
+            config = configs[0]
+        arn = self.identity.sagemaker_arn("endpoint-config", config)
+        return [note_stopped(config, arn, self.now)]
+
+    def _tag_live(
+        self, name: str, config: str, *, is_described: bool = False
+    ) -> list[Call]:
+        """Tag the config as live, unless it already is the last live one.
+
+        A config that was stopped since is tagged again: the newer tag counts.
+        """
+        history = self.observer.history(name)
+        last = next(iter(history), None)
+        tags = []
+        if (
+            last is None
+            or last.since is None
+            or last.config != config
+            or stopped_config(history) is not None
+        ):
+            tags.append(LIVE_TAG)
+        if is_described and described_config(history) != config:
+            tags.append(DESCRIBED_TAG)
+        arn = self.identity.sagemaker_arn("endpoint-config", config)
+        return [note_live(config, arn, self.now, tags)] if tags else []
+
+    def _tag_live_if_present(self, name: str, config: str) -> list[Action]:
+        """Note a config as live before its endpoint is deleted.
+
+        A deployment without waiting has not noted it. If the note fails, the endpoint
+        is deleted all the same.
+        """
+        return [
+            replace(action, may_be_missing=True, is_patient=False)
+            for action in self._tag_live(name, config)
+        ]
+
+    def _reschedule(self, name: str, config: str) -> list[Action]:
+        """Return the actions that make the endpoint's schedule start this config.
+
+        If the caller may not read schedules, the schedule stays unchanged.
+        """
+        try:
+            entry = self.observer.scheduled_start(name)
+        except AccessDeniedError:
+            return []
+        if entry is None:
+            return []
+        request = with_config(entry, config)
+        if request == entry:
+            return []
+        return [
+            Call(
+                "scheduler",
+                "update_schedule",
+                request,
+                f"let the schedule start config {config}",
+            )
+        ]
+
+
+def previous_config(history: Sequence[Live], current: str | None) -> str:
+    """The config that was live before the current one."""
+    for live in history:
+        if live.since is not None and live.config != current:
+            return live.config
+    raise NotFoundError(
+        "no earlier config of this deployment was ever live: there is nothing to go "
+        "back to",
+        hint="chandra-sagemaker list",
+    )
+
+
+def described_config(history: Sequence[Live]) -> str | None:
+    """Return the config that `deploy` last made from chandra.toml alone, if any."""
+    noted = [(live.described, live.config) for live in history if live.described]
+    return max(noted)[1] if noted else None
+
+
+def config_to_change(state: EndpointState | None, history: Sequence[Live]) -> str:
+    """Return the config that an update edits: the running or pending one.
+
+    Without an endpoint it is the one that was live last.
+    """
+    if state is not None:
+        return _destination(state)
+    return history[0].config
+
+
+def differences(wanted: Target, state: EndpointState) -> list[str]:
+    """Return how an endpoint differs from the wanted one, as sentences."""
+    found = []
+    if state.config != wanted.config.name:
+        found.append(f"it serves config {state.config}, not {wanted.config.name}")
+    count = wanted.variant.instance_count
+    if not state.is_scaled and state.instance_count not in (None, count):
+        found.append(f"it has {state.instance_count} instances, not {count}")
+    digest = wanted.model.image.rpartition("@")[2]
+    if state.image is not None and not state.image.endswith(digest):
+        found.append(f"it runs {state.image}, not {wanted.model.image}")
+    return found
+
+
+def _destination(state: EndpointState) -> str:
+    """The config that an endpoint which changes will have."""
+    if state.status == "RollingBack":
+        return state.config
+    return state.pending_config or state.config
+
+
+def _resized(state: EndpointState | None, count: int | None) -> list[Action]:
+    """Return the call that resets a changed number of instances to `count`."""
+    if state is None or count is None or state.is_scaled:
+        return []
+    if state.status != "InService":
+        return []
+    if count_drift(state, count) is None:
+        return []
+    arrived = Wait(state.name, Goal.IN_SERVICE, state.config, instance_count=count)
+    return [resize_endpoint(state, count), arrived]
+
+
+def _deleted(name: str) -> list[Action]:
+    return [delete_endpoint(name), Wait(name, Goal.DELETED)]

@@ -1,0 +1,115 @@
+"""Read a running endpoint's config and model as requests that create them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.endpoint.account import Account
+from deploy.errors import ConflictError, NotFoundError
+from deploy.resources import (
+    DESCRIBED_TAG,
+    LIVE_TAG,
+    EndpointState,
+    Running,
+    RunningConfig,
+    RunningModel,
+    variant_index,
+)
+
+__all__ = ["running_endpoint"]
+
+NOTES = (LIVE_TAG, DESCRIBED_TAG)
+
+
+def running_endpoint(
+    aws: AWSClient,
+    name: str,
+    config: str,
+    state: EndpointState | None,
+    *,
+    with_tags: bool = True,
+) -> Running:
+    """Return endpoint `name`, its config and its model as requests to create them.
+
+    The number of instances is that of `state`. Without a state, or if the endpoint has
+    another config, it is the config's. Raises NotFoundError where config or model were
+    deleted, and ConflictError where the config runs no model of its own.
+    """
+    account = Account(aws)
+    try:
+        described = account.describe_config(config)
+        contents = _request_params(aws, "create_endpoint_config", described)
+        contents.pop("EndpointConfigName")
+        variant = contents["ProductionVariants"][variant_index(contents)]
+        if "ModelName" not in variant:
+            raise ConflictError(
+                f"endpoint {name} hosts inference components, which this program does "
+                "not manage",
+                hint="set another name in chandra.toml",
+            )
+        found = account.describe_model(variant["ModelName"])
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"config {config} of endpoint {name} or its model was deleted: "
+            f"{error.message}",
+            hint="chandra-sagemaker deploy makes the endpoint as chandra.toml "
+            "describes it",
+        ) from error
+    model = _request_params(aws, "create_model", found)
+    model_name = model.pop("ModelName")
+    return Running(
+        name=name,
+        config=RunningConfig(
+            config,
+            contents,
+            _copied_tags(account, described["EndpointConfigArn"]) if with_tags else {},
+        ),
+        model=RunningModel(
+            model_name,
+            model,
+            _copied_tags(account, found["ModelArn"]) if with_tags else {},
+        ),
+        tags=_copied_tags(account, aws.identity().sagemaker_arn("endpoint", name))
+        if with_tags and state is not None
+        else {},
+        instance_count=_drifted_count(variant, config, state),
+    )
+
+
+def _drifted_count(
+    variant: Mapping[str, Any], config: str, state: EndpointState | None
+) -> int | None:
+    """Return the current number of instances if it differs from the config's."""
+    if state is None or state.is_scaled or state.is_changing or state.config != config:
+        return None
+    if variant.get("VariantName") != state.variant or state.desired_count is None:
+        return None
+    same = state.desired_count == variant.get("InitialInstanceCount")
+    return None if same else state.desired_count
+
+
+def _request_params(
+    aws: AWSClient, operation: str, description: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the part of a description that can be sent as a request."""
+    contents: dict[str, Any] = aws.requestable("sagemaker", operation, description)
+    contents.pop("Tags", None)
+    if operation == "create_endpoint_config":
+        # AWS adds it to every description.
+        if contents.get("EnableNetworkIsolation") is False:
+            del contents["EnableNetworkIsolation"]
+        for variant in contents["ProductionVariants"]:
+            if "InitialVariantWeight" in variant:
+                variant["InitialVariantWeight"] = float(variant["InitialVariantWeight"])
+    return contents
+
+
+def _copied_tags(account: Account, arn: str) -> dict[str, str]:
+    """Return the tags that a copy gets too: neither our notes nor AWS's own tags."""
+    return {
+        key: value
+        for key, value in account.tags(arn).items()
+        if key not in NOTES and not key.startswith("aws:")
+    }

@@ -1,0 +1,221 @@
+"""When an endpoint runs: two entries of EventBridge Scheduler, as values.
+
+One calls CreateEndpoint in the morning, the other DeleteEndpoint in the evening;
+nothing of ours has to run for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from deploy.errors import ConfigError
+from deploy.plan.actions import Call
+from deploy.resources import tag_list
+
+__all__ = [
+    "Schedule",
+    "entry_name",
+    "last_time",
+    "request_again",
+    "schedule_from",
+    "with_config",
+]
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+CRON = re.compile(r"cron\((\d+) (\d+) \? \* ([A-Z,]+) \*\)")
+CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+EXAMPLE = (
+    "chandra-sagemaker schedule --start 08:00 --stop 19:00 --days mon-fri --timezone "
+    "Europe/Berlin"
+)
+# What may be sent again of what GetSchedule answers.
+REQUEST = (
+    "GroupName",
+    "Name",
+    "ScheduleExpression",
+    "ScheduleExpressionTimezone",
+    "State",
+    "FlexibleTimeWindow",
+    "Target",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Hours of a day, days of a week, somewhere."""
+
+    start: tuple[int, int]
+    stop: tuple[int, int]
+    days: tuple[str, ...]
+    timezone: str
+
+    @property
+    def hours_a_week(self) -> float:
+        minutes = (self.stop[0] - self.start[0]) * 60 + self.stop[1] - self.start[1]
+        return minutes / 60 * len(self.days)
+
+    def calls(
+        self,
+        name: str,
+        config: str,
+        *,
+        tags: Mapping[str, str],
+        role: str,
+        partition: str,
+        existing: frozenset[str],
+    ) -> list[Call]:
+        """Of the group and the entries: what exists is changed, the rest made."""
+        create = json.dumps(
+            {
+                "EndpointName": name,
+                "EndpointConfigName": config,
+                "Tags": tag_list(tags),
+            }
+        )
+        delete = json.dumps({"EndpointName": name})
+        calls = []
+        if name not in existing:
+            calls.append(
+                Call(
+                    "scheduler",
+                    "create_schedule_group",
+                    {"Name": name, "Tags": tag_list(tags)},
+                    f"create schedule group {name}",
+                )
+            )
+        for verb, time, method, text in (
+            ("start", self.start, "createEndpoint", create),
+            ("stop", self.stop, "deleteEndpoint", delete),
+        ):
+            entry = entry_name(name, verb)
+            operation = "update" if entry in existing else "create"
+            calls.append(
+                Call(
+                    "scheduler",
+                    f"{operation}_schedule",
+                    {
+                        "GroupName": name,
+                        "Name": entry,
+                        "ScheduleExpression": self._expression(time),
+                        "ScheduleExpressionTimezone": self.timezone,
+                        "State": "ENABLED",
+                        "FlexibleTimeWindow": {"Mode": "OFF"},
+                        "Target": {
+                            "Arn": f"arn:{partition}:scheduler:::aws-sdk:sagemaker:"
+                            f"{method}",
+                            "RoleArn": role,
+                            "Input": text,
+                            "RetryPolicy": {
+                                "MaximumEventAgeInSeconds": 3600,
+                                "MaximumRetryAttempts": 10,
+                            },
+                        },
+                    },
+                    f"{operation} schedule {entry}: {time[0]:02}:{time[1]:02} on "
+                    f"{','.join(self.days)}, {self.timezone}",
+                )
+            )
+        return calls
+
+    def _expression(self, time: tuple[int, int]) -> str:
+        days = ",".join(day.upper() for day in self.days)
+        return f"cron({time[1]} {time[0]} ? * {days} *)"
+
+
+def entry_name(name: str, verb: str) -> str:
+    return f"{name}-{verb}"
+
+
+def last_time(entry: Mapping[str, Any], now: datetime) -> datetime | None:
+    """Return when an entry of a schedule last took effect, at or before `now`.
+
+    None where it is disabled, was created after that time, is not one that this package
+    writes, or is of a time zone that is not known here. Each deployment moves its
+    LastModificationDate, so that is not used.
+    """
+    found = CRON.fullmatch(str(entry.get("ScheduleExpression", "")))
+    if found is None or entry.get("State") == "DISABLED":
+        return None
+    minute, hour = int(found[1]), int(found[2])
+    days = found[3].lower().split(",")
+    created = entry.get("CreationDate")
+    try:
+        zone = ZoneInfo(entry.get("ScheduleExpressionTimezone", "UTC"))
+    except (ZoneInfoNotFoundError, ValueError):
+        # AWS has more zones than a machine without a package of them.
+        return None
+    here = now.astimezone(zone)
+    for age in range(len(DAYS) + 1):
+        day = here - timedelta(days=age)
+        time = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        if time <= here and DAYS[time.weekday()] in days:
+            return time if created is None or time >= created else None
+    return None
+
+
+def schedule_from(start: str, stop: str, days: str, timezone: str) -> Schedule:
+    """From what a person types; raises ConfigError that names the flag."""
+    schedule = Schedule(
+        start=_time("--start", start),
+        stop=_time("--stop", stop),
+        days=_days(days),
+        timezone=_timezone(timezone),
+    )
+    if schedule.stop <= schedule.start:
+        raise ConfigError(
+            f"--stop {stop} is not after --start {start}: an endpoint that runs over "
+            "night is started and stopped on different days",
+            hint="two deployments with names of their own, or keep it running",
+        )
+    return schedule
+
+
+def request_again(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What UpdateSchedule takes, of what GetSchedule answers."""
+    return {key: entry[key] for key in REQUEST if key in entry}
+
+
+def with_config(request: Mapping[str, Any], config: str) -> dict[str, Any]:
+    """The same entry, starting another config."""
+    content = json.loads(request["Target"]["Input"])
+    content["EndpointConfigName"] = config
+    return {**request, "Target": {**request["Target"], "Input": json.dumps(content)}}
+
+
+def _time(flag: str, text: str) -> tuple[int, int]:
+    found = CLOCK.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{flag} must look like 08:00, not {text}", hint=EXAMPLE)
+    return int(found[1]), int(found[2])
+
+
+def _days(text: str) -> tuple[str, ...]:
+    days: list[str] = []
+    for part in text.lower().split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        if first not in DAYS or last not in DAYS:
+            raise ConfigError(
+                f"--days must look like mon-fri or mon,wed, not {text}", hint=EXAMPLE
+            )
+        begin, end = DAYS.index(first), DAYS.index(last)
+        if end < begin:
+            end += len(DAYS)
+        days += [DAYS[number % 7] for number in range(begin, end + 1)]
+    return tuple(day for day in DAYS if day in days)
+
+
+def _timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(
+            f"--timezone must be a name such as Europe/Berlin, not {text}", hint=EXAMPLE
+        ) from error
+    return text

@@ -1,0 +1,175 @@
+"""An image built on AWS by CodeBuild, for machines without an engine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from deploy.aws.client import AWSClient
+from deploy.config import DeployConfig
+from deploy.errors import ConflictError, ResourceFailedError, WaitTimeoutError
+from deploy.image.build import Engine, dockerfile_name
+from deploy.monitoring.logs import LogReader
+from deploy.plan.actions import Call
+from deploy.resources import OWNER_TAG, Identity, tags_of
+
+__all__ = [
+    "WHEN_DONE",
+    "Builds",
+    "build_log",
+    "buildspec",
+    "sources_prefix",
+    "write_zip",
+]
+
+POLL_SECONDS = 10.0
+SOURCES = "builds"
+WHEN_DONE = (
+    "chandra-sagemaker image push --remote again once it has ended: it finds what was "
+    "pushed, and records it"
+)
+
+
+class Builds:
+    """One CodeBuild project, named after the deployment."""
+
+    def __init__(
+        self, aws: AWSClient, config: DeployConfig, identity: Identity
+    ) -> None:
+        self._aws = aws
+        self._config = config
+        self._identity = identity
+        self.project = f"{config.name}-image"
+        self.role = f"{config.name}-build"
+
+    def missing(self, key: str) -> list[Call]:
+        """The call that makes the project, unless it is there."""
+        found = self._aws.call("codebuild", "batch_get_projects", names=[self.project])
+        for project in found["projects"]:
+            tags = {tag["key"]: tag["value"] for tag in project.get("tags", ())}
+            if tags.get(OWNER_TAG) != self._config.name:
+                raise ConflictError(
+                    f"there is a CodeBuild project {self.project} already, and it is "
+                    "not this deployment's",
+                    hint="set another name in chandra.toml",
+                )
+            return []
+        return [
+            Call(
+                "codebuild",
+                "create_project",
+                {
+                    "name": self.project,
+                    "source": {"type": "S3", "location": self._location(key)},
+                    "artifacts": {"type": "NO_ARTIFACTS"},
+                    "environment": {
+                        "type": "LINUX_CONTAINER",
+                        "image": "aws/codebuild/standard:7.0",
+                        "computeType": "BUILD_GENERAL1_LARGE",
+                        # Without it there is no docker inside.
+                        "privilegedMode": True,
+                    },
+                    "serviceRole": self._identity.role_arn(self.role),
+                    "tags": [
+                        {"key": key, "value": value}
+                        for key, value in tags_of(self._config).items()
+                    ],
+                },
+                f"create CodeBuild project {self.project}",
+                may_exist=True,
+            )
+        ]
+
+    def start(self, uri: str, revision: str, key: str) -> str:
+        """The build's id."""
+        answer = self._aws.call(
+            "codebuild",
+            "start_build",
+            projectName=self.project,
+            sourceTypeOverride="S3",
+            sourceLocationOverride=self._location(key),
+            buildspecOverride=buildspec(
+                self._config, uri, revision, self._identity.registry
+            ),
+        )
+        return str(answer["build"]["id"])
+
+    def _location(self, key: str) -> str:
+        return f"{self._config.model.bucket}/{key}"
+
+    def wait(
+        self,
+        build: str,
+        say: Callable[[str], None],
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        timeout_seconds: float,
+    ) -> None:
+        """Shows the build's own lines; raises ResourceFailedError where it fails."""
+        started = clock()
+        reader = LogReader(
+            self._aws,
+            build_log(self._config.name),
+            since=datetime.fromtimestamp(started, UTC),
+        )
+        while True:
+            answer = self._aws.call("codebuild", "batch_get_builds", ids=[build])
+            state: dict[str, Any] = answer["builds"][0]
+            for event in reader.read():
+                say(f"  | {event.message}")
+            if state["buildStatus"] == "SUCCEEDED":
+                return
+            if state["buildStatus"] != "IN_PROGRESS":
+                raise ResourceFailedError(
+                    f"build {build} is {state['buildStatus']} in phase "
+                    f"{state.get('currentPhase', 'unknown')}; its lines are above",
+                    hint="mend what they say, then chandra-sagemaker image push "
+                    "--remote again",
+                )
+            if clock() - started > timeout_seconds:
+                raise WaitTimeoutError(
+                    f"build {build} takes longer; it goes on",
+                    hint=WHEN_DONE,
+                )
+            sleep(POLL_SECONDS)
+
+
+def sources_prefix(deployment: str) -> str:
+    """Nothing but what a deployment builds from lies below it."""
+    return f"{SOURCES}/{deployment}/"
+
+
+def build_log(deployment: str) -> str:
+    return f"/aws/codebuild/{deployment}-image"
+
+
+def buildspec(config: DeployConfig, uri: str, revision: str, registry: str) -> str:
+    """The commands that run here with an engine, run there."""
+    region = registry.split(".")[3]
+    # There, the context is where the zip was unpacked.
+    table = replace(config.image, context=".", dockerfile=dockerfile_name(config.image))
+    commands = [
+        f"aws ecr get-login-password --region {region} | docker login --username AWS "
+        f"--password-stdin {registry}",
+        "docker buildx create --use --driver docker-container",
+        *(shlex.join(c) for c in Engine("docker").push(table, uri, revision)),
+    ]
+    lines = "".join(f"      - {json.dumps(command)}\n" for command in commands)
+    return f"version: 0.2\nphases:\n  build:\n    commands:\n{lines}"
+
+
+def write_zip(files: Mapping[str, Path], target: IO[bytes]) -> None:
+    """Files under their names, as CodeBuild unpacks them."""
+    # Zip knows no time before 1980, and some checkouts have one.
+    with zipfile.ZipFile(
+        target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False
+    ) as packed:
+        for name, path in files.items():
+            packed.write(path, name)

@@ -1,0 +1,270 @@
+"""Images in a repository of ECR: looked at, put there, and repaired."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.config import DeployConfig
+from deploy.errors import DeployError, NotFoundError
+from deploy.image.archive import Archive
+from deploy.image.configuration import Configuration, configuration_of
+from deploy.image.manifest import (
+    DOCKER,
+    index_platforms,
+    is_index,
+    platform_digest,
+    repaired,
+)
+from deploy.image.upload import upload_blobs
+from deploy.plan.actions import Call
+from deploy.resources import ImageAddress
+
+__all__ = [
+    "ImageContents",
+    "ImageState",
+    "Registry",
+    "contents_at",
+    "digest_of",
+    "image_at",
+]
+
+PUSH = "chandra-sagemaker image push"
+MAX_BLOB_BYTES = 4 * 1024 * 1024
+# A server on this machine, such as moto, has no certificate.
+SIGNED = re.compile(r"https://|http://127\.0\.0\.1[:/]")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """One image as the registry has it."""
+
+    tag: str
+    """One of its tags; the digest where it has none."""
+    digest: str
+    media_type: str
+    size: int
+
+    @property
+    def has_docker_manifest(self) -> bool:
+        """True if SageMaker can read the manifest."""
+        return self.media_type == DOCKER
+
+    @property
+    def name(self) -> str:
+        """The suffix to the repository: ":v1", or "@sha256:…" without a tag."""
+        return f"@{self.digest}" if self.tag == self.digest else f":{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContents:
+    """The configuration of an image in a registry, or why it could not be read."""
+
+    configuration: Configuration | None
+    """None where it could not be read."""
+    reason: str | None = None
+    """Why it could not be read."""
+    hint: str | None = None
+    """What to do about it."""
+    child: str | None = None
+    """Digest of the linux/amd64 image if the reference is an index."""
+
+    @property
+    def runs_on_sagemaker(self) -> bool:
+        """False only for an image that is known to be for another platform."""
+        return self.configuration is None or self.configuration.runs_on_sagemaker
+
+
+def download(address: str) -> bytes:
+    """Return a small blob, from the address that ECR signs for it."""
+    if SIGNED.match(address) is None:
+        raise ValueError("the registry gave an address that is not https")
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        content: bytes = answer.read(MAX_BLOB_BYTES)
+    return content
+
+
+class Registry:
+    """One repository."""
+
+    def __init__(
+        self,
+        aws: AWSClient,
+        config: DeployConfig,
+        *,
+        download: Callable[[str], bytes] = download,
+    ) -> None:
+        self._aws = aws
+        self._download = download
+        self.name = config.image.repository
+
+    def password(self) -> str:
+        """For twelve hours; never to be printed."""
+        answer = self._aws.call("ecr", "get_authorization_token")
+        token = answer["authorizationData"][0]["authorizationToken"]
+        return base64.b64decode(token).decode().partition(":")[2]
+
+    def image(self, reference: str, *, prefer: str | None = None) -> ImageState:
+        """Return an image by its tag or digest.
+
+        The state names the requested tag; of several other tags it names `prefer`.
+        """
+        return _image(self._aws, reference, prefer, repositoryName=self.name)
+
+    def manifest(self, reference: str) -> dict[str, Any]:
+        """Return a manifest by its digest.
+
+        Asked by tag, ECR translates a manifest, and hides what it has.
+        """
+        return _manifest(self._aws, reference, repositoryName=self.name)
+
+    def contents(self, state: ImageState) -> ImageContents:
+        """Return the configuration of an image."""
+        return _contents(
+            self._aws, state.digest, self._download, repositoryName=self.name
+        )
+
+    def repair(self, state: ImageState) -> Call:
+        """Return the call that puts the same image under a Docker manifest.
+
+        It gets a tag of its own. Raises NotFoundError for an index without
+        linux/amd64.
+        """
+        manifest = self.manifest(state.digest)
+        if is_index(manifest):
+            manifest = self.manifest(platform_digest(manifest))
+        name = state.tag
+        if name == state.digest:
+            # Nobody gave it a tag, and a digest is none.
+            name = state.digest.removeprefix("sha256:")[:12]
+        return self.put(repaired(manifest), f"{name}-v2s2")
+
+    def put(self, manifest: Mapping[str, Any], tag: str) -> Call:
+        """Return the call that puts a manifest under a tag."""
+        text = _to_json(manifest)
+        return Call(
+            "ecr",
+            "put_image",
+            {
+                "repositoryName": self.name,
+                "imageManifest": text,
+                "imageDigest": digest_of(manifest),
+                "imageManifestMediaType": DOCKER,
+                "imageTag": tag,
+            },
+            f"put image {self.name}:{tag}",
+            may_exist=True,
+        )
+
+    def upload(
+        self,
+        archive: Archive,
+        manifest: Mapping[str, Any],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Upload the blobs of a manifest that the registry lacks."""
+        upload_blobs(self._aws, self.name, archive, archive.blobs(manifest), progress)
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Return the digest that ECR gives a manifest."""
+    return f"sha256:{hashlib.sha256(_to_json(manifest).encode()).hexdigest()}"
+
+
+def image_at(aws: AWSClient, address: ImageAddress) -> ImageState:
+    """Return an image in any account's registry."""
+    return _image(aws, address.digest, None, **_repository_params(address))
+
+
+def contents_at(aws: AWSClient, address: ImageAddress) -> ImageContents:
+    """Return the configuration of an image in any account's registry."""
+    return _contents(aws, address.digest, download, **_repository_params(address))
+
+
+def _repository_params(address: ImageAddress) -> dict[str, str]:
+    return {"registryId": address.account, "repositoryName": address.repository}
+
+
+def _to_json(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, separators=(",", ":"))
+
+
+def _contents(
+    aws: AWSClient, digest: str, download: Callable[[str], bytes], **where: str
+) -> ImageContents:
+    child = None
+    try:
+        manifest = _manifest(aws, digest, **where)
+        if is_index(manifest):
+            try:
+                child = platform_digest(manifest)
+            except NotFoundError:
+                return ImageContents(Configuration(index_platforms(manifest)))
+            manifest = _manifest(aws, child, **where)
+        if "config" not in manifest:
+            return ImageContents(None, "its manifest names none", PUSH, child)
+        answer = aws.call(
+            "ecr",
+            "get_download_url_for_layer",
+            layerDigest=manifest["config"]["digest"],
+            **where,
+        )
+        content = json.loads(download(answer["downloadUrl"]))
+    except DeployError as error:
+        return ImageContents(None, error.message, error.hint, child)
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        # Some of these errors repeat the address, which is signed.
+        sentence = f"{type(error).__name__} while its configuration was fetched"
+        hint = "check the network and its proxy, then the same command again"
+        return ImageContents(None, sentence, hint, child)
+    if not isinstance(content, dict):
+        return ImageContents(None, "it is no JSON object", PUSH, child)
+    return ImageContents(configuration_of(content), child=child)
+
+
+def _manifest(aws: AWSClient, reference: str, **where: str) -> dict[str, Any]:
+    answer = aws.call(
+        "ecr", "batch_get_image", imageIds=[_identifier(reference)], **where
+    )
+    if not answer["images"]:
+        raise NotFoundError(
+            f"there is no image {reference} in {where['repositoryName']}",
+            hint=PUSH,
+        )
+    content: dict[str, Any] = json.loads(answer["images"][0]["imageManifest"])
+    return content
+
+
+def _image(
+    aws: AWSClient, reference: str, prefer: str | None, **where: str
+) -> ImageState:
+    try:
+        answer = aws.call(
+            "ecr", "describe_images", imageIds=[_identifier(reference)], **where
+        )
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"there is no image {reference} in {where['repositoryName']}",
+            hint=PUSH,
+        ) from error
+    detail = answer["imageDetails"][0]
+    tags = detail.get("imageTags") or [reference]
+    return ImageState(
+        tag=next((str(t) for t in (reference, prefer) if t in tags), str(tags[0])),
+        digest=detail["imageDigest"],
+        media_type=detail.get("imageManifestMediaType", ""),
+        size=int(detail.get("imageSizeInBytes", 0)),
+    )
+
+
+def _identifier(reference: str) -> dict[str, str]:
+    kind = "imageDigest" if reference.startswith("sha256:") else "imageTag"
+    return {kind: reference}

@@ -1,0 +1,97 @@
+"""The repository in ECR that images are pushed to: whose it is, and what it lacks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.config import DeployConfig
+from deploy.errors import NotFoundError
+from deploy.plan.actions import Call
+from deploy.resources import OWNER_TAG, tag_list, tags_from, tags_of
+
+__all__ = ["repository_calls", "repository_tags"]
+
+
+def repository_calls(aws: AWSClient, config: DeployConfig) -> list[Call]:
+    """What makes the repository as it should be; nothing where it is.
+
+    Of a repository that was there before us, the rule for old images is not ours
+    to set: it deletes them.
+    """
+    name, keep = config.image.repository, config.image.keep
+    tags = repository_tags(aws, name)
+    calls = [_create(config)] if tags is None else []
+    is_ours = tags is None or tags.get(OWNER_TAG) == config.name
+    policy = _lifecycle_policy(keep)
+    if is_ours and _lifecycle_policy_there(aws, name) != policy:
+        calls.append(
+            Call(
+                "ecr",
+                "put_lifecycle_policy",
+                {"repositoryName": name, "lifecyclePolicyText": json.dumps(policy)},
+                f"keep {keep} images in repository {name}",
+            )
+        )
+    return calls
+
+
+def repository_tags(aws: AWSClient, name: str) -> dict[str, str] | None:
+    """None where there is no repository."""
+    try:
+        found = aws.call("ecr", "describe_repositories", repositoryNames=[name])
+        arn = found["repositories"][0]["repositoryArn"]
+        answer = aws.call("ecr", "list_tags_for_resource", resourceArn=arn)
+    except NotFoundError:
+        return None
+    return tags_from(answer["tags"])
+
+
+def _create(config: DeployConfig) -> Call:
+    name = config.image.repository
+    params: dict[str, Any] = {
+        "repositoryName": name,
+        "imageTagMutability": "IMMUTABLE",
+        "imageScanningConfiguration": {"scanOnPush": True},
+        "tags": tag_list(tags_of(config)),
+    }
+    if config.network.kms_key is not None:
+        params["encryptionConfiguration"] = {
+            "encryptionType": "KMS",
+            "kmsKey": config.network.kms_key,
+        }
+    return Call(
+        "ecr",
+        "create_repository",
+        params,
+        f"create repository {name}: immutable tags, scanned on push",
+        may_exist=True,
+    )
+
+
+def _lifecycle_policy(keep: int) -> dict[str, Any]:
+    """The newest images stay."""
+    return {
+        "rules": [
+            {
+                "rulePriority": 1,
+                "description": f"keep {keep} images",
+                "selection": {
+                    "tagStatus": "any",
+                    "countType": "imageCountMoreThan",
+                    "countNumber": keep,
+                },
+                "action": {"type": "expire"},
+            }
+        ]
+    }
+
+
+def _lifecycle_policy_there(aws: AWSClient, name: str) -> dict[str, Any] | None:
+    try:
+        answer = aws.call("ecr", "get_lifecycle_policy", repositoryName=name)
+    except NotFoundError:
+        return None
+    content: dict[str, Any] = json.loads(answer["lifecyclePolicyText"])
+    return content

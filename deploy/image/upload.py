@@ -1,0 +1,80 @@
+"""Layers of an image archive into ECR, in parts; what is there is not sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from deploy.aws.client import AWSClient
+from deploy.image.archive import Archive, Blob
+from deploy.plan.actions import Call
+
+__all__ = ["upload_blobs"]
+
+PART_BYTES = 10 * 1024 * 1024
+
+
+def upload_blobs(
+    aws: AWSClient,
+    repository: str,
+    archive: Archive,
+    blobs: Sequence[Blob],
+    progress: Callable[[int, int], None],
+) -> None:
+    """`progress` is told how many bytes are there, and of how many."""
+    total = sum(blob.size for blob in blobs)
+    done = 0
+    for blob in blobs:
+        if _has(aws, repository, blob.digest):
+            done += blob.size
+            progress(done, total)
+            continue
+        for size in _upload(aws, repository, archive, blob.digest):
+            done += size
+            progress(done, total)
+
+
+def _has(aws: AWSClient, repository: str, digest: str) -> bool:
+    answer = aws.call(
+        "ecr",
+        "batch_check_layer_availability",
+        repositoryName=repository,
+        layerDigests=[digest],
+    )
+    return any(
+        layer.get("layerAvailability") == "AVAILABLE"
+        for layer in answer.get("layers", ())
+    )
+
+
+def _upload(
+    aws: AWSClient, repository: str, archive: Archive, digest: str
+) -> list[int]:
+    """The sizes of the parts it went in."""
+    begun = aws.call("ecr", "initiate_layer_upload", repositoryName=repository)
+    sizes, first = [], 0
+    for part in archive.parts(digest, min(PART_BYTES, int(begun["partSize"]))):
+        aws.call(
+            "ecr",
+            "upload_layer_part",
+            repositoryName=repository,
+            uploadId=begun["uploadId"],
+            partFirstByte=first,
+            partLastByte=first + len(part) - 1,
+            layerPartBlob=part,
+        )
+        first += len(part)
+        sizes.append(len(part))
+    aws.perform(
+        Call(
+            "ecr",
+            "complete_layer_upload",
+            {
+                "repositoryName": repository,
+                "uploadId": begun["uploadId"],
+                "layerDigests": [digest],
+            },
+            f"complete {digest}",
+            may_exist=True,
+        )
+    )
+    return sizes

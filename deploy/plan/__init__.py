@@ -1,0 +1,1 @@
+"""Plans: actions, their execution and their waits."""

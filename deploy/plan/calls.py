@@ -1,0 +1,148 @@
+"""The calls that change an endpoint, each with the sentence that a dry run prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from deploy.config import UpdateTable
+from deploy.plan.actions import Call
+from deploy.resources import (
+    LIVE_TAG,
+    STOPPED_TAG,
+    VARIANT,
+    EndpointState,
+    tag_list,
+)
+
+__all__ = [
+    "create",
+    "create_endpoint",
+    "delete_endpoint",
+    "note_live",
+    "note_stopped",
+    "resize_endpoint",
+    "update_endpoint",
+]
+
+
+def create(noun: str, name: str, request: dict[str, Any]) -> Call:
+    """What has a digest in its name may be there already."""
+    words = noun.replace("_", " ")
+    return Call(
+        "sagemaker",
+        f"create_{noun}",
+        request,
+        f"create {words} {name}",
+        may_exist=True,
+        is_patient=True,
+    )
+
+
+def create_endpoint(name: str, config: str, tags: Mapping[str, str]) -> Call:
+    return Call(
+        "sagemaker",
+        "create_endpoint",
+        {"EndpointName": name, "EndpointConfigName": config, "Tags": tag_list(tags)},
+        f"create endpoint {name} with config {config}",
+        may_exist=True,
+        is_patient=True,
+    )
+
+
+def update_endpoint(
+    state: EndpointState, config: str, update: UpdateTable, alarms: Sequence[str]
+) -> Call:
+    """To another config, and back when one of the alarms goes off."""
+    deployment: dict[str, Any] = {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {
+                "Type": "ALL_AT_ONCE",
+                "WaitIntervalInSeconds": 0,
+            },
+            "TerminationWaitInSeconds": update.bake_seconds,
+            "MaximumExecutionTimeoutInSeconds": 7200 + update.bake_seconds,
+        }
+    }
+    if alarms:
+        deployment["AutoRollbackConfiguration"] = {
+            "Alarms": [{"AlarmName": alarm} for alarm in alarms]
+        }
+    params: dict[str, Any] = {
+        "EndpointName": state.name,
+        "EndpointConfigName": config,
+        "DeploymentConfig": deployment,
+    }
+    if state.is_scaled:
+        # The number of machines is the scaling policy's, not the config's.
+        params["RetainAllVariantProperties"] = True
+        params["ExcludeRetainedVariantProperties"] = [
+            {"VariantPropertyType": "DataCaptureConfig"}
+        ]
+    watched = f", watching {len(alarms)} alarms" if alarms else ""
+    # If the endpoint is changing, it will have its pending config by then.
+    old = state.pending_config or state.config
+    return Call(
+        "sagemaker",
+        "update_endpoint",
+        params,
+        f"update endpoint {state.name} from config {old} to {config}{watched}",
+        is_patient=True,
+    )
+
+
+def delete_endpoint(name: str) -> Call:
+    return Call(
+        "sagemaker",
+        "delete_endpoint",
+        {"EndpointName": name},
+        f"delete endpoint {name}",
+        may_be_missing=True,
+    )
+
+
+def note_live(
+    config: str, arn: str, now: datetime, tags: Sequence[str] = (LIVE_TAG,)
+) -> Call:
+    """Tag an endpoint config with the time it went into service, or with `tags`."""
+    what = "is live" if LIVE_TAG in tags else "is what chandra.toml describes"
+    return Call(
+        "sagemaker",
+        "add_tags",
+        {
+            "ResourceArn": arn,
+            "Tags": tag_list(dict.fromkeys(tags, now.isoformat())),
+        },
+        f"note on config {config} that it {what}",
+        is_patient=True,
+    )
+
+
+def note_stopped(config: str, arn: str, now: datetime) -> Call:
+    """Tag a config to record that its endpoint is deleted on purpose."""
+    return Call(
+        "sagemaker",
+        "add_tags",
+        {"ResourceArn": arn, "Tags": tag_list({STOPPED_TAG: now.isoformat()})},
+        f"note on config {config} that it is stopped",
+        may_be_missing=True,
+        may_be_denied=True,
+    )
+
+
+def resize_endpoint(state: EndpointState, count: int) -> Call:
+    """Set the number of instances of an endpoint that keeps its config."""
+    found = state.desired_count
+    return Call(
+        "sagemaker",
+        "update_endpoint_weights_and_capacities",
+        {
+            "EndpointName": state.name,
+            "DesiredWeightsAndCapacities": [
+                {"VariantName": VARIANT, "DesiredInstanceCount": count}
+            ],
+        },
+        f"set endpoint {state.name} to {count} instances: it has "
+        f"{state.instance_count if found is None else found}, which something else set",
+    )

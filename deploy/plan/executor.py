@@ -1,0 +1,335 @@
+"""Actions made real: to AWS, or to the screen."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from deploy.console import Console
+from deploy.errors import (
+    AccessDeniedError,
+    BusyError,
+    DeployError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+    WaitTimeoutError,
+)
+from deploy.plan.actions import Action, Call, Goal, Wait
+from deploy.plan.advice import advice_for
+from deploy.plan.recreation import Recreation, creation_after, recreation_of
+from deploy.resources import EndpointState
+
+__all__ = ["Executor", "asked", "begun", "duration", "show"]
+
+Answer = TypeVar("Answer")
+
+POLL_SECONDS = 15.0
+# An update is accepted before it shows: until then the endpoint looks as it did.
+GRACE_SECONDS = 60.0
+# A line now and then, so that nobody wonders whether it hangs.
+REMINDER_SECONDS = 60.0
+NUM_LAST_LINES = 12
+# A new role takes some ten seconds until SageMaker sees it, a new config one or two.
+RETRY_SECONDS = 5.0
+NUM_RETRIES = 6
+
+
+class Performer(Protocol):
+    """What makes calls."""
+
+    def perform(self, call: Call) -> Mapping[str, Any]: ...
+
+
+class Watcher(Protocol):
+    """What is asked while waiting."""
+
+    def endpoint(self, name: str) -> EndpointState | None: ...
+
+
+def show(actions: Sequence[Action], console: Console) -> None:
+    """What a run would do."""
+    for action in actions:
+        console.say(f"would {action.sentence}")
+
+
+class Executor:
+    """Runs a plan, in order, and says what it does."""
+
+    def __init__(
+        self,
+        performer: Performer,
+        watcher: Watcher,
+        console: Console,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        log_lines: Callable[[], Sequence[str]] = lambda: (),
+        timeout_seconds: float = 3600,
+        is_waiting: bool = True,
+        flag: str = "",
+    ) -> None:
+        """`flag` is what commands for the same endpoint need, such as " --async"."""
+        self._performer = performer
+        self._watcher = watcher
+        self._console = console
+        self._clock = clock
+        self._sleep = sleep
+        self._log_lines = log_lines
+        self._timeout_seconds = timeout_seconds
+        self._is_waiting = is_waiting
+        self._flag = flag
+        self._recreation: Recreation | None = None
+        self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
+
+    def run(self, actions: Sequence[Action]) -> None:
+        """Execute the actions in order; raise the error of the first that fails.
+
+        If the plan deleted a serving endpoint and its replacement failed, the endpoint
+        is created again with its old config.
+        """
+        wanted = begun(actions, is_waiting=self._is_waiting)
+        done: list[Action] = []
+        try:
+            self._run(wanted, done)
+        except KeyboardInterrupt:
+            sentence = _what_exists(done, wanted[len(done) :])
+            if self._recreation is not None:
+                sentence = f"{sentence}. {self._loss_sentence(self._recreation)}"
+            raise Interrupted(sentence) from None
+        except DeployError as error:
+            if self._recreation is None:
+                raise
+            raise self._restore(self._recreation, error) from error
+
+    def _run(self, actions: Sequence[Action], done: list[Action]) -> None:
+        for number, current in enumerate(actions, start=1):
+            if isinstance(current, Call):
+                self._remember_serving_config(current, actions[number:])
+                self._console.say(current.sentence)
+                self._perform(current)
+            else:
+                self._wait(current)
+                if current.goal is Goal.IN_SERVICE:
+                    self._recreation = None
+            done.append(current)
+
+    def _remember_serving_config(self, call: Call, rest: Sequence[Action]) -> None:
+        """Remember the serving config before a call deletes its endpoint."""
+        creation = creation_after(call, rest)
+        if creation is not None:
+            name = str(call.params["EndpointName"])
+            self._recreation = recreation_of(creation, self._watcher.endpoint(name))
+
+    def _restore(self, lost: Recreation, error: DeployError) -> DeployError:
+        """Create the lost endpoint again; return the error with the outcome added."""
+        name, config = lost.endpoint, lost.config
+        try:
+            actions = lost.restoration(self._watcher.endpoint(name))
+            if actions is None or isinstance(error, WaitTimeoutError):
+                # SageMaker is still working: the new config may come into service.
+                return _with_sentence(
+                    error, f"{self._loss_sentence(lost)}, should the new one fail"
+                )
+            if not actions:
+                return error
+            self._console.say(f"{error.message}: going back to config {config}")
+            self._run(begun(actions, is_waiting=self._is_waiting), [])
+        except KeyboardInterrupt:
+            raise Interrupted(f"{error.message}. {self._loss_sentence(lost)}") from None
+        except DeployError as second:
+            return type(error)(
+                f"{error.message}. Config {config}, which served before, is gone and "
+                f"could not be brought back either: {second.message}",
+                hint=f"{self._rollback_command(lost)} brings it back",
+            )
+        words = "serves again with" if self._is_waiting else "is made again with"
+        sentence = f"Endpoint {name} {words} config {config}, as before"
+        if self._flag:
+            # Its limits went with the endpoint.
+            sentence += (
+                f", without scaling: chandra-sagemaker start{self._flag} sets it"
+            )
+        return _with_sentence(error, sentence)
+
+    def _loss_sentence(self, lost: Recreation) -> str:
+        return (
+            f"Config {lost.config}, which served before, is gone: "
+            f"{self._rollback_command(lost)} brings it back"
+        )
+
+    def _rollback_command(self, lost: Recreation) -> str:
+        return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
+
+    def _perform(self, call: Call) -> None:
+        try:
+            self._try(call)
+        except AccessDeniedError as error:
+            if not call.may_be_denied:
+                raise
+            self._console.say(f"note: this was not allowed: {error.message}")
+
+    def _try(self, call: Call) -> None:
+        for _ in range(NUM_RETRIES if call.is_patient else 0):
+            try:
+                self._performer.perform(call)
+            except NotFoundError:
+                self._sleep(RETRY_SECONDS)
+            else:
+                return
+        self._performer.perform(call)
+
+    def _wait(self, wait: Wait) -> None:
+        started = self._clock()
+        last_said, last_status = started, ""
+        was_changing = False
+        while True:
+            state = asked(
+                lambda: self._watcher.endpoint(wait.endpoint),
+                self._console,
+                self._sleep,
+            )
+            elapsed = self._clock() - started
+            self._show_logs()
+            status = _status(state)
+            if status != last_status or self._clock() - last_said >= REMINDER_SECONDS:
+                self._console.say(f"[{duration(elapsed)}] {status}")
+                last_said, last_status = self._clock(), status
+            was_changing = was_changing or (state is not None and state.is_changing)
+            if self._has_arrived(wait, state, was_changing, elapsed):
+                return
+            if elapsed >= self._timeout_seconds:
+                raise WaitTimeoutError(
+                    f"endpoint {wait.endpoint} is not {wait.goal.value} after "
+                    f"{duration(elapsed)}: {status}. It goes on without us",
+                    hint="chandra-sagemaker status, or the same command again to wait "
+                    "on",
+                )
+            self._sleep(POLL_SECONDS)
+
+    def _has_arrived(
+        self,
+        wait: Wait,
+        state: EndpointState | None,
+        was_changing: bool,
+        elapsed: float,
+    ) -> bool:
+        if wait.goal is Goal.DELETED:
+            return state is None
+        if wait.goal is Goal.SETTLED:
+            return state is None or not state.is_changing
+        if state is None:
+            # SageMaker's answers are a little behind its deeds.
+            if elapsed < GRACE_SECONDS:
+                return False
+            raise ResourceFailedError(
+                f"endpoint {wait.endpoint} was deleted while we waited for it",
+                hint="chandra-sagemaker deploy",
+            )
+        if state.is_changing:
+            return False
+        if state.status == "InService" and state.config == wait.config:
+            # The caller looks at the instances again, should they never come.
+            return wait.instance_count in (None, state.instance_count) or (
+                elapsed >= GRACE_SECONDS
+            )
+        if state.status == "InService" and not was_changing and elapsed < GRACE_SECONDS:
+            return False
+        self._fail(wait, state)
+        return False
+
+    def _fail(self, wait: Wait, state: EndpointState) -> None:
+        reason = state.failure or "SageMaker gives no reason"
+        if state.status == "InService":
+            what = (
+                f"the update of endpoint {wait.endpoint} was rolled back: it serves "
+                f"config {state.config}, not {wait.config}"
+            )
+        else:
+            what = f"endpoint {wait.endpoint} is {state.status}"
+        if self._last_lines:
+            self._console.say(f"the last lines of the log of {wait.endpoint}:")
+            for line in self._last_lines:
+                self._console.say(f"  {line}")
+        advice = advice_for(reason)
+        if advice is None:
+            raise ResourceFailedError(
+                f"{what}: {reason}", hint="chandra-sagemaker logs --errors"
+            )
+        raise ResourceFailedError(
+            f"{what}: {reason} ({advice.meaning})", hint=advice.hint
+        )
+
+    def _show_logs(self) -> None:
+        for line in self._log_lines():
+            self._last_lines.append(line)
+            self._console.say(f"  | {line}")
+
+
+def asked(
+    ask: Callable[[], Answer], console: Console, sleep: Callable[[float], None]
+) -> Answer:
+    """Hours of waiting are not given up for a line that was dead for a minute."""
+    for _ in range(NUM_RETRIES):
+        try:
+            return ask()
+        except DeployError as error:
+            # What has a class of its own would be the same the next time.
+            if type(error) not in (DeployError, BusyError):
+                raise
+            console.say(f"{error.message}; asking again")
+            sleep(RETRY_SECONDS)
+    return ask()
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest:02} s"
+
+
+def begun(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[Action]:
+    """Whoever does not wait ends before the last wait.
+
+    What comes after it is true once that has come about.
+    """
+    waits = [n for n, action in enumerate(actions) if isinstance(action, Wait)]
+    return actions if is_waiting or not waits else actions[: waits[-1]]
+
+
+def _status(state: EndpointState | None) -> str:
+    if state is None:
+        return "not there"
+    stages = f" ({', '.join(state.stages)})" if state.stages else ""
+    return f"{state.status}{stages}"
+
+
+def _what_exists(done: Sequence[Action], left: Sequence[Action]) -> str:
+    """`left` begins with what was being done."""
+    sentences = [f"done: {_listed(done)}"] if _listed(done) else []
+    current = left[0] if left else None
+    if isinstance(current, Wait):
+        deletion = "the deletion of " if current.goal is Goal.DELETED else ""
+        sentences.append(f"{deletion}endpoint {current.endpoint} goes on without us")
+    elif current is not None:
+        sentences.append(
+            f"interrupted while about to {current.sentence}, which may be done"
+        )
+    if _listed(left[1:]):
+        sentences.append(f"not done: {_listed(left[1:])}")
+    sentences.append(
+        "The same command again goes on from here, and `chandra-sagemaker status` "
+        "shows what there is now"
+    )
+    return ". ".join(sentences)
+
+
+def _with_sentence(error: DeployError, sentence: str) -> DeployError:
+    """Return the same error with a sentence added to its message."""
+    return type(error)(f"{error.message}. {sentence}", hint=error.hint)
+
+
+def _listed(actions: Sequence[Action]) -> str:
+    return "; ".join(a.sentence for a in actions if isinstance(a, Call))

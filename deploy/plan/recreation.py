@@ -1,0 +1,77 @@
+"""Restore an endpoint that a plan deleted, if its replacement fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from deploy.plan.actions import Action, Call, Goal, Wait
+from deploy.plan.calls import delete_endpoint
+from deploy.resources import EndpointState
+
+__all__ = ["Recreation", "creation_after", "recreation_of"]
+
+NOT_SERVING = ("Creating", "Deleting", "Failed", "OutOfService")
+
+
+@dataclass(frozen=True, slots=True)
+class Recreation:
+    """The endpoint and config that served until the plan deleted them."""
+
+    endpoint: str
+    config: str
+    creation: Call
+    """Makes the endpoint again as it was."""
+
+    def restoration(self, state: EndpointState | None) -> list[Action] | None:
+        """Return the actions that restore the old config; none if it still serves.
+
+        None means that SageMaker is still changing the endpoint.
+
+        Args:
+            state: the endpoint as it is now, after the plan failed.
+        """
+        arrived = Wait(self.endpoint, Goal.IN_SERVICE, self.config)
+        gone = Wait(self.endpoint, Goal.DELETED)
+        if state is None:
+            return [self.creation, arrived]
+        if state.status == "Deleting":
+            return [gone, self.creation, arrived]
+        if state.status in ("Failed", "OutOfService"):
+            return [delete_endpoint(self.endpoint), gone, self.creation, arrived]
+        if state.status not in NOT_SERVING and state.config == self.config:
+            return []
+        return None
+
+
+def creation_after(call: Call, rest: Sequence[Action]) -> Call | None:
+    """Return the call in `rest` that creates the endpoint that `call` deletes."""
+    name = call.params.get("EndpointName")
+    if call.operation != "delete_endpoint" or name is None:
+        return None
+    for other in rest:
+        if (
+            isinstance(other, Call)
+            and other.operation == "create_endpoint"
+            and other.params.get("EndpointName") == name
+        ):
+            return other
+    return None
+
+
+def recreation_of(creation: Call, state: EndpointState | None) -> Recreation | None:
+    """Return the endpoint to restore if `creation` fails; None if nothing serves.
+
+    Args:
+        creation: creates the endpoint again, with another config.
+        state: the endpoint before it is deleted.
+    """
+    if state is None or state.status in NOT_SERVING:
+        return None
+    call = replace(
+        creation,
+        params={**creation.params, "EndpointConfigName": state.config},
+        sentence=f"create endpoint {state.name} again with config {state.config}, "
+        "which served before",
+    )
+    return Recreation(state.name, state.config, call)

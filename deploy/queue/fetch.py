@@ -1,0 +1,301 @@
+"""Results beside their documents, or in a folder: whole, and over nobody else's."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from deploy.documents.document import S3, Objects, split_uri
+from deploy.documents.naming import storable, with_pages
+from deploy.documents.targets import ENDINGS, distinct_targets, portable
+from deploy.errors import DeployError, NotFoundError
+from deploy.queue.job import Job, Place, State
+from deploy.queue.ledger import Ledger
+from deploy.results.parse import in_format, page_errors
+
+__all__ = ["Fetched", "Fetching", "Files", "Outcome", "Shelf"]
+
+NUM_AT_ONCE = 4
+# No file of that name can be there; to write it will say why.
+NOTHING_THERE = (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR)
+
+
+class Shelf(Protocol):
+    """Where results are put: a file system, or S3."""
+
+    def digest(self, target: str) -> str | None:
+        """sha256 of what is there; None where nothing is. Anything else: not known."""
+        ...
+
+    def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
+        """All of it or nothing; False where something is there after all."""
+        ...
+
+    def remove(self, target: str) -> None: ...
+
+
+class Outcome:
+    """What became of one result."""
+
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    """The document could not be read; NAME.error.json says why."""
+    WAITING = "waiting"
+    THEIRS = "not ours"
+    """Something is there that was not written by us."""
+    GONE = "gone"
+    """Read once, and the answer is no longer where it was."""
+    UNMADE = "not in that format"
+    UNWRITTEN = "not written"
+    """Its folder takes no file of that name: too long, no right to it, no room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One place."""
+
+    source: str
+    target: str | None
+    outcome: str
+    detail: str | None = None
+    code: str | None = None
+    """Why the document could not be read."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Codes of the pages that it lacks, by their numbers."""
+
+
+class Fetching:
+    """One run over everything in a ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        objects: Objects,
+        shelves: dict[bool, Shelf],
+        *,
+        wanted: str,
+        into: str | None,
+        force: bool,
+        is_dry_run: bool = False,
+        is_asked: Callable[[Place, Job | None], bool] = lambda place, job: True,
+    ) -> None:
+        """`shelves` by whether they are S3; `wanted` is md, html or json.
+
+        `is_asked` says of which places results are written. Names do not depend on it.
+        """
+        self._ledger = ledger
+        self._objects = objects
+        self._shelves = shelves
+        self._wanted = wanted
+        self._into = into
+        self._force = force
+        self._is_dry_run = is_dry_run
+        self._is_asked = is_asked
+        self._bases: Mapping[str, str] = {}
+        """Where the result of each place goes, by its id, without its ending."""
+
+    def run(self) -> Iterator[Fetched]:
+        jobs = {job.key: job for job in self._ledger.jobs()}
+        places = sorted(self._ledger.places(), key=lambda place: place.source)
+        self._bases = self._named(places, jobs)
+        places = [p for p in places if self._is_asked(p, jobs.get(p.key))]
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+            yield from threads.map(
+                lambda place: self._one(place, jobs.get(place.key)), places
+            )
+
+    def _one(self, place: Place, job: Job | None) -> Fetched:
+        try:
+            return self._result(place, job)
+        except OSError as error:
+            target = f"{self._bases[place.id]}.{self._wanted}"
+            return Fetched(place.source, target, Outcome.UNWRITTEN, error.strerror)
+
+    def _result(self, place: Place, job: Job | None) -> Fetched:
+        base = self._bases[place.id]
+        if job is None or not job.is_settled:
+            return Fetched(place.source, None, Outcome.WAITING)
+        if job.state is State.FAILED:
+            error = {"code": job.code, "detail": job.detail, "attempt": job.attempt}
+            content = _json({"document": place.source, **error})
+            target = f"{base}.error.json"
+            what = self._put_error(place, job, target, content)
+            detail = f"{job.detail} ({job.code})"
+            return Fetched(place.source, target, what, detail, job.code)
+        target = f"{base}.{self._wanted}"
+        try:
+            body = self._objects.read(*split_uri(job.output or ""))
+            contents = {target: in_format(body, job.accept, self._wanted)}
+        except NotFoundError:
+            if not self._is_dry_run:
+                gone = replace(job, state=State.FAILED, code="gone", detail=job.output)
+                self._ledger.save(gone)
+            return Fetched(place.source, target, Outcome.GONE, job.output)
+        except DeployError as error:
+            return Fetched(place.source, target, Outcome.UNMADE, error.message)
+        errors = page_errors(body, job.accept)
+        if errors:
+            partial = {"document": place.source, "pages": errors}
+            contents[f"{base}.error.json"] = _json(partial)
+        missing = {error["page"]: error["code"] for error in errors}
+        put = self._put(place, contents)
+        return Fetched(place.source, target, put, missing=missing)
+
+    def _put_error(self, place: Place, job: Job, target: str, content: bytes) -> str:
+        """Where there is a place for it: what was refused may lie in none of ours."""
+        if job.was_refused and self._into is None:
+            if not target.startswith(S3) and not Path(target).parent.is_dir():
+                return Outcome.FAILED
+            try:
+                put = self._put(place, {target: content})
+            except (DeployError, OSError):
+                return Outcome.FAILED
+        else:
+            put = self._put(place, {target: content})
+        return put if put == Outcome.THEIRS else Outcome.FAILED
+
+    def _named(
+        self, places: Sequence[Place], jobs: Mapping[str, Job]
+    ) -> Mapping[str, str]:
+        """Return where the results of each place go, without their ending.
+
+        Documents that were submitted one after the other may have one name, or be one
+        file asked for in two ways: those that were written keep the name.
+        """
+        names = {p.id: self._name(p, jobs.get(p.key)) for p in places}
+        above = "" if self._into is None else f"{self._into.rstrip('/')}/"
+        kept = {
+            place.id
+            for place in places
+            if any(f"{above}{names[place.id]}.{e}" in place.written for e in ENDINGS)
+        }
+        targets = distinct_targets(names, kept, is_tree=self._into is not None)
+        return {identity: f"{above}{name}" for identity, name in targets.items()}
+
+    def _name(self, place: Place, job: Job | None) -> str:
+        if self._into is None:
+            return with_pages(place.source, {} if job is None else job.options)
+        is_stored = self._into.startswith(S3)
+        return portable(storable(place.name) if is_stored else place.name)
+
+    def _put(self, place: Place, contents: dict[str, bytes]) -> str:
+        """Write what is new. What is there and not ours stays, unless it is forced."""
+        written, outcomes = dict(place.written), set()
+        for target, content in contents.items():
+            shelf = self._shelves[target.startswith(S3)]
+            digest = hashlib.sha256(content).hexdigest()
+            there = shelf.digest(target)
+            is_ours = there is not None and there == written.get(target)
+            if there == digest:
+                outcomes.add(Outcome.UNCHANGED)
+            elif there is not None and not is_ours and not self._force:
+                outcomes.add(Outcome.THEIRS)
+                continue
+            elif self._is_dry_run or shelf.write(
+                target, content, replacing=there is not None
+            ):
+                outcomes.add(Outcome.WRITTEN)
+            else:
+                outcomes.add(Outcome.THEIRS)
+                continue
+            written[target] = digest
+        self._tidy(contents, written)
+        if written != place.written and not self._is_dry_run:
+            self._ledger.put_place(replace(place, written=written))
+        for outcome in (Outcome.THEIRS, Outcome.WRITTEN):
+            if outcome in outcomes:
+                return outcome
+        return Outcome.UNCHANGED
+
+    def _tidy(self, contents: dict[str, bytes], written: dict[str, str]) -> None:
+        """An error of ours that is none any longer goes."""
+        for target in contents:
+            stale = f"{target.rpartition('.')[0]}.error.json"
+            if stale in contents or stale not in written or self._is_dry_run:
+                continue
+            shelf = self._shelves[stale.startswith(S3)]
+            if shelf.digest(stale) == written.pop(stale):
+                shelf.remove(stale)
+
+
+class Files:
+    """A file system."""
+
+    def __init__(self) -> None:
+        # What it is can only be asked by setting it.
+        mask = os.umask(0o022)
+        os.umask(mask)
+        self._mode = 0o666 & ~mask
+
+    def digest(self, target: str) -> str | None:
+        try:
+            with Path(target).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return None if error.errno in NOTHING_THERE else "unreadable"
+
+    def write(self, target: str, content: bytes, *, replacing: bool) -> bool:
+        path = Path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not replacing and (handle := _nameless(path.parent)) is not None:
+            return self._linked(handle, path, content)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".chandra-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).chmod(self._mode)
+            if replacing:
+                Path(temporary).replace(path)
+            else:
+                # Unlike a replacement, a link fails where somebody was faster.
+                path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return True
+
+    def _linked(self, handle: int, path: Path, content: bytes) -> bool:
+        """Named when all of it is there: whoever is killed before leaves nothing."""
+        descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchmod(handle, self._mode)
+                # The source's folder is given for linkat, which follows the symlink.
+                os.link(str(handle), path, src_dir_fd=descriptors)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(descriptors)
+        return True
+
+    def remove(self, target: str) -> None:
+        Path(target).unlink(missing_ok=True)
+
+
+def _nameless(folder: Path) -> int | None:
+    """A file that is in no folder yet; None where the system has no such thing."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.open(folder, os.O_WRONLY | flag, 0o600)
+    except OSError:
+        return None
+
+
+def _json(value: object) -> bytes:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # What is no text in a file's name becomes what JSON would have made of it.
+    return text.encode(errors="backslashreplace")

@@ -1,0 +1,152 @@
+"""What became of every document: written before a call is made, and after.
+
+A job is changed by whoever saw it last and by nobody else: `save` compares. Here it is
+kept in SQLite; `deploy.queue.s3_ledger` keeps it in S3.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from deploy.errors import ConfigError
+from deploy.queue.job import Job, Place, State
+
+__all__ = [
+    "Ledger",
+    "SqliteLedger",
+    "from_json",
+    "to_json",
+    "wanted_jobs",
+]
+
+
+class Ledger(Protocol):
+    """One set of jobs and places."""
+
+    @property
+    def name(self) -> str: ...
+    def job(self, key: str) -> Job | None: ...
+    def jobs(self) -> Iterator[Job]: ...
+    def save(self, job: Job) -> Job | None:
+        """The job with its new stamp; None where somebody else changed it since."""
+        ...
+
+    def place(self, place_id: str) -> Place | None: ...
+    def places(self) -> Iterator[Place]: ...
+    def put_place(self, place: Place) -> None: ...
+    def close(self) -> None: ...
+
+
+def wanted_jobs(ledger: Ledger) -> Iterator[Job]:
+    """Those that somebody still asks for; a document that changed has another."""
+    keys = {place.key for place in ledger.places()}
+    return (job for job in ledger.jobs() if job.key in keys)
+
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    key TEXT PRIMARY KEY, state TEXT NOT NULL, version INTEGER NOT NULL,
+    record TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS places (id TEXT PRIMARY KEY, record TEXT NOT NULL);
+"""
+
+
+class SqliteLedger:
+    """A file, which several processes of one machine may use at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._database = sqlite3.connect(
+                path, timeout=60, isolation_level=None, check_same_thread=False
+            )
+            self._database.execute("PRAGMA journal_mode = WAL")
+            # What was said to be written is there after a power cut.
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"the ledger {path} cannot be opened: {error}",
+                hint="another one with --ledger",
+            ) from error
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    def job(self, key: str) -> Job | None:
+        rows = self._rows("SELECT record, version FROM jobs WHERE key = ?", key)
+        return _job(*rows[0]) if rows else None
+
+    def jobs(self) -> Iterator[Job]:
+        for row in self._rows("SELECT record, version FROM jobs ORDER BY key"):
+            yield _job(*row)
+
+    def save(self, job: Job) -> Job | None:
+        record = json.dumps(to_json(job))
+        if job.stamp is None:
+            changed = self._change(
+                "INSERT OR IGNORE INTO jobs VALUES (?, ?, 1, ?)",
+                job.key,
+                job.state.value,
+                record,
+            )
+            return replace(job, stamp="1") if changed else None
+        version = int(job.stamp)
+        changed = self._change(
+            "UPDATE jobs SET state = ?, version = ?, record = ? "
+            "WHERE key = ? AND version = ?",
+            job.state.value,
+            version + 1,
+            record,
+            job.key,
+            version,
+        )
+        return replace(job, stamp=str(version + 1)) if changed else None
+
+    def place(self, place_id: str) -> Place | None:
+        rows = self._rows("SELECT record FROM places WHERE id = ?", place_id)
+        return Place(**json.loads(rows[0][0])) if rows else None
+
+    def places(self) -> Iterator[Place]:
+        for (record,) in self._rows("SELECT record FROM places ORDER BY id"):
+            yield Place(**json.loads(record))
+
+    def put_place(self, place: Place) -> None:
+        record = json.dumps(asdict(place))
+        self._change("INSERT OR REPLACE INTO places VALUES (?, ?)", place.id, record)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()
+
+    def _change(self, statement: str, *values: object) -> int:
+        with self._lock:
+            return self._database.execute(statement, values).rowcount
+
+
+def to_json(job: Job) -> dict[str, Any]:
+    """A record, without the stamp of where it is kept."""
+    return {k: v for k, v in asdict(job).items() if k != "stamp"}
+
+
+def from_json(record: Mapping[str, Any], stamp: str) -> Job:
+    """What a later version wrote beside is left out."""
+    known = {f.name for f in fields(Job)}
+    values = {name: value for name, value in record.items() if name in known}
+    return Job(**{**values, "state": State(record["state"]), "stamp": stamp})
+
+
+def _job(record: str, version: int) -> Job:
+    return from_json(json.loads(record), str(version))

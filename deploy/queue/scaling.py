@@ -1,0 +1,283 @@
+"""How many machines an asynchronous endpoint has: from none to some, and back.
+
+Three rules, and none works against another:
+
+- wake: documents wait and there is no machine, so there is one.
+- backlog: more wait for each machine than should, so there are more. This is target
+  tracking, and it never takes a machine away: its alarm for that goes off after 15
+  minutes of a small backlog, a document that is being read is in no backlog, and a
+  cool-down holds back a second scale-in, never a first.
+- idle: nothing waits and no GPU works, and it has been so for longer than the longest
+  document takes, so all machines go at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.config import AsynchronousTable
+from deploy.plan.actions import Call
+from deploy.resources import VARIANT, tag_list
+
+__all__ = [
+    "ALARM_SUFFIXES",
+    "ObservedScaling",
+    "Scaling",
+    "is_within",
+    "scalable",
+    "unscale",
+]
+
+SERVICE = "application-autoscaling"
+BACKLOG, WAKE, IDLE = "backlog", "wake", "idle"
+ALARM_SUFFIXES = (f"-{WAKE}", f"-{IDLE}")
+"""Of our alarms, those that move machines: nothing is rolled back for them."""
+PERIOD = 60
+# Of a GPU's time, in percent: less is no work.
+IDLE_GPU = 1.0
+
+
+def scalable(endpoint: str) -> dict[str, str]:
+    """What Application Auto Scaling calls an endpoint's number of machines."""
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+
+
+def unscale(endpoint: str) -> Call:
+    """No limits and no policies any more."""
+    return Call(
+        SERVICE,
+        "deregister_scalable_target",
+        # Its policies go with it.
+        scalable(endpoint),
+        f"remove the scaling of endpoint {endpoint}",
+        may_be_missing=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedScaling:
+    """What is there."""
+
+    target: Mapping[str, Any] | None = None
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name, with their ARNs."""
+    alarms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What is wanted."""
+
+    endpoint: str
+    min_instances: int
+    max_instances: int
+    backlog_per_instance: int
+    idle_seconds: int
+    scale_out_seconds: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, endpoint: str, table: AsynchronousTable, tags: Mapping[str, str]
+    ) -> Scaling:
+        return cls(
+            endpoint=endpoint,
+            min_instances=table.min_instances,
+            max_instances=table.max_instances,
+            backlog_per_instance=table.backlog_per_instance,
+            idle_seconds=table.idle,
+            scale_out_seconds=table.scale_out_seconds,
+            tags=tags,
+        )
+
+    @property
+    def target(self) -> Call:
+        limits = {"MinCapacity": self.min_instances, "MaxCapacity": self.max_instances}
+        return Call(
+            SERVICE,
+            "register_scalable_target",
+            {**scalable(self.endpoint), **limits},
+            f"let endpoint {self.endpoint} have {self.min_instances} to "
+            f"{self.max_instances} machines",
+            is_patient=True,
+        )
+
+    @property
+    def policies(self) -> dict[str, Call]:
+        """By name."""
+        tracking = {
+            "TargetValue": float(self.backlog_per_instance),
+            "CustomizedMetricSpecification": {
+                "MetricName": "ApproximateBacklogSizePerInstance",
+                "Namespace": "AWS/SageMaker",
+                "Dimensions": _of_endpoint(self.endpoint),
+                "Statistic": "Average",
+            },
+            "ScaleOutCooldown": self.scale_out_seconds,
+            # Means nothing while scale-in is off, and holds should somebody turn it on.
+            "ScaleInCooldown": self.idle_seconds,
+            "DisableScaleIn": True,
+        }
+        per = self.backlog_per_instance
+        return {
+            BACKLOG: self._policy(
+                BACKLOG,
+                "TargetTrackingScaling",
+                {"TargetTrackingScalingPolicyConfiguration": tracking},
+                f"one more when over {per} documents wait for each",
+            ),
+            WAKE: self._policy(
+                WAKE,
+                "StepScaling",
+                _steps("ChangeInCapacity", 1, "Lower", self.scale_out_seconds),
+                "one when documents wait and there is none",
+            ),
+            IDLE: self._policy(
+                IDLE,
+                "StepScaling",
+                _steps("ExactCapacity", self.min_instances, "Upper", PERIOD),
+                f"down to {self.min_instances} when there is no work",
+            ),
+        }
+
+    def alarms(self, policy_arns: Mapping[str, str]) -> dict[str, Call]:
+        """By name; each goes off into the policy of its name."""
+        minutes = self.idle_seconds // PERIOD
+        wake = {
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "HasBacklogWithoutCapacity",
+            # The endpoint alone: with a variant it would be a series nobody writes.
+            "Dimensions": _of_endpoint(self.endpoint),
+            "Statistic": "Average",
+            "Period": PERIOD,
+            "EvaluationPeriods": 2,
+            "DatapointsToAlarm": 2,
+            "Threshold": 1.0,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "TreatMissingData": "missing",
+        }
+        idle = {
+            "Metrics": self._work(),
+            "EvaluationPeriods": minutes,
+            "DatapointsToAlarm": minutes,
+            "Threshold": IDLE_GPU,
+            "ComparisonOperator": "LessThanOrEqualToThreshold",
+            # Not measured is not idle: a machine of which nothing is known stays.
+            "TreatMissingData": "notBreaching",
+        }
+        return {
+            f"{self.endpoint}-{name}": self._alarm(
+                name, meaning, request, policy_arns[name]
+            )
+            for name, meaning, request in (
+                (WAKE, "documents wait and there is no machine", wake),
+                (IDLE, f"no work for {minutes} minutes", idle),
+            )
+        }
+
+    def _work(self) -> list[dict[str, Any]]:
+        """Documents that wait and percent of a GPU: nothing only where there is none.
+
+        The backlog alone would not do: whoever is picked up at once was never in it.
+        """
+        variant = {"Name": "VariantName", "Value": VARIANT}
+        series: tuple[tuple[str, str, str, list[dict[str, str]]], ...] = (
+            ("waiting", "AWS/SageMaker", "ApproximateBacklogSize", []),
+            ("gpu", "/aws/sagemaker/Endpoints", "GPUUtilization", [variant]),
+        )
+        return [
+            {
+                "Id": identifier,
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": namespace,
+                        "MetricName": name,
+                        "Dimensions": [*_of_endpoint(self.endpoint), *more],
+                    },
+                    "Period": PERIOD,
+                    "Stat": "Maximum",
+                },
+                "ReturnData": False,
+            }
+            for identifier, namespace, name, more in series
+        ] + [
+            {
+                "Id": "work",
+                "Label": "documents waiting and percent of a GPU",
+                # An empty queue may say nothing; a machine that says nothing works.
+                "Expression": "FILL(waiting, 0) + gpu",
+                "ReturnData": True,
+            }
+        ]
+
+    def _policy(
+        self, name: str, kind: str, configuration: Mapping[str, Any], what: str
+    ) -> Call:
+        request = {"PolicyName": name, "PolicyType": kind, **scalable(self.endpoint)}
+        return Call(
+            SERVICE,
+            "put_scaling_policy",
+            {**request, **configuration},
+            f"set scaling policy {name} of endpoint {self.endpoint}: {what}",
+            is_patient=True,
+        )
+
+    def _alarm(
+        self, name: str, meaning: str, request: Mapping[str, Any], policy_arn: str
+    ) -> Call:
+        alarm = f"{self.endpoint}-{name}"
+        return Call(
+            "cloudwatch",
+            "put_metric_alarm",
+            {
+                "AlarmName": alarm,
+                "AlarmDescription": meaning,
+                **request,
+                "AlarmActions": [policy_arn],
+                "Tags": tag_list(self.tags),
+            },
+            f"set alarm {alarm}: {meaning}",
+        )
+
+
+def is_within(wanted: object, found: object) -> bool:
+    """Everything wanted is so; what AWS adds of its own is no difference."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(
+            key in found and is_within(value, found[key])
+            for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(map(is_within, wanted, found))
+        )
+    return wanted == found
+
+
+def _of_endpoint(endpoint: str) -> list[dict[str, str]]:
+    return [{"Name": "EndpointName", "Value": endpoint}]
+
+
+def _steps(kind: str, adjustment: int, bound: str, cooldown: int) -> dict[str, Any]:
+    return {
+        "StepScalingPolicyConfiguration": {
+            "AdjustmentType": kind,
+            "MetricAggregationType": "Average" if bound == "Lower" else "Maximum",
+            "Cooldown": cooldown,
+            "StepAdjustments": [
+                {
+                    f"MetricInterval{bound}Bound": 0.0,
+                    "ScalingAdjustment": adjustment,
+                }
+            ],
+        }
+    }

@@ -1,0 +1,326 @@
+"""Documents into the queue, each once, whenever and however often this is stopped.
+
+What is about to happen is written before it happens. A document's answer has its place
+before it is sent, by its key and its attempt, so whoever finds that a call was about to
+be made, and its maker gone, looks there, and else sends the same again: a kill may cost
+a second reading of what was under way, and never a second result.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Protocol
+
+from deploy.config import AsynchronousTable
+from deploy.documents.document import S3, Document, Found, Refused
+from deploy.documents.options import MAX_HEADER, attributes_of
+from deploy.errors import BusyError, DeployError, Interrupted
+from deploy.queue.endpoint import extension_of
+from deploy.queue.job import Job, Place, State, is_gone, owner_here, run_at
+from deploy.queue.ledger import Ledger
+
+__all__ = ["Retry", "Sender", "Submission", "Submitted", "request_of"]
+
+NUM_AT_ONCE = 8
+NUM_ATTEMPTS = 8
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+# A call takes seconds, all its attempts some minutes. Whoever takes longer is gone.
+LEASE_SECONDS = 900.0
+# Larger bodies are read by the container itself, where it may: Java would hold them.
+MAX_BODY_BYTES = 100 * 1024 * 1024
+MAX_INLINE_BYTES = 128_000
+ACCEPTED = (State.SENDING, State.SUBMITTED, State.DONE)
+
+
+class Retry(Enum):
+    """The failed documents that are sent again."""
+
+    NONE = "none"
+    TRANSIENT = "transient"
+    """Documents with a transient error, in all or some of their pages."""
+    ALL = "all"
+    """Also documents with a permanent error."""
+
+
+class Sender(Protocol):
+    """What reaches AWS."""
+
+    def upload(self, job: Job) -> str:
+        """Put a local document where the endpoint reads; its s3://bucket/key."""
+        ...
+
+    def answer_to(self, job: Job) -> tuple[str, str] | None:
+        """Where the answer of this attempt and its failure are, where one is there."""
+        ...
+
+    def send(self, request: Mapping[str, Any]) -> tuple[str, str]:
+        """Where the answer and the failure will be; BusyError: again a little later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """How it went."""
+
+    num_sent: int
+    num_known: int
+    """Read, or in the queue, already."""
+    num_failed: int
+    """Documents that failed earlier with a transient error and were not retried."""
+    num_elsewhere: int
+    """Another process is sending them."""
+    unsent: Mapping[str, str]
+    """Sources, and why."""
+    given_up: tuple[Job, ...] = ()
+    """Documents that failed earlier with a permanent error and were not retried."""
+
+
+class Submission:
+    """One run over any number of documents."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        sender: Sender,
+        table: AsynchronousTable,
+        *,
+        reads_itself: bool,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        owner: str | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._sender = sender
+        self._table = table
+        self._reads_itself = reads_itself
+        self._clock = clock
+        self._sleep = sleep
+        self._on_progress = on_progress
+        self._owner = owner or owner_here()
+        self._stopping = threading.Event()
+        self._run = run_at(clock())
+
+    def run(self, found: Found, jobs: Sequence[Job] = (), *, retry: Retry) -> Submitted:
+        """Submit the documents in `found` and the given jobs.
+
+        Raises the error that stopped the submission. Documents sent until then are in
+        the ledger, and so are all refused documents.
+        """
+        by_key = {document.key: document for document in found.documents}
+        refused = [each for each in found.refused if each.is_named]
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+            list(threads.map(self._note_refused, refused))
+            list(threads.map(self._note, found.documents))
+            noted = list(threads.map(self._job, by_key.values()))
+        return self.send([*jobs, *noted], retry=retry)
+
+    def send(self, jobs: Sequence[Job], *, retry: Retry) -> Submitted:
+        """Send the jobs that are due, and count the outcomes of all."""
+        outcomes: Counter[str] = Counter()
+        unsent: dict[str, str] = {}
+        to_send = []
+        given_up = []
+        for job in jobs:
+            outcome = self._outcome(job, retry)
+            if outcome == "given up":
+                given_up.append(job)
+            elif outcome is None:
+                to_send.append(job.again() if job.is_settled else job)
+            else:
+                outcomes[outcome] += 1
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+            futures = {threads.submit(self._one, job): job for job in to_send}
+            try:
+                for number, future in enumerate(as_completed(futures), start=1):
+                    try:
+                        outcomes[future.result()] += 1
+                    except (OSError, ValueError) as error:
+                        unsent[futures[future].source] = str(error)
+                    self._on_progress(number, len(to_send))
+            except KeyboardInterrupt:
+                self._stopping.set()
+                raise Interrupted(
+                    f"{outcomes['sent']} documents are in the queue and will be read. "
+                    "The same command again sends the others"
+                ) from None
+            except BaseException:
+                self._stopping.set()
+                raise
+        return Submitted(
+            outcomes["sent"],
+            outcomes["known"],
+            outcomes["failed"],
+            outcomes["elsewhere"],
+            unsent,
+            tuple(given_up),
+        )
+
+    def _note(self, each: Document | Refused) -> None:
+        known = self._ledger.place(each.place)
+        place = Place(each.place, each.name, each.source, each.key)
+        if known is not None:
+            place = replace(place, written=known.written)
+        if place != known:
+            self._ledger.put_place(place)
+
+    def _note_refused(self, refused: Refused) -> None:
+        """As failed: nobody who asked for it is left without an answer."""
+        place = self._ledger.place(refused.place)
+        before = None if place is None else self._ledger.job(place.key)
+        if refused.is_absent and before is not None and before.state in ACCEPTED:
+            # It was there once, and what it held has been read.
+            return
+        job = Job.refused(refused, self._run, self._clock())
+        known = self._ledger.job(refused.key)
+        if known is None or (known.code, known.detail) != (job.code, job.detail):
+            stamp = None if known is None else known.stamp
+            self._ledger.save(replace(job, stamp=stamp))
+        self._note(refused)
+
+    def _job(self, document: Document) -> Job:
+        found = self._ledger.job(document.key)
+        if found is not None:
+            # The file noted first may be gone; this one has the same bytes. Its type
+            # was told by its name once.
+            return replace(
+                found, source=document.source, media_type=document.media_type
+            )
+        made = self._ledger.save(Job.of(document, self._run, self._clock()))
+        return made or self._existing(document.key)
+
+    def _existing(self, key: str) -> Job:
+        job = self._ledger.job(key)
+        assert job is not None, f"{key} was there a moment ago"
+        return job
+
+    def _outcome(self, job: Job, retry: Retry) -> str | None:
+        """Return why a job is not sent; None if it has to be sent."""
+        if retry is not Retry.NONE and job.is_retryable:
+            return None
+        if job.has_failed_permanently:
+            return None if retry is Retry.ALL else "given up"
+        if job.state in (State.SUBMITTED, State.DONE):
+            return "known"
+        if job.state is State.FAILED:
+            return "failed"
+        if job.state is State.SENDING and not self._is_free(job):
+            return "elsewhere"
+        return None
+
+    def _is_free(self, job: Job) -> bool:
+        is_old = self._clock() - job.since > LEASE_SECONDS
+        return job.owner == self._owner or is_gone(job.owner) or is_old
+
+    def _one(self, job: Job) -> str:
+        if self._stopping.is_set():
+            return "stopped"
+        is_doubtful = job.state is State.SENDING
+        where = job.source if job.source.startswith(S3) else None
+        uri = where or self._sender.upload(job)
+        try:
+            request = request_of(job, uri, self._table, reads_itself=self._reads_itself)
+        except ValueError as error:
+            self._ledger.save(
+                replace(
+                    job, state=State.FAILED, code="bad_request", detail=str(error),
+                    since=self._clock(),
+                )
+            )  # fmt: skip
+            raise
+        claimed = self._ledger.save(
+            replace(
+                job, state=State.SENDING, owner=self._owner, since=self._clock()
+            )
+        )  # fmt: skip
+        if claimed is None:
+            return "elsewhere"
+        found = self._sender.answer_to(claimed) if is_doubtful else None
+        if found is None:
+            try:
+                found = self._patiently(request)
+            except DeployError:
+                self._stopping.set()
+                self._ledger.save(replace(claimed, state=State.NEW, owner=None))
+                raise
+        output, failure = found
+        self._ledger.save(
+            replace(
+                claimed,
+                state=State.SUBMITTED,
+                owner=None,
+                since=self._clock(),
+                output=output,
+                failure=failure,
+            )
+        )
+        return "sent"
+
+    def _patiently(self, request: Mapping[str, Any]) -> tuple[str, str]:
+        pause = FIRST_PAUSE_SECONDS
+        for _ in range(NUM_ATTEMPTS - 1):
+            try:
+                return self._sender.send(request)
+            except BusyError:
+                if self._stopping.is_set():
+                    raise
+            except DeployError as error:
+                # The line was dead: whether it arrived nobody knows, and sent again it
+                # has the same place.
+                if type(error) is not DeployError or self._stopping.is_set():
+                    raise
+            self._sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        return self._sender.send(request)
+
+
+def request_of(
+    job: Job, uri: str, table: AsynchronousTable, *, reads_itself: bool
+) -> dict[str, Any]:
+    """InvokeEndpointAsync, without the endpoint.
+
+    Where the container reads S3 itself it is told the address of what carries options
+    or is large; all else is handed to it by SageMaker. Raises ValueError on a document
+    that cannot be named.
+    """
+    request: dict[str, Any] = {
+        "Accept": job.accept,
+        "InferenceId": job.inference_id,
+        "S3OutputPathExtension": extension_of(job.run, job.attempt),
+        "Filename": job.key,
+        "InvocationTimeoutSeconds": table.timeout_seconds,
+        "RequestTTLSeconds": table.wait_seconds,
+    }
+    is_stored = job.source.startswith(S3)
+    # Its address travels in a header, which loses a space at its end.
+    is_plain = uri.isascii() and uri.isprintable() and uri == uri.strip()
+    is_plain = is_plain and len(uri) <= MAX_HEADER
+    attributes = attributes_of(dict(sorted(job.options.items())))
+    has_room = len(attributes) <= MAX_HEADER
+    is_odd = not is_plain or not has_room or job.size > MAX_BODY_BYTES
+    if reads_itself and (is_odd or (is_stored and job.options)):
+        # Escapes would count six times in the service's limit for an option.
+        asked = {"s3_uri": uri, **job.options}
+        body = json.dumps(asked, ensure_ascii=False).encode()
+        if len(body) <= MAX_INLINE_BYTES:
+            return request | {"Body": body, "ContentType": "application/json"}
+    if not is_plain:
+        raise ValueError(
+            "SageMaker takes no such key: rename it, or set network.isolation = false "
+            "and deploy again, so that the container reads it"
+        )
+    if not has_room:
+        raise ValueError(
+            f"its options have {len(attributes):,} characters, and SageMaker takes "
+            f"{MAX_HEADER:,}: fewer pages, a shorter prompt, or network.isolation = "
+            "false and deploy again, so that they are sent in the request body"
+        )
+    request |= {"InputLocation": uri, "ContentType": job.media_type}
+    return request | ({"CustomAttributes": attributes} if attributes else {})

@@ -1,0 +1,1 @@
+"""Results of documents: parsing, reports, failures."""

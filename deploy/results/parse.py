@@ -1,0 +1,247 @@
+"""What came back for a document: read for its facts, and written as people want it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape, unescape
+from itertools import islice
+from typing import Any
+
+from deploy.errors import ConfigError
+from deploy.results.sanitise import POLICY, cleaner_of
+
+__all__ = [
+    "ACCEPT",
+    "FORMATS",
+    "MAY_PASS",
+    "NUM_NAMED",
+    "Failure",
+    "Reading",
+    "failure_from",
+    "in_format",
+    "page_errors",
+    "part_lines",
+    "reading_from",
+]
+
+ACCEPT = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
+FORMATS = {media_type: name for name, media_type in ACCEPT.items()}
+MAY_PASS = frozenset(
+    {
+        "engine_failed",
+        "engine_unavailable",
+        "out_of_memory",
+        "overloaded",
+        "storage_unavailable",
+    }
+)
+"""Codes of what the service suffered, and not the page: another reading need not meet
+it. A deadline is none of them: it would come again where it came."""
+MAX_DETAIL = 500
+NUM_NAMED = 20
+UNTOLD = "unknown"
+# What the service leaves in place of a page that failed. HTML and text say no code.
+LOST_PAGE = {
+    media_type: re.compile(pattern, re.MULTILINE)
+    for media_type, pattern in (
+        (
+            "text/markdown",
+            r"^<!-- page (?P<page>\d+): (?P<code>[a-z_]+): (?P<detail>.*) -->$",
+        ),
+        (
+            "text/html",
+            r'^<p class="page-error">Page (?P<page>\d+) could not be read: '
+            r"(?P<detail>.*)</p>$",
+        ),
+        ("text/plain", r"^\[page (?P<page>\d+) could not be read: (?P<detail>.*)\]$"),
+    )
+}
+PARAGRAPH = "\n\n"
+RULE = "-" * 48
+LOOKALIKE = re.compile(rf"^([ \t]*\d+)(?={RULE}[ \t]*$)", re.MULTILINE)
+# In what SageMaker writes the container's answer may stand with its quotes escaped.
+CODE = re.compile(r'\\?"code\\?":\s*\\?"([a-z_]+)\\?"')
+DETAIL = re.compile(r'\\?"detail\\?":\s*\\?"(.*?)\\?"[,}]')
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A document that was read."""
+
+    pages_read: int | None = None
+    """None where the format does not say."""
+    pages_failed: Mapping[str, int] = field(default_factory=dict)
+    """Pages that could not be read, by code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document that could not be read."""
+
+    code: str
+    detail: str
+
+
+def reading_from(body: bytes, accept: str) -> Reading:
+    """Only JSON tells how many pages there were; all formats, which failed."""
+    if accept != ACCEPT["json"]:
+        failed = Counter(error["code"] for error in page_errors(body, accept))
+        return Reading(pages_failed=dict(failed))
+    try:
+        pages = json.loads(body)["pages"]
+        codes = Counter(page["error"]["code"] for page in pages if page.get("error"))
+        return Reading(len(pages) - codes.total(), dict(codes))
+    except (ValueError, KeyError, TypeError):
+        return Reading()
+
+
+def failure_from(body: bytes) -> Failure:
+    """The container's own problem where it can be found, or the text as it is."""
+    text = body.decode(errors="replace").strip()
+    try:
+        problem = json.loads(text)
+        return Failure(str(problem["code"]), str(problem["detail"])[:MAX_DETAIL])
+    except (ValueError, KeyError, TypeError):
+        pass
+    code, detail = CODE.search(text), DETAIL.search(text)
+    return Failure(
+        code[1] if code else "failed",
+        (detail[1] if detail else text or "nothing was said")[:MAX_DETAIL],
+    )
+
+
+def page_errors(body: bytes, accept: str) -> list[dict[str, Any]]:
+    """Of a document that was read in part: page, code and detail.
+
+    The code is `unknown` in HTML and text, which do not say it.
+    """
+    if accept in LOST_PAGE:
+        return [
+            {
+                "page": int(found["page"]),
+                "code": found.groupdict().get("code") or UNTOLD,
+                "detail": unescape(found["detail"]),
+            }
+            for found in LOST_PAGE[accept].finditer(body.decode(errors="replace"))
+        ]
+    try:
+        return [
+            {"page": page["page"], **page["error"]}
+            for page in json.loads(body)["pages"]
+            if page.get("error")
+        ]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def part_lines(missing: Mapping[str, Mapping[int, str]]) -> list[str]:
+    """Who lacks which pages, by name: of some, where there are many."""
+    lacking = {name: pages for name, pages in missing.items() if pages}
+    lines = [
+        f"in part: {name} lacks {_pages(pages)}"
+        for name, pages in islice(lacking.items(), NUM_NAMED)
+    ]
+    if len(lacking) > NUM_NAMED:
+        lines.append(f"in part: {len(lacking) - NUM_NAMED:,} more; --json names all")
+    return lines
+
+
+def _pages(pages: Mapping[int, str]) -> str:
+    """`page 2 (engine_failed), pages 5, 6 (deadline_exceeded)`"""
+    by_code: dict[str, list[int]] = {}
+    for page, code in sorted(pages.items()):
+        by_code.setdefault(code, []).append(page)
+    return ", ".join(
+        f"page{'s' if len(numbers) > 1 else ''} {_ranges(numbers)} ({code})"
+        for code, numbers in by_code.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`1-3, 7` of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def in_format(body: bytes, accept: str, wanted: str) -> bytes:
+    """As `md`, `html` or `json`; raises ConfigError where it was not asked for so."""
+    given = FORMATS.get(accept)
+    if given == wanted:
+        return body
+    if given != "json":
+        raise ConfigError(
+            f"it was submitted as {given or accept}, which does not become {wanted}",
+            hint="chandra-sagemaker async submit without --format: JSON becomes all",
+        )
+    try:
+        document = json.loads(body)
+        text = _markdown(document) if wanted == "md" else _html(document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "the answer is no document of ours", hint="async fetch --format json"
+        ) from error
+    # JSON can hold characters that have no UTF-8; one costs no document.
+    return text.encode("utf-8", "replace")
+
+
+def _markdown(document: Mapping[str, Any]) -> str:
+    """As the service writes it when it is asked for Markdown, byte for byte."""
+    pages = {int(page["page"]): str(page["markdown"]) for page in document["pages"]}
+    is_paginated = document.get("markdown") == _paginated(pages)
+    texts: dict[int, str] = {}
+    for page in document["pages"]:
+        parts = [str(page["markdown"])]
+        if page.get("error"):
+            code, detail = page["error"]["code"], str(page["error"]["detail"])
+            # Two hyphens or a `>` could end the comment.
+            detail = re.sub(r"-{2,}", "-", " ".join(detail.split())).replace(">", ")")
+            parts.append(f"<!-- page {int(page['page'])}: {code}: {detail} -->")
+        texts[int(page["page"])] = PARAGRAPH.join(part for part in parts if part)
+    if is_paginated:
+        text = _paginated(texts)
+    else:
+        text = PARAGRAPH.join(text for text in texts.values() if text)
+    return f"{text}\n" if text else ""
+
+
+def _paginated(pages: Mapping[int, str]) -> str:
+    """Join pages as the service does with the option `paginate`."""
+    joined = ""
+    for index, (number, text) in enumerate(pages.items()):
+        if index:
+            joined += f"\n\n{number - 1}{RULE}\n\n"
+        joined += LOOKALIKE.sub(r"\1\\", text)
+    return joined
+
+
+def _html(document: Mapping[str, Any]) -> str:
+    """Write the pages one below the other, with their pictures, cleaned."""
+    body = "\n".join(
+        f'<section id="page-{int(page["page"])}">\n{_page(page)}\n</section>'
+        for page in document["pages"]
+    )
+    return (
+        "<!DOCTYPE html>\n<html>\n<head>\n"
+        '<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f"<title>Document</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _page(page: Mapping[str, Any]) -> str:
+    clean = cleaner_of(page)
+    parts = [clean(str(page["html"]))] if page["html"] else []
+    if page.get("error"):
+        detail = escape(" ".join(str(page["error"]["detail"]).split()))
+        sentence = f"Page {int(page['page'])} could not be read: {detail}"
+        parts.append(f'<p class="page-error">{sentence}</p>')
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""Removal of a deployment, and of what other deployments share."""

@@ -1,0 +1,340 @@
+"""What a deployment made, and the calls that remove it in an order that works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deploy.batch.job import LOG_GROUP
+from deploy.plan.actions import Action, Call, Goal, Wait
+from deploy.plan.calls import delete_endpoint
+from deploy.queue.scaling import unscale
+from deploy.resources import EndpointState
+
+__all__ = [
+    "Inventory",
+    "Kept",
+    "ObjectVersion",
+    "Role",
+    "UnfinishedUpload",
+    "teardown",
+]
+
+OBJECTS_A_CALL = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role, and the policies to delete with it."""
+
+    name: str
+    policies: tuple[str, ...]
+    """Inside it, by name."""
+    regions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Regions that each of our policies lets the role act in, by policy name."""
+    attached: tuple[str, ...] = ()
+    """ARNs of managed policies: detached, and never deleted."""
+    is_kept: bool = False
+    """Only its policies are deleted: another region uses the role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A global resource of the deployment that `destroy` keeps."""
+
+    what: str
+    reason: str
+    remedy: str
+    """How to delete the resource, or what will delete it."""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what}: {self.reason}; {self.remedy}"
+
+    def to_json(self) -> dict[str, str]:
+        return {"what": self.what, "reason": self.reason, "remedy": self.remedy}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object of S3, or the mark that deleted it."""
+
+    key: str
+    version: str
+    is_current: bool = True
+    """What whoever asks for the key is given."""
+    is_deletion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """Parts of an object that never became one."""
+
+    key: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What carries the tag of one deployment."""
+
+    name: str
+    endpoint: EndpointState | None = None
+    configs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    has_dashboard: bool = False
+    has_schedule: bool = False
+    is_scaled: bool = False
+    roles: tuple[Role, ...] = ()
+    repository: str | None = None
+    build_project: str | None = None
+    bucket: str | None = None
+    weights: tuple[ObjectVersion, ...] = ()
+    """Staged."""
+    sources: tuple[ObjectVersion, ...] = ()
+    """What CodeBuild built from."""
+    uploads: tuple[UnfinishedUpload, ...] = ()
+    """Of any of these."""
+    log_groups: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    """Transform jobs that run; those that ended cannot be deleted."""
+    job_objects: tuple[ObjectVersion, ...] = ()
+    """Lists, requests and uploaded documents of jobs."""
+    job_streams: tuple[str, ...] = ()
+    """Of the log group that all jobs of the account share."""
+    exchanged: tuple[ObjectVersion, ...] = ()
+    """An asynchronous endpoint's documents and results."""
+    kept: tuple[Kept, ...] = ()
+    """Global resources that are kept because another region uses them."""
+
+    @property
+    def objects(self) -> tuple[tuple[str, tuple[ObjectVersion, ...]], ...]:
+        """All objects in the bucket, by what they are."""
+        return (
+            ("staged weights", self.weights),
+            ("build sources", self.sources),
+            ("transform jobs", self.job_objects),
+            ("documents and results", self.exchanged),
+        )
+
+    @property
+    def has_objects(self) -> bool:
+        """True if anything in the bucket would be deleted."""
+        return bool(self.uploads) or any(versions for _, versions in self.objects)
+
+
+def teardown(inventory: Inventory, *, everything: bool) -> list[Action]:
+    """With `everything`, images, staged weights, logs and roles go as well.
+
+    The schedule goes first, or it would start the endpoint again; configs and models
+    after the endpoint, which can hang for an hour without them.
+    """
+    name = inventory.name
+    actions: list[Action] = []
+    if inventory.has_schedule:
+        actions.append(
+            Call(
+                "scheduler",
+                "delete_schedule_group",
+                {"Name": name},
+                f"delete schedule group {name} and its entries",
+                may_be_missing=True,
+            )
+        )
+    if inventory.is_scaled:
+        actions.append(unscale(name))
+    # Before their model: what runs is paid for.
+    actions += [
+        Call(
+            "sagemaker",
+            "stop_transform_job",
+            {"TransformJobName": job},
+            f"stop transform job {job}",
+            may_be_missing=True,
+        )
+        for job in inventory.jobs
+    ]
+    actions += _endpoint(inventory)
+    if inventory.alarms:
+        actions.append(
+            Call(
+                "cloudwatch",
+                "delete_alarms",
+                {"AlarmNames": list(inventory.alarms)},
+                f"delete alarms {', '.join(inventory.alarms)}",
+            )
+        )
+    if inventory.has_dashboard:
+        actions.append(
+            Call(
+                "cloudwatch",
+                "delete_dashboards",
+                {"DashboardNames": [name]},
+                f"delete dashboard {name}",
+                may_be_missing=True,
+            )
+        )
+    for noun, key, names in (
+        ("endpoint_config", "EndpointConfigName", inventory.configs),
+        ("model", "ModelName", inventory.models),
+    ):
+        actions += [
+            Call(
+                "sagemaker",
+                f"delete_{noun}",
+                {key: each},
+                f"delete {noun.replace('_', ' ')} {each}",
+                may_be_missing=True,
+            )
+            for each in names
+        ]
+    return actions + (_kept_otherwise(inventory) if everything else [])
+
+
+def _endpoint(inventory: Inventory) -> list[Action]:
+    state = inventory.endpoint
+    if state is None:
+        return []
+    actions: list[Action] = []
+    if state.is_changing and state.status != "Deleting":
+        # SageMaker deletes none that changes.
+        actions.append(Wait(state.name, Goal.SETTLED))
+    if state.status != "Deleting":
+        actions.append(delete_endpoint(state.name))
+    return [*actions, Wait(state.name, Goal.DELETED)]
+
+
+def _kept_otherwise(inventory: Inventory) -> list[Action]:
+    actions: list[Action] = []
+    actions += [
+        Call(
+            "logs",
+            "delete_log_group",
+            {"logGroupName": group},
+            f"delete log group {group}",
+            may_be_missing=True,
+        )
+        for group in inventory.log_groups
+    ]
+    actions += [
+        Call(
+            "logs",
+            "delete_log_stream",
+            {"logGroupName": LOG_GROUP, "logStreamName": stream},
+            f"delete log stream {stream}",
+            may_be_missing=True,
+        )
+        for stream in inventory.job_streams
+    ]
+    if inventory.repository is not None:
+        actions.append(
+            Call(
+                "ecr",
+                "delete_repository",
+                {"repositoryName": inventory.repository, "force": True},
+                f"delete repository {inventory.repository} with every image in it",
+                may_be_missing=True,
+            )
+        )
+    if inventory.build_project is not None:
+        actions.append(
+            Call(
+                "codebuild",
+                "delete_project",
+                {"name": inventory.build_project},
+                f"delete CodeBuild project {inventory.build_project}",
+                may_be_missing=True,
+            )
+        )
+    # Before their mark, by which they are found.
+    actions += [
+        Call(
+            "s3",
+            "abort_multipart_upload",
+            {
+                "Bucket": inventory.bucket,
+                "Key": upload.key,
+                "UploadId": upload.identifier,
+            },
+            f"delete what arrived of s3://{inventory.bucket}/{upload.key}",
+            may_be_missing=True,
+        )
+        for upload in inventory.uploads
+    ]
+    for what, versions in inventory.objects:
+        actions += _objects(inventory, what, versions)
+    for role in inventory.roles:
+        actions += _role(role)
+    return actions
+
+
+def _role(role: Role) -> list[Action]:
+    actions: list[Action] = [
+        Call(
+            "iam",
+            "delete_role_policy",
+            {"RoleName": role.name, "PolicyName": policy},
+            f"delete policy {policy} of role {role.name}",
+            may_be_missing=True,
+        )
+        for policy in role.policies
+    ]
+    if role.is_kept:
+        return actions
+    actions += [
+        Call(
+            "iam",
+            "detach_role_policy",
+            {"RoleName": role.name, "PolicyArn": arn},
+            f"detach policy {arn} from role {role.name}",
+            may_be_missing=True,
+        )
+        for arn in role.attached
+    ]
+    return [
+        *actions,
+        Call(
+            "iam",
+            "delete_role",
+            {"RoleName": role.name},
+            f"delete role {role.name}",
+            may_be_missing=True,
+        ),
+    ]
+
+
+def _objects(
+    inventory: Inventory, what: str, versions: Sequence[ObjectVersion]
+) -> list[Action]:
+    """By version: by its key alone, a bucket that keeps versions would keep all."""
+    batches = [
+        versions[start : start + OBJECTS_A_CALL]
+        for start in range(0, len(versions), OBJECTS_A_CALL)
+    ]
+    return [
+        Call(
+            "s3",
+            "delete_objects",
+            {
+                "Bucket": inventory.bucket,
+                "Delete": {
+                    "Objects": [
+                        {"Key": version.key, "VersionId": version.version}
+                        for version in batch
+                    ],
+                    "Quiet": True,
+                },
+            },
+            f"delete {_counted(batch)} of {what} from s3://{inventory.bucket}",
+        )
+        for batch in batches
+    ]
+
+
+def _counted(versions: Sequence[ObjectVersion]) -> str:
+    num_objects = len({version.key for version in versions})
+    objects = f"{num_objects} object{'s' if num_objects > 1 else ''}"
+    if all(version.is_current for version in versions):
+        return objects
+    return f"{len(versions)} versions of {objects}"

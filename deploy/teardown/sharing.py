@@ -1,0 +1,234 @@
+"""Decide which roles and objects of a deployment stay because other regions use them.
+
+Roles and buckets are global: `destroy` in one region must not delete what a deployment
+of the same name, or another deployment, uses in another one. Pure functions; what uses
+them is found by `deploy.teardown.elsewhere`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from deploy.teardown.plan import Inventory, Kept, Role
+
+__all__ = [
+    "RegionUse",
+    "keep_everything",
+    "keep_objects",
+    "keep_results",
+    "keep_roles",
+    "keep_weights",
+    "unknown_models",
+]
+
+BY_OPTION = "--keep-global"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionUse:
+    """Resources of another region that need roles or objects of a deployment."""
+
+    region: str
+    deployed: tuple[str, ...] = ()
+    """The deployment's own resources there, such as `endpoint ocr`."""
+    endpoints: frozenset[str] = frozenset()
+    """The endpoints of which there is something there, such as a config."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """For each role, a model in the region that runs with it."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """For each s3:// address, a model in the region that loads weights from it."""
+    unknown: tuple[str, ...] = ()
+    """Models of others that these credentials may not describe."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if `destroy --all` there would take down nothing."""
+        return not (self.deployed or self.roles or self.weights)
+
+
+def keep_roles(
+    roles: Sequence[Role], region: str, uses: Sequence[RegionUse]
+) -> tuple[tuple[Role, ...], list[Kept]]:
+    """Return the roles or policies to delete in `region`, and those that are kept.
+
+    A role that no other region uses is deleted. Another loses the policies of `region`,
+    unless a region that uses it has no policy of its own in it. A policy for a region
+    keeps the role even where that region is not in `uses`, as it was not asked.
+    """
+    left, kept = [], []
+    for role in roles:
+        users = {
+            use.region: use for use in uses if use.deployed or role.name in use.roles
+        }
+        recorded = set().union(*role.regions.values()) - {region}
+        if not users and not recorded:
+            left.append(role)
+            continue
+        without = sorted(users.keys() - recorded)
+        policies = tuple(
+            name for name, regions in role.regions.items() if regions == {region}
+        )
+        if without:
+            policies = ()
+        if policies:
+            left.append(replace(role, policies=policies, attached=(), is_kept=True))
+        kept.append(_kept_role(role, users, recorded - users.keys(), without, uses))
+    return tuple(left), kept
+
+
+def _kept_role(
+    role: Role,
+    users: Mapping[str, RegionUse],
+    recorded: Collection[str],
+    without: Sequence[str],
+    uses: Sequence[RegionUse],
+) -> Kept:
+    asked = {use.region: use for use in uses}
+    reasons, remedies = [], []
+    for region, use in sorted(users.items()):
+        if use.deployed:
+            reasons.append(_deployed_sentence(use))
+            remedies.append(_regional_remedy(region))
+        else:
+            model = use.roles[role.name]
+            reasons.append(f"model {model} in {region} runs with it")
+            remedies.append(f"it can be deleted when model {model} is gone")
+    for region in sorted(recorded):
+        reasons.append(f"its policy for {region} says that it is used there")
+        if region not in asked:
+            remedies.append(_manual_remedy(role, region))
+        elif asked[region].is_idle:
+            remedies.append(
+                f"chandra-sagemaker destroy --all --region {region} deletes it"
+            )
+        else:
+            remedies.append(_regional_remedy(region))
+    if without:
+        reasons.append(
+            f"all its policies stay, as it has none for {', '.join(without)}: "
+            f"chandra-sagemaker iam --create --region {without[0]} makes one"
+        )
+    return Kept(f"role {role.name}", "; ".join(reasons), "; ".join(remedies))
+
+
+def keep_objects(
+    inventory: Inventory, bucket_region: str, uses: Sequence[RegionUse]
+) -> Inventory:
+    """Keep all objects of a bucket in another region.
+
+    SageMaker and CodeBuild use buckets of their own region only, so they belong to the
+    deployment there.
+    """
+    use = next((u for u in uses if u.region == bucket_region), RegionUse(bucket_region))
+    is_idle = use in uses and use.is_idle
+    return _without_objects(
+        inventory,
+        f"the bucket is in {bucket_region}"
+        + (f", and {_deployed_sentence(use)}" if use.deployed else ""),
+        f"chandra-sagemaker destroy --all --region {bucket_region} deletes them"
+        if is_idle
+        else _regional_remedy(bucket_region, "they go"),
+    )
+
+
+def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
+    """Keep documents and results while the same queue's endpoint is in another region.
+
+    The exchange has one prefix for a deployment, whatever the region.
+    """
+    use = next((u for u in uses if inventory.name in u.endpoints), None)
+    if use is None or not (inventory.exchanged or inventory.uploads):
+        return inventory
+    kept = Kept(
+        f"documents and results in s3://{inventory.bucket}",
+        _deployed_sentence(use),
+        _regional_remedy(use.region, "they go"),
+    )
+    return replace(inventory, exchanged=(), uploads=(), kept=(*inventory.kept, kept))
+
+
+def keep_weights(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
+    """Keep staged weights from which a model in another region starts."""
+    users = [
+        (use.region, model)
+        for use in uses
+        for address, model in sorted(use.weights.items())
+        if any(
+            f"s3://{inventory.bucket}/{version.key}".startswith(address)
+            for version in inventory.weights
+        )
+    ]
+    if not users:
+        return inventory
+    region, model = users[0]
+    kept = Kept(
+        f"staged weights in s3://{inventory.bucket}",
+        f"model {model} in {region} loads them",
+        f"they can be deleted when model {model} is gone",
+    )
+    return replace(inventory, weights=(), kept=(*inventory.kept, kept))
+
+
+def keep_everything(inventory: Inventory) -> Inventory:
+    """Keep all roles and all objects, whoever uses them."""
+    left = _without_objects(inventory, BY_OPTION, "destroy --all without it")
+    kept = [
+        Kept(f"role {role.name}", BY_OPTION, "destroy --all without it")
+        for role in inventory.roles
+    ]
+    return replace(left, roles=(), kept=(*left.kept, *kept))
+
+
+def unknown_models(uses: Sequence[RegionUse]) -> list[str]:
+    """Return a note on each region with models that could not be described."""
+    return [
+        f"note: {len(use.unknown)} models of others in {use.region} cannot be "
+        f"described, such as {use.unknown[0]}: they may use these roles or weights"
+        for use in uses
+        if use.unknown
+    ]
+
+
+def _without_objects(inventory: Inventory, reason: str, remedy: str) -> Inventory:
+    what = [
+        f"{len({version.key for version in versions})} of {name}"
+        for name, versions in inventory.objects
+        if versions
+    ]
+    if not inventory.has_objects:
+        return inventory
+    listed = ", ".join(what) or "unfinished uploads"
+    kept = Kept(
+        f"objects in s3://{inventory.bucket} ({listed})",
+        reason,
+        remedy,
+    )
+    return replace(
+        inventory,
+        weights=(),
+        sources=(),
+        uploads=(),
+        job_objects=(),
+        exchanged=(),
+        kept=(*inventory.kept, kept),
+    )
+
+
+def _deployed_sentence(use: RegionUse) -> str:
+    """Return a clause that names a region's first resource and counts the others."""
+    more = len(use.deployed) - 1
+    return f"{use.region} has {use.deployed[0]}" + (f" and {more} more" if more else "")
+
+
+def _manual_remedy(role: Role, region: str) -> str:
+    """Return how to delete a role that a region which was not asked may still use."""
+    names = [name for name, regions in role.regions.items() if region in regions]
+    return (
+        f"{region} was not asked: if nothing there uses the role, delete policy "
+        f"{' and '.join(names)} in it, then run the same command again"
+    )
+
+
+def _regional_remedy(region: str, words: str = "it goes") -> str:
+    return f"{words} with the deployment in {region}"

@@ -1,0 +1,150 @@
+"""Objects of S3 in every version of theirs: those that are there, and those that were.
+
+A bucket that keeps versions keeps, and charges for, what is deleted by its key alone.
+In one that does not, each object has the one version `null`, deleted like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.aws.client import AWSClient
+from deploy.config import DeployConfig
+from deploy.errors import NotFoundError
+from deploy.teardown.plan import ObjectVersion, UnfinishedUpload
+from deploy.weights.files import MANIFEST, STAGING, TAR
+
+__all__ = ["Staged", "staged_by", "uploads_below", "versions_below"]
+
+
+def versions_below(
+    aws: AWSClient, bucket: str | None, prefix: str
+) -> tuple[ObjectVersion, ...]:
+    """Newest first of each key; a bucket that is not there has none."""
+    if bucket is None:
+        return ()
+    try:
+        return tuple(
+            ObjectVersion(
+                item["Key"],
+                item["VersionId"],
+                is_current=is_there and item["IsLatest"],
+                is_deletion=not is_there,
+            )
+            for kind, is_there in (("Versions", True), ("DeleteMarkers", False))
+            for item in aws.pages(
+                "s3", "list_object_versions", kind, Bucket=bucket, Prefix=prefix
+            )
+        )
+    except NotFoundError:
+        return ()
+
+
+def uploads_below(
+    aws: AWSClient, bucket: str | None, prefix: str
+) -> tuple[UnfinishedUpload, ...]:
+    """Parts that arrived of what broke off: no list of objects shows them."""
+    if bucket is None:
+        return ()
+    try:
+        return tuple(
+            UnfinishedUpload(item["Key"], item["UploadId"])
+            for item in aws.pages(
+                "s3", "list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix
+            )
+        )
+    except NotFoundError:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What `model stage` put into the bucket, or was about to."""
+
+    versions: tuple[ObjectVersion, ...] = ()
+    uploads: tuple[UnfinishedUpload, ...] = ()
+
+
+def staged_by(aws: AWSClient, config: DeployConfig) -> Staged:
+    """Below every prefix that is marked as this deployment's; the marks come last.
+
+    Whoever is stopped between two calls finds the rest by its mark.
+    """
+    bucket = config.model.bucket
+    root = f"{config.model.prefix.strip('/')}/".lstrip("/")
+    found = versions_below(aws, bucket, root)
+    ours = [
+        (prefix, below)
+        for prefix, mark in _marks(found).items()
+        if (below := _below(found, prefix, mark)) and _names(aws, config, mark)
+    ]
+    versions = [version for _, below in ours for version in below]
+    return Staged(
+        tuple(sorted(versions, key=_order)),
+        tuple(
+            upload
+            for upload in uploads_below(aws, bucket, root)
+            if any(_is_of(upload.key, prefix) for prefix, _ in ours)
+        ),
+    )
+
+
+def _order(version: ObjectVersion) -> tuple[bool, bool, bool]:
+    return (_is_mark(version.key), *_rank(version))
+
+
+def _is_mark(key: str) -> bool:
+    return key.rpartition("/")[2] in (MANIFEST, STAGING)
+
+
+def _is_of(key: str, prefix: str) -> bool:
+    # What `model stage --tar` wrote has the prefix's name.
+    return key == prefix.rstrip("/") + TAR or key.startswith(prefix)
+
+
+def _marks(found: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
+    """By prefix: the manifest, or what stands for it until all has arrived.
+
+    What is there goes before what was deleted.
+    """
+    marks: dict[str, ObjectVersion] = {}
+    for version in found:
+        prefix, slash, _ = version.key.rpartition("/")
+        if not slash or not _is_mark(version.key) or version.is_deletion:
+            continue
+        mark = marks.setdefault(prefix + slash, version)
+        if _rank(version) > _rank(mark):
+            marks[prefix + slash] = version
+    return marks
+
+
+def _rank(mark: ObjectVersion) -> tuple[bool, bool]:
+    return mark.is_current, mark.key.endswith(MANIFEST)
+
+
+def _below(
+    found: tuple[ObjectVersion, ...], prefix: str, mark: ObjectVersion
+) -> list[ObjectVersion]:
+    below = [version for version in found if _is_of(version.key, prefix)]
+    if not mark.is_current and any(version.is_current for version in below):
+        # Deleted once, and what lies there now was put there by somebody else.
+        return []
+    return below
+
+
+def _names(aws: AWSClient, config: DeployConfig, mark: ObjectVersion) -> bool:
+    answer = aws.call(
+        "s3",
+        "get_object",
+        Bucket=config.model.bucket,
+        Key=mark.key,
+        VersionId=mark.version,
+    )
+    try:
+        content: Any = json.loads(answer["Body"].read())
+    except ValueError:
+        # Of nobody's who wrote it with `model stage`.
+        return False
+    return isinstance(content, dict) and content.get("deployment") == config.name

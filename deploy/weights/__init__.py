@@ -1,0 +1,1 @@
+"""Model weights: files, hub, upload to S3."""

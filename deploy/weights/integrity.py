@@ -1,0 +1,120 @@
+"""Hash weights in full, and compare them with their manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.checks.finding import Finding
+from deploy.errors import DeployError, NotFoundError
+from deploy.weights.files import MANIFEST
+
+__all__ = ["compare_with_manifest", "find_manifests", "folder_findings"]
+
+SUBJECT = "weights"
+CHUNK_BYTES = 1024 * 1024
+
+Progress = Callable[[int, int], None]
+"""Callback with the number of bytes hashed and the total."""
+
+
+def find_manifests(folder: Path) -> list[Path]:
+    """Return the folders with a manifest: this one, or those directly below it.
+
+    A server's cache has a folder for each set of weights. Raises NotFoundError where
+    there is none.
+    """
+    found = [folder] if (folder / MANIFEST).is_file() else []
+    found = found or sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if not found:
+        what = "holds no" if folder.is_dir() else "is no folder with a"
+        raise NotFoundError(
+            f"{folder} {what} {MANIFEST}, so nothing says what its files should be",
+            hint="a folder that came from `model stage`, such as a server's "
+            "CHANDRA_CACHE_DIR",
+        )
+    return found
+
+
+def folder_findings(
+    folder: Path, progress: Progress = lambda done, total: None
+) -> list[Finding]:
+    """Hash the files of a folder, and return findings against its manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        manifest = None
+
+    def chunks(name: str) -> Iterator[bytes]:
+        try:
+            with (folder / name).open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    yield chunk
+        except OSError as error:
+            raise DeployError(
+                f"{folder / name} cannot be read: {error.strerror}",
+                hint="check the rights of the file and the health of the disk",
+            ) from error
+
+    sizes = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    return compare_with_manifest(
+        str(folder),
+        manifest,
+        sizes,
+        chunks,
+        progress,
+        hint="copy the weights again; in a server's cache, delete the file and start "
+        "the server, which fetches it anew",
+    )
+
+
+def compare_with_manifest(
+    place: str,
+    manifest: Mapping[str, Any] | None,
+    sizes: Mapping[str, int],
+    chunks: Callable[[str], Iterator[bytes]],
+    progress: Progress,
+    hint: str,
+) -> list[Finding]:
+    """Return a finding for each file whose content is not what the manifest says.
+
+    `sizes` are the files that are there, `chunks` gives the content of one.
+    """
+    try:
+        files = [
+            (str(file["name"]), int(file["size"]), str(file["sha256"]))
+            for file in (manifest or {})["files"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        return [
+            Finding(SUBJECT, True, f"the {MANIFEST} in {place} cannot be read", hint)
+        ]
+    total = sum(size for _, size, _ in files)
+    findings, done = [], 0
+    for name, size, sha256 in files:
+        found = sizes.get(name)
+        if found != size:
+            state = "is missing" if found is None else f"has {found:,} bytes"
+            sentence = f"{name} in {place} {state}, but {MANIFEST} says {size:,} bytes"
+            findings.append(Finding(SUBJECT, True, sentence, hint))
+            total -= size
+            continue
+        digest = hashlib.sha256()
+        for chunk in chunks(name):
+            digest.update(chunk)
+            done += len(chunk)
+            progress(done, total)
+        if digest.hexdigest() != sha256:
+            sentence = (
+                f"{name} in {place} is damaged: its sha256 is {digest.hexdigest()}, "
+                f"but {MANIFEST} says {sha256}"
+            )
+            findings.append(Finding(SUBJECT, True, sentence, hint))
+    return findings

@@ -1,0 +1,1 @@
+"""Continuous batching: scheduling, KV cache and requests, as integers."""

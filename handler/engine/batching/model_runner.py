@@ -1,0 +1,122 @@
+"""The interface between the native engine and what computes the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from handler.engine.batching.kv_cache import Move
+from handler.engine.request import Sequence
+from handler.engine.sampling import GREEDY, Sampling
+
+__all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]
+
+
+class Prompt(Protocol):
+    """A tokenised page prompt; the rest of its content belongs to the runner."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the prompt, including those of the image."""
+
+    @property
+    def last_token(self) -> int:
+        """The token after which the answer begins."""
+
+    @property
+    def is_encoded(self) -> bool:
+        """True if the whole image is encoded, so that prefill can use it."""
+
+
+P = TypeVar("P", bound=Prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[P]):
+    """One page's share of a decode step: tokens that follow those in its cache."""
+
+    prompt: P
+    tokens: Seq[int]
+    """The last token of the output, then its draft tokens."""
+    start: int
+    """Number of the page's tokens in the cache."""
+    segment_start: int
+    sampling: Sampling = GREEDY
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Generic[P]):
+    """Consecutive tokens of a page to be computed: of its prompt, then its answer."""
+
+    prompt: P
+    output: Seq[int]
+    start: int
+    """Number of the page's tokens in the cache."""
+    count: int
+    segment_start: int
+    sampling: Sampling = GREEDY
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+    @property
+    def is_last(self) -> bool:
+        """True if the chunk ends with the page's last token."""
+        return self.end == self.prompt.num_tokens + len(self.output)
+
+
+class ModelRunner(Protocol[P]):
+    """Computes tokens, for one thread; it does not keep track of pages.
+
+    `prompt_from`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
+    the device has no memory left; the runner stays usable. The caller chooses the cache
+    segment of a page; places from `start` on may hold anything and are overwritten.
+    """
+
+    @property
+    def num_places(self) -> int:
+        """Size of the cache: tokens of all pages together."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Maximum tokens of a page, prompt and answer together."""
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]: ...
+
+    def prompt_from(self, sequence: Sequence) -> P:
+        """Tokenise a page's prompt. This is cheap: `encode` encodes the image."""
+
+    def encode(self, prompt: P) -> bool:
+        """Compute the next slice of the page's image; return whether it is complete.
+
+        A slice takes about as long as the largest prefill chunk. After
+        OutOfMemoryError nothing of the image is on the device.
+        """
+
+    def prefill(self, chunk: Chunk[P]) -> int | None:
+        """Compute the chunk's tokens; return the next token if the chunk is the last.
+
+        Otherwise return None. Slices of the image that are missing are encoded first.
+        """
+
+    def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
+        """Compute all rows together; return the next token after each token."""
+
+    def move(self, moves: Seq[Move]) -> None:
+        """Move segments within the cache, in this order."""
+
+    def forget(self, prompt: P) -> None:
+        """Release the encoded image of a page, complete or not."""
+
+    def shrink_cache(self) -> int | None:
+        """Replace the cache by a smaller, empty one; return its `num_places`.
+
+        The content of the cache is lost. Returns None without a change if a smaller
+        cache would not hold the largest page.
+        """
+
+    def text_from(self, token_ids: Seq[int]) -> str:
+        """Detokenise, without special tokens."""

@@ -1,0 +1,432 @@
+"""The native engine: pages join and leave a running batch at any token.
+
+A step schedules, runs and updates. It computes one token of every decoding page and
+verifies its drafts, then computes a chunk of one prompt or a slice of its image.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from handler.engine.batching.attempts import Attempt, Attempts
+from handler.engine.batching.drafting import (
+    Chance,
+    DraftSource,
+    num_equal,
+    worthwhile_drafts,
+)
+from handler.engine.batching.kv_cache import Segment, SegmentPool
+from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
+from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
+from handler.engine.batching.repetition import ends_in_loop, repetition_start
+from handler.engine.batching.scheduler import Schedule, Scheduler
+from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.sampling import Sampling, sampling_at
+from handler.engine.steps import StepKind, StepTimer
+from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
+from handler.schema import PageError
+
+__all__ = ["NativeEngine", "Options"]
+
+logger = logging.getLogger(__name__)
+
+P = TypeVar("P", bound=Prompt)
+
+_RETRY_DRAFTS_EVERY = 16
+"""Forwards after which a page whose drafts are rarely accepted tries one again."""
+_CHECK_EVERY = 64
+"""Tokens between two checks for a repetition."""
+_TAIL_TOKENS = 6000
+"""Tokens checked for a repetition. Runs of blanks and dots have several characters a
+token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much is done at once. Sizes are tokens."""
+
+    max_sequences: int = 16
+    max_prefill_tokens: int = 1024
+    """Tokens of a prompt computed in one step, at most: decoding pages wait for it."""
+    expected_output_tokens: int = EXPECTED_OUTPUT_TOKENS
+    max_draft_tokens: int = 0
+    max_verified_tokens: int = 64
+    """Tokens of all pages in a decode step; more pages leave fewer drafts for each."""
+    max_attempts: int = 3
+    """Times a page is read on which the model repeats itself, unless it says how often.
+    """
+    retries: tuple[Sampling, ...] = ()
+    """Sampling of the attempts after the first; the last entry is used for the rest."""
+
+
+@dataclass(eq=False)
+class _Page(Generic[P]):
+    """A page in the engine. The scheduler reads only its numbers."""
+
+    sequence: Sequence
+    prompt: P
+    limit: int
+    """Maximum tokens of the answer."""
+    drafts: DraftSource | None
+    attempts: Attempts
+    output: list[int] = field(default_factory=list)
+    num_computed: int = 0
+    segment: Segment | None = None
+    started_at: float | None = None
+    num_forwards: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
+    chance: Chance = field(default_factory=Chance)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return self.prompt.num_tokens
+
+    @property
+    def num_tokens(self) -> int:
+        return self.prompt.num_tokens + len(self.output)
+
+    @property
+    def last_token(self) -> int:
+        return self.output[-1] if self.output else self.prompt.last_token
+
+
+class NativeEngine(Generic[P]):
+    """An Engine over a ModelRunner."""
+
+    def __init__(
+        self,
+        runner: ModelRunner[P],
+        options: Options,
+        *,
+        drafts_for: Callable[[Sequence], DraftSource | None] = lambda sequence: None,
+        clock: Callable[[], float] = time.monotonic,
+        steps: StepTimer | None = None,
+    ) -> None:
+        self.steps = steps or StepTimer(clock)
+        self._runner = runner
+        self._options = options
+        self._drafts_for = drafts_for
+        self._clock = clock
+        self._scheduler: Scheduler[_Page[P]] = Scheduler(
+            SegmentPool(runner.num_places),
+            max_sequences=options.max_sequences,
+            max_prefill_tokens=options.max_prefill_tokens,
+            expected_output_tokens=options.expected_output_tokens,
+            max_draft_tokens=options.max_draft_tokens,
+        )
+        self._pages: dict[str, _Page[P]] = {}
+        self._ended: list[Generation] = []
+        self._may_shrink = True
+
+    def submit(self, sequence: Sequence) -> None:
+        prompt = self._prompt_from(sequence)
+        if prompt is None:
+            return
+        room = self._max_tokens - prompt.num_tokens
+        if room < 1:
+            self._ended.append(self._too_long(sequence, prompt))
+            return
+        page = _Page(
+            sequence,
+            prompt,
+            limit=max(1, min(sequence.max_output_tokens, room)),
+            drafts=self._drafts_for(sequence),
+            attempts=Attempts(
+                self._options.retries,
+                max_attempts=sequence.max_attempts or self._options.max_attempts,
+                first=sampling_at(sequence.temperature),
+            ),
+        )
+        self._pages[sequence.id] = page
+        self._scheduler.add(page)
+
+    def _prompt_from(self, sequence: Sequence) -> P | None:
+        """Tokenise a page; without memory for that, shrink the cache and try again.
+
+        If there is still no memory, or the prompt is too long, the page fails: None.
+        """
+        while True:
+            try:
+                return self._runner.prompt_from(sequence)
+            except InvalidOptionError as error:
+                self._ended.append(_failed(sequence, error))
+                return None
+            except OutOfMemoryError as error:
+                shortage = error.detail
+            if not self._shrink():
+                self._ended.append(_failed(sequence, OutOfMemoryError(shortage)))
+                return None
+
+    @property
+    def _max_tokens(self) -> int:
+        """Maximum tokens of a page's prompt and answer together."""
+        return max(0, min(self._runner.max_tokens, self._scheduler.max_tokens))
+
+    def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
+        return _failed(
+            sequence,
+            OutOfMemoryError(
+                f"a page of {prompt.num_tokens} tokens does not fit into a cache of "
+                f"{self._max_tokens}: lower max_side or raise kv_cache_tokens"
+            ),
+        )
+
+    def cancel(self, sequence_id: str) -> None:
+        page = self._pages.get(sequence_id)
+        if page is not None:
+            self._end(page, Generation(sequence_id, FinishReason.ABORTED))
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._pages or self._ended)
+
+    def num_output_tokens(self) -> dict[str, int]:
+        return {page.sequence.id: len(page.output) for page in self._scheduler.running}
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        self.steps.start(StepKind.SCHEDULE)
+        plan = self._scheduler.schedule()
+        self._move(plan)
+        now = self._clock()
+        for page in plan.admitted:
+            page.started_at = page.started_at or now
+        for page in plan.preempted:
+            self._runner.forget(page.prompt)
+        if plan.decode:
+            self._decode(plan.decode)
+        # A page that lost its cache in this step waits to be admitted again.
+        if plan.prefill is not None and plan.prefill.segment is not None:
+            self._prefill(plan.prefill, plan)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _move(self, plan: Schedule[_Page[P]]) -> None:
+        """Make the plan's moves; without memory for them, shrink the cache.
+
+        Raises OutOfMemoryError if the cache was shrunk before: its content is unknown.
+        """
+        shortage = None
+        try:
+            self._runner.move(plan.moves)
+        except OutOfMemoryError as error:
+            shortage = error.detail
+        if shortage is not None:
+            if not self._shrink():
+                raise OutOfMemoryError(shortage)
+            plan.decode.clear()
+
+    def _prefill(self, page: _Page[P], plan: Schedule[_Page[P]]) -> None:
+        assert page.segment is not None
+        if page.num_computed < page.num_prompt_tokens and not page.prompt.is_encoded:
+            self._encode(page)
+            return
+        count = plan.num_prefill_tokens
+        chunk = Chunk(
+            page.prompt,
+            page.output,
+            page.num_computed,
+            count,
+            page.segment.start,
+            page.attempts.sampling,
+        )
+        self.steps.start(StepKind.PREFILL, count)
+        shortage = None
+        try:
+            token = self._runner.prefill(chunk)
+        except OutOfMemoryError as error:
+            shortage = error.detail
+        if shortage is not None:
+            self._handle_shortage(page, shortage)
+            return
+        page.num_computed += count
+        if token is not None:
+            page.num_forwards += 1
+            self._append(page, [token])
+
+    def _encode(self, page: _Page[P]) -> None:
+        """Compute one slice of the page's image; decoding pages wait for no more."""
+        self.steps.start(StepKind.ENCODE, page.prompt.num_tokens)
+        shortage = None
+        try:
+            self._runner.encode(page.prompt)
+        except OutOfMemoryError as error:
+            shortage = error.detail
+        if shortage is not None:
+            self._handle_shortage(page, shortage)
+
+    def _handle_shortage(self, page: _Page[P], detail: str) -> None:
+        """Shrink the cache after a step ran out of memory; otherwise fail `page`."""
+        if not self._shrink():
+            self._end(page, _failed(page.sequence, OutOfMemoryError(detail)))
+
+    def _shrink(self) -> bool:
+        """Replace the cache by a smaller one, at most once; return True if it was.
+
+        All pages are computed again, and their answers do not change.
+        """
+        if not self._may_shrink:
+            return False
+        self._may_shrink = False
+        self.steps.start(StepKind.SHRINK)
+        for page in self._scheduler.running:
+            # Encoded images would take the memory that the new cache needs.
+            self._runner.forget(page.prompt)
+        before = self._runner.num_places
+        num_places = self._runner.shrink_cache()
+        if num_places is None:
+            return False
+        preempted = self._scheduler.reset(num_places)
+        logger.warning(
+            "cache shrunk after a step ran out of memory",
+            extra={
+                "tokens_before": before,
+                "tokens_after": num_places,
+                "preempted_pages": len(preempted),
+            },
+        )
+        for page in list(self._pages.values()):
+            self._apply_cache_limit(page)
+        return True
+
+    def _apply_cache_limit(self, page: _Page[P]) -> None:
+        """Lower a page's limit to the smaller cache, and end the page if it is longer.
+
+        Its answer is cut off where that of a page submitted now would be.
+        """
+        room = self._max_tokens - page.prompt.num_tokens
+        if room < 1:
+            self._end(page, self._too_long(page.sequence, page.prompt))
+            return
+        page.limit = min(page.limit, room)
+        if len(page.output) >= page.limit:
+            del page.output[page.limit :]
+            self._finish(page, FinishReason.LENGTH)
+            page.num_computed = 0  # Another attempt begins with an empty cache.
+
+    def _decode(self, pages: list[_Page[P]]) -> None:
+        drafts = [self._draft(page, len(pages)) for page in pages]
+        rows = []
+        for page, draft in zip(pages, drafts, strict=True):
+            assert page.segment is not None
+            tokens = [page.last_token, *draft]
+            rows.append(
+                Row(
+                    page.prompt,
+                    tokens,
+                    page.num_computed,
+                    page.segment.start,
+                    page.attempts.sampling,
+                )
+            )
+        self.steps.start(StepKind.DECODE, sum(len(row.tokens) for row in rows))
+        shortage = None
+        try:
+            chosen = self._runner.decode(rows)
+        except OutOfMemoryError as error:
+            shortage = error.detail
+        if shortage is not None:
+            # The youngest page fails, so that the others can go on.
+            self._handle_shortage(pages[-1], shortage)
+            return
+        for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
+            num_accepted = num_equal(draft, tokens)
+            page.num_forwards += 1
+            page.num_drafted += len(draft)
+            page.num_accepted += num_accepted
+            page.chance.learn(num_accepted, is_refuted=num_accepted < len(draft))
+            # Keys and values of rejected drafts are overwritten later.
+            page.num_computed += num_accepted + 1
+            self._append(page, tokens[: num_accepted + 1])
+
+    def _draft(self, page: _Page[P], num_pages: int) -> list[int]:
+        """Draft the page's next tokens, as many as are likely to be worth verifying."""
+        # Drafts are verified against the likeliest token, so sampling has none.
+        if page.drafts is None or page.attempts.sampling.temperature > 0:
+            return []
+        options = self._options
+        length = worthwhile_drafts(
+            page.chance.value, num_pages, options.max_verified_tokens
+        )
+        if length == 0 and page.num_forwards % _RETRY_DRAFTS_EVERY == 0:
+            length = 1  # Drafts may be accepted again.
+        length = min(
+            length,
+            options.max_draft_tokens,
+            options.max_verified_tokens // num_pages - 1,
+            page.limit - len(page.output) - 1,
+        )
+        return page.drafts.draft(length)[:length] if length > 0 else []
+
+    def _append(self, page: _Page[P], tokens: list[int]) -> None:
+        """Append tokens to the answer, up to a stop token or the page's limit."""
+        new: list[int] = []
+        reason = None
+        for token in tokens:
+            if token in self._runner.stop_token_ids:
+                reason = FinishReason.STOP
+                break
+            new.append(token)
+            if len(page.output) + len(new) == page.limit:
+                reason = FinishReason.LENGTH
+                break
+        num_before = len(page.output)
+        page.output += new
+        if page.drafts is not None:
+            page.drafts.extend(new)
+        is_due = num_before // _CHECK_EVERY != len(page.output) // _CHECK_EVERY
+        if reason is None and is_due:
+            tail = self._runner.text_from(page.output[-_TAIL_TOKENS:])
+            if ends_in_loop(tail):
+                reason = FinishReason.REPETITION
+        if reason is not None:
+            self._finish(page, reason)
+
+    def _finish(self, page: _Page[P], reason: FinishReason) -> None:
+        """End a page, or start another attempt if it repeats itself."""
+        text = self._runner.text_from(page.output)
+        page.attempts.add(
+            Attempt(text, reason, len(page.output), repetition_start(text))
+        )
+        if not page.attempts.is_over:
+            # The prompt stays in the cache; its last token is computed again.
+            page.output.clear()
+            page.num_computed = page.num_prompt_tokens - 1
+            if page.drafts is not None:
+                page.drafts.reset()
+            return
+        best = page.attempts.best
+        generation = Generation(
+            page.sequence.id,
+            best.finish_reason,
+            text=best.text,
+            num_output_tokens=best.num_tokens,
+            num_attempts=page.attempts.num_attempts,
+            has_repetition=not best.is_clean,
+        )
+        self._end(page, generation)
+
+    def _end(self, page: _Page[P], generation: Generation) -> None:
+        del self._pages[page.sequence.id]
+        self._scheduler.remove(page)
+        self._runner.forget(page.prompt)
+        seconds = self._clock() - page.started_at if page.started_at else 0.0
+        self._ended.append(
+            replace(
+                generation,
+                num_forwards=page.num_forwards,
+                num_drafted_tokens=page.num_drafted,
+                num_accepted_tokens=page.num_accepted,
+                page_seconds=seconds,
+            )
+        )
+
+
+def _failed(sequence: Sequence, error: HandlerError) -> Generation:
+    return Generation(
+        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
+    )

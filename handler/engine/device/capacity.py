@@ -1,0 +1,182 @@
+"""Measure a device's free memory, and size the engine to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from handler.engine.batching.memory_plan import (
+    EXPECTED_OUTPUT_TOKENS,
+    MAX_SEQUENCES,
+    PROMPT_TOKENS,
+    MemoryPlan,
+    StepShape,
+    Workload,
+    plan_memory,
+    require_room,
+    sizes_from,
+)
+from handler.engine.device.model import Model
+from handler.profiles import PROFILES, Profile
+from handler.settings import EngineSettings
+
+__all__ = [
+    "Room",
+    "cache_places",
+    "find_room",
+    "largest_image_pixels",
+    "plan_loaded",
+    "verified_tokens",
+    "verified_tokens_at",
+]
+
+logger = logging.getLogger(__name__)
+
+_CPU_PLACES = 32_768
+_VERIFIED_TOKENS = 64
+_CPU_BYTES = 2 * 1024**3
+_CPU_SEQUENCES = 16
+_DEMO_CACHE_BYTES = 1024**3
+"""Cache of `mini` on a GPU. `mini` is a demo, and leaves the rest to other programs."""
+
+ShapesFor = Callable[[int], Sequence[StepShape]]
+"""Returns the shapes of the steps recorded for a number of pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Resources of an engine. Sizes are tokens of the KV cache."""
+
+    cache_tokens: int
+    num_sequences: int
+    """Pages generated together."""
+    min_cache_tokens: int = 1
+    """Lower limit of the cache when it shrinks after a step ran out of memory."""
+    image_tokens: int = 0
+    """Tokens of the cache that take as much memory as encoding the largest image."""
+
+
+def find_room(
+    model: Model, settings: EngineSettings, profile: Profile, shapes_for: ShapesFor
+) -> Room:
+    """Measure the free memory of the model's device and divide it.
+
+    Raises ModelLoadError if a GPU has no room for the largest page or for the cache in
+    the settings.
+    """
+    if model.device.type != "cuda":
+        return Room(
+            cache_tokens=settings.kv_cache_tokens or cache_places(model),
+            num_sequences=settings.max_sequences or _CPU_SEQUENCES,
+        )
+    # After loading, torch's allocator holds unused memory that CUDA counts as used.
+    torch.cuda.empty_cache()
+    available_bytes, _ = torch.cuda.mem_get_info(model.device)
+    plan = plan_loaded(
+        model.module.config,
+        settings,
+        profile,
+        shapes_for,
+        available_bytes=available_bytes,
+        capability=torch.cuda.get_device_capability(model.device),
+        value_bytes=model.module.dtype.itemsize,
+    )
+    logger.info("memory plan", extra=plan.to_json())
+    require_room(plan, torch.cuda.get_device_name(model.device))
+    return Room(
+        cache_tokens=plan.cache_tokens,
+        num_sequences=plan.num_sequences,
+        min_cache_tokens=plan.page_tokens,
+        image_tokens=plan.image_bytes // plan.bytes_per_token,
+    )
+
+
+def plan_loaded(
+    config: Any,
+    settings: EngineSettings,
+    profile: Profile,
+    shapes_for: ShapesFor,
+    *,
+    available_bytes: int,
+    capability: tuple[int, int],
+    value_bytes: int = 2,
+) -> MemoryPlan:
+    """Plan the memory that is free once a model of this configuration is loaded."""
+    workload = Workload(
+        max_pixels=largest_image_pixels(profile, settings.max_side),
+        max_output_tokens=profile.max_output_tokens,
+        expected_output_tokens=EXPECTED_OUTPUT_TOKENS,
+        prefill_tokens=settings.prefill_tokens,
+        draft_tokens=settings.draft_tokens or 0,
+        max_sequences=settings.max_sequences,
+        kv_cache_tokens=settings.kv_cache_tokens,
+        max_cache_bytes=_DEMO_CACHE_BYTES if profile.name == "mini" else None,
+        shapes_for=shapes_for,
+    )
+    return plan_memory(
+        sizes_from(config, weights_bytes=0, value_bytes=value_bytes),
+        workload,
+        available_bytes=available_bytes,
+        capability=capability,
+        is_loaded=True,
+    )
+
+
+def largest_image_pixels(profile: Profile, max_side: int | None) -> int:
+    """Return the pixels of the largest image that the model sees.
+
+    `max_side` is the setting that caps the long side; None: no cap. Pages of fewer than
+    the profile's `min_pixels` are enlarged after that cap.
+    """
+    sizing = profile.sizing
+    if max_side is None:
+        return sizing.max_pixels
+    side = -(-max_side // sizing.patch_grid) * sizing.patch_grid
+    return min(sizing.max_pixels, max(sizing.min_pixels, side * side))
+
+
+def cache_places(model: Model) -> int:
+    """Return the size, in tokens, of a KV cache that fits beside the weights.
+
+    On a GPU, memory for the largest image of any profile is set aside.
+    """
+    sizes = sizes_from(model.module.config, 0, model.module.dtype.itemsize)
+    if model.device.type != "cuda":
+        return min(_CPU_PLACES, _CPU_BYTES // sizes.bytes_per_token)
+    torch.cuda.empty_cache()
+    available_bytes, _ = torch.cuda.mem_get_info(model.device)
+    workload = Workload(
+        max_pixels=max(profile.sizing.max_pixels for profile in PROFILES.values()),
+        max_output_tokens=max(p.max_output_tokens for p in PROFILES.values()),
+        expected_output_tokens=EXPECTED_OUTPUT_TOKENS,
+        prefill_tokens=PROMPT_TOKENS,
+        max_sequences=MAX_SEQUENCES,
+    )
+    plan = plan_memory(
+        sizes,
+        workload,
+        available_bytes=available_bytes,
+        capability=torch.cuda.get_device_capability(model.device),
+        is_loaded=True,
+    )
+    return max(1, plan.room_tokens)
+
+
+def verified_tokens(model: Model) -> int:
+    """Return the tokens that a step of the model verifies on its device."""
+    if model.device.type != "cuda":
+        return _VERIFIED_TOKENS
+    return verified_tokens_at(torch.cuda.get_device_capability(model.device))
+
+
+def verified_tokens_at(capability: tuple[int, int]) -> int:
+    """Return the tokens that a GPU computes for little more than one: estimates.
+
+    Until then a step's time is that of reading the weights. Hopper and newer GPUs
+    multiply more in that time.
+    """
+    return 160 if capability >= (9, 0) else _VERIFIED_TOKENS

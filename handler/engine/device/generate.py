@@ -1,0 +1,308 @@
+"""Read pages with transformers' `generate`, one at a time or a few together.
+
+The baseline of every benchmark, and the way out for models the native engine
+does not know. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from handler.engine.batching.attempts import Attempt, Attempts
+from handler.engine.batching.repetition import repetition_start
+from handler.engine.device.model import Inputs, Model
+from handler.engine.out_of_memory import is_out_of_memory
+from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.sampling import Sampling, sampling_at
+from handler.engine.steps import StepKind, StepTimer
+from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
+from handler.schema import PageError
+
+__all__ = ["GenerateEngine"]
+
+
+@dataclass(eq=False)
+class _Page:
+    """A page in the engine, between its attempts too."""
+
+    sequence: Sequence
+    attempts: Attempts
+    num_forwards: int = 0
+    seconds: float = 0.0
+
+
+class GenerateEngine:
+    """An Engine whose step is one call of `generate` over up to `max_sequences` pages.
+
+    A step waits for its longest page; pages of fewer tokens are padded, and a
+    cancelled one stops growing at the next token. Pages of a step have one temperature.
+    A page is read once, unless its request has `max_attempts`; `retries` says how to
+    sample after the first attempt.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        max_sequences: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        steps: StepTimer | None = None,
+        retries: tuple[Sampling, ...] = (),
+    ) -> None:
+        self.steps = steps or StepTimer(clock)
+        self._model = model
+        self._clock = clock
+        self._max_sequences = max_sequences
+        self._retries = retries
+        self._waiting: deque[_Page] = deque()
+        self._cancelled: set[str] = set()
+        self._progress: dict[str, int] = {}
+        self._ended: list[Generation] = []
+
+    def submit(self, sequence: Sequence) -> None:
+        try:
+            self._model.tokens_from(sequence.page, sequence.prompt)
+        except InvalidOptionError as error:
+            self._ended.append(_failed(sequence, error))
+            return
+        attempts = Attempts(
+            self._retries,
+            max_attempts=sequence.max_attempts or 1,
+            first=sampling_at(sequence.temperature),
+        )
+        self._waiting.append(_Page(sequence, attempts))
+
+    def cancel(self, sequence_id: str) -> None:
+        for page in self._waiting:
+            if page.sequence.id == sequence_id:
+                self._waiting.remove(page)
+                self._ended.append(Generation(sequence_id, FinishReason.ABORTED))
+                return
+        if sequence_id in self._progress:
+            self._cancelled.add(sequence_id)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._ended)
+
+    def num_output_tokens(self) -> dict[str, int]:
+        return dict(self._progress)
+
+    def step(self, poll: Callable[[], None]) -> list[Generation]:
+        batch: list[_Page] = []
+        while len(batch) < self._max_sequences and self._next_has_same_sampling(batch):
+            batch.append(self._waiting.popleft())
+        again = []
+        for page, generation in zip(batch, self._read(batch, poll), strict=True):
+            if (ended := _final_generation(page, generation)) is not None:
+                self._ended.append(ended)
+            else:
+                again.append(page)
+        # Retries go before pages that came later and have not started.
+        self._waiting.extendleft(reversed(again))
+        generations, self._ended = self._ended, []
+        return generations
+
+    def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
+        """Return whether the next waiting page has the sampling of the batch."""
+        if not self._waiting or not batch:
+            return bool(self._waiting)
+        return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
+
+    def _read(self, batch: list[_Page], poll: Callable[[], None]) -> list[Generation]:
+        if not batch:
+            return []
+        self._progress = {page.sequence.id: 0 for page in batch}
+        try:
+            if (generations := self._timed(batch, poll)) is not None:
+                return generations
+            if len(batch) == 1:
+                return [_too_large(batch[0].sequence)]
+            # Too much together is not too much alone.
+            return [
+                generation
+                for page in batch
+                for generation in self._timed([page], poll)
+                or [_too_large(page.sequence)]
+            ]
+        finally:
+            self._progress = {}
+            self._cancelled = set()
+
+    def _timed(
+        self, batch: list[_Page], poll: Callable[[], None]
+    ) -> list[Generation] | None:
+        """The batch's generations; None where there is no memory for them.
+
+        Out here the exception is gone, and with it what it held on the device.
+        """
+        started = self._clock()
+        try:
+            sampling = batch[0].attempts.sampling
+            sequences = [page.sequence for page in batch]
+            generations = self._generate(sequences, sampling, poll)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            generations = None
+        if generations is None:
+            torch.cuda.empty_cache()
+            return None
+        seconds = self._clock() - started
+        return [replace(g, page_seconds=seconds) for g in generations]
+
+    @torch.inference_mode()
+    def _generate(
+        self, batch: list[Sequence], sampling: Sampling, poll: Callable[[], None]
+    ) -> list[Generation]:
+        pages = [self._model.inputs_from(s.page, s.prompt) for s in batch]
+        prompt_length = max(len(page.input_ids) for page in pages)
+        room = self._model.max_tokens - prompt_length
+        limits = [max(1, min(s.max_output_tokens, room)) for s in batch]
+        pad_id = self._model.stop_token_ids[-1]
+        input_ids = torch.stack([_left_pad(p, prompt_length, pad_id) for p in pages])
+        mask = torch.stack([_left_pad(p, prompt_length, 0, ones=True) for p in pages])
+        growth = _Growth(self, batch, limits, prompt_length, poll)
+        self.steps.start(StepKind.ENCODE, input_ids.numel())
+        output = self._model.module.generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            mm_token_type_ids=(input_ids == self._model.image_token_id).int(),
+            pixel_values=torch.cat([page.pixel_values for page in pages]),
+            image_grid_thw=torch.tensor([page.grid for page in pages]).to(mask.device),
+            generation_config=GenerationConfig(
+                **_generation_options(sampling),
+                num_beams=1,
+                max_new_tokens=max(limits),
+                eos_token_id=list(self._model.stop_token_ids),
+                pad_token_id=pad_id,
+            ),
+            stopping_criteria=StoppingCriteriaList([growth]),
+        )
+        rows = output[:, prompt_length:].tolist()
+        return [
+            self._generation(sequence, row[: limits[i]])
+            for i, (sequence, row) in enumerate(zip(batch, rows, strict=True))
+        ]
+
+    def _generation(self, sequence: Sequence, row: list[int]) -> Generation:
+        stops = self._model.stop_token_ids
+        length = next((i for i, token in enumerate(row) if token in stops), len(row))
+        if sequence.id in self._cancelled:
+            reason = FinishReason.ABORTED
+        elif length < len(row):
+            reason = FinishReason.STOP
+        else:
+            reason = FinishReason.LENGTH
+        return Generation(
+            sequence.id,
+            reason,
+            text=self._model.text_from(row[:length]),
+            num_output_tokens=length,
+            num_forwards=length,
+        )
+
+
+def _generation_options(sampling: Sampling) -> dict[str, Any]:
+    """Return transformers' names for how tokens are chosen."""
+    if sampling.temperature == 0:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,  # transformers' default would leave 50 tokens to draw from.
+    }
+
+
+def _final_generation(page: _Page, generation: Generation) -> Generation | None:
+    """Return the final generation of a page; None if another attempt is due."""
+    page.num_forwards += generation.num_forwards
+    page.seconds += generation.page_seconds
+    if generation.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
+        text = generation.text
+        page.attempts.add(
+            Attempt(
+                text,
+                generation.finish_reason,
+                generation.num_output_tokens,
+                repetition_start(text),
+            )
+        )
+        if not page.attempts.is_over:
+            return None
+        best = page.attempts.best
+        generation = Generation(
+            generation.sequence_id,
+            best.finish_reason,
+            text=best.text,
+            num_output_tokens=best.num_tokens,
+            num_attempts=page.attempts.num_attempts,
+            has_repetition=not best.is_clean,
+        )
+    return replace(
+        generation, num_forwards=page.num_forwards, page_seconds=page.seconds
+    )
+
+
+def _too_large(sequence: Sequence) -> Generation:
+    return _failed(
+        sequence,
+        OutOfMemoryError(
+            f"a page of {sequence.page.pixel_width} x {sequence.page.pixel_height} "
+            "pixels does not fit into the accelerator's memory: lower max_side"
+        ),
+    )
+
+
+def _failed(sequence: Sequence, error: HandlerError) -> Generation:
+    return Generation(
+        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
+    )
+
+
+class _Growth(StoppingCriteria):
+    """Looks up between two tokens: ends what is cancelled or at its limit."""
+
+    def __init__(
+        self,
+        engine: GenerateEngine,
+        batch: list[Sequence],
+        limits: list[int],
+        prompt_length: int,
+        poll: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._batch = batch
+        self._limits = limits
+        self._prompt_length = prompt_length
+        self._poll = poll
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor | None, **kwargs: object
+    ) -> torch.Tensor:
+        num_tokens = input_ids.shape[1] - self._prompt_length
+        for sequence in self._batch:
+            self._engine._progress[sequence.id] = num_tokens
+        self._poll()
+        # The next step is the next token's forward pass, if there is one.
+        self._engine.steps.start(StepKind.DECODE, len(self._batch))
+        is_over = [
+            sequence.id in self._engine._cancelled or num_tokens >= limit
+            for sequence, limit in zip(self._batch, self._limits, strict=True)
+        ]
+        return torch.tensor(is_over, device=input_ids.device)
+
+
+def _left_pad(
+    page: Inputs, length: int, value: int, *, ones: bool = False
+) -> torch.Tensor:
+    """The page's token ids, or ones in their place, right-aligned in `length`."""
+    content = torch.ones_like(page.input_ids) if ones else page.input_ids
+    return torch.nn.functional.pad(content, (length - len(content), 0), value=value)

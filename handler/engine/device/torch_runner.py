@@ -1,0 +1,438 @@
+"""Run prefill and decode steps of Qwen3-VL over a KV cache that many pages share."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence as Seq
+from typing import Any, TypeVar
+
+import torch
+
+from handler.engine.batching.kv_cache import Move
+from handler.engine.batching.memory_plan import shrunk_cache_tokens
+from handler.engine.batching.model_runner import Chunk, Row
+from handler.engine.device.attention import KVPool, PageSpan, Step, has_operator
+from handler.engine.device.encoder import Encoder, TorchPrompt
+from handler.engine.device.graphs import (
+    NUM_FACTS,
+    DecodeGraphs,
+    FixedRow,
+    Record,
+    Shape,
+    cuda_recorder,
+)
+from handler.engine.device.model import Model
+from handler.engine.device.text_forward import TextForward
+from handler.engine.device.transfer import copy_to
+from handler.engine.fallbacks import Check, Fallback, SelfTestError
+from handler.engine.out_of_memory import is_out_of_memory
+from handler.engine.request import Sequence
+from handler.engine.sampling import Sampling
+from handler.errors import OutOfMemoryError
+from handler.schema import Page
+
+__all__ = ["KNOWN_MODEL_TYPES", "TorchRunner"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
+
+
+class TorchRunner:
+    """A ModelRunner over the weights of transformers' modules.
+
+    - `graph_shapes`: shapes of decode steps that are recorded and replayed.
+    - `max_page_tokens`: upper bound of a page's prompt and answer together, if it is
+      below the model's limit. The operator divides the longest possible page among the
+      device's units, so with a high bound few units read a short page.
+    - `use_operator`: None uses the CUDA operator if the device has it, False uses
+      torch's attention page by page, True requires the operator.
+    - `draft_rows`: verify a page's drafts as rows of one query each that share the
+      page's segment. The operator reads the keys of such rows in parallel, and those
+      of several queries one after the other.
+    - `max_prefill_tokens`: an image is encoded in slices that take about as long as a
+      prefill of this many tokens.
+    - `min_places`, `image_places`: `shrink_cache` leaves at least the first and gives
+      up at least the second.
+    - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
+      SelfTestError if they are wrong. If either fails, steps are eager from then on.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        num_places: int,
+        *,
+        max_page_tokens: int | None = None,
+        graph_shapes: Seq[Shape] = (),
+        record: Record | None = None,
+        check_graphs: Callable[[TorchRunner], None] | None = None,
+        use_operator: bool | None = None,
+        draft_rows: bool = False,
+        max_prefill_tokens: int = 1024,
+        min_places: int = 1,
+        image_places: int = 0,
+    ) -> None:
+        self._model = model
+        self._config = model.module.model.language_model.config
+        self._dtype = model.module.dtype
+        self._device = model.device
+        self._encoder = Encoder(model, max_prefill_tokens)
+        self._forward = TextForward(model.module)
+        self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
+        self._graph_shapes = tuple(graph_shapes)
+        self._record = record or cuda_recorder(model.device)
+        self._check_graphs = check_graphs
+        if use_operator is None:
+            use_operator = has_operator(model.device, self._dtype)
+        self._use_operator = use_operator
+        self._draft_rows = draft_rows
+        self._min_places = min_places
+        self._image_places = image_places
+        self._allocate_cache(num_places)
+
+    def _allocate_cache(self, num_places: int) -> None:
+        """Allocate the KV cache, and record the graphs that use it."""
+        self._num_places = num_places
+        # Padding rows of a recorded step write to places after those of pages.
+        num_idle = max((shape.width for shape in self._graph_shapes), default=0)
+        self._pool = KVPool(
+            self._config, num_places + num_idle, self._dtype, self._device
+        )
+        with torch.inference_mode():
+            self._graphs = DecodeGraphs(
+                self._decode_fixed,
+                self._graph_shapes,
+                device=self._device,
+                idle_segment=num_places,
+                record=self._record,
+            )
+
+    @property
+    def num_places(self) -> int:
+        return self._num_places
+
+    @property
+    def graphs(self) -> DecodeGraphs:
+        """The recorded steps; empty if there are none."""
+        return self._graphs
+
+    @property
+    def pool(self) -> KVPool:
+        """The cache of keys and values."""
+        return self._pool
+
+    @property
+    def max_tokens(self) -> int:
+        return self._max_tokens
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        return self._model.stop_token_ids
+
+    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
+        subject = _describe_page(sequence.page)
+        return _catch_out_of_memory(
+            subject, lambda: self._encoder.prompt_from(sequence)
+        )
+
+    def encode(self, prompt: TorchPrompt) -> bool:
+        return _catch_out_of_memory(
+            _describe_page(prompt.sequence.page), lambda: self._encoder.encode(prompt)
+        )
+
+    def forget(self, prompt: TorchPrompt) -> None:
+        prompt.drop_image()
+
+    def move(self, moves: Seq[Move]) -> None:
+        _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
+
+    def shrink_cache(self) -> int | None:
+        num_places = shrunk_cache_tokens(
+            self._num_places,
+            page_tokens=self._min_places,
+            image_tokens=self._image_places,
+        )
+        if num_places is None:
+            return None
+        # The old cache must be gone before the new one is allocated.
+        self._release_cache()
+        if not self._graph_shapes:
+            self._allocate_cache(num_places)
+        elif not self._record_again(num_places):
+            # What the failed try has allocated is garbage only now.
+            self._graph_shapes = ()
+            self._release_cache()
+            self._allocate_cache(num_places)
+        return num_places
+
+    def _release_cache(self) -> None:
+        """Release the cache and the graphs, which have memory of their own."""
+        for name in ("_graphs", "_pool"):
+            if hasattr(self, name):
+                delattr(self, name)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def _record_again(self, num_places: int) -> bool:
+        """Allocate a cache, record the graphs and check them; return whether it worked.
+
+        The graphs that passed the self-test had other addresses.
+        """
+        try:
+            self._allocate_cache(num_places)
+            if self._check_graphs is not None:
+                self._check_graphs(self)
+        except Exception as error:
+            is_wrong = isinstance(error, SelfTestError)
+            logger.warning(
+                "self-test failed",
+                extra={
+                    "check": Check.CUDA_GRAPHS,
+                    "fallback": Fallback.CUDA_GRAPHS_MISMATCH
+                    if is_wrong
+                    else Fallback.CUDA_GRAPHS_FAILED,
+                    "from": "recorded steps",
+                    "to": "eager steps",
+                    "how": f"{type(error).__name__}: {error}",
+                },
+                exc_info=not is_wrong,
+            )
+            return False
+        return True
+
+    def text_from(self, token_ids: Seq[int]) -> str:
+        return self._model.text_from(list(token_ids))
+
+    def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
+        return _catch_out_of_memory(
+            _describe_page(chunk.prompt.sequence.page), lambda: self._prefill(chunk)
+        )
+
+    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        return _catch_out_of_memory(
+            _describe_page(rows[-1].prompt.sequence.page), lambda: self._decode(rows)
+        )
+
+    def _move(self, moves: Seq[Move]) -> None:
+        for move in moves:
+            self._pool.copy(move.source, move.target, move.length)
+
+    @torch.inference_mode()
+    def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
+        logits = self._compute_chunk(chunk)
+        if logits is None:
+            return None
+        return int(_choose_tokens(logits, [chunk.sampling]))
+
+    def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
+        """Compute a chunk; return [1, vocabulary] logits if it is the last, else None.
+
+        Does not wait for the device once the page's image is encoded.
+        """
+        prompt, start, end = chunk.prompt, chunk.start, chunk.end
+        num_prompt = prompt.num_tokens
+        embeddings, positions = [], []
+        deepstack = None
+        if start < num_prompt:
+            encoded = self._encoder.encoded(prompt)
+            embeddings.append(encoded.embeddings[start:end])
+            positions.append(prompt.positions[:, start:end])
+            deepstack = encoded.deepstack_of(start, end)
+        if end > num_prompt:
+            part = slice(max(0, start - num_prompt), end - num_prompt)
+            tokens = self._to_device(list(chunk.output[part]), torch.int64)
+            embeddings.append(self._forward.embed(tokens))
+            first = max(start, num_prompt) + prompt.rope_delta
+            numbers = torch.arange(first, first + len(tokens), device=self._device)
+            positions.append(numbers.expand(3, -1))
+        if end >= num_prompt:
+            self.forget(prompt)  # Encoded images add up to gigabytes.
+        segment = chunk.segment_start
+        places = torch.arange(segment + start, segment + end, device=self._device)
+        states = self._forward.states(
+            torch.cat(embeddings),  # A copy, because `states` overwrites it.
+            torch.cat(positions, dim=1),
+            self._step(places, [PageSpan(0, chunk.count, segment, end)]),
+            deepstack,
+            num_last=1 if chunk.is_last else 0,
+        )
+        return self._forward.logits(states) if chunk.is_last else None
+
+    @torch.inference_mode()
+    def _decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        fixed = [
+            FixedRow(row.tokens, row.start, row.segment_start, row.prompt.rope_delta)
+            for row in rows
+        ]
+        if (shape := self._graphs.shape_for(fixed)) is None:
+            return self._decode_eagerly(rows)
+        tokens, logits = self._graphs.run(fixed, shape)
+        for index, row in enumerate(rows):
+            if row.sampling.temperature > 0:
+                tokens[index, 0] = _sample(logits[index], row.sampling)
+        chosen: list[list[int]] = tokens.tolist()
+        for index, row in enumerate(rows):
+            # Sampled rows have no drafts, which need the likeliest token.
+            is_sampled = row.sampling.temperature > 0
+            del chosen[index][1 if is_sampled else len(row.tokens) :]
+        return chosen
+
+    def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute a step to be recorded, without host waits; see `graphs.Compute`."""
+        logits = self.compute_logits(numbers)
+        return logits.argmax(dim=-1), logits.select(1, 0).clone()
+
+    @torch.inference_mode()
+    def compute_logits(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of a step of a fixed shape eagerly, without host waits.
+
+        Maps the [rows, width + NUM_FACTS] numbers of `graphs.Compute` to [rows, width,
+        vocabulary].
+        """
+        num_rows, width = numbers.shape[0], numbers.shape[1] - NUM_FACTS
+        tokens = numbers.narrow(1, 0, width).flatten()
+        start, segment, delta = numbers.narrow(1, width, NUM_FACTS).unbind(dim=1)
+        offsets = torch.arange(width, device=self._device)
+        if self._draft_rows:
+            num_queries = 1
+            num_used = (start.unsqueeze(1) + (offsets + 1)).flatten()
+            segments = segment.unsqueeze(1).expand(-1, width).flatten()
+        else:
+            num_queries, num_used, segments = width, start + width, segment
+        step = Step(
+            self._pool,
+            places=((segment + start).unsqueeze(1) + offsets).flatten(),
+            query_starts=torch.arange(
+                0,
+                num_rows * width + 1,
+                num_queries,
+                dtype=torch.int32,
+                device=self._device,
+            ),
+            segment_starts=torch.cat([segments, segments.narrow(0, -1, 1)]).int(),
+            num_used=num_used.int(),
+            max_queries=num_queries,
+            max_used=min(self.max_tokens + width, self._pool.num_places),
+            use_operator=self._use_operator,
+        )
+        states = self._forward.states(
+            self._forward.embed(tokens),
+            ((start + delta).unsqueeze(1) + offsets).flatten(),
+            step,
+        )
+        return self._forward.logits(states).view(num_rows, width, -1)
+
+    def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+        samplings = [row.sampling for row in rows for _ in row.tokens]
+        chosen = iter(_choose_tokens(self._compute_rows(rows), samplings).tolist())
+        return [[next(chosen) for _ in row.tokens] for row in rows]
+
+    def _compute_rows(self, rows: Seq[Row[TorchPrompt]]) -> torch.Tensor:
+        """Return the [T, vocabulary] logits after each token of the rows.
+
+        Does not wait for the device.
+        """
+        flat = [
+            (token, row.segment_start + number, number + row.prompt.rope_delta)
+            for row in rows
+            for number, token in enumerate(row.tokens, row.start)
+        ]
+        tokens, places, positions = self._to_device(flat, torch.int64).T
+        states = self._forward.states(
+            self._forward.embed(tokens),
+            positions,
+            self._step(places, self._spans(rows)),
+        )
+        return self._forward.logits(states)
+
+    def _spans(self, rows: Seq[Row[TorchPrompt]]) -> list[PageSpan]:
+        spans: list[PageSpan] = []
+        begin = 0
+        for row in rows:
+            count = len(row.tokens)
+            num_queries = 1 if self._draft_rows else count
+            for offset in range(num_queries, count + 1, num_queries):
+                end = begin + num_queries
+                used = row.start + offset
+                spans.append(PageSpan(begin, end, row.segment_start, used))
+                begin = end
+        return spans
+
+    def _step(self, places: torch.Tensor, spans: list[PageSpan]) -> Step:
+        """Make a step from numbers on the host."""
+        count = len(spans)
+        numbers = self._to_device(
+            [
+                *(span.begin for span in spans),
+                spans[-1].end,
+                *(span.start for span in spans),
+                self._num_places,
+                *(span.used for span in spans),
+            ],
+            torch.int32,
+        )
+        step = Step(
+            self._pool,
+            places,
+            query_starts=numbers[: count + 1],
+            segment_starts=numbers[count + 1 : 2 * count + 2],
+            num_used=numbers[2 * count + 2 :],
+            max_queries=max(span.end - span.begin for span in spans),
+            max_used=max(span.used for span in spans),
+            use_operator=self._use_operator,
+        )
+        step.spans = spans
+        return step
+
+    def _to_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
+        """Copy numbers to the device without waiting for what it computes."""
+        return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
+
+
+def _choose_tokens(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
+    """Choose a token from each of [n, vocabulary] logits; does not wait for [n]."""
+    chosen = logits.argmax(dim=-1)
+    for index, sampling in enumerate(samplings):
+        if sampling.temperature > 0:
+            chosen[index] = _sample(logits[index], sampling)
+    return chosen
+
+
+def _catch_out_of_memory(subject: str, compute: Callable[[], T]) -> T:
+    """Call `compute`; turn torch's errors into OutOfMemoryError and free its memory.
+
+    The exception keeps the tensors in the frames of the failed call alive. It is freed
+    after the `except` block; raised in a context manager, the new error would keep it.
+    """
+    try:
+        return compute()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        f"{subject} does not fit into the accelerator's memory: lower max_side or "
+        "kv_cache_tokens"
+    )
+
+
+def _describe_page(page: Page) -> str:
+    return f"a page of {page.pixel_width} x {page.pixel_height} pixels"
+
+
+def _sample(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Draw a token from the smallest set whose probability reaches `top_p`.
+
+    The result is distributed like that of `torch.multinomial`, whose checks wait for
+    the device.
+    """
+    probabilities = (logits.float() / sampling.temperature).softmax(dim=-1)
+    ordered, ids = probabilities.sort(descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)
+    drawn = (ordered / torch.empty_like(ordered).exponential_()).argmax(keepdim=True)
+    return ids.gather(0, drawn)[0]

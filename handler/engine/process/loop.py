@@ -1,0 +1,147 @@
+"""What an engine process does: load, then step while there is work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from handler.engine.engine import Engine
+from handler.engine.fallbacks import DeviceLostError
+from handler.engine.process.heartbeat import BEAT_SECONDS, HeartbeatThread
+from handler.engine.process.messages import (
+    Cancel,
+    Ended,
+    FromEngine,
+    LoadFailed,
+    Pipe,
+    Progress,
+    Ready,
+    Submit,
+    ToEngine,
+)
+from handler.engine.process.start import Load, load_engine, load_or_explain
+from handler.engine.steps import StepKind
+from handler.errors import ModelLoadError
+from handler.settings import EngineSettings
+
+__all__ = ["Loop", "main"]
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.5
+
+
+def main(
+    connection: Pipe,
+    settings: EngineSettings,
+    index: int,
+    *,
+    load: Load = load_engine,
+    leave: Callable[[int], None] = os._exit,
+) -> None:
+    """Entry point of the engine process for accelerator `index`.
+
+    Sends LoadFailed with the reason and returns if `load` fails. If the device was lost
+    during a check, the process exits at once: the worker knows which check it was, and
+    starts the next process without the optimisation that was checked.
+    """
+    try:
+        engine, info = load_or_explain(load, connection, settings, index)
+    except ModelLoadError as error:
+        connection.send(LoadFailed(error.detail, error.is_transient))
+        return
+    except DeviceLostError as error:
+        logger.critical("device lost", extra={"engine": index, "reason": str(error)})
+        # Not sys.exit: destructors of a lost CUDA context may abort or hang.
+        leave(1)
+        return
+    connection.send(Ready(info))
+    Loop(engine, connection, device_bytes=_device_bytes_of(info.device)).run()
+
+
+def _device_bytes_of(device: str) -> Callable[[], int | None]:
+    """Return a function that reads a device's memory in use; None on a processor."""
+    if not device.startswith("cuda"):
+        return lambda: None
+    from handler.engine.device.model import device_bytes
+
+    return lambda: device_bytes(device)
+
+
+class Loop:
+    """Hands messages to an engine and its results back, until the pipe closes.
+
+    A thread of its own reads the pipe, so that messages arrive during a step and
+    the process ends at once when the worker is gone. Another sends heartbeats.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        connection: Pipe,
+        clock: Callable[[], float] = time.monotonic,
+        leave: Callable[[int], None] = os._exit,
+        device_bytes: Callable[[], int | None] = lambda: None,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._clock = clock
+        self._leave = leave
+        self._device_bytes = device_bytes
+        self._inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
+        self._last_progress = clock()
+        self._send_lock = threading.Lock()
+        self._heartbeat = HeartbeatThread(self._send, engine.steps, beat_seconds)
+
+    def run(self) -> None:
+        """Never returns; an exception of the engine ends the process."""
+        threading.Thread(target=self._receive, daemon=True).start()
+        self._heartbeat.start()
+        try:
+            while True:
+                if not self._engine.has_work:
+                    self._engine.steps.stop()
+                    self._apply(self._inbox.get())
+                self._poll()
+                ended = self._engine.step(self._poll)
+                self._engine.steps.start(StepKind.SCHEDULE)
+                for generation in ended:
+                    self._send(Ended(generation))
+        finally:
+            self._heartbeat.stop()
+
+    def _send(self, message: FromEngine) -> None:
+        with self._send_lock:
+            self._connection.send(message)
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._inbox.put(self._connection.recv())
+        except (EOFError, OSError):
+            # Not sys.exit: a forward pass of seconds would keep the device busy.
+            self._leave(0)
+
+    def _poll(self) -> None:
+        while not self._inbox.empty():
+            self._apply(self._inbox.get())
+        now = self._clock()
+        if now - self._last_progress >= PROGRESS_SECONDS:
+            self._last_progress = now
+            self._send(Progress(self._engine.num_output_tokens(), self._device_bytes()))
+
+    def _apply(self, message: ToEngine) -> None:
+        match message:
+            case Submit(sequence):
+                page = sequence.page
+                num_pixels = page.pixel_width * page.pixel_height
+                self._engine.steps.start(StepKind.SUBMIT, num_pixels)
+                self._engine.submit(sequence)
+            case Cancel(sequence_id):
+                self._engine.steps.start(StepKind.SCHEDULE)
+                self._engine.cancel(sequence_id)

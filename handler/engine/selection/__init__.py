@@ -1,0 +1,1 @@
+"""Choice and self-test of the engine's execution mode."""

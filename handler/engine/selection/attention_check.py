@@ -1,0 +1,263 @@
+"""Compare the attention operator with a reference in float32.
+
+The operator is a parameter, so the check can be tested on a processor, with faulty
+operators too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence as Seq
+from dataclasses import dataclass
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from handler.engine.device.attention import KVPool, Step
+from handler.engine.fallbacks import Check, SelfTestError
+
+__all__ = [
+    "LARGEST_ERROR",
+    "AttentionCase",
+    "HeadGeometry",
+    "attention_cases",
+    "check_attention",
+    "compute_reference",
+    "lay_out_segments",
+    "make_case",
+    "page_errors",
+    "relative_error",
+]
+
+LARGEST_ERROR = 0.02
+"""Allowed error, as a share of a page's largest value. Rounding to bfloat16 makes an
+error of 0.003."""
+_SHARPNESS = 4.0
+"""Factor of the queries. Without it, attention to random keys would be close to the
+mean of all values, and an error in one key would change little."""
+_USED = (4603, 17, 1021, 2999, 130, 2050, 9, 700)
+"""Tokens in the cache of each page: realistic and short pages, few of them multiples of
+a block."""
+_NUM_QUERIES = (1, 5, 9)
+_CHUNK = 1024
+"""Queries of a prefill chunk."""
+_SPARE_PLACES = 16_384
+"""Unused places after the segments: a recorded step passes a constant bound far above
+the longest page."""
+_GAP = 37
+"""Unused places between two segments."""
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Step, float], torch.Tensor]
+"""[T, heads, head_dim] queries, [places, kv_heads, head_dim] keys and values, the step
+and the scale to [T, heads, head_dim]."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadGeometry:
+    """Heads of a model's attention."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+
+    @classmethod
+    def of(cls, config: Any) -> HeadGeometry:
+        """Return the geometry of a text model's configuration."""
+        return cls(
+            config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCase:
+    """Attention of one layer in one forward, whose keys are all in the cache."""
+
+    name: str
+    query: torch.Tensor
+    """[T, heads, head_dim]"""
+    keys: torch.Tensor
+    """[places, kv_heads, head_dim], strided as those of the cache"""
+    values: torch.Tensor
+    step: Step
+
+
+def lay_out_segments(used: Seq[int], gap: int = _GAP) -> tuple[list[int], int]:
+    """Lay out segments in an order other than the pages', with gaps between them.
+
+    Returns the start of each segment and the number of places.
+    """
+    starts = [0] * len(used)
+    free = gap
+    for index in sorted(range(len(used)), key=lambda i: (i * 5 + 3) % len(used)):
+        starts[index] = free
+        free += used[index] + gap
+    return starts, free
+
+
+def attention_cases(
+    heads: HeadGeometry,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    used: Seq[int] = _USED,
+    chunk: int = _CHUNK,
+    spare_places: int = _SPARE_PLACES,
+) -> Iterable[AttentionCase]:
+    """Generate inputs like those of decode and prefill steps.
+
+    The cases have 1, 5 or 9 queries a page, a different number for each page, and a
+    prefill chunk with earlier tokens in the cache, alone and beside decoding pages.
+    Each is made twice: with a bound close to the longest page, and with the constant
+    bound of a recorded step. One case is in memory at a time.
+    """
+    longest = max(used)
+    counts = [(f"{n} queries", [n] * len(used)) for n in _NUM_QUERIES]
+    mixed = [_NUM_QUERIES[i % len(_NUM_QUERIES)] for i in range(len(used))]
+    counts += [("mixed queries", mixed), ("prefill chunk", [min(chunk, longest)])]
+    counts += [("prefill chunk and rows", [min(chunk, longest), *mixed[1:]])]
+    for name, queries in counts:
+        for bound in ("close bound", "constant bound"):
+            yield make_case(
+                f"{name}, {bound}",
+                heads,
+                queries,
+                used[: len(queries)],
+                spare_places if bound == "constant bound" else 0,
+                device,
+                dtype,
+            )
+
+
+def make_case(
+    name: str,
+    heads: HeadGeometry,
+    queries: Seq[int],
+    used: Seq[int],
+    spare_places: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> AttentionCase:
+    """Make pages with so many queries and so many places in use, in any order.
+
+    A page with more queries than places gets as many places. With `spare_places`
+    behind the segments, the bound of places is their end; else it is the longest page.
+    """
+    # Not the device's default generator, whose state belongs to sampling.
+    generator = torch.Generator(device).manual_seed(sum(queries) + len(used))
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, device=device)
+
+    def numbers(values: Seq[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int32, device=device)
+
+    used = [max(pair) for pair in zip(used, queries, strict=True)]
+    starts, free = lay_out_segments(used)
+    places = free + spare_places
+    size = (heads.num_kv_heads, heads.head_dim)
+    total = sum(queries)
+    query_starts = [0]
+    for count in queries:
+        query_starts.append(query_starts[-1] + count)
+    config = SimpleNamespace(
+        num_hidden_layers=1,
+        num_key_value_heads=heads.num_kv_heads,
+        head_dim=heads.head_dim,
+    )
+    pool = KVPool(config, places, dtype, device)
+    [keys], [values] = pool.keys, pool.values
+    keys[:free], values[:free] = normal(free, *size), normal(free, *size)
+    query = _SHARPNESS * normal(total, heads.num_heads, heads.head_dim)
+    return AttentionCase(
+        name,
+        query.to(dtype),
+        keys,
+        values,
+        Step(
+            pool,
+            # Empty: the keys of these queries are in the cache already.
+            places=torch.empty(0, dtype=torch.int64, device=device),
+            query_starts=numbers(query_starts),
+            segment_starts=numbers([*starts, free]),
+            num_used=numbers(used),
+            max_queries=max(queries),
+            max_used=places if spare_places else max(used),
+        ),
+    )
+
+
+def compute_reference(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    """Compute attention step by step in float32; see `Attend` for the shapes.
+
+    It computes one key head at a time, because the scores of a prefill chunk are large.
+    """
+    group = query.shape[1] // keys.shape[1]
+    query = query.transpose(0, 1)
+    attended = query.new_empty(query.shape, dtype=torch.float32)
+    begins = step.query_starts.tolist()
+    for (begin, end), start, used in zip(
+        pairwise(begins),
+        step.segment_starts.tolist()[:-1],
+        step.num_used.tolist(),
+        strict=True,
+    ):
+        last_seen = torch.arange(used - (end - begin), used, device=query.device)
+        is_hidden = torch.arange(used, device=query.device) > last_seen[:, None]
+        for head in range(keys.shape[1]):
+            query_heads = slice(head * group, (head + 1) * group)
+            head_keys = keys[start : start + used, head].float()
+            scores = query[query_heads, begin:end].float() @ head_keys.T * scaling
+            weights = scores.masked_fill(is_hidden, -math.inf).softmax(dim=-1)
+            head_values = values[start : start + used, head].float()
+            attended[query_heads, begin:end] = weights @ head_values
+    return attended.transpose(0, 1)
+
+
+def page_errors(
+    attended: torch.Tensor, expected: torch.Tensor, query_starts: Seq[int]
+) -> list[float]:
+    """Return each page's largest error as a share of its largest expected value.
+
+    Both tensors are [T, heads, head_dim]. A value that is not finite is an infinite
+    error.
+    """
+    return [
+        relative_error(attended[begin:end], expected[begin:end])
+        for begin, end in pairwise(query_starts)
+    ]
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest error as a share of the largest expected value."""
+    error = float((actual.float() - expected).abs().max() / expected.abs().max())
+    return error if math.isfinite(error) else math.inf
+
+
+@torch.inference_mode()
+def check_attention(attend: Attend, cases: Iterable[AttentionCase]) -> float:
+    """Compare `attend` with the reference; return the largest error.
+
+    Raises SelfTestError for the first case whose error is above LARGEST_ERROR.
+    """
+    worst = 0.0
+    for case in cases:
+        scaling = case.query.shape[-1] ** -0.5
+        inputs = (case.query, case.keys, case.values, case.step, scaling)
+        expected = compute_reference(*inputs)
+        error = max(
+            page_errors(attend(*inputs), expected, case.step.query_starts.tolist())
+        )
+        if error > LARGEST_ERROR:
+            raise SelfTestError(
+                Check.ATTENTION, case.name, actual=error, allowed=LARGEST_ERROR
+            )
+        worst = max(worst, error)
+    return worst

@@ -1,0 +1,109 @@
+"""Choose the engine that runs a model, and build it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+from handler.engine.batching.attempts import RETRIES
+from handler.engine.device.generate import GenerateEngine
+from handler.engine.device.graphs import Record
+from handler.engine.device.model import Model
+from handler.engine.device.text_forward import unsupported_feature
+from handler.engine.device.torch_runner import KNOWN_MODEL_TYPES
+from handler.engine.fallbacks import (
+    Announce,
+    ExecutionMode,
+    NativeEngineError,
+    list_modes,
+)
+from handler.engine.selection.fallback_search import FallbackSearch
+from handler.engine.selection.native_builder import (
+    ChosenEngine,
+    NativeBuilder,
+    drafts_for,
+)
+from handler.engine.selection.self_test import CudaSelfTest, SelfTest
+from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
+from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+
+__all__ = ["ChosenEngine", "choose_engine", "drafts_for"]
+
+_GENERATE_SEQUENCES = 1
+
+
+def choose_engine(
+    model: Model,
+    settings: EngineSettings,
+    profile: str,
+    *,
+    announce: Announce = lambda check: None,
+    self_test: SelfTest | None = None,
+    record: Record | None = None,
+) -> ChosenEngine:
+    """Choose the engine in the settings; `auto` is native if it supports the model.
+
+    On a GPU the native engine runs a self-test first, and gives up the optimisations
+    that fail. `announce` is called before and after each check. `self_test` and
+    `record` replace those of CUDA in tests.
+
+    Raises ModelLoadError if the setting is native and the model is not supported, or if
+    the device has no memory for the cache; DeviceLostError if a check made the device
+    unusable.
+    """
+    unknown = _unsupported_part(model)
+    is_known = unknown is None
+    if settings.engine == "native" and not is_known:
+        raise ModelLoadError(
+            f"the native engine does not know {unknown}: set engine to auto or generate"
+        )
+    # No limit for the first page on a processor: its time depends on the processor.
+    is_processor = model.device.type == "cpu"
+    steps = StepTimer(first_limit_seconds=None if is_processor else FIRST_STEP_SECONDS)
+    if settings.engine == "generate" or not is_known:
+        return _choose_generate(model, settings, profile, steps)
+    if self_test is None and not is_processor:
+        self_test = CudaSelfTest(model, settings, PROFILES[profile])
+    if self_test is None:
+        builder = NativeBuilder(model, settings, profile, steps, record)
+        return builder.build(ExecutionMode())
+
+    search: FallbackSearch[ChosenEngine] = FallbackSearch(announce, self_test.recover)
+
+    @functools.cache
+    def prepare() -> NativeBuilder:
+        """Pack the weights and plan the memory, once for all ways to run."""
+        try:
+            return NativeBuilder(model, settings, profile, steps, record)
+        except ModelLoadError:
+            raise
+        except Exception as error:
+            raise NativeEngineError(f"{type(error).__name__}: {error}") from error
+
+    def build(mode: ExecutionMode) -> ChosenEngine:
+        if mode.engine == "generate":
+            return _choose_generate(model, settings, profile, steps)
+        return prepare().build_tested(mode, self_test, search)
+
+    modes = list_modes(settings, has_operator=self_test.has_operator)
+    chosen = search.run(modes, build)
+    return replace(chosen, fallbacks=(*search.fallbacks, *chosen.fallbacks))
+
+
+def _unsupported_part(model: Model) -> str | None:
+    """Name a part of the model that the native engine does not support, or None."""
+    model_type = model.module.config.model_type
+    if model_type not in KNOWN_MODEL_TYPES:
+        return f"models of type {model_type}"
+    return unsupported_feature(model.module)
+
+
+def _choose_generate(
+    model: Model, settings: EngineSettings, profile: str, steps: StepTimer
+) -> ChosenEngine:
+    count = settings.max_sequences or _GENERATE_SEQUENCES
+    engine = GenerateEngine(model, count, steps=steps, retries=RETRIES.get(profile, ()))
+    # Pages of this step and the next, so that no step waits for the pipe.
+    return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

@@ -1,0 +1,195 @@
+"""Compare the native engine's forward with transformers' own, on the loaded weights.
+
+A small page is computed by both: its image by the vision encoder, its prompt in two
+chunks of prefill, and a row of several tokens as a decode step computes it. The
+reference is transformers' forward. Both use the same weights, pixels, tokens,
+positions and patch embedding, so a fault in these is not found.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from handler.engine.batching.model_runner import Chunk
+from handler.engine.device.encoder import TorchPrompt
+from handler.engine.device.graphs import FixedRow, Shape
+from handler.engine.device.model import Inputs, Model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.fallbacks import Check, SelfTestError
+from handler.engine.request import Sequence
+from handler.schema import Page
+
+__all__ = ["LARGEST_DEEP_DEVIATION", "LARGEST_DEVIATION", "check_forward"]
+
+LARGEST_DEVIATION = 0.1
+"""Root mean square of the error, as a share of that of the expected values: of the
+image's features, and of keys and values of the first layer."""
+LARGEST_DEEP_DEVIATION = 0.3
+"""The same for later layers and for logits, where rounding errors of all layers before
+add up: an estimate, as Chandra's 36 layers were not measured."""
+_LARGEST_SHORTFALL = 0.05
+"""What the chosen token's logit may lack, as a share of the largest logit."""
+_ROW_WIDTH = 9
+_WIDTH, _HEIGHT = 128, 192
+_PROMPT = "Read this page from top to bottom, and write all of it as HTML."
+
+
+@torch.inference_mode()
+def check_forward(model: Model, runner: TorchRunner) -> float:
+    """Compute a small page by the runner and by transformers; return the largest error.
+
+    Compared are the image's features, the keys and values of every layer, and the
+    logits of the row without their mean. Writes to the first places of the cache, which
+    belongs to no page yet. Raises SelfTestError if an error is above
+    LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION behind the first layer.
+    """
+    page = _noise_page()
+    inputs = model.inputs_from(page, _PROMPT)
+    prompt = runner.prompt_from(Sequence("self-test", "self-test", page, _PROMPT, 1))
+    errors = [_check_image(model.module, runner, prompt, inputs)]
+
+    row = _row_tokens(inputs.input_ids, model.image_token_id)
+    expected = _compute_reference(model, inputs, row)
+    chosen = _prefill(runner, prompt)
+    logits = expected.logits[0].float()
+    numbers = runner.graphs.numbers_for(
+        [FixedRow(row.tolist(), prompt.num_tokens, 0, prompt.rope_delta)],
+        Shape(1, _ROW_WIDTH),
+    )
+    actual = runner.compute_logits(numbers)[0]
+    errors.append(_check_cache(runner, expected.past_key_values, prompt))
+    lacking = logits[0].max() - logits[0, chosen]
+    _compare(
+        f"token behind {prompt.num_tokens} tokens",
+        float(lacking / logits[0].abs().max()),
+        _LARGEST_SHORTFALL,
+    )
+    errors.append(
+        _compare(
+            f"logits of a row of {_ROW_WIDTH}",
+            _deviation(_centred(actual), _centred(logits[1:])),
+            LARGEST_DEEP_DEVIATION,
+        )
+    )
+    return max(errors)
+
+
+def _noise_page() -> Page:
+    """Make a page of random pixels: blank patches would hide a wrong order."""
+    generator = torch.Generator().manual_seed(1)
+    size = (_HEIGHT, _WIDTH, 3)
+    pixels = torch.randint(256, size, generator=generator, dtype=torch.uint8)
+    return Page(1, _WIDTH, _HEIGHT, _WIDTH, _HEIGHT, pixels.numpy().tobytes())
+
+
+def _row_tokens(input_ids: torch.Tensor, image_token_id: int) -> torch.Tensor:
+    """Draw [_ROW_WIDTH] tokens from those of the prompt's text."""
+    text_ids = input_ids[input_ids != image_token_id]
+    generator = torch.Generator().manual_seed(2)
+    drawn = torch.randint(len(text_ids), (_ROW_WIDTH,), generator=generator)
+    return text_ids[drawn.to(text_ids.device)]
+
+
+def _check_image(
+    module: Any, runner: TorchRunner, prompt: TorchPrompt, inputs: Inputs
+) -> float:
+    """Encode the page's image by both; the prompt keeps it."""
+    while not runner.encode(prompt):
+        pass
+    assert prompt.encoded is not None
+    grid = torch.tensor([inputs.grid], device=inputs.pixel_values.device)
+    features = module.model.visual(inputs.pixel_values, grid_thw=grid, return_dict=True)
+    visual_at = torch.tensor(prompt.visual_at, device=grid.device)
+    embeddings = prompt.encoded.embeddings.index_select(0, visual_at)
+    pairs = [
+        ("image features", embeddings, features.pooler_output),
+        *(
+            (f"image features of layer {index}", layer, expected)
+            for index, (layer, expected) in enumerate(
+                zip(prompt.encoded.deepstack, features.deepstack_features, strict=True)
+            )
+        ),
+    ]
+    return max(
+        _compare(case, _deviation(actual, expected)) for case, actual, expected in pairs
+    )
+
+
+def _compute_reference(model: Model, inputs: Inputs, row: torch.Tensor) -> Any:
+    """Compute the prompt and the row by transformers, in one forward.
+
+    Its output has logits behind the prompt and behind each token of the row, [1, 1 +
+    _ROW_WIDTH, vocabulary], and the cache of keys and values.
+    """
+    input_ids = torch.cat([inputs.input_ids, row])[None]
+    return model.module(
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        mm_token_type_ids=(input_ids == model.image_token_id).int(),
+        pixel_values=inputs.pixel_values,
+        image_grid_thw=torch.tensor([inputs.grid], device=input_ids.device),
+        use_cache=True,
+        logits_to_keep=1 + _ROW_WIDTH,
+    )
+
+
+def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> float:
+    """Compare keys and values of each layer: of the image, of the text, of the row."""
+    num_tokens = prompt.num_tokens + _ROW_WIDTH
+    numbers = torch.arange(num_tokens)
+    is_image = torch.nn.functional.pad(prompt.is_image, (0, _ROW_WIDTH))
+    is_row = numbers >= prompt.num_tokens
+    groups = {
+        name: numbers[of_group].to(runner.pool.keys[0].device)
+        for name, of_group in (
+            ("image", is_image),
+            ("text", ~is_image & ~is_row),
+            ("row", is_row),
+        )
+    }
+    return max(
+        _compare(
+            f"{what} of the {name}, layer {index}",
+            _deviation(
+                held[index].index_select(0, group),
+                getattr(layer, what)[0].transpose(0, 1).index_select(0, group),
+            ),
+            LARGEST_DEVIATION if index == 0 else LARGEST_DEEP_DEVIATION,
+        )
+        for index, layer in enumerate(expected.layers)
+        for what, held in (("keys", runner.pool.keys), ("values", runner.pool.values))
+        for name, group in groups.items()
+    )
+
+
+def _prefill(runner: TorchRunner, prompt: TorchPrompt) -> int:
+    """Compute the prompt in two chunks, cut within its image; return the next token."""
+    first = prompt.visual_at[len(prompt.visual_at) // 2]
+    runner.prefill(Chunk(prompt, (), 0, first, 0))
+    chosen = runner.prefill(Chunk(prompt, (), first, prompt.num_tokens - first, 0))
+    assert chosen is not None  # the chunk was the last
+    return chosen
+
+
+def _centred(logits: torch.Tensor) -> torch.Tensor:
+    """[n, vocabulary] logits without what is common to a row, which chooses nothing."""
+    logits = logits.float()
+    return logits - logits.mean(dim=-1, keepdim=True)
+
+
+def _deviation(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    expected = expected.float()
+    if actual.shape != expected.shape:
+        return math.inf
+    error = float((actual.float() - expected).norm() / expected.norm())
+    return error if math.isfinite(error) else math.inf
+
+
+def _compare(case: str, error: float, allowed: float = LARGEST_DEVIATION) -> float:
+    """Return the error; raise SelfTestError if it is above what is allowed."""
+    if not error <= allowed:
+        raise SelfTestError(Check.FORWARD, case, actual=error, allowed=allowed)
+    return error

@@ -1,0 +1,251 @@
+"""Build the native engine in a given execution mode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+from handler.engine.batching.attempts import RETRIES
+from handler.engine.batching.memory_plan import PROMPT_TOKENS, shrunk_cache_tokens
+from handler.engine.batching.native import NativeEngine, Options
+from handler.engine.device.capacity import (
+    find_room,
+    largest_image_pixels,
+    verified_tokens,
+)
+from handler.engine.device.graphs import Record, Shape, cuda_recorder, shapes
+from handler.engine.device.model import Model
+from handler.engine.device.packed_weights import pack_text_model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.drafts.drafter import Drafter
+from handler.engine.engine import Engine
+from handler.engine.fallbacks import Check, ExecutionMode, Fallback
+from handler.engine.out_of_memory import is_out_of_memory
+from handler.engine.request import Sequence
+from handler.engine.selection.fallback_search import FallbackSearch
+from handler.engine.selection.self_test import SelfTest
+from handler.engine.steps import StepTimer
+from handler.errors import ModelLoadError, OutOfMemoryError
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+
+__all__ = ["ChosenEngine", "NativeBuilder", "drafts_for"]
+
+logger = logging.getLogger(__name__)
+
+_PIXELS_A_TOKEN = 32 * 32
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEngine:
+    """An engine, its name, the pages its process should hold, and how it runs."""
+
+    engine: Engine
+    name: str
+    num_slots: int
+    attention: str = "torch"
+    """flash, torch or transformers: see EngineInfo."""
+    cuda_graphs: bool = False
+    fallbacks: tuple[Fallback, ...] = ()
+
+
+class NativeBuilder:
+    """Builds native engines over one model, with the largest cache that fits."""
+
+    def __init__(
+        self,
+        model: Model,
+        settings: EngineSettings,
+        profile: str,
+        steps: StepTimer,
+        record: Record | None,
+    ) -> None:
+        self._model = model
+        self._steps = steps
+        # One for all runners: each recorder has a stream with a cuBLAS workspace.
+        self._record = record or cuda_recorder(model.device)
+        # Before free memory is measured: packing may leave gaps in the allocator.
+        pack_text_model(model.module.model.language_model)
+        self._max_drafts = settings.draft_tokens or 0
+        self._max_verified = verified_tokens(model)
+        room = find_room(model, settings, PROFILES[profile], self._shapes_for)
+        self._room = room
+        self._places = room.cache_tokens
+        self._fallbacks: tuple[Fallback, ...] = ()
+        max_pixels = largest_image_pixels(PROFILES[profile], settings.max_side)
+        self._max_page_tokens = (
+            max_pixels // _PIXELS_A_TOKEN
+            + PROMPT_TOKENS
+            + PROFILES[profile].max_output_tokens
+        )
+        self._options = Options(
+            max_sequences=room.num_sequences,
+            max_prefill_tokens=settings.prefill_tokens,
+            max_draft_tokens=self._max_drafts,
+            max_verified_tokens=self._max_verified,
+            max_attempts=settings.max_attempts,
+            retries=RETRIES[profile],
+        )
+
+    def build(self, mode: ExecutionMode) -> ChosenEngine:
+        """Build the engine of a mode without checks."""
+        return self._create_engine(self._build_eager_runner(mode), mode)
+
+    def build_tested(
+        self,
+        mode: ExecutionMode,
+        self_test: SelfTest,
+        search: FallbackSearch[ChosenEngine],
+    ) -> ChosenEngine:
+        """Build the engine of a mode, and run the checks that `search` lacks."""
+        if mode.attention == "flash" and Check.ATTENTION not in search.passed:
+            with search.checking(Check.ATTENTION):
+                self_test.check_attention()
+        is_compared = False
+        while True:
+            if mode.cuda_graphs:
+                with search.checking(Check.CUDA_GRAPHS):
+                    runner = self._build_runner(
+                        mode,
+                        self._shapes_for(self._options.max_sequences),
+                        self_test.check_graphs,
+                    )
+                    self_test.check_graphs(runner)
+            else:
+                runner = self._build_eager_runner(mode)
+            if not is_compared:  # a smaller cache has the same forward
+                with search.checking(Check.FORWARD):
+                    self_test.check_forward(runner)
+                is_compared = True
+            with search.checking(Check.LARGEST_IMAGE):
+                is_fitting = _fits_largest_image(self_test, runner)
+            if is_fitting:
+                return self._create_engine(runner, mode)
+            # Two runners do not fit into memory, so this one is released first.
+            del runner
+            self_test.recover()
+            self._reduce_cache(mode)
+
+    def _build_runner(
+        self,
+        mode: ExecutionMode,
+        of_shapes: Seq[Shape],
+        check_graphs: Callable[[TorchRunner], None] | None = None,
+    ) -> TorchRunner:
+        return TorchRunner(
+            self._model,
+            self._places,
+            max_page_tokens=self._max_page_tokens,
+            graph_shapes=of_shapes,
+            record=self._record,
+            check_graphs=check_graphs,
+            # None uses the operator if the device has it; False forces torch's own.
+            use_operator=None if mode.attention == "flash" else False,
+            max_prefill_tokens=self._options.max_prefill_tokens,
+            min_places=self._room.min_cache_tokens,
+            image_places=self._room.image_tokens,
+        )
+
+    def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
+        """Build a runner without graphs.
+
+        Raises ModelLoadError without memory for the cache: no other mode needs less.
+        """
+        try:
+            return self._build_runner(mode, [])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelLoadError(
+                f"there is no memory for a cache of {self._places} tokens on "
+                f"{self._model.device}"
+            ) from error
+
+    def _shapes_for(self, max_rows: int) -> list[Shape]:
+        return shapes(
+            max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
+        )
+
+    def _create_engine(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
+        engine = NativeEngine(
+            runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
+        )
+        return ChosenEngine(
+            engine,
+            "native",
+            # Two more, which can join at once when others end.
+            self._options.max_sequences + 2,
+            attention=mode.attention,
+            cuda_graphs=mode.cuda_graphs,
+            fallbacks=self._fallbacks,
+        )
+
+    def _reduce_cache(self, mode: ExecutionMode) -> None:
+        """Make the next cache smaller.
+
+        Where it would be too small, raises OutOfMemoryError if the mode has graphs,
+        whose memory an engine without them has, and ModelLoadError if it has none.
+        """
+        places = shrunk_cache_tokens(
+            self._places,
+            page_tokens=self._room.min_cache_tokens,
+            image_tokens=self._room.image_tokens,
+        )
+        if places is None:
+            shortage = (
+                "a page of the largest size does not fit into the memory of "
+                f"{self._model.device} beside the weights, with a cache of "
+                f"{self._places} tokens"
+            )
+            if mode.cuda_graphs:
+                raise OutOfMemoryError(f"{shortage} and recorded steps")
+            raise ModelLoadError(f"{shortage}: use a GPU with more memory")
+        logger.warning(
+            "self-test failed",
+            extra={
+                "check": Check.LARGEST_IMAGE,
+                "fallback": Fallback.CACHE_REDUCED,
+                "cache_tokens": self._places,
+                "to_cache_tokens": places,
+            },
+        )
+        self._places = places
+        self._fallbacks = (Fallback.CACHE_REDUCED,)
+
+
+def _fits_largest_image(self_test: SelfTest, runner: TorchRunner) -> bool:
+    """Make the check; any kind of shortage means that the page does not fit."""
+    try:
+        return self_test.fits_largest_image(runner)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+
+
+class _PlainTokenizer:
+    """A tokenizer that adds no special tokens, for the drafter."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: Seq[int]) -> str:
+        return str(self._tokenizer.decode(list(ids)))
+
+
+def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
+    """Return a function that makes a page's drafter, with the model's tokenizer."""
+    tokenizer = _PlainTokenizer(model.tokenizer)
+
+    def drafter(sequence: Sequence) -> Drafter:
+        return Drafter(
+            tokenizer, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+        )
+
+    return drafter

@@ -1,0 +1,1 @@
+"""HTTP requests and replies of the service: bodies, options, forms."""

@@ -1,0 +1,397 @@
+"""A few child processes for work that may crash, hang or hold the interpreter.
+
+Decoders meet hostile files, and HTML parsing in a thread would slow everything
+beside it. A call that ends badly costs its own process, which is replaced.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import ParamSpec, TypeVar
+
+from handler.processes.calls import (
+    CallContext,
+    CallCrashedError,
+    CallKilledError,
+    CallStalledError,
+    CallTimeoutError,
+    DocumentGivenUpError,
+    OutOfTimeError,
+    PoolBusyError,
+)
+from handler.processes.child import Child, how_it_ended
+from handler.processes.fair_queue import (
+    Account,
+    FairQueue,
+    History,
+    Level,
+    Outcome,
+    Turn,
+)
+from handler.processes.stalls import StallWatch
+from handler.sandbox.calls import (
+    InvalidReplyError,
+    receive_reply,
+    send_call,
+    serve,
+)
+from handler.sandbox.confinement import environment_from
+
+__all__ = [
+    "CallContext",
+    "CallCrashedError",
+    "CallKilledError",
+    "CallStalledError",
+    "CallTimeoutError",
+    "DocumentGivenUpError",
+    "OutOfTimeError",
+    "Pool",
+    "PoolBusyError",
+]
+
+logger = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Nice value of processes that run slow documents: a tenth of the usual weight. On two
+cores without a GPU, such a page would otherwise take half of the engine's time."""
+SLOW_TIME_FACTOR = 3
+"""A slow document's call may take this many time limits of wall time, or one time limit
+of processor time, whichever ends first."""
+LOOK_SECONDS = 0.05
+"""Interval between checks whether a running call must yield or has stalled."""
+STALL_SECONDS = 5.0
+"""A process that was not runnable and used no processor time for so long is stalled."""
+MAX_LOSSES = 2
+"""A call fails once it has lost this many processes."""
+SLOW_WAIT_FACTOR = 5
+"""A slow document's call waits for a process for this many time limits, others for one:
+it has already used processor time, and may still succeed."""
+
+_EXTERNAL_ENDS = frozenset(
+    how_it_ended(-number)
+    for number in (
+        signal.SIGKILL,
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    )
+)
+"""Ends that something else caused, such as the kernel's out-of-memory killer."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _PreemptedError(Exception):
+    """The call was preempted, and must be run again."""
+
+
+class _EndReason(enum.Enum):
+    """Reason to end a process whose call has no result yet."""
+
+    TIMEOUT = "timeout"
+    STALL = "stalled"
+    DEADLINE = "deadline"
+    PREEMPTED = "preempted"
+
+
+_OUTCOMES = {
+    _EndReason.TIMEOUT: Outcome.TIMED_OUT,
+    _EndReason.STALL: Outcome.LOST,
+    _EndReason.DEADLINE: Outcome.OUT_OF_TIME,
+    _EndReason.PREEMPTED: Outcome.PREEMPTED,
+}
+
+
+class Pool:
+    """`size` confined processes, each running one call at a time.
+
+    `memory_bytes` bounds the address space of each; None leaves it unbounded. Each
+    imports `modules` before it gives up its rights, one of them that of opening
+    files, so name the modules whose functions will be called. `name` is what the log
+    calls a process.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        memory_bytes: int | None = None,
+        modules: Sequence[str] = (),
+        name: str = "process",
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        self._memory_bytes = memory_bytes
+        self._modules = list(modules)
+        self._name = name
+        self._stall_seconds = stall_seconds
+        self._turns = FairQueue(size)
+        self._history = History()
+        # The most recently used first: it is warm, the others may sleep.
+        self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
+        self._lock = threading.Lock()
+        self._children: set[Child] = set()
+        self._is_closed = False
+        for _ in range(size):
+            self._idle.put(self._start())
+
+    @property
+    def num_waiting(self) -> int:
+        """Calls that wait for a process."""
+        return self._turns.num_waiting
+
+    def call(
+        self,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run `function` in another process and return what it returns.
+
+        Waits at most `timeout_seconds` for a free process, and then as long again
+        for the result. Raises the HandlerError that the function raises,
+        RuntimeError with the words of any other, PoolBusyError,
+        CallTimeoutError, CallCrashedError, or WireError where the arguments are not
+        of the annotated types. The function runs at most once.
+        """
+        return self.call_within(math.inf, timeout_seconds, function, *args, **kwargs)
+
+    def call_within(
+        self,
+        total_seconds: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """`call`, but for no longer than `total_seconds`: OutOfTimeError then."""
+        end = time.monotonic() + total_seconds
+        return self._attempt(
+            None, Account(), end, timeout_seconds, function, *args, **kwargs
+        )
+
+    def call_for(
+        self,
+        context: CallContext,
+        total_seconds: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run `call_within` for a function that may be ended and run again.
+
+        A long call is preempted when others need its process, and then waits for
+        another turn. A call whose process crashes, is killed or stalls is retried once
+        in a fresh process; the second time raises CallCrashedError, CallKilledError or
+        CallStalledError. Raises DocumentGivenUpError for a document whose calls used
+        all of `timeout_seconds` twice.
+        """
+        end = time.monotonic() + total_seconds
+        account = self._history.account(context.document)
+        num_losses = 0
+        while True:
+            try:
+                return self._attempt(
+                    context, account, end, timeout_seconds, function, *args, **kwargs
+                )
+            except _PreemptedError:
+                continue
+            except (CallCrashedError, CallStalledError):
+                num_losses += 1
+                if num_losses == MAX_LOSSES or self._is_closed:
+                    raise
+
+    def _attempt(
+        self,
+        context: CallContext | None,
+        account: Account,
+        end: float,
+        timeout_seconds: float,
+        function: Callable[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run the call once; without a context, it is never preempted."""
+        turn, child = self._take(context, account, timeout_seconds, end)
+        outcome = Outcome.FINISHED
+        try:
+            try:
+                send_call(child.connection, function, args, kwargs)
+            except OSError:
+                # It was ended while it idled, which is not this call's fault.
+                child = self._replace(child)
+                send_call(child.connection, function, args, kwargs)
+            if turn.level is not Level.NORMAL:
+                _lower_priority(child.pid)
+            why = self._watch(child, turn, timeout_seconds, end)
+            if why is not None:
+                outcome = _OUTCOMES[why]
+                self._log_end(context, child, turn, why.value)
+                child = self._replace(child)
+                raise _error_for(why, timeout_seconds)
+            error, result = receive_reply(child.connection, function)
+            if turn.level is not Level.NORMAL:
+                # A process may lower its priority and not raise it again.
+                child = self._replace(child)
+        except (EOFError, OSError) as broken:
+            words = child.last_words()
+            is_killed = words in _EXTERNAL_ENDS
+            if is_killed:
+                outcome = Outcome.LOST
+            if not self._is_closed:
+                why_it_ended = "killed" if is_killed else "crash"
+                self._log_end(context, child, turn, why_it_ended, words)
+            child = self._replace(child)
+            kind = CallKilledError if is_killed else CallCrashedError
+            raise kind(f"the process {words}") from broken
+        except InvalidReplyError as invalid:
+            self._log_end(context, child, turn, "invalid reply")
+            child = self._replace(child)
+            raise CallCrashedError(f"the process sent no reply: {invalid}") from invalid
+        finally:
+            self._idle.put(child)
+            self._turns.give_back(turn, outcome)
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def _watch(
+        self, child: Child, turn: Turn, timeout_seconds: float, end: float
+    ) -> _EndReason | None:
+        """Wait for the result; return None, or the reason to end the call first."""
+        stalls = StallWatch(child.pid, self._stall_seconds)
+        limit = turn.started_at + timeout_seconds
+        is_nice = turn.level is not Level.NORMAL
+        if is_nice:
+            limit += (SLOW_TIME_FACTOR - 1) * timeout_seconds
+        while True:
+            left = min(limit, end) - time.monotonic()
+            if child.connection.poll(max(0.0, min(LOOK_SECONDS, left))):
+                return None
+            if left <= 0:
+                return _EndReason.DEADLINE if end < limit else _EndReason.TIMEOUT
+            if self._turns.must_yield(turn):
+                return _EndReason.PREEMPTED
+            if turn.can_restart and stalls.is_stalled():
+                return _EndReason.STALL
+            if is_nice and stalls.processor_seconds >= timeout_seconds:
+                return _EndReason.TIMEOUT
+
+    def _log_end(
+        self,
+        context: CallContext | None,
+        child: Child,
+        turn: Turn,
+        why: str,
+        how: str = "",
+    ) -> None:
+        context = context or CallContext()
+        logger.warning(
+            f"{self._name} ended",
+            extra={
+                "why": why,
+                "how": how,
+                "seconds": round(time.monotonic() - turn.started_at, 3),
+                "request_id": context.request_id,
+                "document": context.document,
+                "page": context.page,
+                "pid": child.pid,
+            },
+        )
+
+    def close(self) -> None:
+        """End every process; calls still running end with CallCrashedError."""
+        with self._lock:
+            self._is_closed = True
+            children = list(self._children)
+        for child in children:
+            child.kill()
+
+    def _take(
+        self,
+        context: CallContext | None,
+        account: Account,
+        timeout_seconds: float,
+        end: float,
+    ) -> tuple[Turn, Child]:
+        if account.is_given_up:
+            raise DocumentGivenUpError
+        left = end - time.monotonic()
+        if left <= 0:
+            # Never start the call: a quick result would sometimes beat the deadline.
+            raise OutOfTimeError
+        patience = timeout_seconds
+        if account.level is not Level.NORMAL:
+            patience *= SLOW_WAIT_FACTOR
+        turn = self._turns.take(
+            account,
+            timeout_seconds,
+            min(patience, left),
+            can_restart=context is not None,
+            can_recover=context is not None and context.page is not None,
+        )
+        if turn is None:
+            if left < patience:
+                raise OutOfTimeError
+            raise PoolBusyError(f"no process was free for {patience:g} s")
+        # Other pages may have timed out while this one waited.
+        if self._is_closed or account.is_given_up:
+            self._turns.give_back(turn, Outcome.LOST)
+            if self._is_closed:
+                raise CallCrashedError("the pool is closed")
+            raise DocumentGivenUpError
+        return turn, self._idle.get_nowait()
+
+    def _start(self) -> Child:
+        child = Child(
+            serve,
+            self._modules,
+            self._memory_bytes,
+            environ=environment_from(os.environ),
+        )
+        with self._lock:
+            self._children.add(child)
+        return child
+
+    def _replace(self, child: Child) -> Child:
+        with self._lock:
+            if self._is_closed:
+                return child
+            self._children.discard(child)
+        child.kill()
+        child.close()
+        return self._start()
+
+
+def _lower_priority(pid: int) -> None:
+    # A process that has ended is noticed at its pipe.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+
+
+def _error_for(why: _EndReason, timeout_seconds: float) -> Exception:
+    if why is _EndReason.PREEMPTED:
+        return _PreemptedError()
+    if why is _EndReason.DEADLINE:
+        return OutOfTimeError()
+    if why is _EndReason.STALL:
+        return CallStalledError("the process stalled")
+    return CallTimeoutError(f"no result within {timeout_seconds:g} s")

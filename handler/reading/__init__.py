@@ -1,0 +1,1 @@
+"""Reading of one document: open, decode, read, convert, collect."""

@@ -1,0 +1,123 @@
+"""Brings a document that lies in S3 here, where that is allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from urllib.parse import unquote_plus
+
+from handler.errors import (
+    DocumentForbiddenError,
+    DocumentNotFoundError,
+    DocumentTooLargeError,
+    RequestError,
+    StorageError,
+    UnreadableDocumentError,
+)
+from handler.storage.addresses import Address, Buckets, is_key
+from handler.storage.compression import GZIP_MAGIC, gunzip, is_gzip, says_gzip
+from handler.storage.s3 import Head, ObjectReader, Stop
+from handler.storage.spool import Spool
+
+__all__ = ["Fetching"]
+
+_MEANINGLESS_CODINGS = ("aws-chunked",)
+"""Stored by clients that should have left it out of the object's metadata."""
+_PIECE_BYTES = 1024 * 1024
+
+
+class Fetching:
+    """Spools documents out of `buckets`, none above `max_bytes`."""
+
+    def __init__(
+        self, buckets: Buckets, max_bytes: int, objects: ObjectReader | None = None
+    ) -> None:
+        self._buckets = buckets
+        self._max_bytes = max_bytes
+        self._objects = objects or ObjectReader()
+
+    def spool(self, address: Address, should_stop: Stop) -> Spool:
+        """The document in a file; it never passes through memory as a whole.
+
+        Raises the HandlerError that says why it cannot be had.
+        """
+        if not self._buckets:
+            raise DocumentForbiddenError(
+                "no documents are read from S3 here: DOCUMENT_BUCKETS names no bucket"
+            )
+        if address not in self._buckets:
+            raise DocumentForbiddenError(
+                f"{address} is in none of the places that DOCUMENT_BUCKETS names"
+            )
+        head = self._head(address, should_stop)
+        says_gzip(head.content_encoding, ignored=_MEANINGLESS_CODINGS)
+        if head.size > self._max_bytes:
+            raise DocumentTooLargeError(
+                f"{address} has {head.size:,} bytes; "
+                f"the limit is {self._max_bytes:,} bytes"
+            )
+        if head.size == 0:
+            raise UnreadableDocumentError(f"{address} is empty")
+        spool = Spool()
+        try:
+            spool.reserve(head.size)
+            self._objects.read(address, head, spool.descriptor, should_stop)
+            if not is_gzip(os.pread(spool.descriptor, len(GZIP_MAGIC), 0)):
+                return spool
+            decompressed = self._decompressed(spool, str(address), should_stop)
+        except BaseException:
+            spool.close()
+            raise
+        spool.close()
+        return decompressed
+
+    def close(self) -> None:
+        self._objects.close()
+
+    def _head(self, address: Address, should_stop: Stop) -> Head:
+        """Return an object's head; of one that is missing, look for the decoded key."""
+        try:
+            return self._objects.head(address, should_stop)
+        except (DocumentNotFoundError, DocumentForbiddenError) as error:
+            decoded = Address(address.bucket, unquote_plus(address.key))
+            if decoded == address:
+                raise
+            if self._exists(decoded, should_stop):
+                raise DocumentNotFoundError(
+                    f"there is no {address}, but there is {decoded}: the key is "
+                    "URL-encoded, as in S3's events; decode it, in Python with "
+                    "urllib.parse.unquote_plus"
+                ) from error
+            if isinstance(error, DocumentForbiddenError):
+                raise
+            raise DocumentNotFoundError(
+                f"{error.detail}. Its key looks URL-encoded, as S3's events write "
+                "keys: decode it if it comes from one"
+            ) from error
+
+    def _exists(self, address: Address, should_stop: Stop) -> bool:
+        if address not in self._buckets or not is_key(address.key):
+            return False
+        try:
+            self._objects.head(address, should_stop)
+        except (RequestError, StorageError):
+            return False
+        return True
+
+    def _decompressed(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
+        """Return the content of gzip data, in another file."""
+        content = Spool()
+        try:
+            for piece in gunzip(_pieces(spool), subject, self._max_bytes):
+                content.write(piece)
+                if reason := should_stop():
+                    raise reason
+        except BaseException:
+            content.close()
+            raise
+        return content
+
+
+def _pieces(spool: Spool) -> Iterator[bytes]:
+    for at in range(0, spool.size, _PIECE_BYTES):
+        yield os.pread(spool.descriptor, _PIECE_BYTES, at)

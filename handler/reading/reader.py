@@ -1,0 +1,338 @@
+"""Reads one document: opens it, sends its pages to the engine, collects the results.
+
+Runs in a thread for each request and mostly waits: decoding and HTML happen in
+pools of processes, generation in the engine's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from handler import preprocess
+from handler.engine import EngineInfo, Generation, Sequence
+from handler.errors import (
+    DeadlineExceededError,
+    EngineError,
+    HandlerError,
+    UnreadableDocumentError,
+)
+from handler.http.request import Content, OCRRequest
+from handler.processes.pool import CallContext, Pool
+from handler.profiles import PROFILES
+from handler.prompts import load_prompts
+from handler.reading.collect import Parts, blank_generation
+from handler.reading.decode import Decoding
+from handler.reading.fetch import Fetching
+from handler.reading.open_document import Reading, decode_options_of
+from handler.reading.write import Writing, max_inline_bytes
+from handler.schema import Page, PageError, PageResult, Status
+from handler.settings import HandlerSettings
+from handler.storage.addresses import Address, Buckets
+from handler.storage.s3 import Stop
+from handler.storage.spool import Spool
+
+__all__ = ["Engines", "Reader"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A page, or the strip of a page, to be decoded and sent to the engine."""
+
+    number: int
+    parts: Parts | None = None
+    """The page of the strip; None for a page that is not decoded yet."""
+    index: int = 0
+    """Of the strip."""
+
+
+_Running = dict[Future[Generation], tuple[str, Parts, int]]
+
+CANCEL_SECONDS = 0.25
+"""How often a reading looks up to see whether its client is still there."""
+
+
+class Engines(Protocol):
+    """What is needed of the engine processes."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+    @property
+    def num_slots(self) -> int: ...
+    def submit(self, sequence: Sequence) -> Future[Generation]: ...
+    def cancel(self, sequence_id: str) -> None: ...
+
+
+class Reader:
+    """Opens documents and yields their pages. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: HandlerSettings,
+        engines: Engines,
+        decoders: Pool,
+        writers: Pool,
+        clock: Callable[[], float] = time.monotonic,
+        fetching: Fetching | None = None,
+    ) -> None:
+        self._settings = settings
+        self._engines = engines
+        self._decoding = Decoding(decoders, settings.decode_seconds, clock)
+        self._clock = clock
+        self._counter = itertools.count()
+        self._ends_at: float | None = None
+        self._profile = PROFILES[engines.info.profile]
+        self._prompts = load_prompts(self._profile)
+        self._sizing = replace(self._profile.sizing, max_side=settings.max_side)
+        self._limits = preprocess.Limits(
+            max_pages=settings.max_pages, max_pixels=settings.max_pixels
+        )
+        self._fetching = fetching or Fetching(
+            Buckets(settings.document_buckets), settings.max_s3_document_bytes
+        )
+        self._writing = Writing(
+            writers,
+            settings.decode_seconds,
+            self._profile.bbox_format,
+            self._decoding,
+            self._sizing,
+            self._limits,
+            max_inline_bytes(settings.max_reply_bytes),
+        )
+
+    def open(
+        self,
+        request_id: str,
+        request: OCRRequest,
+        received_at: float,
+        is_cancelled: Callable[[], bool],
+        document_key: str | None = None,
+    ) -> Reading:
+        """Inspect the document without decoding it, after fetching one in S3.
+
+        Raises RequestError for a document that cannot be read, and
+        DeadlineExceededError, without touching the document, where it comes too late.
+        `document_key` identifies the content, so that a document which took the
+        decoders too long is recognised when it is sent again. Without it, this
+        request's id is the key.
+        """
+        document_key = document_key or request_id
+        seconds = request.options.deadline_seconds or self._settings.deadline_seconds
+        deadline = None if seconds is None else received_at + seconds
+        if reason := self._reason_to_stop(deadline, is_cancelled):
+            raise reason
+        document = self._spool(
+            request.document, lambda: self._reason_to_stop(deadline, is_cancelled)
+        )
+        try:
+            info = self._decoding.run(
+                CallContext(document_key, request_id),
+                self._earliest(deadline),
+                preprocess.inspect_document,
+                document.read_only,
+                request.media_type,
+                self._limits,
+                decode_options_of(request.options),
+            )
+            numbers = preprocess.page_numbers(
+                request.options.pages, info.num_pages, self._limits.max_pages
+            )
+        except BaseException:
+            document.close()
+            raise
+        return Reading(
+            request_id=request_id,
+            document_key=document_key,
+            document=document,
+            info=info,
+            page_numbers=numbers,
+            options=request.options,
+            deadline=deadline,
+            is_cancelled=is_cancelled,
+        )
+
+    def end_by(self, ends_at: float) -> None:
+        """Answer every document by then, with the pages that were read."""
+        self._ends_at = ends_at
+
+    def pages(self, reading: Reading) -> Iterator[PageResult]:
+        """Every page of the document, in the order they are done.
+
+        At most a few pages and strips are on their way at once, so that the pixels of
+        a thousand pages take no more memory than those of ten, and others get their
+        turn.
+        """
+        tasks = deque(_Task(number) for number in reading.page_numbers)
+        running: _Running = {}
+        reason: HandlerError | None = None
+        try:
+            while tasks or running:
+                if reason := reason or self._reason_to_stop(
+                    reading.deadline, reading.is_cancelled
+                ):
+                    break
+                if tasks and len(running) <= self._engines.num_slots:
+                    # The engine first: it must not wait for what we do with results.
+                    result = self._begin(reading, tasks, running)
+                    if result is not None:
+                        yield result
+                    continue
+                for result in self._done(reading, running, self._patience(reading)):
+                    if result.error and result.error.code == EngineError.code:
+                        reason = EngineError(result.error.detail)
+                    yield result
+            if reason:
+                yield from self._done(reading, running, 0.0)
+                yield from self._unread(reading, tasks, running, reason)
+        finally:
+            for sequence_id, _, _ in running.values():
+                self._engines.cancel(sequence_id)
+
+    def _begin(
+        self, reading: Reading, tasks: deque[_Task], running: _Running
+    ) -> PageResult | None:
+        """Decode the first task and send it to the engine.
+
+        Returns the page if that ends it: it is blank, or could not be decoded. A page
+        in strips is replaced by the tasks of these.
+        """
+        task = tasks.popleft()
+        try:
+            page = self._decoded(reading, task)
+        except HandlerError as error:
+            if task.parts is None:
+                return _failed(task.number, error)
+            task.parts.fail(task.index, error)
+            return self._result(reading, task.parts)
+        if page.is_blank and task.parts is None:
+            return self._writing.blank(page)
+        if page.is_blank and task.parts is not None:
+            task.parts.generations[task.index] = blank_generation()
+            return self._result(reading, task.parts)
+        if page.strips:
+            parts = Parts(page)
+            tasks.extendleft(
+                _Task(page.number, parts, index)
+                for index in reversed(range(len(page.strips)))
+            )
+            return None
+        sequence = self._sequence(reading, page)
+        parts = task.parts or Parts(replace(page, pixels=b""))
+        running[self._engines.submit(sequence)] = (sequence.id, parts, task.index)
+        return None
+
+    def _done(
+        self, reading: Reading, running: _Running, seconds: float
+    ) -> Iterator[PageResult]:
+        """Take out what is done, now or within so many seconds."""
+        done, _ = wait(running, seconds, FIRST_COMPLETED)
+        for future in done:
+            _, parts, index = running.pop(future)
+            parts.generations[index] = future.result()
+            if result := self._result(reading, parts):
+                yield result
+
+    def _result(self, reading: Reading, parts: Parts) -> PageResult | None:
+        """Return the page if all of its strips are done."""
+        return self._writing.result(reading, parts) if parts.is_complete else None
+
+    def _unread(
+        self,
+        reading: Reading,
+        tasks: deque[_Task],
+        running: _Running,
+        reason: HandlerError,
+    ) -> Iterator[PageResult]:
+        """Return the pages that are left: with the strips that were read, if any."""
+        begun = [parts for _, parts, _ in running.values()]
+        begun += [task.parts for task in tasks if task.parts is not None]
+        pages = {parts.page.number: parts for parts in begun}
+        numbers = {task.number for task in tasks} | pages.keys()
+        for number in sorted(numbers):
+            if (parts := pages.get(number)) is None or not parts.generations:
+                yield _failed(number, reason)
+            else:
+                parts.fail_rest(reason)
+                yield self._writing.result(reading, parts)
+
+    def _spool(self, document: Content | Address, should_stop: Stop) -> Spool:
+        if isinstance(document, Address):
+            return self._fetching.spool(document, should_stop)
+        return Spool(document)
+
+    def _reason_to_stop(
+        self, deadline: float | None, is_cancelled: Callable[[], bool]
+    ) -> HandlerError | None:
+        if is_cancelled():
+            return EngineError("the client is gone")
+        if deadline is not None and self._clock() >= deadline:
+            return DeadlineExceededError("the deadline came before this page was read")
+        if self._ends_at is not None and self._clock() >= self._ends_at:
+            return EngineError("the server stopped before this page was read")
+        return None
+
+    def _earliest(self, deadline: float | None) -> float | None:
+        """Return a document's deadline, or the server's where that is earlier."""
+        ends = [at for at in (deadline, self._ends_at) if at is not None]
+        return min(ends, default=None)
+
+    def _patience(self, reading: Reading) -> float:
+        if (deadline := self._earliest(reading.deadline)) is None:
+            return CANCEL_SECONDS
+        return max(0.0, min(CANCEL_SECONDS, deadline - self._clock()))
+
+    def _decoded(self, reading: Reading, task: _Task) -> Page:
+        """Return a page or the strip of one, as a decoder makes it.
+
+        Raises HandlerError where it cannot be decoded.
+        """
+        number = task.number
+        decode: Callable[..., Page] = preprocess.page_at
+        which: tuple[int] | tuple[Page, int] = (number,)
+        if task.parts is not None:
+            decode, which = preprocess.strip_at, (task.parts.page, task.index)
+        page = self._decoding.run(
+            reading.call_context(number),
+            self._earliest(reading.deadline),
+            decode,
+            reading.document.read_only,
+            reading.info.media_type,
+            *which,
+            self._sizing,
+            self._limits,
+            reading.decode_options,
+        )
+        # All requests share the engine: keep pages that a decoder forged from it.
+        is_strip_of_strip = task.parts is not None and bool(page.strips)
+        if page.number != number or not page.is_consistent or is_strip_of_strip:
+            raise UnreadableDocumentError(f"page {number} was decoded to no page")
+        return page
+
+    def _sequence(self, reading: Reading, page: Page) -> Sequence:
+        bounds = (
+            reading.options.max_output_tokens,
+            self._settings.max_output_tokens,
+            self._profile.max_output_tokens,
+        )
+        options = reading.options
+        return Sequence(
+            # Numbered through: TorchServe may send a request again that we gave up.
+            id=f"{reading.request_id}/{page.number}/{next(self._counter)}",
+            request_id=reading.request_id,
+            page=page,
+            prompt=options.prompt or self._prompts[options.prompt_type],
+            max_output_tokens=min(bound for bound in bounds if bound is not None),
+            temperature=options.temperature,
+            max_attempts=options.max_attempts,
+        )
+
+
+def _failed(number: int, error: HandlerError) -> PageResult:
+    return PageResult(
+        page=number, status=Status.FAILURE, error=PageError(error.code, error.detail)
+    )

@@ -1,0 +1,181 @@
+"""Say what S3's refusals, and failures on the way to it, mean to the caller."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from handler.errors import (
+    DocumentChangedError,
+    DocumentForbiddenError,
+    DocumentNotFoundError,
+    HandlerError,
+    RequestError,
+    StorageError,
+)
+from handler.storage.addresses import Address
+
+__all__ = ["meaning_of"]
+
+_NO_WAY = (
+    "a container with network isolation, or in a VPC without an endpoint for S3, has "
+    "no way there: send the document itself, or change that"
+)
+_EXPIRED = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
+_REFUSED_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+_OTHER_REGION = (
+    *("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"),
+    *("IllegalLocationConstraintException", "301"),
+)
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
+_POLICIES = (
+    ("vpc endpoint policy", "the policy of the VPC's endpoint for S3"),
+    ("service control policy", "a service control policy of the organisation"),
+    ("resource control policy", "a resource control policy of the organisation"),
+    ("permissions boundary", "the permissions boundary of the endpoint's role"),
+    ("session policy", "the policy of the session"),
+    ("explicit deny in a resource-based policy", "a Deny in the bucket's policy"),
+)
+"""How S3's text names what denies access, and how we name it."""
+
+
+def meaning_of(error: Exception, address: Address) -> HandlerError:
+    """Return the error to answer with for one of boto3's, in words of our own.
+
+    S3's text is never repeated, because it may name whose credentials are used; nor is
+    the address of a proxy, which may contain a password. Raises an exception that is
+    none of boto3's again.
+    """
+    from botocore import exceptions
+
+    match error:
+        case exceptions.ClientError():
+            return _refusal(error.response, address)
+        case exceptions.ParamValidationError():
+            return RequestError(f"{address} is no address that S3 knows")
+        case (
+            exceptions.NoCredentialsError()
+            | exceptions.PartialCredentialsError()
+            | exceptions.CredentialRetrievalError()
+        ):
+            return StorageError(
+                "there are no AWS credentials to read S3 with: the endpoint needs an "
+                f"execution role; {_NO_WAY}"
+            )
+        case exceptions.ProxyConnectionError():
+            return StorageError(
+                "S3 cannot be reached through the proxy that HTTPS_PROXY or HTTP_PROXY "
+                "names: the proxy is down or refuses; correct the variable, or list "
+                "S3's hosts in NO_PROXY"
+            )
+        case exceptions.SSLError():
+            return StorageError(
+                "the certificate that S3 shows is not trusted here, as happens behind "
+                "a proxy that decrypts traffic: set AWS_CA_BUNDLE to its certificate"
+            )
+        case exceptions.ConnectTimeoutError():
+            return StorageError(
+                "S3 cannot be reached: no connection was made in time. The VPC may "
+                "lack an endpoint for S3 or a route to it, or a security group may "
+                "drop the traffic"
+            )
+        case exceptions.EndpointConnectionError():
+            return StorageError(f"S3 cannot be reached: {_NO_WAY}")
+        case exceptions.HTTPClientError() | exceptions.IncompleteReadError():
+            return StorageError(
+                f"the connection to S3 broke off while {address} was read, or S3 was "
+                "silent for too long: try again"
+            )
+        case exceptions.BotoCoreError():
+            return StorageError(f"S3 cannot be read: {type(error).__name__}")
+    raise error
+
+
+def _refusal(response: Mapping[str, Any], address: Address) -> HandlerError:
+    error = response.get("Error", {})
+    code = str(error.get("Code", ""))
+    text = str(error.get("Message", "")).lower()
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _EXPIRED:
+        return StorageError("the credentials to read S3 with are no longer valid")
+    if code in _REFUSED_KEYS:
+        return StorageError("S3 does not know the credentials that it is read with")
+    if code == "RequestTimeTooSkewed":
+        return StorageError(
+            "the clock of this machine is wrong, so S3 refuses to answer"
+        )
+    if code == "InvalidObjectState":
+        return _archived(response, address)
+    if code == "NoSuchBucket":
+        return DocumentNotFoundError(f"there is no bucket {address.bucket}")
+    if code in _OTHER_REGION:
+        return _in_other_region(response, address)
+    if code.startswith("KMS.") or "kms:" in text:
+        return DocumentForbiddenError(
+            f"{address} is encrypted with a KMS key that may not be used: allow the "
+            "endpoint's role kms:Decrypt on the key, in its policy too, and see that "
+            "the key is enabled"
+        )
+    if status == 400 and "server side encryption" in text:
+        return DocumentForbiddenError(
+            f"{address} is encrypted with a key of the customer (SSE-C), which is not "
+            "known here: store it with SSE-S3 or SSE-KMS"
+        )
+    if "requester pays" in text or "requester-pays" in text:
+        return DocumentForbiddenError(
+            f"{address} lies in a requester-pays bucket, and requests are not paid for "
+            "here: copy it to a bucket of your own"
+        )
+    match status:
+        case 404:
+            return DocumentNotFoundError(f"there is no {address}")
+        case 401 | 403:
+            return _forbidden(text, address)
+        case 407:
+            return StorageError(
+                "the proxy on the way to S3 asks for a user and a password: put them "
+                "into HTTPS_PROXY, or list S3's hosts in NO_PROXY"
+            )
+        case 409 | 412 | 416:
+            return DocumentChangedError(f"{address} was changed while it was read")
+    if status >= 500 or status == 429 or 300 <= status < 400:
+        return StorageError(f"S3 cannot be read just now: it answers {status}")
+    return RequestError(f"S3 refuses to read {address}: it answers {status}")
+
+
+def _archived(response: Mapping[str, Any], address: Address) -> HandlerError:
+    error = response.get("Error", {})
+    kinds = [
+        str(response.get(name) or error.get(name) or "").upper()
+        for name in ("StorageClass", "AccessTier")
+    ]
+    known = [kind for kind in kinds if re.fullmatch("[A-Z_]{1,40}", kind)]
+    where = f" ({', '.join(known)})" if known else ""
+    return DocumentForbiddenError(
+        f"{address} is archived{where}: restore it first, with aws s3api restore-object"
+    )
+
+
+def _in_other_region(response: Mapping[str, Any], address: Address) -> HandlerError:
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    error = response.get("Error", {})
+    region = str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
+    where = f", {region}," if _REGION.fullmatch(region) else ""
+    return StorageError(
+        f"bucket {address.bucket} lies in another region{where} than the one that S3 "
+        "is asked in: set AWS_REGION, or copy the document"
+    )
+
+
+def _forbidden(text: str, address: Address) -> HandlerError:
+    for phrase, policy in _POLICIES:
+        if phrase in text:
+            return DocumentForbiddenError(
+                f"S3 does not let us read {address}: {policy} denies s3:GetObject"
+            )
+    return DocumentForbiddenError(
+        f"S3 does not let us read {address}: allow the endpoint's role s3:GetObject "
+        "there. What does not exist looks the same, unless it is allowed "
+        "s3:ListBucket; so does an object in a requester-pays bucket"
+    )

@@ -1,0 +1,1 @@
+"""Weights of a model: where they come from, and their verification."""

@@ -1,0 +1,191 @@
+"""Check the files of a checkpoint before its weights are read.
+
+A safetensors file begins with eight bytes that hold the length of a JSON header. The
+header gives the type, shape and place of every tensor; the tensors follow it without
+gaps (https://huggingface.co/docs/safetensors). So the header and the file's size show
+whether the file is complete, and only some kilobytes are read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from handler.errors import ModelLoadError
+from handler.weights.staged import MANIFEST, is_model_file, parse_manifest
+
+__all__ = ["check_checkpoint", "read_header", "read_tensor_names"]
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_HEADER_BYTES = 100_000_000
+"""The limit of the safetensors library."""
+LENGTH_BYTES = 8
+LFS_POINTER = b"version https://git-lfs"
+REPLACE_IT = "copy or stage the weights again"
+ITEM_BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64"), 8),
+}
+"""Bytes of one number of each type. Tensors of other types are not checked for size."""
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Check sizes and headers of the files that hold the model in `folder`.
+
+    If the folder has a `chandra-manifest.json`, its files must have the sizes given
+    there. Raises ModelLoadError with the file's name and what to do.
+    """
+    _check_sizes(folder)
+    owners: dict[str, str] = {}
+    for name, index in _files_of(folder).items():
+        header = read_header(folder / name)
+        for tensor in header:
+            if tensor in owners:
+                raise ModelLoadError(
+                    f"{folder} has the tensor {tensor} in {owners[tensor]} and in "
+                    f"{name}: remove the file that belongs to another checkpoint, or "
+                    f"{REPLACE_IT}"
+                )
+            owners[tensor] = name
+        if absent := sorted(index - header.keys()):
+            raise ModelLoadError(
+                f"{folder / name} does not hold {absent[0]}, which {INDEX} assigns "
+                f"to it: {REPLACE_IT}"
+            )
+
+
+def read_tensor_names(folder: Path) -> list[str]:
+    """Return the names of all tensors that the files in `folder` hold."""
+    return [n for file in _files_of(folder) for n in read_header(folder / file)]
+
+
+def read_header(path: Path) -> Mapping[str, Any]:
+    """Return the tensors of a safetensors file by name, as its header describes them.
+
+    Raises ModelLoadError where the header does not fit the size of the file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(LENGTH_BYTES)
+            if not start:
+                raise ModelLoadError(
+                    f"{path} is empty (0 bytes): a copy of it failed, often on a full "
+                    f"disk; {REPLACE_IT}"
+                )
+            if LFS_POINTER.startswith(start):
+                raise ModelLoadError(
+                    f"{path} is a pointer of Git LFS and not the file: run git lfs pull"
+                )
+            length = struct.unpack("<Q", start.ljust(LENGTH_BYTES, b"\0"))[0]
+            if length > MAX_HEADER_BYTES:
+                raise ModelLoadError(
+                    f"{path} is not a safetensors file: its first bytes give a header "
+                    f"of {length:,} bytes; {REPLACE_IT}"
+                )
+            if LENGTH_BYTES + length > size:
+                raise ModelLoadError(
+                    f"{path} ends inside its header, after {size:,} of "
+                    f"{LENGTH_BYTES + length:,} bytes: {REPLACE_IT}"
+                )
+            content = file.read(length)
+    except OSError as error:
+        raise ModelLoadError(f"{path} cannot be read: {error}") from error
+    try:
+        header = json.loads(content)
+        header.pop("__metadata__", None)
+        num_bytes = _check_offsets(header)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelLoadError(
+            f"{path} has a corrupt header ({error}): {REPLACE_IT}"
+        ) from error
+    whole = LENGTH_BYTES + length + num_bytes
+    if size < whole:
+        raise ModelLoadError(
+            f"{path} is truncated: it has {size:,} of {whole:,} bytes; {REPLACE_IT}"
+        )
+    if size > whole:
+        raise ModelLoadError(
+            f"{path} has {size:,} bytes, but its header describes {whole:,}: "
+            f"{REPLACE_IT}"
+        )
+    return header  # type: ignore[no-any-return]
+
+
+def _check_sizes(folder: Path) -> None:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelLoadError(f"{path} cannot be read: {error}") from error
+    for entry in parse_manifest(content, str(path))["files"]:
+        name, size = entry["name"], entry["size"]
+        # Only model files must be present; documentation in the manifest need not be.
+        if "/" in name or not is_model_file(name):
+            continue
+        file = folder / name
+        if not file.is_file():
+            raise ModelLoadError(
+                f"{file} is missing, but {MANIFEST} names it: {REPLACE_IT}"
+            )
+        if (found := file.stat().st_size) != size:
+            raise ModelLoadError(
+                f"{file} has {found:,} bytes, but {MANIFEST} says {size:,}: "
+                f"{REPLACE_IT}, or remove the manifest if the change is yours"
+            )
+
+
+def _files_of(folder: Path) -> Mapping[str, frozenset[str]]:
+    """Return the files that transformers loads, with their tensors in the index."""
+    if (folder / SINGLE).is_file():
+        return {SINGLE: frozenset()}
+    path = folder / INDEX
+    if not path.is_file():
+        raise ModelLoadError(
+            f"{folder} holds neither {SINGLE} nor {INDEX}, so nothing says which of "
+            f"its files are the model: {REPLACE_IT}"
+        )
+    try:
+        table = json.loads(path.read_text("utf-8"))["weight_map"]
+        shards: dict[str, set[str]] = {}
+        for tensor, shard in table.items():
+            shards.setdefault(os.fspath(shard), set()).add(tensor)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelLoadError(
+            f"{path} has no readable weight_map: {REPLACE_IT}"
+        ) from error
+    if not shards:
+        raise ModelLoadError(f"{path} names no file: {REPLACE_IT}")
+    missing = [name for name in sorted(shards) if not (folder / name).is_file()]
+    if missing:
+        raise ModelLoadError(
+            f"{path} names {missing[0]}, which is not there ({len(missing)} of "
+            f"{len(shards)} files are missing): {REPLACE_IT}"
+        )
+    return {name: frozenset(shards[name]) for name in sorted(shards)}
+
+
+def _check_offsets(header: Mapping[str, Any]) -> int:
+    """Return the bytes of all tensors; raise ValueError for gaps, overlaps or sizes."""
+    end = 0
+    places = sorted((*info["data_offsets"], name) for name, info in header.items())
+    for start, stop, name in places:
+        info = header[name]
+        if start != end or stop < start:
+            raise ValueError(f"{name} is not where the tensor before it ends")
+        item_bytes = ITEM_BYTES.get(info["dtype"])
+        num_items = math.prod(info["shape"])
+        if item_bytes is not None and num_items * item_bytes != stop - start:
+            raise ValueError(f"{name} has not the bytes of its shape {info['shape']}")
+        end = stop
+    return end

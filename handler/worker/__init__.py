@@ -1,0 +1,1 @@
+"""The TorchServe worker's loop: open requests, readiness, metrics."""

@@ -1,0 +1,332 @@
+"""What AWS answers, in our words; scripted with botocore's Stubber."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    LoginInsufficientPermissions,
+    LoginRefreshRequired,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+    UnauthorizedSSOTokenError,
+)
+from botocore.parsers import ResponseParserError
+
+from deploy import errors
+from deploy.aws import AWSClient
+from deploy.aws.faults import CODES, fault_of
+from deploy.endpoint.account import Account
+from deploy.errors import (
+    AccessDeniedError,
+    ConfigError,
+    ConflictError,
+    CredentialsError,
+    DeployError,
+    NotFoundError,
+    ResourceFailedError,
+)
+from deploy.plan.actions import Call
+from deploy.resources import OWNER_TAG
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/ocr"
+WHEN = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+def refused(code, sentence=""):
+    answer = {"Error": {"Code": code, "Message": sentence}}
+    return fault_of(ClientError(answer, "DescribeEndpoint"), "sagemaker describe")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_we_know_becomes_an_error_of_ours(code):
+    assert type(refused(code)) is CODES[code]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind"),
+    [
+        ('Could not find endpoint "ocr".', NotFoundError),
+        ("Cannot create already existing model", errors.AlreadyExistsError),
+        ("Cannot update in-progress endpoint", ConflictError),
+        ("User is not authorized to perform: iam:PassRole", AccessDeniedError),
+        ("1 validation error detected", DeployError),
+    ],
+)
+def test_sagemakers_one_code_is_told_apart_by_its_sentence(sentence, kind):
+    error = refused("ValidationException", sentence)
+
+    assert type(error) is kind
+    assert sentence in error.message
+
+
+def test_a_page_for_browsers_is_not_shown_to_people():
+    """What stands before a service answers so, and boto3 takes it for a refusal."""
+    error = refused("500", "\n<!doctype html>\n<title>500</title>\n<p>sorry</p>\n")
+
+    assert error.code == "busy"
+    assert "the answer is a web page" in error.message
+    assert "<" not in error.message
+    assert "--endpoint-url" in (error.hint or "")
+
+
+def test_an_answer_that_is_none_of_awss_is_no_bug():
+    error = fault_of(ResponseParserError("<html>a proxy"), "iam get_role")
+
+    assert type(error) is DeployError
+    assert error.message == "iam get_role: what answers is not AWS"
+    assert "--endpoint-url" in (error.hint or "")
+
+
+def test_a_quota_that_is_used_up_points_to_doctor(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("create_endpoint").refuses("ResourceLimitExceeded", "limit is 0")
+
+    with scripted, pytest.raises(ResourceFailedError, match="limit is 0") as caught:
+        aws.call(
+            "sagemaker", "create_endpoint", EndpointName="o", EndpointConfigName="c"
+        )
+
+    assert "doctor" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "hint"),
+    [
+        ("ValidationException", "Unsupported manifest media type application/vnd.oci",
+         "image check --fix"),
+        ("ValidationException", "Could not access model data at s3://a/b/", "doctor"),
+        ("ResourceLimitExceeded", "The account-level service limit is 1 Instances",
+         "doctor names the quota"),
+        ("NoSuchBucket", "The specified bucket does not exist", "make the bucket"),
+        ("RepositoryNotFoundException", "no such repository", "image push"),
+    ],
+)  # fmt: skip
+def test_what_we_know_how_to_mend_ends_in_the_command_for_it(code, sentence, hint):
+    error = refused(code, sentence)
+
+    assert hint in (error.hint or "")
+    assert sentence in error.message
+
+
+def test_what_the_troubleshooting_table_is_looked_up_by_is_in_the_message():
+    assert "ResourceLimitExceeded" in refused("ResourceLimitExceeded", "is 0").message
+
+
+def test_a_refusal_names_the_action_and_the_policy_that_allows_it(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("describe_endpoint").refuses("AccessDeniedException", "denied")
+
+    with (
+        scripted,
+        pytest.raises(AccessDeniedError, match="describe_") as caught,
+    ):
+        aws.call("sagemaker", "describe_endpoint", EndpointName="ocr")
+
+    assert "iam --caller" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (NoCredentialsError(), ConfigError, "no AWS credentials"),
+        (NoRegionError(), ConfigError, "no region is set"),
+        (ProfileNotFound(profile="ocr"), ConfigError, "ocr"),
+        (EndpointConnectionError(endpoint_url="http://x"), DeployError, "be reached"),
+    ],
+)
+def test_what_never_reached_aws_is_told_too(error, kind, sentence):
+    fault = fault_of(error, "sagemaker describe_endpoint")
+
+    assert type(fault) is kind
+    assert sentence in fault.message
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "kind", "hint"),
+    [
+        ("ThrottlingException", "Rate exceeded", errors.BusyError, "wait a minute"),
+        ("EC2ThrottledException", "", errors.BusyError, "wait a minute"),
+        ("ExpiredToken", "The provided token has expired.", CredentialsError,
+         "aws sso login"),
+        ("RequestExpired", "Request has expired.", CredentialsError, "clock"),
+        ("InvalidAccessKeyId", "does not exist in our records", CredentialsError,
+         "aws configure list"),
+        ("AuthFailure", "AWS was not able to validate the provided access credentials",
+         CredentialsError, "aws configure list"),
+        ("UnrecognizedClientException", "The security token is invalid",
+         CredentialsError, "region that the account has not enabled"),
+        ("400", "Bad Request", DeployError, "get-caller-identity"),
+        ("AccessDenied", "User: a is not authorized to perform: kms:GenerateDataKey "
+         "on resource: b", AccessDeniedError, "policy of the key"),
+        ("KMS.DisabledException", "key is disabled", ConfigError, "describe-key"),
+        ("KmsException", "key cannot be used", ConfigError, "policy of the key"),
+        ("ValidationException", "Access denied to KMS key", DeployError,
+         "policy of the key"),
+        ("ValidationException", "Value 'x' at 'kmsKeyId' failed to satisfy constraint",
+         DeployError, "doctor looks at"),
+        ("ValidationException", "The repository of your image a does not grant "
+         "ecr:GetDownloadUrlForLayer, ecr:BatchGetImage", DeployError, "image push"),
+    ],
+)  # fmt: skip
+def test_refusals_end_with_the_remedy_for_their_cause(code, sentence, kind, hint):
+    error = refused(code, sentence)
+
+    assert type(error) is kind
+    assert hint in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnauthorizedSSOTokenError(),
+        LoginRefreshRequired(),
+        CredentialRetrievalError(provider="custom-process", error_msg="ended with 1"),
+    ],
+)
+def test_expired_logins_name_the_login_command(error):
+    fault = fault_of(error, "sagemaker describe_endpoint")
+
+    assert type(fault) is CredentialsError
+    assert "aws sso login" in (fault.hint or "")
+
+
+def test_a_login_without_permissions_has_not_expired():
+    fault = fault_of(LoginInsufficientPermissions(), "sagemaker describe_endpoint")
+
+    assert "insufficient permissions" in fault.message
+
+
+def test_a_profile_that_does_not_exist_is_named():
+    with pytest.raises(ConfigError, match="nobody"):
+        AWSClient.connect(profile="nobody")
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (Call("ecr", "create_repository", {"repositoryName": "ocr"}, "", True),
+         "RepositoryAlreadyExistsException"),
+        (Call("ecr", "delete_repository", {"repositoryName": "ocr"}, "", False, True),
+         "RepositoryNotFoundException"),
+    ],
+)  # fmt: skip
+def test_what_is_so_already_is_as_good_as_done(call, code, script, aws):
+    scripted = script("ecr")
+    scripted.expects(call.operation, **call.params).refuses(code)
+
+    with scripted:
+        assert aws.perform(call) == {}
+
+
+def endpoint_answer(**more):
+    return {
+        "EndpointName": "ocr",
+        "EndpointArn": ARN,
+        "EndpointConfigName": "ocr-1",
+        "EndpointStatus": "InService",
+        "CreationTime": WHEN,
+        "LastModifiedTime": WHEN,
+        **more,
+    }
+
+
+def described(script, aws, *, tags, targets=(), **more):
+    sagemaker, scaling = script("sagemaker"), script("application-autoscaling")
+    sagemaker.expects("describe_endpoint", EndpointName="ocr").answers(
+        **endpoint_answer(**more)
+    )
+    sagemaker.expects("list_tags", ResourceArn=ARN).answers(
+        Tags=[{"Key": k, "Value": v} for k, v in tags.items()]
+    )
+    scaling.expects("describe_scalable_targets").answers(ScalableTargets=list(targets))
+    with sagemaker, scaling:
+        state = Account(aws).endpoint("ocr")
+    assert state is not None
+    return state
+
+
+def test_an_endpoint_is_ours_by_its_tag(script, aws):
+    ours = described(script, aws, tags={OWNER_TAG: "ocr"})
+    theirs = described(script, aws, tags={"team": "ocr"})
+
+    assert ours.is_ours
+    assert not theirs.is_ours
+
+
+def test_an_update_on_its_way_shows_where_to_and_how_far(script, aws):
+    state = described(
+        script,
+        aws,
+        tags={OWNER_TAG: "ocr"},
+        EndpointStatus="Updating",
+        PendingDeploymentSummary={
+            "EndpointConfigName": "ocr-2",
+            "ProductionVariants": [
+                {"VariantName": "AllTraffic", "VariantStatus": [{"Status": "Baking"}]}
+            ],
+        },
+    )
+
+    assert state.pending_config == "ocr-2"
+    assert state.stages == ("Baking",)
+
+
+def test_an_endpoint_that_is_not_there_is_none(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("describe_endpoint").refuses(
+        "ValidationException", "Could not find endpoint"
+    )
+
+    with scripted:
+        assert Account(aws).endpoint("ocr") is None
+
+
+def test_an_invocation_is_sent_once_and_awaited_longer_than_sagemaker_takes(aws):
+    config = aws.client("sagemaker-runtime").meta.config
+
+    assert config.read_timeout == 70
+    assert config.retries["total_max_attempts"] == 1
+
+
+def test_objects_that_stay_are_no_success(script, aws):
+    scripted = script("s3")
+    scripted.expects("delete_objects").answers(
+        Errors=[{"Key": "a", "Code": "AccessDenied", "Message": "Access Denied"}]
+    )
+    call = Call("s3", "delete_objects", {"Bucket": "w", "Delete": {"Objects": []}}, "x")
+
+    with scripted, pytest.raises(ResourceFailedError, match="1 of them failed"):
+        aws.perform(call)
+
+
+def test_an_address_that_is_none_is_the_callers_mistake():
+    client = AWSClient(boto3.Session("a", "b", region_name="us-east-1"),
+                       endpoint_url="not-an-address")  # fmt: skip
+
+    with pytest.raises(ConfigError, match="not-an-address") as caught:
+        client.call("sagemaker", "list_endpoints")
+
+    assert "--endpoint-url" in (caught.value.hint or "")
+
+
+def test_what_only_holds_our_name_is_not_asked_about(script, aws):
+    scripted = script("sagemaker")
+    scripted.expects("list_endpoint_configs", NameContains="ocr-").answers(
+        EndpointConfigs=[
+            {
+                "EndpointConfigName": "my-ocr-3f9a01bc",
+                "EndpointConfigArn": ARN.replace("endpoint/ocr", "endpoint-config/m"),
+                "CreationTime": WHEN,
+            }
+        ]
+    )
+
+    with scripted:
+        assert Account(aws).history("ocr") == []

@@ -1,0 +1,173 @@
+"""Which object is sent for which document, and how many pages there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploy.batch.documents import (
+    MAX_BYTES,
+    batch_from,
+    estimated,
+    sampled,
+    workload_of,
+)
+from deploy.batch.job import common_prefix, outputs_of
+from deploy.documents.document import Document
+from deploy.errors import ConfigError
+
+
+def stored(key, *, size=1000, kind="application/pdf", **more):
+    uri = f"s3://inbox/{key}"
+    name = key.rpartition("/")[2]
+    return Document(name, uri, kind, size, f"{uri} etag {size}", **more)
+
+
+def local(name, content=b"fine", **more):
+    digest = hashlib.sha256(content).hexdigest()
+    size = len(content)
+    return Document(name, f"/home/{name}", "application/pdf", size, digest, **more)
+
+
+def batch(uri, *documents, bucket="weights", is_manifest=False):
+    return batch_from(
+        uri, documents, deployment="ocr", bucket=bucket, is_manifest=is_manifest
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix", "keys"),
+    [
+        ("s3://inbox/scans/", "s3://inbox/scans/", ["a.pdf", "sub/b.pdf"]),
+        ("s3://inbox/scans", "s3://inbox/scans/", ["a.pdf", "sub/b.pdf"]),
+        ("s3://inbox", "s3://inbox/", ["scans/a.pdf", "scans/sub/b.pdf"]),
+    ],
+)
+def test_objects_below_a_prefix_are_read_where_they_are(uri, prefix, keys):
+    found = batch(uri, stored("scans/a.pdf"), stored("scans/sub/b.pdf"))
+
+    assert found.prefix == prefix
+    assert [work.key for work in found.work] == keys
+    assert (found.bodies, found.files, found.places) == ({}, {}, ())
+
+
+def test_one_object_is_a_batch_of_one():
+    found = batch("s3://inbox/scans/a.pdf", stored("scans/a.pdf"))
+
+    assert (found.prefix, found.work[0].key) == ("s3://inbox/scans/", "a.pdf")
+
+
+def test_a_file_goes_below_our_prefix_under_its_contents():
+    found = batch("here", local("sub/a.pdf"))
+    again = batch("here", local("sub/a.pdf", b"changed"))
+
+    (key,) = found.files
+    assert key == f"transforms/ocr/documents/{found.work[0].key}"
+    assert key.endswith("/sub/a.pdf")
+    assert [*again.files] != [key]
+    assert found.work[0].document == hashlib.sha256(b"fine").hexdigest()[:16]
+
+
+def test_a_file_without_a_bucket_of_ours_has_nowhere_to_go():
+    with pytest.raises(ConfigError, match=r"model\.bucket"):
+        batch("here", local("a.pdf"), bucket=None)
+
+
+def test_types_that_differ_are_left_to_the_bytes():
+    same = batch("s3://inbox", stored("a.pdf"), stored("b.pdf"))
+    mixed = batch("s3://inbox", stored("a.pdf"), stored("b.png", kind="image/png"))
+
+    assert same.content_type == "application/pdf"
+    assert mixed.content_type == "application/octet-stream"
+
+
+def test_what_is_too_large_to_send_is_set_apart():
+    found = batch("s3://inbox", stored("a.pdf", size=MAX_BYTES),
+                  stored("b.pdf", size=MAX_BYTES + 1))  # fmt: skip
+
+    assert [work.key for work in found.work] == ["a.pdf"]
+    assert [document.name for document in found.too_large] == ["b.pdf"]
+
+
+def test_a_line_of_a_manifest_is_a_request_of_its_own():
+    found = batch(
+        "list.jsonl",
+        stored("a.pdf", size=MAX_BYTES + 1, options={"pages": "1-5"}),
+        local("b.pdf"),
+        is_manifest=True,
+    )
+
+    bodies = {json.loads(body)["s3_uri"]: json.loads(body) for body in
+              found.bodies.values()}  # fmt: skip
+    assert bodies["s3://inbox/a.pdf"]["pages"] == "1-5"
+    assert found.content_type == "application/json"
+    assert found.places == ("inbox", "weights/transforms/ocr/documents")
+    assert found.too_large == ()
+    (uploaded,) = found.files
+    assert f"s3://weights/{uploaded}" in bodies
+    by_name = {work.name: work.document for work in found.work}
+    assert by_name["a.pdf"] == hashlib.sha256(b"s3://inbox/a.pdf").hexdigest()[:16]
+
+
+def test_parts_of_one_document_are_requests_of_different_names():
+    found = batch(
+        "list.jsonl",
+        stored("a.pdf", options={"pages": "1-5"}),
+        stored("a.pdf", options={"pages": "6-9"}),
+        is_manifest=True,
+    )
+
+    assert len({work.key for work in found.work}) == 2
+
+
+def test_pages_that_nobody_knows_are_as_many_as_in_the_sample():
+    documents = [stored(f"{n}.pdf") for n in range(10)] + [stored("x.pdf", num_pages=7)]
+    found = batch("s3://inbox", *documents)
+
+    work = estimated(found, {"s3://inbox/0.pdf": 4, "s3://inbox/5.pdf": 2})
+
+    assert workload_of(work).num_pages == 4 + 2 + 8 * 3 + 7
+    assert workload_of(work).longest_pages == 7
+
+
+def test_without_a_sample_the_size_says_how_many_pages():
+    found = batch("s3://inbox", stored("a.pdf", size=1_000_000))
+
+    assert workload_of(estimated(found, {})).num_pages == 10
+
+
+def test_a_sample_is_spread_and_downloads_little():
+    small = [stored(f"{n:03}.pdf") for n in range(100)]
+    large = [replace(document, size=30 * 1024 * 1024) for document in small]
+    huge = [replace(document, size=40 * 1024 * 1024) for document in small]
+
+    assert len(sampled(small)) == 16
+    assert sampled(small)[-1].name > "080"
+    assert len(sampled(large)) == 3
+    assert sampled(huge) == []
+    assert sampled([stored("a.png", num_pages=1)]) == []
+
+
+def test_a_result_is_looked_for_at_both_places_that_are_documented():
+    assert outputs_of("sub/a.pdf", "s3://inbox/scans/") == (
+        "sub/a.pdf.out",
+        "scans/sub/a.pdf.out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [
+        ("a.pdf", "s3://inbox/"),
+        ("scans/a.pdf", "s3://inbox/scans/"),
+        ("/a.pdf", "s3://inbox//"),
+        ("scans//a.pdf", "s3://inbox/scans//"),
+    ],
+)
+def test_one_object_is_found_below_its_prefix_whatever_slashes_it_has(key, prefix):
+    uri = f"s3://inbox/{key}"
+
+    assert common_prefix(uri, [uri]) == prefix

@@ -1,0 +1,216 @@
+"""Results of jobs under readable names, and documents that no job was given."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.deploy.batch.transformer import BUCKETS, with_documents
+from tests.deploy.contents import PDF
+
+ISOLATION = "[network]\nisolation = false\n"
+
+
+@pytest.fixture
+def put(cloud, wire, project, at):
+    """put("scans/a.pdf", b"..."): documents in a bucket, and machines to read them."""
+    project(BUCKETS + ISOLATION)
+    return with_documents(cloud, wire, at.now)
+
+
+@pytest.fixture
+def job(chandra, put, cloud, tmp_path):
+    """The name of a job over a folder of this machine."""
+    folder = tmp_path / "scans"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.pdf").write_bytes(PDF + b"first")
+    (folder / "sub" / "b.pdf").write_bytes(PDF + b"second")
+    chandra("transform", str(folder), "s3://results/md")
+    return next(iter(cloud.jobs))
+
+
+@pytest.fixture
+def manifest(put, tmp_path):
+    """One document that is there, and one that is not."""
+    put("a.pdf")
+    path = tmp_path / "list.jsonl"
+    path.write_text(
+        '{"document": "s3://inbox/a.pdf"}\n{"document": "s3://inbox/gone.pdf"}\n'
+    )
+    return path
+
+
+def files_in(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_results_of_a_folder_are_fetched_under_its_names(chandra, job, tmp_path):
+    ran = chandra("transform", "fetch", job, "--into", str(tmp_path / "md"))
+
+    assert ran.status == 0, ran.err
+    assert "wrote 2 results" in ran.out
+    assert files_in(tmp_path / "md") == {
+        "a.pdf.md": "# first", "sub/b.pdf.md": "# second"
+    }  # fmt: skip
+
+
+def test_results_are_fetched_into_a_bucket_too(chandra, job, wire):
+    ran = chandra("transform", "fetch", job, "--into", "s3://results/named")
+
+    assert ran.status == 0, ran.err
+    found = wire.call("s3", "get_object", Bucket="results", Key="named/sub/b.pdf.md")
+    assert found["Body"].read() == b"# second"
+
+
+def test_a_file_with_other_contents_stays_until_it_is_forced(chandra, job, tmp_path):
+    (tmp_path / "md").mkdir()
+    (tmp_path / "md" / "a.pdf.md").write_text("mine")
+    fetch = ("transform", "fetch", job, "--into", str(tmp_path / "md"))
+
+    kept = chandra(*fetch)
+    mine = (tmp_path / "md" / "a.pdf.md").read_text()
+    forced = chandra(*fetch, "--force", "--json")
+
+    assert (kept.status, mine, forced.status) == (1, "mine", 0)
+    assert "--force writes over them" in kept.out
+    assert forced.json["outcomes"] == {"written": 1, "unchanged": 1}
+    assert (tmp_path / "md" / "a.pdf.md").read_text() == "# first"
+
+
+def test_alike_names_of_two_jobs_have_files_of_their_own(chandra, put, cloud, tmp_path):
+    for name in ("A", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.pdf").write_bytes(PDF + name.encode())
+        chandra("transform", str(tmp_path / name), "s3://results/md")
+
+    ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
+
+    found = files_in(tmp_path / "md")
+    assert ran.status == 0, ran.err
+    assert sorted(found.values()) == ["# A", "# a"]
+    assert len({name.casefold() for name in found}) == 2
+
+
+def test_a_document_without_a_result_is_named(chandra, put, cloud, tmp_path):
+    put("scans/a.pdf", b"broken")
+    put("scans/b.pdf")
+    chandra("transform", "s3://inbox/scans/", "s3://results/md")
+    (name,) = cloud.jobs
+
+    ran = chandra("transform", "fetch", name, "--into", str(tmp_path / "md"))
+
+    assert ran.status == 1
+    assert "failed: a.pdf" in ran.out
+    assert f"chandra-sagemaker transform status {name}" in ran.out
+
+
+def test_a_dry_run_of_fetch_writes_nothing(chandra, job, tmp_path):
+    ran = chandra(
+        "transform", "fetch", job, "--into", str(tmp_path / "md"), "--dry-run"
+    )
+
+    assert "would write 2 results" in ran.out
+    assert not (tmp_path / "md").exists()
+
+
+def test_fetch_without_a_place_says_what_to_type(chandra, job):
+    ran = chandra("transform", "fetch", job)
+
+    assert ran.status == 2
+    assert "transform fetch JOB --into FOLDER" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("into", "status", "words"),
+    [
+        ("", 2, "--into is empty"),
+        ("s3://", 2, "it must be s3://bucket/key, not s3://"),
+        ("s3://missing/md", 4, "missing"),
+    ],
+)
+def test_invalid_into_is_refused(chandra, job, into, status, words):
+    ran = chandra("transform", "fetch", job, "--into", into)
+
+    assert (ran.status, ran.out) == (status, "")
+    assert words in ran.err
+    assert "\ntry:" in ran.err
+
+
+def test_what_several_jobs_left_out_is_said_once(chandra, cloud, manifest, tmp_path):
+    chandra("transform", str(manifest), "s3://results/md")
+    chandra("transform", str(manifest), "s3://results/md", "--paginate")
+
+    ran = chandra("transform", "fetch", *cloud.jobs, "--into", str(tmp_path / "md"))
+
+    assert len(cloud.jobs) == 2
+    assert "1 failed with document_not_found" in ran.out
+
+
+# Documents that no job was given
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "fetch"])
+def test_a_line_that_was_not_found_counts_in_its_job(
+    chandra, cloud, manifest, tmp_path, command
+):
+    chandra("transform", str(manifest), "s3://results/md", "--no-wait")
+    (name,) = cloud.jobs
+    chandra("transform", "wait", name)
+    more = ("--into", str(tmp_path / "md")) if command == "fetch" else ()
+
+    ran = chandra("transform", command, name, *more)
+    told = chandra("transform", command, name, *more, "--json").json
+
+    assert ran.status == 1
+    assert "1 failed with document_not_found: there is no such object" in ran.out
+    assert [each["document"] for each in told["left_out"]] == ["s3://inbox/gone.pdf"]
+
+
+def test_a_retry_does_not_forget_what_was_not_found(chandra, put, cloud, manifest):
+    cloud.transformed.refuses_all = "InternalServerError"
+    chandra("transform", str(manifest), "s3://results/md")
+    (first,) = cloud.jobs
+    cloud.transformed.refuses_all = None
+
+    again = chandra("transform", "--retry-failed", first, "--json")
+
+    assert again.status == 1
+    assert again.json["read"] == 1
+    assert [each["code"] for each in again.json["left_out"]] == ["document_not_found"]
+
+
+def test_documents_that_would_fail_again_are_left_to_retry_all(chandra, put, cloud):
+    put("scans/a.pdf", b"broken")
+    put("scans/b.pdf")
+    chandra("transform", "s3://inbox/scans/", "s3://results/md")
+    (first,) = cloud.jobs
+    cloud.transformed.sent.clear()
+
+    failed = chandra("transform", "--retry-failed", first)
+    num_sent = len(cloud.transformed.sent)
+    everything = chandra("transform", "--retry-all", first)
+
+    assert (failed.status, num_sent) == (1, 0)
+    assert "try: repair or replace the file: it is damaged or empty" in failed.out
+    assert f"chandra-sagemaker transform --retry-all {first}" in failed.out
+    assert everything.status == 1
+    assert [key for key, _ in cloud.transformed.sent] == ["a.pdf"]
+
+
+def test_a_manifest_of_nothing_that_is_there_starts_no_job(
+    chandra, put, cloud, tmp_path
+):
+    path = tmp_path / "list.jsonl"
+    path.write_text(json.dumps({"document": "s3://inbox/gone.pdf"}))
+
+    ran = chandra("transform", str(path), "s3://results/md", "--json")
+
+    assert ran.status == 1
+    assert ran.json["job"] is None
+    assert [each["code"] for each in ran.json["left_out"]] == ["document_not_found"]
+    assert cloud.jobs == {}

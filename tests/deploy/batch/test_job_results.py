@@ -1,0 +1,67 @@
+"""Which results of a transform job count, and which are of something else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deploy.batch.job import Work
+from deploy.batch.jobs import Result
+from deploy.commands.batch.jobs import results_of, without_result
+from deploy.documents.document import Document
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+WORK = (Work("a.pdf", "etag-a", "a.pdf", 4), Work("sub/b.pdf", "etag-b", "b.pdf", 4))
+DOCUMENT = Document(
+    name="a.pdf",
+    source="s3://in/scans/a.pdf",
+    media_type="application/pdf",
+    size=4,
+    content="etag-a",
+    modified=NOON,
+)
+
+
+class Bucket:
+    """A job's output, as it is listed."""
+
+    def __init__(self, *results):
+        self._results = results
+
+    def results(self, output):
+        return iter(self._results)
+
+
+def left(results, documents=None):
+    found = without_result(WORK, results, "s3://in/scans/", documents)
+    return [work.name for work in found]
+
+
+def test_a_result_is_found_at_both_places_that_sagemaker_may_put_it():
+    assert left({"a.pdf.out": NOON, "scans/sub/b.pdf.out": NOON}) == []
+
+
+def test_a_result_from_before_its_document_came_is_of_another():
+    documents = {"a.pdf": DOCUMENT}
+
+    assert left({"a.pdf.out": NOON - HOUR}, documents) == ["a.pdf", "b.pdf"]
+    assert left({"a.pdf.out": NOON + HOUR}, documents) == ["b.pdf"]
+
+
+def test_when_a_file_came_nobody_asks_since_its_name_holds_its_contents():
+    documents = {"a.pdf": replace(DOCUMENT, modified=None)}
+
+    assert left({"a.pdf.out": NOON - HOUR}, documents) == ["b.pdf"]
+
+
+def test_a_result_from_before_a_job_is_not_that_jobs():
+    bucket: Any = Bucket(
+        Result("a.pdf.out", 4, NOON - HOUR),
+        Result("sub/b.pdf.out", 4, NOON + HOUR),
+        Result("sub/notes.txt", 4, NOON + HOUR),
+    )
+
+    assert left(results_of(bucket, "s3://out/", since=NOON)) == ["a.pdf"]
+    assert left(results_of(bucket, "s3://out/")) == []

@@ -1,0 +1,259 @@
+"""`local` with moto behind it, and a container that each test scripts."""
+
+from __future__ import annotations
+
+import io
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
+from deploy.emulator.account import Account
+from deploy.emulator.backend import Backend
+from deploy.emulator.emulator import Emulator, ServerProgram
+from deploy.emulator.limits import Assumed, Limits
+from deploy.emulator.process import build_archive, server_folder
+from tests.deploy.emulator.containers import Scripted
+from tests.deploy.images import publish
+
+KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+CREDENTIALS = {name.upper(): value for name, value in KEYS.items()}
+"""The same in a container's environment, as a role would give them."""
+REGION = "us-east-1"
+ROLE = "arn:aws:iam::123456789012:role/execution"
+BUCKET = "documents"
+
+
+class Local:
+    """A running emulator, boto3's clients of it, and what it has printed."""
+
+    def __init__(
+        self, emulator: Emulator, lines: list[str], backend: Backend | None = None
+    ) -> None:
+        self.emulator = emulator
+        self.backend = backend
+        self.lines = lines
+        self.address = emulator.address
+        self._session = boto3.Session(region_name=REGION, **KEYS)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._session.client(
+                service,
+                endpoint_url=self.address,
+                config=Config(
+                    read_timeout=120,
+                    retries={"total_max_attempts": 1},
+                    max_pool_connections=40,
+                ),
+            )
+        return self._clients[service]
+
+    @property
+    def runtime(self) -> Any:
+        return self.client("sagemaker-runtime")
+
+    @property
+    def sagemaker(self) -> Any:
+        return self.client("sagemaker")
+
+    def put(self, key: str, content: bytes, bucket: str = BUCKET) -> str:
+        self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+        return f"s3://{bucket}/{key}"
+
+    def get(self, uri: str) -> bytes | None:
+        """An object; None where there is none."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        s3 = self.client("s3")
+        try:
+            return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except s3.exceptions.NoSuchKey:
+            return None
+
+    def keys(self, prefix: str = "") -> list[str]:
+        answer = self.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [item["Key"] for item in answer.get("Contents", ())]
+
+    def publish(self, *uris: str) -> None:
+        """Images, where a deployment looks for them."""
+        publish(AWSClient(self._session, endpoint_url=self.address), *uris)
+
+    def model(self, name: str = "ocr", **container: Any) -> str:
+        self.sagemaker.create_model(
+            ModelName=name,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={"Image": "image:1", **container},
+        )
+        return name
+
+    def endpoint(
+        self,
+        name: str = "ocr",
+        *,
+        model: dict[str, Any] | None = None,
+        is_created: bool = True,
+        **config: Any,
+    ) -> str:
+        """With a model and a config of the same name; or those alone."""
+        self.model(name, **(model or {}))
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": name,
+                    "InstanceType": "ml.g6e.2xlarge",
+                    "InitialInstanceCount": 1,
+                }
+            ],
+            **config,
+        )
+        if is_created:
+            self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        return name
+
+    def async_endpoint(
+        self,
+        name: str = "ocr",
+        *,
+        concurrency: int | None = None,
+        failure: bool = True,
+        **topics: Any,
+    ) -> str:
+        output: dict[str, Any] = {"S3OutputPath": f"s3://{BUCKET}/out"}
+        if failure:
+            output["S3FailurePath"] = f"s3://{BUCKET}/failed"
+        if topics:
+            output["NotificationConfig"] = topics
+        config: dict[str, Any] = {"OutputConfig": output}
+        if concurrency:
+            config["ClientConfig"] = {
+                "MaxConcurrentInvocationsPerInstance": concurrency
+            }
+        return self.endpoint(name, AsyncInferenceConfig=config)
+
+    def messages(self, group: str) -> dict[str, list[str]]:
+        """What CloudWatch holds, by stream."""
+        logs = self.client("logs")
+        found: dict[str, list[str]] = {}
+        try:
+            events = logs.filter_log_events(logGroupName=group)["events"]
+        except logs.exceptions.ResourceNotFoundException:
+            return {}
+        for event in events:
+            found.setdefault(event["logStreamName"], []).append(event["message"])
+        return found
+
+
+@contextmanager
+def emulating(
+    account: Account,
+    server: str | ServerProgram,
+    *,
+    limits: Limits | None = None,
+    assumed: Assumed | None = None,
+) -> Iterator[Local]:
+    """An emulator in front of that account, from its start to its end."""
+    lines: list[str] = []
+    backend = Backend(
+        account.address,
+        lambda region, url: AWSClient.connect(
+            region=region, endpoint_url=url, credentials=KEYS
+        ),
+    )
+    emulator = Emulator(
+        backend,
+        server=server,
+        region=REGION,
+        say=lines.append,
+        limits=limits,
+        assumed=assumed,
+    )
+    with closing(emulator):
+        emulator.start()
+        yield Local(emulator, lines, backend)
+
+
+def real_server(**environ: str) -> ServerProgram:
+    """The project's own, with the embedded model and one thread."""
+    folder = server_folder()
+    build_archive(folder)
+    return ServerProgram(
+        folder,
+        str(folder / "model-store" / "mini"),
+        {"CHANDRA_CPU_THREADS": "1", **environ},
+    )
+
+
+def command_line(
+    local: Local, config: Path, *, assume_yes: bool = False
+) -> Callable[..., tuple[int, str, str]]:
+    """The command line, of an account whose SageMaker is the emulator."""
+    session = boto3.Session(region_name=REGION, **KEYS)
+    aws = AWSClient(session, endpoint_url=local.address, num_attempts=1)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        console = Console(
+            as_json="--json" in arguments, assume_yes=assume_yes, out=out, err=err
+        )
+        status = main(
+            [*arguments, "--config", str(config)],
+            console=console,
+            connect=lambda **_: aws,
+            # Looks more often than whoever pays for the calls.
+            sleep=lambda seconds: time.sleep(min(seconds, 0.5)),
+        )
+        return status, out.getvalue(), err.getvalue()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[Account]:
+    """One moto for all tests; each finds it empty."""
+    moto = Account()
+    yield moto
+    moto.close()
+
+
+@pytest.fixture
+def container() -> Iterator[Scripted]:
+    scripted = Scripted()
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def start(account: Account) -> Iterator[Callable[..., Local]]:
+    """start(server, limits=..., assumed=...)"""
+    urllib.request.urlopen(f"{account.address}/moto-api/reset", data=b"").close()
+    with ExitStack() as stack:
+
+        def run(
+            server: str | ServerProgram,
+            limits: Limits | None = None,
+            assumed: Assumed | None = None,
+        ) -> Local:
+            started = emulating(account, server, limits=limits, assumed=assumed)
+            local = stack.enter_context(started)
+            local.client("s3").create_bucket(Bucket=BUCKET)
+            return local
+
+        yield run
+
+
+@pytest.fixture
+def local(start: Callable[..., Local], container: Scripted) -> Local:
+    """With SageMaker's own limits."""
+    return start(container.address, assumed=Assumed(retry_seconds=0.01))

@@ -1,0 +1,130 @@
+"""A container that does what a test says, over real HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from deploy.emulator.listener import Listener
+
+__all__ = ["Received", "Reply", "Scripted"]
+
+
+@dataclass
+class Reply:
+    """What the container answers; pieces are sent as they come."""
+
+    body: bytes | Iterator[bytes] = b"read"
+    status: int = 200
+    content_type: str = "text/plain"
+    headers: dict[str, str] = field(default_factory=dict)
+    is_broken: bool = False
+    """The connection is closed in place of an answer, or of its end."""
+
+
+@dataclass
+class Received:
+    headers: dict[str, str]
+    body: bytes
+
+    def __getitem__(self, name: str) -> str | None:
+        return self.headers.get(name.lower())
+
+
+class Scripted:
+    """Listens; `reply` is called for every document, `ping` and `parameters` are set.
+
+    `received` holds the requests so far, `at_once` the most that were open together.
+    """
+
+    def __init__(self) -> None:
+        self.reply: Callable[[Received], Reply] = lambda received: Reply(received.body)
+        self.ping = 200
+        self.parameters: bytes | None = None
+        self.received: list[Received] = []
+        self.num_pings = 0
+        self.at_once = 0
+        self._num_open = 0
+        self._lock = threading.Lock()
+        scripted = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                scripted._get(self)
+
+            def do_POST(self) -> None:
+                # Whoever asked may have given up by now.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    scripted._post(self)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._listener = Listener(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self._listener.start()
+        self.address = self._listener.address
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _get(self, handler: BaseHTTPRequestHandler) -> None:
+        status, body = self.ping, b""
+        if handler.path == "/execution-parameters":
+            status, body = (
+                (404, b"") if self.parameters is None else (200, self.parameters)
+            )
+        else:
+            self.num_pings += 1
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def _post(self, handler: BaseHTTPRequestHandler) -> None:
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        received = Received(headers, _body_of(handler, headers))
+        with self._lock:
+            self.received.append(received)
+            self._num_open += 1
+            self.at_once = max(self.at_once, self._num_open)
+        try:
+            reply = self.reply(received)
+        finally:
+            with self._lock:
+                self._num_open -= 1
+        handler.close_connection = True
+        if reply.is_broken and not isinstance(reply.body, Iterator):
+            return
+        handler.send_response(reply.status)
+        handler.send_header("Content-Type", reply.content_type)
+        for name, value in reply.headers.items():
+            handler.send_header(name, value)
+        if isinstance(reply.body, bytes):
+            handler.send_header("Content-Length", str(len(reply.body)))
+            handler.end_headers()
+            handler.wfile.write(reply.body)
+            return
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for piece in reply.body:
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            handler.wfile.flush()
+        if not reply.is_broken:
+            handler.wfile.write(b"0\r\n\r\n")
+
+
+def _body_of(handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> bytes:
+    if "content-length" in headers:
+        return handler.rfile.read(int(headers["content-length"]))
+    pieces = []
+    while size := int(handler.rfile.readline(), 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)

@@ -1,0 +1,23 @@
+"""The account on loopback that `local` keeps everything but the data plane in."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import boto3
+
+from deploy.emulator.account import Account
+from tests.deploy.emulator.conftest import KEYS, REGION
+
+
+def s3(account):
+    return boto3.client("s3", endpoint_url=account.address, region_name=REGION, **KEYS)
+
+
+def test_an_account_does_not_hold_what_was_in_the_one_before_it():
+    with closing(Account()) as first:
+        s3(first).create_bucket(Bucket="scans")
+        assert s3(first).list_buckets()["Buckets"]
+
+    with closing(Account()) as second:
+        assert not s3(second).list_buckets()["Buckets"]

@@ -1,0 +1,368 @@
+"""InvokeEndpointAsync through boto3: accepted now, answered in S3."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from deploy.emulator.attempt import Attempts, Job
+from deploy.emulator.backend import S3Uri
+from deploy.emulator.limits import Assumed, Limits
+from tests.deploy.emulator.conftest import BUCKET
+from tests.deploy.emulator.containers import Reply
+from tests.waiting import until
+
+
+def submit(local, name="ocr", **params):
+    if "Body" not in params and "InputLocation" not in params:
+        params["InputLocation"] = local.put("in/page.png", b"page")
+    return local.runtime.invoke_endpoint_async(EndpointName=name, **params)
+
+
+def refused(local, **params):
+    with pytest.raises(ClientError) as caught:
+        local.runtime.invoke_endpoint_async(EndpointName="ocr", **params)
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
+    return caught.value.response["Error"]["Message"]
+
+
+def result(local, answer):
+    return until(lambda: local.get(answer["OutputLocation"]))
+
+
+def failure(local, answer):
+    return until(lambda: local.get(answer["FailureLocation"]))
+
+
+def test_a_document_in_s3_is_answered_in_s3(local, container):
+    local.async_endpoint()
+
+    answer = submit(
+        local,
+        ContentType="image/png",
+        Accept="text/markdown",
+        CustomAttributes="pages=1",
+        InferenceId="mine",
+    )
+
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert answer["InferenceId"] == "mine"
+    assert answer["OutputLocation"].startswith(f"s3://{BUCKET}/out/")
+    assert answer["OutputLocation"].endswith(".out")
+    assert answer["FailureLocation"].startswith(f"s3://{BUCKET}/failed/")
+    assert result(local, answer) == b"page"
+    [received] = container.received
+    assert received["Content-Type"] == "image/png"
+    assert received["Accept"] == "text/markdown"
+    assert received["X-Amzn-SageMaker-Custom-Attributes"] == "pages=1"
+    assert received["X-Amzn-SageMaker-Inference-Id"] == "mine"
+
+
+def test_a_small_document_may_be_in_the_request(local):
+    local.async_endpoint()
+
+    answer = submit(local, Body=b"a small page")
+
+    assert result(local, answer) == b"a small page"
+
+
+def test_an_object_has_the_type_of_the_answer(local):
+    local.async_endpoint()
+
+    answer = submit(local)
+    result(local, answer)
+
+    key = answer["OutputLocation"].removeprefix(f"s3://{BUCKET}/")
+    head = local.client("s3").head_object(Bucket=BUCKET, Key=key)
+    assert head["ContentType"] == "text/plain"
+
+
+def test_name_and_folder_of_the_output_can_be_chosen(local):
+    local.async_endpoint()
+
+    answer = submit(local, Filename="page.json", S3OutputPathExtension="run-7/a")
+
+    assert answer["OutputLocation"] == f"s3://{BUCKET}/out/run-7/a/page.json"
+    assert result(local, answer) == b"page"
+
+
+def test_exactly_one_of_body_and_location_is_given(local):
+    local.async_endpoint()
+
+    assert "exactly one" in refused(local)
+    assert "exactly one" in refused(local, Body=b"x", InputLocation="s3://b/k")
+
+
+def test_a_body_has_at_most_128000_bytes(local):
+    local.async_endpoint()
+
+    assert "128000" in refused(local, Body=bytes(128_001))
+    assert submit(local, Body=bytes(128_000))
+
+
+def test_an_endpoint_in_real_time_takes_none(local):
+    local.endpoint()
+
+    assert "not asynchronous" in refused(local, Body=b"x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("InvocationTimeoutSeconds", 3601), ("RequestTTLSeconds", 21_601)],
+)
+def test_times_have_bounds(local, name, value):
+    local.async_endpoint()
+
+    assert name in refused(local, Body=b"x", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Filename", "two.dots.json"),
+        ("Filename", "x" * 33),
+        ("S3OutputPathExtension", "s3://elsewhere"),
+        ("S3OutputPathExtension", "a b"),
+        ("InferenceId", "x" * 65),
+        ("CustomAttributes", "x" * 1025),
+        ("ContentType", "x" * 1025),
+    ],
+)
+def test_parameters_are_held_to_what_the_service_model_says(local, name, value):
+    local.async_endpoint()
+
+    assert name in refused(local, Body=b"x", **{name: value})
+
+
+def test_an_address_has_at_most_1024_characters(local):
+    local.async_endpoint()
+    long = f"s3://{BUCKET}/{'k' * 1100}"
+
+    assert "InputLocation" in refused(local, InputLocation=long)
+
+
+def test_a_refused_document_fails_once_and_says_why(local, container):
+    local.async_endpoint()
+    container.reply = lambda received: Reply(b'{"code": "unreadable_document"}', 422)
+
+    answer = submit(local)
+
+    assert failure(local, answer) == b'{"code": "unreadable_document"}'
+    assert local.get(answer["OutputLocation"]) is None
+    assert len(container.received) == 1
+
+
+@pytest.mark.parametrize("reply", [Reply(b"broken", 500), Reply(is_broken=True)])
+def test_nothing_is_tried_twice(local, container, reply):
+    local.async_endpoint()
+    container.reply = lambda received: reply
+
+    answer = submit(local)
+
+    assert failure(local, answer)
+    assert len(container.received) == 1
+
+
+def test_a_document_that_is_not_there_fails(local, container):
+    local.async_endpoint()
+
+    answer = submit(local, InputLocation=f"s3://{BUCKET}/nowhere.pdf")
+
+    assert b"Could not access S3 uri" in failure(local, answer)
+    assert container.received == []
+
+
+def test_a_document_above_the_limit_fails(start, container):
+    local = start(container.address, Limits(object_bytes=3))
+    local.async_endpoint()
+
+    assert b"more than 3 bytes" in failure(local, submit(local))
+
+
+def test_a_request_that_takes_too_long_fails(local, container):
+    local.async_endpoint()
+    is_over = threading.Event()
+    container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
+
+    answer = submit(local, InvocationTimeoutSeconds=1)
+
+    assert b"within 1 seconds" in failure(local, answer)
+    is_over.set()
+
+
+def test_as_many_documents_run_at_once_as_the_endpoint_allows(local, container):
+    local.async_endpoint(concurrency=3)
+    may_go_on = threading.Event()
+    container.reply = lambda received: Reply(b"x" if may_go_on.wait(20) else b"")
+
+    answers = [submit(local, Body=b"%d" % number) for number in range(8)]
+    until(lambda: len(container.received) == 3)
+    assert local.emulator.asynchronous.backlog("us-east-1", "ocr") == (5, 3)
+    may_go_on.set()
+
+    for answer in answers:
+        result(local, answer)
+    assert container.at_once == 3
+    assert len(container.received) == 8
+
+
+def test_what_waits_goes_to_the_next_healthy_container(local, container):
+    local.async_endpoint()
+    container.ping = 503
+
+    answer = submit(local)
+    until(lambda: container.num_pings > 2)
+    assert container.received == []
+    container.ping = 200
+
+    assert result(local, answer) == b"page"
+
+
+def test_what_has_waited_for_too_long_expires(local, container):
+    local.async_endpoint()
+    container.ping = 503
+    attempts = Attempts(
+        local.emulator.served,
+        local.backend,
+        local.emulator.logs,
+        Limits(),
+        local.emulator.metrics,
+    )
+    job = Job(
+        inference_id="old",
+        region="us-east-1",
+        endpoint="ocr",
+        headers={},
+        document=b"page",
+        output=S3Uri(BUCKET, "out/old.out"),
+        failure=S3Uri(BUCKET, "failed/old"),
+        timeout_seconds=900,
+        ttl_seconds=60,
+        received=time.time() - 61,
+    )
+
+    attempts.make(job)
+
+    assert b"expired after 60 s" in local.get(f"s3://{BUCKET}/failed/old")
+    assert container.received == []
+
+
+def test_without_a_failure_path_a_failure_leaves_no_object(local, container):
+    local.async_endpoint(failure=False)
+    container.reply = lambda received: Reply(b"no", 500)
+
+    answer = submit(local)
+
+    assert "FailureLocation" not in answer
+    until(lambda: any("server error (500)" in line for line in local.lines))
+    assert local.keys("failed") == []
+
+
+def test_the_name_of_a_failure_is_an_assumption(start, container):
+    local = start(container.address, assumed=Assumed(failure_suffix=".failed"))
+    local.async_endpoint()
+    container.reply = lambda received: Reply(b"no", 500)
+
+    answer = submit(local)
+
+    assert answer["FailureLocation"].endswith(".failed")
+    assert failure(local, answer) == b"no"
+
+
+def queue(local, topic_name):
+    """A topic, and the messages it has sent so far."""
+    sns, sqs = local.client("sns"), local.client("sqs")
+    topic = sns.create_topic(Name=topic_name)["TopicArn"]
+    url = sqs.create_queue(QueueName=topic_name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
+    )
+
+    def message():
+        found = sqs.receive_message(QueueUrl=url).get("Messages")
+        return json.loads(json.loads(found[0]["Body"])["Message"]) if found else None
+
+    return topic, message
+
+
+def test_success_and_failure_are_published(local, container):
+    success, succeeded = queue(local, "success")
+    error, failed = queue(local, "error")
+    local.async_endpoint(SuccessTopic=success, ErrorTopic=error)
+
+    good = submit(local, ContentType="image/png", InferenceId="good")
+    message = until(succeeded)
+    container.reply = lambda received: Reply(b"no", 500)
+    submit(local, InferenceId="bad")
+    bad = until(failed)
+
+    assert message["invocationStatus"] == "Completed"
+    assert message["inferenceId"] == "good"
+    assert message["requestParameters"] == {
+        "contentType": "image/png",
+        "endpointName": "ocr",
+        "inputLocation": f"s3://{BUCKET}/in/page.png",
+    }
+    assert message["responseParameters"] == {
+        "contentType": "text/plain",
+        "outputLocation": good["OutputLocation"],
+    }
+    assert "responseBody" not in message
+    assert (bad["invocationStatus"], bad["inferenceId"]) == ("Failed", "bad")
+    assert "server error (500)" in bad["failureReason"]
+
+
+def test_an_answer_is_published_where_it_is_wanted_and_small(start, container):
+    local = start(container.address, Limits(notified_bytes=4))
+    topic, published = queue(local, "success")
+    local.async_endpoint(
+        SuccessTopic=topic, IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"]
+    )
+
+    submit(local, Body=b"tiny")
+    small = until(published)
+    submit(local, Body=b"larger")
+    large = until(published)
+
+    assert small["responseBody"] == {"content": "dGlueQ==", "encoding": "BASE64"}
+    assert "responseBody" not in large
+
+
+def test_answers_without_content_length_are_not_stored(local, container):
+    local.async_endpoint()
+    container.reply = lambda received: Reply(iter([b"page 1\n", b"page 2\n"]))
+
+    answer = submit(local)
+
+    assert b"has no Content-Length header" in failure(local, answer)
+    assert local.get(answer["OutputLocation"]) is None
+    assert len(container.received) == 1
+
+
+def test_what_sagemaker_says_of_a_request_is_in_the_data_log(local, container):
+    local.async_endpoint()
+    container.reply = lambda received: Reply(b"no", 500)
+    submit(local, InferenceId="bad")
+
+    def lines():
+        streams = local.messages("/aws/sagemaker/Endpoints/ocr")
+        found = [name for name in streams if name.endswith("/data-log")]
+        return streams[found[0]] if found else None
+
+    [line] = until(lines)
+    assert "[bad]" in line
+    assert "server error (500)" in line
+
+
+@pytest.mark.parametrize("key", ["/in/page.png", "in//page.png", "in/a b?#%20+&.png"])
+def test_a_key_is_what_follows_the_bucket_as_it_is(local, key):
+    local.async_endpoint()
+
+    answer = submit(local, InputLocation=local.put(key, b"an odd page"))
+
+    assert result(local, answer) == b"an odd page"

@@ -1,0 +1,340 @@
+"""`chandra-sagemaker local` as a program: started, used, ended."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+
+from deploy.aws import AWSClient
+from deploy.cli import main
+from deploy.console import Console
+from tests.deploy.accounts import IMAGE
+from tests.deploy.conftest import stage
+from tests.deploy.contents import PDF, PNG
+from tests.deploy.emulator.conftest import KEYS, REGION
+from tests.deploy.emulator.test_containers import PROGRAM
+from tests.deploy.images import publish
+from tests.server.processes import family, is_alive
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextmanager
+def running(tmp_path, *arguments):
+    """The process, and what it said of itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy", "local", "--json", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        lines = []
+        while (line := process.stdout.readline()) and line != "}\n":
+            lines.append(line)
+        assert line, process.stderr.read()
+        yield process, json.loads("".join([*lines, line]))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ran(tmp_path, *arguments, program=("-m", "deploy")):
+    return subprocess.run(
+        [sys.executable, *program, "local", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def client(service, said):
+    return boto3.client(
+        service, endpoint_url=said["address"], region_name=REGION, **KEYS
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_is_used_by_its_address_and_ends_when_asked_to(tmp_path, container, number):
+    started = running(tmp_path, "--port", "0", "--server", container.address)
+    with started as (process, said):
+        answer = client("sagemaker-runtime", said).invoke_endpoint(
+            EndpointName=said["made"]["endpoint"], Body=b"page"
+        )
+        assert answer["Body"].read() == b"page"
+
+        process.send_signal(number)
+
+        assert process.wait(30) == 0
+
+
+def test_all_that_is_there_from_the_start_works(tmp_path, container):
+    started = running(tmp_path, "--port", "0", "--server", container.address)
+    with started as (_, said):
+        made, s3 = said["made"], client("s3", said)
+        s3.put_object(Bucket=made["bucket"], Key="in/page.png", Body=b"page")
+        answer = client("sagemaker-runtime", said).invoke_endpoint_async(
+            EndpointName=made["async_endpoint"],
+            InputLocation=f"s3://{made['bucket']}/in/page.png",
+        )
+        client("sagemaker", said).create_transform_job(
+            TransformJobName="job",
+            ModelName=made["batch_model"],
+            TransformInput={
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": f"s3://{made['bucket']}/in/",
+                    }
+                }
+            },
+            TransformOutput={"S3OutputPath": f"s3://{made['bucket']}/out"},
+            TransformResources={"InstanceType": "ml.g5.xlarge", "InstanceCount": 1},
+        )
+
+        def keys():
+            objects = s3.list_objects_v2(Bucket=made["bucket"])["Contents"]
+            return {found["Key"] for found in objects}
+
+        output = answer["OutputLocation"].removeprefix(f"s3://{made['bucket']}/")
+        until(lambda: {output, "out/page.png.out"} <= keys())
+
+
+def typed(tmp_path, said, *arguments):
+    """A command in the other terminal, with what was to be copied."""
+    return subprocess.run(
+        [sys.executable, "-m", "deploy", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, **said["environment"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# Its container says nothing that a job's log could tell, and that is waited for.
+@pytest.mark.slow
+def test_from_an_empty_folder_every_command_finds_it_by_its_address(
+    tmp_path, container
+):
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "page.png").write_bytes(PNG + b"page")
+    arguments = ("--init", "--port", "0", "--server", container.address)
+    with running(tmp_path, *arguments) as (_, said):
+        bucket = said["made"]["bucket"]
+        ran = {
+            " ".join(words[:2]): typed(tmp_path, said, *words)
+            for words in (
+                ("status",),
+                ("invoke", "papers/page.png", "-o", "page.md", "--format", "md"),
+                ("async", "submit", "papers", "--format", "md"),
+                ("async", "wait", "--timeout", "60"),
+                ("async", "fetch", "--into", "markdown"),
+                ("transform", "papers", f"s3://{bucket}/md/"),
+            )
+        }
+
+    for words, command in ran.items():
+        assert "error:" not in command.stderr, (words, command.stderr)
+    assert said["wrote"] == "chandra.toml"
+    assert "asynchronous   chandra-async" in ran["status"].stdout
+    assert (tmp_path / "markdown" / "page.png.md").read_bytes() == PNG + b"page"
+    assert "1 of 1 documents read" in ran["transform papers"].stdout
+
+
+def test_what_is_there_from_the_start_may_be_updated(tmp_path, container):
+    arguments = ("--init", "--port", "0", "--server", container.address)
+    with running(tmp_path, *arguments) as (_, said):
+        update = ("update", "--instance-type", "ml.g6e.4xlarge", "--dry-run")
+        planned = typed(tmp_path, said, *update)
+
+    assert planned.returncode == 0, planned.stderr
+    assert "would update endpoint chandra" in planned.stdout
+
+
+def test_a_configuration_that_is_there_stays(tmp_path, container):
+    path = tmp_path / "chandra.toml"
+    path.write_text('name = "mine"\n')
+    arguments = ("--init", "--port", "0", "--server", container.address)
+    with running(tmp_path, *arguments) as (_, said):
+        pass
+
+    assert said["wrote"] is None
+    assert path.read_text() == 'name = "mine"\n'
+
+
+def test_what_is_not_made_is_not_described(tmp_path):
+    refused = ran(tmp_path, "--init", "--empty", "--port", "0")
+
+    assert refused.returncode == 2
+    assert "--init is for what is there from the start" in refused.stderr
+    assert not (tmp_path / "chandra.toml").exists()
+
+
+def test_its_end_is_the_end_of_its_containers(tmp_path):
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "__init__.py").touch()
+    (tmp_path / "server" / "container.py").write_text(PROGRAM.read_text())
+    archive = "import sys, pathlib; pathlib.Path('model-store').mkdir(exist_ok=True)"
+    (tmp_path / "server" / "__main__.py").write_text(archive)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    with running(tmp_path, "--port", "0", "--weights", "weights") as (process, said):
+        answer = client("sagemaker-runtime", said).invoke_endpoint(
+            EndpointName="chandra", Body=b"who are you?"
+        )
+        told = json.loads(answer["Body"].read())
+        everyone = [member.pid for member in family(process.pid)]
+        assert {told["pid"], told["child"]} <= {*everyone, told["child"]}
+        assert psutil.pid_exists(told["child"])
+        assert told["environ"]["MODEL_DIR"] == str(weights)
+        assert told["environ"]["SERVE_USE"] == "realtime"
+
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+        assert not any(map(is_alive, [*everyone, told["child"]]))
+
+
+@pytest.fixture
+def chandra(local, project, hub, tmp_path):
+    """The command line of the other commands, in front of that emulator."""
+
+    def connect(**_):
+        return AWSClient(
+            boto3.Session(region_name=REGION, **KEYS), endpoint_url=local.address
+        )
+
+    stage(connect(), hub)
+    publish(connect(), IMAGE)
+
+    def run(*arguments):
+        out, err = io.StringIO(), io.StringIO()
+        status = main(
+            [*arguments, "--config", str(tmp_path / "chandra.toml")],
+            console=Console(assume_yes=True, out=out, err=err),
+            connect=connect,
+            sleep=lambda seconds: time.sleep(0.05),
+        )
+        return status, out.getvalue(), err.getvalue()
+
+    return run
+
+
+def test_a_deployment_goes_up_is_used_changed_and_goes_away(
+    chandra, container, local, tmp_path
+):
+    container.ping = 503
+
+    def recover():
+        until(lambda: container.num_pings > 1, 60)
+        container.ping = 200
+
+    threading.Thread(target=recover).start()
+    (tmp_path / "page.png").write_bytes(PDF + b"page")
+
+    status, out, err = chandra("deploy")
+    assert status == 0, err
+    assert container.ping == 200
+    status, out, err = chandra("invoke", str(tmp_path / "page.png"))
+    assert (status, out) == (0, "%PDF-1.7\npage"), err
+    status, out, err = chandra("update", "--instance-type", "ml.g6e.4xlarge")
+    assert status == 0, err
+    status, out, err = chandra("status")
+    assert "ml.g6e.4xlarge" in out, err
+    status, out, err = chandra("destroy")
+    assert status == 0, err
+
+    assert local.sagemaker.list_endpoints()["Endpoints"] == []
+
+
+def test_what_to_copy_is_what_a_terminal_needs(tmp_path, container):
+    started = running(tmp_path, "--port", "0", "--server", container.address)
+    with started as (_, said):
+        assert said["environment"] == {
+            "AWS_ENDPOINT_URL": said["address"],
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+
+
+def test_without_moto_it_says_what_to_install(tmp_path):
+    program = "import sys; sys.modules['moto'] = None; from deploy.cli import main; "
+    failed = ran(tmp_path, program=("-c", program + "sys.exit(main(sys.argv[1:]))"))
+
+    assert failed.returncode == 2
+    assert "moto's server is not installed" in failed.stderr
+    assert "pip install 'moto[server]'" in failed.stderr
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", "65536"])
+def test_ports_out_of_range_are_rejected_without_traceback(tmp_path, port):
+    failed = ran(tmp_path, f"--port={port}")
+
+    assert failed.returncode == 2
+    assert f"{port} is not a port" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_port_that_is_taken_is_said(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        failed = ran(tmp_path, "--port", port, "--server", "http://127.0.0.1:9")
+
+    assert failed.returncode == 2
+    assert f"port {port} cannot be used" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("retries=3", "retries is not one of retried_statuses"),
+        ("concurrency=many", "concurrency is like 4"),
+        ("output_naming=mine", "relative or full"),
+    ],
+)
+def test_an_assumption_has_a_name_and_a_value(tmp_path, pair, message):
+    failed = ran(tmp_path, "--dry-run", "--assume", pair)
+
+    assert failed.returncode == 2
+    assert message in failed.stderr
+
+
+def test_a_dry_run_starts_nothing(tmp_path):
+    done = ran(tmp_path, "--dry-run", "--json", "--assume", "concurrency=2")
+
+    assert json.loads(done.stdout)["assumed"]["concurrency"] == 2
+
+
+def test_weights_that_are_not_there_are_said(tmp_path):
+    failed = ran(tmp_path, "--port", "0", "--weights", "nowhere")
+
+    assert failed.returncode == 2
+    assert "is no folder of weights" in failed.stderr

@@ -1,0 +1,146 @@
+"""What is not for us goes on to the backend, and its answer comes back, unchanged."""
+
+from __future__ import annotations
+
+import io
+import urllib.request
+
+import boto3
+import pytest
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from deploy.aws import AWSClient
+from deploy.emulator.backend import Backend
+from deploy.emulator.emulator import Emulator
+from tests.deploy.emulator.conftest import BUCKET, KEYS, REGION, Local
+
+
+def test_objects_of_every_size_come_back_as_they_were(local):
+    s3 = local.client("s3")
+
+    for size in (0, 1, 3 << 20):
+        s3.put_object(Bucket=BUCKET, Key="object", Body=b"x" * size)
+        head = s3.head_object(Bucket=BUCKET, Key="object")
+        assert head["ContentLength"] == size
+        assert local.get(f"s3://{BUCKET}/object") == b"x" * size
+
+
+def test_an_upload_in_parts_is_put_together(local):
+    content = bytes(range(256)) * (6 << 12)
+
+    local.client("s3").upload_fileobj(
+        io.BytesIO(content),
+        BUCKET,
+        "large",
+        Config=TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20),
+    )
+
+    assert local.get(f"s3://{BUCKET}/large") == content
+
+
+def test_a_part_of_an_object_is_a_part(local):
+    local.put("object", b"0123456789")
+
+    answer = local.client("s3").get_object(
+        Bucket=BUCKET, Key="object", Range="bytes=2-4"
+    )
+
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 206
+    assert answer["Body"].read() == b"234"
+
+
+def test_a_url_that_is_signed_leads_to_the_object(local):
+    local.put("object", b"content")
+    url = local.client("s3").generate_presigned_url(
+        "get_object", Params={"Bucket": BUCKET, "Key": "object"}
+    )
+
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"content"
+
+
+def test_an_object_is_deleted_without_an_answer(local):
+    local.put("object", b"content")
+
+    answer = local.client("s3").delete_object(Bucket=BUCKET, Key="object")
+
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert local.keys() == []
+
+
+def test_a_bucket_may_be_called_as_one_of_our_paths(local):
+    local.client("s3").create_bucket(Bucket="endpoints")
+
+    uri = local.put("ocr/invocations", b"no document", bucket="endpoints")
+
+    assert local.get(uri) == b"no document"
+
+
+def test_a_refusal_of_the_backend_is_a_refusal(local):
+    with pytest.raises(ClientError) as caught:
+        local.sagemaker.describe_endpoint(EndpointName="other")
+
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_services_of_other_protocols_are_reached(local):
+    scaling = local.client("application-autoscaling")
+    local.endpoint()
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/ocr/variant/AllTraffic",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+
+    scaling.register_scalable_target(MinCapacity=0, MaxCapacity=2, **target)
+    alarms = local.client("cloudwatch").describe_alarms()
+    found = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")
+
+    assert alarms["MetricAlarms"] == []
+    assert found["ScalableTargets"][0]["MaxCapacity"] == 2
+    assert local.client("sts").get_caller_identity()["Account"] == "123456789012"
+    assert local.client("iam").list_roles()["Roles"] == []
+
+
+def test_a_backend_that_does_not_answer_is_said(container):
+    def connect(region, url):
+        return AWSClient.connect(region=region, endpoint_url=url, credentials=KEYS)
+
+    emulator = Emulator(
+        Backend("http://127.0.0.1:9", connect),
+        server=container.address,
+        region=REGION,
+        say=lambda text: None,
+    )
+    emulator.start()
+    client = boto3.client(
+        "sagemaker",
+        endpoint_url=emulator.address,
+        region_name=REGION,
+        config=Config(retries={"total_max_attempts": 1}),
+        **KEYS,
+    )
+    with pytest.raises(ClientError, match="does not answer"):
+        client.list_endpoints()
+    emulator.close()
+
+
+def test_objects_may_lie_on_another_server(account, local):
+    """The same moto under another name: requests of S3 alone go there."""
+
+    def connect(region, url):
+        return AWSClient.connect(region=region, endpoint_url=url, credentials=KEYS)
+
+    backend = Backend("http://127.0.0.1:9", connect, s3_url=account.address)
+    emulator = Emulator(
+        backend, server="http://127.0.0.1:9", region=REGION, say=lambda text: None
+    )
+    emulator.start()
+    other = Local(emulator, [])
+
+    other.put("object", b"content")
+
+    assert local.get(f"s3://{BUCKET}/object") == b"content"
+    emulator.close()

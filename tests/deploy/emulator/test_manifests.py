@@ -1,0 +1,206 @@
+"""A manifest of documents in S3, through the emulator and the real server.
+
+Everything that reads it takes part: the command line, the queue or the job, and the
+container, which fetches the documents itself, from the S3 that `local` shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+
+from deploy.emulator.account import Account
+from tests import documents
+from tests.deploy.accounts import IMAGE
+from tests.deploy.emulator.conftest import (
+    BUCKET,
+    CREDENTIALS,
+    REGION,
+    command_line,
+    emulating,
+    real_server,
+)
+from tests.marks import needs_the_plugin
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    needs_the_plugin,
+]
+
+CLOSED = "closed"
+"""A bucket that chandra.toml names, and that lets nobody read its objects."""
+ELSEWHERE = "elsewhere"
+"""A bucket that chandra.toml does not name."""
+CONFIG = f"""
+name = "reading"
+region = "{REGION}"
+[image]
+uri = "{IMAGE}"
+[model]
+bucket = "{BUCKET}"
+source = "hub"
+revision = "0123abc"
+[network]
+isolation = false
+[transform]
+buckets = ["{BUCKET}", "{CLOSED}"]
+[asynchronous]
+bucket = "{BUCKET}"
+sources = ["{BUCKET}/scans", "{CLOSED}"]
+"""
+BOOK = f"s3://{BUCKET}/scans/book.pdf"
+PAGE = f"s3://{BUCKET}/scans/page.png"
+VANISHED = f"s3://{BUCKET}/scans/vanished.pdf"
+MISSING = f"s3://{BUCKET}/scans/missing.pdf"
+SECRET = f"s3://{CLOSED}/secret.pdf"
+FOREIGN = f"s3://{ELSEWHERE}/foreign.pdf"
+LINES = (
+    {"document": BOOK, "pages": "1-2"},
+    {"document": PAGE},
+    {"document": VANISHED, "pages": "1"},
+    {"document": MISSING, "pages": "1"},
+    {"document": SECRET, "pages": "1"},
+    {"document": FOREIGN},
+)
+
+
+@pytest.fixture(scope="module")
+def local():
+    """An emulator that starts a server for every endpoint and job, as SageMaker does.
+
+    Its containers have credentials, as a role would give them, and nothing else.
+    """
+    server = real_server(**CREDENTIALS)
+    with closing(Account()) as moto, emulating(moto, server) as found:
+        found.publish(IMAGE)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def manifest(local, tmp_path_factory):
+    """Documents in three buckets, and a list of them and of one that is not there."""
+    s3 = local.client("s3")
+    for bucket in (BUCKET, CLOSED, ELSEWHERE):
+        s3.create_bucket(Bucket=bucket)
+    pdf = documents.pdf([["Page 1"], ["Page 2"], ["Page 3"]])
+    local.put("scans/book.pdf", pdf)
+    local.put("scans/page.png", documents.as_png(documents.text_page(["A page"])))
+    local.put("secret.pdf", pdf, CLOSED)
+    local.put("foreign.pdf", pdf, ELSEWHERE)
+    denied = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{CLOSED}/*",
+    }
+    s3.put_bucket_policy(
+        Bucket=CLOSED,
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}),
+    )
+    path = tmp_path_factory.mktemp("manifest") / "list.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    return path
+
+
+@pytest.fixture
+def vanish(local, manifest):
+    """Takes away a document that whoever sent it has seen."""
+    local.put("scans/vanished.pdf", documents.pdf([["Page 1"]]))
+
+    def run():
+        local.client("s3").delete_object(Bucket=BUCKET, Key="scans/vanished.pdf")
+
+    return run
+
+
+@pytest.fixture
+def chandra(local, tmp_path):
+    """The command line, of an account whose SageMaker is the emulator."""
+    path = tmp_path / "chandra.toml"
+    path.write_text(CONFIG)
+    command = command_line(local, path, assume_yes=True)
+
+    def run(*arguments):
+        status, out, err = command(*arguments, "--json")
+        return status, json.loads(out or "null"), err
+
+    return run
+
+
+def test_by_a_queue_every_line_is_read_or_reported(
+    chandra, local, manifest, vanish, tmp_path
+):
+    # Not waited for: the container begins when the document is gone again.
+    status, said, err = chandra("async", "deploy", "--no-wait")
+    assert status == 0, (said, err)
+    status, submitted, err = chandra(
+        "async", "submit", str(manifest), "--max-output-tokens", "20"
+    )
+    vanish()
+
+    assert not any(each.was_healthy for each in local.emulator.fleet.containers())
+    assert status == 1, err
+    assert submitted["submitted"] == 4
+    refused = {uri: each["code"] for uri, each in submitted["refused"].items()}
+    assert refused == {MISSING: "document_not_found", FOREIGN: "document_forbidden"}
+
+    status, waited, err = chandra("async", "wait")
+    assert status == 1, err
+    assert (waited["read"], waited["failed"], waited["waiting"]) == (2, 4, 0)
+    assert waited["failures"] == {"document_not_found": 2, "document_forbidden": 2}
+    status, _, err = chandra(
+        "async", "fetch", "--format", "json", "--into", str(tmp_path / "results")
+    )
+
+    assert status == 1, err
+    results = {
+        path.name: json.loads(path.read_text())
+        for path in (tmp_path / "results").iterdir()
+    }
+    assert set(results) == {
+        "book.pages-1-2.pdf.json",
+        "page.png.json",
+        "vanished.pages-1.pdf.error.json",
+        "secret.pages-1.pdf.error.json",
+        # These two have never been sent.
+        "missing.pages-1.pdf.error.json",
+        "foreign.pdf.error.json",
+    }
+    missing = results["missing.pages-1.pdf.error.json"]
+    assert (missing["document"], missing["code"]) == (MISSING, "document_not_found")
+    book = results["book.pages-1-2.pdf.json"]
+    assert [page["page"] for page in book["pages"]] == [1, 2]
+    assert len(results["page.png.json"]["pages"]) == 1
+    vanished = results["vanished.pages-1.pdf.error.json"]
+    assert (vanished["document"], vanished["code"]) == (VANISHED, "document_not_found")
+    secret = results["secret.pages-1.pdf.error.json"]
+    assert (secret["document"], secret["code"]) == (SECRET, "document_forbidden")
+
+
+def test_by_a_job_every_line_is_read_or_reported(chandra, local, manifest, vanish):
+    asked = ("transform", str(manifest), f"s3://{BUCKET}/out/", "--format", "json")
+    status, started, err = chandra(*asked, "--no-wait")
+    vanish()
+    assert status == 1, err
+    left_out = {each["document"]: each["code"] for each in started["left_out"]}
+    assert left_out == {MISSING: "document_not_found", FOREIGN: "document_forbidden"}
+
+    status, summary, err = chandra("transform", "wait", started["job"])
+
+    assert status == 1, err
+    assert (summary["documents"], summary["read"]) == (4, 2)
+    failures = {each["document"]: each["code"] for each in summary["failures"]}
+    assert failures == {
+        "vanished.pages-1.pdf": "document_not_found",
+        "secret.pages-1.pdf": "document_forbidden",
+    }
+    results = {
+        key.rpartition("/")[2]: json.loads(local.get(f"s3://{BUCKET}/{key}"))
+        for key in local.keys("out/")
+    }
+    assert set(results) == {"book.pages-1-2.pdf.out", "page.png.out"}
+    book = results["book.pages-1-2.pdf.out"]
+    assert [page["page"] for page in book["pages"]] == [1, 2]

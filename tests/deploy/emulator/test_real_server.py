@@ -1,0 +1,198 @@
+"""The real TorchServe with the embedded model behind the emulator: every way in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import closing
+from functools import partial
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from deploy.emulator.account import Account
+from deploy.emulator.containers import Own
+from tests import documents
+from tests.deploy.emulator.conftest import (
+    BUCKET,
+    KEYS,
+    REGION,
+    Local,
+    emulating,
+    real_server,
+)
+from tests.deploy.emulator.test_transform import create, ended
+from tests.marks import needs_the_plugin
+from tests.server.processes import family, is_alive
+from tests.waiting import until
+
+PNG = documents.as_png(documents.text_page(["A page"]))
+PDF = documents.pdf([["Page 1"], ["Page 2"]])
+BROKEN = b"%PDF-1.7 and then nothing of the kind"
+ATTRIBUTES = "max_output_tokens=20"
+# One core that others use as well takes minutes for what takes seconds elsewhere.
+PATIENT = 280
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    needs_the_plugin,
+]
+
+
+class Running:
+    """An emulator with a container of its own, and one in front of the same."""
+
+    def __init__(self, first: Local, second: Local, container: Own) -> None:
+        self.first = first
+        self.local = second
+        self.container = container
+
+
+@pytest.fixture(scope="module")
+def running():
+    """One server for all of them: a start takes longer than a document."""
+    server = real_server(CHANDRA_DEADLINE_SECONDS="none")
+    with closing(Account()) as moto, emulating(moto, server) as first:
+        first.client("s3").create_bucket(Bucket=BUCKET)
+        first.endpoint("ocr")
+        [container] = first.emulator.fleet.containers()
+        assert isinstance(container, Own)
+        until(lambda: container.was_healthy, PATIENT)
+        with emulating(moto, container.address) as second:
+            yield Running(first, second, container)
+
+
+@pytest.fixture
+def local(running):
+    return running.local
+
+
+def runtime(local):
+    return boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=local.address,
+        region_name=REGION,
+        config=Config(read_timeout=PATIENT, retries={"total_max_attempts": 1}),
+        **KEYS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [(PNG, "image/png"), (PDF, "application/pdf")]
+)
+def test_a_document_is_read_in_real_time(local, body, kind):
+    answer = runtime(local).invoke_endpoint(
+        EndpointName="ocr",
+        ContentType=kind,
+        CustomAttributes=f"label=scan 7;{ATTRIBUTES}",
+        Body=body,
+    )
+
+    document = json.loads(answer["Body"].read())
+    assert document["status"] == "success"
+    assert answer["CustomAttributes"] == (
+        f"label=scan 7;request_id={document['request_id']};status=success"
+    )
+    assert len(document["pages"]) == (1 if body == PNG else 2)
+    assert answer["ContentType"].startswith("application/json")
+
+
+def test_a_broken_document_is_a_model_error_with_its_code(local):
+    with pytest.raises(ClientError) as caught:
+        runtime(local).invoke_endpoint(
+            EndpointName="ocr", ContentType="application/pdf", Body=BROKEN
+        )
+
+    assert caught.value.response["OriginalStatusCode"] == 422
+    problem = json.loads(caught.value.response["OriginalMessage"])
+    assert problem["code"] == "unreadable_document"
+
+
+def test_pages_are_streamed(local):
+    answer = runtime(local).invoke_endpoint_with_response_stream(
+        EndpointName="ocr",
+        ContentType="application/pdf",
+        Accept="application/x-ndjson",
+        CustomAttributes=f"label=scan 8;{ATTRIBUTES}",
+        Body=PDF,
+    )
+
+    text = b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"])
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["event"] for line in lines if line["event"] == "page"] == ["page"] * 2
+    assert lines[-1]["event"] == "end"
+    # It leaves before anybody knows how the document fares.
+    assert answer["CustomAttributes"] == (
+        f"label=scan 8;request_id={lines[-1]['request_id']}"
+    )
+
+
+def test_documents_are_read_asynchronously(local):
+    local.async_endpoint("later")
+
+    def submit(name, body, kind):
+        return runtime(local).invoke_endpoint_async(
+            EndpointName="later",
+            InputLocation=local.put(f"in/{name}", body),
+            ContentType=kind,
+            CustomAttributes=ATTRIBUTES,
+        )
+
+    good = [submit("a.png", PNG, "image/png"), submit("b.pdf", PDF, "application/pdf")]
+    bad = submit("c.pdf", BROKEN, "application/pdf")
+
+    for answer, num_pages in zip(good, (1, 2), strict=True):
+        document = json.loads(
+            until(partial(local.get, answer["OutputLocation"]), PATIENT)
+        )
+        assert document["status"] == "success"
+        assert len(document["pages"]) == num_pages
+    problem = json.loads(until(lambda: local.get(bad["FailureLocation"]), PATIENT))
+    assert problem["code"] == "unreadable_document"
+    assert local.get(bad["OutputLocation"]) is None
+
+
+def test_documents_are_read_by_a_transform_job(local):
+    for name, body in (("a.png", PNG), ("b.pdf", PDF), ("c.pdf", BROKEN)):
+        local.put(f"in/{name}", body)
+
+    # No type: the container looks at the bytes.
+    create(
+        local,
+        "all",
+        target={"S3OutputPath": f"s3://{BUCKET}/read"},
+        MaxPayloadInMB=25,
+        MaxConcurrentTransforms=4,
+    )
+    job = ended(local, "all", PATIENT)
+
+    assert job["TransformJobStatus"] == "Failed"
+    assert local.keys("read/") == ["read/a.png.out", "read/b.pdf.out"]
+    document = json.loads(local.get(f"s3://{BUCKET}/read/b.pdf.out"))
+    assert (document["status"], len(document["pages"])) == ("success", 2)
+    assert any(f"{BUCKET}/in/c.pdf: ClientError: 422" in line for line in local.lines)
+
+
+def test_the_container_says_what_a_job_leaves_open(local):
+    local.put("in/a.png", PNG)
+
+    create(local, "open")
+    ended(local, "open", PATIENT)
+
+    lines = [line for line in local.lines if "TransformJobs/open |" in line]
+    [line] = [line for line in lines if "MaxConcurrentTransforms" in line]
+    assert line.endswith("MaxPayloadInMB=25, BatchStrategy=SINGLE_RECORD")
+
+
+def test_nothing_of_a_killed_container_stays(running):
+    everyone = [member.pid for member in family(running.container.pid)]
+    assert len(everyone) > 2
+
+    os.kill(running.container.pid, signal.SIGKILL)
+
+    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: any("it is replaced" in line for line in running.first.lines))

@@ -1,0 +1,362 @@
+"""InvokeEndpoint and InvokeEndpointWithResponseStream through boto3."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+
+from deploy.emulator.limits import Limits
+from tests.deploy.emulator.containers import Reply
+from tests.waiting import until
+
+
+def refused(call, **params):
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    return caught.value.response
+
+
+def test_a_document_goes_to_the_container_and_its_answer_comes_back(local, container):
+    name = local.endpoint()
+
+    answer = local.runtime.invoke_endpoint(
+        EndpointName=name, ContentType="image/png", Accept="text/plain", Body=b"page"
+    )
+
+    assert answer["Body"].read() == b"page"
+    assert answer["ContentType"] == "text/plain"
+    assert answer["InvokedProductionVariant"] == "AllTraffic"
+    [received] = container.received
+    assert (received["Content-Type"], received["Accept"]) == ("image/png", "text/plain")
+
+
+def test_only_the_headers_that_sagemaker_knows_arrive(local, container):
+    name = local.endpoint()
+
+    local.runtime.invoke_endpoint(
+        EndpointName=name, CustomAttributes="pages=1-3", InferenceId="mine", Body=b"x"
+    )
+
+    [received] = container.received
+    assert received["X-Amzn-SageMaker-Custom-Attributes"] == "pages=1-3"
+    assert received["X-Amzn-SageMaker-Inference-Id"] == "mine"
+    assert received["Authorization"] is None
+    assert received["User-Agent"] is None
+    assert received["X-Amz-Date"] is None
+
+
+def test_of_the_containers_headers_only_type_and_attributes_come_back(local, container):
+    name = local.endpoint()
+    attributes = "X-Amzn-SageMaker-Custom-Attributes"
+    container.reply = lambda received: Reply(
+        headers={attributes: received[attributes] or "", "x-request-id": "17"}
+    )
+
+    answer = local.runtime.invoke_endpoint(
+        EndpointName=name, CustomAttributes="pages=1-3", Body=b"x"
+    )
+
+    assert answer["CustomAttributes"] == "pages=1-3"
+    assert "x-request-id" not in answer["ResponseMetadata"]["HTTPHeaders"]
+
+
+def test_attributes_that_the_container_does_not_return_are_not_there(local):
+    name = local.endpoint()
+
+    answer = local.runtime.invoke_endpoint(
+        EndpointName=name, CustomAttributes="pages=1-3", Body=b"x"
+    )
+
+    assert "CustomAttributes" not in answer
+
+
+@pytest.mark.parametrize(("status", "whose"), [(422, "client"), (503, "server")])
+def test_the_containers_refusal_is_a_model_error(local, container, status, whose):
+    name = local.endpoint()
+    container.reply = lambda received: Reply(b'{"code": "why"}', status)
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+
+    assert answer["Error"]["Code"] == "ModelError"
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert answer["OriginalStatusCode"] == status
+    assert answer["OriginalMessage"] == '{"code": "why"}'
+    assert f"{whose} error ({status})" in answer["Error"]["Message"]
+    assert answer["LogStreamArn"].endswith("log-group:/aws/sagemaker/Endpoints/ocr")
+
+
+def test_a_body_above_the_limit_is_refused_and_reaches_nobody(start, container):
+    local = start(container.address, Limits(body_bytes=1000))
+    name = local.endpoint()
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=bytes(1001))
+
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert container.received == []
+    assert local.runtime.invoke_endpoint(EndpointName=name, Body=bytes(1000))
+
+
+def test_the_limits_are_sagemakers():
+    limits = Limits()
+
+    assert limits.body_bytes == 25 * 1024**2
+    assert limits.answer_seconds == 60
+    assert limits.stream_seconds == 480
+    assert limits.inline_bytes == 128_000
+    assert limits.object_bytes == 1024**3
+
+
+def test_an_answer_that_takes_too_long_is_a_model_error_without_a_status(
+    start, container
+):
+    local = start(container.address, Limits(answer_seconds=0.3))
+    name = local.endpoint()
+    is_over = threading.Event()
+    container.reply = lambda received: Reply(b"late" if is_over.wait(20) else b"never")
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    is_over.set()
+
+    assert answer["OriginalStatusCode"] == 0
+    assert "timed out" in answer["OriginalMessage"]
+
+
+def test_the_time_is_for_the_whole_answer_and_not_for_its_beginning(start, container):
+    local = start(container.address, Limits(answer_seconds=0.5))
+    name = local.endpoint()
+    is_over = threading.Event()
+
+    def pieces():
+        while not is_over.wait(0.05):
+            yield b"."
+
+    container.reply = lambda received: Reply(pieces())
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+    is_over.set()
+
+    assert "timed out" in answer["OriginalMessage"]
+
+
+def test_a_container_that_dies_over_a_document_is_a_model_error(local, container):
+    name = local.endpoint()
+    container.reply = lambda received: Reply(is_broken=True)
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+
+    assert (answer["Error"]["Code"], answer["OriginalStatusCode"]) == ("ModelError", 0)
+
+
+def test_without_a_healthy_container_the_service_is_unavailable(local, container):
+    name = local.endpoint()
+    local.runtime.invoke_endpoint(EndpointName=name, Body=b"x")
+    container.ping = 503
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+
+    assert answer["Error"]["Code"] == "ServiceUnavailable"
+    assert len(container.received) == 1
+
+
+def test_a_first_document_waits_for_the_container_to_start(local, container):
+    name = local.endpoint()
+    container.ping = 503
+
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(
+            local.runtime.invoke_endpoint, EndpointName=name, Body=b"page"
+        )
+        until(lambda: container.num_pings > 2)
+        assert not future.done()
+        container.ping = 200
+
+        assert future.result()["Body"].read() == b"page"
+
+
+def test_an_endpoint_is_in_service_once_its_container_is_healthy(local, container):
+    container.ping = 503
+    name = local.endpoint()
+
+    def status():
+        return local.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+
+    assert status() == "Creating"
+    container.ping = 200
+    assert status() == "InService"
+    container.ping = 503
+    assert status() == "InService"
+
+
+def test_an_endpoint_that_is_not_there_is_not_found(local):
+    for call in (
+        local.runtime.invoke_endpoint,
+        local.runtime.invoke_endpoint_with_response_stream,
+    ):
+        answer = refused(call, EndpointName="other", Body=b"x")
+        assert answer["Error"]["Code"] == "ValidationError"
+        assert "not found" in answer["Error"]["Message"]
+
+
+def test_an_asynchronous_endpoint_takes_nothing_else(local):
+    name = local.async_endpoint()
+
+    answer = refused(local.runtime.invoke_endpoint, EndpointName=name, Body=b"x")
+
+    assert answer["Error"]["Code"] == "ValidationError"
+
+
+def test_attributes_are_ascii_and_short(local):
+    name = local.endpoint()
+
+    answer = refused(
+        local.runtime.invoke_endpoint,
+        EndpointName=name,
+        CustomAttributes="a" * 1025,
+        Body=b"x",
+    )
+
+    assert answer["Error"]["Code"] == "ValidationError"
+
+
+def parts(answer):
+    return [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ({"TargetVariant": "Other"}, "Variant Other not found"),
+        ({"TargetModel": "other.tar.gz"}, "does not support TargetModel"),
+        ({"TargetContainerHostname": "other"}, "not support TargetContainerHostname"),
+        ({"InferenceComponentName": "other"}, "not support InferenceComponentName"),
+    ],
+)
+def test_targets_that_do_not_exist_are_refused(local, container, target, sentence):
+    name = local.endpoint()
+
+    error = refused(
+        local.runtime.invoke_endpoint, EndpointName=name, Body=b"x", **target
+    )
+
+    assert error["Error"]["Code"] == "ValidationError"
+    assert sentence in error["Error"]["Message"]
+    assert container.received == []
+
+
+def test_the_variant_of_the_endpoint_may_be_named(local):
+    name = local.endpoint()
+
+    answer = local.runtime.invoke_endpoint(
+        EndpointName=name, Body=b"x", TargetVariant="AllTraffic"
+    )
+
+    assert answer["Body"].read() == b"x"
+
+
+def test_instance_types_that_aws_does_not_have_are_refused(local):
+    local.model()
+
+    with pytest.raises(ClientError) as caught:
+        local.sagemaker.create_endpoint_config(
+            EndpointConfigName="ocr",
+            ProductionVariants=[
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": "ocr",
+                    "InstanceType": "ml.g9z.huge",
+                    "InitialInstanceCount": 1,
+                }
+            ],
+        )
+
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert "ml.g9z.huge" in caught.value.response["Error"]["Message"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"null", b"[" * 100_000])
+def test_requests_without_an_object_are_refused(local, body):
+    request = urllib.request.Request(
+        local.address,
+        data=body,
+        headers={
+            "X-Amz-Target": "SageMaker.CreateEndpointConfig",
+            "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": "AWS4-HMAC-SHA256 "
+            "Credential=a/20261130/us-east-1/sagemaker/aws4_request",
+        },
+    )
+
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+
+    assert caught.value.code == 400
+    assert b"SerializationException" in caught.value.read()
+
+
+def test_a_stream_comes_piece_by_piece(local, container):
+    name = local.endpoint()
+    may_go_on = threading.Event()
+
+    def pieces():
+        yield b"page 1\n"
+        assert may_go_on.wait(20)
+        yield b"page 2\n"
+
+    container.reply = lambda received: Reply(
+        pieces(), content_type="application/x-ndjson"
+    )
+
+    answer = local.runtime.invoke_endpoint_with_response_stream(
+        EndpointName=name, Accept="application/x-ndjson", Body=b"x"
+    )
+    events = iter(answer["Body"])
+    first = next(events)["PayloadPart"]["Bytes"]
+    may_go_on.set()
+    rest = [event["PayloadPart"]["Bytes"] for event in events]
+
+    assert (first, rest) == (b"page 1\n", [b"page 2\n"])
+    assert answer["ContentType"] == "application/x-ndjson"
+    assert answer["InvokedProductionVariant"] == "AllTraffic"
+    assert container.received[0]["Accept"] == "application/x-ndjson"
+
+
+def test_a_refusal_before_the_stream_is_a_model_error(local, container):
+    name = local.endpoint()
+    container.reply = lambda received: Reply(b"no", 415)
+
+    answer = refused(
+        local.runtime.invoke_endpoint_with_response_stream, EndpointName=name, Body=b"x"
+    )
+
+    assert answer["OriginalStatusCode"] == 415
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_stream_that_cannot_be_ended_says_why(start, container, is_late):
+    local = start(container.address, Limits(stream_seconds=0.5 if is_late else 480))
+    name = local.endpoint()
+    is_over = threading.Event()
+
+    def pieces():
+        yield b"page 1\n"
+        if is_late:
+            is_over.wait(20)
+
+    container.reply = lambda received: Reply(pieces(), is_broken=True)
+
+    answer = local.runtime.invoke_endpoint_with_response_stream(
+        EndpointName=name, Body=b"x"
+    )
+    with pytest.raises(EventStreamError) as caught:
+        parts(answer)
+    answer["Body"].close()
+    is_over.set()
+
+    error = caught.value.response["Error"]
+    assert error["Code"] == "ModelStreamError"
+    assert ("in time" if is_late else "closed") in error["Message"]

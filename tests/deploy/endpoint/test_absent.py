@@ -1,0 +1,500 @@
+"""Absent endpoints: stopped on purpose, stopped by the schedule, or lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, strategies as st
+
+from deploy.endpoint.schedule import DAYS, last_time, schedule_from
+from deploy.resources import LIVE_TAG, STOPPED_TAG, tags_from
+from tests.deploy.accounts import OTHER_IMAGE
+
+# Each test makes about a hundred calls over HTTP.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("staged")]
+
+QUEUE = '[asynchronous]\nbucket = "exchange"\n'
+HOUR = 3600
+
+
+@pytest.fixture
+def deployed(chandra):
+    assert chandra("deploy").status == 0
+
+
+def delete(wire, cloud, chandra, name="ocr"):
+    """Delete an endpoint without the commands of this project."""
+    wire.call("sagemaker", "delete_endpoint", EndpointName=name)
+    while name in cloud.machines:
+        chandra("status")
+
+
+def marks(wire, config):
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{config}"
+    return tags_from(wire.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"])
+
+
+def test_an_endpoint_that_somebody_deleted_is_missing(deployed, chandra, cloud, wire):
+    config = cloud.machines["ocr"].config
+    delete(wire, cloud, chandra)
+
+    ran, facts = chandra("status"), chandra("status", "--json")
+
+    assert ran.status == facts.status == 6
+    assert "endpoint ocr is missing: neither `stop` nor a schedule" in ran.out
+    assert f"its last config is {config}" in ran.out
+    assert "next: chandra-sagemaker start" in ran.out
+    assert (facts.json["health"], facts.json["lost"]) == ("missing", True)
+
+
+@pytest.mark.parametrize("command", ["start", "deploy"])
+def test_missing_endpoint_is_reported_before_creation(
+    deployed, chandra, cloud, wire, command
+):
+    delete(wire, cloud, chandra)
+
+    ran = chandra(command)
+
+    assert ran.status == 0, ran.err
+    assert "note: endpoint ocr is missing" in ran.out
+    assert cloud.machines["ocr"].status == "InService"
+
+
+def test_a_stopped_endpoint_is_started_without_a_note(deployed, chandra):
+    chandra("stop")
+
+    ran = chandra("start")
+
+    assert "is missing" not in ran.out
+
+
+def test_the_note_of_a_stop_ends_with_the_next_start(deployed, chandra, cloud, wire):
+    chandra("stop")
+    chandra("start")
+    delete(wire, cloud, chandra)
+
+    assert chandra("status").status == 6
+
+
+def test_stopped_without_waiting_it_counts_as_stopped(deployed, chandra, cloud):
+    chandra("stop", "--no-wait")
+    while "ocr" in cloud.machines:
+        chandra("status")
+
+    assert chandra("status").status == 0
+
+
+def test_a_failed_endpoint_that_is_stopped_counts_as_stopped(chandra, cloud, project):
+    chandra("deploy")
+    chandra("stop")
+    project(image=OTHER_IMAGE)
+    config = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {config: "gremlins"}
+    chandra("deploy")
+
+    stopped = chandra("stop")
+
+    assert stopped.status == 0, stopped.err
+    assert chandra("status").status == 0
+
+
+def test_stopping_what_is_missing_lets_it_stay_away(deployed, chandra, cloud, wire):
+    delete(wire, cloud, chandra)
+
+    would = chandra("stop", "--dry-run")
+    before = chandra("status").status
+    ran = chandra("stop")
+
+    assert "would note on config" in would.out
+    assert before == 6
+    assert "endpoint ocr is missing" in ran.out
+    assert "it counts as stopped from now on" in ran.out
+    assert chandra("status").status == 0
+
+
+def test_a_queue_that_somebody_deleted_is_missing(chandra, cloud, wire, project):
+    project(QUEUE)
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    chandra("async", "deploy")
+    delete(wire, cloud, chandra, "ocr-async")
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "missing, and `stop` did not stop it" in ran.out
+    assert chandra("status", "--json").json["asynchronous"]["lost"] is True
+
+
+def test_a_deployment_that_broke_off_was_never_in_service(chandra, cloud):
+    cloud.crash_before = 3
+    chandra("deploy")
+    cloud.crash_before = None
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "is not known to have been in service" in ran.out
+    assert "next: chandra-sagemaker deploy" in ran.out
+
+
+# Rollback
+
+
+@pytest.fixture
+def two(chandra, cloud, project, at):
+    """The configs of an endpoint, the second of which serves."""
+    chandra("deploy")
+    first = cloud.machines["ocr"].config
+    at.now += 60
+    project(image=OTHER_IMAGE)
+    chandra("deploy")
+    at.now += 60
+    return first, cloud.machines["ocr"].config
+
+
+def test_a_stopped_endpoint_is_rolled_back_to_the_config_before(two, chandra, cloud):
+    first, second = two
+    chandra("stop")
+
+    ran = chandra("rollback")
+
+    assert ran.status == 0, ran.err
+    assert "note: endpoint ocr is stopped and costs nothing" in ran.out
+    assert f"its last config is {second}" in ran.out
+    assert cloud.machines["ocr"].config == first
+
+
+def test_a_missing_endpoint_is_rolled_back_to_the_config_before(
+    two, chandra, cloud, wire
+):
+    first, _ = two
+    delete(wire, cloud, chandra)
+
+    ran = chandra("rollback")
+
+    assert ran.status == 0, ran.err
+    assert "note: endpoint ocr is missing" in ran.out
+    assert cloud.machines["ocr"].config == first
+
+
+def test_a_stopped_endpoint_is_started_by_a_rollback_after_a_yes(two, chandra, cloud):
+    first, second = two
+    chandra("stop")
+
+    ran = chandra("rollback", yes=False)
+
+    assert ran.status == 2
+    assert f"start endpoint ocr with config {first}, in place of {second}?" in ran.err
+    assert cloud.machines == {}
+
+
+def test_an_endpoint_that_is_being_stopped_is_started_after_a_yes(two, chandra, cloud):
+    chandra("stop", "--no-wait")
+
+    ran = chandra("rollback", yes=False)
+
+    assert ran.status == 2
+    assert "start endpoint ocr with config" in ran.err
+
+
+def test_a_stopped_endpoint_without_an_earlier_config_stays(deployed, chandra, cloud):
+    chandra("stop")
+
+    ran = chandra("rollback")
+
+    assert ran.status == 4
+    assert "chandra-sagemaker start" in ran.err
+    assert cloud.machines == {}
+
+
+@pytest.mark.parametrize("num_live", [1, 2])
+def test_a_stop_changes_nothing_of_where_a_rollback_goes(
+    chandra, cloud, project, at, num_live
+):
+    for number in range(num_live):
+        project(f'[endpoint.environment]\nA = "{number}"\n')
+        chandra("deploy")
+        at.now += 60
+    live = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    bad = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {bad: "gremlins"}
+    chandra("stop")
+    chandra("deploy")
+    failed = (cloud.machines["ocr"].status, cloud.machines["ocr"].config)
+    before = chandra("rollback", "--dry-run", "--json")
+
+    chandra("stop")
+    status = chandra("status")
+    after = chandra("rollback", "--dry-run", "--json")
+    done = chandra("rollback")
+
+    assert failed == ("Failed", bad)
+    assert before.json["config"] == live
+    assert status.status == after.status == 0, after.err
+    assert after.json["config"] == live
+    assert done.status == 0, done.err
+    assert cloud.machines["ocr"].config == live
+
+
+def test_a_failed_config_that_was_stopped_excuses_no_later_loss(
+    deployed, chandra, cloud, wire, project
+):
+    chandra("stop")
+    project(image=OTHER_IMAGE)
+    bad = chandra("deploy", "--dry-run", "--json").json["config"]
+    cloud.failing = {bad: "gremlins"}
+    chandra("deploy")
+    chandra("stop")
+    chandra("start")
+    delete(wire, cloud, chandra)
+
+    assert chandra("status").status == 6
+
+
+# Rights
+
+
+def test_stop_and_start_work_without_scheduler_rights(deployed, chandra, cloud):
+    config = cloud.machines["ocr"].config
+    cloud.forbidden = {"scheduler:GET"}
+
+    stopped = chandra("stop")
+    gone = dict(cloud.machines)
+    status = chandra("status")
+    started = chandra("start")
+
+    assert stopped.status == status.status == started.status == 0, (
+        stopped.err + status.err + started.err
+    )
+    assert gone == {}
+    assert "note: whether a schedule starts it again could not be read" in stopped.out
+    assert "whether a schedule starts ocr could not be read" in started.out
+    assert cloud.machines["ocr"].config == config
+
+
+def test_update_works_without_scheduler_rights(deployed, chandra, cloud):
+    first = cloud.machines["ocr"].config
+    cloud.forbidden = {"scheduler:GET"}
+
+    ran = chandra("update", "--image", OTHER_IMAGE)
+    back = chandra("rollback")
+
+    assert ran.status == back.status == 0, ran.err + back.err
+    assert "whether a schedule starts ocr could not be read" in ran.out
+    assert cloud.machines["ocr"].config == first
+
+
+def test_status_reports_a_schedule_that_may_not_be_read(deployed, chandra, cloud, wire):
+    delete(wire, cloud, chandra)
+    cloud.forbidden = {"scheduler:GET"}
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "nor a schedule (which could not be read)" in ran.out
+
+
+def test_stop_without_tag_rights_prints_a_note(deployed, chandra, cloud):
+    cloud.forbidden = {"sagemaker:AddTags"}
+
+    ran = chandra("stop")
+
+    assert ran.status == 0, ran.err
+    assert "note: this was not allowed" in ran.out
+    assert cloud.machines == {}
+
+
+def test_denied_stop_leaves_the_endpoint_in_service(deployed, chandra, cloud, wire):
+    cloud.forbidden = {"sagemaker:DeleteEndpoint"}
+
+    ran = chandra("stop")
+
+    assert ran.status == 8
+    assert cloud.machines["ocr"].status == "InService"
+    assert chandra("status").status == 0
+
+
+def test_what_was_stopped_is_noted_beside_when_it_was_live(
+    deployed, chandra, cloud, wire
+):
+    config = cloud.machines["ocr"].config
+
+    chandra("stop")
+
+    found = marks(wire, config)
+    assert found[LIVE_TAG] < found[STOPPED_TAG]
+
+
+# By the clock
+
+
+HOURS = ("--start", "8:00", "--stop", "19:00", "--timezone", "Asia/Tokyo")
+
+
+@pytest.fixture
+def tuesday(chandra, wire, cloud, at):
+    """Set the clock to Tuesday, 10:00 in Tokyo, and deploy without a schedule."""
+    at.now = datetime(2026, 12, 1, 10, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()
+    cloud.clock = at
+    wire.call(
+        "iam", "create_role", RoleName="ocr-scheduler", AssumeRolePolicyDocument="{}"
+    )
+    chandra("deploy")
+
+
+@pytest.fixture
+def scheduled(tuesday, chandra):
+    """Runs on weekdays from 8 to 19 in Tokyo; it is Tuesday, 10:00 there."""
+    made = chandra("schedule", *HOURS)
+    assert made.status == 0, made.err
+
+
+def test_out_of_hours_it_is_stopped_and_within_it_is_missing(
+    scheduled, chandra, cloud, wire, at
+):
+    delete(wire, cloud, chandra)
+    tuesday = at.now
+    expected = {
+        2: (6, "missing: neither `stop` nor a schedule stopped it"),
+        10: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
+        21.9: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
+        23: (6, "its schedule should have started it, and failed, or something"),
+        4 * 24: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
+    }
+
+    ran = {}
+    for hours in expected:
+        at.now = tuesday + hours * HOUR
+        ran[hours] = chandra("status")
+
+    for hours, (status, words) in expected.items():
+        assert ran[hours].status == status, hours
+        assert words in ran[hours].out
+
+
+def test_a_schedule_made_later_did_not_stop_what_is_missing(
+    tuesday, chandra, cloud, wire, at
+):
+    at.now += 10 * HOUR
+    delete(wire, cloud, chandra)
+    made = chandra("schedule", *HOURS)
+
+    ran = chandra("status")
+
+    assert made.status == 0, made.err
+    assert ran.status == 6
+    assert "endpoint ocr is missing: neither `stop` nor a schedule" in ran.out
+
+
+def test_a_schedule_made_later_did_not_start_what_was_stopped(tuesday, chandra, at):
+    chandra("stop")
+    at.now += 23 * HOUR
+    made = chandra("schedule", *HOURS)
+
+    at_once = chandra("status")
+    at.now += 24 * HOUR
+    next_morning = chandra("status")
+
+    assert made.status == 0, made.err
+    assert at_once.status == 0
+    assert "endpoint ocr is stopped and costs nothing" in at_once.out
+    assert next_morning.status == 6
+
+
+def test_a_stop_by_the_schedule_before_a_deploy_explains_nothing(
+    scheduled, chandra, cloud, wire, at, project
+):
+    at.now += 12 * HOUR
+    project(image=OTHER_IMAGE)
+    chandra("deploy")
+    at.now += HOUR / 2
+    delete(wire, cloud, chandra)
+
+    ran = chandra("status")
+
+    assert ran.status == 6
+    assert "endpoint ocr is missing" in ran.out
+
+
+def test_a_stop_by_hand_holds_until_the_schedule_starts_it(scheduled, chandra, at):
+    chandra("stop")
+    at_once = chandra("status")
+    at.now += 23 * HOUR
+    next_morning = chandra("status")
+
+    assert at_once.status == 0
+    assert "is stopped and costs nothing" in at_once.out
+    assert next_morning.status == 6
+
+
+@given(
+    st.datetimes(
+        min_value=datetime(2026, 1, 1),
+        max_value=datetime(2027, 12, 31),
+        timezones=st.just(UTC),
+    ),
+    st.sets(st.sampled_from(DAYS), min_size=1),
+    st.tuples(st.integers(0, 22), st.integers(0, 59)),
+    st.sampled_from(["UTC", "Asia/Tokyo", "America/Lima"]),
+)
+def test_the_last_time_of_an_entry_is_the_latest_of_its_times(now, days, clock, zone):
+    """Compared with every minute of its kind in the eight days before."""
+    text = f"{clock[0]:02}:{clock[1]:02}"
+    schedule = schedule_from(text, "23:59", ",".join(days), zone)
+    calls = schedule.calls(
+        "ocr", "c", tags={}, role="r", partition="aws", existing=frozenset()
+    )
+    entry = next(c.params for c in calls if c.params["Name"] == "ocr-start")
+
+    found = last_time(entry, now)
+
+    here = now.astimezone(ZoneInfo(zone))
+    times = [
+        (here - timedelta(days=age)).replace(
+            hour=clock[0], minute=clock[1], second=0, microsecond=0
+        )
+        for age in range(8)
+    ]
+    assert found == max(t for t in times if t <= here and DAYS[t.weekday()] in days)
+
+
+def test_an_entry_that_is_off_or_not_ours_has_no_last_time():
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
+
+    assert last_time(daily, now) is not None
+    assert last_time({**daily, "State": "DISABLED"}, now) is None
+    assert last_time({"ScheduleExpression": "rate(1 day)"}, now) is None
+
+
+def test_an_entry_of_an_unknown_time_zone_has_no_last_time():
+    entry = {
+        "ScheduleExpression": "cron(0 8 ? * MON,TUE *)",
+        "ScheduleExpressionTimezone": "Europe/Nowhere",
+    }
+
+    assert last_time(entry, datetime(2026, 12, 1, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize("text", ["2026-11-30", "2026-11-30T10:00:00", "yesterday"])
+def test_notes_that_are_no_times_are_left_out(deployed, chandra, cloud, wire, text):
+    config = cloud.machines["ocr"].config
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{config}"
+    tags = [{"Key": STOPPED_TAG, "Value": text}]
+    wire.call("sagemaker", "add_tags", ResourceArn=arn, Tags=tags)
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+
+
+def test_an_entry_took_no_effect_before_it_was_created():
+    now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    daily = {"ScheduleExpression": "cron(0 8 ? * MON,TUE *)"}
+    eight = now.replace(hour=8)
+
+    assert last_time({**daily, "CreationDate": eight}, now) == eight
+    assert last_time({**daily, "CreationDate": now}, now) is None

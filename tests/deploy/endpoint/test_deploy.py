@@ -1,0 +1,214 @@
+"""From nothing to an endpoint, over the wire; and what keeps one from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.console import Console
+from deploy.errors import ConfigError
+from tests.deploy.accounts import OTHER_IMAGE
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+pytestmark = pytest.mark.usefixtures("staged")
+
+
+def test_from_nothing_to_an_endpoint(chandra, cloud):
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+    assert "endpoint ocr is in service" in ran.out
+    assert "Creating (Creating)" in ran.out
+    assert cloud.machines["ocr"].status == "InService"
+    assert cloud.changes == [
+        "sagemaker:CreateModel",
+        "sagemaker:CreateEndpointConfig",
+        "sagemaker:CreateEndpoint",
+        "sagemaker:AddTags",
+    ]
+
+
+def test_deployed_twice_nothing_changes(chandra, cloud):
+    chandra("deploy")
+    cloud.calls.clear()
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0
+    assert "no changes" in ran.out
+    assert cloud.changes == []
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(chandra, cloud):
+    ran = chandra("deploy", "--dry-run")
+
+    assert ran.status == 0
+    assert "would create model ocr-" in ran.out
+    assert "would wait until endpoint ocr is in service" in ran.out
+    assert cloud.changes == []
+
+
+def test_another_image_moves_the_endpoint(chandra, cloud, project):
+    chandra("deploy")
+    before = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+    assert cloud.machines["ocr"].config != before
+    assert "sagemaker:UpdateEndpoint" in cloud.changes
+
+
+def test_an_update_that_is_rolled_back_is_no_success(chandra, cloud, project):
+    chandra("deploy")
+    before = cloud.machines["ocr"].config
+    project(image=OTHER_IMAGE)
+    planned = chandra("plan", "--json").json
+    cloud.failing = {
+        action["params"]["EndpointConfigName"]: "CloudWatch alarm ocr-errors fired"
+        for action in planned["actions"]
+        if action.get("operation") == "create_endpoint_config"
+    }
+
+    ran = chandra("deploy")
+
+    assert ran.status == 6
+    assert "was rolled back" in ran.err
+    assert "CloudWatch alarm ocr-errors fired" in ran.err
+    assert "chandra-sagemaker alarms" in ran.err
+    assert cloud.machines["ocr"].config == before
+
+
+def fail(chandra, cloud, reason):
+    planned = chandra("plan", "--json").json
+    (config,) = (
+        action["params"]["EndpointConfigName"]
+        for action in planned["actions"]
+        if action.get("operation") == "create_endpoint_config"
+    )
+    cloud.failing = {config: reason}
+    return chandra("deploy")
+
+
+def test_a_failure_ends_with_the_reason_the_log_and_a_hint(chandra, cloud, wire, at):
+    group = "/aws/sagemaker/Endpoints/ocr"
+    wire.call("logs", "create_log_group", logGroupName=group)
+    wire.call(
+        "logs", "create_log_stream", logGroupName=group, logStreamName="AllTraffic/i-1"
+    )
+    wire.call(
+        "logs",
+        "put_log_events",
+        logGroupName=group,
+        logStreamName="AllTraffic/i-1",
+        logEvents=[{"timestamp": int(at.now * 1000), "message": "CUDA out of memory"}],
+    )
+
+    ran = fail(chandra, cloud, "The container did not pass the ping health check")
+
+    assert ran.status == 6
+    assert "endpoint ocr is Failed: The container did not pass" in ran.err
+    assert "startup_timeout_seconds" in ran.err
+    assert ran.out.count("CUDA out of memory") == 2
+
+
+def test_after_a_failure_deploying_again_starts_over(chandra, cloud):
+    fail(chandra, cloud, "InsufficientCapacityError")
+    cloud.failing = {}
+
+    ran = chandra("deploy")
+
+    assert ran.status == 0, ran.err
+    assert cloud.machines["ocr"].status == "InService"
+
+
+def test_a_quota_of_zero_is_refused_before_the_first_call(chandra, cloud):
+    cloud.limits = {"ml.g6e.2xlarge": 0}
+
+    ran = chandra("deploy")
+
+    assert ran.status == 2
+    assert "may run 0 ml.g6e.2xlarge" in ran.err
+    assert "request-service-quota-increase" in ran.err
+    assert cloud.changes == []
+
+
+def test_waiting_ends_and_the_endpoint_goes_on(chandra, cloud):
+    cloud.num_questions = 1000
+
+    ran = chandra("deploy", "--timeout", "120")
+
+    assert ran.status == 7
+    assert "not in service after 2 min" in ran.err
+    assert cloud.machines["ocr"].status == "Creating"
+
+    cloud.num_questions = 2
+    again = chandra("deploy")
+
+    assert again.status == 0, again.err
+    assert cloud.changes.count("sagemaker:CreateEndpoint") == 1
+
+
+def test_without_waiting_it_returns_at_once(chandra, cloud):
+    ran = chandra("deploy", "--no-wait")
+
+    assert ran.status == 0
+    assert "is on its way" in ran.out
+    assert cloud.machines["ocr"].status == "Creating"
+
+
+def test_ctrl_c_says_what_exists(chandra, cloud):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    ran = chandra("deploy", sleep=interrupt)
+
+    assert ran.status == 130
+    assert "create endpoint ocr" in ran.err
+    assert "endpoint ocr goes on without us" in ran.err
+    assert cloud.machines["ocr"].status == "Creating"
+
+
+def test_without_stdin_nothing_is_asked(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    console = Console(err=io.StringIO())
+
+    assert console.agree("go on?") is True
+    with pytest.raises(ConfigError, match="no terminal to ask at: go on"):
+        console.confirm("go on?")
+
+
+def test_the_program_itself_deploys(front, cloud, project, tmp_path):
+    """Another process, with credentials from its environment and no fake in it."""
+    cloud.num_questions = 0
+    command = [sys.executable, "-m", "deploy", "deploy", "--endpoint-url", front[0]]
+
+    done = subprocess.run(
+        [*command, "--json", "--config", str(tmp_path / "chandra.toml")],
+        env={
+            "PATH": os.environ["PATH"],
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "hidden",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["endpoint"] == "ocr"
+    assert "create endpoint ocr" in done.stderr
+    assert "hidden" not in done.stdout + done.stderr
+    assert cloud.machines["ocr"].status == "InService"

@@ -1,0 +1,363 @@
+"""What would fail on AWS an hour later, found where it lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.checks import checks_of
+from deploy.endpoint.inspection import image_findings, weights_findings
+from deploy.errors import CredentialsError
+from deploy.policies import execution_policy
+from deploy.weights.files import MANIFEST
+from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE, configured
+from tests.deploy.images import OCI, REPOSITORY, oci_manifest, put_image
+
+PREFIX = "models/datalab-to/chandra/0123abc/"
+THEIRS = (
+    "999999999999.dkr.ecr.us-east-1.amazonaws.com/shared/chandra@sha256:" + "c" * 64
+)
+
+
+def put(wire, name, content=b"x"):
+    wire.call("s3", "put_object", Bucket="weights", Key=PREFIX + name, Body=content)
+
+
+def remove(wire, name):
+    wire.call("s3", "delete_object", Bucket="weights", Key=PREFIX + name)
+
+
+SPOILED = {
+    "no weights that `model stage` finished": lambda wire: remove(wire, MANIFEST),
+    "1 of the 2 files": lambda wire: remove(wire, "model.safetensors"),
+    "of another size: model.safetensors": lambda wire: put(wire, "model.safetensors"),
+    "holds old.safetensors, which its": lambda wire: put(wire, "old.safetensors"),
+}
+
+
+@pytest.mark.parametrize(("sentence", "spoil"), SPOILED.items(), ids=SPOILED)
+@pytest.mark.parametrize(
+    ("command", "status"), [("doctor", 1), ("plan", 1), ("deploy", 2)]
+)
+def test_weights_that_are_not_whole_are_refused_before_the_first_call(
+    staged, chandra, wire, cloud, sentence, spoil, command, status
+):
+    spoil(wire)
+    cloud.calls.clear()
+
+    ran = chandra(command)
+
+    assert ran.status == status
+    assert sentence in ran.out + ran.err
+    assert "model stage" in ran.out + ran.err
+    assert cloud.changes == []
+
+
+@pytest.mark.parametrize("command", ["doctor", "plan", "deploy"])
+def test_weights_in_another_region_are_refused_before_the_first_call(
+    chandra, wire, cloud, command
+):
+    wire.call(
+        "s3",
+        "create_bucket",
+        Bucket="weights",
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+    )
+    cloud.calls.clear()
+
+    ran = chandra(command)
+
+    assert ran.status in (1, 2)
+    assert "bucket weights is in eu-west-1" in ran.out + ran.err
+    assert cloud.changes == []
+
+
+def test_a_deployment_that_is_there_already_looks_at_no_weights(staged, chandra, wire):
+    """Nothing is started with them, and a repeated deploy changes nothing."""
+    chandra("deploy")
+    remove(wire, MANIFEST)
+
+    assert "no changes" in chandra("deploy").out
+
+
+def test_weights_that_one_may_not_look_at_are_said_to_be_unchecked(script, aws):
+    scripted = script("s3")
+    scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
+    scripted.expects("head_bucket").refuses("403", "Forbidden")
+
+    with scripted:
+        (finding,) = weights_findings(aws, configured())
+
+    assert not finding.is_fatal
+    assert "could not be looked at" in finding.sentence
+
+
+@pytest.fixture
+def looked_at(script, aws, monkeypatch):
+    """What is found out of an image at an address."""
+    monkeypatch.setattr(aws, "_identity", IDENTITY)
+
+    def findings(uri, *, code=None, media_type="application/vnd.docker"):
+        ecr = script("ecr")
+        asked = ecr.expects(
+            "describe_images",
+            registryId=uri.partition(".")[0],
+            repositoryName=uri.partition("/")[2].partition("@")[0],
+            imageIds=[{"imageDigest": uri.partition("@")[2]}],
+        )
+        if code is None:
+            detail = {"imageDigest": "sha256:1", "imageManifestMediaType": media_type}
+            asked.answers(imageDetails=[detail])
+        else:
+            asked.refuses(code, "no such luck")
+        with ecr:
+            return image_findings(aws, configured(image={"uri": uri}))
+
+    return findings
+
+
+def test_an_image_of_another_account_is_looked_for_there(looked_at):
+    finding = looked_at(THEIRS, media_type=OCI)[0]
+
+    assert finding.is_fatal
+    assert "which SageMaker does not take" in finding.sentence
+
+
+def test_an_image_that_another_account_does_not_show_is_said_to_be_unchecked(
+    looked_at,
+):
+    (finding,) = looked_at(THEIRS, code="AccessDeniedException")
+
+    assert not finding.is_fatal
+    assert "shared/chandra of account 999999999999" in finding.sentence
+    assert "has to let this account's endpoint pull it" in finding.sentence
+
+
+def test_expired_credentials_are_not_an_image_that_is_not_shown(looked_at):
+    with pytest.raises(CredentialsError):
+        looked_at(THEIRS, code="ExpiredTokenException")
+
+
+@pytest.mark.parametrize(
+    "code", ["ImageNotFoundException", "RepositoryNotFoundException"]
+)
+def test_an_image_that_is_gone_is_named_with_its_place(looked_at, code):
+    (finding,) = looked_at(IMAGE, code=code)
+
+    assert finding.is_fatal
+    assert f"there is no image sha256:{'a' * 64} in chandra-torchserve" in (
+        finding.sentence
+    )
+
+
+def test_the_endpoint_may_pull_from_where_its_image_is():
+    config = configured(image={"uri": THEIRS})
+    (statement,) = (
+        s
+        for s in execution_policy(config, IDENTITY)["Statement"]
+        if s["Sid"] == "Image"
+    )
+
+    assert statement["Resource"] == [
+        "arn:aws:ecr:us-east-1:999999999999:repository/shared/chandra"
+    ]
+
+
+def test_an_image_that_is_not_in_ecr_is_refused():
+    config = configured(image={"uri": "docker.io/us/chandra@sha256:1"})
+
+    (finding,) = checks_of(config)
+
+    assert finding.is_fatal
+    assert "is in docker.io, and SageMaker pulls from ECR only" in finding.sentence
+
+
+NAMELESS = IMAGE.partition("@")[0]
+UNDEPLOYABLE = {
+    "there is no image sha256:ccc": (
+        lambda wire: f"{NAMELESS}@sha256:{'c' * 64}",
+        "image push",
+    ),
+    "the image is application/vnd.oci.image.manifest": (
+        lambda wire: f"{NAMELESS}@{put_image(wire, oci_manifest(), 'v1', OCI)}",
+        "image check --fix",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", UNDEPLOYABLE)
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("doctor",), 1),
+        (("plan",), 1),
+        (("deploy",), 2),
+        (("deploy", "--dry-run"), 2),
+        (("async", "deploy"), 2),
+    ],
+    ids=["doctor", "plan", "deploy", "dry run", "async deploy"],
+)
+def test_an_image_that_cannot_be_started_is_refused_before_the_first_call(
+    staged, chandra, wire, cloud, project, sentence, command, status
+):
+    put, hint = UNDEPLOYABLE[sentence]
+    wire.call("s3", "create_bucket", Bucket="exchange")
+    project('[asynchronous]\nbucket = "exchange"\n', image=put(wire))
+    cloud.calls.clear()
+
+    ran = chandra(*command)
+
+    assert ran.status == status
+    assert sentence in ran.out + ran.err
+    assert f"chandra-sagemaker {hint}" in ran.out + ran.err
+    assert cloud.changes == []
+
+
+def test_what_is_to_be_typed_repairs_the_image_that_was_refused(staged, chandra, wire):
+    """And not the one that was pushed last."""
+    name = put_image(wire, oci_manifest(), "v1", OCI)
+    refused = chandra("deploy", "--image", f"{NAMELESS}@{name}")
+    typed = refused.err.partition("try:   chandra-sagemaker ")[2].splitlines()[0]
+
+    fixed = chandra(*typed.split())
+
+    assert typed == "image check --fix --tag v1"
+    assert fixed.status == 0, fixed.err
+    assert f"put image {REPOSITORY}:v1-v2s2" in fixed.out
+
+
+def test_an_update_to_an_image_that_is_gone_leaves_the_endpoint_alone(
+    staged, chandra, cloud
+):
+    chandra("deploy")
+    before = cloud.machines["ocr"].config
+    cloud.calls.clear()
+
+    ran = chandra("update", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
+
+    assert ran.status == 2
+    assert "there is no image sha256:ccc" in ran.err
+    assert cloud.changes == []
+    assert cloud.machines["ocr"].config == before
+
+
+@pytest.mark.parametrize("command", ["rollback", "start"])
+def test_what_was_live_is_not_started_without_its_image(
+    staged, chandra, wire, cloud, at, command
+):
+    """The repository keeps only so many."""
+    chandra("deploy", "--image", OTHER_IMAGE)
+    if command == "rollback":
+        at.now += 60
+        chandra("deploy")
+    else:
+        chandra("stop")
+    wire.call(
+        "ecr",
+        "batch_delete_image",
+        repositoryName=REPOSITORY,
+        imageIds=[{"imageDigest": OTHER_IMAGE.partition("@")[2]}],
+    )
+    cloud.calls.clear()
+
+    ran = chandra(command)
+
+    assert ran.status == 2
+    assert "there is no image sha256:bbb" in ran.err
+    assert "chandra-sagemaker list shows the configs" in ran.err
+    assert cloud.changes == []
+
+
+def test_a_deployment_that_is_there_already_looks_at_no_image(staged, chandra, wire):
+    """The repository may have dropped it: nothing is started with it."""
+    chandra("deploy")
+    wire.call("ecr", "delete_repository", repositoryName=REPOSITORY, force=True)
+
+    assert "no changes" in chandra("deploy").out
+    assert "no changes" in chandra("plan").out
+
+
+def test_a_plan_asks_nothing_of_a_registry_that_is_not_asked(staged, chandra, cloud):
+    """Offline, and of an image that was never pushed."""
+    ran = chandra("plan", "--offline", "--image", f"{NAMELESS}@sha256:{'c' * 64}")
+
+    assert ran.status == 0, ran.out
+    assert "sha256:ccc" in ran.out
+    assert cloud.calls == []
+
+
+def test_an_image_of_another_region_is_said_once(staged, chandra, cloud):
+    ran = chandra("plan", "--image", IMAGE.replace("us-east-1", "eu-west-1"))
+
+    assert ran.status == 1
+    assert ran.out.count("the image is in eu-west-1") == 1
+
+
+@pytest.fixture
+def places(wire, cloud):
+    """The account's own subnets and security group, in one VPC."""
+    subnets = wire.call("ec2", "describe_subnets")["Subnets"]
+    (group,) = wire.call("ec2", "describe_security_groups")["SecurityGroups"]
+    return subnets, group
+
+
+def network(subnets, groups, extra=""):
+    return f"[network]\nsubnets = {subnets}\nsecurity_groups = {groups}\n{extra}"
+
+
+def test_a_network_that_is_there_is_well(chandra, project, places):
+    subnets, group = places
+    ids = [subnet["SubnetId"] for subnet in subnets[:2]]
+    project(network(ids, [group["GroupId"]]))
+
+    assert "ok    network" in chandra("doctor").out
+
+
+@pytest.mark.parametrize("missing", ["subnet", "group"])
+def test_a_network_that_is_not_there_is_named(chandra, project, places, missing):
+    subnets, group = places
+    ids = ["subnet-0badbadbadbadbadb"] if missing == "subnet" else [
+        subnets[0]["SubnetId"]]  # fmt: skip
+    groups = ["sg-0badbadbadbadbadb"] if missing == "group" else [group["GroupId"]]
+    project(network(ids, groups))
+
+    ran = chandra("doctor")
+
+    assert "wrong network: ec2 describe_" in ran.out
+    assert "set [network] subnets and security_groups" in ran.out
+
+
+def test_a_network_of_two_vpcs_is_refused(chandra, project, places, wire):
+    subnets, _ = places
+    vpc = wire.call("ec2", "create_vpc", CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    made = wire.call(
+        "ec2", "create_security_group", GroupName="g", Description="g", VpcId=vpc
+    )
+    project(network([subnets[0]["SubnetId"]], [made["GroupId"]]))
+
+    assert "are of several VPCs" in chandra("doctor").out
+
+
+def test_two_machines_in_one_zone_are_worth_a_note(chandra, project, places):
+    subnets, group = places
+    project(
+        network([subnets[0]["SubnetId"]], [group["GroupId"]])
+        + "[endpoint]\ninstance_count = 2\n"
+    )
+
+    ran = chandra("doctor")
+
+    assert "note  network: all subnets are in us-east-1" in ran.out
+
+
+def test_a_key_that_is_gone_or_off_is_found_out(chandra, wire, project):
+    key = wire.call("kms", "create_key")["KeyMetadata"]["KeyId"]
+    project(f'[network]\nkms_key = "{key}"\n')
+    well = chandra("doctor").out
+    wire.call("kms", "disable_key", KeyId=key)
+    off = chandra("doctor").out
+    project('[network]\nkms_key = "alias/nothing"\n')
+    gone = chandra("doctor").out
+
+    assert "ok    network" in well
+    assert f"wrong network: key {key} is Disabled" in off
+    assert "wrong network: there is no key alias/nothing in us-east-1" in gone

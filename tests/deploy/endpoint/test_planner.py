@@ -1,0 +1,262 @@
+"""What a deployment does, given what is there. No AWS at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deploy.config import UpdateTable
+from deploy.endpoint.observer import NothingThere
+from deploy.endpoint.planner import Planner, previous_config
+from deploy.endpoint.schedule import schedule_from
+from deploy.errors import ConflictError, NotFoundError
+from deploy.plan.actions import Call, Goal, Wait
+from deploy.resources import EndpointState, endpoint_from
+from tests.deploy.accounts import IDENTITY, NOW, FakeAccount, configured
+
+WANTED = endpoint_from(configured(), IDENTITY)
+CONFIG = WANTED.config.name
+THERE = EndpointState("ocr", "InService", CONFIG, is_ours=True)
+BLUE_GREEN = UpdateTable()
+
+
+def account(state: EndpointState | None = THERE, **kwargs) -> FakeAccount:
+    """Model and config as wanted, and the endpoint as given."""
+    endpoints = {} if state is None else {"ocr": state}
+    return FakeAccount(
+        {WANTED.model.name}, {CONFIG}, endpoints, **{"live": [CONFIG], **kwargs}
+    )
+
+
+def plan(observer, update=BLUE_GREEN, wanted=WANTED):
+    return Planner(observer, IDENTITY, NOW).deploy(wanted, update)
+
+
+def verbs(actions):
+    return [
+        a.operation if isinstance(a, Call) else f"until {a.goal.value}" for a in actions
+    ]
+
+
+def test_from_nothing_it_makes_everything_in_order():
+    assert verbs(plan(NothingThere())) == [
+        "create_model",
+        "create_endpoint_config",
+        "create_endpoint",
+        "until in service",
+        "add_tags",
+    ]
+
+
+def test_an_endpoint_already_as_described_needs_nothing():
+    assert plan(account()) == []
+
+
+def test_a_changed_config_moves_the_endpoint_without_recreating_it():
+    actions = plan(
+        FakeAccount(
+            {WANTED.model.name},
+            endpoints={"ocr": replace(THERE, config="ocr-old")},
+            live=["ocr-old"],
+        )
+    )
+
+    assert verbs(actions) == [
+        "create_endpoint_config",
+        "update_endpoint",
+        "until in service",
+        "add_tags",
+    ]
+    assert actions[2] == Wait("ocr", Goal.IN_SERVICE, CONFIG)
+
+
+def test_where_quota_allows_one_instance_the_old_endpoint_goes_first():
+    actions = plan(
+        account(replace(THERE, config="ocr-old"), live=["ocr-old"]),
+        UpdateTable(strategy="recreate"),
+    )
+
+    assert verbs(actions) == [
+        "delete_endpoint",
+        "until deleted",
+        "create_endpoint",
+        "until in service",
+        "add_tags",
+    ]
+
+
+@pytest.mark.parametrize("status", ["Failed", "OutOfService"])
+def test_a_failed_endpoint_is_deleted_and_made_again(status):
+    actions = plan(account(replace(THERE, status=status)))
+
+    assert verbs(actions) == [
+        "delete_endpoint",
+        "until deleted",
+        "create_endpoint",
+        "until in service",
+    ]
+
+
+def test_an_endpoint_on_its_way_to_what_is_wanted_is_awaited():
+    creating = replace(THERE, status="Creating")
+    updating = replace(
+        THERE, status="Updating", config="ocr-old", pending_config=CONFIG
+    )
+
+    assert verbs(plan(account(creating))) == ["until in service"]
+    assert verbs(plan(account(updating))) == ["until in service"]
+
+
+def test_an_endpoint_on_its_way_elsewhere_is_awaited_and_then_updated():
+    away = replace(THERE, status="Updating", pending_config="ocr-other")
+    elsewhere = replace(away, config="ocr-old")
+
+    for state in (away, elsewhere):
+        assert verbs(plan(account(state))) == [
+            "until no longer changing",
+            "update_endpoint",
+            "until in service",
+        ]
+
+
+def test_an_endpoint_that_goes_back_to_what_is_wanted_is_awaited():
+    state = replace(THERE, status="RollingBack", pending_config="ocr-other")
+
+    assert verbs(plan(account(state))) == ["until in service"]
+
+
+def test_an_endpoint_that_goes_back_from_what_is_wanted_is_updated_again():
+    state = replace(
+        THERE, status="RollingBack", config="ocr-old", pending_config=CONFIG
+    )
+
+    assert verbs(plan(account(state))) == [
+        "until no longer changing",
+        "update_endpoint",
+        "until in service",
+    ]
+
+
+def test_an_endpoint_that_is_being_deleted_is_made_again_afterwards():
+    assert verbs(plan(account(replace(THERE, status="Deleting")))) == [
+        "until deleted",
+        "create_endpoint",
+        "until in service",
+    ]
+
+
+@pytest.mark.parametrize("config", ["ocr-old", CONFIG])
+def test_a_mix_of_two_configs_is_not_touched_without_being_told(config):
+    state = replace(THERE, status="UpdateRollbackFailed", config=config)
+
+    with pytest.raises(ConflictError, match="mix of two configs") as caught:
+        plan(account(state))
+
+    assert "chandra-sagemaker status" in (caught.value.hint or "")
+    assert "recreate" not in (caught.value.hint or "")
+    assert verbs(plan(account(state), UpdateTable(strategy="recreate")))[0] == (
+        "delete_endpoint"
+    )
+
+
+def test_somebody_elses_endpoint_of_the_same_name_is_left_alone():
+    observer = account(replace(THERE, is_ours=False, config="theirs"))
+
+    with pytest.raises(ConflictError, match="not this deployment's"):
+        plan(observer)
+    with pytest.raises(ConflictError, match="not this deployment's"):
+        Planner(observer, IDENTITY, NOW).stop("ocr")
+
+
+def update_call(**kwargs):
+    state = replace(THERE, config="ocr-old", **kwargs.pop("state", {}))
+    actions = plan(account(state, **kwargs), UpdateTable(bake_seconds=300))
+    return next(
+        a for a in actions if isinstance(a, Call) and a.operation == "update_endpoint"
+    )
+
+
+def test_the_old_machines_wait_while_the_new_ones_bake():
+    policy = update_call().params["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+
+    assert policy["TerminationWaitInSeconds"] == 300
+    assert policy["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
+
+
+def test_an_update_is_rolled_back_by_the_alarms_that_exist():
+    watched = update_call(alarms=["ocr-errors"]).params["DeploymentConfig"]
+    unwatched = update_call().params["DeploymentConfig"]
+
+    assert watched["AutoRollbackConfiguration"] == {
+        "Alarms": [{"AlarmName": "ocr-errors"}]
+    }
+    assert "AutoRollbackConfiguration" not in unwatched
+
+
+def test_the_number_of_machines_is_kept_only_where_scaling_sets_it():
+    assert "RetainAllVariantProperties" not in update_call().params
+    scaled = update_call(state={"is_scaled": True}).params
+    assert scaled["RetainAllVariantProperties"] is True
+
+
+def test_an_endpoint_that_was_made_but_not_noted_is_noted():
+    assert verbs(plan(account(live=[]))) == ["add_tags"]
+
+
+def test_a_schedule_starts_what_was_deployed_last():
+    schedule = schedule_from("08:00", "19:00", "mon-fri", "Europe/Berlin")
+    calls = schedule.calls(
+        "ocr",
+        "ocr-old",
+        tags={},
+        role="arn:aws:iam::123456789012:role/ocr-scheduler",
+        partition="aws",
+        existing=frozenset(),
+    )
+    entry = next(c.params for c in calls if c.params["Name"] == "ocr-start")
+
+    actions = plan(account(start_entry=dict(entry)))
+
+    assert verbs(actions) == ["update_schedule"]
+    assert isinstance(actions[0], Call)
+    assert CONFIG in actions[0].params["Target"]["Input"]
+    assert plan(account(start_entry=dict(actions[0].params))) == []
+
+
+def test_stop_deletes_the_endpoint_and_nothing_else():
+    planner = Planner(account(), IDENTITY, NOW)
+
+    assert verbs(planner.stop("ocr")) == [
+        "add_tags",
+        "delete_endpoint",
+        "until deleted",
+    ]
+    assert Planner(NothingThere(), IDENTITY, NOW).stop("ocr") == []
+
+
+def test_stop_waits_for_an_endpoint_that_changes():
+    creating = account(replace(THERE, status="Creating"))
+
+    assert verbs(Planner(creating, IDENTITY, NOW).stop("ocr")) == [
+        "until no longer changing",
+        "add_tags",
+        "delete_endpoint",
+        "until deleted",
+    ]
+
+
+def test_the_previous_config_is_the_one_that_was_live_before():
+    history = FakeAccount(live=["ocr-3", "ocr-2", "ocr-1"]).history("ocr")
+
+    assert previous_config(history, "ocr-3") == "ocr-2"
+    assert previous_config(history, None) == "ocr-3"
+
+
+def test_a_config_that_was_never_live_is_nothing_to_go_back_to():
+    never = [
+        replace(live, since=None) for live in FakeAccount(live=["a", "b"]).history("")
+    ]
+
+    with pytest.raises(NotFoundError, match="nothing to go back to"):
+        previous_config(never, "a")

@@ -1,0 +1,285 @@
+"""Actions made real, one after the other, by a clock of the test's own."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from deploy.console import Console
+from deploy.errors import (
+    AccessDeniedError,
+    BusyError,
+    DeployError,
+    Interrupted,
+    NotFoundError,
+    ResourceFailedError,
+    WaitTimeoutError,
+)
+from deploy.plan.actions import Call, Goal, Wait
+from deploy.plan.advice import ADVICE, advice_for
+from deploy.plan.executor import Executor, show
+from deploy.resources import EndpointState
+
+CREATING = EndpointState("ocr", "Creating", "ocr-1", is_ours=True)
+SERVING = replace(CREATING, status="InService")
+OLD = replace(SERVING, config="ocr-0")
+UPDATING = replace(OLD, status="Updating", pending_config="ocr-1")
+ARRIVED = Wait("ocr", Goal.IN_SERVICE, "ocr-1")
+
+
+class World:
+    """Endpoint states in order, the last for ever; time passes by sleeping."""
+
+    def __init__(self, *states, lines=()):
+        self.states = list(states)
+        self.lines = list(lines)
+        self.now = 0.0
+        self.performed: list[str] = []
+        self.out = io.StringIO()
+
+    def endpoint(self, name):
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def perform(self, call):
+        self.performed.append(call.operation)
+        return {}
+
+    def log_lines(self):
+        lines, self.lines = self.lines, []
+        return lines
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def run(self, *actions, **kwargs):
+        Executor(
+            self,
+            self,
+            Console(out=self.out),
+            clock=lambda: self.now,
+            sleep=kwargs.pop("sleep", self.sleep),
+            log_lines=self.log_lines,
+            **kwargs,
+        ).run(actions)
+        return self.out.getvalue()
+
+
+def call(operation):
+    return Call("sagemaker", operation, {}, operation.replace("_", " "))
+
+
+def test_stages_elapsed_time_and_log_lines_are_shown():
+    world = World(CREATING, CREATING, SERVING, lines=["loading weights"])
+
+    out = world.run(call("create_endpoint"), ARRIVED)
+
+    assert out.splitlines() == [
+        "create endpoint",
+        "  | loading weights",
+        "[0 min 00 s] Creating",
+        "[0 min 30 s] InService",
+    ]
+
+
+def test_a_long_wait_says_every_minute_that_it_goes_on():
+    out = World(*[CREATING] * 9, SERVING).run(ARRIVED)
+
+    assert [line for line in out.splitlines() if "Creating" in line] == [
+        "[0 min 00 s] Creating",
+        "[1 min 00 s] Creating",
+        "[2 min 00 s] Creating",
+    ]
+
+
+def test_an_update_that_does_not_show_yet_is_no_rollback():
+    World(OLD, UPDATING, SERVING).run(ARRIVED)
+
+
+def test_an_update_that_never_shows_is_a_rollback():
+    with pytest.raises(ResourceFailedError, match="rolled back"):
+        World(OLD).run(ARRIVED)
+
+
+def test_going_back_to_the_old_config_is_a_rollback():
+    with pytest.raises(ResourceFailedError, match="serves config ocr-0, not ocr-1"):
+        World(UPDATING, OLD).run(ARRIVED)
+
+
+def test_an_endpoint_that_is_not_listed_yet_is_awaited():
+    World(None, CREATING, SERVING).run(ARRIVED)
+
+
+def test_an_endpoint_that_somebody_deletes_meanwhile_is_no_success():
+    with pytest.raises(ResourceFailedError, match="was deleted while"):
+        World(CREATING, None).run(ARRIVED)
+
+
+@pytest.mark.parametrize("advice", ADVICE, ids=lambda a: a.message)
+def test_every_reason_we_know_ends_in_what_it_means_and_what_to_try(advice):
+    failed = replace(CREATING, status="Failed", failure=f"… {advice.message} …")
+
+    with pytest.raises(ResourceFailedError) as caught:
+        World(CREATING, failed).run(ARRIVED)
+
+    assert advice.meaning in caught.value.message
+    assert caught.value.hint == advice.hint
+    assert advice_for(advice.message) is advice
+
+
+def test_a_reason_we_do_not_know_is_told_as_it_is():
+    failed = replace(CREATING, status="Failed", failure="gremlins")
+
+    with pytest.raises(ResourceFailedError, match="gremlins") as caught:
+        World(failed).run(ARRIVED)
+
+    assert caught.value.hint == "chandra-sagemaker logs --errors"
+
+
+def test_waiting_has_a_limit_and_says_how_to_wait_on():
+    with pytest.raises(WaitTimeoutError, match="goes on without us") as caught:
+        World(CREATING).run(ARRIVED, timeout_seconds=90)
+
+    assert "same command again" in (caught.value.hint or "")
+
+
+def test_without_waiting_it_ends_where_the_last_wait_would_begin():
+    world = World(None, CREATING)
+
+    world.run(
+        call("delete_endpoint"),
+        Wait("ocr", Goal.DELETED),
+        call("create_endpoint"),
+        ARRIVED,
+        call("add_tags"),
+        is_waiting=False,
+    )
+
+    assert world.performed == ["delete_endpoint", "create_endpoint"]
+
+
+def test_ctrl_c_says_what_is_done_and_what_goes_on():
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        World(CREATING).run(call("create_endpoint"), ARRIVED, sleep=interrupt)
+
+    assert caught.value.sentence.startswith(
+        "done: create endpoint. endpoint ocr goes on"
+    )
+
+
+def test_ctrl_c_says_what_is_not_done():
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        World(CREATING).run(
+            call("delete_endpoint"),
+            Wait("ocr", Goal.DELETED),
+            call("delete_model"),
+            sleep=interrupt,
+        )
+
+    assert caught.value.sentence == (
+        "done: delete endpoint. the deletion of endpoint ocr goes on without us. not "
+        "done: delete model. The same command again goes on from here, and "
+        "`chandra-sagemaker status` shows what there is now"
+    )
+
+
+def test_ctrl_c_in_a_call_says_that_it_may_be_done():
+    class Cut(World):
+        def perform(self, call):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="about to create endpoint, which may be"):
+        Cut(CREATING).run(call("create_endpoint"))
+
+
+class Unreliable(World):
+    """Answers in the end, after some time in which nothing does."""
+
+    def __init__(self, error, *, num_failures):
+        super().__init__(SERVING)
+        self.error = error
+        self.num_failures = num_failures
+
+    def endpoint(self, name):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise self.error
+        return super().endpoint(name)
+
+
+@pytest.mark.parametrize(
+    "error", [DeployError("AWS cannot be reached"), BusyError("Rate exceeded")]
+)
+def test_a_wait_outlasts_a_line_that_is_dead_or_busy_for_a_while(error):
+    out = Unreliable(error, num_failures=3).run(ARRIVED)
+
+    assert out.count(f"{error.message}; asking again") == 3
+    assert "InService" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "num_failures"),
+    [(DeployError("dead"), 99), (AccessDeniedError("no"), 1)],
+)
+def test_a_wait_ends_where_asking_again_is_no_use(error, num_failures):
+    with pytest.raises(type(error)):
+        Unreliable(error, num_failures=num_failures).run(ARRIVED)
+
+
+class Behind(World):
+    """SageMaker, which sees new things a little later."""
+
+    def __init__(self, num_blind: int):
+        super().__init__(SERVING)
+        self.num_blind = num_blind
+
+    def perform(self, call):
+        super().perform(call)
+        if len(self.performed) <= self.num_blind:
+            raise NotFoundError("could not find endpoint configuration")
+        return {}
+
+
+def test_what_was_just_made_may_take_a_moment_to_be_seen():
+    world = Behind(num_blind=2)
+
+    world.run(replace(call("create_endpoint"), is_patient=True))
+
+    assert len(world.performed) == 3
+    assert world.now == 10
+
+
+def test_what_is_really_missing_is_said_in_the_end():
+    world = Behind(num_blind=100)
+
+    with pytest.raises(NotFoundError):
+        world.run(replace(call("create_endpoint"), is_patient=True))
+
+    assert world.now == 30
+
+
+def test_what_need_not_be_awaited_is_asked_once():
+    world = Behind(num_blind=100)
+
+    with pytest.raises(NotFoundError):
+        world.run(call("delete_endpoint"))
+
+    assert len(world.performed) == 1
+
+
+def test_a_dry_run_is_the_plan_in_words():
+    out = io.StringIO()
+
+    show([call("create_endpoint"), ARRIVED], Console(out=out))
+
+    assert out.getvalue().splitlines() == [
+        "would create endpoint",
+        "would wait until endpoint ocr is in service",
+    ]

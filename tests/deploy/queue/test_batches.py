@@ -1,0 +1,313 @@
+"""Retrying, waiting for and fetching a selection of a ledger's documents."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from deploy.documents.entries import entries_of
+from deploy.errors import ConfigError
+from tests.deploy.contents import PDF, PNG
+from tests.deploy.queue.queued import BROKEN, DYING, FakeQueue
+
+EXTRA = """
+[network]
+isolation = false
+[asynchronous]
+bucket = "exchange"
+sources = ["scans"]
+"""
+
+
+@pytest.fixture
+def queue(cloud, wire, project):
+    for bucket in ("exchange", "scans"):
+        wire.call("s3", "create_bucket", Bucket=bucket)
+    project(EXTRA)
+    cloud.invoked = FakeQueue(wire)
+    return cloud.invoked
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders of one document each."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.pdf").write_bytes(PDF + name.encode())
+    return tmp_path / "first", tmp_path / "second"
+
+
+def put(wire, key, content):
+    wire.call("s3", "put_object", Bucket="scans", Key=key, Body=PDF + content)
+
+
+# Trying again
+
+
+@pytest.fixture
+def failed(chandra, queue, tmp_path):
+    """Two documents that failed: one for good, and one because the engine died."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "broken.pdf").write_bytes(PDF + BROKEN)
+    (folder / "fine.pdf").write_bytes(PDF + DYING)
+    chandra("async", "submit", str(folder))
+    queue.read()
+    chandra("async", "wait")
+    queue.accepted.clear()
+    return folder
+
+
+def test_a_document_that_would_fail_again_is_not_paid_for_again(chandra, queue, failed):
+    ran = chandra("async", "submit", "--retry-failed", "--json")
+
+    broken = str(failed / "broken.pdf")
+    assert ran.status == 1
+    assert ran.json["submitted"] == len(queue.accepted) == 1
+    assert ran.json["given_up"] == {broken: "unreadable_document"}
+
+
+def test_what_is_not_tried_again_is_listed_with_what_to_do(chandra, queue, failed):
+    tried = chandra("async", "submit", str(failed), "--retry-failed")
+    waited = chandra("async", "wait", "--timeout", "1")
+    queue.read()
+    waited = chandra("async", "wait")
+    fetched = chandra("async", "fetch")
+
+    for ran in (tried, waited, fetched):
+        assert f"with unreadable_document: {failed / 'broken.pdf'}" in ran.out
+        assert "try: repair or replace the file: it is damaged or empty" in ran.out
+    assert "--retry-all reads these again all the same, and pays again" in tried.out
+
+
+def test_only_broken_documents_recommend_no_retry(chandra, queue, tmp_path):
+    (tmp_path / "broken.pdf").write_bytes(PDF + BROKEN)
+    chandra("async", "submit", str(tmp_path / "broken.pdf"))
+    queue.read()
+
+    for command in ("wait", "fetch"):
+        ran = chandra("async", command)
+        assert ran.status == 1
+        assert "--retry-failed" not in ran.out
+
+
+def test_retry_all_sends_every_failed_document(chandra, queue, failed):
+    planned = chandra("async", "submit", "--retry-all", "--dry-run", "--json")
+    ran = chandra("async", "submit", "--retry-all", "--json")
+
+    assert planned.json["would_submit"] == 2
+    assert (ran.status, ran.json["submitted"]) == (0, 2)
+    assert ran.json["given_up"] == {}
+
+
+# Inputs
+
+
+def test_waiting_for_one_folder_does_not_wait_for_another(chandra, queue, folders):
+    first, second = folders
+    chandra("async", "submit", str(first))
+    queue.read()
+    chandra("async", "submit", str(second))
+
+    ran = chandra("async", "wait", str(first), "--json")
+
+    assert ran.status == 0
+    assert (ran.json["documents"], ran.json["read"]) == (1, 1)
+    assert chandra("async", "wait", "--timeout", "1").status == 7
+
+
+def test_one_folder_is_fetched_alone(chandra, queue, folders):
+    first, second = folders
+    chandra("async", "submit", str(first), str(second))
+    queue.read()
+
+    ran = chandra("async", "fetch", str(second / "a.pdf"), "--json")
+
+    assert ran.status == 0
+    assert [each["document"] for each in ran.json["results"]] == [str(second / "a.pdf")]
+    assert not (first / "a.pdf.md").exists()
+    assert (second / "a.pdf.md").read_text() == "# second\n"
+
+
+@pytest.mark.parametrize(
+    ("into", "words"), [("", "--into is empty"), ("s3://", "must be s3://bucket/key")]
+)
+def test_invalid_into_is_refused(chandra, queue, folders, into, words):
+    chandra("async", "submit", str(folders[0]))
+
+    ran = chandra("async", "fetch", "--into", into)
+
+    assert ran.status == 2
+    assert words in ran.err
+
+
+def test_names_are_those_that_fetching_everything_gives(
+    chandra, queue, folders, tmp_path
+):
+    for folder in folders:
+        chandra("async", "submit", str(folder))
+    queue.read()
+    alone, together = tmp_path / "alone", tmp_path / "together"
+
+    for folder in folders:
+        chandra("async", "fetch", str(folder), "--into", str(alone))
+    chandra("async", "fetch", "--into", str(together))
+
+    names = {path.name for path in alone.iterdir()}
+    assert len(names) == 2
+    assert names == {path.name for path in together.iterdir()}
+
+
+def test_a_prefix_and_a_manifest_name_what_was_submitted(
+    chandra, queue, wire, tmp_path
+):
+    for key in ("2025/a.pdf", "2026/b.pdf", "2026-old/c.pdf"):
+        put(wire, key, key.encode())
+    chandra("async", "submit", "s3://scans/")
+    manifest = tmp_path / "wanted.jsonl"
+    manifest.write_text('{"document": "s3://scans/2025/a.pdf"}\n')
+    queue.read()
+
+    for named, expected in (
+        ("s3://scans/2026", ["s3://scans/2026/b.pdf"]),
+        ("s3://scans/2026-old/c.pdf", ["s3://scans/2026-old/c.pdf"]),
+        (str(manifest), ["s3://scans/2025/a.pdf"]),
+    ):
+        ran = chandra("async", "fetch", named, "--json")
+        assert [each["document"] for each in ran.json["results"]] == expected
+
+
+def test_a_line_names_the_pages_that_it_asked_for(chandra, queue, wire, tmp_path):
+    put(wire, "a.pdf", b"first")
+    manifests = []
+    for pages in ("1-5", "6-9"):
+        manifests.append(tmp_path / f"{pages}.jsonl")
+        line = {"document": "s3://scans/a.pdf", "pages": pages}
+        manifests[-1].write_text(json.dumps(line))
+        chandra("async", "submit", str(manifests[-1]))
+
+    ran = chandra("async", "wait", str(manifests[0]), "--dry-run", "--json")
+
+    assert ran.json["documents"] == 1
+
+
+@pytest.mark.parametrize("command", ["wait", "fetch"])
+def test_input_that_was_not_submitted_is_not_found(chandra, queue, folders, command):
+    first, second = folders
+    chandra("async", "submit", str(first))
+
+    ran = chandra("async", command, str(second))
+
+    assert ran.status == 4
+    assert f"nothing of {second} is in the ledger" in ran.err
+    assert f"try:   chandra-sagemaker async submit {second}" in ran.err
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("x//y.pdf", "x/y.pdf"),
+        ("Y.pdf", "y.pdf"),
+        ("\u00e9.pdf", "e\u0301.pdf"),
+        ("x./y.pdf", "x/y.pdf"),
+        ("y", "y.md/z.pdf"),
+    ],
+)
+def test_results_of_alike_objects_have_files_of_their_own(
+    chandra, queue, wire, tmp_path, keys
+):
+    for number, key in enumerate(keys):
+        put(wire, f"in/{key}", f"number {number}".encode())
+    chandra("async", "submit", "s3://scans/in/")
+    queue.read()
+
+    fetched = chandra("async", "fetch", "--into", str(tmp_path / "md"))
+    again = chandra("async", "fetch", "--into", str(tmp_path / "md"))
+
+    files = [path for path in (tmp_path / "md").rglob("*.md") if path.is_file()]
+    assert fetched.status == again.status == 0, fetched.out
+    assert {path.read_text() for path in files} == {"# number 0\n", "# number 1\n"}
+    compared = {unicodedata.normalize("NFC", str(path)).casefold() for path in files}
+    assert len({path.replace("./", "/") for path in compared}) == 2
+
+
+# Manifests
+
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
+LINES = st.one_of(
+    st.builds(lambda name: {"document": f"s3://b/{name}"}, st.text("abc", min_size=1)),
+    st.dictionaries(st.sampled_from(["document", "pages", "name", "page"]), VALUES),
+    VALUES,
+).map(json.dumps) | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+
+
+@given(st.lists(LINES, max_size=12))
+@settings(max_examples=50)
+def test_a_manifest_is_read_whole_or_every_wrong_line_is_named(lines):
+    content = "\n".join(lines).encode()
+    alone: list[int | None] = []
+    for line in lines:
+        try:
+            alone.append(len(entries_of(line.encode(), "one", is_stored=True)))
+        except ConfigError:
+            alone.append(None)
+
+    wrong = [number for number, each in enumerate(alone, start=1) if each is None]
+    try:
+        entries = entries_of(content, "all", is_stored=True)
+    except ConfigError as error:
+        named = [
+            n
+            for n in wrong
+            if f"all line {n} " in f"{error.message} ".replace(":", " ")
+        ]
+        assert named == wrong[:10]
+        assert wrong
+    else:
+        assert not wrong
+        assert len(entries) == sum(each or 0 for each in alone)
+
+
+def test_each_wrong_line_of_a_manifest_has_its_own_reason(chandra, queue, tmp_path):
+    manifest = tmp_path / "wanted.jsonl"
+    manifest.write_text(
+        '{"document": "s3://scans/a.pdf", "pages": "two"}\n'
+        '{"doc": "s3://scans/a.pdf"}\n'
+        "not json\n"
+        '{"document": "s3://scans/a.pdf", "pagse": "1"}\n'
+    )
+
+    ran = chandra("async", "submit", str(manifest))
+
+    assert ran.status == 2
+    for words in (
+        "line 1: pages look like",
+        "line 2 must be an object that names a document",
+        "line 3 is not JSON",
+        "line 4: unknown option pagse",
+    ):
+        assert words in ran.err
+    assert queue.accepted == []
+
+
+def test_missing_document_is_sent_once_it_exists(chandra, queue, wire, tmp_path):
+    put(wire, "a.pdf", b"first")
+    manifest = tmp_path / "wanted.jsonl"
+    uris = ["s3://scans/a.pdf", "s3://scans/gone.pdf"]
+    manifest.write_text("\n".join(json.dumps({"document": uri}) for uri in uris))
+    chandra("async", "submit", str(manifest))
+    queue.read()
+
+    waited = chandra("async", "wait", str(manifest), "--json")
+    put(wire, "gone.pdf", PNG)
+    again = chandra("async", "submit", "--retry-failed", "--json")
+
+    assert waited.status == 1
+    assert waited.json["failures"] == {"document_not_found": 1}
+    assert again.json["submitted"] == 1

@@ -1,0 +1,218 @@
+"""What is remembered of documents: the same whether it is kept in a file or in S3."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.documents.document import Document
+from deploy.errors import ConfigError
+from deploy.queue.job import Job, Place, State, is_gone, owner_here
+from deploy.queue.ledger import SqliteLedger
+from deploy.queue.s3_ledger import StoredLedger, open_ledger
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = Document(
+    name="a.pdf",
+    source="/scans/a.pdf",
+    media_type="application/pdf",
+    size=7,
+    content="c0ffee",
+    options={"pages": "1-5"},
+    num_pages=5,
+)
+JOB = Job.of(DOCUMENT, "run", now=1000.0)
+
+
+@pytest.fixture(params=["file", "s3"])
+def where(request, tmp_path, cloud, wire):
+    if request.param == "file":
+        return str(tmp_path / "ledger.db")
+    wire.call("s3", "create_bucket", Bucket="ledgers")
+    return "s3://ledgers/ocr"
+
+
+@pytest.fixture
+def opened(where, wire):
+    """A ledger, opened as often as it is called; all are closed at the end."""
+    ledgers = []
+
+    def open_again():
+        ledgers.append(open_ledger(where, wire))
+        return ledgers[-1]
+
+    yield open_again
+    for each in ledgers:
+        each.close()
+
+
+def test_a_job_is_found_again_as_it_was_saved(opened):
+    job = replace(
+        JOB, state=State.DONE, output="s3://b/o", pages_read=4, pages_failed={"x": 1}
+    )
+
+    saved = opened().save(job)
+
+    found = opened().job(JOB.key)
+    assert found == saved == job
+    assert found.stamp == saved.stamp
+    assert list(opened().jobs()) == [job]
+    assert opened().job("another") is None
+
+
+def test_a_job_is_made_once(opened):
+    assert opened().save(JOB) is not None
+
+    assert opened().save(replace(JOB, state=State.SENDING)) is None
+    assert opened().job(JOB.key).state is State.NEW
+
+
+def test_of_two_that_change_a_job_one_is_told(opened):
+    ledger, other = opened(), opened()
+    ledger.save(JOB)
+    seen, also_seen = ledger.job(JOB.key), other.job(JOB.key)
+
+    first = ledger.save(replace(seen, state=State.SENDING, owner="one/1"))
+    second = other.save(replace(also_seen, state=State.SENDING, owner="two/2"))
+
+    assert first is not None
+    assert second is None
+    assert other.job(JOB.key).owner == "one/1"
+
+
+def test_whoever_saved_last_may_save_again(opened):
+    ledger = opened()
+    saved = ledger.save(JOB)
+    for state in (State.SENDING, State.SUBMITTED, State.DONE):
+        saved = ledger.save(replace(saved, state=state))
+
+    assert ledger.job(JOB.key).state is State.DONE
+
+
+def test_of_many_at_once_exactly_one_gets_the_job(opened):
+    ledger = opened()
+    seen = ledger.save(JOB)
+
+    with ThreadPoolExecutor(8) as threads:
+        won = list(
+            threads.map(
+                lambda number: ledger.save(replace(seen, owner=f"host/{number}")),
+                range(8),
+            )
+        )
+
+    assert sum(job is not None for job in won) == 1
+
+
+def test_places_are_kept_and_replaced(opened):
+    ledger = opened()
+    place = Place("p1", "a.pdf", "/scans/a.pdf", "k1")
+    ledger.put_place(place)
+    ledger.put_place(replace(place, key="k2", written={"/scans/a.pdf.md": "5a"}))
+
+    assert [p.key for p in opened().places()] == ["k2"]
+    assert opened().place("p1").written == {"/scans/a.pdf.md": "5a"}
+    assert opened().place("p2") is None
+
+
+def test_many_jobs_are_all_listed(opened):
+    ledger = opened()
+    for number in range(40):
+        ledger.save(replace(JOB, key=f"k{number:02}"))
+
+    assert [job.key for job in ledger.jobs()] == [f"k{n:02}" for n in range(40)]
+
+
+def test_a_ledger_below_no_prefix_is_one_too(cloud, wire):
+    wire.call("s3", "create_bucket", Bucket="ledgers")
+    ledger = StoredLedger(wire, "s3://ledgers")
+    ledger.save(JOB)
+
+    assert ledger.name == "s3://ledgers/"
+    assert [job.key for job in StoredLedger(wire, "s3://ledgers/").jobs()] == [JOB.key]
+
+
+def test_what_a_later_version_wrote_beside_does_no_harm(tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.save(JOB)
+    ledger._change(
+        "UPDATE jobs SET record = json_set(record, '$.invented', 1) WHERE key = ?",
+        JOB.key,
+    )
+
+    assert ledger.job(JOB.key) == JOB
+    ledger.close()
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path):
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database at all, and longer than its header" * 10)
+
+    with pytest.raises(ConfigError, match=r"ledger\.db cannot be opened"):
+        SqliteLedger(path)
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from deploy.queue.job import State
+from deploy.queue.ledger import SqliteLedger
+from tests.deploy.queue.test_ledger import JOB
+
+ledger = SqliteLedger(Path(sys.argv[1]))
+for number in range(100_000):
+    saved = ledger.save(replace(JOB, key=f"k{number:06}", state=State.SENDING))
+    ledger.save(replace(saved, state=State.SUBMITTED))
+    print(number, flush=True)
+"""
+
+
+def test_what_was_said_to_be_written_survives_a_kill(tmp_path):
+    path = tmp_path / "ledger.db"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert writer.stdout is not None
+    said = [int(writer.stdout.readline()) for _ in range(50)]
+    writer.send_signal(signal.SIGKILL)
+    said += [int(line) for line in writer.stdout.read().splitlines()]
+    writer.wait()
+    writer.stdout.close()
+
+    ledger = SqliteLedger(path)
+    states = {job.key: job.state for job in ledger.jobs()}
+    ledger.close()
+    assert all(states[f"k{number:06}"] is State.SUBMITTED for number in said)
+
+
+def test_a_process_that_ended_is_gone_and_another_machines_may_live():
+    host = owner_here().rpartition("/")[0]
+
+    assert not is_gone(owner_here())
+    assert is_gone(f"{host}/12", lambda process: False)
+    assert not is_gone(f"{host}/12", lambda process: True)
+    assert not is_gone("elsewhere/12")
+    assert is_gone(None)
+    assert os.getpid() == int(owner_here().rpartition("/")[2])
+
+
+def test_a_put_whose_answer_was_lost_is_no_conflict(cloud, wire):
+    wire.call("s3", "create_bucket", Bucket="ledgers")
+    ledger = StoredLedger(wire, "s3://ledgers/ocr")
+    sending = replace(JOB, state=State.SENDING, owner="host/1")
+    ledger.save(sending)
+
+    again = ledger.save(sending)
+
+    assert again is not None
+    assert ledger.save(replace(again, state=State.SUBMITTED)) is not None

@@ -1,0 +1,148 @@
+"""What becomes of an answer: its facts, and the formats that people want."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.errors import ConfigError
+from deploy.results.parse import (
+    ACCEPT,
+    MAY_PASS,
+    in_format,
+    page_errors,
+    part_lines,
+)
+from handler.errors import (
+    DeadlineExceededError,
+    EngineError,
+    HandlerError,
+    StorageError,
+)
+from handler.postprocess import render
+from handler.schema import (
+    DocumentResult,
+    ModelInfo,
+    PageContent,
+    PageError,
+    PageResult,
+    Status,
+)
+
+TITLE = PageResult(1, Status.SUCCESS, content=PageContent(markdown="# Title\n\nText."))
+EMPTY = PageResult(2, Status.SUCCESS)
+FAILED = PageResult(
+    3,
+    Status.FAILURE,
+    error=PageError("engine_failed", "the engine --> died\n\ntwice ---"),
+)
+HALF = PageResult(
+    5,
+    Status.FAILURE,
+    content=PageContent(
+        markdown="The first half.",
+        html="<p>The first half.</p>",
+        text="The first half.",
+    ),
+    error=PageError("engine_failed", "the engine died & was gone"),
+)
+LAST = PageResult(4, Status.SUCCESS, content=PageContent(markdown="Ünd."))
+
+
+RULED = PageResult(6, Status.SUCCESS, content=PageContent(markdown="a\n\n5" + "-" * 48))
+
+
+def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> bytes:
+    model = ModelInfo("mini", None, "native")
+    document = DocumentResult(
+        "id", model, pages, 1.0, len(pages), is_paginated=is_paginated
+    )
+    return render(document, media_type)
+
+
+@pytest.mark.parametrize("is_paginated", [False, True], ids=["joined", "paginated"])
+@pytest.mark.parametrize(
+    "pages",
+    [(TITLE,), (TITLE, EMPTY, FAILED, LAST), (EMPTY,), (RULED,), (TITLE, RULED)],
+    ids=["one page", "one failed", "no text at all", "a rule", "a rule after a page"],
+)
+def test_json_becomes_the_very_markdown_that_the_service_writes(pages, is_paginated):
+    as_json = answer(*pages, media_type=ACCEPT["json"], is_paginated=is_paginated)
+
+    made = in_format(as_json, ACCEPT["json"], "md")
+
+    expected = answer(*pages, media_type=ACCEPT["md"], is_paginated=is_paginated)
+    assert made == expected
+
+
+@pytest.mark.parametrize(
+    ("media_type", "code"),
+    [
+        (ACCEPT["json"], "engine_failed"),
+        (ACCEPT["md"], "engine_failed"),
+        (ACCEPT["html"], "unknown"),
+        ("text/plain", "unknown"),
+    ],
+)
+def test_every_format_says_which_pages_are_missing(media_type, code):
+    body = answer(TITLE, EMPTY, FAILED, HALF, LAST, media_type=media_type)
+
+    found = page_errors(body, media_type)
+
+    assert [(each["page"], each["code"]) for each in found] == [(3, code), (5, code)]
+    assert all("engine" in each["detail"] for each in found)
+    assert page_errors(answer(TITLE, EMPTY, media_type=media_type), media_type) == []
+
+
+def test_a_page_read_in_part_keeps_what_was_read_in_html_too():
+    as_json = answer(TITLE, HALF, media_type=ACCEPT["json"])
+
+    made = in_format(as_json, ACCEPT["json"], "html")
+
+    assert b"<p>The first half.</p>" in made
+    assert [each["page"] for each in page_errors(made, ACCEPT["html"])] == [5]
+
+
+def test_pages_that_are_missing_are_told_in_few_words():
+    missing = {
+        "a.md": {2: "engine_failed", 7: "deadline_exceeded", 8: "deadline_exceeded"},
+        "whole.md": {},
+        "b.md": {1: "engine_failed"},
+    }
+
+    assert part_lines(missing) == [
+        "in part: a.md lacks page 2 (engine_failed), pages 7-8 (deadline_exceeded)",
+        "in part: b.md lacks page 1 (engine_failed)",
+    ]
+
+
+def test_what_may_pass_is_every_failure_of_the_engine_and_of_storage():
+    errors: set[type[HandlerError]] = {
+        EngineError,
+        *EngineError.__subclasses__(),
+        StorageError,
+    }
+
+    assert {error.code for error in errors - {DeadlineExceededError}} == MAY_PASS
+
+
+def test_what_is_no_document_of_ours_is_no_markdown():
+    with pytest.raises(ConfigError, match="no document of ours"):
+        in_format(json.dumps({"pages": [{}]}).encode(), ACCEPT["json"], "md")
+
+
+def test_pictures_in_json_are_data_urls_in_html():
+    name = "page-1-figure-1.webp"
+    page = PageResult(
+        1,
+        Status.SUCCESS,
+        content=PageContent(html=f'<p>{name}</p><img src="{name}" alt="map">'),
+        images={name: "UklGRg=="},
+    )
+    as_json = answer(page, media_type=ACCEPT["json"])
+
+    made = in_format(as_json, ACCEPT["json"], "html").decode()
+
+    assert '<img src="data:image/webp;base64,UklGRg==" alt="map">' in made
+    assert f"<p>{name}</p>" in made

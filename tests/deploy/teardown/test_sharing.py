@@ -1,0 +1,163 @@
+"""Roles and objects that stay because other regions use them."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.plan.actions import Call
+from deploy.policies import UNNAMED_POLICY, policy_name
+from deploy.teardown.plan import (
+    Inventory,
+    ObjectVersion,
+    Role,
+    UnfinishedUpload,
+    teardown,
+)
+from deploy.teardown.sharing import (
+    RegionUse,
+    keep_everything,
+    keep_objects,
+    keep_results,
+    keep_roles,
+    keep_weights,
+)
+
+HERE, THERE = "us-east-1", "eu-west-1"
+NAME = "ocr-execution"
+WEIGHTS = ObjectVersion("models/a/config.json", "null")
+LIVE = RegionUse(THERE, ("endpoint ocr", "model ocr-1"))
+THEIRS = RegionUse(THERE, roles={NAME: "other-1"})
+
+
+def role(*regions, **other):
+    """Make a role with a policy for each region, and other policies by name."""
+    policies = {policy_name(region): frozenset({region}) for region in regions}
+    policies |= {name: frozenset({region}) for name, region in other.items()}
+    return Role(NAME, (*policies, "theirs"), policies, ("arn:aws:iam::aws:policy/A",))
+
+
+def calls(roles):
+    """The operations on IAM, and what they delete."""
+    actions = teardown(Inventory("ocr", roles=tuple(roles)), everything=True)
+    return [
+        (action.operation, action.params.get("PolicyName"))
+        for action in actions
+        if isinstance(action, Call)
+    ]
+
+
+def test_role_that_no_other_region_uses_is_deleted():
+    left, kept = keep_roles([role(HERE)], HERE, [RegionUse(THERE)])
+
+    assert kept == []
+    assert calls(left) == [
+        ("delete_role_policy", policy_name(HERE)),
+        ("delete_role_policy", "theirs"),
+        ("detach_role_policy", None),
+        ("delete_role", None),
+    ]
+
+
+@pytest.mark.parametrize("uses", [[LIVE], [THEIRS], []], ids=["live", "other", "none"])
+def test_role_with_a_policy_for_another_region_loses_its_own(uses):
+    left, kept = keep_roles([role(HERE, THERE)], HERE, uses)
+
+    assert calls(left) == [("delete_role_policy", policy_name(HERE))]
+    assert [each.what for each in kept] == [f"role {NAME}"]
+
+
+@pytest.mark.parametrize("use", [LIVE, THEIRS], ids=["live", "other"])
+def test_role_without_a_policy_for_its_user_loses_none(use):
+    left, (kept,) = keep_roles([role(HERE)], HERE, [use])
+
+    assert calls(left) == []
+    assert (
+        "all its policies stay, as it has none for eu-west-1: chandra-sagemaker iam "
+        "--create --region eu-west-1 makes one"
+    ) in kept.reason
+
+
+def test_unnamed_policy_goes_when_others_have_theirs():
+    legacy = role(THERE, **{UNNAMED_POLICY: HERE})
+
+    left, _ = keep_roles([legacy], HERE, [LIVE])
+
+    assert calls(left) == [("delete_role_policy", UNNAMED_POLICY)]
+
+
+def test_role_that_is_only_recorded_elsewhere_says_how_it_goes():
+    _, (kept,) = keep_roles([role(HERE, THERE)], HERE, [RegionUse(THERE)])
+
+    assert kept.reason == "its policy for eu-west-1 says that it is used there"
+    assert kept.remedy == (
+        "chandra-sagemaker destroy --all --region eu-west-1 deletes it"
+    )
+
+
+def test_role_with_a_policy_for_a_region_not_asked_stays():
+    left, (kept,) = keep_roles([role(HERE, THERE)], HERE, [])
+
+    assert calls(left) == [("delete_role_policy", policy_name(HERE))]
+    assert kept.remedy == (
+        "eu-west-1 was not asked: if nothing there uses the role, delete policy "
+        "chandra-sagemaker-eu-west-1 in it, then run the same command again"
+    )
+
+
+@pytest.mark.parametrize("uses", [[LIVE], []], ids=["live", "not-asked"])
+def test_command_that_may_take_down_what_serves_is_not_said(uses):
+    inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
+
+    _, (kept,) = keep_roles([role(HERE, THERE)], HERE, uses)
+    (objects,) = keep_objects(inventory, THERE, uses).kept
+
+    assert "destroy" not in kept.remedy
+    assert objects.remedy == "they go with the deployment in eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_kept"),
+    [
+        ("s3://weights/models/a/", True),
+        ("s3://weights/models/a/config.json", True),
+        ("s3://weights/models/b/", False),
+        ("s3://others/models/a/", False),
+    ],
+)
+def test_weights_stay_while_a_model_elsewhere_loads_them(address, is_kept):
+    inventory = Inventory("ocr", bucket="weights", weights=(WEIGHTS,))
+
+    left = keep_weights(inventory, [RegionUse(THERE, weights={address: "other-1"})])
+
+    assert (left.weights == ()) is is_kept
+    assert bool(left.kept) is is_kept
+
+
+@pytest.mark.parametrize("name", ["ocr-async", "ocr"])
+def test_results_stay_while_their_queue_is_elsewhere(name):
+    result = ObjectVersion("async/ocr/out/a.json", "null")
+    inventory = Inventory("ocr-async", bucket="exchange", exchanged=(result,))
+    use = RegionUse(THERE, (f"endpoint {name}",), frozenset({name}))
+
+    left = keep_results(inventory, [use])
+
+    assert (left.exchanged == ()) is (name == "ocr-async")
+    assert [each.reason for each in left.kept] == (
+        ["eu-west-1 has endpoint ocr-async"] if name == "ocr-async" else []
+    )
+
+
+def test_unfinished_uploads_in_another_region_stay():
+    inventory = Inventory("ocr", bucket="b", uploads=(UnfinishedUpload("k", "1"),))
+
+    left = keep_objects(inventory, THERE, [])
+
+    assert left.uploads == ()
+    assert left.kept[0].what == "objects in s3://b (unfinished uploads)"
+
+
+def test_empty_bucket_keeps_nothing():
+    inventory = Inventory("ocr", bucket="weights")
+
+    assert keep_objects(inventory, THERE, [LIVE]) == inventory
+    assert keep_everything(inventory) == inventory

@@ -1,0 +1,202 @@
+"""What `destroy --all` leaves in a bucket: no version, no part, nothing to pay for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.policies import caller_policy
+from deploy.teardown.versions import staged_by, uploads_below, versions_below
+from deploy.weights.files import MANIFEST, STAGING, weights_in
+from deploy.weights.store import Store
+from tests.deploy.accounts import IDENTITY, configured
+from tests.deploy.conftest import stage
+
+BUCKET = "weights"
+OURS = "models/datalab-to/chandra/0123abc/"
+THEIRS = "models/datalab-to/chandra/theirs/"
+
+
+@pytest.fixture
+def versioned(cloud, wire, hub):
+    """Staged into a bucket that keeps versions, over an older file."""
+    wire.call("s3", "create_bucket", Bucket=BUCKET)
+    wire.call(
+        "s3",
+        "put_bucket_versioning",
+        Bucket=BUCKET,
+        VersioningConfiguration={"Status": "Enabled"},
+    )
+    put(wire, f"{OURS}config.json")
+    stage(wire, hub)
+    cloud.calls.clear()
+
+
+def put(wire, key, content=b"old"):
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=content)
+
+
+def delete(wire, key):
+    """As the console does it: the key is gone, its versions are not."""
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key=key)
+
+
+def keys(wire):
+    return sorted(version.key for version in versions_below(wire, BUCKET, ""))
+
+
+@pytest.mark.usefixtures("versioned")
+def test_destroy_all_leaves_no_version_of_staged_weights(chandra, wire):
+    put(wire, "builds/ocr/v1.zip")
+    put(wire, "transforms/ocr/jobs/ocr-1/work.json")
+    delete(wire, "transforms/ocr/jobs/ocr-1/work.json")
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert "delete 6 versions of 4 objects of staged weights" in ran.out
+    assert "delete 1 object of build sources" in ran.out
+    assert "delete 2 versions of 1 object of transform jobs" in ran.out
+    assert keys(wire) == []
+
+
+@pytest.mark.usefixtures("versioned")
+def test_what_was_deleted_by_its_key_alone_is_found_by_its_manifest(chandra, wire):
+    for version in staged_by(wire, configured()).versions:
+        if version.is_current:
+            delete(wire, version.key)
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert keys(wire) == []
+
+
+@pytest.mark.usefixtures("versioned")
+def test_versions_of_everybody_else_stay(chandra, wire):
+    put(wire, f"{THEIRS}{MANIFEST}", json.dumps({"deployment": "ocr"}).encode())
+    put(wire, f"{THEIRS}{MANIFEST}", json.dumps({"deployment": "other"}).encode())
+    put(wire, f"{THEIRS}config.json")
+    put(wire, f"{THEIRS}config.json", b"{}")
+    before = [key for key in keys(wire) if key.startswith(THEIRS)]
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert keys(wire) == before
+
+
+@pytest.mark.usefixtures("versioned")
+def test_what_somebody_put_where_ours_was_deleted_is_theirs(chandra, wire):
+    delete(wire, f"{OURS}{MANIFEST}")
+    put(wire, f"{OURS}config.json", b"theirs")
+    before = keys(wire)
+
+    chandra("destroy", "--all")
+
+    assert keys(wire) == before
+
+
+@pytest.mark.usefixtures("versioned")
+def test_the_manifest_goes_last_for_the_rest_is_found_by_it(wire):
+    found = staged_by(wire, configured()).versions
+
+    assert found[-1].key == f"{OURS}{MANIFEST}"
+    assert len({v.key for v in found if v.key.endswith(MANIFEST)}) == 1
+
+
+@pytest.mark.usefixtures("staged")
+def test_a_bucket_without_versions_is_emptied_as_well(chandra, wire):
+    ran = chandra("destroy", "--all")
+
+    assert "delete 3 objects of staged weights" in ran.out
+    assert keys(wire) == []
+
+
+def begin(wire, key):
+    """An upload in parts that nobody finished."""
+    upload = wire.call("s3", "create_multipart_upload", Bucket=BUCKET, Key=key)
+    wire.call(
+        "s3",
+        "upload_part",
+        Bucket=BUCKET,
+        Key=key,
+        UploadId=upload["UploadId"],
+        PartNumber=1,
+        Body=b"part",
+    )
+
+
+def unfinished(wire):
+    return sorted(upload.key for upload in uploads_below(wire, BUCKET, ""))
+
+
+def break_off(wire, folder, deployment="ocr", revision="broken"):
+    """Staging that ends before its last file."""
+    weights = weights_in(folder, "datalab-to/chandra", revision)
+    prefix = f"models/datalab-to/chandra/{revision}/"
+
+    class Dying(Store):
+        def upload(self, key, path, sha256, progress):
+            if key.endswith(".safetensors"):
+                begin(wire, key)
+                raise KeyboardInterrupt
+            super().upload(key, path, sha256, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        Dying(wire, BUCKET).stage(weights, prefix, deployment, lambda *_: None)
+    return weights, prefix
+
+
+@pytest.mark.usefixtures("staged")
+def test_destroy_all_takes_what_was_staged_in_part(chandra, wire, hub):
+    break_off(wire, hub.folder)
+    break_off(wire, hub.folder, "other", "theirs")
+    begin(wire, "documents/scan.pdf")
+    begin(wire, f"{OURS.rstrip('/')}.tar.gz")
+
+    ran = chandra("destroy", "--all")
+
+    assert ran.status == 0, ran.err
+    assert f"delete what arrived of s3://weights/{OURS.rstrip('/')}.tar.gz" in ran.out
+    assert keys(wire) == [f"{THEIRS}{STAGING}", f"{THEIRS}config.json"]
+    assert unfinished(wire) == ["documents/scan.pdf", f"{THEIRS}model.safetensors"]
+
+
+@pytest.mark.usefixtures("staged")
+def test_what_says_whose_weights_are_on_their_way_goes_when_they_are_there(wire, hub):
+    weights, prefix = break_off(wire, hub.folder)
+    assert f"{prefix}{STAGING}" in keys(wire)
+
+    Store(wire, BUCKET).stage(weights, prefix, "ocr", lambda *_: None)
+
+    assert not any(key.endswith(STAGING) for key in keys(wire))
+
+
+@pytest.mark.usefixtures("staged")
+def test_it_goes_the_next_time_where_the_last_was_killed_just_before(wire, hub):
+    put(wire, f"{OURS}{STAGING}", b"{}")
+
+    stage(wire, hub)
+
+    assert not any(key.endswith(STAGING) for key in keys(wire))
+
+
+def test_whoever_destroys_may_list_and_delete_versions():
+    exchange = {"bucket": "exchange"}
+    allowed = {
+        (action, resource)
+        for statement in caller_policy(configured(asynchronous=exchange), IDENTITY)[
+            "Statement"
+        ]
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
+
+    for bucket, below in (("weights", "models"), ("exchange", "async/ocr")):
+        where = f"arn:aws:s3:::{bucket}"
+        assert ("s3:ListBucketVersions", where) in allowed
+        assert ("s3:DeleteObjectVersion", f"{where}/{below}/*") in allowed
+    # A manifest that was deleted is read to know whose the rest is.
+    assert ("s3:GetObjectVersion", "arn:aws:s3:::weights/models/*") in allowed

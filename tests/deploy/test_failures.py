@@ -1,0 +1,42 @@
+"""Permanent and transient failures."""
+
+from __future__ import annotations
+
+import inspect
+
+from deploy.failures import PERMANENT, advice_lines, is_permanent
+from deploy.results.parse import MAY_PASS
+from handler import errors
+
+MAY_CHANGE = {"client_gone", "document_changed"}
+"""4xx of the service that say nothing of the document."""
+
+
+def codes():
+    return {
+        cls.code: cls.status
+        for cls in vars(errors).values()
+        if inspect.isclass(cls) and issubclass(cls, errors.HandlerError)
+    }
+
+
+def test_permanent_codes_are_client_errors_of_the_service():
+    wrong = {code for code, status in codes().items() if 400 <= status < 500}
+
+    assert set(PERMANENT) == wrong - MAY_CHANGE | {"deadline_exceeded"}
+    assert not MAY_PASS & set(PERMANENT)
+
+
+def test_unknown_code_is_not_permanent():
+    assert not is_permanent("failed")
+    assert not is_permanent(None)
+
+
+def test_advice_names_the_first_of_many_documents():
+    lines = advice_lines({"unreadable_document": [f"{n}.pdf" for n in range(7)]})
+
+    assert lines == [
+        "7 would fail again, with unreadable_document: 0.pdf, 1.pdf, 2.pdf, 3.pdf, "
+        "4.pdf and 2 more",
+        f"  try: {PERMANENT['unreadable_document']}",
+    ]

@@ -1,0 +1,296 @@
+"""Weights are recognised by their config.json, and staged where an endpoint reads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from deploy.aws.buckets import bucket_region, refuse_other_region
+from deploy.config import read_config
+from deploy.errors import ConfigError, DeployError
+from deploy.weights.checkpoint import recognise
+from deploy.weights.files import MANIFEST
+
+CHANDRA_1 = {"model_type": "qwen3_vl", "text_config": {"num_hidden_layers": 36}}
+CHANDRA_2 = {"model_type": "qwen3_5", "text_config": {"num_hidden_layers": 32}}
+MINI = {
+    "model_type": "qwen3_vl",
+    "chandra_profile": "mini",
+    "text_config": {"num_hidden_layers": 6},
+}
+SMALLER = {"model_type": "qwen3_vl", "text_config": {"num_hidden_layers": 28}}
+LLAMA = {"model_type": "llama"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """folder(config): a folder of weights."""
+    root = tmp_path / "weights"
+    root.mkdir()
+    (root / "model.safetensors").write_bytes(b"weights")
+
+    def write(config):
+        text = config if isinstance(config, str) else json.dumps(config)
+        (root / "config.json").write_text(text)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def bucket(cloud, wire):
+    wire.call("s3", "create_bucket", Bucket="weights")
+    cloud.calls.clear()
+
+
+def manifest_at(wire, model, revision="v1"):
+    key = f"models/{model}/{revision}/{MANIFEST}"
+    answer = wire.call("s3", "get_object", Bucket="weights", Key=key)
+    return json.loads(answer["Body"].read())
+
+
+# What weights are
+
+
+@pytest.mark.parametrize(
+    ("config", "line", "profile"),
+    [
+        (CHANDRA_1, "Chandra 1", "chandra"),
+        (CHANDRA_2, "Chandra 2", "chandra-2"),
+        (MINI, "mini", "mini"),
+        (SMALLER, None, "chandra"),
+        ({"model_type": "qwen3_vl"}, "Chandra 1", "chandra"),
+        ({"model_type": "qwen3_vl", "num_hidden_layers": 36}, "Chandra 1", "chandra"),
+    ],
+    ids=["chandra", "chandra-2", "mini", "smaller", "sizeless", "flat"],
+)
+def test_a_line_is_recognised_by_type_and_size(folder, config, line, profile):
+    found = recognise(folder(config))
+
+    assert (found.line, found.profile) == (line, profile)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("acme/ocr-ft", "acme/ocr-ft"), ("/data/runs/500", None), ("./out", None),
+     ("ocr", None), (7, None)],
+)  # fmt: skip
+def test_only_a_name_of_the_hub_is_believed(folder, name, expected):
+    assert recognise(folder(CHANDRA_1 | {"_name_or_path": name})).name == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, "", "[]", "{", "\x00", {"model_type": None}, '{"model_type": []}'],
+    ids=["object", "empty", "list", "half", "binary", "null", "typed"],
+)
+def test_a_config_that_names_no_model_is_refused(folder, config):
+    with pytest.raises(ConfigError) as caught:
+        recognise(folder(config))
+
+    assert caught.value.hint
+
+
+def test_weights_that_are_no_chandra_are_refused(bucket, chandra, cloud, folder):
+    ran = chandra("model", "stage", "--from", str(folder(LLAMA)), "--model", "acme/l")
+
+    assert ran.status == 2
+    assert "holds no Chandra: its model_type is 'llama'" in ran.err
+    assert cloud.changes == []
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    config=st.fixed_dictionaries(
+        {"model_type": st.one_of(st.sampled_from(["qwen3_vl", "qwen3_5"]), JSON)},
+        optional={
+            "chandra_profile": JSON,
+            "text_config": JSON,
+            "num_hidden_layers": JSON,
+            "_name_or_path": JSON,
+        },
+    )
+)
+def test_any_config_is_recognised_or_refused(folder, config):
+    try:
+        is_told = recognise(folder(config)).sentence != ""
+    except DeployError as error:
+        is_told = error.hint is not None
+
+    assert is_told
+
+
+# Which name they are staged under
+
+
+def test_weights_of_a_folder_say_in_the_manifest_who_named_them(
+    bucket, chandra, wire, folder
+):
+    path = str(folder(CHANDRA_1))
+
+    ran = chandra("model", "stage", "--from", path, "--revision", "v1")
+
+    assert ran.status == 0, ran.err
+    assert "the architecture of Chandra 1" in ran.out + ran.err
+    assert "config.json does not name it" in ran.out + ran.err
+    source = manifest_at(wire, "datalab-to/chandra")["source"]
+    assert (source["from"], source["named_by"]) == ("folder", "model.id")
+    assert (source["line"], source["model_type"]) == ("Chandra 1", "qwen3_vl")
+
+
+def test_weights_of_the_hub_are_named_by_the_hub(bucket, chandra, wire):
+    chandra("model", "stage")
+
+    manifest = manifest_at(wire, "datalab-to/chandra", "c0ffee")
+
+    assert manifest["source"]["from"] == manifest["source"]["named_by"] == "hub"
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "name"),
+    [
+        (CHANDRA_2, "the architecture of Chandra 2", "datalab-to/chandra-ocr-2"),
+        (MINI, "the demonstration model mini", "mini"),
+        (SMALLER, "of another size than Chandra", "NAME"),
+        (CHANDRA_1 | {"_name_or_path": "acme/ocr"}, "names acme/ocr", "acme/ocr"),
+    ],
+    ids=["chandra-2", "mini", "smaller", "named"],
+)
+def test_other_weights_are_not_staged_as_chandra_1(
+    bucket, chandra, cloud, folder, config, words, name
+):
+    ran = chandra("model", "stage", "--from", str(folder(config)))
+
+    assert ran.status == 2
+    assert words in ran.err
+    assert f"--model {name}" in ran.err
+    assert cloud.changes == []
+
+
+def test_weights_under_a_name_are_where_a_deployment_looks(
+    bucket, chandra, wire, folder, tmp_path
+):
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("revision =", "# revision ="))
+    name = "datalab-to/chandra-ocr-2"
+
+    ran = chandra("model", "stage", "--from", str(folder(CHANDRA_2)), "--model", name,
+                  "--revision", "v1")  # fmt: skip
+
+    assert ran.status == 0, ran.err
+    assert manifest_at(wire, name)["source"]["named_by"] == "--model"
+    model = read_config(path).model
+    assert (model.id, model.revision) == (name, "v1")
+    assert chandra("doctor").out.count("ok    weights") == 1
+
+
+def test_a_name_that_was_typed_overrules_config_json_alone(bucket, chandra, folder):
+    tuned = str(folder(CHANDRA_1 | {"_name_or_path": "Qwen/Qwen3-VL-8B-Instruct"}))
+
+    fine = chandra("model", "stage", "--from", tuned, "--model", "datalab-to/chandra")
+    wrong = chandra("model", "stage", "--from", tuned, "--model", "mini")
+
+    assert fine.status == 0, fine.err
+    assert wrong.status == 2
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b/c", "s3://x", "", "a b", "/a"])
+def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, folder, name):
+    ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)), f"--model={name}")
+
+    assert ran.status == 2
+    assert "is not a model name" in ran.err
+    assert cloud.calls == []
+
+
+# Where they are staged
+
+
+@pytest.fixture
+def bucket_elsewhere(cloud, wire):
+    where = {"LocationConstraint": "eu-west-1"}
+    wire.call("s3", "create_bucket", Bucket="weights", CreateBucketConfiguration=where)
+    cloud.calls.clear()
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",), ("--tar",)])
+def test_nothing_goes_into_a_bucket_of_another_region(
+    bucket_elsewhere, chandra, cloud, hub, flags
+):
+    ran = chandra("model", "stage", *flags)
+
+    assert ran.status == 2
+    assert "bucket weights is in eu-west-1" in ran.err
+    assert "to one in us-east-1, then chandra-sagemaker model stage" in ran.err
+    assert hub.fetched == cloud.changes == []
+
+
+def test_a_folder_is_not_hashed_for_a_bucket_of_another_region(
+    bucket_elsewhere, chandra, cloud, folder
+):
+    ran = chandra("model", "stage", "--from", str(folder(CHANDRA_1)))
+
+    assert ran.status == 2
+    assert "hashed" not in ran.out + ran.err
+    assert cloud.changes == []
+
+
+def test_a_bucket_whose_location_is_denied_tells_it_by_its_head(script, aws):
+    scripted = script("s3")
+    scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
+    scripted.expects("head_bucket").answers(BucketRegion="eu-west-1")
+
+    with scripted:
+        assert bucket_region(aws, "weights") == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "region"),
+    [(None, "us-east-1"), ("EU", "eu-west-1"), ("ap-south-1", "ap-south-1")],
+)
+def test_the_old_names_of_regions_are_understood(script, aws, constraint, region):
+    answer = {} if constraint is None else {"LocationConstraint": constraint}
+    scripted = script("s3")
+    scripted.expects("get_bucket_location").answers(**answer)
+
+    with scripted:
+        assert bucket_region(aws, "weights") == region
+
+
+def test_a_region_that_may_not_be_asked_for_is_a_note(script, aws):
+    scripted = script("s3")
+    scripted.expects("get_bucket_location").refuses("AccessDenied", "not yours")
+    scripted.expects("head_bucket").refuses("403", "Forbidden")
+
+    with scripted:
+        note = refuse_other_region(aws, "weights", why="X reads from", then="y")
+
+    assert note is not None
+    assert "the region of bucket weights is not known, and X reads from us-east-1" in (
+        note
+    )
+
+
+def test_a_known_name_is_known_in_capitals_too(chandra, folder, bucket):
+    where = str(folder(MINI))
+
+    ran = chandra("model", "stage", "--from", where, "--model", "Datalab-to/Chandra")
+
+    assert ran.status == 2
+    assert "Datalab-to/Chandra is Chandra 1" in ran.err

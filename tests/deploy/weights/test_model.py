@@ -1,0 +1,528 @@
+"""Weights staged in S3, whole or not at all, and on from where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deploy.config import read_config
+from deploy.errors import DeployError, NotFoundError, ResourceFailedError
+from deploy.weights.files import MANIFEST, weights_in, write_tar
+from deploy.weights.hub import HuggingFace
+from deploy.weights.store import Store
+from tests.deploy.accounts import IMAGE
+from tests.deploy.images import publish
+from tests.hub import COMMIT, FILES, Hub, serving
+
+ROOT = Path(__file__).resolve().parents[3]
+
+BUCKET = "weights"
+MIB = 1024 * 1024
+PREFIX = "models/datalab-to/chandra/"
+CONFIG = '{"model_type": "qwen3_vl"}'
+OTHER_CONFIG = '{"model_type": "qwen3_vl", "dtype": "bfloat16"}'
+
+
+@pytest.fixture
+def bucket(cloud, wire):
+    wire.call("s3", "create_bucket", Bucket=BUCKET)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Weights, a file in a folder, and what is left out."""
+    root = tmp_path / "weights"
+    (root / "sub").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    (root / "config.json").write_text(CONFIG)
+    (root / "model.safetensors").write_bytes(b"weights")
+    (root / "sub" / "tokenizer.json").write_text('{"a": 1}')
+    (root / ".cache" / "lock").write_text("hidden")
+    return root
+
+
+@pytest.fixture
+def large(folder):
+    """Two parts and a bit."""
+    path = folder / "model.safetensors"
+    path.write_bytes(bytes(range(256)) * (11 * MIB // 256))
+    return path
+
+
+def names(weights):
+    return [file.name for file in weights.files]
+
+
+def keys(wire):
+    return [
+        o["Key"] for o in wire.pages("s3", "list_objects_v2", "Contents", Bucket=BUCKET)
+    ]
+
+
+def read(wire, key):
+    return wire.call("s3", "get_object", Bucket=BUCKET, Key=key)["Body"].read()
+
+
+def test_every_file_has_its_sha256_and_hidden_ones_are_left_out(folder):
+    weights = weights_in(folder, "m", "r")
+
+    assert names(weights) == ["config.json", "model.safetensors", "sub/tokenizer.json"]
+    assert weights.files[0].sha256 == hashlib.sha256(CONFIG.encode()).hexdigest()
+
+
+def test_without_a_commit_the_revision_is_a_digest_of_the_files(folder):
+    first = weights_in(folder, "m", None).revision
+    again = weights_in(folder, "m", None).revision
+    (folder / "config.json").write_text(OTHER_CONFIG)
+
+    assert first == again
+    assert first.startswith("sha256-")
+    assert weights_in(folder, "m", None).revision != first
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no config\.json"):
+        weights_in(tmp_path, "m", None)
+
+
+def test_links_are_staged_as_what_they_lead_to(folder):
+    (folder / "link.json").symlink_to(folder / "config.json")
+    target = io.BytesIO()
+
+    weights = weights_in(folder, "m", "r")
+    write_tar(weights, target)
+
+    with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
+        assert all(member.isfile() for member in tar)
+        assert sorted(tar.getnames()) == sorted(names(weights))
+
+
+def test_a_tar_is_the_same_every_time(folder):
+    weights = weights_in(folder, "m", "r")
+    first, second = io.BytesIO(), io.BytesIO()
+    write_tar(weights, first)
+    write_tar(weights, second)
+
+    assert first.getvalue() == second.getvalue()
+
+
+def store(wire):
+    return Store(wire, BUCKET, part_bytes=5 * MIB)
+
+
+def stage(wire, folder, seen=None):
+    weights = weights_in(folder, "m", "r")
+    return store(wire).stage(
+        weights,
+        "p/",
+        "ocr",
+        lambda key, done, total: seen.append(done) if seen is not None else None,
+    )
+
+
+def test_a_large_file_goes_in_parts_and_says_how_far_it_is(bucket, wire, folder, large):
+    seen: list[int] = []
+
+    stage(wire, folder, seen)
+
+    assert read(wire, "p/model.safetensors") == large.read_bytes()
+    assert [n for n in seen if n > MIB] == [5 * MIB, 10 * MIB, 11 * MIB]
+
+
+def test_what_is_there_is_not_sent_again(bucket, wire, folder, cloud):
+    stage(wire, folder)
+    cloud.calls.clear()
+
+    assert stage(wire, folder) == 0
+    assert "s3:PUT" not in cloud.calls
+
+
+def test_weights_are_encrypted_with_the_key_that_is_set(bucket, wire, folder):
+    weights = weights_in(folder, "m", "r")
+    subject = Store(wire, BUCKET, kms_key="alias/ocr")
+
+    subject.stage(weights, "p/", "ocr", lambda *_: None)
+
+    head = wire.call("s3", "head_object", Bucket=BUCKET, Key="p/config.json")
+    assert head["ServerSideEncryption"] == "aws:kms"
+    assert head["SSEKMSKeyId"].endswith("alias/ocr")
+
+
+def test_a_file_that_changed_before_all_was_there_is_sent_again(bucket, wire, folder):
+    stage(wire, folder)
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key="p/" + MANIFEST)
+    (folder / "config.json").write_text(OTHER_CONFIG)
+
+    assert stage(wire, folder) == 1
+    assert read(wire, "p/config.json") == OTHER_CONFIG.encode()
+
+
+def test_other_weights_do_not_take_the_place_of_those_that_are_whole(
+    bucket, chandra, wire, folder
+):
+    """An endpoint that runs on them would start its next machine with these."""
+    chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+    (folder / "config.json").write_text(OTHER_CONFIG)
+
+    again = ("model", "stage", "--from", str(folder), "--revision", "v1")
+    refused = [chandra(*again), chandra(*again, "--dry-run")]
+    other = chandra("model", "stage", "--from", str(folder), "--revision", "v2")
+
+    assert [ran.status for ran in refused] == [5, 5]
+    assert "holds other weights already" in refused[0].err
+    assert "another --revision" in refused[0].err
+    assert read(wire, PREFIX + "v1/config.json") == CONFIG.encode()
+    assert other.status == 0, other.err
+
+
+def test_a_file_of_an_earlier_attempt_is_not_served_along(
+    bucket, chandra, wire, folder
+):
+    chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+    wire.call("s3", "delete_object", Bucket=BUCKET, Key=PREFIX + "v1/" + MANIFEST)
+    (folder / "sub" / "tokenizer.json").unlink()
+
+    ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1")
+
+    assert ran.status == 5
+    assert "holds sub/tokenizer.json, which these weights do not have" in ran.err
+
+
+def test_an_upload_that_broke_off_goes_on_with_its_parts(bucket, wire, large, cloud):
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        if done > 5 * MIB:
+            raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "a digest", give_up)
+    cloud.calls.clear()
+    subject.upload("p/big", large, "a digest", lambda *_: None)
+
+    # One part was missing; a new upload would have put three.
+    assert cloud.calls.count("s3:PUT") == 1
+    assert read(wire, "p/big") == large.read_bytes()
+    assert subject.holds("p/big", 11 * MIB, "a digest")
+
+
+def test_the_manifest_comes_last_and_says_what_there_is(bucket, wire, folder):
+    stage(wire, folder)
+
+    manifest = json.loads(read(wire, "p/" + MANIFEST))
+
+    assert manifest["deployment"] == "ocr"
+    assert manifest["revision"] == "r"
+    assert [file["name"] for file in manifest["files"]] == [
+        "config.json",
+        "model.safetensors",
+        "sub/tokenizer.json",
+    ]
+
+
+def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
+    stage(wire, folder)
+    wire.call("s3", "put_object", Bucket=BUCKET, Key="p/config.json", Body=b"[]")
+
+    with pytest.raises(ResourceFailedError, match=r"config\.json"):
+        store(wire).verify(weights_in(folder, "m", "r"), "p/")
+
+
+def test_a_tar_that_broke_off_goes_on_with_its_parts(
+    bucket, wire, folder, large, cloud, monkeypatch
+):
+    # What gzip makes no smaller.
+    large.write_bytes(random.Random(0).randbytes(12 * MIB))
+    weights = weights_in(folder, "m", "r")
+    s3 = wire.client("s3")
+    send = s3.upload_part
+    sent: list[int] = []
+
+    def give_up(**params):
+        if params["PartNumber"] == 2 and len(sent) == 1:
+            raise KeyboardInterrupt
+        sent.append(params["PartNumber"])
+        return send(**params)
+
+    monkeypatch.setattr(s3, "upload_part", give_up)
+
+    with pytest.raises(KeyboardInterrupt):
+        store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+    sent.append(0)
+    seen: list[int] = []
+    is_written = store(wire).tar(
+        weights, "p.tar.gz", lambda done, total: seen.append(done)
+    )
+    is_written_again = store(wire).tar(weights, "p.tar.gz", lambda *_: None)
+
+    assert sent == [1, 0, 2, 3]
+    assert seen[-1] == weights.size
+    assert (is_written, is_written_again) == (True, False)
+    with tarfile.open(fileobj=io.BytesIO(read(wire, "p.tar.gz"))) as tar:
+        content = tar.extractfile("model.safetensors")
+        assert content is not None
+        assert content.read() == large.read_bytes()
+
+
+def test_an_upload_of_other_bytes_is_not_gone_on_with(bucket, wire, large):
+    """Its metadata say what it was to become, and cannot be changed any more."""
+    subject = store(wire)
+
+    def give_up(key, done, total):
+        raise ResourceFailedError("the line went dead")
+
+    with pytest.raises(DeployError):
+        subject.upload("p/big", large, "old", give_up)
+    large.write_bytes(b"x" * (11 * MIB))
+    subject.upload("p/big", large, "new", lambda *_: None)
+
+    assert read(wire, "p/big") == large.read_bytes()
+    assert subject.holds("p/big", 11 * MIB, "new")
+    left = wire.call("s3", "list_multipart_uploads", Bucket=BUCKET)
+    assert left.get("Uploads", []) == []
+
+
+def test_a_folder_is_staged_and_its_revision_recorded(
+    bucket, chandra, wire, folder, tmp_path
+):
+    ran = chandra("model", "stage", "--from", str(folder), "--revision", "v1", "--tar")
+
+    assert ran.status == 0, ran.err
+    assert "holds 3 files, 0.0 MB, verified (3 uploaded now)" in ran.out
+    assert PREFIX + "v1/model.safetensors" in keys(wire)
+    with tarfile.open(fileobj=io.BytesIO(read(wire, PREFIX + "v1.tar.gz"))) as tar:
+        assert "config.json" in tar.getnames()
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("revision =", "# revision ="))
+    assert read_config(path).model.revision == "v1"
+
+
+def test_a_model_of_the_hub_is_staged_at_its_commit(bucket, chandra, wire):
+    ran = chandra("model", "stage")
+
+    assert ran.status == 0, ran.err
+    assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
+
+
+def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, wire):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    s3 = wire.client("s3")
+    original, s3.put_object = s3.put_object, interrupted
+    try:
+        ran = chandra("model", "stage")
+    finally:
+        s3.put_object = original
+
+    assert ran.status == 130
+    assert "the same command goes on from it" in ran.err
+
+
+def test_a_dry_run_stages_nothing(bucket, chandra, wire, folder):
+    ran = chandra("model", "stage", "--tar", "--from", str(folder), "--dry-run")
+
+    assert "would put 3 files" in ran.out
+    assert f"would write s3://weights/{PREFIX}sha256-" in ran.out
+    assert keys(wire) == []
+
+
+def test_a_dry_run_fetches_nothing(bucket, chandra, wire, hub):
+    ran = chandra("model", "stage", "--tar", "--dry-run")
+
+    assert ran.status == 0, ran.err
+    assert hub.fetched == keys(wire) == []
+    assert ran.out.splitlines() == [
+        "would fetch 2 files, 0.0 MB, of datalab-to/chandra at c0ffee, from the hub "
+        "into ~/.cache/huggingface/hub",
+        f"would put 2 files, 0.0 MB, into s3://weights/{PREFIX}c0ffee/",
+        f"would write s3://weights/{PREFIX}c0ffee.tar.gz",
+    ]
+
+
+def test_a_dry_run_asks_the_hub_itself_for_no_file(front, cloud, bucket, tmp_path):
+    """The program, with the hub's real client in it."""
+    (tmp_path / "chandra.toml").write_text(
+        f'region = "us-east-1"\n[model]\nid = "acme/ocr"\nbucket = "{BUCKET}"\n'
+    )
+    Hub.requests.clear()
+    with serving() as address:
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy", "model", "stage", "--dry-run", "--json"],
+            env={
+                "PYTHONPATH": str(ROOT),
+                "AWS_ENDPOINT_URL": front[0],
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+                "HF_ENDPOINT": address,
+                "HF_HOME": str(tmp_path / "hf"),
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    names = {name for name in FILES if not name.startswith(".")}
+    assert said["revision"] == COMMIT
+    assert set(said["fetch"]) == set(FILES)
+    assert set(said["missing"]) == names
+    assert said["into"] == str(tmp_path / "hf" / "hub")
+    assert not any(
+        request.startswith("GET") and "/resolve/" in request for request in Hub.requests
+    )
+    assert list((tmp_path / "hf").rglob("*.safetensors")) == []
+
+
+def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
+    chandra("model", "stage", "--tar")
+
+    ran = chandra("model", "stage", "--tar", "--dry-run")
+
+    assert "holds all of datalab-to/chandra at c0ffee: nothing would be" in ran.out
+    assert "holds all of it, by name and size: nothing would be put there" in ran.out
+    assert "would" not in ran.out.replace("nothing would", "")
+
+
+def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
+    bucket, chandra, hub, monkeypatch
+):
+    def interrupted(model, revision):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hub, "fetch", interrupted)
+    ran = chandra("model", "stage")
+
+    assert ran.status == 130
+    assert "nothing was put into S3; what was fetched stays" in ran.err
+
+
+def test_a_manifest_that_is_none_is_written_anew(bucket, chandra, wire):
+    key = f"{PREFIX}c0ffee/{MANIFEST}"
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"no object")
+    wire.call(
+        "s3", "put_object", Bucket=BUCKET, Key=f"models/x/{MANIFEST}", Body=b"nor this"
+    )
+
+    staged = chandra("model", "stage")
+    destroyed = chandra("destroy", "--all")
+
+    assert staged.status == 0, staged.err
+    assert destroyed.status == 0, destroyed.err
+    assert keys(wire) == [f"models/x/{MANIFEST}"]
+
+
+def test_a_bucket_that_is_not_there_is_named(chandra, cloud):
+    ran = chandra("model", "stage")
+
+    assert ran.status == 4
+
+
+def test_destroy_all_takes_our_weights_and_no_others(bucket, chandra, wire):
+    chandra("model", "stage")
+    wire.call("s3", "put_object", Bucket=BUCKET, Key=PREFIX + "theirs/x", Body=b"x")
+
+    kept = chandra("destroy")
+    gone = chandra("destroy", "--all")
+
+    assert "nothing carries the tag" in kept.out
+    assert "delete 3 objects of staged weights" in gone.out
+    assert keys(wire) == [PREFIX + "theirs/x"]
+
+
+def test_destroy_all_takes_the_tar_and_the_sources_of_builds(bucket, chandra, wire):
+    chandra("model", "stage", "--tar")
+    for deployment in ("ocr", "other"):
+        key = f"builds/{deployment}/v1.zip"
+        wire.call("s3", "put_object", Bucket=BUCKET, Key=key, Body=b"x")
+
+    gone = chandra("destroy", "--all")
+
+    assert "delete 4 objects of staged weights" in gone.out
+    assert "delete 1 object of build sources" in gone.out
+    assert "chandra.lock.json no longer names the weights" in gone.out
+    assert keys(wire) == ["builds/other/v1.zip"]
+
+
+def test_destroy_all_finds_weights_that_lie_below_no_prefix(
+    bucket, chandra, wire, tmp_path
+):
+    path = tmp_path / "chandra.toml"
+    path.write_text(path.read_text().replace("[model]", '[model]\nprefix = ""'))
+    chandra("model", "stage")
+
+    chandra("destroy", "--all")
+
+    assert keys(wire) == []
+
+
+def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, wire):
+    publish(wire, IMAGE)
+    chandra("model", "stage", "--revision", "0123abc")
+    project(name="other")
+    chandra("model", "stage", "--revision", "0123abc")
+    chandra("deploy")
+    project(name="ocr")
+
+    refused = chandra("destroy", "--all")
+    project(name="other")
+    theirs = chandra("destroy", "--all")
+
+    assert refused.status == 5
+    assert "and weights at s3://weights/" in refused.err
+    assert theirs.status == 0, theirs.err
+    assert len(keys(wire)) == 3
+
+
+def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
+    bucket, chandra, wire, tmp_path
+):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    s3 = wire.client("s3")
+    original, s3.upload_part = s3.upload_part, interrupted
+    try:
+        ran = chandra("model", "stage", "--tar")
+    finally:
+        s3.upload_part = original
+
+    assert ran.status == 130
+    assert "is whole and recorded; what has arrived of" in ran.err
+    assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
+
+
+@pytest.mark.parametrize("ask", [HuggingFace().look, HuggingFace().fetch])
+def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch, ask):
+    def offline(*_, **__):
+        raise RuntimeError("name or service not known")
+
+    hub = SimpleNamespace(HfApi=lambda: SimpleNamespace(model_info=offline))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+
+    with pytest.raises(NotFoundError, match="cannot be fetched from the hub") as caught:
+        ask("datalab-to/chandra", None)
+
+    assert "--from FOLDER" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("revision", ["a/b", "../x", "v 1", "", "größer", "x" * 101])
+def test_a_name_that_is_no_part_of_an_address_is_refused(chandra, cloud, hub, revision):
+
+    ran = chandra("model", "stage", "--from", str(hub.folder), f"--revision={revision}")
+
+    assert ran.status == 2
+    assert "is no name for weights" in ran.err
+    assert cloud.calls == []

@@ -1,0 +1,258 @@
+"""The division of a GPU's memory, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import handler.engine
+from bench.geometry import CHANDRA, TINY
+from deploy.machines.memory import GPU_MEMORY
+from handler.engine.batching.memory_plan import (
+    MemoryPlan,
+    ModelSizes,
+    Workload,
+    plan_memory,
+    require_room,
+    shrunk_cache_tokens,
+    sizes_from,
+)
+from handler.engine.batching.native import Options
+from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.graphs import Shape, shapes
+from handler.errors import ModelLoadError
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+
+README = Path(handler.engine.__file__).parent / "README.md"
+GIB = 2**30
+WEIGHTS_BYTES = 17_534_247_392
+HOPPER = (9, 0)
+
+
+def shapes_for(max_verified: int = 64):
+    def found(max_rows: int) -> list[Shape]:
+        return shapes(max_rows, max_drafts=8, max_verified=max_verified)
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def sizes() -> ModelSizes:
+    return sizes_from(CHANDRA.config(), WEIGHTS_BYTES)
+
+
+WORKLOAD = Workload(
+    max_pixels=3072 * 2048,
+    max_output_tokens=8192,
+    expected_output_tokens=500,
+    prefill_tokens=1024,
+    draft_tokens=8,
+    shapes_for=shapes_for(),
+)
+
+
+def plan(sizes: ModelSizes, gib: float, **changes: object) -> MemoryPlan:
+    return plan_memory(
+        sizes,
+        replace(WORKLOAD, **changes),  # type: ignore[arg-type]
+        available_bytes=int(gib * GIB),
+        capability=(8, 9),
+        is_loaded=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("gib", "tokens", "pages"),
+    [(21.98, 26_000, 6), (44.39, 188_000, 46), (79.10, 440_000, 64)],
+    ids=["A10G", "L40S", "80 GB"],
+)
+def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
+    found = plan(sizes, gib)
+
+    assert found.cache_tokens == pytest.approx(tokens, rel=0.04)
+    assert found.num_sequences == pages
+    require_room(found, "the GPU")
+
+
+@pytest.mark.parametrize(
+    ("label", "gpu", "capability"),
+    [
+        ("A10G, L4 (24 GB)", "A10G", (8, 6)),
+        ("A10G, L4 (24 GB)", "L4", (8, 9)),
+        ("A100 (40 GB)", "A100", (8, 0)),
+        ("L40S (48 GB)", "L40S", (8, 9)),
+        ("A100 (80 GB)", "A100 80 GB", (8, 0)),
+        ("H100 (80 GB)", "H100", HOPPER),
+        ("H200 (141 GB)", "H200", HOPPER),
+        ("B200 (180 GB)", "B200", (10, 0)),
+    ],
+    ids=str,
+)
+def test_the_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
+    found = plan_memory(
+        sizes,
+        replace(WORKLOAD, shapes_for=shapes_for(160 if capability >= HOPPER else 64)),
+        available_bytes=int(GPU_MEMORY[gpu].usable_gib * GIB),
+        capability=capability,
+        is_loaded=False,
+    )
+    cuda_bytes = found.context_bytes + found.workspace_bytes
+    gib = [
+        f"{num_bytes / GIB:.1f}"
+        for num_bytes in (
+            found.available_bytes - found.weights_bytes - cuda_bytes,
+            found.graph_bytes,
+            found.image_bytes,
+            found.margin_bytes,
+            found.cache_bytes,
+        )
+    ]
+
+    table = README.read_text().splitlines()
+    (row,) = [line for line in table if line.startswith(f"| {label} |")]
+
+    cells = [label, f"{gib[0]} GiB", *gib[1:]]
+    cells += [f"{round(found.cache_tokens, -3):,}", str(found.num_sequences)]
+    assert row == f"| {' | '.join(cells)} |"
+
+
+def test_a_plan_adds_up_to_the_memory_there_is(sizes):
+    found = plan(sizes, 44.39)
+
+    rest = found.available_bytes - found.beside_cache_bytes - found.cache_bytes
+    assert 0 <= rest < found.bytes_per_token
+
+
+def test_a_loaded_model_is_not_counted_again(sizes):
+    total = plan(sizes, 44.39)
+    free = total.available_bytes - total.weights_bytes - total.context_bytes
+
+    loaded = plan_memory(
+        sizes, WORKLOAD, available_bytes=free, capability=(8, 9), is_loaded=True
+    )
+
+    assert loaded.cache_tokens == total.cache_tokens
+
+
+def test_hopper_has_larger_workspaces(sizes):
+    older, newer = (
+        plan_memory(
+            sizes, WORKLOAD, available_bytes=80 * GIB, capability=kind, is_loaded=True
+        )
+        for kind in ((8, 0), HOPPER)
+    )
+
+    assert older.workspace_bytes == 2 * 8_519_680
+    assert newer.workspace_bytes == 2 * 32 * 2**20
+
+
+@pytest.mark.parametrize("gib", [10, 18, 19, 19.3])
+def test_a_cache_below_one_largest_page_is_refused(sizes, gib):
+    found = plan(sizes, gib)
+
+    with pytest.raises(ModelLoadError, match=r"7,676.*more memory.*max_side.*smaller"):
+        require_room(found, "T4")
+
+
+def test_the_largest_page_is_what_the_scheduler_admits():
+    found = plan_loaded(
+        CHANDRA.config(),
+        EngineSettings(),
+        PROFILES["chandra"],
+        shapes_for(),
+        available_bytes=60 * GIB,
+        capability=HOPPER,
+    )
+
+    answer = Options().expected_output_tokens + 8
+    assert found.page_tokens == 6144 + 1024 + answer
+
+
+def test_a_small_max_side_makes_room_on_a_small_gpu():
+    refused, accepted = (
+        plan_loaded(
+            CHANDRA.config(),
+            EngineSettings(max_side=max_side),
+            PROFILES["chandra"],
+            shapes_for(),
+            available_bytes=int(2.5 * GIB),
+            capability=(8, 6),
+        )
+        for max_side in (None, 1600)
+    )
+
+    assert not refused.has_room
+    require_room(accepted, "A10G")
+
+
+def test_a_cache_size_set_by_the_user_is_used(sizes):
+    found = plan(sizes, 44.39, kv_cache_tokens=50_000)
+
+    require_room(found, "L40S")
+    assert found.cache_tokens == 50_000
+    assert found.num_sequences == 12
+
+
+def test_a_cache_that_does_not_fit_names_the_size_that_does(sizes):
+    found = plan(sizes, 21.98, kv_cache_tokens=50_000)
+
+    with pytest.raises(ModelLoadError, match=f"room for {found.room_tokens:,}"):
+        require_room(found, "A10G")
+    assert found.room_tokens == pytest.approx(25_700, rel=0.01)
+
+
+def test_a_cache_set_by_the_user_must_hold_a_page(sizes):
+    found = plan(sizes, 44.39, kv_cache_tokens=5000)
+
+    with pytest.raises(ModelLoadError, match=r"5,000.*at least"):
+        require_room(found, "L40S")
+
+
+def test_no_cache_is_larger_than_its_pages_can_use(sizes):
+    assert plan(sizes, 79.1, max_sequences=2).cache_tokens == 2 * (
+        6144 + 1024 + 8192 + 8
+    )
+
+
+def test_mini_leaves_most_of_a_gpu_to_others():
+    found = plan_loaded(
+        TINY.config(),
+        EngineSettings(),
+        PROFILES["mini"],
+        shapes_for(),
+        available_bytes=79 * GIB,
+        capability=HOPPER,
+    )
+
+    require_room(found, "H100")
+    assert found.cache_bytes <= GIB
+    assert found.beside_cache_bytes < GIB
+    assert found.num_sequences == 64
+
+
+def test_a_larger_cache_runs_more_pages(sizes):
+    pages = [plan(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
+
+    assert pages == sorted(pages)
+    assert pages[0] < 5
+    assert pages[-1] == 64
+
+
+@pytest.mark.parametrize(
+    ("tokens", "page", "image", "smaller"),
+    [
+        (100_000, 7676, 9000, 85_000),
+        (20_000, 7676, 9000, 11_000),
+        (15_000, 7676, 9000, 7676),
+        (7676, 7676, 9000, None),
+        (5000, 7676, 9000, None),
+        (1, 1, 0, None),
+    ],
+)
+def test_a_shrunk_cache_still_holds_a_page(tokens, page, image, smaller):
+    found = shrunk_cache_tokens(tokens, page_tokens=page, image_tokens=image)
+
+    assert found == smaller

@@ -1,0 +1,69 @@
+"""Tokenizers to draft with, and a model whose words are known beforehand."""
+
+from __future__ import annotations
+
+import re
+
+from handler.engine.drafts.drafter import Drafter, DraftTokenizer
+
+
+class Letters:
+    """Each letter is a token, and so is each tag without attributes."""
+
+    def encode(self, text: str) -> list[int]:
+        pieces = re.findall(r"</?[a-z0-9]+>|[^<]|<", text)
+        return [self._id(piece) for piece in pieces]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(self._pieces[i] for i in ids)
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._ids: dict[str, int] = {}
+
+    def _id(self, piece: str) -> int:
+        if piece not in self._ids:
+            self._ids[piece] = len(self._pieces)
+            self._pieces.append(piece)
+        return self._ids[piece]
+
+
+class Bytes:
+    """Each byte is a token: a letter beyond ASCII is several."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode(errors="replace")
+
+
+def guessed(
+    tokenizer: DraftTokenizer,
+    written: str,
+    *,
+    layer: str = "",
+    prompt: str = "",
+    max_tokens: int = 40,
+) -> str:
+    """What is drafted after a page has written so much."""
+    drafter = Drafter(tokenizer, text_layer=layer, prompt=prompt)
+    drafter.extend(tokenizer.encode(written))
+    return tokenizer.decode(drafter.draft(max_tokens))
+
+
+def num_forwards(drafter: Drafter, tokens: list[int], max_tokens: int) -> int:
+    """Forwards a model takes to say the tokens: one each, less what was guessed."""
+    position = count = 0
+    while position < len(tokens):
+        draft = drafter.draft(max_tokens)
+        num_right = 0
+        for guess, token in zip(draft, tokens[position:], strict=False):
+            if guess != token:
+                break
+            num_right += 1
+        said = tokens[position : position + num_right + 1]
+        drafter.extend(said)
+        position += len(said)
+        count += 1
+    return count

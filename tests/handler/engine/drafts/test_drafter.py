@@ -1,0 +1,399 @@
+"""Guesses at what a page will say, and the forwards they save."""
+
+from __future__ import annotations
+
+import io
+from html import escape
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.platypus import Paragraph, SimpleDocTemplate, Table
+from tokenizers import Tokenizer
+
+from handler.engine.drafts.drafter import Drafter
+from handler.weights.source import MINI
+from tests.handler.engine.drafts.drafting import Bytes, Letters, guessed, num_forwards
+from tests.handler.preprocess.reading import page_of
+
+BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
+LAYER = """\
+The first line of a letter
+
+Dear R&D people,
+we have seen it < 3 times.
+"""
+
+TITLE = "Of boats and men"
+PARAGRAPHS = (
+    "The harbour lies to the north of the old town, where the river ends between two "
+    "hills. Boats leave it early in the morning, and most of them are back by noon "
+    "with what they could find. In winter the road is often closed by snow, so that "
+    "people & goods come over the water or do not come at all.",
+    "Nobody knows who built the long wall that keeps the sea out of the lower streets. "
+    "It is older than the church, and older than the oldest map, on which it is drawn "
+    "with a gate that was walled up long ago. Repairs are paid for by a tax on fish, "
+    "about which there has been a quarrel in every year since 1742.",
+    "A visitor should come in May or in September. The inns are open then, the ferry "
+    "runs twice a day, and the wind is weak enough for a walk along the wall to the "
+    "lighthouse, which takes an hour and is worth it.",
+)
+ROWS = [
+    ["Month", "Boats", "Catch", "Mean wind"],
+    *(
+        [month, str(31 + 7 * i), f"{812.5 + 96.25 * i:.2f}", f"{3 + i} knots"]
+        for i, month in enumerate(("May", "June", "July", "August", "September"))
+    ),
+]
+
+
+class MiniTokenizer:
+    """The embedded checkpoint's."""
+
+    def __init__(self) -> None:
+        self._tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids))
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return MiniTokenizer()
+
+
+def block(number: int, label: str, inner: str) -> str:
+    box = [61 + number, 40 + 97 * number, 921 - 13 * number, 119 + 97 * number]
+    return f'<div data-bbox="{box}" data-label="{label}">{inner}</div>'
+
+
+def prose() -> tuple[str, str]:
+    """What Chandra would say of a page of plain prose, and its text layer."""
+    texts = [escape(text, quote=False) for text in PARAGRAPHS]
+    answer = block(0, "Section-Header", f"<h1>{TITLE}</h1>") + "".join(
+        block(i, "Text", f"<p>{text}</p>") for i, text in enumerate(texts, start=1)
+    )
+    styles = getSampleStyleSheet()
+    paragraphs = [Paragraph(text, styles["Normal"]) for text in texts]
+    return answer, layer_of(Paragraph(TITLE, styles["Heading1"]), *paragraphs)
+
+
+def table() -> tuple[str, str]:
+    cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in ROWS]
+    inner = "".join(f"<tr>{row}</tr>" for row in cells)
+    return block(1, "Table", f"<table>{inner}</table>"), layer_of(Table(ROWS))
+
+
+def layer_of(*flowables: object) -> str:
+    stream = io.BytesIO()
+    SimpleDocTemplate(stream).build(list(flowables))
+    return page_of(stream.getvalue()).text_layer
+
+
+# From the text layer
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (f"{BOX}<p>The first line", " of a letter"),
+        (f"{BOX}<p>The first li", "ne of a letter"),
+        (f"{BOX}<p>Dear R&amp;D", " people, we have seen it &lt; 3 times."),
+        (f"{BOX}<p>The <b>first</b>", " line of a letter"),
+        (f"{BOX}<p>The <b>", "first line of a letter"),
+        (f"{BOX}<p>", "The first line of a letter"),
+        (
+            f"{BOX}<p>The first line of a letter</p></div>{BOX}<p>",
+            "Dear R&amp;D people",
+        ),
+    ],
+)
+def test_a_page_goes_on_as_its_text_layer_does(written, expected):
+    assert guessed(Letters(), written, layer=LAYER, max_tokens=60).startswith(expected)
+
+
+def test_at_a_paragraphs_end_the_next_block_begins():
+    written = f"{BOX}<p>The first line of a <b>letter"
+
+    draft = guessed(Letters(), written, layer=LAYER)
+
+    assert draft == '</b></p></div><div data-bbox="['
+
+
+def test_a_cell_ends_after_as_many_words_as_the_one_above_it():
+    written = f"{BOX}<table><tr><td>May 3</td><td>12</td></tr><tr><td>"
+
+    draft = guessed(Letters(), written, layer="May 3 12\nJune 14 7\nJuly 8 1")
+
+    assert draft.startswith("June 14</td><td>7</td></tr><tr><td>July 8</td>")
+
+
+def test_a_cell_of_words_ends_before_the_numbers_after_it():
+    written = f"{BOX}<table><tr><td>May</td><td>12</td></tr><tr><td>"
+
+    draft = guessed(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
+
+    assert draft.startswith("Late in June</td><td>7</td></tr>")
+
+
+def test_a_cell_longer_than_the_one_above_goes_on():
+    written = f"{BOX}<table><tr><td>May</td><td>one</td></tr><tr><td>Late in"
+
+    draft = guessed(Letters(), written, layer="May one\nLate in June seven")
+
+    assert draft.startswith(" June seven")
+
+
+def test_an_item_of_a_list_has_no_bullet():
+    layer = "! The first\n\n! The second"
+
+    assert guessed(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
+        "The first</li><li>The second"
+    )
+
+
+def test_bold_words_are_those_of_the_layer():
+    assert guessed(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith("The first line")
+
+
+def test_a_block_that_begins_elsewhere_is_found_by_its_first_word():
+    layer = "Page 3 of 7\n\nThe harbour lies north."
+
+    draft = guessed(Letters(), f"{BOX}<p>The", layer=layer)
+
+    assert draft.startswith(" harbour lies north.</p>")
+
+
+def test_no_text_of_the_layer_gets_into_a_tag():
+    draft = guessed(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
+
+    assert "picture" not in draft
+
+
+def test_no_text_of_the_layer_gets_into_a_formula():
+    draft = guessed(Letters(), f"{BOX}<p>see <math>", layer="see x = 1")
+
+    assert "x = 1" not in draft
+
+
+def test_a_draft_ends_before_a_word_that_does_not_fit():
+    tokenizer = Letters()
+    drafter = Drafter(tokenizer, text_layer=f"{'a' * 300} b")
+    drafter.extend(tokenizer.encode(f"{BOX}<p>"))
+
+    assert tokenizer.decode(drafter.draft(500)[:301]) == "a" * 300 + " "
+    assert len(drafter.draft(10)) == 10
+
+
+def test_tokens_are_those_of_the_whole_word():
+    class Words(Letters):
+        """Two letters of a word are one token, counted from its beginning."""
+
+        def encode(self, text: str) -> list[int]:
+            pieces = [
+                part
+                for word in text.replace(" ", "\0 ").split("\0")
+                for part in (word[i : i + 2] for i in range(0, len(word), 2))
+            ]
+            return [self._id(piece) for piece in pieces]
+
+    tokenizer = Words()
+    drafter = Drafter(tokenizer, text_layer="an odd harbour lies there")
+    written = tokenizer.encode(" odd harbour lies")
+    drafter.extend(written[:5])
+
+    assert drafter.draft(len(written) - 5) == written[5:]
+
+
+# From the page itself
+
+
+def test_without_a_text_layer_a_page_goes_on_as_it_did_before():
+    item = "<li>Item of the list</li>"
+
+    draft = guessed(Letters(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12)
+
+    assert draft == " of the list"[: len(draft)]
+    assert draft
+
+
+def test_a_page_that_does_it_its_own_way_is_believed():
+    row = "<table><tr><td>1</td></tr></table></div>"
+    page = f"{BOX}<table><tbody>{row}\n{BOX}<table><tbody>{row}\n{BOX}<table>"
+    tokenizer = Letters()
+    drafter = Drafter(tokenizer)
+    num_forwards(drafter, tokenizer.encode(page), 8)
+
+    assert tokenizer.decode(drafter.draft(1)) == "<tbody>"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("", '<div data-bbox="['),
+        ("a data-bbox attribute in [x0, y0, x1, y1] format", '<div data-bbox="['),
+        ("a data-bbox attribute, four integers x0 y0 x1 y1", '<div data-bbox="'),
+        ("OCR this image to HTML.", ""),
+    ],
+)
+def test_the_prompt_says_how_a_block_begins(prompt, expected):
+    assert guessed(Letters(), "", prompt=prompt) == expected
+
+
+def test_the_numbers_of_a_box_are_not_guessed():
+    page = f"{BOX}<p>one</p></div>{BOX}<p>two</p></div>"
+
+    assert guessed(Letters(), page, max_tokens=60) == '<div data-bbox="['
+    assert guessed(Letters(), f'{page}<div data-bbox="[') == ""
+    assert guessed(Letters(), f'{page}<div data-bbox="[612') == ", "
+
+
+def test_a_page_read_once_more_is_drafted_like_a_new_one():
+    tokenizer = Letters()
+    answer, layer = prose()
+    tokens = tokenizer.encode(answer)
+    drafter = Drafter(tokenizer, text_layer=layer)
+    first = num_forwards(drafter, tokens, 8)
+
+    drafter.reset()
+
+    assert num_forwards(drafter, tokens, 8) == first
+
+
+# What it is good for
+
+
+@pytest.mark.parametrize("max_tokens", [4, 8, 16])
+def test_a_born_digital_page_of_prose_takes_fewer_than_half_the_forwards(
+    mini, max_tokens
+):
+    answer, layer = prose()
+    tokens = mini.encode(answer)
+
+    drafter = Drafter(mini, text_layer=layer)
+
+    assert num_forwards(drafter, tokens, max_tokens) < len(tokens) / 2
+
+
+def test_a_table_with_a_text_layer_takes_fewer_than_half_the_forwards(mini):
+    answer, layer = table()
+    tokens = mini.encode(answer)
+
+    assert num_forwards(Drafter(mini, text_layer=layer), tokens, 8) < len(tokens) / 2
+
+
+def test_letter_by_letter_prose_takes_a_fifth_of_the_forwards():
+    tokenizer = Letters()
+    answer, layer = prose()
+    tokens = tokenizer.encode(answer)
+
+    forwards = num_forwards(Drafter(tokenizer, text_layer=layer), tokens, 8)
+
+    assert forwards < len(tokens) / 5
+
+
+@pytest.mark.parametrize("page", [prose, table])
+def test_a_scan_takes_fewer_forwards_than_tokens(mini, page):
+    answer, _ = page()
+    tokens = mini.encode(answer)
+
+    assert num_forwards(Drafter(mini), tokens, 8) < len(tokens)
+
+
+def test_a_text_layer_of_something_else_costs_nothing_but_drafts(mini):
+    answer, _ = prose()
+    tokens = mini.encode(answer)
+
+    assert num_forwards(Drafter(mini, text_layer="lorem " * 999), tokens, 8) <= len(
+        tokens
+    )
+
+
+def test_a_layer_in_another_order_still_helps():
+    tokenizer = Letters()
+    answer, layer = prose()
+    lines = layer.splitlines()
+    shuffled = "\n".join(lines[7:] + lines[:7])
+    tokens = tokenizer.encode(answer)
+
+    forwards = num_forwards(Drafter(tokenizer, text_layer=shuffled), tokens, 8)
+
+    assert forwards < len(tokens) / 4
+
+
+# Whatever comes
+
+ODD_TEXT = st.text(
+    st.characters() | st.sampled_from('<>&;/"=[]- \n\x00\x02\ud800\ufb01\u00ad\u00e9')
+)
+MARKUP = st.sampled_from(
+    (
+        *("<p>", "</p>", "</div>", "<table><tr><td>", "</td>", "&amp;", "&", "<", BOX),
+        *(
+            "<br>",
+            '<div data-bbox="[',
+            "12, ",
+            ']" data-label="',
+            "word ",
+            "<math>",
+            "\u00e9",
+        ),
+    )
+)
+OUTPUT = st.lists(MARKUP | st.text(max_size=3), max_size=30).map(
+    lambda parts: "".join(parts).encode(errors="replace")
+)
+
+
+@given(ODD_TEXT, OUTPUT, st.integers(-1, 20), st.integers(1, 5))
+@settings(deadline=None)
+def test_a_draft_is_never_too_long_and_never_an_error(layer, output, length, stride):
+    drafter = Drafter(Bytes(), text_layer=layer)
+
+    for start in range(0, len(output), stride):
+        assert len(drafter.draft(length)) <= max(0, length)
+        drafter.extend(list(output[start : start + stride]))
+    assert len(drafter.draft(length)) <= max(0, length)
+
+
+@given(ODD_TEXT, OUTPUT, st.integers(1, 7))
+@settings(deadline=None)
+def test_tokens_in_pieces_are_the_same_as_at_once(layer, output, stride):
+    whole = Drafter(Bytes(), text_layer=layer)
+    pieces = Drafter(Bytes(), text_layer=layer)
+
+    whole.extend(list(output))
+    for start in range(0, len(output), stride):
+        pieces.extend(list(output[start : start + stride]))
+
+    assert pieces.draft(16) == whole.draft(16)
+
+
+def test_bytes_that_are_no_text_are_not_waited_for():
+    drafter = Drafter(Bytes(), text_layer="some words that come next")
+
+    drafter.extend([0xFF] * 20)
+    drafter.extend(list(b"<p>some words"))
+
+    assert drafter.draft(10) == list(b" that come")
+
+
+def test_a_layer_of_megabytes_is_cut():
+    drafter = Drafter(Bytes(), text_layer="word \x00<p>&" * 500_000)
+
+    drafter.extend(list(b"<p>word"))
+
+    assert drafter.draft(5) == list(b" &lt;")
+
+
+def test_a_loop_of_tags_is_drafted():
+    tokenizer = Letters()
+    drafter = Drafter(tokenizer)
+    tokens = tokenizer.encode("<div><p>" * 4000)
+
+    drafter.extend(tokens)
+
+    assert drafter.draft(4) == tokens[:4]

@@ -1,0 +1,228 @@
+"""Where in its HTML a page is, and the markup that usually comes next."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from handler.engine.drafts.html_state import BOXES_OF_NUMBERS, NO_BOXES, Markup
+from handler.engine.drafts.likely_markup import closing, following
+
+BOX = '<div data-bbox="[1, 2, 3, 4]" data-label="Text">'
+HTML = st.lists(
+    st.sampled_from(
+        (
+            *("<", ">", "&", ";", "/", '"', "p", "div", "td", "tr", "#", "x", " "),
+            *("<p>", "</p>", "<div>", "</div>", "<table>", "<tr>", "<td>", "</td>"),
+            *('<div data-bbox="[12, ', "data-label=", "&lt;", "\u00e9", "\ufb01"),
+        )
+    )
+    | st.text(max_size=3),
+    max_size=40,
+).map("".join)
+
+
+def state_after(written: str, block_start: str = '<div data-bbox="[') -> Markup:
+    state = Markup(block_start)
+    state.feed(written)
+    return state
+
+
+def test_what_a_reader_sees_is_text_without_tags_and_entities():
+    state = state_after(f"{BOX}<p>Salt &amp; <b>pepper</b>: 1 &lt; 2 &#8364;</p>")
+
+    assert state.visible == "Salt&pepper:1<2\u20ac"
+    assert state.num_visible == len(state.visible)
+
+
+@pytest.mark.parametrize("text", ["AT&T ", "1 < 2 ", "a & b ", "&nothingofthatkind "])
+def test_what_only_looks_like_markup_is_text(text):
+    assert state_after(text).visible == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("", False),
+        (BOX, False),
+        (f"{BOX}<p>", True),
+        (f"{BOX}<p", False),
+        (f"{BOX}<p>word", True),
+        (f"{BOX}<p>word <b>bold</b>", True),
+        (f"{BOX}<p>word<br>", True),
+        (f"{BOX}<p>word</p>", False),
+        (f"{BOX}<table><tr>", False),
+        (f"{BOX}<table><tr><td>", True),
+        (f"{BOX}<p>word</p></div>\n", False),
+    ],
+)
+def test_text_is_expected_where_html_has_text(written, expected):
+    assert state_after(written).expects_text is expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("", '<div data-bbox="['),
+        ("<di", 'v data-bbox="['),
+        ('<div data-bbox="[', ""),
+        ('<div data-bbox="[12', ""),
+        ('<div data-bbox="[123', ", "),
+        ('<div data-bbox="[123,', " "),
+        ('<div data-bbox="[1, 2, 3, 456', ']" data-label="'),
+        ('<div data-bbox="[1, 2, 3, 4]', '" data-label="'),
+        ('<div data-bbox="[1, 2, 3, 4]" da', 'ta-label="'),
+        ('<div data-bbox="[1, 2, 3, 4]" data-label="', 'Text"><p>'),
+        ('<div data-bbox="[1, 2, 3, 4]" data-label="Tab', 'le"><table>'),
+        ('<div data-bbox="[1, 2, 3, 4]" data-label="Section-Header"', "><h"),
+        (BOX, "<p>"),
+        (f"{BOX}<p>word</", 'p></div><div data-bbox="['),
+        (f"{BOX}<p>word</p>", '</div><div data-bbox="['),
+        (f"{BOX}<ul><li>one</li>", "<li>"),
+        (f"{BOX}<table>", "<tr><td>"),
+        (f"{BOX}<table><tr><td>1</td><td>2</td></tr><tr><td>3</td>", "<td>"),
+        (f"{BOX}<table><tr><td>1</td></tr><tr><td>2</td>", "</tr><tr><td>"),
+        (f"{BOX}<p>one</p></div>\n{BOX}<p>two</p></div>", '<div data-bbox="['),
+        (f"{BOX}<p>one<br", ">"),
+        (f"{BOX}<table><tr><td>1</td><", "td>"),
+        (f"{BOX}<p><", "b>"),
+        (f"{BOX}<p>a <i>b</i></p><p><", "i>"),
+        (f"{BOX}<ul><li><p>one</p>", "</li><li>"),
+        (f"{BOX}<table><tr><td>1</td></tr><tr><td><p>2</p>", "</td></tr><tr><td>"),
+        (f"{BOX}<table><thead><tr><th>1</th>", "<th>"),
+        (f"{BOX}<table><tr><td><b>1</b></td>", "<td><b>"),
+        (f"{BOX}<table><tr><td><b>1</b></td></tr><tr>", "<td>"),
+        ("<img al", ""),
+    ],
+)
+def test_the_usual_markup_comes_next(written, expected):
+    assert following(state_after(written)) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("", '<div data-bbox="'),
+        ('<div data-bbox="12', ""),
+        ('<div data-bbox="123', " "),
+        ('<div data-bbox="1 2 3 456', '" data-label="'),
+        ('<div data-bbox="1 2 3 4" data-la', 'bel="'),
+    ],
+)
+def test_boxes_may_be_numbers_without_brackets(written, expected):
+    assert following(state_after(written, BOXES_OF_NUMBERS)) == expected
+
+
+def test_without_boxes_no_block_is_begun():
+    assert following(state_after("", NO_BOXES)) == ""
+    assert following(state_after("<p>word</p>", NO_BOXES)) == ""
+
+
+def test_a_label_begins_as_it_did_the_last_time():
+    title = BOX.replace("Text", "Section-Header")
+    page = f"{title}<h3><b>One</b></h3></div>{BOX}<p>word</p></div>{title}"
+
+    assert following(state_after(page)) == "<h3><b>"
+
+
+@pytest.mark.parametrize(
+    ("labels", "begun", "expected"),
+    [
+        ("Section-Header", "", "Text"),
+        ("Caption", "", "Table"),
+        ("Page-Header Text", "Page", "Page-Footer"),
+        ("Page-Header", "Page", "Page-Header"),
+        ("Caption Figure Caption", "", "Figure"),
+    ],
+)
+def test_a_label_is_what_came_after_the_one_before(labels, begun, expected):
+    blocks = (BOX.replace("Text", label) + "</div>" for label in labels.split())
+    state = state_after("".join(blocks) + BOX.partition("Text")[0] + begun)
+
+    assert (begun + following(state)).startswith(f'{expected}">')
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (f"{BOX}<p>word", "</p>"),
+        (f"{BOX}<p>a <b><i>word", "</i></b></p>"),
+        (f"{BOX}<table><tr><td>1", "</td>"),
+        (f"{BOX}word", ""),
+        ("word", ""),
+    ],
+)
+def test_a_paragraph_is_closed_with_what_is_open_in_it(written, expected):
+    assert closing(state_after(written)) == expected
+
+
+def test_a_cell_has_as_many_words_as_the_one_above():
+    above = f"{BOX}<table><tr><td>two words</td><td>1</td></tr><tr><td>"
+
+    assert state_after(above).num_words_left == 2
+    assert state_after(f"{above}on").num_words_left == 1
+    assert state_after(f"{above}one of three").num_words_left is None
+    assert state_after(f"{above}two more</td><td>").num_words_left == 1
+    assert state_after(f"{BOX}<table><tr><td>").num_words_left is None
+
+
+def test_words_end_where_the_row_above_has_numbers():
+    above = f"{BOX}<table><tr><td>two words</td><td>1</td><td>2</td></tr><tr><td>"
+
+    assert state_after(above).ends_before_number
+    assert state_after(f"{above}a much longer").ends_before_number
+    assert not state_after(f"{above}article 7").ends_before_number
+    assert not state_after(f"{above}one</td><td>").ends_before_number
+    assert not state_after(f"{BOX}<table><tr><td>").ends_before_number
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (f"{BOX}<ul><li>", True),
+        (f"{BOX}<ul><li><b>", True),
+        (f"{BOX}<ul><li><p>", False),
+        (f"{BOX}<p>", False),
+    ],
+)
+def test_an_item_is_an_item_whatever_it_is_printed_in(written, expected):
+    assert state_after(written).is_item is expected
+
+
+def test_text_in_bold_may_be_the_first_of_a_paragraph():
+    assert state_after(f"{BOX}<p><b>").begins_text
+    assert not state_after(f"{BOX}<p>a <b>").begins_text
+
+
+def test_to_write_on_in_a_copy_changes_nothing():
+    state = state_after(f"{BOX}<table><tr><td>1</td>")
+
+    state.copy().feed('<td>2</td></tr></table></div><div data-label="Form"><b>x')
+
+    assert state.open == ["div", "table", "tr"]
+    assert state.first_tags == {"Text": "<table><tr><td>"}
+    assert following(state) == "<td>"
+
+
+@given(HTML, st.data())
+def test_html_in_pieces_is_the_same_as_at_once(html, data):
+    cut = data.draw(st.integers(0, len(html)))
+    pieces = Markup()
+    for piece in (html[:cut], html[cut:]):
+        pieces.feed(piece)
+    whole = state_after(html)
+
+    assert (pieces.tag, pieces.open, pieces.visible) == (
+        whole.tag,
+        whole.open,
+        whole.visible,
+    )
+    assert pieces.num_words_left == whole.num_words_left
+    assert pieces.expects_text == whole.expects_text
+    assert following(pieces) == following(whole)
+
+
+def test_a_loop_of_tags_stays_cheap():
+    state = state_after("<div>" * 5000 + "<p>" * 5000)
+
+    assert len(closing(state) + following(state)) < 1000

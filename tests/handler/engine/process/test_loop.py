@@ -1,0 +1,273 @@
+"""How messages reach an engine, and results the worker, in one engine process."""
+
+from __future__ import annotations
+
+import threading
+from multiprocessing import Pipe
+
+import pytest
+
+from handler.engine.engine import Engine
+from handler.engine.process.loop import PROGRESS_SECONDS, Loop
+from handler.engine.process.messages import (
+    Cancel,
+    Ended,
+    FromEngine,
+    Heartbeat,
+    Progress,
+    Submit,
+)
+from handler.engine.request import FinishReason, Generation
+from handler.engine.steps import RunningStep, StepKind
+from tests.fakes import ScriptedEngine, sequence
+from tests.handler.engine.clock import Clock
+from tests.waiting import until
+
+SECONDS = 20.0
+"""More than anything here needs."""
+
+
+class Worker:
+    """The other end: it sends pages, and reads what the engine process says."""
+
+    def __init__(self, engine: Engine, clock) -> None:
+        self.connection, theirs = Pipe()
+        self.statuses: list[int] = []
+        self.has_left = threading.Event()
+        self.error: BaseException | None = None
+        self._loop = Loop(engine, theirs, clock, self._leave, beat_seconds=0.02)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def send(self, message: Submit | Cancel) -> None:
+        self.connection.send(message)
+
+    def receive(self) -> FromEngine:
+        """The next message that is no heartbeat."""
+        while isinstance(message := self.receive_any(), Heartbeat):
+            pass
+        return message
+
+    def receive_any(self) -> FromEngine:
+        assert self.connection.poll(SECONDS), "the loop says nothing"
+        message: FromEngine = self.connection.recv()
+        return message
+
+    def wait_until_read(self, sequence_id: str, clock: Clock) -> None:
+        """Wait until the engine has taken this page up."""
+        while True:
+            clock.now += PROGRESS_SECONDS
+            message = self.receive()
+            assert isinstance(message, Progress)
+            if sequence_id in message.num_output_tokens:
+                return
+
+    def ended(self) -> Generation:
+        """The next page that is done, whatever is said before."""
+        while True:
+            message = self.receive()
+            if isinstance(message, Ended):
+                return message.generation
+
+    def join(self) -> None:
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except RuntimeError as error:
+            self.error = error
+
+    def _leave(self, status: int) -> None:
+        self.statuses.append(status)
+        self.has_left.set()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def worker(clock):
+    worker = Worker(ScriptedEngine(), clock)
+    yield worker
+    # The loop itself has no end: what its engine raises is one.
+    if not worker.connection.closed and worker.error is None:
+        worker.send(Submit(sequence("z/1", "raise the end")))
+        worker.join()
+    worker.connection.close()
+    assert worker.has_left.wait(SECONDS)
+
+
+def test_a_page_that_was_submitted_ends(worker):
+    worker.send(Submit(sequence("a/1", "say hello")))
+
+    generation = worker.ended()
+
+    assert generation.sequence_id == "a/1"
+    assert generation.text == "hello"
+
+
+def test_pages_end_one_after_the_other(worker):
+    for number in range(5):
+        worker.send(Submit(sequence(f"a/{number}", f"say {number}")))
+
+    assert [worker.ended().text for _ in range(5)] == list("01234")
+
+
+def test_a_page_can_be_cancelled_while_it_is_read(worker, clock):
+    worker.send(Submit(sequence("a/1", "wait 600")))
+    worker.wait_until_read("a/1", clock)
+
+    worker.send(Cancel("a/1"))
+
+    assert worker.ended().finish_reason is FinishReason.ABORTED
+
+
+def test_a_page_cancelled_before_its_turn_is_never_read(worker, clock):
+    worker.send(Submit(sequence("a/1", "wait 600")))
+    worker.wait_until_read("a/1", clock)
+    worker.send(Submit(sequence("a/2", "raise never read")))
+    worker.send(Cancel("a/2"))
+    worker.send(Cancel("a/1"))
+    worker.send(Submit(sequence("a/3", "say third")))
+
+    ended = {g.sequence_id: g for g in (worker.ended() for _ in range(3))}
+    assert ended.keys() == {"a/1", "a/2", "a/3"}
+    assert ended["a/2"].finish_reason is FinishReason.ABORTED
+    assert ended["a/3"].text == "third"
+
+
+def test_a_page_nobody_knows_can_be_cancelled(worker):
+    worker.send(Cancel("a/1"))
+    worker.send(Submit(sequence("b/1", "say hello")))
+
+    assert worker.ended().text == "hello"
+
+
+def test_progress_is_told_when_it_is_time(worker, clock):
+    worker.send(Submit(sequence("a/1", "wait 600")))
+    clock.now += PROGRESS_SECONDS
+
+    message = worker.receive()
+
+    assert isinstance(message, Progress)
+    assert set(message.num_output_tokens) <= {"a/1"}
+    worker.send(Cancel("a/1"))
+
+
+def test_before_it_is_time_nothing_is_told(worker, clock):
+    clock.now += PROGRESS_SECONDS * 0.9
+
+    worker.send(Submit(sequence("a/1", "wait 0.1")))
+
+    assert isinstance(worker.receive(), Ended)
+
+
+def test_an_idle_engine_sends_nothing_but_heartbeats(worker, clock):
+    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.ended()
+
+    clock.now += 600
+
+    # The first may have been made before the engine was idle.
+    _, *others = [worker.receive_any() for _ in range(4)]
+    assert others == [Heartbeat(None)] * 3
+
+
+def test_heartbeats_during_a_step_name_it(clock):
+    engine = BusyEngine()
+    worker = Worker(engine, clock)
+    worker.send(Submit(sequence("a/1", "say hello")))
+    assert engine.is_stepping.wait(SECONDS)
+
+    step = until(lambda: _step_of(worker.receive_any(), StepKind.PREFILL))
+
+    assert step is not None
+    assert step.size == 700
+    engine.may_end.set()
+    worker.join()
+    worker.connection.close()
+    assert worker.has_left.wait(SECONDS)
+
+
+def _step_of(message: FromEngine, kind: StepKind) -> RunningStep | None:
+    """The step in a heartbeat, if it is of this kind."""
+    step = message.step if isinstance(message, Heartbeat) else None
+    return step if step is not None and step.kind is kind else None
+
+
+def test_the_process_ends_when_its_pipe_closes(worker):
+    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.ended()
+    worker.send(Submit(sequence("a/2", "raise the end")))
+    worker.join()
+
+    worker.connection.close()
+
+    assert worker.has_left.wait(SECONDS)
+    assert worker.statuses == [0]
+
+
+class BusyEngine(ScriptedEngine):
+    """An engine whose step lasts until the test allows it to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_stepping = threading.Event()
+        self.may_end = threading.Event()
+
+    def step(self, poll) -> list[Generation]:
+        self.steps.start(StepKind.PREFILL, 700)
+        self.is_stepping.set()
+        assert self.may_end.wait(SECONDS)
+        raise RuntimeError("the end")
+
+
+def test_the_process_ends_even_in_the_middle_of_a_step(clock):
+    engine = BusyEngine()
+    worker = Worker(engine, clock)
+    worker.send(Submit(sequence("a/1", "say hello")))
+    assert engine.is_stepping.wait(SECONDS)
+
+    worker.connection.close()
+
+    assert worker.has_left.wait(SECONDS)
+    engine.may_end.set()
+    worker.join()
+
+
+def test_what_an_engine_raises_ends_the_loop(worker):
+    worker.send(Submit(sequence("a/1", "raise CUDA error")))
+
+    worker.join()
+
+    assert str(worker.error) == "CUDA error"
+
+
+class CountingEngine(ScriptedEngine):
+    """An engine that counts the steps it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_steps = 0
+
+    def step(self, poll) -> list[Generation]:
+        self.num_steps += 1
+        return super().step(poll)
+
+
+def test_an_engine_without_work_is_not_asked_to_step(clock):
+    engine = CountingEngine()
+    worker = Worker(engine, clock)
+    worker.send(Submit(sequence("a/1", "say hello")))
+    worker.ended()
+
+    worker.send(Submit(sequence("a/2", "raise the end")))
+    worker.join()
+
+    assert engine.num_steps == 2
+    worker.connection.close()
+    assert worker.has_left.wait(SECONDS)

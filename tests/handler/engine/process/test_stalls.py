@@ -1,0 +1,246 @@
+"""Engine processes stall and recover, and keep or hand over their pages.
+
+The processes and pipes are real. Their limits are shorter than those of a server,
+but for the slow tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from handler.engine import EngineProcesses, FinishReason, Generation, Health
+from handler.engine.process.process import POLL_SECONDS
+from handler.settings import EngineSettings
+from tests.fakes import sequence, start_impatient_child, start_scripted_child
+from tests.waiting import until
+
+
+@pytest.fixture
+def engines_with():
+    """Starts engine processes whose steps hang after a second, and ends them."""
+    started: list[EngineProcesses] = []
+
+    def start(*, silence_seconds: float = 10.0, **settings) -> EngineProcesses:
+        engines = EngineProcesses(
+            EngineSettings(**settings),
+            start_child=start_impatient_child,
+            sleep=lambda seconds: None,
+            silence_seconds=silence_seconds,
+        )
+        started.append(engines)
+        engines.start()
+        return engines
+
+    yield start
+    for engines in started:
+        engines.close()
+
+
+@pytest.fixture
+def stop():
+    """Stops processes with SIGSTOP, and continues them after the test."""
+    stopped: list[int] = []
+
+    def stop_it(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        stopped.append(pid)
+
+    yield stop_it
+    for pid in stopped:
+        go_on(pid)
+
+
+def go_on(pid: int) -> None:
+    # The process is gone if it was replaced.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def healths_until(future: Future[Generation], engines: EngineProcesses) -> set[Health]:
+    """Record the engines' health until a page is done."""
+    healths: set[Health] = set()
+
+    def is_done() -> bool:
+        healths.add(engines.health)
+        return future.done()
+
+    until(is_done, 60)
+    return healths
+
+
+def test_hung_step_stalls_the_engine(engines_with):
+    engines = engines_with()
+    engines.submit(sequence("a/1", "say hello")).result(10)
+
+    engines.submit(sequence("a/2", "hang"))
+
+    until(lambda: engines.health is Health.STALLED)
+    time.sleep(2 * POLL_SECONDS)  # Further heartbeats change nothing.
+    assert engines.health is Health.STALLED
+
+
+@pytest.mark.slow
+def test_first_long_step_does_not_stall_the_engine(engines_with):
+    engines = engines_with()
+    engines.submit(sequence("a/1", "say hello")).result(10)
+
+    future = engines.submit(sequence("a/2", "encode 2.5"))
+
+    assert healths_until(future, engines) == {Health.READY}
+
+
+@pytest.mark.slow
+def test_step_longer_than_its_limit_recovers_when_it_ends(engines_with):
+    engines = engines_with()
+    engines.submit(sequence("a/1", "encode 0.01")).result(10)
+
+    slow = engines.submit(sequence("a/2", "encode 2"))
+
+    until(lambda: engines.health is Health.STALLED)
+    assert slow.result(10).num_attempts == 1
+    until(lambda: engines.health is Health.READY)
+
+
+def test_stopped_process_stalls_and_recovers_with_its_pages(engines_with, stop):
+    engines = engines_with(silence_seconds=0.5)
+    [pid] = engines.pids
+    page = engines.submit(sequence("a/1", "wait 3"))
+    until(lambda: engines.num_output_tokens("a/1"))
+
+    stop(pid)
+    until(lambda: engines.health is Health.STALLED)
+    go_on(pid)
+
+    until(lambda: engines.health is Health.READY)
+    assert page.result(20).finish_reason is FinishReason.STOP
+    assert page.result().num_attempts == 1
+    assert engines.pids == [pid]
+
+
+def test_stop_in_the_middle_of_a_step_is_no_hang(engines_with, stop):
+    engines = engines_with(silence_seconds=0.5)
+    engines.submit(sequence("a/1", "encode 0.01")).result(10)
+    [pid] = engines.pids
+    page = engines.submit(sequence("a/2", "encode 0.4"))
+    stop(pid)
+    until(lambda: engines.health is Health.STALLED)
+
+    go_on(pid)
+
+    until(lambda: engines.health is Health.READY)
+    assert page.result(10).num_attempts == 1
+
+
+def test_page_submitted_during_a_stall_waits_for_the_recovery(engines_with, stop):
+    engines = engines_with(silence_seconds=0.5)
+    [pid] = engines.pids
+    stop(pid)
+    until(lambda: engines.health is Health.STALLED)
+
+    page = engines.submit(sequence("a/1", "say hello"))
+    go_on(pid)
+
+    assert page.result(20).text == "hello"
+
+
+def test_pages_go_to_the_engine_that_has_not_stalled(engines_with, stop, caplog):
+    engines = engines_with(silence_seconds=0.5, model_revision="2")
+    stop(engines.pids[0])
+    until(lambda: "stall" in caplog.messages)
+
+    pages = [engines.submit(sequence(f"a/{n}", f"say {n}")) for n in range(6)]
+
+    assert [page.result(10).text for page in pages] == list("012345")
+    assert engines.health is Health.READY
+
+
+def test_page_to_be_read_alone_leaves_a_stalled_engine(engines_with, stop):
+    engines = engines_with(silence_seconds=0.5, model_revision="2", max_sequences=2)
+    first = engines.submit(sequence("a/1", "wait 600"))
+    second = engines.submit(sequence("a/2", "say hello"))
+    until(lambda: engines.num_output_tokens("a/1"))
+    [pid, _] = engines.pids
+    os.kill(pid, signal.SIGKILL)
+    # Both pages are read again alone; the first one's progress starts again.
+    until(lambda: engines.pids[0] != pid and len(engines.pids) == 2)
+    num_tokens = engines.num_output_tokens("a/1")
+    until(lambda: engines.num_output_tokens("a/1") != num_tokens)
+    assert not second.done()
+
+    stop(engines.pids[0])
+
+    assert second.result(20).text == "hello"
+    assert not first.done()
+
+
+@pytest.mark.slow
+def test_hung_step_is_given_up_after_stall_seconds(engines_with):
+    engines = engines_with(stall_seconds=2.0)
+    engines.submit(sequence("a/1", "say hello")).result(10)
+    [pid] = engines.pids
+
+    failed = engines.submit(sequence("a/2", "hang")).result(30)
+
+    assert failed.error is not None
+    assert "made no progress" in failed.error.detail
+    until(lambda: engines.health is Health.READY)
+    assert engines.pids != [pid]
+
+
+@pytest.mark.slow
+def test_idle_process_that_stays_stopped_is_replaced(engines_with, stop):
+    engines = engines_with(silence_seconds=0.5, stall_seconds=2.0)
+    [pid] = engines.pids
+
+    stop(pid)
+
+    until(lambda: engines.health is Health.STALLED)
+    until(lambda: engines.health is Health.READY)
+    assert engines.pids != [pid]
+
+
+def test_stall_and_recovery_are_logged_once_each(engines_with, caplog):
+    caplog.set_level(logging.INFO, "handler.engine.process.process")
+    engines = engines_with()
+    engines.submit(sequence("a/1", "encode 0.01")).result(10)
+
+    engines.submit(sequence("a/2", "encode 2")).result(10)
+
+    until(lambda: engines.health is Health.READY)
+    stall, recovery = caplog.records
+    assert (stall.getMessage(), stall.engine, stall.step) == ("stall", 0, "encode")
+    assert 1 < stall.seconds < 2
+    assert stall.limit_seconds == 1.0
+    assert (recovery.getMessage(), recovery.engine) == ("recovery", 0)
+
+
+@pytest.mark.slow
+def test_single_step_of_thirty_seconds_is_ready_throughout():
+    engines = EngineProcesses(EngineSettings(), start_child=start_scripted_child)
+    engines.start()
+    engines.submit(sequence("a/1", "say hello")).result(10)
+
+    future = engines.submit(sequence("a/2", "encode 30"))
+
+    assert healths_until(future, engines) == {Health.READY}
+    engines.close()
+    assert future.result().num_attempts == 1
+
+
+@pytest.mark.slow
+def test_hung_step_is_noticed_within_fifteen_seconds():
+    engines = EngineProcesses(EngineSettings(), start_child=start_scripted_child)
+    engines.start()
+    engines.submit(sequence("a/1", "say hello")).result(10)
+
+    engines.submit(sequence("a/2", "hang"))
+
+    until(lambda: engines.health is Health.STALLED, 15)
+    engines.close()

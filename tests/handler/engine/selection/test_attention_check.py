@@ -1,0 +1,164 @@
+"""The check of the attention operator finds wrong operators."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from handler.engine.device.attention import Step, attend_page_by_page
+from handler.engine.fallbacks import Check, SelfTestError
+from handler.engine.selection.attention_check import (
+    AttentionCase,
+    HeadGeometry,
+    attention_cases,
+    check_attention,
+    compute_reference,
+    lay_out_segments,
+)
+
+HEADS = HeadGeometry(4, 2, 16)
+CPU = torch.device("cpu")
+
+
+def cases() -> list[AttentionCase]:
+    return list(
+        attention_cases(
+            HEADS,
+            CPU,
+            torch.bfloat16,
+            used=(200, 17, 60, 3),
+            chunk=64,
+            spare_places=500,
+        )
+    )
+
+
+def correct(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    """Compute the reference in the dtype of the inputs."""
+    return compute_reference(query, keys, values, step, scaling).to(query.dtype)
+
+
+def counts_of(step: Step) -> list[int]:
+    return [end - begin for begin, end in pairwise(step.query_starts.tolist())]
+
+
+def test_a_correct_operator_passes_within_rounding():
+    assert 0 < check_attention(correct, cases()) < 0.01
+
+
+def test_cases_cover_decode_and_prefill_steps():
+    found = cases()
+
+    counts = [counts_of(case.step) for case in found]
+    for number in (1, 5, 9):
+        assert [number] * 4 in counts
+    assert any(len(set(some)) > 2 for some in counts)
+    assert [64] in counts
+    starts = found[0].step.segment_starts.tolist()[:-1]
+    assert starts != sorted(starts)
+    for case in found:
+        assert case.step.max_used >= int(case.step.num_used.max())
+    bounds = {case.step.max_used for case in found}
+    assert min(bounds) == 200
+    assert max(bounds) > 500
+
+
+def test_segments_do_not_overlap_and_have_gaps():
+    used = (200, 17, 60, 3, 90)
+
+    starts, num_places = lay_out_segments(used)
+
+    ordered = sorted(zip(starts, used, strict=True))
+    assert all(start + n < after for (start, n), (after, _) in pairwise(ordered))
+    assert ordered[-1][0] + ordered[-1][1] < num_places
+
+
+def test_the_reference_agrees_with_torchs_attention():
+    for case in cases():
+        inputs = (case.query.float(), case.keys.float(), case.values.float())
+        expected = compute_reference(*inputs, case.step, 0.25)
+
+        torch.testing.assert_close(
+            attend_page_by_page(*inputs, case.step, 0.25), expected
+        )
+
+
+def wrong_for_nine_queries(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    attended = correct(query, keys, values, step, scaling)
+    if counts_of(step) == [9] * 4:
+        # The last query of the last page also sees a value of another page.
+        attended[-1] += values[0].float().mean()
+    return attended
+
+
+def aligned_to_the_left(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    """Treat queries as the first tokens of a page instead of the last."""
+    used = step.num_used.clone()
+    step.num_used = torch.tensor(counts_of(step), dtype=torch.int32)
+    try:
+        return correct(query, keys, values, step, scaling)
+    finally:
+        step.num_used = used
+
+
+def not_finite(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    step: Step,
+    scaling: float,
+) -> torch.Tensor:
+    return correct(query, keys, values, step, scaling) * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("attend", "case"),
+    [
+        (wrong_for_nine_queries, "9 queries, close bound"),
+        (aligned_to_the_left, "1 queries, close bound"),
+        (not_finite, "1 queries, close bound"),
+    ],
+)
+def test_a_wrong_operator_is_reported_with_its_case(attend, case):
+    with pytest.raises(SelfTestError) as raised:
+        check_attention(attend, cases())
+
+    assert raised.value.check is Check.ATTENTION
+    assert raised.value.case == case
+    assert raised.value.actual > raised.value.allowed
+
+
+def test_an_error_of_the_operator_is_not_a_mismatch():
+    def missing(*args: object) -> torch.Tensor:
+        raise NotImplementedError("no kernel image")
+
+    with pytest.raises(NotImplementedError):
+        check_attention(missing, cases())
+
+
+def test_cases_do_not_change_the_random_state():
+    before = torch.get_rng_state()
+
+    cases()
+
+    assert torch.equal(torch.get_rng_state(), before)

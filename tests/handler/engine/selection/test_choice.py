@@ -1,0 +1,360 @@
+"""Which engine a model gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.geometry import TINY, empty_module
+from bench.recorder import recomputed
+from handler.engine.batching.native import NativeEngine
+from handler.engine.device.generate import GenerateEngine
+from handler.engine.device.graphs import Outputs, Record
+from handler.engine.device.model import Model, load_model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
+from handler.engine.selection.choice import choose_engine
+from handler.engine.selection.forward_check import check_forward
+from handler.engine.selection.self_test import check_graphs, is_device_usable
+from handler.errors import ModelLoadError
+from handler.settings import EngineSettings
+from handler.weights.source import MINI, Source, fetch
+from tests.fakes import sequence
+from tests.handler.engine.device.shortages import SHORTAGES
+
+
+def load_mini() -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    return load_model(weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_mini()
+
+
+@pytest.fixture
+def unknown() -> SimpleNamespace:
+    config = SimpleNamespace(model_type="qwen9_vl")
+    device = SimpleNamespace(type="cpu")
+    return SimpleNamespace(module=SimpleNamespace(config=config), device=device)
+
+
+@pytest.mark.parametrize("name", ["auto", "native"])
+def test_a_known_architecture_is_read_by_the_native_engine(model, name):
+    chosen = choose_engine(
+        model, EngineSettings(engine=name, kv_cache_tokens=100), "mini"
+    )
+
+    assert chosen.name == "native"
+    assert isinstance(chosen.engine, NativeEngine)
+
+
+def test_generate_is_taken_where_it_is_asked_for(model):
+    chosen = choose_engine(model, EngineSettings(engine="generate"), "mini")
+
+    assert (chosen.name, chosen.num_slots) == ("generate", 2)
+    assert isinstance(chosen.engine, GenerateEngine)
+
+
+def test_an_unknown_architecture_is_read_by_generate(unknown):
+    assert (
+        choose_engine(unknown, EngineSettings(engine="auto"), "chandra-2").name
+        == "generate"
+    )
+
+
+def test_native_names_an_unsupported_architecture(unknown):
+    with pytest.raises(ModelLoadError, match="qwen9_vl"):
+        choose_engine(unknown, EngineSettings(engine="native"), "chandra-2")
+
+
+@pytest.fixture
+def unsupported() -> SimpleNamespace:
+    module = empty_module(TINY)
+    module.model.language_model.config.hidden_act = "gelu"
+    return SimpleNamespace(module=module, device=SimpleNamespace(type="cpu"))
+
+
+def test_an_unsupported_configuration_is_read_by_generate(unsupported):
+    settings = EngineSettings(engine="auto")
+
+    assert choose_engine(unsupported, settings, "chandra").name == "generate"
+
+
+def test_native_names_the_unsupported_feature(unsupported):
+    with pytest.raises(ModelLoadError, match="activation gelu: set engine to auto"):
+        choose_engine(unsupported, EngineSettings(engine="native"), "chandra")
+
+
+def test_more_pages_are_held_than_run_so_that_one_can_join_at_once(model):
+    settings = EngineSettings(engine="native", max_sequences=3, kv_cache_tokens=100)
+
+    assert choose_engine(model, settings, "mini").num_slots > 3
+
+
+SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
+
+
+class HostSelfTest:
+    """The self-test of a GPU on a processor, with injected faults."""
+
+    has_operator = True
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        attention: Exception | None = None,
+        fits: Callable[[TorchRunner], bool] = lambda runner: True,
+        is_usable: bool = True,
+        break_forward: Callable[[TorchRunner], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._attention = attention
+        self._fits = fits
+        self._is_usable = is_usable
+        self._break_forward = break_forward
+        self.num_places: list[int] = []
+
+    def check_attention(self) -> None:
+        if self._attention is not None:
+            raise self._attention
+
+    def check_graphs(self, runner: TorchRunner) -> None:
+        check_graphs(
+            runner.graphs,
+            runner.compute_logits,
+            num_places=runner.num_places,
+            vocabulary_size=self._model.module.config.text_config.vocab_size,
+        )
+
+    def check_forward(self, runner: TorchRunner) -> None:
+        if runner.num_places < 100:
+            return  # Too small for the page; the cache of a GPU never is.
+        if self._break_forward is not None:
+            self._break_forward(runner)
+        check_forward(self._model, runner)
+
+    def fits_largest_image(self, runner: TorchRunner) -> bool:
+        self.num_places.append(runner.num_places)
+        return self._fits(runner)
+
+    def recover(self) -> bool:
+        return self._is_usable and is_device_usable(self._model.device)
+
+
+def chosen_with(
+    model: Model,
+    self_test: HostSelfTest,
+    record: Record = recomputed,
+    **settings: object,
+):
+    return choose_engine(
+        model,
+        EngineSettings(
+            **{"max_sequences": 2, "kv_cache_tokens": 900, "draft_tokens": 2} | settings  # type: ignore[arg-type]
+        ),
+        "mini",
+        self_test=self_test,
+        record=record,
+    )
+
+
+def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    return compute(), lambda: None
+
+
+def failing_after(num_recorded: int) -> Record:
+    """Return a recorder that fails after `num_recorded` shapes."""
+    rest = [True] * num_recorded
+
+    def record(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+        compute()
+        if not rest:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        rest.pop()
+        return recomputed(compute)
+
+    return record
+
+
+def read(chosen) -> str:
+    """Return the engine's text of a page."""
+    chosen.engine.submit(sequence("a/1", "Read."))
+    while chosen.engine.has_work:
+        for generation in chosen.engine.step(lambda: None):
+            assert generation.error is None
+            return str(generation.text)
+    raise AssertionError("the page never ended")
+
+
+def test_max_side_bounds_the_pages_of_the_native_engine(model):
+    lengths = []
+    for max_side in (256, None):
+        settings = replace(SETTINGS, max_side=max_side)
+        engine = choose_engine(model, settings, "mini").engine
+        assert isinstance(engine, NativeEngine)
+        lengths.append(engine._runner.max_tokens)
+
+    # 64 tokens of an image of 256 x 256 pixels, 360 of one of 512 x 720.
+    assert lengths[1] - lengths[0] == 360 - 64
+
+
+def test_no_self_test_runs_on_a_processor(model):
+    announced: list[Check | None] = []
+
+    chosen = choose_engine(model, SETTINGS, "mini", announce=announced.append)
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("torch", False)
+    assert chosen.fallbacks == ()
+    assert announced == []
+
+
+def test_optimisations_that_pass_the_self_test_are_used(model):
+    chosen = chosen_with(model, HostSelfTest(model))
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("flash", True)
+    assert chosen.fallbacks == ()
+
+
+@pytest.mark.parametrize(
+    ("record", "fallback"),
+    [
+        (stale, Fallback.CUDA_GRAPHS_MISMATCH),
+        (failing_after(0), Fallback.CUDA_GRAPHS_FAILED),
+        (failing_after(2), Fallback.CUDA_GRAPHS_FAILED),
+    ],
+)
+def test_steps_run_eagerly_after_graphs_failed(model, record, fallback):
+    chosen = chosen_with(model, HostSelfTest(model), record)
+
+    assert (chosen.name, chosen.attention) == ("native", "flash")
+    assert not chosen.cuda_graphs
+    assert chosen.fallbacks == (fallback,)
+    assert read(chosen) == read(choose_engine(model, SETTINGS, "mini"))
+
+
+def test_graphs_switched_off_are_not_a_fallback(model):
+    chosen = chosen_with(model, HostSelfTest(model), stale, cuda_graphs=False)
+
+    assert not chosen.cuda_graphs
+    assert chosen.fallbacks == ()
+
+
+def test_a_wrong_operator_is_replaced_by_torchs_attention(model):
+    wrong = SelfTestError(Check.ATTENTION, "9 queries", actual=1.0, allowed=0.02)
+
+    chosen = chosen_with(model, HostSelfTest(model, attention=wrong))
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("torch", False)
+    assert chosen.fallbacks == (Fallback.ATTENTION_MISMATCH,)
+
+
+def turn_the_other_way(runner: TorchRunner) -> None:
+    runner._forward._frequencies = -runner._forward._frequencies
+
+
+@pytest.mark.parametrize(
+    ("record", "settings", "fallbacks"),
+    [
+        (recomputed, {}, [Fallback.FORWARD_MISMATCH]),
+        (recomputed, {"cuda_graphs": False}, [Fallback.FORWARD_MISMATCH]),
+        (recomputed, {"attention": "torch"}, [Fallback.FORWARD_MISMATCH]),
+        (stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
+    ],
+)
+def test_a_wrong_forward_leaves_generate(model, record, settings, fallbacks):
+    self_test = HostSelfTest(model, break_forward=turn_the_other_way)
+
+    chosen = chosen_with(model, self_test, record, **settings)
+
+    assert (chosen.name, chosen.attention) == ("generate", "transformers")
+    assert chosen.fallbacks == tuple(fallbacks)
+
+
+def test_generate_replaces_a_native_engine_that_fails(model):
+    def break_down(runner: TorchRunner) -> bool:
+        raise RuntimeError("no backend for this image")
+
+    chosen = chosen_with(model, HostSelfTest(model, fits=break_down))
+
+    assert (chosen.name, chosen.attention) == ("generate", "transformers")
+    assert chosen.fallbacks[-1] is Fallback.ENGINE_GENERATE
+    expected = choose_engine(load_mini(), EngineSettings(engine="generate"), "mini")
+    assert read(chosen) == read(expected)
+
+
+def test_an_engine_that_cannot_be_planned_leaves_generate(model):
+    # Planning looks the profile up, which raises what nobody expects.
+    chosen = choose_engine(
+        model, SETTINGS, "no such profile", self_test=HostSelfTest(model)
+    )
+
+    assert chosen.name == "generate"
+    assert chosen.fallbacks == (Fallback.ENGINE_GENERATE,)
+
+
+def test_the_cache_shrinks_until_the_largest_image_fits(model):
+    self_test = HostSelfTest(model, fits=lambda runner: runner.num_places < 700)
+
+    chosen = chosen_with(model, self_test, max_sequences=1, draft_tokens=None)
+
+    assert self_test.num_places == [900, 765, 651]
+    assert (chosen.name, chosen.cuda_graphs) == ("native", True)
+    assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
+
+
+def test_graphs_are_given_up_before_the_start_fails(model):
+    has_graphs: list[bool] = []
+
+    def fits(runner: TorchRunner) -> bool:
+        has_graphs.append(bool(runner.graphs.shapes))
+        return not has_graphs[-1]
+
+    chosen = chosen_with(model, HostSelfTest(model, fits=fits), kv_cache_tokens=2)
+
+    assert (chosen.attention, chosen.cuda_graphs) == ("flash", False)
+    assert has_graphs.count(False) == 1
+    assert chosen.fallbacks == (Fallback.CUDA_GRAPHS_FAILED, Fallback.CACHE_REDUCED)
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_every_kind_of_shortage_makes_the_cache_smaller(model, shortage):
+    def fits(runner: TorchRunner) -> bool:
+        if runner.num_places == 900:
+            raise SHORTAGES[shortage]
+        return True
+
+    chosen = chosen_with(model, HostSelfTest(model, fits=fits))
+
+    assert chosen.cuda_graphs
+    assert chosen.fallbacks == (Fallback.CACHE_REDUCED,)
+
+
+def test_a_gpu_too_small_for_the_largest_image_is_refused(model):
+    self_test = HostSelfTest(model, fits=lambda runner: False)
+
+    with pytest.raises(ModelLoadError, match="GPU with more memory"):
+        chosen_with(model, self_test, kv_cache_tokens=4, cuda_graphs=False)
+
+
+def test_the_runner_checks_graphs_that_it_records_again(model):
+    chosen = chosen_with(model, HostSelfTest(model))
+    runner = chosen.engine._runner
+    runner._record = stale
+
+    runner.shrink_cache()
+
+    assert runner.graphs.shapes == []
+
+
+def test_a_lost_device_ends_the_search(model):
+    self_test = HostSelfTest(model, is_usable=False)
+
+    with pytest.raises(DeviceLostError):
+        chosen_with(model, self_test, failing_after(1))

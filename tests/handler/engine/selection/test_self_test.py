@@ -1,0 +1,268 @@
+"""Checks of recorded steps and of the largest image, with injected faults."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence as Seq
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.geometry import CHANDRA
+from bench.recorder import recomputed
+from handler.engine.batching.memory_plan import PROMPT_TOKENS
+from handler.engine.device.capacity import plan_loaded
+from handler.engine.device.encoder import TorchPrompt
+from handler.engine.device.graphs import Outputs, Record, Shape
+from handler.engine.device.model import Model, load_model
+from handler.engine.device.torch_runner import TorchRunner
+from handler.engine.fallbacks import Check, SelfTestError
+from handler.engine.request import Sequence
+from handler.engine.selection.self_test import (
+    CudaSelfTest,
+    check_graphs,
+    fits_largest_image,
+    is_device_usable,
+)
+from handler.profiles import PROFILES
+from handler.settings import EngineSettings
+from handler.weights.source import MINI, Source, fetch
+from tests.handler.engine.scripted import ScriptedRunner
+
+SHAPES = [Shape(1, 1), Shape(2, 3)]
+MAX_PIXELS = PROFILES["mini"].sizing.max_pixels
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    weights = fetch(Source("mini", str(MINI)), EngineSettings(), Path("unused"))
+    return load_model(weights, "cpu")
+
+
+def check(
+    model: Model,
+    record: Record,
+    num_places: int = 200,
+    shapes: Seq[Shape] = SHAPES,
+) -> float:
+    runner = TorchRunner(model, num_places, graph_shapes=shapes, record=record)
+    return check_graphs(
+        runner.graphs,
+        runner.compute_logits,
+        num_places=num_places,
+        vocabulary_size=model.module.config.text_config.vocab_size,
+    )
+
+
+def stale(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Replay the recorded outputs, whatever the input is."""
+    return compute(), lambda: None
+
+
+def late(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Replay correctly once, then repeat the outputs of that replay."""
+    outputs, replay = recomputed(compute)
+    replays = iter([replay])
+    return outputs, lambda: next(replays, lambda: None)()
+
+
+def off_by_one(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    """Return correct logits, and wrong tokens after the first of each row."""
+
+    def shifted() -> Outputs:
+        tokens, logits = compute()
+        tokens[:, 1:] = (tokens[:, 1:] + 1) % logits.shape[-1]
+        return tokens, logits
+
+    return recomputed(shifted)
+
+
+def not_finite(compute: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]]:
+    return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
+
+
+def test_recorded_steps_equal_to_eager_ones_pass(model):
+    assert check(model, recomputed) < 0.01
+
+
+@pytest.mark.parametrize("record", [stale, late, off_by_one, not_finite])
+def test_recorded_steps_that_differ_are_reported(model, record):
+    with pytest.raises(SelfTestError) as raised:
+        check(model, record)
+
+    assert raised.value.check is Check.CUDA_GRAPHS
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_every_recorded_shape_is_checked(model, number):
+    shapes = [Shape(rows, width) for rows in (1, 2, 4) for width in (1, 3)]
+    records = iter([stale if index == number else recomputed for index in range(6)])
+
+    with pytest.raises(SelfTestError) as raised:
+        check(model, lambda compute: next(records)(compute), shapes=shapes)
+
+    wrong = sorted(shapes, reverse=True)[number]
+    assert raised.value.case.startswith(f"{wrong.num_rows} rows of {wrong.width},")
+
+
+def test_a_small_cache_is_checked_with_fewer_rows(model):
+    assert check(model, recomputed, num_places=20) < 0.01
+    with pytest.raises(SelfTestError):
+        check(model, stale, num_places=20)
+
+
+def test_no_step_is_compared_without_recorded_steps(model):
+    runner = TorchRunner(model, 10)
+
+    assert check_graphs(
+        runner.graphs, runner.compute_logits, num_places=10, vocabulary_size=10
+    ) == pytest.approx(0)
+
+
+class RandomOperators(TorchDispatchMode):
+    """Collects operators that draw random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.num_seen = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.num_seen += 1
+        # Attention is tagged for its dropout, which is its fifth argument.
+        has_dropout = "attention" not in str(func) or (len(args) > 4 and args[4])
+        if torch.Tag.nondeterministic_seeded in func.tags and has_dropout:
+            self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_recorded_part_draws_no_random_number(model):
+    runner = TorchRunner(model, 50, graph_shapes=[Shape(2, 3)], record=recomputed)
+    rows = torch.tensor([[1, 2, 3, 0, 0, 0], [4, 5, 6, 0, 10, 0]])
+    state = torch.get_rng_state()
+
+    with torch.inference_mode(), RandomOperators() as seen:
+        runner._decode_fixed(rows)
+
+    assert seen.num_seen > 100
+    assert seen.names == set()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_dispatch_mode_sees_random_operators():
+    with RandomOperators() as seen:
+        torch.multinomial(torch.ones(3), 1)
+
+    assert seen.names == {"aten.multinomial.default"}
+
+
+class RememberingRunner(TorchRunner):
+    """A runner that remembers its prompts."""
+
+    prompts: list[TorchPrompt]
+
+    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
+        self.prompts.append(super().prompt_from(sequence))
+        return self.prompts[-1]
+
+
+def test_the_largest_image_is_encoded_and_released(model):
+    runner = RememberingRunner(model, 600)
+    runner.prompts = []
+
+    assert fits_largest_image(runner, MAX_PIXELS, max_prefill_tokens=16)
+
+    [prompt] = runner.prompts
+    _, rows, columns = prompt.grid
+    assert 0.9 * MAX_PIXELS < rows * columns * 16**2 <= MAX_PIXELS
+    assert prompt.encoded is None
+
+
+def test_the_largest_image_of_chandra_has_its_full_size():
+    runner = RunnerWithoutMemory(num_places=10**6)
+
+    assert not fits_largest_image(
+        runner, PROFILES["chandra"].sizing.max_pixels, max_prefill_tokens=1024
+    )
+
+    assert runner.sizes == [(3072, 2048)]
+
+
+@pytest.mark.parametrize("max_side", [None, 1600, 1000, 32])
+def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
+    settings = EngineSettings(max_side=max_side, draft_tokens=None)
+    plan = plan_loaded(
+        CHANDRA.config(),
+        settings,
+        PROFILES["chandra"],
+        lambda max_rows: [],
+        available_bytes=60 * 2**30,
+        capability=(9, 0),
+    )
+    planned_tokens = plan.page_tokens - PROMPT_TOKENS - 500
+    self_test = CudaSelfTest(model, settings, PROFILES["chandra"])
+    runner = RunnerWithoutMemory(num_places=10**6)
+
+    fits_largest_image(runner, self_test.max_pixels, max_prefill_tokens=1024)
+
+    [(width, height)] = runner.sizes
+    tested_tokens = width * height // 32**2
+    assert 0.9 * planned_tokens <= tested_tokens <= planned_tokens
+
+
+def test_an_image_whose_prompt_has_no_memory_does_not_fit():
+    runner = ScriptedRunner()
+    runner.failing = {("prompt_from", 0)}
+
+    assert not fits_largest_image(runner, MAX_PIXELS, max_prefill_tokens=16)
+
+
+class RunnerWithoutMemory(ScriptedRunner):
+    """A runner that never has memory for an image."""
+
+    def __init__(self, num_places: int) -> None:
+        super().__init__(num_places)
+        self.out_of_memory = {"self-test"}
+        self.sizes: list[tuple[int, int]] = []
+
+    def prompt_from(self, sequence: Any) -> Any:
+        self.sizes.append((sequence.page.pixel_width, sequence.page.pixel_height))
+        return super().prompt_from(sequence)
+
+
+def test_a_device_that_computes_is_usable():
+    assert is_device_usable(torch.device("cpu"))
+
+
+def test_a_device_without_pinned_memory_is_not_usable():
+    def fail(device: torch.device, host: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    assert not is_device_usable(torch.device("cpu"), fail)
+    assert not is_device_usable(torch.device("cpu"), lambda device, host: host * 0.5)
+
+
+def test_memory_that_a_failed_check_keeps_is_logged(model, caplog):
+    caplog.set_level(logging.INFO, "handler.engine.selection.self_test")
+    reserved = iter([100, 130])
+    self_test = CudaSelfTest(
+        model,
+        EngineSettings(),
+        PROFILES["mini"],
+        count_reserved=lambda device: next(reserved),
+    )
+
+    assert self_test.recover()
+
+    [line] = [line for line in caplog.records if line.message == "memory released"]
+    assert vars(line)["reserved_bytes_before"] == 100
+    assert vars(line)["reserved_bytes"] == 130
+
+
+def test_a_device_that_raises_is_not_usable():
+    assert not is_device_usable(torch.device("cuda:0"))

@@ -1,0 +1,109 @@
+"""Forms as browsers and curl send them, and as nobody should."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given, strategies as st
+
+from handler.errors import RequestError
+from handler.http.forms import parts_from
+
+TYPE = "multipart/form-data; boundary=b"
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """A form as curl writes it."""
+    text = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+        % (name.encode(), content)
+        for name, content in parts
+    )
+    return text + b"--b--\r\n"
+
+
+def test_parts_are_found_by_name_whatever_is_in_them():
+    content = b"\r\n--c\r\n\r\n\0\xff--b"
+
+    parts = parts_from(form(("file", content), ("pages", b"1-3"), ("note", b"")), TYPE)
+
+    assert parts == {"file": content, "pages": b"1-3", "note": b""}
+
+
+def test_a_part_may_have_a_file_name_a_type_and_words_before_it():
+    body = (
+        b"words for the reader of a letter\r\n--b  \r\n"
+        b"content-type: image/png\r\n"
+        b'Content-Disposition: form-data; filename="../a.png"; name=file\r\n\r\n'
+        b"bytes\r\n--b--"
+    )
+
+    assert parts_from(body, TYPE) == {"file": b"bytes"}
+
+
+def test_a_boundary_may_be_quoted():
+    body = form(("a", b"1")).replace(b"--b", b"--b c")
+
+    assert parts_from(body, 'multipart/form-data; boundary="b c"') == {"a": b"1"}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; boundary=\u00e9",
+        "multipart/form-data; boundary=other",
+    ],
+)
+def test_a_form_without_its_boundary_is_refused(content_type):
+    with pytest.raises(RequestError, match="boundary"):
+        parts_from(form(("a", b"1")), content_type)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--b",
+        b"--b\r\n",
+        form(("a", b"1"))[:-8],
+        b"--b\r\n\r\nno head\r\n--b--",
+        b"--b\r\nX: y\r\n\r\nno name\r\n--b--",
+        form(("", b"1")),
+        form(("a", b"1"), ("a", b"2")),
+        b"--b\r\nX: " + bytes(10_000) + b"\r\n\r\n1\r\n--b--",
+    ],
+)
+def test_what_is_no_whole_form_is_refused(body):
+    with pytest.raises(RequestError):
+        parts_from(body, TYPE)
+
+
+def test_a_form_of_a_million_fields_is_refused_at_once():
+    body = form(*[(str(number), b"") for number in range(1_000_000)])
+    started = time.process_time()
+
+    with pytest.raises(RequestError, match="more than 32 parts"):
+        parts_from(body, TYPE)
+
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("num_bytes", [2**20 - 3, 2**20 - 2, 2**20, 2**21 + 7])
+def test_parts_are_found_wherever_a_step_of_the_search_ends(num_bytes):
+    content = b"\n" * num_bytes
+
+    parts = parts_from(form(("file", content), ("pages", b"1")), TYPE)
+
+    assert parts == {"file": content, "pages": b"1"}
+
+
+@given(st.binary(max_size=200), st.text(max_size=50))
+def test_any_bytes_are_a_form_or_a_request_error(body, boundary):
+    for content_type in (TYPE, f"multipart/form-data; boundary={boundary}"):
+        with contextlib.suppress(RequestError):
+            parts_from(body, content_type)

@@ -1,0 +1,106 @@
+"""What goes back to a client, in a form that TorchServe survives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from handler.errors import (
+    DeadlineExceededError,
+    HandlerError,
+    OverloadedError,
+    UnreadableDocumentError,
+)
+from handler.http.reply import PROBLEM, Reply, header_safe, problem
+from handler.schema import PageResult, Status
+from tests.handler.test_errors import CLASSES
+
+
+def test_an_error_is_told_in_words_and_as_a_code():
+    reply = problem(UnreadableDocumentError("page 3 ends early"), "id-1")
+
+    assert reply.status == 422
+    assert reply.media_type == PROBLEM == "application/problem+json"
+    assert reply.code == "unreadable_document"
+    assert json.loads(reply.body) == {
+        "type": "about:blank",
+        "title": "Unreadable document",
+        "status": 422,
+        "detail": "page 3 ends early",
+        "code": "unreadable_document",
+        "request_id": "id-1",
+    }
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_only_a_service_that_is_busy_says_when_to_come_again(cls):
+    reply = problem(cls("no"), "id-1")
+
+    assert ("Retry-After" in reply.headers) == (cls.status == 503)
+
+
+def test_when_to_come_again_is_a_number_of_seconds():
+    assert int(problem(OverloadedError(), "id-1").headers["Retry-After"]) > 0
+
+
+def test_a_deadline_is_no_reason_to_try_the_same_again():
+    assert problem(DeadlineExceededError(), "id-1").headers == {}
+
+
+def test_pages_that_were_tried_stay_with_the_error():
+    pages = (PageResult(1, Status.FAILURE),)
+
+    assert problem(HandlerError(), "id-1", pages).pages == pages
+
+
+def test_words_of_any_language_are_ascii_on_the_wire():
+    reply = problem(HandlerError("Größe \ud800 \r\n"), "id-1")
+
+    assert reply.body.isascii()
+    assert json.loads(reply.body)["detail"] == "Größe \ud800 \r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [
+        (200, "OK"),
+        (415, "Unsupported Media Type"),
+        (499, "Client closed request"),
+        (503, "Service Unavailable"),
+    ],
+)
+def test_the_reason_phrase_is_the_one_everybody_uses(status, phrase):
+    assert Reply(status, "text/plain", b"").phrase == phrase
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_has_a_reason_phrase(cls):
+    assert problem(cls(), "id-1").phrase.isascii()
+
+
+def test_another_body_leaves_the_rest_of_a_reply_alone():
+    reply = Reply(200, "text/plain", b"a", {"X-Y": "z"}, code="internal")
+
+    changed = reply.with_body(b"b")
+
+    assert changed == Reply(200, "text/plain", b"b", {"X-Y": "z"}, code="internal")
+    assert reply.body == b"a"
+
+
+def test_a_header_cannot_begin_another_header():
+    assert header_safe("a\r\nSet-Cookie: b") == "aSet-Cookie: b"
+
+
+def test_a_header_keeps_its_ascii_and_loses_the_rest():
+    assert header_safe("page=1; name=Größe\t\x00\x7f\ud800~") == "page=1; name=Gre~"
+
+
+@given(st.text(st.characters()))
+def test_whatever_a_client_wrote_is_safe_in_a_header(value):
+    safe = header_safe(value)
+
+    assert safe.isascii()
+    assert safe.isprintable()
+    assert len(safe) <= 1024

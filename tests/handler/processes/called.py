@@ -1,0 +1,142 @@
+"""Functions that tests call in confined processes, which import this module first."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+from handler.errors import UnreadableDocumentError
+from handler.processes.pool import CallCrashedError, Pool
+from handler.sandbox.wire import Descriptor
+
+SECONDS = 60.0
+"""More than any call needs."""
+
+
+class HoldsAFunctionError(Exception):
+    """An error outside the handler's tree of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+
+
+def add(left: int, right: int, *, third: int = 0) -> int:
+    return left + right + third
+
+
+def raise_unreadable() -> None:
+    raise UnreadableDocumentError("page 3 ends early")
+
+
+def raise_what_is_no_refusal() -> None:
+    raise HoldsAFunctionError
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def signal_myself(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def signal_myself_once(number: int, token: Descriptor) -> str:
+    """Let the signal have this process, unless an earlier call took the token."""
+    if take(token):
+        os.kill(os.getpid(), number)
+    return "done"
+
+
+def burn(seconds: float = 600) -> None:
+    """Keep a core busy."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def burn_once(token: Descriptor) -> str:
+    """Keep a core busy, unless an earlier call took the token."""
+    if take(token):
+        burn()
+    return "done"
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def take(token: Descriptor) -> bool:
+    """Take the token out of its pipe; False if it was taken before."""
+    try:
+        return os.read(token, 1) != b""
+    except BlockingIOError:
+        return False
+
+
+class Token:
+    """A byte in a pipe, by which calls know whether they are the first."""
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.write(self._writing, b".")
+        self.descriptor = Descriptor(reading)
+
+    @property
+    def is_taken(self) -> bool:
+        return not select.select([self.descriptor], [], [], 0)[0]
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        os.close(self._writing)
+
+
+def leave(status: int) -> None:
+    sys.exit(status)
+
+
+def allocate(num_bytes: int) -> int:
+    return len(bytearray(num_bytes))
+
+
+def wait_at(arrived: Descriptor, gate: Descriptor) -> bool:
+    """Say that the call runs, then wait until the gate is opened."""
+    os.write(arrived, b".")
+    return os.read(gate, 1) == b""
+
+
+@contextmanager
+def occupied(
+    pool: Pool, failed: Callable[[Exception], None] | None = None
+) -> Iterator[None]:
+    """Keep a process of the pool, which has imported this module, busy meanwhile.
+
+    `failed` gets the error of a call that did not end well.
+    """
+    arrived, arrival = os.pipe()
+    gate, opener = os.pipe()
+
+    def hold() -> None:
+        try:
+            pool.call(SECONDS, wait_at, Descriptor(arrival), Descriptor(gate))
+        except CallCrashedError as error:
+            if failed is None:
+                raise
+            failed(error)
+
+    holder = Thread(target=hold)
+    holder.start()
+    try:
+        os.read(arrived, 1)
+        yield
+    finally:
+        os.close(opener)
+        holder.join()
+        for descriptor in (arrived, arrival, gate):
+            os.close(descriptor)

@@ -1,0 +1,350 @@
+"""The fair queue grants turns and preempts calls."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import pytest
+
+from handler.processes.fair_queue import (
+    Account,
+    FairQueue,
+    History,
+    Level,
+    Outcome,
+    Turn,
+)
+from tests.waiting import until
+
+LIMIT = 20.0
+FIRST = 1.0
+SECOND = 5.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def queue_of(clock):
+    return lambda size: FairQueue(size, clock)
+
+
+@pytest.fixture
+def waiting():
+    """Starts calls that wait for a turn in threads; their turns appear in a list."""
+    threads: list[Thread] = []
+
+    def wait(queue: FairQueue, account: Account, turns: list[Turn]) -> None:
+        def take() -> None:
+            if turn := queue.take(account, LIMIT, 30):
+                turns.append(turn)
+
+        num_waiting = queue.num_waiting
+        threads.append(Thread(target=take))
+        threads[-1].start()
+        until(lambda: queue.num_waiting == num_waiting + 1)
+
+    yield wait
+    for thread in threads:
+        thread.join()
+
+
+def take(queue: FairQueue, account: Account | None = None) -> Turn:
+    """A turn that is free now."""
+    turn = queue.take(account or Account(), LIMIT, 0)
+    assert turn is not None
+    return turn
+
+
+def can_take(queue: FairQueue, level: Level = Level.NORMAL) -> bool:
+    """Take a turn if one is free now; return whether it was."""
+    return queue.take(Account(level), LIMIT, 0) is not None
+
+
+def served(queue: FairQueue, turns: list[Turn], running: Turn) -> list[Account]:
+    """Return the order in which waiting calls run after the running one."""
+    num_waiting = queue.num_waiting
+    queue.give_back(running, Outcome.FINISHED)
+    order = []
+    for _ in range(num_waiting):
+        until(lambda: turns)
+        turn = turns.pop()
+        order.append(turn.account)
+        queue.give_back(turn, Outcome.FINISHED)
+    return order
+
+
+def test_no_more_turns_than_processes_are_given(queue_of):
+    queue = queue_of(2)
+
+    assert [can_take(queue) for _ in range(3)] == [True, True, False]
+
+
+def test_documents_that_used_less_go_first(queue_of, clock, waiting):
+    turns: list[Turn] = []
+    queue, heavy, light = queue_of(1), Account(), Account()
+    running = take(queue, heavy)
+    waiting(queue, Account(), turns)
+    clock.now += 0.9
+    queue.give_back(running, Outcome.FINISHED)
+    until(lambda: turns)
+    later: list[Turn] = []
+    waiting(queue, heavy, later)
+    waiting(queue, light, later)
+
+    assert served(queue, later, turns[0]) == [light, heavy]
+
+
+def test_a_long_document_is_not_starved_by_new_ones(queue_of, clock, waiting):
+    turns: list[Turn] = []
+    queue, long = queue_of(1), Account()
+    running = take(queue, long)
+    # The document uses the process for long while another one waits.
+    waiting(queue, Account(), turns)
+    clock.now += 0.9
+    queue.give_back(running, Outcome.FINISHED)
+    late: list[Turn] = []
+    waiting(queue, long, late)
+
+    num_served = 0
+    while not late and num_served < 20:
+        until(lambda: turns or late)
+        for turn in turns:
+            waiting(queue, Account(), turns)
+            clock.now += 0.2
+            queue.give_back(turns.pop(turns.index(turn)), Outcome.FINISHED)
+            num_served += 1
+            break
+
+    assert 2 < num_served < 20
+    queue.give_back(late[0], Outcome.FINISHED)
+
+
+def test_slow_documents_wait_for_normal_ones(queue_of, waiting):
+    queue = queue_of(1)
+    slow, suspect, normal = Account(Level.SLOW), Account(Level.SUSPECT), Account()
+    turns: list[Turn] = []
+    running = take(queue)
+    for account in (suspect, slow, normal):
+        waiting(queue, account, turns)
+
+    assert served(queue, turns, running) == [normal, slow, suspect]
+
+
+@pytest.mark.parametrize("level", [Level.SLOW, Level.SUSPECT])
+@pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 1)])
+def test_the_last_process_is_kept_for_normal_documents(queue_of, level, size, most):
+    queue = queue_of(size)
+
+    taken = [can_take(queue, level) for _ in range(size)]
+
+    assert sum(taken) == most
+    assert can_take(queue) == (size > 1)
+
+
+def test_suspects_hold_half_of_many_processes(queue_of):
+    queue = queue_of(8)
+
+    suspects = [can_take(queue, Level.SUSPECT) for _ in range(8)]
+    slow = [can_take(queue, Level.SLOW) for _ in range(8)]
+
+    assert (sum(suspects), sum(slow)) == (4, 3)
+
+
+def test_a_call_that_has_run_for_long_counts_as_slow(queue_of, clock):
+    queue = queue_of(2)
+    take(queue)
+    clock.now += FIRST
+
+    assert [can_take(queue, Level.SLOW), can_take(queue)] == [False, True]
+
+
+def test_nothing_yields_while_nobody_waits(queue_of, clock):
+    queue = queue_of(1)
+    turn = take(queue)
+    clock.now += LIMIT - 1
+
+    assert not queue.must_yield(turn)
+
+
+@pytest.mark.parametrize(
+    ("running", "waits", "seconds"),
+    [
+        (Level.NORMAL, Level.NORMAL, FIRST),
+        (Level.NORMAL, Level.SLOW, SECOND),
+        (Level.SLOW, Level.NORMAL, SECOND),
+        (Level.SLOW, Level.SLOW, SECOND),
+    ],
+)
+def test_a_call_yields_after_its_limit(
+    queue_of, clock, waiting, running, waits, seconds
+):
+    queue = queue_of(2)
+    other = queue.take(Account(), LIMIT, 0, can_restart=False)
+    turns: list[Turn] = []
+    turn = take(queue, Account(running))
+    waiting(queue, Account(waits), turns)
+
+    clock.now += seconds - 0.1
+    before = queue.must_yield(turn)
+    clock.now += 0.2
+    after = queue.must_yield(turn)
+
+    assert (before, after, queue.must_yield(turn)) == (False, True, False)
+    queue.give_back(turn, Outcome.PREEMPTED)
+    until(lambda: turns)
+    queue.give_back(other, Outcome.FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("running", "waits"),
+    [
+        (Level.SUSPECT, Level.NORMAL),
+        (Level.SUSPECT, Level.SUSPECT),
+        (Level.NORMAL, Level.SUSPECT),
+    ],
+)
+def test_a_suspect_does_not_yield_while_others_have_a_process(
+    queue_of, clock, waiting, running, waits
+):
+    queue = queue_of(2)
+    other = queue.take(Account(), LIMIT, 0, can_restart=False)
+    turns: list[Turn] = []
+    turn = take(queue, Account(running))
+    waiting(queue, Account(waits), turns)
+    clock.now += LIMIT - 1
+
+    assert not queue.must_yield(turn)
+    queue.give_back(other, Outcome.FINISHED)
+    queue.give_back(turn, Outcome.FINISHED)
+
+
+def test_a_suspect_yields_the_only_process(queue_of, clock, waiting):
+    queue = queue_of(1)
+    turns: list[Turn] = []
+    turn = take(queue, Account(Level.SUSPECT))
+    waiting(queue, Account(), turns)
+    clock.now += FIRST
+
+    assert queue.must_yield(turn)
+    queue.give_back(turn, Outcome.PREEMPTED)
+
+
+def test_a_call_that_yields_again_and_again_finishes_at_last(queue_of, clock, waiting):
+    queue, slow = queue_of(1), Account()
+    limits = []
+    for _ in range(8):
+        turn = take(queue, slow)
+        turns: list[Turn] = []
+        waiting(queue, Account(), turns)
+        began = clock.now
+        while not queue.must_yield(turn) and clock.now - began < LIMIT:
+            clock.now += FIRST / 2
+        limits.append(clock.now - began)
+        queue.give_back(turn, Outcome.PREEMPTED)
+        until(turns.__len__)
+        queue.give_back(turns[0], Outcome.FINISHED)
+
+    assert limits == [1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, LIMIT]
+
+
+def test_one_call_yields_for_one_that_waits(queue_of, clock, waiting):
+    queue = queue_of(3)
+    turns: list[Turn] = []
+    running = [take(queue) for _ in range(3)]
+    clock.now += FIRST
+    waiting(queue, Account(), turns)
+
+    assert sum(map(queue.must_yield, running)) == 1
+    queue.give_back(running[0], Outcome.PREEMPTED)
+
+
+def test_calls_that_cannot_begin_anew_never_yield(queue_of, clock, waiting):
+    queue = queue_of(1)
+    turns: list[Turn] = []
+    turn = queue.take(Account(), LIMIT, 0, can_restart=False)
+    waiting(queue, Account(), turns)
+    clock.now += LIMIT
+
+    assert not queue.must_yield(turn)
+    queue.give_back(turn, Outcome.FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome", "seconds", "after"),
+    [
+        (Level.NORMAL, Outcome.FINISHED, 0.1, Level.NORMAL),
+        (Level.NORMAL, Outcome.FINISHED, FIRST, Level.SLOW),
+        (Level.NORMAL, Outcome.OUT_OF_TIME, FIRST, Level.SLOW),
+        (Level.NORMAL, Outcome.PREEMPTED, FIRST, Level.SLOW),
+        (Level.NORMAL, Outcome.TIMED_OUT, LIMIT, Level.SUSPECT),
+        (Level.NORMAL, Outcome.LOST, LIMIT, Level.NORMAL),
+        (Level.SLOW, Outcome.FINISHED, 0.1, Level.NORMAL),
+        (Level.SLOW, Outcome.OUT_OF_TIME, 0.1, Level.SLOW),
+        (Level.SLOW, Outcome.PREEMPTED, SECOND, Level.SUSPECT),
+        (Level.SUSPECT, Outcome.PREEMPTED, SECOND, Level.SUSPECT),
+        (Level.SUSPECT, Outcome.FINISHED, 0.1, Level.SUSPECT),
+    ],
+)
+def test_the_outcome_of_a_call_sets_the_next_level(
+    queue_of, clock, before, outcome, seconds, after
+):
+    queue, account = queue_of(2), Account(before)
+    turn = take(queue, account)
+    clock.now += seconds
+
+    queue.give_back(turn, outcome)
+
+    assert account.level is after
+
+
+def test_a_document_is_given_up_after_two_timeouts(queue_of, clock):
+    queue, account = queue_of(1), Account()
+
+    given_up = []
+    for _ in range(2):
+        queue.give_back(take(queue, account), Outcome.TIMED_OUT)
+        given_up.append(account.is_given_up)
+
+    assert given_up == [False, True]
+
+
+def test_a_document_is_known_again_for_a_while(clock):
+    history = History(keep_seconds=60, clock=clock)
+    account = history.account("a")
+
+    clock.now += 59
+    again = history.account("a")
+    clock.now += 60
+    later = history.account("a")
+
+    assert again is account
+    assert later is not account
+
+
+def test_documents_without_a_key_share_no_account():
+    history = History()
+
+    assert history.account(None) is not history.account(None)
+    assert len(history) == 0
+
+
+def test_as_many_documents_are_remembered_as_the_limit_says(clock):
+    history = History(max_accounts=10, clock=clock)
+    first = history.account("0")
+
+    for number in range(1, 100):
+        history.account(str(number))
+
+    assert len(history) == 10
+    assert history.account("0") is not first

@@ -1,0 +1,357 @@
+"""What a call in another process may do: answer, raise, crash, hang, overeat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from handler.errors import UnreadableDocumentError
+from handler.processes.child import Child
+from handler.processes.pool import (
+    CallCrashedError,
+    CallTimeoutError,
+    OutOfTimeError,
+    Pool,
+    PoolBusyError,
+)
+from handler.sandbox.wire import WireError
+from tests.handler.processes import called
+from tests.handler.processes.called import (
+    SECONDS,
+    add,
+    allocate,
+    kill_myself,
+    leave,
+    occupied,
+    raise_unreadable,
+    raise_what_is_no_refusal,
+)
+from tests.waiting import until
+
+MODULES = [called.__name__]
+
+
+def echo_until_closed(connection: Connection, greeting: str) -> None:
+    connection.send((greeting, os.getpid()))
+    while True:
+        connection.send(connection.recv())
+
+
+def sleep_through(connection: Connection) -> None:
+    connection.send("asleep")
+    time.sleep(600)
+
+
+def own_a_pool(connection: Connection) -> None:
+    """A worker with a pool of its own, to be killed without warning."""
+    pool = Pool(1)
+    connection.send(pool.call(SECONDS, os.getpid))
+    connection.recv()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, even where nobody collects its status."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One pool for all tests: what one call does must not matter to the next."""
+    pool = Pool(2, modules=MODULES)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def single():
+    pool = Pool(1, modules=MODULES)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def child_of():
+    """Starts children and ends them, whatever became of them."""
+    children: list[Child] = []
+
+    def start(target, *args) -> Child:
+        children.append(Child(target, *args))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.close()
+
+
+def test_a_call_returns_what_its_function_returns(pool):
+    assert pool.call(SECONDS, add, 1, 2, third=3) == 6
+
+
+def test_a_call_runs_in_another_process(pool):
+    assert pool.call(SECONDS, os.getpid) != os.getpid()
+
+
+def test_the_same_process_serves_one_call_after_the_other(pool):
+    assert pool.call(SECONDS, os.getpid) == pool.call(SECONDS, os.getpid)
+
+
+@pytest.mark.parametrize(("policy", "count"), [(None, "5000"), ("ACTIVE", None)])
+def test_threads_soon_sleep_while_they_wait_unless_the_environment_says_otherwise(
+    monkeypatch, policy, count
+):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    pool = Pool(1)
+
+    try:
+        assert pool.call(SECONDS, os.getenv, "GOMP_SPINCOUNT") == count
+    finally:
+        pool.close()
+
+
+def test_an_exception_comes_back_as_itself(pool):
+    with pytest.raises(UnreadableDocumentError, match=r"^page 3 ends early$") as caught:
+        pool.call(SECONDS, raise_unreadable)
+
+    assert type(caught.value) is UnreadableDocumentError
+
+
+def test_an_exception_costs_no_process(single):
+    pid = single.call(SECONDS, os.getpid)
+
+    with pytest.raises(RuntimeError, match=r"^ZeroDivisionError"):
+        single.call(SECONDS, divmod, 1, 0)
+
+    assert single.call(SECONDS, os.getpid) == pid
+
+
+def test_arguments_that_cannot_be_sent_cost_no_process(single):
+    pid = single.call(SECONDS, os.getpid)
+
+    with pytest.raises(WireError, match="function where a 64-bit int belongs"):
+        single.call(SECONDS, add, lambda: 1, 2)
+
+    assert single.call(SECONDS, os.getpid) == pid
+
+
+def test_a_call_that_crashes_fails_alone(pool):
+    with pytest.raises(CallCrashedError, match="SIGKILL"):
+        pool.call(SECONDS, kill_myself)
+
+    assert [pool.call(SECONDS, add, n, n) for n in range(4)] == [0, 2, 4, 6]
+
+
+def test_a_call_that_ends_its_process_says_with_what_status(pool):
+    with pytest.raises(CallCrashedError, match="ended with status 7"):
+        pool.call(SECONDS, leave, 7)
+
+
+def test_an_exception_that_is_no_refusal_arrives_in_words(single):
+    pid = single.call(SECONDS, os.getpid)
+
+    with pytest.raises(RuntimeError, match=r"^HoldsAFunctionError\(<function .*>\)$"):
+        single.call(SECONDS, raise_what_is_no_refusal)
+
+    assert single.call(SECONDS, os.getpid) == pid
+
+
+def test_a_process_that_died_while_it_idled_costs_the_next_call_nothing(single):
+    pid = single.call(SECONDS, os.getpid)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: is_gone(pid))
+
+    assert single.call(SECONDS, os.getpid) != pid
+
+
+def test_a_call_that_takes_too_long_is_ended_with_its_process(single):
+    pid = single.call(SECONDS, os.getpid)
+
+    with pytest.raises(CallTimeoutError, match=r"within 0\.1 s"):
+        single.call(0.1, time.sleep, 600)
+
+    assert is_gone(pid)
+    assert single.call(SECONDS, add, 1, 2) == 3
+
+
+def test_a_call_gets_the_first_process_that_becomes_free(single):
+    answers: list[int] = []
+    with occupied(single):
+        second = Thread(target=lambda: answers.append(single.call(SECONDS, abs, -3)))
+        second.start()
+
+    second.join()
+    assert answers == [3]
+
+
+def test_a_call_waits_for_a_process_for_its_timeout_at_most(single):
+    with occupied(single), pytest.raises(PoolBusyError, match=r"was free for 0\.1 s"):
+        single.call(0.1, abs, -3)
+
+    assert single.call(SECONDS, abs, -3) == 3
+
+
+def test_a_calls_timeout_starts_when_it_gets_a_process(single):
+    answers: list[None] = []
+    with occupied(single):
+        second = Thread(target=lambda: answers.append(single.call(2, time.sleep, 1.2)))
+        second.start()
+        # Together with the call itself more than its timeout.
+        second.join(1.2)
+
+    second.join()
+    assert answers == [None]
+
+
+def test_a_caller_out_of_time_stops_waiting_for_a_process(single):
+    with occupied(single), pytest.raises(OutOfTimeError):
+        single.call_within(0.1, SECONDS, abs, -3)
+
+    assert single.call(SECONDS, abs, -3) == 3
+
+
+def test_a_caller_that_runs_out_of_time_waits_no_longer_for_the_result(single):
+    pid = single.call(SECONDS, os.getpid)
+
+    with pytest.raises(OutOfTimeError):
+        single.call_within(0.1, SECONDS, time.sleep, 600)
+
+    assert is_gone(pid)
+    assert single.call_within(SECONDS, SECONDS, add, 1, 2) == 3
+
+
+@pytest.mark.parametrize("total_seconds", [0.0, -1.0])
+def test_a_caller_that_has_no_time_at_all_is_told_so(single, total_seconds):
+    with occupied(single), pytest.raises(OutOfTimeError):
+        single.call_within(total_seconds, SECONDS, abs, -3)
+
+
+def test_a_calls_own_limits_apply_before_a_later_deadline(single):
+    with occupied(single), pytest.raises(PoolBusyError):
+        single.call_within(SECONDS, 0.1, abs, -3)
+
+    with pytest.raises(CallTimeoutError):
+        single.call_within(SECONDS, 0.1, time.sleep, 600)
+
+
+def test_two_calls_run_at_the_same_time(pool):
+    with occupied(pool):
+        assert pool.call(SECONDS, add, 1, 2) == 3
+
+
+def test_a_call_that_wants_too_much_memory_fails_alone():
+    pool = Pool(1, memory_bytes=1024**3, modules=MODULES)
+
+    with pytest.raises(CallCrashedError):
+        pool.call(SECONDS, allocate, 2 * 1024**3)
+
+    assert pool.call(SECONDS, allocate, 1024**2) == 1024**2
+    pool.close()
+
+
+def test_a_process_replaced_after_a_crash_has_the_same_limit():
+    pool = Pool(1, memory_bytes=1024**3, modules=MODULES)
+
+    with pytest.raises(CallCrashedError):
+        pool.call(SECONDS, kill_myself)
+
+    with pytest.raises(CallCrashedError):
+        pool.call(SECONDS, allocate, 2 * 1024**3)
+    pool.close()
+
+
+def test_a_process_imports_nothing_of_its_parents():
+    pool = Pool(1)
+
+    modules = set(pool.call(SECONDS, eval, "list(__import__('sys').modules)"))
+
+    pool.close()
+    assert "handler.sandbox.calls" in modules
+    assert modules.isdisjoint({"pytest", "torch", "ts", "transformers", "numpy"})
+
+
+def test_a_closed_pool_leaves_no_process():
+    pool = Pool(1)
+    pid = pool.call(SECONDS, os.getpid)
+
+    pool.close()
+
+    assert is_gone(pid)
+
+
+def test_a_pool_that_closes_does_not_wait_for_what_runs():
+    pool = Pool(1, modules=MODULES)
+    errors: list[Exception] = []
+
+    with occupied(pool, errors.append):
+        pool.close()
+        until(lambda: errors)
+
+    assert [str(error) for error in errors] == ["the process was ended by SIGKILL"]
+
+
+def test_a_closed_pool_takes_no_call():
+    pool = Pool(1)
+    pool.close()
+
+    with pytest.raises(CallCrashedError, match=r"^the pool is closed$"):
+        pool.call(SECONDS, add, 1, 2)
+
+
+def test_processes_end_with_a_parent_that_was_killed(child_of):
+    worker = child_of(own_a_pool)
+    pid = worker.connection.recv()
+
+    worker.kill()
+
+    until(lambda: is_gone(pid))
+
+
+def test_a_child_gets_its_arguments_and_both_ends_of_a_pipe(child_of):
+    child = child_of(echo_until_closed, "hello")
+
+    assert child.connection.recv() == ("hello", child.pid)
+    child.connection.send([1, 2])
+    assert child.connection.recv() == [1, 2]
+
+
+def test_a_child_ends_when_its_pipe_closes(child_of):
+    child = child_of(echo_until_closed, "hello")
+    child.connection.recv()
+
+    child.close()
+
+    assert is_gone(child.pid)
+    assert child.last_words() == "ended with status 0"
+
+
+def test_a_child_that_does_not_listen_is_killed_when_its_pipe_closes(child_of):
+    child = child_of(sleep_through)
+    child.connection.recv()
+
+    child.close(timeout_seconds=0.1)
+
+    assert is_gone(child.pid)
+    assert child.last_words() == "was ended by SIGKILL"
+
+
+def test_a_child_outlives_the_interrupt_of_a_terminal(child_of):
+    child = child_of(echo_until_closed, "hello")
+    child.connection.recv()
+
+    os.kill(child.pid, signal.SIGINT)
+
+    child.connection.send("still here")
+    assert child.connection.recv() == "still here"

@@ -1,0 +1,262 @@
+"""Processes that are killed, stopped or ended for others, and calls begun anew."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import time
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from handler.errors import OverloadedError, UnreadableDocumentError
+from handler.processes.pool import (
+    CallContext,
+    CallCrashedError,
+    CallKilledError,
+    CallStalledError,
+    CallTimeoutError,
+    DocumentGivenUpError,
+    Pool,
+)
+from handler.reading.decode import Decoding
+from tests.handler.processes import called
+from tests.handler.processes.called import (
+    Token,
+    burn,
+    burn_once,
+    niceness,
+    signal_myself,
+    signal_myself_once,
+    take,
+)
+from tests.waiting import until
+
+SECONDS = 20.0
+"""More than any call here needs."""
+STALL_SECONDS = 0.5
+BURN_SECONDS = 1.0
+
+
+@pytest.fixture
+def pool_of():
+    pools: list[Pool] = []
+
+    def make(size: int = 1) -> Pool:
+        pools.append(
+            Pool(
+                size,
+                modules=[called.__name__],
+                name="decoder",
+                stall_seconds=STALL_SECONDS,
+            )
+        )
+        # Wait until its processes have started, so that no test measures the start.
+        for _ in range(size):
+            pools[-1].call(SECONDS, os.getpid)
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture
+def token():
+    token = Token()
+    yield token
+    token.close()
+
+
+class Records(logging.Handler):
+    """Records of the log, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[Any] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def ends():
+    """Return the log's records of ended processes."""
+    handler = Records()
+    logger = logging.getLogger("handler.processes.pool")
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
+
+
+def call(pool: Pool, function, *args, context=None, seconds=SECONDS):
+    return pool.call_for(context or CallContext(), math.inf, seconds, function, *args)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_a_call_that_lost_its_process_is_tried_again(pool_of, token, number):
+    answer = call(pool_of(), signal_myself_once, int(number), token.descriptor)
+
+    assert answer == "done"
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGKILL, CallKilledError),
+        (signal.SIGTERM, CallKilledError),
+        (signal.SIGSTOP, CallStalledError),
+        (signal.SIGSEGV, CallCrashedError),
+        (signal.SIGABRT, CallCrashedError),
+    ],
+)
+def test_a_call_that_loses_two_processes_fails(pool_of, number, error):
+    pool = pool_of()
+
+    with pytest.raises(error) as caught:
+        call(pool, signal_myself, int(number))
+
+    assert type(caught.value) is error
+    assert call(pool, abs, -3) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_document_is_not_blamed_for_external_signals(pool_of, number):
+    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+
+    with pytest.raises(OverloadedError, match="from outside"):
+        decoding.run(CallContext("document"), None, signal_myself, int(number))
+
+
+def test_a_document_is_blamed_for_crashes_in_two_processes(pool_of):
+    decoding = Decoding(pool_of(), SECONDS, time.monotonic)
+
+    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
+        decoding.run(CallContext("document"), None, signal_myself, int(signal.SIGSEGV))
+
+
+def test_a_process_stopped_while_idle_only_delays_a_call(pool_of):
+    pool = pool_of()
+    pid = pool.call(SECONDS, os.getpid)
+    os.kill(pid, signal.SIGSTOP)
+
+    assert call(pool, os.getpid) != pid
+
+
+def test_a_process_that_works_for_long_is_not_stalled(pool_of):
+    pool = pool_of()
+
+    call(pool, burn, 3 * STALL_SECONDS)
+    with pytest.raises(CallTimeoutError) as caught:
+        call(pool, burn, seconds=3 * STALL_SECONDS)
+
+    assert type(caught.value) is CallTimeoutError
+
+
+def test_a_document_is_given_up_after_two_timeouts(pool_of, token):
+    pool, context = pool_of(), CallContext("document")
+    for _ in range(2):
+        with pytest.raises(CallTimeoutError):
+            call(pool, burn, context=context, seconds=0.2)
+
+    with pytest.raises(DocumentGivenUpError):
+        call(pool, take, token.descriptor, context=context)
+
+    assert not token.is_taken
+    assert call(pool, abs, -3, context=CallContext("another")) == 3
+
+
+def test_a_given_up_document_is_told_so(pool_of):
+    decoding = Decoding(pool_of(), 0.2, time.monotonic)
+    for _ in range(2):
+        with pytest.raises(
+            UnreadableDocumentError, match=r"longer than 0\.2 s and was"
+        ):
+            decoding.run(CallContext("document"), None, burn)
+
+    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
+        decoding.run(CallContext("document"), None, abs, -3)
+
+
+def test_a_long_call_is_begun_anew_after_one_that_waited(pool_of, token, ends):
+    pool = pool_of()
+    answers: list[str] = []
+    slow = Thread(
+        target=lambda: answers.append(call(pool, burn_once, token.descriptor))
+    )
+    slow.start()
+    until(lambda: token.is_taken)
+
+    answers.append(call(pool, str, "waited"))
+
+    slow.join()
+    assert answers == ["waited", "done"]
+    assert [record.why for record in ends] == ["preempted"]
+
+
+def test_new_documents_find_a_process_beside_endless_ones(pool_of):
+    pool = pool_of(2)
+
+    def bomb() -> None:
+        with suppress(CallTimeoutError, CallCrashedError):
+            call(pool, burn, seconds=4)
+
+    bombs = [Thread(target=bomb) for _ in range(6)]
+    for thread in bombs:
+        thread.start()
+    until(lambda: pool.num_waiting >= 4)
+
+    assert [call(pool, abs, -n, seconds=4) for n in range(8)] == list(range(8))
+
+    pool.close()
+    for thread in bombs:
+        thread.join()
+
+
+def test_slow_documents_have_less_of_the_processors(pool_of):
+    pool, slow = pool_of(), CallContext("slow")
+    with pytest.raises(CallTimeoutError):
+        call(pool, burn, context=slow, seconds=0.2)
+
+    assert call(pool, niceness, context=slow) > niceness()
+    assert call(pool, niceness) == niceness()
+
+
+def test_a_slow_document_has_its_time_in_processor_time():
+    pool, slow = Pool(1, modules=[called.__name__]), CallContext("slow")
+    with pytest.raises(CallTimeoutError):
+        call(pool, burn, context=slow, seconds=0.2)
+
+    # The call sleeps without processor time, for less than three time limits.
+    assert call(pool, time.sleep, 2, context=slow, seconds=1.5) is None
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "why"),
+    [
+        (burn, (), ["timeout"]),
+        (signal_myself, (int(signal.SIGKILL),), ["killed"] * 2),
+        (signal_myself, (int(signal.SIGSEGV),), ["crash"] * 2),
+        (signal_myself, (int(signal.SIGSTOP),), ["stalled"] * 2),
+    ],
+)
+def test_the_log_has_one_line_for_each_process(pool_of, ends, function, args, why):
+    context = CallContext("digest", "request", 7)
+
+    with pytest.raises((CallCrashedError, CallTimeoutError)):
+        call(pool_of(), function, *args, context=context, seconds=BURN_SECONDS)
+
+    assert [record.getMessage() for record in ends] == ["decoder ended"] * len(why)
+    assert [record.why for record in ends] == why
+    for record in ends:
+        assert (record.document, record.request_id, record.page) == (
+            "digest",
+            "request",
+            7,
+        )
+        assert 0 <= record.seconds < SECONDS

@@ -1,0 +1,108 @@
+"""Readers, and documents opened in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from handler.http.request import OCRRequest
+from handler.processes.pool import Pool
+from handler.reading.open_document import Reading
+from handler.reading.reader import Reader
+from handler.schema import Options, PageResult
+from handler.settings import HandlerSettings
+from tests.handler.processes import called
+from tests.handler.reading.engines import TOO_LITTLE_MEMORY, FakeEngines
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    pool = Pool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def writers():
+    pool = Pool(1)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def without_memory():
+    """A pool whose processes crash."""
+    pool = Pool(1, memory_bytes=TOO_LITTLE_MEMORY)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def busy():
+    """A pool whose only process is at work as long as the test runs."""
+    pool = Pool(1, modules=[called.__name__])
+    with called.occupied(pool):
+        yield pool
+    pool.close()
+
+
+@pytest.fixture
+def reader_with(decoders, writers):
+    """Makes readers; they share the pools where a test brings none."""
+
+    def make(
+        engines: FakeEngines,
+        clock: Callable[[], float] = time.monotonic,
+        decoders: Pool = decoders,
+        writers: Pool = writers,
+        **settings: Any,
+    ) -> Reader:
+        return Reader(HandlerSettings(**settings), engines, decoders, writers, clock)
+
+    return make
+
+
+@pytest.fixture
+def opened(reader_with):
+    """Opens documents, received now, and closes them after the test."""
+    readings: list[Reading] = []
+
+    def open_it(
+        content: bytes,
+        reader: Reader | None = None,
+        received_at: float | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        document_key: str | None = None,
+        **options: Any,
+    ) -> Reading:
+        reader = reader or reader_with(FakeEngines())
+        received_at = time.monotonic() if received_at is None else received_at
+        request = OCRRequest(content, None, Options(**options), None)
+        readings.append(
+            reader.open(
+                "id", request, received_at, is_cancelled, document_key or str(uuid4())
+            )
+        )
+        return readings[-1]
+
+    yield open_it
+    for reading in readings:
+        reading.close()
+
+
+@pytest.fixture
+def read(reader_with, opened):
+    """All pages of a document by number; one without an answer takes a minute."""
+
+    def read_it(
+        content: bytes, engines: FakeEngines, options: Any = None, **settings: Any
+    ) -> dict[int, PageResult]:
+        reader = reader_with(engines, **settings)
+        pages = reader.pages(opened(content, reader, **(options or {})))
+        return {page.page: page for page in pages}
+
+    return read_it

@@ -1,0 +1,140 @@
+"""Deadlines, and clients that leave."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.errors import DeadlineExceededError
+from handler.schema import Status
+from tests.handler.reading.engines import (
+    TEXT,
+    Clock,
+    FakeEngines,
+    PassingClock,
+    code_of,
+    pdf_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("requested", "setting", "deadline"),
+    [(None, 55.0, 155.0), (5.0, 55.0, 105.0), (5.0, None, 105.0), (None, None, None)],
+)
+def test_a_deadline_is_the_requests_or_else_the_settings(
+    reader_with, opened, requested, setting, deadline
+):
+    clock = Clock()
+    clock.now = 100.0
+    reader = reader_with(FakeEngines(), clock, deadline_seconds=setting)
+
+    reading = opened(pdf_of(1), reader, received_at=100.0, deadline_seconds=requested)
+
+    assert reading.deadline == deadline
+
+
+def test_when_the_deadline_comes_finished_pages_are_kept_and_the_rest_is_late(
+    reader_with, opened
+):
+    clock = Clock()
+    engines = FakeEngines({3: TEXT}, num_slots=2)
+    reader = reader_with(engines, clock)
+    pages = reader.pages(
+        opened(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
+    )
+
+    first = next(pages)
+    clock.now = 5.0
+    rest = list(pages)
+
+    assert (first.page, first.status) == (3, Status.SUCCESS)
+    assert [page.page for page in rest] == [1, 2, 4, 5]
+    assert {code_of(page) for page in rest} == {"deadline_exceeded"}
+
+
+def test_a_page_that_was_done_in_time_is_kept_though_nobody_looked(reader_with, opened):
+    clock = Clock()
+    engines = FakeEngines({3: TEXT}, num_slots=2)
+    reader = reader_with(engines, clock)
+    pages = reader.pages(
+        opened(pdf_of(3), reader, received_at=0.0, deadline_seconds=5.0)
+    )
+
+    next(pages)
+    engines.finish(2)
+    clock.now = 5.0
+    rest = list(pages)
+
+    assert [(page.page, code_of(page)) for page in rest] == [
+        (2, None),
+        (1, "deadline_exceeded"),
+    ]
+    assert engines.cancelled == [1]
+
+
+def test_when_the_deadline_comes_the_engine_gives_up_what_it_held(reader_with, opened):
+    clock = Clock()
+    engines = FakeEngines({3: TEXT}, num_slots=2)
+    reader = reader_with(engines, clock)
+    pages = reader.pages(
+        opened(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
+    )
+
+    next(pages)
+    clock.now = 5.0
+    list(pages)
+
+    assert engines.numbers == [1, 2, 3]
+    assert sorted(engines.cancelled) == [1, 2]
+
+
+def test_a_deadline_is_noticed_while_no_page_is_done(reader_with, opened):
+    engines = FakeEngines()
+    reader = reader_with(engines, PassingClock())
+    reading = opened(pdf_of(1), reader, received_at=0.0, deadline_seconds=120.0)
+
+    [page] = reader.pages(reading)
+
+    assert code_of(page) == "deadline_exceeded"
+    assert engines.cancelled == [1]
+
+
+def test_a_reading_that_was_cancelled_stops_and_cancels(reader_with, opened):
+    engines = FakeEngines({3: TEXT}, num_slots=2)
+    is_gone: list[bool] = []
+    reading = opened(pdf_of(30), is_cancelled=lambda: bool(is_gone))
+    pages = reader_with(engines).pages(reading)
+
+    next(pages)
+    is_gone.append(True)
+    rest = list(pages)
+
+    assert not any(page.status is Status.SUCCESS for page in rest)
+    assert engines.numbers == [1, 2, 3]
+    assert sorted(engines.cancelled) == [1, 2]
+
+
+def test_a_reading_nobody_goes_on_with_is_cancelled(reader_with, opened):
+    engines = FakeEngines({3: TEXT}, num_slots=2)
+    pages = reader_with(engines).pages(opened(pdf_of(30)))
+    next(pages)
+
+    pages.close()
+
+    assert sorted(engines.cancelled) == [1, 2]
+
+
+def test_a_reading_that_was_finished_has_nothing_to_cancel(read):
+    engines = FakeEngines(dict.fromkeys((1, 2, 3), TEXT))
+
+    read(pdf_of(3), engines)
+
+    assert engines.cancelled == []
+
+
+def test_a_document_after_its_deadline_is_not_opened(reader_with, opened):
+    clock = Clock()
+    clock.now = 5.0
+    reader = reader_with(FakeEngines(), clock)
+
+    with pytest.raises(DeadlineExceededError, match="before this page was read"):
+        opened(b"nothing that can be read", reader, 0.0, deadline_seconds=5.0)

@@ -1,0 +1,204 @@
+"""Decoders and writers that fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from bench.soak.bombs import nested_forms
+from handler.errors import UnreadableDocumentError
+from handler.processes.pool import CallKilledError, Pool
+from handler.schema import PageError, Status
+from tests.handler.reading.engines import (
+    FIGURE,
+    MOMENT,
+    SLOW,
+    TEXT,
+    Clock,
+    FakeEngines,
+    code_of,
+    page_with_a_red_square,
+    pdf_of,
+    warnings_of,
+)
+
+
+class KilledWriters(Pool):
+    """Writers that are killed from outside with every page."""
+
+    def call_for(self, *args, **kwargs):
+        raise CallKilledError("the process was ended by SIGKILL")
+
+
+@pytest.fixture
+def stopped():
+    """Makes pools whose only process was stopped by a signal while it idled."""
+    pools: list[Pool] = []
+
+    def make() -> Pool:
+        pools.append(Pool(1, stall_seconds=0.5))
+        os.kill(pools[-1].call(20, os.getpid), signal.SIGSTOP)
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def test_a_decoder_that_crashes_is_the_documents_fault(
+    reader_with, opened, without_memory
+):
+    reader = reader_with(FakeEngines(), decoders=without_memory)
+
+    pages = list(reader.pages(opened(pdf_of(2))))
+
+    assert [page.error for page in pages] == [
+        PageError("unreadable_document", "the decoder crashed on it")
+    ] * 2
+
+
+def test_a_document_on_which_a_decoder_crashes_is_refused_when_it_is_opened(
+    reader_with, opened, without_memory
+):
+    reader = reader_with(FakeEngines(), decoders=without_memory)
+
+    with pytest.raises(UnreadableDocumentError, match=r"^the decoder crashed on it$"):
+        opened(pdf_of(2), reader)
+
+
+def test_a_page_that_a_decoder_made_up_does_not_reach_the_engine(reader_with, opened):
+    engines = FakeEngines()
+    dishonest = Pool(1, modules=["tests.handler.sandbox.dishonest"])
+    reader = reader_with(engines, decoders=dishonest)
+
+    [page] = reader.pages(opened(pdf_of(1), reader))
+
+    dishonest.close()
+    assert page.error == PageError(
+        "unreadable_document", "page 1 was decoded to no page"
+    )
+
+
+def test_a_decoder_that_takes_too_long_is_the_documents_fault(reader_with, opened):
+    reader = reader_with(FakeEngines(), decode_seconds=MOMENT)
+
+    [page] = reader.pages(opened(SLOW))
+
+    assert page.error == PageError(
+        "unreadable_document", "decoding took longer than 0.01 s and was given up"
+    )
+
+
+def test_a_document_is_given_up_after_two_slow_pages(reader_with, opened):
+    reader = reader_with(FakeEngines(), decode_seconds=0.5)
+
+    pages = list(reader.pages(opened(nested_forms(5))))
+
+    took_too_long = PageError(
+        "unreadable_document", "decoding took longer than 0.5 s and was given up"
+    )
+    given_up = PageError(
+        "unreadable_document",
+        "decoding took longer than 0.5 s twice, and the whole document was given up",
+    )
+    assert [page.error for page in pages] == [took_too_long] * 2 + [given_up] * 3
+
+
+def test_a_given_up_document_is_rejected_when_it_is_sent_again(reader_with, opened):
+    reader = reader_with(FakeEngines(), decode_seconds=0.5)
+    list(reader.pages(opened(nested_forms(2), document_key="digest")))
+
+    with pytest.raises(UnreadableDocumentError, match="the whole document was given"):
+        opened(nested_forms(2), reader, document_key="digest")
+
+
+def test_figures_of_a_given_up_document_are_not_cut_out(reader_with, opened):
+    engines = FakeEngines()
+    reader = reader_with(engines)
+    pages = reader.pages(
+        opened(
+            page_with_a_red_square(), reader, document_key="same", include_images=True
+        )
+    )
+
+    def give_up() -> None:
+        impatient = reader_with(FakeEngines(), decode_seconds=0.5)
+        bomb = opened(nested_forms(2), document_key="same")
+        list(impatient.pages(bomb))
+        engines.finish(1, FIGURE)
+
+    engines.submitted = give_up
+    [page] = pages
+
+    assert page.status is Status.SUCCESS
+    assert warnings_of(page) == ["images_missing"]
+
+
+def test_processes_stopped_while_idle_only_delay_a_page(reader_with, opened, stopped):
+    reader = reader_with(FakeEngines({1: TEXT}), decoders=stopped(), writers=stopped())
+
+    [page] = reader.pages(opened(pdf_of(1), reader))
+
+    assert page.status is Status.SUCCESS
+
+
+def test_a_page_that_lost_two_writers_may_be_sent_again(reader_with, opened):
+    reader = reader_with(FakeEngines({1: TEXT}), writers=KilledWriters(0))
+
+    [page] = reader.pages(opened(pdf_of(1)))
+
+    assert code_of(page) == "overloaded"
+
+
+def test_a_decoder_that_the_deadline_cuts_short_is_nobodys_fault(reader_with, opened):
+    clock = Clock()
+    reader = reader_with(FakeEngines(), clock)
+    reading = opened(SLOW, reader, received_at=0.0, deadline_seconds=10.0)
+    clock.now = 10.0 - MOMENT
+
+    [page] = reader.pages(reading)
+
+    assert code_of(page) == "deadline_exceeded"
+
+
+def test_a_page_for_which_no_decoder_becomes_free_is_told_so(reader_with, opened, busy):
+    reader = reader_with(FakeEngines(), decoders=busy, decode_seconds=MOMENT)
+
+    pages = list(reader.pages(opened(pdf_of(2))))
+
+    assert [code_of(page) for page in pages] == ["overloaded"] * 2
+
+
+def test_a_page_that_waits_for_a_decoder_until_its_deadline_is_late(
+    reader_with, opened, busy
+):
+    clock = Clock()
+    opener = reader_with(FakeEngines(), clock)
+    reading = opened(pdf_of(1), opener, received_at=0.0, deadline_seconds=10.0)
+    clock.now = 10.0 - MOMENT
+
+    [page] = reader_with(FakeEngines(), clock, busy).pages(reading)
+
+    assert code_of(page) == "deadline_exceeded"
+
+
+def test_a_writer_that_crashes_costs_its_page_and_is_not_the_documents_fault(
+    reader_with, opened, without_memory
+):
+    reader = reader_with(FakeEngines({1: TEXT}), writers=without_memory)
+
+    [page] = reader.pages(opened(pdf_of(1)))
+
+    assert page.error == PageError(
+        "internal", "the model's answer could not be converted"
+    )
+
+
+def test_a_page_for_which_no_writer_becomes_free_is_told_so(reader_with, opened, busy):
+    reader = reader_with(FakeEngines({1: TEXT}), writers=busy, decode_seconds=1)
+
+    [page] = reader.pages(opened(pdf_of(1)))
+
+    assert code_of(page) == "overloaded"

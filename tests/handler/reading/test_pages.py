@@ -1,0 +1,75 @@
+"""Which pages of a document go to the engine, and when."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.documents import pdf_with_one_bad_page
+from tests.handler.reading.engines import TEXT, FakeEngines, code_of, pdf_of
+
+
+def test_pages_come_in_the_order_they_are_done(reader_with, opened):
+    engines = FakeEngines({3: TEXT}, num_slots=2)
+    pages = reader_with(engines).pages(opened(pdf_of(3)))
+
+    order = [next(pages).page]
+    for number in (1, 2):
+        engines.finish(number)
+        order.append(next(pages).page)
+
+    assert order == [3, 1, 2]
+    assert list(pages) == []
+
+
+def test_pages_are_submitted_in_the_order_of_the_document(read):
+    engines = FakeEngines(dict.fromkeys(range(1, 6), TEXT), num_slots=2)
+
+    read(pdf_of(5), engines)
+
+    assert engines.numbers == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("num_slots", [1, 4])
+def test_no_more_pages_are_on_their_way_than_the_engine_can_use_and_one(
+    reader_with, opened, num_slots
+):
+    engines = FakeEngines(num_slots=num_slots)
+    looks = itertools.count(1)
+    # A look before each page that is sent, and a few while none is.
+    reading = opened(pdf_of(30), is_cancelled=lambda: next(looks) > num_slots + 4)
+
+    list(reader_with(engines).pages(reading))
+
+    assert engines.numbers == list(range(1, num_slots + 2))
+
+
+def test_a_page_that_is_done_makes_room_for_another(reader_with, opened):
+    engines = FakeEngines({2: TEXT, 3: TEXT}, num_slots=1)
+    pages = reader_with(engines).pages(opened(pdf_of(30)))
+
+    done = [next(pages).page, next(pages).page]
+
+    assert done == [2, 3]
+    assert engines.numbers == [1, 2, 3]
+    pages.close()
+
+
+def test_only_the_pages_that_were_asked_for_are_read(read):
+    engines = FakeEngines({2: TEXT, 4: TEXT})
+
+    pages = read(pdf_of(5), engines, {"pages": "4,2"})
+
+    assert engines.numbers == [2, 4]
+    assert pages.keys() == {2, 4}
+
+
+def test_a_page_that_cannot_be_decoded_fails_alone(read):
+    pages = read(pdf_with_one_bad_page(), FakeEngines({1: TEXT, 3: TEXT}))
+
+    assert {n: code_of(page) for n, page in pages.items()} == {
+        1: None,
+        2: "unreadable_document",
+        3: None,
+    }

@@ -1,0 +1,121 @@
+"""The options of a request reach the engine and the writers, for that request only."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+
+from handler.reading.write import MAX_INLINE_BYTES, max_inline_bytes
+from handler.schema import Options
+from tests.documents import as_png, text_page
+from tests.handler.reading.engines import (
+    FIGURE,
+    TEXT,
+    FakeEngines,
+    page_with_a_red_square,
+    warnings_of,
+)
+
+TABLE = """<div data-bbox="[0, 0, 1024, 1024]" data-label="Table"><table>
+<tr><th>Port</th></tr><tr><td>Lerwick</td></tr></table></div>"""
+
+
+def test_the_engine_is_asked_with_what_the_request_says(read):
+    engines = FakeEngines({1: TEXT})
+
+    read(
+        as_png(text_page()),
+        engines,
+        {"prompt": "What is the total?", "temperature": 0.7, "max_attempts": 5},
+    )
+
+    [sequence] = engines.sequences
+    assert sequence.prompt == "What is the total?"
+    assert (sequence.temperature, sequence.max_attempts) == (0.7, 5)
+
+
+def test_the_options_of_one_request_are_none_of_the_next(read):
+    engines = FakeEngines({1: TEXT})
+
+    read(as_png(text_page()), engines, {"prompt": "x", "temperature": 1.0})
+    read(as_png(text_page()), engines)
+
+    first, second = engines.sequences
+    assert first.prompt == "x"
+    assert second.prompt != "x"
+    assert (second.temperature, second.max_attempts) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "markdown"),
+    [
+        ("Total: 3 < 4\nPaid.\n\nBy: A*B", "Total: 3 < 4  \nPaid.\n\nBy: A\\*B"),
+        ("Jo <jo@x.org>\nList<Path>", "Jo \\<jo@x.org>  \nList\\<Path>"),
+        ("<b>Total</b>: 3\nPaid.", "**Total**: 3 Paid."),
+        ('```json\n{"a": 1}\n```', '{"a": 1}'),
+        (TEXT, "Hello"),
+    ],
+)
+def test_the_answer_to_a_prompt_of_ones_own_is_text_or_html(read, answer, markdown):
+    page = read(as_png(text_page()), FakeEngines({1: answer}), {"prompt": "x"})[1]
+
+    assert page.content.markdown == markdown
+    assert page.raw == answer
+    assert warnings_of(page) == []
+
+
+def test_tables_are_html_where_they_are_asked_for(read):
+    engines = FakeEngines({1: TABLE})
+
+    page = read(as_png(text_page()), engines, {"tables": "html"})[1]
+
+    assert page.content.markdown.startswith("<table>")
+    assert "<td>Lerwick</td>" in page.content.markdown
+
+
+@pytest.mark.parametrize("name", ["include_images", "inline_images"])
+def test_pictures_are_links_or_data_urls(read, name):
+    page = read(page_with_a_red_square(), FakeEngines({1: FIGURE}), {name: True})[1]
+
+    [picture] = page.images.values()
+    targets = re.findall(r"!\[[^]]*\]\(([^)]*)\)", page.content.markdown)
+    assert targets == (
+        list(page.images)
+        if name == "include_images"
+        else [f"data:image/webp;base64,{picture}"]
+    )
+    assert base64.b64decode(picture).startswith(b"RIFF")
+
+
+def test_pictures_beyond_the_limit_of_a_document_are_told(reader_with, opened):
+    reader = reader_with(FakeEngines({1: FIGURE}))
+    reading = opened(page_with_a_red_square(), reader, inline_images=True)
+    reading.inlined_bytes = MAX_INLINE_BYTES - 10
+
+    [page] = reader.pages(reading)
+
+    assert warnings_of(page) == ["images_not_inlined"]
+    assert "(page-1-figure-1.webp)" in page.content.markdown
+    assert page.images
+
+
+def test_data_urls_leave_room_in_a_small_answer(reader_with, opened):
+    reader = reader_with(FakeEngines({1: FIGURE}), max_reply_bytes=500)
+
+    [page] = reader.pages(opened(page_with_a_red_square(), reader, inline_images=True))
+
+    assert warnings_of(page) == ["images_not_inlined"]
+
+
+def test_data_urls_fit_four_times_into_a_real_time_answer():
+    limit = max_inline_bytes(25 * 1024 * 1024)
+
+    assert 4 * limit < 25 * 1024 * 1024
+    assert max_inline_bytes(100 * 1024 * 1024) == MAX_INLINE_BYTES
+
+
+def test_a_document_without_the_option_has_no_picture():
+    assert not Options().has_images
+    assert Options(inline_images=True).has_images

@@ -1,0 +1,121 @@
+"""Gzip within a limit: results, rejections and memory."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+
+import pytest
+from hypothesis import given, strategies as st
+
+from handler.errors import (
+    DocumentTooLargeError,
+    RequestError,
+    UnsupportedMediaTypeError,
+)
+from handler.storage.compression import MAX_MEMBERS, gunzip, is_gzip, says_gzip
+
+MEGABYTE = 1024 * 1024
+
+
+def whole(data: bytes, max_bytes: int = MEGABYTE) -> bytes:
+    return b"".join(gunzip([data], "the body", max_bytes))
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.integers(1, 50))
+def test_members_come_back_however_they_are_divided(contents, step):
+    data = b"".join(map(gzip.compress, contents)) + bytes(3)
+    pieces = [data[at : at + step] for at in range(0, len(data), step)]
+
+    assert b"".join(gunzip(pieces, "the body", MEGABYTE)) == b"".join(contents)
+
+
+def test_as_many_bytes_as_the_limit_are_taken():
+    assert whole(gzip.compress(b"x" * 5000), 5000) == b"x" * 5000
+
+
+def test_one_byte_above_the_limit_is_too_large():
+    with pytest.raises(
+        DocumentTooLargeError, match="the body has more than 4,999 bytes"
+    ):
+        whole(gzip.compress(b"x" * 5000), 4999)
+
+
+def test_a_bomb_is_rejected_in_little_memory():
+    layer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(layer.compress(bytes(MEGABYTE)) for _ in range(60))
+    bomb += layer.flush()
+    assert len(bomb) < MEGABYTE
+    tracemalloc.start()
+
+    with pytest.raises(DocumentTooLargeError):
+        for _ in gunzip([bomb], "the body", 40 * MEGABYTE):
+            pass
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * MEGABYTE
+
+
+@given(st.data())
+def test_data_that_end_early_are_a_bad_request(data):
+    compressed = gzip.compress(b"words and more words" * 20)
+    end = data.draw(st.integers(0, len(compressed) - 1))
+
+    with pytest.raises(RequestError, match="end early") as caught:
+        whole(compressed[:end])
+
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("change", ["check sum", "contents", "trailing bytes"])
+def test_damaged_data_are_a_bad_request(change):
+    compressed = bytearray(gzip.compress(bytes(range(256)) * 9))
+    if change == "trailing bytes":
+        compressed += b"PK"
+    else:
+        compressed[-8 if change == "check sum" else 12] ^= 255
+
+    with pytest.raises(RequestError, match=r"damaged gzip data|end early") as caught:
+        whole(bytes(compressed))
+
+    assert caught.value.code == "bad_request"
+
+
+def test_too_many_members_are_a_bad_request():
+    with pytest.raises(RequestError, match="more than 10,000 gzip members"):
+        whole(gzip.compress(b"") * (MAX_MEMBERS + 1))
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, False),
+        ("", False),
+        ("identity", False),
+        ("gzip", True),
+        ("x-gzip", True),
+        (" GZIP ", True),
+        ("identity, gzip", True),
+    ],
+)
+def test_the_header_names_gzip_or_nothing(header, expected):
+    assert says_gzip(header) is expected
+
+
+@pytest.mark.parametrize(
+    "header", ["deflate", "br", "zstd", "compress", "gzip, gzip", "aws-chunked", "\x00"]
+)
+def test_any_other_coding_is_rejected_by_name(header):
+    with pytest.raises(UnsupportedMediaTypeError, match="is not supported: send gzip"):
+        says_gzip(header)
+
+
+def test_a_meaningless_coding_of_s3_is_ignored():
+    assert says_gzip("aws-chunked,gzip", ignored=["aws-chunked"])
+
+
+def test_no_document_begins_as_gzip_does():
+    assert is_gzip(gzip.compress(b""))
+    assert not any(map(is_gzip, [b"", b"\x1f\x8b", b"\x89PNG", b"%PDF-", b"II*\0"]))

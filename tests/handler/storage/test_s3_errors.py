@@ -1,0 +1,350 @@
+"""S3's refusals, and what is between here and S3, each named as what it is."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from botocore import exceptions
+
+from handler.errors import (
+    DocumentForbiddenError,
+    DocumentNotFoundError,
+    DocumentTooLargeError,
+    HandlerError,
+    RequestError,
+    StorageError,
+    UnsupportedMediaTypeError,
+)
+from handler.reading.fetch import Fetching
+from handler.storage.addresses import Address, Buckets, address_from
+from handler.storage.s3 import ObjectReader
+from handler.storage.s3_errors import meaning_of
+from tests.s3 import KEY_ID, Answer, Asked
+
+CONTENT = b"%PDF-1.7\n" + bytes(range(256)) * 40
+URI = "s3://docs/a.pdf"
+ADDRESS = Address("docs", "a.pdf")
+LIMIT = 100_000
+
+
+@contextmanager
+def fetching_from(*places: str) -> Iterator[Fetching]:
+    fetching = Fetching(Buckets(",".join(places)), LIMIT, ObjectReader())
+    yield fetching
+    fetching.close()
+
+
+def fetched(uri: str) -> bytes:
+    with fetching_from("docs") as fetching:
+        document = fetching.spool(address_from(uri), lambda: None)
+        content = Path(document.path).read_bytes()
+        document.close()
+        return content
+
+
+def refused(uri: str = URI) -> HandlerError:
+    with pytest.raises(HandlerError) as caught:
+        fetched(uri)
+    return caught.value
+
+
+def refusing(
+    status: str, code: str, message: str = "", *, head: str | None = None, **fields: str
+):
+    """A door that answers as S3 does: HEAD without a body, GET with the reason.
+
+    `head` is the status of a HEAD; "" lets it pass.
+    """
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    told = f"<Code>{code}</Code><Message>{message} {KEY_ID}</Message>"
+    body = f"<Error>{told}{inner}</Error>".encode()
+    xml = [("Content-Type", "application/xml")]
+
+    def door(asked: Asked) -> Answer | None:
+        if asked.method == "HEAD":
+            return None if head == "" else (head or status, [], b"")
+        return status, xml, body
+
+    return door
+
+
+KMS = "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:x"
+FORBIDDEN = "403 Forbidden"
+REFUSALS = {
+    "kms": (FORBIDDEN, "AccessDenied", KMS, "kms:Decrypt on the key"),
+    "kms disabled": ("400 Bad", "KMS.DisabledException", "", "the key is enabled"),
+    "sse-c": (
+        *("400 Bad", "InvalidRequest"),
+        "The object was stored using a form of Server Side Encryption.",
+        "SSE-C",
+    ),
+    "requester pays": (
+        *(FORBIDDEN, "AccessDenied", "Bucket is a Requester Pays bucket"),
+        "lies in a requester-pays bucket",
+    ),
+    "vpc": (
+        *(FORBIDDEN, "AccessDenied", "because no VPC endpoint policy allows it"),
+        "the policy of the VPC's endpoint",
+    ),
+    "bucket policy": (
+        *(FORBIDDEN, "AccessDenied"),
+        "with an explicit deny in a resource-based policy",
+        "a Deny in the bucket's policy",
+    ),
+    "other": (FORBIDDEN, "AccessDenied", "Access Denied", "so does an object in a req"),
+    "clock": (FORBIDDEN, "RequestTimeTooSkewed", "", "clock of this machine"),
+    "credentials": (FORBIDDEN, "InvalidAccessKeyId", "", "does not know the cred"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_is_named_without_the_text_of_s3(s3, name):
+    status, code, message, words = REFUSALS[name]
+    s3.put("a.pdf", CONTENT)
+    s3.door = refusing(status, code, message)
+
+    error = refused()
+
+    assert words in error.detail
+    assert KEY_ID not in error.detail
+    assert "arn:" not in error.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"StorageClass": "DEEP_ARCHIVE"}, r"archived (DEEP_ARCHIVE): restore"),
+        (
+            {"StorageClass": "INTELLIGENT_TIERING", "AccessTier": "ARCHIVE_ACCESS"},
+            "archived (INTELLIGENT_TIERING, ARCHIVE_ACCESS)",
+        ),
+        ({"StorageClass": "a b"}, "is archived: restore"),
+        ({}, "is archived: restore"),
+    ],
+)
+def test_an_archived_object_is_named_with_its_class(s3, fields, words):
+    s3.put("a.pdf", CONTENT)
+    s3.door = refusing(FORBIDDEN, "InvalidObjectState", head="", **fields)
+
+    error = refused()
+
+    assert isinstance(error, DocumentForbiddenError)
+    assert words in error.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "region", "words"),
+    [
+        ("AuthorizationHeaderMalformed", "eu-west-3", "another region, eu-west-3,"),
+        ("AuthorizationHeaderMalformed", "<nowhere>", "another region than"),
+        ("IllegalLocationConstraintException", "", "another region than"),
+    ],
+)
+def test_a_bucket_of_another_region_is_named(code, region, words):
+    response = {
+        "Error": {"Code": code, "Region": region},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
+
+    error = meaning_of(exceptions.ClientError(response, "GetObject"), ADDRESS)
+
+    assert isinstance(error, StorageError)
+    assert words in error.detail
+    assert "AWS_REGION" in error.detail
+
+
+def test_a_redirect_that_cannot_be_followed_is_another_region():
+    response = {
+        "Error": {"Code": "301"},
+        "ResponseMetadata": {
+            "HTTPStatusCode": 301,
+            "HTTPHeaders": {"x-amz-bucket-region": "us-gov-west-1"},
+        },
+    }
+
+    error = meaning_of(exceptions.ClientError(response, "HeadObject"), ADDRESS)
+
+    assert "another region, us-gov-west-1," in error.detail
+
+
+def test_a_head_that_is_refused_is_not_replaced_by_another_answer(s3):
+    s3.put("a.pdf", CONTENT)
+    s3.door = refusing("404 Not Found", "NoSuchKey", head=FORBIDDEN)
+
+    assert isinstance(refused(), DocumentForbiddenError)
+
+
+# On the way
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            exceptions.ProxyConnectionError(proxy_url="http://me:pw@proxy"),
+            "through the proxy",
+        ),
+        (exceptions.SSLError(endpoint_url="https://s3", error="x"), "AWS_CA_BUNDLE"),
+        (exceptions.ConnectTimeoutError(endpoint_url="https://s3"), "security group"),
+        (
+            exceptions.EndpointConnectionError(endpoint_url="https://s3"),
+            "network isolation",
+        ),
+        (exceptions.ReadTimeoutError(endpoint_url="https://s3"), "try again"),
+        (exceptions.ConnectionClosedError(endpoint_url="https://s3"), "try again"),
+        (exceptions.HTTPClientError(error="x"), "try again"),
+        (
+            exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+            "try again",
+        ),
+        (
+            exceptions.UnknownEndpointError(service_name="s3", region_name="x"),
+            "Unknown",
+        ),
+    ],
+)
+def test_what_lies_between_is_named_and_is_a_storage_error(error, words):
+    found = meaning_of(error, ADDRESS)
+
+    assert isinstance(found, StorageError)
+    assert words in found.detail
+    assert ("isolation" in found.detail) == (words == "network isolation")
+    assert "me:pw" not in found.detail
+    assert "https://" not in found.detail
+
+
+@pytest.fixture
+def proxy(s3, monkeypatch):
+    """Sends boto3 through a proxy at an address, with a password in it."""
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    def use(port: int) -> None:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:hunter2@127.0.0.1:{port}")
+
+    return use
+
+
+def test_a_proxy_that_is_down_is_not_called_network_isolation(proxy):
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        proxy(unheard.getsockname()[1])
+
+        error = refused()
+
+    assert isinstance(error, StorageError)
+    assert "through the proxy that HTTPS_PROXY or HTTP_PROXY names" in error.detail
+    assert "hunter2" not in error.detail
+
+
+def test_a_proxy_that_asks_for_a_password_is_named(proxy):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy(server.getsockname()[1])
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(65_536)
+                client.sendall(
+                    b"HTTP/1.1 407 Proxy Authentication Required\r\n"
+                    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+                )
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        error = refused()
+        thread.join(10)
+
+    assert isinstance(error, StorageError)
+    assert "asks for a user and a password" in error.detail
+
+
+# Keys of events
+
+
+EVENT_KEY = "in/my+file%281%29.pdf"
+REAL_KEY = "in/my file(1).pdf"
+
+
+def test_the_key_of_an_event_is_told_which_object_is_meant(s3):
+    s3.put(REAL_KEY, CONTENT)
+
+    error = refused(f"s3://docs/{EVENT_KEY}")
+
+    assert isinstance(error, DocumentNotFoundError)
+    assert f"there is s3://docs/{REAL_KEY}" in error.detail
+    assert "unquote_plus" in error.detail
+
+
+def test_a_key_that_only_looks_encoded_gets_a_hint(s3):
+    error = refused("s3://docs/gone%20away.pdf")
+
+    assert isinstance(error, DocumentNotFoundError)
+    assert "looks URL-encoded" in error.detail
+
+
+def test_a_key_with_percent_signs_that_exists_is_read(s3):
+    s3.put(REAL_KEY, b"other")
+    s3.put(EVENT_KEY, CONTENT)
+
+    assert fetched(f"s3://docs/{EVENT_KEY}") == CONTENT
+
+
+def test_a_key_that_leads_elsewhere_when_decoded_is_not_looked_up(s3):
+    with (
+        fetching_from("docs/in") as fetching,
+        pytest.raises(DocumentNotFoundError, match="looks URL-encoded"),
+    ):
+        fetching.spool(address_from("s3://docs/in/..%2Fa.pdf"), lambda: None)
+
+    assert {asked.path for asked in s3.asked} == {"/docs/in/..%2Fa.pdf"}
+
+
+# Compressed objects
+
+
+def test_a_compressed_object_is_decompressed(s3):
+    s3.put("plain.gz", gzip.compress(CONTENT))
+    s3.client.put_object(
+        Bucket="docs",
+        Key="a.pdf",
+        Body=gzip.compress(CONTENT),
+        ContentEncoding="aws-chunked,gzip",
+    )
+
+    assert fetched("s3://docs/plain.gz") == CONTENT
+    assert fetched(URI) == CONTENT
+
+
+def test_the_limit_is_on_what_an_object_decompresses_to(s3):
+    s3.put("a.pdf", gzip.compress(bytes(LIMIT + 1)))
+
+    error = refused()
+
+    assert isinstance(error, DocumentTooLargeError)
+    assert "more than 100,000 bytes" in error.detail
+
+
+def test_a_compressed_object_that_ends_early_is_a_bad_request(s3):
+    s3.put("a.pdf", gzip.compress(CONTENT)[:-9])
+
+    error = refused()
+
+    assert type(error) is RequestError
+    assert "s3://docs/a.pdf is gzip data that end early" in error.detail
+
+
+def test_an_object_of_another_coding_is_refused_before_it_is_read(s3):
+    s3.client.put_object(Bucket="docs", Key="a.pdf", Body=CONTENT, ContentEncoding="br")
+    s3.asked.clear()
+
+    error = refused()
+
+    assert isinstance(error, UnsupportedMediaTypeError)
+    assert s3.reads() == []

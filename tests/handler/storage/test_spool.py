@@ -1,0 +1,60 @@
+"""Where a request's document lies, for whom, and for how long."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from handler.processes.pool import Pool
+from handler.sandbox.wire import Descriptor
+from handler.storage.spool import Spool
+
+
+def read_all(document: Descriptor) -> bytes:
+    return os.pread(document, 1000, 0)
+
+
+@pytest.fixture
+def spool(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spool = Spool(b"%PDF-1.7")
+    yield spool
+    spool.close()
+
+
+def test_another_process_reads_what_was_put_in(spool):
+    pool = Pool(1, modules=[__name__])
+
+    content = pool.call(10, read_all, spool.read_only)
+
+    pool.close()
+    assert content == b"%PDF-1.7"
+
+
+def test_the_file_that_others_get_cannot_be_written(spool):
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.pwrite(spool.read_only, b"x", 0)
+
+
+def test_a_document_may_be_read_more_than_once(spool):
+    assert Path(spool.path).read_bytes() == Path(spool.path).read_bytes() != b""
+
+
+def test_the_document_has_no_name_that_could_be_left_behind(spool, tmp_path):
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_document_is_gone(spool):
+    path = Path(spool.path)
+
+    spool.close()
+
+    assert not path.exists()
+
+
+def test_closing_twice_is_harmless(spool):
+    spool.close()
+    spool.close()

@@ -1,0 +1,64 @@
+"""Files are read ahead of whoever loads them, and nothing fails because of it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bench.cold_start import forget
+from handler.weights.read_ahead import PART_BYTES, ReadAhead
+
+
+@pytest.fixture
+def files(tmp_path):
+    sizes = {"a": PART_BYTES + 5, "b": 3, "c": 0}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    return [tmp_path / name for name in sizes]
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_every_byte_is_read_once(files, num_threads):
+    num_bytes, seconds = ReadAhead(files, num_threads).wait()
+
+    assert num_bytes == PART_BYTES + 8
+    assert seconds > 0
+
+
+def test_no_files_take_no_time():
+    assert ReadAhead([]).wait() == (0, 0.0)
+
+
+def test_a_file_that_is_gone_is_left_to_the_loader(files):
+    ahead = ReadAhead(files, num_threads=1)
+    for file in files:
+        file.unlink()
+
+    assert ahead.wait()[0] <= PART_BYTES + 8
+
+
+def test_after_a_cancel_nothing_more_is_begun(tmp_path):
+    file = tmp_path / "large"
+    with file.open("wb") as large:
+        large.truncate(100 * PART_BYTES)
+    ahead = ReadAhead([file], num_threads=1)
+
+    ahead.cancel()
+
+    assert ahead.wait()[0] < 100 * PART_BYTES
+
+
+def test_what_was_read_is_in_the_systems_cache(tmp_path):
+    file = tmp_path / "weights"
+    content = os.urandom(3 * PART_BYTES + 5)
+    file.write_bytes(content)
+    forget([file])
+
+    ReadAhead([file]).wait()
+
+    with file.open("rb") as cached:
+        found = bytearray(len(content))
+        # Fails where it would have to wait for the disk.
+        assert os.preadv(cached.fileno(), [found], 0, os.RWF_NOWAIT) == len(content)
+    assert found == content

@@ -1,0 +1,102 @@
+"""A hash that keeps up with a file while its parts arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import pytest
+
+from handler.weights.streamed_hash import StreamedHash
+from tests.waiting import until
+
+PART = 1000
+CONTENT = bytes(range(250)) * 14
+SIZE = len(CONTENT)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(len(CONTENT)))
+    return path
+
+
+class Running:
+    """A hash in a thread of its own."""
+
+    def __init__(self, path, missing, size=SIZE):
+        self.path = path
+        self.num_bytes = 0
+        self.digest: str | None = "not yet"
+        self.hash = StreamedHash(path, size, PART, missing, self._add)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        self.digest = self.hash.run()
+
+    def _add(self, num_bytes):
+        self.num_bytes += num_bytes
+
+    def arrive(self, *numbers):
+        for number in numbers:
+            with self.path.open("r+b") as file:
+                file.seek(number * PART)
+                file.write(CONTENT[number * PART : (number + 1) * PART])
+            self.hash.add(number)
+
+    def result(self):
+        self._thread.join(30)
+        return self.digest
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_parts_in_any_order_give_the_hash_of_the_file(path, order):
+    running = Running(path, range(4))
+
+    running.arrive(*order)
+
+    assert running.result() == hashlib.sha256(CONTENT).hexdigest()
+    assert running.num_bytes == len(CONTENT)
+
+
+def test_parts_are_hashed_before_the_file_is_whole(path):
+    running = Running(path, range(4))
+
+    running.arrive(3, 1, 0)
+
+    until(lambda: running.num_bytes == 2 * PART)
+    running.arrive(2)
+    assert running.result() == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_parts_of_an_earlier_attempt_are_hashed_at_once(path):
+    path.write_bytes(CONTENT)
+    running = Running(path, [3])
+
+    until(lambda: running.num_bytes == 3 * PART)
+    running.arrive(3)
+
+    assert running.result() == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_abandoned_hash_ends_without_a_digest(path):
+    running = Running(path, range(4))
+
+    running.arrive(0)
+    running.hash.abandon()
+
+    assert running.result() is None
+
+
+def test_an_empty_file_has_the_hash_of_nothing(path):
+    assert Running(path, [], size=0).result() == hashlib.sha256().hexdigest()
+
+
+def test_a_file_that_got_shorter_has_another_hash(path):
+    path.write_bytes(CONTENT[:-1])
+
+    digest = Running(path, []).result()
+
+    assert digest not in (None, hashlib.sha256(CONTENT).hexdigest())

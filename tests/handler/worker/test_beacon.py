@@ -1,0 +1,170 @@
+"""How the worker tells /ping about itself, and hears that it is to stop."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.worker.beacon import BEAT_SECONDS, DRAINING, GONE, STATE, Beacon
+from tests.disks import fill, small_disk
+from tests.waiting import until
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def said():
+    """What the worker would say of itself."""
+    return {"state": "starting"}
+
+
+@pytest.fixture
+def drained():
+    return []
+
+
+@pytest.fixture
+def left():
+    return []
+
+
+def written(folder):
+    """The text of the state that is published."""
+    return (folder / STATE).read_text().rstrip("\n")
+
+
+@pytest.fixture
+def beacon(tmp_path, said, drained, left, clock):
+    beacon = Beacon(tmp_path, lambda: said, drained.append, left.append, clock)
+    yield beacon
+    beacon.close()
+
+
+def test_the_state_is_there_as_soon_as_the_beacon_is_started(beacon, tmp_path):
+    beacon.start()
+
+    assert written(tmp_path) == "state=starting"
+
+
+def test_a_change_is_written_without_waiting_for_the_next_beat(beacon, tmp_path, said):
+    beacon.start()
+
+    said["state"] = "ready"
+
+    until(lambda: written(tmp_path) == "state=ready", 5)
+
+
+def test_the_file_is_written_again_every_beat_to_show_that_somebody_lives(
+    beacon, tmp_path, clock
+):
+    beacon.look()
+    (tmp_path / STATE).unlink()
+
+    beacon.look()
+    assert not (tmp_path / STATE).exists()
+
+    clock.now += BEAT_SECONDS
+    beacon.look()
+    assert (tmp_path / STATE).exists()
+
+
+def test_a_state_that_cannot_be_told_leaves_the_file_to_grow_old(
+    tmp_path, drained, left
+):
+    def fail():
+        raise RuntimeError("no idea")
+
+    beacon = Beacon(tmp_path, fail, drained.append, left.append)
+
+    with pytest.raises(RuntimeError):
+        beacon.look()
+
+    assert not (tmp_path / STATE).exists()
+
+
+def test_the_state_is_written_on_a_full_disk(said, drained, left, clock):
+    with small_disk(1) as disk:
+        beacon = Beacon(disk, lambda: said, drained.append, left.append, clock)
+        beacon.look()
+        before = (disk / STATE).stat().st_mtime_ns
+        fill(disk)
+
+        said["state"] = "ready"
+        beacon.look()
+        clock.now += BEAT_SECONDS
+        beacon.look()
+
+        assert written(disk) == "state=ready"
+        assert (disk / STATE).stat().st_mtime_ns > before
+        beacon.close()
+
+
+def test_a_state_that_cannot_be_told_is_logged_once(tmp_path, said, left, caplog):
+    asked = []
+
+    def fail(ends_at):
+        asked.append(ends_at)
+        raise RuntimeError("no idea")
+
+    beacon = Beacon(tmp_path, lambda: said, fail, left.append)
+    beacon.start()
+    (tmp_path / DRAINING).write_text("123.5")
+
+    until(lambda: len(asked) > 1)
+    beacon.close()
+
+    assert caplog.messages == ["state not written"]
+
+
+def test_whoever_stops_the_server_is_heard(beacon, tmp_path, drained):
+    beacon.look()
+    assert drained == []
+
+    (tmp_path / DRAINING).write_text("123.5")
+    beacon.look()
+
+    assert drained == [123.5]
+
+
+def test_a_second_word_that_leaves_less_time_is_heard_too(beacon, tmp_path, drained):
+    for ends_at in ("123.5", "101"):
+        (tmp_path / DRAINING).write_text(ends_at)
+        beacon.look()
+
+    assert drained == [123.5, 101]
+
+
+def test_a_word_that_is_only_half_there_is_read_later(beacon, tmp_path, drained):
+    (tmp_path / DRAINING).write_text("")
+
+    beacon.look()
+
+    assert drained == []
+
+
+def test_requests_whose_clients_have_left_are_named_while_they_are_there(
+    beacon, tmp_path, left
+):
+    beacon.look()
+    gone = tmp_path / GONE
+    gone.mkdir()
+    beacon.look()
+    assert left == []
+
+    (gone / "id-a").touch()
+    (gone / "id-b").touch()
+    beacon.look()
+    (gone / "id-a").unlink()
+    beacon.look()
+
+    assert left == [{"id-a", "id-b"}, {"id-b"}]

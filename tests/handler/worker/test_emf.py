@@ -1,0 +1,111 @@
+"""Metrics in the log, as CloudWatch's embedded metric format has them."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from handler.logs import JSONFormatter
+from handler.schema import PageError, PageResult, Status
+from handler.worker.emf import MAX_VALUES, NAMESPACE, EmbeddedMetrics
+
+
+def page(number: int = 1, page_seconds: float = 1.5) -> PageResult:
+    return PageResult(
+        page=number,
+        status=Status.SUCCESS,
+        output_tokens=7,
+        page_seconds=page_seconds,
+        queue_seconds=0.25,
+    )
+
+
+def failed(code: str) -> PageResult:
+    return PageResult(page=9, status=Status.FAILURE, error=PageError(code, "why"))
+
+
+@pytest.fixture
+def record(caplog):
+    """Records one request and returns the lines that are in the log."""
+
+    def record_it(pages, code=None, seconds=2.0, memory=None, fallbacks=0):
+        metrics = EmbeddedMetrics(
+            "mini", lambda: memory, lambda: fallbacks, clock=lambda: 12.5
+        )
+        logger = logging.getLogger("handler.worker.emf")
+        logger.addHandler(caplog.handler)
+        try:
+            with caplog.at_level(logging.INFO, logger.name):
+                metrics.record(pages, code, seconds)
+        finally:
+            logger.removeHandler(caplog.handler)
+        own = [r for r in dict.fromkeys(caplog.records) if r.name == logger.name]
+        return [json.loads(JSONFormatter().format(each)) for each in own]
+
+    return record_it
+
+
+def test_a_request_is_one_line_that_declares_what_it_holds(record):
+    [line] = record([page(), page(2)])
+
+    assert line["_aws"]["Timestamp"] == 12500
+    [directive] = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == NAMESPACE
+    assert directive["Dimensions"] == [["ModelId"]]
+    assert line["ModelId"] == "mini"
+    for metric in directive["Metrics"]:
+        assert line[metric["Name"]] is not None
+
+
+def test_pages_tokens_and_times_are_in_it(record):
+    [line] = record([page(), page(2, page_seconds=2.5)])
+
+    assert (line["Requests"], line["Pages"], line["OutputTokens"]) == (1, 2, 14)
+    assert line["PageSeconds"] == [1.5, 2.5]
+    assert line["QueueSeconds"] == [0.25, 0.25]
+    assert line["RequestSeconds"] == 2.0
+
+
+def test_memory_is_in_it_where_there_is_a_gpu(record):
+    [line] = record([page()], memory=18_000_000_000)
+
+    assert line["GPUMemory"] == 18_000_000_000
+
+
+def test_without_a_gpu_there_is_no_such_metric(record):
+    [line] = record([page()])
+
+    assert "GPUMemory" not in line
+
+
+def test_failures_of_pages_are_counted_by_code(record):
+    _, *lines = record([page(), failed("unreadable_document"), failed("overloaded")])
+
+    assert {line["Code"]: line["Failures"] for line in lines} == {
+        "unreadable_document": 1,
+        "overloaded": 1,
+    }
+    [directive] = lines[0]["_aws"]["CloudWatchMetrics"]
+    assert directive["Dimensions"] == [["ModelId", "Code"]]
+
+
+def test_a_request_that_failed_counts_once_whatever_its_pages_say(record):
+    _, line = record([failed("unreadable_document")], code="unreadable_document")
+
+    assert line["Failures"] == 1
+
+
+def test_more_pages_than_a_line_may_hold_take_another(record):
+    first, second = record([page(n) for n in range(MAX_VALUES + 1)])
+
+    assert len(first["PageSeconds"]) == MAX_VALUES
+    assert len(second["PageSeconds"]) == 1
+    assert "Pages" not in second
+
+
+def test_fallbacks_of_the_engine_are_a_metric(record):
+    [line] = record([page()], fallbacks=2)
+
+    assert line["EngineFallbacks"] == 2

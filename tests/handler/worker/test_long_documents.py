@@ -1,0 +1,262 @@
+"""A document of a thousand pages: read a few at a time, and never lost as a whole.
+
+The handler is the real one, and so are its decoders and writers; only its engine
+answers at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from handler.engine import EngineInfo, FinishReason, Generation, Sequence
+from handler.processes.pool import Pool
+from handler.reading.reader import Reader
+from handler.schema import ModelInfo, Page
+from handler.service import ChandraHandler
+from handler.settings import HandlerSettings
+from handler.worker.pump import Pump
+from tests.documents import pdf
+from tests.fakes import FakeContext
+
+NUM_PAGES = 1000
+NUM_SLOTS = 4
+BOOK = pdf([[f"Page {number}"] for number in range(1, NUM_PAGES + 1)])
+MAX_SIDE = 128
+"""Of pages as the model sees them: small ones are drawn in half the time."""
+PAGE_BYTES = 200_000
+"""Less than the pixels of one."""
+MEBIBYTE = 1024**2
+TEXT = (
+    '<div data-bbox="[0, 0, 1024, 1024]" data-label="Text">'
+    "<p>This is page NUMBER</p></div>"
+)
+FIGURE = (
+    '<div data-bbox="[0, 0, 1024, 1024]" data-label="Image"><img alt="a figure"></div>'
+)
+
+
+class FastEngines:
+    """Engines that read a page as soon as they get it, and say what is on it."""
+
+    info = EngineInfo("mini", None, "mini", "fast", "cpu", NUM_SLOTS)
+    num_slots = NUM_SLOTS
+
+    def __init__(
+        self, read: Callable[[int], None] = lambda number: None, answer: str = TEXT
+    ) -> None:
+        self._read = read
+        self._answer = answer
+        self.num_read = 0
+
+    def submit(self, sequence: Sequence) -> Future[Generation]:
+        assert len(sequence.page.pixels) > PAGE_BYTES
+        self.num_read += 1
+        self._read(self.num_read)
+        future: Future[Generation] = Future()
+        text = self._answer.replace("NUMBER", str(sequence.page.number))
+        future.set_result(
+            Generation(sequence.id, FinishReason.STOP, text, num_output_tokens=5)
+        )
+        return future
+
+    def cancel(self, sequence_id: str) -> None:
+        pass
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.late = False
+
+    def __call__(self) -> float:
+        return time.monotonic() + (1_000_000.0 if self.late else 0.0)
+
+
+@pytest.fixture(scope="module")
+def pools():
+    pools = Pool(2), Pool(1)
+    yield pools
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture
+def answer_of(pools):
+    """What the handler answers to BOOK, as TorchServe calls it until it is done."""
+
+    def ask(
+        engines: FastEngines,
+        accept: str,
+        clock=time.monotonic,
+        max_reply_bytes: int = 100 * MEBIBYTE,
+        stream_replies: bool = True,
+        **headers: str,
+    ):
+        handler = ChandraHandler()
+        handler.settings = HandlerSettings(
+            deadline_seconds=None,
+            max_side=MAX_SIDE,
+            max_reply_bytes=max_reply_bytes,
+            stream_replies=stream_replies,
+        )
+        handler.model = ModelInfo("mini", None, "fast")
+        decoders, writers = pools
+        handler.reader = Reader(handler.settings, engines, decoders, writers, clock)
+        handler.pump = Pump(
+            handler.read,
+            max_open_requests=4,
+            max_reply_bytes=max_reply_bytes,
+            wait_seconds=0.05,
+            answered=lambda request, reply: None,
+        )
+        sent = {"Content-Type": "application/pdf", "Accept": accept, **headers}
+        frames: list[bytes] = []
+        try:
+            while True:
+                context = FakeContext({0: "id"}, {0: sent})
+                # Once a stream has begun, TorchServe sends no body any more.
+                row = {} if frames else {"body": bytearray(BOOK)}
+                frame = handler.handle([row], context)[0]
+                if 0 in context.request_ids:
+                    frames.append(frame)
+                    criteria = context.stopping_criteria
+                    if criteria is None or criteria[0](frame) is not False:
+                        return context, frames
+        finally:
+            handler.pump.close()
+
+    return ask
+
+
+def num_decoded_pages() -> int:
+    return sum(type(o) is Page and bool(o.pixels) for o in gc.get_objects())
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+def test_a_thousand_pages_stream_by_and_take_the_memory_of_a_few(answer_of):
+    alive: list[int] = []
+    memory: list[int] = []
+    gc.collect()
+    # Whatever else ran in this process may have kept some.
+    before = num_decoded_pages()
+
+    def look(number: int) -> None:
+        if number % 100 == 0:
+            alive.append(num_decoded_pages() - before)
+            memory.append(resident_bytes())
+
+    _, frames = answer_of(FastEngines(look), "application/x-ndjson")
+
+    lines = [json.loads(line) for line in b"".join(frames).splitlines()]
+    *pages, end = lines
+    assert sorted(line["page"] for line in pages) == list(range(1, NUM_PAGES + 1))
+    assert {line["status"] for line in pages} == {"success"}
+    assert all(f"page {line['page']}" in line["markdown"] for line in pages)
+    assert (end["event"], end["status"]) == ("end", "success")
+    # Lines leave as pages are read, not at the end.
+    assert len(frames) > 20
+    assert len(alive) == NUM_PAGES // 100
+    assert max(alive) <= NUM_SLOTS + 2
+    # Kept, the pixels of the last 900 pages would be 180 MB.
+    assert max(memory) - memory[0] < 48 * MEBIBYTE
+
+
+def test_when_the_deadline_comes_in_the_middle_what_was_read_is_the_answer(answer_of):
+    clock = Clock()
+
+    def look(number: int) -> None:
+        clock.late = clock.late or number == 120
+
+    context, [body] = answer_of(
+        FastEngines(look),
+        "application/json",
+        clock,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "deadline_seconds=600"},
+    )
+
+    answer = json.loads(body)
+    assert context.statuses == {0: 200}
+    assert answer["status"] == "partial_success"
+    assert [page["page"] for page in answer["pages"]] == list(range(1, NUM_PAGES + 1))
+    read = [page["page"] for page in answer["pages"] if page["status"] == "success"]
+    assert read == list(range(1, 121))
+    codes = Counter(page["error"] and page["error"]["code"] for page in answer["pages"])
+    assert codes == {None: 120, "deadline_exceeded": 880}
+
+
+def test_a_stream_that_the_deadline_ends_says_so_of_each_page_left(answer_of):
+    clock = Clock()
+
+    def look(number: int) -> None:
+        clock.late = clock.late or number == 30
+
+    _, frames = answer_of(
+        FastEngines(look),
+        "application/x-ndjson",
+        clock,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "deadline_seconds=600"},
+    )
+
+    *pages, end = [json.loads(line) for line in b"".join(frames).splitlines()]
+    assert end["status"] == "partial_success"
+    assert Counter(line["status"] for line in pages) == {"success": 30, "failure": 970}
+    assert {line["page"] for line in pages} == set(range(1, NUM_PAGES + 1))
+
+
+def test_pictures_that_no_answer_holds_end_the_reading_early(answer_of):
+    """Not after the last page: all of them would lie in memory by then."""
+    engines = FastEngines(answer=FIGURE)
+
+    context, [body] = answer_of(
+        engines,
+        "application/json",
+        max_reply_bytes=20_000,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "include_images=true"},
+    )
+
+    assert context.statuses == {0: 413}
+    assert "ask for fewer pages, without images" in json.loads(body)["detail"]
+    assert engines.num_read < NUM_PAGES / 4
+
+
+def test_ndjson_is_one_frame_if_replies_are_not_streamed(answer_of):
+    context, [body] = answer_of(
+        FastEngines(),
+        "application/x-ndjson",
+        stream_replies=False,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "pages=1-3"},
+    )
+
+    *pages, end = map(json.loads, body.splitlines())
+    assert context.statuses == {0: 200}
+    assert context.stopping_criteria is None
+    assert [page["page"] for page in pages] == [1, 2, 3]
+    assert (end["event"], end["status"]) == ("end", "success")
+
+
+def test_ndjson_that_is_not_streamed_is_not_recommended(answer_of):
+    context, [body] = answer_of(
+        FastEngines(answer=FIGURE),
+        "application/x-ndjson",
+        max_reply_bytes=20_000,
+        stream_replies=False,
+        **{"X-Amzn-SageMaker-Custom-Attributes": "include_images=true;pages=1-300"},
+    )
+
+    assert context.statuses == {0: 413}
+    assert json.loads(body)["detail"].endswith("ask for fewer pages or without images")
