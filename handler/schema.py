@@ -10,8 +10,8 @@ from handler.pagination import paginated
 
 __all__ = [
     "Block",
-    "Document",
     "DocumentInfo",
+    "DocumentResult",
     "ModelInfo",
     "Options",
     "Page",
@@ -270,7 +270,7 @@ PAGE_SEPARATOR = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class DocumentResult:
     """The whole answer to one request."""
 
     request_id: str

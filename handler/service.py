@@ -34,7 +34,7 @@ from handler.processes.pool import Pool
 from handler.reading.open_document import OpenDocument
 from handler.reading.reader import Reader
 from handler.sandbox.confinement import confinement
-from handler.schema import Document, ModelInfo, PageContent, PageResult, Status
+from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 from handler.storage.addresses import Address
 from handler.worker.beacon import Beacon
@@ -242,7 +242,7 @@ class ChandraHandler(BaseHandler):
                     f"{self.settings.max_reply_bytes:,} bytes that an answer may have: "
                     f"{advice}"
                 )
-        answer = Document(
+        answer = DocumentResult(
             request_id=request.id,
             model=self.model,
             pages=tuple(sorted(results, key=lambda result: result.page)),
@@ -441,7 +441,7 @@ def _picture_bytes(result: PageResult) -> int:
     return sum(map(len, result.images.values()))
 
 
-def _most_retryable_error(document: Document) -> HandlerError:
+def _most_retryable_error(document: DocumentResult) -> HandlerError:
     """Return the error with the highest status, because callers retry 5xx errors."""
     errors = [
         error_with_code(page.error.code, page.error.detail)

@@ -26,7 +26,7 @@ import torch
 from handler.engine.device.model import load_model
 from handler.engine.request import Generation, Sequence
 from handler.engine.selection.choice import choose_engine
-from handler.postprocess.content import page_content
+from handler.postprocess.content import convert_page
 from handler.preprocess.document import page_at
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
@@ -89,7 +89,7 @@ class Reader:
 
 def content_of(raw: str, page: Page) -> PageContent:
     """What the service makes of a model's words about the page."""
-    return page_content(
+    return convert_page(
         raw,
         bbox_format=PROFILE.bbox_format,
         width=page.image.width,

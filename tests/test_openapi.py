@@ -28,7 +28,7 @@ from handler.http.request import CUSTOM_ATTRIBUTES, FORM_KEYS
 from handler.postprocess.layout import LABELS, UNLABELLED
 from handler.schema import (
     Block,
-    Document,
+    DocumentResult,
     ModelInfo,
     Options,
     PageContent,
@@ -80,7 +80,7 @@ UNREAD = PageResult(
     attempts=1,
     error=PageError("engine_failed", "the engine process ended, twice"),
 )
-DOCUMENT = Document(
+DOCUMENT = DocumentResult(
     request_id="5d495c4d",
     model=ModelInfo("datalab-to/chandra", None, "generate"),
     pages=(READ, UNDECODED, UNREAD),

@@ -1,6 +1,6 @@
-"""Turn what the model wrote into what the caller asked for."""
+"""Conversion of the model's output to the formats that callers ask for."""
 
-from handler.postprocess.content import CUSTOM, joined_content, page_content
+from handler.postprocess.content import CUSTOM, convert_page, convert_strips
 from handler.postprocess.join import StripAnswer
 from handler.postprocess.negotiate import ACCEPTED, choose_media_type
 from handler.postprocess.pictures import illustrate
@@ -11,10 +11,10 @@ __all__ = [
     "CUSTOM",
     "StripAnswer",
     "choose_media_type",
+    "convert_page",
+    "convert_strips",
     "end_line",
     "illustrate",
-    "joined_content",
-    "page_content",
     "page_line",
     "render",
 ]

@@ -1,4 +1,7 @@
-"""Take the page out of what the model said: no reasoning, no fence, no stray bytes."""
+"""Extraction of a page's HTML from the model's output.
+
+Reasoning, a Markdown fence and control characters around the page are removed.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import re
 
 from handler.schema import PageWarning
 
-__all__ = ["answer_of"]
+__all__ = ["extract_answer"]
 
-# Not text in any encoding, and noncharacters, which the writers use as marks.
+# Control characters are no text. Noncharacters serve the writers as internal marks.
 _ILLEGIBLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufdd0-\ufdef\ufffe\uffff]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile(r"\r\n?|\f")
@@ -18,23 +21,23 @@ _END_THINK = "</think>"
 _FIRST_BLOCK = re.compile(r"<div\s[^<>]*\bdata-(?:bbox|label)\s*=", re.IGNORECASE)
 
 
-def answer_of(raw: str) -> tuple[str, tuple[PageWarning, ...]]:
-    """The HTML in what the model wrote, and what had to be cut off to get it."""
+def extract_answer(raw: str) -> tuple[str, tuple[PageWarning, ...]]:
+    """Return the HTML in the model's output, and a warning if reasoning was removed."""
     text = _SURROGATES.sub("\ufffd", _LINE_ENDS.sub("\n", raw))
     text = _ILLEGIBLE.sub("", text)
-    start = _end_of_reasoning(text)
+    start = _find_answer_start(text)
     warnings: tuple[PageWarning, ...] = ()
     if start:
         detail = f"{start} characters of reasoning before the page were removed"
         warnings = (PageWarning("reasoning_removed", detail),)
-    return _without_fence(text[start:]), warnings
+    return _strip_fence(text[start:]), warnings
 
 
-def _end_of_reasoning(text: str) -> int:
-    """Where the answer begins.
+def _find_answer_start(text: str) -> int:
+    """Return the index at which the answer begins, after any reasoning.
 
-    Once an answer has begun with a tag, `</think>` is what the paper says: a
-    document must not be able to wipe out the page before it.
+    In output that begins with a tag or a fence, `</think>` is text of the page. If it
+    ended the reasoning there, a document could erase the page before it.
     """
     beginning = text.lstrip()
     end = text.find(_END_THINK)
@@ -47,8 +50,8 @@ def _end_of_reasoning(text: str) -> int:
     return end + len(_END_THINK)
 
 
-def _without_fence(text: str) -> str:
-    """The content of a Markdown fence around the whole, whether closed or cut off."""
+def _strip_fence(text: str) -> str:
+    """Remove a Markdown fence around the whole text; its end may be missing."""
     opening = _FENCE.match(text)
     if opening is None:
         return text

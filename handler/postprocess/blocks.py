@@ -1,8 +1,8 @@
-"""Cut a page into blocks, each with clean HTML of its own.
+"""Conversion of a page's HTML tree to blocks with sanitised HTML.
 
-A block is a `<div>` with a label or a box. What stands between blocks is a block
-too, because text without a box is still text; so is a whole page that was read
-with the prompt that asks for no blocks.
+A block is a `<div>` with a label or a box. Content between such divs becomes a block
+without a box, because text without a box is still text. A page that was read with the
+prompt that asks for no blocks becomes one block.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from handler.postprocess.layout import (
     BLANK_PAGE,
     UNLABELLED,
     Bbox,
-    bbox_from,
-    label_from,
+    parse_bbox,
+    parse_label,
 )
 from handler.postprocess.markup import Element, Node, serialise
 from handler.postprocess.sanitise import clean, picture_name
 from handler.postprocess.tidy import (
-    attributes_of,
-    options_of,
-    quoted,
-    rewritten_math,
-    without_ruby_parentheses,
+    add_quotation_marks,
+    drop_ruby_parentheses,
+    kept_attributes,
+    mark_options,
+    rewrite_math,
 )
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 from handler.schema import Block
 
-__all__ = ["Blocks", "Paper"]
+__all__ = ["BlockCollector", "PageGeometry"]
 
-# Pictures are cut out for these even when the model wrote no <img>.
-_PICTURES = frozenset({"Image", "Figure"})
+# Blocks with these labels get a picture even if the model wrote no <img>.
+_PICTURE_LABELS = frozenset({"Image", "Figure"})
 # An <img> in any other block shows nothing that is on the page, as chandra-ocr 0.2.0
-# has found: the model makes up an icon, a logo or the drawing of a molecule.
-_WITH_IMAGES = _PICTURES | {"Diagram"}
-# Each is cut out and encoded: a page must not be able to ask for thousands.
+# found: the model invents icons, logos and drawings of molecules.
+_IMAGE_LABELS = _PICTURE_LABELS | {"Diagram"}
+# Cropping and encoding cost time, so a page must not be able to ask for thousands.
 _MAX_FIGURES = 64
-# What bare text in a block is; a paragraph in any other.
+# The element that wraps bare text in blocks with these labels; elsewhere it is <p>.
 _BARE_TAGS = {"Section-Header": "h2", "Code-Block": "pre"}
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
-    """The caller's page: its size, how the model writes boxes, and how it was turned.
+class PageGeometry:
+    """Size and rotation of a caller's page or strip, by which boxes are converted.
 
-    `rotation` are the degrees clockwise by which the page was turned for the model.
+    `width` and `height` are pixels of the page as the caller sent it.
     """
 
     number: int
@@ -56,15 +56,18 @@ class Paper:
     height: int
     bbox_format: BboxFormat
     rotation: int = 0
-    """Degrees clockwise by which it was turned for the model."""
+    """Degrees clockwise by which the page was turned for the model."""
     left: int = 0
     top: int = 0
-    """Where a strip begins on its page, in pixels."""
+    """Position of a strip on its page, in pixels; `left` and `top` are 0 for a page."""
 
-    def bbox_from(self, written: str | None) -> Bbox | None:
-        """Return a box on the caller's page from one on the page that the model saw."""
+    def parse_bbox(self, written: str | None) -> Bbox | None:
+        """Return a box on the caller's page; None if the model's box is unusable.
+
+        The model writes boxes for the turned page or strip that it saw.
+        """
         width, height = turned_size(self.width, self.height, self.rotation)
-        seen = bbox_from(written, self.bbox_format, width, height)
+        seen = parse_bbox(written, self.bbox_format, width, height)
         if seen is None:
             return None
         left, top, right, bottom = turned_box(seen, -self.rotation, width, height)
@@ -72,29 +75,29 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """The surroundings of a node: its innermost labelled div, and its quotations."""
+class _Context:
+    """Label and box of the innermost labelled div around a node, and its quotations."""
 
     label: str
     bbox: Bbox | None
     num_quotations: int = 0
 
-    def inside_quotation(self) -> _Place:
+    def inside_quotation(self) -> _Context:
         return replace(self, num_quotations=self.num_quotations + 1)
 
 
 @dataclass(slots=True)
-class Blocks:
-    """The blocks of one page, in reading order, and the pictures to cut out of it."""
+class BlockCollector:
+    """Collector of a page's blocks in reading order, and of the pictures to cut out."""
 
-    paper: Paper
+    paper: PageGeometry
     include_images: bool
-    found: list[Block] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     figures: dict[str, Bbox] = field(default_factory=dict)
     num_unusable_boxes: int = 0
 
     def add_page(self, nodes: Iterable[Node], stray_label: str = UNLABELLED) -> None:
-        """Add the top level of a page; `stray_label` is for what is in no block."""
+        """Add a page's top-level nodes; `stray_label` labels content outside blocks."""
         stray: list[Node] = []
         for node in nodes:
             if not _is_labelled(node):
@@ -103,73 +106,76 @@ class Blocks:
             self._add_stray(stray_label, stray)
             stray = []
             assert isinstance(node, Element)
-            label = label_from(node.attrs.get("data-label"))
-            bbox = self.paper.bbox_from(node.attrs.get("data-bbox"))
+            label = parse_label(node.attrs.get("data-label"))
+            bbox = self.paper.parse_bbox(node.attrs.get("data-bbox"))
             if bbox is None and label != BLANK_PAGE:
                 self.num_unusable_boxes += 1
             self._add(label, bbox, node.children)
         self._add_stray(stray_label, stray)
 
     def _add_stray(self, label: str, nodes: list[Node]) -> None:
-        if _says_something(nodes):
+        if _has_content(nodes):
             self._add(label, None, nodes)
 
     def _add(self, label: str, bbox: Bbox | None, nodes: list[Node]) -> None:
         num_figures = len(self.figures)
-        tidy = self._tidied(nodes, _Place(label, bbox))
-        if label in _PICTURES and len(self.figures) == num_figures:
-            name = self._figure(bbox)
+        tidy = self._tidy(nodes, _Context(label, bbox))
+        if label in _PICTURE_LABELS and len(self.figures) == num_figures:
+            name = self._add_figure(bbox)
             if name is not None:
                 tidy.insert(0, Element("img", {"src": name, "alt": label}))
-        html = clean(serialise(_wrapped(label, tidy))).strip()
-        self.found.append(Block(label, bbox, html))
+        html = clean(serialise(_wrap_bare_text(label, tidy))).strip()
+        self.blocks.append(Block(label, bbox, html))
 
-    def _tidied(self, nodes: Iterable[Node], place: _Place) -> list[Node]:
-        """Return the nodes as answers have them, with pictures where they belong."""
+    def _tidy(self, nodes: Iterable[Node], place: _Context) -> list[Node]:
+        """Return the nodes with the tags, attributes and pictures that answers have."""
         tidy: list[Node] = []
-        for node in without_ruby_parentheses(nodes):
+        for node in drop_ruby_parentheses(nodes):
             if isinstance(node, str):
                 tidy.append(node)
                 continue
             match node.tag:
                 case "img":
-                    # Words on both sides of an image that is dropped are two words.
-                    tidy.append(self._image(node, place) or " ")
+                    # The space keeps the words on both sides of a dropped image apart.
+                    tidy.append(self._convert_image(node, place) or " ")
                 case "math":
-                    tidy.append(rewritten_math(node))
+                    tidy.append(rewrite_math(node))
                 case "select":
-                    tidy += self._tidied(options_of(node), place)
+                    tidy += self._tidy(mark_options(node), place)
                 case "option":
-                    tidy += [" ", *self._tidied(node.children, place), " "]
+                    tidy += [" ", *self._tidy(node.children, place), " "]
                 case "q":
-                    children = self._tidied(node.children, place.inside_quotation())
-                    tidy += quoted(children, place.num_quotations)
+                    children = self._tidy(node.children, place.inside_quotation())
+                    tidy += add_quotation_marks(children, place.num_quotations)
                 case _:
-                    tidy.append(self._element(node, place))
+                    tidy.append(self._convert_element(node, place))
         return tidy
 
-    def _element(self, node: Element, place: _Place) -> Element:
+    def _convert_element(self, node: Element, place: _Context) -> Element:
         written = node.attrs.get("data-label")
-        label = place.label if written is None else label_from(written)
-        bbox = self.paper.bbox_from(node.attrs.get("data-bbox")) or place.bbox
+        label = place.label if written is None else parse_label(written)
+        bbox = self.paper.parse_bbox(node.attrs.get("data-bbox")) or place.bbox
         inner = replace(place, label=label, bbox=bbox)
-        children = self._tidied(node.children, inner)
+        children = self._tidy(node.children, inner)
         if written is not None:
-            children = _wrapped(label, children)
-        return Element(node.tag, attributes_of(node), children)
+            children = _wrap_bare_text(label, children)
+        return Element(node.tag, kept_attributes(node), children)
 
-    def _image(self, image: Element, place: _Place) -> Element | None:
-        """Return an image that points to a picture we cut out, or to nothing."""
-        if place.label not in _WITH_IMAGES:
+    def _convert_image(self, image: Element, place: _Context) -> Element | None:
+        """Return an image with its picture's name, if any; None if it is dropped."""
+        if place.label not in _IMAGE_LABELS:
             return None
         alt = collapsed(image.attrs.get("alt", "")).strip()
-        name = self._figure(place.bbox)
+        name = self._add_figure(place.bbox)
         if name is None:
             return Element("img", {"alt": alt}) if alt else None
         return Element("img", {"src": name, "alt": alt})
 
-    def _figure(self, bbox: Bbox | None) -> str | None:
-        """A name for the picture in a box; each box is cut out once."""
+    def _add_figure(self, bbox: Bbox | None) -> str | None:
+        """Register the picture in a box and return its name.
+
+        Return None if pictures are off, the box is in use, or there are too many.
+        """
         if bbox is None or not self.include_images or bbox in self.figures.values():
             return None
         if len(self.figures) == _MAX_FIGURES:
@@ -187,17 +193,17 @@ def _is_labelled(node: Node) -> bool:
     )
 
 
-def _says_something(nodes: Iterable[Node]) -> bool:
+def _has_content(nodes: Iterable[Node]) -> bool:
     return any(
         bool(node.strip())
         if isinstance(node, str)
-        else node.tag == "input" or _says_something(node.children)
+        else node.tag == "input" or _has_content(node.children)
         for node in nodes
     )
 
 
-def _wrapped(label: str, nodes: list[Node]) -> list[Node]:
-    """Bare text in the element it stands for."""
+def _wrap_bare_text(label: str, nodes: list[Node]) -> list[Node]:
+    """Wrap the nodes if they are bare text: in `<p>`, or the element of their label."""
     is_bare = any(isinstance(node, str) and node.strip() for node in nodes)
     if label in _BARE_TAGS:
         is_bare = is_bare or bool(nodes)

@@ -1,6 +1,7 @@
-"""One page: from the model's words to everything a reply says about it.
+"""Conversion of the model's output for a page to blocks, HTML, Markdown and text.
 
-Runs in the processes of a pool, so what goes in and out is plain values.
+It runs in the processes of a pool, so arguments and results are plain values that can
+be pickled.
 """
 
 from __future__ import annotations
@@ -9,34 +10,35 @@ import re
 from dataclasses import replace
 from html import escape
 
-from handler.postprocess.answer import answer_of
-from handler.postprocess.blocks import Blocks, Paper
+from handler.postprocess.answer import extract_answer
+from handler.postprocess.blocks import BlockCollector, PageGeometry
 from handler.postprocess.join import StripAnswer, join_blocks
 from handler.postprocess.layout import BLANK_PAGE, UNLABELLED
 from handler.postprocess.markdown import markdown_from
 from handler.postprocess.markup import MAX_DEPTH, Element, Node, parse
-from handler.postprocess.pictures import renamed
+from handler.postprocess.pictures import rename_pictures
 from handler.postprocess.plain import text_from
 from handler.postprocess.vocabulary import KEPT_TAGS, RENAMED_TAGS
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 from handler.schema import Block, PageContent, PageWarning, Strip
 
-__all__ = ["CUSTOM", "joined_content", "page_content"]
+__all__ = ["CUSTOM", "convert_page", "convert_strips"]
 
 CUSTOM = "custom"
-"""The prompt type of a prompt of the caller's own."""
+"""Prompt type of a request with a prompt of its own."""
 
-_BLANK = frozenset({BLANK_PAGE})
-_MARGINS = frozenset({"Page-Header", "Page-Footer"})
+_BLANK_LABELS = frozenset({BLANK_PAGE})
+_MARGIN_LABELS = frozenset({"Page-Header", "Page-Footer"})
 _FORMATTING = KEPT_TAGS | RENAMED_TAGS.keys() | {"html", "body"}
 _TAG = re.compile(
     rf"</?(?:{'|'.join(sorted(_FORMATTING))})(?:[\s/][^<>]*)?>", re.IGNORECASE
 )
-"""Any other word in angle brackets, such as an address, does not make HTML of text."""
+"""Tags by which HTML is recognised. Other words in angle brackets, such as e-mail
+addresses, occur in plain text."""
 
 
-def page_content(
+def convert_page(
     raw: str,
     *,
     bbox_format: BboxFormat,
@@ -50,24 +52,25 @@ def page_content(
     html_tables: bool = False,
     markdown_number: int | None = None,
 ) -> PageContent:
-    """Blocks, HTML, Markdown and plain text of a page. Never raises, loses no text.
+    """Convert the model's output to blocks, HTML, Markdown and plain text.
 
-    `width` and `height` are pixels of the caller's page, which boxes refer to, and
-    `rotation` the degrees clockwise by which it was turned for the model. Blocks are
-    all there; headers and footers are left out of the other three unless asked for.
-    `html_tables`: every table in Markdown is HTML. `markdown_number` stands in place of
-    the page's number in the names of pictures in Markdown, for `illustrate`.
+    No input makes this raise, and no text is lost. `width` and `height` are pixels of
+    the caller's page, to which boxes refer, and `rotation` is the number of degrees
+    clockwise by which it was turned for the model. The result has all blocks; its HTML,
+    Markdown and text have headers and footers only with `include_headers_footers`.
+    `html_tables` writes every table in Markdown as HTML. `markdown_number` replaces the
+    page number in the names of pictures in Markdown; `illustrate` needs it.
 
-    `prompt_type` is that of the request, or `custom` for a prompt of the caller's own,
-    after which text without a tag is plain text.
+    `prompt_type` is that of the request. With `custom` the caller wrote the prompt, and
+    output without a tag is plain text.
     """
-    paper = Paper(page_number, width, height, bbox_format, rotation)
-    blocks = Blocks(paper, include_images)
-    warnings = _add_answer(blocks, raw, prompt_type)
-    warnings += _box_warnings(blocks.num_unusable_boxes, len(blocks.found))
-    return _content(
-        blocks.found,
-        blocks.figures,
+    paper = PageGeometry(page_number, width, height, bbox_format, rotation)
+    collector = BlockCollector(paper, include_images)
+    warnings = _add_answer(collector, raw, prompt_type)
+    warnings += _box_warnings(collector.num_unusable_boxes, len(collector.blocks))
+    return _write_content(
+        collector.blocks,
+        collector.figures,
         warnings,
         include_headers_footers,
         html_tables,
@@ -75,7 +78,7 @@ def page_content(
     )
 
 
-def joined_content(
+def convert_strips(
     answers: tuple[StripAnswer, ...],
     *,
     bbox_format: BboxFormat,
@@ -89,10 +92,10 @@ def joined_content(
     html_tables: bool = False,
     markdown_number: int | None = None,
 ) -> PageContent:
-    """Return what `page_content` does, for a page that was read in strips.
+    """Convert the model's outputs for the strips of a page, as `convert_page` does.
 
-    Strips are in pixels of the upright page, and boxes in those of the caller's page.
-    Figures are numbered through.
+    Strips are given in pixels of the upright page, and boxes are returned in pixels of
+    the caller's page. Figures are numbered consecutively across strips.
     """
     size = turned_size(width, height, rotation)
     figures: dict[str, tuple[int, int, int, int]] = {}
@@ -102,41 +105,45 @@ def joined_content(
     for answer in answers:
         strip = answer.strip
         left, top, _, _ = strip.box
-        paper = Paper(
+        paper = PageGeometry(
             page_number, strip.width, strip.height, bbox_format, left=left, top=top
         )
-        blocks = Blocks(paper, include_images, figures=figures)
-        warnings += _add_answer(blocks, answer.text, prompt_type)
-        num_unusable += blocks.num_unusable_boxes
-        num_blocks += len(blocks.found)
-        strips.append((strip, blocks.found))
+        collector = BlockCollector(paper, include_images, figures=figures)
+        warnings += _add_answer(collector, answer.text, prompt_type)
+        num_unusable += collector.num_unusable_boxes
+        num_blocks += len(collector.blocks)
+        strips.append((strip, collector.blocks))
     joined = [
         replace(block, bbox=block.bbox and turned_box(block.bbox, -rotation, *size))
         for block in join_blocks(strips, is_wide=size[0] > size[1])
     ]
-    # Figures of blocks that two strips show are cut out once.
+    # Joining drops one of two blocks that show the same figure; drop its figure too.
     kept = {
         name: turned_box(box, -rotation, *size)
         for name, box in figures.items()
         if any(f'"{name}"' in block.html for block in joined)
     }
     warnings += _box_warnings(num_unusable, num_blocks)
-    return _content(
+    return _write_content(
         joined, kept, warnings, include_headers_footers, html_tables, markdown_number
     )
 
 
-def _add_answer(blocks: Blocks, raw: str, prompt_type: str) -> tuple[PageWarning, ...]:
-    answer, warnings = answer_of(raw)
+def _add_answer(
+    collector: BlockCollector, raw: str, prompt_type: str
+) -> tuple[PageWarning, ...]:
+    answer, warnings = extract_answer(raw)
     if prompt_type == CUSTOM and not _TAG.search(answer):
-        answer = _html_of_text(answer)
+        answer = _text_to_html(answer)
     tree = parse(answer)
-    blocks.add_page(tree.nodes, UNLABELLED if prompt_type == "ocr_layout" else "Text")
+    collector.add_page(
+        tree.nodes, UNLABELLED if prompt_type == "ocr_layout" else "Text"
+    )
     return (*warnings, *_depth_warnings(tree.num_flattened))
 
 
-def _html_of_text(text: str) -> str:
-    """Paragraphs and line breaks of plain text, which HTML would not show."""
+def _text_to_html(text: str) -> str:
+    """Return HTML that shows the paragraphs and line breaks of plain text."""
     paragraphs = re.split(r"\n[ \t]*\n\s*", text.strip())
     return "".join(
         f"<p>{escape(paragraph, quote=False)}</p>".replace("\n", "<br>")
@@ -144,7 +151,7 @@ def _html_of_text(text: str) -> str:
     )
 
 
-def _content(
+def _write_content(
     found: list[Block],
     figures: dict[str, tuple[int, int, int, int]],
     warnings: tuple[PageWarning, ...],
@@ -152,14 +159,18 @@ def _content(
     html_tables: bool,
     markdown_number: int | None,
 ) -> PageContent:
-    hidden = _BLANK if include_headers_footers else _BLANK | _MARGINS
+    hidden = (
+        _BLANK_LABELS if include_headers_footers else _BLANK_LABELS | _MARGIN_LABELS
+    )
     shown = [b for b in found if b.html and b.label not in hidden]
-    nodes: list[Node] = [Element("div", {}, _clean_nodes(b.html)) for b in shown]
+    nodes: list[Node] = [Element("div", {}, _parse_clean(b.html)) for b in shown]
     return PageContent(
         blocks=tuple(found),
-        html="\n".join(map(_div, shown)),
+        html="\n".join(map(_block_to_html, shown)),
         markdown=markdown_from(
-            nodes if markdown_number is None else renamed(nodes, markdown_number),
+            nodes
+            if markdown_number is None
+            else rename_pictures(nodes, markdown_number),
             html_tables=html_tables,
         ),
         text=text_from(nodes),
@@ -168,12 +179,12 @@ def _content(
     )
 
 
-def _clean_nodes(html: str) -> list[Node]:
-    # Cleaning adds a level to each table, so the limit must be out of the way.
+def _parse_clean(html: str) -> list[Node]:
+    # Cleaning adds a <tbody> to tables; the limit must not cut off that extra depth.
     return parse(html, max_depth=2 * MAX_DEPTH, is_one_block=True).nodes
 
 
-def _div(block: Block) -> str:
+def _block_to_html(block: Block) -> str:
     bbox = "" if block.bbox is None else ' data-bbox="{} {} {} {}"'.format(*block.bbox)
     label = escape(block.label)
     return f'<div class="block" data-label="{label}"{bbox}>{block.html}</div>'

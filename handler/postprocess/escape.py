@@ -1,9 +1,9 @@
-"""Keep words of the page from becoming marks of Markdown.
+"""Escaping of a page's text in Markdown.
 
-What a character means depends on its neighbours, and they may come from another
-element. So `escaped` only marks the characters that could mean something, with
-noncharacters that no page contains, and `finished` decides about each of them when
-its line is complete. Most stay as they are: `5 * 3`, `snake_case`, `[1]`.
+The meaning of a character depends on its neighbours, which may come from another
+element. `escaped` therefore replaces special characters by noncharacters, called marks,
+and `finish_line` decides about each mark once its line is complete. Most characters
+need no backslash: `5 * 3`, `snake_case`, `[1]`.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import unicodedata
 from handler.postprocess.sanitise import is_safe_link
 
 __all__ = [
-    "emphasised",
+    "emphasise",
+    "escape_pairs",
     "escaped",
-    "finished",
-    "lines_of",
+    "finish_line",
     "link_target",
-    "one_line",
     "safe_latex",
-    "without_pairs",
+    "split_lines",
+    "to_one_line",
 ]
 
 _MARKED = "\\*_~[]<&!"
 _MARK_OF = {char: chr(0xFDD0 + index) for index, char in enumerate(_MARKED)}
 _CHAR_OF = {mark: char for char, mark in _MARK_OF.items()}
-# Stands for a backslash; the bracket after it can neither end nor begin a link.
-_FORCED = "\ufddf"
+# Mark for a backslash, before a bracket that must neither end nor begin a link.
+_BACKSLASH = "\ufddf"
 _BRACKETS = re.compile(r"[\[\]]")
 _DOLLAR = "\ufdde"
 _BACKTICK = "\ufddd"
 _PAIRED = {"`": _BACKTICK, "$": _DOLLAR}
-# Text may hold these noncharacters itself, and must not be taken for marks then.
+# A page may contain these noncharacters; they must not be mistaken for marks.
 _RESERVED = dict.fromkeys(map(chr, range(0xFDD0, 0xFDE0)), "\ufffd")
-# CommonMark ends lines at "\r" and "\n" only; some other readers at these too.
+# CommonMark ends lines only at "\r" and "\n"; some readers also end them at these.
 _SEPARATORS = "\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _ONE_LINE = str.maketrans({**_RESERVED, **dict.fromkeys("\r" + _SEPARATORS, " ")})
 _LINE_END = re.compile(f"\r\n?|[{_SEPARATORS}]")
@@ -46,7 +46,7 @@ _PUNCTUATION = (
     frozenset(string.punctuation)
     | _CHAR_OF.keys()
     | {
-        _FORCED,
+        _BACKSLASH,
         _DOLLAR,
         _BACKTICK,
     }
@@ -59,37 +59,40 @@ _LINE_STARTS = re.compile(
 )
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return text without line separators and without the marks of this module."""
     return text.translate(_ONE_LINE)
 
 
-def lines_of(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """Return the lines of a listing, split at every line separator of Unicode."""
     return [line.translate(_ONE_LINE) for line in _LINE_END.split(text)]
 
 
 def escaped(text: str, *, in_brackets: bool = False) -> str:
-    """Text of a page, to be passed to `finished` with the line it ends up in."""
-    text = one_line(text)
+    """Return text with special characters as marks, which `finish_line` resolves.
+
+    `in_brackets` also escapes brackets, for the words of a link.
+    """
+    text = to_one_line(text)
     if in_brackets:
-        text = _BRACKETS.sub(lambda match: _FORCED + match[0], text)
+        text = _BRACKETS.sub(lambda match: _BACKSLASH + match[0], text)
     return text.translate(_ESCAPES)
 
 
-def finished(line: str, *, starts_block: bool = True) -> str:
-    """A line with backslashes where a character would be taken for a mark.
+def finish_line(line: str, *, starts_block: bool = True) -> str:
+    """Resolve the marks of a line: add backslashes where Markdown needs them.
 
     `starts_block` is False where `1.` or `#` cannot begin a list or a heading.
     """
-    line = without_pairs(line)
-    # An address of e-mail between angle brackets is a link: `<1@a.example>`.
+    line = escape_pairs(line)
+    # CommonMark makes a link of an e-mail address in angle brackets: `<1@a.example>`.
     has_address = "@" in line
     has_strike = "~~" in line
     if _LINK.search(line):
-        line = _kept_from_links(line)
+        line = _end_bare_links(line)
     line = _RUNS.sub(
-        lambda match: _resolved(match, line, has_address, has_strike), line
+        lambda match: _resolve_run(match, line, has_address, has_strike), line
     )
     start = _LINE_STARTS.match(line) if starts_block else None
     if start is None:
@@ -107,11 +110,11 @@ _CODE_OR_LINK = re.compile(
 )
 
 
-def _kept_from_links(line: str) -> str:
+def _end_bare_links(line: str) -> str:
     """Return a line in which bare links end before text that must not become markup.
 
-    GitHub's Markdown makes a link of a bare address, up to the next space or `<`. A
-    backslash or a backtick on the way is part of the address and hides nothing.
+    GitHub's Markdown turns a bare address into a link up to the next space or `<`. A
+    backslash or backtick before that is part of the address and escapes nothing.
     """
     line = line.replace(_MARK_OF["<"], "&lt;")
     return _CODE_OR_LINK.sub(
@@ -120,13 +123,13 @@ def _kept_from_links(line: str) -> str:
     )
 
 
-def without_pairs(text: str, *, in_row: bool = False) -> str:
-    """Text whose dollars and backticks are hidden where two could enclose something.
+def escape_pairs(text: str, *, in_row: bool = False) -> str:
+    """Return a paragraph with dollars and backticks escaped if two could form a pair.
 
-    `text` is all that one paragraph holds. A single dollar there encloses nothing,
-    but some readers pair those of different cells in a row. Beside a code span a
-    backtick is a reference, because some readers pair it with one of the span's even
-    behind a backslash.
+    `text` must be the whole paragraph, or a cell of a row if `in_row` is set. A single
+    dollar in a paragraph needs no backslash, but some readers pair dollars of different
+    cells. Beside a code span a backtick becomes a character reference, because some
+    readers pair even an escaped backtick with one of the span's.
     """
     if _BACKTICK in text:
         text = text.replace(_BACKTICK, "&#96;" if "`" in text else "\\`")
@@ -136,24 +139,24 @@ def without_pairs(text: str, *, in_row: bool = False) -> str:
     return text.replace(_DOLLAR, "$" if is_single else "\\$")
 
 
-def _resolved(
+def _resolve_run(
     match: re.Match[str], line: str, has_address: bool, has_strike: bool
 ) -> str:
-    """A run of one character as it must be written between its neighbours."""
+    """Return a run of equal characters, escaped as its neighbours require."""
     mark = match[1]
-    if mark == _FORCED:
+    if mark == _BACKSLASH:
         return "\\"
     char = _CHAR_OF[mark]
     before = line[match.start() - 1 : match.start()]
     after = line[match.end() : match.end() + 1]
     run = char * len(match[0])
     every = ("\\" + char) * len(match[0])
-    if before == _FORCED:
+    if before == _BACKSLASH:
         return run[:1] + every[2:]
     is_apart = not before.strip() and not after.strip()
     match char:
         case "\\":
-            # Between two the first hides the second, so a run is hidden whole.
+            # In a run, each backslash escapes the next, so the whole run is escaped.
             return every if len(run) > 1 or not after or after in _PUNCTUATION else run
         case "*":
             return run if is_apart else every
@@ -188,17 +191,17 @@ def _is_word(char: str) -> bool:
     return char.isalnum()
 
 
-def emphasised(
+def emphasise(
     inner: str, mark: str, before: str, after: str, *, is_nested: bool = False
 ) -> str:
-    """Text between marks, or between tags where the marks would not be seen.
+    """Return text between emphasis marks, or between tags where marks would not work.
 
-    CommonMark ignores `**` between a letter and punctuation, which is where it
-    stands in most Japanese and Chinese text. Inside other emphasis (`is_nested`) an
-    opening mark that could also close is taken for the end of the other.
+    `before` and `after` are the adjacent characters. CommonMark ignores `**` between a
+    letter and punctuation, which is common in Japanese and Chinese text. Inside other
+    emphasis (`is_nested`), an opening mark that could also close would end the other.
     """
     return "\n".join(
-        _emphasised_line(line, mark, before, after, is_nested)
+        _emphasise_line(line, mark, before, after, is_nested)
         for line in inner.split("\n")
     )
 
@@ -206,7 +209,7 @@ def emphasised(
 _TAG_OF = {"**": "b", "*": "i", "~~": "del"}
 
 
-def _emphasised_line(
+def _emphasise_line(
     line: str, mark: str, before: str, after: str, is_nested: bool
 ) -> str:
     words = line.strip(" ")
@@ -214,9 +217,9 @@ def _emphasised_line(
         return line
     lead = line[: len(line) - len(line.lstrip(" "))]
     trail = line[len(line.rstrip(" ")) :]
-    opens = not _hides(words[0], "" if lead else before, is_nested)
-    closes = not _hides(words[-1], "" if trail else after)
-    # Not every reader knows that a star inside a formula is none of its marks.
+    opens = not _is_mark_ignored(words[0], "" if lead else before, is_nested)
+    closes = not _is_mark_ignored(words[-1], "" if trail else after)
+    # Some readers take a star inside a formula for an emphasis mark.
     opens = opens and not any(mark[0] in formula for formula in _FORMULA.findall(words))
     if opens and closes:
         return f"{lead}{mark}{words}{mark}{trail}"
@@ -227,15 +230,15 @@ def _emphasised_line(
 _FORMULA = re.compile(r"(?<!\\)\$((?:\\.|[^$\\])*+)\$")
 
 
-def _hides(inner: str, outer: str, is_nested: bool = False) -> bool:
-    """Return True if a reader takes a mark between these for text or another mark."""
+def _is_mark_ignored(inner: str, outer: str, is_nested: bool = False) -> bool:
+    """Return True if readers ignore or misread a mark between these characters."""
     if inner.isspace():
         return True
     if not outer or outer.isspace():
         return False
     if outer in "*~" or outer in _CHAR_OF:
         return True
-    # Symbols are punctuation since CommonMark 0.31, and were not before.
+    # Symbols count as punctuation since CommonMark 0.31, but not in older readers.
     if not _is_punctuation(outer, "P"):
         return is_nested or _is_punctuation(inner, "PS")
     return is_nested and _is_punctuation(inner, "PS")
@@ -246,7 +249,7 @@ def _is_punctuation(char: str, categories: str) -> bool:
 
 
 def link_target(url: str) -> str:
-    """A link as Markdown reads it back, or nothing where it might run."""
+    """Return a link's target for Markdown; an empty string if the link is unsafe."""
     url = url.strip()
     if not is_safe_link(url):
         return ""
@@ -258,16 +261,16 @@ _URL_ESCAPES = {char: f"%{ord(char):02X}" for char in " ()<>\\[]\"'`*~$|"}
 
 
 def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
-    """LaTeX that means the same and is nothing else to a reader of Markdown.
+    """Return equivalent LaTeX that contains no Markdown or HTML markup.
 
-    Not every reader knows dollars: to the others `<b>` is a tag and `[x](y)` a
-    link. A space between, which LaTeX ignores, is enough. A backtick could begin a
-    code span that ends far behind the formula, so it becomes the quotation mark or
-    the accent that LaTeX prints for it. `in_brackets` is for the words of a link.
+    Some readers do not know dollars and would read `<b>` as a tag and `[x](y)` as a
+    link. A space inside, which LaTeX ignores, prevents that. A backtick could begin a
+    code span that ends after the formula, so it is replaced by the quotation mark or
+    accent that LaTeX prints for it. `in_brackets` is for the words of a link.
     """
-    latex = "\n".join(map(one_line, latex.split("\n")))
+    latex = "\n".join(map(to_one_line, latex.split("\n")))
     if "`" in latex:
-        latex = _GRAVE.sub(lambda match: match[1] + _accented(match), latex)
+        latex = _GRAVE.sub(lambda match: match[1] + _add_grave_accent(match), latex)
         latex = latex.replace("``", "\u201c").replace("`", "\u2018")
     is_tag = r"<(?=\S)" if "@" in latex else r"<(?=[A-Za-z/!?])"
     latex = re.sub(is_tag, "< ", latex)
@@ -275,13 +278,13 @@ def safe_latex(latex: str, *, in_brackets: bool = False) -> str:
     latex = re.sub(r"(?<!\\)((?:\\\\)*+)\$", r"\1\\$", latex)
     if re.search(r"(?<!\\)(?:\\\\)*+\\\Z", latex):
         latex = latex[:-1]
-    return _with_pairs(latex).strip() if in_brackets else latex.strip()
+    return _escape_unpaired_brackets(latex).strip() if in_brackets else latex.strip()
 
 
 _GRAVE = re.compile(r"((?<!\\)(?:\\\\)*+)\\`\s*+(?:\{\s*+([A-Za-z])\s*+\}|([A-Za-z]))")
 
 
-def _accented(match: re.Match[str]) -> str:
+def _add_grave_accent(match: re.Match[str]) -> str:
     return unicodedata.normalize("NFC", (match[2] or match[3]) + "\u0300")
 
 
@@ -289,8 +292,8 @@ _BRACKET = re.compile(r"\\.|[\[\]]")
 _BRACKET_NAMES = {"[": "\\lbrack ", "]": "\\rbrack "}
 
 
-def _with_pairs(latex: str) -> str:
-    """LaTeX in which a bracket without its partner, as in `[0, 1)`, is a command."""
+def _escape_unpaired_brackets(latex: str) -> str:
+    """Return LaTeX with commands in place of unpaired brackets, as in `[0, 1)`."""
     opened: list[int] = []
     single: list[int] = []
     for match in _BRACKET.finditer(latex):

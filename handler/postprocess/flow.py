@@ -1,4 +1,4 @@
-"""What every writer of text must know of HTML: blocks, runs, rows, items, marks."""
+"""HTML structure that the Markdown and text writers share: blocks, lists, tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handler.postprocess.markup import Element, Node, text_of
 from handler.postprocess.vocabulary import BLOCK_TAGS, LITERAL_TAGS
 
 __all__ = [
-    "Item",
+    "ListItem",
     "code_of",
     "collapsed",
     "grid_of",
@@ -19,8 +19,8 @@ __all__ = [
     "is_block",
     "items_of",
     "latex_of",
-    "portions",
     "rows_of",
+    "split_into_blocks",
 ]
 
 _SPACES = re.compile(r"[ \t\r\n\f]+")
@@ -29,12 +29,12 @@ _DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 
 
 def collapsed(text: str) -> str:
-    """White space as HTML shows it; a no-break space is not white space."""
+    """Return text with white space collapsed as in HTML; no-break spaces are kept."""
     return _SPACES.sub(" ", text)
 
 
 def is_block(node: Node) -> bool:
-    """Whether a node stands on lines of its own, or holds something that does."""
+    """Return True if a node is shown on lines of its own or contains such a node."""
     if isinstance(node, str):
         return False
     if node.tag in LITERAL_TAGS:
@@ -42,8 +42,8 @@ def is_block(node: Node) -> bool:
     return node.tag in BLOCK_TAGS or any(map(is_block, node.children))
 
 
-def portions(nodes: Iterable[Node]) -> Iterator[Element | list[Node]]:
-    """Blocks by themselves, and what runs between them as lists."""
+def split_into_blocks(nodes: Iterable[Node]) -> Iterator[Element | list[Node]]:
+    """Yield block elements alone, and the inline nodes between them as lists."""
     run: list[Node] = []
     for node in nodes:
         if isinstance(node, Element) and is_block(node):
@@ -58,8 +58,8 @@ def portions(nodes: Iterable[Node]) -> Iterator[Element | list[Node]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One entry of a list; `number` and `type` are None where the list has none."""
+class ListItem:
+    """Entry of a list; `number` and `type` are None if the list has none."""
 
     number: int | None
     children: list[Node]
@@ -67,7 +67,7 @@ class Item:
 
     @property
     def label(self) -> str:
-        """The number as the page shows it: `4`, `d`, `IV`; nothing in a `ul`."""
+        """The number as shown on the page: `4`, `d`, `IV`; empty in a `ul`."""
         if self.number is None:
             return ""
         match self.type:
@@ -83,7 +83,7 @@ def _cased(label: str, list_type: str) -> str:
 
 
 def _letters(number: int) -> str:
-    """Return `a` to `z`, then `aa`; digits for what has no letter."""
+    """Return `a` to `z`, then `aa`; digits for numbers below 1."""
     if number < 1:
         return str(number)
     letters = ""
@@ -100,7 +100,7 @@ _ROMAN = (
 
 
 def _roman(number: int) -> str:
-    """Return Roman numerals from 1 to 3,999; digits beyond."""
+    """Return Roman numerals from 1 to 3,999; digits for other numbers."""
     if not 1 <= number <= 3_999:
         return str(number)
     numerals = ""
@@ -110,66 +110,68 @@ def _roman(number: int) -> str:
     return numerals
 
 
-def items_of(element: Element) -> list[Item]:
-    """The entries of a `ul` or `ol`; what is in none becomes one, or part of one.
+def items_of(element: Element) -> list[ListItem]:
+    """Return the entries of a `ul` or `ol`.
 
-    A list directly inside a list, which is how many pages nest them, belongs to
-    the entry before it.
+    Content outside `li` becomes an entry. A list directly inside a list, as models
+    often write nested lists, becomes part of the entry before it.
     """
     number, step = _numbering(element)
     list_type = element.attrs.get("type") if element.tag == "ol" else None
-    items: list[Item] = []
+    items: list[ListItem] = []
     for node in element.children:
         if _is_blank(node):
             continue
         if isinstance(node, Element) and node.tag == "li":
             if number is not None:
-                number = _integer(node.attrs.get("value"), number)
-            items.append(Item(number, node.children, list_type))
+                number = _parse_integer(node.attrs.get("value"), number)
+            items.append(ListItem(number, node.children, list_type))
         elif items and isinstance(node, Element) and node.tag in ("ul", "ol"):
             children = [*items[-1].children, node]
-            items[-1] = Item(items[-1].number, children, list_type)
+            items[-1] = ListItem(items[-1].number, children, list_type)
             continue
         else:
-            items.append(Item(number, [node], list_type))
+            items.append(ListItem(number, [node], list_type))
         if number is not None:
             number += step
     return items
 
 
 def _numbering(element: Element) -> tuple[int | None, int]:
-    """Return the first number of a list, and by how much numbers grow."""
+    """Return the first number of a list, None for a `ul`, and the step to the next."""
     if element.tag != "ol":
         return None, 0
     is_reversed = "reversed" in element.attrs
     num_items = sum(
         isinstance(node, Element) and node.tag == "li" for node in element.children
     )
-    first = _integer(element.attrs.get("start"), num_items if is_reversed else 1)
+    first = _parse_integer(element.attrs.get("start"), num_items if is_reversed else 1)
     return first, -1 if is_reversed else 1
 
 
 def grid_of(table: Element) -> list[list[Element | None]]:
     """Return the cells of a table in their columns, row by row.
 
-    None stands for a column that a cell to the left or above spans. Spans are ignored
-    if they make the table several times as large as its cells.
+    None fills columns that a cell to the left or above spans. Spans are ignored if they
+    would make the grid several times as large as the number of cells.
     """
     rows = rows_of(table)
     num_columns = max(map(len, rows), default=0)
     num_spare = 3 * sum(map(len, rows)) + 100
     grid: list[list[Element | None]] = []
-    # Rows that each column is still spanned for.
+    # Number of rows for which each column is still spanned.
     spanned: dict[int, int] = {}
     for row in rows:
         line: list[Element | None] = []
         below: dict[int, int] = {}
         for cell in row:
-            _skip(line, spanned)
-            width = min(max(_integer(cell.attrs.get("colspan"), 1), 1), num_columns)
-            height = _integer(cell.attrs.get("rowspan"), 1)
+            _skip_spanned(line, spanned)
+            width = min(
+                max(_parse_integer(cell.attrs.get("colspan"), 1), 1), num_columns
+            )
+            height = _parse_integer(cell.attrs.get("rowspan"), 1)
             for column in range(len(line), len(line) + width):
-                # 0 is to the end of the table.
+                # A rowspan of 0 reaches to the end of the table.
                 below[column] = height - 1 if height else len(rows)
             line += [cell, *[None] * (width - 1)]
         num_spare -= len(line) - len(row)
@@ -183,14 +185,14 @@ def grid_of(table: Element) -> list[list[Element | None]]:
     return grid
 
 
-def _skip(line: list[Element | None], spanned: dict[int, int]) -> None:
-    """Leave out the columns that cells of the rows above span."""
+def _skip_spanned(line: list[Element | None], spanned: dict[int, int]) -> None:
+    """Append None for the columns that cells of the rows above span."""
     while len(line) in spanned:
         line.append(None)
 
 
 def rows_of(table: Element) -> list[list[Element]]:
-    """The cells of a table, row by row."""
+    """Return the cells of a table, row by row."""
     rows = []
     for node in table.children:
         if isinstance(node, str):
@@ -217,10 +219,10 @@ _NEWLINES = re.compile(r"[ \t\r\f]*+\n\s*+")
 
 
 def latex_of(element: Element, *, is_one_line: bool = False) -> str:
-    """Return the LaTeX in a `math` or `chem` element, without delimiters of its own.
+    """Return the text of a `math` or `chem` element without its LaTeX delimiters.
 
-    Line breaks are spaces to LaTeX, except after a comment, which would otherwise
-    hide the rest of the formula. Where everything must be on one line, the comment
+    Line breaks become spaces, except after a LaTeX comment, which would otherwise hide
+    the rest of the formula. `is_one_line` escapes the `%` instead, so that the comment
     is shown.
     """
     text = text_of(element.children).strip()
@@ -229,11 +231,11 @@ def latex_of(element: Element, *, is_one_line: bool = False) -> str:
         if is_one_line:
             text = _COMMENT.sub(r"\1\\%", text)
         else:
-            return _undelimited(_with_comments(text))
-    return _undelimited(collapsed(text))
+            return _strip_delimiters(_break_after_comments(text))
+    return _strip_delimiters(collapsed(text))
 
 
-def _with_comments(text: str) -> str:
+def _break_after_comments(text: str) -> str:
     """Return LaTeX with a line break after each comment."""
     lines = []
     for line in text.split("\n"):
@@ -242,7 +244,7 @@ def _with_comments(text: str) -> str:
     return "".join(lines).strip()
 
 
-def _undelimited(text: str) -> str:
+def _strip_delimiters(text: str) -> str:
     for opening, closing in _DELIMITERS:
         inner = text[len(opening) : len(text) - len(closing)]
         if (
@@ -257,7 +259,7 @@ def _undelimited(text: str) -> str:
 
 
 def code_of(nodes: Iterable[Node]) -> str:
-    """Return all that is written in a listing, with its line breaks."""
+    """Return the text of a listing with its line breaks."""
     return "".join(map(_code_piece, nodes))
 
 
@@ -280,7 +282,7 @@ def _code_piece(node: Node) -> str:
 
 
 def input_mark(element: Element) -> str:
-    """A form field as a reader would draw it."""
+    """Return a form field as text: `[x]`, `( )`, its value or `____`."""
     is_checked = "checked" in element.attrs
     match element.attrs.get("type"):
         case "checkbox":
@@ -290,8 +292,8 @@ def input_mark(element: Element) -> str:
     return collapsed(element.attrs.get("value", "")).strip() or "____"
 
 
-def _integer(written: str | None, default: int) -> int:
-    # Not int() of anything: the model may write four thousand digits.
+def _parse_integer(written: str | None, default: int) -> int:
+    # The pattern bounds the digits: int() raises above 4,300 of them.
     if written is None or not re.fullmatch(r"-?\d{1,6}", written, re.ASCII):
         return default
     return min(int(written), _MAX_ITEM_NUMBER)

@@ -1,7 +1,7 @@
-"""Write what runs inside a line of Markdown: words, marks, formulas, links.
+"""Inline Markdown: words, emphasis, formulas, code and links.
 
-A line break is "\n" in here; whoever asked decides how it is written. Text is
-`escaped` and still has to be `finished` with the whole line, except by `line_of`.
+Line breaks are returned as "\n", and the caller decides how to write them. The text is
+`escaped`: the caller passes complete lines to `finish_line`. `write_line` does both.
 """
 
 from __future__ import annotations
@@ -10,27 +10,30 @@ import re
 from collections.abc import Iterable, Iterator
 
 from handler.postprocess.escape import (
-    emphasised,
+    emphasise,
     escaped,
-    finished,
+    finish_line,
     link_target,
-    one_line,
     safe_latex,
+    to_one_line,
 )
 from handler.postprocess.flow import code_of, collapsed, input_mark, latex_of
 from handler.postprocess.markup import Element, Node, text_of
 
-__all__ = ["code_span", "inline", "line_of", "longest_run", "math"]
+__all__ = ["code_span", "longest_run", "write_inline", "write_line", "write_math"]
 
 
-def line_of(nodes: Iterable[Node]) -> str:
-    """Everything on one line, breaks as spaces."""
-    return finished(collapsed(inline(nodes)).strip(" "), starts_block=False)
+def write_line(nodes: Iterable[Node]) -> str:
+    """Return the nodes as one finished line, with line breaks as spaces."""
+    return finish_line(collapsed(write_inline(nodes)).strip(" "), starts_block=False)
 
 
-def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
-    """Words and marks; `around` are the marks already there, and "a" in a link."""
-    nodes = list(_unwrapped(nodes, around))
+def write_inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
+    """Return the nodes as inline Markdown.
+
+    `around` has the emphasis marks that are open around the nodes, and "a" in a link.
+    """
+    nodes = list(_unwrap(nodes, around))
     following = _following_characters(nodes)
     text = ""
     ends_in_code = False
@@ -41,19 +44,19 @@ def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
             if text.endswith("$") and piece[:1].isdigit():
                 piece = " " + piece
         elif mark := _MARKS.get(node.tag):
-            inner = inline(node.children, around | {mark})
+            inner = write_inline(node.children, around | {mark})
             is_nested = bool(around & _STARS)
-            # Text that begins other emphasis comes after that emphasis' mark or tag.
+            # The first text in other emphasis follows the mark or tag of that emphasis.
             before = text[-1:] or ("<" if is_nested else "")
-            piece = emphasised(
+            piece = emphasise(
                 inner, mark, before, following[index], is_nested=is_nested
             )
         else:
-            piece = _piece(node, around)
+            piece = _write_element(node, around)
             if text.endswith("$") and piece.startswith("$"):
                 piece = " " + piece
             if ends_in_code and piece.startswith("`"):
-                # Backticks that touch are one run, which ends neither code span.
+                # Adjacent backticks form one run, which would end neither code span.
                 piece = "<!-- -->" + piece
         if piece:
             pieces.append(piece)
@@ -63,7 +66,7 @@ def inline(nodes: Iterable[Node], around: frozenset[str] = frozenset()) -> str:
 
 
 def _following_characters(nodes: list[Node]) -> list[str]:
-    """Return for each node the character that is written after it, or nothing."""
+    """Return the character that follows each node; an empty string if there is none."""
     following = [""]
     for node in reversed(nodes[1:]):
         following.append(_first_character(node) or following[-1])
@@ -76,45 +79,45 @@ def _first_character(node: Node) -> str:
     if node.tag == "input":
         return input_mark(node)[:1]
     if node.tag in _MARKS:
-        inner = _unwrapped(node.children, frozenset())
+        inner = _unwrap(node.children, frozenset())
         return next(filter(None, map(_first_character, inner)), "")
     first = text_of([node])[:1]
     return "<" if first.strip() and node.tag in _PUNCTUATED_TAGS else first
 
 
-# The Markdown of these tags begins with a dollar, a backtick or an angle bracket.
+# Markdown writes these tags with a leading dollar, backtick or angle bracket.
 _PUNCTUATED_TAGS = frozenset({"math", "chem", "code", "sub", "sup", "u"})
 
 
 _MARKS = {"b": "**", "strong": "**", "i": "*", "del": "~~"}
 _STARS = frozenset({"*", "**"})
-_TRANSPARENT_TAGS = frozenset({"bdi", "bdo", "big", "rp", "ruby", "small", "span"})
+_UNMARKED_TAGS = frozenset({"bdi", "bdo", "big", "rp", "ruby", "small", "span"})
 
 
-def _unwrapped(nodes: Iterable[Node], around: frozenset[str]) -> Iterator[Node]:
-    """The same nodes without elements that leave no mark of their own."""
+def _unwrap(nodes: Iterable[Node], around: frozenset[str]) -> Iterator[Node]:
+    """Yield the nodes, with the content of elements that leave no mark in Markdown."""
     for node in nodes:
         if isinstance(node, Element) and (
-            node.tag in _TRANSPARENT_TAGS
+            node.tag in _UNMARKED_TAGS
             or _MARKS.get(node.tag) in around
             or (node.tag == "a" and not _target_of(node, around))
         ):
-            yield from _unwrapped(node.children, around)
+            yield from _unwrap(node.children, around)
         elif isinstance(node, Element) and node.tag == "rt":
             is_empty = not text_of(node.children).strip()
             yield "" if is_empty else "("
-            yield from _unwrapped(node.children, around)
+            yield from _unwrap(node.children, around)
             yield "" if is_empty else ")"
         else:
             yield node
 
 
-def _piece(node: Element, around: frozenset[str]) -> str:
+def _write_element(node: Element, around: frozenset[str]) -> str:
     match node.tag:
         case "br":
             return "\n"
         case "math":
-            return math(node, in_brackets="a" in around)
+            return write_math(node, in_brackets="a" in around)
         case "chem":
             return code_span(latex_of(node))
         case "code":
@@ -122,30 +125,32 @@ def _piece(node: Element, around: frozenset[str]) -> str:
         case "input":
             return escaped(input_mark(node), in_brackets="a" in around)
         case "img":
-            # A line of its own, so that it is not taken for words of the page.
-            return f"\n{_image(node)}\n"
+            # A description on its own line is not mistaken for words of the page.
+            return f"\n{_write_image(node)}\n"
         case "a":
-            return _link(node, around)
+            return _write_link(node, around)
         case "sub" | "sup" | "u":
-            return _tagged(node.tag, inline(node.children, around))
+            return _tag_lines(node.tag, write_inline(node.children, around))
         case _:
-            return "\n" + inline(node.children, around) + "\n"
+            return "\n" + write_inline(node.children, around) + "\n"
 
 
-def _tagged(tag: str, inner: str) -> str:
-    """Each line in tags of its own.
+def _tag_lines(tag: str, inner: str) -> str:
+    """Return the text with tags around each of its lines.
 
-    A tag alone on the first line of a paragraph would begin a block of HTML, in
-    which backslashes hide nothing.
+    A tag alone on the first line of a paragraph would begin an HTML block, in which
+    backslashes escape nothing.
     """
     lines = inner.split("\n")
     return "\n".join(f"<{tag}>{x}</{tag}>" if x.strip() else x for x in lines)
 
 
-def math(element: Element, *, in_lines: bool = False, in_brackets: bool = False) -> str:
-    """LaTeX between dollars, two on each side if it stands alone.
+def write_math(
+    element: Element, *, in_lines: bool = False, in_brackets: bool = False
+) -> str:
+    """Return LaTeX between dollars; displayed formulas have two on each side.
 
-    `in_lines` allows line breaks after comments in a formula that stands alone, and
+    `in_lines` allows line breaks after comments in a displayed formula, and
     `in_brackets` is for the words of a link.
     """
     is_block = element.attrs.get("display") == "block"
@@ -153,14 +158,14 @@ def math(element: Element, *, in_lines: bool = False, in_brackets: bool = False)
     latex = safe_latex(latex, in_brackets=in_brackets)
     if not latex:
         return ""
-    # A sign at the start of a line could begin a list or a heading; `{}` is nothing.
+    # A sign at the start of a line could begin a list or heading; `{}` prints nothing.
     latex = re.sub(r"\n(?![A-Za-z\\])", "\n{}", latex)
     return f"$${latex}$$" if is_block else f"${latex}$"
 
 
 def code_span(text: str) -> str:
-    """Text between more backticks than it holds."""
-    text = one_line(text).strip(" ")
+    """Return a code span, with more backticks around the text than it contains."""
+    text = to_one_line(text).strip(" ")
     if not text:
         return ""
     fence = "`" * (longest_run("`", text) + 1)
@@ -168,7 +173,7 @@ def code_span(text: str) -> str:
     return f"{fence}{padding}{text}{padding}{fence}"
 
 
-def _image(image: Element) -> str:
+def _write_image(image: Element) -> str:
     alt = image.attrs.get("alt", "")
     if "src" in image.attrs:
         return f"![{escaped(alt, in_brackets=True)}]({link_target(image.attrs['src'])})"
@@ -176,17 +181,17 @@ def _image(image: Element) -> str:
 
 
 def _target_of(link: Element, around: frozenset[str]) -> str:
-    """Return the target of a link; an empty string inside another link."""
+    """Return the target of a link; an empty string if unsafe or inside another link."""
     return "" if "a" in around else link_target(link.attrs.get("href", ""))
 
 
-def _link(link: Element, around: frozenset[str]) -> str:
+def _write_link(link: Element, around: frozenset[str]) -> str:
     target = _target_of(link, around)
-    inner = collapsed(inline(link.children, around | {"a"}))
+    inner = collapsed(write_inline(link.children, around | {"a"}))
     words = inner.strip(" ")
     return inner.replace(words, f"[{words}]({target})", 1) if words else inner
 
 
 def longest_run(character: str, text: str) -> int:
-    """How often a character is repeated at most."""
+    """Return the length of the longest run of a character."""
     return max(map(len, re.findall(re.escape(character) + "+", text)), default=0)

@@ -1,11 +1,10 @@
-"""Join the blocks of a long page's strips: no line lost, none twice.
+"""Joining of the blocks of a long page's strips, without lost or repeated lines.
 
-Where strips overlap, both show the same lines. Words that both have at about the same
-place are looked up; the first strip's blocks count up to the end of these, and the
-second's after it. So a
-line that the edge of a strip cuts, and of which the model made other words, is taken
-from the other strip. Where a cut runs through a paragraph, list or table without an
-overlap, its halves are joined.
+Adjacent strips that overlap show the same lines. The anchor is the last run of words
+that both strips have at about the same position. The first strip's text is kept up to
+the end of the anchor, and the second strip's text after it. A line that the edge of one
+strip cuts, and that the model therefore misreads, is thus taken from the other strip.
+Where a cut without overlap parts a paragraph, list or table, its halves are joined.
 """
 
 from __future__ import annotations
@@ -25,23 +24,25 @@ from handler.schema import Block, Strip
 __all__ = ["StripAnswer", "join_blocks"]
 
 _MIN_SHARED_LETTERS = 4
-"""Letters of the words that two strips must have in common to be joined there."""
+"""Minimum number of letters that an anchor must have."""
 _MAX_WORDS = 200
-"""Words that are compared at a seam, for each strip; four lines have fewer."""
+"""Maximum number of words of each strip to compare; four lines have fewer."""
 _MIN_TRUST = 0.1
-"""Weight of repeated words in common that are an overlap apart; most are others."""
-_SAME_PLACE = 0.5
-"""Part of the larger of two boxes that both cover, from which they are the same."""
+"""Weight of repeated words whose positions differ by a whole overlap."""
+_MIN_SHARED_AREA = 0.5
+"""Share of the larger box that the boxes of equal blocks have in common."""
 _TOLERANCE = 0.25
-"""Part of an overlap by which boxes may be wrong."""
-_JOINED = frozenset({"Text", "List-Group", "Table", "Code-Block", "Table-Of-Contents"})
-_NEAR = 0.1
-"""Distance from a cut within which a block ends there, as a part of the strip."""
+"""Error of boxes that is tolerated, as a share of the overlap."""
+_CUT_LABELS = frozenset(
+    {"Text", "List-Group", "Table", "Code-Block", "Table-Of-Contents"}
+)
+_MAX_CUT_DISTANCE = 0.1
+"""Maximum distance of a parted block from the cut, as a share of the strip."""
 
 
 @dataclass(frozen=True, slots=True)
 class StripAnswer:
-    """The model's answer for one strip of a page."""
+    """Output of the model for one strip of a page."""
 
     strip: Strip
     text: str
@@ -49,13 +50,13 @@ class StripAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Seam:
-    """The end of one strip and the beginning of the next, along the long side."""
+    """Overlap or cut between two adjacent strips, along the page's long side."""
 
     axis: int
     start: int
     end: int
-    """Page pixels; equal to `start` where the strips do not overlap."""
-    near: float
+    """Page pixels; equal to `start` if the strips do not overlap."""
+    cut_distance: float
 
     def is_within(self, box: Bbox) -> bool:
         tolerance = _TOLERANCE * (self.end - self.start)
@@ -69,16 +70,16 @@ class _Seam:
         return high > self.start and low < self.end
 
     def trust(self, shift: float) -> float:
-        """Return how likely words at two places are the same, which is at most 1.
+        """Return the weight of equal words whose positions differ by `shift` pixels.
 
-        Rows that repeat have long runs of words in common one row off, of which only
-        the place tells that they are others.
+        The weight is at most 1. Rows that repeat have long runs of equal words one row
+        apart, and only their positions tell that they are different rows.
         """
         distance = min(1.0, abs(shift) / max(1, self.end - self.start))
         return max(_MIN_TRUST, (1 - distance) ** 3)
 
-    def share(self, box: Bbox) -> float:
-        """Return the part of a box's words that the overlap may show, generously."""
+    def visible_share(self, box: Bbox) -> float:
+        """Return an upper bound for the share of a box's words in the overlap."""
         low, high = box[self.axis], box[self.axis + 2]
         shown = min(high, self.end) - max(low, self.start)
         return min(1.0, (shown + (self.end - self.start) / 2) / max(1, high - low))
@@ -88,11 +89,11 @@ class _Seam:
 class _Word:
     text: str
     index: int
-    """Of its block."""
+    """Index of the word's block."""
     end: int
-    """Of the word in the block's HTML."""
+    """Index of the word's end in the block's HTML."""
     place: float
-    """Estimate along the long side, in page pixels."""
+    """Estimated position along the long side, in page pixels."""
 
 
 def join_blocks(
@@ -105,8 +106,8 @@ def join_blocks(
         axis = 0 if is_wide else 1
         start = strip.box[axis]
         length = strip.box[axis + 2] - start
-        seam = _Seam(axis, start, start + strip.overlap, _NEAR * length)
-        # A strip that failed or is blank lies between them: they do not meet.
+        seam = _Seam(axis, start, start + strip.overlap, _MAX_CUT_DISTANCE * length)
+        # Strips with a failed or blank strip between them do not meet.
         meets = before is not None and before.box[axis + 2] >= start
         before = strip
         blocks = list(blocks)
@@ -119,25 +120,27 @@ def join_blocks(
 
 
 def _join_overlap(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
-    """Remove from both lists what the other one has, and continue blocks."""
+    """Remove the blocks and words that both lists have, and join parted blocks."""
     heads = [index for index, block in enumerate(blocks) if seam.touches(block)]
     tails = [index for index, block in enumerate(joined) if seam.touches(block)]
     dropped_tails: set[int] = set()
     dropped_heads: set[int] = set()
-    for tail, head in _columns(joined, tails, blocks, heads, 1 - seam.axis):
-        anchor = _anchor(joined, tail, blocks, head, seam)
+    for tail, head in _group_by_column(joined, tails, blocks, heads, 1 - seam.axis):
+        anchor = _find_anchor(joined, tail, blocks, head, seam)
         if anchor is not None:
             first, second = anchor
-            _continue(joined, blocks, first, second, dropped_heads)
+            _continue_block(joined, blocks, first, second, dropped_heads)
             dropped_tails |= {
                 index
                 for index in tail
-                if index > first.index and _is_seen(joined[index], blocks, head, seam)
+                if index > first.index
+                and _is_shown_twice(joined[index], blocks, head, seam)
             }
             dropped_heads |= {
                 index
                 for index in head
-                if index < second.index and _is_seen(blocks[index], joined, tail, seam)
+                if index < second.index
+                and _is_shown_twice(blocks[index], joined, tail, seam)
             }
         for index in head:
             if index not in dropped_heads and any(
@@ -150,14 +153,14 @@ def _join_overlap(joined: list[Block], blocks: list[Block], seam: _Seam) -> None
     blocks[:] = [b for index, b in enumerate(blocks) if index not in dropped_heads]
 
 
-def _columns(
+def _group_by_column(
     joined: list[Block],
     tails: list[int],
     blocks: list[Block],
     heads: list[int],
     across: int,
 ) -> list[tuple[list[int], list[int]]]:
-    """Return the blocks of each column of the page: of the first strip, the second."""
+    """Return the block indices of each column: those of the first strip, and second."""
     entries = [(joined[index].bbox, 0, index) for index in tails]
     entries += [(blocks[index].bbox, 1, index) for index in heads]
     columns: list[tuple[list[int], list[int]]] = []
@@ -171,31 +174,31 @@ def _columns(
     return [(sorted(tail), sorted(head)) for tail, head in columns]
 
 
-def _anchor(
+def _find_anchor(
     joined: list[Block],
     tail: list[int],
     blocks: list[Block],
     head: list[int],
     seam: _Seam,
 ) -> tuple[_Word, _Word] | None:
-    """Return the last of the words that both strips have, in each of them."""
+    """Return the last word of the anchor in each strip; None if there is no anchor."""
     words: list[_Word] = []
     for index in tail:
-        found = _words(joined[index], index, seam.axis)
+        found = _split_words(joined[index], index, seam.axis)
         words += found[len(found) - _num_shown(joined[index], found, seam) :]
     others: list[_Word] = []
     for index in head:
-        found = _words(blocks[index], index, seam.axis)
+        found = _split_words(blocks[index], index, seam.axis)
         others += found[: _num_shown(blocks[index], found, seam)]
-    return _best_run(words[-_MAX_WORDS:], others[:_MAX_WORDS], seam)
+    return _find_best_run(words[-_MAX_WORDS:], others[:_MAX_WORDS], seam)
 
 
-def _best_run(
+def _find_best_run(
     words: list[_Word], others: list[_Word], seam: _Seam
 ) -> tuple[_Word, _Word] | None:
-    """Return the last words of the most likely run of words in common.
+    """Return the last words, one of each strip, of the best run of equal words.
 
-    Long runs are likely, and so are words that occur once and words at one place.
+    Long runs, words that occur only once, and words at the same position count more.
     """
     counts = Counter(word.text for word in words)
     indices: dict[str, list[int]] = {}
@@ -209,7 +212,7 @@ def _best_run(
         for index in indices.get(word.text, ()):
             other = others[index]
             is_unique = counts[word.text] == len(indices[word.text]) == 1
-            run = runs.get(index - 1, _NO_RUN).followed_by(word, other, is_unique)
+            run = runs.get(index - 1, _NO_RUN).extended(word, other, is_unique)
             longer[index] = run
             num_repeated = run.num_letters - run.num_unique_letters
             merit = run.num_letters * (
@@ -222,20 +225,20 @@ def _best_run(
 
 
 class _Run(NamedTuple):
-    """Words that follow each other in both strips."""
+    """Run of words that follow each other in both strips."""
 
     num_letters: int = 0
     num_unique_letters: int = 0
-    """Letters of words that occur once at the seam, in each of the strips."""
+    """Letters of the words that occur exactly once at the seam in each strip."""
     num_words: int = 0
     total_shift: float = 0.0
 
     @property
     def shift(self) -> float:
-        """Mean distance of the words' places, in page pixels."""
+        """Mean difference of the words' positions, in page pixels."""
         return self.total_shift / self.num_words
 
-    def followed_by(self, word: _Word, other: _Word, is_unique: bool) -> _Run:
+    def extended(self, word: _Word, other: _Word, is_unique: bool) -> _Run:
         num_letters = len(word.text)
         return _Run(
             self.num_letters + num_letters,
@@ -250,38 +253,43 @@ _NO_RUN = _Run()
 
 def _num_shown(block: Block, words: list[_Word], seam: _Seam) -> int:
     assert block.bbox is not None
-    return math.ceil(seam.share(block.bbox) * len(words))
+    return math.ceil(seam.visible_share(block.bbox) * len(words))
 
 
-def _continue(
+def _continue_block(
     joined: list[Block],
     blocks: list[Block],
     first: _Word,
     second: _Word,
     dropped_heads: set[int],
 ) -> None:
-    """Let the first strip's block end with the anchor, and go on with the second's."""
+    """End the first strip's block at the anchor and append the second strip's rest.
+
+    Blocks with different labels stay separate.
+    """
     before, after = joined[first.index], blocks[second.index]
     rest = after.html[second.end :]
     begun = before.html[: first.end]
     if not _has_words(rest):
         if _has_words(before.html[first.end :]):
-            joined[first.index] = replace(before, html=_tidy(begun))
+            joined[first.index] = replace(before, html=_clean_fragment(begun))
         dropped_heads.add(second.index)
     elif before.label == after.label and before.bbox and after.bbox:
         joined[first.index] = replace(
-            before, bbox=_union(before.bbox, after.bbox), html=_tidy(begun + rest)
+            before,
+            bbox=_union(before.bbox, after.bbox),
+            html=_clean_fragment(begun + rest),
         )
         dropped_heads.add(second.index)
     else:
-        joined[first.index] = replace(before, html=_tidy(begun))
-        blocks[second.index] = replace(after, html=_tidy(rest))
+        joined[first.index] = replace(before, html=_clean_fragment(begun))
+        blocks[second.index] = replace(after, html=_clean_fragment(rest))
 
 
-def _is_seen(
+def _is_shown_twice(
     block: Block, others: list[Block], indices: list[int], seam: _Seam
 ) -> bool:
-    """Return True if the other strip shows a block too."""
+    """Return True if the other strip also shows the block."""
     assert block.bbox is not None
     return seam.is_within(block.bbox) or any(
         _is_same(block, others[index]) for index in indices
@@ -289,7 +297,7 @@ def _is_seen(
 
 
 def _is_same(first: Block, second: Block) -> bool:
-    """Return True for blocks of one kind at the same place."""
+    """Return True for blocks with the same label at the same position."""
     if first.bbox is None or second.bbox is None or first.label != second.label:
         return False
     areas = [_area(box) for box in (first.bbox, second.bbox)]
@@ -299,7 +307,7 @@ def _is_same(first: Block, second: Block) -> bool:
         min(first.bbox[2], second.bbox[2]),
         min(first.bbox[3], second.bbox[3]),
     )
-    return _area(inner) >= _SAME_PLACE * max(areas)
+    return _area(inner) >= _MIN_SHARED_AREA * max(areas)
 
 
 def _area(box: Bbox) -> int:
@@ -309,7 +317,7 @@ def _area(box: Bbox) -> int:
 _TOKEN = re.compile(r"<[^>]*>|[^<\s]+")
 
 
-def _words(block: Block, index: int, axis: int) -> list[_Word]:
+def _split_words(block: Block, index: int, axis: int) -> list[_Word]:
     assert block.bbox is not None
     found = [each for each in _TOKEN.finditer(block.html) if each[0][0] != "<"]
     low, high = block.bbox[axis], block.bbox[axis + 2]
@@ -321,35 +329,35 @@ def _words(block: Block, index: int, axis: int) -> list[_Word]:
 
 
 def _has_words(html: str) -> bool:
-    """Return True if there are words in a piece of HTML."""
+    """Return True if the HTML contains words outside tags."""
     return any(found[0][0] != "<" for found in _TOKEN.finditer(html))
 
 
-def _tidy(html: str) -> str:
-    return clean(serialise(_nodes(html))).strip()
+def _clean_fragment(html: str) -> str:
+    return clean(serialise(_parse_block(html))).strip()
 
 
-def _nodes(html: str) -> list[Node]:
+def _parse_block(html: str) -> list[Node]:
     return parse(html, is_one_block=True).nodes
 
 
 def _join_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
-    """Join the last block and the next strip's first if a cut parted them."""
+    """Join the last block and the next strip's first block if the cut parted them."""
     first, second = joined[-1], blocks[0]
     if first.bbox is None or second.bbox is None:
         return
-    if first.label != second.label or first.label not in _JOINED:
+    if first.label != second.label or first.label not in _CUT_LABELS:
         return
     is_near = (
-        seam.start - first.bbox[seam.axis + 2] <= seam.near
-        and second.bbox[seam.axis] - seam.start <= seam.near
+        seam.start - first.bbox[seam.axis + 2] <= seam.cut_distance
+        and second.bbox[seam.axis] - seam.start <= seam.cut_distance
     )
     across = 1 - seam.axis
     is_beside = min(first.bbox[across + 2], second.bbox[across + 2]) > max(
         first.bbox[across], second.bbox[across]
     )
     if is_near and is_beside:
-        nodes = _appended(_nodes(first.html), _nodes(second.html))
+        nodes = _join_halves(_parse_block(first.html), _parse_block(second.html))
         if nodes is not None:
             html = clean(serialise(nodes)).strip()
             bbox = _union(first.bbox, second.bbox)
@@ -357,23 +365,26 @@ def _join_cut(joined: list[Block], blocks: list[Block], seam: _Seam) -> None:
             del blocks[0]
 
 
-_CONTAINERS = frozenset({"ul", "ol", "table", "tbody", "pre", "p"})
+_CONTAINER_TAGS = frozenset({"ul", "ol", "table", "tbody", "pre", "p"})
 
 
-def _appended(first: list[Node], second: list[Node]) -> list[Node] | None:
-    """Return the nodes of two halves, the last of one joined with the other's first."""
+def _join_halves(first: list[Node], second: list[Node]) -> list[Node] | None:
+    """Return the nodes of both halves, with the two nodes at the cut joined.
+
+    Return None if those two nodes cannot be joined.
+    """
     if not first or not second:
         return None
     last, beginning = first[-1], second[0]
     if not isinstance(last, Element) or not isinstance(beginning, Element):
         return None
-    if last.tag != beginning.tag or last.tag not in _CONTAINERS:
+    if last.tag != beginning.tag or last.tag not in _CONTAINER_TAGS:
         return None
     if last.tag in ("p", "pre"):
         between = "\n" if last.tag == "pre" else " "
         children: list[Node] = [*last.children, between, *beginning.children]
     else:
-        inner = _appended(last.children, beginning.children)
+        inner = _join_halves(last.children, beginning.children)
         children = inner or [*last.children, *beginning.children]
     return [*first[:-1], Element(last.tag, last.attrs, children), *second[1:]]
 

@@ -1,7 +1,7 @@
-"""Read the labels and boxes of blocks.
+"""Parsing of the labels and boxes that the model writes.
 
-A model's spelling drifts: `Page-footer`, `section header`, commas in a box that
-should have none. What can be understood is, and what cannot is None.
+The model's spelling varies: `Page-footer`, `section header`, commas in a box that
+should have none. Variants are accepted where their meaning is clear.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = [
     "LABELS",
     "UNLABELLED",
     "Bbox",
-    "bbox_from",
-    "label_from",
+    "parse_bbox",
+    "parse_label",
 ]
 
 Bbox = tuple[int, int, int, int]
 
 UNLABELLED = "Block"
-"""For a block whose kind the model did not say. "Text" would be a claim."""
+"""Label of a block for which the model wrote none."""
 
 BLANK_PAGE = "Blank-Page"
-"""There is nothing on it, so there is no box around it either."""
+"""Label of a page without content; such a block has no box."""
 
 CHANDRA_1_LABELS = (
     "Caption",
@@ -47,7 +47,7 @@ CHANDRA_1_LABELS = (
     "Figure",
 )
 
-# And the four that Chandra 2 adds.
+# Chandra 2 adds four labels.
 LABELS = (
     *CHANDRA_1_LABELS,
     "Chemical-Block",
@@ -67,8 +67,8 @@ _PUNCTUATION = re.compile(r"[\s,;\[\](){}\"']+")
 _MAX_BBOX_CHARACTERS = 200
 
 
-def label_from(written: str | None) -> str:
-    """The label of the prompt that is meant, else a tidy form of what is written."""
+def parse_label(written: str | None) -> str:
+    """Return the known label that is meant, else the written label, sanitised."""
     if written is None:
         return UNLABELLED
     known = _BY_KEY.get(_SEPARATORS.sub("", written).lower())
@@ -78,12 +78,13 @@ def label_from(written: str | None) -> str:
     return tidy[:_MAX_LABEL_CHARACTERS].rstrip() or UNLABELLED
 
 
-def bbox_from(
+def parse_bbox(
     written: str | None, form: BboxFormat, width: int, height: int
 ) -> Bbox | None:
-    """A box in pixels of a page of this size; None when it is no box on the page.
+    """Return a box in pixels of a page of this size; None if it is unusable.
 
-    Both ways of writing are read whatever the format; the scale is the format's.
+    Both notations, with and without commas, are accepted for each format; `form` gives
+    the scale.
     """
     if written is None or len(written) > _MAX_BBOX_CHARACTERS:
         return None
@@ -99,5 +100,5 @@ def bbox_from(
 
 
 def _pixel(value: float, form: BboxFormat, side: int) -> int:
-    # Half up, so that neighbours that share an edge still share it.
+    # Rounding half up keeps the common edge of adjacent boxes.
     return min(max(math.floor(value * side / form.scale + 0.5), 0), side)

@@ -1,12 +1,12 @@
-"""HTML as a tree, however broken the text is.
+"""Tolerant HTML parser that returns a tree for any input.
 
-`parse` never raises, takes time linear in its input, and loses nothing readable:
-what cannot be a tag is text, what was never closed is closed, what was cut off at
-the end is dropped. It knows the one rule of Chandra's pages that HTML has not: a
-`<div>` with a label or a box begins a new block, unless it is inside a
-Complex-Block, even if the block before it was never closed.
+`parse` never raises, takes time linear in its input, and loses no readable text. Text
+that cannot be a tag stays text, open elements are closed, and a tag that is cut off at
+the end is dropped. Chandra's pages add one rule to HTML: a `<div>` with a label or a
+box begins a new block even if the block before it was never closed, unless it is inside
+a Complex-Block.
 
-The tree decides nothing about safety; that is `sanitise`.
+The tree is not safe to show; `sanitise` is responsible for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from handler.postprocess.tokens import Tokeniser, decoded
+from handler.postprocess.tokens import Tokeniser, decode_references
 from handler.postprocess.vocabulary import (
     BLOCK_TAGS,
     KEPT_TAGS,
@@ -29,12 +29,12 @@ from handler.postprocess.vocabulary import (
 __all__ = ["MAX_DEPTH", "Element", "Node", "Tree", "parse", "serialise", "text_of"]
 
 MAX_DEPTH = 40
-"""Deeper elements lose their tags. Everything that walks the tree recurses this far."""
+"""Elements nested deeper lose their tags; functions on the tree recurse this deep."""
 
 
 @dataclass(slots=True)
 class Element:
-    """A tag, its attributes, and what it holds."""
+    """HTML element: tag, attributes and children."""
 
     tag: str
     attrs: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ Node: TypeAlias = Element | str
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What `parse` made of a text."""
+    """Result of `parse`."""
 
     nodes: list[Node]
     num_flattened: int = 0
@@ -56,9 +56,9 @@ class Tree:
 def parse(
     source: str, max_depth: int = MAX_DEPTH, *, is_one_block: bool = False
 ) -> Tree:
-    """Read HTML, however broken.
+    """Parse HTML, which may be malformed.
 
-    `is_one_block` is True for the content of one block: labelled divs nest there.
+    `is_one_block` is True for the content of one block, in which labelled divs nest.
     """
     builder = _Builder(max_depth, is_one_block)
     Tokeniser(source, builder).run()
@@ -66,7 +66,7 @@ def parse(
 
 
 def serialise(nodes: Iterable[Node]) -> str:
-    """Write a tree as well-formed HTML, text and attributes escaped."""
+    """Return a tree as well-formed HTML with escaped text and attributes."""
     parts: list[str] = []
     for node in nodes:
         if isinstance(node, str):
@@ -81,7 +81,7 @@ def serialise(nodes: Iterable[Node]) -> str:
 
 
 def text_of(nodes: Iterable[Node]) -> str:
-    """All the text in a tree, line breaks included."""
+    """Return the text of a tree, including line breaks."""
     return "".join(_texts(nodes))
 
 
@@ -95,8 +95,8 @@ def _texts(nodes: Iterable[Node]) -> Iterator[str]:
             yield from _texts(node.children)
 
 
-# An element of one of these tags ends the open one of the tags listed, which
-# nobody closes by hand: `<li>one<li>two`.
+# Tags whose start closes an open element of the listed tags, because HTML allows their
+# end tags to be omitted: `<li>one<li>two`.
 _HEADINGS = tuple(f"h{level}" for level in range(1, 7))
 _ENDS_PARAGRAPH = (
     *("blockquote", "div", "hr", "ol", "p", "pre", "table", "ul"),
@@ -126,7 +126,7 @@ _SCOPES = {
     "rp": BLOCK_TAGS | {"ruby"},
     **dict.fromkeys(_ENDS_PARAGRAPH, BLOCK_TAGS - {"p"}),
 }
-# What an end tag may close through: `</b>` closes no table cell.
+# Elements beyond which an end tag closes nothing: `</b>` closes no table cell.
 _TABLE_PARTS = frozenset({"tr", "td", "th", "tbody", "thead", "caption"})
 _END_SCOPES = {
     **dict.fromkeys((KEPT_TAGS | REWRITTEN_TAGS) - BLOCK_TAGS, BLOCK_TAGS - {"p"}),
@@ -140,7 +140,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class _Builder:
-    """Elements are opened and closed; a tree comes out."""
+    """Builder of the tree from the tokens that a `Tokeniser` sends."""
 
     def __init__(self, max_depth: int, is_one_block: bool) -> None:
         self.root = Element("")
@@ -148,20 +148,20 @@ class _Builder:
         self.num_flattened = 0
         self._max_depth = max_depth
         self._open = [self.root]
-        # Open elements below the deepest one kept, by tag.
+        # Number of open elements beyond the maximum depth, by tag.
         self._flattened: Counter[str] = Counter()
         self._text: list[str] = []
 
-    def text(self, text: str) -> None:
-        """Characters as they were written, references included."""
+    def add_text(self, text: str) -> None:
+        """Collect text; character references are decoded by `flush`."""
         if text:
             self._text.append(text)
 
     def flush(self) -> None:
-        """Put the text gathered so far into the tree."""
+        """Add the collected text to the tree."""
         if not self._text:
             return
-        text = decoded("".join(self._text))
+        text = decode_references("".join(self._text))
         self._text.clear()
         top = self._open[-1]
         if top.tag == "pre" and not top.children:
@@ -169,9 +169,9 @@ class _Builder:
         if text:
             top.children.append(text)
 
-    def start(self, tag: str, attrs: dict[str, str]) -> None:
+    def start_element(self, tag: str, attrs: dict[str, str]) -> None:
         self.flush()
-        if tag == "div" and _is_block(attrs) and not self._nests_blocks():
+        if tag == "div" and _is_labelled(attrs) and not self._nests_blocks():
             del self._open[1:]
             self._flattened.clear()
         ended = self._find(_ENDS_BEFORE.get(tag, _NOTHING), _SCOPES.get(tag, _NOTHING))
@@ -187,12 +187,12 @@ class _Builder:
             self._open[-1].children.append(element)
             self._open.append(element)
 
-    def end(self, tag: str) -> None:
+    def end_element(self, tag: str) -> None:
         self.flush()
         if self._flattened:
             if self._flattened[tag]:
                 self._flattened[tag] -= 1
-                self._flattened += Counter()  # forgets the zeros
+                self._flattened += Counter()  # removes the zeros
                 return
             if tag not in BLOCK_TAGS:
                 return
@@ -201,8 +201,8 @@ class _Builder:
             del self._open[closed:]
             self._flattened.clear()
 
-    def literal(self, tag: str, attrs: dict[str, str], content: str) -> None:
-        """An element whose content is text, already decoded."""
+    def add_literal(self, tag: str, attrs: dict[str, str], content: str) -> None:
+        """Add an element whose content is text without character references."""
         self.flush()
         children: list[Node] = [content] if content else []
         self._open[-1].children.append(Element(tag, attrs, children))
@@ -214,7 +214,10 @@ class _Builder:
         return re.sub(r"[\s_-]", "", label).lower() == "complexblock"
 
     def _find(self, tags: frozenset[str], scope: frozenset[str]) -> int | None:
-        """Where the innermost open element of these tags is, not beyond `scope`."""
+        """Return the index of the innermost open element with one of the tags.
+
+        Return None if an open element of `scope` is reached first.
+        """
         if not tags:
             return None
         for index in range(len(self._open) - 1, 0, -1):
@@ -225,5 +228,5 @@ class _Builder:
         return None
 
 
-def _is_block(attrs: dict[str, str]) -> bool:
+def _is_labelled(attrs: dict[str, str]) -> bool:
     return "data-bbox" in attrs or "data-label" in attrs

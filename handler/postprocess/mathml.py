@@ -1,8 +1,8 @@
-"""Write MathML as LaTeX.
+"""Translation of MathML to LaTeX.
 
-The prompts ask for LaTeX in `<math>`, and now and then a model writes MathML there.
-Presentation MathML is translated as far as pages need; the words of unknown elements
-stay. Reading takes linear time and never raises.
+The prompts ask for LaTeX in `<math>`, but models sometimes write MathML. The common
+elements of presentation MathML are translated; of other elements the text is kept.
+Parsing takes linear time and never raises.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _TAG = re.compile(
 )
 _ATTRIBUTE = re.compile(r"([a-z]+)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')", re.IGNORECASE)
 _MAX_DEPTH = 60
-"""Deeper elements are reduced to their content."""
+"""Elements nested deeper are reduced to their content."""
 
 
 def is_mathml(formula: str) -> bool:
-    """Return True if a formula has elements of MathML."""
+    """Return True if a formula contains a MathML element with an end tag."""
     names = set()
     for match in _TAG.finditer(formula):
         if not match["close"]:
@@ -40,11 +40,11 @@ def is_mathml(formula: str) -> bool:
 
 
 def latex_from_mathml(formula: str) -> str:
-    """Return the LaTeX for the content of a `<math>` element.
+    """Return the content of a `<math>` element as LaTeX.
 
-    TeX in an annotation is taken as it is.
+    TeX in an annotation is returned unchanged.
     """
-    return " ".join(_row(_tree(formula)).split())
+    return " ".join(_row(_parse(formula)).split())
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class _Node:
     children: list[_Node | str] = field(default_factory=list)
 
 
-def _tree(formula: str) -> _Node:
+def _parse(formula: str) -> _Node:
     root = _Node("mrow")
     opened = [root]
     position = 0
@@ -88,12 +88,12 @@ def _close(opened: list[_Node], tag: str) -> None:
             return
 
 
-def _latex(node: _Node | str) -> str:
+def _write_node(node: _Node | str) -> str:
     if isinstance(node, str):
         return _escaped(node)
     write = _WRITERS.get(node.tag)
     if write is not None:
-        parts = [_latex(c) for c in node.children if not _is_blank(c)]
+        parts = [_write_node(c) for c in node.children if not _is_blank(c)]
         return write(parts)
     match node.tag:
         case "mi":
@@ -115,7 +115,7 @@ def _latex(node: _Node | str) -> str:
 
 
 def _row(node: _Node) -> str:
-    return " ".join(filter(None, map(_latex, node.children)))
+    return " ".join(filter(None, map(_write_node, node.children)))
 
 
 def _text(node: _Node) -> str:
@@ -134,7 +134,7 @@ _SPECIAL = {
     "\u2212": "-",
     "\u00a0": r"\ ",
 }
-# Signs of MathML that nobody sees: function application, times, separator, plus.
+# Invisible operators of MathML: function application, times, separator, plus.
 _INVISIBLE = dict.fromkeys(range(0x2061, 0x2065), "")
 _ESCAPES = str.maketrans(_SPECIAL) | _INVISIBLE
 
@@ -168,7 +168,7 @@ def _operator(text: str) -> str:
 def _fenced(node: _Node) -> str:
     separators = node.attrs.get("separators", ",").replace(" ", "")
     written = ""
-    parts = [_latex(c) for c in node.children if not _is_blank(c)]
+    parts = [_write_node(c) for c in node.children if not _is_blank(c)]
     for index, part in enumerate(parts):
         if index and separators:
             written += _escaped(separators[min(index, len(separators)) - 1]) + " "
@@ -223,19 +223,19 @@ _LIMITS = frozenset("∑∏∐\u22c3⋂∫∬∮\u22c1⋀⨁⨂") | {
 }
 
 
-def _parts(parts: list[str], num_parts: int) -> tuple[list[str], str]:
-    """Return as many parts as an element has, and the others in a row."""
+def _split_parts(parts: list[str], num_parts: int) -> tuple[list[str], str]:
+    """Return the first `num_parts` parts, padded, and the others joined by spaces."""
     padded = [*parts, *[""] * num_parts]
     return padded[:num_parts], "".join(f" {p}" for p in parts[num_parts:] if p)
 
 
 def _fraction(parts: list[str]) -> str:
-    (above, below), rest = _parts(parts, 2)
+    (above, below), rest = _split_parts(parts, 2)
     return rf"\frac{{{above}}}{{{below}}}{rest}"
 
 
 def _root(parts: list[str]) -> str:
-    (base, index), rest = _parts(parts, 2)
+    (base, index), rest = _split_parts(parts, 2)
     return rf"\sqrt[{index}]{{{base}}}{rest}"
 
 
@@ -244,17 +244,17 @@ def _square_root(parts: list[str]) -> str:
 
 
 def _sub(parts: list[str]) -> str:
-    (base, below), rest = _parts(parts, 2)
+    (base, below), rest = _split_parts(parts, 2)
     return f"{_base(base)}_{{{below}}}{rest}"
 
 
 def _sup(parts: list[str]) -> str:
-    (base, above), rest = _parts(parts, 2)
+    (base, above), rest = _split_parts(parts, 2)
     return f"{_base(base)}^{{{above}}}{rest}"
 
 
 def _sub_sup(parts: list[str]) -> str:
-    (base, below, above), rest = _parts(parts, 3)
+    (base, below, above), rest = _split_parts(parts, 3)
     return f"{_base(base)}_{{{below}}}^{{{above}}}{rest}"
 
 
@@ -263,7 +263,7 @@ def _base(base: str) -> str:
 
 
 def _over(parts: list[str]) -> str:
-    (base, above), rest = _parts(parts, 2)
+    (base, above), rest = _split_parts(parts, 2)
     if above in _ACCENTS:
         return rf"{_ACCENTS[above]}{{{base}}}{rest}"
     if base in _LIMITS:
@@ -272,14 +272,14 @@ def _over(parts: list[str]) -> str:
 
 
 def _under(parts: list[str]) -> str:
-    (base, below), rest = _parts(parts, 2)
+    (base, below), rest = _split_parts(parts, 2)
     if base in _LIMITS:
         return f"{base}_{{{below}}}{rest}"
     return rf"\underset{{{below}}}{{{base}}}{rest}"
 
 
 def _under_over(parts: list[str]) -> str:
-    (base, below, above), rest = _parts(parts, 3)
+    (base, below, above), rest = _split_parts(parts, 3)
     if base in _LIMITS:
         return f"{base}_{{{below}}}^{{{above}}}{rest}"
     return _over([_under([base, below]), above]) + rest

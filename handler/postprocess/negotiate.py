@@ -1,4 +1,4 @@
-"""Choose the format of a reply from an Accept header."""
+"""Content negotiation: the media type of a reply from an Accept header."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCEPTED = (
     "application/x-ndjson",
 )
 
-# Other names in use for the same thing.
+# Other media types in use for the accepted ones.
 _ALIASES = {
     "application/json-lines": "application/x-ndjson",
     "application/jsonl": "application/x-ndjson",
@@ -35,7 +35,7 @@ _QUALITY = re.compile(r"[0-9](\.[0-9]{0,9})?|\.[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """One entry of an Accept header: `text/*;q=0.5`."""
+    """Entry of an Accept header, such as `text/*;q=0.5`."""
 
     pattern: str
     quality: float
@@ -53,11 +53,13 @@ class _Range:
 
 
 def choose_media_type(accept: str | None) -> str:
-    """The type the client likes best; JSON if it does not say, or says nonsense.
+    """Return the media type that the client prefers.
 
-    Of two it likes equally, the one it names first.
+    Between types of equal quality, the one named first is chosen. JSON is returned if
+    the header is missing or has no valid entry. Raises NotAcceptableError if the header
+    allows none of `ACCEPTED`.
     """
-    ranges = list(_ranges_in(accept or ""))
+    ranges = list(_parse_ranges(accept or ""))
     if not ranges:
         return ACCEPTED[0]
     best: tuple[float, int, str] | None = None
@@ -65,29 +67,31 @@ def choose_media_type(accept: str | None) -> str:
         matching = [r for r in ranges if r.matches(media_type)]
         if not matching:
             continue
-        # The narrowest range that names a type speaks for it.
+        # The most specific range that matches a type determines its quality.
         narrowest = min(matching, key=lambda r: (r.num_wildcards, r.position))
         rank = (-narrowest.quality, narrowest.position, media_type)
         if narrowest.quality > 0 and (best is None or rank[:2] < best[:2]):
             best = rank
     if best is None:
-        raise NotAcceptableError(f"a document can be had as {', '.join(ACCEPTED)}")
+        raise NotAcceptableError(f"the accepted media types are {', '.join(ACCEPTED)}")
     return best[2]
 
 
-def _ranges_in(accept: str) -> Iterator[_Range]:
+def _parse_ranges(accept: str) -> Iterator[_Range]:
     for position, entry in enumerate(accept.split(",")):
         written, *parameters = (part.strip() for part in entry.split(";"))
         pattern = "*/*" if written == "*" else written.lower()
         if _RANGE.fullmatch(pattern):
-            yield _Range(_ALIASES.get(pattern, pattern), _quality(parameters), position)
+            yield _Range(
+                _ALIASES.get(pattern, pattern), _parse_quality(parameters), position
+            )
 
 
-def _quality(parameters: list[str]) -> float:
+def _parse_quality(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "q":
-            # What cannot be read as a quality is taken for the usual one.
+            # An invalid quality counts as 1, the default.
             number = _QUALITY.fullmatch(value.strip())
             return min(float(value), 1.0) if number else 1.0
     return 1.0

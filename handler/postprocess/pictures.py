@@ -1,4 +1,4 @@
-"""Put pictures into a page's Markdown and HTML as data URLs."""
+"""Insertion of pictures into a page's Markdown and HTML as data URLs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from html import escape
 from handler.postprocess.markup import Element, Node
 from handler.schema import PageContent
 
-__all__ = ["Illustrated", "illustrate", "in_html", "renamed"]
+__all__ = ["IllustratedContent", "illustrate", "insert_pictures", "rename_pictures"]
 
-# Only in a tag: an attribute has its quotes escaped, and text its brackets.
+# Matches only in tags: quotes in attributes and brackets in text are escaped.
 _SOURCE = re.compile(r'(?<=<img src=")page-\d+-figure-\d+\.webp(?=")')
 _PAGE = re.compile(r"page-\d+-(?=figure-)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Illustrated:
-    """A page's content with its pictures in it."""
+class IllustratedContent:
+    """Content of a page with its pictures as data URLs."""
 
     content: PageContent
     num_bytes: int
-    """Size of the data URLs, each counted once."""
+    """Total size of the data URLs; each is counted once."""
     num_left_out: int
-    """Pictures that would have exceeded the limit; they go by their names."""
+    """Number of pictures beyond the size limit, which are referred to by name."""
 
 
-def renamed(nodes: Iterable[Node], number: int) -> list[Node]:
-    """Return the nodes with pictures called by `number` in place of their page's.
+def rename_pictures(nodes: Iterable[Node], number: int) -> list[Node]:
+    """Return the nodes with `number` in place of the page's in the names of pictures.
 
-    With a random number, no text of the page can be taken for a picture's name.
+    With a random number, no text of the page can equal the name of a picture.
     """
     found: list[Node] = []
     for node in nodes:
@@ -40,8 +40,8 @@ def renamed(nodes: Iterable[Node], number: int) -> list[Node]:
             continue
         attrs = node.attrs
         if node.tag == "img" and "src" in attrs:
-            attrs = {**attrs, "src": _numbered(attrs["src"], number)}
-        found.append(Element(node.tag, attrs, renamed(node.children, number)))
+            attrs = {**attrs, "src": _with_page_number(attrs["src"], number)}
+        found.append(Element(node.tag, attrs, rename_pictures(node.children, number)))
     return found
 
 
@@ -51,12 +51,12 @@ def illustrate(
     *,
     markdown_number: int,
     max_bytes: int,
-) -> Illustrated:
+) -> IllustratedContent:
     """Replace the names of pictures in Markdown and HTML by data URLs.
 
-    `images` has base64 of WebP by name. Markdown calls pictures by `markdown_number`,
-    as `renamed` made it. Pictures are taken in their order, and those that would exceed
-    `max_bytes` keep their names.
+    `images` maps names to base64 of WebP. In `content.markdown` the names have
+    `markdown_number` in place of the page's, as `rename_pictures` writes them. Pictures
+    are inserted in their order; those that would exceed `max_bytes` keep their names.
     """
     urls: dict[str, str] = {}
     num_bytes = num_left_out = 0
@@ -70,23 +70,23 @@ def illustrate(
                 num_bytes += len(url)
             else:
                 num_left_out += 1
-        markdown = markdown.replace(_numbered(name, markdown_number), source)
+        markdown = markdown.replace(_with_page_number(name, markdown_number), source)
     html = _SOURCE.sub(lambda match: urls.get(match[0], match[0]), content.html)
-    return Illustrated(
+    return IllustratedContent(
         replace(content, markdown=markdown, html=html), num_bytes, num_left_out
     )
 
 
-def in_html(html: str, images: Mapping[str, str]) -> str:
-    """Return clean HTML with data URLs in place of the names of pictures."""
+def insert_pictures(html: str, images: Mapping[str, str]) -> str:
+    """Return sanitised HTML with data URLs in place of the names of pictures."""
     return _SOURCE.sub(
         lambda match: _data_url(images[match[0]]) if match[0] in images else match[0],
         html,
     )
 
 
-def _numbered(name: str, number: int) -> str:
-    """Return the name of a picture with another number for its page."""
+def _with_page_number(name: str, number: int) -> str:
+    """Return the name of a picture with another page number."""
     return _PAGE.sub(f"page-{number}-", name, count=1)
 
 

@@ -1,4 +1,4 @@
-"""Write a page as plain text: what a person would type, without any markup."""
+"""Plain text writer: the page's text without markup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from handler.postprocess.flow import (
     input_mark,
     items_of,
     latex_of,
-    portions,
+    split_into_blocks,
 )
 from handler.postprocess.markup import Element, Node
 
@@ -20,77 +20,78 @@ __all__ = ["text_from"]
 
 
 def text_from(nodes: Iterable[Node]) -> str:
-    """Blocks apart by blank lines, cells by tabs, LaTeX as it is.
+    """Return sanitised HTML as plain text, with LaTeX unchanged.
 
-    A cell that spans rows or columns leaves the others empty. Quotations are indented,
-    and descriptions of pictures are left out.
+    Blocks are separated by blank lines, and cells by tabs. The columns and rows that a
+    cell spans are empty after it. Quotations are indented, and descriptions of pictures
+    are left out.
     """
-    return "\n\n".join(_blocks(nodes))
+    return "\n\n".join(_write_blocks(nodes))
 
 
-def _blocks(nodes: Iterable[Node]) -> list[str]:
+def _write_blocks(nodes: Iterable[Node]) -> list[str]:
     found: list[str] = []
-    for portion in portions(nodes):
+    for portion in split_into_blocks(nodes):
         if isinstance(portion, list):
-            found.append(_lines(_inline(portion)))
+            found.append(_strip_lines(_write_inline(portion)))
         else:
-            found.extend(_block(portion))
+            found.extend(_write_block(portion))
     return [block for block in found if block]
 
 
-def _block(element: Element) -> list[str]:
+def _write_block(element: Element) -> list[str]:
     match element.tag:
         case "math" | "chem":
             return [latex_of(element)]
         case "pre":
             return [code_of(element.children).strip("\n")]
         case "ul" | "ol":
-            return [_list(element)]
+            return [_write_list(element)]
         case "table":
-            return _table(element)
+            return _write_table(element)
         case "blockquote":
-            return [_indented(block) for block in _blocks(element.children)]
+            return [_indent(block) for block in _write_blocks(element.children)]
         case "hr":
             return []
         case _:
-            return _blocks(element.children)
+            return _write_blocks(element.children)
 
 
-def _list(element: Element) -> str:
+def _write_list(element: Element) -> str:
     lines = []
     for item in items_of(element):
         marker = "- " if item.number is None else f"{item.label}. "
-        text = "\n".join(_blocks(item.children))
+        text = "\n".join(_write_blocks(item.children))
         lines.append(marker + text.replace("\n", "\n" + " " * len(marker)))
     return "\n".join(lines)
 
 
-def _indented(block: str) -> str:
+def _indent(block: str) -> str:
     return re.sub(r"^(?=.)", "    ", block, flags=re.MULTILINE)
 
 
-def _table(table: Element) -> list[str]:
-    rows = ["\t".join(map(_cell, row)) for row in grid_of(table)]
-    # Captions, and what a broken table holds beside its rows.
+def _write_table(table: Element) -> list[str]:
+    rows = ["\t".join(map(_write_cell, row)) for row in grid_of(table)]
+    # Captions, and content between the rows of a malformed table.
     rest = [node for node in table.children if not _is_row(node)]
-    return [*_blocks(rest), "\n".join(rows)]
+    return [*_write_blocks(rest), "\n".join(rows)]
 
 
 def _is_row(node: Node) -> bool:
     return isinstance(node, Element) and node.tag in ("tr", "thead", "tbody")
 
 
-def _cell(cell: Element | None) -> str:
+def _write_cell(cell: Element | None) -> str:
     if cell is None:
         return ""
-    return collapsed(" ".join(_blocks(cell.children))).strip()
+    return collapsed(" ".join(_write_blocks(cell.children))).strip()
 
 
-def _inline(nodes: Iterable[Node]) -> str:
-    return "".join(map(_piece, nodes))
+def _write_inline(nodes: Iterable[Node]) -> str:
+    return "".join(map(_write_node, nodes))
 
 
-def _piece(node: Node) -> str:
+def _write_node(node: Node) -> str:
     if isinstance(node, str):
         return collapsed(node)
     match node.tag:
@@ -103,12 +104,12 @@ def _piece(node: Node) -> str:
         case "img":
             return " "
         case "rt":
-            reading = _inline(node.children)
+            reading = _write_inline(node.children)
             return f"({reading})" if reading.strip() else reading
         case _:
-            return _inline(node.children)
+            return _write_inline(node.children)
 
 
-def _lines(text: str) -> str:
+def _strip_lines(text: str) -> str:
     lines = [collapsed(line).strip() for line in text.split("\n")]
     return "\n".join(lines).strip("\n")

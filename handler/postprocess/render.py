@@ -1,7 +1,7 @@
-"""Write a document as the body of a reply.
+"""Rendering of a document's result as the body of a reply.
 
-A page that could not be read leaves a trace in every format, so that nobody takes
-the pages around it for the whole.
+Every format names the pages that could not be read, so that a reader notices that they
+are missing.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ from html import escape
 from typing import Any
 
 from handler.pagination import paginated
-from handler.postprocess.pictures import in_html
+from handler.postprocess.pictures import insert_pictures
 from handler.postprocess.sanitise import clean_page
-from handler.schema import PAGE_SEPARATOR, Document, PageError, PageResult
+from handler.schema import PAGE_SEPARATOR, DocumentResult, PageError, PageResult
 
 __all__ = ["end_line", "page_line", "render"]
 
 
-def render(document: Document, media_type: str) -> bytes:
-    """The whole document in one of the types of `ACCEPTED`."""
+def render(document: DocumentResult, media_type: str) -> bytes:
+    """Return the document as one of the media types in `ACCEPTED`.
+
+    Raises ValueError for any other media type.
+    """
     match media_type:
         case "application/json":
-            return _encoded(_json(document.to_json()))
+            return _encode(_to_json(document.to_json()))
         case "text/markdown":
-            pages = [(page.page, _markdown(page)) for page in document.pages]
+            pages = [(page.page, _page_to_markdown(page)) for page in document.pages]
             if document.is_paginated:
-                return _joined([paginated(pages)])
-            return _joined([text for _, text in pages])
+                return _join_pages([paginated(pages)])
+            return _join_pages([text for _, text in pages])
         case "text/plain":
-            return _joined([_plain(page) for page in document.pages])
+            return _join_pages([_page_to_text(page) for page in document.pages])
         case "text/html":
-            return _encoded(_html(document))
+            return _encode(_to_html(document))
         case "application/x-ndjson":
             lines = [page_line(page, document.request_id) for page in document.pages]
             return b"".join([*lines, end_line(document)])
@@ -41,12 +44,12 @@ def render(document: Document, media_type: str) -> bytes:
 
 
 def page_line(page: PageResult, request_id: str) -> bytes:
-    """One page as a line of NDJSON."""
-    return _line({"event": "page", "request_id": request_id, **page.to_json()})
+    """Return a page as a line of NDJSON."""
+    return _to_json_line({"event": "page", "request_id": request_id, **page.to_json()})
 
 
-def end_line(document: Document) -> bytes:
-    """The last line of NDJSON: how the document as a whole fared."""
+def end_line(document: DocumentResult) -> bytes:
+    """Return the last line of NDJSON: status and usage of the document."""
     summary = document.to_json()
     names = (
         "request_id",
@@ -57,48 +60,50 @@ def end_line(document: Document) -> bytes:
         "processing_time",
         "usage",
     )
-    return _line({"event": "end", **{name: summary[name] for name in names}})
+    return _to_json_line({"event": "end", **{name: summary[name] for name in names}})
 
 
-def _joined(pages: list[str]) -> bytes:
+def _join_pages(pages: list[str]) -> bytes:
     text = PAGE_SEPARATOR.join(page for page in pages if page)
-    return _encoded(text + "\n" if text else "")
+    return _encode(text + "\n" if text else "")
 
 
-def _encoded(text: str) -> bytes:
-    # A lone surrogate has no UTF-8; one bad character must not cost the document.
+def _encode(text: str) -> bytes:
+    # A lone surrogate has no UTF-8 encoding; it becomes "?" and the rest is kept.
     return text.encode("utf-8", "replace")
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _to_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-# JSON may hold these as they are, but to many readers they end a line.
+# JSON allows these unescaped, but many readers end a line at them.
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
-    return _encoded(_json(value).translate(_LINE_ENDS) + "\n")
+def _to_json_line(value: Mapping[str, Any]) -> bytes:
+    return _encode(_to_json(value).translate(_LINE_ENDS) + "\n")
 
 
-def _markdown(page: PageResult) -> str:
+def _page_to_markdown(page: PageResult) -> str:
     parts = [page.content.markdown]
     if page.error is not None:
-        # Two hyphens or a `>` could end the comment.
-        detail = re.sub(r"-{2,}", "-", _sentence(page.error)).replace(">", ")")
+        # Two hyphens or a `>` could end the HTML comment.
+        detail = re.sub(r"-{2,}", "-", _error_sentence(page.error)).replace(">", ")")
         parts.append(f"<!-- page {page.page}: {page.error.code}: {detail} -->")
     return PAGE_SEPARATOR.join(part for part in parts if part)
 
 
-def _plain(page: PageResult) -> str:
+def _page_to_text(page: PageResult) -> str:
     parts = [page.content.text]
     if page.error is not None:
-        parts.append(f"[page {page.page} could not be read: {_sentence(page.error)}]")
+        parts.append(
+            f"[page {page.page} could not be read: {_error_sentence(page.error)}]"
+        )
     return PAGE_SEPARATOR.join(part for part in parts if part)
 
 
-def _sentence(error: PageError) -> str:
+def _error_sentence(error: PageError) -> str:
     return " ".join(error.detail.split())
 
 
@@ -117,7 +122,7 @@ _PAGE = """\
 </body>
 </html>
 """
-# The content is clean; this keeps it so wherever the file is opened.
+# The content is sanitised; the policy is a second defence if the file is opened.
 _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
@@ -134,17 +139,17 @@ math[display=block] { display: block; margin: 1rem 0; text-align: center }
 """
 
 
-def _html(document: Document) -> str:
-    body = "\n".join(_section(page) for page in document.pages)
+def _to_html(document: DocumentResult) -> str:
+    body = "\n".join(_page_to_html(page) for page in document.pages)
     return _PAGE.format(policy=_POLICY, style=_STYLE, body=body)
 
 
-def _section(page: PageResult) -> str:
+def _page_to_html(page: PageResult) -> str:
     parts = [f'<section id="page-{page.page}">']
     if page.content.html:
         html = clean_page(page.content.html)
-        parts.append(in_html(html, page.images))
+        parts.append(insert_pictures(html, page.images))
     if page.error is not None:
-        sentence = f"Page {page.page} could not be read: {_sentence(page.error)}"
+        sentence = f"Page {page.page} could not be read: {_error_sentence(page.error)}"
         parts.append(f'<p class="page-error">{escape(sentence)}</p>')
     return "\n".join([*parts, "</section>"])

@@ -1,9 +1,9 @@
-"""Make HTML harmless.
+"""HTML sanitiser.
 
-What the model writes is what a stranger's document told it to write. Every piece
-of HTML that leaves in a reply has been through `clean`: the tags and attributes of
-the prompts, pictures of our own, links to http, https and mailto, no style, nothing
-that runs or loads by itself.
+The model's output is untrusted, because a document can make the model write anything.
+All HTML of a reply passes through `clean`. It keeps the tags and attributes of the
+prompts, pictures cut out of the page, and links to http, https and mailto. It removes
+styles, scripts and everything that loads by itself.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ _DATA_URL = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
 
 def clean(html: str) -> str:
-    """The same HTML without anything that could act; well-formed."""
+    """Return well-formed HTML without active content and foreign pictures."""
     return _CLEANER.clean(html)
 
 
 def clean_page(html: str) -> str:
-    """Clean a page, whose blocks keep their labels, boxes and data URLs.
+    """Sanitise a page; its blocks keep their labels, boxes and data URLs.
 
-    Characters that have no UTF-8, which nh3 refuses, become question marks.
+    Lone surrogates, which nh3 rejects, become question marks.
     """
     return _PAGE_CLEANER.clean(html.encode("utf-8", "replace").decode())
 
 
 def picture_name(page_number: int, figure_number: int) -> str:
-    """What a picture cut out of a page is called, the only kind `clean` lets be."""
+    """Return the name of a picture cut out of a page; `clean` allows no other `src`."""
     return f"page-{page_number}-figure-{figure_number}.webp"
 
 
 def is_safe_link(url: str) -> bool:
-    """Whether a link leads to a page, to mail, or to something beside the document.
+    """Return True if a link is relative or leads to http, https or mailto.
 
-    Stricter than HTML needs. Markdown decodes references and backslashes in a link,
-    so there `javascript&colon;alert(1)` has a scheme, and here it has none yet.
+    The check is stricter than HTML needs: Markdown decodes character references and
+    backslashes in links, where `javascript&colon;alert(1)` has a scheme.
     """
     start = re.split(r"[/?#]", url.strip(), maxsplit=1)[0]
     scheme, colon, _ = start.partition(":")
@@ -58,7 +58,7 @@ def is_safe_link(url: str) -> bool:
     return not re.search(r"[&\\]", start)
 
 
-def _attribute(tag: str, name: str, value: str) -> str | None:
+def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     if name == "href" and not is_safe_link(value):
         return None
     if name == "src" and not _PICTURE.fullmatch(value):
@@ -66,13 +66,13 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     return value
 
 
-def _page_attribute(tag: str, name: str, value: str) -> str | None:
+def _filter_page_attribute(tag: str, name: str, value: str) -> str | None:
     if name == "src" and _DATA_URL.fullmatch(value):
         return value
-    return _attribute(tag, name, value)
+    return _filter_attribute(tag, name, value)
 
 
-def _cleaner(
+def _make_cleaner(
     more: Mapping[str, set[str]],
     attribute: Callable[[str, str, str], str | None],
     schemes: frozenset[str],
@@ -84,15 +84,15 @@ def _cleaner(
         attributes=kept | {"*": set(GLOBAL_ATTRIBUTES)} | dict(more),
         attribute_filter=attribute,
         url_schemes=schemes,
-        # A checkbox on paper is not one to click.
+        # Form fields show what is on the page and are not for input.
         set_tag_attribute_values={"input": {"disabled": ""}},
     )
 
 
-_CLEANER = _cleaner({}, _attribute, _SCHEMES)
-_PAGE_CLEANER = _cleaner(
-    # The schemes are those of pictures too; `is_safe_link` judges links.
+_CLEANER = _make_cleaner({}, _filter_attribute, _SCHEMES)
+_PAGE_CLEANER = _make_cleaner(
+    # The `data` scheme is for pictures only; `is_safe_link` rejects it in links.
     {"div": {"data-bbox", "data-label"}},
-    _page_attribute,
+    _filter_page_attribute,
     _SCHEMES | {"data"},
 )

@@ -1,8 +1,8 @@
-"""Rewrite the model's HTML with the tags and attributes that answers have.
+"""Rewriting of the model's HTML to the tags and attributes that answers have.
 
-Quotation marks that `<q>` stands for, the option that is selected in a list, the
-numbering of a list: what a browser would draw is written out or kept, so that every
-answer says it. What nobody sees, such as the alternative to ruby text, is removed.
+Content that a browser would draw is written out, so that every format has it: the
+quotation marks of `<q>`, the selected option of a list, the numbering of a list.
+Invisible content, such as the fallback for ruby text, is removed.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable
 from typing import TypeGuard
 
 from handler.postprocess.flow import is_block
-from handler.postprocess.layout import label_from
+from handler.postprocess.layout import parse_label
 from handler.postprocess.markup import Element, Node, text_of
 from handler.postprocess.mathml import is_mathml, latex_from_mathml
 from handler.postprocess.vocabulary import ATTRIBUTES, GLOBAL_ATTRIBUTES
 
 __all__ = [
-    "attributes_of",
-    "options_of",
-    "quoted",
-    "rewritten_math",
-    "without_ruby_parentheses",
+    "add_quotation_marks",
+    "drop_ruby_parentheses",
+    "kept_attributes",
+    "mark_options",
+    "rewrite_math",
 ]
 
 _SMALL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
@@ -45,7 +45,7 @@ _VALUES_OF = {
 }
 _INPUT_TYPES = frozenset({"checkbox", "radio", "text"})
 
-# Styles that say the same as an attribute. All others are dropped.
+# Styles that are equivalent to an attribute. All others are dropped.
 _STYLES = {
     "text-align": "align",
     "direction": "dir",
@@ -65,12 +65,12 @@ _LIST_TYPES = {
 }
 
 
-def attributes_of(element: Element) -> dict[str, str]:
-    """Return the attributes that answers have, where their values make sense."""
+def kept_attributes(element: Element) -> dict[str, str]:
+    """Return the attributes that answers keep, if their values are valid."""
     kept = GLOBAL_ATTRIBUTES | ATTRIBUTES.get(element.tag, frozenset())
     forms = _VALUES | _VALUES_OF.get(element.tag, {})
     attrs = {}
-    for name, value in (_styles(element) | element.attrs).items():
+    for name, value in (_style_attributes(element) | element.attrs).items():
         if name in ("checked", "reversed"):
             value = ""
         elif name in ("align", "dir"):
@@ -83,12 +83,12 @@ def attributes_of(element: Element) -> dict[str, str]:
         written = attrs.get("type", "").lower()
         attrs["type"] = written if written in _INPUT_TYPES else "text"
     if "data-label" in attrs:
-        attrs["data-label"] = label_from(attrs["data-label"])
+        attrs["data-label"] = parse_label(attrs["data-label"])
     return attrs
 
 
-def _styles(element: Element) -> dict[str, str]:
-    """Return the attributes that stand for an element's styles."""
+def _style_attributes(element: Element) -> dict[str, str]:
+    """Return the attributes that are equivalent to an element's styles."""
     style = element.attrs.get("style", "")
     if not style or len(style) > _MAX_STYLE_CHARACTERS:
         return {}
@@ -112,10 +112,10 @@ _ANY_QUOTE = frozenset(
 )
 
 
-def quoted(nodes: list[Node], depth: int) -> list[Node]:
-    """Return the content of a `<q>` between the marks that a browser would draw.
+def add_quotation_marks(nodes: list[Node], depth: int) -> list[Node]:
+    """Return the content of a `<q>` between the quotation marks that browsers draw.
 
-    `depth` is how many others are around it. Marks that the model wrote too are
+    `depth` is the number of `<q>` around it. Quotation marks that the model wrote are
     not doubled.
     """
     text = text_of(nodes).strip()
@@ -127,8 +127,8 @@ def quoted(nodes: list[Node], depth: int) -> list[Node]:
     return [opening, *nodes, closing]
 
 
-def options_of(select: Element) -> list[Node]:
-    """Return the options of a list, with marks where one of several is selected."""
+def mark_options(select: Element) -> list[Node]:
+    """Return the options of a `<select>`, with marks if one of several is selected."""
     options = [c for c in select.children if _is_tag(c, "option")]
     is_marked = len(options) > 1 and any("selected" in o.attrs for o in options)
     kind = "checkbox" if "multiple" in select.attrs else "radio"
@@ -151,7 +151,7 @@ def _is_tag(node: Node, tag: str) -> TypeGuard[Element]:
 _PARENTHESIS = re.compile(r"\W{0,2}")
 
 
-def without_ruby_parentheses(nodes: Iterable[Node]) -> list[Node]:
+def drop_ruby_parentheses(nodes: Iterable[Node]) -> list[Node]:
     """Return the nodes without the `<rp>` fallback parentheses of ruby text."""
     return [
         node
@@ -164,16 +164,16 @@ def without_ruby_parentheses(nodes: Iterable[Node]) -> list[Node]:
     ]
 
 
-# Environments and commands that LaTeX has in displayed formulas only.
+# Environments and commands that LaTeX allows only in displayed formulas.
 _DISPLAY_ONLY = re.compile(
     r"\\begin\s*\{(?:align|alignat|eqnarray|equation|flalign|gather|multline)\*?\}"
     r"|\\tag\b"
 )
 
 
-def rewritten_math(element: Element) -> Element:
-    """Return a formula as LaTeX, displayed if it can be nothing else."""
-    attrs = attributes_of(element)
+def rewrite_math(element: Element) -> Element:
+    """Return a formula as LaTeX; displayed if LaTeX allows it only there."""
+    attrs = kept_attributes(element)
     latex = text_of(element.children)
     if is_mathml(latex):
         latex = latex_from_mathml(latex)

@@ -1,7 +1,7 @@
-"""Tell tags from text in HTML, however broken it is.
+"""Tokeniser that separates the tags and text of HTML, which may be malformed.
 
-What cannot be a tag is text, and what was cut off at the end is dropped. Every
-pattern is bounded or possessive, so that no text takes more than linear time.
+Text that cannot be a tag stays text, and a tag cut off at the end is dropped. All
+patterns are bounded or possessive, so that every input takes linear time.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from handler.postprocess.vocabulary import (
     REWRITTEN_TAGS,
 )
 
-__all__ = ["Listener", "Tokeniser", "decoded"]
+__all__ = ["TokenReceiver", "Tokeniser", "decode_references"]
 
 
-class Listener(Protocol):
-    """Receives the tags and text of a page; tags are kept or rewritten ones."""
+class TokenReceiver(Protocol):
+    """Receiver of a page's tags and text; it gets kept and rewritten tags only."""
 
-    def text(self, text: str) -> None:
-        """Characters as they were written, references included."""
+    def add_text(self, text: str) -> None:
+        """Take text whose character references are not decoded yet."""
 
-    def start(self, tag: str, attrs: dict[str, str]) -> None: ...
+    def start_element(self, tag: str, attrs: dict[str, str]) -> None: ...
 
-    def end(self, tag: str) -> None: ...
+    def end_element(self, tag: str) -> None: ...
 
-    def literal(self, tag: str, attrs: dict[str, str], content: str) -> None:
-        """An element whose content is text, already decoded."""
+    def add_literal(self, tag: str, attrs: dict[str, str], content: str) -> None:
+        """Take an element whose content is text without character references."""
 
     def flush(self) -> None:
-        """There is no more."""
+        """Take the end of the input."""
 
 
-# A quoted value may hold a few `<`, as `alt="CO<sub>2</sub>"` does, but no block.
+# A quoted value may contain a few `<`, as in `alt="CO<sub>2</sub>"`, but no block.
 _NAME = r"[a-zA-Z][a-zA-Z0-9-]*+"
 _VALUE = "|".join(rf"{q}[^{q}<]*+(?:<(?!/?div\b)[^{q}<]*+){{0,8}}+{q}" for q in "\"'")
 _TAG = re.compile(
@@ -68,63 +68,63 @@ _LITERAL_EDGE = re.compile(
 
 
 class Tokeniser:
-    """Tells tags from text, and whoever listens what it found."""
+    """Tokeniser of HTML, which sends the tags and text to a receiver."""
 
-    def __init__(self, source: str, listener: Listener) -> None:
+    def __init__(self, source: str, receiver: TokenReceiver) -> None:
         self._source = source
-        self._listener = listener
-        # Dropped tags that are not closed any more in the rest of the source.
+        self._receiver = receiver
+        # Tags and comments whose end was not found in the rest of the source.
         self._unclosed: set[str] = set()
 
     def run(self) -> None:
         source, position = self._source, 0
         while (start := source.find("<", position)) >= 0:
-            self._listener.text(source[position:start])
-            position = self._markup(start)
-        self._listener.text(source[position:])
-        self._listener.flush()
+            self._receiver.add_text(source[position:start])
+            position = self._read_markup(start)
+        self._receiver.add_text(source[position:])
+        self._receiver.flush()
 
-    def _markup(self, start: int) -> int:
-        """Handle the `<` at `start`; returns where to go on."""
+    def _read_markup(self, start: int) -> int:
+        """Handle the `<` at `start`; return the index at which to continue."""
         source = self._source
         if source.startswith("<!--", start):
-            return self._comment(start)
+            return self._skip_comment(start)
         match = _TAG.match(source, start)
         if match is not None and match["name"].lower() in KNOWN_TAGS:
-            return self._tag(match)
+            return self._read_tag(match)
         if match is None and (declaration := _DECLARATION.match(source, start)):
             return declaration.end()
         if match is None and (cut := _CUT_TAG.match(source, start)):
-            return self._cut_tag(cut)
-        self._listener.text("<")
+            return self._read_cut_tag(cut)
+        self._receiver.add_text("<")
         return start + 1
 
-    def _comment(self, start: int) -> int:
+    def _skip_comment(self, start: int) -> int:
         end = -1 if "comment" in self._unclosed else self._source.find("-->", start)
         if end >= 0:
             return end + 3
         self._unclosed.add("comment")
         return start + 4
 
-    def _tag(self, match: re.Match[str]) -> int:
+    def _read_tag(self, match: re.Match[str]) -> int:
         tag = match["name"].lower()
         tag = RENAMED_TAGS.get(tag, tag)
         if tag in DROPPED_TAGS:
             is_empty = match["close"] or match["attrs"].endswith("/")
-            return match.end() if is_empty else self._dropped(tag, match.end())
+            return match.end() if is_empty else self._skip_dropped(tag, match.end())
         if tag not in KEPT_TAGS and tag not in REWRITTEN_TAGS:
-            # Words on both sides of `<optgroup>` are two words.
-            self._listener.text("" if tag in JOINING_TAGS else " ")
+            # The space keeps the words on both sides of `<optgroup>` apart.
+            self._receiver.add_text("" if tag in JOINING_TAGS else " ")
         elif match["close"]:
-            self._listener.end(tag)
+            self._receiver.end_element(tag)
         elif tag in LITERAL_TAGS:
-            return self._literal(tag, match)
+            return self._read_literal(tag, match)
         else:
-            self._listener.start(tag, _attributes(match["attrs"]))
+            self._receiver.start_element(tag, _parse_attributes(match["attrs"]))
         return match.end()
 
-    def _dropped(self, tag: str, position: int) -> int:
-        """Skip what a script holds; one never closed ends with its block."""
+    def _skip_dropped(self, tag: str, position: int) -> int:
+        """Skip the content of a dropped tag; an unclosed one ends with its block."""
         if tag not in self._unclosed:
             if end := _DROPPED_END[tag].search(self._source, position):
                 return end.end()
@@ -132,7 +132,7 @@ class Tokeniser:
         edge = _BLOCK_EDGE.search(self._source, position)
         return edge.start() if edge else len(self._source)
 
-    def _literal(self, tag: str, match: re.Match[str]) -> int:
+    def _read_literal(self, tag: str, match: re.Match[str]) -> int:
         position = match.end()
         if match["attrs"].endswith("/"):
             return position
@@ -146,16 +146,18 @@ class Tokeniser:
         content = self._source[position:stop]
         if stop == len(self._source):
             content = _CUT_LITERAL.sub("", content)
-        self._listener.literal(tag, _attributes(match["attrs"]), _literal_text(content))
+        self._receiver.add_literal(
+            tag, _parse_attributes(match["attrs"]), _decode_literal(content)
+        )
         return resume
 
-    def _cut_tag(self, cut: re.Match[str]) -> int:
-        """The answer ended inside this tag; only a description is worth keeping."""
+    def _read_cut_tag(self, cut: re.Match[str]) -> int:
+        """Handle a tag in which the answer ends; keep it only if it is an image."""
         name, attrs = (cut["name"] or "").lower(), cut["attrs"] or ""
         if name == "img" and attrs:
-            self._listener.start("img", _attributes(attrs))
+            self._receiver.start_element("img", _parse_attributes(attrs))
         elif name and not _may_begin_tag(name, attrs):
-            self._listener.text("<")
+            self._receiver.add_text("<")
             return cut.start() + 1
         return len(self._source)
 
@@ -177,21 +179,21 @@ _REFERENCE = re.compile(
 )
 
 
-def _attributes(source: str) -> dict[str, str]:
+def _parse_attributes(source: str) -> dict[str, str]:
     attrs: dict[str, str] = {}
     for name, value in _ATTRIBUTE.findall(source):
         if value[:1] in ("'", '"'):
             value = value[1:].removesuffix(value[0])
-        attrs.setdefault(name.lower(), decoded(value))
+        attrs.setdefault(name.lower(), decode_references(value))
     return attrs
 
 
-def decoded(text: str) -> str:
-    """Text with its character references replaced."""
-    # html.unescape raises on a number of more than 4,300 digits.
+def decode_references(text: str) -> str:
+    """Return text with its character references decoded."""
+    # html.unescape raises on numbers of more than 4,300 digits.
     return html.unescape(_LONG_REFERENCE.sub("\ufffd", text)) if "&" in text else text
 
 
-def _literal_text(source: str) -> str:
-    """LaTeX as it was meant: `&lt;` is `<`, but `a &amp b` and `&=` stay."""
+def _decode_literal(source: str) -> str:
+    """Decode complete character references in LaTeX; `a &amp b` and `&=` stay."""
     return _REFERENCE.sub(lambda match: html.unescape(match[0]), source)

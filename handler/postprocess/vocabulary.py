@@ -1,9 +1,8 @@
-"""The HTML tags and attributes that a page may use.
+"""HTML tags and attributes that are allowed in a page.
 
-The two Chandra prompts name the tags and attributes a model may use, and nothing
-enforces them. Here every tag is one of five things: kept, rewritten or renamed to
-one that is kept, dropped with all it holds, or dropped alone. A name HTML does not
-know is no tag at all: `<none>` on a form is what the paper says.
+The two Chandra prompts list the tags and attributes a model may use, but models also
+write others. Each tag is kept, rewritten, renamed, dropped with its content, or dropped
+without it. A name unknown to HTML is text and not a tag, such as `<none>` on a form.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _names(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# The tags of both prompts, and those without which a page would say something else.
+# The tags of both prompts, and other tags that carry meaning.
 KEPT_TAGS = _names(
     """
     a b bdi bdo big blockquote br caption chem code del div h1 h2 h3 h4 h5 h6 hr i img
@@ -39,7 +38,7 @@ KEPT_TAGS = _names(
 )
 
 REWRITTEN_TAGS = _names("option q select")
-"""Tags in the tree of `parse` that `tidy` rewrites with tags that are kept."""
+"""Tags in the tree of `parse` that `tidy` replaces by kept ones."""
 
 BLOCK_TAGS = _names(
     """
@@ -51,7 +50,7 @@ BLOCK_TAGS = _names(
 VOID_TAGS = _names("br hr img input")
 
 LITERAL_TAGS = frozenset({"math", "chem"})
-"""LaTeX and SMILES: whatever is inside is text, `<` and `&` included."""
+"""Tags for LaTeX and SMILES, whose whole content is text, including `<` and `&`."""
 
 RENAMED_TAGS: Mapping[str, str] = {
     "em": "i",
@@ -88,7 +87,7 @@ RENAMED_TAGS: Mapping[str, str] = {
 }
 
 DROPPED_TAGS = _names("script style svg template")
-"""Their content is not text of the page either."""
+"""Tags that are dropped with their content, which is not text of the page."""
 
 KNOWN_TAGS = (
     KEPT_TAGS
@@ -117,11 +116,11 @@ JOINING_TAGS = _names(
     abbr acronym blink data font label mark nobr rb rtc think time wbr
     """
 )
-"""Dropped without a trace; other unwanted tags leave a space between words."""
+"""Tags that are dropped without a space; other dropped tags leave one."""
 
 GLOBAL_ATTRIBUTES = frozenset({"class", "align", "dir"})
 
-# No `style`: it can cover the page it is shown on, and no reader of ours needs it.
+# `style` is not allowed: it could cover the page that shows the answer.
 ATTRIBUTES: Mapping[str, frozenset[str]] = {
     "a": frozenset({"href"}),
     "div": frozenset({"data-label"}),

@@ -182,10 +182,10 @@ class Writing:
         markdown_number: int | None = None,
     ) -> PageContent:
         page, options = parts.page, document.options
-        convert: Callable[..., PageContent] = postprocess.page_content
+        convert: Callable[..., PageContent] = postprocess.convert_page
         answer: str | tuple[postprocess.StripAnswer, ...] = generation.text
         if page.strips:
-            convert = postprocess.joined_content
+            convert = postprocess.convert_strips
             answer = tuple(
                 postprocess.StripAnswer(strip, part.text)
                 for strip, part in zip(page.strips, parts.in_order, strict=True)

@@ -9,7 +9,7 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from bench.drafts import PAGES, samples
-from handler.postprocess import page_content
+from handler.postprocess import convert_page
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
@@ -75,7 +75,7 @@ def test_every_block_has_a_label_of_chandra_1_and_a_box_inside_the_page(page):
 
 @each_page()
 def test_the_service_reads_every_block_without_a_warning(page):
-    content = page_content(
+    content = convert_page(
         page.answer,
         bbox_format=PROFILE.bbox_format,
         width=1000,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from handler.postprocess import page_content
+from handler.postprocess import convert_page
 from handler.preprocess.page.examine import turned
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
@@ -58,7 +58,7 @@ def test_a_box_turns_as_the_pixels_do(page_and_box, degrees):
 def test_boxes_refer_to_the_page_as_it_was_sent(rotation, expected):
     raw = '<div data-bbox="[0, 0, 256, 256]" data-label="Figure"></div>'
 
-    content = page_content(
+    content = convert_page(
         raw,
         bbox_format=BboxFormat.JSON_1024,
         width=400,

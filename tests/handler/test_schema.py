@@ -8,7 +8,7 @@ import pytest
 
 from handler.schema import (
     Block,
-    Document,
+    DocumentResult,
     ModelInfo,
     Options,
     Page,
@@ -31,8 +31,8 @@ def failed(number: int) -> PageResult:
     return PageResult(number, Status.FAILURE, error=PageError("internal", "no"))
 
 
-def document(*pages: PageResult) -> Document:
-    return Document("id-1", MODEL, pages, 1.23456, num_pages=len(pages))
+def document(*pages: PageResult) -> DocumentResult:
+    return DocumentResult("id-1", MODEL, pages, 1.23456, num_pages=len(pages))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,9 @@ def test_a_failed_page_has_the_same_keys_and_says_why():
 
 def test_a_document_carries_its_own_warnings_and_page_count():
     warnings = (PageWarning("xfa_form", "the form is drawn by a script"),)
-    subject = Document("id-1", MODEL, (read(2),), 1.0, num_pages=7, warnings=warnings)
+    subject = DocumentResult(
+        "id-1", MODEL, (read(2),), 1.0, num_pages=7, warnings=warnings
+    )
 
     answer = subject.to_json()
 

@@ -13,7 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from handler.engine.device.model import load_model
 from handler.engine.request import Sequence
 from handler.engine.selection.choice import choose_engine
-from handler.postprocess import StripAnswer, joined_content, page_content
+from handler.postprocess import StripAnswer, convert_page, convert_strips
 from handler.preprocess import Limits, page_at, strip_at
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -72,7 +72,7 @@ def test_a_long_page_is_read_as_well_as_its_parts(generate):
         with spooled(as_png(page.image)) as document:
             seen = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
         text = generate(seen)
-        content = page_content(text, width=seen.width, height=seen.height, **OPTIONS)
+        content = convert_page(text, width=seen.width, height=seen.height, **OPTIONS)
         num_alone += num_errors(truth, content.text)
 
     with spooled(as_png(long_page)) as document:
@@ -83,7 +83,7 @@ def test_a_long_page_is_read_as_well_as_its_parts(generate):
                 document, "image/png", whole, index, PROFILE.sizing, Limits()
             )
             answers.append(StripAnswer(strip, generate(part)))
-    content = joined_content(
+    content = convert_strips(
         tuple(answers),
         width=whole.width,
         height=whole.height,

@@ -22,7 +22,7 @@ from handler.errors import (
 )
 from handler.postprocess import render
 from handler.schema import (
-    Document,
+    DocumentResult,
     ModelInfo,
     PageContent,
     PageError,
@@ -55,7 +55,9 @@ RULED = PageResult(6, Status.SUCCESS, content=PageContent(markdown="a\n\n5" + "-
 
 def answer(*pages: PageResult, media_type: str, is_paginated: bool = False) -> bytes:
     model = ModelInfo("mini", None, "native")
-    document = Document("id", model, pages, 1.0, len(pages), is_paginated=is_paginated)
+    document = DocumentResult(
+        "id", model, pages, 1.0, len(pages), is_paginated=is_paginated
+    )
     return render(document, media_type)
 
 

@@ -1,7 +1,7 @@
-"""See HTML and Markdown as a program that shows them would.
+"""Rendering of Markdown, and inspection of HTML, for the tests of this folder.
 
-Markdown is rendered by markdown-it with raw HTML on and its own check of links
-off: the least careful reader a page of ours can meet.
+Markdown is rendered by markdown-it with raw HTML enabled and its link check disabled,
+like the least careful reader that may show an answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAFE_ATTRIBUTES = {
 }  # fmt: skip
 
 
-def rendered(markdown: str) -> str:
+def render_markdown(markdown: str) -> str:
     reader = MarkdownIt("commonmark", {"html": True})
     reader.enable(["table", "strikethrough"])
     reader.validateLink = lambda url: True  # type: ignore[method-assign]
@@ -41,32 +41,32 @@ class _Viewer(HTMLParser):
         self.text.append(data)
 
 
-def seen(html: str) -> str:
-    """The words, with white space as one space."""
+def visible_text(html: str) -> str:
+    """Return the text that a browser would show, with white space collapsed."""
     viewer = _Viewer()
     viewer.feed(html)
     viewer.close()
     return " ".join("".join(viewer.text).split())
 
 
-def tags_in(html: str) -> list[tuple[str, dict[str, str | None]]]:
+def find_tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
     viewer = _Viewer()
     viewer.feed(html)
     viewer.close()
     return viewer.tags
 
 
-def dangers_in(html: str) -> list[str]:
-    """Everything in HTML that could act, or reach out to the network by itself."""
+def find_dangers(html: str) -> list[str]:
+    """List everything in HTML that could run, or load from the network, by itself."""
     found = []
-    for tag, attrs in tags_in(html):
+    for tag, attrs in find_tags(html):
         if tag not in SAFE_TAGS:
             found.append(f"<{tag}>")
         for name, value in attrs.items():
             target = (value or "").strip().lower()
             if name not in SAFE_ATTRIBUTES:
                 found.append(f"{tag} {name}")
-            # Only the alignment that Markdown's own tables write.
+            # markdown-it writes the alignment of table cells as a style.
             if name == "style" and not target.startswith("text-align:"):
                 found.append(f"style={target}")
             if name == "src" and not target.startswith("page-"):

@@ -1,9 +1,9 @@
-"""Pages of hostile text, and what a reader sees of them.
+"""Random pages of hostile text, and the characters that readers show of them.
 
-The texts consist of everything that Markdown and HTML give a meaning to. A page holds
-them as text only, inside the elements that the model writes. What a browser shows of
-the page's HTML is therefore what a reader of its Markdown must show, character by
-character and with the same formatting.
+The texts consist of characters and snippets that are special in Markdown or HTML. In a
+page they are escaped text inside the elements that models write. A reader of the page's
+Markdown must therefore show the same characters, with the same formatting, as a browser
+shows of its HTML.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from markdown_it.rules_inline import StateInline
 
 from tests.handler.postprocess.pages import block
 
-__all__ = ["HREFS", "blocks_of", "rendered_with_links", "rendered_with_math", "shown"]
+__all__ = [
+    "HREFS",
+    "blocks_of",
+    "render_with_links",
+    "render_with_math",
+    "visible_characters",
+]
 
 ALPHABET = "\\`*_{}[]()<>#+-.!|~$&;:=\"'/@^% ab1xü「€"
 SNIPPETS = (
@@ -77,7 +83,7 @@ _LABELS = ("Text", "Table", "Section-Header", "Code-Block", "List-Group", "Capti
 
 
 def blocks_of(seed: int, num_texts: int, *, with_math: bool) -> Iterator[str]:
-    """Blocks as the model writes them, which hold at least so many texts in all."""
+    """Yield blocks as models write them, with at least `num_texts` texts in total."""
     page = _Page(random.Random(seed), with_math)
     while page.num_texts < num_texts:
         yield page.block()
@@ -112,7 +118,7 @@ class _Page:
             return self._text()
         if kind < 0.55:
             if self._chance.random() < 0.3:
-                # Dollars around a formula are taken off, which the HTML does not show.
+                # Dollars around a formula are removed, which the HTML does not show.
                 return f"<chem>{self._text().replace('$', '')}</chem>"
             return f"<code>{self._text()}</code>"
         if kind < 0.62:
@@ -135,8 +141,8 @@ class _Page:
         return html.escape("".join(snippets))
 
 
-def rendered_with_math(markdown: str) -> str:
-    """HTML of Markdown from a reader that knows dollars, as GitHub and Jupyter do."""
+def render_with_math(markdown: str) -> str:
+    """Render Markdown with formulas between dollars, as GitHub and Jupyter do."""
     reader = MarkdownIt("commonmark", {"html": True})
     reader.enable(["table", "strikethrough"])
     reader.inline.ruler.before("escape", "math", _math_rule)
@@ -167,8 +173,8 @@ def _math_rule(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def rendered_with_links(markdown: str) -> str:
-    """HTML of Markdown from a reader that takes bare addresses for links, as GitHub."""
+def render_with_links(markdown: str) -> str:
+    """Render Markdown with bare addresses as links, as GitHub does."""
     reader = MarkdownIt("commonmark", {"html": True})
     reader.enable(["table", "strikethrough"])
     reader.inline.ruler.before("escape", "bare_link", _bare_link_rule)
@@ -227,7 +233,7 @@ class _Shown(HTMLParser):
             self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        # A link that leads nowhere is shown as text.
+        # A link without a target is shown as text.
         kept = {*self._open} - {"a None"}
         for tag in ("pre", "math"):
             if tag in kept:
@@ -240,11 +246,11 @@ class _Shown(HTMLParser):
         self.found += [(char, formats) for char in data if not char.isspace()]
 
 
-def shown(source: str) -> list[tuple[str, str]]:
-    """Each visible character of HTML with the formatting that it is shown in.
+def visible_characters(source: str) -> list[tuple[str, str]]:
+    """Return each visible character of HTML with its formatting.
 
     Spaces are left out, and so are bold and links in listings and formulas, where
-    Markdown has none. Of formulas only letters and digits count, because the rest
-    may be written in another way that means the same.
+    Markdown has none. Formulas are compared by letters and digits only, because the
+    rest may be written in another, equivalent way.
     """
     return _Shown(source).found

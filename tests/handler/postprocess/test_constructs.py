@@ -1,4 +1,4 @@
-"""Constructs of HTML that carry meaning beside the words, in each output format."""
+"""HTML constructs that carry meaning beyond their text, in each output format."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.handler.postprocess.browser import rendered, tags_in
-from tests.handler.postprocess.pages import block, markdown, read
+from tests.handler.postprocess.browser import find_tags, render_markdown
+from tests.handler.postprocess.pages import block, convert, markdown
 
 CASES = {
     "quotation": (
@@ -22,7 +22,7 @@ CASES = {
         "> a\n>\n> > b",
         "    a\n\n        b",
     ),
-    "quotation after a paragraph never closed": (
+    "quotation after an unclosed paragraph": (
         "<p>a<blockquote>b</blockquote>",
         "<p>a</p><blockquote>b</blockquote>",
         "a\n\n> b",
@@ -34,7 +34,7 @@ CASES = {
         "a “b \u2018c\u2019”.",
         "a “b \u2018c\u2019”.",
     ),
-    "quotation marks that are there": (
+    "quotation marks that the model wrote": (
         '<p><q>"a"</q> <q>«b»</q> <q></q></p>',
         '<p>"a" «b» </p>',
         '"a" «b»',
@@ -102,13 +102,13 @@ CASES = {
         "3. a\n\n<!-- -->\n\n7. b\n8. c",
         "3. a\n7. b\n8. c",
     ),
-    "list from below zero": (
+    "list with a negative start": (
         "<ol start=-1><li>a</li><li>b</li></ol>",
         '<ol start="-1"><li>a</li><li>b</li></ol>',
         "- -1. a\n- 0\\. b",
         "-1. a\n0. b",
     ),
-    "list numbered by nonsense": (
+    "list with invalid numbers": (
         "<ol type=x start=y><li value=z>a</li></ol>",
         "<ol><li>a</li></ol>",
         "1. a",
@@ -138,19 +138,19 @@ CASES = {
         "| a |\n| ---: |",
         "a",
     ),
-    "reading aids": (
+    "ruby text": (
         "<p><ruby>漢<rt>かん</rt>字<rp>(</rp><rt>じ</rt><rp>)</rp></ruby>x</p>",
         "<p><ruby>漢<rt>かん</rt>字<rt>じ</rt></ruby>x</p>",
         "漢(かん)字(じ)x",
         "漢(かん)字(じ)x",
     ),
-    "reading aids never closed": (
+    "unclosed ruby text": (
         "<p><ruby>a<rp>(<rt>b<rp>)</ruby>c<ruby>d<rt></ruby></p>",
         "<p><ruby>a<rt>b</rt></ruby>c<ruby>d<rt></rt></ruby></p>",
         "a(b)cd",
         "a(b)cd",
     ),
-    "fields and reading aids in a listing": (
+    "fields and ruby text in a listing": (
         "<pre>a<input type=text value=b><ruby>c<rt>d</rt></ruby>\n  e</pre>",
         '<pre>a<input type="text" value="b" disabled=""><ruby>c<rt>d</rt></ruby>\n'
         "  e</pre>",
@@ -200,7 +200,7 @@ CASES = {
 def test_construct_in_html(name):
     source, html, _, _ = CASES[name]
 
-    assert read(block(source)).blocks[0].html == html
+    assert convert(block(source)).blocks[0].html == html
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -214,19 +214,19 @@ def test_construct_in_markdown(name):
 def test_construct_in_plain_text(name):
     source, _, _, text = CASES[name]
 
-    assert read(block(source)).text == text
+    assert convert(block(source)).text == text
 
 
 # Labels inside a Complex-Block.
 
 
-def test_inner_labels_are_kept_and_mean_the_same():
+def test_inner_labels_are_kept_and_format_their_content():
     inner = (
         '<div data-bbox="[1, 2, 3, 4]" data-label="section header">a</div>'
         '<div data-label="Code-Block">b</div><div data-label="Text">c</div>'
     )
 
-    content = read(block(inner, "Complex-Block") + block("d"))
+    content = convert(block(inner, "Complex-Block") + block("d"))
 
     assert [block.label for block in content.blocks] == ["Complex-Block", "Text"]
     assert content.blocks[0].html == (
@@ -238,10 +238,10 @@ def test_inner_labels_are_kept_and_mean_the_same():
     assert content.text == "a\n\nb\n\nc\n\nd"
 
 
-def test_inner_labels_do_not_end_what_is_around_them():
+def test_inner_label_does_not_close_outer_elements():
     inner = "<div><b>a</b><div data-label='Text'>b</div>c</div>"
 
-    content = read(block(inner, "Complex-Block"))
+    content = convert(block(inner, "Complex-Block"))
 
     assert content.blocks[0].html == (
         '<div><b>a</b><div data-label="Text"><p>b</p></div>c</div>'
@@ -264,8 +264,8 @@ def test_inner_labels_do_not_end_what_is_around_them():
         ("<tr><td rowspan=x>a<tr><td>b", "a\nb"),
     ],
 )
-def test_cells_of_plain_text_stay_in_their_columns(rows, text):
-    assert read(block(f"<table>{rows}</table>", "Table")).text == text
+def test_cells_in_plain_text_stay_in_their_columns(rows, text):
+    assert convert(block(f"<table>{rows}</table>", "Table")).text == text
 
 
 @pytest.mark.parametrize(
@@ -276,13 +276,13 @@ def test_cells_of_plain_text_stay_in_their_columns(rows, text):
     ],
     ids=["rows", "columns"],
 )
-def test_spans_cannot_make_plain_text_grow(rows):
-    content = read(f"<table>{rows}</table>", prompt_type="ocr")
+def test_huge_spans_do_not_inflate_plain_text(rows):
+    content = convert(f"<table>{rows}</table>", prompt_type="ocr")
 
     assert len(content.text) < 100_000
 
 
-# Comments in LaTeX, which end with their line.
+# LaTeX comments, which end with their line.
 
 COMMENTED = "a\n\n= b % note\n# c"
 
@@ -296,17 +296,17 @@ COMMENTED = "a\n\n= b % note\n# c"
     ],
 )
 @pytest.mark.parametrize("display", ["", " display='block'"])
-def test_comment_hides_nothing_after_its_line(place, display):
+def test_latex_comment_hides_nothing_after_its_line(place, display):
     source = place.format(f"<math{display}>{COMMENTED}</math>")
 
     written = markdown(source)
 
     assert "# c" in re.sub(r"(?<!\\)%.*", "", written)
-    assert "h1" not in {tag for tag, _ in tags_in(rendered(written))}
+    assert "h1" not in {tag for tag, _ in find_tags(render_markdown(written))}
 
 
-def test_line_break_after_a_comment_is_kept_in_text_and_html():
-    content = read(block(f"<math display='block'>{COMMENTED}</math>"))
+def test_line_break_after_latex_comment_is_kept():
+    content = convert(block(f"<math display='block'>{COMMENTED}</math>"))
 
     assert content.text == "a = b % note\n# c"
     assert content.blocks[0].html.endswith(">a\n\n= b % note\n# c</math>")

@@ -1,4 +1,4 @@
-"""Descriptions of pictures are never words of the page."""
+"""Descriptions of pictures, which must not become text of the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from handler.postprocess.layout import LABELS
 from handler.profiles import BboxFormat
-from tests.handler.postprocess.pages import block, markdown, read
+from tests.handler.postprocess.pages import block, convert, markdown
 
 WITH_IMAGES = ("Diagram", "Figure", "Image")
 WITHOUT_IMAGES = sorted({*LABELS, "Stamp"} - {*WITH_IMAGES, "Blank-Page"})
@@ -22,7 +22,7 @@ LINES = {
 def test_image_outside_picture_blocks_is_dropped(label, include_images, line):
     bbox_format, bbox = LINES[line]
 
-    content = read(
+    content = convert(
         block('due<img alt="A logo" src="a.png">now', label, bbox),
         bbox_format=bbox_format,
         include_images=include_images,
@@ -35,31 +35,31 @@ def test_image_outside_picture_blocks_is_dropped(label, include_images, line):
     assert content.text == "due now"
 
 
-def test_image_between_blocks_is_no_block():
-    content = read('<img alt="A ship">' + block("x") + '<p><img alt="A quay"></p>')
+def test_image_between_blocks_is_dropped():
+    content = convert('<img alt="A ship">' + block("x") + '<p><img alt="A quay"></p>')
 
     assert [block.label for block in content.blocks] == ["Text"]
     assert content.text == content.markdown == "x"
 
 
 def test_image_on_a_page_without_blocks_is_dropped():
-    content = read('<p>x<img alt="A ship">y</p>', prompt_type="ocr")
+    content = convert('<p>x<img alt="A ship">y</p>', prompt_type="ocr")
 
     assert content.text == content.markdown == "x y"
     assert "<img" not in content.html
 
 
-def test_image_in_a_cell_leaves_the_cell():
+def test_dropped_image_leaves_its_cell_empty():
     table = '<table><tr><td><img alt="A tick"></td><td>5</td></tr></table>'
 
-    content = read(block(table, "Table"))
+    content = convert(block(table, "Table"))
 
     assert content.text == "\t5"
     assert "A tick" not in content.html + content.markdown
 
 
-def test_molecule_is_not_glued_to_a_description():
-    content = read(
+def test_dropped_image_beside_a_molecule_keeps_the_molecule():
+    content = convert(
         block('<img alt="Benzene ring"/><chem>c1ccccc1</chem>', "Chemical-Block")
     )
 
@@ -69,7 +69,7 @@ def test_molecule_is_not_glued_to_a_description():
 
 @pytest.mark.parametrize("label", WITH_IMAGES)
 def test_description_is_an_attribute_in_html(label):
-    content = read(block('<img alt="A ship">', label))
+    content = convert(block('<img alt="A ship">', label))
 
     assert content.blocks[0].html == '<img alt="A ship">'
     assert '<img alt="A ship">' in content.html
@@ -92,12 +92,12 @@ def test_description_belongs_to_its_picture_in_markdown(label):
 def test_plain_text_has_no_description(label, include_images):
     raw = block('x<img alt="A ship">y<p>z</p>', label)
 
-    assert read(raw, include_images=include_images).text == "x y\n\nz"
+    assert convert(raw, include_images=include_images).text == "x y\n\nz"
 
 
 def test_innermost_label_decides_in_a_complex_block():
     figure = '<div data-label="Figure"><img alt="A ship"></div>'
-    content = read(block(f'{figure}<p>x<img alt="A logo"></p>', "Complex-Block"))
+    content = convert(block(f'{figure}<p>x<img alt="A logo"></p>', "Complex-Block"))
 
     assert content.markdown == "*A ship*\n\nx"
     assert "A logo" not in content.html

@@ -1,4 +1,4 @@
-"""No text on a page becomes markup, and what is formatted stays formatted."""
+"""Hostile text, which must not become markup or change the formatting of a page."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ import pytest
 
 from handler.postprocess.markdown import markdown_from
 from handler.postprocess.markup import Element
-from tests.handler.postprocess.browser import dangers_in, rendered, seen, tags_in
+from tests.handler.postprocess.browser import (
+    find_dangers,
+    find_tags,
+    render_markdown,
+    visible_text,
+)
 from tests.handler.postprocess.hostile import (
     HREFS,
     blocks_of,
-    rendered_with_links,
-    rendered_with_math,
-    shown,
+    render_with_links,
+    render_with_math,
+    visible_characters,
 )
-from tests.handler.postprocess.pages import markdown, read
+from tests.handler.postprocess.pages import convert, markdown
 
 TEXTS_A_PAGE = 200
 
 
-def faults_of(raw: str, *, with_math: bool) -> list[str]:
-    """Return differences between the page and what a Markdown reader shows."""
-    content = read(raw)
-    html = rendered(content.markdown)
-    faults = dangers_in(html)
-    for tag, attrs in tags_in(html):
+def find_faults(raw: str, *, with_math: bool) -> list[str]:
+    """Return the dangers in a page's Markdown, and how it differs from the HTML."""
+    content = convert(raw)
+    html = render_markdown(content.markdown)
+    faults = find_dangers(html)
+    for tag, attrs in find_tags(html):
         if tag in ("img", "input"):
             faults.append(f"<{tag}>")
         if tag == "a" and attrs.get("href") not in (*HREFS, None):
             faults.append(f"href={attrs.get('href')}")
-    faults += dangers_in(rendered_with_links(content.markdown))
-    aware = rendered_with_math(content.markdown) if with_math else html
-    seen, expected = shown(aware), shown(content.html)
-    if seen != expected:
-        pairs = enumerate(zip(seen, expected, strict=False))
-        at = next((i for i, (a, b) in pairs if a != b), min(len(seen), len(expected)))
-        faults.append(f"{expected[at : at + 5]} is shown as {seen[at : at + 5]}")
+    faults += find_dangers(render_with_links(content.markdown))
+    aware = render_with_math(content.markdown) if with_math else html
+    actual, expected = visible_characters(aware), visible_characters(content.html)
+    if actual != expected:
+        pairs = enumerate(zip(actual, expected, strict=False))
+        shorter = min(len(actual), len(expected))
+        at = next((i for i, (a, b) in pairs if a != b), shorter)
+        faults.append(f"{expected[at : at + 5]} is shown as {actual[at : at + 5]}")
     return faults
 
 
@@ -43,20 +49,20 @@ def check_pages(seeds: range) -> None:
     for seed in seeds:
         with_math = seed % 4 == 0
         blocks = list(blocks_of(seed, TEXTS_A_PAGE, with_math=with_math))
-        if not faults_of("".join(blocks), with_math=with_math):
+        if not find_faults("".join(blocks), with_math=with_math):
             continue
-        # Name the blocks that fail by themselves, or the page if none does.
-        alone = {raw: faults_of(raw, with_math=with_math) for raw in blocks}
+        # Report the blocks that fail alone, or the whole page if none does.
+        alone = {raw: find_faults(raw, with_math=with_math) for raw in blocks}
         assert {raw: faults for raw, faults in alone.items() if faults} == {}
-        assert faults_of("".join(blocks), with_math=with_math) == []
+        assert find_faults("".join(blocks), with_math=with_math) == []
 
 
-def test_two_thousand_hostile_texts_are_shown_as_they_are():
+def test_2000_hostile_texts_are_shown_unchanged():
     check_pages(range(2_000 // TEXTS_A_PAGE))
 
 
 @pytest.mark.slow
-def test_twenty_thousand_hostile_texts_are_shown_as_they_are():
+def test_20000_hostile_texts_are_shown_unchanged():
     check_pages(range(1_000, 1_000 + 20_000 // TEXTS_A_PAGE))
 
 
@@ -78,17 +84,19 @@ IMG = "&lt;img src=x onerror=alert(1)&gt;"
         "<math>&lt;1@evil.example&gt;</math>",
     ],
     ids=[
-        *("formulas that touch", "code that touches", "longer runs", "code in marks"),
+        *("adjacent formulas", "adjacent code", "longer runs", "code in marks"),
         *("a backtick in LaTeX", "two backticks in LaTeX", "a tag on its own line"),
         *("a tag on the second line", "an address of e-mail", "an address in LaTeX"),
     ],
 )
 def test_text_between_elements_does_not_become_markup(source):
-    html = rendered(markdown(f"<p>{source}</p>"))
+    html = render_markdown(markdown(f"<p>{source}</p>"))
 
-    tags = {tag for tag, _ in tags_in(html)}
+    tags = {tag for tag, _ in find_tags(html)}
     assert tags <= {"p", "code", "strong", "sub", "sup", "u", "br"}
-    assert "onerror" not in source or "<img src=x onerror=alert(1)>" in seen(html)
+    assert "onerror" not in source or "<img src=x onerror=alert(1)>" in visible_text(
+        html
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,11 +113,11 @@ def test_text_between_elements_does_not_become_markup(source):
         ("`<code>http://a.example/</code>", "&#96;`http://a.example/`"),
     ],
 )
-def test_a_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
+def test_bare_link_ends_before_text_that_looks_like_a_tag(source, expected):
     written = markdown(f"<p>{source}</p>")
 
     assert written == expected.format("http://a.example/")
-    assert "img" not in {tag for tag, _ in tags_in(rendered_with_links(written))}
+    assert "img" not in {tag for tag, _ in find_tags(render_with_links(written))}
 
 
 @pytest.mark.parametrize(
@@ -146,23 +154,25 @@ def test_only_ambiguous_text_is_escaped(source, expected):
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\x85", "\u2028"])
-def test_a_line_separator_does_not_end_a_listing(end):
+def test_line_separator_does_not_end_a_listing(end):
     pre = Element("pre", {}, [f"a{end}```{end}<b>{end}{end}![x](http://a.example)"])
     cell = Element("td", {"colspan": "2"}, [pre])
     table = Element("table", {}, [Element("tr", {}, [cell])])
 
     for element in (pre, Element("ul", {}, [Element("li", {}, [pre])]), table):
         written = markdown_from([element])
-        assert {tag for tag, _ in tags_in(rendered(written))}.isdisjoint({"b", "img"})
+        assert {tag for tag, _ in find_tags(render_markdown(written))}.isdisjoint(
+            {"b", "img"}
+        )
         assert len(written.splitlines()) == written.count("\n") + 1
 
 
 @pytest.mark.parametrize("code", range(0xFDD0, 0xFDE0))
 @pytest.mark.parametrize("tag", ["p", "code", "math"])
-def test_a_noncharacter_of_a_page_is_not_taken_for_a_mark(code, tag):
+def test_noncharacter_in_a_page_is_not_taken_for_a_mark(code, tag):
     written = markdown_from([Element(tag, {}, [f"a{chr(code)}`{chr(code)}b"])])
 
     assert "\ufffd" in written
-    assert seen(rendered(written)).replace("\u2018", "`").strip("$") == (
+    assert visible_text(render_markdown(written)).replace("\u2018", "`").strip("$") == (
         "a\ufffd`\ufffdb"
     )

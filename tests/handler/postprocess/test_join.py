@@ -1,4 +1,4 @@
-"""The blocks of a page's strips become the blocks of the page."""
+"""Joining of the blocks of a page's strips."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import itertools
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.postprocess import StripAnswer, joined_content
+from handler.postprocess import StripAnswer, convert_strips
 from handler.profiles import BboxFormat
 from handler.schema import Strip
 
 WIDTH = 100
 
 
-def joined(*answers, rotation=0, include_images=False):
+def join(*answers, rotation=0, include_images=False):
     width, height = WIDTH, max(answer.strip.box[3] for answer in answers)
     if rotation % 180:
         width, height = height, width
-    return joined_content(
+    return convert_strips(
         answers,
         bbox_format=BboxFormat.JSON_1024,
         width=width,
@@ -32,7 +32,7 @@ def joined(*answers, rotation=0, include_images=False):
 
 
 def block(strip, top, bottom, inner, label="Text"):
-    """A block as a model writes it for a strip; its place is in page pixels."""
+    """Return a block as a model writes it for a strip; `top`, `bottom`: page pixels."""
     scale = 1024 / strip.height
     y0, y1 = (round((row - strip.box[1]) * scale, 3) for row in (top, bottom))
     return f'<div data-bbox="[0, {y0}, 1024, {y1}]" data-label="{label}">{inner}</div>'
@@ -42,10 +42,10 @@ def strip_from(top, bottom, overlap=0, is_continuation=False):
     return Strip((0, top, WIDTH, bottom), overlap, is_continuation)
 
 
-def test_boxes_of_strips_are_in_pixels_of_the_page():
+def test_boxes_of_strips_are_in_page_pixels():
     first, second = strip_from(0, 1000), strip_from(1000, 1500)
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 100, 200, "<p>one</p>")),
         StripAnswer(second, block(second, 1100, 1300, "<p>two</p>")),
     )
@@ -55,11 +55,11 @@ def test_boxes_of_strips_are_in_pixels_of_the_page():
     assert content.text == "one\n\ntwo"
 
 
-def test_a_paragraph_that_a_cut_parts_is_joined():
+def test_paragraph_parted_by_a_cut_is_joined():
     first = strip_from(0, 1000)
     second = strip_from(1000, 2000, is_continuation=True)
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 800, 990, "<p>The ferry</p>")),
         StripAnswer(
             second,
@@ -72,10 +72,10 @@ def test_a_paragraph_that_a_cut_parts_is_joined():
     assert content.blocks[0].bbox == (0, 800, WIDTH, 1100)
 
 
-def test_paragraphs_on_both_sides_of_a_wide_gap_stay_apart():
+def test_paragraphs_of_separate_strips_stay_apart():
     first, second = strip_from(0, 1000), strip_from(1000, 2000)
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 800, 990, "<p>One.</p>")),
         StripAnswer(second, block(second, 1010, 1100, "<p>Two.</p>")),
     )
@@ -83,12 +83,12 @@ def test_paragraphs_on_both_sides_of_a_wide_gap_stay_apart():
     assert len(content.blocks) == 2
 
 
-def test_rows_of_a_table_that_a_cut_parts_are_joined():
+def test_table_parted_by_a_cut_is_joined():
     first = strip_from(0, 1000)
     second = strip_from(1000, 2000, is_continuation=True)
     table = "<table><tbody><tr><td>{}</td></tr></tbody></table>"
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 800, 990, table.format("a"), "Table")),
         StripAnswer(second, block(second, 1010, 1100, table.format("b"), "Table")),
     )
@@ -98,11 +98,11 @@ def test_rows_of_a_table_that_a_cut_parts_are_joined():
     assert content.text == "a\nb"
 
 
-def test_a_paragraph_in_the_overlap_is_continued_once():
+def test_paragraph_across_an_overlap_is_joined_once():
     first = strip_from(0, 1000)
     second = strip_from(900, 2000, overlap=100, is_continuation=True)
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 700, 1000, "<p>a b c d e f g h tvvo</p>")),
         StripAnswer(second, block(second, 900, 1200, "<p>iuio e f g h two i j k</p>")),
     )
@@ -110,7 +110,7 @@ def test_a_paragraph_in_the_overlap_is_continued_once():
     assert content.text == "a b c d e f g h two i j k"
 
 
-def test_a_table_in_the_overlap_is_continued_once():
+def test_table_across_an_overlap_is_joined_once():
     first = strip_from(0, 1000)
     second = strip_from(790, 2000, overlap=210, is_continuation=True)
 
@@ -118,7 +118,7 @@ def test_a_table_in_the_overlap_is_continued_once():
         cells = "".join(f"<tr><td>row {r}</td><td>value {r}</td></tr>" for r in rows)
         return f"<table><tbody>{cells}</tbody></table>"
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 500, 990, table(1, 2, 3, 4, 5), "Table")),
         StripAnswer(second, block(second, 795, 1180, table(4, 5, 6, 7), "Table")),
     )
@@ -129,11 +129,11 @@ def test_a_table_in_the_overlap_is_continued_once():
     assert content.text.splitlines() == rows
 
 
-def test_a_strip_that_failed_joins_nothing_across_it():
+def test_blocks_are_not_joined_across_a_failed_strip():
     first = strip_from(0, 1000)
     third = strip_from(2000, 3000, is_continuation=True)
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 800, 1000, "<p>one</p>")),
         StripAnswer(third, block(third, 2000, 2100, "<p>two</p>")),
     )
@@ -141,11 +141,11 @@ def test_a_strip_that_failed_joins_nothing_across_it():
     assert content.text == "one\n\ntwo"
 
 
-def test_figures_of_strips_are_numbered_through():
+def test_figures_are_numbered_across_strips():
     first, second = strip_from(0, 1000), strip_from(1000, 2000)
     figure = '<img alt="a map">'
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 100, 200, figure, "Image")),
         StripAnswer(second, block(second, 1100, 1200, figure, "Image")),
         include_images=True,
@@ -157,12 +157,12 @@ def test_figures_of_strips_are_numbered_through():
     }
 
 
-def test_a_figure_in_the_overlap_is_cut_out_once():
+def test_figure_in_the_overlap_is_cut_out_once():
     first = strip_from(0, 1000)
     second = strip_from(800, 2000, overlap=200, is_continuation=True)
     figure = '<img alt="a map of the island">'
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 820, 980, figure, "Image")),
         StripAnswer(second, block(second, 822, 981, figure, "Image")),
         include_images=True,
@@ -179,10 +179,10 @@ def test_a_figure_in_the_overlap_is_cut_out_once():
         (270, [(1300, 0, 1400, 100), (200, 0, 400, 100)]),
     ],
 )
-def test_boxes_of_strips_are_those_of_the_page_before_it_was_turned(rotation, boxes):
+def test_boxes_of_strips_are_turned_back_to_the_sent_page(rotation, boxes):
     first, second = strip_from(0, 1000), strip_from(1000, 1500)
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 100, 200, "one")),
         StripAnswer(second, block(second, 1100, 1300, "two")),
         rotation=rotation,
@@ -194,13 +194,13 @@ def test_boxes_of_strips_are_those_of_the_page_before_it_was_turned(rotation, bo
 def test_text_without_boxes_is_kept_in_order():
     strips = [strip_from(0, 1000), strip_from(900, 2000, 100, True)]
 
-    content = joined(*(StripAnswer(s, f"part {n}") for n, s in enumerate(strips)))
+    content = join(*(StripAnswer(s, f"part {n}") for n, s in enumerate(strips)))
 
     assert content.text == "part 0\n\npart 1"
 
 
-def written(strip, lines, group):
-    """Return the answer of a model without faults for a strip, in paragraphs."""
+def write_answer(strip, lines, group):
+    """Return a faultless answer for a strip, in paragraphs of `group` lines."""
     _, low, _, high = strip.box
     shown = [n for n, (top, bottom) in enumerate(lines) if bottom > low and top < high]
     html = ""
@@ -225,10 +225,10 @@ def written(strip, lines, group):
     is_table=st.booleans(),
     error=st.integers(-3, 3),
 )
-def test_rows_that_repeat_at_a_seam_are_neither_lost_nor_doubled(
+def test_repeated_rows_at_a_seam_are_each_kept_once(
     period, first_repeated, height, is_table, error
 ):
-    """Boxes are wrong by up to `error` pixels, a quarter of a row."""
+    """Check tables and paragraphs whose boxes are off by `error` pixels."""
     num_rows = 196
     first = strip_from(0, 100 * height)
     second = strip_from(96 * height, num_rows * height, 4 * height, True)
@@ -249,7 +249,7 @@ def test_rows_that_repeat_at_a_seam_are_neither_lost_nor_doubled(
         label = "Table" if is_table else "Text"
         return StripAnswer(strip, block(strip, top, bottom, inner, label))
 
-    content = joined(answer(first, range(100)), answer(second, range(96, num_rows)))
+    content = join(answer(first, range(100)), answer(second, range(96, num_rows)))
 
     rows = [row for row in content.text.splitlines() if row.strip()]
     assert rows == [content_of(row) for row in range(num_rows)]
@@ -263,10 +263,10 @@ def test_rows_that_repeat_at_a_seam_are_neither_lost_nor_doubled(
     group=st.integers(1, 6),
 )
 def test_joined_strips_have_each_line_once_in_order(gaps, height, length, group):
-    """Strips of one length that overlap by four lines, read without a fault.
+    """Check strips of equal length that overlap by four lines.
 
-    A line that the edge of a strip cuts is read as other words. Up to `group` lines
-    that follow each other are one paragraph.
+    A line that the edge of a strip cuts is read as other words. Up to `group` adjacent
+    lines form a paragraph.
     """
     lines, end = [], 0
     for gap in gaps:
@@ -278,20 +278,22 @@ def test_joined_strips_have_each_line_once_in_order(gaps, height, length, group)
         top = strips[-1].box[3] - overlap
         strips.append(strip_from(top, min(top + length, end), overlap, True))
 
-    answers = [StripAnswer(strip, written(strip, lines, group)) for strip in strips]
+    answers = [
+        StripAnswer(strip, write_answer(strip, lines, group)) for strip in strips
+    ]
 
-    text = " ".join(joined(*answers).text.split())
+    text = " ".join(join(*answers).text.split())
 
     expected = " ".join(f"w{n}a w{n}b w{n}c" for n in range(len(lines)))
     assert text == expected
 
 
-def test_inner_labels_of_a_complex_block_outlast_joining():
+def test_joining_keeps_inner_labels_of_a_complex_block():
     first, second = strip_from(0, 1000), strip_from(900, 1500, overlap=100)
     shared = '<div data-label="Text"><p>shared words of both</p></div>'
     top = f'<div><div data-label="Section-Header"><h2>Top</h2></div>{shared}</div>'
 
-    content = joined(
+    content = join(
         StripAnswer(first, block(first, 800, 1000, top, "Complex-Block")),
         StripAnswer(second, block(second, 900, 950, shared, "Complex-Block")),
     )

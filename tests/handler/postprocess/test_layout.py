@@ -1,10 +1,10 @@
-"""How labels and boxes are read."""
+"""Parsing of labels and boxes."""
 
 from __future__ import annotations
 
 import pytest
 
-from handler.postprocess.layout import LABELS, bbox_from, label_from
+from handler.postprocess.layout import LABELS, parse_bbox, parse_label
 from handler.profiles import BboxFormat
 
 JSON = BboxFormat.JSON_1024
@@ -13,9 +13,9 @@ SPACED = BboxFormat.SPACED_1000
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("spell", [str.lower, str.upper, lambda s: s.replace("-", "_")])
-def test_a_label_is_known_however_it_is_spelt(label, spell):
-    assert label_from(spell(label)) == label
-    assert label_from(f" {spell(label).replace('-', ' ')} ") == label
+def test_known_labels_are_recognised_in_any_spelling(label, spell):
+    assert parse_label(spell(label)) == label
+    assert parse_label(f" {spell(label).replace('-', ' ')} ") == label
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_a_label_is_known_however_it_is_spelt(label, spell):
         ("x" * 99, "x" * 41),
     ],
 )
-def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
-    assert label_from(written) == label
+def test_unknown_labels_are_sanitised_and_kept(written, label):
+    assert parse_label(written) == label
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_an_unknown_label_stays_as_far_as_it_is_one(written, label):
         ("[1e3, 0, 512, 512]", JSON, (1024, 0, 2000, 500)),
     ],
 )
-def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
-    assert bbox_from(written, form, width=2048, height=1000) == bbox
+def test_boxes_are_scaled_to_pixels_and_clipped_to_the_page(written, form, bbox):
+    assert parse_bbox(written, form, width=2048, height=1000) == bbox
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,18 @@ def test_a_box_is_scaled_to_pixels_and_kept_on_the_page(written, form, bbox):
         "{'x': 1}",
     ],
 )
-def test_what_is_no_box_on_the_page_is_none(written):
-    assert bbox_from(written, JSON, width=1000, height=1000) is None
+def test_unusable_boxes_are_none(written):
+    assert parse_bbox(written, JSON, width=1000, height=1000) is None
 
 
-def test_neighbours_that_share_an_edge_share_it_in_pixels():
-    upper = bbox_from("0 0 500 333", SPACED, width=777, height=777)
-    lower = bbox_from("0 333 500 700", SPACED, width=777, height=777)
+def test_adjacent_boxes_keep_their_common_edge_in_pixels():
+    upper = parse_bbox("0 0 500 333", SPACED, width=777, height=777)
+    lower = parse_bbox("0 333 500 700", SPACED, width=777, height=777)
 
     assert upper is not None
     assert lower is not None
     assert upper[3] == lower[1]
 
 
-def test_a_page_without_size_has_no_boxes():
-    assert bbox_from("0 0 500 333", SPACED, width=0, height=0) is None
+def test_page_of_size_zero_has_no_boxes():
+    assert parse_bbox("0 0 500 333", SPACED, width=0, height=0) is None

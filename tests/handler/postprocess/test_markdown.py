@@ -1,12 +1,12 @@
-"""Markdown says what the page says, to people and to programs."""
+"""Markdown of each element, and escaping of text."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from tests.handler.postprocess.browser import rendered, seen, tags_in
-from tests.handler.postprocess.pages import block, markdown, read
+from tests.handler.postprocess.browser import find_tags, render_markdown, visible_text
+from tests.handler.postprocess.pages import block, convert, markdown
 
 escape = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
@@ -40,11 +40,11 @@ MARKS = st.text("\\`*_{}[]()<>#+-.!|~$&;:=\"'/ ab1ü「", max_size=12)
 @example("~~gone~~ ~5 and ~6~")
 @example("$5 and $6")
 @example("a | b")
-def test_text_that_looks_like_markdown_is_shown_as_it_is(text):
+def test_text_that_looks_like_markdown_is_shown_unchanged(text):
     written = markdown(f"<p>{text.translate(escape)}</p>")
 
-    assert seen(rendered(written)) == " ".join(text.split())
-    assert {tag for tag, _ in tags_in(rendered(written))} <= {"p"}
+    assert visible_text(render_markdown(written)) == " ".join(text.split())
+    assert {tag for tag, _ in find_tags(render_markdown(written))} <= {"p"}
 
 
 PLACES = {
@@ -67,10 +67,10 @@ PLACES = {
 
 @settings(max_examples=1500, deadline=None)
 @given(MARKS, st.sampled_from(sorted(PLACES)))
-def test_words_stay_words_wherever_they_stand(text, place):
-    content = read(block(PLACES[place].replace("{}", text.translate(escape))))
+def test_special_characters_are_text_in_every_element(text, place):
+    content = convert(block(PLACES[place].replace("{}", text.translate(escape))))
 
-    words = seen(rendered(content.markdown)).replace(" ", "")
+    words = visible_text(render_markdown(content.markdown)).replace(" ", "")
     assert words == content.text.replace("- ", "", place == "an entry").replace(
         " ", ""
     ).replace("\n", "").replace("\t", "")
@@ -164,10 +164,10 @@ def test_lists_as_markdown(html, expected):
     assert markdown(html, "List-Group") == expected
 
 
-def test_two_lists_in_two_blocks_keep_their_numbers():
-    content = read(block("<ol><li>a</li></ol>") + block("<ol><li>b</li></ol>"))
+def test_adjacent_lists_keep_their_own_numbers():
+    content = convert(block("<ol><li>a</li></ol>") + block("<ol><li>b</li></ol>"))
 
-    assert rendered(content.markdown).count("<ol>") == 2
+    assert render_markdown(content.markdown).count("<ol>") == 2
 
 
 @pytest.mark.parametrize(
@@ -221,15 +221,15 @@ def test_tables_as_markdown(html, expected):
     assert markdown(html, "Table") == expected
 
 
-def test_a_table_of_pipes_holds_as_many_cells_as_the_page():
+def test_table_of_pipes_has_all_cells():
     rows = "".join(f"<tr><td>{n}|</td><td>`{n}`</td></tr>" for n in range(5))
 
-    html = rendered(markdown(f"<table>{rows}</table>", "Table"))
+    html = render_markdown(markdown(f"<table>{rows}</table>", "Table"))
 
-    assert sum(tag == "td" for tag, _ in tags_in(html)) == 10
+    assert sum(tag == "td" for tag, _ in find_tags(html)) == 10
 
 
-def test_one_long_row_does_not_make_a_page_of_pipes():
+def test_table_with_one_long_row_is_html():
     table = "<tr>" + "<td>a</td>" * 500 + "</tr>" + "<tr><td>b</td></tr>" * 500
 
     assert markdown(f"<table>{table}</table>", "Table").startswith("<table>")
@@ -288,11 +288,14 @@ def test_links_as_markdown(html, expected):
     assert markdown(html) == expected
 
 
-def test_a_description_cannot_leave_its_picture():
-    content = read(block('<img alt="a](b) *c*\n\nd">', "Image"), include_images=True)
+def test_description_is_escaped_in_its_picture():
+    content = convert(block('<img alt="a](b) *c*\n\nd">', "Image"), include_images=True)
 
     assert content.markdown == "![a\\](b) \\*c\\* d](page-1-figure-1.webp)"
-    assert [tag for tag, _ in tags_in(rendered(content.markdown))] == ["p", "img"]
+    assert [tag for tag, _ in find_tags(render_markdown(content.markdown))] == [
+        "p",
+        "img",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -304,9 +307,9 @@ def test_a_description_cannot_leave_its_picture():
         "</tr></table>",
     ],
 )
-def test_every_table_is_html_where_that_is_asked_for(source):
+def test_html_tables_option_writes_every_table_as_html(source):
     written = markdown(source, html_tables=True)
 
     assert written.count("<table>") == source.count("<table>")
-    shown = seen(rendered(written)).split()
-    assert "".join(shown) == seen(source)
+    words = visible_text(render_markdown(written)).split()
+    assert "".join(words) == visible_text(source)

@@ -1,4 +1,4 @@
-"""MathML becomes LaTeX that says the same."""
+"""Translation of MathML to LaTeX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from handler.postprocess.mathml import is_mathml, latex_from_mathml
-from tests.handler.postprocess.pages import block, read
+from tests.handler.postprocess.pages import block, convert
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_mathml_as_latex(mathml, latex):
 @pytest.mark.parametrize(
     "latex", ["x", "a<b", "a <mi b", r"\text{<b>x</b>}", "<mi>x", "</mi>x<mi>"]
 )
-def test_latex_is_no_mathml(latex):
+def test_latex_is_not_mistaken_for_mathml(latex):
     assert not is_mathml(latex)
 
 
@@ -80,15 +80,15 @@ PIECES = st.one_of(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join))
-def test_no_word_of_broken_mathml_is_lost(formula):
-    text = read(block(f"<math><mi>qua</mi>{formula}</math>")).text
+def test_malformed_mathml_loses_no_word(formula):
+    text = convert(block(f"<math><mi>qua</mi>{formula}</math>")).text
 
     words = re.findall("[a-z]+", re.sub(r"<[^<>]*>", " ", formula))
     assert len(re.findall("qua|rt", text)) >= len(re.findall("qua|rt", " ".join(words)))
 
 
 @pytest.mark.parametrize("source", ["<mi>x", "<mrow><mi>", "<mfrac>" * 3 + "</mi>"])
-def test_nested_mathml_does_not_grow(source):
+def test_deeply_nested_mathml_does_not_inflate_the_latex(source):
     formula = "<mi>a</mi>" + source * 20_000
 
     assert len(latex_from_mathml(formula)) < 1_000_000

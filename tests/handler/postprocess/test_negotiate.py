@@ -1,4 +1,4 @@
-"""Which format a caller gets."""
+"""Content negotiation by the Accept header."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ JSON, MARKDOWN, HTML, PLAIN, NDJSON = ACCEPTED
         (";;;q=1", JSON),
     ],
 )
-def test_the_type_the_caller_likes_best_is_chosen(accept, chosen):
+def test_preferred_media_type_is_chosen(accept, chosen):
     assert choose_media_type(accept) == chosen
 
 
@@ -57,7 +57,7 @@ def test_the_type_the_caller_likes_best_is_chosen(accept, chosen):
     "accept",
     ["image/png", "application/xml", "application/json;q=0", "*/*;q=0.0", "a/b"],
 )
-def test_a_caller_who_likes_none_is_told_all_five(accept):
+def test_unacceptable_header_raises_error_with_all_types(accept):
     with pytest.raises(NotAcceptableError) as caught:
         choose_media_type(accept)
 
@@ -66,10 +66,10 @@ def test_a_caller_who_likes_none_is_told_all_five(accept):
 
 
 @given(st.text("aq*/;,=.019 \t\"'\\-+jsontexhml", max_size=60) | st.text(max_size=30))
-def test_no_header_breaks_the_choice(accept):
+def test_arbitrary_header_gives_a_type_or_not_acceptable(accept):
     with contextlib.suppress(NotAcceptableError):
         assert choose_media_type(accept) in ACCEPTED
 
 
-def test_a_long_header_is_read_to_its_end():
+def test_long_header_is_parsed_to_its_end():
     assert choose_media_type("image/png, " * 50_000 + "text/html;q=1") == HTML

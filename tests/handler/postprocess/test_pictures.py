@@ -1,4 +1,4 @@
-"""Pictures in Markdown and HTML as data URLs, and nothing else in their place."""
+"""Insertion of pictures into Markdown and HTML as data URLs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from handler.postprocess import illustrate
-from tests.handler.postprocess.pages import block, read
+from tests.handler.postprocess.pages import block, convert
 
 NUMBER = 123_456_789
 NAME = "page-1-figure-1.webp"
@@ -16,13 +16,13 @@ URL = f"data:image/webp;base64,{PICTURE}"
 FIGURE = block('<img alt="A [map] of | Lerwick">', "Figure")
 
 
-def illustrated(source, images, max_bytes=1000, **options):
-    content = read(source, include_images=True, markdown_number=NUMBER, **options)
+def illustrate_page(source, images, max_bytes=1000, **options):
+    content = convert(source, include_images=True, markdown_number=NUMBER, **options)
     return illustrate(content, images, markdown_number=NUMBER, max_bytes=max_bytes)
 
 
-def test_a_picture_is_a_data_url_in_markdown_and_html():
-    found = illustrated(FIGURE, {NAME: PICTURE})
+def test_picture_is_a_data_url_in_markdown_and_html():
+    found = illustrate_page(FIGURE, {NAME: PICTURE})
 
     assert found.content.markdown.endswith(f"]({URL})")
     assert f'<img src="{URL}"' in found.content.html
@@ -40,26 +40,26 @@ def test_a_picture_is_a_data_url_in_markdown_and_html():
         f'&lt;img src="{NAME}"&gt;',
     ],
 )
-def test_words_like_a_picture_are_no_picture(words):
-    found = illustrated(FIGURE + block(words), {NAME: PICTURE})
+def test_text_that_looks_like_a_picture_is_not_replaced(words):
+    found = illustrate_page(FIGURE + block(words), {NAME: PICTURE})
 
     assert found.content.markdown.count(URL) == 1
     assert found.content.html.count(URL) == 1
 
 
-def test_a_picture_in_an_html_table_is_a_data_url():
+def test_picture_in_an_html_table_is_a_data_url():
     table = '<table><tr><td colspan="2"><img alt="seal"></td></tr></table>'
 
-    found = illustrated(block(table, "Diagram"), {NAME: PICTURE})
+    found = illustrate_page(block(table, "Diagram"), {NAME: PICTURE})
 
     assert f'<img src="{URL}"' in found.content.markdown
 
 
-def test_pictures_above_the_limit_go_by_their_names():
+def test_pictures_beyond_the_limit_keep_their_names():
     two = FIGURE + block("", "Image", "[200, 200, 300, 300]")
     images = {NAME: PICTURE, "page-1-figure-2.webp": PICTURE}
 
-    found = illustrated(two, images, max_bytes=len(URL))
+    found = illustrate_page(two, images, max_bytes=len(URL))
 
     assert found.num_left_out == 1
     assert f"({URL})" in found.content.markdown
@@ -67,8 +67,8 @@ def test_pictures_above_the_limit_go_by_their_names():
     assert str(NUMBER) not in found.content.markdown
 
 
-def test_a_picture_that_was_not_cut_out_goes_by_its_name():
-    found = illustrated(FIGURE, {})
+def test_missing_picture_keeps_its_name():
+    found = illustrate_page(FIGURE, {})
 
     assert f"({NAME})" in found.content.markdown
     assert found.num_left_out == 0

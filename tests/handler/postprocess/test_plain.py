@@ -1,10 +1,10 @@
-"""Plain text is what a person would type."""
+"""Plain text of each element."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.handler.postprocess.pages import block, read
+from tests.handler.postprocess.pages import block, convert
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ from tests.handler.postprocess.pages import block, read
     ],
 )
 def test_html_as_plain_text(html, text):
-    assert read(block(html)).text == text
+    assert convert(block(html)).text == text

@@ -1,4 +1,4 @@
-"""How a document becomes the body of a reply."""
+"""Rendering of a document's result in each media type."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import pytest
 
 from handler.postprocess import ACCEPTED, end_line, page_line, render
 from handler.schema import (
-    Document,
+    DocumentResult,
     ModelInfo,
     PageContent,
     PageError,
     PageResult,
     Status,
 )
-from tests.handler.postprocess.browser import dangers_in, seen, tags_in
-from tests.handler.postprocess.pages import REPORT, block, read
+from tests.handler.postprocess.browser import find_dangers, find_tags, visible_text
+from tests.handler.postprocess.pages import REPORT, block, convert
 
 PICTURE = base64.b64encode(b"RIFF webp").decode()
 
 
 def page(number: int, source: str = "", **fields: object) -> PageResult:
-    content = read(source, page_number=number, include_images=True)
+    content = convert(source, page_number=number, include_images=True)
     return PageResult(number, Status.SUCCESS, content=content, raw=source, **fields)  # type: ignore[arg-type]
 
 
-def failed(number: int, detail: str) -> PageResult:
+def failed_page(number: int, detail: str) -> PageResult:
     error = PageError("unreadable_document", detail)
     return PageResult(number, Status.FAILURE, error=error)
 
 
-def document(*pages: PageResult) -> Document:
+def document(*pages: PageResult) -> DocumentResult:
     model = ModelInfo("datalab-to/chandra", None, "native")
-    return Document("r-1", model, pages, 1.23456, num_pages=len(pages))
+    return DocumentResult("r-1", model, pages, 1.23456, num_pages=len(pages))
 
 
 ONE = page(1, block("<p>Grüße &lt;1&gt;</p>"))
@@ -50,16 +50,18 @@ def test_json_is_compact_utf8():
     assert b'": ' not in body
 
 
-def test_markdown_is_the_pages_and_a_trace_of_the_one_that_failed():
-    body = render(document(ONE, failed(2, "page 2 ends early"), THREE), "text/markdown")
+def test_markdown_has_all_pages_and_names_failed_ones():
+    body = render(
+        document(ONE, failed_page(2, "page 2 ends early"), THREE), "text/markdown"
+    )
 
     assert body.decode() == (
         "Grüße <1>\n\n<!-- page 2: unreadable_document: page 2 ends early -->\n\nend\n"
     )
 
 
-def test_markdown_has_separators_where_they_are_asked_for():
-    pages = (ONE, page(2), failed(4, "ends early"))
+def test_paginated_markdown_has_separators():
+    pages = (ONE, page(2), failed_page(4, "ends early"))
     paginated = replace(document(*pages), is_paginated=True)
 
     body = render(paginated, "text/markdown").decode()
@@ -72,22 +74,22 @@ def test_markdown_has_separators_where_they_are_asked_for():
     )
 
 
-def test_plain_text_is_the_pages_and_a_trace_of_the_one_that_failed():
-    body = render(document(ONE, failed(2, "it ends\nearly"), THREE), "text/plain")
+def test_plain_text_has_all_pages_and_names_failed_ones():
+    body = render(document(ONE, failed_page(2, "it ends\nearly"), THREE), "text/plain")
 
     assert body.decode() == (
         "Grüße <1>\n\n[page 2 could not be read: it ends early]\n\nend\n"
     )
 
 
-def test_html_is_a_page_of_its_own_with_a_section_a_page():
+def test_html_is_a_full_document_with_a_section_per_page():
     html = render(
-        document(ONE, failed(2, "it <b>ends</b>"), THREE), "text/html"
+        document(ONE, failed_page(2, "it <b>ends</b>"), THREE), "text/html"
     ).decode()
 
     assert html.startswith("<!DOCTYPE html>\n")
     assert '<meta charset="utf-8">' in html
-    ids = [attrs["id"] for tag, attrs in tags_in(html) if tag == "section"]
+    ids = [attrs["id"] for tag, attrs in find_tags(html) if tag == "section"]
     assert ids == ["page-1", "page-2", "page-3"]
     assert '<p class="page-error">Page 2 could not be read: it &lt;b&gt;ends' in html
 
@@ -95,15 +97,15 @@ def test_html_is_a_page_of_its_own_with_a_section_a_page():
 @pytest.mark.parametrize(
     "detail", ["--> <script>x</script>", "a -- b", "x--->", "-", ">"]
 )
-def test_a_failure_cannot_break_out_of_its_comment(detail):
-    body = render(document(failed(1, detail)), "text/markdown").decode()
+def test_error_detail_cannot_end_its_html_comment(detail):
+    body = render(document(failed_page(1, detail)), "text/markdown").decode()
 
     assert body.count("-->") == 1
     assert body.endswith(" -->\n")
-    assert dangers_in(body) == []
+    assert find_dangers(body) == []
 
 
-def test_pictures_are_part_of_the_html():
+def test_html_contains_pictures_as_data_urls():
     source = block('<img alt="A"/>', "Image") + block(
         '<p>&lt;img src="page-1-figure-1.webp"&gt;</p>'
     )
@@ -111,12 +113,12 @@ def test_pictures_are_part_of_the_html():
 
     html = render(document(pictured), "text/html").decode()
 
-    sources = [attrs["src"] for tag, attrs in tags_in(html) if tag == "img"]
+    sources = [attrs["src"] for tag, attrs in find_tags(html) if tag == "img"]
     assert sources == [f"data:image/webp;base64,{PICTURE}"]
-    assert '<img src="page-1-figure-1.webp">' in seen(html)
+    assert '<img src="page-1-figure-1.webp">' in visible_text(html)
 
 
-def test_html_is_cleaned_and_escaped_where_it_is_written():
+def test_html_is_sanitised_and_escaped_when_rendered():
     hostile = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'\ud800"
     content = PageContent(
         html=f'<div class="block" data-label="Text">a{hostile}</div>'
@@ -135,26 +137,26 @@ def test_html_is_cleaned_and_escaped_where_it_is_written():
     html = render(document(subject), "text/html").decode()
 
     body = html[html.index("<body>") :]
-    assert {tag for tag, _ in tags_in(body)} == {"body", "section", "div", "img", "p"}
-    assert all("onerror" not in attrs for _, attrs in tags_in(body))
+    assert {tag for tag, _ in find_tags(body)} == {"body", "section", "div", "img", "p"}
+    assert all("onerror" not in attrs for _, attrs in find_tags(body))
 
 
-def test_cleaning_a_page_again_changes_nothing_of_it():
-    content = read(REPORT, include_images=True)
+def test_sanitising_a_page_twice_changes_nothing():
+    content = convert(REPORT, include_images=True)
 
     html = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
 
     assert content.html in html.decode()
 
 
-def test_pictures_that_are_in_a_page_already_stay():
+def test_existing_data_urls_of_pictures_are_kept():
     html = '<img src="data:image/webp;base64,QUJD"><a href="data:text/html,x">x</a>'
     content = PageContent(html=html + '<img src="data:image/svg+xml;base64,QUJD">')
 
     body = render(document(PageResult(1, Status.SUCCESS, content=content)), "text/html")
 
     tags = [
-        (tag, attrs) for tag, attrs in tags_in(body.decode()) if tag in ("img", "a")
+        (tag, attrs) for tag, attrs in find_tags(body.decode()) if tag in ("img", "a")
     ]
     assert [attrs.get("src") for tag, attrs in tags if tag == "img"] == [
         "data:image/webp;base64,QUJD",
@@ -163,12 +165,12 @@ def test_pictures_that_are_in_a_page_already_stay():
     assert all("href" not in attrs for _, attrs in tags)
 
 
-def test_html_allows_no_base_address_and_no_forms():
+def test_html_policy_forbids_base_urls_and_forms():
     html = render(document(ONE), "text/html").decode()
 
     (policy,) = [
         str(attrs["content"])
-        for tag, attrs in tags_in(html)
+        for tag, attrs in find_tags(html)
         if attrs.get("http-equiv") == "Content-Security-Policy"
     ]
     assert policy == (
@@ -177,7 +179,7 @@ def test_html_allows_no_base_address_and_no_forms():
     )
 
 
-def test_links_to_pictures_stay_relative_in_markdown():
+def test_picture_links_stay_relative_in_markdown():
     pictured = page(
         1, block('<img alt="A"/>', "Image"), images={"page-1-figure-1.webp": "x"}
     )
@@ -187,8 +189,8 @@ def test_links_to_pictures_stay_relative_in_markdown():
     )
 
 
-def test_ndjson_is_a_line_a_page_and_one_to_end_with():
-    subject = document(ONE, failed(2, "early"))
+def test_ndjson_has_a_line_per_page_and_an_end_line():
+    subject = document(ONE, failed_page(2, "early"))
 
     lines = render(subject, "application/x-ndjson").decode().splitlines()
 
@@ -213,7 +215,7 @@ def test_ndjson_is_a_line_a_page_and_one_to_end_with():
 @pytest.mark.parametrize(
     "end", ["\n", "\r", "\x85", "\u2028", "\u2029", "\x0b", "\x1c"]
 )
-def test_a_line_is_one_line_to_every_reader(end):
+def test_ndjson_line_contains_no_line_separator(end):
     subject = PageResult(1, Status.SUCCESS, raw=f"a{end}b")
 
     line = page_line(subject, "r-1").decode()
@@ -222,19 +224,19 @@ def test_a_line_is_one_line_to_every_reader(end):
     assert json.loads(line)["raw"] == f"a{end}b"
 
 
-def test_a_document_without_pages_can_be_written():
+def test_document_without_pages_is_rendered():
     assert render(document(), "text/markdown") == b""
     assert json.loads(end_line(document()))["usage"]["pages"] == 0
 
 
 @pytest.mark.parametrize("media_type", ACCEPTED)
-def test_what_no_encoding_can_hold_costs_a_character_and_no_more(media_type):
+def test_lone_surrogate_becomes_a_question_mark(media_type):
     content = PageContent(html="a\ud800b", markdown="a\ud800b", text="a\ud800b")
     subject = document(PageResult(1, Status.SUCCESS, content=content, raw="a\ud800b"))
 
     assert "a?b" in render(subject, media_type).decode("utf-8")
 
 
-def test_a_type_nobody_offered_is_a_mistake_of_ours():
+def test_unknown_media_type_raises_value_error():
     with pytest.raises(ValueError, match="image/png"):
         render(document(), "image/png")

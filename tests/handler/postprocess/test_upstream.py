@@ -1,6 +1,6 @@
-"""What chandra-ocr's own conversion gets wrong, one test each.
+"""Errors of chandra-ocr's own conversion (`chandra.output`) that must not occur here.
 
-Items 1 to 6 were seen in 0.2.0, the rest in 0.1.8 (`chandra.output`).
+Numbers 1 to 6 were seen in version 0.2.0, the others in 0.1.8.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import pytest
 
 from handler.profiles import BboxFormat
-from tests.handler.postprocess.browser import dangers_in, rendered
-from tests.handler.postprocess.pages import block, markdown, read
+from tests.handler.postprocess.browser import find_dangers, render_markdown
+from tests.handler.postprocess.pages import block, convert, markdown
 
 
-def test_1_a_page_without_blocks_is_not_empty():
-    content = read("<h1>Title</h1><p>Words.</p>", prompt_type="ocr")
+def test_1_page_without_blocks_is_not_empty():
+    content = convert("<h1>Title</h1><p>Words.</p>", prompt_type="ocr")
 
     assert content.markdown == "# Title\n\nWords."
     assert content.text == "Title\n\nWords."
@@ -21,8 +21,8 @@ def test_1_a_page_without_blocks_is_not_empty():
     assert [(block.label, block.bbox) for block in content.blocks] == [("Text", None)]
 
 
-def test_2_a_blank_page_before_a_figure_does_not_shift_its_name():
-    content = read(
+def test_2_blank_page_block_does_not_shift_figure_names():
+    content = convert(
         block("", "Blank-Page") + block('<img alt="A"/>', "Image"), include_images=True
     )
 
@@ -31,15 +31,15 @@ def test_2_a_blank_page_before_a_figure_does_not_shift_its_name():
     assert 'src="page-1-figure-1.webp"' in content.html
 
 
-def test_3_an_image_block_without_an_image_gets_one_that_exists():
-    content = read(block("<p>A chart.</p>", "Figure"), include_images=True)
+def test_3_figure_block_without_an_image_gets_a_picture():
+    content = convert(block("<p>A chart.</p>", "Figure"), include_images=True)
 
     assert content.figures == {"page-1-figure-1.webp": (10, 40, 110, 240)}
     assert content.markdown == "![Figure](page-1-figure-1.webp)\n\nA chart."
 
 
-def test_3_an_inverted_box_is_put_in_order_and_leaves_no_dangling_name():
-    content = read(
+def test_3_box_with_swapped_corners_is_corrected():
+    content = convert(
         block('<img alt="A"/>', "Image", "[110, 120, 10, 20]"), include_images=True
     )
 
@@ -47,14 +47,16 @@ def test_3_an_inverted_box_is_put_in_order_and_leaves_no_dangling_name():
 
 
 def test_3_pictures_of_diagrams_are_kept():
-    content = read(block('<img alt="A"/>', "Diagram"), include_images=True)
+    content = convert(block('<img alt="A"/>', "Diagram"), include_images=True)
 
     assert content.markdown == "![A](page-1-figure-1.webp)"
     assert content.figures == {"page-1-figure-1.webp": (10, 40, 110, 240)}
 
 
-def test_4_a_box_outside_the_page_is_none_and_is_reported():
-    content = read(block("x", bbox="[2000, 2000, 3000, 3000]"), width=1000, height=800)
+def test_4_box_outside_the_page_is_none_with_a_warning():
+    content = convert(
+        block("x", bbox="[2000, 2000, 3000, 3000]"), width=1000, height=800
+    )
 
     assert content.blocks[0].bbox is None
     assert [warning.code for warning in content.warnings] == ["bbox_unreadable"]
@@ -63,8 +65,8 @@ def test_4_a_box_outside_the_page_is_none_and_is_reported():
 @pytest.mark.parametrize(
     "bbox", ["100.0 200 300 400", "100, 200, 300, 400", "[100,200,300,400]"]
 )
-def test_4_boxes_with_floats_commas_and_brackets_are_read(bbox):
-    content = read(
+def test_4_boxes_with_floats_commas_and_brackets_are_parsed(bbox):
+    content = convert(
         block("x", bbox=bbox),
         bbox_format=BboxFormat.SPACED_1000,
         width=1000,
@@ -75,43 +77,43 @@ def test_4_boxes_with_floats_commas_and_brackets_are_read(bbox):
     assert content.warnings == ()
 
 
-def test_5_a_checked_box_is_told_from_an_unchecked_one():
+def test_5_checked_and_unchecked_boxes_differ():
     fields = '<input type="checkbox" checked> Yes <input type="checkbox"> No'
 
     assert markdown(fields, "Form") == "[x] Yes [ ] No"
-    assert read(block(fields, "Form")).text == "[x] Yes [ ] No"
+    assert convert(block(fields, "Form")).text == "[x] Yes [ ] No"
 
 
-def test_5_chemistry_is_told_from_text():
+def test_5_chemistry_is_a_code_span():
     assert markdown("<p>Ethanol <chem>CC[OH]</chem></p>") == "Ethanol `CC[OH]`"
 
 
-def test_6_active_content_does_not_pass_through():
+def test_6_active_content_is_removed():
     hostile = (
         "<script>alert(1)</script><a href='javascript:alert(1)'>x</a>"
         "<img src='https://evil.example/x.png' onerror='alert(1)'>"
     )
     table = f"<table><tr><td>{hostile}</td><td rowspan=2>y</td></tr></table>"
 
-    content = read(block(hostile) + block(table, "Table"), include_images=True)
+    content = convert(block(hostile) + block(table, "Table"), include_images=True)
 
-    assert dangers_in(content.html) == []
-    assert dangers_in(rendered(content.markdown)) == []
+    assert find_dangers(content.html) == []
+    assert find_dangers(render_markdown(content.markdown)) == []
 
 
-def test_a_box_of_the_wrong_length_does_not_fail_the_page():
-    content = read(block("x", bbox="[1, 2, 3]"))
+def test_box_with_three_numbers_does_not_fail_the_page():
+    content = convert(block("x", bbox="[1, 2, 3]"))
 
     assert content.text == "x"
     assert content.blocks[0].bbox is None
 
 
-def test_an_unreadable_box_is_not_made_up():
-    assert read(block("x", bbox="somewhere")).blocks[0].bbox is None
+def test_unreadable_box_is_none():
+    assert convert(block("x", bbox="somewhere")).blocks[0].bbox is None
 
 
-def test_floats_in_a_box_are_read():
-    assert read(block("x", bbox="[10.4, 20.0, 110.6, 120]")).blocks[0].bbox == (
+def test_floats_in_a_box_are_rounded():
+    assert convert(block("x", bbox="[10.4, 20.0, 110.6, 120]")).blocks[0].bbox == (
         10,
         40,
         111,
@@ -119,15 +121,15 @@ def test_floats_in_a_box_are_read():
     )
 
 
-def test_a_blank_page_is_a_block_and_nothing_else():
-    content = read(block("This page is blank", "Blank-Page", "[0, 0, 0, 0]"))
+def test_blank_page_is_a_block_without_content():
+    content = convert(block("This page is blank", "Blank-Page", "[0, 0, 0, 0]"))
 
     assert [block.label for block in content.blocks] == ["Blank-Page"]
     assert (content.html, content.markdown, content.text) == ("", "", "")
     assert content.warnings == ()
 
 
-def test_tables_are_tables_and_not_raw_html():
+def test_tables_are_markdown_and_not_raw_html():
     table = "<table><tr><th>a</th></tr><tr><td>$5 | x_1</td></tr></table>"
 
     assert markdown(table, "Table") == "| a |\n| --- |\n| \\$5 \\| x_1 |"

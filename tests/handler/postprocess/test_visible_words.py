@@ -1,8 +1,7 @@
-"""No visible word is lost or glued, and nothing else becomes a word.
+"""Visible words of random pages, which must be neither lost, joined nor invented.
 
-Pages are made of the vocabulary that models use, from words of two alphabets: one for
-what a reader sees, one for descriptions, attributes and comments. The reference is
-Beautiful Soup's tree, read block by block.
+Pages consist of the HTML that models write. Visible words use one alphabet, and words
+in descriptions, attributes and comments another. Beautiful Soup is the reference.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 from hypothesis import given, settings, strategies as st
 
 from handler.postprocess.layout import LABELS
-from tests.handler.postprocess.browser import rendered
-from tests.handler.postprocess.pages import block, read
+from tests.handler.postprocess.browser import render_markdown
+from tests.handler.postprocess.pages import block, convert
 
-# No letter of a list's numbers has three of these in a row.
+# Letters and Roman numerals of lists never have three of these in a row.
 SHOWN = st.text("bghjkqwz", min_size=3, max_size=6)
 HIDDEN = st.text("nrst", min_size=4, max_size=6)
 SHOWN_WORD = re.compile("[bghjkqwz]{3,}")
@@ -157,16 +156,18 @@ PAGES = st.lists(
 ).map("".join)
 
 
-def words_of(html: str) -> list[str]:
-    """The visible words of HTML: what touches on the page is one word."""
-    return SHOWN_WORD.findall(" ".join(_texts(BeautifulSoup(html, "html.parser"))))
+def visible_words(html: str) -> list[str]:
+    """Return the visible words of HTML; pieces without a space between are one word."""
+    return SHOWN_WORD.findall(
+        " ".join(_visible_texts(BeautifulSoup(html, "html.parser")))
+    )
 
 
 _GLUING = frozenset(GLUING_TAGS) | {"a", "ruby"}
 
 
-def _texts(node: PageElement) -> list[str]:
-    """The visible text below a node, in pieces that do not touch."""
+def _visible_texts(node: PageElement) -> list[str]:
+    """Return the visible text below a node, in pieces that are separate words."""
     if isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
         return [str(node)]
     if not isinstance(node, Tag) or node.name in ("script", "rp"):
@@ -175,7 +176,7 @@ def _texts(node: PageElement) -> list[str]:
     if node.name == "input":
         pieces.append(str(node.get("value", "")))
     for child in node.children:
-        first, *others = _texts(child)
+        first, *others = _visible_texts(child)
         pieces[-1] += first
         pieces += others
     is_gluing = node.name in _GLUING or not any(map(str.strip, pieces))
@@ -189,25 +190,25 @@ def _without_classes(written: str) -> str:
 
 @settings(max_examples=70, deadline=None)
 @given(PAGES)
-def test_answers_have_the_visible_words_and_no_others(raw):
-    content = read(raw, include_headers_footers=True)
+def test_answers_have_exactly_the_visible_words(raw):
+    content = convert(raw, include_headers_footers=True)
 
-    expected = words_of(raw)
+    expected = visible_words(raw)
     assert SHOWN_WORD.findall(content.text) == expected
-    assert words_of(rendered(content.markdown)) == expected
-    assert words_of(content.html) == expected
+    assert visible_words(render_markdown(content.markdown)) == expected
+    assert visible_words(content.html) == expected
     for answer in (content.text, content.markdown, content.html):
         assert HIDDEN_WORD.findall(_without_classes(answer)) == []
 
 
 @settings(max_examples=40, deadline=None)
 @given(CONTENT, st.sampled_from(["Diagram", "Figure", "Image"]), st.booleans())
-def test_plain_text_of_a_picture_has_the_visible_words_only(
+def test_plain_text_of_picture_blocks_has_no_descriptions(
     content, label, include_images
 ):
     raw = block(content, label)
 
-    text = read(raw, include_images=include_images).text
+    text = convert(raw, include_images=include_images).text
 
-    assert SHOWN_WORD.findall(text) == words_of(raw)
+    assert SHOWN_WORD.findall(text) == visible_words(raw)
     assert HIDDEN_WORD.findall(text) == []

@@ -1,4 +1,4 @@
-"""What a hostile document may make a model write."""
+"""Attack vectors that a hostile document may make a model write."""
 
 from __future__ import annotations
 

@@ -227,10 +227,10 @@ def test_writers_convert_in_confinement(before):
         "include_headers_footers": False,
     }
 
-    content = writers.call(SECONDS, postprocess.page_content, raw, **options)
+    content = writers.call(SECONDS, postprocess.convert_page, raw, **options)
 
     writers.close()
-    assert content == postprocess.page_content(raw, **options)
+    assert content == postprocess.convert_page(raw, **options)
 
 
 def test_fonts_of_the_system_are_used_in_confinement():
