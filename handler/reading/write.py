@@ -231,7 +231,7 @@ class Writing:
         crops = self._decoding.run(
             reading.call_context(page.number),
             reading.deadline,
-            preprocess.crops_at,
+            preprocess.crop_images,
             reading.document.read_only,
             reading.info.media_type,
             page.number,
