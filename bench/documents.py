@@ -8,7 +8,7 @@ from collections.abc import Sequence as Seq
 from pathlib import Path
 
 from handler.engine.request import Sequence
-from handler.preprocess.document import page_at
+from handler.preprocess.document import decode_page
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -71,7 +71,7 @@ def as_pdf_pages(pages: Seq[Page]) -> list[Sequence]:
 def _sequence(number: int, path: str, media_type: str, page_number: int) -> Sequence:
     with Path(path).open("rb") as file:
         document = Descriptor(file.fileno())
-        page = page_at(document, media_type, page_number, PROFILE.sizing, Limits())
+        page = decode_page(document, media_type, page_number, PROFILE.sizing, Limits())
     prompt = load_prompts(PROFILE)["ocr_layout"]
     return Sequence(
         f"page/{number}", str(number), page, prompt, PROFILE.max_output_tokens

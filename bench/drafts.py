@@ -21,7 +21,7 @@ from handler.engine.batching.drafting import DraftSource
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.drafts.drafter import Drafter, DraftTokenizer
 from handler.engine.request import FinishReason, Generation, Sequence
-from handler.preprocess.pdf.render import text_layer
+from handler.preprocess.pdf.render import read_text_layer
 from handler.schema import Page
 
 __all__ = ["PAGES", "Count", "Mode", "Sample", "measure", "samples"]
@@ -91,7 +91,7 @@ def samples(folder: Path = PAGES) -> Iterator[Sample]:
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data,
         ):
-            yield Sample(path.stem, text_layer(data, 1), answer.removesuffix("\n"))
+            yield Sample(path.stem, read_text_layer(data, 1), answer.removesuffix("\n"))
 
 
 def measure(

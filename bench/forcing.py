@@ -25,7 +25,7 @@ from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import Sequence
-from handler.preprocess.document import page_at
+from handler.preprocess.document import decode_page
 from handler.preprocess.limits import Limits
 from handler.prompts import load_prompts
 from handler.sandbox.wire import Descriptor
@@ -80,7 +80,7 @@ def _page(name: str, geometry: Geometry) -> Page:
     sizing = geometry.profile.sizing
     with path.open("rb") as file:
         document = Descriptor(file.fileno())
-        return page_at(document, "application/pdf", 1, sizing, Limits())
+        return decode_page(document, "application/pdf", 1, sizing, Limits())
 
 
 @dataclass(frozen=True, slots=True)

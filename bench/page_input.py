@@ -26,8 +26,8 @@ from transformers import AutoImageProcessor
 
 from bench.report import finish, say
 from handler.engine.device.model import patches_from
-from handler.preprocess import DecodeOptions, Limits, page_at, target_size
-from handler.preprocess.image.decode import Decoded
+from handler.preprocess import DecodeOptions, Limits, decode_page, target_size
+from handler.preprocess.image.decode import DecodedImage
 from handler.preprocess.page.examine import examine
 from handler.preprocess.page.strips import Division
 from handler.preprocess.picture import Picture, divide_picture
@@ -51,7 +51,7 @@ def measure(png: bytes, repetitions: int) -> dict[str, list[float]]:
     os.write(file, png)
     for _ in range(repetitions):
         started = time.perf_counter()
-        page = page_at(Descriptor(file), "image/png", 1, sizing, Limits())
+        page = decode_page(Descriptor(file), "image/png", 1, sizing, Limits())
         decoded = time.perf_counter()
         ours = _patches(page)
         cut = time.perf_counter()
@@ -73,7 +73,7 @@ def examination_times(png: bytes, repetitions: int) -> list[float]:
     """Return milliseconds of CPU time that it takes to examine a page's image."""
     sizing = PROFILES["chandra"].sizing
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    decoded = Decoded(image, image.width, image.height)
+    decoded = DecodedImage(image, image.width, image.height)
     picture = Picture(decoded, target_size(image.width, image.height, sizing))
     times = []
     for _ in range(repetitions):

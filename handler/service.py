@@ -33,7 +33,7 @@ from handler.logs import log_to_stdout
 from handler.processes.pool import Pool
 from handler.reading.open_document import OpenDocument
 from handler.reading.reader import Reader
-from handler.sandbox.confinement import confinement
+from handler.sandbox.confinement import current_confinement
 from handler.schema import DocumentResult, ModelInfo, PageContent, PageResult, Status
 from handler.settings import read_settings
 from handler.storage.addresses import Address
@@ -394,7 +394,7 @@ class ChandraHandler(BaseHandler):
 def log_confinement(kind: str, pool: Pool) -> None:
     """Log once which measures confine a pool's processes; never raise."""
     try:
-        held = pool.call(CONFINEMENT_SECONDS, confinement)
+        held = pool.call(CONFINEMENT_SECONDS, current_confinement)
     except Exception as error:
         logger.warning("confinement unknown", extra={"of": kind, "how": repr(error)})
         return
@@ -413,7 +413,7 @@ def log_confinement(kind: str, pool: Pool) -> None:
 
 
 def log_missing_fonts(
-    pool: Pool, find: Callable[[], list[str]] = preprocess.missing_scripts
+    pool: Pool, find: Callable[[], list[str]] = preprocess.find_missing_scripts
 ) -> None:
     """Log a warning if decoders have no font for some scripts; never raise."""
     try:

@@ -27,7 +27,7 @@ from handler.engine.device.model import load_model
 from handler.engine.request import Generation, Sequence
 from handler.engine.selection.choice import choose_engine
 from handler.postprocess.content import convert_page
-from handler.preprocess.document import page_at
+from handler.preprocess.document import decode_page
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -73,7 +73,7 @@ class Reader:
             page.image.save(file.name)
             started = time.monotonic()
             document = Descriptor(file.fileno())
-            seen = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
+            seen = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
             self._engine.submit(
                 Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
             )

@@ -147,7 +147,7 @@ class Comparer:
                 page = self._decoding.run(
                     context,
                     None,
-                    preprocess.page_at,
+                    preprocess.decode_page,
                     document,
                     info.media_type,
                     number,

@@ -1,27 +1,27 @@
-"""Documents become pages: decoded, upright, on white, the size the model wants.
+"""Conversion of documents to pages: upright RGB pixels at the model's input size.
 
-Everything here meets bytes of strangers, so it runs in a child process that may
-crash, hang or run out of memory without harm. Each call stands alone: it takes an
-open file, which its caller closes, and returns values that `sandbox.wire` can write.
+The code parses untrusted input, so it runs in a child process that may crash, hang or
+run out of memory without harm. Calls share no state: each takes an open file, which
+its caller closes, and returns values that `sandbox.wire` can serialise.
 
-No torch: pages become tensors in the engine.
+The package does not import torch. The engine converts pages to tensors.
 """
 
 from __future__ import annotations
 
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.document import (
-    crops_at,
+    crop_images,
+    decode_page,
+    decode_strip,
     inspect_document,
-    page_at,
-    strip_at,
 )
 from handler.preprocess.image import decode
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import MEDIA_TYPES, media_type_of
-from handler.preprocess.pdf.fonts import missing_scripts, preload_fonts
+from handler.preprocess.pdf.fonts import find_missing_scripts, preload_fonts
 from handler.preprocess.pdf.scripts import INSTALL_ADVICE
-from handler.preprocess.ranges import page_numbers
+from handler.preprocess.ranges import parse_page_ranges
 from handler.preprocess.sizing import pdf_render_size, target_size
 
 __all__ = [
@@ -29,20 +29,23 @@ __all__ = [
     "MEDIA_TYPES",
     "DecodeOptions",
     "Limits",
-    "crops_at",
+    "crop_images",
+    "decode_page",
+    "decode_strip",
+    "find_missing_scripts",
     "import_all",
     "inspect_document",
     "media_type_of",
-    "missing_scripts",
-    "page_at",
-    "page_numbers",
+    "parse_page_ranges",
     "pdf_render_size",
-    "strip_at",
     "target_size",
 ]
 
 
 def import_all() -> None:
-    """Load what is otherwise loaded on demand, for a process that can open no file."""
+    """Import modules and map fonts that are otherwise loaded on demand.
+
+    Call it before confinement takes away the right to open files.
+    """
     decode.import_all()
     preload_fonts()

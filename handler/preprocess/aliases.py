@@ -1,4 +1,4 @@
-"""Other names of media types, as browsers, mail programs and scanners write them."""
+"""Aliases of media types that browsers, mail programs and scanners send."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ALIASES = {
         *("application/vnd.pdf", "applications/vnd.pdf", "application/vnd.cups-pdf"),
         *("text/pdf", "text/x-pdf", "image/pdf"),
     ],
-    # Names for bytes of any type: S3's for an upload without one, and those of
+    # Generic names for content of any type: the default of S3 uploads, and those of
     # browsers, mail programs and download scripts.
     "application/octet-stream": [
         *("binary/octet-stream", "application/octetstream", "application/octet"),
@@ -59,5 +59,8 @@ _CANONICAL = {
 
 
 def canonical_type(name: str) -> str:
-    """Return the usual name of a media type in lower case; others as they are."""
+    """Return the registered name for an alias of a media type.
+
+    `name` is in lower case. A name that is not an alias is returned unchanged.
+    """
     return _CANONICAL.get(name, name)

@@ -1,4 +1,4 @@
-"""Options of a request that the decoders carry out."""
+"""Request options that affect decoding."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ class DecodeOptions:
     """Options for opening a document and for preparing its pages."""
 
     password: str | None = field(default=None, repr=False)
-    """For an encrypted PDF. Never logged."""
+    """Password of an encrypted PDF. It is never logged."""
     detect_rotation: bool = True
-    """True to turn pages so that their text is upright."""
+    """True to detect pages whose text is not upright and rotate them."""

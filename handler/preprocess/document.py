@@ -1,4 +1,4 @@
-"""What a document holds, its pages one by one, and pictures cut out of them."""
+"""Entry points that inspect a document, decode its pages and crop images from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from handler.errors import UnreadableDocumentError
 from handler.preprocess.decode_options import DecodeOptions
-from handler.preprocess.faults import reading
+from handler.preprocess.faults import translate_errors
 from handler.preprocess.image import tiff
 from handler.preprocess.image.decode import open_image
 from handler.preprocess.image.frames import frames_warning
@@ -21,18 +21,18 @@ from handler.preprocess.media import (
     PDF,
     TAIL_BYTES,
     TIFF,
-    agreed_media_type,
+    resolve_media_type,
 )
 from handler.preprocess.page.examine import examine, turned
 from handler.preprocess.pdf.render import draw_strip, inspect_pdf
-from handler.preprocess.picture import decode_picture, divide_picture, subject_of
+from handler.preprocess.picture import decode_picture, divide_picture, page_label
 from handler.preprocess.sizing import Size, target_size
 from handler.profiles import Sizing
 from handler.rotation import Box, turned_box, turned_size
 from handler.sandbox.wire import Descriptor
 from handler.schema import DocumentInfo, Page, PageWarning
 
-__all__ = ["crops_at", "inspect_document", "page_at", "strip_at"]
+__all__ = ["crop_images", "decode_page", "decode_strip", "inspect_document"]
 
 _MAX_WEBP_SIDE = 16_383
 
@@ -43,21 +43,22 @@ def inspect_document(
     limits: Limits,
     options: DecodeOptions = DecodeOptions(),
 ) -> DocumentInfo:
-    """Type and number of pages, before a pixel is decoded.
+    """Return the media type and the number of pages without decoding any pixels.
 
-    An image over the limit is refused here. Of several TIFF frames each is
-    judged by itself in `page_at`, so that one of them fails alone.
+    `declared` is the content type of the request. Raises DocumentTooLargeError for an
+    image above the pixel limit. The frames of a multi-page TIFF are checked one by one
+    in `decode_page`, so that a frame that is too large fails alone.
     """
-    data = _mapped(document)
-    media_type = agreed_media_type(
+    data = _map_document(document)
+    media_type = resolve_media_type(
         declared, data[:HEAD_BYTES], data[max(0, len(data) - TAIL_BYTES) :]
     )
     warnings: tuple[PageWarning, ...] = ()
-    with reading("the document"):
+    with translate_errors("the document"):
         if media_type == PDF:
             num_pages, warnings = inspect_pdf(data, options.password)
             return DocumentInfo(media_type, num_pages, warnings)
-        num_pages = _num_pages(data, media_type)
+        num_pages = _count_pages(data, media_type)
         if num_pages == 1:
             image = open_image("the image", data, media_type, limits)
             if media_type != TIFF:
@@ -65,7 +66,7 @@ def inspect_document(
     return DocumentInfo(media_type, num_pages, warnings)
 
 
-def page_at(
+def decode_page(
     document: Descriptor,
     media_type: str,
     number: int,
@@ -73,18 +74,20 @@ def page_at(
     limits: Limits,
     options: DecodeOptions = DecodeOptions(),
 ) -> Page:
-    """Page `number`, counted from 1, at the size the model sees it.
+    """Decode page `number`, counted from 1, at the model's input size.
 
     A page that is too long to be legible at that size has strips instead of pixels.
+    Decode them with `decode_strip`.
     """
-    data = _mapped(document)
-    with reading(subject_of(media_type, number)):
+    data = _map_document(document)
+    with translate_errors(page_label(media_type, number)):
         picture = decode_picture(data, media_type, number, sizing, limits, options)
         decoded = picture.decoded
         seen, rotation, is_blank, doubts, view = examine(decoded.image, options)
         division = divide_picture(picture, view, rotation, sizing)
         if division.strips:
-            # Ink that is too small to be seen on the whole page is seen in them.
+            # Ink that is too small to be detected on the whole page may be detected
+            # in a strip, so each strip decides by itself whether it is blank.
             is_blank, doubts = False, () if is_blank else doubts
         if not is_blank:
             doubts = (*doubts, *division.warnings)
@@ -104,7 +107,7 @@ def page_at(
         return page if page.strips else _with_pixels(page, seen, is_blank, sizing)
 
 
-def strip_at(
+def decode_strip(
     document: Descriptor,
     media_type: str,
     page: Page,
@@ -113,19 +116,19 @@ def strip_at(
     limits: Limits,
     options: DecodeOptions = DecodeOptions(),
 ) -> Page:
-    """Return a strip of `page` as a page of its own, as the model sees it.
+    """Decode one strip of `page` as a page of its own, at the model's input size.
 
-    `page` is what `page_at` returned, and `index` counts its strips from 0. `width`
-    and `height` are those of the strip, in pixels of the page. A PDF is drawn there
-    alone; an image is decoded anew for each of its strips, so that no more than the
-    strips on their way to the model take memory.
+    `page` is the return value of `decode_page`, and `index` counts its strips from 0.
+    The `width` and `height` of the result are those of the strip, in pixels of the
+    page. A PDF page is rendered in the area of the strip only. An image is decoded
+    again for each strip, so that only strips in flight occupy memory.
     """
-    data = _mapped(document)
+    data = _map_document(document)
     strip = page.strips[index]
     text, rotation = "", page.rotation
     sides = turned_size(page.width, page.height, rotation)
     box = turned_box(strip.box, -rotation, *sides)
-    with reading(subject_of(media_type, page.number)):
+    with translate_errors(page_label(media_type, page.number)):
         if media_type == PDF:
             image, size, text = draw_strip(
                 data, page.number, sizing, box, options.password
@@ -150,12 +153,13 @@ def strip_at(
             text_layer=text,
         )
         upright = turned(examined.image, rotation)
-        # Text too faint to be told from paper counts where a PDF says what it is.
+        # A strip with a text layer is not blank, even if its text is too faint to be
+        # detected as ink.
         is_blank = examined.is_blank and not text.strip()
         return _with_pixels(part_page, upright, is_blank, sizing)
 
 
-def crops_at(
+def crop_images(
     document: Descriptor,
     media_type: str,
     number: int,
@@ -165,46 +169,48 @@ def crops_at(
     options: DecodeOptions = DecodeOptions(),
     rotation: int = 0,
 ) -> dict[str, bytes]:
-    """WebP pictures by name, cut from page `number` at `Page.width` x `Page.height`.
+    """Crop boxes from page `number` and return them as WebP images by name.
 
-    Boxes are (left, top, right, bottom). What lies outside the page is left out,
-    and so is a picture of which nothing remains. Pictures are turned by `rotation`
-    degrees clockwise, as the page was for the model.
+    Boxes are (left, top, right, bottom) in pixels of the page, whose size is
+    `Page.width` x `Page.height`. They are clipped to the page, and empty ones are left
+    out. Each crop is rotated by `rotation` degrees clockwise, as the page was for the
+    model.
     """
-    data = _mapped(document)
-    with reading(subject_of(media_type, number)):
+    data = _map_document(document)
+    with translate_errors(page_label(media_type, number)):
         picture = decode_picture(data, media_type, number, sizing, limits, options)
     crops = {}
     for name, box in boxes.items():
         if (part := picture.crop(box)) is not None:
-            crops[name] = _webp(turned(part, rotation))
+            crops[name] = _encode_webp(turned(part, rotation))
     return crops
 
 
-def _mapped(document: Descriptor) -> mmap.mmap:
-    """The document in memory, as a private copy that costs only what is changed.
+def _map_document(document: Descriptor) -> mmap.mmap:
+    """Map the document into memory as a private copy-on-write mapping.
 
-    It is freed with its last user.
+    The mapping is released when the last reference to it is dropped. Raises
+    UnreadableDocumentError for an empty file.
     """
     if os.fstat(document).st_size == 0:
         raise UnreadableDocumentError("the document is empty")
     return mmap.mmap(document, 0, access=mmap.ACCESS_COPY)
 
 
-def _num_pages(data: mmap.mmap, media_type: str) -> int:
+def _count_pages(data: mmap.mmap, media_type: str) -> int:
     if media_type == TIFF:
         return tiff.count_frames(data)
-    # Further pictures of other formats are named in a warning.
+    # Other formats have one page; `frames_warning` reports further frames.
     return 1
 
 
 def _with_pixels(
     page: Page, image: Image.Image, is_blank: bool, sizing: Sizing
 ) -> Page:
-    """Return the page with the pixels of its upright image."""
+    """Return `page` with the pixels of `image`, its upright image."""
     size: Size = page.pixel_width, page.pixel_height
     if is_blank:
-        # The model does not see it: the least that makes a page.
+        # A blank page is not sent to the model, so one patch is enough.
         size = sizing.patch_grid, sizing.patch_grid
     if image.size != size:  # resize would copy an image of the right size
         image = image.resize(size, Image.Resampling.LANCZOS)
@@ -217,7 +223,7 @@ def _with_pixels(
     )
 
 
-def _webp(image: Image.Image) -> bytes:
+def _encode_webp(image: Image.Image) -> bytes:
     image.thumbnail((_MAX_WEBP_SIDE, _MAX_WEBP_SIDE))
     stream = io.BytesIO()
     image.save(stream, "WEBP")

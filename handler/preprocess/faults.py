@@ -1,8 +1,8 @@
-"""What decoders say when they fail, turned into one error of ours.
+"""Translation of decoder exceptions into the handler's errors.
 
-The only place where it happens: Pillow and pdfium raise a dozen unrelated kinds
-of exception on damaged files, and their messages name paths and C structures. They
-are told only where they name a feature that a decoder does not have.
+Pillow and pdfium raise a dozen unrelated exception types for damaged files, and their
+messages contain paths and names of C structures. Such a message reaches the client
+only if it names a feature that the decoder does not support.
 """
 
 from __future__ import annotations
@@ -20,17 +20,22 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 
-__all__ = ["reading"]
+__all__ = ["translate_errors"]
 
 _MAX_REASON_CHARACTERS = 200
 _OURS = __name__.partition(".")[0]
 _FEATURE = re.compile(r"(?i)unsupported|not supported|cannot handle|unknown \w+ mode")
-"""What decoders say of sound files that they cannot read."""
+"""Messages of decoders about intact files that use an unsupported feature."""
 
 
 @contextmanager
-def reading(subject: str) -> Iterator[None]:
-    """Whatever fails in here means that `subject`, such as "page 3", is unreadable."""
+def translate_errors(subject: str) -> Iterator[None]:
+    """Translate any exception of the block into a HandlerError about `subject`.
+
+    `subject` names what is read, such as "page 3". Raises DocumentTooLargeError if
+    memory runs out and UnreadableDocumentError for other exceptions. A HandlerError
+    passes unchanged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -39,10 +44,10 @@ def reading(subject: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise DocumentTooLargeError(
-            f"{subject} needs too much memory on this machine; send it smaller, or use "
-            "a machine with more memory"
+            f"{subject} needs too much memory on this machine; send it at a lower "
+            "resolution, or use a machine with more memory"
         ) from error
-    # Any exception: a decoder that meets a stranger's bytes promises no list.
+    # Catch every exception: decoders do not document what they raise for bad input.
     except Exception as error:
         raise UnreadableDocumentError(
             f"{subject} cannot be read: {_reason(error)}"
@@ -52,7 +57,8 @@ def reading(subject: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "its header is damaged"
-    # The others speak to programmers: KeyError(18), "unpack requires 4 bytes".
+    # The messages of other types are of no use to a client: KeyError(18), or
+    # "unpack requires 4 bytes".
     if isinstance(error, (OSError, SyntaxError, NotImplementedError, EOFError)):
         words = " ".join(str(error).split())
         is_told = _is_ours(error) or _FEATURE.search(words)
@@ -63,7 +69,7 @@ def _reason(error: Exception) -> str:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Return whether code of this package raised an error, not a decoder."""
+    """True if the error was raised by this package and not by a decoder."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

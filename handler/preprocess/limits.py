@@ -1,4 +1,4 @@
-"""How large a document may be."""
+"""Limits on the size of a document."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ __all__ = ["Limits", "check_pixels"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may ask us to read."""
+    """The limits of one request."""
 
     max_pages: int = 1000
     max_pixels: int = 150_000_000
-    """Decoded pixels of one page. PDF pages are drawn at a size of our choosing,
-    so only images meet this."""
+    """Decoded pixels of one page. The limit applies to images only, because the
+    service chooses the size at which PDF pages are rendered."""
 
 
 def check_pixels(subject: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse an image by what its header says, before any of it is decoded."""
+    """Check the size of an image from its header, before any pixels are decoded.
+
+    Raises UnreadableDocumentError for an empty image and DocumentTooLargeError for one
+    above the limit. `subject` names the image in the message.
+    """
     if width < 1 or height < 1:
         raise UnreadableDocumentError(f"{subject} is {width} x {height} pixels")
     if width * height > limits.max_pixels:

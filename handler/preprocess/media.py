@@ -1,4 +1,4 @@
-"""Tell what kind of document some bytes are, and whether they are what was declared."""
+"""Detection of a document's media type, and its comparison with the declared type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from handler.errors import UnsupportedMediaTypeError
 from handler.preprocess.aliases import canonical_type
-from handler.preprocess.found import kind_of
+from handler.preprocess.unsupported_types import describe_bytes
 
 __all__ = [
     "HEAD_BYTES",
@@ -17,8 +17,8 @@ __all__ = [
     "TAIL_BYTES",
     "TGA",
     "TIFF",
-    "agreed_media_type",
     "media_type_of",
+    "resolve_media_type",
 ]
 
 PDF = "application/pdf"
@@ -45,15 +45,16 @@ MEDIA_TYPES = (
     ICO,
     PDF,
 )
-"""What we read."""
+"""The media types that are supported."""
 
 HEAD_BYTES = 1024
-"""How much of a document `media_type_of` needs; a PDF's header may come late."""
+"""First bytes that `media_type_of` needs. The header of a PDF may come late."""
 TAIL_BYTES = 18
-"""How much of a document's end `agreed_media_type` needs, for TGA."""
+"""Last bytes that `resolve_media_type` needs to detect a TGA."""
 
 _FORM = "application/x-www-form-urlencoded"
-# The name for any bytes, and curl's for a body.
+# The generic type, and curl's default type of a request body: neither says anything
+# about the content.
 _UNDECLARED = frozenset({"application/octet-stream", _FORM})
 
 _MAGIC = (
@@ -67,11 +68,12 @@ _MAGIC = (
     (b"MM\0+", TIFF),
     (b"BM", "image/bmp"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
-    (b"\xff\x4f\xff\x51", JPEG_2000),  # without the boxes of a file
+    (b"\xff\x4f\xff\x51", JPEG_2000),  # a codestream without the JP2 container
     (b"\0\0\1\0", ICO),
 )
-# Width and height, and the highest sample but for bitmaps, which prose that begins
-# with P4 rarely has. Plain ones go on with digits.
+# The header has width and height, and the highest sample value unless it is a bitmap.
+# Prose that begins with P4 rarely continues like that. In the plain variants only
+# digits may follow.
 _PNM_HEADER = re.compile(
     rb"P(?:(?P<bitmap>[14])|[2356])"
     rb"(?:\s|#[^\r\n]*+[\r\n])++0*+[1-9]\d{0,8}"
@@ -85,13 +87,17 @@ _HEIC_BRANDS = frozenset(
 )
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
-# A PDF without its header, which viewers open: an object, after at most a few comments.
+# Viewers open a PDF without its header. It begins with an object, or with comments
+# before the first object.
 _PDF_OBJECT = re.compile(rb"\s*+(?:%[^\r\n]*+\s++)*+[0-9]{1,10} [0-9]{1,5} obj\b")
 _PDF_BODY = re.compile(rb"[\r\n][0-9]{1,10} [0-9]{1,5} obj\b")
 
 
 def media_type_of(head: bytes) -> str | None:
-    """The type of a document by its first bytes; None: none that we read."""
+    """Return the media type of a document from its first bytes.
+
+    Returns None if the type is not supported, and for TGA, which has no magic number.
+    """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     for magic, media_type in _MAGIC:
@@ -106,7 +112,7 @@ def media_type_of(head: bytes) -> str | None:
 
 
 def _heif_type(head: bytes) -> str | None:
-    """The type of an ISO base media file, by the brands in its first box."""
+    """Return the type of an ISO base media file from the brands in its first box."""
     length = min(int.from_bytes(head[:4]), len(head))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, length, 4))}
     if brands & _AVIF_BRANDS:
@@ -114,10 +120,13 @@ def _heif_type(head: bytes) -> str | None:
     return HEIC if brands & _HEIC_BRANDS else None
 
 
-def agreed_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> str:
-    """The type on which declaration and bytes agree; without the one, the other.
+def resolve_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> str:
+    """Return the media type after comparing the declared type with the content.
 
-    A TGA has no first bytes of its own, and only newer ones have last bytes.
+    A generic or missing declaration leaves the decision to the content. TGA has no
+    magic number, and only newer files have a footer, so a declared TGA is accepted if
+    its first bytes match no other type. Raises UnsupportedMediaTypeError if the types
+    differ or the type is not supported.
     """
     found = media_type_of(head)
     wanted = _declared_type(declared)
@@ -125,37 +134,40 @@ def agreed_media_type(declared: str | None, head: bytes, tail: bytes = b"") -> s
         found = TGA
     if wanted is None:
         if found is None and _type_name(declared) == _FORM:
-            # curl -d leaves out ends of lines, and with them what a PNG begins with.
+            # curl -d removes line ends, which damages the magic number of a PNG.
             raise UnsupportedMediaTypeError(
-                "the body was sent as a form, and is of no type we read: send the "
-                "document itself, with curl --data-binary @page.png"
+                "the body was sent as a form, and its content is of no supported type: "
+                "send the document itself, with curl --data-binary @page.png"
             )
         if found is None:
             raise UnsupportedMediaTypeError(
-                f"the bytes are {kind_of(head) or 'of no type we read'}; documents are "
-                f"read as {', '.join(MEDIA_TYPES)}"
+                f"the document is {describe_bytes(head) or 'of no supported type'}; "
+                f"send one of {', '.join(MEDIA_TYPES)}"
             )
         return found
     if found is None and wanted == PDF and _PDF_BODY.search(head):
-        # Its header is damaged, or lies behind other bytes.
+        # The header of the PDF is damaged, or other bytes precede it.
         return wanted
     if found != wanted:
-        kind = found or kind_of(head) or "of no type we read"
+        kind = found or describe_bytes(head) or "of no supported type"
         raise UnsupportedMediaTypeError(
-            f"the document is declared {wanted}, but its bytes are {kind}"
+            f"the document is declared as {wanted}, but its content is {kind}"
         )
     return wanted
 
 
 def _declared_type(declared: str | None) -> str | None:
-    """What the caller says it is; None where that leaves the answer to the bytes."""
+    """Return the canonical declared type; None if it is missing or generic.
+
+    Raises UnsupportedMediaTypeError for a type that is not supported.
+    """
     name = _type_name(declared)
     media_type = canonical_type(name)
     if not name or media_type in _UNDECLARED:
         return None
     if media_type not in MEDIA_TYPES:
         raise UnsupportedMediaTypeError(
-            f"{name[:100]} is not a type we read; send one of {', '.join(MEDIA_TYPES)}"
+            f"{name[:100]} is not supported; send one of {', '.join(MEDIA_TYPES)}"
         )
     return media_type
 

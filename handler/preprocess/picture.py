@@ -1,4 +1,4 @@
-"""Decode a page at the caller's resolution, and divide it if the model needs that."""
+"""Decoding of a page at its original resolution, and its division into strips."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.image import tiff
-from handler.preprocess.image.decode import Decoded, decode, open_image
+from handler.preprocess.image.decode import DecodedImage, decode, open_image
 from handler.preprocess.limits import Limits
 from handler.preprocess.media import PDF, TIFF
 from handler.preprocess.page.examine import turned
 from handler.preprocess.page.line_height import (
-    examine_ink,
     line_height_in,
     line_height_of,
+    measure_ink,
 )
 from handler.preprocess.page.strips import (
     Division,
@@ -43,45 +43,45 @@ from handler.preprocess.sizing import (
 from handler.profiles import Sizing
 from handler.rotation import Box, turned_box, turned_size
 
-__all__ = ["Picture", "decode_picture", "divide_picture", "subject_of"]
+__all__ = ["Picture", "decode_picture", "divide_picture", "page_label"]
 
 _EXAMINED_SIDE = 1024
-"""Pixels to which the short side of a page is reduced before its lines are measured."""
+"""Pixels to which the short side is reduced before the text lines are measured."""
 _WINDOW_SIDE = 640
-"""Pixels of the parts of a page in which lines are measured at full size."""
+"""Side in pixels of the windows in which text lines are measured at full size."""
 
 _Draw = Callable[[Iterable[Box], float], Iterator[Image.Image]]
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A page as the caller knows it."""
+    """A decoded page at its original resolution."""
 
-    decoded: Decoded
+    decoded: DecodedImage
     size: Size
-    """The size at which the model sees the page as it is."""
+    """The model's input size for the page without rotation."""
     points_scale: float | None = None
-    """Pixels for each point of a PDF page; None for an image."""
+    """Pixels per point of a PDF page; None for an image."""
     draw: _Draw | None = None
-    """Draws parts of a PDF page in gray, enlarged by a factor; None for an image."""
+    """Renders parts of a PDF page in gray, enlarged by a factor; None for an image."""
     text: str = ""
-    """The text that a PDF page carries."""
+    """The text layer of a PDF page."""
 
     def turned_size(self, rotation: int, sizing: Sizing) -> Size:
-        """Return the size at which the model sees the page once it is turned."""
+        """Return the model's input size for the page after a rotation in degrees."""
         if self.points_scale is not None or rotation % 180 == 0:
             return turned_size(*self.size, rotation)
         return target_size(self.decoded.height, self.decoded.width, sizing)
 
     def natural_scale(self, sizing: Sizing) -> float:
-        """Return the scale at which the model would see it if it were smaller."""
+        """Return the scale of the model's input without the bound on its area."""
         width, height = self.decoded.width, self.decoded.height
         if (scale := self.points_scale) is None:
             return image_scale(width, height, sizing)
         return pdf_full_scale(width / scale, height / scale, sizing) / scale
 
     def part_size(self, sizing: Sizing) -> PartSize:
-        """Return how large the model sees a part of the page."""
+        """Return a function that maps the size of a part to the model's input size."""
         if (scale := self.points_scale) is None:
             return lambda width, height: target_size(width, height, sizing)
         return lambda width, height: pdf_target_size(
@@ -89,10 +89,10 @@ class Picture:
         )
 
     def crop(self, box: Box) -> Image.Image | None:
-        """Return a part of the decoded image; None if nothing of it is on the page.
+        """Crop a part of the decoded image; None if the box is outside the page.
 
         `box` is in pixels of the page. A very large image is decoded at half its size,
-        and so is the part.
+        and the crop has half its size too.
         """
         image = self.decoded.image
         width, height = self.decoded.width, self.decoded.height
@@ -115,15 +115,15 @@ def decode_picture(
     limits: Limits,
     options: DecodeOptions,
 ) -> Picture:
-    """Decode page `number`, counted from 1.
+    """Decode page `number`, counted from 1, at its original resolution.
 
-    PDF pages are never halved, so their image has the page's size.
+    Very large images are decoded at half their size; PDF pages are not.
     """
     if media_type == PDF:
         drawn = draw_page(data, number, sizing, options.password)
         image = drawn.image
         return Picture(
-            Decoded(image, image.width, image.height, drawn.warnings),
+            DecodedImage(image, image.width, image.height, drawn.warnings),
             drawn.size,
             drawn.scale,
             partial(draw_parts, data, number, drawn.scale, password=options.password),
@@ -131,9 +131,9 @@ def decode_picture(
         )
     if media_type == TIFF:
         tiff.show_frame(data, number)
-    subject = subject_of(media_type, number)
+    subject = page_label(media_type, number)
     header = open_image(subject, data, media_type, limits)
-    # Decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
+    # Check the shape first: decoding 1 x 100,000,000 pixels takes 20 s and 2 GB.
     check_aspect(header.width, header.height)
     decoded = decode(header, subject, data, media_type, limits)
     return Picture(decoded, target_size(decoded.width, decoded.height, sizing))
@@ -142,10 +142,11 @@ def decode_picture(
 def divide_picture(
     picture: Picture, upright: Image.Image, rotation: int, sizing: Sizing
 ) -> Division:
-    """Return the strips of a page whose text would be too small, and warnings.
+    """Divide a page into strips if its text would be too small in the model's input.
 
-    `upright` is the page's image after it was turned by `rotation` degrees clockwise.
-    Strips are in pixels of the page after that turn.
+    `upright` is the image of the page after a rotation by `rotation` degrees clockwise.
+    Strips are in pixels of the rotated page. The result may have warnings and no
+    strips.
     """
     width, height = turned_size(picture.decoded.width, picture.decoded.height, rotation)
     size = picture.turned_size(rotation, sizing)
@@ -153,16 +154,17 @@ def divide_picture(
     is_drawn = picture.draw is not None
     if not needs_examination(width, height, natural, size):
         return Division()
-    # Pixels of the page for each pixel of the image.
+    # The number of page pixels per image pixel.
     page_pixels = width / upright.width
     if not is_long(width, height):
-        lines = _height_in_windows(upright, page_pixels) if not is_drawn else None
+        lines = _measure_windows(upright, page_pixels) if not is_drawn else None
         if lines is None and (coarse := line_height_of(upright)) is not None:
             lines = coarse * page_pixels
         if lines is None and picture.draw is not None:
-            # PDF pages are drawn again, larger than they were.
+            # The lines may be too small at this size: render parts of the PDF page
+            # again at a larger one.
             boxes = window_boxes(width, height, math.ceil(_WINDOW_SIDE / natural))
-            parts = _upright_parts(
+            parts = _draw_upright_parts(
                 picture.draw, boxes, (width, height), rotation, natural
             )
             lines = line_height_in(parts, 1 / natural)
@@ -174,7 +176,9 @@ def divide_picture(
         zoom = min(natural, _EXAMINED_SIDE / min(width, height))
         step = 1 / zoom
         boxes = chunk_boxes(width, height)
-        chunks = _upright_parts(picture.draw, boxes, (width, height), rotation, zoom)
+        chunks = _draw_upright_parts(
+            picture.draw, boxes, (width, height), rotation, zoom
+        )
     else:
         factor = max(1, math.floor(min(upright.size) / _EXAMINED_SIDE))
         step = factor * page_pixels
@@ -182,19 +186,20 @@ def divide_picture(
             upright.reduce(factor, box=box).convert("L")
             for box in chunk_boxes(*upright.size, factor)
         )
-    ink = examine_ink(chunks, step, is_wide=width > height)
-    if not is_drawn and (lines := _height_in_windows(upright, page_pixels)) is not None:
+    ink = measure_ink(chunks, step, is_wide=width > height)
+    if not is_drawn and (lines := _measure_windows(upright, page_pixels)) is not None:
         ink = replace(ink, line_height=lines)
     return divide(
         width, height, size, sizing, natural, ink, picture.part_size(sizing), is_drawn
     )
 
 
-def _height_in_windows(upright: Image.Image, page_pixels: float) -> float | None:
-    """Measure lines in parts of an image that is otherwise reduced for that.
+def _measure_windows(upright: Image.Image, page_pixels: float) -> float | None:
+    """Return the height of text lines in windows of a large image, at full size.
 
-    Lines of few pixels run into each other once they are reduced. `page_pixels` is the
-    number of pixels of the page, in which the result is, for each one of the image.
+    Lines of few pixels merge when the image is reduced. `page_pixels` is the number of
+    page pixels per image pixel; the result is in page pixels. Returns None for an image
+    that is not large, and where too few lines are found.
     """
     if min(upright.size) < 2 * _EXAMINED_SIDE:
         return None
@@ -204,14 +209,17 @@ def _height_in_windows(upright: Image.Image, page_pixels: float) -> float | None
     )
 
 
-def _upright_parts(
+def _draw_upright_parts(
     draw: _Draw, boxes: Iterable[Box], size: Size, rotation: int, zoom: float
 ) -> Iterator[Image.Image]:
-    """Draw parts of a PDF page upright, where `boxes` and the page `size` are too."""
+    """Render parts of a PDF page upright.
+
+    `boxes` and `size`, the size of the page, refer to the page after its rotation.
+    """
     drawn = draw((turned_box(box, -rotation, *size) for box in boxes), zoom)
     return (turned(part, rotation) for part in drawn)
 
 
-def subject_of(media_type: str, number: int) -> str:
-    """Return what an error calls a page."""
+def page_label(media_type: str, number: int) -> str:
+    """Return the name of a page in error messages."""
     return f"page {number}" if media_type in (PDF, TIFF) else "the image"

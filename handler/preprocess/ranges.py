@@ -1,4 +1,4 @@
-"""Read page ranges such as `1-3,7,9-`."""
+"""Parsing of page ranges such as `1-3,7,9-`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 from handler.errors import DocumentTooLargeError, InvalidOptionError
 
-__all__ = ["page_numbers"]
+__all__ = ["parse_page_ranges"]
 
-_EXAMPLE = "write pages as 1-3,7,9- (counted from 1; 9- is page 9 to the last)"
+_EXAMPLE = "write pages as 1-3,7,9- (counted from 1; 9- means page 9 to the last)"
 # The digits are bounded, because int() is slow on many digits and then fails. The
 # quantifiers are possessive, because backtracking over many blanks would take long.
 _RANGE = re.compile(
@@ -16,32 +16,36 @@ _RANGE = re.compile(
 )
 
 
-def page_numbers(ranges: str | None, num_pages: int, max_pages: int) -> list[int]:
-    """The pages that `ranges` chooses of `num_pages`, in order, each once.
+def parse_page_ranges(ranges: str | None, num_pages: int, max_pages: int) -> list[int]:
+    """Return the selected page numbers in ascending order, without duplicates.
 
-    Never builds a longer list than `max_pages`, whatever is written.
+    `ranges` is None for all pages of the document, which has `num_pages`. Raises
+    InvalidOptionError for a range that is malformed or outside the document, and
+    DocumentTooLargeError for more than `max_pages` pages; a longer list is never built.
     """
     if ranges is None:
         if num_pages > max_pages:
             raise DocumentTooLargeError(
-                f"the document has {num_pages} pages and at most {max_pages} are read "
-                f"in one request; choose some with pages, such as 1-{max_pages}"
+                f"the document has {num_pages} pages, and one request reads at most "
+                f"{max_pages}; select some with the option pages, such as 1-{max_pages}"
             )
         return list(range(1, num_pages + 1))
     chosen: list[int] = []
-    for first, last in sorted(_interval(part, num_pages) for part in ranges.split(",")):
+    for first, last in sorted(
+        _parse_range(part, num_pages) for part in ranges.split(",")
+    ):
         start = max(first, chosen[-1] + 1) if chosen else first
         if len(chosen) + last - start + 1 > max_pages:
             raise DocumentTooLargeError(
-                f"pages chooses more than {max_pages} pages, "
-                "the limit for one request; choose fewer"
+                f"the option pages selects more than {max_pages} pages, "
+                "the limit for one request; select fewer"
             )
         chosen.extend(range(start, last + 1))
     return chosen
 
 
-def _interval(part: str, num_pages: int) -> tuple[int, int]:
-    """First and last page of `7`, `7-9` or `7-`."""
+def _parse_range(part: str, num_pages: int) -> tuple[int, int]:
+    """Return the first and the last page of a range such as `7`, `7-9` or `7-`."""
     match = _RANGE.fullmatch(part)
     if match is None:
         raise InvalidOptionError(f"pages has {part.strip()[:40]!r}; {_EXAMPLE}")

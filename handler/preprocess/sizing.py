@@ -1,8 +1,8 @@
-"""How large a page is drawn, and how large the model sees it.
+"""Calculation of the size at which a page is rendered and of the model's input size.
 
-Numbers only. The chandra-ocr releases resize a page up to three times on its way
-to the model. Here their rules are composed into one size, so that a page is
-resampled once; roundings are theirs, because the weights were trained with them.
+The chandra-ocr releases resize a page up to three times before the model receives it.
+The functions here compose these rules into one size, so that a page is resampled once.
+They keep the roundings of chandra-ocr, because the weights were trained with them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ __all__ = [
 ]
 
 POINTS_PER_INCH = 72
-# Of Qwen3-VL's image processor: preprocessor_config.json, and smart_resize.
+# The bounds of Qwen3-VL's image processor, from preprocessor_config.json and
+# smart_resize.
 MIN_MODEL_PIXELS = 65_536
 MAX_MODEL_PIXELS = 16_777_216
 MAX_ASPECT = 200
-"""A page that is longer than this many times its width is rejected.
+"""Largest ratio of a page's long side to its short side; longer pages are rejected.
 
-Qwen's smart_resize rejects them too, but after roundings that differ with the
-profile; here the page's own sides decide, so that all profiles agree."""
+Qwen's smart_resize rejects them too, but after roundings that depend on the profile.
+Here the unrounded sides of the page decide, so that all profiles agree."""
 _MAX_READABLE_ASPECT = 1_000_000
 
 Size = tuple[int, int]
@@ -39,7 +40,10 @@ Size = tuple[int, int]
 
 
 def target_size(width: int, height: int, sizing: Sizing) -> Size:
-    """The size at which the model sees an upright image of `width` x `height`."""
+    """Return the model's input size for an upright image of `width` x `height`.
+
+    Raises UnreadableDocumentError for an image that is too long.
+    """
     check_aspect(width, height)
     if min(width, height) < sizing.min_image_side:
         scale = image_scale(width, height, sizing)
@@ -48,36 +52,42 @@ def target_size(width: int, height: int, sizing: Sizing) -> Size:
 
 
 def image_scale(width: int, height: int, sizing: Sizing) -> float:
-    """Return how far an image is enlarged before its area is bounded: 1 or more."""
+    """Return the factor by which a small image is enlarged, 1 or more.
+
+    The bounds on the area are applied after it.
+    """
     return max(1.0, sizing.min_image_side / min(width, height))
 
 
 def check_aspect(width: float, height: float) -> None:
-    """Reject a page that is too long for the model, before it is decoded or drawn.
+    """Reject a page that is too long for the model, before it is decoded or rendered.
 
-    Only the page's own sides count, in pixels or points, whichever way it is turned.
-    Raises UnreadableDocumentError, which names their ratio.
+    The sides are in pixels or points, and their order does not matter. Raises
+    UnreadableDocumentError with the ratio of the sides.
     """
     aspect = max(width, height) / min(width, height)
     if aspect > MAX_ASPECT:
         raise UnreadableDocumentError(
             f"the page is {_readable_aspect(aspect)} times as long as it is wide; "
-            f"pages up to {MAX_ASPECT} times are read"
+            f"the limit is {MAX_ASPECT} times"
         )
 
 
 def _readable_aspect(aspect: float) -> str:
-    """Round a ratio up to one decimal, so that it does not look like the limit."""
+    """Format a ratio, rounded up to one decimal.
+
+    Rounding to the nearest value could print a ratio above the limit as the limit.
+    """
     if aspect > _MAX_READABLE_ASPECT:
         return f"more than {_MAX_READABLE_ASPECT:,}"
     return f"{math.ceil(aspect * 10) / 10:,.1f}".removesuffix(".0")
 
 
 def pdf_render_scale(width: float, height: float, sizing: Sizing) -> float:
-    """Pixels per point at which a PDF page of `width` x `height` points is drawn.
+    """Return the pixels per point for rendering a page of `width` x `height` points.
 
-    As fine as chandra-ocr draws it, but never larger than what the model may see:
-    there are pages of kilometres.
+    The resolution is that of chandra-ocr, reduced where the bitmap would be larger than
+    the model's largest input: a PDF page may be kilometres long.
     """
     scale = pdf_full_scale(width, height, sizing)
     scale = min(scale, math.sqrt(sizing.max_pixels / width / height))
@@ -87,16 +97,17 @@ def pdf_render_scale(width: float, height: float, sizing: Sizing) -> float:
 
 
 def pdf_render_size(width: float, height: float, sizing: Sizing) -> Size:
-    """The size in pixels of a drawn PDF page of `width` x `height` points."""
+    """Return the size in pixels of a rendered PDF page of `width` x `height` points."""
     scale = pdf_render_scale(width, height, sizing)
     return math.ceil(width * scale), math.ceil(height * scale)
 
 
 def pdf_target_size(width: float, height: float, sizing: Sizing) -> Size:
-    """The size at which the model sees a PDF page of `width` x `height` points.
+    """Return the model's input size for a PDF page of `width` x `height` points.
 
-    From the size chandra-ocr draws, not from ours: one large page in fifty would
-    come out a patch wider or narrower.
+    It is derived from the size at which chandra-ocr renders, not from the size at which
+    this package does. Otherwise one large page in fifty would be a patch wider or
+    narrower. Raises UnreadableDocumentError for a page that is too long.
     """
     check_aspect(width, height)
     scale = pdf_full_scale(width, height, sizing)
@@ -104,7 +115,7 @@ def pdf_target_size(width: float, height: float, sizing: Sizing) -> Size:
 
 
 def pdf_full_scale(width: float, height: float, sizing: Sizing) -> float:
-    """Return the pixels per point at which chandra-ocr draws a page of any size."""
+    """Return the pixels per point at which chandra-ocr renders a page of any size."""
     legible_dpi = sizing.min_pdf_side / min(width, height) * POINTS_PER_INCH
     return max(sizing.pdf_dpi, legible_dpi) / POINTS_PER_INCH
 
@@ -114,18 +125,21 @@ def _model_size(width: int, height: int, sizing: Sizing) -> Size:
         scale = sizing.max_side / max(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
     if sizing.area_grid == 1:
-        width, height = _within_area(width, height, sizing)
+        width, height = _fit_area(width, height, sizing)
     else:
-        width, height = _within_area_on_grid(width, height, sizing)
-    return _on_patch_grid(width, height, sizing.patch_grid)
+        width, height = _fit_area_on_grid(width, height, sizing)
+    return _round_to_patches(width, height, sizing.patch_grid)
 
 
-def _within_area(width: int, height: int, sizing: Sizing) -> Size:
-    """As chandra-ocr 0.1: a picture whose area is within bounds stays as it is."""
+def _fit_area(width: int, height: int, sizing: Sizing) -> Size:
+    """Bound the area as chandra-ocr 0.1 does.
+
+    An image whose area is within the bounds keeps its size.
+    """
     area = width * height
     if area > sizing.max_pixels:
         scale = (sizing.max_pixels / area) ** 0.5
-        # Not below 1, where chandra-ocr fails on a picture of no width.
+        # chandra-ocr rounds down to 0 here and fails.
         return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
     if area < sizing.min_pixels:
         scale = (sizing.min_pixels / area) ** 0.5
@@ -133,16 +147,16 @@ def _within_area(width: int, height: int, sizing: Sizing) -> Size:
     return width, height
 
 
-def _within_area_on_grid(width: int, height: int, sizing: Sizing) -> Size:
-    """As chandra-ocr 0.2: whole cells of the grid, as many as the bounds allow."""
+def _fit_area_on_grid(width: int, height: int, sizing: Sizing) -> Size:
+    """Round to whole grid cells within the bounds on the area, as chandra-ocr 0.2."""
     grid = sizing.area_grid
     area = width * height
     bounded = min(max(area, sizing.min_pixels), sizing.max_pixels)
     scale = (bounded / area) ** 0.5
     columns = max(1, round(width * scale / grid))
     rows = max(1, round(height * scale / grid))
-    # Rounding may have gone over: give up the column or the row whose loss changes
-    # the shape less.
+    # Rounding may exceed the bound. Remove the column or the row whose removal changes
+    # the aspect ratio less.
     max_cells = sizing.max_pixels // (grid * grid)
     while columns * rows > max_cells and min(columns, rows) > 1:
         without_column = (columns - 1) / rows
@@ -151,12 +165,12 @@ def _within_area_on_grid(width: int, height: int, sizing: Sizing) -> Size:
             columns -= 1
         else:
             rows -= 1
-    # A single row or column is cut at once to what fits: it may have billions.
+    # A single row or column may have billions of cells, so it is cut without a loop.
     return min(columns, max_cells) * grid, min(rows, max_cells) * grid
 
 
-def _on_patch_grid(width: int, height: int, grid: int) -> Size:
-    """As Qwen's smart_resize: the nearest multiples of the grid, within its area."""
+def _round_to_patches(width: int, height: int, grid: int) -> Size:
+    """Round to multiples of the patch size within bounds, as Qwen's smart_resize."""
     columns, rows = max(1, round(width / grid)), max(1, round(height / grid))
     area = columns * rows * grid * grid
     if area > MAX_MODEL_PIXELS:
@@ -167,6 +181,6 @@ def _on_patch_grid(width: int, height: int, grid: int) -> Size:
         scale = math.sqrt(MIN_MODEL_PIXELS / (width * height))
         columns = math.ceil(width * scale / grid)
         rows = math.ceil(height * scale / grid)
-    # Rounding a short side down can make a page at the limit too long for Qwen.
+    # Rounding down the short side of a page at the limit can make it too long for Qwen.
     columns, rows = min(columns, MAX_ASPECT * rows), min(rows, MAX_ASPECT * columns)
     return columns * grid, rows * grid

@@ -44,7 +44,7 @@ from handler.sandbox.calls import (
     send_call,
     serve,
 )
-from handler.sandbox.confinement import environment_from
+from handler.sandbox.confinement import filter_environment
 
 __all__ = [
     "CallContext",
@@ -365,7 +365,7 @@ class Pool:
             serve,
             self._modules,
             self._memory_bytes,
-            environ=environment_from(os.environ),
+            environ=filter_environment(os.environ),
         )
         with self._lock:
             self._children.add(child)

@@ -141,7 +141,7 @@ class Reader:
                 self._limits,
                 decode_options_of(request.options),
             )
-            numbers = preprocess.page_numbers(
+            numbers = preprocess.parse_page_ranges(
                 request.options.pages, info.num_pages, self._limits.max_pages
             )
         except BaseException:
@@ -296,10 +296,10 @@ class Reader:
         Raises HandlerError where it cannot be decoded.
         """
         number = task.number
-        decode: Callable[..., Page] = preprocess.page_at
+        decode: Callable[..., Page] = preprocess.decode_page
         which: tuple[int] | tuple[Page, int] = (number,)
         if task.parts is not None:
-            decode, which = preprocess.strip_at, (task.parts.page, task.index)
+            decode, which = preprocess.decode_strip, (task.parts.page, task.index)
         page = self._decoding.run(
             document.call_context(number),
             self._earliest(document.deadline),

@@ -231,7 +231,7 @@ class Writing:
         crops = self._decoding.run(
             document.call_context(page.number),
             document.deadline,
-            preprocess.crops_at,
+            preprocess.crop_images,
             document.spool.read_only,
             document.info.media_type,
             page.number,

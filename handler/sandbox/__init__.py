@@ -1,6 +1,6 @@
-"""Confined processes that parse client data, and the messages to and from them.
+"""Confinement of processes that parse client data, and the messages to and from them.
 
-Such a process holds no secret, reads no file but its imports and its document, has no
-network and starts no program. Its replies are checked against the annotations of the
-called function, and are never unpickled.
+A confined process has no secrets, no network and no child processes. It can read only
+the files of its imports and the document it was sent. Its replies are validated against
+the annotations of the called function, and are never unpickled.
 """

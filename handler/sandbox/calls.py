@@ -1,7 +1,7 @@
-"""Call functions in a process of the sandbox, and check their replies.
+"""Remote calls of functions in a confined process.
 
-The caller is trusted and may call any function. The process is not trusted: its reply
-must have the type of the function's annotation, or be an error of a closed set.
+The caller is trusted and may call any function. The process is not trusted. Its reply
+must have the type of the function's return annotation, or be an error of a closed set.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 from handler.errors import HandlerError, error_with_code
 from handler.sandbox import channel, landlock
 from handler.sandbox.confinement import confine
-from handler.sandbox.wire import Parcel, Reader, WireError, Writer
+from handler.sandbox.wire import Message, MessageReader, MessageWriter, WireError
 
 __all__ = ["InvalidReplyError", "receive_reply", "send_call", "serve"]
 
 MESSAGE_SECONDS = 10.0
-"""Time within which a message must arrive once it has begun."""
+"""Time limit for a message from its first byte to its last."""
 
 _RESULT, _REFUSAL, _ERROR = "result", "refusal", "error"
 _MAX_ERROR_CHARACTERS = 2_000
 
 
 class InvalidReplyError(Exception):
-    """The process sent a reply that does not fit its function's annotation."""
+    """The process sent a reply that does not match its function's annotation."""
 
 
 def send_call(
@@ -39,30 +39,31 @@ def send_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Ask the process at the other end to call `function`.
+    """Send a call of `function` to the process at the other end of `connection`.
 
-    Raises WireError for arguments that are not of the annotated types, and OSError
-    where the process has ended, does not read, or has sent an unrequested message.
+    Raises WireError for arguments that do not have the annotated types, and OSError if
+    the process has ended, does not read, or has sent an unrequested message.
     """
-    parcel = _call_parcel(function, args, kwargs)
+    message = _call_message(function, args, kwargs)
     if channel.has_unread_bytes(connection.fileno()):
         raise BrokenPipeError("the process has ended or sent an unrequested message")
-    channel.send(connection.fileno(), parcel, MESSAGE_SECONDS)
+    channel.send(connection.fileno(), message, MESSAGE_SECONDS)
 
 
 def receive_reply(
     connection: Connection, function: Callable[..., Any]
 ) -> tuple[Exception | None, Any]:
-    """Return the error that `function` raised, or None and what it returned.
+    """Receive the reply to a call of `function`.
 
-    Raises InvalidReplyError for a reply that is not of the annotated type or stops
-    midway, and EOFError or OSError where the process has ended.
+    Returns the error that the function raised, or None, and its return value. Raises
+    InvalidReplyError for a reply that does not have the annotated type, or that stalls
+    midway, and EOFError or OSError if the process has ended.
     """
     try:
-        parcel = channel.receive(connection.fileno(), MESSAGE_SECONDS)
-        return _read_reply(parcel, function)
+        message = channel.receive(connection.fileno(), MESSAGE_SECONDS)
+        return _read_reply(message, function)
     except TimeoutError as error:
-        raise InvalidReplyError("the reply stops midway") from error
+        raise InvalidReplyError("the reply stalled midway") from error
     except WireError as error:
         raise InvalidReplyError(str(error)) from error
 
@@ -70,12 +71,12 @@ def receive_reply(
 def serve(
     connection: Connection, modules: Sequence[str], memory_bytes: int | None
 ) -> None:
-    """Import `modules`, confine this process, then run calls until the pipe closes.
+    """Import `modules`, confine this process, then run calls until the socket closes.
 
-    After that, only files in the interpreter's folders and in this package can be
-    opened, and without Landlock none at all. Name the modules of all functions that
-    will be called. Without Landlock, a module's `import_all`, if it has one, imports
-    what the module would otherwise import on demand.
+    `modules` are the names of the modules of all functions that will be called. A
+    confined process can open only files in the interpreter's folders and in this
+    package. Without Landlock it cannot open any file; then the function `import_all` of
+    a module, if it has one, imports everything that the module imports on demand.
     """
     for name in modules:
         module = importlib.import_module(name)
@@ -83,23 +84,23 @@ def serve(
             module.import_all()
     confine(memory_bytes)
     while True:
-        parcel = channel.receive(connection.fileno(), may_bring_files=True)
+        message = channel.receive(connection.fileno(), may_bring_files=True)
         try:
-            reply = _run(parcel)
+            reply = _run(message)
         finally:
-            for descriptor in parcel.descriptors:
+            for descriptor in message.descriptors:
                 os.close(descriptor)
-        del parcel
+        del message
         try:
             channel.send(connection.fileno(), reply)
         except WireError as error:
-            channel.send(connection.fileno(), _error_parcel(error))
+            channel.send(connection.fileno(), _error_message(error))
 
 
-def _call_parcel(
+def _call_message(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Parcel:
-    writer = Writer()
+) -> Message:
+    writer = MessageWriter()
     names, hints = _parameters(function)
     structure = [
         writer.write(function.__module__, str),
@@ -113,16 +114,16 @@ def _call_parcel(
             for name, value in kwargs.items()
         ],
     ]
-    return writer.parcel(structure)
+    return writer.finish(structure)
 
 
-def _run(parcel: Parcel) -> Parcel:
-    """Run a call and return its reply.
+def _run(message: Message) -> Message:
+    """Run a call and return the reply.
 
-    Raises MemoryError and errors in the call itself, which end the process.
+    Raises MemoryError, and errors in the message of the call. Both end the process.
     """
-    reader = Reader(parcel)
-    module, qualname, args, kwargs = parcel.structure
+    reader = MessageReader(message)
+    module, qualname, args, kwargs = message.structure
     function = _find_function(reader.read(module, str), reader.read(qualname, str))
     names, hints = _parameters(function)
     values = [
@@ -135,33 +136,33 @@ def _run(parcel: Parcel) -> Parcel:
         named[name] = reader.read(value, hints.get(name, Any))
     try:
         result = function(*values, **named)
-        writer = Writer()
+        writer = MessageWriter()
         written = writer.write(result, hints.get("return", Any))
-        return writer.parcel([_RESULT, written])
+        return writer.finish([_RESULT, written])
     except MemoryError:
         raise
-    except Exception as error:  # the caller gets every error of the function
-        return _error_parcel(error)
+    except Exception as error:  # every error of the function is sent to the caller
+        return _error_message(error)
 
 
-def _error_parcel(error: Exception) -> Parcel:
-    writer = Writer()
+def _error_message(error: Exception) -> Message:
+    writer = MessageWriter()
     if isinstance(error, HandlerError):
         words = [writer.write(error.code, str), writer.write(error.detail, str)]
-        return writer.parcel([_REFUSAL, words])
-    return writer.parcel(
+        return writer.finish([_REFUSAL, words])
+    return writer.finish(
         [_ERROR, writer.write(repr(error)[:_MAX_ERROR_CHARACTERS], str)]
     )
 
 
 def _read_reply(
-    parcel: Parcel, function: Callable[..., Any]
+    message: Message, function: Callable[..., Any]
 ) -> tuple[Exception | None, Any]:
-    structure = parcel.structure
+    structure = message.structure
     if not isinstance(structure, list) or len(structure) != 2:
         raise WireError("the reply has no kind")
     kind, written = structure
-    reader = Reader(parcel)
+    reader = MessageReader(message)
     error: Exception | None = None
     result = None
     if kind == _RESULT:
@@ -173,7 +174,7 @@ def _read_reply(
     elif kind == _ERROR:
         error = RuntimeError(reader.read(written, str))
     else:
-        raise WireError("the reply is of no known kind")
+        raise WireError("the reply is of an unknown kind")
     reader.finish()
     return error, result
 
@@ -186,9 +187,9 @@ def _find_function(module: str, qualname: str) -> Callable[..., Any]:
 
 @functools.lru_cache
 def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the names of positional parameters, and all annotations by name."""
+    """Return the names of the positional parameters and the annotations by name."""
     if not isinstance(function, types.FunctionType):
-        return (), {}  # a builtin, which has no annotations
+        return (), {}  # builtin functions have no annotations
     code = function.__code__
     return code.co_varnames[: code.co_argcount], typing.get_type_hints(function)
 

@@ -1,8 +1,8 @@
-"""Send and receive messages over a socket, with limits on size and time.
+"""Transfer of messages over a socket, with limits on size and time.
 
-A message is a head of four lengths, the length of each blob, the structure as JSON,
-the text and the blobs. Open files travel with the head. The receiver allocates memory
-as bytes arrive, and never trusts an announced length.
+A message consists of a header with four lengths, the length of each blob, the structure
+as JSON, the text and the blobs. File descriptors are sent with the header. The receiver
+allocates memory as bytes arrive, because it does not trust an announced length.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handler.sandbox.wire import Parcel, WireError
+from handler.sandbox.wire import Message, WireError
 
 __all__ = ["has_unread_bytes", "receive", "send"]
 
 MAX_STRUCTURE_BYTES = 2 << 20
-"""JSON needs up to 25 times its length in memory, so it is bounded more closely."""
+"""Limit for the JSON. It is low because parsed JSON takes up to 25 times its length in
+memory."""
 MAX_TEXT_BYTES = 32 << 20
 MAX_BLOBS = 10_000
 MAX_BLOB_BYTES = 256 << 20
-"""Limit for all blobs of a message. The largest page, 16 million pixels, has 48 MiB."""
+"""Limit for all blobs of a message. The largest page has 16 million pixels, 48 MiB."""
 MAX_DESCRIPTORS = 4
 
 _HEAD = struct.Struct("!IIII")
@@ -37,7 +38,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def _socket_at(descriptor: int) -> Iterator[socket.socket]:
-    """Yield the socket behind `descriptor`, which stays open afterwards."""
+    """Yield a socket object for `descriptor`, which stays open afterwards."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
     try:
         yield channel
@@ -46,30 +47,30 @@ def _socket_at(descriptor: int) -> Iterator[socket.socket]:
 
 
 def has_unread_bytes(descriptor: int) -> bool:
-    """Return whether bytes have arrived or the other side has closed."""
+    """True if unread bytes have arrived or the other side has closed the socket."""
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(0))
 
 
-def send(descriptor: int, parcel: Parcel, seconds: float = math.inf) -> None:
+def send(descriptor: int, message: Message, seconds: float = math.inf) -> None:
     """Send a message within `seconds`.
 
-    Raises WireError for a message above the limits, before anything is sent; OSError
-    if the other side has closed, and TimeoutError if it does not read.
+    Raises WireError for a message above the limits, before any byte is sent, OSError if
+    the other side has closed the socket, and TimeoutError if it does not read.
     """
-    structure = json.dumps(parcel.structure, separators=(",", ":")).encode()
-    lengths = [len(blob) for blob in parcel.blobs]
-    _check_limits(len(structure), len(parcel.text), len(lengths))
+    structure = json.dumps(message.structure, separators=(",", ":")).encode()
+    lengths = [len(blob) for blob in message.blobs]
+    _check_limits(len(structure), len(message.text), len(lengths))
     _check_blobs(lengths)
     head = _HEAD.pack(
-        len(structure), len(parcel.text), len(lengths), len(parcel.descriptors)
+        len(structure), len(message.text), len(lengths), len(message.descriptors)
     )
-    start = head + struct.pack(f"!{len(lengths)}Q", *lengths) + structure + parcel.text
+    start = head + struct.pack(f"!{len(lengths)}Q", *lengths) + structure + message.text
     end = time.monotonic() + seconds
     with _socket_at(descriptor) as channel:
-        descriptors = parcel.descriptors
-        for part in (start, *parcel.blobs):
+        descriptors = message.descriptors
+        for part in (start, *message.blobs):
             view = memoryview(part)
             while view:
                 _wait(channel, select.POLLOUT, end)
@@ -88,11 +89,11 @@ def _send_some(channel: socket.socket, view: memoryview, descriptors: list[int])
 
 def receive(
     descriptor: int, seconds: float = math.inf, *, may_bring_files: bool = False
-) -> Parcel:
-    """Receive a message and its open files within `seconds`.
+) -> Message:
+    """Receive a message within `seconds`, and its files with `may_bring_files`.
 
     Raises WireError for an invalid message, EOFError or OSError if the other side has
-    closed, and TimeoutError. The caller closes the files.
+    closed the socket, and TimeoutError. The caller closes the received descriptors.
     """
     end = time.monotonic() + seconds
     descriptors: list[int] = []
@@ -103,7 +104,7 @@ def receive(
             _check_limits(structure_bytes, text_bytes, num_blobs)
             if num_descriptors != len(descriptors):
                 raise WireError(
-                    f"{len(descriptors)} of {num_descriptors} files arrived"
+                    f"received {len(descriptors)} of {num_descriptors} files"
                 )
             packed = _receive(channel, 8 * num_blobs, end)
             lengths = struct.unpack(f"!{num_blobs}Q", packed)
@@ -115,13 +116,16 @@ def receive(
             for opened in descriptors:
                 os.close(opened)
             raise
-    return Parcel(structure, text, blobs, descriptors)
+    return Message(structure, text, blobs, descriptors)
 
 
 def _receive_head(
     channel: socket.socket, end: float, descriptors: list[int] | None
 ) -> bytes:
-    """Return the head, and add its open files to `descriptors`."""
+    """Receive the header, and add its file descriptors to `descriptors`.
+
+    `descriptors` is None if the message may not bring files.
+    """
     _wait(channel, select.POLLIN, end)
     if descriptors is None:
         # A plain read discards files that the other side attaches.
@@ -158,12 +162,12 @@ def _check_limits(structure_bytes: int, text_bytes: int, num_blobs: int) -> None
         ("blobs", num_blobs, MAX_BLOBS),
     ):
         if found > most:
-            raise WireError(f"a message has {found:,} {name}, above {most:,}")
+            raise WireError(f"the message has {found:,} {name}; the limit is {most:,}")
 
 
 def _check_blobs(lengths: Any) -> None:
     if sum(lengths) > MAX_BLOB_BYTES:
-        raise WireError(f"a message has more than {MAX_BLOB_BYTES:,} bytes in blobs")
+        raise WireError(f"the message has more than {MAX_BLOB_BYTES:,} bytes in blobs")
 
 
 def _wait(channel: socket.socket, event: int, end: float) -> None:

@@ -1,7 +1,7 @@
-"""Drop a process's rights for good before it reads client data.
+"""Irrevocable restriction of a process's rights before it reads client data.
 
-Every measure is taken that the kernel and the container allow. A missing one is
-reported and does not stop the process.
+All measures that the kernel and the container support are applied. A measure that is
+missing is reported and does not stop the process.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 
 from handler.sandbox import landlock, seccomp
 
-__all__ = ["Confinement", "confine", "confinement", "environment_from"]
+__all__ = ["Confinement", "confine", "current_confinement", "filter_environment"]
 
 _PR_SET_NO_NEW_PRIVS = 38
 _MAX_OPEN_FILES = 64
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-# Code, time zones and fonts, which imports and pdfium read. /proc is left out, because
-# it shows other processes' files and environments.
+# Code, time zones and fonts that imports and pdfium read. /proc is not among them,
+# because it exposes the files and environments of other processes.
 _READABLE = (
     Path("/lib"),
     Path("/lib64"),
@@ -60,37 +60,41 @@ _KEPT_PREFIXES = ("LC_", "GOMP_", "OMP_", "OPENBLAS_")
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """The measures that hold for a process."""
+    """The measures that are in effect for a process."""
 
     has_no_new_privileges: bool = False
     landlock: int = 0
-    """Version of Landlock; with 0, for none, the filter denies opening any file."""
+    """Version of Landlock, or 0 without it. The filter then denies opening any file."""
     has_system_call_filter: bool = False
     memory_bytes: int | None = None
-    """The limit on its address space."""
+    """Limit on the address space; None if there is none."""
 
 
-_held = Confinement()
+_active = Confinement()
 
 
-def environment_from(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables for a confined process, without secrets."""
+def filter_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that a confined process may have.
+
+    The allow-list excludes secrets such as credentials.
+    """
     kept = {
         name: value
         for name, value in environ.items()
         if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)
     }
-    # numpy's OpenBLAS reserves 40 MiB of address space for each core otherwise.
+    # Otherwise numpy's OpenBLAS reserves 40 MiB of address space per core.
     return {**kept, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def confine(memory_bytes: int | None) -> Confinement:
-    """Drop all rights that reading a document does not need; return the measures.
+    """Drop all rights that are not needed to read a document.
 
-    `memory_bytes` bounds the address space; None leaves it as it is. Without Landlock
-    no file can be opened afterwards, so import everything before.
+    Returns the measures that are in effect. `memory_bytes` limits the address space;
+    None leaves it unchanged. Without Landlock no file can be opened afterwards, so all
+    modules must be imported before.
     """
-    global _held
+    global _active
     _discard_output()
     _set_limit(resource.RLIMIT_CORE, 0)
     _set_limit(resource.RLIMIT_FSIZE, 0)
@@ -101,22 +105,23 @@ def confine(memory_bytes: int | None) -> Confinement:
     has_landlock = landlock.restrict_files((*folders, *_READABLE))
     if memory_bytes is not None:
         _set_limit(resource.RLIMIT_AS, memory_bytes)
-    # The filter comes last, because it denies setting limits.
+    # The filter is installed last, because it denies the system calls used above.
     has_filter = seccomp.deny_system_calls(may_open_files=has_landlock)
     version = landlock.supported_version() if has_landlock else 0
-    _held = Confinement(has_no_new_privileges, version, has_filter, memory_bytes)
-    return _held
+    _active = Confinement(has_no_new_privileges, version, has_filter, memory_bytes)
+    return _active
 
 
-def confinement() -> Confinement:
-    """Return the measures that hold for the calling process."""
-    return _held
+def current_confinement() -> Confinement:
+    """Return the measures that are in effect for the calling process."""
+    return _active
 
 
 def _discard_output() -> None:
-    """Discard standard output and standard error.
+    """Redirect standard output and standard error to /dev/null.
 
-    TorchServe parses the worker's output for metrics and for its process id.
+    TorchServe parses the worker's output for metrics and for its process id, so
+    untrusted input must not control it.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -125,7 +130,7 @@ def _discard_output() -> None:
 
 
 def _set_limit(kind: int, value: int) -> None:
-    """Set a soft and hard limit, but never above the present hard limit."""
+    """Set a soft and a hard resource limit, at most the current hard limit."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)

@@ -1,7 +1,7 @@
-"""Restrict the files and TCP ports that this process may open, with Linux's Landlock.
+"""Restriction of the files and TCP ports that a process may open, with Linux Landlock.
 
-The module makes the system calls itself, because glibc has no functions for them. Files
-that are open already stay usable, and so do those that arrive over a socket.
+The module uses raw system calls, because glibc has no wrappers for them. Files that are
+already open stay usable, and so do descriptors that are received over a socket.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from pathlib import Path
 
 __all__ = ["restrict_files", "supported_version"]
 
-# The same numbers on every machine.
+# The numbers of these system calls are equal on all architectures.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
 _PATH_BENEATH = 1
 
 _READ_FILE, _READ_DIRECTORY = 1 << 2, 1 << 3
 _NUM_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
-"""Number of file access rights, one bit each, since each version of Landlock."""
-_TCP_RIGHTS = 0b11  # to bind and to connect, since version 4
-_SCOPES = 0b11  # abstract sockets and signals of others, since version 6
+"""Number of file access rights, one bit each, as of each version of Landlock."""
+_TCP_RIGHTS = 0b11  # bind and connect, since version 4
+_SCOPES = 0b11  # abstract sockets and signals of other processes, since version 6
 
 
 def supported_version() -> int:
-    """Return the kernel's version of Landlock; 0 if it has none."""
+    """Return the version of Landlock that the kernel supports; 0 if it has none."""
     return max(0, _call(_CREATE_RULESET, 0, 0, _VERSION))
 
 
 def restrict_files(readable: Iterable[Path]) -> bool:
-    """Deny TCP and all files but reading those in `readable`, from now on.
+    """Deny TCP, and all access to files except reading the paths in `readable`.
 
-    Returns False if the kernel refuses. Needs PR_SET_NO_NEW_PRIVS. Ignores paths that
-    do not exist.
+    The restriction is permanent and requires PR_SET_NO_NEW_PRIVS. Paths that do not
+    exist are ignored. Returns False if the kernel does not support it.
     """
     version = supported_version()
     if version == 0:

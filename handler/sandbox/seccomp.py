@@ -1,10 +1,10 @@
-"""Filter the system calls of this process and its threads until they end.
+"""Permanent filter for the system calls of a process and its threads.
 
-The filter denies what reading a document never needs: sockets, other processes,
-programs, changes to files, mounts, tracing and kernel interfaces with a history of
-faults. System calls newer than the table fail as if the kernel did not have them. The
-table is a deny-list, because the calls of an allocator or an interpreter change with
-its version.
+The filter denies calls that reading a document does not need: sockets, access to other
+processes, starting programs, changes to files, mounts, tracing, and kernel interfaces
+with a history of vulnerabilities. System calls newer than the table fail with ENOSYS,
+as on a kernel without them. The table is a deny-list, because the calls of an allocator
+or an interpreter change with its version.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mq_unlink": (241, 181),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
-    # Changes to files; opening for writing is denied further below
+    # Changes to files. Opening a file for writing is denied by `_OPEN_CALLS`.
     "creat": (85, None),
     "truncate": (76, 45),
     "ftruncate": (77, 46),
@@ -187,30 +187,32 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "lookup_dcookie": (212, 18),
 }
 
-# These two fail with ENOSYS, so that callers fall back on an older call. A filter
-# cannot check their arguments, which lie in memory.
+# These calls fail with ENOSYS, so that callers fall back to an older call. A filter
+# cannot check their arguments, because it has no access to memory.
 _ABSENT = {"clone3": (435, 435), "openat2": (437, 437)}
 
 _OWN_PROCESS_ONLY = {"kill": (62, 129), "tgkill": (234, 131)}
-"""Calls whose first argument, a process id, must be this process's."""
+"""Calls whose first argument must be the id of this process."""
 
 _CLONE = (56, 220)
 _CLONE_THREAD = 0x10000
 _OPEN_CALLS = {
     2: (2, None),
     3: (257, 56),
-}  # open, openat: where the flags' argument ends
+}
+"""Numbers of open and openat by the position of their flags argument, from 1."""
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _PRLIMIT64 = (302, 261)
 _IOCTL, _FCNTL = (16, 29), (72, 25)
-# TIOCSTI and TIOCLINUX type into a terminal. FIOSETOWN, SIOCSPGRP and fcntl's F_SETOWN,
-# F_SETSIG and F_SETOWN_EX choose the process that gets a file's signals.
+# TIOCSTI and TIOCLINUX insert input into a terminal. FIOSETOWN and SIOCSPGRP, and
+# F_SETOWN, F_SETSIG and F_SETOWN_EX of fcntl, select the process that receives the
+# signals of a file.
 _DENIED_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)
 _DENIED_FCNTLS = (8, 10, 15)
 
 
 def is_supported() -> bool:
-    """Return whether kernel and machine can filter system calls; change nothing."""
+    """True if the kernel and the architecture support the filter."""
     if platform.machine() not in _MACHINES:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -220,10 +222,11 @@ def is_supported() -> bool:
 
 
 def deny_system_calls(*, may_open_files: bool) -> bool:
-    """Deny the calls above from now on; return False if the kernel refuses.
+    """Install the filter for the calling thread and the threads it starts.
 
-    With `may_open_files`, files can be opened for reading, otherwise not at all. Needs
-    PR_SET_NO_NEW_PRIVS. The filter binds the calling thread and those it starts.
+    The filter is permanent and requires PR_SET_NO_NEW_PRIVS. With `may_open_files`,
+    files can be opened for reading, otherwise not at all. Returns False if the kernel
+    or the architecture does not support filters.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
@@ -247,7 +250,10 @@ def deny_system_calls(*, may_open_files: bool) -> bool:
 def _program(
     column: int, architecture: int, pid: int, *, may_open_files: bool
 ) -> bytes:
-    """Return the filter in BPF; every rule leaves the call's number loaded."""
+    """Return the filter as a BPF program.
+
+    Each rule that does not return leaves the number of the call in the accumulator.
+    """
     denied, absent = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
     code = [
         _instruction(_LOAD, _ARCHITECTURE),
@@ -278,7 +284,8 @@ def _program(
         if not may_open_files:
             check = [deny]
         code += _rule(numbers[column], check)
-    # Reading limits is allowed: the third argument, a pointer to new ones, is null.
+    # prlimit64 may read limits: its third argument, the pointer to new limits, must be
+    # null.
     lower, upper = _argument(2), _argument(2, upper=True)
     is_null = [lower, _instruction(_JUMP_EQUAL, 0, 1, 0), deny]
     check = [*is_null, upper, _instruction(_JUMP_EQUAL, 0, 1, 0), deny, allow]
@@ -292,7 +299,11 @@ def _program(
 
 
 def _rule(number: int | None, instructions: list[bytes]) -> list[bytes]:
-    """Return `instructions` behind a test for one call; none without a number."""
+    """Return `instructions` preceded by a test for the number of a call.
+
+    Returns no instructions if `number` is None, for a call that does not exist on the
+    architecture.
+    """
     if number is None:
         return []
     return [_instruction(_JUMP_EQUAL, number, 0, len(instructions)), *instructions]

@@ -1,8 +1,8 @@
-"""Serialise values: JSON for the structure, separate bytes for text and images.
+"""Serialisation of values: JSON for the structure, separate bytes for text and images.
 
-Annotations decide how a value is written and read. A reply can only hold values of the
-called function's return type: an unexpected type, length or enum member is a WireError.
-A message names no class, so it cannot choose code that runs when it is read.
+Type annotations control how a value is written and read. A reply can contain only
+values of the called function's return type. An unexpected type, length or enum member
+raises WireError. A message contains no class names, so it cannot select code to run.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-__all__ = ["Descriptor", "Parcel", "Reader", "WireError", "Writer"]
+__all__ = ["Descriptor", "Message", "MessageReader", "MessageWriter", "WireError"]
 
 Descriptor = NewType("Descriptor", int)
-"""An open file, which is passed to the other process under another number."""
+"""File descriptor that is passed to the other process, where its number differs."""
 
 _INTEGERS = range(-(2**63), 2**63)
 _MAX_DEPTH = 32
 
 
 class WireError(Exception):
-    """A value cannot be sent, or a message is invalid."""
+    """A value cannot be serialised, or a message is invalid."""
 
 
 @dataclass(slots=True)
-class Parcel:
-    """A message before it is sent and after it has arrived.
+class Message:
+    """A serialised value, before it is sent and after it was received.
 
-    Texts and bytes are written into `structure` as their length in bytes. They follow
-    in the same order: UTF-8 in `text`, each bytes object as one of `blobs`.
+    `structure` has the length in bytes of each string and bytes object instead of its
+    content. The contents follow in the same order: strings as UTF-8 in `text`, and each
+    bytes object as an item of `blobs`.
     """
 
     structure: Any = None
@@ -45,21 +46,21 @@ class Parcel:
     descriptors: list[int] = field(default_factory=list)
 
 
-class Writer:
-    """Turns values into JSON, and collects texts, blobs and open files beside it."""
+class MessageWriter:
+    """Serialiser of values to JSON, which collects strings, blobs and descriptors."""
 
     def __init__(self) -> None:
         self._texts: list[bytes] = []
         self._blobs: list[bytes] = []
         self._descriptors: list[int] = []
 
-    def parcel(self, structure: Any) -> Parcel:
+    def finish(self, structure: Any) -> Message:
         """Return the message with `structure` and everything written so far."""
         text = b"".join(self._texts)
-        return Parcel(structure, text, self._blobs, self._descriptors)
+        return Message(structure, text, self._blobs, self._descriptors)
 
     def write(self, value: Any, hint: Any, depth: int = 0) -> Any:
-        """Return `value` as JSON. Raises WireError where it is not of type `hint`."""
+        """Return `value` as JSON. Raises WireError if it is not of type `hint`."""
         _check_depth(depth)
         hint, is_optional = _without_none(hint)
         if value is None and (is_optional or hint is Any):
@@ -99,12 +100,12 @@ class Writer:
             ]
         if origin in (tuple, list):
             items = _check_type(value, origin)
-            pairs = _paired(list(items), origin, kinds)
+            pairs = _pair(list(items), origin, kinds)
             return [self.write(item, kind, depth + 1) for item, kind in pairs]
         raise WireError(f"{hint} cannot be sent")
 
     def _write_text(self, value: str) -> int:
-        # UTF-8 cannot encode a lone surrogate; it arrives as a question mark.
+        # UTF-8 cannot encode a lone surrogate, which is replaced by a question mark.
         self._texts.append(encoded := value.encode("utf-8", "replace"))
         return len(encoded)
 
@@ -127,22 +128,28 @@ class Writer:
         )
 
 
-class Reader:
-    """Reads what a Writer wrote, in the same order, and validates all of it."""
+class MessageReader:
+    """Deserialiser of messages, which validates every value.
 
-    def __init__(self, parcel: Parcel) -> None:
-        self._text = parcel.text
+    Values must be read in the order in which they were written.
+    """
+
+    def __init__(self, message: Message) -> None:
+        self._text = message.text
         self._at = 0
-        self._blobs = iter(parcel.blobs)
-        self._descriptors = parcel.descriptors
+        self._blobs = iter(message.blobs)
+        self._descriptors = message.descriptors
 
     def finish(self) -> None:
         """Raise WireError if text or blobs are left over."""
         if self._at != len(self._text) or next(self._blobs, None) is not None:
-            raise WireError("the message holds more than its structure names")
+            raise WireError("the message has data that its structure does not refer to")
 
     def read(self, found: Any, hint: Any, depth: int = 0) -> Any:
-        """Return the value of type `hint` that is written as `found`."""
+        """Return the value of type `hint` whose JSON is `found`.
+
+        Raises WireError if it is not of that type.
+        """
         _check_depth(depth)
         hint, is_optional = _without_none(hint)
         if found is None and (is_optional or hint in (Any, types.NoneType)):
@@ -170,47 +177,47 @@ class Reader:
         if origin is dict and kinds[0] is str:
             return self._read_dict(found, kinds[1], depth)
         if origin in (tuple, list):
-            pairs = _paired(_check_type(found, list), origin, kinds)
+            pairs = _pair(_check_type(found, list), origin, kinds)
             return origin([self.read(item, kind, depth + 1) for item, kind in pairs])
         raise WireError(f"{hint} cannot be received")
 
     def _read_text(self, length: int) -> str:
         end = self._at + length
         if length < 0 or end > len(self._text):
-            raise WireError("a text ends after the message")
+            raise WireError("a string extends beyond the message")
         try:
             text = self._text[self._at : end].decode()
         except UnicodeDecodeError as error:
-            raise WireError("a text is not UTF-8") from error
+            raise WireError("a string is not UTF-8") from error
         self._at = end
         return text
 
     def _read_blob(self, length: int) -> bytes:
         blob = next(self._blobs, None)
         if blob is None or len(blob) != length:
-            raise WireError("bytes are missing, or of another length than announced")
+            raise WireError("bytes are missing, or differ from their announced length")
         return blob
 
     def _read_descriptor(self, index: int) -> int:
         if not 0 <= index < len(self._descriptors):
-            raise WireError("an open file is missing")
+            raise WireError("a file descriptor is missing")
         return self._descriptors[index]
 
     def _read_dict(self, found: Any, kind: Any, depth: int) -> dict[str, Any]:
         table: dict[str, Any] = {}
         for pair in _check_type(found, list):
             if len(_check_type(pair, list)) != 2:
-                raise WireError("an entry of a table is not a pair")
+                raise WireError("an item of a dictionary is not a pair")
             key = self._read_text(_check_int(pair[0]))
             if key in table:
-                raise WireError("a table holds a key twice")
+                raise WireError("a dictionary has a duplicate key")
             table[key] = self.read(pair[1], kind, depth + 1)
         return table
 
     def _read_dataclass(self, found: Any, hint: type, depth: int) -> Any:
         fields = _fields(hint)
         if len(_check_type(found, list)) != len(fields):
-            raise WireError(f"{hint.__name__} has {len(fields)} fields")
+            raise WireError(f"{hint.__name__} must have {len(fields)} fields")
         values = {
             name: self.read(item, kind, depth + 1)
             for item, (name, kind) in zip(found, fields, strict=True)
@@ -218,16 +225,16 @@ class Reader:
         try:
             return hint(**values)
         except Exception as error:  # a class may validate its own fields
-            raise WireError(f"{hint.__name__} refuses its fields: {error}") from error
+            raise WireError(f"{hint.__name__} is invalid: {error}") from error
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return X of `X | None`, and whether None is allowed."""
+    """Return X for the annotation `X | None`, and whether None is allowed."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint, False
     kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
     if len(kinds) != 1:
-        raise WireError(f"{hint} is more than one type")
+        raise WireError(f"{hint} is a union of several types")
     return kinds[0], True
 
 
@@ -237,12 +244,12 @@ def _fields(hint: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((item.name, kinds[item.name]) for item in dataclasses.fields(hint))
 
 
-def _paired(items: list[Any], origin: Any, kinds: Any) -> Iterator[tuple[Any, Any]]:
-    """Pair items with their types, by `list[X]`, `tuple[X, ...]` or `tuple[X, Y]`."""
+def _pair(items: list[Any], origin: Any, kinds: Any) -> Iterator[tuple[Any, Any]]:
+    """Pair items with their types in `list[X]`, `tuple[X, ...]` or `tuple[X, Y]`."""
     if origin is list or (len(kinds) == 2 and kinds[1] is Ellipsis):
         return ((item, kinds[0]) for item in items)
     if len(items) != len(kinds):
-        raise WireError(f"{len(items)} values where {len(kinds)} belong")
+        raise WireError(f"expected {len(kinds)} values, not {len(items)}")
     return zip(items, kinds, strict=True)
 
 
@@ -252,13 +259,13 @@ def _is_subclass(hint: Any, base: type) -> bool:
 
 def _check_type(value: Any, kind: Any) -> Any:
     if not isinstance(value, kind):
-        raise WireError(f"{type(value).__name__} where {kind.__name__} belongs")
+        raise WireError(f"expected {kind.__name__}, not {type(value).__name__}")
     return value
 
 
 def _check_int(value: Any) -> int:
     if type(value) is not int or value not in _INTEGERS:
-        raise WireError(f"{type(value).__name__} where a 64-bit int belongs")
+        raise WireError(f"expected a 64-bit int, not {type(value).__name__}")
     return value
 
 
@@ -273,7 +280,7 @@ def _check_descriptor(value: Any) -> int:
 
 def _check_float(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise WireError(f"{type(value).__name__} where a finite float belongs")
+        raise WireError(f"expected a finite float, not {type(value).__name__}")
     return float(value)
 
 

@@ -52,7 +52,7 @@ def test_a_bomb_opens_at_once_and_keeps_a_decoder_busy(pool, bomb):
                 CallContext(),
                 math.inf,
                 1,
-                preprocess.page_at,
+                preprocess.decode_page,
                 path,
                 PDF,
                 3,

@@ -14,7 +14,7 @@ from handler.engine.device.model import load_model
 from handler.engine.request import Sequence
 from handler.engine.selection.choice import choose_engine
 from handler.postprocess import StripAnswer, convert_page, convert_strips
-from handler.preprocess import Limits, page_at, strip_at
+from handler.preprocess import Limits, decode_page, decode_strip
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.settings import EngineSettings
@@ -70,16 +70,16 @@ def test_a_long_page_is_read_as_well_as_its_parts(generate):
     for index, (page, truth) in enumerate(zip(pages, truths, strict=True)):
         long_page.paste(page.image, (0, 640 * index))
         with spooled(as_png(page.image)) as document:
-            seen = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
+            seen = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
         text = generate(seen)
         content = convert_page(text, width=seen.width, height=seen.height, **OPTIONS)
         num_alone += num_errors(truth, content.text)
 
     with spooled(as_png(long_page)) as document:
-        whole = page_at(document, "image/png", 1, PROFILE.sizing, Limits())
+        whole = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
         answers = []
         for index, strip in enumerate(whole.strips):
-            part = strip_at(
+            part = decode_strip(
                 document, "image/png", whole, index, PROFILE.sizing, Limits()
             )
             answers.append(StripAnswer(strip, generate(part)))

@@ -1,1 +1,1 @@
-"""Images: their frames and their pixels."""
+"""Decoding of images to RGB pixels."""

@@ -1,7 +1,7 @@
-"""Read JPEGs in CMYK that do not say whether their values are inverted.
+"""Pillow plugin for CMYK JPEGs without Adobe's marker.
 
-Adobe's marker tells that they are. Pillow inverts always, so a JPEG without the
-marker comes out as its negative.
+The marker says that the CMYK values are inverted. Pillow always inverts them, so it
+decodes a JPEG without the marker to its negative.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ __all__ = ["FORMATS"]
 _FORMAT = "JPEG_CMYK"
 
 FORMATS = (_FORMAT, JpegImagePlugin.JpegImageFile.format)
-"""Pillow's formats for a JPEG, in the order in which they are tried."""
+"""Names of Pillow's formats for a JPEG, in the order in which they are tried."""
 
 _MAX_MEAN_INK = 127.5
 
 
 class CmykJpegFile(JpegImagePlugin.JpegImageFile):
-    """A JPEG in CMYK without Adobe's marker."""
+    """A CMYK JPEG without Adobe's marker."""
 
     def _open(self) -> None:
         super()._open()
@@ -33,8 +33,8 @@ class CmykJpegFile(JpegImagePlugin.JpegImageFile):
         result = super().load()
         if not is_first:
             return result
-        # No page has two full layers of ink on average, so such a one is inverted
-        # although nothing says so.
+        # No page has two full layers of ink on average. If this one has, its values are
+        # inverted although it lacks the marker.
         plain = ImageChops.invert(self)
         if sum(ImageStat.Stat(plain).mean) / 4 <= _MAX_MEAN_INK:
             self.im = plain.im

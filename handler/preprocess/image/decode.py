@@ -1,4 +1,4 @@
-"""Decode an image into what a reader of it would see: upright, on white, in RGB."""
+"""Decoding of an image to upright RGB pixels on an opaque background."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from handler.preprocess.image.damage import (
-    Loaded,
+    LoadedImage,
     load,
     open_tolerantly,
     truncation_warning,
 )
 from handler.preprocess.image.formats import import_all, open_header
-from handler.preprocess.image.samples import find_extrema, scale_of, scaled_image
+from handler.preprocess.image.samples import choose_scale, find_extrema, scale_image
 from handler.preprocess.image.transparency import compose
 from handler.preprocess.limits import Limits
 from handler.schema import PageWarning
 
-__all__ = ["Decoded", "decode", "import_all", "open_image"]
+__all__ = ["DecodedImage", "decode", "import_all", "open_image"]
 
 MAX_FULL_PIXELS = 50_000_000
-"""An image with more pixels is decoded at half its width and height, which the model
-sees at a quarter of them at most. A page of A4 has so many at 720 dpi."""
+"""Number of pixels above which an image is decoded at half its width and height. The
+model's input is smaller still. A4 at 720 dpi has this many pixels."""
 
 _WHITE = (255, 255, 255)
 _BAND_ROWS = 512
 
-# What to do with an image of each EXIF orientation. Not ImageOps.exif_transpose,
-# which writes the EXIF data anew and fails where they are odd.
+# Transposition of an image for each EXIF orientation. ImageOps.exif_transpose is not
+# used, because it rewrites the EXIF data and fails if they are malformed.
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,22 +46,25 @@ _TURNS_ON_SIDE = frozenset({5, 6, 7, 8})
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """An upright image in RGB."""
+class DecodedImage:
+    """An upright RGB image."""
 
     image: Image.Image
-    """Half as wide and high as the file's where that is very large."""
+    """The pixels, at half the width and height if the file's image is very large."""
     width: int
     height: int
-    """Pixels of the file's image, upright."""
+    """Size in pixels of the file's image when it is upright."""
     warnings: tuple[PageWarning, ...] = ()
 
 
 def open_image(
     subject: str, data: mmap, media_type: str, limits: Limits
 ) -> Image.Image:
-    """Open an image by its header; nothing is decoded yet."""
-    file = cast("IO[bytes]", data)  # as much of one as Pillow asks for
+    """Open an image and parse its header. No pixels are decoded.
+
+    `subject` names the image in errors. Raises DocumentTooLargeError above the limit.
+    """
+    file = cast("IO[bytes]", data)  # mmap has the methods that Pillow calls
     return open_tolerantly(
         lambda file: open_header(subject, file, media_type, limits), file
     )
@@ -69,41 +72,41 @@ def open_image(
 
 def decode(
     image: Image.Image, subject: str, data: mmap, media_type: str, limits: Limits
-) -> Decoded:
-    """Decode `image`, which `open_image` opened: upright, on white, 8 bits a colour.
+) -> DecodedImage:
+    """Decode `image`, which `open_image` returned, to upright RGB pixels.
 
-    Where the file ends early, the missing part is white and a warning says so.
+    If a part of the image is missing it is white, and the result has a warning.
     """
     width, height = image.size
-    outside = _outside_of_first_frame(image)
+    outside = _find_uncovered_boxes(image)
 
     def reopen(file: IO[bytes]) -> Image.Image:
         opened = open_header(subject, file, media_type, limits)
-        _draft(opened)
+        _request_half_size(opened)
         return opened
 
-    _draft(image)
+    _request_half_size(image)
     loaded = load(image, lambda: data[:], reopen)
-    # The size of some is only known now.
+    # The size of some images is known only after decoding.
     if loaded.image.width > width or loaded.image.height > height:
         width, height = loaded.image.size
     warnings = truncation_warning(loaded)
-    picture = _page(loaded, outside)
-    orientation = _orientation(loaded.image)
+    picture = _compose_page(loaded, outside)
+    orientation = _read_orientation(loaded.image)
     turn = _TURNS.get(orientation)
     if turn is not None:
         picture = picture.transpose(turn)
     if orientation in _TURNS_ON_SIDE:
         width, height = height, width
-    return Decoded(picture, width, height, warnings)
+    return DecodedImage(picture, width, height, warnings)
 
 
 def _is_very_large(image: Image.Image) -> bool:
     return image.width * image.height > MAX_FULL_PIXELS
 
 
-def _draft(image: Image.Image) -> None:
-    """Have the decoder of a very large JPEG or JPEG 2000 halve it."""
+def _request_half_size(image: Image.Image) -> None:
+    """Configure the decoder of a very large JPEG or JPEG 2000 to halve its size."""
     if not _is_very_large(image):
         return
     if image.format in ("JPEG", "MPO"):
@@ -112,7 +115,7 @@ def _draft(image: Image.Image) -> None:
         image.reduce = 1  # type: ignore[method-assign, assignment]
 
 
-def _outside_of_first_frame(image: Image.Image) -> list[tuple[int, int, int, int]]:
+def _find_uncovered_boxes(image: Image.Image) -> list[tuple[int, int, int, int]]:
     """Return the boxes of a GIF's canvas that its first frame does not cover."""
     tiles = getattr(image, "tile", None)
     if image.format != "GIF" or not tiles or "transparency" in image.info:
@@ -128,15 +131,17 @@ def _outside_of_first_frame(image: Image.Image) -> list[tuple[int, int, int, int
     return [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
 
 
-def _page(loaded: Loaded, outside: list[tuple[int, int, int, int]]) -> Image.Image:
-    """Return the decoded pixels in RGB, on their background."""
+def _compose_page(
+    loaded: LoadedImage, outside: list[tuple[int, int, int, int]]
+) -> Image.Image:
+    """Return the decoded pixels in RGB on an opaque background."""
     image, missing = loaded.image, loaded.missing
     if _is_very_large(image):
         if missing is not None:
             missing = missing.reduce(2)
         outside = [(a // 2, b // 2, -(-c // 2), -(-d // 2)) for a, b, c, d in outside]
-        image = _halved(image)
-    page = _colours(image)
+        image = _halve(image)
+    page = _to_rgb(image)
     if page.mode == "RGBA":
         page = compose(page)
     elif page is image and (outside or missing):
@@ -148,8 +153,8 @@ def _page(loaded: Loaded, outside: list[tuple[int, int, int, int]]) -> Image.Ima
     return page
 
 
-def _halved(image: Image.Image) -> Image.Image:
-    """Halve width and height, in bands that are converted one by one."""
+def _halve(image: Image.Image) -> Image.Image:
+    """Halve width and height, in horizontal bands to limit the memory."""
     if image.mode.startswith("I"):
         small = image.convert("I").reduce(2)
         small.format = image.format
@@ -159,7 +164,7 @@ def _halved(image: Image.Image) -> Image.Image:
     for top in range(0, height, _BAND_ROWS):
         band = image.crop((0, top, width, min(top + _BAND_ROWS, height)))
         is_bilevel = band.mode == "1" and "transparency" not in band.info
-        band = (band.convert("L") if is_bilevel else _colours(band)).reduce(2)
+        band = (band.convert("L") if is_bilevel else _to_rgb(band)).reduce(2)
         if halved is None:
             halved = Image.new(band.mode, (-(-width // 2), -(-height // 2)))
         halved.paste(band, (0, top // 2))
@@ -167,16 +172,16 @@ def _halved(image: Image.Image) -> Image.Image:
     return halved
 
 
-def _orientation(image: Image.Image) -> object:
+def _read_orientation(image: Image.Image) -> object:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    # Any exception: the pixels are good, and nobody came for the EXIF data.
+    # Catch every exception: damaged EXIF data must not make an intact image fail.
     except Exception:
         return None
 
 
-def _colours(image: Image.Image) -> Image.Image:
-    """Return an image of any mode in RGB, or in RGBA if parts are transparent."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB, or to RGBA if it has transparency."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
@@ -189,12 +194,12 @@ def _colours(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Return a gray JPEG 2000 or plain PNM, whose samples Pillow keeps in 16 bits."""
+    """Convert 16-bit samples, as Pillow keeps them for gray JPEG 2000 and plain PNM."""
     samples = np.asarray(image)[..., None]
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         words: NDArray[Any] = np.clip(samples[start:stop], 0, 65_535)
         return words.astype(np.uint16, copy=False)
 
-    scale = scale_of(find_extrema(rows, image.size, 1), np.dtype(np.uint16), 16)
-    return scaled_image(rows, "L", image.size, scale).convert("RGB")
+    scale = choose_scale(find_extrema(rows, image.size, 1), np.dtype(np.uint16), 16)
+    return scale_image(rows, "L", image.size, scale).convert("RGB")

@@ -1,4 +1,4 @@
-"""Open an image by its media type, with the decoder for that type only."""
+"""Opening of an image by its media type, with the decoder for that type only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from handler.preprocess.media import HEIC, ICO
 
 __all__ = ["import_all", "open_header", "tolerate_damage"]
 
-# Our own limit is checked on the header and names its number.
+# `check_pixels` replaces Pillow's limit. Its error names the limit.
 Image.MAX_IMAGE_PIXELS = None
-# The pool has one process for each core that decoders may use.
+# One thread is enough, because the pool has one process per core.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _FORMATS = {
@@ -38,17 +38,18 @@ _FORMATS = {
     "image/x-portable-anymap": "PPM",
     "image/x-tga": "TGA",
 }
-"""Pillow's name of each media type's format."""
+"""Pillow's format name for each media type."""
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _DIB_SIZE = struct.Struct("<4xii")
 
 
 def import_all() -> None:
-    """Import all that decoders would import on demand.
+    """Import the modules that decoders import on demand.
 
-    For processes that cannot open files later: Pillow looks for colour profiles, and
-    for further plugins when none knows an image; Python for encodings of texts.
+    Call it in a process that cannot open files later. Pillow imports its colour
+    management, and its other plugins if none recognises an image. Python imports the
+    codecs of text encodings.
     """
     Image.init()
     for name in ("ImageCms", "ImageColor", "ImageFilter", "ImagePalette"):
@@ -61,13 +62,14 @@ def import_all() -> None:
 def open_header(
     subject: str, file: IO[bytes], media_type: str, limits: Limits
 ) -> Image.Image:
-    """Open an image without decoding it. Raises DocumentTooLargeError.
+    """Open an image without decoding it; of an icon, open its largest image.
 
-    Of an icon's pictures, the largest is opened.
+    Raises DocumentTooLargeError above the limit.
     """
     if media_type == HEIC:
         _register_heif()
-    # By its type alone: what claims to be a PNG never reaches another decoder.
+    # Only the decoder of the detected type may open the file, which limits the code
+    # that untrusted input can reach.
     image = Image.open(file, formats=plugins_of(_FORMATS[media_type]))
     check_pixels(subject, image.width, image.height, limits)
     if media_type == ICO:
@@ -78,7 +80,7 @@ def open_header(
 
 @contextmanager
 def tolerate_damage() -> Iterator[None]:
-    """Let Pillow read damaged files; the flag is global, so reset it afterwards."""
+    """Let Pillow read damaged files within the context. The flag is global."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         yield
@@ -97,15 +99,18 @@ def _register_heif() -> None:
 def _largest_picture(
     subject: str, icon: IcoImagePlugin.IcoImageFile, file: IO[bytes], limits: Limits
 ) -> Image.Image:
-    """Open an icon's largest picture, whose own header may differ from the icon's."""
+    """Open the largest image of an icon.
+
+    Its size is checked again, because its own header may differ from the icon's.
+    """
     largest = icon.ico.entry[0]
     file.seek(largest.offset)
     content = file.read(largest.size)
     if content.startswith(_PNG_MAGIC):
         return open_header(subject, BytesIO(content), "image/png", limits)
     if len(content) < _DIB_SIZE.size:
-        raise UnreadableDocumentError(f"{subject} ends before its largest picture")
+        raise UnreadableDocumentError(f"{subject} ends before its largest image")
     width, height = _DIB_SIZE.unpack_from(content)
-    # The height covers the picture and its transparency mask.
+    # The height in the header covers the image and its transparency mask.
     check_pixels(subject, width, abs(height) // 2, limits)
     return icon.ico.frame(0)

@@ -1,4 +1,4 @@
-"""Count the pictures of a file that are not read: further frames of an animation."""
+"""Warning about images of a file that are not read, such as frames of an animation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ __all__ = ["frames_warning"]
 
 
 def frames_warning(image: Image.Image) -> tuple[PageWarning, ...]:
-    """Return the warning that only the first of several pictures is read, if so."""
-    num_ignored = _count(image) - 1
+    """Return a `frames_ignored` warning if the file has more than one image."""
+    num_ignored = _count_pictures(image) - 1
     if num_ignored < 1:
         return ()
     detail = (
-        f"the file has {num_ignored + 1} pictures, of which the first is read; send "
-        "pages as TIFF or PDF, or one by one"
+        f"the file has {num_ignored + 1} images, and only the first is read; send "
+        "several pages as TIFF or PDF, or one by one"
     )
     return (PageWarning("frames_ignored", detail),)
 
 
-def _count(image: Image.Image) -> int:
-    """Count the pictures; those of a camera's JPEG only if they are as large."""
+def _count_pictures(image: Image.Image) -> int:
+    """Return the number of images in the file.
+
+    Further images in a camera's JPEG count only if they have the size of the first.
+    """
     try:
         num_frames = int(getattr(image, "n_frames", 1))
         if image.format != "MPO":
@@ -33,6 +36,6 @@ def _count(image: Image.Image) -> int:
             image.seek(number)
             count += image.size == size
         return count
-    # Any exception: a damaged end of the file does not concern the first picture.
+    # Catch every exception: a damaged end of the file does not affect the first image.
     except Exception:
         return 1

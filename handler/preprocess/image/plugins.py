@@ -1,4 +1,4 @@
-"""Choose the plugins of Pillow that read a format, ours before Pillow's own."""
+"""Pillow plugins for each format; this package's plugins precede Pillow's own."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _PLUGINS: dict[str, tuple[str, ...]] = {
 
 
 def plugins_of(format_name: str) -> tuple[str, ...]:
-    """Return the plugins for one of Pillow's formats, in the order to try them."""
+    """Return the plugins for one of Pillow's formats, in the order of precedence."""
     return _PLUGINS.get(format_name, (format_name,))

@@ -1,7 +1,7 @@
-"""Read PNGs of 16 bits a sample in full, as a plugin of Pillow.
+"""Pillow plugin for PNGs with 16 bits per sample.
 
-Pillow keeps the high byte of colours, so samples of 12 bits in words of 16 keep 4 bits
-of them, and compares a transparent color with samples of another depth.
+Pillow keeps only the high byte of each sample, so that 12-bit samples in 16-bit words
+lose all but 4 bits. It also compares a transparent color with samples of another depth.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from PIL import Image, PngImagePlugin
 
 from handler.preprocess.image.samples import (
     MAX_HOT_SHARE,
+    choose_scale,
     find_extrema,
-    scale_of,
-    scaled_image,
+    scale_image,
 )
 
 __all__ = ["FORMATS"]
@@ -25,9 +25,9 @@ _FORMAT = "PNG_SAMPLES"
 
 FORMATS = (_FORMAT,)
 
-# Factor from a sample of 2 or 4 bits to the 8 bits that Pillow scales it to.
+# Factor by which Pillow scales a sample of 2 or 4 bits to 8 bits.
 _FACTORS = {"L;2": 85, "L;4": 17}
-# Pillow's raw modes of 16 bits, with those that together give all bytes of a pixel.
+# Pillow's raw modes of 16 bits, and for each the raw modes that yield all its bytes.
 _DEEP = {
     "I;16B": (),
     "LA;16B": ("RGBA",),
@@ -35,11 +35,11 @@ _DEEP = {
     "RGBA;16B": ("RGBA;16B", "RGBA;16L"),
 }
 _MAX_SHALLOW_BYTE = 63
-"""Highest high byte of samples that do not use the two highest of 16 bits."""
+"""Largest high byte of samples whose two most significant bits are zero."""
 
 
 class PngSamplesFile(PngImagePlugin.PngImageFile):
-    """A PNG whose samples are scaled by the bits that they use."""
+    """A PNG whose samples are scaled by the number of bits in use."""
 
     def _open(self) -> None:
         super()._open()
@@ -53,18 +53,18 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
     def load(self) -> Any:
         is_first = bool(self.tile)
         result = super().load()
-        # Animations are composed of frames of 8 bits.
+        # Pillow composes animations from 8-bit frames, so they are left alone.
         if not is_first or self._raw_mode not in _DEEP or self.is_animated:
             return result
-        image = self._scaled()
+        image = self._scale()
         if image is not None:
             self._mode = image.mode
             self.im = image.im
             self.info.pop("transparency", None)
         return Image.Image.load(self)
 
-    def _scaled(self) -> Image.Image | None:
-        """Return the image of 8 bits a sample; None if Pillow's is right."""
+    def _scale(self) -> Image.Image | None:
+        """Return an image of 8 bits per sample; None if Pillow's image is correct."""
         transparency = self.info.get("transparency")
         raw_modes = _DEEP[self._raw_mode or ""]
         if not raw_modes:
@@ -74,25 +74,27 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
             num_deep = counts[:, _MAX_SHALLOW_BYTE + 1 :].sum()
             if num_deep > MAX_HOT_SHARE * counts.sum() and transparency is None:
                 return None
-            samples = self._samples(raw_modes)
+            samples = self._read_samples(raw_modes)
         num_colours = samples.shape[2] - (self.mode == "RGBA")
         colours = samples[..., :num_colours]
 
         def rows(start: int, stop: int) -> NDArray[Any]:
             return samples[start:stop]
 
-        scale = scale_of(find_extrema(rows, self.size, num_colours), samples.dtype, 16)
+        scale = choose_scale(
+            find_extrema(rows, self.size, num_colours), samples.dtype, 16
+        )
         mode = ("L", "LA", "RGB", "RGBA")[samples.shape[2] - 1]
         if transparency is not None:
             mode = {"L": "LA", "RGB": "RGBA"}[mode]
             opaque = np.any(colours != np.array(transparency), axis=2, keepdims=True)
             alpha = opaque.astype(samples.dtype) * 65_535
             samples = np.concatenate((samples, alpha), axis=2)
-        return scaled_image(rows, mode, self.size, scale)
+        return scale_image(rows, mode, self.size, scale)
 
-    def _samples(self, raw_modes: tuple[str, ...]) -> NDArray[Any]:
-        """Return all samples, of shape (rows, columns, samples) and 16 bits."""
-        parts = [self._bytes(raw_mode) for raw_mode in raw_modes]
+    def _read_samples(self, raw_modes: tuple[str, ...]) -> NDArray[Any]:
+        """Return the 16-bit samples as an array of shape (rows, columns, samples)."""
+        parts = [self._decode_bytes(raw_mode) for raw_mode in raw_modes]
         if len(parts) == 1:
             return np.ascontiguousarray(parts[0]).view(">u2").astype(np.uint16)
         samples = parts[0].astype(np.uint16)
@@ -100,8 +102,8 @@ class PngSamplesFile(PngImagePlugin.PngImageFile):
         samples |= parts[1]
         return samples
 
-    def _bytes(self, raw_mode: str) -> NDArray[Any]:
-        """Decode the file once more, and keep the bytes of a raw mode."""
+    def _decode_bytes(self, raw_mode: str) -> NDArray[Any]:
+        """Decode the file again and return the bytes of one raw mode."""
         file = cast("IO[bytes]", self._fp)
         file.seek(0)
         image = PngImagePlugin.PngImageFile(file)

@@ -1,7 +1,7 @@
-"""Read binary PNMs of more than 8 bits a sample, as a plugin of Pillow.
+"""Pillow plugin for binary PNMs with more than 8 bits per sample.
 
-Pillow keeps the high byte of colours, and converts samples one by one in Python unless
-their highest value is 65,535.
+Pillow keeps only the high byte of colour samples, and it converts samples one by one in
+Python unless their highest value is 65,535.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from PIL import Image, ImageFile, PpmImagePlugin
 
 from handler.preprocess.image.samples import (
     Scale,
+    choose_scale,
     find_extrema,
-    scale_of,
-    scaled_image,
+    scale_image,
 )
 
 __all__ = ["FORMATS"]
@@ -24,14 +24,14 @@ __all__ = ["FORMATS"]
 _FORMAT = "PNM_SAMPLES"
 
 FORMATS = (_FORMAT, PpmImagePlugin.PpmImageFile.format)
-"""Pillow's formats for a PNM, in the order in which they are tried."""
+"""Names of Pillow's formats for a PNM, in the order in which they are tried."""
 
 _MODES = {"I": "L", "RGB": "RGB"}
 _MAX_SAMPLE = 65_535
 
 
 class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
-    """A PGM or PPM of two bytes a sample, the high byte first."""
+    """A PGM or PPM with two bytes per sample, the high byte first."""
 
     format = _FORMAT
     format_description = "PNM with samples of 16 bits"
@@ -53,24 +53,26 @@ class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
         self._is_loaded = False
 
     def load(self) -> Any:
-        """Decode the image. What the file does not have stays as it is in memory."""
+        """Decode the image. Pixels that the file lacks keep their initial values."""
         if not self._is_loaded:
             self._is_loaded = True
             num_samples = len(self.getbands())
             row_bytes = 2 * self.width * num_samples
             file = cast("IO[bytes]", self.fp)
-            file.seek(0, 2)  # a mapping returns nothing
+            file.seek(0, 2)  # mmap.seek returns None before Python 3.13
             num_bytes = file.tell() - self._start
             num_rows = min(self.height, max(0, num_bytes) // row_bytes)
             if num_rows < self.height and not ImageFile.LOAD_TRUNCATED_IMAGES:
                 self._is_loaded = False
                 raise OSError("the image data end early")
             if num_rows:
-                self._paste(self._rows_of(file, num_rows, num_samples))
+                self._paste(self._decode_rows(file, num_rows, num_samples))
         return Image.Image.load(self)
 
-    def _rows_of(self, file: IO[bytes], num_rows: int, num_samples: int) -> Image.Image:
-        """Return the first rows as an image of 8 bits a sample."""
+    def _decode_rows(
+        self, file: IO[bytes], num_rows: int, num_samples: int
+    ) -> Image.Image:
+        """Decode the first rows to an image of 8 bits per sample."""
         size = (self.width, num_rows)
 
         def rows(start: int, stop: int) -> NDArray[Any]:
@@ -83,8 +85,8 @@ class PnmSamplesFile(PpmImagePlugin.PpmImageFile):
         scale = Scale(0, self._highest)
         if self._highest == _MAX_SAMPLE:
             extrema = find_extrema(rows, size, num_samples)
-            scale = scale_of(extrema, np.dtype(np.uint16), 16)
-        return scaled_image(rows, self.mode, size, scale)
+            scale = choose_scale(extrema, np.dtype(np.uint16), 16)
+        return scale_image(rows, self.mode, size, scale)
 
     def _paste(self, image: Image.Image) -> None:
         if image.size == self.size:

@@ -1,4 +1,4 @@
-"""Convert samples of any type and depth to an image of 8 bits a sample."""
+"""Conversion of samples of any type and depth to an image of 8 bits per sample."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ __all__ = [
     "MAX_HOT_SHARE",
     "Rows",
     "Scale",
+    "choose_scale",
     "find_extrema",
-    "scale_of",
-    "scaled_image",
+    "scale_image",
     "split_rows",
 ]
 
 Rows = Callable[[int, int], "NDArray[Any]"]
-"""Return the samples of the rows from a first to before a last one, as an array
+"""Function that returns the samples of rows `start` to `stop`, exclusive, as an array
 of shape (rows, columns, samples)."""
 
 _BLOCK_SAMPLES = 1 << 22
 _WORD_BITS = (8, 10, 12, 14)
-"""Depths that are stored in words of 16 bits, each with its highest bits zero."""
+"""Depths in bits that are stored in 16-bit words with zeros in the highest bits."""
 _MIN_INK_BITS = 9
 MAX_HOT_SHARE = 0.001
-"""Hot pixels are broken sensors, whose samples say nothing about the others."""
+"""Largest share of hot pixels, the outliers of broken sensor elements. They are ignored
+when the depth is determined."""
 _MIN_DECLARED = 255
 _FLOAT_WHITES = (1.0, 255.0, 65_535.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The sample values that become 0 and 255."""
+    """The sample values that are mapped to 0 and 255."""
 
     low: float
     high: float
 
     def apply(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Return `samples` as numbers from 0 to 255, rounded."""
+        """Return `samples` scaled to 0 to 255 and rounded."""
         if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
             values = np.arange(1 << 8 * samples.dtype.itemsize, dtype=np.float64)
             table: NDArray[Any] = self.apply(values)
@@ -59,13 +60,13 @@ class Scale:
 
 
 def split_rows(height: int, samples_per_row: int) -> Iterator[tuple[int, int]]:
-    """Yield the first row of each block of rows and the one after its last."""
+    """Yield the range of each block of rows: its first row, and its end, exclusive."""
     step = max(1, _BLOCK_SAMPLES // max(1, samples_per_row))
     for start in range(0, height, step):
         yield start, min(start + step, height)
 
 
-def scale_of(
+def choose_scale(
     extrema: tuple[float, float],
     dtype: Any,
     bits: int,
@@ -73,16 +74,16 @@ def scale_of(
     declared: float | None = None,
     zero_is_white: bool = False,
 ) -> Scale:
-    """Return the values that mean black and white in samples of a type.
+    """Return the sample values of black and white.
 
-    `extrema` are the lowest and the highest value in the image, `bits` the depth
-    that the file states, `declared` the highest possible value if it states one.
+    `extrema` are the lowest and the highest value in the image, `bits` is the depth
+    that the file states, and `declared` the highest possible value if it states one.
 
-    Files often state 16 bits for samples of 10, 12 or 14. The depth is then the
-    smallest that holds the highest value. This is safe for pages whose samples do
-    use 16 bits: their paper is brighter than a quarter of the range. Where zero is
+    Files often state 16 bits for samples of 10, 12 or 14 bits. The depth is therefore
+    the smallest that holds the highest value. Pages that do use 16 bits are not
+    affected, because their paper is brighter than a quarter of the range. If zero is
     white, a blank page has low values only, so values below a hundredth of the range
-    stay as they are.
+    are not scaled by this rule.
 
     Raises OSError for values that are not finite.
     """
@@ -112,11 +113,11 @@ def scale_of(
 def find_extrema(
     rows: Rows, size: tuple[int, int], num_colours: int
 ) -> tuple[float, float]:
-    """Return the lowest and the highest value of an image's colours.
+    """Return the lowest and the highest value of the color samples of an image.
 
-    Hot pixels are left out of words of 16 bits: at most a thousandth of the samples,
-    most without a neighbor like them in their row, and with more bits than the others
-    use. Returns two NaN if a value is not finite.
+    Hot pixels in 16-bit words are ignored. They are at most a thousandth of the
+    samples, they use more bits than the other samples, and most of them have no such
+    neighbor in their row. Returns two NaN if a value is not finite.
     """
     width, height = size
     blocks = list(split_rows(height, width * num_colours))
@@ -143,12 +144,15 @@ def find_extrema(
 
 
 def _count_isolated(mask: NDArray[np.bool_]) -> int:
-    """Count true values of (rows, columns, samples) with none at their sides."""
+    """Count true values without a true left or right neighbor.
+
+    `mask` has the shape (rows, columns, samples).
+    """
     padded = np.pad(mask, ((0, 0), (1, 1), (0, 0)))
     return int((mask & ~padded[:, :-2] & ~padded[:, 2:]).sum())
 
 
-def scaled_image(
+def scale_image(
     rows: Rows,
     mode: str,
     size: tuple[int, int],
@@ -156,10 +160,11 @@ def scaled_image(
     *,
     invert: bool = False,
 ) -> Image.Image:
-    """Return an image of `mode` whose bands are the first samples of every pixel.
+    """Return an image of `mode` whose bands are the first samples of each pixel.
 
-    `invert` exchanges black and white in the colours, but not in a band of alpha. A
-    band of alpha has the colours' scale, or 16 bits if its values are above that.
+    `invert` exchanges black and white in the colours, but not in the alpha band. The
+    alpha band has the scale of the colours, or the range of its type if its values
+    exceed that scale.
     """
     width, height = size
     num_bands = Image.getmodebands(mode)

@@ -1,4 +1,4 @@
-"""Number the connected shapes of a mask."""
+"""Labelling of the connected components of a mask."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MAX_ROUNDS = 30
 
 
 def number_shapes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return for each true pixel of a mask, row by row, the number of its shape.
+    """Return the number of the shape of each true pixel of a mask, row by row.
 
-    A shape consists of pixels that touch at their sides. Runs of pixels in rows and
-    in columns take turns to adopt the lowest number in them. A shape with more turns
-    than rounds, such as a maze, stays divided.
+    A shape is a 4-connected component. In each round, runs of pixels in rows and then
+    in columns adopt the lowest number in the run. The number of rounds is limited, so a
+    shape with many turns, such as a maze, may keep several numbers.
     """
-    rows, columns = _runs(mask), _runs(mask.T)
-    # Pixels are in the order of rows; `by_column` puts them into that of columns.
+    rows, columns = _number_runs(mask), _number_runs(mask.T)
+    # Pixels are in row-major order; `by_column` reorders them to column-major order.
     order = np.empty(mask.shape, np.intp)
     order[mask] = np.arange(len(rows))
     by_column = order.T[mask.T]
-    row_starts, column_starts = _starts(rows), _starts(columns)
+    row_starts, column_starts = _find_starts(rows), _find_starts(columns)
     numbers = np.asarray(rows)
     for _ in range(_MAX_ROUNDS):
         if not len(numbers):
@@ -39,14 +39,14 @@ def number_shapes(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     return numbers
 
 
-def _runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return for each true pixel the number of its run of pixels in a row."""
+def _number_runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the number of the run of each true pixel; a run lies within a row."""
     starts = mask.copy()
     starts[:, 1:] &= ~mask[:, :-1]
     numbers: NDArray[np.intp] = np.cumsum(starts).reshape(mask.shape)[mask] - 1
     return numbers
 
 
-def _starts(runs: NDArray[np.intp]) -> NDArray[Any]:
-    """Return where each run begins among the pixels."""
+def _find_starts(runs: NDArray[np.intp]) -> NDArray[Any]:
+    """Return the index of the first pixel of each run."""
     return np.flatnonzero(np.diff(runs, prepend=-1))

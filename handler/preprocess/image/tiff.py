@@ -1,8 +1,8 @@
-"""Find the frames of a TIFF, and show one of them as if it were the only one.
+"""Access to the frames of a TIFF without parsing the frames before them.
 
-Pillow reaches frame 900 by parsing the 899 before it and fails where one of them
-is broken. Following the chain ourselves costs a microsecond a frame and a bad
-frame fails alone.
+Pillow reaches frame 900 by parsing the 899 frames before it, and it fails if one of
+them is damaged. Following the chain of directories costs a microsecond per frame, and a
+damaged frame fails alone.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ _OLD_REDUCED = 2
 _SHORT = 3
 _VALUE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))
 _VALUE_BYTES |= {16: 8, 17: 8, 18: 8}
-"""Bytes of a value by its type."""
-# Directories have 10 to 30 entries. They should be sorted; some writers do not sort.
+"""Size in bytes of a value by its TIFF type."""
+# Entries should be sorted by tag, but some writers do not sort them. Directories have
+# 10 to 30 entries, so the type of a frame is among the first of them.
 _MAX_TYPE_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """Places and formats of the links of the chain, in TIFF or in BigTIFF."""
+class _ChainLayout:
+    """Offsets and formats of the chain of directories, in TIFF or in BigTIFF."""
 
     first_link: int
     link: struct.Struct
@@ -43,10 +44,10 @@ class _Layout:
     long: struct.Struct
 
 
-def _layout(data: mmap | bytes) -> _Layout:
+def _detect_layout(data: mmap | bytes) -> _ChainLayout:
     order = "<" if data[:1] == b"I" else ">"
     is_big = b"+" in data[2:4]
-    return _Layout(
+    return _ChainLayout(
         first_link=8 if is_big else 4,
         link=struct.Struct(order + ("Q" if is_big else "I")),
         num_entries=struct.Struct(order + ("Q" if is_big else "H")),
@@ -59,17 +60,20 @@ def _layout(data: mmap | bytes) -> _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A frame's directory, and what the frame is a version of, if it is no page."""
+    """The offset of a frame's directory, and the frame's subfile type."""
 
     offset: int
     is_reduced: bool = False
-    """It is a thumbnail or an overview of another frame."""
+    """True for a thumbnail or an overview of another frame."""
     is_mask: bool = False
 
 
-def _frames(data: mmap) -> Iterator[_Frame]:
-    """Yield the frames in the order of the chain, which may be cut or be a cycle."""
-    layout = _layout(data)
+def _iter_frames(data: mmap) -> Iterator[_Frame]:
+    """Yield the frames in the order of the chain.
+
+    The chain may be truncated, and it may have a cycle.
+    """
+    layout = _detect_layout(data)
     seen: set[int] = set()
     link = layout.first_link
     while link + layout.link.size <= len(data):
@@ -77,19 +81,19 @@ def _frames(data: mmap) -> Iterator[_Frame]:
         if offset == 0 or offset in seen:
             return
         seen.add(offset)
-        # A frame beyond the end of the file is a page that was cut off. It fails when
-        # it is read, and is counted until then.
+        # A frame beyond the end of the file is a page that was cut off. It is counted,
+        # and it fails when it is decoded.
         if offset + layout.num_entries.size > len(data):
             yield _Frame(offset)
             return
         (num_entries,) = layout.num_entries.unpack_from(data, offset)
         entries = offset + layout.num_entries.size
-        yield _frame(data, layout, offset, entries, num_entries)
+        yield _read_frame(data, layout, offset, entries, num_entries)
         link = entries + num_entries * layout.entry_bytes
 
 
-def _frame(
-    data: mmap, layout: _Layout, offset: int, entries: int, num_entries: int
+def _read_frame(
+    data: mmap, layout: _ChainLayout, offset: int, entries: int, num_entries: int
 ) -> _Frame:
     """Read a frame's subfile type from its directory."""
     new_type = old_type = 0
@@ -98,7 +102,7 @@ def _frame(
         if place + layout.entry_bytes > len(data):
             break
         tag, kind = layout.tag.unpack_from(data, place)
-        # Behind the tag, the type and the number of values.
+        # The value follows the tag, the type and the number of values.
         place += layout.entry_bytes - layout.link.size
         value = layout.short if kind == _SHORT else layout.long
         if tag == _NEW_SUBFILE_TYPE:
@@ -112,16 +116,17 @@ def _frame(
     )
 
 
-def _first_frames(data: mmap) -> list[_Frame]:
-    """Return the frames of a file, of too many no more than tell that they are."""
-    return list(islice(_frames(data), MAX_FRAMES + 1))
+def _read_first_frames(data: mmap) -> list[_Frame]:
+    """Return the frames of a file, up to one more than MAX_FRAMES."""
+    return list(islice(_iter_frames(data), MAX_FRAMES + 1))
 
 
-def _pages(frames: list[_Frame]) -> list[_Frame]:
+def _select_pages(frames: list[_Frame]) -> list[_Frame]:
     """Return the frames that are pages.
 
-    Thumbnails, overviews and masks are left out. If a file has nothing else, its
-    writer misused the tag, and the frames are taken for pages, masks last.
+    Thumbnails, overviews and masks are not pages. If a file has no other frames, its
+    writer misused the tag: the frames that are not masks are pages then, or the masks
+    if there is nothing else.
     """
     pages = [frame for frame in frames if not (frame.is_reduced or frame.is_mask)]
     return pages or [frame for frame in frames if not frame.is_mask] or frames
@@ -130,30 +135,35 @@ def _pages(frames: list[_Frame]) -> list[_Frame]:
 def count_frames(data: mmap) -> int:
     """Return the number of pages.
 
-    Raises UnreadableDocumentError for none, DocumentTooLargeError for too many frames.
+    Raises UnreadableDocumentError if there is no frame, and DocumentTooLargeError for
+    too many frames.
     """
-    frames = _first_frames(data)
+    frames = _read_first_frames(data)
     if not frames:
         raise UnreadableDocumentError("the TIFF ends before its first page")
     if len(frames) > MAX_FRAMES:
         raise DocumentTooLargeError(
             f"the TIFF has more than {MAX_FRAMES} pages; split it into smaller files"
         )
-    return len(_pages(frames))
+    return len(_select_pages(frames))
 
 
 def show_frame(data: mmap, number: int) -> None:
-    """Make page `number`, counted from 1, the first frame of this private mapping."""
-    pages = _pages(_first_frames(data))
+    """Make page `number`, counted from 1, the first frame of the file.
+
+    `data` is a private mapping, whose header is changed. Raises UnreadableDocumentError
+    if there is no such page.
+    """
+    pages = _select_pages(_read_first_frames(data))
     if number > len(pages):
         raise UnreadableDocumentError(f"the TIFF has no page {number}")
-    layout = _layout(data)
+    layout = _detect_layout(data)
     layout.link.pack_into(data, layout.first_link, pages[number - 1].offset)
 
 
 def ends_early(data: mmap | bytes) -> bool:
-    """Return whether the first frame's tags refer to values behind the file's end."""
-    layout = _layout(data)
+    """True if tags of the first frame refer to values beyond the end of the file."""
+    layout = _detect_layout(data)
     (offset,) = layout.link.unpack_from(data, layout.first_link)
     entries = offset + layout.num_entries.size
     if entries > len(data):

@@ -1,7 +1,7 @@
-"""Read from a TIFF frame's tags how its samples are laid out.
+"""Layout of the samples of a TIFF frame, from its tags.
 
-The tags are parsed by Pillow, and used to decide who interprets the samples: Pillow,
-`tiff_samples`, or nobody, in which case the unsupported feature is named.
+Pillow parses the tags. The layout decides whether Pillow or `tiff_samples` interprets
+the samples. If neither can, an error names the unsupported feature.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
 _CCITT = {2: "CCITT RLE", 3: "CCITT Group 3", 4: "CCITT Group 4"}
 _JPEG = {6: "old-style JPEG", 7: "JPEG"}
-# What these unpack is the rows as they were, so samples of any kind can be in it.
+# These compressions restore the bytes of the rows, so samples may be of any type.
 _BYTES = {
     1: "none",
     5: "LZW",
@@ -87,30 +87,30 @@ VALUES_MISSING = "the file ends before values that its tags refer to"
 
 
 def is_big_tiff(data: mmap | bytes) -> bool:
-    """Return whether offsets have 64 bits."""
+    """True if the file is a BigTIFF, which has 64-bit offsets."""
     return b"+" in data[2:4]
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """The strips or tiles of a frame, whose samples are compressed one by one."""
+    """The strips or tiles of a frame, which are compressed independently."""
 
     offsets: tuple[int, ...]
     num_bytes: tuple[int, ...]
     width: int
-    """In pixels; that of the image for strips."""
+    """Width in pixels. Strips have the width of the image."""
     height: int
     is_tiled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Storage and meaning of a frame's samples."""
+    """Storage and interpretation of a frame's samples."""
 
     width: int
     height: int
     bits: int
-    """Of each sample; 0 if they differ."""
+    """Bits per sample; 0 if samples differ in depth."""
     num_samples: int
     sample_format: int
     photometric: int
@@ -134,16 +134,19 @@ class Layout:
 
     @property
     def alpha(self) -> int:
-        """0 for none, 1 for colours multiplied by alpha, 2 for plain ones."""
+        """Kind of the alpha sample: 0 for none, 1 for premultiplied, 2 for straight."""
         if self.num_samples <= self.num_colours:
             return 0
         if not self.extra_samples:
-            # Many writers leave the tag out.
+            # Many writers omit the ExtraSamples tag of RGBA images.
             return 2 if self.photometric == RGB and self.num_samples == 4 else 0
         return self.extra_samples[0] if self.extra_samples[0] in (1, 2) else 0
 
     def check_supported(self) -> None:
-        """Raise NotImplementedError that names what neither Pillow nor we can read."""
+        """Check that Pillow or `tiff_samples` can interpret the samples.
+
+        Raises NotImplementedError with the unsupported feature.
+        """
         if self.compression not in _SUPPORTED:
             name = _UNSUPPORTED.get(self.compression, "unknown")
             _reject(f"compression {self.compression} ({name})")
@@ -220,12 +223,12 @@ class Layout:
 
     @property
     def has_byte_rows(self) -> bool:
-        """True if unpacking gives the rows as they were, whatever is in them."""
+        """True if decompression restores the bytes of the rows, whatever they mean."""
         return self.compression in _BYTES
 
     @property
     def description(self) -> str:
-        """Name compression, colours, number and depth of samples."""
+        """Text that states the compression, colours, number and depth of samples."""
         compression = _SUPPORTED.get(self.compression, str(self.compression))
         colours = _PHOTOMETRICS.get(self.photometric, str(self.photometric))
         return (
@@ -240,10 +243,10 @@ class Layout:
 
 
 def read_layout(data: mmap | bytes) -> Layout:
-    """Parse the tags of the frame that the header points to.
+    """Parse the tags of the frame to which the header points.
 
-    Raises OSError if the tags that every frame needs are missing or contradictory,
-    NotImplementedError if samples have different types.
+    Raises OSError if required tags are missing or contradictory, and
+    NotImplementedError if the samples of a pixel have different types.
     """
     tags = _Tags(data)
     width, height = tags.number(256), tags.number(257)
@@ -260,7 +263,7 @@ def read_layout(data: mmap | bytes) -> Layout:
         _reject("samples of different types")
     sample_format = formats.pop()
     bits = bits[: max(num_samples, 1)]
-    if sample_format == 4:  # undefined; libraries read it as unsigned
+    if sample_format == 4:  # "undefined", which other readers treat as unsigned
         sample_format = UNSIGNED
     return Layout(
         width=width,
@@ -268,7 +271,7 @@ def read_layout(data: mmap | bytes) -> Layout:
         bits=bits[0] if len(set(bits)) == 1 else 0,
         num_samples=num_samples,
         sample_format=sample_format,
-        photometric=_photometric(stated, compression, num_samples),
+        photometric=_resolve_photometric(stated, compression, num_samples),
         is_photometric_stated=stated is not None,
         is_planar=tags.number(284, 1) == PLANAR,
         compression=compression,
@@ -281,12 +284,12 @@ def read_layout(data: mmap | bytes) -> Layout:
         is_big_endian_big_tiff=data[:1] == b"M" and is_big_tiff(data),
         subsampling=tags.numbers(530) or (2, 2),
         ink_set=tags.number(332, 1),
-        segments=_segments(tags, width, height),
+        segments=_read_segments(tags, width, height),
     )
 
 
-def _photometric(stated: int | None, compression: int, num_samples: int) -> int:
-    """Return the photometric interpretation; without the tag, the one of libtiff."""
+def _resolve_photometric(stated: int | None, compression: int, num_samples: int) -> int:
+    """Return the photometric interpretation; without the tag, libtiff's default."""
     if compression == 6:
         return YCBCR
     if stated is not None:
@@ -296,7 +299,7 @@ def _photometric(stated: int | None, compression: int, num_samples: int) -> int:
     return MIN_IS_BLACK if num_samples < 3 else RGB
 
 
-def _segments(tags: _Tags, width: int, height: int) -> Segments:
+def _read_segments(tags: _Tags, width: int, height: int) -> Segments:
     if tile_offsets := tags.numbers(324):
         return Segments(
             tile_offsets,
@@ -312,12 +315,13 @@ def _segments(tags: _Tags, width: int, height: int) -> Segments:
 
 
 class _Tags:
-    """The tags of a frame, each as numbers; a missing one is an empty tuple."""
+    """The numeric tags of a frame. A missing tag is an empty tuple."""
 
     def __init__(self, data: mmap | bytes) -> None:
         head = data[: 16 if is_big_tiff(data) else 8]
         prefix = None
-        # Pillow recognises BigTIFF by the byte at which little-endian files have it.
+        # Pillow does not recognise a big-endian BigTIFF, so it gets a little-endian
+        # header and the prefix of the other byte order.
         if head[3:4] == b"+":
             head, prefix = b"II+\0" + head[4:], b"MM"
         self._tags = TiffImagePlugin.ImageFileDirectory_v2(head, prefix)
@@ -327,7 +331,7 @@ class _Tags:
         file.seek(self._tags.next)
         try:
             self._tags.load(cast("IO[bytes]", file))
-        except ValueError as error:  # a mapping does not seek behind its end
+        except ValueError as error:  # mmap does not seek beyond its end
             raise OSError(VALUES_MISSING) from error
 
     def value(self, tag: int) -> Any:

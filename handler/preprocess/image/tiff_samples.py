@@ -1,9 +1,8 @@
-"""Read TIFF frames whose samples Pillow would misread, as a plugin of Pillow.
+"""Pillow plugins for TIFF frames whose samples Pillow misreads.
 
-Pillow takes all samples of more than 8 bits for 16 bits, ignores for them which end
-of the range is white, and mixes up planes. libtiff, which it contains, still unpacks
-such a frame if told that its rows are rows of bytes; the samples in them are
-interpreted here.
+Pillow reads all samples of more than 8 bits as 16 bits, ignores for them whether zero
+is white, and mixes up planes. Its libtiff decompresses such a frame correctly if its
+tags say that the rows are bytes. This module interprets the samples in these bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from handler.preprocess.image.samples import find_extrema, scale_of, scaled_image
+from handler.preprocess.image.samples import choose_scale, find_extrema, scale_image
 from handler.preprocess.image.tiff import ends_early
 from handler.preprocess.image.tiff_layout import (
     MIN_IS_WHITE,
@@ -29,7 +28,7 @@ from handler.preprocess.image.tiff_layout import (
 from handler.preprocess.image.tiff_segments import (
     row_bytes,
     segments_per_plane,
-    unpacked,
+    unpack_plane,
 )
 
 __all__ = ["FORMATS"]
@@ -38,7 +37,7 @@ _FORMAT = "TIFF_SAMPLES"
 _UNSUPPORTED_FORMAT = "TIFF_UNSUPPORTED"
 
 FORMATS = (_FORMAT, TiffImagePlugin.TiffImageFile.format, _UNSUPPORTED_FORMAT)
-"""Pillow's formats for a TIFF, in the order in which they are tried."""
+"""Names of Pillow's formats for a TIFF, in the order in which they are tried."""
 
 _KINDS = {1: "u", 2: "i", 3: "f"}
 
@@ -50,44 +49,44 @@ class TiffSamplesFile(ImageFile.ImageFile):
     format_description = "TIFF with samples of any depth"
 
     def _open(self) -> None:
-        layout = read_layout(_content(self.fp))
+        layout = read_layout(_read_content(self.fp))
         layout.check_supported()
         if layout.is_plain or not layout.has_byte_rows:
             raise SyntaxError("Pillow reads this frame")
         self._layout = layout
-        self._mode = _mode(layout)
+        self._mode = _choose_mode(layout)
         self._size = (layout.width, layout.height)
-        # The reader of the image turns it.
+        # `decode` rotates the image by its EXIF orientation.
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = layout.orientation
         self.info["exif"] = exif.tobytes()
 
     def load(self) -> Any:
         if self._im is None:
-            frame = _Frame(_content(self.fp), self._layout)
+            frame = _FrameSamples(_read_content(self.fp), self._layout)
             self.im = frame.image(self.mode).im
         return Image.Image.load(self)
 
 
 class UnsupportedTiffFile(ImageFile.ImageFile):
-    """The first frame of a TIFF that neither plugin reads; opening names the cause."""
+    """The first frame of a TIFF that no plugin reads. Opening raises the cause."""
 
     format = _UNSUPPORTED_FORMAT
     format_description = "Unsupported TIFF"
 
     def _open(self) -> None:
-        content = _content(self.fp)
+        content = _read_content(self.fp)
         layout = read_layout(content)
         if ends_early(content):
             raise OSError(VALUES_MISSING)
         raise NotImplementedError(
-            "its tags are damaged, or state what is not supported in TIFF: "
+            "its tags are damaged, or state a layout that is not supported in TIFF: "
             + layout.description
         )
 
 
-def _content(file: Any) -> mmap | bytes:
-    """Return all bytes of a file, without a copy if it is a mapping."""
+def _read_content(file: Any) -> mmap | bytes:
+    """Return the content of a file. A memory mapping is not copied."""
     if isinstance(file, mmap):
         return file
     file.seek(0)
@@ -102,7 +101,7 @@ Image.register_open(_FORMAT, TiffSamplesFile, _accept)
 Image.register_open(_UNSUPPORTED_FORMAT, UnsupportedTiffFile, _accept)
 
 
-def _mode(layout: Layout) -> str:
+def _choose_mode(layout: Layout) -> str:
     if layout.photometric == SEPARATED:
         return "CMYK"
     is_colour = layout.photometric in (RGB, PALETTE)
@@ -110,35 +109,37 @@ def _mode(layout: Layout) -> str:
     return modes[layout.alpha]
 
 
-class _Frame:
-    """The samples of a frame, unpacked but not yet interpreted."""
+class _FrameSamples:
+    """The decompressed bytes of a frame, and their interpretation as samples."""
 
     def __init__(self, data: mmap | bytes, layout: Layout) -> None:
         self._layout = layout
         num_planes = layout.num_samples if layout.is_planar else 1
         self._samples_per_plane = layout.num_samples // num_planes
-        # Planes of samples whose meaning is not stated are not needed.
+        # Planes of extra samples without a stated meaning are not needed.
         num_planes = min(num_planes, layout.num_colours + bool(layout.alpha))
         self._order = "<" if data[:1] == b"I" else ">"
         segments = segments_per_plane(layout)
         self._planes = [
-            unpacked(data, layout, self._samples_per_plane, plane * segments, segments)
+            unpack_plane(
+                data, layout, self._samples_per_plane, plane * segments, segments
+            )
             for plane in range(num_planes)
         ]
 
     def image(self, mode: str) -> Image.Image:
-        """Return the frame as an image of 8 bits a sample."""
+        """Return the frame as an image of 8 bits per sample."""
         layout = self._layout
         if layout.photometric == PALETTE:
-            return self._coloured(mode)
-        scale = scale_of(
+            return self._apply_palette(mode)
+        scale = choose_scale(
             find_extrema(self.rows, (layout.width, layout.height), layout.num_colours),
             self.rows(0, 1).dtype,
             layout.bits,
             declared=layout.max_sample_value,
             zero_is_white=layout.photometric in (MIN_IS_WHITE, SEPARATED),
         )
-        return scaled_image(
+        return scale_image(
             self.rows,
             mode,
             (layout.width, layout.height),
@@ -147,14 +148,14 @@ class _Frame:
         )
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return samples of shape (rows, columns, samples) in the machine's order."""
+        """Return samples of shape (rows, columns, samples) in native byte order."""
         planes = [self._plane_rows(plane[start:stop]) for plane in self._planes]
         return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
     def _plane_rows(self, packed: NDArray[Any]) -> NDArray[Any]:
         layout = self._layout
         columns = [
-            self._unpredicted(block)
+            self._undo_prediction(block)
             for block in np.array_split(packed, self._cuts(packed.shape[1]), axis=1)
         ]
         samples = np.concatenate(columns, axis=1) if len(columns) > 1 else columns[0]
@@ -164,21 +165,24 @@ class _Frame:
         )
 
     def _cuts(self, num_bytes: int) -> list[int]:
-        """Return where in a row tiles begin whose first sample is not a difference."""
+        """Return the byte offsets in a row at which a predictor restarts.
+
+        The first sample of a tile is stored as it is, not as a difference.
+        """
         segments = self._layout.segments
         if self._layout.predictor == 1 or not segments.is_tiled:
             return []
         tile_bytes = row_bytes(segments.width, self._samples_per_plane, self._layout)
         return list(range(tile_bytes, num_bytes, tile_bytes))
 
-    def _unpredicted(self, packed: NDArray[Any]) -> NDArray[Any]:
-        """Return the samples in rows of bytes, as rows of numbers."""
+    def _undo_prediction(self, packed: NDArray[Any]) -> NDArray[Any]:
+        """Convert rows of bytes to rows of samples, and undo the predictor."""
         bits, stride = self._layout.bits, self._samples_per_plane
         kind = _KINDS[self._layout.sample_format]
         if bits not in (8, 16, 32, 64):
-            return _numbers(packed, bits)
+            return _unpack_numbers(packed, bits)
         if self._layout.predictor == 3:
-            return _float_sums(packed, bits, stride)
+            return _undo_float_prediction(packed, bits, stride)
         words = np.ascontiguousarray(packed).view(f"{self._order}{kind}{bits // 8}")
         words = words.astype(words.dtype.newbyteorder("="), copy=False)
         if self._layout.predictor == 2:
@@ -187,7 +191,7 @@ class _Frame:
             return sums.reshape(words.shape)
         return words
 
-    def _coloured(self, mode: str) -> Image.Image:
+    def _apply_palette(self, mode: str) -> Image.Image:
         """Return the frame with the colours of its palette."""
         layout = self._layout
         num_colours = 1 << layout.bits
@@ -205,12 +209,12 @@ class _Frame:
             alpha = (samples[..., 1:2] >> alpha_shift).astype(np.uint8)
             return np.concatenate((bands, alpha), axis=2)
 
-        scale = scale_of((0, 255), np.dtype(np.uint8), 8)
-        return scaled_image(rows, mode, (layout.width, layout.height), scale)
+        scale = choose_scale((0, 255), np.dtype(np.uint8), 8)
+        return scale_image(rows, mode, (layout.width, layout.height), scale)
 
 
-def _numbers(packed: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Return the numbers of `bits` bits in rows of bytes, the highest bit first."""
+def _unpack_numbers(packed: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Unpack numbers of `bits` bits from rows of bytes, the highest bit first."""
     num_rows = len(packed)
     each = np.unpackbits(packed, axis=1)
     num_numbers = each.shape[1] // bits
@@ -223,11 +227,13 @@ def _numbers(packed: NDArray[Any], bits: int) -> NDArray[Any]:
     return numbers
 
 
-def _float_sums(packed: NDArray[Any], bits: int, stride: int) -> NDArray[Any]:
-    """Return the floats of rows that hold differences of bytes, by predictor 3.
+def _undo_float_prediction(
+    packed: NDArray[Any], bits: int, stride: int
+) -> NDArray[Any]:
+    """Return the floats of rows that are encoded with predictor 3.
 
-    Each row has the first bytes of all its samples, then their second bytes, and so
-    on, as TIFF Technical Note 3 describes.
+    Each row has the first bytes of all its samples, then their second bytes, and so on,
+    as differences of neighbouring bytes. See TIFF Technical Note 3.
     """
     num_rows, num_bytes = packed.shape
     size = bits // 8

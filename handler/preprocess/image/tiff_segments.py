@@ -1,8 +1,8 @@
-"""Unpack a plane of a TIFF frame into rows of bytes, by libtiff.
+"""Decompression of a plane of a TIFF frame to rows of bytes, with Pillow's libtiff.
 
-Pillow contains libtiff, but offers no access to rows of samples that it does not know.
-It does know rows of 8-bit grays, and no compression that is read this way depends on
-what the bytes mean. Predictors do; they are left out here and applied later.
+Pillow gives no access to rows of samples that it does not support. It supports 8-bit
+gray, and the compressions that are handled here do not depend on the meaning of the
+bytes. Predictors do, so they are omitted here and undone later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image, TiffImagePlugin
 
 from handler.preprocess.image.tiff_layout import Layout, is_big_tiff
 
-__all__ = ["row_bytes", "segments_per_plane", "unpacked"]
+__all__ = ["row_bytes", "segments_per_plane", "unpack_plane"]
 
 _MAX_EXTRA_COLUMNS = 4096
 
@@ -36,13 +36,14 @@ def segments_per_plane(layout: Layout) -> int:
     return across * down
 
 
-def unpacked(
+def unpack_plane(
     data: mmap | bytes, layout: Layout, num_samples: int, first: int, number: int
 ) -> NDArray[Any]:
-    """Return a plane as rows of bytes, by reading it as an image of 8-bit grays.
+    """Decompress a plane to rows of bytes, by reading it as an 8-bit gray image.
 
-    The plane consists of `number` segments from index `first` on. Its directory is
-    appended to a copy of the file, so that the segments stay where they are.
+    The plane consists of `number` segments from index `first` on, with `num_samples`
+    samples per pixel. A directory for it is appended to a copy of the file, so that the
+    offsets of the segments remain valid. Raises OSError if data are missing.
     """
     segments = layout.segments
     offsets = segments.offsets[first : first + number]
@@ -57,7 +58,8 @@ def unpacked(
     _check_segments(offsets, num_bytes, layout, num_samples, len(data))
     width = layout.width
     if layout.predictor == 3 and segments.is_tiled:
-        # The bytes of a sample are spread over the whole row of its tile.
+        # Predictor 3 spreads the bytes of a sample over the row of its tile, so whole
+        # tiles are needed.
         width = -(-width // segments.width) * segments.width
         if width > 2 * layout.width + _MAX_EXTRA_COLUMNS:
             raise OSError("its tiles are far wider than the image")
@@ -105,10 +107,10 @@ def _check_segments(
 
 
 def _with_directory(data: mmap | bytes, tags: dict[int, tuple[int, ...]]) -> bytes:
-    """Return the file with one more directory, to which its header points.
+    """Return the file with an appended directory, to which its header points.
 
-    The directory is little-endian: Pillow does not know big-endian BigTIFF, and the
-    order of rows of bytes does not matter.
+    The directory is little-endian, because Pillow does not read big-endian BigTIFF. The
+    byte order of the file does not matter for rows of bytes.
     """
     order = "<"
     is_big = is_big_tiff(data)

@@ -1,4 +1,4 @@
-"""Put a transparent image on a background that shows its ink."""
+"""Composition of a transparent image with a background on which its ink is visible."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ __all__ = ["compose"]
 _WHITE, _BLACK = 255, 0
 _GRAYS = (128, 112, 144, 96, 160, 80, 176, 64, 192, 48, 208)
 _CLEAR_CONTRAST = 85
-"""Levels of lightness: ink of 170 has a contrast with white of 2.2."""
+"""Difference in lightness, from 0 to 255, above which ink counts as visible. Ink of
+lightness 170 has a contrast ratio of 2.2 with white."""
 _MAX_LOSS_ON_WHITE = 0.01
 _TIE = 0.002
 _MAX_WEIGHT = 0.05
 _MAX_SAMPLES = 500_000
 _VISIBLE, _CLEAR = 0.75, 0.25
-"""Shares of the highest alpha. Between them are edges of letters, of odd colours."""
+"""Shares of the highest alpha: pixels above the first are visible, pixels below the
+second are transparent. The rest are edges of letters, whose colours are unreliable."""
 
 
 def compose(image: Image.Image) -> Image.Image:
-    """Return an image of mode RGBA in RGB, on a background that shows its ink.
+    """Compose an RGBA image with a background on which its ink is visible, to RGB.
 
-    It is white unless more than 1 % of the visible pixels would be lost on it, and
-    then black or the gray that loses fewest. Pixels are lost if their lightness is near
-    that of the background, and no other part of their connected shape contrasts with
-    it: light paper that carries dark ink is not lost on white. An image without
-    visible pixels is white.
+    The background is white unless more than 1 % of the visible pixels would be lost on
+    it. Otherwise it is black, or the gray that loses the fewest pixels. A pixel is lost
+    if its lightness is close to that of the background and no other part of its
+    connected shape contrasts with the background; so light paper with dark ink is not
+    lost on white. An image without visible pixels becomes white.
     """
     alpha = image.getchannel("A")
     low, high = alpha.getextrema()
     if low == 255:
         return image.convert("RGB")
-    ground = _ground(image, alpha, int(high)) if high else _WHITE  # type: ignore[arg-type]
+    ground = _choose_background(image, alpha, int(high)) if high else _WHITE  # type: ignore[arg-type]
     page = Image.new("RGB", image.size, (ground,) * 3)
     page.paste(image, mask=alpha)
     return page
 
 
-def _ground(image: Image.Image, alpha: Image.Image, most: int) -> int:
+def _choose_background(image: Image.Image, alpha: Image.Image, most: int) -> int:
     step = math.ceil(math.sqrt(image.width * image.height / _MAX_SAMPLES))
     opacity = np.asarray(alpha)
     if (opacity[::step, ::step] < _VISIBLE * most).all():
-        step = 1  # too few pixels are visible for a sample
+        step = 1  # the sample has no visible pixels, so use all of them
     opacity = opacity[::step, ::step]
     visible = opacity >= _VISIBLE * most
     lightness = np.asarray(image.convert("RGB").convert("L"))[::step, ::step][visible]
@@ -60,13 +62,14 @@ def _ground(image: Image.Image, alpha: Image.Image, most: int) -> int:
     )
     inner = np.asarray(clear.filter(ImageFilter.MaxFilter(5)))[visible] == 0
     counts = {
-        ground: _unshown(ground, lightness, shapes, inner)
+        ground: _count_lost(ground, lightness, shapes, inner)
         for ground in (_WHITE, _BLACK, *_GRAYS)
     }
     fewest = min(counts[ground] @ _losses(ground) for ground in counts)
     if counts[_WHITE] @ _losses(_WHITE) <= fewest + _MAX_LOSS_ON_WHITE:
         return _WHITE
-    # Few pixels of one lightness are as important as many of another.
+    # Limit the weight of each lightness: a few pixels of one may be as important as
+    # many pixels of another.
     losses = {
         ground: np.minimum(counts[ground], _MAX_WEIGHT) @ _losses(ground)
         for ground in (_BLACK, *_GRAYS)
@@ -79,14 +82,17 @@ def _ground(image: Image.Image, alpha: Image.Image, most: int) -> int:
     return max(equal, key=lambda ground: _mean_contrast(ground, lightness))
 
 
-def _unshown(
+def _count_lost(
     ground: int,
     lightness: NDArray[np.uint8],
     shapes: NDArray[np.intp],
     inner: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Return the shares of each lightness in shapes that nothing shows on a ground."""
-    # The edge of a letter is no ink on paper.
+    """Return the share of pixels of each lightness in shapes without visible ink.
+
+    `ground` is the lightness of the background.
+    """
+    # Only inner pixels count as ink, because the edges of a shape have mixed colours.
     ink = np.bincount(shapes, weights=(_losses(ground)[lightness] == 0) & inner)
     counts = np.bincount(lightness[ink[shapes] == 0], minlength=256)
     shares: NDArray[np.float64] = counts / len(lightness)
@@ -94,9 +100,10 @@ def _unshown(
 
 
 def _losses(ground: int) -> NDArray[Any]:
-    """Return for each lightness how much is lost of it: 1 for that of the ground.
+    """Return the loss for each lightness, from 0 to 1 for that of the background.
 
-    Squares: little contrast for two colours is better than none for one of them.
+    The loss is squared, so that low contrast for two colours is preferred to no
+    contrast for one of them.
     """
     contrast = np.abs(np.arange(256) - ground)
     return np.square(np.clip(1 - contrast / _CLEAR_CONTRAST, 0, 1))

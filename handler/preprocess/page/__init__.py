@@ -1,1 +1,1 @@
-"""Pixels of a page: is there ink, is it dark on light, which way up is it?"""
+"""Analysis of a page's pixels: ink, inversion, orientation, and division in strips."""

@@ -1,7 +1,7 @@
-"""Tell pages without ink from pages with little.
+"""Detection of blank pages.
 
 A word, a page number, a stamp or a line is ink. Dust, punch holes, the black border of
-a scan and print that shows through from the other side are not.
+a scan and bleed-through from the other side are not.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ __all__ = ["has_ink"]
 
 Mask = npt.NDArray[np.bool_]
 
-# Sizes are pixels of a page from `small_gray`, about 100 dots per inch.
+# Sizes are in pixels of a page from `small_gray`, at about 100 dots per inch.
 _CELL = 4
 _PLENTY = 0.01
-"""Share of cells with ink above which no mark needs to be looked at."""
+"""Share of cells with ink above which a page has ink without looking at its marks."""
 _MIN_EXTENT, _MIN_PIXELS = 5, 8
-"""1.3 mm: dust is smaller, a digit of 8 points larger."""
+"""Smallest mark. 5 pixels are 1.3 mm: dust is smaller, and a digit of 8 points is
+larger."""
 _BORDER_CONTRAST = 60
 _BORDER_ZONE = 0.15
 _GROWTH = ImageFilter.MaxFilter(5)
 _HOLE_EXTENTS = range(14, 42)
 _HOLE_FILL = 0.6
 _HOLE_ZONE = 0.12
-"""Punch holes and borders lie so near an edge, as a share of the side."""
+"""Largest distance of punch holes and borders from an edge, as a share of the side."""
 _PICTURE_REDUCTION = 4
 _MIN_PICTURE = 0.02
 _FAINT_CONTRAST = 26
@@ -42,39 +43,39 @@ _MIN_FAINT_TEXT = 0.6
 
 
 def has_ink(gray: Image.Image, ink: Ink) -> bool:
-    """Return False for a page of which nothing can be read.
+    """Return False for a page without anything to read.
 
-    `gray` is a page from `small_gray` and `ink` its ink. Ink of little contrast counts
-    only where it is text: print that shows through from the other side is mirrored.
+    `gray` is a page from `small_gray` and `ink` its ink. Ink of low contrast counts
+    only where it is classified as text; bleed-through from the other side is mirrored.
     """
     clear = ink.is_clear
-    cells = _reduced(clear) > 0
+    cells = _count_ink(clear) > 0
     if _without_edges(cells).sum() >= _PLENTY * cells.size:
         return True
-    border = _border(gray)
+    border = _find_border(gray)
     inner = cells & ~border
     if inner.mean() >= _PLENTY or _has_mark(inner, clear) or _has_picture(gray):
         return True
-    return _has_faint_text(gray, _grown(cells | border))
+    return _has_faint_text(gray, _grow(cells | border))
 
 
 def _without_edges(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The part of the page where neither borders nor punch holes are."""
+    """Return the inner part of the page, without borders and punch holes."""
     down, across = (round(side * _BORDER_ZONE) for side in cells.shape)
     return cells[down : len(cells) - down, across : cells.shape[1] - across]
 
 
-def _reduced(mask: Mask) -> npt.NDArray[np.uint8]:
-    """The ink in each cell of 4 x 4 pixels, 0 to 255."""
+def _count_ink(mask: Mask) -> npt.NDArray[np.uint8]:
+    """Return the share of ink in each cell of 4 x 4 pixels, from 0 to 255."""
     return np.asarray(
         Image.fromarray(mask.view(np.uint8) * np.uint8(255)).reduce(_CELL)
     )
 
 
-def _border(gray: Image.Image) -> Mask:
-    """Dark cells near an edge of the page, with only dark ones between."""
+def _find_border(gray: Image.Image) -> Mask:
+    """Return the dark cells that form a continuous border with an edge of the page."""
     means = np.asarray(gray.reduce(_CELL))
-    # Not np.percentile, which imports a module late: a confined process may not.
+    # np.percentile imports a module when it is called, and a confined process may not.
     counts = np.bincount(means.ravel(), minlength=256).cumsum()
     paper = int(np.searchsorted(counts, 0.9 * counts[-1]))
     is_dark = means < paper - _BORDER_CONTRAST
@@ -83,18 +84,18 @@ def _border(gray: Image.Image) -> Mask:
         dark, result = np.rot90(is_dark, turn), np.rot90(border, turn)
         zone = max(1, round(len(dark) * _BORDER_ZONE))
         result[:zone] |= np.logical_and.accumulate(dark[:zone], axis=0)
-    # The edge of a border is gray.
-    return _grown(border)
+    # The edge of a border is gray, so it is not detected as dark.
+    return _grow(border)
 
 
-def _grown(cells: Mask) -> Mask:
-    """Cells and those within two of them."""
+def _grow(cells: Mask) -> Mask:
+    """Dilate a mask by two cells."""
     grown = np.asarray(Image.fromarray(cells).convert("L").filter(_GROWTH))
     return grown > 0
 
 
 def _has_mark(cells: Mask, clear: Mask) -> bool:
-    """Look at connected cells one group at a time: is one of them larger than dust?"""
+    """True if a group of connected cells is a mark and not dust or a punch hole."""
     left = {(int(row), int(column)) for row, column in np.argwhere(cells)}
     while left:
         group, queue = [], [left.pop()]
@@ -128,7 +129,7 @@ def _is_mark(pixels: Mask, place: tuple[slice, slice], shape: tuple[int, ...]) -
 
 
 def _has_picture(gray: Image.Image) -> bool:
-    """Look for the soft shapes of a photograph away from the edges of the page."""
+    """True if there are soft shapes, as of a photograph, away from the page's edges."""
     coarse = find_ink(gray.reduce(_PICTURE_REDUCTION)).levels
     inner = _without_edges(coarse)
     return bool((inner >= CLEAR_CONTRAST).mean() >= _MIN_PICTURE)

@@ -1,7 +1,8 @@
-"""Find ink that differs from its paper in colour and hardly in luminance.
+"""Detection of ink that differs from its paper in colour but not in luminance.
 
-Green text on red is as dark as its ground. Blue and red differences (Cb and Cr) show
-it, and neither the shadows of paper nor print of the other side, which are gray.
+Green text on red may be as dark as its background. It is visible in the blue and red
+difference channels (Cb and Cr). Shadows on paper and bleed-through are gray, so these
+channels do not show them.
 """
 
 from __future__ import annotations
@@ -10,25 +11,25 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from handler.preprocess.page.blank import has_ink
-from handler.preprocess.page.ink import Ink, find_ink, reduction_of
+from handler.preprocess.page.ink import Ink, find_ink, reduction_factor
 
-__all__ = ["view_of_colours"]
+__all__ = ["find_colour_view"]
 
 _BANDS = (1, 2)
-"""Cb and Cr of YCbCr."""
+"""Indices of Cb and Cr in YCbCr."""
 _MIN_RANGE = 26
-"""Levels of contrast below which `has_ink` finds nothing; gray pages have none."""
+"""Range of levels below which `has_ink` cannot find ink. Gray pages have none."""
 _FRINGE = ImageFilter.MaxFilter(7)
 """Scanners put fringes of colour around dark dust, holes and borders."""
 
 
-def view_of_colours(image: Image.Image, dark: Ink) -> Image.Image | None:
-    """Return an RGB page in gray so that coloured ink is dark on light, or None.
+def find_colour_view(image: Image.Image, dark: Ink) -> Image.Image | None:
+    """Return a gray view of an RGB page in which coloured ink is dark on light.
 
-    The view has the size of the page. None if no colour difference shows ink. `dark` is
-    the ink of the small gray page, of which nothing can be read.
+    The view has the size of the page. Returns None if neither colour difference shows
+    ink. `dark` is the ink of the page from `small_gray`, in which there is no text.
     """
-    small = image.reduce(reduction_of(image)).convert("YCbCr")
+    small = image.reduce(reduction_factor(image)).convert("YCbCr")
     near_dark = Image.fromarray(dark.is_clear).convert("L").filter(_FRINGE)
     for band in _BANDS:
         gray = small.getchannel(band)

@@ -1,7 +1,7 @@
-"""Examine the pixels of a page before the model sees them.
+"""Examination of a page's pixels before they are sent to the model.
 
-In this order: a page that is light on dark is inverted, a page without ink, of any
-colour, is told apart, a page that lies on its side or upside down is turned.
+The steps are, in this order: invert a page of light text on a dark background, detect
+a blank page, and rotate a page that lies on its side or upside down.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from PIL import Image
 
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.page.blank import has_ink
-from handler.preprocess.page.colour import view_of_colours
+from handler.preprocess.page.colour import find_colour_view
 from handler.preprocess.page.ink import find_ink, small_gray
-from handler.preprocess.page.inversion import inverted_gray, with_inverted_luminance
+from handler.preprocess.page.inversion import invert_dark_page, with_inverted_luminance
 from handler.preprocess.page.orientation import detect_rotation
 from handler.schema import PageWarning
 
@@ -28,31 +28,32 @@ _TURNS = {
 
 
 class Examined(NamedTuple):
-    """A page as the model should see it, at the resolution of the caller's page."""
+    """A page after inversion and rotation, at its original resolution."""
 
     image: Image.Image
     rotation: int
-    """Degrees clockwise by which `image` was turned."""
+    """Degrees clockwise by which `image` was rotated."""
     is_blank: bool
     warnings: tuple[PageWarning, ...]
     view: Image.Image
-    """The page as `image`, so that its ink is dark or light in gray."""
+    """The page with the orientation of `image`, with ink that is visible in gray."""
 
 
 def examine(image: Image.Image, options: DecodeOptions) -> Examined:
-    """Return an upright RGB page turned, and inverted, as its text demands."""
+    """Invert and rotate an RGB page so that its text is dark on light and upright."""
     gray = small_gray(image)
     warnings: tuple[PageWarning, ...] = ()
-    if (inverted := inverted_gray(gray)) is not None:
+    if (inverted := invert_dark_page(gray)) is not None:
         gray, image = inverted, with_inverted_luminance(image)
-        detail = "light text on a dark page: it was read with its luminance inverted"
+        detail = "the page has light text on a dark ground; its luminance was inverted"
         warnings = (PageWarning("light_on_dark", detail),)
     ink, view = find_ink(gray), image
     if not has_ink(gray, ink):
-        colours = view_of_colours(image, ink)
+        colours = find_colour_view(image, ink)
         if colours is None:
             detail = (
-                "the page has no ink, or too faint to be read; the model did not see it"
+                "the page has no ink, or ink that is too faint; "
+                "it was not sent to the model"
             )
             warnings = (PageWarning("blank_page", detail),)
             return Examined(image, 0, True, warnings, image)
@@ -65,5 +66,5 @@ def examine(image: Image.Image, options: DecodeOptions) -> Examined:
 
 
 def turned(image: Image.Image, degrees: int) -> Image.Image:
-    """Return the image turned clockwise by 0, 90, 180 or 270 degrees."""
+    """Return the image rotated clockwise by 0, 90, 180 or 270 degrees."""
     return image.transpose(_TURNS[degrees]) if degrees else image

@@ -1,7 +1,8 @@
-"""Recognise pages of light text on a dark ground, and invert their luminance.
+"""Detection and inversion of pages with light text on a dark background.
 
-Negatives of microfilm, slides and screenshots in dark mode. A photograph or a figure
-on a dark ground stays as it is: there must be text, and the ground must be even.
+Such pages are negatives of microfilm, slides, and screenshots in dark mode. A page is
+inverted only if it has text and an even background, so that photographs and figures on
+a dark background keep their colours.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from handler.preprocess.page.ink import find_ink
 from handler.preprocess.page.orientation import has_lines, text_share
 from handler.preprocess.page.tiles import classify_tiles, cut_tiles
 
-__all__ = ["inverted_gray", "with_inverted_luminance"]
+__all__ = ["invert_dark_page", "with_inverted_luminance"]
 
 _MAX_GROUND = 110
-"""The lightest gray that counts as a dark ground."""
+"""The lightest gray level that counts as a dark background."""
 _GROUND_WIDTH = 24
 _MIN_GROUND_SHARE = 0.5
 _NUM_TILES = 24
@@ -24,8 +25,11 @@ _MIN_TILES = 2
 _MIN_TEXT_SHARE = 0.6
 
 
-def inverted_gray(gray: Image.Image) -> Image.Image | None:
-    """Return a page from `small_gray` inverted if it is light on dark, else None."""
+def invert_dark_page(gray: Image.Image) -> Image.Image | None:
+    """Return the inverted page if it has light text on a dark background, else None.
+
+    `gray` is a page from `small_gray`.
+    """
     counts = np.bincount(np.asarray(gray)[::4, ::4].ravel(), minlength=256)
     ground = int(counts.argmax())
     near = counts[max(0, ground - _GROUND_WIDTH) : ground + _GROUND_WIDTH + 1]
@@ -41,7 +45,7 @@ def inverted_gray(gray: Image.Image) -> Image.Image | None:
 
 
 def with_inverted_luminance(image: Image.Image) -> Image.Image:
-    """Return an RGB page with light and dark exchanged and colours kept."""
+    """Return an RGB page with inverted luminance and unchanged hues."""
     luminance, blue, red = image.convert("YCbCr").split()
     bands = (ImageOps.invert(luminance), blue, red)
     return Image.merge("YCbCr", bands).convert("RGB")

@@ -1,7 +1,7 @@
-"""Find lines of text in gray pixels: how high they are, and where the gaps are.
+"""Measurement of text lines in gray pixels: their height and the gaps between them.
 
-Text has many sharp changes from dark to light along a row, and the gaps between lines
-have none, whatever the colours are.
+A row of pixels through text has many sharp changes between dark and light. A row in
+the gap between two lines has none. This holds for any colours of text and paper.
 """
 
 from __future__ import annotations
@@ -14,101 +14,109 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-__all__ = ["Ink", "examine_ink", "line_height_in", "line_height_of"]
+__all__ = ["InkProfile", "line_height_in", "line_height_of", "measure_ink"]
 
 _CHUNK_ROWS = 4096
-"""Rows that are examined at once, which bounds the memory."""
+"""Number of rows that are examined at once, which bounds the memory."""
 
 _NUM_COLUMNS = 8
-"""Lines are measured in columns of the page, because those of two newspaper columns
-are seldom level, nor are the lines of a scan that is slightly turned."""
+"""Lines are measured in columns of the page. The lines of two newspaper columns are
+seldom level, and neither are the ends of a line in a scan that is slightly rotated."""
 _MIN_COLUMN_PIXELS = 24
 _EDGE = 32
-"""Difference between neighbouring pixels, of 255, that counts as a change."""
+"""Difference between neighbouring pixels, from 0 to 255, that counts as a change."""
 _MIN_EDGES = 4
-"""Changes in a row of a column that holds text; one vertical rule makes two."""
+"""Changes in a row of a column that has text. A vertical rule causes two changes."""
 _MIN_RUNS = 3
 _MIN_WINDOW_RUNS = 24
 _MIN_GAPS = 0.6
 """Share of lines of text that are followed by a row without changes."""
 _MAX_SPREAD = 2.0
-"""Ratio of the quartiles of heights that are lines of text and no parts of pictures."""
+"""Largest ratio of the upper to the lower quartile of the heights of text lines.
+Heights that vary more belong to parts of pictures."""
 _MIN_LINE_ROWS, _MAX_LINE_ROWS = 4, 400
 _MIN_DENSITY = 0.6
-"""Changes for each pixel along a row, times the height of the line. Letters are about
-as wide as high, so text has about 6, a number in a wide column 0.8, and a slice of a
-large letter less."""
+"""Changes per pixel along a row, multiplied by the height of the line. Letters are
+about as wide as high, so text has about 6 and a number in a wide column 0.8. A slice of
+a large letter has less."""
 _IS_EDGE = bytes(255 if value >= _EDGE else 0 for value in range(256))
 _FAINT_EDGE = 8
-"""Difference that may belong to the faintest text, or to noise."""
+"""Difference between neighbouring pixels of the faintest text, or of noise."""
 _IS_MARK = bytes(255 if value >= _FAINT_EDGE else 0 for value in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Ink:
-    """Text of a page along its long side."""
+class InkProfile:
+    """The distribution of a page's text along its long side."""
 
     line_height: float | None
-    """Median height of a line of text, in pixels of the page, from ascender to
-    descender; None where there are too few lines to tell."""
+    """Median height of a text line from ascender to descender, in pixels of the page;
+    None if there are too few lines."""
     levels: bytes
-    """Changes between dark and light, for each step along the long side; 255: or
-    more."""
+    """Number of changes between dark and light in each step along the long side, at
+    most 255."""
     step: float
-    """Pixels of the page for each of `levels`."""
+    """Pixels of the page per step."""
     marks: bytes = b""
-    """Above 0 where there may be something, however faint, for each of `levels`; empty:
-    where these are above 0."""
+    """A value above 0 for each step that may have ink, however faint. If it is empty,
+    `levels` is used instead."""
 
     def may_have_ink(self, start: float, end: float) -> bool:
-        """Return False for a stretch of the long side with nothing on it."""
+        """Return False if an interval of the long side, in pixels, has no ink."""
         first, last = math.floor(start / self.step), math.ceil(end / self.step)
         return any((self.marks or self.levels)[first:last])
 
 
-def examine_ink(chunks: Iterable[Image.Image], step: float, is_wide: bool) -> Ink:
-    """Examine a page that comes as gray chunks, in order along its long side.
+def measure_ink(
+    chunks: Iterable[Image.Image], step: float, is_wide: bool
+) -> InkProfile:
+    """Measure the text of a page along its long side.
 
-    `step` is the number of page pixels for each pixel of a chunk.
+    `chunks` are consecutive gray parts of the page, in order along its long side, and
+    `step` is the number of page pixels per pixel of a chunk. `is_wide` is true if the
+    long side is horizontal.
     """
     runs: list[int] = []
     levels: list[bytes] = []
     marks: list[bytes] = []
     for chunk in chunks:
-        columns = _columns(chunk)
-        runs += _runs(columns, chunk.width)
+        columns = _count_changes(chunk)
+        runs += _find_runs(columns, chunk.width)
         along = chunk.transpose(Image.Transpose.TRANSPOSE) if is_wide else chunk
-        levels.append(_sums(_columns(along) if is_wide else columns))
-        marks.append(_sums(_columns(along, _IS_MARK)))
-    return Ink(_height(runs, step), b"".join(levels), step, b"".join(marks))
+        levels.append(_sum_columns(_count_changes(along) if is_wide else columns))
+        marks.append(_sum_columns(_count_changes(along, _IS_MARK)))
+    return InkProfile(
+        _median_height(runs, step), b"".join(levels), step, b"".join(marks)
+    )
 
 
 def line_height_of(image: Image.Image) -> float | None:
     """Return the median height of the text lines of an image, in its pixels.
 
-    None where there are too few lines to tell.
+    Returns None if there are too few lines.
     """
     step = max(1, min(image.size) // 1024)
     gray = image.reduce(step).convert("L")
     runs: list[int] = []
     for top in range(0, gray.height, _CHUNK_ROWS):
         bottom = min(top + _CHUNK_ROWS, gray.height)
-        columns = _columns(gray.crop((0, top, gray.width, bottom)))
-        runs += _runs(columns, gray.width)
-    return _height(runs, step)
+        columns = _count_changes(gray.crop((0, top, gray.width, bottom)))
+        runs += _find_runs(columns, gray.width)
+    return _median_height(runs, step)
 
 
 def line_height_in(windows: Iterable[Image.Image], step: float) -> float | None:
     """Return the median height of the text lines in gray parts of a page.
 
-    In pixels of the page, `step` of them for each pixel of a part. None where there are
-    too few lines, or too unlike each other to be lines of text.
+    `step` is the number of page pixels per pixel of a part; the result is in page
+    pixels. Returns None if there are too few lines, or if their heights differ too much
+    to be lines of text.
     """
     runs: list[int] = []
     num_gaps = 0
     for window in windows:
-        columns = _columns(window)
-        runs += _runs(columns, window.width)
+        columns = _count_changes(window)
+        runs += _find_runs(columns, window.width)
         num_gaps += sum(len(_TEXT_ROWS_AND_GAP.findall(column)) for column in columns)
     if len(runs) < _MIN_WINDOW_RUNS or num_gaps < _MIN_GAPS * len(runs):
         return None
@@ -116,15 +124,15 @@ def line_height_in(windows: Iterable[Image.Image], step: float) -> float | None:
     return median * step if upper <= _MAX_SPREAD * lower else None
 
 
-def _sums(columns: list[bytes]) -> bytes:
-    """Return the number of changes in each row of all columns, 255 at most."""
+def _sum_columns(columns: list[bytes]) -> bytes:
+    """Return the changes in each row, summed over the columns, at most 255."""
     return bytes(min(255, sum(row)) for row in zip(*columns, strict=True))
 
 
-def _columns(gray: Image.Image, is_edge: bytes = _IS_EDGE) -> list[bytes]:
+def _count_changes(gray: Image.Image, is_edge: bytes = _IS_EDGE) -> list[bytes]:
     """Return the number of changes in each row, for each column of the page.
 
-    `is_edge` is 255 for each difference that counts as a change.
+    `is_edge` is a lookup table with 255 for each difference that counts as a change.
     """
     width, height = gray.size
     if width < 2:
@@ -141,12 +149,15 @@ def _columns(gray: Image.Image, is_edge: bytes = _IS_EDGE) -> list[bytes]:
         means = edges.crop((left, 0, right, height)).resize(
             (1, height), Image.Resampling.BOX
         )
-        found.append(means.tobytes().translate(_counts(right - left)))
+        found.append(means.tobytes().translate(_changes_by_mean(right - left)))
     return found
 
 
-def _counts(num_pixels: int) -> bytes:
-    """Return the number of changes among so many pixels, for each mean."""
+def _changes_by_mean(num_pixels: int) -> bytes:
+    """Return a table from the mean of `num_pixels` edge pixels to the number of edges.
+
+    An edge pixel is 255, others are 0.
+    """
     return bytes(
         min(255, max(mean > 0, round(mean * num_pixels / 255))) for mean in range(256)
     )
@@ -159,10 +170,10 @@ _TEXT_ROWS_AND_GAP = re.compile(
 )
 
 
-def _runs(columns: list[bytes], width: int) -> list[int]:
-    """Return the heights of stretches of rows with text, in each column.
+def _find_runs(columns: list[bytes], width: int) -> list[int]:
+    """Return the heights of runs of rows with text, in each column.
 
-    `width` is that of all columns.
+    `width` is the total width of the columns in pixels.
     """
     min_changes = _MIN_DENSITY * width / max(1, len(columns))
     return [
@@ -170,10 +181,10 @@ def _runs(columns: list[bytes], width: int) -> list[int]:
         for column in columns
         for run in _TEXT_ROWS.finditer(column)
         if _MIN_LINE_ROWS <= len(run[0]) <= _MAX_LINE_ROWS
-        # The sum over its rows is the mean times its height.
+        # The sum over the rows of a run is the mean multiplied by its height.
         and sum(run[0]) >= min_changes
     ]
 
 
-def _height(runs: list[int], step: float) -> float | None:
+def _median_height(runs: list[int], step: float) -> float | None:
     return statistics.median(runs) * step if len(runs) >= _MIN_RUNS else None

@@ -1,4 +1,4 @@
-"""Tell lines of text that stand upright from lines that stand on their heads."""
+"""Classification of text lines as upright or upside down."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ LINE_SIZE = (48, 28)
 UP, DOWN, NEITHER = range(3)
 
 _WINDOW = 48
-"""Width of the columns in which lines are looked for. Lines 3 degrees askew rise by
-less than 3 pixels in it."""
+"""Width in pixels of the columns in which lines are searched for. Lines with a skew of
+3 degrees rise by less than 3 pixels within it."""
 _CORE_SHARE = 0.35
 _MIN_SHARE = 10
-"""Of 255: two pixels of a window."""
+"""Smallest share of ink in a row, from 0 to 255: two pixels of a window."""
 _CORE_HEIGHT = 10
-"""Small letters without ascenders, or whole capitals, are scaled to this height."""
+"""Height in pixels to which the core of a line is scaled: lower case letters without
+ascenders, or capitals."""
 _CORE_HEIGHTS = range(4, 48)
 _MAX_FILL = 0.85
-"""Rows with more ink than this are rules of a table."""
+"""Rows with a larger share of ink than this are rules of a table."""
 
-# At import: a confined process may not open files later.
+# Loaded at import, because a confined process may not open files later.
 _WEIGHTS = load_weights("lines")
 
 
 def cut_lines(ink: Ink, max_lines: int) -> Floats:
     """Return parts of up to `max_lines` lines of text, spread evenly over the page.
 
-    (lines, height, width) of LINE_SIZE, each scaled so that its darkest pixel is 1. The
-    core of the line, the rows with most ink, is always at the same place.
+    The shape is (lines, height, width), with the size of LINE_SIZE. Each part is scaled
+    so that its darkest pixel is 1 and the core of the line, the rows with most ink, is
+    always at the same place.
     """
     width, height = LINE_SIZE
-    places = _places(ink)
+    places = _find_cores(ink)
     if len(places) > max_lines:
         places = places[np.arange(max_lines) * len(places) // max_lines]
     lines = np.zeros((len(places), height, width), np.float32)
@@ -63,11 +65,12 @@ def cut_lines(ink: Ink, max_lines: int) -> Floats:
     return result
 
 
-def _places(ink: Ink) -> npt.NDArray[np.int64]:
-    """Window, top of a core and height of the core for each part of a line: (parts, 3).
+def _find_cores(ink: Ink) -> npt.NDArray[np.int64]:
+    """Find the core of each part of a line: the run of rows with most ink in a window.
 
-    A core is a run of rows with much ink in a window, against the rows of the window
-    that have any.
+    Returns an array of shape (parts, 3) with the index of the window, the top of the
+    core and its height. A row belongs to a core if it has much ink in comparison with
+    the rows of the window that have ink.
     """
     height, width = ink.levels.shape
     num_windows = width // _WINDOW
@@ -75,7 +78,7 @@ def _places(ink: Ink) -> npt.NDArray[np.int64]:
         return np.zeros((0, 3), np.int64)
     is_ink = (ink.levels >= ink.threshold).view(np.uint8) * np.uint8(255)
     reduced = Image.fromarray(is_ink).reduce((_WINDOW, 1))
-    # (windows, rows): the share of ink, 0 to 255.
+    # The share of ink from 0 to 255, of shape (windows, rows).
     shares = np.asarray(reduced)[:, :num_windows].T.copy()
     shares[shares > _MAX_FILL * 255] = 0
     ordered = np.sort(shares, 1)
@@ -94,10 +97,10 @@ def _places(ink: Ink) -> npt.NDArray[np.int64]:
 
 
 def classify_lines(lines: Floats) -> Floats:
-    """Return the probability of each class for each part of a line: (lines, 3)."""
+    """Return the probability of each class for each part, of shape (lines, 3)."""
     values = convolve(lines[..., None], _WEIGHTS, 1)
     values = pool(convolve(values, _WEIGHTS, 2, stride=2))
     values = convolve(values, _WEIGHTS, 3)
-    # The row matters, because ascenders are above and descenders below.
+    # Average over columns only: ascenders and descenders differ in their row.
     features = values.mean(2).reshape(len(lines), len(_WEIGHTS["w4"]))
     return softmax(features, _WEIGHTS, 4)

@@ -1,6 +1,6 @@
-"""Evaluate small convolutional networks with numpy alone.
+"""Inference of small convolutional networks with numpy.
 
-Their weights are `.npz` files of this package, written by `bench.orientation.train`.
+The weights are `.npz` files in this package, written by `bench.orientation.train`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def load_weights(name: str) -> Weights:
 
 
 def convolve(values: Floats, weights: Weights, number: int, stride: int = 1) -> Floats:
-    """Return the ReLU of layer `number`, a convolution without padding.
+    """Apply layer `number`, a convolution without padding, and a ReLU.
 
-    `values` are (images, rows, columns, channels); the weight of the layer is
-    (side * side * channels, channels of the result).
+    `values` has the shape (images, rows, columns, channels), and the layer's weight has
+    the shape (side * side * channels, output channels).
     """
     weight, bias = weights[f"w{number}"], weights[f"b{number}"]
     channels = values.shape[3]
@@ -42,7 +42,7 @@ def convolve(values: Floats, weights: Weights, number: int, stride: int = 1) -> 
 
 
 def pool(values: Floats) -> Floats:
-    """Return the largest of every 2 x 2 values; an odd row or column is left out."""
+    """Apply max pooling of 2 x 2 values; the last row or column is dropped if odd."""
     rows, columns = values.shape[1] // 2 * 2, values.shape[2] // 2 * 2
     values = np.maximum(values[:, :rows:2], values[:, 1:rows:2])
     result: Floats = np.maximum(values[:, :, :columns:2], values[:, :, 1:columns:2])
@@ -50,7 +50,7 @@ def pool(values: Floats) -> Floats:
 
 
 def softmax(features: Floats, weights: Weights, number: int) -> Floats:
-    """Return probabilities from the last layer: (images, classes)."""
+    """Apply the last layer and return probabilities of shape (images, classes)."""
     logits = features @ weights[f"w{number}"] + weights[f"b{number}"]
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     result: Floats = exponentials / exponentials.sum(1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Find out which way up a page lies, from the direction of its text.
+"""Detection of a page's orientation from the direction of its text.
 
-Tiles of the page tell whether letters stand or lie on their sides, and parts of lines
-whether they stand on their heads. A page is turned only on clear evidence, because a
-page turned wrongly is lost, and one left as it is was the caller's.
+One network classifies tiles of the page: their letters stand, or lie on a side. Another
+classifies parts of lines: they are upright or upside down. A page is rotated only on
+clear evidence, because a wrong rotation makes a readable page unreadable.
 """
 
 from __future__ import annotations
@@ -27,35 +27,39 @@ from handler.preprocess.page.tiles import (
 __all__ = ["detect_rotation", "has_lines", "text_share"]
 
 _FIRST = 12
-"""Tiles and lines that are looked at first; they settle it for an upright page."""
+"""Number of tiles and lines that are classified first. For an upright page they are
+usually enough."""
 _ALL = 96
 _FLOOR = 0.02
-"""No tile or line counts for more than a probability of this much against it."""
+"""Added to both probabilities of a ratio, which limits the influence of one tile."""
 _MIN_TILES, _MIN_LINES = 6, 16
 _MAX_OTHER = 0.4
-"""Of the parts of lines: up to 0.35 on pages of text, 0.41 and more in drawings."""
+"""Largest share of parts that are not lines. It is up to 0.35 on pages of text and at
+least 0.41 in drawings."""
 
-# Natural logarithms of the ratio of two probabilities, in the mean over tiles or lines.
-# Upright pages of the measurement have at least 0.3 for standing and -0.1 for up. Pages
-# of vertical Japanese have at least -0.95 for standing; their columns, taken for lines,
-# have up to 0.6 for up or down.
+# The thresholds are natural logarithms of the ratio of two probabilities, averaged over
+# tiles or lines. In the measurements, upright pages have at least 0.3 for standing and
+# -0.1 for up. Pages of vertical Japanese have at least -0.95 for standing; their
+# columns, taken for lines, have up to 0.6 for up or down.
 _STANDING, _CLEARLY_STANDING = 0.2, 1.0
 _CLEARLY_UP = 0.7
 _DOWN = -0.35
 _LYING = ((-1.8, 0.0), (-1.2, 0.35), (-0.5, 0.7))
-"""How clearly letters lie, and how clear up or down must be then."""
+"""Pairs of a threshold for lying letters and the clarity of up or down it requires."""
 _MIN_TEXT, _CLEARLY_TEXT = 0.5, 0.7
 _CLOSER_TILES = 24
-"""Tiles that are looked at again, larger, before a page is turned."""
+"""Number of tiles that are classified again, enlarged, before a page is rotated."""
 _CONTRADICTION = 0.4
-"""Letters of 6 pixels and more have at least 0.5 the right way, larger than 40 pixels
-at most 0.2 the wrong way."""
+"""Score for standing letters above which a rotation is discarded. Letters of 6 pixels
+and more score at least 0.5 in the correct orientation; letters larger than 40 pixels
+score at most 0.2 in a wrong one."""
 
 
 def detect_rotation(gray: Image.Image, ink: Ink, image: Image.Image) -> int:
-    """Return by how many degrees clockwise to turn a page: 0, 90, 180 or 270.
+    """Return the degrees clockwise that turn a page upright: 0, 90, 180 or 270.
 
-    `gray` is the page `image` from `small_gray`, dark on light, and `ink` its ink.
+    `gray` is the result of `small_gray` for the page `image`, dark on light, and `ink`
+    its ink.
     """
     rotation = _apparent_rotation(gray, ink)
     if rotation and _is_contradicted(rotation, gray, ink, image):
@@ -66,12 +70,17 @@ def detect_rotation(gray: Image.Image, ink: Ink, image: Image.Image) -> int:
 def _is_contradicted(
     rotation: int, gray: Image.Image, ink: Ink, image: Image.Image
 ) -> bool:
-    """Look closer: lines less than 6 pixels high look as if their letters lay."""
+    """True if enlarged tiles contradict the rotation.
+
+    Letters in lines less than 6 pixels high are often classified as lying.
+    """
     places = find_tiles(ink, _CLOSER_TILES)
-    # Until a pixel of the page is a pixel of the tile, and twice as large at least.
+    # Enlarge at least twice, and up to the original resolution of the page.
     zoom, reduction = 2, image.width / gray.width
     while True:
-        standing, share, num_tiles = _vote(_closer(image, gray, places, zoom), _ALL)
+        standing, share, num_tiles = _vote(
+            _enlarge_tiles(image, gray, places, zoom), _ALL
+        )
         has_text = share >= _MIN_TEXT and share * num_tiles >= _MIN_TILES
         against = -standing if rotation == 180 else standing
         if has_text and against > _CONTRADICTION:
@@ -81,10 +90,10 @@ def _is_contradicted(
         zoom *= 2
 
 
-def _closer(
+def _enlarge_tiles(
     image: Image.Image, gray: Image.Image, places: npt.NDArray[np.int64], zoom: int
 ) -> Ink:
-    """Return the ink of tiles of `gray` in a row, `zoom` times as large."""
+    """Return the ink of tiles of `gray`, side by side and enlarged by `zoom`."""
     side = zoom * TILE
     page = Image.new("L", (len(places) * side, side))
     scale = image.width / gray.width, image.height / gray.height
@@ -103,24 +112,24 @@ def _closer(
 
 
 def _apparent_rotation(gray: Image.Image, ink: Ink) -> int:
-    standing, share, num_tiles = _standing(ink)
+    standing, share, num_tiles = _measure_standing(ink)
     if share < _MIN_TEXT or share * num_tiles < _MIN_TILES:
         return 0
     if standing > _STANDING:
-        return 180 if _up(ink) < _DOWN else 0
+        return 180 if _measure_up(ink) < _DOWN else 0
     clarities = [up for lying, up in _LYING if standing < lying]
     if not clarities:
         return 0
     needed = clarities[0] if share > _CLEARLY_TEXT else clarities[-1]
-    # It is not known yet on which side the page lies.
-    up = _up(find_ink(gray.transpose(Image.Transpose.ROTATE_270)))
+    # Rotate by 90 degrees, then decide between 90 and 270 from the lines.
+    up = _measure_up(find_ink(gray.transpose(Image.Transpose.ROTATE_270)))
     if abs(up) <= needed:
         return 0
     return 90 if up > 0 else 270
 
 
 def text_share(probabilities: Floats) -> float:
-    """Return the share of tiles with text, standing or lying."""
+    """Return the share of tiles with text, whether standing or lying."""
     return float(1 - probabilities[:, NO_TEXT].mean()) if len(probabilities) else 0.0
 
 
@@ -133,10 +142,10 @@ def has_lines(gray: Image.Image) -> bool:
     return False
 
 
-def _standing(ink: Ink) -> tuple[float, float, int]:
-    """Tell how clearly letters stand, the share of tiles with text, and their number.
+def _measure_standing(ink: Ink) -> tuple[float, float, int]:
+    """Return the score for standing letters, the text share and the number of tiles.
 
-    The first is below 0 where letters lie on a side.
+    The score is negative if letters lie on a side.
     """
     votes = _vote(ink, _FIRST)
     return votes if votes[0] > _CLEARLY_STANDING else _vote(ink, _ALL)
@@ -148,8 +157,8 @@ def _vote(ink: Ink, max_tiles: int) -> tuple[float, float, int]:
     return standing, text_share(probabilities), len(probabilities)
 
 
-def _up(ink: Ink) -> float:
-    """Tell how clearly lines stand upright; below 0 where they are on their heads."""
+def _measure_up(ink: Ink) -> float:
+    """Return the score for upright lines; it is negative if they are upside down."""
     up = _mean_ratio(classify_lines(cut_lines(ink, _FIRST)), UP, DOWN)
     if up > _CLEARLY_UP:
         return up

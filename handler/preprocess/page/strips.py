@@ -1,9 +1,9 @@
-"""Divide a long page into strips in which its text is legible.
+"""Division of a long page into strips in which its text is legible.
 
-A page whose long side is many times its short side is shrunk to the model's number of
-pixels until nobody can read it. In strips it keeps its size. A strip ends in a gap
-between lines where there is one; otherwise it overlaps the next by several lines, so
-that each line is whole in at least one of them.
+The model's input is limited in pixels, so a page whose long side is many times its
+short side would become illegibly small. Its strips keep their size. A strip ends in a
+gap between two lines. Where there is no gap it overlaps the next strip by several
+lines, so that each line is complete in at least one strip.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from handler.preprocess.page.line_height import Ink
+from handler.preprocess.page.line_height import InkProfile
 from handler.preprocess.sizing import Size
 from handler.profiles import Sizing
 from handler.schema import MAX_STRIPS, PageWarning, Strip
@@ -32,37 +32,40 @@ __all__ = [
 ]
 
 MIN_REDUCTION = 0.7
-"""Pages that keep more of their size than this are not examined. A page of A4 that is
-scanned at 300 dpi keeps 0.85 with Chandra."""
+"""Scale factor above which a page is not examined. A4 scanned at 300 dpi has 0.85 with
+Chandra."""
 UNKNOWN_REDUCTION = 0.25
-"""A page whose lines could not be measured is suspected below this."""
+"""Scale factor below which a page gets a warning if its lines cannot be measured."""
 MIN_STRIP_ASPECT = 2.0
-"""Wider pages may have columns, which strips would cut: they are read as a whole."""
+"""Smallest aspect ratio of a page that is divided. Strips would cut the columns of a
+wider page."""
 MAX_WHOLE_ASPECT = 16.0
-"""Longer pages are read in strips however large their text is: an estimate, because
-the weights were trained with none."""
+"""Aspect ratio above which pages are read in strips even if their text is large. It is
+an estimate, because the weights were not trained with such pages."""
 _MAX_ASPECT = 8.0
 _MIN_LINES = 4
-"""Lines that a strip must have room for."""
+"""Smallest number of lines that a strip must have room for."""
 _OVERLAP_LINES = 4
 _GUTTER_LINES = 1.5
-"""Width of the gap between columns of a wide page, in heights of a line."""
+"""Width of the gap between columns of a wide page, in line heights."""
 _FEW_LINES = 3
-"""A wide page as high as these is one line of text, whose words may be parted."""
+"""A wide page that is at most this many lines high is one line of text. It may be
+divided between two words."""
 _SLACK = 0.25
-"""Part of a strip's length by which it may be shorter or longer to end in a gap."""
+"""Share of a strip's length by which the strip may be shorter or longer to end in a
+gap."""
 _CHUNK_PIXELS = 2048
-"""Length in page pixels of what is examined at once, which bounds the memory."""
+"""Length in page pixels of the part that is examined at once; it bounds the memory."""
 _UNKNOWN_LINE = 24
-"""Height of a line in pixels of the page where it could not be measured."""
+"""Assumed height of a line in page pixels where it cannot be measured."""
 
 PartSize = Callable[[int, int], Size]
-"""Returns the size at which the model sees a part of a page of a width and a height."""
+"""Function from the width and height of a part of a page to the model's input size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The strips of a page that is reduced; without any, it is read as a whole."""
+    """The strips of a page; without strips, the page is read as a whole."""
 
     strips: tuple[Strip, ...] = ()
     warnings: tuple[PageWarning, ...] = ()
@@ -70,7 +73,7 @@ class Division:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """The end of a strip, and the beginning of the next one, in page pixels."""
+    """The end of a strip and the start of the next one, in page pixels."""
 
     end: int
     start: int
@@ -78,28 +81,28 @@ class _Cut:
 
 
 def needs_examination(width: int, height: int, natural: float, size: Size) -> bool:
-    """Return True for a page that is reduced so far that its text may be illegible.
+    """True for a page that is reduced so much that its text may be illegible.
 
-    `size` is how large the model would see the page of `width` x `height` pixels, and
-    `natural` is the scale at which it would see a smaller page of the same kind.
+    `size` is the model's input size for the page of `width` x `height` pixels, and
+    `natural` is the scale of the model's input without the bound on its area.
     """
-    seen = _scale(width, height, size)
+    seen = _model_scale(width, height, size)
     return seen < MIN_REDUCTION * natural or max(
         width, height
     ) > MAX_WHOLE_ASPECT * min(width, height)
 
 
 def is_long(width: int, height: int) -> bool:
-    """Return True for a page that can be divided: at least twice as long as wide."""
+    """True for a page that can be divided: at least twice as long as wide."""
     return max(width, height) >= MIN_STRIP_ASPECT * min(width, height)
 
 
 def chunk_boxes(
     width: int, height: int, step: int = 1
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Return the parts of a page to examine one by one, along its long side.
+    """Yield the boxes of consecutive parts of a page along its long side.
 
-    Their length is a multiple of `step` page pixels, except for the last.
+    The length of each part, except for the last, is a multiple of `step` page pixels.
     """
     length = max(step, _CHUNK_PIXELS // step * step)
     if width > height:
@@ -113,7 +116,7 @@ def chunk_boxes(
 def window_boxes(
     width: int, height: int, side: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Return nine parts of a page, evenly spread, `side` page pixels wide and high."""
+    """Yield the boxes of nine evenly spread squares with a side of `side` pixels."""
     for row in range(3):
         for column in range(3):
             left = max(0, round((2 * column + 1) * width / 6 - side / 2))
@@ -130,25 +133,25 @@ def reduced_warning(
     line_height: float | None,
     is_drawn: bool = False,
 ) -> tuple[PageWarning, ...]:
-    """Return a warning if the model sees the page's text at an illegible size.
+    """Return a `reduced` warning if the text is illegible at the model's input size.
 
-    `is_drawn` is True for a page of a PDF, which could be drawn larger than
-    `width` x `height` pixels.
+    `is_drawn` is true for a PDF page, which could be rendered larger than
+    `width` x `height` pixels. `line_height` is in page pixels, None if unknown.
     """
-    seen = _scale(width, height, size)
+    seen = _model_scale(width, height, size)
     factor = seen / (natural if is_drawn else min(natural, 1.0))
     if factor >= MIN_REDUCTION:
         return ()
     if line_height is None:
         if factor >= UNKNOWN_REDUCTION:
             return ()
-        detail = "the height of its text is not known"
+        detail = "the height of its text lines is unknown"
     elif not _is_reduced_below(line_height, seen, natural, sizing):
         return ()
     else:
         detail = (
             f"its lines of text are about {line_height * seen:.0f} pixels high, "
-            f"and {sizing.min_line_pixels} are legible"
+            f"and {sizing.min_line_pixels} or more are legible"
         )
     return (
         PageWarning(
@@ -163,16 +166,16 @@ def divide(
     size: Size,
     sizing: Sizing,
     natural: float,
-    ink: Ink,
+    ink: InkProfile,
     part_size: PartSize,
     is_drawn: bool = False,
 ) -> Division:
-    """Divide a page of `width` x `height` pixels where that makes its text legible.
+    """Divide a page of `width` x `height` pixels if that makes its text legible.
 
-    `size` and `natural` are those of `needs_examination`, `is_drawn` is that of
-    `reduced_warning`.
+    For `size` and `natural` see `needs_examination`, for `is_drawn` see
+    `reduced_warning`. `part_size` returns the model's input size for a strip.
     """
-    seen = _scale(width, height, size)
+    seen = _model_scale(width, height, size)
     warn = partial(
         reduced_warning,
         sizing=sizing,
@@ -197,14 +200,16 @@ def divide(
         return whole
     is_wide = width > height
     needs_gutters = is_wide and short > _FEW_LINES * line_height
-    cuts = _cuts(long, length, line_height, ink, needs_gutters)
+    cuts = _find_cuts(long, length, line_height, ink, needs_gutters)
     while cuts is not None and len(cuts) - 1 > MAX_STRIPS:
         length = math.ceil(1.2 * length)
-        cuts = _cuts(long, length, line_height, ink, needs_gutters)
+        cuts = _find_cuts(long, length, line_height, ink, needs_gutters)
     if cuts is None:
         return whole
     strips = tuple(
-        strip for strip in _strips(cuts, width, height) if _has_ink(ink, strip, is_wide)
+        strip
+        for strip in _make_strips(cuts, width, height)
+        if _has_ink(ink, strip, is_wide)
     )
     if not strips:
         return whole
@@ -225,14 +230,14 @@ def _strips_warning(strips: tuple[Strip, ...]) -> PageWarning:
     )
 
 
-def _scale(width: int, height: int, size: Size) -> float:
+def _model_scale(width: int, height: int, size: Size) -> float:
     return math.sqrt(size[0] * size[1] / (width * height))
 
 
 def _is_reduced_below(
     line_height: float, seen: float, natural: float, sizing: Sizing
 ) -> bool:
-    """Return True if the lines are illegible and would be larger on a smaller page."""
+    """True if the lines are illegible because the page is reduced."""
     is_reduced = seen < MIN_REDUCTION * natural
     return is_reduced and line_height * seen < sizing.min_line_pixels
 
@@ -240,7 +245,7 @@ def _is_reduced_below(
 def _strip_length(
     short: int, long: int, line_height: float, natural: float, sizing: Sizing
 ) -> int:
-    """Return the length in page pixels up to which a strip's text is legible."""
+    """Return the largest length, in page pixels, of a strip with legible text."""
     scale = min(natural, sizing.line_pixels / line_height)
     if sizing.max_side is not None:
         scale = min(scale, sizing.max_side / short)
@@ -251,10 +256,10 @@ def _strip_length(
     return math.ceil(max(shortest, min(length, _MAX_ASPECT * short)))
 
 
-def _cuts(
-    long: int, length: int, line_height: float, ink: Ink, needs_gutters: bool
+def _find_cuts(
+    long: int, length: int, line_height: float, ink: InkProfile, needs_gutters: bool
 ) -> list[_Cut] | None:
-    """Return where strips end and begin; None where a wide page has no gutters."""
+    """Return the cuts between strips; None if a wide page lacks gutters to cut at."""
     gaps = _Gaps(ink, line_height)
     overlap = math.ceil(min(_OVERLAP_LINES * line_height, length / 3))
     cuts: list[_Cut] = [_Cut(0, 0, False)]
@@ -278,9 +283,9 @@ def _cuts(
 
 
 class _Gaps:
-    """Stretches of a page's long side without ink, in page pixels."""
+    """Intervals of a page's long side without ink, in page pixels."""
 
-    def __init__(self, ink: Ink, line_height: float) -> None:
+    def __init__(self, ink: InkProfile, line_height: float) -> None:
         self._step = ink.step
         self._line_height = line_height
         self._found = [
@@ -289,15 +294,15 @@ class _Gaps:
         ]
         widths = sorted(end - start for start, end in self._found)
         self.usual = 1.2 * widths[len(widths) // 2] if widths else 0.0
-        """Width of a gap between two lines of a paragraph, or below."""
+        """Largest width of a gap between two lines of one paragraph."""
 
     def widest(
         self, low: float, high: float, target: float
     ) -> tuple[float, float] | None:
-        """Return the best gap between two places, cut off at those.
+        """Return the widest gap between `low` and `high`, clipped to them.
 
-        Above three lines wider gaps are no better; of equal ones the nearest to
-        `target` is the best.
+        Gaps wider than three lines count as equal. Among equal gaps the one nearest to
+        `target` is returned. Returns None if there is no gap.
         """
         inner = [
             (max(start, low), min(end, high))
@@ -312,7 +317,7 @@ class _Gaps:
         return max(inner, key=merit, default=None)
 
 
-def _strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
+def _make_strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
     strips = []
     for before, after in itertools.pairwise(cuts):
         start, end = before.start, after.end
@@ -321,6 +326,6 @@ def _strips(cuts: list[_Cut], width: int, height: int) -> list[Strip]:
     return strips
 
 
-def _has_ink(ink: Ink, strip: Strip, is_wide: bool) -> bool:
+def _has_ink(ink: InkProfile, strip: Strip, is_wide: bool) -> bool:
     axis = 0 if is_wide else 1
     return ink.may_have_ink(strip.box[axis], strip.box[axis + 2])

@@ -1,4 +1,4 @@
-"""Tell tiles of horizontal text from tiles of vertical text and of none."""
+"""Classification of tiles as horizontal text, vertical text or no text."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ __all__ = [
 TILE = 48
 """Side of a tile in pixels: about three lines of six letters."""
 HORIZONTAL, VERTICAL, NO_TEXT = range(3)
-"""Letters stand upright or on their heads, lie on a side, or there are none. Upright
-signs in columns, as in Japanese, count as horizontal."""
+"""HORIZONTAL: letters are upright or upside down. VERTICAL: letters lie on a side.
+Upright characters in columns, as in Japanese, count as horizontal."""
 
 _MIN_INK, _MAX_INK = 0.04, 0.6
 
-# At import: a confined process may not open files later.
+# Loaded at import, because a confined process may not open files later.
 _WEIGHTS = load_weights("tiles")
 
 
 def cut_tiles(ink: Ink, max_tiles: int) -> Floats:
     """Return up to `max_tiles` tiles with ink, spread evenly over the page.
 
-    (tiles, TILE, TILE), each scaled so that its darkest pixel is 1.
+    The shape is (tiles, TILE, TILE). Each tile is scaled so that its darkest pixel
+    is 1.
     """
     rows, columns = (side // TILE for side in ink.levels.shape)
     if not rows or not columns:
@@ -54,7 +55,7 @@ def cut_tiles(ink: Ink, max_tiles: int) -> Floats:
 
 
 def find_tiles(ink: Ink, max_tiles: int) -> npt.NDArray[np.int64]:
-    """Return row and column, in tiles, of up to `max_tiles` with ink: (tiles, 2)."""
+    """Return rows and columns of up to `max_tiles` tiles with ink: shape (tiles, 2)."""
     rows, columns = (side // TILE for side in ink.levels.shape)
     if not rows or not columns:
         return np.zeros((0, 2), np.int64)
@@ -69,7 +70,7 @@ def find_tiles(ink: Ink, max_tiles: int) -> npt.NDArray[np.int64]:
 
 
 def classify_tiles(tiles: Floats) -> Floats:
-    """Return the probability of each class for each tile: (tiles, 3)."""
+    """Return the probability of each class for each tile, of shape (tiles, 3)."""
     values = convolve(tiles[..., None], _WEIGHTS, 1, stride=2)
     values = convolve(values, _WEIGHTS, 2, stride=2)
     values = pool(convolve(values, _WEIGHTS, 3))

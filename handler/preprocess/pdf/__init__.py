@@ -1,1 +1,1 @@
-"""PDF pages: what a viewer shows of them, and the text they carry."""
+"""Rendering of PDF pages as a viewer shows them, and extraction of their text layer."""

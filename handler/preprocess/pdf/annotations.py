@@ -1,9 +1,10 @@
-"""Prepare annotations and form fields so that drawing a page shows all of them.
+"""Preparation of annotations and form fields, so that pdfium renders all of them.
 
-chandra-ocr flattens pages before it draws them, and its weights know pages like these.
-Flattening itself is not used: it drops annotations without an appearance and damages
-the text of some pages. Instead every form field is turned into an annotation of a kind
-that pdfium draws with the page, in its order, from the same appearance.
+chandra-ocr flattens pages before it renders them, and its weights were trained with
+such pages. This module does not flatten, because flattening drops annotations without
+an appearance and damages the text of some pages. Instead it converts every form field
+to a stamp annotation. pdfium renders stamps with the page, in their order, from the
+same appearance.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from handler.preprocess.pdf.appearances import (
-    num_lacking,
+    get_string,
+    num_missing_characters,
     plain_text,
-    string_of,
-    text_from,
+    read_wide_string,
     wide_string,
     write_appearance,
 )
 from handler.preprocess.pdf.field_tree import has_bounded_fields
 
-__all__ = ["num_letters_not_drawn", "page_with_annotations"]
+__all__ = ["count_missing_characters", "load_page_with_annotations"]
 
 MAX_WRITTEN = 300
-"""Annotations of a page that are given an appearance; pdfium draws the others."""
+"""Number of annotations of a page for which a missing appearance is written."""
 
 _NO_VIEW = 32
 _WIDGET: int = pdfium.FPDF_ANNOT_WIDGET
 _SUBTYPE = b"Subtype"
-# pdfium draws a stamp from its appearance alone.
+# pdfium renders a stamp from its appearance only.
 _STAMP = "Stamp"
-# Its fields hold a value that their appearance must show.
+# Types of form fields whose value must be visible in their appearance.
 _SHOWS_VALUE = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX)
 _SHOWING = (
     pdfium.FPDF_PAGEOBJ_TEXT,
@@ -45,20 +46,20 @@ _SHOWING = (
 )
 
 
-def page_with_annotations(
+def load_page_with_annotations(
     data: mmap, document: pypdfium2.PdfDocument, number: int
 ) -> pypdfium2.PdfPage:
-    """Load page `number`, counted from 1, so that drawing it shows all annotations.
+    """Load page `number`, counted from 1, prepared to render all its annotations.
 
-    `data` is the PDF that `document` was opened from; the document is changed in
+    `data` is the content from which `document` was opened; the document is changed in
     memory. Raises PdfiumError for a page that cannot be loaded.
     """
     page = document[number - 1]
-    if any(_widgets(page)):
-        page = _with_appearances(data, document, page, number)
-    for index, annotation in enumerate(_annotations(page)):
+    if any(_iter_widgets(page)):
+        page = _complete_appearances(data, document, page, number)
+    for index, annotation in enumerate(_iter_annotations(page)):
         flags = pdfium.FPDFAnnot_GetFlags(annotation)
-        # Flattened pages show what is meant for print only.
+        # Flattened pages show annotations that are meant for print only.
         if flags & _NO_VIEW:
             pdfium.FPDFAnnot_SetFlags(annotation, flags & ~_NO_VIEW)
         if _is_widget(annotation):
@@ -68,18 +69,19 @@ def page_with_annotations(
     return page
 
 
-def num_letters_not_drawn(page: pypdfium2.PdfPage) -> int:
-    """Return the number of characters of annotations that are left out of the page."""
-    annotations = islice(_annotations(page), MAX_WRITTEN)
-    return sum(num_lacking(annotation) for annotation in annotations)
+def count_missing_characters(page: pypdfium2.PdfPage) -> int:
+    """Return the number of characters of annotations that no font can render."""
+    annotations = islice(_iter_annotations(page), MAX_WRITTEN)
+    return sum(num_missing_characters(annotation) for annotation in annotations)
 
 
-def _with_appearances(
+def _complete_appearances(
     data: mmap, document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage, number: int
 ) -> pypdfium2.PdfPage:
-    """Have pdfium write appearances that form fields lack, or that differ from values.
+    """Let pdfium write the missing and outdated appearances of form fields.
 
-    pdfium writes those that are missing, and those that a form wants to be renewed.
+    pdfium writes missing appearances, and all of them if the form requests it. This
+    function removes appearances that do not show the value of their field first.
     """
     if document.get_formtype() == pdfium.FORMTYPE_NONE:
         return page
@@ -89,8 +91,8 @@ def _with_appearances(
     document.init_forms()
     page = document[number - 1]
     stale = False
-    for annotation in _widgets(page):
-        has_rich_value = _takes_rich_value(document, annotation)
+    for annotation in _iter_widgets(page):
+        has_rich_value = _copy_rich_value(document, annotation)
         if has_rich_value or _hides_value(document, annotation):
             normal = pdfium.FPDF_ANNOT_APPEARANCEMODE_NORMAL
             pdfium.FPDFAnnot_SetAP(annotation, normal, None)
@@ -104,22 +106,24 @@ def _with_appearances(
 def _hides_value(
     document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
 ) -> bool:
-    """True for a field whose appearance shows nothing of its value."""
+    """True for a field that has a value and an appearance without any content."""
     env = document.formenv
     if env is None or _shows_something(annotation):
         return False
     if pdfium.FPDFAnnot_GetFormFieldType(env, annotation) not in _SHOWS_VALUE:
         return False
-    value = text_from(partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation))
+    value = read_wide_string(
+        partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation)
+    )
     return bool(value.strip())
 
 
-def _takes_rich_value(
+def _copy_rich_value(
     document: pypdfium2.PdfDocument, annotation: pdfium.FPDF_ANNOTATION
 ) -> bool:
-    """Give a text field that has a value as rich text only the same as plain text.
+    """Copy the rich text value of a text field without a plain value to its value.
 
-    Returns whether it has one.
+    Returns True if the field has such a rich text value.
     """
     env = document.formenv
     if env is None or _shows_something(annotation):
@@ -127,16 +131,18 @@ def _takes_rich_value(
     kind = pdfium.FPDFAnnot_GetFormFieldType(env, annotation)
     if kind != pdfium.FPDF_FORMFIELD_TEXTFIELD:
         return False
-    if text_from(partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation)).strip():
+    if read_wide_string(
+        partial(pdfium.FPDFAnnot_GetFormFieldValue, env, annotation)
+    ).strip():
         return False
-    text = plain_text(string_of(annotation, b"RV"))
+    text = plain_text(get_string(annotation, b"RV"))
     if text:
         pdfium.FPDFAnnot_SetStringValue(annotation, b"V", wide_string(text))
     return bool(text)
 
 
 def _shows_something(annotation: pdfium.FPDF_ANNOTATION) -> bool:
-    """True if the appearance has text, an image or a form within it."""
+    """True if the appearance has text, an image or a form XObject."""
     return any(
         pdfium.FPDFPageObj_GetType(pdfium.FPDFAnnot_GetObject(annotation, index))
         in _SHOWING
@@ -144,12 +150,12 @@ def _shows_something(annotation: pdfium.FPDF_ANNOTATION) -> bool:
     )
 
 
-def _widgets(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
-    return filter(_is_widget, _annotations(page))
+def _iter_widgets(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
+    return filter(_is_widget, _iter_annotations(page))
 
 
-def _annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
-    """Yield the annotations of a page; each is closed when the next is taken."""
+def _iter_annotations(page: pypdfium2.PdfPage) -> Iterator[pdfium.FPDF_ANNOTATION]:
+    """Yield the annotations of a page. Each is closed when the next is requested."""
     for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
         annotation = pdfium.FPDFPage_GetAnnot(page, index)
         if annotation:

@@ -1,8 +1,8 @@
-"""Write appearances for annotations that have none and that pdfium does not draw.
+"""Appearance streams for annotations that have none and that pdfium does not render.
 
-A viewer has to draw such annotations itself. pdfium draws shapes, marked text and ink.
-Here are lines, polygons, stamps and free text, as content streams; pdfium takes its own
-Helvetica for the font that they name.
+A viewer has to generate the appearance of such annotations. pdfium does so for shapes,
+text markup and ink. This module writes content streams for lines, polygons, stamps and
+free text. pdfium substitutes its own Helvetica for the font that they name.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from html import unescape
 import pypdfium2.raw as pdfium
 
 __all__ = [
-    "num_lacking",
+    "get_string",
+    "num_missing_characters",
     "plain_text",
-    "string_of",
-    "text_from",
+    "read_wide_string",
     "wide_string",
     "write_appearance",
 ]
@@ -31,12 +31,12 @@ _MAX_TEXT = 5_000
 _TEXT_SIZE, _MIN_TEXT_SIZE, _MAX_TEXT_SIZE = 12.0, 4.0, 72.0
 _LEADING = 1.15
 _MARGIN = 2.0
-"""Points between a frame and its text."""
+"""Distance in points between a frame and its text."""
 _HIDDEN = 2
-_LACKING = b"CharactersNotDrawn"
-"""A key of our own, kept in the annotation for `num_lacking`."""
+_MISSING_KEY = b"CharactersNotDrawn"
+"""Private key of the annotation that stores the result of `num_missing_characters`."""
 _STAMP_COLOR = "0.7 0 0"
-# The advance widths of Helvetica for the characters from the space to the tilde.
+# Advance widths of Helvetica for the characters from space to tilde, in 1/1000 em.
 _WIDTHS = [
     *(278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278),
     *(556, 556, 556, 556, 556, 556, 556, 556, 556, 556, 278, 278, 584, 584, 584, 556),
@@ -67,19 +67,26 @@ def write_appearance(annotation: pdfium.FPDF_ANNOTATION) -> None:
         pdfium.FPDFAnnot_SetAP(annotation, normal, wide_string(content))
 
 
-def num_lacking(annotation: pdfium.FPDF_ANNOTATION) -> int:
-    """Return how many characters `write_appearance` left out, for lack of a font."""
-    text = string_of(annotation, _LACKING)
+def num_missing_characters(annotation: pdfium.FPDF_ANNOTATION) -> int:
+    """Return the number of characters that `write_appearance` omitted.
+
+    It omits characters that Helvetica lacks.
+    """
+    text = get_string(annotation, _MISSING_KEY)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
-def string_of(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
-    """Return the text of an entry; "" if there is none."""
-    return text_from(partial(pdfium.FPDFAnnot_GetStringValue, annotation, key))
+def get_string(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
+    """Return the string value of an annotation's key; "" if it is missing."""
+    return read_wide_string(partial(pdfium.FPDFAnnot_GetStringValue, annotation, key))
 
 
-def text_from(read: Callable[[object, int], int]) -> str:
-    """Return a text that pdfium writes as UTF-16 with a terminating zero."""
+def read_wide_string(read: Callable[[object, int], int]) -> str:
+    """Return the text that a pdfium function writes as zero-terminated UTF-16.
+
+    `read` takes a buffer, or None, and its size, and returns the size in bytes that it
+    needs.
+    """
     num_bytes = read(None, 0)
     buffer = (pdfium.FPDF_WCHAR * (num_bytes // 2 + 1))()
     read(buffer, num_bytes)
@@ -87,7 +94,7 @@ def text_from(read: Callable[[object, int], int]) -> str:
 
 
 def wide_string(text: str) -> ctypes.Array[ctypes.c_ushort]:
-    """Return a text as UTF-16 with a terminating zero."""
+    """Encode text as zero-terminated UTF-16 for pdfium."""
     encoded = text.encode("utf-16-le", "replace") + b"\0\0"
     wide: ctypes.Array[ctypes.c_ushort] = (
         pdfium.FPDF_WCHAR * (len(encoded) // 2)
@@ -96,38 +103,39 @@ def wide_string(text: str) -> ctypes.Array[ctypes.c_ushort]:
 
 
 def plain_text(rich: str) -> str:
-    """Return the text of rich text, which is XHTML, without its markup."""
+    """Return the plain text of a rich text value, which is XHTML."""
     lines = _TAG.sub("", _PARAGRAPH_END.sub("\n", rich))
     return unescape(lines).strip()
 
 
-def _line(annotation: pdfium.FPDF_ANNOTATION) -> str:
+def _draw_line(annotation: pdfium.FPDF_ANNOTATION) -> str:
     start, end = pdfium.FS_POINTF(), pdfium.FS_POINTF()
     if not pdfium.FPDFAnnot_GetLine(annotation, start, end):
         return ""
-    return _path(annotation, [(start.x, start.y), (end.x, end.y)], is_closed=False)
+    return _draw_path(annotation, [(start.x, start.y), (end.x, end.y)], is_closed=False)
 
 
-def _polygon(annotation: pdfium.FPDF_ANNOTATION, *, is_closed: bool) -> str:
+def _draw_polygon(annotation: pdfium.FPDF_ANNOTATION, *, is_closed: bool) -> str:
     num = pdfium.FPDFAnnot_GetVertices(annotation, None, 0)
     if not 1 < num <= MAX_VERTICES:
         return ""
     points = (pdfium.FS_POINTF * num)()
     pdfium.FPDFAnnot_GetVertices(annotation, points, num)
     vertices = [(point.x, point.y) for point in points]
-    return _path(annotation, vertices, is_closed=is_closed)
+    return _draw_path(annotation, vertices, is_closed=is_closed)
 
 
-def _path(
+def _draw_path(
     annotation: pdfium.FPDF_ANNOTATION, points: Sequence[_Point], *, is_closed: bool
 ) -> str:
     if not all(math.isfinite(side) for point in points for side in point):
         return ""
-    width = _border_width(annotation)
-    fill = _color(annotation, is_interior=True) if is_closed else ""
+    width = _get_border_width(annotation)
+    fill = _get_color(annotation, is_interior=True) if is_closed else ""
     if width == 0 and not fill:
         return ""
-    # Some writers leave a flat line a rectangle without height.
+    # Some writers give a horizontal line a rectangle without height, so that it would
+    # be clipped.
     xs, ys = zip(*points, strict=True)
     left, bottom = min(xs) - width - 1, min(ys) - width - 1
     right, top = max(xs) + width + 1, max(ys) + width + 1
@@ -138,68 +146,71 @@ def _path(
         for index, (x, y) in enumerate(points)
     )
     paint = ("B" if width else "f") if fill else "S"
-    color = _color(annotation) or "0 0 0"
+    color = _get_color(annotation) or "0 0 0"
     fill = f"{fill} rg " if fill else ""
     close = " h" if is_closed else ""
     return f"/GS gs {color} RG {fill}{width:.3f} w {moves}{close} {paint}"
 
 
-def _stamp(annotation: pdfium.FPDF_ANNOTATION) -> str:
-    rect = _rect(annotation)
+def _draw_stamp(annotation: pdfium.FPDF_ANNOTATION) -> str:
+    rect = _get_rect(annotation)
     if rect is None:
         return ""
-    name = string_of(annotation, b"Name").lstrip("#") or "Draft"
+    name = get_string(annotation, b"Name").lstrip("#") or "Draft"
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)[:100].upper()
     left, bottom, right, top = rect
-    color = _color(annotation) or _STAMP_COLOR
+    color = _get_color(annotation) or _STAMP_COLOR
     width = max(1.0, min(right - left, top - bottom) / 40)
     inner = (left + width, bottom + width, right - width, top - width)
     size = min((top - bottom) * 0.6, _MAX_TEXT_SIZE)
     size = min(size, (right - left) * 0.85 / max(_width(text, 1.0), 0.1))
-    if size < _MIN_TEXT_SIZE or _encoded(text) is None:
+    if size < _MIN_TEXT_SIZE or _encode(text) is None:
         return f"/GS gs {color} RG {width:.3f} w {_rectangle(inner)} S"
     x = (left + right - _width(text, size)) / 2
     y = (top + bottom) / 2 - 0.36 * size
     return (
         f"/GS gs {color} RG {color} rg {width:.3f} w {_rectangle(inner)} S "
-        f"BT /Helv {size:.3f} Tf {x:.3f} {y:.3f} Td {_encoded(text)} Tj ET"
+        f"BT /Helv {size:.3f} Tf {x:.3f} {y:.3f} Td {_encode(text)} Tj ET"
     )
 
 
-def _free_text(annotation: pdfium.FPDF_ANNOTATION) -> str:
-    """Wrap the text at the width of the rectangle, smaller if it is too long for it."""
-    rect = _rect(annotation)
-    text = string_of(annotation, b"Contents")
-    text = text or plain_text(string_of(annotation, b"RC"))
+def _draw_free_text(annotation: pdfium.FPDF_ANNOTATION) -> str:
+    """Wrap the text in its rectangle, and reduce the font size until it fits."""
+    rect = _get_rect(annotation)
+    text = get_string(annotation, b"Contents")
+    text = text or plain_text(get_string(annotation, b"RC"))
     text = text[:_MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n")
     if rect is None or not text.strip():
         return ""
-    lacking = sum(_encoded(each) is None for each in text)
+    lacking = sum(_encode(each) is None for each in text)
     if lacking:
-        text = "".join(" " if _encoded(each) is None else each for each in text)
-        pdfium.FPDFAnnot_SetStringValue(annotation, _LACKING, wide_string(str(lacking)))
+        text = "".join(" " if _encode(each) is None else each for each in text)
+        pdfium.FPDFAnnot_SetStringValue(
+            annotation, _MISSING_KEY, wide_string(str(lacking))
+        )
     left, bottom, right, top = rect
-    style = string_of(annotation, b"DA")
+    style = get_string(annotation, b"DA")
     found = _TEXT_SIZE_IN.search(style)
     size = float(found[1]) if found else 0.0
     size = min(size or _TEXT_SIZE, _MAX_TEXT_SIZE * 4)
-    border = _border_width(annotation)
+    border = _get_border_width(annotation)
     margin = _MARGIN + border
     width, height = right - left - 2 * margin, top - bottom - 2 * margin
     if min(width, height) <= 0:
         return ""
-    # Twice the size at which the text would fill the area, as a quick first bound.
+    # Start at no more than twice the size at which the text would fill the area, to
+    # limit the number of iterations.
     bound = 2 * math.sqrt(2 * width * height / len(text))
     size = max(min(size, bound), _MIN_TEXT_SIZE)
-    lines = _wrapped(text, size, width)
+    lines = _wrap(text, size, width)
     widest = max(text.split() or [""], key=lambda word: _width(word, 1.0))
     while size > _MIN_TEXT_SIZE and (
         len(lines) * size * _LEADING > height or _width(widest, size) > width
     ):
         size = max(size * 0.9, _MIN_TEXT_SIZE)
-        lines = _wrapped(text, size, width)
+        lines = _wrap(text, size, width)
     color = found_color[0] if (found_color := _COLOR_IN.search(style)) else "0 g"
-    ground = _color(annotation)
+    ground = _get_color(annotation)
     parts = ["/GS gs"]
     if ground:
         parts.append(f"{ground} rg {_rectangle(rect)} f")
@@ -207,27 +218,27 @@ def _free_text(annotation: pdfium.FPDF_ANNOTATION) -> str:
         half = border / 2
         inner = (left + half, bottom + half, right - half, top - half)
         parts.append(f"0 G {border:.3f} w {_rectangle(inner)} S")
-    alignment = {"1": 0.5, "2": 1.0}.get(_number(annotation, b"Q"), 0.0)
+    alignment = {"1": 0.5, "2": 1.0}.get(_get_number(annotation, b"Q"), 0.0)
     y = top - margin - 0.8 * size
     for line in lines:
         x = left + margin + alignment * (width - _width(line, size))
         parts.append(
-            f"BT {color} /Helv {size:.3f} Tf {x:.3f} {y:.3f} Td {_encoded(line)} Tj ET"
+            f"BT {color} /Helv {size:.3f} Tf {x:.3f} {y:.3f} Td {_encode(line)} Tj ET"
         )
         y -= _LEADING * size
     return " ".join(parts)
 
 
 _WRITERS: dict[int, Callable[[pdfium.FPDF_ANNOTATION], str]] = {
-    pdfium.FPDF_ANNOT_LINE: _line,
-    pdfium.FPDF_ANNOT_POLYGON: partial(_polygon, is_closed=True),
-    pdfium.FPDF_ANNOT_POLYLINE: partial(_polygon, is_closed=False),
-    pdfium.FPDF_ANNOT_STAMP: _stamp,
-    pdfium.FPDF_ANNOT_FREETEXT: _free_text,
+    pdfium.FPDF_ANNOT_LINE: _draw_line,
+    pdfium.FPDF_ANNOT_POLYGON: partial(_draw_polygon, is_closed=True),
+    pdfium.FPDF_ANNOT_POLYLINE: partial(_draw_polygon, is_closed=False),
+    pdfium.FPDF_ANNOT_STAMP: _draw_stamp,
+    pdfium.FPDF_ANNOT_FREETEXT: _draw_free_text,
 }
 
 
-def _wrapped(text: str, size: float, width: float) -> list[str]:
+def _wrap(text: str, size: float, width: float) -> list[str]:
     lines = []
     for paragraph in text.strip("\n").split("\n"):
         line, used = "", 0.0
@@ -247,7 +258,7 @@ def _wrapped(text: str, size: float, width: float) -> list[str]:
 
 
 def _num_fitting(line: str, size: float, width: float) -> int:
-    """Return how many characters fit, at least one."""
+    """Return the number of characters that fit in `width`, at least 1."""
     total = 0.0
     for index, character in enumerate(line):
         total += _width(character, size)
@@ -262,13 +273,16 @@ def _width(text: str, size: float) -> float:
 
 @lru_cache(maxsize=1024)
 def _character_width(character: str) -> int:
-    # An accent is within the width of its letter.
+    # An accented letter has the width of its base letter.
     base = ord(unicodedata.normalize("NFD", character)[0])
     return _WIDTHS[base - 32] if 32 <= base < 127 else 556
 
 
-def _encoded(text: str) -> str | None:
-    """Return a string of a content stream; None if Helvetica lacks a letter."""
+def _encode(text: str) -> str | None:
+    """Encode text as a string of a content stream.
+
+    Returns None if Helvetica lacks one of its characters.
+    """
     try:
         codes = text.replace("\t", " ").replace("\n", " ").encode("cp1252")
     except UnicodeEncodeError:
@@ -281,7 +295,7 @@ def _rectangle(rect: tuple[float, float, float, float]) -> str:
     return f"{left:.3f} {bottom:.3f} {right - left:.3f} {top - bottom:.3f} re"
 
 
-def _rect(
+def _get_rect(
     annotation: pdfium.FPDF_ANNOTATION,
 ) -> tuple[float, float, float, float] | None:
     rect = pdfium.FS_RECTF()
@@ -294,8 +308,8 @@ def _rect(
     return sides if has_area and all(map(math.isfinite, sides)) else None
 
 
-def _color(annotation: pdfium.FPDF_ANNOTATION, *, is_interior: bool = False) -> str:
-    """Return a color as operands of `rg`; "" if the annotation has none."""
+def _get_color(annotation: pdfium.FPDF_ANNOTATION, *, is_interior: bool = False) -> str:
+    """Return a color as operands of the operator `rg`; "" if there is none."""
     if not pdfium.FPDFAnnot_HasKey(annotation, b"IC" if is_interior else b"C"):
         return ""
     kind = (
@@ -309,8 +323,11 @@ def _color(annotation: pdfium.FPDF_ANNOTATION, *, is_interior: bool = False) -> 
     return " ".join(f"{level.value / 255:.3f}" for level in levels[:3])
 
 
-def _border_width(annotation: pdfium.FPDF_ANNOTATION) -> float:
-    """Return the width in points of /Border; 1 for /BS, which pdfium does not tell."""
+def _get_border_width(annotation: pdfium.FPDF_ANNOTATION) -> float:
+    """Return the border width in points.
+
+    pdfium reads it from /Border but not from /BS, for which 1 is assumed.
+    """
     sides = [ctypes.c_float() for _ in range(3)]
     if not pdfium.FPDFAnnot_GetBorder(annotation, *sides):
         return 1.0
@@ -318,7 +335,7 @@ def _border_width(annotation: pdfium.FPDF_ANNOTATION) -> float:
     return min(width, 20.0) if math.isfinite(width) and width > 0 else 0.0
 
 
-def _number(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
+def _get_number(annotation: pdfium.FPDF_ANNOTATION, key: bytes) -> str:
     value = ctypes.c_float()
     if not pdfium.FPDFAnnot_GetNumberValue(annotation, key, value):
         return ""

@@ -1,4 +1,4 @@
-"""Say what is wrong with the content streams of a PDF page on which nothing is seen."""
+"""Diagnosis of damaged content streams of a PDF page that renders without ink."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from collections.abc import Iterator
 
 import pypdfium2
 
-from handler.preprocess.pdf.page_copy import PageCopy, names_missing_contents
+from handler.preprocess.pdf.page_copy import PageCopy, refers_to_missing_contents
 
-__all__ = ["contents_fault"]
+__all__ = ["find_contents_fault"]
 
 _OPERATORS = frozenset(
     b"b B b* B* BDC BI BMC BT BX c cm CS cs d d0 d1 Do DP EI EMC ET EX f F f* G g gs h "
     b"i ID j J K k l m M MP n q Q re RG rg ri s S SC sc SCN scn sh T* Tc Td TD Tf Tj "
     b"TJ TL Tm Tr Ts Tw Tz v w W W* y ' \"".split()
 )
-# Comments, strings of up to three levels, other operands, then any other word. A string
-# without an end reaches to the end of the data: it must not be searched for twice.
+# The tokens are comments, strings with up to three levels of parentheses, other
+# operands, and other words. An unterminated string extends to the end of the data, so
+# that it is not scanned repeatedly.
 _STRING = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\))*+(?:\)|\Z)"
 _TOKEN = re.compile(
     rb"%[^\r\n]*|(?P<operand>"
@@ -30,13 +31,14 @@ _TOKEN = re.compile(
     rb"|(?P<word>[^\s\0()<>\[\]{}/%]+|[()<>{}])",
     re.DOTALL,
 )
-# Operators that show something, unless what they name is missing.
+# Operators that always render an object, unless the object they name is missing.
 _SHOWS = re.compile(rb"(?<![\w/])(?:Do|sh|EI)\b")
 _SHOWN_NAME = re.compile(rb"/([^\s\0()<>\[\]{}/%]+)\s+Do\b")
 _MAX_DECODED_BYTES = 1 << 20
 _MAX_TOKENS_BYTES = 64 << 10
 _MAX_STREAMS = 100
-"""Streams that are looked at, of the page and of forms, and names in each."""
+"""Number of streams of the page and of its forms that are checked, and of the names
+that are checked in each."""
 _LONG_NAMES = {
     "Fl": "FlateDecode",
     "A85": "ASCII85Decode",
@@ -46,45 +48,44 @@ _LONG_NAMES = {
 }
 
 
-def contents_fault(
+def find_contents_fault(
     document: pypdfium2.PdfDocument, number: int, copy: PageCopy, *, has_objects: bool
 ) -> str | None:
-    """Return what is wrong with the contents of page `number`; None if nothing is.
+    """Return a description of the damage to the contents of page `number`, or None.
 
-    Call it for a page on which nothing is seen, so that a page that is empty is told
-    from one that could not be drawn. pdfium decodes as much of a stream as it can and
-    reports nothing, so the streams of `copy` are decoded here. `has_objects` is true if
-    the page has objects all the same.
+    Call it for a page that rendered without ink, to distinguish an empty page from a
+    damaged one. pdfium decodes as much of a stream as it can and reports no errors, so
+    this function decodes the streams of `copy` itself. `has_objects` is true if pdfium
+    found objects on the page.
     """
     references = copy.contents()
     if references is None:
         return "its content stream is not a stream"
-    if not references and names_missing_contents(document, number):
+    if not references and refers_to_missing_contents(document, number):
         return "its content stream is missing"
     for reference in list(dict.fromkeys(references))[:_MAX_STREAMS]:
-        data, fault = _decoded_stream(copy, reference)
+        data, fault = _decode_stream(copy, reference)
         if fault is None and data is not None:
             if not has_objects and _SHOWS.search(data):
-                fault = "names what is missing"
+                fault = "refers to missing objects"
             else:
-                fault = _operators_fault(copy, data)
+                fault = _find_operators_fault(copy, data)
         if fault is not None:
             return f"its content stream {fault}"
     for reference in copy.with_subtype(b"Form")[:_MAX_STREAMS]:
-        data, fault = _decoded_stream(copy, reference)
+        data, fault = _decode_stream(copy, reference)
         if fault is None and data is not None:
-            fault = _operators_fault(copy, data)
+            fault = _find_operators_fault(copy, data)
         if fault is not None:
             return f"the content stream of a form XObject {fault}"
     return None
 
 
-def _decoded_stream(
-    copy: PageCopy, reference: bytes
-) -> tuple[bytes | None, str | None]:
-    """Return the beginning of the decoded data, and what is wrong with the stream.
+def _decode_stream(copy: PageCopy, reference: bytes) -> tuple[bytes | None, str | None]:
+    """Return the first decoded bytes of a stream, and a description of its damage.
 
-    There are no data where the stream has a filter that is not decoded here.
+    Either is None: the damage if there is none, the bytes if the stream is damaged or
+    has a filter that is not supported here.
     """
     if copy.is_null(reference):
         return None, None
@@ -99,7 +100,7 @@ def _decoded_stream(
     for each in filters:
         name = _LONG_NAMES.get(each, each)
         try:
-            decoded = _decoded(name, data)
+            decoded = _decode(name, data)
         except (ValueError, zlib.error, binascii.Error):
             return None, f"({name[:40]}) cannot be decoded"
         if decoded is None:
@@ -108,8 +109,8 @@ def _decoded_stream(
     return (None if copy.has_predictor(reference) else data), None
 
 
-def _operators_fault(copy: PageCopy, data: bytes) -> str | None:
-    """Say what is wrong with decoded contents that draw nothing."""
+def _find_operators_fault(copy: PageCopy, data: bytes) -> str | None:
+    """Return a description of the damage to decoded contents, or None."""
     num_valid = num_unknown = 0
     has_operands = False
     for operand, word in _tokens(data[:_MAX_TOKENS_BYTES]):
@@ -118,10 +119,10 @@ def _operators_fault(copy: PageCopy, data: bytes) -> str | None:
             num_valid += word in _OPERATORS
             num_unknown += word not in _OPERATORS
     if num_unknown > num_valid or (has_operands and not num_valid):
-        return "has no operators that exist"
+        return "has no valid operators"
     names = set(_SHOWN_NAME.findall(data[:_MAX_TOKENS_BYTES]))
     if any(not copy.has_resource(name) for name in list(names)[:_MAX_STREAMS]):
-        return "names what is missing"
+        return "refers to missing objects"
     return None
 
 
@@ -130,11 +131,11 @@ def _tokens(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield found["operand"] or b"", found["word"] or b""
 
 
-def _decoded(name: str, data: bytes) -> bytes | None:
-    """Return the decoded data; None for a filter that is not decoded here.
+def _decode(name: str, data: bytes) -> bytes | None:
+    """Decode data with the filter `name`; return None if it is not supported here.
 
-    Raises ValueError, binascii.Error or zlib.error for broken data, and for filters
-    that content streams cannot have.
+    Raises ValueError, binascii.Error or zlib.error for damaged data, and ValueError for
+    filters that content streams cannot have.
     """
     if name == "FlateDecode":
         stream = zlib.decompressobj()
@@ -148,19 +149,19 @@ def _decoded(name: str, data: bytes) -> bytes | None:
         digits = b"".join(data.partition(b">")[0].split())
         return binascii.unhexlify(digits + b"0" * (len(digits) % 2))
     if name == "RunLengthDecode":
-        return _run_length_decoded(data)
+        return _decode_run_length(data)
     if name == "LZWDecode":
         # The first code of nine bits should be 256.
         if not (data[:1] == b"\x80" and data[1:2] < b"\x80"):
             raise ValueError("the first code does not clear the table")
         return None
-    # Crypt: pdfium has decrypted the data, or they are meant to be plain.
+    # For Crypt, pdfium has already decrypted the data, or they are not encrypted.
     if name == "Crypt":
         return data
     raise ValueError("the filter is for images, or unknown")
 
 
-def _run_length_decoded(data: bytes) -> bytes:
+def _decode_run_length(data: bytes) -> bytes:
     decoded = bytearray()
     index = 0
     while index < len(data) and len(decoded) < _MAX_DECODED_BYTES:

@@ -1,4 +1,4 @@
-"""Count the form fields of a PDF before pdfium expands them."""
+"""Bound on the form fields of a PDF, checked before pdfium expands them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mmap import mmap
 
 import pypdfium2
 
-from handler.preprocess.pdf.plain_copy import REFERENCE, objects_in, plain_copy
+from handler.preprocess.pdf.plain_copy import REFERENCE, parse_objects, save_plain_copy
 
 __all__ = ["has_bounded_fields"]
 
 MAX_FIELDS = 100_000
-"""Fields and their parts, counted once for each path that leads to them.
+"""Limit on the number of paths through the field tree.
 
 The largest form among 971 public PDFs has 2,000."""
 
 _KIDS = re.compile(rb"/Kids\s*(?:\[([^\]]*)\]|(\d+) 0 R)")
-# Whatever is not one of these spellings is left to the copy that pdfium writes.
+# A file with other spellings than these is checked in the copy that pdfium writes.
 _PLAIN_KIDS = re.compile(rb"/Kids\s*+\[((?:\s*+\d++\s++\d++\s++R)*+)\s*+\]")
 _PLAIN_STREAM = re.compile(rb"/ObjStm(?!\w)[^#>]{0,500}+>>\s*+stream\r?\n")
 _PLAIN_REFERENCE = re.compile(rb"(\d+)\s+\d+\s+R")
@@ -30,20 +30,20 @@ MAX_LOOKED_AT_BYTES = 16 << 20
 def has_bounded_fields(data: mmap, document: pypdfium2.PdfDocument) -> bool:
     """True if pdfium can expand the fields of a form in bounded time.
 
-    A field may be named as a part of several others. pdfium follows every path, so that
-    24 fields that each name the next one twice take it minutes. `data` is the PDF that
-    `document` was opened from: most are found harmless by looking at it.
+    Several fields may have the same child. pdfium follows every path, so that 24 fields
+    that each name the next one twice take minutes. `data` is the content from which
+    `document` was opened; for most files a quick scan of it is sufficient.
     """
     if _names_each_part_once(data):
         return True
-    copy = plain_copy(document)
-    return copy is not None and _num_paths(copy) <= MAX_FIELDS
+    copy = save_plain_copy(document)
+    return copy is not None and _count_most_paths(copy) <= MAX_FIELDS
 
 
 def _names_each_part_once(data: mmap) -> bool:
-    """True for a PDF in which no object is named twice as a part of others.
+    """True if no object occurs twice as a child in /Kids.
 
-    False also where that cannot be told quickly.
+    Returns False also if a quick scan cannot decide.
     """
     parts: list[bytes] = []
     try:
@@ -59,9 +59,10 @@ def _names_each_part_once(data: mmap) -> bool:
 
 
 def _plain_texts(data: mmap) -> Iterator[bytes]:
-    """Yield the bytes of a PDF and the texts of its object streams.
+    """Yield the bytes of a PDF and of its decompressed object streams.
 
-    Raises ValueError or zlib.error for what is encrypted, unusual or large.
+    Raises ValueError or zlib.error for a file that is encrypted, large, or has
+    spellings that the scan does not support.
     """
     if len(data) > MAX_LOOKED_AT_BYTES or data.find(b"/Encrypt") >= 0:
         raise ValueError
@@ -82,29 +83,32 @@ def _plain_texts(data: mmap) -> Iterator[bytes]:
         yield unpacked
 
 
-def _num_paths(copy: bytes) -> int:
-    """Return the number of paths through /Kids, at most one more than `MAX_FIELDS`."""
+def _count_most_paths(copy: bytes) -> int:
+    """Return the largest number of paths through /Kids from one object.
+
+    Counting stops at one more than `MAX_FIELDS`.
+    """
     if b"/Kids" not in copy:
         return 0
     kids: dict[bytes, list[bytes]] = {}
     arrays: dict[bytes, list[bytes]] = {}
-    for number, found in objects_in(copy).items():
+    for number, found in parse_objects(copy).items():
         body = found[2]
         if b"/Kids" in body:
             kids[number] = []
             for inline, reference in _KIDS.findall(body):
-                # A reference to an array counts as a part whose parts are its items.
+                # A reference to an array counts as a child with the items as children.
                 kids[number] += REFERENCE.findall(inline) or [reference]
         elif body.lstrip().startswith(b"["):
             arrays[number] = REFERENCE.findall(body)
     counts: dict[bytes, int] = {}
-    return max((_count(n, kids | arrays, counts) for n in kids), default=0)
+    return max((_count_paths(n, kids | arrays, counts) for n in kids), default=0)
 
 
-def _count(
+def _count_paths(
     root: bytes, parts: dict[bytes, list[bytes]], counts: dict[bytes, int]
 ) -> int:
-    """Count the paths that begin at `root`, without recursion: a tree may be deep."""
+    """Count the paths from `root`. The tree may be deep, so there is no recursion."""
     pending = [root]
     visiting: set[bytes] = set()
     while pending:
@@ -120,7 +124,7 @@ def _count(
         visiting.add(number)
         for part in parts.get(number, ()):
             if part in visiting and part not in counts:
-                # A cycle, in which pdfium takes every turn up to a depth.
+                # In a cycle, pdfium follows every path up to its recursion limit.
                 counts[part] = MAX_FIELDS + 1
             elif part not in counts:
                 pending.append(part)

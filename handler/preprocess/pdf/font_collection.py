@@ -1,4 +1,4 @@
-"""The fonts of the machine, and which of them draws given characters."""
+"""Installed fonts, and the choice of one for given characters."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _PREFERRED = (
     "ipagothic",
     "nanumgothic",
 )
-"""Families that read well and have many scripts; the first that draws all is taken."""
+"""Legible families with many scripts, in the order of preference. The first one that
+has all required characters is used."""
 _PLACEHOLDERS = ("lastresort", "adobeblank", "adobenotdef", "redacted", "unifont")
-"""Families that draw signs for characters instead of the characters, or coarsely."""
+"""Prefixes of families that render placeholders instead of characters, or bitmaps."""
 
 
 class Fonts:
-    """The fonts in `folders`, which are read when they are first asked for."""
+    """The fonts in `folders`, which are scanned at the first access."""
 
     def __init__(self, folders: Sequence[Path] = FONT_FOLDERS) -> None:
         self._folders = folders
@@ -45,7 +46,7 @@ class Fonts:
 
     @property
     def faces(self) -> list[FontFace]:
-        """The faces in the order in which they are tried, one a family and style."""
+        """The faces in the order of preference, one per family and style."""
         if self._faces is None:
             found: dict[tuple[str, bool, bool], FontFace] = {}
             for face in find_faces(self._folders):
@@ -55,20 +56,25 @@ class Fonts:
             self._faces = sorted(found.values(), key=_rank)
         return self._faces
 
-    def of_family(self, family: str, is_bold: bool, is_italic: bool) -> FontFace | None:
-        """Return the face of a family that is nearest in style; None without one."""
+    def find_family(
+        self, family: str, is_bold: bool, is_italic: bool
+    ) -> FontFace | None:
+        """Return the face of a family that is nearest in style; None if there is none.
+
+        `family` is a name as `normalize_family` returns it.
+        """
         return min(
             (face for face in self.faces if face.family == family),
             key=lambda face: (face.is_italic != is_italic) + (face.is_bold != is_bold),
             default=None,
         )
 
-    def drawing(
+    def find_for_characters(
         self, characters: Iterable[int], is_bold: bool = False, is_italic: bool = False
     ) -> FontFace | None:
-        """Return the face that has most of `characters`, best in the style wanted.
+        """Return the face with most of `characters`, in the given style if possible.
 
-        Returns None if no face has any that pdfium's own fonts lack.
+        Returns None if no face has any of the characters that pdfium's own fonts lack.
         """
         characters = tuple(characters)
         best, best_count = None, 0
@@ -81,23 +87,23 @@ class Fonts:
         foreign = [character for character in characters if character not in BUILT_IN]
         if best is None or best.characters.count(foreign) == 0:
             return None
-        styled = self.of_family(best.family, is_bold, is_italic)
+        styled = self.find_family(best.family, is_bold, is_italic)
         if styled is None or styled.characters.count(characters) < best_count:
             return best
         return styled
 
-    def named(
+    def find_for_family(
         self, family: str, needed: Sequence[int], is_bold: bool, is_italic: bool
     ) -> FontFace | None:
-        """Return the face of a family, or one that has the characters needed."""
-        face = self.of_family(family, is_bold, is_italic)
+        """Return the face of a family, or another one if it lacks needed characters."""
+        face = self.find_family(family, is_bold, is_italic)
         if face is not None and face.characters.count(needed) == len(needed):
             return face
-        return self.drawing(needed, is_bold, is_italic) if needed else face
+        return self.find_for_characters(needed, is_bold, is_italic) if needed else face
 
     @lru_cache(maxsize=1)  # noqa: B019 (one instance lives as long as the process)
-    def for_wingdings(self) -> FontFace | None:
-        """Return the face that draws most of Wingdings; None where none does."""
+    def find_for_wingdings(self) -> FontFace | None:
+        """Return the face that has most characters of Wingdings; None without any."""
         return max(
             (
                 face
@@ -105,12 +111,12 @@ class Fonts:
                 if not face.is_collection
                 and face.characters.count(map(ord, wingdings.SAMPLE)) > 0
             ),
-            key=wingdings.draws,
+            key=wingdings.count_drawable_codes,
             default=None,
         )
 
-    def missing_scripts(self) -> list[str]:
-        """Return the names of the scripts that no font draws completely."""
+    def find_missing_scripts(self) -> list[str]:
+        """Return the names of scripts for which no font has all sample characters."""
         missing = [
             script.name
             for script in SCRIPTS
@@ -119,16 +125,21 @@ class Fonts:
                 for face in self.faces
             )
         ]
-        if self.for_wingdings() is None:
+        if self.find_for_wingdings() is None:
             missing.append("Wingdings")
         return missing
 
     def preload(self) -> None:
-        """Map into memory one font a script, as no file can be opened later."""
-        chosen = [self.drawing(map(ord, script.sample)) for script in SCRIPTS]
+        """Map one font per script into memory, before the right to open files is lost.
+
+        Other fonts are no longer available afterwards.
+        """
+        chosen = [
+            self.find_for_characters(map(ord, script.sample)) for script in SCRIPTS
+        ]
         kept: list[FontFace] = []
         size = 0
-        for face in [*chosen, self.for_wingdings()]:
+        for face in [*chosen, self.find_for_wingdings()]:
             if face is None or face in kept:
                 continue
             try:
@@ -142,14 +153,14 @@ class Fonts:
                         )
             except OSError:
                 continue
-            # Cached while the file can still be read.
+            # Fill the caches of the face while its file can still be read.
             face.characters.glyph(0)
             face.is_collection  # noqa: B018
             kept.append(face)
         self._faces = sorted(kept, key=_rank)
 
     def read(self, face: FontFace) -> bytes | mmap.mmap:
-        """Return the bytes of the face's file. Raises OSError."""
+        """Return the content of the face's file. Raises OSError if it is unreadable."""
         return self._data.get(face.path) or face.read()
 
 

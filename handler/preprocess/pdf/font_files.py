@@ -1,7 +1,8 @@
-"""Font files of the machine: faces, the characters they have, and their bytes.
+"""Parsing of font files: their faces and the characters of each face.
 
-Reads the tables of TrueType, OpenType and TrueType collection files that choosing a
-font needs. Nothing is rendered here. Offsets are those of the OpenType specification.
+It reads the tables of TrueType, OpenType and TrueType collection files that are needed
+to choose a font. pdfium renders the glyphs. Offsets are those of the OpenType
+specification.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from pathlib import Path
 __all__ = ["FONT_FOLDERS", "FontFace", "find_faces", "normalize_family"]
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
-"""Folders that confined decoders can read and that hold a machine's fonts."""
+"""Folders with the installed fonts. Confined decoders may read them."""
 
 MAX_FACES = 4_000
-"""Faces that are looked at; a desktop with all of TeX has about 2,000."""
+"""Limit on the number of faces. A desktop with a full TeX has about 2,000."""
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
 _SUFFIXES = (".ttf", ".ttc", ".otf", ".otc")
 _COLLECTION = b"ttcf"
 _UNICODE_CMAPS = ((3, 10), (0, 6), (0, 4), (3, 1), (0, 3), (0, 2), (0, 1), (0, 0))
-"""Platform and encoding of character maps from Unicode, the largest first."""
+"""Platform and encoding of Unicode character maps, the largest repertoire first."""
 _EQUIVALENTS = {
     "arial": "helvetica",
     "timesnew": "times",
@@ -43,9 +44,9 @@ class FontFace:
 
     path: Path
     offset: int
-    """Where the face's table directory begins; above 0 in collections only."""
+    """Offset of the face's table directory. It is above 0 in collections only."""
     family: str
-    """As `normalize_family` returns it."""
+    """Name of the family as `normalize_family` returns it."""
     is_bold: bool
     is_italic: bool
     tables: dict[bytes, tuple[int, int]] = field(repr=False, hash=False)
@@ -53,14 +54,14 @@ class FontFace:
 
     @property
     def is_serif(self) -> bool:
-        """True if its name is that of a serif family."""
+        """True if the name of the family is that of a serif font."""
         return "sans" not in self.family and any(
             word in self.family for word in _SERIF_WORDS
         )
 
     @property
     def is_fixed(self) -> bool:
-        """True if its name is that of a monospaced family."""
+        """True if the name of the family is that of a monospaced font."""
         return any(word in self.family for word in _FIXED_WORDS)
 
     @cached_property
@@ -70,17 +71,20 @@ class FontFace:
             return file.read(4) == _COLLECTION
 
     def read(self) -> bytes:
-        """Return the bytes of the whole file. Raises OSError."""
+        """Return the content of the file. Raises OSError if it is unreadable."""
         return self.path.read_bytes()
 
     def table(self, tag: bytes) -> bytes:
-        """Return the bytes of a table; empty if there is none. Raises OSError."""
+        """Return the bytes of a table; empty if there is none.
+
+        Raises OSError if the file is unreadable.
+        """
         with self.path.open("rb") as file:
             return _table(file.fileno(), self.tables, tag)
 
     @cached_property
     def characters(self) -> CharacterMap:
-        """The face's map from Unicode; empty where it cannot be read."""
+        """The face's character map; empty if it cannot be read."""
         try:
             return CharacterMap(self.table(b"cmap"))
         except (OSError, struct.error):
@@ -88,7 +92,7 @@ class FontFace:
 
 
 class CharacterMap:
-    """A character map of formats 4 and 12, searched where it lies."""
+    """A `cmap` table of format 4 or 12, which is searched without being expanded."""
 
     def __init__(self, table: bytes) -> None:
         self._table = table
@@ -108,7 +112,7 @@ class CharacterMap:
                 return
 
     def glyph(self, character: int) -> int:
-        """Return the index of a character's glyph; 0 if there is none."""
+        """Return the glyph index of a character; 0 if there is none."""
         try:
             if self._format == 4:
                 return self._glyph_of_segment(character)
@@ -119,7 +123,7 @@ class CharacterMap:
         return 0
 
     def count(self, characters: Iterable[int]) -> int:
-        """Return how many of `characters` have a glyph."""
+        """Return the number of `characters` that have a glyph."""
         return sum(self.glyph(character) != 0 for character in characters)
 
     def _glyph_of_segment(self, character: int) -> int:
@@ -168,10 +172,11 @@ class CharacterMap:
 
 
 def normalize_family(name: str) -> str:
-    """Return a family's name in small letters and digits, without styles.
+    """Return the family of a font name in lower case letters and digits.
 
     `ABCDEF+Calibri Light,Bold` and `CalibriLight-Bold` both give `calibrilight`. As in
-    pdfium, Arial, Times New Roman and Courier New are Helvetica, Times and Courier.
+    pdfium, Arial, Times New Roman and Courier New are mapped to Helvetica, Times and
+    Courier.
     """
     if len(name) > 7 and name[6] == "+" and name[:6].isupper():
         name = name[7:]
@@ -182,9 +187,9 @@ def normalize_family(name: str) -> str:
 
 
 def find_faces(folders: Iterable[Path]) -> list[FontFace]:
-    """Return the faces of all font files below `folders`, by path.
+    """Return the faces of all font files below `folders`, sorted by path.
 
-    Files that cannot be read, or are not fonts, are left out.
+    Unreadable files, and files that are not fonts, are skipped.
     """
     faces: list[FontFace] = []
     for folder in folders:
@@ -250,7 +255,7 @@ def _table(descriptor: int, tables: dict[bytes, tuple[int, int]], tag: bytes) ->
 
 
 def _family(table: bytes) -> str:
-    """Return the English name of the family in a `name` table; empty without one."""
+    """Return the family name in a `name` table, preferably the English one, or ""."""
     if len(table) < 6:
         return ""
     num_names, storage = struct.unpack_from(">HH", table, 2)

@@ -1,10 +1,11 @@
-"""Choose fonts of the machine for text whose font is not embedded in the PDF.
+"""Choice of installed fonts for text whose font is not embedded in the PDF.
 
-pdfium asks a font mapper (`FPDF_SetSystemFontInfo`) for such fonts. It names the
-family, but for all fonts other than Chinese, Japanese and Korean ones it says "ANSI",
-whatever the text is, and its own Latin fonts have Latin letters only. So the text of a
-page is looked at, and where it has other characters the page is loaded again with fonts
-that have them. A font that is used for Latin letters only stays pdfium's own.
+pdfium asks a font mapper (`FPDF_SetSystemFontInfo`) for such fonts. It passes the
+family and a character set. The latter is "ANSI" for all fonts except Chinese, Japanese
+and Korean ones, so it does not say which characters are needed, and pdfium's own fonts
+have Latin letters only. Therefore the text layer of a page is read first. If it has
+other characters, the page is loaded again with fonts that have them. Text with Latin
+letters only keeps pdfium's own fonts.
 """
 
 from __future__ import annotations
@@ -29,23 +30,23 @@ __all__ = [
     "FontMapper",
     "choose_fonts",
     "family_of",
-    "installed_mapper",
-    "missing_scripts",
+    "find_missing_scripts",
+    "get_installed_mapper",
     "preload_fonts",
 ]
 
 MAX_CHARACTERS = 20_000
-"""Characters of a page whose fonts are looked at; more are taken for like ones."""
+"""Number of characters of a page whose fonts are examined."""
 MAX_NEEDED = 64
-"""Characters of a family for which a font is chosen."""
+"""Number of characters of a family that are considered when its font is chosen."""
 FALLBACK_FAMILY = "helvetica"
-"""pdfium asks for Arial where a font has no glyph for a character."""
+"""Family that pdfium requests, as Arial, where a font has no glyph for a character."""
 _SIGN_FAMILIES = ("wingdings2", "wingdings3", "webdings")
-"""Families of signs like Wingdings, of which no free font has the codes."""
+"""Symbol families like Wingdings for whose codes there is no substitute font."""
 _FALLBACK_PIXELS = 64
 _OWN_FAMILIES = ("symbol", "zapfdingbats")
 _SYMBOLIC = 1 << 2
-"""The flag of a font descriptor for characters that are not standard Latin ones."""
+"""Flag of a font descriptor: the font has characters outside the standard Latin set."""
 _SAMPLES = {
     script.charset: tuple(map(ord, script.sample))
     for script in SCRIPTS
@@ -56,7 +57,7 @@ _COLLECTION_TABLE = int.from_bytes(b"ttcf", "big")
 
 @dataclass
 class _Source:
-    """A font as it is handed to pdfium."""
+    """A font that is passed to pdfium."""
 
     name: str
     face: FontFace
@@ -65,25 +66,26 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class FontChoice:
-    """Characters that fonts must have which a page names and does not embed."""
+    """The characters that the fonts of a page must have if they are not embedded."""
 
     by_order: tuple[tuple[int, ...], ...] = ()
-    """For each font in the order in which pdfium asks for them; () is any font."""
+    """Characters of each font in the order in which pdfium requests them; () if any
+    font will do."""
     by_family: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """For each family, where the order is not known."""
+    """Characters of each family, if the order is unknown."""
     fallback: tuple[int, ...] = ()
-    """For the font with which pdfium draws characters that another one lacks."""
+    """Characters that their own font lacks, for the font that replaces it."""
     has_wingdings_fallback: bool = False
-    """Whether that one has to draw codes of Wingdings too."""
+    """True if the fallback font must also have the codes of Wingdings."""
 
 
 class FontMapper:
-    """Answers pdfium's questions for fonts; one may be installed at a time."""
+    """Font mapper that pdfium calls. Only one can be installed at a time."""
 
     def __init__(self, fonts: Fonts) -> None:
         self.fonts = fonts
-        self.asked: list[str] = []
-        """Families in the order in which they were asked for since `use`."""
+        self.requested_families: list[str] = []
+        """Families that pdfium requested since the last call of `use`, in order."""
         self._choice = FontChoice()
         self._is_loading_fallbacks = False
         self._lacks_wingdings = False
@@ -99,21 +101,21 @@ class FontMapper:
         )
 
     def install(self) -> None:
-        """Have pdfium ask this mapper, which must outlive the library."""
+        """Register this mapper with pdfium. It must outlive the library."""
         pdfium.FPDF_SetSystemFontInfo(self._info)
 
     def use(self, choice: FontChoice | None) -> None:
         """Choose fonts by `choice` for the page that is loaded next."""
-        self.asked.clear()
+        self.requested_families.clear()
         self._choice = choice or FontChoice()
         self._lacks_wingdings = False
 
     def load_fallbacks(self, page: pypdfium2.PdfPage) -> None:
-        """Have pdfium ask for the fonts of a page's missing glyphs before it is drawn.
+        """Let pdfium request the fonts of a page's missing glyphs before rendering.
 
-        pdfium has no name for most codes of Wingdings where its flags say that they are
-        letters, and asks for Arial to draw them. The same name stands for Arial itself
-        while annotations are drawn, so that they are left out here.
+        If the flags of a Wingdings font say that it has letters, pdfium has no names
+        for most of its codes and requests Arial for them. It requests Arial for
+        annotations too, so this first pass renders the page without annotations.
         """
         if not self._choice.has_wingdings_fallback:
             return
@@ -125,14 +127,16 @@ class FontMapper:
             self._is_loading_fallbacks = False
 
     def families_drawn_as_letters(self) -> frozenset[str]:
-        """Return families of signs that a page asked for, and no font here draws.
+        """Return the symbol families of the page for which there is no substitute.
 
-        pdfium draws letters in their place.
+        pdfium renders letters instead of their symbols.
         """
-        families = set(self.asked).intersection((*_SIGN_FAMILIES, wingdings.FAMILY))
-        # Looked at only if needed: the first look reads the maps of all fonts.
+        families = set(self.requested_families).intersection(
+            (*_SIGN_FAMILIES, wingdings.FAMILY)
+        )
+        # Check for a substitute only if needed, because that reads all character maps.
         if wingdings.FAMILY in families and not (
-            self._lacks_wingdings or self.fonts.for_wingdings() is None
+            self._lacks_wingdings or self.fonts.find_for_wingdings() is None
         ):
             families.remove(wingdings.FAMILY)
         return frozenset(families)
@@ -140,18 +144,18 @@ class FontMapper:
     def choose(
         self, name: str, is_bold: bool, is_italic: bool, charset: int
     ) -> tuple[FontFace, bool] | None:
-        """Return the face for a font's name, and whether it has to draw Wingdings.
+        """Return the face for a font name, and whether it must have Wingdings' codes.
 
-        Returns None where pdfium should use a font of its own. `charset` is one of
-        pdfium's numbers.
+        Returns None if pdfium should use a font of its own. `charset` is one of
+        pdfium's FXFONT_..._CHARSET constants.
         """
-        family, place = normalize_family(name), len(self.asked)
+        family, place = normalize_family(name), len(self.requested_families)
         is_wingdings = family == wingdings.FAMILY
-        # A symbol font that is not known is asked for again as an ordinary one.
+        # pdfium requests an unknown symbol font a second time as an ordinary font.
         is_again = charset == pdfium.FXFONT_SYMBOL_CHARSET and not is_wingdings
         if is_again or family in _OWN_FAMILIES:
             return None
-        self.asked.append(family)
+        self.requested_families.append(family)
         choice = self._choice
         needed: Sequence[int] = choice.by_family.get(family, ())
         if charset in _SAMPLES:
@@ -164,19 +168,22 @@ class FontMapper:
             is_wingdings = self._can_share_fallback(choice.fallback)
             self._lacks_wingdings = not is_wingdings
         if is_wingdings:
-            face = self.fonts.for_wingdings()
+            face = self.fonts.find_for_wingdings()
         elif charset in _SAMPLES:
-            face = self.fonts.drawing(needed, is_bold, is_italic)
+            face = self.fonts.find_for_characters(needed, is_bold, is_italic)
         else:
-            face = self.fonts.named(family, needed, is_bold, is_italic)
+            face = self.fonts.find_for_family(family, needed, is_bold, is_italic)
         return None if face is None else (face, is_wingdings)
 
     def _can_share_fallback(self, needed: Sequence[int]) -> bool:
-        """True if the font for Wingdings has all of `needed` that any font has."""
-        signs = self.fonts.for_wingdings()
+        """True if the substitute for Wingdings can also serve as the fallback font.
+
+        It can if it has all characters of `needed` that the best other font has.
+        """
+        signs = self.fonts.find_for_wingdings()
         if signs is None:
             return False
-        other = self.fonts.drawing(needed) if needed else None
+        other = self.fonts.find_for_characters(needed) if needed else None
         return other is None or all(
             signs.characters.glyph(each) or not other.characters.glyph(each)
             for each in needed
@@ -192,7 +199,8 @@ class FontMapper:
         name: Any,
         _exact: Any,
     ) -> int | None:
-        # An exception would be printed and lost, and pdfium has fonts of its own.
+        # An exception in a callback would be printed and ignored. With None, pdfium
+        # uses a font of its own.
         try:
             text = ctypes.string_at(name).decode("utf-8", "replace")
             chosen = self.choose(text, weight >= 600, bool(is_italic), charset)
@@ -213,7 +221,8 @@ class FontMapper:
         name = f"substitute for {wingdings.FAMILY}"
         others = self._choice.fallback if self._is_loading_fallbacks else ()
         if others:
-            # Made anew each time: there are too many of these to keep all.
+            # Built again for each request, because there are too many combinations to
+            # cache.
             name += "".join(f" {each:x}" for each in others)
             return self._add(
                 _Source(name, face, lambda: self._wingdings_font(face, others))
@@ -244,11 +253,11 @@ class FontMapper:
             if table == _COLLECTION_TABLE and not is_collection:
                 return 0
             data = source.data()
-            # For a face in a collection, what pdfium takes for the size of the font
-            # tells where in the file it begins.
+            # For a face in a collection, pdfium derives the face's offset from the
+            # size that is returned here.
             length = len(data) - (source.face.offset if table == 0 else 0)
             if buffer and size:
-                # Less is wanted for a checksum of a collection's beginning.
+                # pdfium may request only the beginning of a collection, for a checksum.
                 part = data[: min(size, length)]
                 ctypes.memmove(buffer, part, len(part))
             return length
@@ -262,40 +271,42 @@ class FontMapper:
         return len(name)
 
     def _delete_font(self, _this: Any, number: int) -> None:
-        """Do nothing: a font that was used may be asked for again."""
+        """Keep the font, because pdfium may request it again."""
 
 
 @lru_cache(maxsize=1)
-def installed_mapper() -> FontMapper:
-    """Return the mapper of this process with the fonts of the machine."""
+def get_installed_mapper() -> FontMapper:
+    """Return the font mapper of this process, and install it at the first call."""
     mapper = FontMapper(Fonts())
     mapper.install()
     return mapper
 
 
 def preload_fonts() -> None:
-    """Load fonts for all scripts now, for a process that can open no file later."""
-    installed_mapper().fonts.preload()
+    """Map fonts for all scripts into memory, before the right to open files is lost."""
+    get_installed_mapper().fonts.preload()
 
 
-def missing_scripts() -> list[str]:
-    """Return the names of scripts whose text is blank if its font is not embedded."""
-    return installed_mapper().fonts.missing_scripts()
+def find_missing_scripts() -> list[str]:
+    """Return the names of scripts that cannot be rendered without embedded fonts."""
+    return get_installed_mapper().fonts.find_missing_scripts()
 
 
 def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | None:
-    """Return the fonts that a page needs; None if it has all that it needs.
+    """Return the fonts that a page needs; None if pdfium's own fonts are sufficient.
 
     Call it with a page that was loaded after `mapper.use(None)`. A document keeps the
-    fonts it has loaded, so open it again after `mapper.use` to draw with the choice.
+    fonts it has loaded, so reopen it after `mapper.use` to render with the choice.
     """
-    if not mapper.asked:
+    if not mapper.requested_families:
         return None
     textpage = page.get_textpage()
     try:
         num = min(textpage.count_chars(), MAX_CHARACTERS)
         text = textpage.get_text_range(0, num, errors="ignore") if num > 0 else ""
-        if wingdings.FAMILY not in mapper.asked and not _foreign(map(ord, set(text))):
+        if wingdings.FAMILY not in mapper.requested_families and not _foreign(
+            map(ord, set(text))
+        ):
             return None
         used = _used_fonts(textpage, num)
     finally:
@@ -304,7 +315,7 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
     leftover: set[int] = set()
     by_family: dict[str, tuple[int, ...]] = {}
     for font, characters in zip(used, needed, strict=True):
-        face = mapper.fonts.named(font.family, characters, False, False)
+        face = mapper.fonts.find_for_family(font.family, characters, False, False)
         leftover.update(
             character
             for character in _foreign(characters)
@@ -317,8 +328,9 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
     )
     if not any(needed) and not has_wingdings_fallback:
         return None
-    # pdfium asks in the order of the content, but also for fonts that draw nothing.
-    has_order = [font.family for font in used] == mapper.asked
+    # pdfium requests fonts in the order of the content. If it requested others too,
+    # which render nothing, the order cannot be matched.
+    has_order = [font.family for font in used] == mapper.requested_families
     return FontChoice(
         by_order=tuple(needed) if has_order else (),
         by_family={} if has_order else by_family,
@@ -329,7 +341,7 @@ def choose_fonts(page: pypdfium2.PdfPage, mapper: FontMapper) -> FontChoice | No
 
 @dataclass(frozen=True, slots=True)
 class _UsedFont:
-    """A font that is not embedded, and the characters that it draws on a page."""
+    """A font that is not embedded, and the characters it is used for on a page."""
 
     family: str
     is_symbolic: bool
@@ -346,7 +358,7 @@ def _foreign(characters: Iterable[int]) -> set[int]:
 
 
 def _needed(font: _UsedFont) -> tuple[int, ...]:
-    """Return what the font must have; () if pdfium's own fonts have all of it."""
+    """Return the characters a font must have; () if pdfium's own fonts have them."""
     foreign = sorted(_foreign(font.characters))
     if not foreign or font.is_wingdings:
         return ()
@@ -357,7 +369,7 @@ def _needed(font: _UsedFont) -> tuple[int, ...]:
 def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
     """Return the fonts of the first `num` characters in the order of their first use.
 
-    Leaves out embedded fonts and those that pdfium never asks for.
+    Embedded fonts, and fonts that pdfium never requests, are omitted.
     """
     found: dict[int, _UsedFont] = {}
     of_object: dict[int, set[int]] = {}
@@ -366,7 +378,8 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
         handle = pdfium.FPDFText_GetTextObject(textpage, index)
         if character <= 0x20 or not handle:
             continue
-        # Without a map to Unicode it is a code, and its glyph is not found by it.
+        # Without a map to Unicode this is a character code, which does not tell the
+        # glyph that is needed.
         is_code = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1
         address = ctypes.addressof(handle.contents)
         if address not in of_object:
@@ -386,7 +399,7 @@ def _used_fonts(textpage: pypdfium2.PdfTextPage, num: int) -> list[_UsedFont]:
 
 
 def family_of(font: Any) -> str:
-    """Return the family that a font of pdfium's is named after; "" without a name."""
+    """Return the normalized family of a pdfium font; "" if it has no name."""
     buffer = ctypes.create_string_buffer(256)
     length = pdfium.FPDFFont_GetBaseFontName(font, buffer, len(buffer))
     is_whole = 0 < length <= len(buffer)

@@ -1,4 +1,4 @@
-"""The images on a PDF page, and whether pdfium can decode them."""
+"""Images on a PDF page, and the check whether pdfium can decode them."""
 
 from __future__ import annotations
 
@@ -14,39 +14,44 @@ import pypdfium2.raw as pdfium
 from handler.preprocess.pdf.jbig2 import has_jbig2_page
 from handler.rotation import Box
 
-__all__ = ["MAX_IMAGES", "PageImage", "image_fault", "page_images"]
+__all__ = ["MAX_IMAGES", "PageImage", "find_image_fault", "page_images"]
 
 _Matrix = tuple[float, float, float, float, float, float]
 _Corner = tuple[float, float]
 
 MAX_OBJECTS = 1000
-"""A page of a drawing has 100,000 objects, and each costs a microsecond. Scans begin
-with their images."""
+"""Number of objects that are searched for images. Drawings may have 100,000 objects,
+which cost a microsecond each. The images of scans are among the first objects."""
 MAX_IMAGES = 50
 _MAX_DEPTH = 4
-# pdfium has no limit of its own. One byte of Flate data gives at most 1,032.
+# pdfium does not limit the size of decoded data. One byte of Flate data expands to at
+# most 1,032 bytes.
 _MAX_DECODED_RAW_BYTES = 64 << 10
 _PIECE_BYTES = 4096
-# Of these pdfium itself reports that they cannot be decoded, or nobody can tell.
+# pdfium reports decoding errors of DCT and JPX data. Errors in CCITT data cannot be
+# detected.
 _REPORTED = frozenset({"DCTDecode", "JPXDecode", "CCITTFaxDecode"})
-# Even their header cannot be read without decoding all of them.
+# pdfium reads even the header of these only by decoding all data.
 _SLOW = frozenset({"JPXDecode", "JBIG2Decode"})
 
 
 @dataclass(frozen=True, slots=True)
 class PageImage:
-    """An image object of pdfium's, and the area that it covers."""
+    """An image object of pdfium and its bounding box."""
 
     object: pdfium.FPDF_PAGEOBJECT
     box: Box
-    """In pixels of the drawn page."""
+    """Bounding box in pixels of the rendered page."""
 
 
 def page_images(
     page: pypdfium2.PdfPage, width: int, height: int
 ) -> Iterator[PageImage]:
-    """Yield images among the first objects of a page drawn at `width` x `height`."""
-    top = _objects(
+    """Yield the images among the first objects of a page.
+
+    `width` and `height` are those of the rendered page in pixels.
+    """
+    top = _iter_objects(
         pdfium.FPDFPage_CountObjects(page),
         lambda index: pdfium.FPDFPage_GetObject(page, index),
         (),
@@ -60,14 +65,15 @@ def page_images(
             return
 
 
-def image_fault(
+def find_image_fault(
     page: pypdfium2.PdfPage, image: PageImage, *, is_plain: bool, ends_black: bool
 ) -> str | None:
-    """Say what is wrong with an image; None if it was drawn.
+    """Return a description of the damage to an image; None if it was rendered.
 
-    `is_plain` is true if its area on the page has one color, `ends_black` if its lower
-    half is black, as pdfium draws data that are missing. Other areas show the image, or
-    what lies upon it; there only the image's header is looked at.
+    `is_plain` is true if the image's area on the page has a single color, and
+    `ends_black` if the lower half of the area is black, because pdfium renders missing
+    data black. Other areas show the image or objects on top of it; for these only the
+    header of the image is checked.
     """
     filters = _filters(image.object)
     if not is_plain and _SLOW.intersection(filters):
@@ -90,17 +96,20 @@ def image_fault(
     )
 
 
-def _objects(
+def _iter_objects(
     num_objects: int, get: object, matrices: tuple[_Matrix, ...]
 ) -> Iterator[tuple[pdfium.FPDF_PAGEOBJECT, list[_Corner]]]:
-    """Yield objects with the corners of images on the page; none for other objects."""
+    """Yield objects, with the corners of images in page coordinates.
+
+    Other objects have no corners. Form XObjects are searched recursively.
+    """
     assert callable(get)
     for index in range(num_objects):
         raw = get(index)
         kind = pdfium.FPDFPageObj_GetType(raw)
         yield raw, _corners(raw, matrices) if kind == pdfium.FPDF_PAGEOBJ_IMAGE else []
         if kind == pdfium.FPDF_PAGEOBJ_FORM and len(matrices) < _MAX_DEPTH:
-            yield from _objects(
+            yield from _iter_objects(
                 pdfium.FPDFFormObj_CountObjects(raw),
                 lambda part, form=raw: pdfium.FPDFFormObj_GetObject(form, part),
                 (_matrix(raw), *matrices),
@@ -134,7 +143,7 @@ def _device_box(
         pdfium.FPDF_PageToDevice(page, 0, 0, width, height, 0, *corner, x, y)
         xs.append(x.value)
         ys.append(y.value)
-    # One pixel less on each side, where the edge is mixed with what lies around.
+    # Exclude the edge pixels, which are blended with the surroundings.
     return min(xs) + 1, min(ys) + 1, max(xs) - 1, max(ys) - 1
 
 
@@ -155,7 +164,7 @@ def _has_data(
 ) -> bool:
     """True unless more than half of an image's data are missing.
 
-    pdfium draws what is missing black.
+    pdfium renders missing data black.
     """
     if filters[-1:] == ["JBIG2Decode"]:
         return has_jbig2_page(bytes(_image_data(raw, is_decoded=len(filters) > 1)))
@@ -176,7 +185,10 @@ def _has_data(
 def _image_data(
     raw: pdfium.FPDF_PAGEOBJECT, *, is_decoded: bool = False
 ) -> ctypes.Array[ctypes.c_char]:
-    """Return an image's data; `is_decoded` leaves only its image filter."""
+    """Return the data of an image.
+
+    With `is_decoded`, all filters except the image codec are applied.
+    """
     read = (
         pdfium.FPDFImageObj_GetImageDataDecoded
         if is_decoded
@@ -189,7 +201,7 @@ def _image_data(
 
 
 def _inflates_to(data: memoryview, wanted: int) -> bool:
-    """True if Flate data give at least so many bytes; unpacks no more than these."""
+    """True if Flate data decompress to at least `wanted` bytes; stops there."""
     stream = zlib.decompressobj()
     num_bytes = 0
     try:

@@ -1,7 +1,7 @@
-"""Tell JBIG2 data that hold a page from data that do not.
+"""Validation of JBIG2 data.
 
-pdfium draws a white image for most data that are not JBIG2. The format is ITU-T T.88,
-7.2: segments, each with a header that tells its length.
+pdfium renders a white image for most data that are not JBIG2. The format is a sequence
+of segments, each with its length in a header; see ITU-T T.88, 7.2.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _MAX_SEGMENTS = 100_000
 
 
 def has_jbig2_page(data: bytes) -> bool:
-    """True if `data`, as PDFs embed them, have a page, and each segment is complete."""
+    """True if embedded JBIG2 data have a page and all their segments are complete."""
     has_page = False
     start = 0
     for _ in range(_MAX_SEGMENTS):
         try:
             kind, first, length = _segment(data, start)
         except struct.error:
-            # Fewer bytes than a header has, behind the last segment.
+            # The rest is shorter than a segment header, so the last segment has ended.
             break
         if kind not in _KINDS:
-            # Zeros and line ends may fill the rest.
+            # Zeros and line ends may follow the last segment as padding.
             return has_page and not data[start:].strip(b"\0\r\n")
         has_page = has_page or kind == _PAGE_INFORMATION
         if kind == _GENERIC_REGION and length == _UNKNOWN_LENGTH:
@@ -44,7 +44,7 @@ def has_jbig2_page(data: bytes) -> bool:
 
 
 def _segment(data: bytes, start: int) -> tuple[int, int, int]:
-    """Return the kind of a segment, the offset of its data and their length.
+    """Return the type of a segment, the offset of its data and their length.
 
     Raises struct.error for a header that ends early.
     """

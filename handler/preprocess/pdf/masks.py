@@ -1,4 +1,4 @@
-"""Say whether the masks of the images on a PDF page can be decoded."""
+"""Check whether the masks of the images on a PDF page can be decoded."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 
 import pypdfium2
 
-from handler.preprocess.pdf.images import MAX_IMAGES, image_fault, page_images
+from handler.preprocess.pdf.images import MAX_IMAGES, find_image_fault, page_images
 from handler.preprocess.pdf.page_copy import PageCopy
 
-__all__ = ["mask_fault"]
+__all__ = ["find_mask_fault"]
 
 _MASK = re.compile(rb"/S?Mask\s+(\d+) 0 R")
 _LENGTH = re.compile(rb"/Length \d+(?: 0 R)?")
-# Names that depend on others' objects in a PDF of one image.
+# References in the dictionary of a mask. Their objects are not in the PDF of one image.
 _REFERENCE = re.compile(rb"\d 0 R")
 _SIDE = 100
 
 
-def mask_fault(copy: PageCopy) -> str | None:
-    """Return what is wrong with a mask of an image; None if nothing is.
+def find_mask_fault(copy: PageCopy) -> str | None:
+    """Return a description of the damage to the mask of an image, or None.
 
-    pdfium shows an image through a broken mask as if all of it were transparent, and
-    has no access to masks. Each is put on a page of its own here.
+    pdfium renders an image with a damaged mask as transparent, and its API gives no
+    access to masks. This function puts each mask on a page of its own as an image.
     """
     masks: dict[bytes, None] = {}
     for number in copy.with_subtype(b"Image"):
@@ -37,14 +37,14 @@ def mask_fault(copy: PageCopy) -> str | None:
         with pypdfium2.PdfDocument(_pdf_of_image(head.strip(), data)) as document:
             page = document[0]
             for image in page_images(page, _SIDE, _SIDE):
-                fault = image_fault(page, image, is_plain=True, ends_black=False)
+                fault = find_image_fault(page, image, is_plain=True, ends_black=False)
                 if fault is not None:
                     return f"in a mask, {fault}"
     return None
 
 
 def _pdf_of_image(head: bytes, data: bytes) -> bytes:
-    """Return a PDF of one page with one image, without a table of objects."""
+    """Return a PDF of one page with one image, without a cross-reference table."""
     contents = b"q %d 0 0 %d 0 0 cm /I Do Q" % (_SIDE, _SIDE)
     return (
         b"%%PDF-1.7\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n"

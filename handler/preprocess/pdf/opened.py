@@ -1,4 +1,4 @@
-"""Open a PDF with pdfium: its password, its missing header, what is wrong with it."""
+"""Opening of a PDF with pdfium: passwords, missing headers and errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 
-__all__ = ["opened"]
+__all__ = ["open_pdf"]
 
 _HEADER = b"%PDF-1.7\n"
-# pdfium looks for the header in so many bytes.
+# pdfium searches this many bytes for the header.
 _HEADER_BYTES = 1024
 
 _REASONS = {
@@ -30,18 +30,21 @@ _REASONS = {
 
 
 @contextmanager
-def opened(data: mmap, password: str | None = None) -> Iterator[pypdfium2.PdfDocument]:
-    """Open the PDF in `data`, for as long as the context lasts.
+def open_pdf(
+    data: mmap, password: str | None = None
+) -> Iterator[pypdfium2.PdfDocument]:
+    """Open the PDF in `data` for the duration of the context.
 
-    A PDF that opens without a password ignores the one given. Raises
-    PasswordRequiredError, PasswordWrongError and UnreadableDocumentError.
+    The password is ignored if the PDF opens without one. Raises PasswordRequiredError,
+    PasswordWrongError and UnreadableDocumentError.
     """
-    # Not by path: pypdfium2 resolves /proc/<pid>/fd to a name that is gone.
+    # Open from memory, not by path: pypdfium2 resolves /proc/<pid>/fd to a file name
+    # that no longer exists.
     memory = (ctypes.c_char * len(data)).from_buffer(data)
     if _HEADER[:5] not in data[:_HEADER_BYTES]:
         memory = _with_header(data)
-    # Not by PdfDocument(memory), which asks pdfium for an error where there is
-    # none, and so calls a PDF of no pages encrypted if the last one was.
+    # PdfDocument(memory) is not used: for a PDF without pages it reports the error of
+    # the previous document, such as a missing password.
     document = pypdfium2.PdfDocument(_load(memory, password))
     try:
         if len(document) == 0:
@@ -52,15 +55,15 @@ def opened(data: mmap, password: str | None = None) -> Iterator[pypdfium2.PdfDoc
 
 
 def _load(memory: ctypes.Array[ctypes.c_char], password: str | None) -> object:
-    raw, error = _attempt(memory, None)
+    raw, error = _try_password(memory, None)
     if not raw and error == pdfium.FPDF_ERR_PASSWORD:
         if password is None:
             raise PasswordRequiredError(
-                "the PDF is encrypted and needs a password: send it as the option "
+                "the PDF is encrypted and needs a password: send it in the option "
                 "password"
             )
         for encoded in _encodings(password):
-            raw, error = _attempt(memory, encoded)
+            raw, error = _try_password(memory, encoded)
             if raw or error != pdfium.FPDF_ERR_PASSWORD:
                 break
         else:
@@ -71,7 +74,7 @@ def _load(memory: ctypes.Array[ctypes.c_char], password: str | None) -> object:
     return raw
 
 
-def _attempt(
+def _try_password(
     memory: ctypes.Array[ctypes.c_char], password: bytes | None
 ) -> tuple[object, int]:
     raw = pdfium.FPDF_LoadMemDocument64(memory, len(memory), password)
@@ -79,10 +82,11 @@ def _attempt(
 
 
 def _encodings(password: str) -> list[bytes]:
-    """Return the bytes that a password may stand for.
+    """Return the possible encodings of a password.
 
-    Revisions 5 and 6 of the encryption take UTF-8, normalized; older ones a code page,
-    of which Latin-1 is the usual. pdfium ends a password at a zero byte.
+    Revisions 5 and 6 of the encryption use normalized UTF-8. Older revisions use a code
+    page, usually Latin-1. pdfium ends a password at a zero byte, so a password with
+    one has no encoding.
     """
     if "\0" in password:
         return []
@@ -96,9 +100,9 @@ def _encodings(password: str) -> list[bytes]:
 
 
 def _with_header(data: mmap) -> ctypes.Array[ctypes.c_char]:
-    """Copy a PDF without `%PDF-` behind a header, without which pdfium refuses it.
+    """Return a copy of a PDF with a prepended header, which pdfium requires.
 
-    Its offsets are off by the header's length, so pdfium rebuilds the table of objects.
+    The offsets of objects are then wrong, so pdfium rebuilds the cross-reference table.
     """
     memory = (ctypes.c_char * (len(_HEADER) + len(data)))()
     ctypes.memmove(memory, _HEADER, len(_HEADER))

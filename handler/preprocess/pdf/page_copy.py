@@ -1,4 +1,4 @@
-"""The dictionaries and streams of one page of a PDF, to which pdfium has no access."""
+"""Access to the dictionaries and streams of one PDF page, which pdfium's API lacks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pypdfium2
 
 from handler.preprocess.pdf.plain_copy import (
     REFERENCE,
-    object_in,
-    objects_in,
-    plain_copy,
-    root_in,
+    find_catalog,
+    find_object,
+    parse_objects,
+    save_plain_copy,
 )
 
-__all__ = ["PageCopy", "copied_page", "names_missing_contents"]
+__all__ = ["PageCopy", "copy_page", "refers_to_missing_contents"]
 
 MAX_SEARCHED_BYTES = 8 << 20
-"""A larger PDF is not searched for the contents of a page that has none."""
+"""Size above which a PDF is not searched for missing contents of a page."""
 
 _MAX_PAGE_TREE = 100_000
 _PAGE = re.compile(rb"/Type\s*/Page\b")
@@ -33,17 +33,20 @@ _LENGTH = re.compile(rb"/Length (\d+)( 0 R)?")
 
 
 class PageCopy:
-    """The objects of a copy that has nothing but one page and what it refers to.
+    """The objects of a copy that consists of one page and the objects it refers to.
 
-    References to missing objects are left out of it.
+    The copy omits references to missing objects.
     """
 
     def __init__(self, copy: bytes) -> None:
         self._copy = copy
-        self._objects = objects_in(copy)
+        self._objects = parse_objects(copy)
 
     def contents(self) -> list[bytes] | None:
-        """Return the numbers of the content streams; None if /Contents is no stream."""
+        """Return the object numbers of the content streams.
+
+        Returns None if /Contents is neither a stream nor an array of streams.
+        """
         heads = (found[2] for found in self._objects.values())
         page = _own_entries(next((h for h in heads if _PAGE.search(h)), b""))
         found = _CONTENTS.search(page)
@@ -57,25 +60,25 @@ class PageCopy:
         return REFERENCE.findall(head) if is_array else [found[1]]
 
     def with_subtype(self, subtype: bytes) -> list[bytes]:
-        """Return the numbers of the objects of a /Subtype."""
+        """Return the numbers of the objects with the given /Subtype."""
         pattern = re.compile(rb"/Subtype\s*/%s\b" % subtype)
         found = self._objects.items()
         return [number for number, each in found if pattern.search(each[2])]
 
     def head(self, number: bytes) -> bytes:
-        """Return an object up to its stream; b"" if there is none."""
-        return object_in(self._objects, number)
+        """Return the text of an object without its stream; b"" if it is missing."""
+        return find_object(self._objects, number)
 
     def is_null(self, number: bytes) -> bool:
         return self.head(number).strip() == b"null"
 
     def has_resource(self, name: bytes) -> bool:
-        """True if any dictionary refers to an object by this name."""
+        """True if a dictionary refers to an object under this name."""
         pattern = re.compile(rb"/%s\s+\d+ 0 R" % re.escape(name))
         return any(pattern.search(found[2]) for found in self._objects.values())
 
     def stream(self, number: bytes) -> bytes | None:
-        """Return the bytes of a stream as they are encoded; None if it is none."""
+        """Return the encoded bytes of a stream; None if the object is not a stream."""
         found = self._objects.get(number)
         if found is None:
             return None
@@ -86,12 +89,12 @@ class PageCopy:
         length = _LENGTH.search(found[2])
         if length is None:
             return b""
-        # pdfium keeps the reference to a length that is right.
+        # The length may be an indirect object, which pdfium keeps if it is correct.
         digits = self.head(length[1]).strip() if length[2] else length[1]
         return self._copy[first : first + int(digits)] if digits.isdigit() else b""
 
     def filters(self, number: bytes) -> list[str] | None:
-        """Return the names of a stream's filters; None if they are not known."""
+        """Return the names of a stream's filters; None if they cannot be parsed."""
         head = self.head(number)
         found = _FILTER.search(head)
         if found is None:
@@ -100,38 +103,38 @@ class PageCopy:
         return [name.decode("ascii", "replace") for name in names]
 
     def has_predictor(self, number: bytes) -> bool:
-        """True if the decoded data of a stream are differences."""
+        """True if a stream has a predictor: its decoded data are differences."""
         head = self.head(number)
         return b"/Predictor" in head or bool(re.search(rb"/DecodeParms\s*\d", head))
 
 
-def copied_page(document: pypdfium2.PdfDocument, number: int) -> PageCopy | None:
-    """Copy page `number`, counted from 1; None if it is too large."""
+def copy_page(document: pypdfium2.PdfDocument, number: int) -> PageCopy | None:
+    """Copy page `number`, counted from 1; return None if the copy is too large."""
     with pypdfium2.PdfDocument.new() as single:
         single.import_pages(document, [number - 1])
-        copy = plain_copy(single)
+        copy = save_plain_copy(single)
     return None if copy is None else PageCopy(copy)
 
 
-def names_missing_contents(document: pypdfium2.PdfDocument, number: int) -> bool:
-    """True if page `number`, whose copy has no contents, refers to some.
+def refers_to_missing_contents(document: pypdfium2.PdfDocument, number: int) -> bool:
+    """True if page `number`, whose copy has no contents, refers to contents.
 
-    False also for a PDF that is larger than `MAX_SEARCHED_BYTES`.
+    Returns False also for a PDF larger than `MAX_SEARCHED_BYTES`.
     """
-    copy = plain_copy(document, MAX_SEARCHED_BYTES)
+    copy = save_plain_copy(document, MAX_SEARCHED_BYTES)
     if copy is None:
         return False
-    objects = objects_in(copy)
-    root = _PAGES.search(root_in(copy, objects))
+    objects = parse_objects(copy)
+    root = _PAGES.search(find_catalog(copy, objects))
     pending = [root[1]] if root else []
     left = number
     for _ in range(_MAX_PAGE_TREE):
         if not pending:
             break
-        head = object_in(objects, pending.pop())
+        head = find_object(objects, pending.pop())
         kids = _KIDS.search(head)
         if kids is not None:
-            parts = object_in(objects, kids[2]) if kids[2] else kids[1]
+            parts = find_object(objects, kids[2]) if kids[2] else kids[1]
             pending += reversed(REFERENCE.findall(parts))
             continue
         left -= 1
@@ -142,7 +145,7 @@ def names_missing_contents(document: pypdfium2.PdfDocument, number: int) -> bool
 
 
 def _own_entries(head: bytes) -> bytes:
-    """Return a dictionary with `{}` in place of those within it, and no strings."""
+    """Return a dictionary with `{}` for nested dictionaries and without strings."""
     entries = _STRING.sub(b"()", head.strip().removeprefix(b"<<"))
     for _ in range(_MAX_NESTED):
         entries, num_replaced = _DICTIONARY.subn(b"{}", entries)

@@ -1,4 +1,7 @@
-"""The objects of a PDF as pdfium writes them: decrypted names, no object streams."""
+"""Access to the objects of a PDF in the uniform syntax in which pdfium writes them.
+
+pdfium writes decrypted objects without object streams.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,30 @@ import pypdfium2
 import pypdfium2.internal
 import pypdfium2.raw as pdfium
 
-__all__ = ["REFERENCE", "object_in", "objects_in", "plain_copy", "root_in"]
+__all__ = [
+    "REFERENCE",
+    "find_catalog",
+    "find_object",
+    "parse_objects",
+    "save_plain_copy",
+]
 
 MAX_COPY_BYTES = 64 << 20
 
 REFERENCE = re.compile(rb"(\d+) 0 R")
-"""A reference to an object, in the spelling of a copy; its group is the number."""
+"""Pattern of a reference to an object in a copy; its group is the object number."""
 _ROOT = re.compile(rb"/Root (\d+) 0 R")
 _END_BYTES = 4096
 _OBJECT = re.compile(rb"(?:^|[\r\n])(\d+) 0 obj(.*?)(?=endobj|stream)", re.DOTALL)
 
 
-def plain_copy(
+def save_plain_copy(
     document: pypdfium2.PdfDocument, max_bytes: int = MAX_COPY_BYTES
 ) -> bytes | None:
-    """Return the PDF with every object written out, its streams as they were encoded.
+    """Return a copy of the PDF as pdfium writes it, with unchanged streams.
 
-    pdfium has no access to dictionaries; a copy shows them in one spelling. None for a
-    copy of more than `max_bytes`.
+    pdfium's API gives no access to dictionaries; they can be parsed in the copy, which
+    has a uniform syntax. Returns None for a copy of more than `max_bytes`.
     """
     copy = bytearray()
 
@@ -43,21 +52,21 @@ def plain_copy(
     return bytes(copy)
 
 
-def objects_in(copy: bytes) -> dict[bytes, re.Match[bytes]]:
+def parse_objects(copy: bytes) -> dict[bytes, re.Match[bytes]]:
     """Return the objects of a copy by number.
 
-    Group 2 of a match is the object up to its stream or its end.
+    Group 2 of a match is the text of the object without its stream.
     """
     return {match[1]: match for match in _OBJECT.finditer(copy)}
 
 
-def object_in(objects: dict[bytes, re.Match[bytes]], number: bytes) -> bytes:
-    """Return an object up to its stream or its end; b"" if it is missing."""
+def find_object(objects: dict[bytes, re.Match[bytes]], number: bytes) -> bytes:
+    """Return the text of an object without its stream; b"" if it is missing."""
     found = objects.get(number)
     return b"" if found is None else found[2]
 
 
-def root_in(copy: bytes, objects: dict[bytes, re.Match[bytes]]) -> bytes:
-    """Return the catalog of a copy; b"" if it is not found."""
+def find_catalog(copy: bytes, objects: dict[bytes, re.Match[bytes]]) -> bytes:
+    """Return the document catalog of a copy; b"" if it is missing."""
     roots = _ROOT.findall(copy[-_END_BYTES:])
-    return object_in(objects, roots[-1]) if roots else b""
+    return find_object(objects, roots[-1]) if roots else b""

@@ -1,6 +1,6 @@
-"""Draw a page of a PDF as a viewer would show it, and read its text, by pdfium.
+"""Rendering of PDF pages with pdfium, and extraction of their text layer.
 
-pdfium is not thread safe. The processes this runs in have one thread.
+pdfium is not thread-safe, so the processes that use this module have one thread.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.pdf.annotations import page_with_annotations
-from handler.preprocess.pdf.fonts import FontChoice, choose_fonts, installed_mapper
+from handler.preprocess.pdf.annotations import load_page_with_annotations
+from handler.preprocess.pdf.fonts import FontChoice, choose_fonts, get_installed_mapper
 from handler.preprocess.pdf.kind import kind_warnings
-from handler.preprocess.pdf.opened import opened
+from handler.preprocess.pdf.opened import open_pdf
 from handler.preprocess.pdf.undrawn import undrawn_warnings
 from handler.preprocess.pdf.visible_text import not_drawn_warnings
 from handler.preprocess.sizing import (
@@ -39,48 +39,48 @@ __all__ = [
     "draw_parts",
     "draw_strip",
     "inspect_pdf",
-    "text_layer",
+    "read_text_layer",
 ]
 
 MAX_TEXT_CHARACTERS = 100_000
-"""A page of small print has 20,000."""
+"""Limit on the length of a text layer. A page of small print has 20,000 characters."""
 
 Warnings = tuple[PageWarning, ...]
 
 
 class DrawnPage(NamedTuple):
-    """A page of a PDF on white, with its form fields and annotations."""
+    """A rendered PDF page on white, with its form fields and annotations."""
 
     image: Image.Image
     size: Size
-    """The size at which the model sees it."""
+    """The model's input size."""
     scale: float
-    """Pixels of the image for each point."""
+    """Pixels of the image per point."""
     warnings: Warnings
-    """Name what could not be drawn."""
+    """Warnings about parts that could not be rendered."""
     text: str
-    """What the page carries in pdfium's order; "" for a scan and broken text."""
+    """The text layer in pdfium's order; "" for a scan and for unreadable text."""
 
 
 def inspect_pdf(data: mmap, password: str | None = None) -> tuple[int, Warnings]:
-    """Return the number of pages, and what to know about the PDF as a whole."""
-    with opened(data, password) as document:
+    """Return the number of pages and the warnings about the PDF as a whole."""
+    with open_pdf(data, password) as document:
         return len(document), kind_warnings(document)
 
 
 def draw_page(
     data: mmap, number: int, sizing: Sizing, password: str | None = None
 ) -> DrawnPage:
-    """Draw page `number`, counted from 1.
+    """Render page `number`, counted from 1.
 
-    Raises UnreadableDocumentError if nothing of the page could be drawn.
+    Raises UnreadableDocumentError if no part of the page could be rendered.
     """
-    with _opened_page(data, number, password) as (document, page):
+    with _open_page(data, number, password) as (document, page):
         width, height = page.get_size()
         scale = pdf_render_scale(width, height, sizing)
-        image = _drawn(page, scale)
+        image = _draw(page, scale)
         warnings = undrawn_warnings(document, page, number, image)
-        text, doubts = _text_and_warnings(page, image)
+        text, doubts = _read_text_with_warnings(page, image)
         size = pdf_target_size(width, height, sizing)
         return DrawnPage(image, size, scale, (*warnings, *doubts), text)
 
@@ -93,118 +93,124 @@ def draw_parts(
     zoom: float,
     password: str | None = None,
 ) -> Iterator[Image.Image]:
-    """Draw parts of page `number` one by one in gray, enlarged by `zoom`.
+    """Render parts of page `number` in gray, enlarged by `zoom`, and yield them.
 
-    `boxes` are in pixels of the page as `draw_page` draws it, and `page_scale` is the
-    number of those for each point.
+    `boxes` are in pixels of the page as rendered by `draw_page`, and `page_scale` is
+    the number of these pixels per point.
     """
-    with _opened_page(data, number, password) as (_, page):
+    with _open_page(data, number, password) as (_, page):
         for box in boxes:
             crop = _crop(page, box, page_scale)
-            part = _drawn(page, zoom * page_scale, crop, is_gray=True)
+            part = _draw(page, zoom * page_scale, crop, is_gray=True)
             left, top, right, bottom = (round(zoom * side) for side in box)
-            # pdfium's roundings must not add up from part to part.
+            # Resize to the exact size, so that pdfium's roundings do not accumulate.
             yield part.resize((max(1, right - left), max(1, bottom - top)))
 
 
 def draw_strip(
     data: mmap, number: int, sizing: Sizing, box: Box, password: str | None = None
 ) -> tuple[Image.Image, Size, str]:
-    """Draw one part of page `number` as if it were a page of its own.
+    """Render one part of page `number` as a page of its own.
 
-    `box` is in pixels of the page as `draw_page` draws it. Returns the image, the size
-    at which the model sees it, and the text there.
+    `box` is in pixels of the page as rendered by `draw_page`. Returns the image, the
+    model's input size for it, and the text in the box.
     """
-    with _opened_page(data, number, password) as (_, page):
+    with _open_page(data, number, password) as (_, page):
         width, height = page.get_size()
         page_scale = pdf_render_scale(width, height, sizing)
         width, height = (box[2] - box[0]) / page_scale, (box[3] - box[1]) / page_scale
         size = pdf_target_size(width, height, sizing)
         scale = pdf_render_scale(width, height, sizing)
-        image = _drawn(page, scale, _crop(page, box, page_scale))
-        return image, size, _text_of(page, sizing, box)
+        image = _draw(page, scale, _crop(page, box, page_scale))
+        return image, size, _read_text(page, sizing, box)
 
 
-def text_layer(data: mmap, number: int, password: str | None = None) -> str:
-    """Return the text that page `number` carries, in pdfium's order; "" without one.
+def read_text_layer(data: mmap, number: int, password: str | None = None) -> str:
+    """Return the text layer of page `number`, in pdfium's order.
 
-    A scan has no text, and what is broken counts as none: the page is read all the
-    same.
+    Returns "" for a scan, and if the text cannot be extracted; the page can still be
+    read by the model.
     """
     try:
-        with opened(data, password) as document:
-            return _text_of(_page_with_area(document[number - 1]))
-    # Any exception: what pdfium makes of a stranger's file promises no list.
+        with open_pdf(data, password) as document:
+            return _read_text(_ensure_area(document[number - 1]))
+    # Catch every exception: the exceptions for damaged files are not documented, and
+    # the text layer is optional.
     except Exception:
         return ""
 
 
-def _text_of(
+def _read_text(
     page: pypdfium2.PdfPage, sizing: Sizing | None = None, box: Box | None = None
 ) -> str:
-    """Return a page's text; with `sizing` and `box` only the text there."""
+    """Return the text of a page, or of a box in pixels of the rendered page."""
     try:
         bounds: tuple[float | None, ...] = (None,) * 4
         if box is not None and sizing is not None:
             bounds = _page_bounds(page, box, sizing)
         text: str = page.get_textpage().get_text_bounded(*bounds)
         return text[:MAX_TEXT_CHARACTERS]
-    # Any exception: what pdfium makes of a stranger's fonts promises no list.
+    # Catch every exception: damaged fonts raise undocumented ones, and the text layer
+    # is optional.
     except Exception:
         return ""
 
 
-def _text_and_warnings(
+def _read_text_with_warnings(
     page: pypdfium2.PdfPage, image: Image.Image
 ) -> tuple[str, Warnings]:
-    """Return a page's text, and a warning if some of it is not drawn on `image`."""
+    """Return a page's text, and a warning if some of it is missing in `image`."""
     try:
         textpage = page.get_textpage()
         text: str = textpage.get_text_bounded()
-        letters = installed_mapper().families_drawn_as_letters()
+        letters = get_installed_mapper().families_drawn_as_letters()
         warnings = not_drawn_warnings(page, textpage, image, letters)
         return text[:MAX_TEXT_CHARACTERS], warnings
-    # Any exception: what pdfium makes of a stranger's fonts promises no list.
+    # Catch every exception: damaged fonts raise undocumented ones, and the text layer
+    # is optional.
     except Exception:
         return "", ()
 
 
 @contextmanager
-def _opened_page(
+def _open_page(
     data: mmap, number: int, password: str | None
 ) -> Iterator[tuple[pypdfium2.PdfDocument, pypdfium2.PdfPage]]:
-    """Open a page whose characters are drawn with fonts of the machine that have them.
+    """Open a page with installed fonts for the characters that pdfium's fonts lack.
 
-    Raises UnreadableDocumentError for a page without area and one that is too long,
-    before there is a bitmap.
+    Raises UnreadableDocumentError for a page that does not exist, has no area or is too
+    long, before a bitmap is allocated.
     """
     fonts: FontChoice | None = None
     for is_last in (False, True):
-        installed_mapper().use(fonts)
-        with opened(data, password) as document:
+        get_installed_mapper().use(fonts)
+        with open_pdf(data, password) as document:
             if number > len(document):
                 raise UnreadableDocumentError(f"the PDF has no page {number}")
-            page = _page_with_area(page_with_annotations(data, document, number))
+            page = _ensure_area(load_page_with_annotations(data, document, number))
             width, height = page.get_size()
             if not (width > 0 and height > 0):
                 raise UnreadableDocumentError(f"page {number} has no area")
             check_aspect(width, height)
             if not is_last:
-                fonts = choose_fonts(page, installed_mapper())
+                fonts = choose_fonts(page, get_installed_mapper())
             if is_last or fonts is None:
-                installed_mapper().load_fallbacks(page)
+                get_installed_mapper().load_fallbacks(page)
                 yield document, page
                 return
-        # A document keeps the fonts that it has loaded, so it is opened again.
+        # A document keeps the fonts it has loaded, so open it again with the choice.
 
 
-def _drawn(
+def _draw(
     page: pypdfium2.PdfPage,
     scale: float,
     crop: tuple[float, float, float, float] = (0, 0, 0, 0),
     is_gray: bool = False,
 ) -> Image.Image:
-    """Draw a page without what `crop` cuts off, in points: left, bottom, right, top."""
+    """Render a page at `scale` pixels per point.
+
+    `crop` has the margins to cut off, in points: left, bottom, right, top.
+    """
     bitmap = page.render(
         scale=scale,
         crop=crop,
@@ -214,8 +220,8 @@ def _drawn(
         rev_byteorder=True,
     )
     image: Image.Image = bitmap.to_pil()
-    # Pillow unpacks RGB into memory of its own; other modes lie in the bitmap, which is
-    # freed with this function.
+    # Pillow copies RGB pixels. Images of other modes use the memory of the bitmap,
+    # which is freed when this function returns, so they are converted.
     return image if image.mode == "RGB" else image.convert("L" if is_gray else "RGB")
 
 
@@ -230,7 +236,7 @@ def _crop(
 def _page_bounds(
     page: pypdfium2.PdfPage, box: Box, sizing: Sizing
 ) -> tuple[float, float, float, float]:
-    """Return a box in the page's own coordinates: left, bottom, right, top."""
+    """Convert a box in pixels to page coordinates: left, bottom, right, top."""
     width, height = page.get_size()
     size = pdf_render_size(width, height, sizing)
     corners = []
@@ -244,8 +250,8 @@ def _page_bounds(
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
-def _page_with_area(page: pypdfium2.PdfPage) -> pypdfium2.PdfPage:
-    """Show the whole sheet of a page that its crop box leaves nothing of."""
+def _ensure_area(page: pypdfium2.PdfPage) -> pypdfium2.PdfPage:
+    """Replace a crop box that leaves no area by the media box."""
     width, height = page.get_size()
     if not (width > 0 and height > 0):
         page.set_cropbox(*page.get_mediabox())

@@ -1,4 +1,4 @@
-"""The scripts that a machine's fonts should draw, and the fonts to install for them."""
+"""Scripts that installed fonts should support, and advice on fonts to install."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["BUILT_IN", "INSTALL_ADVICE", "SCRIPTS", "Script"]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script and the characters by which a font is judged to draw it."""
+    """A script, and sample characters that a font for it must have."""
 
     name: str
     sample: str
     charset: int | None = None
-    """pdfium's number (`FXFONT_..._CHARSET`) for it, if there is one."""
+    """pdfium's constant (`FXFONT_..._CHARSET`) for the script; None if it has none."""
 
 
 SCRIPTS = (
@@ -32,7 +32,7 @@ SCRIPTS = (
 )
 
 INSTALL_ADVICE = (
-    "install fonts that have them, on Debian and Ubuntu for example: "
+    "install fonts with these scripts, for example on Debian and Ubuntu: "
     "apt-get install fonts-freefont-ttf fonts-wqy-microhei"
 )
 
@@ -41,4 +41,4 @@ _FURTHER_STANDARD = (
     "\u0131\u0141\u0142\u02c7\u02d8\u02d9\u02da\u02db\u02dd\u2044\u2212\ufb01\ufb02"
 )
 BUILT_IN = frozenset(map(ord, _WINDOWS_LATIN + _FURTHER_STANDARD)) - {0x7F}
-"""Characters of the Latin fonts that are part of pdfium."""
+"""Code points of the Latin fonts that are built into pdfium."""

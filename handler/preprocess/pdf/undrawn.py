@@ -1,7 +1,7 @@
-"""Find what a PDF page should show and pdfium could not draw.
+"""Detection of parts of a PDF page that pdfium could not render.
 
-pdfium reports no errors while it draws. A page is searched for images that it cannot
-decode, and a page without objects or without ink for broken content streams.
+pdfium reports no errors while it renders. This module searches a page for images that
+cannot be decoded. If the page has no objects or no ink, it checks the content streams.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from handler.errors import UnreadableDocumentError
-from handler.preprocess.pdf.annotations import num_letters_not_drawn
-from handler.preprocess.pdf.contents import contents_fault
-from handler.preprocess.pdf.images import image_fault, page_images
-from handler.preprocess.pdf.masks import mask_fault
-from handler.preprocess.pdf.page_copy import copied_page
+from handler.preprocess.pdf.annotations import count_missing_characters
+from handler.preprocess.pdf.contents import find_contents_fault
+from handler.preprocess.pdf.images import find_image_fault, page_images
+from handler.preprocess.pdf.masks import find_mask_fault
+from handler.preprocess.pdf.page_copy import copy_page
 from handler.rotation import Box
 from handler.schema import PageWarning
 
 __all__ = ["undrawn_warnings"]
 
 _MAX_SPREAD = 8
-"""Levels by which the pixels of an area without ink may differ."""
+"""Largest difference between the pixels of an area without ink, in levels of 255."""
 _MAX_BLACK = 32
 _STRIP_ROWS = 32
 
@@ -33,21 +33,21 @@ def undrawn_warnings(
     number: int,
     image: Image.Image,
 ) -> tuple[PageWarning, ...]:
-    """Return a `not_drawn` warning if a part of the drawn page is missing.
+    """Return a `not_drawn` warning if a part of the rendered page is missing.
 
-    `image` is the page as pdfium drew it. Raises UnreadableDocumentError if something
+    `image` is the page as rendered by pdfium. Raises UnreadableDocumentError if a part
     is missing and the rest of the page has no ink.
     """
     faults: list[str] = []
     missing: list[Box] = []
     may_be_masked = False
     for item in page_images(page, image.width, image.height):
-        box = _within(item.box, image)
+        box = _clip_to_page(item.box, image)
         if box is None:
             continue
         is_plain = _is_plain(image, box)
         ends_black = is_plain or _ends_black(image, box)
-        fault = image_fault(page, item, is_plain=is_plain, ends_black=ends_black)
+        fault = find_image_fault(page, item, is_plain=is_plain, ends_black=ends_black)
         if fault is not None:
             faults.append(fault)
             if is_plain:
@@ -56,13 +56,13 @@ def undrawn_warnings(
     has_objects = pdfium.FPDFPage_CountObjects(page) > 0
     may_lack_contents = not has_objects or _is_plain(image, (0, 0, *image.size))
     if may_be_masked or may_lack_contents:
-        copy = copied_page(document, number)
+        copy = copy_page(document, number)
         if copy is not None and may_be_masked:
-            faults.append(mask_fault(copy) or "")
+            faults.append(find_mask_fault(copy) or "")
         if copy is not None and may_lack_contents:
-            fault = contents_fault(document, number, copy, has_objects=has_objects)
+            fault = find_contents_fault(document, number, copy, has_objects=has_objects)
             faults.append(fault or "")
-    if num_letters := num_letters_not_drawn(page):
+    if num_letters := count_missing_characters(page):
         faults.append(f"{num_letters} characters of annotations have no font")
     faults = list(filter(None, faults))
     if not faults:
@@ -71,15 +71,15 @@ def undrawn_warnings(
     rest = image.copy()
     for box in missing:
         left, top, right, bottom = box
-        # With its edge, which is mixed with what lies around.
+        # Include the edge, whose pixels are blended with the surroundings.
         rest.paste((255, 255, 255), (left - 3, top - 3, right + 3, bottom + 3))
     if _is_plain(rest, (0, 0, *rest.size)):
-        raise UnreadableDocumentError(f"page {number} cannot be drawn: {detail}")
+        raise UnreadableDocumentError(f"page {number} cannot be rendered: {detail}")
     return (PageWarning("not_drawn", f"a part of the page is missing: {detail}"),)
 
 
-def _within(box: Box, image: Image.Image) -> Box | None:
-    """Return the part of a box that lies on the page; None if there is none."""
+def _clip_to_page(box: Box, image: Image.Image) -> Box | None:
+    """Clip a box to the page; return None if nothing of it is on the page."""
     left, top, right, bottom = box
     left, top = max(left, 0), max(top, 0)
     right, bottom = min(right, image.width), min(bottom, image.height)
@@ -87,7 +87,7 @@ def _within(box: Box, image: Image.Image) -> Box | None:
 
 
 def _ends_black(image: Image.Image, box: Box) -> bool:
-    """True if the lower half of an area is black, as pdfium draws missing data."""
+    """True if the lower half of an area is black, as pdfium renders missing data."""
     left, top, right, bottom = box
     corner = image.getpixel((right - 1, bottom - 1))
     assert isinstance(corner, tuple)
@@ -97,7 +97,10 @@ def _ends_black(image: Image.Image, box: Box) -> bool:
 
 
 def _is_plain(image: Image.Image, box: Box) -> bool:
-    """True for an area of one color; looks at few rows of one that has ink."""
+    """True for an area of a single color.
+
+    The rows are checked in strips, so that an area with ink is decided early.
+    """
     left, first, right, last = box
     low, high = [255] * 3, [0] * 3
     for top in range(first, last, _STRIP_ROWS):

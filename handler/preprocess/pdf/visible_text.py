@@ -1,4 +1,4 @@
-"""Count characters of a page's text that should be seen but were not drawn."""
+"""Detection of visible characters of a page's text that were not rendered."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from handler.schema import PageWarning
 __all__ = ["count_not_drawn", "not_drawn_warnings"]
 
 MAX_SAMPLED = 400
-"""Characters looked at on a page where all of these are drawn."""
+"""Number of characters that are checked first, as a sample."""
 MAX_COUNTED = 5_000
-"""Characters looked at where one of them is not."""
+"""Number of characters that are checked if one of the sample was not rendered."""
 
 _MIN_CONTRAST = 24
-"""Difference of gray levels, of 255, between ink and background."""
+"""Smallest difference between ink and background, in gray levels of 255."""
 _MIN_BOX, _MIN_BOX_SHARE = 0.05, 0.0025
-"""Points, and share of the longer side. The box of a glyph without outlines is as long
-as the glyph is wide, and a thousandth of the font's size high."""
+"""Smallest side of the box of a glyph with outlines, in points, and as a share of the
+longer side. The box of a glyph without outlines is as wide as the glyph, and its height
+is a thousandth of the font size."""
 _MIN_SIZE = 2.0
-"""Points. Smaller characters are not legible, and parts of ligatures have no width."""
+"""Smallest side of a character in points. Smaller characters are not legible, and parts
+of ligatures have no width."""
 _INVISIBLE_MODES = (
     pdfium.FPDF_TEXTRENDERMODE_INVISIBLE,
     pdfium.FPDF_TEXTRENDERMODE_CLIP,
 )
 _NO_INK = frozenset({"Cc", "Cf", "Cn", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
-"""Unicode's categories of characters that are not expected to have ink of their own."""
+"""Unicode categories of characters that need not have ink of their own."""
 
 
 def not_drawn_warnings(
@@ -43,14 +45,15 @@ def not_drawn_warnings(
 ) -> tuple[PageWarning, ...]:
     """Return a `not_drawn` warning if visible characters of `page` have no ink.
 
-    `image` is the whole page as it was drawn. `letters` are font families whose signs
-    were drawn as letters; they count as well.
+    `image` is the whole rendered page. `letters` are symbol families that were rendered
+    as letters; their characters count too.
     """
     count = count_not_drawn(page, textpage, image, letters)
     if count == 0:
         return ()
     detail = (
-        f"{count} characters of the page's text are not drawn, because no font has them"
+        f"{count} characters of the page's text are not rendered, because no font has "
+        "them"
     )
     return (PageWarning("not_drawn", detail),)
 
@@ -61,13 +64,14 @@ def count_not_drawn(
     image: Image.Image,
     letters: frozenset[str] = frozenset(),
 ) -> int:
-    """Return the number of visible characters for which nothing was drawn.
+    """Return the number of visible characters that were not rendered.
 
-    Characters in fonts of the families `letters` count whatever was drawn.
+    Characters of the families `letters` always count, because they were rendered as
+    letters instead of symbols. Text that is hidden on purpose does not count: invisible
+    text of scans, white text, and text that is covered, clipped or outside the page.
 
-    Text that was hidden on purpose does not count: invisible text of scans, white text,
-    and text that is covered, clipped or outside the page. A sample decides whether
-    all characters are looked at, up to MAX_COUNTED.
+    A sample of the characters is checked first. If one of them was not rendered, all
+    characters are checked, up to MAX_COUNTED.
     """
     num = min(textpage.count_chars(), MAX_COUNTED)
     if num <= 0:
@@ -76,7 +80,8 @@ def count_not_drawn(
     step = max(1, num // MAX_SAMPLED)
     if step > 1 and not letters:
         text = textpage.get_text_range(0, num, errors="ignore")
-        # A font lacks a character wherever it occurs, and most often foreign ones.
+        # If a font lacks a character, it lacks each occurrence, so the first one is
+        # enough. Characters outside ASCII are the likely ones.
         firsts = {text.find(each) for each in set(text) if each > "\x7f"}
         sample = {*range(0, num, step), *list(firsts)[:MAX_SAMPLED]}
         if not any(check.is_not_drawn(index) for index in sample if index < num):
@@ -85,7 +90,7 @@ def count_not_drawn(
 
 
 class _Check:
-    """Looks for the ink of single characters."""
+    """Check for the ink of single characters of a page."""
 
     def __init__(
         self,
@@ -102,14 +107,14 @@ class _Check:
         self._loose = pdfium.FS_RECTF()
 
     def is_not_drawn(self, index: int) -> bool:
-        """Return whether a character should have ink and has none, or another's."""
+        """True if a character should have ink and has none, or a letter's instead."""
         if self._letters and self._is_sign_as_letter(index):
             return True
         textpage, box = self._textpage, self._box
         left, right, bottom, top = box
         if not pdfium.FPDFText_GetCharBox(textpage, index, left, right, bottom, top):
             return False
-        # The box is that of the glyph's outlines, so one that has them was drawn.
+        # The box is that of the glyph's outlines. A glyph with outlines was rendered.
         width, height = abs(right.value - left.value), abs(top.value - bottom.value)
         if min(width, height) > max(_MIN_BOX, _MIN_BOX_SHARE * max(width, height)):
             return False
@@ -132,7 +137,7 @@ class _Check:
         character = pdfium.FPDFText_GetUnicode(self._textpage, index)
         if character <= 0x20 or pdfium.FPDFText_IsGenerated(self._textpage, index) == 1:
             return False
-        # Such a character is a code that may mean anything, a space for example.
+        # Without a map to Unicode the character may be anything, for example a space.
         if pdfium.FPDFText_HasUnicodeMapError(self._textpage, index) == 1:
             return False
         is_replacement = character == 0xFFFD
@@ -157,7 +162,8 @@ class _Check:
         loose = self._loose
         if not pdfium.FPDFText_GetLooseCharBox(self._textpage, index, loose):
             return True
-        # Its middle, because the neighbours and lines under the text reach into it.
+        # Check the middle of the box, because neighbouring characters and underlines
+        # extend into its edges.
         width, height = loose.right - loose.left, loose.top - loose.bottom
         if min(width, height) < _MIN_SIZE:
             return True
@@ -174,7 +180,7 @@ class _Check:
 
 
 class _Projection:
-    """Turns points of a page into pixels of its image."""
+    """Transformation from points of a page to pixels of its image."""
 
     def __init__(self, page: pypdfium2.PdfPage, size: tuple[int, int]) -> None:
         self._size = size
@@ -182,7 +188,7 @@ class _Projection:
         points = []
         for x, y in ((0, 0), (scale, 0), (0, scale)):
             across, down = ctypes.c_int(), ctypes.c_int()
-            # In sixteenths of pixels, because the function rounds.
+            # The function rounds, so it is called with sixteenths of pixels.
             pdfium.FPDF_PageToDevice(
                 page, 0, 0, size[0] * 16, size[1] * 16, 0, x, y, across, down
             )
@@ -200,7 +206,7 @@ class _Projection:
     def box(
         self, left: float, bottom: float, right: float, top: float
     ) -> tuple[int, int, int, int] | None:
-        """Return a rectangle in pixels; None if it is empty or leaves the image."""
+        """Convert a rectangle to pixels; None if it is empty or exceeds the image."""
         corners = [
             (
                 self._x + x * self._x_by_x + y * self._x_by_y,

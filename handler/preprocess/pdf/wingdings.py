@@ -1,8 +1,8 @@
-"""The characters of Wingdings, and a font that draws them under Wingdings' codes.
+"""Substitute font for Wingdings, built from an installed font.
 
-PDFs that use Wingdings without embedding it mean its codes, and no free font has them.
-The Unicode equivalents are those that Unicode 7.0 was given for the purpose. Where
-most fonts lack the exact character, a similar one of older versions follows it.
+PDFs that use Wingdings without embedding it contain its character codes, which no free
+font has. Unicode 7.0 added equivalents for them. Most fonts lack some of these, so the
+table lists similar characters of older Unicode versions after them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterable
 
 from handler.preprocess.pdf.font_files import FontFace
 
-__all__ = ["FAMILY", "SAMPLE", "draws", "with_wingdings_codes"]
+__all__ = ["FAMILY", "SAMPLE", "count_drawable_codes", "with_wingdings_codes"]
 
 FAMILY = "wingdings"
 """The family's name as `normalize_family` returns it."""
 
 SAMPLE = "✓✗☑☒●■□▪❑❖➢✔☎✉☺"
-"""Check marks, ballot boxes, bullets and signs that documents really use."""
+"""Check marks, ballot boxes, bullets and symbols that are common in documents."""
 
 _ROWS = {
     0x21: "🖉✏ ✂ ✁ 👓 🕭 🕮 🕯 🖿☎ ✆ 🖂✉ 🖃✉ 📪 📫 📬 📭",
@@ -42,23 +42,24 @@ _CHARACTERS = {
     for index, characters in enumerate(row.split())
 }
 _PRIVATE_USE = 0xF000
-"""Where symbol fonts have their codes in Unicode."""
+"""Offset of the codes of symbol fonts in Unicode's private use area."""
 
 
-def draws(face: FontFace) -> int:
-    """Return how many of the codes of Wingdings `face` has a character for."""
-    return len(_glyphs(face))
+def count_drawable_codes(face: FontFace) -> int:
+    """Return the number of Wingdings' codes for which `face` has a character."""
+    return len(_map_codes(face))
 
 
 def with_wingdings_codes(
     face: FontFace, data: bytes, others: Iterable[int] = ()
 ) -> bytes:
-    """Return a font file with the codes of Wingdings in place of Unicode.
+    """Return a font file whose character map has Wingdings' codes.
 
-    It keeps the characters `others` of Unicode that are no such codes. `data` are the
-    bytes of the file of `face`, which must not be in a collection.
+    The map also keeps the Unicode characters `others`, unless their code points
+    coincide with such codes. `data` is the content of the file of `face`, which must
+    not be a collection.
     """
-    glyphs = _glyphs(face)
+    glyphs = _map_codes(face)
     pairs = [
         (start + code, glyph)
         for start in (0, _PRIVATE_USE)
@@ -70,11 +71,12 @@ def with_wingdings_codes(
         if 0xFF < other < 0xFFFF and other >> 8 != _PRIVATE_USE >> 8
     ]
     pairs.sort()
-    table = _cmap(pairs)
+    table = _build_cmap(pairs)
     kept = {tag: place for tag, place in face.tables.items() if tag != b"cmap"}
     padding = b"\0" * (-len(data) % 4)
     tables = kept | {b"cmap": (len(data) + len(padding), len(table))}
-    # The directory has as many entries as before, so nothing else moves.
+    # The directory keeps its number of entries, so the offsets of other tables are
+    # still valid.
     directory = b"".join(
         struct.pack(">4sLLL", tag, 0, start, length)
         for tag, (start, length) in sorted(tables.items())
@@ -82,8 +84,8 @@ def with_wingdings_codes(
     return data[:12] + directory + data[12 + len(directory) :] + padding + table
 
 
-def _glyphs(face: FontFace) -> dict[int, int]:
-    """Return the glyph in `face` for each code of Wingdings that it can draw."""
+def _map_codes(face: FontFace) -> dict[int, int]:
+    """Return the glyph in `face` for each code of Wingdings that it supports."""
     glyphs = {}
     for code, characters in _CHARACTERS.items():
         found = (face.characters.glyph(ord(character)) for character in characters)
@@ -92,9 +94,9 @@ def _glyphs(face: FontFace) -> dict[int, int]:
     return glyphs
 
 
-def _cmap(pairs: list[tuple[int, int]]) -> bytes:
-    """Return a `cmap` table with one map, as symbol font and as Unicode."""
-    # Format 4 with a segment for each code, and the last one that must be there.
+def _build_cmap(pairs: list[tuple[int, int]]) -> bytes:
+    """Return a `cmap` table with one map, registered as symbol and as Unicode map."""
+    # Format 4 has a segment for each code, and requires a final segment for 0xFFFF.
     segments = [*pairs, (0xFFFF, 0)]
     num = len(segments)
     power = 1 << (num.bit_length() - 1)
@@ -113,7 +115,8 @@ def _cmap(pairs: list[tuple[int, int]]) -> bytes:
         power.bit_length() - 1,
         2 * (num - power),
     )
-    # Simple fonts look for (3, 0); composite ones for any Unicode map, here (0, 3).
+    # pdfium looks for platform and encoding (3, 0) in simple fonts and for any Unicode
+    # map in composite fonts, which is (0, 3) here.
     start = 4 + 2 * 8
     index = struct.pack(">HH", 0, 2) + struct.pack(">HHLHHL", 0, 3, start, 3, 0, start)
     return index + head + body

@@ -19,7 +19,7 @@ from deploy.errors import ConfigError
 from handler.errors import HandlerError
 from handler.http.options import PARSERS, SECRET_OPTIONS, options_from
 from handler.http.request import CUSTOM_ATTRIBUTES, request_from
-from handler.preprocess.ranges import page_numbers
+from handler.preprocess.ranges import parse_page_ranges
 
 NUM_PAGES = 100_000
 VALUES: list[object] = [
@@ -38,7 +38,7 @@ def service_takes(name, value):
     """What the handler makes of it, in a document of so many pages."""
     try:
         options = options_from({name: value})
-        page_numbers(options.pages, NUM_PAGES, NUM_PAGES)
+        parse_page_ranges(options.pages, NUM_PAGES, NUM_PAGES)
     except HandlerError:
         return False
     return True
@@ -111,7 +111,7 @@ def test_page_ranges_lose_blanks_and_zeros_only(ranges, before, after):
     options = checked_options({"pages": written})
 
     assert options == {"pages": ",".join(plain)}
-    assert page_numbers(written, 100, 100) == page_numbers(
+    assert parse_page_ranges(written, 100, 100) == parse_page_ranges(
         str(options["pages"]), 100, 100
     )
 

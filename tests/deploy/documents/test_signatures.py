@@ -65,7 +65,7 @@ names = st.sampled_from([UNKNOWN, *sorted(set(MEDIA_TYPES.values()))])
 
 def by_the_service(declared, head, tail):
     try:
-        return media.agreed_media_type(declared, head, tail)
+        return media.resolve_media_type(declared, head, tail)
     except UnsupportedMediaTypeError:
         return None
 

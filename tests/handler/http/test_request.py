@@ -26,7 +26,7 @@ from handler.http.request import (
     headers_from,
     request_from,
 )
-from handler.preprocess.media import agreed_media_type
+from handler.preprocess.media import resolve_media_type
 from handler.schema import Options
 from handler.storage.addresses import Address
 
@@ -178,9 +178,9 @@ def test_a_document_that_curl_calls_a_form_is_what_its_bytes_say():
     understood = request({"body": bytearray(PNG)}, headers)
 
     assert understood.document == PNG
-    assert agreed_media_type(understood.media_type, PNG) == "image/png"
+    assert resolve_media_type(understood.media_type, PNG) == "image/png"
     with pytest.raises(UnsupportedMediaTypeError, match="--data-binary"):
-        agreed_media_type(understood.media_type, b"a=b")
+        resolve_media_type(understood.media_type, b"a=b")
 
 
 def test_a_form_that_the_frontend_has_left_to_us_is_taken_apart():

@@ -7,9 +7,9 @@ from PIL import Image
 from handler.preprocess import (
     DecodeOptions,
     Limits,
+    decode_page,
     inspect_document,
     media_type_of,
-    page_at,
 )
 from handler.profiles import PROFILES, Sizing
 from handler.schema import DocumentInfo, Page
@@ -38,7 +38,7 @@ def page_of(
     assert media_type is not None
     limits, options = limits or Limits(), options or DecodeOptions()
     with spooled(content) as document:
-        return page_at(document, media_type, number, sizing, limits, options)
+        return decode_page(document, media_type, number, sizing, limits, options)
 
 
 def seen(page: Page) -> Image.Image:

@@ -14,7 +14,7 @@ from handler.errors import (
     UnreadableDocumentError,
     UnsupportedMediaTypeError,
 )
-from handler.preprocess import Limits, crops_at, inspect_document, page_at
+from handler.preprocess import Limits, crop_images, decode_page, inspect_document
 from handler.schema import DocumentInfo
 from tests.documents import (
     as_gif,
@@ -105,7 +105,7 @@ def test_a_document_that_is_not_there_is_our_own_fault():
     with pytest.raises(OSError, match="Bad file descriptor"):
         inspect_document(document, None, Limits())
     with pytest.raises(OSError, match="Bad file descriptor"):
-        page_at(document, "image/png", 1, MINI, Limits())
+        decode_page(document, "image/png", 1, MINI, Limits())
 
 
 def test_nothing_stays_open():
@@ -122,7 +122,7 @@ def test_nothing_stays_open():
 
 def crops_of(content, boxes, media_type="image/jpeg", sizing=MINI, number=1):
     with spooled(content) as document:
-        crops = crops_at(document, media_type, number, sizing, Limits(), boxes)
+        crops = crop_images(document, media_type, number, sizing, Limits(), boxes)
     return {name: Image.open(io.BytesIO(crop)) for name, crop in crops.items()}
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageChops
 from handler.preprocess.pdf import wingdings
 from handler.preprocess.pdf.font_collection import Fonts
 from handler.preprocess.pdf.font_files import find_faces, normalize_family
-from handler.preprocess.pdf.fonts import FontMapper, choose_fonts, installed_mapper
+from handler.preprocess.pdf.fonts import FontMapper, choose_fonts, get_installed_mapper
 from handler.preprocess.pdf.visible_text import count_not_drawn
 from tests.documents import pdf, pdf_of_objects
 from tests.handler.preprocess.reading import page_of
@@ -38,7 +38,7 @@ def mapper():
 
     kept: list[FontMapper] = []
     yield install
-    installed_mapper().install()
+    get_installed_mapper().install()
 
 
 def square_font(path: Path, family: str, characters: str) -> Path:
@@ -362,9 +362,9 @@ def test_files_that_are_no_fonts_are_ignored(tmp_path):
 
 
 def test_missing_scripts_are_named(tmp_path):
-    assert "Wingdings" in Fonts([tmp_path]).missing_scripts()
-    assert "Thai" in Fonts([DEJAVU]).missing_scripts()
-    assert not {"Cyrillic", "Wingdings"} & set(Fonts([DEJAVU]).missing_scripts())
+    assert "Wingdings" in Fonts([tmp_path]).find_missing_scripts()
+    assert "Thai" in Fonts([DEJAVU]).find_missing_scripts()
+    assert not {"Cyrillic", "Wingdings"} & set(Fonts([DEJAVU]).find_missing_scripts())
 
 
 def test_preloaded_fonts_are_drawn_without_their_files(mapper, tmp_path):

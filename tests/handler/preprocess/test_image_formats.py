@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
-from handler.preprocess import Limits, crops_at, page_at
+from handler.preprocess import Limits, crop_images, decode_page
 from handler.preprocess.image import decode
 from tests.documents import (
     as_gif,
@@ -43,7 +43,7 @@ def test_a_further_format_shows_its_picture(kind, declared):
 
     info = info_of(content, declared)
     with spooled(content) as document:
-        page = page_at(document, info.media_type, 1, MINI, Limits())
+        page = decode_page(document, info.media_type, 1, MINI, Limits())
 
     assert (page.width, page.height) == SIZE
     assert colour_at(page, 0.25, 0.25)[0] > 240
@@ -202,7 +202,7 @@ def test_a_halved_image_looks_like_the_whole(mode, encode, monkeypatch):
 def test_figures_of_a_halved_image_are_cut_at_the_same_place(monkeypatch):
     monkeypatch.setattr(decode, "MAX_FULL_PIXELS", 100_000)
     with spooled(as_png(quadrants(SIZE))) as document:
-        crops = crops_at(
+        crops = crop_images(
             document, "image/png", 1, MINI, Limits(), {"a": (256, 0, 512, 352)}
         )
 

@@ -6,7 +6,7 @@ import pytest
 
 from handler.errors import UnsupportedMediaTypeError
 from handler.preprocess import MEDIA_TYPES, media_type_of
-from handler.preprocess.media import agreed_media_type
+from handler.preprocess.media import resolve_media_type
 from tests.documents import (
     as_bmp,
     as_gif,
@@ -72,7 +72,7 @@ def test_other_bytes_are_of_no_type(head):
     [None, "", "application/octet-stream", "binary/octet-stream; charset=binary"],
 )
 def test_what_is_not_declared_is_told_by_the_bytes(declared):
-    assert agreed_media_type(declared, SAMPLES["image/png"]) == "image/png"
+    assert resolve_media_type(declared, SAMPLES["image/png"]) == "image/png"
 
 
 @pytest.mark.parametrize(
@@ -88,22 +88,22 @@ def test_what_is_not_declared_is_told_by_the_bytes(declared):
     ],
 )
 def test_other_spellings_of_a_type_are_understood(declared, media_type):
-    assert agreed_media_type(declared, SAMPLES[media_type]) == media_type
+    assert resolve_media_type(declared, SAMPLES[media_type]) == media_type
 
 
 def test_declaration_and_bytes_that_differ_are_both_named():
     with pytest.raises(UnsupportedMediaTypeError, match=r"image/png.*image/jpeg"):
-        agreed_media_type("image/png", SAMPLES["image/jpeg"])
+        resolve_media_type("image/png", SAMPLES["image/jpeg"])
 
 
 def test_a_declared_type_whose_bytes_are_nothing_is_refused():
     with pytest.raises(UnsupportedMediaTypeError, match="of no type we read"):
-        agreed_media_type("image/png", b"\x81\x82\x83")
+        resolve_media_type("image/png", b"\x81\x82\x83")
 
 
 def test_a_type_we_do_not_read_is_answered_with_those_we_do():
     with pytest.raises(UnsupportedMediaTypeError) as caught:
-        agreed_media_type("text/plain", b"hello")
+        resolve_media_type("text/plain", b"hello")
 
     assert "text/plain" in caught.value.detail
     assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)
@@ -111,16 +111,16 @@ def test_a_type_we_do_not_read_is_answered_with_those_we_do():
 
 def test_bytes_of_no_type_are_answered_with_the_types_we_read():
     with pytest.raises(UnsupportedMediaTypeError, match="application/pdf"):
-        agreed_media_type(None, b"hello")
+        resolve_media_type(None, b"hello")
 
 
 def test_a_tga_is_known_by_its_declaration_or_its_footer():
     content = SAMPLES["image/x-tga"]
 
-    assert agreed_media_type("image/x-targa", content) == "image/x-tga"
-    assert agreed_media_type(None, content, content[-18:]) == "image/x-tga"
+    assert resolve_media_type("image/x-targa", content) == "image/x-tga"
+    assert resolve_media_type(None, content, content[-18:]) == "image/x-tga"
     with pytest.raises(UnsupportedMediaTypeError):
-        agreed_media_type(None, content)
+        resolve_media_type(None, content)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_prose_and_films_are_no_images(head):
     ],
 )
 def test_aliases_of_a_type_are_understood(declared, media_type):
-    assert agreed_media_type(declared, SAMPLES[media_type]) == media_type
+    assert resolve_media_type(declared, SAMPLES[media_type]) == media_type
 
 
 @pytest.mark.parametrize("declared", ["image/x-tiff", "image/jpe", "text/pdf"])
 def test_an_alias_and_bytes_that_differ_are_refused(declared):
     with pytest.raises(UnsupportedMediaTypeError, match="but its bytes are image/png"):
-        agreed_media_type(declared, SAMPLES["image/png"])
+        resolve_media_type(declared, SAMPLES["image/png"])

@@ -16,7 +16,7 @@ from handler.errors import (
     UnsupportedMediaTypeError,
 )
 from handler.preprocess import DecodeOptions, Limits
-from handler.preprocess.pdf.render import MAX_TEXT_CHARACTERS, text_layer
+from handler.preprocess.pdf.render import MAX_TEXT_CHARACTERS, read_text_layer
 from tests.documents import (
     LINES,
     as_png,
@@ -204,7 +204,7 @@ def test_a_broken_text_layer_is_an_empty_one(content, number):
     data = mmap.mmap(-1, len(content))
     data.write(content)
 
-    assert text_layer(data, number) == ""
+    assert read_text_layer(data, number) == ""
 
 
 def test_a_text_layer_has_an_end():

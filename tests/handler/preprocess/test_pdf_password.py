@@ -8,9 +8,9 @@ from handler.errors import PasswordRequiredError, PasswordWrongError
 from handler.preprocess import (
     DecodeOptions,
     Limits,
-    crops_at,
+    crop_images,
+    decode_page,
     inspect_document,
-    page_at,
 )
 from tests.documents import LINES, pdf, spooled
 from tests.handler.preprocess.reading import MINI, darkest
@@ -29,9 +29,9 @@ def num_pages(content: bytes, password: str | None) -> int:
 def test_password_opens_document_page_text_and_crops():
     options = DecodeOptions(password="secret")
     with spooled(ENCRYPTED) as document:
-        page = page_at(document, PDF, 1, MINI, Limits(), options)
+        page = decode_page(document, PDF, 1, MINI, Limits(), options)
         boxes = {"a": (0, 0, 50, 50)}
-        crops = crops_at(document, PDF, 1, MINI, Limits(), boxes, options)
+        crops = crop_images(document, PDF, 1, MINI, Limits(), boxes, options)
 
     assert num_pages(ENCRYPTED, "secret") == 1
     assert darkest(page, 0, 1) < 80

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from handler.errors import DocumentTooLargeError, InvalidOptionError
-from handler.preprocess import page_numbers
+from handler.preprocess import parse_page_ranges
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from handler.preprocess import page_numbers
     ],
 )
 def test_pages_come_in_order_and_once(ranges, pages):
-    assert page_numbers(ranges, num_pages=9, max_pages=9) == pages
+    assert parse_page_ranges(ranges, num_pages=9, max_pages=9) == pages
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_pages_come_in_order_and_once(ranges, pages):
 )
 def test_a_range_that_makes_no_sense_is_answered_with_one_that_does(ranges, sentence):
     with pytest.raises(InvalidOptionError) as caught:
-        page_numbers(ranges, num_pages=9, max_pages=9)
+        parse_page_ranges(ranges, num_pages=9, max_pages=9)
 
     assert sentence in caught.value.detail
     assert len(caught.value.detail) < 200
@@ -60,26 +60,26 @@ def test_a_range_that_makes_no_sense_is_answered_with_one_that_does(ranges, sent
 
 def test_a_document_of_one_page_has_one_page():
     with pytest.raises(InvalidOptionError, match=r"has 1 page$"):
-        page_numbers("2", num_pages=1, max_pages=9)
+        parse_page_ranges("2", num_pages=1, max_pages=9)
 
 
 def test_a_document_of_too_many_pages_says_how_to_ask_for_some():
     with pytest.raises(DocumentTooLargeError, match=r"1200 pages.*1000.*1-1000"):
-        page_numbers(None, num_pages=1200, max_pages=1000)
+        parse_page_ranges(None, num_pages=1200, max_pages=1000)
 
 
 def test_some_pages_of_too_large_a_document_may_be_read():
-    assert page_numbers("1199-", num_pages=1200, max_pages=1000) == [1199, 1200]
+    assert parse_page_ranges("1199-", num_pages=1200, max_pages=1000) == [1199, 1200]
 
 
 @pytest.mark.parametrize("ranges", ["1-", "1-999999999999", "1-600,601-1001"])
 def test_choosing_too_many_pages_is_refused_without_counting_them(ranges):
     with pytest.raises(DocumentTooLargeError, match="more than 1000 pages"):
-        page_numbers(ranges, num_pages=10**12, max_pages=1000)
+        parse_page_ranges(ranges, num_pages=10**12, max_pages=1000)
 
 
 def test_pages_chosen_twice_count_once():
-    assert len(page_numbers(",".join(["1-1000"] * 50), 1000, 1000)) == 1000
+    assert len(parse_page_ranges(",".join(["1-1000"] * 50), 1000, 1000)) == 1000
 
 
 @settings(max_examples=200, deadline=None)
@@ -91,26 +91,28 @@ def test_any_ranges_choose_what_a_set_would(pairs):
     written = ",".join(f"{first}-{last}" for first, last in intervals)
     expected = {page for first, last in intervals for page in range(first, last + 1)}
 
-    assert page_numbers(written, 30, 30) == sorted(expected)
+    assert parse_page_ranges(written, 30, 30) == sorted(expected)
 
 
 def test_many_blanks_between_two_numbers_are_read_once():
     blanks = " " * 100_000  # in pairs, five billion
 
-    assert page_numbers(f"1{blanks}-{blanks}2", num_pages=2, max_pages=2) == [1, 2]
+    assert parse_page_ranges(f"1{blanks}-{blanks}2", num_pages=2, max_pages=2) == [1, 2]
     with pytest.raises(InvalidOptionError, match="write pages as") as caught:
-        page_numbers(f"1{blanks}-{blanks}{blanks}x", num_pages=2, max_pages=2)
+        parse_page_ranges(f"1{blanks}-{blanks}{blanks}x", num_pages=2, max_pages=2)
     assert len(caught.value.detail) < 200
 
 
 def test_a_range_given_a_thousand_times_is_chosen_once():
     ranges = ",".join(["1-1000"] * 1100)
 
-    assert page_numbers(ranges, num_pages=1000, max_pages=1000) == [*range(1, 1001)]
+    assert parse_page_ranges(ranges, num_pages=1000, max_pages=1000) == [
+        *range(1, 1001)
+    ]
 
 
 def test_a_page_that_is_not_there_is_named_without_its_blanks():
     with pytest.raises(InvalidOptionError) as caught:
-        page_numbers("5" + " " * 5000 + "-3", num_pages=9, max_pages=9)
+        parse_page_ranges("5" + " " * 5000 + "-3", num_pages=9, max_pages=9)
 
     assert len(caught.value.detail) < 200

@@ -11,10 +11,10 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 from reportlab.pdfgen.canvas import Canvas
 
-from handler.preprocess import Limits, media_type_of, strip_at, target_size
+from handler.preprocess import Limits, decode_strip, media_type_of, target_size
 from handler.preprocess.decode_options import DecodeOptions
 from handler.preprocess.page.examine import turned
-from handler.preprocess.page.line_height import Ink, line_height_of
+from handler.preprocess.page.line_height import InkProfile, line_height_of
 from handler.preprocess.page.strips import divide
 from handler.schema import MAX_STRIPS
 from tests.documents import as_png, pdf, spooled, text_page
@@ -67,7 +67,7 @@ def strips_of(content: bytes, page, sizing, options=DecodeOptions()):
     assert media_type is not None
     with spooled(content) as document:
         return [
-            strip_at(document, media_type, page, index, sizing, Limits(), options)
+            decode_strip(document, media_type, page, index, sizing, Limits(), options)
             for index in range(len(page.strips))
         ]
 
@@ -94,7 +94,7 @@ def test_every_line_is_whole_in_at_least_one_strip(gaps_and_heights, is_wide):
     levels = bytearray(long)
     for top, bottom in lines:
         levels[top:bottom] = b"\x10" * (bottom - top)
-    ink = Ink(12.0, bytes(levels), 1.0)
+    ink = InkProfile(12.0, bytes(levels), 1.0)
     size = (30, long) if not is_wide else (long, 30)
 
     # A wide page as high as two lines, and a tall one of the same shape.

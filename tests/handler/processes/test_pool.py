@@ -141,7 +141,7 @@ def test_an_exception_costs_no_process(single):
 def test_arguments_that_cannot_be_sent_cost_no_process(single):
     pid = single.call(SECONDS, os.getpid)
 
-    with pytest.raises(WireError, match="function where a 64-bit int belongs"):
+    with pytest.raises(WireError, match="expected a 64-bit int, not function"):
         single.call(SECONDS, add, lambda: 1, 2)
 
     assert single.call(SECONDS, os.getpid) == pid

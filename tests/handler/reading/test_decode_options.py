@@ -40,7 +40,7 @@ def test_every_decoder_is_told_the_password(reader_with, opened, decoders):
 
     expected = decode_options_of(OPTIONS)
     assert noted.calls["inspect_document"][-1] == expected
-    assert noted.calls["page_at"][-1] == expected
+    assert noted.calls["decode_page"][-1] == expected
 
 
 def test_a_password_is_not_printed(opened):

@@ -1,4 +1,4 @@
-"""Things that a hostile document might make its decoder do, each called in one."""
+"""Operations that a compromised decoder might attempt, run in a confined process."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def signal_group() -> None:
     os.kill(0, signal.SIGCONT)
 
 
-def own_signals_of(document: Descriptor, pid: int) -> None:
+def redirect_signals(document: Descriptor, pid: int) -> None:
     fcntl.fcntl(document, fcntl.F_SETOWN, pid)
 
 
@@ -118,14 +118,14 @@ def raise_memory_limit() -> None:
 
 
 def system_call(number: int, *arguments: int) -> None:
-    """Raises OSError like a function of os."""
+    """Make a system call, and raise OSError if it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     values = (ctypes.c_long(value) for value in arguments)
     if libc.syscall(ctypes.c_long(number), *values) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def print_a_line() -> None:
+def print_line() -> None:
     for stream in (1, 2):
         os.write(stream, b"[PID]1\n")
 
@@ -145,7 +145,7 @@ def limits() -> dict[str, int]:
     }
 
 
-# Replies that no honest process sends
+# Functions whose replies do not match their annotations.
 
 
 def count_words() -> int:
@@ -156,19 +156,19 @@ def describe_document() -> DocumentInfo:
     return DocumentInfo("image/png", _as_any("7"))
 
 
-def send_to_the_caller(message: bytes, *, and_stay: bool) -> int:
-    """Send these bytes in place of a reply, and then stay or end."""
+def send_raw_reply(message: bytes, *, keep_running: bool) -> int:
+    """Send `message` instead of a reply, then keep running or exit."""
     os.write(int(sys.argv[1]), message)
-    if and_stay:
+    if keep_running:
         signal.pause()
     os._exit(0)
 
 
-def return_much(num_bytes: int) -> bytes:
+def return_zeros(num_bytes: int) -> bytes:
     return bytes(num_bytes)
 
 
-def return_it(value: bytes) -> bytes:
+def return_argument(value: bytes) -> bytes:
     return value
 
 

@@ -1,4 +1,4 @@
-"""Makes a decoder that imports it forge pages."""
+"""Module that makes a decoder return forged pages when it is imported."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def page_of_too_few_pixels(
     limits: Limits,
     options: DecodeOptions = DecodeOptions(),
 ) -> Page:
-    """Claim one more row of pixels than there is."""
+    """Return a page that claims one more row of pixels than it has."""
     return Page(number, 64, 65, 64, 65, bytes(3 * 64 * 64))
 
 
-decoding.page_at = page_of_too_few_pixels
+decoding.decode_page = page_of_too_few_pixels

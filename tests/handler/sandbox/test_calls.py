@@ -1,4 +1,4 @@
-"""A forged reply ends its own process and nothing else."""
+"""Tests of remote calls: forged replies, and decoding in a confined process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from handler import postprocess, preprocess
 from handler.errors import UnreadableDocumentError
-from handler.preprocess import Limits, inspect_document, page_at
+from handler.preprocess import Limits, decode_page, inspect_document
 from handler.processes.pool import CallCrashedError, Pool
 from handler.profiles import PROFILES, BboxFormat
 from handler.sandbox import channel
@@ -36,8 +36,8 @@ def head(*lengths: int) -> bytes:
     return channel._HEAD.pack(*lengths)
 
 
-class RunsWhenUnpickled:
-    """Leaves a file behind when it is unpickled."""
+class CreatesFolderWhenUnpickled:
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class RunsWhenUnpickled:
 
 
 @pytest.mark.parametrize("function", [attempts.count_words, attempts.describe_document])
-def test_a_result_of_another_type_is_an_error(pool, function):
+def test_result_of_wrong_type_raises_an_error(pool, function):
     with pytest.raises(RuntimeError, match="WireError"):
         pool.call(SECONDS, function)
 
@@ -57,70 +57,70 @@ def test_a_result_of_another_type_is_an_error(pool, function):
     [
         (head(2, 0, 0, 0) + b"[]", "no kind"),
         (head(14, 0, 0, 0) + b'["result","1"]', "64-bit int"),
-        (head(14, 0, 0, 0) + b'["pickle", 12]', "no known kind"),
-        (head(12, 1, 0, 0) + b'["result",1]x', "more than its structure"),
-        (head(20, 2, 0, 0) + b'["refusal", [2, 90]]ab', "ends after the message"),
+        (head(14, 0, 0, 0) + b'["pickle", 12]', "of an unknown kind"),
+        (head(12, 1, 0, 0) + b'["result",1]x', "does not refer to"),
+        (head(20, 2, 0, 0) + b'["refusal", [2, 90]]ab', "extends beyond the message"),
         (head(0xFFFFFFFF, 0, 0, 0), "bytes of structure"),
         (b"\x80\x04\x95" + bytes(50), "bytes of structure"),
     ],
 )
-def test_a_forged_reply_ends_its_process(pool, message, words):
+def test_forged_reply_ends_the_process(pool, message, words):
     with pytest.raises(CallCrashedError, match=words):
-        pool.call(SECONDS, attempts.send_to_the_caller, message, and_stay=True)
+        pool.call(SECONDS, attempts.send_raw_reply, message, keep_running=True)
 
     assert pool.call(SECONDS, abs, -3) == 3
 
 
-def test_a_pickle_in_place_of_a_reply_runs_nothing(pool, tmp_path):
+def test_pickled_reply_is_not_unpickled(pool, tmp_path):
     path = tmp_path / "made"
-    message = pickle.dumps((None, RunsWhenUnpickled(str(path))))
+    message = pickle.dumps((None, CreatesFolderWhenUnpickled(str(path))))
     framed = len(message).to_bytes(4, "big") + message  # as multiprocessing sends it
 
     with pytest.raises(CallCrashedError):
-        pool.call(SECONDS, attempts.send_to_the_caller, framed, and_stay=True)
+        pool.call(SECONDS, attempts.send_raw_reply, framed, keep_running=True)
 
     assert not path.exists()
 
 
-def test_half_a_reply_before_the_end_is_a_crash(pool):
+def test_partial_reply_of_an_ended_process_is_a_crash(pool):
     message = head(12, 0, 0, 0) + b'["res'
 
     with pytest.raises(CallCrashedError, match="ended with status 0"):
-        pool.call(SECONDS, attempts.send_to_the_caller, message, and_stay=False)
+        pool.call(SECONDS, attempts.send_raw_reply, message, keep_running=False)
 
 
-def test_half_a_reply_holds_its_caller_up_for_seconds_at_most(pool, monkeypatch):
+def test_stalled_reply_times_out(pool, monkeypatch):
     monkeypatch.setattr("handler.sandbox.calls.MESSAGE_SECONDS", 0.2)
     message = head(12, 0, 0, 0) + b'["res'
 
-    with pytest.raises(CallCrashedError, match="stops midway"):
-        pool.call(SECONDS, attempts.send_to_the_caller, message, and_stay=True)
+    with pytest.raises(CallCrashedError, match="stalled midway"):
+        pool.call(SECONDS, attempts.send_raw_reply, message, keep_running=True)
 
 
-def test_a_second_reply_is_not_the_answer_to_the_next_call(pool):
+def test_unrequested_second_reply_is_discarded(pool):
     reply = head(12, 0, 0, 0) + b'["result",7]'
 
-    first = pool.call(SECONDS, attempts.send_to_the_caller, 2 * reply, and_stay=True)
+    first = pool.call(SECONDS, attempts.send_raw_reply, 2 * reply, keep_running=True)
     second = pool.call(SECONDS, abs, -3)
 
     assert (first, second) == (7, 3)
 
 
-def test_a_result_above_the_limit_does_not_end_its_process(pool):
+def test_result_above_the_limit_keeps_the_process(pool):
     pid = pool.call(SECONDS, os.getpid)
 
     with pytest.raises(RuntimeError, match="in blobs"):
-        pool.call(SECONDS, attempts.return_much, channel.MAX_BLOB_BYTES + 1)
+        pool.call(SECONDS, attempts.return_zeros, channel.MAX_BLOB_BYTES + 1)
 
     assert pool.call(SECONDS, os.getpid) == pid
 
 
-def test_a_process_stopped_while_it_idles_holds_up_no_large_call(pool, monkeypatch):
+def test_call_replaces_a_process_that_was_stopped(pool, monkeypatch):
     monkeypatch.setattr("handler.sandbox.calls.MESSAGE_SECONDS", 3.0)
     pid = pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGSTOP)
 
-    assert len(pool.call(SECONDS, attempts.return_it, bytes(8 << 20))) == 8 << 20
+    assert len(pool.call(SECONDS, attempts.return_argument, bytes(8 << 20))) == 8 << 20
     assert pool.call(SECONDS, os.getpid) != pid
 
 
@@ -173,32 +173,32 @@ def decoders(request):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_page_drawn_in_confinement_is_the_same_page(decoders, name):
+def test_page_decoded_in_confinement_is_identical(decoders, name):
     limits = Limits()
     with spooled(SAMPLES[name]) as document:
         info = decoders.call(SECONDS, inspect_document, document, None, limits)
         arguments = (document, info.media_type, 1, SIZING, limits)
 
-        page = decoders.call(SECONDS, page_at, *arguments)
+        page = decoders.call(SECONDS, decode_page, *arguments)
 
         assert info == inspect_document(document, None, limits)
-        assert page == page_at(*arguments)
+        assert page == decode_page(*arguments)
 
 
-def test_figures_cut_in_confinement_are_the_same(decoders):
+def test_images_cropped_in_confinement_are_identical(decoders):
     boxes = {"a": (0, 0, 100, 90), "b": (5, 5, 600, 700)}
     with spooled(SAMPLES["jpeg"]) as document:
         arguments = (document, "image/jpeg", 1, SIZING, Limits(), boxes)
 
-        crops = decoders.call(SECONDS, preprocess.crops_at, *arguments)
+        crops = decoders.call(SECONDS, preprocess.crop_images, *arguments)
 
-        assert crops == preprocess.crops_at(*arguments)
+        assert crops == preprocess.crop_images(*arguments)
 
 
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP", b"%PDF-1.7"]
 )
-def test_a_damaged_document_gets_the_same_words_in_confinement(decoders, content):
+def test_error_in_confinement_has_the_same_message(decoders, content):
     with spooled(content) as document:
         with pytest.raises(UnreadableDocumentError) as expected:
             inspect_document(document, None, Limits())
@@ -210,7 +210,7 @@ def test_a_damaged_document_gets_the_same_words_in_confinement(decoders, content
 
 
 @pytest.mark.parametrize("before", [[], [WITHOUT_LANDLOCK]], ids=["", "5.12"])
-def test_writers_convert_in_confinement(before):
+def test_page_content_is_converted_in_confinement(before):
     writers = Pool(1, memory_bytes=1 << 29, modules=[*before, postprocess.__name__])
     raw = (
         '<div data-bbox="[1, 2, 300, 400]" data-label="Table"><table><tr><td>&eacute;'
@@ -233,8 +233,8 @@ def test_writers_convert_in_confinement(before):
     assert content == postprocess.convert_page(raw, **options)
 
 
-def test_fonts_of_the_system_are_used_in_confinement():
-    """A font that is not embedded is replaced, by one of the machine's if it can be."""
+def test_installed_fonts_are_used_in_confinement():
+    """Fonts that are not embedded are replaced by installed fonts."""
     decoders = Pool(1, modules=[preprocess.__name__])
     text = b"BT /F 24 Tf 20 100 Td (Hello) Tj ET"
     content = documents.pdf_of_objects(
@@ -247,13 +247,13 @@ def test_fonts_of_the_system_are_used_in_confinement():
     with spooled(content) as document:
         arguments = (document, "application/pdf", 1, SIZING, Limits())
 
-        page = decoders.call(SECONDS, page_at, *arguments)
+        page = decoders.call(SECONDS, decode_page, *arguments)
 
         decoders.close()
-        assert page == page_at(*arguments)
+        assert page == decode_page(*arguments)
 
 
-def test_a_descriptor_that_is_closed_costs_no_process(pool):
+def test_closed_descriptor_keeps_the_process(pool):
     pid = pool.call(SECONDS, os.getpid)
 
     with pytest.raises(WireError, match="is not open"):

@@ -1,4 +1,4 @@
-"""A real confined process cannot do what reading a document does not need."""
+"""Tests that a confined process has no rights beyond reading a document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from handler.processes.pool import Pool
-from handler.sandbox.confinement import confinement
+from handler.sandbox.confinement import current_confinement
 from handler.storage.spool import Spool
 from tests.handler.sandbox import attempts
 from tests.marks import needs_landlock, needs_seccomp
@@ -22,7 +22,7 @@ LIMIT = 2 * 1024**3
 
 @pytest.fixture(scope="module")
 def confined():
-    """Calls a function in a confined process."""
+    """Function that calls its argument in a confined process."""
     pool = Pool(1, memory_bytes=LIMIT, modules=[attempts.__name__])
     yield lambda function, *args: pool.call(SECONDS, function, *args)
     pool.close()
@@ -37,13 +37,13 @@ def document():
 
 @pytest.fixture
 def bystander():
-    """A process of the same user, outside the pool."""
+    """Id of a process of the same user outside the pool."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
     process.communicate()
 
 
-def test_no_secret_is_in_the_environment(monkeypatch):
+def test_environment_has_no_secrets(monkeypatch):
     for name in ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "HTTPS_PROXY", "ANY_OTHER"):
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
@@ -69,8 +69,8 @@ def test_numpy_reserves_memory_for_one_thread(monkeypatch):
 
 @needs_landlock
 @needs_seccomp
-def test_all_measures_hold_on_this_kernel(confined):
-    held = confined(confinement)
+def test_all_measures_are_in_effect_on_this_kernel(confined):
+    held = confined(current_confinement)
 
     assert held.has_no_new_privileges
     assert held.has_system_call_filter
@@ -78,7 +78,7 @@ def test_all_measures_hold_on_this_kernel(confined):
     assert held.memory_bytes == LIMIT
 
 
-def test_resource_limits_are_set_for_good(confined):
+def test_hard_resource_limits_are_set(confined):
     found = confined(attempts.limits)
 
     assert found["RLIMIT_CORE"] == found["RLIMIT_FSIZE"] == 0
@@ -87,12 +87,12 @@ def test_resource_limits_are_set_for_good(confined):
 
 
 @needs_seccomp
-def test_the_memory_limit_cannot_be_raised(confined):
+def test_memory_limit_cannot_be_raised(confined):
     with pytest.raises(RuntimeError, match=r"not allowed to raise|Operation not perm"):
         confined(attempts.raise_memory_limit)
 
 
-def test_a_process_opens_few_files():
+def test_number_of_open_files_is_limited():
     pool = Pool(1, modules=[attempts.__name__])
 
     with pytest.raises(RuntimeError, match="Too many open files"):
@@ -100,13 +100,13 @@ def test_a_process_opens_few_files():
     pool.close()
 
 
-def test_the_document_is_an_open_file_that_cannot_be_written(confined, document):
+def test_document_can_be_read_but_not_written(confined, document):
     assert confined(attempts.read_from, document.read_only) == b"%PDF-1.7"
     with pytest.raises(RuntimeError, match="Bad file descriptor"):
         confined(attempts.write_to, document.read_only)
 
 
-def test_the_document_is_closed_after_the_call(confined, document):
+def test_document_is_closed_after_the_call(confined, document):
     before = confined(attempts.num_open_files)
 
     confined(attempts.read_from, document.read_only)
@@ -117,20 +117,20 @@ def test_the_document_is_closed_after_the_call(confined, document):
 
 
 @needs_landlock
-def test_another_document_cannot_be_opened(confined, document):
+def test_other_documents_cannot_be_opened(confined, document):
     with pytest.raises(RuntimeError, match=DENIED):
         confined(attempts.read_file, document.path)
 
 
 @needs_landlock
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/environ", __file__])
-def test_files_of_the_machine_cannot_be_read(confined, path):
+def test_system_files_cannot_be_read(confined, path):
     with pytest.raises(RuntimeError, match=DENIED):
         confined(attempts.read_file, path)
 
 
 @needs_landlock
-def test_the_environment_of_the_parent_cannot_be_read(confined):
+def test_environment_of_the_parent_cannot_be_read(confined):
     with pytest.raises(RuntimeError, match=DENIED):
         confined(attempts.read_file, f"/proc/{os.getpid()}/environ")
 
@@ -142,7 +142,7 @@ def test_folders_cannot_be_listed(confined, path):
         confined(attempts.list_folder, path)
 
 
-def test_code_of_the_interpreter_stays_readable(confined):
+def test_code_of_the_interpreter_can_be_read(confined):
     assert confined(attempts.read_file, os.__file__)
 
 
@@ -157,7 +157,7 @@ def test_code_of_the_interpreter_stays_readable(confined):
         attempts.rename,
     ],
 )
-def test_no_file_is_changed(confined, tmp_path, change):
+def test_files_cannot_be_changed(confined, tmp_path, change):
     path = tmp_path / "file"
     path.write_text("before")
 
@@ -169,7 +169,7 @@ def test_no_file_is_changed(confined, tmp_path, change):
 
 
 @needs_seccomp
-def test_there_is_no_network(confined):
+def test_network_cannot_be_used(confined):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(RuntimeError, match=DENIED):
@@ -182,39 +182,39 @@ def test_there_is_no_network(confined):
 @pytest.mark.parametrize(
     "start", [attempts.fork, attempts.start_program, attempts.become_program]
 )
-def test_no_program_is_started(confined, start):
+def test_programs_cannot_be_started(confined, start):
     with pytest.raises(RuntimeError, match=r"^(PermissionError|BlockingIOError)"):
         confined(start)
 
 
 @needs_seccomp
-def test_other_processes_cannot_be_reached(confined, bystander, document):
+def test_other_processes_cannot_be_accessed(confined, bystander, document):
     for reach in (attempts.signal_process, attempts.trace_process):
         with pytest.raises(RuntimeError, match=DENIED):
             confined(reach, bystander)
     with pytest.raises(RuntimeError, match=DENIED):
         confined(attempts.signal_group)
     with pytest.raises(RuntimeError, match=DENIED):
-        confined(attempts.own_signals_of, document.read_only, bystander)
+        confined(attempts.redirect_signals, document.read_only, bystander)
 
 
 @needs_seccomp
-def test_system_calls_of_newer_kernels_do_not_exist(confined):
+def test_unknown_system_calls_fail_with_enosys(confined):
     with pytest.raises(RuntimeError, match="Function not implemented"):
         confined(attempts.system_call, 470)
 
 
-def test_nothing_is_printed_into_the_workers_output(capfd):
+def test_output_of_a_confined_process_is_discarded(capfd):
     pool = Pool(1, modules=[attempts.__name__])
 
-    pool.call(SECONDS, attempts.print_a_line)
+    pool.call(SECONDS, attempts.print_line)
 
     pool.close()
     assert "[PID]" not in "".join(capfd.readouterr())
 
 
 @needs_seccomp
-def test_threads_still_start(confined):
+def test_threads_can_be_started(confined):
     assert confined(attempts.run_thread) == 1
 
 
@@ -222,7 +222,7 @@ def test_threads_still_start(confined):
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", f"/proc/{os.getpid()}/environ"], ids=["passwd", "environ"]
 )
-def test_without_landlock_no_file_is_opened(path, document):
+def test_files_cannot_be_opened_without_landlock(path, document):
     modules = ["tests.handler.sandbox.without_landlock", attempts.__name__]
     pool = Pool(1, modules=modules)
 
@@ -232,11 +232,11 @@ def test_without_landlock_no_file_is_opened(path, document):
     pool.close()
 
 
-def test_a_process_that_cannot_be_confined_still_works(monkeypatch):
-    """Simulates a kernel without the measures: a first filter denies them."""
+def test_process_runs_on_a_kernel_without_any_measure(monkeypatch):
+    """Confinement on a kernel without Landlock and seccomp is simulated."""
     pool = Pool(1, modules=["tests.handler.sandbox.without_measures"])
 
-    held = pool.call(SECONDS, confinement)
+    held = pool.call(SECONDS, current_confinement)
 
     pool.close()
     assert not held.has_system_call_filter

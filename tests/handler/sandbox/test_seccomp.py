@@ -1,4 +1,4 @@
-"""The table of system calls holds for both machines."""
+"""Tests of the table of system calls on both architectures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handler.sandbox import seccomp
 
 HEADERS = {
     0: Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
-    1: Path("/usr/include/asm-generic/unistd.h"),  # what aarch64 uses
+    1: Path("/usr/include/asm-generic/unistd.h"),  # used by aarch64
 }
 TABLE = {
     **seccomp._DENIED,
@@ -26,7 +26,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("column", HEADERS)
-def test_numbers_are_those_of_the_kernels_headers(column):
+def test_call_numbers_match_the_kernel_headers(column):
     if not HEADERS[column].exists():
         pytest.skip(f"this machine has no {HEADERS[column]}")
     pattern = r"#define __NR(?:3264)?_(\w+)\s+(\d+)"
@@ -39,7 +39,7 @@ def test_numbers_are_those_of_the_kernels_headers(column):
 
 
 @pytest.mark.parametrize(("column", "architecture"), seccomp._MACHINES.values())
-def test_every_path_of_the_filter_ends_in_a_return(column, architecture):
+def test_every_path_of_the_filter_returns(column, architecture):
     program = seccomp._program(column, architecture, 1, may_open_files=True)
     steps = [program[at : at + 8] for at in range(0, len(program), 8)]
 

@@ -1,4 +1,4 @@
-"""Values come back as they were, and nothing else is ever read from a message."""
+"""Tests of the serialisation of values, and of invalid messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from hypothesis import given, settings, strategies as st
 from handler.preprocess import Limits
 from handler.profiles import PROFILES, BboxFormat, Sizing
 from handler.sandbox import channel
-from handler.sandbox.wire import Descriptor, Parcel, Reader, WireError, Writer
+from handler.sandbox.wire import (
+    Descriptor,
+    Message,
+    MessageReader,
+    MessageWriter,
+    WireError,
+)
 from handler.schema import DocumentInfo, Page, PageContent
 
 TYPES = (
@@ -37,7 +43,7 @@ TYPES = (
 )
 
 
-# UTF-8 has no bytes for surrogates.
+# Surrogates are excluded, because UTF-8 cannot encode them.
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(st.characters(codec="utf-8")),
     int: st.integers(-(2**63), 2**63 - 1),
@@ -48,49 +54,49 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-def values_of(hint: Any) -> st.SearchStrategy[Any]:
+def values_of_type(hint: Any) -> st.SearchStrategy[Any]:
     if hint in PLAIN:
         return PLAIN[hint]
     if dataclasses.is_dataclass(hint):
         fields = typing.get_type_hints(hint)
-        values = {name: values_of(kind) for name, kind in fields.items()}
+        values = {name: values_of_type(kind) for name, kind in fields.items()}
         return st.builds(typing.cast("type", hint), **values)
     if isinstance(hint, enum.EnumType):
         return st.sampled_from(list(hint))
     origin, kinds = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
-        return st.one_of(*map(values_of, kinds))
+        return st.one_of(*map(values_of_type, kinds))
     if origin is dict:
-        return st.dictionaries(*map(values_of, kinds), max_size=5)
+        return st.dictionaries(*map(values_of_type, kinds), max_size=5)
     if origin is list or kinds[1] is Ellipsis:
-        return st.lists(values_of(kinds[0]), max_size=5).map(origin)
-    return st.tuples(*map(values_of, kinds))
+        return st.lists(values_of_type(kinds[0]), max_size=5).map(origin)
+    return st.tuples(*map(values_of_type, kinds))
 
 
-def packed(value: Any, hint: Any) -> Parcel:
-    writer = Writer()
-    return writer.parcel(writer.write(value, hint))
+def packed(value: Any, hint: Any) -> Message:
+    writer = MessageWriter()
+    return writer.finish(writer.write(value, hint))
 
 
-def unpacked(parcel: Parcel, hint: Any) -> Any:
-    reader = Reader(parcel)
-    value = reader.read(parcel.structure, hint)
+def unpacked(message: Message, hint: Any) -> Any:
+    reader = MessageReader(message)
+    value = reader.read(message.structure, hint)
     reader.finish()
     return value
 
 
-def sent(parcel: Parcel) -> bytes:
-    """The message as bytes."""
+def sent(message: Message) -> bytes:
+    """Return the bytes that are sent for a message."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        channel.send(ours.fileno(), parcel, 10)
+        channel.send(ours.fileno(), message, 10)
         ours.shutdown(socket.SHUT_WR)
         with theirs.makefile("rb") as file:
             return file.read()
 
 
-def received(message: bytes) -> Parcel:
+def received(message: bytes) -> Message:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -100,12 +106,12 @@ def received(message: bytes) -> Parcel:
 
 
 typed_values = st.sampled_from(TYPES).flatmap(
-    lambda hint: st.tuples(st.just(hint), values_of(hint))
+    lambda hint: st.tuples(st.just(hint), values_of_type(hint))
 )
 
 
 @given(typed_values)
-def test_a_value_arrives_as_it_was_sent(case):
+def test_value_is_received_as_it_was_sent(case):
     hint, value = case
 
     assert unpacked(received(sent(packed(value, hint))), hint) == value
@@ -118,18 +124,18 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(TYPES), json_values, st.binary(), st.lists(st.binary()))
-def test_an_arbitrary_message_is_a_value_or_an_error(hint, structure, text, blobs):
+def test_arbitrary_message_is_a_value_or_an_error(hint, structure, text, blobs):
     try:
-        value = unpacked(Parcel(structure, text, blobs), hint)
+        value = unpacked(Message(structure, text, blobs), hint)
     except WireError:
         return
 
-    # A value that can be written as `hint` has that type.
+    # Serialising the value again validates that it has the type `hint`.
     packed(value, hint)
 
 
 @given(typed_values, st.data())
-def test_a_mutated_message_is_a_value_or_an_error(case, data):
+def test_corrupt_message_is_a_value_or_an_error(case, data):
     hint, value = case
     message = bytearray(sent(packed(value, hint)))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -160,12 +166,12 @@ def test_arbitrary_bytes_are_a_message_or_an_error(message):
         (0, 0, 0, 1),
     ],
 )
-def test_a_message_above_the_limits_is_refused_by_its_head(head):
+def test_message_above_a_limit_is_rejected_by_its_header(head):
     with pytest.raises(WireError):
         received(channel._HEAD.pack(*head))
 
 
-def test_an_announced_length_takes_no_memory():
+def test_announced_length_allocates_no_memory():
     head = channel._HEAD.pack(2, 0, 1, 0) + (200 << 20).to_bytes(8, "big") + b"{}"
     tracemalloc.start()
 
@@ -177,7 +183,7 @@ def test_an_announced_length_takes_no_memory():
     assert peak < 4 << 20
 
 
-def test_blobs_above_the_limit_are_refused_by_their_lengths():
+def test_blobs_above_the_limit_are_rejected_by_length():
     length = (channel.MAX_BLOB_BYTES + 1).to_bytes(8, "big")
 
     with pytest.raises(WireError, match="in blobs"):
@@ -185,7 +191,7 @@ def test_blobs_above_the_limit_are_refused_by_their_lengths():
 
 
 @pytest.mark.parametrize("structure", [b"[" * 100_000, b"9" * 10_000, b"{", b"\xff"])
-def test_a_structure_that_is_no_json_is_refused(structure):
+def test_structure_that_is_not_json_is_rejected(structure):
     with pytest.raises(WireError, match="not JSON"):
         received(channel._HEAD.pack(len(structure), 0, 0, 0) + structure)
 
@@ -195,14 +201,14 @@ def test_unrequested_files_are_discarded(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x")
     with ours, theirs, path.open("rb") as file:
-        parcel = packed(Descriptor(file.fileno()), Descriptor)
-        channel.send(ours.fileno(), parcel, 10)
+        message = packed(Descriptor(file.fileno()), Descriptor)
+        channel.send(ours.fileno(), message, 10)
 
-        with pytest.raises(WireError, match="0 of 1 files"):
+        with pytest.raises(WireError, match="received 0 of 1 files"):
             channel.receive(theirs.fileno(), 10)
 
 
-def test_a_receiver_that_does_not_read_times_out_the_sender():
+def test_send_times_out_if_the_receiver_does_not_read():
     ours, theirs = socket.socketpair()
 
     with ours, theirs, pytest.raises(TimeoutError):
@@ -211,7 +217,7 @@ def test_a_receiver_that_does_not_read_times_out_the_sender():
 
 @dataclass(frozen=True)
 class _Checked:
-    """A class that validates its fields itself."""
+    """Dataclass that validates its fields."""
 
     number: int
 
@@ -220,9 +226,9 @@ class _Checked:
             raise ValueError("below 0")
 
 
-def test_a_class_that_rejects_its_fields_is_a_wire_error():
+def test_invalid_dataclass_raises_wire_error():
     with pytest.raises(WireError, match="below 0"):
-        unpacked(Parcel([-1]), _Checked)
+        unpacked(Message([-1]), _Checked)
 
 
 @pytest.mark.parametrize(
@@ -245,19 +251,19 @@ def test_a_class_that_rejects_its_fields_is_a_wire_error():
         (PROFILES["mini"].sizing, Limits),
     ],
 )
-def test_a_value_of_another_type_is_not_sent(value, hint):
+def test_value_of_wrong_type_is_not_sent(value, hint):
     with pytest.raises(WireError):
         packed(value, hint)
 
 
-def test_plain_values_need_no_annotation():
+def test_json_values_need_no_annotation():
     value = {"a": [1, 2.5, True, None, "text"]}
 
     assert unpacked(received(sent(packed(value, Any))), Any) == value
 
 
-def test_a_message_names_no_class_and_no_function():
-    parcel = packed(PageContent(html="<p>x</p>"), PageContent)
+def test_message_contains_no_class_names():
+    message = packed(PageContent(html="<p>x</p>"), PageContent)
 
-    assert json.dumps(parcel.structure) == "[[], 8, 0, 0, [], []]"
-    assert parcel.text == b"<p>x</p>"
+    assert json.dumps(message.structure) == "[[], 8, 0, 0, [], []]"
+    assert message.text == b"<p>x</p>"

@@ -1,8 +1,8 @@
-"""Simulates a kernel without Landlock in a process that imports it."""
+"""Module that simulates a kernel without Landlock when it is imported."""
 
 from __future__ import annotations
 
 from handler.sandbox import landlock
 
-# The number of a call that no kernel has.
+# No kernel has a system call with this number.
 landlock._CREATE_RULESET = 100_000

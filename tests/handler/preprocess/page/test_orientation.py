@@ -17,7 +17,7 @@ from bench.orientation.pages import (
     render_text,
     square_signs,
 )
-from handler.preprocess import DecodeOptions, crops_at
+from handler.preprocess import DecodeOptions, crop_images
 from handler.preprocess.limits import Limits
 from handler.preprocess.page.examine import examine, turned
 from handler.profiles import PROFILES
@@ -124,7 +124,7 @@ def test_a_figure_is_cut_from_the_sent_page_and_turned_upright(degrees):
     ImageDraw.Draw(page).rectangle((10, 20, 29, 25), fill="blue")
 
     with spooled(as_png(page)) as document:
-        crops = crops_at(
+        crops = crop_images(
             document,
             "image/png",
             1,

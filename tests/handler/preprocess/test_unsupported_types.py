@@ -15,8 +15,8 @@ from hypothesis import given, strategies as st
 
 from handler.errors import UnsupportedMediaTypeError
 from handler.preprocess import MEDIA_TYPES
-from handler.preprocess.found import kind_of
-from handler.preprocess.media import HEAD_BYTES, agreed_media_type
+from handler.preprocess.media import HEAD_BYTES, resolve_media_type
+from handler.preprocess.unsupported_types import describe_bytes
 from tests.documents import as_jpeg, as_png, pdf, text_page
 
 
@@ -99,21 +99,21 @@ SAMPLES = {
     [(kind, content) for kind, contents in SAMPLES.items() for content in contents],
 )
 def test_bytes_are_named(kind, content):
-    assert str(kind_of(content[:HEAD_BYTES])).startswith(kind)
+    assert str(describe_bytes(content[:HEAD_BYTES])).startswith(kind)
 
 
 @pytest.mark.parametrize("content", [b"\x81\x82\x83", b"\x00\x01abc", b"\xff" * 20])
 def test_other_bytes_have_no_name(content):
-    assert kind_of(content) is None
+    assert describe_bytes(content) is None
 
 
 @given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_have_a_short_name_or_none(head):
-    assert len(kind_of(head) or "") < 80
+    assert len(describe_bytes(head) or "") < 80
 
 
 def test_text_that_is_cut_within_a_character_is_text():
-    assert kind_of(("ł" * 600).encode()[: HEAD_BYTES - 1]) == "plain text"
+    assert describe_bytes(("ł" * 600).encode()[: HEAD_BYTES - 1]) == "plain text"
 
 
 def test_what_a_declared_document_is_instead_is_named():
@@ -122,12 +122,12 @@ def test_what_a_declared_document_is_instead_is_named():
     with pytest.raises(
         UnsupportedMediaTypeError, match=r"declared application/pdf, .* an HTML page"
     ):
-        agreed_media_type("application/pdf", page)
+        resolve_media_type("application/pdf", page)
 
 
 def test_what_an_undeclared_document_is_is_named_with_the_types_we_read():
     with pytest.raises(UnsupportedMediaTypeError) as caught:
-        agreed_media_type(None, office("word/document.xml"))
+        resolve_media_type(None, office("word/document.xml"))
 
     assert "the bytes are a Word document (DOCX)" in caught.value.detail
     assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)

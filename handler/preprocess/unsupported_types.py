@@ -1,10 +1,10 @@
-"""Name bytes that are no document: an HTML page, a ZIP file, base64 text."""
+"""Descriptions of content that is not a document, such as an HTML page or ZIP file."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["kind_of"]
+__all__ = ["describe_bytes"]
 
 _OFFICE_PARTS = (
     (b"word/", "a Word document (DOCX)"),
@@ -18,7 +18,7 @@ _ZIP_TYPES = (
     (b"application/vnd.oasis.opendocument.presentation", "a presentation (ODP)"),
     (b"application/epub+zip", "an e-book (EPUB)"),
 )
-"""What the entry `mimetype`, which comes first, says."""
+"""Content of the entry `mimetype`, which is the first of an OpenDocument or EPUB."""
 
 _MAGIC = (
     (
@@ -59,7 +59,7 @@ _BRANDS = (
     (b"crx", "a raw image of a camera"),
     (b"M4A", "an audio file (M4A)"),
 )
-"""Major brands of ISO media files; the others are of videos."""
+"""Prefixes of the major brand of an ISO base media file. Other brands are videos."""
 _BASE64_STARTS = (
     *(b"JVBER", b"iVBORw0K", b"/9j/", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK"),
 )
@@ -74,10 +74,14 @@ _HTML = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
-def kind_of(head: bytes) -> str | None:
-    """Return what bytes are, with its article, by the first of them; None: unknown."""
+def describe_bytes(head: bytes) -> str | None:
+    """Describe content by its first bytes, for an error message.
+
+    Returns a phrase with its article, such as "a ZIP archive", or None if the content
+    is not recognised.
+    """
     if not head.strip(b"\0"):
-        return "nothing but zeros"
+        return "only zeros"
     for at, magic, kind in _MAGIC:
         if head.startswith(magic, at):
             return kind
@@ -101,18 +105,18 @@ def _zip_kind(head: bytes) -> str:
 
 
 def _text_kind(head: bytes) -> str | None:
-    text = _decoded(head)
+    text = _decode_text(head)
     if text is None or _CONTROL.search(text):
         return None
     start = text.lstrip("\ufeff \t\r\n").encode()
     if not start:
-        return "blanks"
+        return "only whitespace"
     if start.startswith(_BASE64_STARTS):
-        return "base64 text: send its decoded bytes, or put the text into JSON"
+        return "base64 text: send the decoded bytes, or put the text into JSON"
     if start[:5].lower() == b"data:":
-        return "a data: URL: put it into JSON, as its member document"
+        return "a data: URL: put it into the field document of a JSON request"
     if start.startswith(b"--") and b"form-data" in start:
-        return "a form: send it as multipart/form-data, with its boundary"
+        return "a form: declare it as multipart/form-data with its boundary"
     if start.startswith(b"<"):
         return _markup_kind(start)
     if start.startswith((b"{", b"[")):
@@ -130,12 +134,15 @@ def _markup_kind(start: bytes) -> str:
     if element.startswith(b"<svg"):
         return "an SVG drawing"
     if element.startswith(b"<Error"):
-        return "an error in XML, such as S3 answers in place of an object"
+        return "an XML error message, such as S3 returns instead of an object"
     return "XML"
 
 
-def _decoded(head: bytes) -> str | None:
-    """Return text, of which the last character may be cut off; None: no text."""
+def _decode_text(head: bytes) -> str | None:
+    """Decode `head` as UTF-8, or as UTF-16 if it has a byte order mark.
+
+    The last character may be cut off. Returns None if the bytes are not text.
+    """
     encodings = ["utf-8"]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
