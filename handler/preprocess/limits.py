@@ -17,6 +17,9 @@ class Limits:
     max_pixels: int = 150_000_000
     """Decoded pixels of one page. PDF pages are drawn at a size of our choosing,
     so only images meet this."""
+    max_full_pixels: int = 50_000_000
+    """An image with more pixels is decoded at half its width and height. The model sees
+    a quarter of these pixels at most. A page of A4 has so many at 720 dpi."""
 
 
 def check_pixels(subject: str, width: int, height: int, limits: Limits) -> None:

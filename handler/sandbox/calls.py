@@ -20,7 +20,13 @@ from handler.sandbox import channel, landlock
 from handler.sandbox.confinement import confine
 from handler.sandbox.wire import Parcel, Reader, WireError, Writer
 
-__all__ = ["InvalidReplyError", "receive_reply", "send_call", "serve"]
+__all__ = [
+    "MESSAGE_SECONDS",
+    "InvalidReplyError",
+    "receive_reply",
+    "send_call",
+    "serve",
+]
 
 MESSAGE_SECONDS = 10.0
 """Time within which a message must arrive once it has begun."""
@@ -38,6 +44,8 @@ def send_call(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    *,
+    message_seconds: float = MESSAGE_SECONDS,
 ) -> None:
     """Ask the process at the other end to call `function`.
 
@@ -47,11 +55,14 @@ def send_call(
     parcel = _call_parcel(function, args, kwargs)
     if channel.has_unread_bytes(connection.fileno()):
         raise BrokenPipeError("the process has ended or sent an unrequested message")
-    channel.send(connection.fileno(), parcel, MESSAGE_SECONDS)
+    channel.send(connection.fileno(), parcel, message_seconds)
 
 
 def receive_reply(
-    connection: Connection, function: Callable[..., Any]
+    connection: Connection,
+    function: Callable[..., Any],
+    *,
+    message_seconds: float = MESSAGE_SECONDS,
 ) -> tuple[Exception | None, Any]:
     """Return the error that `function` raised, or None and what it returned.
 
@@ -59,7 +70,7 @@ def receive_reply(
     midway, and EOFError or OSError where the process has ended.
     """
     try:
-        parcel = channel.receive(connection.fileno(), MESSAGE_SECONDS)
+        parcel = channel.receive(connection.fileno(), message_seconds)
         return _read_reply(parcel, function)
     except TimeoutError as error:
         raise InvalidReplyError("the reply stops midway") from error

@@ -24,10 +24,6 @@ from handler.schema import PageWarning
 
 __all__ = ["Decoded", "decode", "import_all", "open_image"]
 
-MAX_FULL_PIXELS = 50_000_000
-"""An image with more pixels is decoded at half its width and height, which the model
-sees at a quarter of them at most. A page of A4 has so many at 720 dpi."""
-
 _WHITE = (255, 255, 255)
 _BAND_ROWS = 512
 
@@ -79,16 +75,16 @@ def decode(
 
     def reopen(file: IO[bytes]) -> Image.Image:
         opened = open_header(subject, file, media_type, limits)
-        _draft(opened)
+        _draft(opened, limits)
         return opened
 
-    _draft(image)
+    _draft(image, limits)
     loaded = load(image, lambda: data[:], reopen)
     # The size of some is only known now.
     if loaded.image.width > width or loaded.image.height > height:
         width, height = loaded.image.size
     warnings = truncation_warning(loaded)
-    picture = _page(loaded, outside)
+    picture = _page(loaded, outside, limits)
     orientation = _orientation(loaded.image)
     turn = _TURNS.get(orientation)
     if turn is not None:
@@ -98,13 +94,13 @@ def decode(
     return Decoded(picture, width, height, warnings)
 
 
-def _is_very_large(image: Image.Image) -> bool:
-    return image.width * image.height > MAX_FULL_PIXELS
+def _is_very_large(image: Image.Image, limits: Limits) -> bool:
+    return image.width * image.height > limits.max_full_pixels
 
 
-def _draft(image: Image.Image) -> None:
+def _draft(image: Image.Image, limits: Limits) -> None:
     """Have the decoder of a very large JPEG or JPEG 2000 halve it."""
-    if not _is_very_large(image):
+    if not _is_very_large(image, limits):
         return
     if image.format in ("JPEG", "MPO"):
         image.draft(None, (image.width // 2, image.height // 2))
@@ -128,10 +124,12 @@ def _outside_of_first_frame(image: Image.Image) -> list[tuple[int, int, int, int
     return [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
 
 
-def _page(loaded: Loaded, outside: list[tuple[int, int, int, int]]) -> Image.Image:
+def _page(
+    loaded: Loaded, outside: list[tuple[int, int, int, int]], limits: Limits
+) -> Image.Image:
     """Return the decoded pixels in RGB, on their background."""
     image, missing = loaded.image, loaded.missing
-    if _is_very_large(image):
+    if _is_very_large(image, limits):
         if missing is not None:
             missing = missing.reduce(2)
         outside = [(a // 2, b // 2, -(-c // 2), -(-d // 2)) for a, b, c, d in outside]

@@ -32,6 +32,20 @@ def pool():
     pool.close()
 
 
+@pytest.fixture
+def new_pool():
+    """Create pools of one process, and close them after the test."""
+    pools = []
+
+    def create(**options: Any) -> Pool:
+        pools.append(Pool(1, modules=[attempts.__name__], **options))
+        return pools[-1]
+
+    yield create
+    for pool in pools:
+        pool.close()
+
+
 def head(*lengths: int) -> bytes:
     return channel._HEAD.pack(*lengths)
 
@@ -89,8 +103,8 @@ def test_half_a_reply_before_the_end_is_a_crash(pool):
         pool.call(SECONDS, attempts.send_to_the_caller, message, and_stay=False)
 
 
-def test_half_a_reply_holds_its_caller_up_for_seconds_at_most(pool, monkeypatch):
-    monkeypatch.setattr("handler.sandbox.calls.MESSAGE_SECONDS", 0.2)
+def test_half_a_reply_holds_its_caller_up_for_seconds_at_most(new_pool):
+    pool = new_pool(message_seconds=0.2)
     message = head(12, 0, 0, 0) + b'["res'
 
     with pytest.raises(CallCrashedError, match="stops midway"):
@@ -115,8 +129,8 @@ def test_a_result_above_the_limit_does_not_end_its_process(pool):
     assert pool.call(SECONDS, os.getpid) == pid
 
 
-def test_a_process_stopped_while_it_idles_holds_up_no_large_call(pool, monkeypatch):
-    monkeypatch.setattr("handler.sandbox.calls.MESSAGE_SECONDS", 3.0)
+def test_a_process_stopped_while_it_idles_holds_up_no_large_call(new_pool):
+    pool = new_pool(message_seconds=3.0)
     pid = pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGSTOP)
 
