@@ -95,10 +95,11 @@ test-local-mode: $(VENV)/local-mode  ## deploy the image with the SageMaker SDK'
 bench-cold-start: $(VENV)/serve  ## how long from the start to the first page, against reading the weights
 	@$(BIN)/python -m bench.cold_start
 
-lint: $(VENV)/dev  ## ruff, the import contracts, hadolint
+lint: $(VENV)/dev  ## ruff, the import contracts, hadolint, the symptoms of unclear prose
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.check_prose
 	$(BIN)/hadolint Dockerfile
 
 types: $(VENV)/dev  ## mypy --strict

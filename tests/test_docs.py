@@ -35,6 +35,7 @@ FOLDERS = (
     "samples",
     "server",
     "tests",
+    "tools",
 )
 OURS = {folder.partition("/")[0] for folder in FOLDERS}
 DOCUMENTS = sorted(

@@ -17,6 +17,9 @@ class Limits:
     max_pixels: int = 150_000_000
     """Decoded pixels of one page. The limit applies to images only, because the
     service chooses the size at which PDF pages are rendered."""
+    max_full_pixels: int = 50_000_000
+    """Number of pixels above which an image is decoded at half its width and height.
+    The model's input is smaller still. A4 at 720 dpi has this many pixels."""
 
 
 def check_pixels(subject: str, width: int, height: int, limits: Limits) -> None:

@@ -14,9 +14,9 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from handler.processes.calls import (
     CallContext,
@@ -39,6 +39,7 @@ from handler.processes.fair_queue import (
 )
 from handler.processes.stalls import StallWatch
 from handler.sandbox.calls import (
+    MESSAGE_SECONDS,
     InvalidReplyError,
     receive_reply,
     send_call,
@@ -132,11 +133,13 @@ class Pool:
         modules: Sequence[str] = (),
         name: str = "process",
         stall_seconds: float = STALL_SECONDS,
+        message_seconds: float = MESSAGE_SECONDS,
     ) -> None:
         self._memory_bytes = memory_bytes
         self._modules = list(modules)
         self._name = name
         self._stall_seconds = stall_seconds
+        self._message_seconds = message_seconds
         self._turns = FairQueue(size)
         self._history = History()
         # The most recently used first: it is warm, the others may sleep.
@@ -234,11 +237,11 @@ class Pool:
         outcome = Outcome.FINISHED
         try:
             try:
-                send_call(child.connection, function, args, kwargs)
+                self._send_call(child, function, args, kwargs)
             except OSError:
                 # It was ended while it idled, which is not this call's fault.
                 child = self._replace(child)
-                send_call(child.connection, function, args, kwargs)
+                self._send_call(child, function, args, kwargs)
             if turn.level is not Level.NORMAL:
                 _lower_priority(child.pid)
             why = self._watch(child, turn, timeout_seconds, end)
@@ -247,7 +250,9 @@ class Pool:
                 self._log_end(context, child, turn, why.value)
                 child = self._replace(child)
                 raise _error_for(why, timeout_seconds)
-            error, result = receive_reply(child.connection, function)
+            error, result = receive_reply(
+                child.connection, function, message_seconds=self._message_seconds
+            )
             if turn.level is not Level.NORMAL:
                 # A process may lower its priority and not raise it again.
                 child = self._replace(child)
@@ -324,6 +329,16 @@ class Pool:
             children = list(self._children)
         for child in children:
             child.kill()
+
+    def _send_call(
+        self,
+        child: Child,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        seconds = self._message_seconds
+        send_call(child.connection, function, args, kwargs, message_seconds=seconds)
 
     def _take(
         self,

@@ -20,7 +20,13 @@ from handler.sandbox import channel, landlock
 from handler.sandbox.confinement import confine
 from handler.sandbox.wire import Message, MessageReader, MessageWriter, WireError
 
-__all__ = ["InvalidReplyError", "receive_reply", "send_call", "serve"]
+__all__ = [
+    "MESSAGE_SECONDS",
+    "InvalidReplyError",
+    "receive_reply",
+    "send_call",
+    "serve",
+]
 
 MESSAGE_SECONDS = 10.0
 """Time limit for a message from its first byte to its last."""
@@ -38,6 +44,8 @@ def send_call(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    *,
+    message_seconds: float = MESSAGE_SECONDS,
 ) -> None:
     """Send a call of `function` to the process at the other end of `connection`.
 
@@ -47,11 +55,14 @@ def send_call(
     message = _call_message(function, args, kwargs)
     if channel.has_unread_bytes(connection.fileno()):
         raise BrokenPipeError("the process has ended or sent an unrequested message")
-    channel.send(connection.fileno(), message, MESSAGE_SECONDS)
+    channel.send(connection.fileno(), message, message_seconds)
 
 
 def receive_reply(
-    connection: Connection, function: Callable[..., Any]
+    connection: Connection,
+    function: Callable[..., Any],
+    *,
+    message_seconds: float = MESSAGE_SECONDS,
 ) -> tuple[Exception | None, Any]:
     """Receive the reply to a call of `function`.
 
@@ -60,7 +71,7 @@ def receive_reply(
     midway, and EOFError or OSError if the process has ended.
     """
     try:
-        message = channel.receive(connection.fileno(), MESSAGE_SECONDS)
+        message = channel.receive(connection.fileno(), message_seconds)
         return _read_reply(message, function)
     except TimeoutError as error:
         raise InvalidReplyError("the reply stalled midway") from error

@@ -32,7 +32,13 @@ ROOM_BYTES = 64 * 1024**2
 """Left free on the disk, for everybody else."""
 
 
-def fetch_into(objects: ObjectReader, staged: Staged, folder: Path) -> None:
+def fetch_into(
+    objects: ObjectReader,
+    staged: Staged,
+    folder: Path,
+    *,
+    progress_seconds: float = PROGRESS_SECONDS,
+) -> None:
     """Bring what is missing; a file gets its name once it is whole and right.
 
     Each file is hashed while it arrives. The manifest is written beside the files at
@@ -43,7 +49,8 @@ def fetch_into(objects: ObjectReader, staged: Staged, folder: Path) -> None:
     with _alone(folder):
         missing = [file for file in staged.files if not _is_there(folder, file)]
         _check_room(staged, missing, folder)
-        progress = _Progress(staged, sum(file.size for file in missing))
+        num_bytes = sum(file.size for file in missing)
+        progress = _Progress(staged, num_bytes, progress_seconds)
         checks: list[Future[None]] = []
         with (
             ThreadPoolExecutor(NUM_HASHERS, "sha256") as hashers,
@@ -67,7 +74,8 @@ def fetch_into(objects: ObjectReader, staged: Staged, folder: Path) -> None:
 class _Progress:
     """How far it has got, in the log now and then."""
 
-    def __init__(self, staged: Staged, num_bytes: int) -> None:
+    def __init__(self, staged: Staged, num_bytes: int, interval_seconds: float) -> None:
+        self._interval_seconds = interval_seconds
         self._prefix = str(staged.prefix)
         self._total = num_bytes
         self._done = self._resumed = self._hashed = 0
@@ -90,7 +98,7 @@ class _Progress:
             self._say(stage)
 
     def _say_if_due(self) -> None:
-        if time.monotonic() - self._said >= PROGRESS_SECONDS:
+        if time.monotonic() - self._said >= self._interval_seconds:
             self._say("fetching")
 
     def _say(self, stage: str) -> None:

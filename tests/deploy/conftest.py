@@ -28,10 +28,11 @@ from deploy.console import Console
 from deploy.emulator.listener import Listener
 from deploy.emulator.percentiles import statistic_of
 from deploy.plan.actions import Call
+from deploy.resources import Identity
 from deploy.weights.files import weights_in
 from deploy.weights.hub import HubFile, HubModel
 from deploy.weights.store import Store
-from tests.deploy.accounts import IMAGE, OTHER_IMAGE
+from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE
 from tests.deploy.images import publish
 from tests.deploy.shim import Shim
 
@@ -98,6 +99,19 @@ def aws() -> AWSClient:
     return AWSClient(session_of_ours())
 
 
+class IdentifiedClient(AWSClient):
+    """Client that knows its identity without a call."""
+
+    def identity(self) -> Identity:
+        return IDENTITY
+
+
+@pytest.fixture(scope="session")
+def identified_aws() -> AWSClient:
+    """One for all tests, as `aws`."""
+    return IdentifiedClient(session_of_ours())
+
+
 @pytest.fixture
 def script(aws):
     """script("sagemaker").expects("describe_endpoint", ...).answers(...)"""
@@ -161,6 +175,44 @@ def front():
 def wire(front):
     """Clients of that server; one for all tests, as they are slow to make."""
     return CheckedClient(session_of_ours(), endpoint_url=front[0])
+
+
+@pytest.fixture
+def intercept(wire):
+    """Register a function that sees calls to AWS, by boto3's own events.
+
+    `intercept(service, operation, function)` calls the function with the parameters of
+    every such request before it is sent; `after=True` with the response instead. What
+    the function raises ends the call.
+    """
+    registered = []
+
+    def register(
+        service: str,
+        operation: str,
+        function: Callable[[Any], object],
+        *,
+        after: bool = False,
+        is_streaming: bool = False,
+    ) -> None:
+        def handle(**event: Any) -> None:
+            function(event["parsed" if after else "params"])
+
+        meta = wire.client(service, is_streaming=is_streaming).meta
+        moment = "after-call" if after else "before-parameter-build"
+        service_id = meta.service_model.service_id.hyphenize()
+        name = f"{moment}.{service_id}.{operation}"
+        meta.events.register(name, handle)
+        registered.append((meta.events, name, handle))
+
+    yield register
+    for events, name, handle in registered:
+        events.unregister(name, handle)
+
+
+def interrupt(*_: object) -> None:
+    """Stand in for Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -266,6 +318,7 @@ class FakeHub:
         self.folder = folder
         self.fetched: list[str] = []
         """Models of which it was asked for the bytes."""
+        self.on_fetch: Callable[[], None] = lambda: None
 
     def look(self, model: str, revision: str | None) -> HubModel:
         files = [
@@ -277,6 +330,7 @@ class FakeHub:
         )
 
     def fetch(self, model: str, revision: str | None) -> tuple[Path, str]:
+        self.on_fetch()
         self.fetched.append(model)
         return self.folder, revision or "c0ffee"
 

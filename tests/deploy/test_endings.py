@@ -186,19 +186,16 @@ def test_a_time_that_no_clock_has_is_refused(chandra, cloud, command, text):
     assert cloud.calls == []
 
 
-def test_ctrl_c_between_two_steps_says_what_is_done(chandra, wire, monkeypatch):
+def test_ctrl_c_between_two_steps_says_what_is_done(chandra, intercept):
     """The last look at the endpoint, after everything was made."""
-    answers = []
-    describe = wire.client("sagemaker").describe_endpoint
+    statuses = []
 
-    def interrupted(**params):
-        answer = describe(**params)
-        answers.append(answer["EndpointStatus"])
-        if answers.count("InService") == 2:
+    def interrupt_at_the_second_time(response):
+        statuses.append(response.get("EndpointStatus"))
+        if statuses.count("InService") == 2:
             raise KeyboardInterrupt
-        return answer
 
-    monkeypatch.setattr(wire.client("sagemaker"), "describe_endpoint", interrupted)
+    intercept("sagemaker", "DescribeEndpoint", interrupt_at_the_second_time, after=True)
 
     ran = chandra("deploy")
 

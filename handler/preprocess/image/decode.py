@@ -24,10 +24,6 @@ from handler.schema import PageWarning
 
 __all__ = ["DecodedImage", "decode", "import_all", "open_image"]
 
-MAX_FULL_PIXELS = 50_000_000
-"""Number of pixels above which an image is decoded at half its width and height. The
-model's input is smaller still. A4 at 720 dpi has this many pixels."""
-
 _WHITE = (255, 255, 255)
 _BAND_ROWS = 512
 
@@ -82,16 +78,16 @@ def decode(
 
     def reopen(file: IO[bytes]) -> Image.Image:
         opened = open_header(subject, file, media_type, limits)
-        _request_half_size(opened)
+        _request_half_size(opened, limits)
         return opened
 
-    _request_half_size(image)
+    _request_half_size(image, limits)
     loaded = load(image, lambda: data[:], reopen)
     # The size of some images is known only after decoding.
     if loaded.image.width > width or loaded.image.height > height:
         width, height = loaded.image.size
     warnings = truncation_warning(loaded)
-    picture = _compose_page(loaded, outside)
+    picture = _compose_page(loaded, outside, limits)
     orientation = _read_orientation(loaded.image)
     turn = _TURNS.get(orientation)
     if turn is not None:
@@ -101,13 +97,13 @@ def decode(
     return DecodedImage(picture, width, height, warnings)
 
 
-def _is_very_large(image: Image.Image) -> bool:
-    return image.width * image.height > MAX_FULL_PIXELS
+def _is_very_large(image: Image.Image, limits: Limits) -> bool:
+    return image.width * image.height > limits.max_full_pixels
 
 
-def _request_half_size(image: Image.Image) -> None:
+def _request_half_size(image: Image.Image, limits: Limits) -> None:
     """Configure the decoder of a very large JPEG or JPEG 2000 to halve its size."""
-    if not _is_very_large(image):
+    if not _is_very_large(image, limits):
         return
     if image.format in ("JPEG", "MPO"):
         image.draft(None, (image.width // 2, image.height // 2))
@@ -132,11 +128,11 @@ def _find_uncovered_boxes(image: Image.Image) -> list[tuple[int, int, int, int]]
 
 
 def _compose_page(
-    loaded: LoadedImage, outside: list[tuple[int, int, int, int]]
+    loaded: LoadedImage, outside: list[tuple[int, int, int, int]], limits: Limits
 ) -> Image.Image:
     """Return the decoded pixels in RGB on an opaque background."""
     image, missing = loaded.image, loaded.missing
-    if _is_very_large(image):
+    if _is_very_large(image, limits):
         if missing is not None:
             missing = missing.reduce(2)
         outside = [(a // 2, b // 2, -(-c // 2), -(-d // 2)) for a, b, c, d in outside]

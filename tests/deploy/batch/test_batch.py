@@ -584,20 +584,11 @@ def test_ctrl_c_says_what_goes_on_and_how_to_go_on(chandra, put, cloud):
     assert "1 of 1 documents read" in waited.out
 
 
-def test_ctrl_c_while_a_job_is_started_says_where_to_look(chandra, put, cloud, wire):
+def test_ctrl_c_while_a_job_is_started_says_where_to_look(chandra, put, intercept):
     put("scans/a.pdf")
-    perform = wire.perform
+    intercept("sagemaker", "CreateTransformJob", interrupting)
 
-    def interrupt(call):
-        if call.operation == "create_transform_job":
-            raise KeyboardInterrupt
-        return perform(call)
-
-    wire.perform = interrupt
-    try:
-        ran = chandra(*RUN)
-    finally:
-        del wire.perform
+    ran = chandra(*RUN)
 
     assert ran.status == 130
     assert "about to start transform job ocr-" in ran.err

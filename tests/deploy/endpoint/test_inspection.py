@@ -10,6 +10,7 @@ from deploy.errors import CredentialsError
 from deploy.policies import execution_policy
 from deploy.weights.files import MANIFEST
 from tests.deploy.accounts import IDENTITY, IMAGE, OTHER_IMAGE, configured
+from tests.deploy.conftest import Script
 from tests.deploy.images import OCI, REPOSITORY, oci_manifest, put_image
 
 PREFIX = "models/datalab-to/chandra/0123abc/"
@@ -92,12 +93,11 @@ def test_weights_that_one_may_not_look_at_are_said_to_be_unchecked(script, aws):
 
 
 @pytest.fixture
-def looked_at(script, aws, monkeypatch):
+def looked_at(identified_aws):
     """What is found out of an image at an address."""
-    monkeypatch.setattr(aws, "_identity", IDENTITY)
 
     def findings(uri, *, code=None, media_type="application/vnd.docker"):
-        ecr = script("ecr")
+        ecr = Script(identified_aws.client("ecr"))
         asked = ecr.expects(
             "describe_images",
             registryId=uri.partition(".")[0],
@@ -110,7 +110,7 @@ def looked_at(script, aws, monkeypatch):
         else:
             asked.refuses(code, "no such luck")
         with ecr:
-            return image_findings(aws, configured(image={"uri": uri}))
+            return image_findings(identified_aws, configured(image={"uri": uri}))
 
     return findings
 

@@ -220,28 +220,26 @@ def test_a_deployment_leaves_a_schedule_of_somebody_elses_as_it_is(
     assert [call for call in cloud.changes if call.startswith("scheduler")] == []
 
 
-def test_who_may_not_look_for_a_queue_can_destroy_what_has_none(chandra, wire):
+def test_who_may_not_look_for_a_queue_can_destroy_what_has_none(chandra, intercept):
     """The least policy names the queue's endpoint only where there is to be one."""
     chandra("deploy")
-    call = wire.call
 
-    def careful(service, operation, **params):
-        if params.get("EndpointName") == "ocr-async":
+    def deny(params):
+        if params["EndpointName"] == "ocr-async":
             raise AccessDeniedError("not authorized to describe ocr-async")
-        return call(service, operation, **params)
 
-    wire.call = careful
-    try:
-        ran = chandra("destroy")
-    finally:
-        del wire.call
+    intercept("sagemaker", "DescribeEndpoint", deny)
+
+    ran = chandra("destroy")
 
     assert ran.status == 0, ran.err
     assert "deployment ocr is gone" in ran.out
 
 
-@pytest.mark.parametrize("operation", ["describe_endpoint", "describe_model"])
-def test_expired_credentials_end_destroy_unchanged(chandra, wire, cloud, operation):
+@pytest.mark.parametrize("operation", ["DescribeEndpoint", "DescribeModel"])
+def test_expired_credentials_end_destroy_unchanged(
+    chandra, wire, cloud, intercept, operation
+):
     chandra("deploy")
     wire.call(
         "sagemaker",
@@ -252,19 +250,15 @@ def test_expired_credentials_end_destroy_unchanged(chandra, wire, cloud, operati
         PrimaryContainer={"Image": "theirs"},
     )
     cloud.calls.clear()
-    call = wire.call
 
-    def expired(service, asked, **params):
+    def expire(params):
         name = params.get("EndpointName") or params.get("ModelName")
-        if asked == operation and name in ("ocr-async", "theirs"):
+        if name in ("ocr-async", "theirs"):
             raise CredentialsError("the credentials have expired", hint="aws sso login")
-        return call(service, asked, **params)
 
-    wire.call = expired
-    try:
-        ran = chandra("destroy", "--all", "--keep-global")
-    finally:
-        del wire.call
+    intercept("sagemaker", operation, expire)
+
+    ran = chandra("destroy", "--all", "--keep-global")
 
     assert ran.status == 8, ran.out + ran.err
     assert "the credentials have expired" in ran.err

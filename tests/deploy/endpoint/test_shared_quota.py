@@ -130,20 +130,16 @@ def test_doctor_names_the_quota_that_an_update_needs(both, chandra, cloud):
     assert "--desired-value 3" in ran.out
 
 
-def test_a_queue_nobody_may_look_at_is_not_counted(staged, chandra, wire, cloud):
+def test_a_queue_nobody_may_look_at_is_not_counted(staged, chandra, intercept, cloud):
     """The least policy names the queue's endpoint only where there is to be one."""
     cloud.limits = {KIND: 1}
-    call = wire.call
 
-    def careful(service, operation, **params):
-        if params.get("EndpointName") == "ocr-async":
+    def deny(params):
+        if params["EndpointName"] == "ocr-async":
             raise AccessDeniedError("not authorized to describe ocr-async")
-        return call(service, operation, **params)
 
-    wire.call = careful
-    try:
-        ran = chandra("deploy")
-    finally:
-        del wire.call
+    intercept("sagemaker", "DescribeEndpoint", deny)
+
+    ran = chandra("deploy")
 
     assert ran.status == 0, ran.err

@@ -15,6 +15,7 @@ from deploy.image.codebuild import Builds, buildspec
 from deploy.image.manifest import DOCKER, repaired
 from deploy.image.registry import ImageState, Registry
 from tests.deploy.accounts import IDENTITY, configured
+from tests.deploy.conftest import interrupt
 from tests.deploy.images import (
     OCI,
     OCI_INDEX,
@@ -351,7 +352,7 @@ def test_codebuild_runs_the_same_commands():
 
 
 @pytest.fixture
-def build_elsewhere(chandra, wire, tmp_path, cloud, monkeypatch):
+def build_elsewhere(chandra, wire, tmp_path, cloud, intercept):
     """build_elsewhere(): a push through CodeBuild, with all that it needs there."""
     context = tmp_path / "context"
     context.mkdir()
@@ -366,14 +367,11 @@ def build_elsewhere(chandra, wire, tmp_path, cloud, monkeypatch):
     wire.call("s3", "create_bucket", Bucket="weights")
     wire.call("iam", "create_role", RoleName="ocr-build", AssumeRolePolicyDocument="{}")
     wire.call("ecr", "create_repository", repositoryName=REPOSITORY)
-    builder = wire.client("codebuild")
-    start = builder.start_build
-
-    def build(**params):
-        put_image(wire, repaired(oci_manifest()), "v1", DOCKER)
-        return start(**params)
-
-    monkeypatch.setattr(builder, "start_build", build)
+    intercept(
+        "codebuild",
+        "StartBuild",
+        lambda params: put_image(wire, repaired(oci_manifest()), "v1", DOCKER),
+    )
     return lambda **kw: chandra("image", "push", "--remote", "--tag", "v1", **kw)
 
 
@@ -388,12 +386,9 @@ def test_a_remote_push_builds_on_aws(build_elsewhere, wire, cloud):
 
 
 def test_ctrl_c_while_codebuild_builds_says_that_it_goes_on(
-    build_elsewhere, wire, monkeypatch, tmp_path
+    build_elsewhere, intercept, tmp_path
 ):
-    def interrupted(**_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(wire.client("codebuild"), "batch_get_builds", interrupted)
+    intercept("codebuild", "BatchGetBuilds", interrupt)
 
     ran = build_elsewhere()
 

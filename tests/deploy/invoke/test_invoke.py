@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.deploy.conftest import interrupt
 from tests.deploy.invoke.answers import DOCUMENT
 
 
@@ -152,15 +153,11 @@ def test_nothing_is_read_that_could_not_be_written(
 
 @pytest.mark.parametrize("arguments", [[], ["--stream"]])
 def test_ctrl_c_says_what_became_of_the_document(
-    chandra, wire, picture, monkeypatch, arguments
+    chandra, intercept, picture, arguments
 ):
-    def interrupted(**_):
-        raise KeyboardInterrupt
-
-    runtime = wire.client("sagemaker-runtime")
-    streaming = wire.client("sagemaker-runtime", is_streaming=True)
-    monkeypatch.setattr(runtime, "invoke_endpoint", interrupted)
-    monkeypatch.setattr(streaming, "invoke_endpoint_with_response_stream", interrupted)
+    streamed = "InvokeEndpointWithResponseStream"
+    intercept("sagemaker-runtime", "InvokeEndpoint", interrupt)
+    intercept("sagemaker-runtime", streamed, interrupt, is_streaming=True)
 
     ran = chandra("invoke", picture, *arguments)
 

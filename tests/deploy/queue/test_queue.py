@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from deploy.commands.queue.submit import MAX_BYTES
 from deploy.console import Console
 from deploy.documents.document import Document
 from deploy.errors import DeployError
@@ -300,17 +301,18 @@ def test_a_document_that_was_replaced_counts_as_what_it_is_now(chandra, queue, f
     assert (waited.status, waited.json["documents"]) == (0, 1)
 
 
-def test_a_document_that_sagemaker_would_not_take_is_refused(
-    chandra, queue, folder, monkeypatch
-):
-    # A gigabyte is long to make.
-    (folder / "2026" / "b.png").write_bytes(PNG + b"longer than the other")
-    monkeypatch.setattr("deploy.commands.queue.submit.MAX_BYTES", 14)
+def test_a_document_that_sagemaker_would_not_take_is_refused(chandra, queue, folder):
+    # A sparse file: its gigabyte takes no room on the disk.
+    with (folder / "2026" / "b.png").open("r+b") as file:
+        file.truncate(MAX_BYTES + 1)
 
     ran = chandra("async", "submit", str(folder / "2026"), str(folder / "a.pdf"))
     waited = chandra("async", "wait", "--timeout", "1", "--json")
 
-    assert "it has 29 bytes, and SageMaker takes 14 (document_too_large)" in ran.out
+    assert (
+        "it has 1,073,741,825 bytes, and SageMaker takes 1,073,741,824 "
+        "(document_too_large)" in ran.out
+    )
     assert len(queue.accepted) == 1
     assert waited.status == 7
 
@@ -436,10 +438,13 @@ def test_what_another_process_is_sending_is_left_to_it(
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_what_it_was(
-    chandra, queue, folder, ledger, monkeypatch
+    chandra, queue, folder, ledger, intercept
 ):
-    # Between the look at the file and its upload.
-    monkeypatch.setattr("deploy.queue.sender.sha256_of", lambda path: "0" * 64)
+    # S3 is asked for the object between the look at the file and its upload.
+    def change_file(params):
+        (folder / "a.pdf").write_bytes(b"%PDF-1.7 another")
+
+    intercept("s3", "HeadObject", change_file)
 
     ran = chandra("async", "submit", str(folder / "a.pdf"))
 

@@ -507,14 +507,11 @@ def test_whoever_may_not_look_at_a_queue_sees_the_rest():
 
 
 @pytest.mark.usefixtures("deployed")
-def test_status_says_that_metrics_of_the_queue_are_denied(chandra, wire, monkeypatch):
-    def pages(service, operation, key, **params):
-        if operation == "get_metric_data":
-            raise AccessDeniedError("not authorized: GetMetricData", hint="iam")
-        return pages_before(service, operation, key, **params)
+def test_status_says_that_metrics_of_the_queue_are_denied(chandra, intercept):
+    def deny(params):
+        raise AccessDeniedError("not authorized: GetMetricData", hint="iam")
 
-    pages_before = wire.pages
-    monkeypatch.setattr(wire, "pages", pages)
+    intercept("cloudwatch", "GetMetricData", deny)
 
     ran = chandra("status")
 
@@ -523,16 +520,12 @@ def test_status_says_that_metrics_of_the_queue_are_denied(chandra, wire, monkeyp
 
 
 @pytest.mark.usefixtures("deployed")
-def test_status_does_not_call_an_endpoint_stopped_that_is_denied(
-    chandra, wire, monkeypatch
-):
-    def call(service, operation, **params):
-        if params.get("EndpointName") == "ocr-async":
+def test_status_does_not_call_an_endpoint_stopped_that_is_denied(chandra, intercept):
+    def deny(params):
+        if params["EndpointName"] == "ocr-async":
             raise AccessDeniedError("not authorized: DescribeEndpoint", hint="iam")
-        return call_before(service, operation, **params)
 
-    call_before = wire.call
-    monkeypatch.setattr(wire, "call", call)
+    intercept("sagemaker", "DescribeEndpoint", deny)
 
     ran = chandra("status")
 

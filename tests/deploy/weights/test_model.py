@@ -20,10 +20,11 @@ from deploy.weights.files import MANIFEST, weights_in, write_tar
 from deploy.weights.hub import HuggingFace
 from deploy.weights.store import Store
 from tests.deploy.accounts import IMAGE
+from tests.deploy.conftest import interrupt
 from tests.deploy.images import publish
 from tests.hub import COMMIT, FILES, Hub, serving
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 BUCKET = "weights"
 MIB = 1024 * 1024
@@ -238,22 +239,19 @@ def test_what_somebody_replaced_is_found_by_verifying(bucket, wire, folder):
 
 
 def test_a_tar_that_broke_off_goes_on_with_its_parts(
-    bucket, wire, folder, large, cloud, monkeypatch
+    bucket, wire, folder, large, cloud, intercept
 ):
     # What gzip makes no smaller.
     large.write_bytes(random.Random(0).randbytes(12 * MIB))
     weights = weights_in(folder, "m", "r")
-    s3 = wire.client("s3")
-    send = s3.upload_part
     sent: list[int] = []
 
-    def give_up(**params):
+    def give_up(params):
         if params["PartNumber"] == 2 and len(sent) == 1:
             raise KeyboardInterrupt
         sent.append(params["PartNumber"])
-        return send(**params)
 
-    monkeypatch.setattr(s3, "upload_part", give_up)
+    intercept("s3", "UploadPart", give_up)
 
     with pytest.raises(KeyboardInterrupt):
         store(wire).tar(weights, "p.tar.gz", lambda *_: None)
@@ -313,16 +311,10 @@ def test_a_model_of_the_hub_is_staged_at_its_commit(bucket, chandra, wire):
     assert PREFIX + "c0ffee/model.safetensors" in keys(wire)
 
 
-def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, wire):
-    def interrupted(**_):
-        raise KeyboardInterrupt
+def test_ctrl_c_says_that_what_has_arrived_stays(bucket, chandra, cloud, intercept):
+    intercept("s3", "PutObject", interrupt)
 
-    s3 = wire.client("s3")
-    original, s3.put_object = s3.put_object, interrupted
-    try:
-        ran = chandra("model", "stage")
-    finally:
-        s3.put_object = original
+    ran = chandra("model", "stage")
 
     assert ran.status == 130
     assert "the same command goes on from it" in ran.err
@@ -397,12 +389,10 @@ def test_a_dry_run_says_of_what_is_there_that_it_is(bucket, chandra):
 
 
 def test_ctrl_c_while_the_hub_is_fetched_says_that_its_cache_stays(
-    bucket, chandra, hub, monkeypatch
+    bucket, chandra, hub
 ):
-    def interrupted(model, revision):
-        raise KeyboardInterrupt
+    hub.on_fetch = interrupt
 
-    monkeypatch.setattr(hub, "fetch", interrupted)
     ran = chandra("model", "stage")
 
     assert ran.status == 130
@@ -487,17 +477,11 @@ def test_weights_that_another_deployment_runs_on_stay(bucket, chandra, project, 
 
 
 def test_ctrl_c_while_the_tar_is_written_says_that_the_weights_are_there(
-    bucket, chandra, wire, tmp_path
+    bucket, chandra, intercept, tmp_path
 ):
-    def interrupted(**_):
-        raise KeyboardInterrupt
+    intercept("s3", "UploadPart", interrupt)
 
-    s3 = wire.client("s3")
-    original, s3.upload_part = s3.upload_part, interrupted
-    try:
-        ran = chandra("model", "stage", "--tar")
-    finally:
-        s3.upload_part = original
+    ran = chandra("model", "stage", "--tar")
 
     assert ran.status == 130
     assert "is whole and recorded; what has arrived of" in ran.err

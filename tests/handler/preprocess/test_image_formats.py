@@ -8,7 +8,6 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from handler.preprocess import Limits, crop_images, decode_page
-from handler.preprocess.image import decode
 from tests.documents import (
     as_gif,
     as_heic,
@@ -182,14 +181,13 @@ def test_a_very_large_image_keeps_its_own_size():
         *((as_jpeg, mode) for mode in ("L", "RGB")),
     ],
 )
-def test_a_halved_image_looks_like_the_whole(mode, encode, monkeypatch):
+def test_a_halved_image_looks_like_the_whole(mode, encode):
     original = text_page(size=(1000, 1401)).convert("L")
     image = original.convert(mode)
     content = encode(image)
     whole = page_of(content)
 
-    monkeypatch.setattr(decode, "MAX_FULL_PIXELS", 1_000_000)
-    halved = page_of(content)
+    halved = page_of(content, limits=Limits(max_full_pixels=1_000_000))
 
     assert (halved.width, halved.height) == (whole.width, whole.height)
     difference = ImageChops.difference(seen(whole), seen(halved)).convert("L")
@@ -199,11 +197,11 @@ def test_a_halved_image_looks_like_the_whole(mode, encode, monkeypatch):
     assert mean < 4
 
 
-def test_figures_of_a_halved_image_are_cut_at_the_same_place(monkeypatch):
-    monkeypatch.setattr(decode, "MAX_FULL_PIXELS", 100_000)
+def test_figures_of_a_halved_image_are_cut_at_the_same_place():
+    limits = Limits(max_full_pixels=100_000)
     with spooled(as_png(quadrants(SIZE))) as document:
         crops = crop_images(
-            document, "image/png", 1, MINI, Limits(), {"a": (256, 0, 512, 352)}
+            document, "image/png", 1, MINI, limits, {"a": (256, 0, 512, 352)}
         )
 
     with Image.open(io.BytesIO(crops["a"])) as crop:

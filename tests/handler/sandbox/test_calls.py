@@ -32,6 +32,20 @@ def pool():
     pool.close()
 
 
+@pytest.fixture
+def new_pool():
+    """Create pools of one process, and close them after the test."""
+    pools = []
+
+    def create(**options: Any) -> Pool:
+        pools.append(Pool(1, modules=[attempts.__name__], **options))
+        return pools[-1]
+
+    yield create
+    for pool in pools:
+        pool.close()
+
+
 def head(*lengths: int) -> bytes:
     return channel._HEAD.pack(*lengths)
 
@@ -89,8 +103,8 @@ def test_partial_reply_of_an_ended_process_is_a_crash(pool):
         pool.call(SECONDS, attempts.send_raw_reply, message, keep_running=False)
 
 
-def test_stalled_reply_times_out(pool, monkeypatch):
-    monkeypatch.setattr("handler.sandbox.calls.MESSAGE_SECONDS", 0.2)
+def test_stalled_reply_times_out(new_pool):
+    pool = new_pool(message_seconds=0.2)
     message = head(12, 0, 0, 0) + b'["res'
 
     with pytest.raises(CallCrashedError, match="stalled midway"):
@@ -115,8 +129,8 @@ def test_result_above_the_limit_keeps_the_process(pool):
     assert pool.call(SECONDS, os.getpid) == pid
 
 
-def test_call_replaces_a_process_that_was_stopped(pool, monkeypatch):
-    monkeypatch.setattr("handler.sandbox.calls.MESSAGE_SECONDS", 3.0)
+def test_call_replaces_a_process_that_was_stopped(new_pool):
+    pool = new_pool(message_seconds=3.0)
     pid = pool.call(SECONDS, os.getpid)
     os.kill(pid, signal.SIGSTOP)
 

@@ -24,7 +24,6 @@ from handler.processes.child import Child
 from handler.settings import EngineSettings
 from handler.storage.addresses import Address
 from handler.storage.s3 import ObjectReader
-from handler.weights import download as subject
 from handler.weights.download import fetch_into
 from handler.weights.source import fetch, find_source
 from handler.weights.staged import MANIFEST, staged_at
@@ -84,9 +83,10 @@ def objects(s3):
 def fetched(objects, tmp_path):
     """What is in the folder after a fetch, hidden files apart."""
 
-    def fetch_it() -> dict[str, bytes]:
+    def fetch_it(**options: float) -> dict[str, bytes]:
         folder = tmp_path / "weights"
-        fetch_into(objects, staged_at(objects, PREFIX, lambda name: True), folder)
+        staged = staged_at(objects, PREFIX, lambda name: True)
+        fetch_into(objects, staged, folder, **options)
         return {
             path.name: path.read_bytes()
             for path in folder.iterdir()
@@ -150,13 +150,10 @@ def test_weights_without_a_manifest_are_fetched_with_a_warning(
     assert "weights without a manifest" in caplog.text
 
 
-def test_the_log_says_how_far_it_is_and_how_fast_it_was(
-    s3, fetched, caplog, monkeypatch
-):
+def test_the_log_says_how_far_it_is_and_how_fast_it_was(s3, fetched, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(subject, "PROGRESS_SECONDS", 0.0)
 
-    fetched()
+    fetched(progress_seconds=0.0)
 
     said = [vars(line) for line in caplog.records if line.getMessage() == "weights"]
     total = sum(map(len, CONTENTS.values()))
@@ -167,11 +164,8 @@ def test_the_log_says_how_far_it_is_and_how_fast_it_was(
     assert said[-1]["bytes_per_second"] > 0
 
 
-def test_a_file_is_hashed_while_its_last_part_is_on_its_way(
-    s3, fetched, caplog, monkeypatch
-):
+def test_a_file_is_hashed_while_its_last_part_is_on_its_way(s3, fetched, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(subject, "PROGRESS_SECONDS", 0.0)
     before = CONTENTS["config.json"] + CONTENTS["model-1.safetensors"][:4000]
     hashed: list[bool] = []
 
@@ -186,7 +180,7 @@ def test_a_file_is_hashed_while_its_last_part_is_on_its_way(
 
     s3.door = door
 
-    assert fetched() == CONTENTS
+    assert fetched(progress_seconds=0.0) == CONTENTS
     assert hashed == [True]
 
 
