@@ -1,4 +1,4 @@
-"""What the documents say of settings, codes, targets and files is so."""
+"""Tests that the documents agree with settings, codes, make targets and files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OURS = {folder.partition("/")[0] for folder in FOLDERS}
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(md for name in OURS for md in (ROOT / name).rglob("*.md"))]
 )
-# What the tests compare with is no document of ours.
+# Files that the tests compare with are not documents of the project.
 DOCUMENTS = [path for path in DOCUMENTS if path.parent.name != "data"]
 DECIDED = [path for path in DOCUMENTS if "\n## Decisions\n" in path.read_text()]
 # A target is a word after `make`, in code: between backquotes or after a prompt.
@@ -49,6 +49,9 @@ MAKE = re.compile(r"(?:`|^\$ |^ {4})make((?: [a-z][a-z-]*)+)", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 WARNING = re.compile(r"\bPageWarning\(\s*\"(\w+)\"")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 DECISION = re.compile(r"^- \*\*(\d{4}-\d{2}-\d{2})\. ", re.MULTILINE)
 
 
@@ -57,7 +60,7 @@ def relative(path: Path) -> str:
 
 
 def rows(document: Path, heading: str) -> Iterator[list[str]]:
-    """The cells of the table below a heading, without the head."""
+    """Yield the cells of each row of the table below a heading, without its head."""
     section = document.read_text().partition(f"\n## {heading}\n")[2]
     table = section.partition("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("|")]
@@ -66,7 +69,7 @@ def rows(document: Path, heading: str) -> Iterator[list[str]]:
 
 
 def targets() -> dict[str, bool]:
-    """The Makefile's public targets, and whether it describes them."""
+    """Return the public targets of the Makefile, and whether it describes each."""
     text = (ROOT / "Makefile").read_text()
     public = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert public is not None
@@ -107,6 +110,22 @@ def test_relative_links_lead_somewhere(document):
     for link in LINK.findall(text) + PICTURE.findall(text):
         if not re.match(r"[a-z]+:|#", link):
             assert (document.parent / link.partition("#")[0]).exists(), link
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document, and its own."""
+    text = FENCED.sub("", document.read_text())
+    words = (re.sub(r"[^\w\- ]", "", found.lower()) for found in HEADING.findall(text))
+    return {*(word.replace(" ", "-") for word in words), *ANCHOR.findall(text)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_links_to_headings_lead_to_one(document):
+    for link in LINK.findall(FENCED.sub("", document.read_text())):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if anchor and ":" not in path and target.suffix == ".md":
+            assert anchor in anchors(target), link
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
@@ -189,14 +208,3 @@ def test_the_contract_lists_the_codes_of_warnings():
     assert re.findall(r"- (\w+)", listed[1]) == [
         row[0].strip("`") for row in rows(ROOT / "handler" / "README.md", "Warnings")
     ]
-
-
-@pytest.mark.parametrize(
-    "folder",
-    [f for f in FOLDERS if f.startswith(("deploy", "handler", "server", "mini"))],
-)
-def test_every_module_is_in_the_table_of_its_folder(folder):
-    text = (ROOT / folder / "README.md").read_text()
-    modules = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
-
-    assert {name for name in modules if f"`{name}`" not in text} == set()

@@ -1,7 +1,7 @@
-"""deploy/README.md says what the program says.
+"""Tests that deploy/README.md agrees with the program.
 
-Help and the output of the walk are written by the program: with UPDATE_DOCS=1 in the
-environment these tests put them into the README in place of comparing.
+Help texts and example outputs in the README are generated. With UPDATE_DOCS=1 in the
+environment, these tests write them to the README instead of comparing them.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from tests.deploy.images import publish
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "deploy" / "README.md"
-WALK = "## From nothing to a first page"
-BATCH = "## A heap of documents, without an endpoint"
+START = "## Getting started"
+BATCH = "## Batch transform"
 HELP = "## Commands"
-SETTINGS = "## chandra.toml"
-TROUBLE = "## When something goes wrong"
+SETTINGS = "## Settings in chandra.toml"
+TROUBLE = "## Troubleshooting"
 START_MINUTES = 8
-"""Of a machine, as bench/autoscaling.py has it."""
+"""Start of an instance, as in bench/autoscaling.py."""
 BLOCK = re.compile(r"```console\n\$ chandra-sagemaker ([^\n]+)\n(.*?)```", re.DOTALL)
 
 
 def section(heading):
+    """Return the text below a heading, up to the next heading of the same level."""
     text = README.read_text()
     assert f"\n{heading}\n" in text
     return text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
 
 
 def compare(heading, expected):
-    """The section is as expected, or will be the next time."""
+    """Compare a section with the expected text, or replace it with UPDATE_DOCS=1."""
     found = section(heading)
     if os.environ.get("UPDATE_DOCS"):
         README.write_text(README.read_text().replace(found, expected))
@@ -53,8 +54,8 @@ def compare(heading, expected):
     assert found == expected
 
 
-def typed():
-    """Groups of commands, and every command, in order."""
+def list_commands():
+    """Yield groups of commands and every command, in the order of the help."""
     for words in cli.leaves():
         group = words[:-1]
         if group and words[-1] == next(w for w in cli.leaves() if w[:-1] == group)[-1]:
@@ -69,11 +70,11 @@ def parser_of(parser, words):
     return parser
 
 
-def test_the_help_of_every_command_is_current():
+def test_help_of_every_command_is_current():
     root = cli.parser()
     introduction = section(HELP).partition("```")[0]
     blocks = [f"```text\n{root.format_help()}```\n"]
-    for words in typed():
+    for words in list_commands():
         text = parser_of(root, words).format_help()
         text = text.replace(
             "\nFlags for every command are in chandra-sagemaker --help.\n", ""
@@ -86,20 +87,20 @@ def test_the_help_of_every_command_is_current():
 PUSHED = {"uri": IMAGE, "tag": "0123456789ab"}
 
 
-def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
+def test_outputs_of_getting_started_are_current(chandra, tmp_path, wire):
     path = tmp_path / "chandra.toml"
     path.unlink()
     wire.call("s3", "create_bucket", Bucket="my-bucket")
     (tmp_path / "page.png").write_bytes(PNG + bytes(249_992))
 
-    def answer(found):
+    def run_example(found):
         arguments = [
             str(tmp_path / word) if word == "page.png" else word
             for word in shlex.split(found[1])
         ]
         ran = chandra(*arguments, yes=False)
         assert ran.status == 0, ran.err
-        # What has been done by then: a dry run does not do it.
+        # The next example needs what the command itself does without --dry-run.
         if found[1] == "image push --dry-run":
             publish(wire, IMAGE)
             write_lock(path, "image", PUSHED)
@@ -110,34 +111,33 @@ def test_the_walk_says_what_the_program_says(chandra, tmp_path, wire):
         text = ran.out.replace(f"{tmp_path}/", "")
         return f"```console\n$ chandra-sagemaker {found[1]}\n{text}```"
 
-    walk = section(WALK)
-    expected = BLOCK.sub(answer, walk)
+    shown = section(START)
+    expected = BLOCK.sub(run_example, shown)
 
-    assert len(BLOCK.findall(walk)) > 5
-    compare(WALK, expected)
+    assert len(BLOCK.findall(shown)) > 5
+    compare(START, expected)
 
 
-def test_the_way_through_a_bucket_says_what_the_program_says(
-    chandra, cloud, wire, project, at
-):
+def test_outputs_of_batch_transform_are_current(chandra, cloud, wire, project, at):
     project(BUCKETS)
     put = with_documents(cloud, wire, at.now)
     for number in range(200):
         put(f"scans/{number:03}.pdf", b"%PDF-" + bytes(300_000))
 
-    def answer(found):
+    def run_example(found):
         ran = chandra(*shlex.split(found[1]), yes=False)
         assert ran.status == 0, ran.err
         return f"```console\n$ chandra-sagemaker {found[1]}\n{ran.out}```"
 
-    told = section(BATCH)
-    expected = BLOCK.sub(answer, told)
+    shown = section(BATCH)
+    expected = BLOCK.sub(run_example, shown)
 
-    assert len(BLOCK.findall(told)) >= 1
+    assert len(BLOCK.findall(shown)) >= 1
     compare(BATCH, expected)
 
 
 def settings(cls=DeployConfig, where=""):
+    """Yield the name and the default of every setting, as the README writes them."""
     kinds = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kind = kinds[field.name]
@@ -155,11 +155,12 @@ def settings(cls=DeployConfig, where=""):
 
 
 def table(heading):
+    """Return the cells of the rows of the table in a section, without its head."""
     lines = [line for line in section(heading).splitlines() if line.startswith("|")]
     return [[c.strip() for c in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
-def test_the_table_of_settings_is_the_settings():
+def test_table_of_settings_is_complete():
     rows = table(SETTINGS)
 
     assert [(name, default) for name, default, _ in rows] == list(settings())
@@ -170,7 +171,7 @@ def sources():
     return "\n".join(path.read_text() for path in (ROOT / "deploy").rglob("*.py"))
 
 
-def test_troubles_are_looked_up_by_what_the_user_sees():
+def test_troubleshooting_quotes_real_messages():
     written = [row[0].strip("`") for row in table(TROUBLE)]
     code = re.sub(r'"\s+f?"', "", sources())
 
@@ -178,7 +179,7 @@ def test_troubles_are_looked_up_by_what_the_user_sees():
     assert [message for message in written if message not in code] == []
 
 
-def test_every_reason_of_sagemakers_is_explained_as_the_program_does():
+def test_sagemaker_reasons_have_the_advice_of_the_program():
     rows = {row[0].strip("`"): row[1:] for row in table(TROUBLE)}
 
     for advice in ADVICE:
@@ -186,21 +187,21 @@ def test_every_reason_of_sagemakers_is_explained_as_the_program_does():
 
 
 @pytest.mark.parametrize("name", [" ".join(words) for words in cli.leaves()])
-def test_every_command_is_mentioned_outside_its_help(name):
+def test_command_is_mentioned_outside_its_help(name):
     text = README.read_text().replace(section(HELP), "")
 
     assert re.search(rf"\b{name}\b", text)
 
 
-def test_tables_of_the_configuration_have_tests_of_their_own():
-    """A table that is added is documented by the tests above without being listed."""
+def test_configuration_has_eight_tables():
+    """Check their number; the test of the settings covers their fields."""
     tables = [name for name in config.__all__ if name.endswith("Table")]
 
     assert len(tables) == 8
 
 
-def test_what_a_thousand_pages_cost_is_what_the_program_reckons(tmp_path):
-    """Through the queue: while machines are busy, and for their start and their end."""
+def test_costs_of_the_queue_are_those_of_the_program(tmp_path):
+    """Check the price of 1,000 pages, and of the start and idle time of a burst."""
     known = INSTANCES["ml.g6e.2xlarge"]
     rate = rate_of(known.gpu.name, tmp_path)
     price = hourly("ml.g6e.2xlarge", 1)

@@ -14,7 +14,7 @@ from tests.deploy.accounts import OTHER_IMAGE
 # Each test makes about a hundred calls over HTTP.
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 RECREATE = ("update", "--image", OTHER_IMAGE, "--strategy", "recreate")
 QUEUE = '[asynchronous]\nbucket = "exchange"\n'
 TAKING_DOWN = re.compile(r"recreate|\bstop\b|\bdestroy\b|delete[_ -]endpoint")
@@ -225,7 +225,7 @@ def test_no_hint_takes_down_what_serves():
 
 def test_no_trouble_in_the_readme_is_ended_by_taking_down():
     readme = (ROOT / "deploy" / "README.md").read_text()
-    table = readme.partition("## When something goes wrong")[2].partition("\n## ")[0]
+    table = readme.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
 
     tries = [row.split(" | ")[-1] for row in table.splitlines() if row.startswith("|")]
 
