@@ -1,17 +1,16 @@
-# One image for SageMaker hosting, asynchronous inference, batch transform and a GPU box.
-# No weights, no NVIDIA driver, and no line that would need a registry besides the base's.
+# Image for SageMaker real-time and asynchronous endpoints, batch transform, and GPU machines.
+# It contains no weights and no NVIDIA driver, and needs no registry except that of the base.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
-# Python packages, each of a version and with a hash that container/ names. The files
-# are complete, so nothing is resolved here; what needs only a part of its requirements
-# gets no others.
+# Python packages, pinned by version and hash in container/. The requirement files are
+# complete, so pip resolves nothing, and unneeded dependencies are not installed.
 FROM ${BASE_IMAGE} AS wheels
 # cuda or cpu
 ARG VARIANT=cuda
-# Where the CPU build of torch comes from: --extra-index-url https://...
+# Additional pip arguments, for the CPU build of torch: --extra-index-url https://...
 ARG PIP_ARGS=""
 COPY container/requirements-${VARIANT}.txt container/requirements-prompts.txt /tmp/
-# Word splitting is wanted in PIP_ARGS.
+# PIP_ARGS is split into words on purpose.
 # hadolint ignore=SC2086
 RUN python3 -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --no-compile --require-hashes --no-deps ${PIP_ARGS} \
@@ -20,9 +19,9 @@ RUN python3 -m venv /opt/venv \
       -r /tmp/requirements-prompts.txt \
  && echo /opt/chandra > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/chandra.pth"
 
-# As it runs: without tests, headers, compilers, pip and what of CUDA nothing links to;
-# with Python's cache, which cannot be written on a read-only root and saves seconds of
-# every start.
+# The packages without tests, headers, compilers, pip and CUDA libraries that nothing links
+# to. Bytecode is compiled here, because the root file system may be read-only and compiling
+# at every start would take seconds.
 FROM wheels AS lean
 RUN packages="$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && rm -rf "$packages"/torch/test "$packages"/torch/include "$packages"/pip "$packages"/pip-* /opt/venv/bin/pip* \
@@ -31,12 +30,12 @@ RUN packages="$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_p
       -o -name 'libnvshmem_device.*' \) -delete \
  && { /opt/venv/bin/python -m compileall -q -j 0 "$packages" || true; }
 
-# A netty with the fixes that TorchServe's lacks, and a Java that holds what TorchServe
-# needs and no more; jlink comes with a JDK only.
+# netty with security fixes that TorchServe's version lacks, and a Java runtime with only the
+# modules that TorchServe needs. jlink requires a JDK.
 FROM wheels AS java
 WORKDIR /tmp
-# A base without manual pages stops Java's installation script.
-# Debian keeps only the newest version of a package, so none is pinned.
+# Java's installation script fails on a base image without this folder.
+# Versions are not pinned, because Debian keeps only the newest one of a package.
 # hadolint ignore=DL3008
 RUN mkdir -p /usr/share/man/man1 \
  && apt-get update \
@@ -50,8 +49,8 @@ RUN mkdir -p /usr/share/man/man1 \
  && jlink --output /opt/java --strip-java-debug-attributes --no-man-pages --no-header-files --compress=2 \
       --add-modules java.base,java.desktop,java.instrument,java.logging,java.management,java.naming,java.net.http,java.scripting,java.security.jgss,java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported,jdk.zipfs
 
-# Two fonts that have the letters of all scripts but for Asian ones, and those. PDFs
-# name fonts without embedding them.
+# Fonts for PDFs that do not embed theirs: FreeSerif, and WenQuanYi Micro Hei for Chinese,
+# Japanese and Korean.
 FROM ${BASE_IMAGE} AS fonts
 WORKDIR /tmp
 # hadolint ignore=DL3008
@@ -66,7 +65,7 @@ RUN apt-get update \
     done \
  && rm -rf /var/lib/apt/lists/* packages fonts-*.deb
 
-# The archive; its tool is not needed afterwards.
+# The model archive. Its tool is not part of the final image.
 FROM wheels AS archive
 COPY container/requirements-archive.txt /tmp/
 # hadolint ignore=SC2086
@@ -77,7 +76,7 @@ COPY server server
 COPY model-store/model-config.yaml model-store/
 RUN /opt/venv/bin/python -m server archive
 
-# What runs.
+# The final image.
 FROM ${BASE_IMAGE} AS serve
 ARG SOURCE=unknown
 ARG REVISION=unknown
@@ -98,7 +97,7 @@ COPY --from=archive /opt/chandra/model-store/chandra.mar model-store/
 COPY --from=java /opt/netty build/netty
 COPY handler handler
 COPY server server
-# The root file system may be read-only, so Python's cache of our modules is made now.
+# Compile bytecode of our modules now, because the root file system may be read-only.
 RUN /opt/venv/bin/python -m compileall -q -j 0 /opt/chandra \
  && mkdir -p /opt/ml/model
 ENV PATH=/opt/venv/bin:/opt/java/bin:$PATH \
@@ -106,16 +105,17 @@ ENV PATH=/opt/venv/bin:/opt/java/bin:$PATH \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    # Which devices and libraries the NVIDIA runtime puts in; it decides by itself
-    # whether the driver is new enough.
+    # Devices and libraries that the NVIDIA runtime mounts. The runtime checks the driver's
+    # version itself.
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SERVE_UID=10001 \
-    # torch wants a name for whoever it runs as, which may be any number.
+    # torch requires a user name, and the user id may have none.
     LOGNAME=chandra \
     SOURCE_REVISION=${REVISION}
 WORKDIR /tmp
 EXPOSE 8080
-# No USER: SageMaker wants root. As root with the right to, serve hands the server over.
+# There is no USER, because SageMaker requires root. If it is permitted to, serve then runs
+# the server as SERVE_UID.
 ENTRYPOINT ["python", "-P", "-m", "server.container"]
 CMD ["serve"]

@@ -1,6 +1,6 @@
-"""Draw the demo's documents: `page.png` and `report.pdf`.
+"""Renderer of the demo's documents `page.png` and `report.pdf`.
 
-Both tell of a weather station that does not exist; prose and numbers are ours.
+Both are reports of a fictional weather station. Text and numbers are our own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reportlab.platypus import (
 
 FOLDER = Path(__file__).parent
 
-# Bitstream Vera comes with reportlab, so every machine draws the same letters.
+# Bitstream Vera ships with reportlab, so every machine renders identical letters.
 FONTS = Path(reportlab.__file__).with_name("fonts")
 
 INK = "#1c2430"
@@ -48,7 +48,7 @@ BAND = "#eef3f7"
 
 PAGE_SIZE = (544, 672)
 MARGIN = 40
-# What the embedded model was trained on: see mini/README.md.
+# Sizes for which the embedded model was trained: see mini/README.md.
 LETTERS = 22
 LEADING = 33
 GAP = 24
@@ -115,7 +115,7 @@ def _draw_heading(draw: ImageDraw.ImageDraw, text: str, *, y: int) -> int:
 def _draw_text(
     draw: ImageDraw.ImageDraw, text: str, *, x: int, y: int, width: int
 ) -> int:
-    """Draw wrapped text; where the next line would start."""
+    """Draw wrapped text, and return the position of the next line."""
     font = _font(LETTERS)
     line = ""
     for word in [*text.split(), ""]:
@@ -130,7 +130,7 @@ def _draw_text(
 
 
 def _draw_table(draw: ImageDraw.ImageDraw, *, y: int, right: int) -> int:
-    """Draw the readings; where the table ends."""
+    """Draw the table of readings, and return the position of its end."""
     row_height = 36
     column_width = (right - MARGIN) // len(TABLE[0])
     draw.rectangle((MARGIN, y, right, y + row_height), fill=BAND)
@@ -153,7 +153,7 @@ def _draw_table(draw: ImageDraw.ImageDraw, *, y: int, right: int) -> int:
 
 SIDE = 12 * mm
 TEXT_WIDTH = A5[0] - 2 * SIDE
-# The page is seen 672 pixels high, so this is 22 of them.
+# The model sees the page at a height of 672 pixels, where letters have 22 pixels.
 POINTS = 19.5
 
 SERIES = "Harrow Point Station"
@@ -181,7 +181,7 @@ def make_report(path: Path) -> None:
         pagesize=A5,
         title=f"{SERIES}: {REPORT_TITLE}",
         author=SERIES,
-        # The date of making and the document's id would differ each time.
+        # Without this, the creation date and the document id would differ each time.
         invariant=True,
     )
     frame = Frame(SIDE, 19 * mm, TEXT_WIDTH, A5[1] - 40 * mm, 0, 0, 0, 0)

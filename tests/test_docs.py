@@ -167,7 +167,7 @@ def test_the_table_of_settings_is_the_settings():
 
 
 def test_the_table_of_a_containers_variables_is_what_is_read():
-    written = rows(ROOT / "container" / "README.md", "What it is told")
+    written = rows(ROOT / "container" / "README.md", "Environment variables")
 
     assert {name.strip("`"): default for name, default, _ in written} == (
         environment.VARIABLES

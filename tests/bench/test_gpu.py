@@ -176,7 +176,7 @@ def test_tokens_as_rows_are_timed_beside_segments(stage):
 
 def test_readme_lists_the_questions_of_the_report():
     text = README.read_text(encoding="utf-8")
-    _, _, section = text.partition("### What remains unknown until somebody has a GPU")
+    _, _, section = text.partition("### Open questions that need a GPU")
     section, _, _ = section.partition("\n#")
 
     listed = re.findall(r"^- \*\*(.+?)\*\*", section, flags=re.MULTILINE)

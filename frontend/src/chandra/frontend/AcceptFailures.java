@@ -5,8 +5,10 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Logs that connections cannot be accepted, for want of file descriptors mostly: one line a
- * minute. Netty tries again every second, and says so only where warnings of its own are logged.
+ * Rate-limited log of failures to accept connections, which mostly have no file descriptor left.
+ *
+ * <p>Netty retries every second, and reports the failure only at a log level that is disabled here.
+ * At most one line per minute is logged.
  */
 final class AcceptFailures {
     private static final Logger LOGGER = LoggerFactory.getLogger(AcceptFailures.class);
@@ -17,7 +19,7 @@ final class AcceptFailures {
 
     private AcceptFailures() {}
 
-    /** Says why the last connection could not be accepted, unless it was said just now. */
+    /** Logs the cause of a failure, unless a failure was logged within the last minute. */
     static synchronized void report(Throwable cause) {
         long now = System.nanoTime();
         if (hasLogged && now - loggedAt < QUIET_NANOSECONDS) {
@@ -26,7 +28,7 @@ final class AcceptFailures {
         hasLogged = true;
         loggedAt = now;
         LOGGER.error(
-                "connections cannot be accepted and wait, tried again every second: {}",
+                "cannot accept connections; they wait, and accepting is retried every second: {}",
                 cause.toString());
     }
 }

@@ -21,64 +21,77 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.pytorch.serve.util.NettyUtils;
 
 /**
- * Refuses a request before its body is taken in: where it is no request of ours, where Java has no
- * room for it, where no worker can be started any more, and while the server is about to stop. An
- * upload in progress is refused when the server stops, when it stalls, and when older uploads need
+ * Admission control of one connection.
+ *
+ * <p>Rejects a request before its body is received if the request is invalid, if Java's heap has no
+ * room for it, if TorchServe no longer starts a worker, or if the server is draining. Rejects an
+ * upload in progress if the server starts to drain, if the upload stalls, or if older uploads need
  * its room.
  *
- * <p>One for each connection, behind {@link Turns}; used by that connection's thread only.
+ * <p>Follows {@link RequestQueue} in the pipeline. Not thread-safe: only the event loop of the
+ * connection uses it.
  */
 final class Admission extends ChannelDuplexHandler {
-    /** Documents on their way in, being read, or on their way out. */
+    /** Number of documents that are being received, read or returned. */
     private static final AtomicInteger OPEN = new AtomicInteger();
 
-    private static final long LOOK_MILLISECONDS = 200;
+    private static final long CHECK_MILLISECONDS = 200;
 
-    /** A client that has not sent the rest by then is not waited for. */
+    /**
+     * Time after which the connection of a rejected request is closed, even if its body is
+     * incomplete.
+     */
     private static final long LINGER_SECONDS = 10;
 
-    /** An upload must arrive at a rate at which the whole of it would take this long. */
+    /** The minimum rate of an upload is its length divided by this time. */
     private static final long MAX_UPLOAD_SECONDS = 300;
 
-    /** Bytes that an upload of unknown length must send in each stall timeout. */
+    /** Minimum number of bytes per stall timeout for an upload of unknown length. */
     private static final long MIN_PROGRESS_BYTES = 16 * 1024;
 
-    /** When the whole request was there, on the monotonic clock, in nanoseconds. */
+    /**
+     * Header with the time at which the request was complete, in nanoseconds of the monotonic
+     * clock.
+     */
     private static final String ARRIVAL = "x-chandra-arrival";
 
-    private final Gate gate;
+    private final RequestValidator validator;
     private final Budget budget;
     private final Path folder;
     private final Path draining;
     private final long stallNanoseconds;
-    private final RateLimitedLog refusals;
+    private final RateLimitedLog rejections;
 
-    /** Of the request that has no answer yet; null between two. */
-    private Budget.Claim claim;
+    /** Reservation of the request in progress; null if there is none. */
+    private Budget.Reservation reservation;
 
-    /** What TorchServe calls that request, once it has all of it. */
+    /** TorchServe's id of that request; null until TorchServe has received all of it. */
     private String name;
 
     private boolean isReceiving;
-    private boolean isRefused;
+    private boolean isRejected;
 
-    /** Whether nothing that comes can be understood any more. */
+    /** True if the rest of the connection cannot be parsed. */
     private boolean isBroken;
 
-    private boolean isLooking;
+    private boolean isChecking;
 
-    /** The head of the request that is on its way; its headers are those of the whole request. */
+    /** Head of the request in progress. TorchServe's aggregated request shares its headers. */
     private HttpRequest head;
 
-    /** Bytes of the body: announced, or the most there may be; arrived; arrived at last look. */
+    /** Announced length of the body, or the maximum length of a chunked one, in bytes. */
     private long announced;
 
+    /** Bytes received so far. */
     private long received;
+
+    /** Value of {@code received} when the minimum number of bytes was last reached. */
     private long progress;
 
-    /** Bytes that must arrive in each stall timeout, and when that many last had. */
+    /** Minimum number of bytes that must arrive in each stall timeout. */
     private long minProgress;
 
+    /** Time at which that minimum was last reached. */
     private long progressAt;
 
     static int numOpen() {
@@ -86,34 +99,38 @@ final class Admission extends ChannelDuplexHandler {
     }
 
     Admission(
-            Gate gate, Budget budget, String folder, long stallSeconds, RateLimitedLog refusals) {
-        this.gate = gate;
+            RequestValidator validator,
+            Budget budget,
+            String folder,
+            long stallSeconds,
+            RateLimitedLog rejections) {
+        this.validator = validator;
         this.budget = budget;
         this.folder = Path.of(folder);
         this.draining = this.folder.resolve("draining");
         this.stallNanoseconds = TimeUnit.SECONDS.toNanos(stallSeconds);
-        this.refusals = refusals;
+        this.rejections = rejections;
     }
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         boolean isLast = message instanceof LastHttpContent;
-        if (!isRefused && message instanceof HttpRequest) {
-            begin(context, (HttpRequest) message);
+        if (!isRejected && message instanceof HttpRequest) {
+            beginRequest(context, (HttpRequest) message);
         }
-        if (!isRefused && message instanceof HttpContent) {
-            take(context, (HttpContent) message);
+        if (!isRejected && message instanceof HttpContent) {
+            receive(context, (HttpContent) message);
         }
-        if (isRefused) {
-            // Read to its end, though: a client that still writes would see a reset
-            // connection and not the answer.
+        if (isRejected) {
+            // Read the rest of the request: if the connection were closed now, a client that is
+            // still writing would see a reset instead of the response.
             ReferenceCountUtil.release(message);
             if (isLast && !isBroken) {
                 context.close();
             }
             return;
         }
-        if (isLast && claim.isDocument) {
+        if (isLast && reservation.isDocument) {
             head.headers().set(ARRIVAL, System.nanoTime());
         }
         isReceiving = isReceiving && !isLast;
@@ -125,25 +142,25 @@ final class Admission extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        if (isRefused) {
-            // The request has its answer. TorchServe, which misses a part of it, may have another
-            // one, and would close the connection as soon as that was said to be sent.
+        if (isRejected) {
+            // The rejection was already sent. TorchServe may respond to the truncated request as
+            // well, and would close the connection once that response appears to be sent.
             ReferenceCountUtil.release(message);
             return;
         }
-        if (!Turns.isInterim(message)) {
-            FullHttpResponse ours = inOurForm(message);
-            if (ours != null) {
+        if (!RequestQueue.isInterim(message)) {
+            FullHttpResponse translated = translate(message);
+            if (translated != null) {
                 ReferenceCountUtil.release(message);
-                message = ours;
+                message = translated;
             }
-            if (message instanceof FullHttpResponse && claim != null) {
-                // TorchServe has let go of the body; what has yet to be sent is counted apart.
-                claim.release();
+            if (message instanceof FullHttpResponse && reservation != null) {
+                // TorchServe has released the body. The unsent response is counted separately.
+                reservation.release();
             }
             if (message instanceof LastHttpContent) {
                 promise = promise.unvoid();
-                promise.addListener(done -> answered());
+                promise.addListener(done -> finishRequest());
             }
         }
         context.write(message, promise);
@@ -151,12 +168,12 @@ final class Admission extends ChannelDuplexHandler {
 
     @Override
     public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
-        boolean isWaiting = claim != null && !isReceiving;
-        if (cause instanceof CodecException && !isRefused && !isWaiting) {
+        boolean isWaiting = reservation != null && !isReceiving;
+        if (cause instanceof CodecException && !isRejected && !isWaiting) {
             if (isReceiving) {
-                giveUp(context, Refusal.MALFORMED);
+                abort(context, Rejection.MALFORMED);
             } else {
-                refuse(context, Refusal.MALFORMED);
+                reject(context, Rejection.MALFORMED);
             }
         } else {
             context.fireExceptionCaught(cause);
@@ -165,66 +182,66 @@ final class Admission extends ChannelDuplexHandler {
 
     @Override
     public void channelInactive(ChannelHandlerContext context) {
-        if (claim != null) {
-            Budget.Claim left = claim;
-            claim = null;
-            leave(left);
-            if (isReceiving || isRefused || name == null || !left.isDocument) {
-                // It never was a request of the worker's; its bytes are gone.
-                left.release();
+        if (reservation != null) {
+            Budget.Reservation abandoned = reservation;
+            reservation = null;
+            countClosed(abandoned);
+            if (isReceiving || isRejected || name == null || !abandoned.isDocument) {
+                // The worker never received this request, and its bytes are already released.
+                abandoned.release();
             } else {
-                new Departure(context.channel(), folder, name, left::release).announce();
+                new Disconnection(context.channel(), folder, name, abandoned::release).announce();
             }
         }
         isReceiving = false;
         context.fireChannelInactive();
     }
 
-    private void begin(ChannelHandlerContext context, HttpRequest request) {
+    private void beginRequest(ChannelHandlerContext context, HttpRequest request) {
         isReceiving = true;
         head = request;
         received = progress = 0;
         progressAt = System.nanoTime();
-        Refusal refusal = gate.refusal(request);
-        claim =
+        Rejection rejection = validator.validate(request);
+        reservation =
                 budget
-                .new Claim(
-                        refusal == null && request.method().equals(HttpMethod.POST),
+                .new Reservation(
+                        rejection == null && request.method().equals(HttpMethod.POST),
                         () -> context.executor().execute(() -> makeRoom(context)));
-        if (claim.isDocument) {
+        if (reservation.isDocument) {
             OPEN.incrementAndGet();
             if (Files.exists(draining)) {
-                refusal = Refusal.STOPPING;
+                rejection = Rejection.STOPPING;
             } else if (WorkerState.isGivenUp()) {
-                refusal = Refusal.GIVEN_UP;
+                rejection = Rejection.GIVEN_UP;
             }
         }
-        if (refusal == null) {
+        if (rejection == null) {
             boolean isChunked = HttpUtil.isTransferEncodingChunked(request);
-            announced = isChunked ? gate.maxBytes : HttpUtil.getContentLength(request, 0L);
+            announced = isChunked ? validator.maxBytes : HttpUtil.getContentLength(request, 0L);
             minProgress = isChunked ? MIN_PROGRESS_BYTES : share(announced);
-            refusal = claim.begin(announced) ? null : Refusal.NO_ROOM;
+            rejection = reservation.begin(announced) ? null : Rejection.NO_ROOM;
         }
-        if (refusal != null) {
-            refuse(context, refusal);
+        if (rejection != null) {
+            reject(context, rejection);
             return;
         }
         request.headers().remove(ARRIVAL);
-        Gate.hideForm(request);
-        Gate.hideHead(request);
-        if (!isLooking) {
-            isLooking = true;
-            look(context);
+        RequestValidator.hideForm(request);
+        RequestValidator.hideHead(request);
+        if (!isChecking) {
+            isChecking = true;
+            checkUpload(context);
         }
     }
 
-    /** The bytes of a body that must arrive in each stall timeout. */
+    /** Returns the minimum number of bytes per stall timeout for a body of the given length. */
     private long share(long length) {
         double seconds = stallNanoseconds / (double) TimeUnit.SECONDS.toNanos(1);
         return Math.max(1, (long) (length * seconds / MAX_UPLOAD_SECONDS));
     }
 
-    private void take(ChannelHandlerContext context, HttpContent content) {
+    private void receive(ChannelHandlerContext context, HttpContent content) {
         received += content.content().readableBytes();
         if (received - progress >= minProgress) {
             progress = received;
@@ -232,85 +249,87 @@ final class Admission extends ChannelDuplexHandler {
         }
         boolean isLast = content instanceof LastHttpContent;
         if (content.decoderResult().isFailure()) {
-            giveUp(context, Refusal.MALFORMED);
-        } else if (received > gate.maxBytes) {
-            giveUp(context, Refusal.tooLarge(gate.maxBytes));
-        } else if (!(isLast ? claim.complete(received) : claim.grow(received, announced))) {
-            giveUp(context, Refusal.NO_ROOM);
-        } else if (isLast && claim.isDocument && Files.exists(draining)) {
-            giveUp(context, Refusal.STOPPING);
+            abort(context, Rejection.MALFORMED);
+        } else if (received > validator.maxBytes) {
+            abort(context, Rejection.tooLarge(validator.maxBytes));
+        } else if (!(isLast
+                ? reservation.complete(received)
+                : reservation.grow(received, announced))) {
+            abort(context, Rejection.NO_ROOM);
+        } else if (isLast && reservation.isDocument && Files.exists(draining)) {
+            abort(context, Rejection.STOPPING);
         }
     }
 
-    /** Ends this upload so that an older one can go on. */
+    /** Aborts this upload so that an older one can continue. */
     private void makeRoom(ChannelHandlerContext context) {
-        if (isReceiving && !isRefused) {
-            giveUp(context, Refusal.NO_ROOM);
+        if (isReceiving && !isRejected) {
+            abort(context, Rejection.NO_ROOM);
         }
     }
 
-    /** Refuses an upload of which a part has been passed on, and frees that part. */
-    private void giveUp(ChannelHandlerContext context, Refusal refusal) {
-        refuse(context, refusal);
+    /** Rejects an upload of which TorchServe has received a part, and releases that part. */
+    private void abort(ChannelHandlerContext context, Rejection rejection) {
+        reject(context, rejection);
         DefaultLastHttpContent end = new DefaultLastHttpContent();
-        end.setDecoderResult(DecoderResult.failure(new CodecException(refusal.toString())));
+        end.setDecoderResult(DecoderResult.failure(new CodecException(rejection.toString())));
         context.fireChannelRead(end);
-        claim.release();
+        reservation.release();
     }
 
-    /** Checks an upload now and then: the server may stop meanwhile, or the upload may stall. */
-    private void look(ChannelHandlerContext context) {
+    /** Checks periodically whether the server is draining or the upload has stalled. */
+    private void checkUpload(ChannelHandlerContext context) {
         context.executor()
                 .schedule(
                         () -> {
-                            isLooking = isReceiving && !isRefused;
-                            if (!isLooking) {
+                            isChecking = isReceiving && !isRejected;
+                            if (!isChecking) {
                                 return;
                             }
-                            if (claim.isDocument && Files.exists(draining)) {
-                                giveUp(context, Refusal.STOPPING);
+                            if (reservation.isDocument && Files.exists(draining)) {
+                                abort(context, Rejection.STOPPING);
                             } else if (System.nanoTime() - progressAt > stallNanoseconds) {
-                                giveUp(context, Refusal.STALLED);
+                                abort(context, Rejection.STALLED);
                             } else {
-                                look(context);
+                                checkUpload(context);
                             }
                         },
-                        LOOK_MILLISECONDS,
+                        CHECK_MILLISECONDS,
                         TimeUnit.MILLISECONDS);
     }
 
-    private void refuse(ChannelHandlerContext context, Refusal refusal) {
-        isRefused = true;
-        isBroken = refusal.isMalformed();
-        refusals.add(refusal.toString(), context.executor());
-        context.writeAndFlush(refusal.response())
+    private void reject(ChannelHandlerContext context, Rejection rejection) {
+        isRejected = true;
+        isBroken = rejection.isMalformed();
+        rejections.add(rejection.toString(), context.executor());
+        context.writeAndFlush(rejection.response())
                 .addListener(
                         done -> {
                             if (isBroken) {
-                                // Of what is still to come, no end can be seen.
+                                // The end of the request cannot be found.
                                 ((DuplexChannel) context.channel()).shutdownOutput();
                             }
                         });
         context.executor().schedule(() -> context.close(), LINGER_SECONDS, TimeUnit.SECONDS);
     }
 
-    private FullHttpResponse inOurForm(Object message) {
-        boolean isToDocument = claim != null && claim.isDocument;
+    private FullHttpResponse translate(Object message) {
+        boolean isToDocument = reservation != null && reservation.isDocument;
         return isToDocument && message instanceof FullHttpResponse
-                ? Refusal.translated((FullHttpResponse) message)
+                ? Rejection.translate((FullHttpResponse) message)
                 : null;
     }
 
-    private void answered() {
-        if (claim != null) {
-            leave(claim);
-            claim.release();
-            claim = null;
+    private void finishRequest() {
+        if (reservation != null) {
+            countClosed(reservation);
+            reservation.release();
+            reservation = null;
         }
     }
 
-    private static void leave(Budget.Claim claim) {
-        if (claim.isDocument) {
+    private static void countClosed(Budget.Reservation reservation) {
+        if (reservation.isDocument) {
             OPEN.decrementAndGet();
         }
     }

@@ -13,29 +13,31 @@ import java.util.concurrent.TimeUnit;
 import org.pytorch.serve.util.ConfigManager;
 
 /**
- * Limits the memory that Java spends on the bodies of open requests and on answers not yet sent.
+ * Memory budget for the bodies of open requests and for unsent responses. Thread-safe.
  *
- * <p>Java holds a body as it came, and copies of it on its way to the worker. The container plans
- * memory for copies of bodies of a usual size; larger ones count for the rest.
+ * <p>Java holds a body as it was received, and makes copies of it for the worker. The container
+ * plans memory for the copies of bodies up to a usual size. Bytes above that size are counted with
+ * their copies.
  *
- * <p>An upload reserves the bytes that have arrived and a window ahead of them, so that a client
- * that announces much and sends little takes little; the window grows with what has arrived. When uploads outgrow the budget together, the
- * newest one is refused, so that older ones can finish.
+ * <p>An upload reserves the bytes that have arrived and a window ahead of them, which grows with
+ * the received bytes. A client that announces a large body but sends little therefore reserves
+ * little. When uploads exceed the budget together, the newest one is rejected, so that older ones
+ * finish.
  *
- * <p>Answers wait here for clients that read slowly. When they take more than their share, clients
- * that have read nothing for longest lose their connections. Thread-safe.
+ * <p>Responses wait for clients that read slowly. When they exceed their share of the budget, the
+ * connections whose clients have not read for the longest time are closed.
  */
 final class Budget {
     private static final long MIB = 1L << 20;
     private static final int COPIES = 3;
 
-    /** The part of the budget that answers may take while their clients do not read them. */
-    private static final int ANSWERS_SHARE = 4;
+    /** Unread responses may use the budget divided by this number. */
+    private static final int RESPONSE_SHARE = 4;
 
-    /** A client that has read something in this time is spared, up to twice that share. */
+    /** A client that has read within this time is not closed, up to twice that share. */
     private static final long PATIENCE_NANOSECONDS = TimeUnit.SECONDS.toNanos(5);
 
-    /** Bytes of a body that are reserved before they arrive: as many as have, within these. */
+    /** Limits of the window, which otherwise equals the number of received bytes. */
     private static final long MIN_WINDOW_BYTES = 64 * 1024;
 
     private static final long MAX_WINDOW_BYTES = 4 * MIB;
@@ -43,18 +45,18 @@ final class Budget {
     private final long bytes;
     private final long usualBytes;
 
-    /** Uploads that may still grow, in the order they began. */
-    private final Deque<Claim> growing = new ArrayDeque<>();
+    /** Uploads in progress, in the order in which they began. */
+    private final Deque<Reservation> growing = new ArrayDeque<>();
 
-    private long claimed;
+    private long totalReserved;
 
-    /** The part of {@code claimed} whose uploads have been told to end. */
-    private long leaving;
+    /** The part of {@code totalReserved} that belongs to uploads being evicted. */
+    private long evictedBytes;
 
-    /** Connections with answers that their clients have not taken yet. */
-    private final Set<Answers> waiting = new HashSet<>();
+    /** Connections with unsent responses. */
+    private final Set<Responses> waiting = new HashSet<>();
 
-    private long unsent;
+    private long totalUnsent;
 
     Budget(ConfigManager config) {
         bytes = Long.parseLong(config.getProperty("chandra_body_budget_mb", "1792")) * MIB;
@@ -62,7 +64,7 @@ final class Budget {
     }
 
     private boolean fits(long more) {
-        return claimed - leaving + unsent + more <= bytes;
+        return totalReserved - evictedBytes + totalUnsent + more <= bytes;
     }
 
     private static long withWindow(long received, long announced) {
@@ -70,26 +72,26 @@ final class Budget {
         return Math.min(announced, received + window);
     }
 
-    /** The share of one request. */
-    final class Claim {
-        /** False for a request without a body, whose answer comes in its turn. */
+    /** Reservation of one request. */
+    final class Reservation {
+        /** True if the request carries a document; false for status requests and rejected ones. */
         final boolean isDocument;
 
         private final Runnable evict;
-        private long taken;
+        private long reservedBytes;
         private boolean isEvicted;
 
-        /** {@code evict} is called at most once, by any thread, when the upload has to end. */
-        Claim(boolean isDocument, Runnable evict) {
+        /** Calls {@code evict} at most once, on any thread, when the upload has to be aborted. */
+        Reservation(boolean isDocument, Runnable evict) {
             this.isDocument = isDocument;
             this.evict = evict;
         }
 
-        /** Reserves the first window of a body; false where there is no room for it now. */
+        /** Reserves the first window of a body; returns false if there is no room for it. */
         boolean begin(long announced) {
             synchronized (Budget.this) {
                 growing.add(this);
-                boolean hasRoom = take(withWindow(0, announced));
+                boolean hasRoom = reserve(withWindow(0, announced));
                 if (!hasRoom) {
                     growing.remove(this);
                 }
@@ -97,16 +99,19 @@ final class Budget {
             }
         }
 
-        /** Reserves what has arrived and the next window; false where the upload has to end. */
+        /**
+         * Reserves the received bytes and the next window; returns false if the upload must be
+         * aborted.
+         */
         boolean grow(long received, long announced) {
-            return take(withWindow(received, announced));
+            return reserve(withWindow(received, announced));
         }
 
-        /** Reserves exactly the whole body; false where the upload has to end. */
+        /** Reserves exactly the complete body; returns false if the upload must be aborted. */
         boolean complete(long received) {
-            // In one step: a body that is complete must not be chosen to make room.
+            // Do both under one lock, so that a complete body is never chosen for eviction.
             synchronized (Budget.this) {
-                boolean hasRoom = take(received);
+                boolean hasRoom = reserve(received);
                 growing.remove(this);
                 return hasRoom;
             }
@@ -115,79 +120,85 @@ final class Budget {
         void release() {
             synchronized (Budget.this) {
                 growing.remove(this);
-                claimed -= taken;
+                totalReserved -= reservedBytes;
                 if (isEvicted) {
-                    leaving -= taken;
+                    evictedBytes -= reservedBytes;
                 }
-                taken = 0;
+                reservedBytes = 0;
             }
         }
 
         /**
-         * A request that is alone always has room: it would never have it otherwise. Newer uploads
-         * make room for an older one.
+         * Reserves memory for a body of the given length, and evicts newer uploads if necessary.
+         *
+         * <p>A single request always succeeds, because otherwise it could never be served.
          */
-        private boolean take(long length) {
-            List<Claim> evicted = new ArrayList<>();
+        private boolean reserve(long length) {
+            List<Reservation> evicted = new ArrayList<>();
             synchronized (Budget.this) {
                 if (isEvicted) {
                     return false;
                 }
                 long cost = length + COPIES * Math.max(0, length - usualBytes);
-                long more = cost - taken;
-                boolean isAlone = claimed - leaving + unsent <= taken;
+                long more = cost - reservedBytes;
+                boolean isAlone = totalReserved - evictedBytes + totalUnsent <= reservedBytes;
                 if (more > 0 && !isAlone && !fits(more)) {
-                    evicted = newestThatMakeRoom(more);
+                    evicted = findNewestToEvict(more);
                     if (evicted.isEmpty()) {
                         return false;
                     }
                 }
-                for (Claim claim : evicted) {
-                    claim.isEvicted = true;
-                    leaving += claim.taken;
-                    growing.remove(claim);
+                for (Reservation reservation : evicted) {
+                    reservation.isEvicted = true;
+                    evictedBytes += reservation.reservedBytes;
+                    growing.remove(reservation);
                 }
-                claimed += more;
-                taken += more;
+                totalReserved += more;
+                reservedBytes += more;
             }
-            evicted.forEach(claim -> claim.evict.run());
+            evicted.forEach(reservation -> reservation.evict.run());
             return true;
         }
 
-        /** The newest uploads that are younger than this one; none where they are too few. */
-        private List<Claim> newestThatMakeRoom(long more) {
-            List<Claim> found = new ArrayList<>();
+        /**
+         * Returns the newest uploads that free enough room; empty if those newer than this one do
+         * not.
+         */
+        private List<Reservation> findNewestToEvict(long more) {
+            List<Reservation> newer = new ArrayList<>();
             long freed = 0;
-            for (Iterator<Claim> newest = growing.descendingIterator(); newest.hasNext(); ) {
-                Claim claim = newest.next();
-                if (claim == this) {
+            for (Iterator<Reservation> newest = growing.descendingIterator(); newest.hasNext(); ) {
+                Reservation reservation = newest.next();
+                if (reservation == this) {
                     break;
                 }
-                found.add(claim);
-                freed += claim.taken;
+                newer.add(reservation);
+                freed += reservation.reservedBytes;
                 if (fits(more - freed)) {
-                    return found;
+                    return newer;
                 }
             }
             return List.of();
         }
     }
 
-    /** The answers of one connection; a message counts in full until all of it is sent. */
-    final class Answers {
+    /** Unsent responses of one connection. A message counts in full until all of it is sent. */
+    final class Responses {
         private final Runnable close;
         private long length;
         private long progressAt;
         private boolean isClosed;
 
-        /** {@code close} is called at most once, by any thread. */
-        Answers(Runnable close) {
+        /**
+         * Calls {@code close} at most once, on any thread, when the connection has to be closed.
+         */
+        Responses(Runnable close) {
             this.close = close;
         }
 
-        /** Counts bytes that wait to be sent, and closes connections where there is no room. */
+        /** Adds bytes to be sent, and closes connections if the share is exceeded. */
         void add(long more) {
-            List<Answers> closed = new ArrayList<>();
+            List<Responses> closed = new ArrayList<>();
             synchronized (Budget.this) {
                 if (isClosed) {
                     return;
@@ -196,42 +207,42 @@ final class Budget {
                     progressAt = System.nanoTime();
                 }
                 length += more;
-                unsent += more;
+                totalUnsent += more;
                 if (length > 0) {
                     waiting.add(this);
                 }
-                Optional<Answers> slowest = slowest();
+                Optional<Responses> slowest = findSlowest();
                 while (slowest.isPresent()) {
                     closed.add(slowest.get());
                     slowest.get().forget();
-                    slowest = slowest();
+                    slowest = findSlowest();
                 }
             }
-            closed.forEach(answers -> answers.close.run());
+            closed.forEach(responses -> responses.close.run());
         }
 
-        /** Notes that the client's machine has taken some bytes. */
+        /** Records that the client has received some bytes. */
         void progress() {
             synchronized (Budget.this) {
                 progressAt = System.nanoTime();
             }
         }
 
-        /** Counts bytes that Java has let go of. */
+        /** Subtracts bytes that Java has released. */
         void sent(long fewer) {
             synchronized (Budget.this) {
                 if (isClosed) {
                     return;
                 }
                 length -= fewer;
-                unsent -= fewer;
+                totalUnsent -= fewer;
                 if (length == 0) {
                     waiting.remove(this);
                 }
             }
         }
 
-        /** Returns the bytes that are counted. */
+        /** Returns the number of counted bytes. */
         long length() {
             synchronized (Budget.this) {
                 return length;
@@ -246,21 +257,21 @@ final class Budget {
 
         private void forget() {
             isClosed = true;
-            unsent -= length;
+            totalUnsent -= length;
             length = 0;
             waiting.remove(this);
         }
     }
 
-    /** The client to be closed next; none while there is room, or where there is no other one. */
-    private Optional<Answers> slowest() {
-        if (unsent <= bytes / ANSWERS_SHARE || waiting.size() < 2) {
+    /** Returns the connection to close next; empty while there is room or if it is the only one. */
+    private Optional<Responses> findSlowest() {
+        if (totalUnsent <= bytes / RESPONSE_SHARE || waiting.size() < 2) {
             return Optional.empty();
         }
         long now = System.nanoTime();
-        long patience = unsent > 2 * bytes / ANSWERS_SHARE ? 0 : PATIENCE_NANOSECONDS;
+        long patience = totalUnsent > 2 * bytes / RESPONSE_SHARE ? 0 : PATIENCE_NANOSECONDS;
         return waiting.stream()
-                .filter(answers -> now - answers.progressAt >= patience)
-                .max(Comparator.comparingLong(answers -> now - answers.progressAt));
+                .filter(responses -> now - responses.progressAt >= patience)
+                .max(Comparator.comparingLong(responses -> now - responses.progressAt));
     }
 }

@@ -10,15 +10,16 @@ import org.pytorch.serve.servingsdk.http.Request;
 import org.pytorch.serve.servingsdk.http.Response;
 
 /**
- * GET or HEAD /ping: 200 while a page could be read now, else 503 and why not.
+ * Readiness endpoint GET or HEAD /ping: 200 while the server can read a page, otherwise 503 with
+ * the reason.
  *
- * <p>Takes the place of TorchServe's own, which is 200 before the model is loaded and for minutes
- * after it can no longer be.
+ * <p>Replaces TorchServe's own endpoint, which returns 200 before the model is loaded and for
+ * minutes after the worker has failed.
  */
 @Endpoint(
         urlPattern = "ping",
         endpointType = EndpointTypes.INFERENCE,
-        description = "200 while a page could be read now")
+        description = "200 while the server can read a page")
 public class Ping extends ModelServerEndpoint {
     @Override
     public void doGet(Request request, Response response, Context context) throws IOException {
@@ -27,14 +28,14 @@ public class Ping extends ModelServerEndpoint {
         response.setContentType("application/json");
         response.setHeader("Cache-Control", "no-store");
         String body =
-                "{\"status\": \"" + state.word.replaceAll("[^a-z ]", "")
+                "{\"status\": \"" + state.reason.replaceAll("[^a-z ]", "")
                         + "\", \"open\": " + Admission.numOpen()
-                        + ", \"fallbacks\": " + list(state.fallbacks) + "}\n";
+                        + ", \"fallbacks\": " + toJsonList(state.fallbacks) + "}\n";
         response.getOutputStream().write(body.getBytes(StandardCharsets.UTF_8));
     }
 
-    /** Codes that are separated by spaces, as a JSON list. */
-    private static String list(String codes) {
+    /** Converts codes separated by spaces to a JSON list. */
+    private static String toJsonList(String codes) {
         String known = codes.replaceAll("[^a-z_ ]", "").trim();
         return known.isEmpty() ? "[]" : "[\"" + known.replaceAll(" +", "\", \"") + "\"]";
     }

@@ -9,11 +9,11 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Logs an event that clients cause: the first few of each reason in {@code
- * chandra_log_window_seconds}, and then how many more there were, so that a client that repeats
- * itself cannot fill a disk. Thread-safe.
+ * Rate-limited log of an event that clients cause, so that a client cannot fill a disk.
  *
- * <p>Reasons must be constants: one that quoted a client would be another reason each time.
+ * <p>Logs the first few events of each reason in {@code chandra_log_window_seconds}, and at the end
+ * of this window the number of further ones. Reasons must be constants: text from a client would
+ * create a new reason each time. Thread-safe.
  */
 final class RateLimitedLog {
     private static final Logger LOGGER = LoggerFactory.getLogger(RateLimitedLog.class);
@@ -22,7 +22,7 @@ final class RateLimitedLog {
     private final String event;
     private final long windowSeconds;
 
-    /** Events by reason, in the window that began with the first of that reason. */
+    /** Number of events per reason, in the window that began with the first event of the reason. */
     private final Map<String, Integer> numbers = new HashMap<>();
 
     RateLimitedLog(String event, ConfigManager config) {
@@ -31,7 +31,7 @@ final class RateLimitedLog {
                 Long.parseLong(config.getProperty("chandra_log_window_seconds", "60"));
     }
 
-    /** Counts an event; {@code executor} ends the window. */
+    /** Logs or counts an event. {@code executor} runs the end of the window. */
     synchronized void add(String reason, ScheduledExecutorService executor) {
         int number = numbers.merge(reason, 1, Integer::sum);
         if (number == 1) {

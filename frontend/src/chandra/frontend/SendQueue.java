@@ -9,37 +9,41 @@ import java.nio.channels.ClosedChannelException;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Sends the bytes of answers as fast as the client reads them, and closes the connection of a
- * client that does not read.
+ * Back-pressure for responses: sends bytes as fast as the client reads them, and closes the
+ * connection of a client that does not read.
  *
- * <p>Netty copies all that is written into direct memory at once, however slow the client is. Here
- * bytes wait in the heap, where {@link Budget} counts them, and a few kilobytes at a time go on.
- * Each message counts in full until its last byte has gone on: its array is in the heap until then.
+ * <p>Netty immediately copies all written bytes to direct memory, however slowly the client reads.
+ * This queue keeps bytes in the heap, where {@link Budget} counts them, and passes on a few
+ * kilobytes at a time. A message counts in full until its last byte is passed on, because its array
+ * stays in the heap until then.
  *
- * <p>One for each connection, between the codec and the socket; used by that connection's thread
- * only.
+ * <p>Each connection has one, between the codec and the socket. Not thread-safe: only the event
+ * loop of the connection uses it.
  */
 final class SendQueue extends ChannelDuplexHandler {
-    /** Bytes that go on at a time, and the least that must be read in each stall timeout. */
+    /** Bytes passed on at a time, and the minimum that must be read in each stall timeout. */
     private static final int CHUNK_BYTES = 8 * 1024;
 
-    /** An answer must be read at a rate at which the whole of it would take this long. */
+    /** The minimum read rate is the length of the unsent responses divided by this time. */
     private static final long MAX_READ_SECONDS = 300;
 
-    private static final long LOOK_MILLISECONDS = 1000;
+    private static final long CHECK_MILLISECONDS = 1000;
 
     private final Budget budget;
     private final long stallSeconds;
     private final RateLimitedLog closed;
 
     private CoalescingBufferQueue queue;
-    private Budget.Answers answers;
-    private boolean isLooking;
+    private Budget.Responses responses;
+    private boolean isChecking;
 
-    /** Bytes to be read in this stall timeout, those that were, and when it began. */
+    /** Minimum number of bytes to be read in the current stall timeout. */
     private long minRead;
 
+    /** Bytes read in the current stall timeout. */
     private long numRead;
+
+    /** Start of the current stall timeout. */
     private long windowAt;
 
     SendQueue(Budget budget, long stallSeconds, RateLimitedLog closed) {
@@ -51,13 +55,17 @@ final class SendQueue extends ChannelDuplexHandler {
     @Override
     public void handlerAdded(ChannelHandlerContext context) {
         queue = new CoalescingBufferQueue(context.channel(), 4, false);
-        answers =
+        responses =
                 budget
-                .new Answers(
+                .new Responses(
                         () ->
                                 context.executor()
                                         .execute(
-                                                () -> close(context, "answers take too much room")));
+                                                () ->
+                                                        close(
+                                                                context,
+                                                                "unsent responses take too"
+                                                                        + " much memory")));
     }
 
     @Override
@@ -68,21 +76,21 @@ final class SendQueue extends ChannelDuplexHandler {
         }
         ByteBuf bytes = (ByteBuf) message;
         int length = bytes.readableBytes();
-        if (answers.length() == 0) {
+        if (responses.length() == 0) {
             beginWindow();
         }
-        answers.add(length);
+        responses.add(length);
         ChannelPromise whole = promise.unvoid();
-        whole.addListener(done -> answers.sent(length));
+        whole.addListener(done -> responses.sent(length));
         queue.add(bytes, whole);
     }
 
     @Override
     public void flush(ChannelHandlerContext context) {
         send(context);
-        if (answers.length() > 0 && !isLooking) {
-            isLooking = true;
-            look(context);
+        if (responses.length() > 0 && !isChecking) {
+            isChecking = true;
+            checkProgress(context);
         }
     }
 
@@ -95,7 +103,7 @@ final class SendQueue extends ChannelDuplexHandler {
     @Override
     public void channelInactive(ChannelHandlerContext context) {
         queue.releaseAndFailAll(new ClosedChannelException());
-        answers.release();
+        responses.release();
         context.fireChannelInactive();
     }
 
@@ -104,15 +112,15 @@ final class SendQueue extends ChannelDuplexHandler {
             ChannelPromise promise = context.newPromise();
             ByteBuf chunk = queue.remove(CHUNK_BYTES, promise);
             int length = chunk.readableBytes();
-            promise.addListener(done -> read(length));
+            promise.addListener(done -> recordProgress(length));
             context.write(chunk, promise);
         }
         context.flush();
     }
 
-    /** Notes that the client's machine has taken a chunk. */
-    private void read(int length) {
-        answers.progress();
+    /** Records that the client has received a chunk. */
+    private void recordProgress(int length) {
+        responses.progress();
         numRead += length;
         if (numRead >= minRead) {
             beginWindow();
@@ -122,26 +130,26 @@ final class SendQueue extends ChannelDuplexHandler {
     private void beginWindow() {
         windowAt = System.nanoTime();
         numRead = 0;
-        minRead = Math.max(CHUNK_BYTES, answers.length() * stallSeconds / MAX_READ_SECONDS);
+        minRead = Math.max(CHUNK_BYTES, responses.length() * stallSeconds / MAX_READ_SECONDS);
     }
 
-    /** Checks now and then whether the client reads. */
-    private void look(ChannelHandlerContext context) {
+    /** Checks periodically whether the client reads. */
+    private void checkProgress(ChannelHandlerContext context) {
         long milliseconds =
-                Math.min(LOOK_MILLISECONDS, TimeUnit.SECONDS.toMillis(stallSeconds) / 4);
+                Math.min(CHECK_MILLISECONDS, TimeUnit.SECONDS.toMillis(stallSeconds) / 4);
         context.executor()
                 .schedule(
                         () -> {
-                            isLooking = answers.length() > 0;
-                            if (!isLooking) {
+                            isChecking = responses.length() > 0;
+                            if (!isChecking) {
                                 return;
                             }
                             long nanoseconds = System.nanoTime() - windowAt;
                             if (nanoseconds > TimeUnit.SECONDS.toNanos(stallSeconds)) {
-                                close(context, "the client does not read its answer");
+                                close(context, "the client does not read its response");
                             } else {
-                                answers.add(0);
-                                look(context);
+                                responses.add(0);
+                                checkProgress(context);
                             }
                         },
                         milliseconds,

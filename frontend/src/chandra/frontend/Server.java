@@ -22,7 +22,7 @@ import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.TokenAuthorization;
 
-/** TorchServe, with a look at every request before TorchServe sees it, and without gRPC. */
+/** TorchServe's main class with admission control and connection handling, and without gRPC. */
 public final class Server extends ModelServer {
     private final ConfigManager config;
 
@@ -31,7 +31,7 @@ public final class Server extends ModelServer {
         this.config = config;
     }
 
-    /** Takes the arguments of TorchServe's own main class, and does what it does. */
+    /** Starts the server, with the arguments of TorchServe's own main class. */
     public static void main(String[] arguments) {
         int status = 1;
         try {
@@ -64,52 +64,52 @@ public final class Server extends ModelServer {
             throws InterruptedException, IOException, GeneralSecurityException {
         ChannelFuture closed =
                 super.initializeServer(connector, serverGroup, workerGroup, type);
-        Hosts hosts = new Hosts(config, connector.getSocketAddress());
-        boolean isForQuestions =
+        HostValidator hosts = new HostValidator(config, connector.getSocketAddress());
+        boolean isManagement =
                 type == ConnectorType.MANAGEMENT_CONNECTOR
                         || type == ConnectorType.METRICS_CONNECTOR;
         closed.channel()
                 .pipeline()
                 .addFirst(
-                        isForQuestions
-                                ? new Questions(config, hosts, type)
-                                : new Arrivals(config, hosts));
+                        isManagement
+                                ? new ManagementFilter(config, hosts, type)
+                                : new ConnectionSetup(config, hosts));
         return closed;
     }
 
     /**
-     * Starts no gRPC: it reads documents past {@link Admission}, and a streamed call ends the
-     * worker, with everybody's documents, where the answer is not a stream.
+     * Does not start gRPC, because its requests bypass {@link Admission}, and a streamed call whose
+     * response is not a stream ends the worker and all open requests.
      */
     @Override
     public void startGRPCServers() {
         // Nothing listens on grpc_inference_port and grpc_management_port.
     }
 
-    /** Sees connections as they come, before TorchServe has given them their handlers. */
+    /** Adds our handlers to new connections of the inference address. */
     @Sharable
-    private static final class Arrivals extends ChannelInboundHandlerAdapter {
-        private final Gate gate;
+    private static final class ConnectionSetup extends ChannelInboundHandlerAdapter {
+        private final RequestValidator validator;
         private final Budget budget;
         private final String folder;
         private final int stallSeconds;
         private final int idleSeconds;
-        private final RateLimitedLog refusals;
+        private final RateLimitedLog rejections;
         private final RateLimitedLog closed;
 
-        Arrivals(ConfigManager config, Hosts hosts) {
-            gate = new Gate(config, hosts);
+        ConnectionSetup(ConfigManager config, HostValidator hosts) {
+            validator = new RequestValidator(config, hosts);
             budget = new Budget(config);
             folder = config.getProperty("chandra_state_dir", "");
             stallSeconds = Integer.parseInt(config.getProperty("chandra_stall_seconds", "60"));
             idleSeconds = Integer.parseInt(config.getProperty("chandra_idle_seconds", "600"));
-            refusals = new RateLimitedLog("request refused", config);
+            rejections = new RateLimitedLog("request refused", config);
             closed = new RateLimitedLog("connection closed", config);
         }
 
         @Override
         public void channelRead(ChannelHandlerContext context, Object message) {
-            ((Channel) message).pipeline().addFirst(new Arrival());
+            ((Channel) message).pipeline().addFirst(new Setup());
             context.fireChannelRead(message);
         }
 
@@ -119,24 +119,26 @@ public final class Server extends ModelServer {
             context.fireExceptionCaught(cause);
         }
 
-        private final class Arrival extends ChannelInboundHandlerAdapter {
+        private final class Setup extends ChannelInboundHandlerAdapter {
             @Override
             public void channelActive(ChannelHandlerContext context) {
-                // TorchServe has closed connections be reset, with what was not yet sent.
+                // TorchServe sets SO_LINGER to 0, which discards unsent data when a connection
+                // closes.
                 context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
-                // And those be closed on which the client says that it sends no more.
+                // Without half-closure, netty closes connections whose client shuts down its
+                // sending side.
                 context.channel().config().setOption(ChannelOption.ALLOW_HALF_CLOSURE, true);
-                // By now, what TorchServe calls "http" turns bytes into messages.
+                // TorchServe has added its codec under the name "http" by now.
                 context.pipeline()
                         .addBefore(
-                                "http", "sending", new SendQueue(budget, stallSeconds, closed))
-                        .addAfter("http", "presence", new Presence(idleSeconds))
-                        .addAfter("presence", "turns", new Turns())
+                                "http", "send-queue", new SendQueue(budget, stallSeconds, closed))
+                        .addAfter("http", "client-monitor", new ClientMonitor(idleSeconds))
+                        .addAfter("client-monitor", "request-queue", new RequestQueue())
                         .addAfter(
-                                "turns",
+                                "request-queue",
                                 "admission",
                                 new Admission(
-                                        gate, budget, folder, stallSeconds, refusals));
+                                        validator, budget, folder, stallSeconds, rejections));
                 context.pipeline().remove(this);
                 context.fireChannelActive();
             }

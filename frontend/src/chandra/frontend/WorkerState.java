@@ -13,28 +13,28 @@ import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.WorkerThread;
 
 /**
- * What can be said of the model just now: by TorchServe of its worker, and by the worker of its
- * engine, in a small file that it writes again every second.
+ * State of the worker and its engine. TorchServe knows the state of the worker, and the worker
+ * publishes the state of its engine in a small file, which it rewrites every second.
  */
 final class WorkerState {
-    /** A worker that is alive writes every second; one that was stopped or hangs does not. */
+    /** Maximum age of the file. A live worker writes every second; a stopped one does not. */
     private static final long MAX_AGE_MILLISECONDS = 10_000;
 
-    /** ready, or the reason why not. */
-    final String word;
+    /** {@code ready}, or the reason why the server is not ready. */
+    final String reason;
 
-    /** Pages the engine holds at once; 0 where that is not known yet. */
+    /** Number of pages that the engine processes at the same time; 0 if unknown. */
     final int slots;
 
-    /** Codes of the optimisations that the engine gave up at start, separated by spaces. */
+    /** Codes of the optimisations that the engine disabled, separated by spaces. */
     final String fallbacks;
 
-    private WorkerState(String word, int slots) {
-        this(word, slots, "");
+    private WorkerState(String reason, int slots) {
+        this(reason, slots, "");
     }
 
-    private WorkerState(String word, int slots, String fallbacks) {
-        this.word = word;
+    private WorkerState(String reason, int slots, String fallbacks) {
+        this.reason = reason;
         this.slots = slots;
         this.fallbacks = fallbacks;
     }
@@ -48,14 +48,14 @@ final class WorkerState {
             return new WorkerState("no worker", 0);
         }
         if (folder.isEmpty()) {
-            // TorchServe's own command has started us, and the worker writes no state.
+            // TorchServe's own command started the server, so the worker publishes no state.
             return new WorkerState("ready", 0);
         }
         Path file = Path.of(folder, "state");
-        Properties said = new Properties();
+        Properties properties = new Properties();
         long age;
         try (Reader reader = Files.newBufferedReader(file)) {
-            said.load(reader);
+            properties.load(reader);
             age = System.currentTimeMillis() - Files.getLastModifiedTime(file).toMillis();
         } catch (IOException | IllegalArgumentException e) {
             return new WorkerState("unknown", 0);
@@ -64,18 +64,18 @@ final class WorkerState {
             return new WorkerState("silent", 0);
         }
         return new WorkerState(
-                said.getProperty("state", "unknown"),
-                number(said, "slots", 0),
-                said.getProperty("fallbacks", ""));
+                properties.getProperty("state", "unknown"),
+                parseNumber(properties, "slots", 0),
+                properties.getProperty("fallbacks", ""));
     }
 
     boolean isReady() {
-        return word.equals("ready");
+        return reason.equals("ready");
     }
 
     /**
-     * Whether TorchServe has stopped trying to start a worker again. It would keep a document for
-     * ever then, and answer nothing.
+     * True if TorchServe has stopped trying to restart a worker. It would then keep a document
+     * forever and never respond.
      */
     static boolean isGivenUp() {
         ModelManager manager = ModelManager.getInstance();
@@ -87,7 +87,7 @@ final class WorkerState {
                                         && workers.stream().noneMatch(WorkerThread::isHealthy));
     }
 
-    /** Whether some worker has loaded the model and can take a document now. */
+    /** True if a worker has loaded the model and can accept a document. */
     static boolean hasLoadedWorker() {
         ModelManager manager = ModelManager.getInstance();
         return manager.getDefaultModels().values().stream()
@@ -95,7 +95,7 @@ final class WorkerState {
                 .anyMatch(worker -> worker.getState() == WORKER_MODEL_LOADED);
     }
 
-    static int number(Properties properties, String key, int otherwise) {
+    static int parseNumber(Properties properties, String key, int otherwise) {
         try {
             return Integer.parseInt(properties.getProperty(key, "").trim());
         } catch (NumberFormatException e) {
@@ -103,7 +103,7 @@ final class WorkerState {
         }
     }
 
-    /** Whether every model has a worker that has loaded it; without a model there is none. */
+    /** True if there is a model, and every model has a worker that has loaded it. */
     private static boolean hasWorker(Context context) {
         return !context.getModels().isEmpty()
                 && context.getModels().values().stream()

@@ -15,36 +15,38 @@ import io.netty.util.ReferenceCountUtil;
 import java.util.ArrayDeque;
 
 /**
- * One request of a connection after the other. TorchServe answers each when it is done, and a
- * client that sends the next one early would take its answer for the first one's.
+ * Queue that serialises pipelined requests on one connection.
  *
- * <p>And closes after the answer where the client says so, which TorchServe does not; and where a
- * body came in chunks, because others may not agree on where it ended.
+ * <p>TorchServe responds to each request as soon as it is finished. A client that sends the next
+ * request early would take its response for that of the first one.
+ *
+ * <p>It also closes the connection after the response if the client asks for it, which TorchServe
+ * does not do, and after a chunked body, because a proxy may disagree on where the body ended.
  */
-final class Turns extends ChannelDuplexHandler {
-    /** Who sends more ahead than this is not listened to until an answer is there. */
+final class RequestQueue extends ChannelDuplexHandler {
+    /** Maximum bytes received ahead. Beyond this, reading pauses until a response is sent. */
     private static final int MAX_AHEAD_BYTES = 64 * 1024;
 
-    /** What any message counts, beside the bytes of a body that it holds. */
+    /** Size counted for each message in addition to its body. */
     private static final int MESSAGE_BYTES = 1024;
 
-    /** What came before its turn. */
+    /** Messages received ahead. */
     private final ArrayDeque<Object> waiting = new ArrayDeque<>();
 
     private int aheadBytes;
 
-    /** Of the request whose turn it is, the body is on its way. */
+    /** True while the body of the current request is being received. */
     private boolean isReceiving;
 
-    private boolean isUnanswered;
+    private boolean isAwaitingResponse;
     private boolean isKeptAlive = true;
-    private boolean isPassing;
+    private boolean isForwarding;
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         waiting.add(message);
-        aheadBytes += size(message);
-        passOn(context);
+        aheadBytes += countBytes(message);
+        forward(context);
     }
 
     @Override
@@ -57,7 +59,7 @@ final class Turns extends ChannelDuplexHandler {
         }
         if (message instanceof LastHttpContent && !isInterim) {
             promise = promise.unvoid();
-            promise.addListener(done -> answered(context));
+            promise.addListener(done -> finishRequest(context));
         }
         context.write(message, promise);
     }
@@ -69,35 +71,36 @@ final class Turns extends ChannelDuplexHandler {
         context.fireChannelInactive();
     }
 
-    /** Whether it is no answer yet: 100 Continue. */
+    /** True for an interim response such as 100 Continue. */
     static boolean isInterim(Object message) {
         return message instanceof HttpResponse
                 && ((HttpResponse) message).status().codeClass() == HttpStatusClass.INFORMATIONAL;
     }
 
-    private void answered(ChannelHandlerContext context) {
-        isUnanswered = false;
+    private void finishRequest(ChannelHandlerContext context) {
+        isAwaitingResponse = false;
         if (!isKeptAlive && !isReceiving) {
             context.close();
         } else {
-            passOn(context);
+            forward(context);
         }
     }
 
-    private void passOn(ChannelHandlerContext context) {
-        // An answer may come while its request is passed on: no deeper, once more around.
-        if (isPassing) {
+    private void forward(ChannelHandlerContext context) {
+        // A response may be sent while its request is being forwarded. Avoid recursion: the outer
+        // loop continues.
+        if (isForwarding) {
             return;
         }
-        isPassing = true;
-        while (!waiting.isEmpty() && (isReceiving || !isUnanswered)) {
+        isForwarding = true;
+        while (!waiting.isEmpty() && (isReceiving || !isAwaitingResponse)) {
             Object message = waiting.poll();
-            aheadBytes -= size(message);
+            aheadBytes -= countBytes(message);
             if (message instanceof HttpRequest) {
-                isUnanswered = true;
+                isAwaitingResponse = true;
                 isReceiving = true;
                 HttpRequest request = (HttpRequest) message;
-                // Of what cannot be read, this cannot be either.
+                // The header Connection of a malformed request is unknown; Admission closes it.
                 isKeptAlive =
                         request.decoderResult().isFailure()
                                 || HttpUtil.isKeepAlive(request)
@@ -106,12 +109,12 @@ final class Turns extends ChannelDuplexHandler {
             isReceiving = isReceiving && !(message instanceof LastHttpContent);
             context.fireChannelRead(message);
         }
-        isPassing = false;
-        // Of all others we want to see them leave.
+        isForwarding = false;
+        // Keep reading otherwise, in order to notice that a client disconnects.
         context.channel().config().setAutoRead(aheadBytes < MAX_AHEAD_BYTES);
     }
 
-    private static int size(Object message) {
+    private static int countBytes(Object message) {
         return message instanceof ByteBufHolder
                 ? MESSAGE_BYTES + ((ByteBufHolder) message).content().readableBytes()
                 : MESSAGE_BYTES;

@@ -13,38 +13,40 @@ import java.util.Set;
 import org.pytorch.serve.util.ConfigManager;
 
 /**
- * Which requests there are. Any other is told so by its head: TorchServe has a dozen more
- * addresses, takes any method for any of them, and never answers some.
+ * Validator of request heads on the inference address.
+ *
+ * <p>Rejects unknown paths and methods, because TorchServe has a dozen more paths, accepts any
+ * method for each of them, and never responds to some requests.
  */
-final class Gate {
-    /** What the handler is told of a body that TorchServe would take apart itself. */
+final class RequestValidator {
+    /** Header with the original Content-Type of a form, for the handler. */
     static final String FORM_TYPE = "x-chandra-content-type";
 
-    /** Where SageMaker carries options; a second one would be dropped further on. */
+    /** Header in which SageMaker carries options. TorchServe would drop a second one. */
     private static final String ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes";
 
     private static final String PING = "ping";
-    private static final Set<String> QUESTIONS = Set.of(PING, "execution-parameters");
+    private static final Set<String> STATUS_PATHS = Set.of(PING, "execution-parameters");
     private static final int MAX_LENGTH_DIGITS = 18;
 
     final long maxBytes;
-    private final Hosts hosts;
+    private final HostValidator hosts;
 
-    Gate(ConfigManager config, Hosts hosts) {
+    RequestValidator(ConfigManager config, HostValidator hosts) {
         maxBytes = config.getMaxRequestSize();
         this.hosts = hosts;
     }
 
-    /** Why this head is refused; null where it is not. */
-    Refusal refusal(HttpRequest request) {
+    /** Returns the reason to reject a request; null if it is valid. */
+    Rejection validate(HttpRequest request) {
         HttpHeaders headers = request.headers();
         if (request.decoderResult().isFailure()
                 || request.protocolVersion().majorVersion() != 1) {
-            return Refusal.MALFORMED;
+            return Rejection.MALFORMED;
         }
-        Refusal refusal = hosts.refusal(request);
-        if (refusal != null) {
-            return refusal;
+        Rejection rejection = hosts.validate(request);
+        if (rejection != null) {
+            return rejection;
         }
         String[] segments;
         try {
@@ -52,34 +54,36 @@ final class Gate {
             segments = address.path().split("/");
             address.parameters();
         } catch (IllegalArgumentException e) {
-            return Refusal.malformed("the address cannot be decoded");
+            return Rejection.malformed("the request target cannot be decoded");
         }
-        boolean isQuestion = segments.length == 2 && QUESTIONS.contains(segments[1]);
-        if (!isQuestion && !isForDocuments(segments)) {
-            return Refusal.notFound(
-                    "documents go to /invocations or /predictions/chandra by POST");
+        boolean isStatusPath = segments.length == 2 && STATUS_PATHS.contains(segments[1]);
+        if (!isStatusPath && !isDocumentPath(segments)) {
+            return Rejection.notFound(
+                    "send documents to /invocations or /predictions/chandra by POST");
         }
-        List<HttpMethod> allowed = allowed(isQuestion, segments);
+        List<HttpMethod> allowed = allowedMethods(isStatusPath, segments);
         if (!allowed.contains(request.method())) {
-            return Refusal.notAllowed(allowed);
+            return Rejection.notAllowed(allowed);
         }
-        if (!hasLength(headers)) {
-            return Refusal.malformed("Content-Length or Transfer-Encoding makes no sense");
+        if (!hasClearLength(headers)) {
+            return Rejection.malformed("Content-Length or Transfer-Encoding is invalid");
         }
         if (headers.contains(HttpHeaderNames.EXPECT) && !HttpUtil.is100ContinueExpected(request)) {
-            return Refusal.malformed("nothing but 100-continue can be expected");
+            return Rejection.malformed("the only supported value of Expect is 100-continue");
         }
         if (headers.getAll(ATTRIBUTES).size() > 1) {
-            return Refusal.malformed("send " + ATTRIBUTES + " once: a=1;b=2 are two options");
+            return Rejection.malformed(
+                    "send " + ATTRIBUTES + " once; separate options by semicolons: a=1;b=2");
         }
         return HttpUtil.getContentLength(request, 0L) > maxBytes
-                ? Refusal.tooLarge(maxBytes)
+                ? Rejection.tooLarge(maxBytes)
                 : null;
     }
 
     /**
-     * Has HEAD answered as GET is: the codec, which has seen the method, leaves out the body.
-     * TorchServe has no answer to it.
+     * Replaces HEAD by GET, because TorchServe does not support HEAD.
+     *
+     * <p>The codec has already seen the original method and omits the body of the response.
      */
     static void hideHead(HttpRequest request) {
         if (request.method().equals(HttpMethod.HEAD)) {
@@ -88,8 +92,10 @@ final class Gate {
     }
 
     /**
-     * Leaves a form to the handler. TorchServe's own decoder fails on odd ones with a 500, and a
-     * few megabytes of small fields keep it, and everybody else's requests, busy for a minute.
+     * Hides the Content-Type of a form from TorchServe, so that the handler parses the form.
+     *
+     * <p>TorchServe's own decoder fails on unusual forms with a 500, and a few megabytes of small
+     * fields block all requests for a minute.
      */
     static void hideForm(HttpRequest request) {
         HttpHeaders headers = request.headers();
@@ -104,17 +110,17 @@ final class Gate {
         }
     }
 
-    private static List<HttpMethod> allowed(boolean isQuestion, String[] segments) {
-        if (!isQuestion) {
+    private static List<HttpMethod> allowedMethods(boolean isStatusPath, String[] segments) {
+        if (!isStatusPath) {
             return List.of(HttpMethod.POST);
         }
-        // Load balancers may ask for the status alone.
+        // Load balancers may send HEAD.
         return segments[1].equals(PING)
                 ? List.of(HttpMethod.GET, HttpMethod.HEAD)
                 : List.of(HttpMethod.GET);
     }
 
-    private static boolean isForDocuments(String[] segments) {
+    private static boolean isDocumentPath(String[] segments) {
         if (segments.length < 2 || !segments[0].isEmpty()) {
             return false;
         }
@@ -124,8 +130,8 @@ final class Gate {
                         && (segments.length == 3 || segments.length == 4);
     }
 
-    /** Whether it can be told where the body ends, by everybody in the same way. */
-    private static boolean hasLength(HttpHeaders headers) {
+    /** True if every HTTP implementation finds the same end of the body. */
+    private static boolean hasClearLength(HttpHeaders headers) {
         List<String> codings = headers.getAll(HttpHeaderNames.TRANSFER_ENCODING);
         List<String> lengths = headers.getAll(HttpHeaderNames.CONTENT_LENGTH);
         if (!codings.isEmpty()) {

@@ -17,95 +17,96 @@ import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.ConnectorType;
 
 /**
- * Passes on the few GET requests that the management and the metrics address are for.
+ * Filter that lets through the few GET requests needed on the management and the metrics address.
  *
- * <p>TorchServe answers more there than is needed, and one question stops it: it puts a request for
- * customized metadata back into its queue and sends it to the worker again, for ever, ahead of
- * every document.
+ * <p>TorchServe supports more requests there, and one of them stops it: it puts a request for
+ * customized metadata back at the front of its queue and sends it to the worker forever.
  */
 @Sharable
-final class Questions extends ChannelInboundHandlerAdapter {
+final class ManagementFilter extends ChannelInboundHandlerAdapter {
     private static final Pattern MANAGEMENT = Pattern.compile("/models/chandra");
     private static final Pattern METRICS = Pattern.compile("/metrics(\\?.*)?");
 
-    /** The rest of a refused request is read for so long, so that the client sees the answer. */
+    /**
+     * Time for which the rest of a rejected request is read, so that the client sees the response.
+     */
     private static final long LINGER_SECONDS = 10;
 
-    private final Hosts hosts;
+    private final HostValidator hosts;
     private final Pattern targets;
-    private final RateLimitedLog refusals;
+    private final RateLimitedLog rejections;
 
-    /** Creates a filter that prepares the connections of a server of the given type. */
-    Questions(ConfigManager config, Hosts hosts, ConnectorType type) {
+    /** Creates a filter for the connections of a server of the given type. */
+    ManagementFilter(ConfigManager config, HostValidator hosts, ConnectorType type) {
         this.hosts = hosts;
         targets = type == ConnectorType.METRICS_CONNECTOR ? METRICS : MANAGEMENT;
-        refusals = new RateLimitedLog("request refused", config);
+        rejections = new RateLimitedLog("request refused", config);
     }
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
-        ((Channel) message).pipeline().addFirst(new Arrival());
+        ((Channel) message).pipeline().addFirst(new Setup());
         context.fireChannelRead(message);
     }
 
-    /** Returns why a request is refused; null where it is not. */
-    private Refusal refusal(HttpRequest request) {
+    /** Returns the reason to reject a request; null if it is allowed. */
+    private Rejection validate(HttpRequest request) {
         if (request.decoderResult().isFailure()
                 || request.protocolVersion().majorVersion() != 1) {
-            return Refusal.MALFORMED;
+            return Rejection.MALFORMED;
         }
-        Refusal refusal = hosts.refusal(request);
-        if (refusal != null) {
-            return refusal;
+        Rejection rejection = hosts.validate(request);
+        if (rejection != null) {
+            return rejection;
         }
-        // The bytes as they came: nothing is decoded here that TorchServe might decode otherwise.
+        // Compare the raw bytes, because TorchServe might decode them differently.
         String target = request.uri();
         if (!targets.matcher(target).matches()) {
             int end = target.indexOf('?');
             return end >= 0 && targets.matcher(target.substring(0, end)).matches()
-                    ? Refusal.malformed("no parameters are taken here")
-                    : Refusal.notFound("there is nothing at this address");
+                    ? Rejection.malformed("parameters are not supported here")
+                    : Rejection.notFound("there is no such path");
         }
         if (!request.method().equals(HttpMethod.GET)) {
-            return Refusal.notAllowed(List.of(HttpMethod.GET));
+            return Rejection.notAllowed(List.of(HttpMethod.GET));
         }
         boolean hasBody =
                 request.headers().contains(HttpHeaderNames.TRANSFER_ENCODING)
                         || request.headers().getAll(HttpHeaderNames.CONTENT_LENGTH).stream()
                                 .anyMatch(length -> !length.equals("0"));
-        return hasBody ? Refusal.malformed("no body is taken here") : null;
+        return hasBody ? Rejection.malformed("a request body is not supported here") : null;
     }
 
-    /** Adds the filter once TorchServe has given a connection its handlers. */
-    private final class Arrival extends ChannelInboundHandlerAdapter {
+    /** Adds the filter after TorchServe has set up the handlers of a connection. */
+    private final class Setup extends ChannelInboundHandlerAdapter {
         @Override
         public void channelActive(ChannelHandlerContext context) {
-            // TorchServe has closed connections be reset, with what was not yet sent.
+            // TorchServe sets SO_LINGER to 0, which discards unsent data when a connection closes.
             context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
             context.pipeline()
-                    .addAfter("http", "turns", new Turns())
-                    .addAfter("turns", "questions", new Filter());
+                    .addAfter("http", "request-queue", new RequestQueue())
+                    .addAfter("request-queue", "management-filter", new Filter());
             context.pipeline().remove(this);
             context.fireChannelActive();
         }
     }
 
     private final class Filter extends ChannelInboundHandlerAdapter {
-        private boolean isRefused;
+        private boolean isRejected;
 
         @Override
         public void channelRead(ChannelHandlerContext context, Object message) {
-            if (!isRefused && message instanceof HttpRequest) {
-                Refusal refusal = refusal((HttpRequest) message);
-                if (refusal != null) {
-                    isRefused = true;
-                    refusals.add(refusal.toString(), context.executor());
-                    context.writeAndFlush(refusal.response());
+            if (!isRejected && message instanceof HttpRequest) {
+                Rejection rejection = validate((HttpRequest) message);
+                if (rejection != null) {
+                    isRejected = true;
+                    rejections.add(rejection.toString(), context.executor());
+                    context.writeAndFlush(rejection.response());
                     context.executor()
                             .schedule(() -> context.close(), LINGER_SECONDS, TimeUnit.SECONDS);
                 }
             }
-            if (!isRefused) {
+            if (!isRejected) {
                 context.fireChannelRead(message);
                 return;
             }

@@ -15,13 +15,13 @@ import java.util.stream.Collectors;
 import org.pytorch.serve.util.ConfigManager;
 
 /**
- * Checks which host a request is meant for, and which web page has sent it.
+ * Validator of the headers {@code Host} and {@code Origin}, against DNS rebinding.
  *
- * <p>A web page may point a name of its own at 127.0.0.1 (DNS rebinding) and then send requests to
- * a server that only listens there. The browser still names the page's host in {@code Host} and in
- * {@code Origin}, so a server on loopback answers to loopback names only.
+ * <p>A web page may resolve its own host name to 127.0.0.1 and then send requests to a server that
+ * only listens there. The browser still sends the page's host name in {@code Host} and {@code
+ * Origin}, so a server on loopback accepts loopback names only.
  */
-final class Hosts {
+final class HostValidator {
     private static final String AUTHORITY =
             "(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?";
     private static final Pattern HOST = Pattern.compile(AUTHORITY);
@@ -35,8 +35,8 @@ final class Hosts {
     private final Set<String> allowed;
     private final boolean isRestricted;
 
-    /** Reads {@code chandra_allowed_hosts} for a server that listens on an address. */
-    Hosts(ConfigManager config, SocketAddress address) {
+    /** Creates a validator for a server that listens on the given address. */
+    HostValidator(ConfigManager config, SocketAddress address) {
         allowed =
                 Arrays.stream(config.getProperty("chandra_allowed_hosts", "").split(","))
                         .map(name -> name.trim().toLowerCase(Locale.ROOT))
@@ -49,31 +49,31 @@ final class Hosts {
     }
 
     /**
-     * Returns why a request is refused for its host or origin; null where it is not.
+     * Returns the reason to reject a request for its host or origin; null if both are allowed.
      *
-     * <p>Replaces an absolute-form target by its path, as TorchServe knows no other form.
+     * <p>Replaces an absolute-form target by its path, because TorchServe supports no other form.
      */
-    Refusal refusal(HttpRequest request) {
+    Rejection validate(HttpRequest request) {
         List<String> hosts = request.headers().getAll(HttpHeaderNames.HOST);
-        // HTTP/1.0 has no Host; no browser sends it, load balancers do.
+        // HTTP/1.0 has no Host. Load balancers use it; browsers do not.
         boolean isOptional = request.protocolVersion().compareTo(HttpVersion.HTTP_1_1) < 0;
         if (hosts.size() > 1 || hosts.isEmpty() && !isOptional) {
-            return Refusal.malformed("there must be one Host header");
+            return Rejection.malformed("send exactly one Host header");
         }
         if (hosts.isEmpty()) {
-            // The handler takes a request without any header for one of gRPC's.
+            // The handler treats a request without any header as a gRPC request.
             request.headers().set(HttpHeaderNames.HOST, "localhost");
         }
         String host = hosts.isEmpty() ? null : hosts.get(0).trim();
         if (host != null && !HOST.matcher(host).matches()) {
-            return Refusal.malformed("the Host header names no host");
+            return Rejection.malformed("the Host header is not a valid host");
         }
         Matcher target = ABSOLUTE_TARGET.matcher(request.uri());
         if (target.matches()) {
-            // RFC 9112, 3.2.2: the target's host counts, and not the header's.
+            // RFC 9112, section 3.2.2: the host of the target overrides the Host header.
             host = target.group(1);
             if (!HOST.matcher(host).matches()) {
-                return Refusal.malformed("the address names no host");
+                return Rejection.malformed("the request target has no valid host");
             }
             String path = target.group(2);
             request.setUri(path.startsWith("/") ? path : "/" + path);
@@ -82,11 +82,11 @@ final class Hosts {
             return null;
         }
         if (host != null && !isAllowed(HOST.matcher(host))) {
-            return Refusal.forbidden("this server does not answer to that Host");
+            return Rejection.forbidden("this server does not accept this Host");
         }
         for (String origin : request.headers().getAll(HttpHeaderNames.ORIGIN)) {
             if (!isAllowed(ORIGIN.matcher(origin.trim()))) {
-                return Refusal.forbidden("this server takes no requests of that Origin");
+                return Rejection.forbidden("this server does not accept requests from this Origin");
             }
         }
         return null;

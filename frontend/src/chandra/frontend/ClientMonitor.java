@@ -16,51 +16,54 @@ import java.nio.charset.StandardCharsets;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Whether a connection's client is still there. One that is not, or has had nothing to say for
- * long, has its connection closed, which {@link Admission} notices.
+ * Detector of disconnected and idle clients of one connection. It closes the connection, which
+ * {@link Admission} handles.
  *
- * <p>A client that has closed its connection, and one that has only said that it will send no
- * more, look alike: nothing comes any more. They differ in what they do with what is sent to
- * them, so they are sent what no client minds: 100 Continue before an answer, and in the middle
- * of a stream a zero before the next chunk's size. Who has left resets the connection; who waits
- * gets the answer.
+ * <p>A client that has closed its connection cannot be told from one that has only shut down its
+ * sending side: both send nothing more. They respond differently to data, so they are sent data
+ * that every client accepts: 100 Continue before a response, and within a stream a leading zero of
+ * the next chunk size. The kernel of a disconnected client resets the connection, and a waiting
+ * client receives the response.
  *
- * <p>The first to see a connection's messages; used by that connection's thread only.
+ * <p>The first handler in the pipeline after the codec. Not thread-safe: only the event loop of the
+ * connection uses it.
  */
-final class Presence extends ChannelDuplexHandler {
-    private static final String NOTHING_YET = "HTTP/1.1 100 Continue\r\n\r\n";
-    private static final String NO_CHUNK_YET = "0";
+final class ClientMonitor extends ChannelDuplexHandler {
+    private static final String CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
+    private static final String CHUNK_SIZE_ZERO = "0";
 
-    /** The first is answered with a reset, the second finds it; sizes may not grow for ever. */
+    /**
+     * Maximum number of leading zeros: the first causes a reset, and sending the second detects it.
+     */
     private static final int MAX_ZEROS = 2;
 
-    /** Most of what is answered at once is not asked about. */
+    /** Delay before the first probe. Most responses are sent before it. */
     private static final long FIRST_MILLISECONDS = 250;
 
-    /** Longer and longer in between: some clients have enough of it after a few. */
+    /** Maximum interval. Intervals double, because some clients accept few interim responses. */
     private static final long MAX_MILLISECONDS = 16_000;
 
     private final long idleSeconds;
 
     private int numUnanswered;
     private boolean isReceiving;
-    private boolean isAnswering;
+    private boolean isResponding;
 
-    /** Whether some chunks of an answer were sent, and others will be. */
+    /** True while a chunked response is being sent. */
     private boolean isStreaming;
 
     private int numZeros;
 
-    /** Whether the client has said that it will send no more. */
-    private boolean isSilent;
+    /** True if the client has shut down its sending side. */
+    private boolean isHalfClosed;
 
-    /** Whether its version of HTTP knows of answers that are none yet. */
-    private boolean canBeAsked;
+    /** True if the client's HTTP version has interim responses. */
+    private boolean canBeProbed;
 
-    /** Until the next request has begun; one that is on its way has no end here. */
-    private Future<?> end;
+    /** Timeout of an idle connection. It is cancelled while a request is in progress. */
+    private Future<?> idleTimeout;
 
-    Presence(long idleSeconds) {
+    ClientMonitor(long idleSeconds) {
         this.idleSeconds = idleSeconds;
     }
 
@@ -71,18 +74,18 @@ final class Presence extends ChannelDuplexHandler {
 
     @Override
     public void channelInactive(ChannelHandlerContext context) {
-        end.cancel(false);
+        idleTimeout.cancel(false);
         context.fireChannelInactive();
     }
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         if (message instanceof HttpRequest) {
-            end.cancel(false);
+            idleTimeout.cancel(false);
             numUnanswered += 1;
             isReceiving = true;
             HttpVersion version = ((HttpRequest) message).protocolVersion();
-            canBeAsked = version.compareTo(HttpVersion.HTTP_1_1) >= 0;
+            canBeProbed = version.compareTo(HttpVersion.HTTP_1_1) >= 0;
         }
         if (message instanceof LastHttpContent) {
             isReceiving = false;
@@ -92,15 +95,15 @@ final class Presence extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        if (!Turns.isInterim(message)) {
+        if (!RequestQueue.isInterim(message)) {
             if (message instanceof HttpResponse) {
-                isAnswering = true;
+                isResponding = true;
                 isStreaming = HttpUtil.isTransferEncodingChunked((HttpResponse) message);
             }
             isStreaming = isStreaming && !(message instanceof LastHttpContent);
             if (message instanceof LastHttpContent) {
                 promise = promise.unvoid();
-                promise.addListener(done -> answered(context));
+                promise.addListener(done -> finishRequest(context));
             }
         }
         context.write(message, promise);
@@ -109,11 +112,11 @@ final class Presence extends ChannelDuplexHandler {
     @Override
     public void userEventTriggered(ChannelHandlerContext context, Object event) {
         if (event == ChannelInputShutdownEvent.INSTANCE) {
-            isSilent = true;
+            isHalfClosed = true;
             if (isReceiving || numUnanswered == 0) {
                 context.close();
             } else {
-                askAfter(context, FIRST_MILLISECONDS);
+                probeAfter(context, FIRST_MILLISECONDS);
             }
         }
         context.fireUserEventTriggered(event);
@@ -128,47 +131,49 @@ final class Presence extends ChannelDuplexHandler {
         }
     }
 
-    private void answered(ChannelHandlerContext context) {
-        isAnswering = false;
-        // What is no HTTP is answered too, and was no request.
+    private void finishRequest(ChannelHandlerContext context) {
+        isResponding = false;
+        // Input that is not HTTP gets a response too, but was not counted as a request.
         numUnanswered = Math.max(0, numUnanswered - 1);
         if (isReceiving || numUnanswered > 0 || !context.channel().isActive()) {
             return;
         }
-        if (isSilent) {
+        if (isHalfClosed) {
             context.close();
         } else {
-            end.cancel(false);
+            idleTimeout.cancel(false);
             waitForRequest(context);
         }
     }
 
     private void waitForRequest(ChannelHandlerContext context) {
-        end = context.executor().schedule(() -> context.close(), idleSeconds, TimeUnit.SECONDS);
+        idleTimeout =
+                context.executor()
+                        .schedule(() -> context.close(), idleSeconds, TimeUnit.SECONDS);
     }
 
-    /** Past the codec, which would count it as the answer. */
+    /** Writes below the codec, which would otherwise count the text as the response. */
     private static void send(ChannelHandlerContext context, String text) {
         context.pipeline()
                 .context("http")
                 .writeAndFlush(Unpooled.copiedBuffer(text, StandardCharsets.US_ASCII));
     }
 
-    private void askAfter(ChannelHandlerContext context, long milliseconds) {
+    private void probeAfter(ChannelHandlerContext context, long milliseconds) {
         context.executor()
-                .schedule(() -> ask(context, milliseconds), milliseconds, TimeUnit.MILLISECONDS);
+                .schedule(() -> probe(context, milliseconds), milliseconds, TimeUnit.MILLISECONDS);
     }
 
-    private void ask(ChannelHandlerContext context, long waited) {
+    private void probe(ChannelHandlerContext context, long waited) {
         if (!context.channel().isActive()) {
             return;
         }
-        if (canBeAsked && !isAnswering) {
-            send(context, NOTHING_YET);
+        if (canBeProbed && !isResponding) {
+            send(context, CONTINUE);
         } else if (isStreaming && numZeros < MAX_ZEROS) {
             numZeros += 1;
-            send(context, NO_CHUNK_YET);
+            send(context, CHUNK_SIZE_ZERO);
         }
-        askAfter(context, Math.min(2 * waited, MAX_MILLISECONDS));
+        probeAfter(context, Math.min(2 * waited, MAX_MILLISECONDS));
     }
 }
