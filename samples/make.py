@@ -1,6 +1,6 @@
-"""Draw the demo's documents: `page.png` and `report.pdf`.
+"""Documents of the demo, `page.png` and `report.pdf`: `python samples/make.py`.
 
-Both tell of a weather station that does not exist; prose and numbers are ours.
+Both describe a fictitious weather station; their text and numbers are our own.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def make_page(path: Path) -> None:
 
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = "VeraBd.ttf" if bold else "Vera.ttf"
-    # Basic layout, because Raqm is not in every Pillow and kerns differently.
+    # Basic layout, because not every Pillow has Raqm, whose kerning differs.
     return ImageFont.truetype(FONTS / name, size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -115,7 +115,7 @@ def _draw_heading(draw: ImageDraw.ImageDraw, text: str, *, y: int) -> int:
 def _draw_text(
     draw: ImageDraw.ImageDraw, text: str, *, x: int, y: int, width: int
 ) -> int:
-    """Draw wrapped text; where the next line would start."""
+    """Draw wrapped text, and return the y of the next line."""
     font = _font(LETTERS)
     line = ""
     for word in [*text.split(), ""]:
@@ -130,7 +130,7 @@ def _draw_text(
 
 
 def _draw_table(draw: ImageDraw.ImageDraw, *, y: int, right: int) -> int:
-    """Draw the readings; where the table ends."""
+    """Draw the readings, and return the y of the table's end."""
     row_height = 36
     column_width = (right - MARGIN) // len(TABLE[0])
     draw.rectangle((MARGIN, y, right, y + row_height), fill=BAND)
@@ -181,7 +181,7 @@ def make_report(path: Path) -> None:
         pagesize=A5,
         title=f"{SERIES}: {REPORT_TITLE}",
         author=SERIES,
-        # The date of making and the document's id would differ each time.
+        # Without this, the creation date and the document id would differ each time.
         invariant=True,
     )
     frame = Frame(SIDE, 19 * mm, TEXT_WIDTH, A5[1] - 40 * mm, 0, 0, 0, 0)
