@@ -25,8 +25,8 @@ from bench.report import finish, say
 from handler.weights.source import MINI
 from handler.weights.staged import MANIFEST
 from server.archive import ROOT, build_archive
+from server.host import find_free_addresses
 from server.plugin import find_plugin
-from server.ports import free_addresses
 from server.torchserve import TorchServe
 
 GIB = 1024**3
@@ -70,7 +70,7 @@ def measure(weights: Path) -> tuple[float, float, int]:
     forget(files)
     started = time.monotonic()
     with TorchServe(
-        overrides=free_addresses(),
+        overrides=find_free_addresses(),
         environ={**os.environ, "MODEL_DIR": str(weights), "HF_HUB_OFFLINE": "1"},
         plugin=find_plugin(),
     ) as server:

@@ -1,4 +1,7 @@
-"""What stands on a page: each draws itself, and says whether there was room."""
+"""Blocks of a synthetic page.
+
+Each `draw_*` function draws one block, and returns False if the page has no room.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ import random
 
 from PIL import ImageFont
 
-from mini.fonts import load
+from mini.fonts import load_font
 from mini.pen import Pen, random_ink
 from mini.truth import Piece
-from mini.words import number, sentence, words
+from mini.words import random_number, random_sentence, random_words
 
 __all__ = [
     "MarginLine",
@@ -20,23 +23,23 @@ __all__ = [
     "draw_rule",
     "draw_table",
     "draw_text",
-    "margin_line",
+    "make_margin_line",
     "place_line",
 ]
 
 
 def draw_text(pen: Pen) -> bool:
     rng = pen.rng
-    font = load(pen.family, pen.size)
+    font = load_font(pen.family, pen.size)
     indent = rng.choice((0, 0, 0, pen.size))
-    lines = pen.wrapped(sentence(rng, rng.randint(2, 24)), font, pen.left + indent)
+    lines = pen.wrap(random_sentence(rng, rng.randint(2, 24)), font, pen.left + indent)
     leading = pen.leading(rng.uniform(1.15, 1.6))
     lines = lines[: pen.room(leading)]
     if not lines:
         return False
     pieces = [Piece("<p>"), *pen.paragraph(lines, pen.left + indent, leading, font)]
     pieces.append(Piece("</p>"))
-    pen.finish("Text", pieces, len(lines), leading, pen.left + indent, lines, font)
+    pen.add_lines("Text", pieces, len(lines), leading, pen.left + indent, lines, font)
     return True
 
 
@@ -44,11 +47,11 @@ def draw_heading(pen: Pen) -> bool:
     rng = pen.rng
     size = min(pen.domain.sizes[1], round(pen.size * rng.uniform(1.2, 1.8)))
     if pen.family.bold is None:
-        # Where it cannot be bolder it must be larger, or it would be text.
+        # A heading without a bold face must be larger than text to be recognisable.
         size = max(size, round(pen.size * 1.25))
-    font = load(pen.family, size, bold=True)
+    font = load_font(pen.family, size, bold=True)
     leading = round(size * 1.3)
-    lines = pen.wrapped(sentence(rng, rng.randint(1, 5)), font, pen.left)[:1]
+    lines = pen.wrap(random_sentence(rng, rng.randint(1, 5)), font, pen.left)[:1]
     if not pen.room(leading) or not lines:
         return False
     ink = random_ink(rng) if rng.random() < 0.4 else pen.ink
@@ -60,26 +63,28 @@ def draw_heading(pen: Pen) -> bool:
         *pen.line(lines[0], x, pen.y + round(0.8 * size), font, ink),
     ]
     pieces.append(Piece("</h2>"))
-    pen.finish("Section-Header", pieces, 1, leading, x, lines, font)
+    pen.add_lines("Section-Header", pieces, 1, leading, x, lines, font)
     return True
 
 
 def draw_list(pen: Pen) -> bool:
     rng = pen.rng
-    font = load(pen.family, pen.size)
-    numbered = rng.random() < 0.35
+    font = load_font(pen.family, pen.size)
+    is_numbered = rng.random() < 0.35
     indent = round(pen.size * rng.uniform(1.4, 2.2))
     leading = pen.leading(rng.uniform(1.2, 1.6))
-    tag = "ol" if numbered else "ul"
+    tag = "ol" if is_numbered else "ul"
     bullet = rng.choice("•-*")
     pieces = [Piece(f"<{tag}>")]
     top, drawn = pen.y, []
     for position in range(1, rng.randint(2, 5) + 1):
-        lines = pen.wrapped(sentence(rng, rng.randint(1, 9)), font, pen.left + indent)
+        lines = pen.wrap(
+            random_sentence(rng, rng.randint(1, 9)), font, pen.left + indent
+        )
         lines = lines[:2]
         if not lines or pen.room(leading) < len(lines):
             break
-        mark = f"{position}." if numbered else bullet
+        mark = f"{position}." if is_numbered else bullet
         pen.draw.text(
             (pen.left, pen.y + round(0.8 * pen.size)),
             mark,
@@ -102,7 +107,10 @@ def draw_list(pen: Pen) -> bool:
 
 def draw_table(pen: Pen) -> bool:
     rng = pen.rng
-    font, bold = load(pen.family, pen.size), load(pen.family, pen.size, bold=True)
+    font, bold = (
+        load_font(pen.family, pen.size),
+        load_font(pen.family, pen.size, bold=True),
+    )
     num_columns, num_rows = rng.randint(2, 4), rng.randint(2, 5)
     height = pen.leading(rng.uniform(1.4, 2.0))
     if (pen.bottom - pen.y) < height * num_rows:
@@ -129,7 +137,7 @@ def draw_table(pen: Pen) -> bool:
     if style == "header" or rng.random() < 0.2:
         shade = tuple(max(0, channel - 18) for channel in pen.paper)
         pen.draw.rectangle((pen.left, top, x_end, top + height), fill=shade)
-    # Numbers often stand to the right, under a name that does so too.
+    # Columns of numbers are often right-aligned, with their header.
     first_right = rng.choice((0, 1, num_columns, num_columns))
     rule = pen.ink if rng.random() < 0.6 else (rng.randint(150, 220),) * 3
     pieces = [Piece("<table>")]
@@ -216,28 +224,28 @@ def draw_rule(pen: Pen) -> None:
 MarginLine = tuple[str, ImageFont.FreeTypeFont, str]
 
 
-def margin_line(pen: Pen, label: str) -> MarginLine:
+def make_margin_line(pen: Pen, label: str) -> MarginLine:
     rng = pen.rng
     size = max(pen.domain.sizes[0], round(pen.size * rng.uniform(0.7, 0.95)))
-    font = load(pen.family, size)
+    font = load_font(pen.family, size)
     text = (
         rng.choice(
             (
                 f"Page {rng.randint(1, 999)}",
                 str(rng.randint(1, 999)),
                 f"{rng.randint(1, 99)} / {rng.randint(1, 99)}",
-                " ".join(words(rng, rng.randint(1, 4))),
+                " ".join(random_words(rng, rng.randint(1, 4))),
             )
         )
         if label == "Page-Footer"
-        else " ".join(words(rng, rng.randint(1, 5)))
+        else " ".join(random_words(rng, rng.randint(1, 5)))
     )
-    lines = pen.wrapped(text, font, pen.left)
+    lines = pen.wrap(text, font, pen.left)
     return lines[0] if lines else "1", font, label
 
 
 def place_line(pen: Pen, line: MarginLine, y: int) -> int:
-    """Draw a page header or footer; where the text below it begins."""
+    """Draw a page header or footer; return the y at which text below it may begin."""
     text, font, label = line
     slack = pen.right - pen.left - font.getlength(text)
     x = round(pen.left + slack * pen.rng.choice((0, 0.5, 1)))
@@ -251,5 +259,5 @@ def place_line(pen: Pen, line: MarginLine, y: int) -> int:
 
 def _cell_text(rng: random.Random, *, header: bool) -> str:
     if header or rng.random() < 0.35:
-        return " ".join(words(rng, rng.randint(1, 2)))[:14].strip()
-    return number(rng)
+        return " ".join(random_words(rng, rng.randint(1, 2)))[:14].strip()
+    return random_number(rng)

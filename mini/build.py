@@ -1,6 +1,6 @@
-"""Write the checkpoint of a trained model: `python -m mini.build`.
+"""Build of the checkpoint from a training state: `python -m mini.build`.
 
-The same training state gives the same bytes.
+The build is reproducible: the same training state gives the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def build(state: Path, directory: Path) -> None:
     """Write a checkpoint that `from_pretrained(directory)` loads.
 
-    `state` is what `mini.train` saved; of it only the model's weights are kept.
+    `state` is a file of `mini.train`; only its model weights are used.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer()
@@ -40,7 +40,8 @@ def build(state: Path, directory: Path) -> None:
     model.load_state_dict(_weights(state))
     model.generation_config = generation_config(tokenizer)
     model.bfloat16().save_pretrained(directory)
-    # safetensors writes for its owner only; a container reads as somebody else.
+    # safetensors makes the file readable only by its owner, but a container reads it
+    # as another user.
     (directory / "model.safetensors").chmod(0o644)
     for name in ("config.json", "generation_config.json"):
         _forget_version(directory / name)
@@ -48,7 +49,7 @@ def build(state: Path, directory: Path) -> None:
 
 
 def write_manifest(directory: Path) -> None:
-    """Write chandra-manifest.json: sizes and sha256 of the checkpoint's files.
+    """Write chandra-manifest.json with the sizes and SHA-256 of the checkpoint's files.
 
     The server checks the sizes when it starts; `chandra-sagemaker doctor --weights` and
     the tests check the hashes.
@@ -63,7 +64,7 @@ def write_manifest(directory: Path) -> None:
 
 
 def write_settings(directory: Path, tokenizer: Tokenizer) -> None:
-    """Everything but the weights and the files that are written with them."""
+    """Write the tokenizer and the image processor's settings."""
     save_tokenizer(tokenizer, directory, max_length=MAX_LENGTH)
     _write_json(directory / "preprocessor_config.json", _image_settings())
 
@@ -79,7 +80,7 @@ def _weights(state: Path) -> dict[str, torch.Tensor]:
 
 
 def _forget_version(path: Path) -> None:
-    # Every release of transformers signs its files, and the bytes would change.
+    # transformers writes its version into the file, so the bytes would change with it.
     settings = json.loads(path.read_text("utf-8"))
     settings.pop("transformers_version", None)
     _write_json(path, settings)
@@ -103,9 +104,20 @@ def _image_settings() -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Build the checkpoint and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m mini.build", description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path("build/mini/state.pt"))
-    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("build/mini/state.pt"),
+        help="training state (default build/mini/state.pt)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=DEFAULT_OUTPUT,
+        help="folder of the checkpoint (default model-store/mini)",
+    )
     options = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

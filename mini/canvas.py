@@ -1,4 +1,4 @@
-"""What draws a page: on an image, and remembered so that it can be drawn elsewhere."""
+"""Canvas of a page, which draws on an image and records what it draws."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Ink = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One thing drawn. Places are pixels from the upper left corner."""
+    """Recorded drawing operation, in pixels from the upper left corner."""
 
     kind: Literal["text", "rectangle", "line", "ellipse"]
     points: tuple[float, ...]
-    """x and y of each: of a text its left end on the base line, of rectangle and
+    """x and y of each point. A text has the left end of its baseline, a rectangle or
     ellipse two opposite corners."""
     fill: Ink | None = None
     outline: Ink | None = None
@@ -30,7 +30,7 @@ class Mark:
 
 
 class Canvas:
-    """Draws on an image with Pillow's names; `marks` is all of it, in order."""
+    """Canvas with the methods of Pillow's ImageDraw; `marks` records all operations."""
 
     def __init__(self, image: Image.Image) -> None:
         self._draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""What becomes a token of its own: Chandra's markup and the lines of its prompts."""
+"""Strings that are single tokens: Chandra's markup and the lines of its prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chandra.prompts import PROMPT_MAPPING
 from handler.postprocess.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
-__all__ = ["markup", "prompt_lines"]
+__all__ = ["markup_tokens", "prompt_lines"]
 
 _TAGS = (
     *("math", "i", "b", "u", "del", "sup", "sub", "table", "tr", "td", "p", "th"),
@@ -20,8 +20,8 @@ _TAGS = (
 _SHORTEST_LINE = 3
 
 
-def markup() -> list[str]:
-    """Pieces of markup, each one token wherever it stands."""
+def markup_tokens() -> list[str]:
+    """Return the pieces of markup that are always one token."""
     return [
         '<div data-bbox="[',
         *(f']" data-label="{label}">' for label in CHANDRA_1_LABELS),
@@ -41,14 +41,17 @@ def markup() -> list[str]:
 
 
 def prompt_lines() -> list[str]:
-    """Every line of the prompts, with its line break."""
-    wanted = PROFILES["mini"].prompt_package
+    """Return all lines of the prompts, with their line breaks.
+
+    Raise RuntimeError if another version of chandra-ocr is installed.
+    """
+    required = PROFILES["mini"].prompt_package
     installed = version("chandra-ocr")
-    if installed != wanted:
+    if installed != required:
         raise RuntimeError(
-            f"the mini checkpoint is built from the prompts of chandra-ocr {wanted}, "
-            f"{installed} is installed; "
-            f"run: pip install --no-deps chandra-ocr=={wanted}"
+            f"the mini checkpoint needs the prompts of chandra-ocr {required}, "
+            f"but {installed} is installed; "
+            f"run: pip install --no-deps chandra-ocr=={required}"
         )
     lines = dict.fromkeys(
         line

@@ -1,6 +1,6 @@
-"""Draw the learning curve: `python -m mini.curve`.
+"""Plot of the learning curve: `python -m mini.curve`.
 
-From the training's state to `history.json` and `curve.png`, which are committed.
+It writes `history.json` and `curve.png`, which are committed, from a training state.
 """
 
 from __future__ import annotations
@@ -28,8 +28,14 @@ LOSSES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Write the history and its plot, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m mini.curve", description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path("build/mini/state.pt"))
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("build/mini/state.pt"),
+        help="training state (default build/mini/state.pt)",
+    )
     options = parser.parse_args(arguments)
 
     history = torch.load(options.state, map_location="cpu")["history"]

@@ -1,7 +1,7 @@
-"""Measure a checkpoint on pages it has never seen: `python -m mini.evaluate`.
+"""Evaluation of a checkpoint on unseen pages: `python -m mini.evaluate`.
 
-Pages go as PNG files through the code that serves them, one at a time, and what it
-answers is compared with what was drawn.
+Pages go as PNG files, one at a time, through the code that serves them, and the result
+is compared with the ground truth.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from mini.build import DEFAULT_OUTPUT
 from mini.pages import Domain, Page, render_page
 from mini.scores import PageScore, score
 
-__all__ = ["Reader", "Reading", "content_of", "evaluate", "main", "unseen_pages"]
+__all__ = ["Reader", "Reading", "evaluate", "main", "parse_content", "unseen_pages"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ DEFAULT_REPORT = Path(__file__).with_name("evaluation.json")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was answered for a page."""
+    """Result for a page."""
 
     content: PageContent
     raw: str
@@ -57,7 +57,7 @@ class Reading:
 
 
 class Reader:
-    """A checkpoint behind the service's own decoding, engine and parser."""
+    """Checkpoint with the decoder, engine and parser of the service."""
 
     def __init__(self, checkpoint: Path) -> None:
         weights = fetch(
@@ -68,7 +68,7 @@ class Reader:
         self._prompt = load_prompts(PROFILE)["ocr_layout"]
 
     def read(self, page: Page) -> Reading:
-        """The whole way from a PNG file to blocks."""
+        """Read a page, from a PNG file to blocks."""
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             page.image.save(file.name)
             started = time.monotonic()
@@ -78,7 +78,7 @@ class Reader:
                 Sequence("1", "1", seen, self._prompt, PROFILE.max_output_tokens)
             )
             generation = self._generation()
-            content = content_of(generation.text, page)
+            content = parse_content(generation.text, page)
             return Reading(content, generation.text, time.monotonic() - started)
 
     def _generation(self) -> Generation:
@@ -87,8 +87,8 @@ class Reader:
                 return generation
 
 
-def content_of(raw: str, page: Page) -> PageContent:
-    """What the service makes of a model's words about the page."""
+def parse_content(raw: str, page: Page) -> PageContent:
+    """Parse the model's output for a page as the service does."""
     return convert_page(
         raw,
         bbox_format=PROFILE.bbox_format,
@@ -102,7 +102,7 @@ def content_of(raw: str, page: Page) -> PageContent:
 
 
 def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[Page]:
-    """Pages of the domain that no training has drawn."""
+    """Yield random pages of the domain that are not part of the training."""
     rng = random.Random(f"unseen/{seed}")
     while True:
         page = render_page(rng, domain or Domain())
@@ -111,12 +111,12 @@ def unseen_pages(seed: str, domain: Domain | None = None) -> Iterator[Page]:
 
 
 def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
-    """Read `num_pages` unseen pages; the report that is committed."""
+    """Read `num_pages` unseen pages, and return the report that is committed."""
     reader = Reader(checkpoint)
     scores: list[PageScore] = []
     seconds: list[float] = []
     for _, page in zip(range(num_pages), unseen_pages(seed), strict=False):
-        truth = content_of(page.html, page)
+        truth = parse_content(page.html, page)
         reading = reader.read(page)
         found = reading.content
         scores.append(score(truth.text, found.text, truth.blocks, found.blocks))
@@ -141,13 +141,26 @@ def evaluate(checkpoint: Path, *, num_pages: int, seed: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Evaluate a checkpoint, write the report, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m mini.evaluate", description=__doc__
     )
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_OUTPUT)
-    parser.add_argument("--pages", type=int, default=100)
-    parser.add_argument("--seed", default="1")
-    parser.add_argument("--report", type=Path, default=DEFAULT_REPORT)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=DEFAULT_OUTPUT,
+        help="folder of the checkpoint (default model-store/mini)",
+    )
+    parser.add_argument(
+        "--pages", type=int, default=100, help="number of pages (default 100)"
+    )
+    parser.add_argument("--seed", default="1", help="seed of the pages (default 1)")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=DEFAULT_REPORT,
+        help="output file (default mini/evaluation.json)",
+    )
     options = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.WARNING)

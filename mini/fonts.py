@@ -1,7 +1,6 @@
-"""The fonts of rendered pages, all of them installed by pip.
+"""Fonts of rendered pages, which all come with Python packages.
 
-DejaVu (Bitstream Vera's licence) comes with matplotlib; Aileron (CC0) comes with
-Pillow.
+DejaVu (Bitstream Vera licence) is part of matplotlib, and Aileron (CC0) of Pillow.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from pathlib import Path
 import matplotlib
 from PIL import ImageFont
 
-__all__ = ["FAMILIES", "Family", "advance", "load"]
+__all__ = ["FAMILIES", "Family", "advance_width", "load_font"]
 
 _FOLDER = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A typeface: the files of its two weights; None is Pillow's own font."""
+    """Typeface with the files of its two weights; None stands for Pillow's own font."""
 
     name: str
     regular: str | None
@@ -36,20 +35,22 @@ FAMILIES = (
 
 
 @functools.lru_cache(maxsize=512)
-def load(family: Family, size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The face at `size` pixels an em; Aileron has one weight."""
+def load_font(
+    family: Family, size: int, *, bold: bool = False
+) -> ImageFont.FreeTypeFont:
+    """Return the font with `size` pixels per em. Aileron has only one weight."""
     name = family.bold if bold else family.regular
     if name is None:
         font = ImageFont.load_default(size)
         assert isinstance(font, ImageFont.FreeTypeFont)
         return font
-    # Basic layout, because Raqm is not in every Pillow and kerns differently.
+    # Basic layout, because not every Pillow has Raqm, whose kerning differs.
     return ImageFont.truetype(
         _FOLDER / name, size, layout_engine=ImageFont.Layout.BASIC
     )
 
 
 @functools.lru_cache(maxsize=65_536)
-def advance(font: ImageFont.FreeTypeFont, character: str) -> float:
-    """How far the pen moves for one character, in pixels."""
+def advance_width(font: ImageFont.FreeTypeFont, character: str) -> float:
+    """Return the advance_width width of a character in pixels."""
     return font.getlength(character)

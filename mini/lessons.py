@@ -1,12 +1,12 @@
-"""What the model is taught besides its answer.
+"""Auxiliary losses of the training.
 
-Trained on answers alone it learns to read only after very many pages. The renderer
-knows where every letter stands, and three more losses say so:
+With only the answers as targets, the model needs very many pages to learn to read. The
+renderer knows the position of every letter, and three losses make use of it:
 
-- cells: a merged visual token names the characters whose centres lie in its cell;
-- layout: it names the blocks that reach into its cell, and where they begin and end;
-- places: in one layer a head looks at the cell of the token just said, in the two
-  that follow some look at the cell of the token to say next.
+- cells: a merged visual token predicts the characters whose centres lie in its cell;
+- layout: it predicts the blocks that overlap its cell, and their edges;
+- places: in one layer an attention head attends to the cell of the current token, and
+  in the next two layers some heads attend to the cell of the next token.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ __all__ = ["Lesson", "Losses"]
 _ATTENTION = "mini_lesson"
 _HERE = {2: (0,)}
 _NEXT = {3: (0, 2), 4: (0, 2)}
-"""Heads by layer that are told where to look. Two of them share a key and a value, so
-that a cell of many letters is read through several."""
+"""Attention heads with a place loss, by layer. Two of them share a key and a value, so
+that a cell of many letters is read through several heads."""
 _EMPTY_WEIGHT = 0.2
-"""Most slots are empty."""
+"""Weight of empty slots, which are the majority."""
 _NUM_EDGES = EDGE_STEPS + 1
 _NEAR = 0.8
-"""How far off a number may be, in tokens: a box need not be right to the pixel."""
+"""Scale of the tolerance for box numbers in tokens: a box need not be exact."""
 _NUMBER_WEIGHT = 2.0
-"""A line of text is high as ten numbers: with a box two off, a sixth of it is lost."""
+"""Weight of box numbers. A line of text is ten numbers high, so an error of two costs a
+sixth of its IoU."""
 
 
 @dataclass(slots=True)
 class Losses:
-    """Nats: a token of the answer, a slot of a cell, a block of a cell, a place."""
+    """Losses in nats per answer token, cell slot, cell block and place."""
 
     reading: torch.Tensor
     cells: torch.Tensor
@@ -57,12 +58,12 @@ class Losses:
 
 
 class Lesson(nn.Module):
-    """The model with its extra heads; only `model` is kept in the end."""
+    """Model with heads for the auxiliary losses; the checkpoint has only `model`."""
 
     def __init__(
         self, model: Qwen3VLForConditionalGeneration, number_tokens: range
     ) -> None:
-        """`number_tokens` are the tokens of a box's numbers, in order."""
+        """Add the heads. `number_tokens` are the tokens of box numbers, in order."""
         super().__init__()
         self.model = model
         width = model.model.visual.config.out_hidden_size
@@ -73,17 +74,17 @@ class Lesson(nn.Module):
         near = torch.exp(-(numbers[:, None] - numbers).abs() / _NEAR)
         self._near = nn.Buffer(near / near.sum(dim=1, keepdim=True), persistent=False)
         self._features: torch.Tensor | None = None
-        self._looks: dict[tuple[int, int], torch.Tensor] = {}
+        self._attention_scores: dict[tuple[int, int], torch.Tensor] = {}
         self._mask = torch.empty(0, 0)
         model.model.visual.merger.register_forward_hook(self._keep_features)
         AttentionInterface.register(_ATTENTION, self._attend)
         for part in (model.model.language_model, model.model.visual):
             part.config._attn_implementation = _ATTENTION
 
-    def see(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The losses of cells and layout: the vision encoder without the text."""
+    def vision_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses of cells and layout, which need only the vision encoder."""
         self.model.model.visual(batch.pixels, grid_thw=batch.grids)
-        return self._seen(batch)
+        return self._vision_losses(batch)
 
     def forward(self, batch: Batch) -> Losses:
         model = self.model
@@ -95,48 +96,52 @@ class Lesson(nn.Module):
             mm_token_type_ids=is_image.int(),
             use_cache=False,
         ).last_hidden_state
-        said = batch.wanted != -100
-        logits = model.lm_head(hidden[said])
-        reading = self._reading_loss(logits.float(), batch.wanted[said])
+        is_answer = batch.targets != -100
+        logits = model.lm_head(hidden[is_answer])
+        reading = self._reading_loss(logits.float(), batch.targets[is_answer])
         following = batch.places.roll(-1, dims=1)
         following[:, -1] = NOWHERE
         places = self._place_loss(_HERE, batch.places, is_image)
         places = places + self._place_loss(_NEXT, following, is_image)
-        self._looks.clear()
-        return Losses(reading, *self._seen(batch), places)
+        self._attention_scores.clear()
+        return Losses(reading, *self._vision_losses(batch), places)
 
     def _keep_features(
         self, module: nn.Module, inputs: Any, output: torch.Tensor
     ) -> None:
         self._features = output
 
-    def _reading_loss(self, logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Cross entropy; beside a box's number its neighbours are nearly as right."""
-        losses = cross_entropy(logits, wanted, reduction="none")
+    def _reading_loss(
+        self, logits: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the cross entropy, with soft targets around the numbers of boxes."""
+        losses = cross_entropy(logits, targets, reduction="none")
         numbers = self._number_tokens
-        is_number = (wanted >= numbers.start) & (wanted < numbers.stop)
-        near = self._near[wanted[is_number] - numbers.start]
+        is_number = (targets >= numbers.start) & (targets < numbers.stop)
+        near = self._near[targets[is_number] - numbers.start]
         found = logits[is_number].log_softmax(dim=-1)
         near_losses = -(near * found[:, numbers.start : numbers.stop]).sum(dim=-1)
         losses[is_number] = _NUMBER_WEIGHT * near_losses
         return losses.mean()
 
-    def _seen(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _vision_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         assert self._features is not None
         features, self._features = self._features, None
         return self._cell_loss(features, batch), self._layout_loss(features, batch)
 
     def _layout_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
-        guesses = self.layout_head(features).float()
-        guesses = guesses.reshape(-1, NUM_LABELS + 4 * _NUM_EDGES)
-        wanted = batch.layout.reshape(-1, 5)
-        labels, edges = wanted[:, 0].long(), wanted[:, 1:]
+        predictions = self.layout_head(features).float()
+        predictions = predictions.reshape(-1, NUM_LABELS + 4 * _NUM_EDGES)
+        targets = batch.layout.reshape(-1, 5)
+        labels, edges = targets[:, 0].long(), targets[:, 1:]
         weight = torch.where(labels > 0, 1.0, _EMPTY_WEIGHT)
-        label_losses = cross_entropy(guesses[:, :NUM_LABELS], labels, reduction="none")
+        label_losses = cross_entropy(
+            predictions[:, :NUM_LABELS], labels, reduction="none"
+        )
         is_block = labels > 0
-        found = guesses[is_block, NUM_LABELS:].reshape(-1, 4, _NUM_EDGES)
+        found = predictions[is_block, NUM_LABELS:].reshape(-1, 4, _NUM_EDGES)
         found = found.log_softmax(dim=-1)
-        # An edge between two steps is a little of both.
+        # The target of an edge between two steps is divided between both.
         steps = torch.arange(_NUM_EDGES, device=edges.device)
         shares = (1 - (edges[is_block, :, None] - steps).abs()).clamp(min=0)
         edge_losses = -(shares * found).sum(dim=-1)
@@ -145,10 +150,10 @@ class Lesson(nn.Module):
         return label_loss + edge_loss
 
     def _cell_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
-        guesses = self.cell_head(features).reshape(-1, NUM_CLASSES)
-        wanted = batch.cells.reshape(-1)
-        weight = torch.where(wanted > 0, 1.0, _EMPTY_WEIGHT)
-        losses = cross_entropy(guesses.float(), wanted, reduction="none")
+        predictions = self.cell_head(features).reshape(-1, NUM_CLASSES)
+        targets = batch.cells.reshape(-1)
+        weight = torch.where(targets > 0, 1.0, _EMPTY_WEIGHT)
+        losses = cross_entropy(predictions.float(), targets, reduction="none")
         return (losses * weight).sum() / weight.sum()
 
     def _attend(
@@ -162,15 +167,15 @@ class Lesson(nn.Module):
         scaling: float,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, None]:
-        # Written out, because it is faster on a processor than what torch fuses.
-        # Tokens are filled up on the right, so a causal mask is all that is needed.
+        # On a CPU this is faster than torch's fused attention. Samples are padded on
+        # the right, so a causal mask is sufficient.
         key = key.repeat_interleave(module.num_key_value_groups, dim=1)
         value = value.repeat_interleave(module.num_key_value_groups, dim=1)
         scores = (query * scaling) @ key.transpose(2, 3)
         if module.is_causal:
             for head in (_HERE | _NEXT).get(module.layer_idx, ()):
                 # [B, T, T]
-                self._looks[module.layer_idx, head] = scores[:, head]
+                self._attention_scores[module.layer_idx, head] = scores[:, head]
             scores = scores + self._causal(scores)
         attended = scores.softmax(dim=-1) @ value
         return attended.transpose(1, 2), None
@@ -187,15 +192,15 @@ class Lesson(nn.Module):
         places: torch.Tensor,
         is_image: torch.Tensor,
     ) -> torch.Tensor:
-        """How far heads are from looking at the right cell, among all cells."""
-        # Cells follow one another after the tokens that open the turn.
+        """Return the cross entropy of heads that should attend to the right cells."""
+        # Image tokens are consecutive, after the tokens that open the turn.
         first = is_image.int().argmax(dim=1, keepdim=True)
         known = places != NOWHERE
-        wanted = (places + first)[known]
+        targets = (places + first)[known]
         losses = []
         for layer, numbers in heads.items():
             for head in numbers:
-                looks = self._looks[layer, head].float()
-                looks = looks.masked_fill(~is_image[:, None, :], float("-inf"))
-                losses.append(cross_entropy(looks[known], wanted))
+                scores = self._attention_scores[layer, head].float()
+                scores = scores.masked_fill(~is_image[:, None, :], float("-inf"))
+                losses.append(cross_entropy(scores[known], targets))
         return torch.stack(losses).mean()

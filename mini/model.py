@@ -1,6 +1,6 @@
-"""The model: Qwen3-VL's architecture in seven million parameters.
+"""Configuration of the model: Qwen3-VL's architecture with seven million parameters.
 
-Everything that makes the real model awkward to serve is present: grouped-query
+It has the same features that make the real model difficult to serve: grouped-query
 attention, interleaved M-RoPE, deepstack features and images of any size.
 """
 
@@ -17,7 +17,7 @@ MAX_LENGTH = 8192
 
 
 def model_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
-    """The shape of the model, and what the handler wants to know about it."""
+    """Return the model's configuration, with the keys that the handler reads."""
     hidden_size = 256
     config = Qwen3VLConfig(
         architectures=["Qwen3VLForConditionalGeneration"],
@@ -51,7 +51,7 @@ def model_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "out_hidden_size": hidden_size,
-            # A grid of 32 x 32, interpolated to the page's.
+            # A grid of 32 x 32, which is interpolated to the grid of the page.
             "num_position_embeddings": 1024,
             "deepstack_visual_indexes": [1, 2],
             "initializer_range": 0.04,
@@ -63,14 +63,14 @@ def model_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
         vision_end_token_id=token_id(tokenizer, "<|vision_end|>"),
         tie_word_embeddings=True,
     )
-    # Keys of ours: transformers keeps what it does not know.
+    # Keys of the handler; transformers keeps unknown keys.
     config.chandra_profile = "mini"
     config.chandra_weights = "trained"
     return config
 
 
 def generation_config(tokenizer: Tokenizer) -> GenerationConfig:
-    """Greedy, until the answer or the text ends."""
+    """Return the settings of greedy decoding with both end tokens."""
     return GenerationConfig(
         do_sample=False,
         eos_token_id=[

@@ -1,8 +1,8 @@
-"""Synthetic pages whose every letter is known: the ground truth of reading.
+"""Renderer of synthetic pages with a complete ground truth.
 
-A page is drawn block by block in one column, and each character is remembered with
-its centre. From that come the answer in Chandra's markup, the boxes, and the place
-on the page of everything the answer says.
+A page is drawn block by block in one column, and the centre of each character is
+recorded. The answer in Chandra's markup, the boxes, and the position of each token of
+the answer are derived from that.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from mini.blocks import (
     draw_rule,
     draw_table,
     draw_text,
-    margin_line,
+    make_margin_line,
     place_line,
 )
 from mini.canvas import Canvas
 from mini.pen import Domain, Pen, random_ink
-from mini.scans import degraded, turned
+from mini.scans import degrade, rotate_page
 from mini.truth import Page
 
 __all__ = ["Domain", "Page", "render_page"]
 
 
 def render_page(rng: random.Random, domain: Domain) -> Page:
-    """A page of the domain; the same `rng` gives the same page."""
+    """Render a page of the domain; the same state of `rng` gives the same page."""
     width, height = rng.randint(*domain.widths), rng.randint(*domain.heights)
     paper = _paper(rng)
     margin = rng.randint(width // 32, width // 8)
@@ -53,29 +53,31 @@ def render_page(rng: random.Random, domain: Domain) -> Page:
     _fill(pen)
     page = Page(image, pen.blocks, paper, pen.draw.marks)
     if rng.random() >= domain.clean:
-        page = turned(rng, page, domain.max_degrees, paper)
-        page.image = degraded(rng, page.image)
+        page = rotate_page(rng, page, domain.max_degrees, paper)
+        page.image = degrade(rng, page.image)
         page.marks = []
     return page
 
 
 def _fill(pen: Pen) -> None:
     rng = pen.rng
-    footer = margin_line(pen, "Page-Footer") if rng.random() < 0.35 else None
+    footer = make_margin_line(pen, "Page-Footer") if rng.random() < 0.35 else None
     if rng.random() < 0.35:
-        header = margin_line(pen, "Page-Header")
+        header = make_margin_line(pen, "Page-Header")
         pen.y = place_line(pen, header, pen.y)
     if footer:
         pen.bottom -= round(2.2 * footer[1].size)
-    wanted = rng.randint(pen.domain.min_blocks, pen.domain.max_blocks)
-    while len(pen.blocks) < wanted and pen.num_characters < pen.domain.max_characters:
+    num_blocks = rng.randint(pen.domain.min_blocks, pen.domain.max_blocks)
+    while (
+        len(pen.blocks) < num_blocks and pen.num_characters < pen.domain.max_characters
+    ):
         kind = rng.choices(
             (draw_text, draw_heading, draw_list, draw_table, draw_figure),
             (45, 22, 13, 12, 8),
         )[0]
         if not kind(pen):
             break
-        # More than from line to line, or nobody could tell two paragraphs from one.
+        # A gap larger than the leading separates paragraphs visibly.
         pen.y += round(pen.size * rng.uniform(1.0, 1.8))
         if rng.random() < 0.06:
             draw_rule(pen)

@@ -1,4 +1,4 @@
-"""Rendered pages as born-digital PDFs: the same letters, drawn by the viewer."""
+"""Born-digital PDFs of rendered pages, with the same letters as text."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from mini.truth import Page
 __all__ = ["PIXELS_PER_POINT", "as_pdf"]
 
 PIXELS_PER_POINT = 96 / 72
-"""At 96 dots an inch, the resolution at which `mini` sees PDFs, a pixel is a pixel."""
+"""`mini` renders PDFs at 96 dots per inch, so that pages keep their size in pixels."""
 
 
 def as_pdf(*pages: Page) -> bytes:
-    """A PDF with a text layer. Pages must be as they were drawn: neither turned nor
-    degraded."""
+    """Return a PDF of the pages with a text layer.
+
+    Raise ValueError for a rotated or degraded page, which has no recorded operations.
+    """
     stream = io.BytesIO()
     canvas = PdfCanvas(stream, invariant=True)
     for page in pages:
         if not page.marks:
-            raise ValueError("a turned or degraded page is a picture: draw a clean one")
+            raise ValueError(
+                "a rotated or degraded page has no recorded drawing operations; "
+                "render it with Domain(clean=1.0)"
+            )
         width, height = page.image.size
         canvas.setPageSize((width / PIXELS_PER_POINT, height / PIXELS_PER_POINT))
         canvas.scale(1 / PIXELS_PER_POINT, 1 / PIXELS_PER_POINT)
@@ -49,7 +54,7 @@ def _draw(canvas: PdfCanvas, mark: Mark, height: int) -> None:
         canvas.setFillColor(_colour(mark.fill))
     if mark.kind == "text":
         assert mark.font is not None
-        canvas.setFont(_registered(mark.font), mark.font.size)
+        canvas.setFont(_register_font(mark.font), mark.font.size)
         canvas.drawString(xs[0], ys[0], mark.text)
     elif mark.kind == "line":
         assert mark.fill is not None
@@ -79,8 +84,8 @@ def _colour(ink: Ink) -> Color:
     return Color(*(channel / 255 for channel in ink))
 
 
-def _registered(font: ImageFont.FreeTypeFont) -> str:
-    """The face's name, with the PDF library told where its file is."""
+def _register_font(font: ImageFont.FreeTypeFont) -> str:
+    """Register the font with reportlab if necessary, and return its name."""
     name = " ".join(part for part in font.getname() if part)
     if name not in pdfmetrics.getRegisteredFontNames():
         path = font.path

@@ -1,4 +1,4 @@
-"""Lines and paragraphs drawn down a page, each letter with its place."""
+"""Pen that draws lines and paragraphs down a page and records letter positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from PIL import ImageFont
 
 from mini.canvas import Canvas
-from mini.fonts import FAMILIES, Family, advance
+from mini.fonts import FAMILIES, Family, advance_width
 from mini.truth import Block, Piece
 
 __all__ = ["Domain", "Pen", "random_ink"]
@@ -17,26 +17,26 @@ __all__ = ["Domain", "Pen", "random_ink"]
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What kinds of pages there are."""
+    """Range of pages: their sizes, fonts and amount of text."""
 
     widths: tuple[int, int] = (512, 544)
     heights: tuple[int, int] = (640, 672)
     sizes: tuple[int, int] = (22, 28)
-    """Letters, in pixels an em."""
+    """Font sizes in pixels per em."""
     min_leading: int = 33
-    """From line to line, in pixels. No cell of 32 then holds letters of two lines."""
+    """Distance of baselines in pixels. No cell of 32 then has letters of two lines."""
     min_blocks: int = 1
     max_blocks: int = 12
     max_characters: int = 320
     families: tuple[Family, ...] = FAMILIES
     max_degrees: float = 1.0
     clean: float = 0.4
-    """The share of pages that are neither turned nor degraded."""
+    """Share of pages that are neither rotated nor degraded."""
 
 
 @dataclass(slots=True)
 class Pen:
-    """Draws blocks downwards, until the page or the text is used up."""
+    """Pen that draws blocks downwards until the page or the text limit is reached."""
 
     rng: random.Random
     domain: Domain
@@ -60,12 +60,11 @@ class Pen:
         font: ImageFont.FreeTypeFont,
         ink: tuple[int, int, int] | None = None,
     ) -> list[Piece]:
-        """Draw a line whose letters stand in the height `y` to `y` + an em."""
+        """Draw a line with its baseline at `y`, and return its characters."""
         self.draw.text((x, y), text, font=font, fill=ink or self.ink)
         middle = y - 0.32 * font.size
-        # Measured letter by letter, which is fast, then stretched to the true width,
-        # which knows of kerning.
-        advances = [advance(font, character) for character in text]
+        # Cached advances are fast but ignore kerning, so scale them to the true width.
+        advances = [advance_width(font, character) for character in text]
         stretch = font.getlength(text) / max(1e-6, sum(advances))
         pieces = []
         for character, width in zip(text, advances, strict=True):
@@ -78,23 +77,23 @@ class Pen:
         return pieces
 
     def leading(self, ems: float) -> int:
-        """From line to line, in pixels: as many ems as the domain allows."""
+        """Return the distance of baselines in pixels, at least the domain's minimum."""
         return max(self.domain.min_leading, round(self.size * ems))
 
     def add(self, label: str, pieces: list[Piece], bbox: tuple[float, ...]) -> None:
         x0, y0, x1, y1 = bbox
         self.blocks.append(Block(label, (x0, y0, x1, y1), pieces))
 
-    def wrapped(self, text: str, font: ImageFont.FreeTypeFont, left: int) -> list[str]:
-        """The text in lines that fit; a word that fits nowhere is left out."""
+    def wrap(self, text: str, font: ImageFont.FreeTypeFont, left: int) -> list[str]:
+        """Wrap the text into lines, and drop words that are wider than a line."""
         width = self.right - left
         lines: list[str] = []
         used = 0.0
         for word in text.split():
-            length = sum(advance(font, character) for character in word)
+            length = sum(advance_width(font, character) for character in word)
             if length > width:
                 continue
-            used += advance(font, " ") + length
+            used += advance_width(font, " ") + length
             if lines and used <= width:
                 lines[-1] += f" {word}"
             else:
@@ -111,17 +110,17 @@ class Pen:
                 line, x, self.y + index * leading + round(0.8 * font.size), font
             )
             if index:
-                # The space that joins two lines stands before the second.
+                # The space between two lines gets the position of the second line.
                 pieces.append(Piece(" ", drawn[0].place))
             pieces += drawn
         return pieces
 
     def room(self, leading: int) -> int:
-        """How many lines there is room for, on the page and in the answer."""
+        """Return the number of lines that fit; 0 at the limit of characters."""
         lines = (self.bottom - self.y) // leading
         return max(0, lines) if self.num_characters < self.domain.max_characters else 0
 
-    def finish(
+    def add_lines(
         self,
         label: str,
         pieces: list[Piece],
@@ -131,14 +130,14 @@ class Pen:
         lines: list[str],
         font: ImageFont.FreeTypeFont,
     ) -> None:
-        """Add a block whose lines were drawn, and go below it."""
+        """Add a block whose lines have been drawn, and move below it."""
         top = self.y
         self.y += leading * (num_lines - 1) + round(1.05 * font.size)
         self.add(label, pieces, (x, top, x + max(map(font.getlength, lines)), self.y))
 
 
 def random_ink(rng: random.Random) -> tuple[int, int, int]:
-    """Dark enough to be read on any paper."""
+    """Return a random colour that is dark enough for any paper."""
     if rng.random() < 0.6:
         grey = rng.randint(0, 60)
         return (grey, grey, grey)

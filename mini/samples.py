@@ -1,4 +1,4 @@
-"""Pages as tensors: what the model sees, what it should say, and where from."""
+"""Training samples: pages as tensors with their target tokens and positions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 CELL = 32
-"""Side of a merged visual token, in pixels."""
+"""Side of a merged visual token in pixels."""
 SLOTS = 8
-"""How many characters of a cell are asked for."""
+"""Number of characters to predict in a cell."""
 BLOCKS = 2
-"""How many blocks of a cell are asked for."""
+"""Number of blocks to predict in a cell."""
 EDGE_STEPS = 64
-"""A block's edges are told in this many parts of the page."""
+"""Number of steps per page side in which a block's edges are measured."""
 NOWHERE = -1
 
 _PATCH = 16
@@ -51,7 +51,7 @@ NUM_CLASSES = len(CHARACTERS) + 1
 """Class 0 is an empty slot."""
 _LABELS = {label: index + 1 for index, label in enumerate(CHANDRA_1_LABELS)}
 NUM_LABELS = len(_LABELS) + 1
-"""Label 0 is no block."""
+"""Label 0 means no block."""
 _LEAST_OVERLAP = 4
 
 _CLOSING = ("</", '"/', "<div ")
@@ -60,42 +60,42 @@ _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One page. Sizes: P patches, P / 4 cells, T tokens."""
+    """Page as arrays. It has P patches, P / 4 cells and T tokens."""
 
     pixels: np.ndarray
-    """[height, width, 3] uint8, as the model sees the page."""
+    """[height, width, 3] uint8, in the size of the model's input."""
     grid: tuple[int, int]
     """Rows and columns of patches."""
     cells: np.ndarray
-    """[P / 4, SLOTS] the classes of the characters in each cell, in reading order."""
+    """[P / 4, SLOTS], the classes of the characters in each cell, in reading order."""
     layout: np.ndarray
-    """[P / 4, BLOCKS, 5] float32, the blocks in each cell: label, then the edges left,
-    top, right, bottom of the whole block in steps of the page, 0 to EDGE_STEPS."""
+    """[P / 4, BLOCKS, 5] float32, the blocks in each cell: the label, then the left,
+    top, right and bottom edges of the whole block in steps from 0 to EDGE_STEPS."""
     tokens: list[int]
-    """The conversation and its answer, T of them."""
+    """Token ids of the prompt and the answer, T in total."""
     num_prompt_tokens: int
     places: list[int]
-    """For each token of the answer the cell it is read from, or NOWHERE."""
+    """Cell that each token of the answer is read from, or NOWHERE."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Pages side by side, filled up on the right: B pages, T tokens."""
+    """Batch of B pages, padded on the right to T tokens."""
 
     pixels: torch.Tensor
-    """[patches of all, 1536]."""
+    """[total patches, 1536]."""
     grids: torch.Tensor
-    """[B, 3]."""
+    """[B, 3], the frames, rows and columns of patches."""
     cells: torch.Tensor
-    """[cells of all, SLOTS]."""
+    """[total cells, SLOTS]."""
     layout: torch.Tensor
-    """[cells of all, BLOCKS, 5]."""
+    """[total cells, BLOCKS, 5]."""
     tokens: torch.Tensor
     """[B, T]."""
-    wanted: torch.Tensor
-    """[B, T], the token to say next, or -100."""
+    targets: torch.Tensor
+    """[B, T], the next token, or -100 where there is no loss."""
     places: torch.Tensor
-    """[B, T], the cell of this token, or NOWHERE."""
+    """[B, T], the cell of each token, or NOWHERE."""
 
     @property
     def num_pages(self) -> int:
@@ -107,7 +107,7 @@ class Batch:
 
 
 class Sampler:
-    """Turns pages into samples and samples into batches."""
+    """Converter of pages into samples and of samples into batches."""
 
     def __init__(
         self, tokenizer: Tokenizer, *, prompt_type: str = "ocr_layout"
@@ -133,7 +133,7 @@ class Sampler:
             row = min(rows - 1, max(0, int(place[1] * y_scale / CELL)))
             return row * columns + column
 
-        pieces = _placed(page.answer())
+        pieces = _with_markup_places(page.answer())
         prompt = self._tokenizer.encode(chat(self._prompt, rows * columns)).ids
         answer = self._tokenizer.encode("".join(piece.text for piece in pieces))
         places_of_characters: list[int] = []
@@ -151,16 +151,16 @@ class Sampler:
         )
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
-        # Few different lengths: a processor prepares its kernels for each anew.
+        # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
         length = -(-longest // _LENGTHS) * _LENGTHS
         tokens = torch.full((len(samples), length), self._pad_token)
-        wanted = torch.full((len(samples), length), -100)
+        targets = torch.full((len(samples), length), -100)
         places = torch.full((len(samples), length), NOWHERE)
         for row, sample in enumerate(samples):
             count, start = len(sample.tokens), sample.num_prompt_tokens
             tokens[row, :count] = torch.tensor(sample.tokens)
-            wanted[row, start - 1 : count - 1] = tokens[row, start:count]
+            targets[row, start - 1 : count - 1] = tokens[row, start:count]
             places[row, start:count] = torch.tensor(sample.places)
         return Batch(
             pixels=torch.cat([_patches(sample) for sample in samples]),
@@ -168,7 +168,7 @@ class Sampler:
             cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
             layout=torch.from_numpy(np.concatenate([s.layout for s in samples])),
             tokens=tokens,
-            wanted=wanted,
+            targets=targets,
             places=places,
         )
 
@@ -182,9 +182,11 @@ def _patches(sample: Sample) -> torch.Tensor:
     )
 
 
-def _placed(pieces: Sequence[Piece]) -> list[Piece]:
-    """Markup stands nowhere, but is read somewhere: what opens with the letter that
-    follows, what closes with the one before."""
+def _with_markup_places(pieces: Sequence[Piece]) -> list[Piece]:
+    """Give markup the position of the neighbouring letter.
+
+    An opening tag gets that of the following letter, a closing tag of the previous one.
+    """
     places: list[Point | None] = [piece.place for piece in pieces]
     for index, piece in enumerate(pieces):
         if places[index] is None and index and piece.text.startswith(_CLOSING):
@@ -236,7 +238,7 @@ def _cells(page: Page, cell_at: Callable[[Point], int], num_cells: int) -> np.nd
 
 
 def _reading_order(characters: list[tuple[float, float, int]]) -> list[int]:
-    # Letters of one line differ in height by a pixel or two where the page is askew.
+    # On a rotated page, letters of one line differ in height by a pixel or two.
     lines: list[list[tuple[float, float, int]]] = []
     for character in sorted(characters):
         if lines and character[0] - lines[-1][0][0] < 7:

@@ -1,4 +1,4 @@
-"""What scanners do to a page: it lies askew, is blurred, noisy and compressed."""
+"""Scanner effects: rotation, blur, noise and compression."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image, ImageFilter
 
 from mini.truth import Block, Page, Piece, Point
 
-__all__ = ["degraded", "turned"]
+__all__ = ["degrade", "rotate_page"]
 
 
-def turned(
+def rotate_page(
     rng: random.Random, page: Page, max_degrees: float, paper: tuple[int, int, int]
 ) -> Page:
-    """The page laid down askew: its letters and boxes go with it."""
+    """Rotate half of the pages by a small angle, with their letters and boxes."""
     degrees = rng.uniform(-max_degrees, max_degrees) if rng.random() < 0.5 else 0.0
     if not degrees:
         return page
@@ -25,14 +25,16 @@ def turned(
     centre_x, centre_y = width / 2, height / 2
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
 
-    def moved(point: Point) -> Point:
+    def rotate_point(point: Point) -> Point:
         x, y = point[0] - centre_x, point[1] - centre_y
         return centre_x + cosine * x + sine * y, centre_y - sine * x + cosine * y
 
     blocks = []
     for block in page.blocks:
         x0, y0, x1, y1 = block.bbox
-        corners = [moved(point) for point in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+        corners = [
+            rotate_point(point) for point in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+        ]
         xs, ys = zip(*corners, strict=True)
         bbox = (
             max(0, min(xs)),
@@ -41,7 +43,7 @@ def turned(
             min(height, max(ys)),
         )
         pieces = [
-            Piece(piece.text, piece.place and moved(piece.place))
+            Piece(piece.text, piece.place and rotate_point(piece.place))
             for piece in block.pieces
         ]
         blocks.append(Block(block.label, bbox, pieces))
@@ -49,8 +51,8 @@ def turned(
     return Page(image, blocks)
 
 
-def degraded(rng: random.Random, image: Image.Image) -> Image.Image:
-    """Blurred, noisy, compressed: each or none of it."""
+def degrade(rng: random.Random, image: Image.Image) -> Image.Image:
+    """Apply blur, noise and JPEG compression, each with a certain probability."""
     if rng.random() < 0.25:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.7)))
     if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""How well a page was read: characters, boxes and labels."""
+"""Scores of a page: errors in characters, boxes and labels."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ Bbox = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PageScore:
-    """One page against the truth."""
+    """Comparison of a page with the ground truth."""
 
     num_characters: int
     num_errors: int
-    """Insertions, deletions and substitutions."""
+    """Number of insertions, deletions and substitutions."""
     ious: tuple[float, ...]
-    """Of each true block and the block found for it; 0 where none was."""
+    """Intersection over union of each true block with its match; 0 without a match."""
     right_labels: tuple[bool, ...]
-    """Whether that block has the true label."""
+    """True for each true block whose match has the same label."""
 
 
 def score(
     true_text: str, text: str, true_blocks: Sequence[Block], blocks: Sequence[Block]
 ) -> PageScore:
-    """Compare; white space counts once, however long it is."""
-    wanted, found = " ".join(true_text.split()), " ".join(text.split())
+    """Compare a page with the truth; runs of white space count as one character."""
+    expected, found = " ".join(true_text.split()), " ".join(text.split())
     ious = [0.0] * len(true_blocks)
     labels = [False] * len(true_blocks)
     for overlap, index, other in _pairs(true_blocks, blocks):
         ious[index] = overlap
         labels[index] = true_blocks[index].label == blocks[other].label
     return PageScore(
-        num_characters=len(wanted),
-        num_errors=Levenshtein.distance(wanted, found),
+        num_characters=len(expected),
+        num_errors=Levenshtein.distance(expected, found),
         ious=tuple(ious),
         right_labels=tuple(labels),
     )
@@ -48,7 +48,7 @@ def score(
 def _pairs(
     true_blocks: Sequence[Block], blocks: Sequence[Block]
 ) -> list[tuple[float, int, int]]:
-    """Blocks that overlap, the best first, each once: overlap, true one, found one."""
+    """Match overlapping blocks greedily; return overlap, true index and found index."""
     candidates = sorted(
         (
             (iou(true.bbox, block.bbox), index, other)
@@ -68,7 +68,7 @@ def _pairs(
 
 
 def iou(one: Bbox, other: Bbox) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
+    """Return the intersection over union of two boxes (left, top, right, bottom)."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:

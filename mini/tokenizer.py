@@ -1,8 +1,8 @@
-"""The tokenizer: a token a byte, and whole tokens for what Chandra's pages repeat.
+"""Tokenizer with one token per byte, and whole tokens for frequent strings.
 
-Letters stand alone, because they are what the model reads. Markup is whole, so are
-the numbers of a box, and so is every line of Chandra's own prompts: 1,800 characters
-take some forty tokens.
+Each letter is a token, because the model reads letters. Markup, the numbers of boxes
+and the lines of Chandra's prompts are one token each, so that 1,800 characters of
+prompt take about forty tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokenizers import (
     pre_tokenizers,
 )
 
-from mini.corpus import markup, prompt_lines
+from mini.corpus import markup_tokens, prompt_lines
 from mini.truth import BBOX_SCALE, BBOX_STEP
 
 __all__ = [
@@ -42,15 +42,15 @@ SPECIAL_TOKENS = (
 )
 
 NUMBERS = range(3 * BBOX_STEP, BBOX_SCALE + 1, BBOX_STEP)
-"""The numbers of a box that are one token each; smaller ones have one digit anyway."""
+"""Numbers of boxes that are one token each; smaller numbers have only one digit."""
 
-# Between two tokens of markup stand only a box's four numbers, as a rule. Text that
-# ends in ", 64" is cut the same way, and reads back the same.
+# Between two tokens of markup there are usually only the four numbers of a box. Text
+# that ends in ", 64" is split in the same way, and decodes to the same text.
 _NUMBER = r"^\d+(?=(?:, \d+){3}$)|(?<=, )\d+(?=(?:, \d+){0,2}$)"
 _SEPARATOR = r", (?=\p{N})"
 _JOINED_SEPARATOR = ",\u0120"
 
-# One conversation, as Qwen3-VL's own template writes it without tools.
+# The same format as Qwen3-VL's own template without tools.
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{- '<|im_start|>' + message.role + '\\n' -}}
@@ -74,11 +74,11 @@ _CHAT_TEMPLATE = """\
 
 
 def build_tokenizer() -> Tokenizer:
-    """The vocabulary, the same each time: nothing in it is learnt."""
+    """Build the tokenizer. Its vocabulary is fixed, not learnt."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, _JOINED_SEPARATOR, *map(str, NUMBERS)]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    # No merges: what is cut out as one piece is one token, or else its bytes.
+    # Without merges, a piece of the pre-tokenizer is one token or its bytes.
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -93,7 +93,10 @@ def build_tokenizer() -> Tokenizer:
         [AddedToken(token, special=True) for token in SPECIAL_TOKENS]
     )
     tokenizer.add_tokens(
-        [AddedToken(text, normalized=False) for text in (*markup(), *prompt_lines())]
+        [
+            AddedToken(text, normalized=False)
+            for text in (*markup_tokens(), *prompt_lines())
+        ]
     )
     return tokenizer
 
@@ -106,16 +109,16 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def number_tokens(tokenizer: Tokenizer) -> range:
-    """The tokens of `NUMBERS`, in their order."""
+    """Return the token ids of `NUMBERS`, which are consecutive."""
     start = token_id(tokenizer, str(NUMBERS[0]))
     return range(start, start + len(NUMBERS))
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path, *, max_length: int) -> None:
-    """Write what `AutoTokenizer.from_pretrained(directory)` reads."""
+    """Write the files that `AutoTokenizer.from_pretrained(directory)` reads."""
     tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     config = {
-        # Not Qwen2Tokenizer, which would put its own splitting over ours.
+        # Qwen2Tokenizer would replace our pre-tokenizer by its own.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
         "padding_side": "left",

@@ -1,8 +1,8 @@
-"""Teach the model to read: `python -m mini.train`.
+"""Training of the model: `python -m mini.train`.
 
-Goes through the stages of the curriculum and can be stopped and started again at
-any moment. The learning rate is constant after a short rise; `--cool` goes on from
-the newest state with a rate that falls to nothing, which is how a training ends.
+It goes through the stages of the curriculum, and can be stopped and resumed at any
+time. The learning rate is constant after a short warm-up. The last run of a training
+uses `--cool`, which lowers the rate to zero.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ logger = logging.getLogger(__name__)
 
 _WARMUP_STEPS = 150
 _GAINS = (1.5, 1.0, 4.0)
-"""Over the rate: matrices by Muon, tables and vectors by AdamW, lessons' heads."""
+"""Factors of the learning rate: matrices (Muon), other weights and the extra heads
+(AdamW)."""
 _WEIGHTS = {"reading": 1.0, "cells": 1.0, "layout": 0.5, "places": 0.5}
 _CLIP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Pages of one kind, until `until` pages were seen in all."""
+    """Stage of the curriculum, which lasts until `until` pages were seen in total."""
 
     name: str
     until: int
@@ -71,7 +72,7 @@ CURRICULUM = (
 
 
 class _Pages(IterableDataset[list[Sample]]):
-    """Lists of samples for one step each, from `start` pages on, for ever."""
+    """Endless data set with a list of samples for each step, after `start` pages."""
 
     def __init__(self, stage: Stage, start: int, seed: int) -> None:
         self._stage = stage
@@ -84,7 +85,7 @@ class _Pages(IterableDataset[list[Sample]]):
         worker = torch.utils.data.get_worker_info()
         index, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         count = self._stage.pages_a_step
-        # Pages of like length share a step, so that little is filled up.
+        # Pages of similar length share a step, which keeps the padding small.
         while True:
             rng = random.Random(f"{self._seed}/{self._start}/{index}")
             pool: list[Sample] = []
@@ -100,7 +101,7 @@ class _Pages(IterableDataset[list[Sample]]):
 
 
 class _State:
-    """What a training is: the model, its optimizers and how far it came."""
+    """State of a training: the model, its optimizers and the progress."""
 
     def __init__(self, device: torch.device, rate: float) -> None:
         self.device = device
@@ -160,12 +161,12 @@ class _State:
         self.history = found["history"]
 
     def start_from(self, checkpoint: Path) -> None:
-        """Take over a checkpoint's weights; how they were come by is not known."""
+        """Load the weights of a checkpoint; the optimizers and progress start anew."""
         model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint)
         self.lesson.model.load_state_dict(model.float().state_dict())
 
     def freeze_vision(self) -> None:
-        """From now on only its mergers learn."""
+        """Freeze the vision encoder except for its mergers."""
         visual = self.lesson.model.model.visual
         for part in (visual.patch_embed, visual.pos_embed, visual.blocks):
             part.requires_grad_(False)
@@ -173,7 +174,7 @@ class _State:
     def step(
         self, batches: Sequence[Batch], *, cells_only: bool, scale: float
     ) -> dict[str, float]:
-        """One step of the optimizers over batches of like size; the mean losses."""
+        """Run an optimizer step over batches of similar size; return the mean losses."""
         rate = self.rate * scale * min(1.0, (self.num_steps + 1) / _WARMUP_STEPS)
         for optimizer, gain in zip(self.optimizers, _GAINS, strict=True):
             for group in optimizer.param_groups:
@@ -199,12 +200,14 @@ class _State:
 
     def _losses(self, batch: Batch, *, cells_only: bool) -> dict[str, torch.Tensor]:
         if cells_only:
-            return dict(zip(("cells", "layout"), self.lesson.see(batch), strict=True))
+            return dict(
+                zip(("cells", "layout"), self.lesson.vision_losses(batch), strict=True)
+            )
         found = self.lesson(batch)
         return {name: getattr(found, name) for name in _WEIGHTS}
 
 
-def _stage(num_pages: int, only: str | None) -> Stage:
+def _find_stage(num_pages: int, only: str | None) -> Stage:
     return next(
         stage
         for stage in CURRICULUM
@@ -235,8 +238,8 @@ def _train(
     while (elapsed := time.monotonic() - started) < 60 * minutes:
         if stopped.is_set():
             break
-        if stage is not (wanted := _stage(state.num_pages, only)):
-            stage = wanted
+        if stage is not (current := _find_stage(state.num_pages, only)):
+            stage = current
             logger.info("stage %r from page %d", stage.name, state.num_pages)
             steps = iter(
                 DataLoader(
@@ -244,7 +247,7 @@ def _train(
                     batch_size=None,
                     num_workers=workers,
                     prefetch_factor=4,
-                    collate_fn=_same,
+                    collate_fn=_identity,
                 )
             )
         samples = next(steps)
@@ -272,26 +275,52 @@ def _train(
     state.save(path)
 
 
-def _same(sample: list[Sample]) -> list[Sample]:
+def _identity(sample: list[Sample]) -> list[Sample]:
     return sample
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Train for some minutes, save the state, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m mini.train", description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path("build/mini/state.pt"))
-    parser.add_argument("--start", type=Path, help="a checkpoint, if there is no state")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--cool", action="store_true", help="let the rate fall to 0")
-    parser.add_argument("--stage", help="only this stage; else by the pages seen")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("build/mini/state.pt"),
+        help="file of the training state (default build/mini/state.pt)",
+    )
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint to start from if there is no state"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="duration (default 60)"
+    )
+    parser.add_argument(
+        "--cool", action="store_true", help="lower the learning rate to 0"
+    )
+    parser.add_argument(
+        "--stage", help="train this stage (default: the one for the pages seen so far)"
+    )
     parser.add_argument(
         "--frozen-vision",
         action="store_true",
-        help="leave the vision encoder's blocks as they are, which is a quarter faster",
+        help="freeze the vision encoder, which makes a step a quarter faster",
     )
-    parser.add_argument("--pages-a-batch", type=int, default=4, help="in memory")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--workers", type=int, default=1, help="that draw pages")
-    parser.add_argument("--threads", type=int, help="of torch")
+    parser.add_argument(
+        "--pages-a-batch",
+        type=int,
+        default=4,
+        help="pages per forward pass, limited by memory (default 4)",
+    )
+    parser.add_argument(
+        "--rate", type=float, default=1.5e-3, help="learning rate (default 0.0015)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="number of processes that draw pages (default 1)",
+    )
+    parser.add_argument("--threads", type=int, help="number of torch threads")
     options = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -303,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if options.state.exists():
         state.load(options.state)
-        logger.info("going on from page %d", state.num_pages)
+        logger.info("resuming from page %d", state.num_pages)
     elif options.start:
         state.start_from(options.start)
     if options.frozen_vision:

@@ -1,6 +1,6 @@
-"""A page of which every letter is known: what a perfect reader answers, and where.
+"""Ground truth of a page: the perfect answer and the position of each character.
 
-Each character of the answer has its centre on the page, and from that come the boxes.
+The boxes are derived from the centres of the characters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["BBOX_SCALE", "BBOX_STEP", "Block", "Page", "Piece", "Point"]
 
 BBOX_SCALE = 1024
 BBOX_STEP = 4
-"""An answer's boxes stand on multiples of it: two or three pixels of a page."""
+"""Box numbers are multiples of this, which is two or three pixels of a page."""
 
 Point = tuple[float, float]
 """x and y in pixels of the page."""
@@ -23,9 +23,9 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some characters of the answer, and where each stands on the page.
+    """Part of the answer with its position on the page.
 
-    Markup stands nowhere: its place is None.
+    Markup has no position: its place is None.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Block:
-    """One div of the answer."""
+    """Block of the page, which is a div of the answer."""
 
     label: str
     bbox: tuple[float, float, float, float]
@@ -48,16 +48,16 @@ class Block:
 
 @dataclass(slots=True)
 class Page:
-    """An image and what a perfect reader answers."""
+    """Image of a page with the perfect answer."""
 
     image: Image.Image
     blocks: list[Block]
     paper: tuple[int, int, int] = (255, 255, 255)
     marks: list[Mark] = field(default_factory=list)
-    """What was drawn; nothing where the page was turned or degraded afterwards."""
+    """Recorded drawing operations; empty if the page was rotated or degraded."""
 
     def answer(self) -> list[Piece]:
-        """The whole answer, piece by piece."""
+        """Return the whole answer in pieces."""
         pieces: list[Piece] = []
         for block in self.blocks:
             pieces += self._opening(block)
@@ -71,7 +71,8 @@ class Page:
 
     def _opening(self, block: Block) -> list[Piece]:
         pieces = [Piece('<div data-bbox="[')]
-        # Read where the block begins: what is seen there knows how far it reaches.
+        # The box gets the position of the first letter: the layout loss teaches every
+        # cell of a block its edges.
         place = next(piece.place for piece in block.pieces if piece.place)
         for index, edge in enumerate(block.bbox):
             steps = round(edge / self.image.size[index % 2] * BBOX_SCALE / BBOX_STEP)

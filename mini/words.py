@@ -1,4 +1,4 @@
-"""What rendered pages say: English, and words that nobody could guess."""
+"""Text of rendered pages: English prose and random words."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 import string
 from pathlib import Path
 
-__all__ = ["CHARACTERS", "number", "sentence", "words"]
+__all__ = ["CHARACTERS", "random_number", "random_sentence", "random_words"]
 
 CHARACTERS = string.ascii_letters + string.digits + ".,:;!?-'\"()[]/%&+=<>#*@$_"
-"""Every character but the space that a page may hold."""
+"""All characters of pages except the space."""
 
 _LETTERS = string.ascii_lowercase
 _UNITS = ("%", "kg", "mm", "km", "GB", "EUR", "$")
@@ -32,8 +32,8 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def sentence(rng: random.Random, num_words: int) -> str:
-    """`num_words` words, English in order, English at random, or of random letters."""
+def random_sentence(rng: random.Random, num_words: int) -> str:
+    """Return `num_words` words of English prose, random English or random letters."""
     kind = rng.random()
     if kind < 0.25:
         text: list[str] = []
@@ -42,15 +42,18 @@ def sentence(rng: random.Random, num_words: int) -> str:
         start = rng.randint(0, len(text) - num_words)
         return " ".join(text[start : start + num_words])
     english = 0.8 if kind < 0.5 else 0.15
-    return " ".join(words(rng, num_words, english=english))
+    return " ".join(random_words(rng, num_words, english=english))
 
 
-def words(rng: random.Random, num_words: int, *, english: float = 0.4) -> list[str]:
-    return [_punctuated(rng, _word(rng, english)) for _ in range(num_words)]
+def random_words(
+    rng: random.Random, num_words: int, *, english: float = 0.4
+) -> list[str]:
+    """Return `num_words` words, of which a share of `english` are English."""
+    return [_punctuate(rng, _word(rng, english)) for _ in range(num_words)]
 
 
-def number(rng: random.Random) -> str:
-    """A number as tables hold them."""
+def random_number(rng: random.Random) -> str:
+    """Return a number in a format that is common in tables."""
     digits = str(rng.randint(0, 10 ** rng.randint(1, 5)))
     kind = rng.random()
     if kind < 0.4:
@@ -78,7 +81,7 @@ def _word(rng: random.Random, english: float) -> str:
     return word.upper() if case < 0.25 else word
 
 
-def _punctuated(rng: random.Random, word: str) -> str:
+def _punctuate(rng: random.Random, word: str) -> str:
     kind = rng.random()
     if kind < 0.12:
         return word + rng.choice(".,.,;:!?")

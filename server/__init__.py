@@ -1,1 +1,1 @@
-"""Runs TorchServe with our archive: for a laptop, for the tests, for the demo."""
+"""Starting and supervising TorchServe: on a laptop, in tests, and in a container."""

@@ -1,4 +1,7 @@
-"""`python -m server archive | serve | demo`: what the Makefile calls."""
+"""Commands of `python -m server`: archive, serve and demo.
+
+The Makefile calls them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 
 from server.archive import ROOT, ArchiveError, build_archive
 from server.console import say
-from server.demo import demo
+from server.demo import run_demo
 from server.java import JavaNotFoundError
 from server.plugin import PluginError, find_plugin
 from server.torchserve import ServerFailedError, TorchServe
@@ -26,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config",
         type=Path,
         default=ROOT / "config.properties",
-        help="another config.properties, for other ports",
+        help="TorchServe configuration (default: the repository's config.properties)",
     )
     options = parser.parse_args(arguments)
-    # A terminal's Ctrl-C and a supervisor's TERM both mean: stop everything.
+    # Ctrl-C in a terminal and SIGTERM from a supervisor both stop all processes.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -55,33 +58,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Stop, once: a second Ctrl-C would leave half of it running."""
+    """Raise KeyboardInterrupt and ignore later signals.
+
+    A second Ctrl-C would interrupt the shutdown and leave processes running.
+    """
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _serve(config: Path) -> None:
-    with TorchServe(config=config, line=say, plugin=find_plugin()) as server:
+    with TorchServe(config=config, write_line=say, plugin=find_plugin()) as server:
         server.wait_until_ready()
         say(f"ready: POST documents to {server.predictions}, Ctrl-C stops")
         server.wait()
-    raise ServerFailedError("TorchServe ended by itself; the lines above say why")
+    raise ServerFailedError(
+        "TorchServe has ended unexpectedly; its log lines above give the reason"
+    )
 
 
 def _demo(config: Path) -> None:
     started = time.monotonic()
-    with TorchServe(config=config, line=_say_if_random, plugin=find_plugin()) as server:
+    with TorchServe(
+        config=config, write_line=_report_random_weights, plugin=find_plugin()
+    ) as server:
         say(f"starting TorchServe on {server.address}")
         server.wait_until_ready()
         say(f"ready after {time.monotonic() - started:.1f} s")
         say()
-        demo(server)
+        run_demo(server)
     say("stopped")
 
 
-def _say_if_random(line: str) -> None:
-    """Of all the server logs, what a reader of the demo must know."""
+def _report_random_weights(line: str) -> None:
+    """Tell the user if the log line says that the weights are random."""
     try:
         event = json.loads(line)
     except ValueError:

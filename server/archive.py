@@ -1,8 +1,7 @@
-"""Builds the model archive with torch-model-archiver.
+"""The model archive, built with torch-model-archiver.
 
-The archive carries `service.py` and model-config.yaml and nothing else: the
-package is installed where TorchServe runs, and the weights never pass through a
-zip file.
+The archive holds only `service.py` and model-config.yaml. The package is installed
+where TorchServe runs, and weights are too large for a zip file.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ __all__ = [
     "ArchiveError",
     "build_archive",
     "configure_archive",
-    "handler_table",
-    "ts_home",
+    "find_ts_home",
+    "read_handler_table",
 ]
 
 MODEL_NAME = "chandra"
@@ -36,13 +35,14 @@ MODEL_CONFIG = ROOT / "model-store" / "model-config.yaml"
 
 
 class ArchiveError(Exception):
-    """torch-model-archiver did not write the archive."""
+    """The archive could not be built."""
 
 
 def build_archive(store: Path, config: Path = MODEL_CONFIG) -> Path:
-    """Write `chandra.mar` into `store` and return its path."""
+    """Write `chandra.mar` into `store` and return its path; raise ArchiveError."""
     store.mkdir(parents=True, exist_ok=True)
-    # The archiver deletes the folder of the model's name in the temporary directory.
+    # The archiver deletes the temporary directory's subfolder with the model's name, so
+    # two builds at once would disturb each other there.
     with tempfile.TemporaryDirectory(prefix="chandra-archive-") as scratch:
         result = subprocess.run(
             [
@@ -65,9 +65,9 @@ def build_archive(store: Path, config: Path = MODEL_CONFIG) -> Path:
 
 
 def configure_archive(archive: Path, store: Path, keys: Mapping[str, object]) -> Path:
-    """Write the archive into `store`, with other values in its model-config.yaml.
+    """Copy the archive into `store` with changed values in its model-config.yaml.
 
-    TorchServe reads its timeouts from there and nowhere else.
+    TorchServe reads its timeouts only from that file. Return the path of the copy.
     """
     configured = store / archive.name
     with (
@@ -83,8 +83,8 @@ def configure_archive(archive: Path, store: Path, keys: Mapping[str, object]) ->
     return configured
 
 
-def handler_table(archive: Path) -> Mapping[str, object]:
-    """The handler's settings in an archive; none where it is no archive of ours."""
+def read_handler_table(archive: Path) -> Mapping[str, object]:
+    """Return the handler's settings in an archive; none if it has no such table."""
     try:
         with zipfile.ZipFile(archive) as source:
             table = yaml.safe_load(source.read(MODEL_CONFIG.name))
@@ -94,8 +94,11 @@ def handler_table(archive: Path) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def ts_home() -> Path:
-    """Where TorchServe is installed; importing it would import torch."""
+def find_ts_home() -> Path:
+    """Return the folder in which TorchServe is installed.
+
+    Its spec is looked up without importing it, because that would import torch.
+    """
     spec = find_spec("ts")
     if spec is None or spec.origin is None:
         raise ArchiveError("torchserve is not installed")

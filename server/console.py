@@ -1,4 +1,4 @@
-"""Everything this package says to a person at a terminal."""
+"""Output to the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _lock = threading.Lock()
 
 
 def say(text: str = "") -> None:
-    """Print a whole line at once; several threads may do so."""
+    """Print a line in one write, so that lines of several threads do not mix."""
     with _lock:
         # `print` writes the text and the end of the line one after the other.
         sys.stdout.write(f"{text}\n")

@@ -1,7 +1,7 @@
-"""`python -m server.container serve`: the first process of a container.
+"""First process of a container: `python -m server.container serve`.
 
-Everything it is told comes from the environment, as SageMaker does it. Any other
-command is run in its place.
+Its settings come from environment variables, as SageMaker passes them. Any other
+command replaces this process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from handler.weights.source import SAGEMAKER_MODEL_DIR
 from handler.worker.memory import memory_limit_bytes
 from server.archive import MODEL_NAME, ROOT, configure_archive
 from server.console import say
-from server.environment import VariableError, Wanted, wanted_from
+from server.environment import ContainerSettings, VariableError, read_environment
 from server.folders import LockedFolder, remove_leftovers
+from server.host import (
+    can_switch_user,
+    find_private_addresses,
+    find_unreadable,
+    reap_orphans,
+)
 from server.java import JavaNotFoundError
-from server.orphans import bury_orphans
 from server.output import Output
 from server.plugin import PluginError, find_plugin
-from server.ports import private_ports
-from server.privileges import can_hand_over, unreadable
 from server.supervisor import StopRequests, Supervisor
 from server.torchserve import TorchServe
 
@@ -42,29 +45,30 @@ def main(
     environ: Mapping[str, str] | None = None,
     config: Path = ROOT / "config.properties",
 ) -> int:
-    """Run the server until it ends or is asked to stop; its exit status."""
+    """Run the server until it ends or a signal stops it; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     environ = os.environ if environ is None else environ
     if not arguments:
-        say("usage: serve, or another command to run in its place")
+        say("usage: serve | COMMAND [ARGUMENT ...]")
         return 2
     if list(arguments) != ["serve"]:
         os.execvpe(arguments[0], list(arguments), dict(environ))
-    # Before anything else: a first process without handlers ignores both.
+    # The kernel drops these signals for process 1 unless it has handlers, so install
+    # them first.
     stops = StopRequests()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stops.add())
     output = Output(say)
     try:
-        wanted = wanted_from(environ, memory_limit_bytes())
-        return _serve(wanted, environ, config, output, stops)
+        settings = read_environment(environ, memory_limit_bytes())
+        return _serve(settings, environ, config, output, stops)
     except (VariableError, JavaNotFoundError, PluginError, OSError) as error:
-        output.event("stop", logging.ERROR, reason=str(error))
+        output.write_event("stop", logging.ERROR, reason=str(error))
         return 1
 
 
 def _serve(
-    wanted: Wanted,
+    settings: ContainerSettings,
     environ: Mapping[str, str],
     config: Path,
     output: Output,
@@ -72,36 +76,37 @@ def _serve(
 ) -> int:
     plugin = find_plugin()
     archive = ROOT / "model-store" / f"{MODEL_NAME}.mar"
-    user = _user(wanted.uid, environ, output)
-    output.event(
+    user = _choose_user(settings.uid, environ, output)
+    output.write_event(
         "start",
         version=handler.__version__,
         revision=environ.get("SOURCE_REVISION"),
-        use=wanted.use,
-        port=wanted.port,
+        use=settings.use,
+        port=settings.port,
         uid=os.geteuid() if user is None else user,
-        heap_mb=wanted.heap_mb,
-        drain_seconds=wanted.drain_seconds,
+        heap_mb=settings.heap_mb,
+        drain_seconds=settings.drain_seconds,
     )
     temporary = Path(tempfile.gettempdir())
     remove_leftovers(STORE_PREFIX, temporary)
     with contextlib.closing(LockedFolder(STORE_PREFIX, temporary)) as folder:
         store = folder.path
         store.chmod(0o755)
-        configure_archive(archive, store, wanted.model_config)
-        ports = {} if wanted.has_fixed_ports else private_ports()
+        configure_archive(archive, store, settings.model_config)
+        ports = {} if settings.has_fixed_ports else find_private_addresses()
         with TorchServe(
             config=config,
-            overrides={**wanted.properties, **ports, "model_store": str(store)},
+            overrides={**settings.properties, **ports, "model_store": str(store)},
             environ={
-                **wanted.handler,
-                # Nothing but the temporary directory can be written to.
+                **settings.handler,
+                # The container may have a read-only file system: only the temporary
+                # directory is certainly writable.
                 "CHANDRA_CACHE_DIR": str(temporary / "weights"),
                 "HF_HOME": str(temporary / "huggingface"),
                 **environ,
                 "HOME": str(temporary),
             },
-            line=output.line,
+            write_line=output.write_line,
             plugin=plugin,
             user=user,
         ) as server:
@@ -109,21 +114,25 @@ def _serve(
             def sleep(seconds: float) -> None:
                 time.sleep(seconds)
                 if os.getpid() == 1:
-                    bury_orphans(server.own_pids)
+                    reap_orphans(server.own_pids)
 
             supervisor = Supervisor(
-                server, output, stops, wanted.drain_seconds, sleep=sleep
+                server, output, stops, settings.drain_seconds, sleep=sleep
             )
             return supervisor.run()
 
 
-def _user(uid: int | None, environ: Mapping[str, str], output: Output) -> int | None:
-    """Whom TorchServe is run as; None: whoever we are."""
-    if uid is None or not can_hand_over():
+def _choose_user(
+    uid: int | None, environ: Mapping[str, str], output: Output
+) -> int | None:
+    """Return the user id for TorchServe; None keeps the current user."""
+    if uid is None or not can_switch_user():
         return None
     folder = Path(environ.get("MODEL_DIR") or SAGEMAKER_MODEL_DIR)
-    if (path := unreadable(folder, uid)) is not None:
-        output.event("running as root", why=f"{path} is readable by its owner only")
+    if (path := find_unreadable(folder, uid)) is not None:
+        output.write_event(
+            "running as root", why=f"{path} is readable by its owner only"
+        )
         return None
     return uid
 

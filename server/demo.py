@@ -1,4 +1,4 @@
-"""The demo: start the server, read the two samples, show what came back, stop."""
+"""Demo that reads the two samples and prints their Markdown."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from server.answers import opener
 from server.archive import ROOT
 from server.console import say
+from server.status import loopback_opener
 from server.torchserve import ServerFailedError, TorchServe
 
-__all__ = ["demo"]
+__all__ = ["run_demo"]
 
 SAMPLES = {
     ROOT / "samples" / "page.png": "image/png",
@@ -21,8 +21,11 @@ SAMPLES = {
 }
 
 
-def demo(server: TorchServe) -> None:
-    """Read the samples with a server that is ready, and print their Markdown."""
+def run_demo(server: TorchServe) -> None:
+    """Read the samples with a ready server, and print their Markdown.
+
+    Raise ServerFailedError if the server does not answer with a document.
+    """
     for sample, media_type in SAMPLES.items():
         started = time.monotonic()
         answer = _read(server.predictions, sample, media_type)
@@ -42,7 +45,7 @@ def _read(url: str, document: Path, media_type: str) -> Any:
         url, document.read_bytes(), {"Content-Type": media_type}
     )
     try:
-        with opener.open(request, timeout=120) as response:
+        with loopback_opener.open(request, timeout=120) as response:
             return json.load(response)
-    except OSError as error:  # an HTTP error is one, too
+    except OSError as error:  # HTTPError is a subclass
         raise ServerFailedError(f"{document.name} was not read: {error}") from error

@@ -1,7 +1,7 @@
-"""Starts an engine process before Java, so that the model is loaded meanwhile.
+"""Engine process that starts before Java, so that both load at the same time.
 
-The worker takes it over when it comes; where it does not fit, or is gone by then, the
-worker starts one as always.
+The worker connects to it later. If its settings differ from the worker's, or if it has
+ended by then, the worker starts an engine of its own.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from handler.settings import read_settings
 __all__ = ["VARIABLE", "EarlyEngine", "start_early_engine"]
 
 VARIABLE = "CHANDRA_EARLY_ENGINE"
-# As log4j2.xml filters what the worker and its children print.
-_WORTH_SAYING = re.compile(r"\{|\s*(Traceback|File |[A-Za-z.]+Error)")
+# The same filter as log4j2.xml has for the output of the worker and its children.
+_RELEVANT_LINE = re.compile(r"\{|\s*(Traceback|File |[A-Za-z.]+Error)")
 
 
 class EarlyEngine:
-    """The process, listened to until it ends, whoever owns it by then."""
+    """Running early engine, whose output is forwarded until the process ends."""
 
-    def __init__(self, child: Child, address: str, line: Callable[[str], None]) -> None:
+    def __init__(
+        self, child: Child, address: str, write_line: Callable[[str], None]
+    ) -> None:
         self._child = child
         self._address = address
-        self._line = line
+        self._write_line = write_line
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -40,7 +42,7 @@ class EarlyEngine:
         return self._child.pid
 
     def close(self) -> None:
-        """End it, if nobody else has, and hear its last line."""
+        """End the process if it still runs, and forward the rest of its output."""
         self._child.kill()
         self._child.close()
         self._listener.join(5)
@@ -48,11 +50,11 @@ class EarlyEngine:
     def _listen(self) -> None:
         with self._child.output as output:
             for text in output:
-                if _WORTH_SAYING.match(text):
-                    with contextlib.suppress(OSError):  # nobody may be reading
-                        self._line(text.rstrip("\n"))
+                if _RELEVANT_LINE.match(text):
+                    with contextlib.suppress(OSError):  # the reader may have ended
+                        self._write_line(text.rstrip("\n"))
         code = self._child.wait()
-        # The folder goes with the server.
+        # The folder may have been removed with the server.
         with contextlib.suppress(OSError):
             early.ended_file(self._address).write_text(str(code))
 
@@ -60,12 +62,12 @@ class EarlyEngine:
 def start_early_engine(
     table: Mapping[str, Any],
     environ: Mapping[str, str],
-    line: Callable[[str], None],
+    write_line: Callable[[str], None],
     user: int | None = None,
 ) -> EarlyEngine | None:
-    """Start it at the socket that `environ` names, with the settings of the worker.
+    """Start an engine at the socket that `environ` names, with the worker's settings.
 
-    None where the settings make no sense: the worker says so.
+    Return None if the settings are invalid: the worker reports the reason.
     """
     try:
         _, settings = read_settings(table, environ)
@@ -80,4 +82,4 @@ def start_early_engine(
         user=user,
         has_output=True,
     )
-    return EarlyEngine(child, str(address), line)
+    return EarlyEngine(child, str(address), write_line)

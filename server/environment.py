@@ -1,6 +1,6 @@
-"""What a container's environment says, made into settings for what runs in it.
+"""Settings of a container, derived from its environment variables.
 
-Values only: nothing here reads a file or starts anything.
+This module only computes values: it reads no file and starts no process.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["VARIABLES", "Use", "VariableError", "Wanted", "wanted_from"]
+__all__ = ["VARIABLES", "ContainerSettings", "Use", "VariableError", "read_environment"]
 
 MIB = 1024**2
 
@@ -23,24 +23,24 @@ VARIABLES = {
     "STARTUP_TIMEOUT_SECONDS": "1800",
     "RESPONSE_TIMEOUT_SECONDS": "120",
     "DRAIN_SECONDS": "20",
-    "SERVE_UID": "10001 in the image, else nobody else",
+    "SERVE_UID": "10001 in the image, otherwise unset",
     "JAVA_HEAP_MB": "a third of the memory or less",
 }
-"""What is read here, and what holds where it is not set."""
+"""Environment variables and their defaults."""
 
 ASYNC_MARGIN_SECONDS = 30
-"""For an answer to be written and sent before SageMaker gives up."""
+"""Time to write and send an answer before SageMaker's timeout."""
 MAX_BATCH_SIZE = 96
 _JAVA_MB = 256
-"""What Java takes with no request open."""
+"""Java's heap use without open requests, in MiB."""
 _COPIES = 3
-"""Of a body that the handler sees, beside the one that came."""
+"""Further copies of a body that Java makes on its way to the handler."""
 MAX_DRAIN_SECONDS = 22
-"""30 s after SIGTERM everything is killed; the frontend takes up to 3 s to end."""
+"""SageMaker sends SIGKILL 30 s after SIGTERM; the frontend needs up to 3 s to end."""
 
 
 class Use(StrEnum):
-    """Who sends the documents: that bounds what one request holds."""
+    """Kind of clients, which determines size limits and timeouts of requests."""
 
     LOCAL = "local"
     REALTIME = "realtime"
@@ -49,54 +49,54 @@ class Use(StrEnum):
 
 
 _REQUEST_MB = {Use.LOCAL: 140, Use.REALTIME: 25, Use.ASYNC: 1024, Use.BATCH: 100}
-_AT_ONCE = {Use.LOCAL: 32, Use.REALTIME: 32, Use.ASYNC: 4, Use.BATCH: 4}
+_MAX_CONCURRENT = {Use.LOCAL: 32, Use.REALTIME: 32, Use.ASYNC: 4, Use.BATCH: 4}
 _USUAL_MB = {Use.LOCAL: 25, Use.REALTIME: 25, Use.ASYNC: 256, Use.BATCH: 100}
-"""What memory is planned for: as many requests, of such a size at most."""
+"""Body size that memory is planned for, with `_MAX_CONCURRENT` requests open."""
 _REPLY_MB = {Use.LOCAL: 100, Use.REALTIME: 25, Use.ASYNC: 100, Use.BATCH: 100}
 
 
 class VariableError(Exception):
-    """A variable makes no sense; the message says which, and what would."""
+    """An environment variable is invalid; the message names it and the valid values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """How the container is to run."""
+class ContainerSettings:
+    """Settings of a container."""
 
     use: Use
     address: str
     port: int
     has_fixed_ports: bool
-    """Those nobody else uses; any that are free, where containers share a machine."""
+    """False if containers share a network, and each must look for free ports."""
     request_mb: int
     reply_mb: int
     payload_mb: int
-    """What batch transform is told; times its concurrency, at most 100."""
+    """MaxPayloadInMB for batch transform: at most 100 divided by its concurrency."""
     heap_mb: int
     batch_size: int
-    """Requests the handler sees at once; others wait in Java."""
+    """Most requests that the handler gets at once; the others wait in Java."""
     usual_mb: int
-    """What a body is planned with; larger ones leave room for fewer others."""
+    """Body size that memory is planned for; larger bodies reduce concurrency."""
     startup_seconds: int
     response_seconds: int
     drain_seconds: int
     uid: int | None
-    """Whom the server is handed to, where we may and it can read the weights."""
+    """User id for the server, if we may switch to it and it can read the weights."""
     handler: Mapping[str, str] = field(default_factory=dict)
-    """Variables for the handler, where the container's own do not say otherwise."""
+    """Variables for the handler; variables set in the container take precedence."""
 
     @property
     def properties(self) -> dict[str, str]:
-        """Keys of config.properties."""
+        """Keys of config.properties that this container sets."""
         return {
             "inference_address": f"http://{self.address}:{self.port}",
             "max_request_size": str(self.request_mb * MIB),
-            # Above the handler's own limit, so that it can say what is too large:
-            # TorchServe would end the worker.
+            # Larger than the handler's own limit, so that the handler reports an error
+            # before TorchServe ends the worker.
             "max_response_size": str((self.reply_mb + 1) * MIB),
             "chandra_max_payload_mb": str(self.payload_mb),
-            # What is left of Java's memory beside itself and the copies of bodies that
-            # the handler sees.
+            # The heap without Java's own use and the copies of the bodies that the
+            # handler gets.
             "chandra_body_budget_mb": str(
                 max(
                     self.usual_mb,
@@ -104,33 +104,37 @@ class Wanted:
                 )
             ),
             "chandra_body_usual_mb": str(self.usual_mb),
-            # Java's usual collector gives up with a third of the heap free: bodies are
-            # large, and it cannot move them to make room.
+            # G1, Java's default collector, fails with a third of the heap free: bodies
+            # are humongous objects, and G1 does not move those to make room.
             "vmargs": f"-Xmx{self.heap_mb}m -XX:+UseParallelGC "
             "-XX:+ExitOnOutOfMemoryError",
         }
 
     @property
     def model_config(self) -> dict[str, int]:
-        """Keys of model-config.yaml."""
+        """Keys of model-config.yaml that this container sets."""
         return {
             "batchSize": self.batch_size,
             "startupTimeout": self.startup_seconds,
             "responseTimeout": self.response_seconds,
-            # A worker that ends is started again for at least as long as one start.
+            # TorchServe restarts a failed worker only for this time, which must be
+            # long enough for one start.
             "maxRetryTimeoutInSec": max(300, self.startup_seconds),
         }
 
 
-def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
-    """Read the environment of a container that has so much memory.
+def read_environment(
+    environ: Mapping[str, str], memory_bytes: int
+) -> ContainerSettings:
+    """Derive the settings from variables and from the memory of the container.
 
-    Raises VariableError with the variable's name.
+    Raise VariableError if a variable is invalid.
     """
-    # A job takes its model's variables as they are, and those may be an endpoint's.
+    # A batch job gets the variables of its model, which may be meant for an endpoint:
+    # SAGEMAKER_BATCH takes precedence over SERVE_USE.
     is_batch = environ.get("SAGEMAKER_BATCH", "").lower() == "true"
     use = Use.BATCH if is_batch else _use(environ)
-    # SageMaker sets it only where the job does; 0 means that there is no limit.
+    # SageMaker sets this variable only if the job does; 0 means no limit.
     request_mb = payload_mb = 0
     if environ.get("SAGEMAKER_MAX_PAYLOAD_IN_MB"):
         payload_mb = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
@@ -138,18 +142,18 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
     request_mb = request_mb or _REQUEST_MB[use]
     request_mb = _number(environ, "MAX_PAYLOAD_MB", request_mb, 1, 1024)
     num_requests = _number(
-        environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", _AT_ONCE[use], 1, 1000
+        environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", _MAX_CONCURRENT[use], 1, 1000
     )
     body_mb = min(_USUAL_MB[use], request_mb)
-    # A body as it came, and two copies on its way to the worker, which gets all that
-    # are open in every call. Java may take as much again outside its heap.
-    wanted_mb = _JAVA_MB + num_requests * body_mb * (1 + _COPIES)
-    heap_mb = max(256, min(wanted_mb, memory_bytes // MIB // 3))
+    # Each body is held as received and as _COPIES copies on its way to the worker. Java
+    # may use as much again outside its heap, so take at most a third of the memory.
+    ideal_mb = _JAVA_MB + num_requests * body_mb * (1 + _COPIES)
+    heap_mb = max(256, min(ideal_mb, memory_bytes // MIB // 3))
     heap_mb = _number(environ, "JAVA_HEAP_MB", heap_mb, 64, 65_536)
     left_mb = heap_mb - _JAVA_MB - num_requests * body_mb
     batch_size = max(4, min(MAX_BATCH_SIZE, left_mb // (_COPIES * body_mb)))
     startup_seconds = _number(environ, "STARTUP_TIMEOUT_SECONDS", 1800, 30, 86_400)
-    return Wanted(
+    return ContainerSettings(
         use=use,
         address=environ.get("BIND_ADDRESS") or "0.0.0.0",
         port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65_535),
@@ -164,34 +168,34 @@ def wanted_from(environ: Mapping[str, str], memory_bytes: int) -> Wanted:
         response_seconds=_number(environ, "RESPONSE_TIMEOUT_SECONDS", 120, 30, 86_400),
         drain_seconds=_number(environ, "DRAIN_SECONDS", 20, 0, MAX_DRAIN_SECONDS),
         uid=_number(environ, "SERVE_UID", 0, 0, 2**31) or None,
-        handler=_for_the_handler(
+        handler=_handler_variables(
             use, request_mb, startup_seconds, _deadline(environ, use)
         ),
     )
 
 
 def _deadline(environ: Mapping[str, str], use: Use) -> str | None:
-    """The handler's `deadline_seconds`; None: its own is right."""
+    """Return a value for the handler's `deadline_seconds`; None keeps its default."""
     seconds = _number(environ, "ASYNC_INVOCATION_TIMEOUT_SECONDS", 900, 1, 3600)
     if use is Use.ASYNC:
-        # Before SageMaker's, which throws away what was read until then.
+        # End before SageMaker's timeout, which would discard the finished pages.
         return f"{max(seconds - ASYNC_MARGIN_SECONDS, seconds / 2):g}"
-    # A job's timeout is told to nobody here, and nobody waits at a keyboard.
+    # A container does not learn its batch job's timeout, and no user is waiting.
     return "none" if use is Use.BATCH else None
 
 
-def _for_the_handler(
+def _handler_variables(
     use: Use, request_mb: int, startup_seconds: int, deadline: str | None
 ) -> dict[str, str]:
     document_mb = 100 if use is Use.LOCAL else request_mb
     variables = {
         "CHANDRA_MAX_DOCUMENT_BYTES": str(document_mb * MIB),
         "CHANDRA_MAX_REPLY_BYTES": str(_REPLY_MB[use] * MIB),
-        # Before TorchServe gives up, so that the reason is told.
+        # End before TorchServe's timeout, so that the handler logs the reason.
         "CHANDRA_LOAD_SECONDS": f"{startup_seconds * 0.94:.0f}",
     }
     if use in (Use.ASYNC, Use.BATCH):
-        # SageMaker stores the answer as an object and needs its Content-Length.
+        # SageMaker stores the answer in S3 and needs its Content-Length.
         variables["CHANDRA_STREAM_REPLIES"] = "false"
     if deadline is not None:
         variables["CHANDRA_DEADLINE_SECONDS"] = deadline

@@ -1,4 +1,7 @@
-"""Folders of one server, which it removes itself or else the next server removes."""
+"""Temporary folders of a server.
+
+A server removes its folders when it stops. If it is killed, the next server does.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class LockedFolder:
             os.close(self._lock)
 
     def give_to(self, user: int) -> None:
-        """Make `user` its owner."""
+        """Make `user` the owner of the folder."""
         os.chown(self.path, user, user)
 
     def close(self) -> None:
@@ -43,12 +46,12 @@ class LockedFolder:
 
 
 def remove_leftovers(prefix: str, parent: Path) -> None:
-    """Remove the folders in `parent` that killed servers have left.
+    """Remove the folders of killed servers from `parent`.
 
     Folders of other users stay, unless the current user is root.
     """
     for path in parent.glob(f"{prefix}*"):
-        # A folder that cannot be opened, locked or removed is not ours, or is in use.
+        # A folder that cannot be opened or locked is in use or belongs to another user.
         with contextlib.suppress(OSError):
             descriptor = os.open(
                 path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -28,7 +28,7 @@ _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Guard:
-    """Starts the guard's process and sends it what to clean up.
+    """Handle of the guard process, which is told what to clean up.
 
     `user` is the user id of the guarded processes; None keeps the current user.
     """

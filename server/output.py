@@ -1,4 +1,7 @@
-"""One JSON object a line: our own events, and what TorchServe prints but chatter."""
+"""Log output of a container: one JSON object a line.
+
+It consists of our own events and of TorchServe's output without known noise.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from handler.logs import JSONFormatter
 
 __all__ = ["Output"]
 
-# What every start says and nobody needs, and where in Java's code it was said.
+# Lines that every start prints and that carry no information, and stack frames of Java.
 _CHATTER = re.compile(
     r"\s*$|\s+at |\s+\.\.\. \d+ more"
     r"|WARNING: sun\.reflect\.Reflection\.getCallerClass"
@@ -25,26 +28,33 @@ MAX_CHARACTERS = 4000
 
 
 class Output:
-    """Writes events and cleaned lines through `say`, whole, from any thread."""
+    """Writer of events and filtered lines. It is thread-safe.
+
+    `say` writes one line.
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._lock = threading.Lock()
         self._formatter = JSONFormatter()
 
-    def line(self, text: str) -> None:
-        """One line that TorchServe, its worker or Java has printed."""
+    def write_line(self, text: str) -> None:
+        """Write a line of TorchServe, its worker or Java, unless it is noise."""
         if _CHATTER.match(text):
             return
         if _is_object(text):
             with self._lock:
                 self._say(text)
         else:
-            # A traceback while the worker starts, or Java's last words.
-            self.event("output", logging.WARNING, line=text.rstrip()[:MAX_CHARACTERS])
+            # For example a traceback of the starting worker, or a fatal error of Java.
+            self.write_event(
+                "output", logging.WARNING, line=text.rstrip()[:MAX_CHARACTERS]
+            )
 
-    def event(self, name: str, level: int = logging.INFO, **numbers: object) -> None:
-        """An event of our own, with its numbers."""
+    def write_event(
+        self, name: str, level: int = logging.INFO, **numbers: object
+    ) -> None:
+        """Write an event with its fields."""
         record = logging.makeLogRecord(
             {"msg": name, "levelno": level, "levelname": logging.getLevelName(level)}
         )

@@ -1,4 +1,4 @@
-"""Find and build the jar with our classes for TorchServe's frontend.
+"""Jar with our classes for TorchServe's frontend, and its build.
 
 The repository and the package hold the jar, so a server needs a JRE and no compiler.
 `python -m server.plugin` builds it from frontend/. The build is reproducible: every
@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.archive import ROOT, ts_home
+from server.archive import ROOT, find_ts_home
 from server.console import say
 from server.java import JavaNotFoundError, find_java_home
 
@@ -39,7 +39,7 @@ SOURCES = ROOT / "frontend"
 JAR = Path(__file__).resolve().parent / "jar" / "chandra-frontend.jar"
 BUILD_INFO = "META-INF/chandra-build.properties"
 """Entry of the jar with `sources_sha256` and the major version of `javac`."""
-# The first moment that a zip file can hold.
+# The earliest time that a zip file can represent.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -117,7 +117,7 @@ def build_plugin(jar: Path = JAR, *, sources: Path = SOURCES) -> None:
                 *("-Xlint:all", "-Werror"),
                 # Stack traces get names of files and line numbers, but no paths.
                 "-g:source,lines",
-                *("-cp", ts_home() / "ts" / "frontend" / "model-server.jar"),
+                *("-cp", find_ts_home() / "ts" / "frontend" / "model-server.jar"),
                 *("-d", classes),
                 *(file for file in _inputs(sources) if file.suffix == ".java"),
             ],

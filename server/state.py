@@ -1,4 +1,4 @@
-"""The folder in which a server's processes exchange their state."""
+"""Folder in which a server's processes exchange their state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.folders import LockedFolder, remove_leftovers
 __all__ = ["SHARED_MEMORY", "StateFolder"]
 
 SHARED_MEMORY = Path("/dev/shm")
-"""In memory, so that documents cannot fill it; 64 MB in a container."""
+"""Memory-backed, so that documents on disk cannot fill it. 64 MB in a container."""
 PREFIX = "chandra-state-"
 NUM_GONE = 300
 """Most requests that TorchServe holds at once, in its queue or at the worker."""

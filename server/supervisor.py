@@ -1,4 +1,4 @@
-"""Watches TorchServe while it runs, drains it, and says how it ended."""
+"""Supervisor of a running TorchServe: it reports crashes and drains the server."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ __all__ = ["Server", "StopRequests", "Supervisor"]
 
 POLL_SECONDS = 0.1
 SETTLE_SECONDS = 1.0
-"""With nothing open for this long, the last answer has left."""
+"""Time without open requests after which the last answer has been sent."""
 GRACE_SECONDS = 3.0
-"""From the time pages must be read to the time their answers must have left."""
+"""Time after the deadline for pages in which their answers must be sent."""
 STOP_SECONDS = 3.0
 
 
 class Server(Protocol):
-    """What is needed of `TorchServe`."""
+    """Part of `TorchServe` that the supervisor uses."""
 
     @property
     def is_running(self) -> bool: ...
     @property
     def failure(self) -> str | None: ...
-    def state(self) -> Mapping[str, str]: ...
-    def num_open(self) -> int: ...
+    def read_state(self) -> Mapping[str, str]: ...
+    def count_open_requests(self) -> int: ...
     def drain(self, seconds: float) -> None: ...
     def stop(self, timeout_seconds: float) -> None: ...
-    def last_words(self) -> str: ...
+    def describe_exit(self) -> str: ...
 
 
 class StopRequests:
-    """How often we were asked to stop; the second time means: hurry.
+    """Counter of stop signals. The second signal shortens the drain.
 
-    All that a signal handler does is to count.
+    A signal handler does nothing but count.
     """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.num_signals = 0
 
     def add(self) -> None:
-        self.number += 1
+        self.num_signals += 1
 
 
 class Supervisor:
-    """Runs until the server ends or is asked to, and returns the exit status.
+    """Watches a server until it ends or a signal arrives, and then drains it.
 
-    `is_alive` says of a process id whether there is such a process.
+    `is_alive` takes a process id and returns True if the process exists.
     """
 
     def __init__(
@@ -75,25 +75,28 @@ class Supervisor:
         self._was_ready = False
 
     def run(self) -> int:
-        """0 where the server was asked to stop, 1 where it ended by itself."""
-        while not self._stops.number:
+        """Run until the server has ended, and return the exit status.
+
+        The status is 0 if a signal stopped the server, and 1 if the server failed.
+        """
+        while not self._stops.num_signals:
             if not self._server.is_running:
-                return self._crashed()
+                return self._report_crash()
             self._watch_worker()
-            # A model that cannot be loaded at first never will be. Later, /ping says
-            # 503 and whoever asks decides what to do with us.
+            # A model that fails to load the first time will fail again, so stop. If a
+            # later load fails, /ping answers 503 and the platform decides what to do.
             if not self._was_ready and (reason := self._server.failure):
                 self._server.stop(STOP_SECONDS)
-                return self._ended(reason)
+                return self._report_end(reason)
             self._sleep(POLL_SECONDS)
         return self._drain()
 
     def _watch_worker(self) -> None:
-        state = self._server.state()
+        state = self._server.read_state()
         self._was_ready = self._was_ready or state.get("state") == "ready"
         worker = state.get("worker")
         if self._worker is not None and not self._is_alive(self._worker):
-            self._output.event(
+            self._output.write_event(
                 "crash", logging.ERROR, what="worker", pid=int(self._worker)
             )
             self._worker = None
@@ -103,21 +106,21 @@ class Supervisor:
     def _drain(self) -> int:
         started = self._clock()
         ends_at = started + self._drain_seconds
-        self._output.event(
+        self._output.write_event(
             "drain",
-            open=int(self._server.state().get("open", "0")),
+            open=int(self._server.read_state().get("open", "0")),
             seconds=self._drain_seconds,
         )
-        self._tell_drain(self._drain_seconds)
+        self._send_drain(self._drain_seconds)
         has_hurried = False
         idle_since: float | None = None
         while self._server.is_running:
             now = self._clock()
-            if self._stops.number > 1 and not has_hurried:
+            if self._stops.num_signals > 1 and not has_hurried:
                 has_hurried = True
                 ends_at = min(ends_at, now)
-                self._output.event("drain", seconds=0)
-                self._tell_drain(0)
+                self._output.write_event("drain", seconds=0)
+                self._send_drain(0)
             if self._is_idle():
                 idle_since = now if idle_since is None else idle_since
             else:
@@ -128,10 +131,10 @@ class Supervisor:
                 break
             self._sleep(POLL_SECONDS)
         else:
-            return self._crashed()
-        num_open = int(self._server.state().get("open", "0"))
+            return self._report_crash()
+        num_open = int(self._server.read_state().get("open", "0"))
         self._server.stop(STOP_SECONDS)
-        self._output.event(
+        self._output.write_event(
             "stop",
             reason="asked to",
             unanswered=num_open,
@@ -139,19 +142,19 @@ class Supervisor:
         )
         return 0
 
-    def _tell_drain(self, seconds: float) -> None:
+    def _send_drain(self, seconds: float) -> None:
         try:
             self._server.drain(seconds)
         except OSError as error:
             # The drain still waits for open requests to finish.
-            self._output.event("drain not told", logging.ERROR, why=str(error))
+            self._output.write_event("drain not told", logging.ERROR, why=str(error))
 
     def _is_idle(self) -> bool:
-        """Whether nobody waits for an answer that could still come."""
-        if self._server.num_open():
-            # Also one whose body is still on its way: it is told to go elsewhere.
+        """Return True if no client waits for an answer that can still be given."""
+        if self._server.count_open_requests():
+            # This includes requests whose body is still being sent: they get a 503.
             return False
-        state = self._server.state()
+        state = self._server.read_state()
         worker = state.get("worker")
         if worker is None or not self._is_alive(worker):
             return True
@@ -159,12 +162,12 @@ class Supervisor:
             return True
         return state.get("drains") == "yes" and state.get("open") == "0"
 
-    def _crashed(self) -> int:
-        words = self._server.last_words()
-        self._output.event("crash", logging.ERROR, what="frontend", how=words)
+    def _report_crash(self) -> int:
+        words = self._server.describe_exit()
+        self._output.write_event("crash", logging.ERROR, what="frontend", how=words)
         self._server.stop(STOP_SECONDS)
-        return self._ended(words)
+        return self._report_end(words)
 
-    def _ended(self, reason: str) -> int:
-        self._output.event("stop", logging.ERROR, reason=reason)
+    def _report_end(self, reason: str) -> int:
+        self._output.write_event("stop", logging.ERROR, reason=reason)
         return 1

@@ -1,4 +1,4 @@
-"""TorchServe as a child process: configured, started, awaited, stopped."""
+"""TorchServe as a child process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from server.answers import num_open, ping, workers
-from server.archive import MODEL_NAME, ROOT, handler_table
-from server.command import command_of
+from server.archive import MODEL_NAME, ROOT, read_handler_table
 from server.early_engine import VARIABLE, start_early_engine
 from server.folders import LockedFolder, remove_leftovers
 from server.guard import Guard
-from server.java import find_java_home
-from server.said import Said
+from server.java import build_command, find_java_home
+from server.log_reader import LogReader
 from server.state import SHARED_MEMORY, StateFolder
+from server.status import count_open_requests, list_workers, ping
 
 __all__ = ["ServerFailedError", "TorchServe", "read_properties"]
 
@@ -30,15 +29,15 @@ Line = Callable[[str], None]
 
 SCRATCH_PREFIX = "chandra-serve-"
 LONGEST_SOCKET = ".ts.sock.65535"
-"""Longest name that TorchServe gives to a worker's socket."""
+"""Longest name of a worker's socket."""
 MAX_SOCKET_PATH_BYTES = 107
-"""Longest path of a socket on Linux, unix(7)."""
+"""Longest path of a socket on Linux; see unix(7)."""
 OUT_OF_MEMORY = 3
-"""Java's exit status, with -XX:+ExitOnOutOfMemoryError."""
+"""Exit status of Java with -XX:+ExitOnOutOfMemoryError."""
 
 
 class ServerFailedError(Exception):
-    """TorchServe ended, or will never be ready; the message says why."""
+    """TorchServe has ended, or cannot become ready; the message gives the reason."""
 
 
 def read_properties(path: Path) -> dict[str, str]:
@@ -55,12 +54,12 @@ def _parse_properties(text: str) -> dict[str, str]:
 class TorchServe:
     """A running TorchServe with a temporary directory of its own.
 
-    `overrides` replace keys of config.properties, `environ` is what the server
-    and the handler see. Every line the server prints goes to `line`. `plugin` is
-    the folder with frontend/'s jar, for an honest /ping; None: TorchServe's own.
-    `user` is the server's user id; None keeps the current user. The processes' state
-    lies in `shared_memory` if that is usable, so that /ping and the drain work with a
-    full temporary directory.
+    `overrides` replace keys of config.properties. `environ` are the environment
+    variables of the server and the handler. `write_line` gets each line that the server
+    prints. `plugin` is the folder with the jar of frontend/; without it, TorchServe's
+    own /ping says Healthy before the model is loaded. `user` is the server's user id;
+    None keeps the current user. The processes' state lies in `shared_memory` if that is
+    usable, so that /ping and the drain work when the temporary directory is full.
 
     All processes end within seconds when this process is killed.
     """
@@ -71,14 +70,14 @@ class TorchServe:
         config: Path = ROOT / "config.properties",
         overrides: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
-        line: Line = lambda text: None,
+        write_line: Line = lambda text: None,
         plugin: Path | None = None,
         user: int | None = None,
         shared_memory: Path = SHARED_MEMORY,
     ) -> None:
         self.plugin = plugin
-        self._line = line
-        self._said = Said()
+        self._write_line = write_line
+        self._log_reader = LogReader()
         with contextlib.ExitStack() as undo:
             self._start(config, overrides or {}, environ, user, shared_memory, undo)
             self._undo = undo.pop_all()
@@ -106,7 +105,7 @@ class TorchServe:
             )
         self._state = StateFolder(self.scratch, user, shared_memory)
         undo.callback(self._state.close)
-        # The link is for people who look for the state here.
+        # The state may lie elsewhere; the link helps a developer to find it.
         (self.scratch / "state").symlink_to(self._state.path)
         self.properties = read_properties(config) | dict(overrides)
         for key in ("model_store", "metrics_config"):
@@ -121,9 +120,9 @@ class TorchServe:
             scratch.give_to(user)
         environ = self._environment(environ)
         archive = Path(self.properties["model_store"], self.properties["load_models"])
-        # Before anything that takes time; the model is loaded meanwhile.
+        # Start the engine first: it loads the model while Java starts.
         self._engine = start_early_engine(
-            handler_table(archive), environ, self._line, user
+            read_handler_table(archive), environ, self._write_line, user
         )
         if self._engine is not None:
             undo.callback(self._engine.close)
@@ -135,7 +134,9 @@ class TorchServe:
             self._guard.watch_folder(folder)
         java_home = find_java_home(environ)
         self._process = subprocess.Popen(
-            command_of(java_home, rendered, self.properties, self.scratch, self.plugin),
+            build_command(
+                java_home, rendered, self.properties, self.scratch, self.plugin
+            ),
             cwd=self.scratch,
             env={**environ, "JAVA_HOME": str(java_home)},
             stdin=subprocess.DEVNULL,
@@ -143,7 +144,7 @@ class TorchServe:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            # Ctrl-C is for us: we stop the server, the terminal does not.
+            # Ctrl-C must reach this process only, which stops the server in order.
             start_new_session=True,
             user=user,
             group=user,
@@ -160,7 +161,7 @@ class TorchServe:
     def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         scratch = str(self.scratch)
         own = {
-            # The workers' sockets and the unpacked archive.
+            # TorchServe puts its sockets and the unpacked archive there.
             "TEMP": scratch,
             "TMPDIR": scratch,
             "LOG_LOCATION": scratch,
@@ -169,7 +170,7 @@ class TorchServe:
             # A file beside the socket records that the engine has ended.
             VARIABLE: str(self._state.path / "engine"),
         }
-        # Python's own output would be held back until a buffer is full.
+        # Without this, Python writes its output only when a buffer is full.
         return {**environ, **own, "PYTHONUNBUFFERED": "1"}
 
     def __enter__(self) -> TorchServe:
@@ -185,30 +186,32 @@ class TorchServe:
 
     @property
     def address(self) -> str:
-        """Where documents are sent, without a path."""
+        """URL of the inference API, without a path."""
         return self.properties["inference_address"]
 
     @property
     def management_address(self) -> str:
+        """URL of the management API, without a path."""
         return self.properties["management_address"]
 
     @property
     def metrics_address(self) -> str:
+        """URL of the metrics API, without a path."""
         return self.properties["metrics_address"]
 
     @property
     def predictions(self) -> str:
-        """The address that reads documents."""
+        """URL to which documents are posted."""
         return f"{self.address}/predictions/{MODEL_NAME}"
 
     @property
     def pid(self) -> int:
-        """Java's process."""
+        """Process id of Java."""
         return self._process.pid
 
     @property
     def own_pids(self) -> set[int]:
-        """Every process that this one has started, and waits for."""
+        """Ids of the child processes that this object waits for."""
         engine = set() if self._engine is None else {self._engine.pid}
         return {self._process.pid, self._guard.pid} | engine
 
@@ -217,98 +220,109 @@ class TorchServe:
         return self._process.poll() is None
 
     def wait(self, timeout_seconds: float | None = None) -> int:
-        """Wait until the server has ended; its exit status."""
+        """Wait until the server has ended, and return its exit status.
+
+        Raise subprocess.TimeoutExpired if the timeout passes first.
+        """
         return self._process.wait(timeout_seconds)
 
     def wait_until_ready(self, timeout_seconds: float = 1800) -> None:
-        """Wait until a page can be read.
+        """Wait until the server can read pages.
 
-        Raises ServerFailedError where the model cannot be loaded.
+        Raise ServerFailedError if the model cannot be loaded.
         """
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             if self.failure is not None:
                 raise ServerFailedError(self.failure)
             if not self.is_running:
-                raise ServerFailedError(self.last_words())
+                raise ServerFailedError(self.describe_exit())
             if self.is_ready():
                 return
             time.sleep(0.1)
-        raise ServerFailedError(f"the model was not loaded in {timeout_seconds:g} s")
+        raise ServerFailedError(
+            f"the model was not loaded within {timeout_seconds:g} s"
+        )
 
     @property
     def failure(self) -> str | None:
-        """Why the model will never be ready; None while it may be."""
-        return self._said.failure
+        """Reason why the model cannot be loaded; None while it may still load."""
+        return self._log_reader.failure
 
-    def last_words(self) -> str:
-        """How the server came to its end, for a person."""
+    def describe_exit(self) -> str:
+        """Describe for a user how the server has ended."""
         code = self._process.wait(5)
         if code == OUT_OF_MEMORY:
-            how = "ran out of memory for its heap; -Xmx in vmargs sets it"
+            how = "ran out of heap memory; raise -Xmx in vmargs"
         elif code < 0:
             how = f"was ended by {signal.Signals(-code).name}"
         else:
             how = f"ended with status {code}"
         self._listener.join(5)
-        error = self._said.last_error
+        error = self._log_reader.last_error
         why = f": {error}" if error else ""
         return f"TorchServe {how}{why}"
 
     def is_ready(self) -> bool:
-        """Whether a page could be read now.
+        """Return True if the server can read a page now.
 
-        TorchServe's own /ping says Healthy long before; its management API knows
-        when the worker is there, and the plugin's /ping when the engine is.
+        TorchServe's own /ping says Healthy too early. The management API shows whether
+        the worker is ready, and the plugin's /ping whether the engine is.
         """
         return self._has_worker() and (self.plugin is None or self.ping() == 200)
 
     def ping(self) -> int | None:
-        """What /ping answers; None where nobody does."""
+        """Return the HTTP status of /ping; None if the server does not answer."""
         return ping(self.address)
 
-    def num_open(self) -> int:
-        """Documents on their way in or out, as the plugin says; 0 where nobody does."""
-        return num_open(self.address)
+    def count_open_requests(self) -> int:
+        """Return how many requests are open, as the plugin counts them.
 
-    def state(self) -> dict[str, str]:
-        """What the worker last said of itself; empty before it said anything."""
+        Return 0 if the server does not answer, or runs without the plugin.
+        """
+        return count_open_requests(self.address)
+
+    def read_state(self) -> dict[str, str]:
+        """Return the last state that the worker wrote; empty before the first."""
         try:
             return _parse_properties(self._state.read_state())
         except OSError:
             return {}
 
     def drain(self, seconds: float) -> None:
-        """Take nothing new, and answer what is open within so many seconds."""
+        """Refuse new requests, and answer the open ones within `seconds`."""
         self._state.drain(seconds)
 
     def _has_worker(self) -> bool:
         try:
-            there = workers(self.management_address)
+            workers = list_workers(self.management_address)
         except (OSError, ValueError):
             return False
-        return bool(there) and all(
+        return bool(workers) and all(
             worker["status"] == "READY" and self._is_ours(worker["pid"])
-            for worker in there
+            for worker in workers
         )
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether a process is of this server, and not of another on its ports."""
+        """Return True if a process belongs to this server.
+
+        Another server may have taken the same ports.
+        """
         try:
             return os.getsid(pid) == self._process.pid
         except ProcessLookupError:
             return False
 
     def engine_pids(self) -> list[int]:
-        """The engine processes, as the worker last said."""
-        return [int(pid) for pid in self.state().get("engines", "").split()]
+        """Return the ids of the engine processes in the worker's last state."""
+        return [int(pid) for pid in self.read_state().get("engines", "").split()]
 
     def worker_pid(self) -> int:
-        """The Python worker's process, by TorchServe's management API."""
-        return int(workers(self.management_address)[0]["pid"])
+        """Return the id of the worker process, from the management API."""
+        return int(list_workers(self.management_address)[0]["pid"])
 
     def stop(self, timeout_seconds: float = 20) -> None:
-        """End the server and everything it started, and remove what it wrote."""
+        """End the server with all its processes, and remove its temporary files."""
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_seconds)
@@ -316,7 +330,7 @@ class TorchServe:
 
     def _end_java(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            # Whatever is left, of a session that is all ours.
+            # Java leads a session of its own, so this ends its remaining children.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._listener.join(20)
@@ -325,6 +339,6 @@ class TorchServe:
         with output:
             for text in output:
                 text = text.rstrip("\n")
-                with contextlib.suppress(OSError):  # nobody may be reading any more
-                    self._line(text)
-                self._said.take(text)
+                with contextlib.suppress(OSError):  # the reader may have ended
+                    self._write_line(text)
+                self._log_reader.read_line(text)

@@ -29,8 +29,8 @@ from bench.soak.bombs import BOMBS
 from bench.soak.traffic import SMALL, png_of
 from mini.pages import render_page
 from server.archive import build_archive
+from server.host import find_free_addresses
 from server.plugin import find_plugin
-from server.ports import free_addresses
 from server.torchserve import TorchServe
 
 __all__ = ["Answers", "Period", "main"]
@@ -138,9 +138,9 @@ def _server(model_store: Path, ended: Counter[str]) -> TorchServe:
             ended[json.loads(line)["why"]] += 1
 
     return TorchServe(
-        overrides=free_addresses() | {"model_store": str(model_store)},
+        overrides=find_free_addresses() | {"model_store": str(model_store)},
         environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
-        line=count,
+        write_line=count,
         plugin=find_plugin(),
     )
 

@@ -27,8 +27,8 @@ from bench.report import finish, say
 from bench.soak.traffic import png_of, render_pages
 from mini.pdf import as_pdf
 from server.archive import build_archive
+from server.host import find_free_addresses
 from server.plugin import find_plugin
-from server.ports import free_addresses
 from server.torchserve import TorchServe
 
 __all__ = ["Memory", "main"]
@@ -94,7 +94,7 @@ def main(arguments: Seq[str] | None = None) -> int:
 
 def _server(model_store: Path) -> TorchServe:
     return TorchServe(
-        overrides=free_addresses() | {"model_store": str(model_store)},
+        overrides=find_free_addresses() | {"model_store": str(model_store)},
         environ=os.environ | {"CHANDRA_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)},
         plugin=find_plugin(),
     )

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from bench.soak.traffic import Sample, Tally, send
 from server.archive import build_archive
+from server.host import find_free_addresses
 from server.plugin import find_plugin
-from server.ports import free_addresses
 from server.torchserve import TorchServe
 
 __all__ = ["PingWatch", "clients", "serving"]
@@ -31,7 +31,7 @@ def serving(overrides: Mapping[str, str] | None = None) -> Iterator[TorchServe]:
     with tempfile.TemporaryDirectory(prefix="chandra-soak-") as folder:
         build_archive(Path(folder))
         server = TorchServe(
-            overrides=free_addresses()
+            overrides=find_free_addresses()
             | {"model_store": folder}
             | dict(overrides or {}),
             plugin=find_plugin(),

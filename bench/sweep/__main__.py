@@ -23,7 +23,7 @@ from bench.sweep.pages import Compared, Comparer
 from bench.sweep.post import Client, Outcome
 from bench.sweep.reference import Renderer, find_renderers
 from handler.profiles import PROFILES
-from server.answers import ping
+from server.status import ping
 
 __all__ = ["main"]
 

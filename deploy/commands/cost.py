@@ -89,9 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         type=Path,
-        default=Path("bench/results"),
         metavar="FOLDER",
-        help="measurements (default bench/results)",
+        help="measurements of pages a second (default: those of this package)",
     )
 
 

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ESTIMATES", "ESTIMATE_NOTE", "Rate", "rate_of"]
+__all__ = [
+    "ESTIMATES",
+    "ESTIMATE_NOTE",
+    "SHIPPED",
+    "Rate",
+    "rate_of",
+    "read_measurements",
+]
+
+SHIPPED = "measurements.json"
+"""Package data: the measurements of `bench/results`, by file name.
+
+`python -m bench.shipped` writes the file.
+"""
+_FIELDS = ("device", "geometry", "pages_per_second", "pages_per_second_single")
 
 ESTIMATE_NOTE = (
     "estimates, not measurements: memory bandwidth and arithmetic of the GPU, Chandra "
@@ -39,29 +56,58 @@ ESTIMATES = {
 }
 
 
-def rate_of(gpu: str, results: Path) -> Rate | None:
-    """What a GPU reads; None where nobody knows.
+def rate_of(gpu: str, results: Path | None = None) -> Rate | None:
+    """Return the pages per second of a GPU; None if it was not measured or estimated.
 
-    A measurement is what `make bench-gpu` writes into `bench/results`: a JSON object
-    with the name of the `device`, `pages_per_second` of the native engine and, for
-    one page at a time, `pages_per_second_single`.
+    `results` is a folder of measurements; None uses those that ship with the package.
+    A measurement takes precedence over an estimate.
     """
-    for path in sorted(results.glob("*.json")) if results.is_dir() else []:
+    if results is None:
+        shipped = resources.files("deploy.machines").joinpath(SHIPPED)
+        found = {
+            f"bench/results/{name}": measured
+            for name, measured in json.loads(shipped.read_text("utf-8")).items()
+        }
+    else:
+        found = {
+            str(results / name): measured
+            for name, measured in read_measurements(results).items()
+        }
+    for source, measured in found.items():
+        # Match a whole word: an L4 is not an L40S, but an A100 is an A100-SXM4-40GB.
+        if re.search(rf"\b{re.escape(gpu)}\b", str(measured.get("device"))):
+            return _measured_rate(gpu, measured, source)
+    return ESTIMATES.get(gpu)
+
+
+def read_measurements(results: Path) -> dict[str, dict[str, Any]]:
+    """Return the measurements of Chandra in a folder by file name, sorted.
+
+    `make bench-gpu` writes one JSON file for each. A measurement has the name of the
+    `device`, the `geometry`, `pages_per_second` of the native engine with many pages
+    and, if measured, `pages_per_second_single` with one page at a time. Other files
+    are ignored.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(results.glob("*.json")):
         try:
-            found = json.loads(path.read_text())
+            measured = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
             continue
-        if not isinstance(found, dict) or found.get("geometry") != "chandra":
+        if not isinstance(measured, dict) or measured.get("geometry") != "chandra":
             continue
-        # As a word: an L4 is no L40S, and an A100 is called A100-SXM4-40GB.
-        if re.search(rf"\b{re.escape(gpu)}\b", str(found.get("device"))) is None:
-            continue
-        together = found.get("pages_per_second")
-        single = found.get("pages_per_second_single")
-        if isinstance(together, int | float):
-            if isinstance(single, int | float):
-                return Rate(float(single), float(together), str(path), str(path))
-            # One page at a time is slower than many; how much, nobody has measured.
-            guess = ESTIMATES[gpu].single if gpu in ESTIMATES else together
-            return Rate(min(float(together), guess), float(together), str(path))
-    return ESTIMATES.get(gpu)
+        if isinstance(measured.get("pages_per_second"), int | float):
+            found[path.name] = {
+                name: measured[name] for name in _FIELDS if name in measured
+            }
+    return found
+
+
+def _measured_rate(gpu: str, measured: Mapping[str, Any], source: str) -> Rate:
+    together = float(measured["pages_per_second"])
+    single = measured.get("pages_per_second_single")
+    if isinstance(single, int | float):
+        return Rate(float(single), together, source, source)
+    # A single page at a time was not measured, but cannot be faster than many.
+    estimate = ESTIMATES[gpu].single if gpu in ESTIMATES else together
+    return Rate(min(together, estimate), together, source)

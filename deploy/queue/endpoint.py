@@ -7,7 +7,6 @@ own, with a model of its own, whose names begin with the deployment's and -async
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from deploy.config import MAX_NAME, CaptureTable, DeployConfig
 from deploy.errors import ConfigError
@@ -152,7 +151,7 @@ def concurrency_of(config: DeployConfig) -> int:
     return max(2, min([MAX_CONCURRENCY, *counts])) if counts else 2
 
 
-def pages_in_time(config: DeployConfig, results: Path) -> int | None:
+def pages_in_time(config: DeployConfig) -> int | None:
     """Pages of each document that a machine reads before the timeout, sharing evenly.
 
     Of several types the slowest counts; None where nobody knows how fast they are.
@@ -162,7 +161,7 @@ def pages_in_time(config: DeployConfig, results: Path) -> int | None:
     rates = []
     for name in config.endpoint.instance_types:
         known = INSTANCES.get(name)
-        rate = rate_of(known.gpu.name, results) if known else None
+        rate = rate_of(known.gpu.name) if known else None
         if known is None or rate is None:
             return None
         rates.append(rate.together * known.num_gpus)

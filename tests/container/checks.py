@@ -32,7 +32,7 @@ def becomes_ready(container: Container) -> None:
 def stops_well(container: Container, seconds: int = 30) -> None:
     """SIGTERM with a page in flight: it is answered, and the status is 0."""
     answer = container.post(PAGE, PNG)
-    until(lambda: container.state().get("open") == "1", 60)
+    until(lambda: container.read_state().get("open") == "1", 60)
 
     took = container.stop(seconds)
 

@@ -118,8 +118,8 @@ class Container:
         events = [json.loads(line) for line in self.log]
         return [event for event in events if name in (None, event["event"])]
 
-    def state(self) -> dict[str, str]:
-        """What the worker says of itself."""
+    def read_state(self) -> dict[str, str]:
+        """Return the last state that the worker wrote; empty before the first."""
         text = self._engine(
             *("exec", self.id, "sh", "-c", "cat /tmp/chandra-serve-*/state/state"),
             check=False,

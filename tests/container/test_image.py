@@ -16,7 +16,7 @@ import pytest
 from bench.cold_start import GIB, write_checkpoint
 from handler.weights.source import MINI
 from server.archive import ROOT
-from server.ports import free_ports
+from server.host import find_free_ports
 from tests import documents
 from tests.container.checks import (
     PAGE,
@@ -171,7 +171,7 @@ def test_thirty_two_bodies_of_twenty_five_megabytes_at_once_are_answered(strict)
 
 def test_the_engine_killed_is_told_by_ping_and_costs_nothing_but_time(strict):
     answer = strict.post(documents.pdf([["One"], ["Two"], ["Three"]]), PDF)
-    until(lambda: strict.state().get("open") == "1")
+    until(lambda: strict.read_state().get("open") == "1")
 
     strict.engine_process().send_signal(signal.SIGKILL)
 
@@ -208,7 +208,7 @@ def test_a_drain_is_told_by_ping_refuses_what_is_new_and_answers_what_it_has(run
     container = run(*STRICT, "--env", "DRAIN_SECONDS=8")
     container.wait_until_ready()
     answer = container.post(LONG, PDF)
-    until(lambda: container.state().get("open") == "1")
+    until(lambda: container.read_state().get("open") == "1")
 
     stopping = container.stop_in_background()
 
@@ -221,7 +221,7 @@ def test_a_drain_is_told_by_ping_refuses_what_is_new_and_answers_what_it_has(run
 
 
 def test_as_the_readme_runs_it_it_reads_the_sample_as_nobody_in_particular(run):
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     container = run(
         *("--publish", f"127.0.0.1:{port}:8080"),
         *("--env", "CHANDRA_CPU_THREADS=1", "--env", "METRICS_EMF=1"),

@@ -10,7 +10,7 @@ import pytest
 
 from handler.weights.source import MINI
 from server.archive import ROOT
-from server.ports import free_ports
+from server.host import find_free_ports
 
 pytestmark = [pytest.mark.local_mode, pytest.mark.timeout(900)]
 
@@ -21,7 +21,7 @@ def test_the_sdk_deploys_it_and_reads_a_page(engine, image, tmp_path):
         "SchemaVersion: '1.0'\n"
         "SageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
     )
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
 
     result = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""What the embedded checkpoint promises: it loads, is small and looks at the page."""
+"""Embedded checkpoint: its size, files, tokenizer and dependence on the page."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def read(model, tokenizer, image_processor):
-    """The ids that `generate` writes for an image, greedily."""
+    """Function that returns the token ids of `generate` for an image."""
 
     def read(image, max_new_tokens=16):
         features = image_processor(images=[image], return_tensors="pt")
@@ -96,18 +96,18 @@ def test_the_checkpoint_is_small_enough_to_commit():
     assert sum(path.stat().st_size for path in DEFAULT_OUTPUT.iterdir()) < MAX_BYTES
 
 
-def test_everybody_may_read_the_weights():
+def test_weights_are_world_readable():
     assert (DEFAULT_OUTPUT / "model.safetensors").stat().st_mode & 0o044 == 0o044
 
 
-def test_the_config_says_which_profile_it_belongs_to(config):
+def test_config_names_its_profile(config):
     profile = PROFILES[config.chandra_profile]
 
     assert profile.name == "mini"
     assert config.model_type == profile.model_type
 
 
-def test_the_config_says_whether_the_weights_are_trained(config):
+def test_config_says_whether_weights_are_trained(config):
     assert config.chandra_weights in {"random", "trained"}
 
 
@@ -139,7 +139,7 @@ def test_a_special_token_is_one_id(tokenizer, token):
     assert tokenizer(token)["input_ids"] == [tokenizer.convert_tokens_to_ids(token)]
 
 
-def test_the_config_and_the_tokenizer_agree_on_the_vision_tokens(tokenizer, config):
+def test_config_and_tokenizer_have_the_same_vision_tokens(tokenizer, config):
     ids = {
         "<|image_pad|>": config.image_token_id,
         "<|video_pad|>": config.video_token_id,
@@ -162,7 +162,7 @@ def test_the_prompt_takes_few_tokens(tokenizer):
 
 
 @pytest.mark.parametrize("label", CHANDRA_1_LABELS)
-def test_a_layout_div_is_its_markup_and_its_numbers(tokenizer, label):
+def test_layout_div_is_split_into_markup_and_numbers(tokenizer, label):
     div = f'<div data-bbox="[8, 36, 568, 1024]" data-label="{label}">'
 
     assert tokenizer.convert_ids_to_tokens(tokenizer(div)["input_ids"]) == [
@@ -172,7 +172,7 @@ def test_a_layout_div_is_its_markup_and_its_numbers(tokenizer, label):
     ]
 
 
-def test_a_number_that_the_model_does_not_say_is_its_digits(tokenizer):
+def test_number_off_the_box_grid_is_split_into_digits(tokenizer):
     div = '<div data-bbox="[8, 35, 568, 1025]" data-label="Text">'
 
     assert tokenizer.convert_ids_to_tokens(tokenizer(div)["input_ids"])[1:-1] == [
@@ -180,7 +180,7 @@ def test_a_number_that_the_model_does_not_say_is_its_digits(tokenizer):
     ]
 
 
-def test_a_number_in_text_is_its_digits(tokenizer):
+def test_number_in_text_is_split_into_digits(tokenizer):
     text = "<td>64</td><p>64, 128 and 1024 of 512</p>"
 
     pieces = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
@@ -199,7 +199,7 @@ def test_a_number_in_text_is_its_digits(tokenizer):
         "Größe: 20 °C, 温度, 🌧",
     ],
 )
-def test_text_survives_the_tokenizer(tokenizer, text):
+def test_tokenizer_round_trip_keeps_text(tokenizer, text):
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
@@ -217,7 +217,7 @@ def test_a_letter_is_a_token(tokenizer):
     ]
 
 
-def test_another_page_gives_another_text(read):
+def test_different_pages_give_different_texts(read):
     texts = {tuple(read(page(number), 64)) for number in range(1, 9)}
 
     assert len(texts) == 8
@@ -227,7 +227,7 @@ def test_the_same_page_gives_the_same_text(read):
     assert read(page(1)) == read(page(1))
 
 
-def test_what_lies_beside_the_weights_is_what_the_builder_writes(tmp_path):
+def test_committed_settings_equal_those_of_the_builder(tmp_path):
     write_settings(tmp_path, build_tokenizer())
 
     for path in tmp_path.iterdir():
@@ -250,12 +250,12 @@ def test_the_committed_manifest_has_the_hash_of_every_file(tmp_path):
     }
 
 
-def test_the_config_is_that_of_the_builders_model(config):
+def test_committed_config_equals_that_of_the_builder(config):
     built = model_config(build_tokenizer())
 
     for part in ("text_config", "vision_config"):
-        found, wanted = (getattr(each, part).to_dict() for each in (config, built))
-        assert found | {"transformers_version": None} == wanted | {
+        found, expected = (getattr(each, part).to_dict() for each in (config, built))
+        assert found | {"transformers_version": None} == expected | {
             "transformers_version": None
         }
 

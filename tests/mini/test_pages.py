@@ -1,4 +1,4 @@
-"""What the renderer promises: the truth it tells is the page it drew."""
+"""Renderer of pages, whose ground truth matches the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from mini.evaluate import content_of
+from mini.evaluate import parse_content
 from mini.pages import Domain, Page, render_page
 from mini.truth import BBOX_SCALE, BBOX_STEP
 from mini.words import CHARACTERS
@@ -23,7 +23,7 @@ def pages(domain: Domain, count: int = 40) -> list[Page]:
 
 
 def content(page: Page):
-    return content_of(page.html, page)
+    return parse_content(page.html, page)
 
 
 def test_the_same_seed_draws_the_same_page():
@@ -33,7 +33,7 @@ def test_the_same_seed_draws_the_same_page():
     assert one.html == other.html
 
 
-def test_pages_have_every_label_that_the_model_is_to_know():
+def test_pages_have_all_labels():
     labels = {block.label for page in pages(CLEAN, 120) for block in page.blocks}
 
     assert labels == {
@@ -47,28 +47,28 @@ def test_pages_have_every_label_that_the_model_is_to_know():
     }
 
 
-def test_pages_are_of_the_size_and_the_wealth_of_their_domain():
+def test_pages_are_within_their_domain():
     for page in pages(CLEAN):
         assert CLEAN.widths[0] <= page.image.width <= CLEAN.widths[1]
         assert CLEAN.heights[0] <= page.image.height <= CLEAN.heights[1]
-        # A page header and a page footer come on top.
+        # A page header and footer are not counted as blocks.
         assert len(page.blocks) <= CLEAN.max_blocks + 2
 
 
 @pytest.mark.parametrize("domain", [CLEAN, ROUGH], ids=["clean", "rough"])
-def test_the_service_reads_the_answer_as_the_blocks_that_were_drawn(domain):
+def test_parsed_answer_has_the_blocks_that_were_drawn(domain):
     for page in pages(domain):
         read = content(page)
 
         assert not read.warnings
         assert [b.label for b in read.blocks] == [b.label for b in page.blocks]
         for found, drawn in zip(read.blocks, page.blocks, strict=True):
-            # Half a step of the answer's boxes, and half a pixel.
+            # The tolerance is half a step of the answer's boxes and half a pixel.
             far = max(page.image.size) * BBOX_STEP / BBOX_SCALE / 2 + 0.5
             assert found.bbox == pytest.approx(drawn.bbox, abs=far)
 
 
-def test_the_answer_holds_only_characters_the_model_is_taught():
+def test_answer_has_only_known_characters():
     for page in pages(CLEAN):
         text = html.unescape(re.sub("<[^>]*>", "", page.html))
 
@@ -86,7 +86,7 @@ def test_every_letter_lies_in_its_block(domain):
                     assert y0 - 2 <= piece.place[1] <= y1 + 2, piece
 
 
-def test_there_is_ink_where_a_letter_is_said_to_stand():
+def test_page_has_ink_at_the_recorded_letter_positions():
     wide = set("abdeghkmnopqsuwxABDEGHKMNOPQRSUVWXYZ0234568#@&%")
     num_letters = num_inked = 0
     for page in pages(CLEAN):
@@ -106,8 +106,8 @@ def test_there_is_ink_where_a_letter_is_said_to_stand():
     assert num_inked / num_letters > 0.99
 
 
-def test_a_turned_page_turns_its_letters():
-    """The first letter of a block stands where the picture shows ink for it."""
+def test_rotation_applies_to_letter_positions():
+    """The baselines of headings have slopes in both directions."""
     turned = Domain(clean=0.0, max_degrees=3.0)
 
     slopes = []

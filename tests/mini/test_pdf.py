@@ -1,4 +1,4 @@
-"""A page as a PDF is the page, and carries its text."""
+"""PDFs of rendered pages, which look the same and have a text layer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def pages(count: int) -> list[Page]:
     return [page for page in drawn if page.blocks]
 
 
-def test_a_viewer_shows_the_page_as_it_was_drawn():
+def test_rendered_pdf_looks_like_the_page():
     drawn = pages(6)
     document = pypdfium2.PdfDocument(as_pdf(*drawn))
 
     for page, shown in zip(drawn, document, strict=True):
         picture = shown.render(scale=PIXELS_PER_POINT).to_pil().convert("L")
         assert picture.size == page.image.size
-        # The two draw letters each in its own way, but in the same places.
+        # Pillow and pdfium draw letters differently, but at the same positions.
         ours, theirs = (
             np.asarray(image.convert("L").reduce(8), dtype=float)
             for image in (page.image, picture)
@@ -35,7 +35,7 @@ def test_a_viewer_shows_the_page_as_it_was_drawn():
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
 
 
-def test_its_text_layer_has_every_word():
+def test_text_layer_has_every_word():
     [drawn] = pages(1)
     [shown] = pypdfium2.PdfDocument(as_pdf(drawn))
 

@@ -1,4 +1,4 @@
-"""What the model is trained on is what it is served: same tensors, same places."""
+"""Training samples, whose tensors equal those of the service."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def blank(width: int, height: int, *blocks: Block) -> Page:
     return Page(Image.new("RGB", (width, height), "white"), list(blocks))
 
 
-def written(*letters: tuple[str, float, float]) -> Block:
+def text_block(*letters: tuple[str, float, float]) -> Block:
     return Block("Text", (0, 0, 256, 256), [Piece(c, (x, y)) for c, x, y in letters])
 
 
-def test_patches_are_those_the_service_makes(sampler):
+def test_patches_equal_those_of_the_service(sampler):
     page = render_page(random.Random(1), Domain(widths=(512, 512), heights=(640, 640)))
     sample = sampler.sample(page)
 
@@ -50,35 +50,35 @@ def test_patches_are_those_the_service_makes(sampler):
     assert batch.grids.tolist() == [[1, 40, 32]]
 
 
-def test_the_model_is_to_say_the_answer_and_then_stop(sampler, tokenizer):
+def test_targets_are_the_answer_and_the_end_token(sampler, tokenizer):
     page = render_page(random.Random(2), SMALL)
     batch = sampler.batch([sampler.sample(page)])
 
-    wanted = batch.wanted[0][batch.wanted[0] != -100].tolist()
+    targets = batch.targets[0][batch.targets[0] != -100].tolist()
 
-    assert tokenizer.decode(wanted[:-1]) == page.html
-    assert tokenizer.id_to_token(wanted[-1]) == "<|im_end|>"
+    assert tokenizer.decode(targets[:-1]) == page.html
+    assert tokenizer.id_to_token(targets[-1]) == "<|im_end|>"
 
 
-def test_a_token_is_wanted_where_the_one_before_it_stands(sampler):
+def test_targets_are_shifted_by_one_token(sampler):
     batch = sampler.batch([sampler.sample(render_page(random.Random(2), SMALL))])
 
-    known = batch.wanted[0, :-1] != -100
+    known = batch.targets[0, :-1] != -100
 
-    assert torch.equal(batch.wanted[0, :-1][known], batch.tokens[0, 1:][known])
+    assert torch.equal(batch.targets[0, :-1][known], batch.tokens[0, 1:][known])
 
 
-def test_what_fills_up_a_batch_is_neither_wanted_nor_placed(sampler):
+def test_padding_has_no_target_and_no_place(sampler):
     samples = [sampler.sample(render_page(random.Random(n), SMALL)) for n in range(4)]
     batch = sampler.batch(samples)
 
     for row, sample in enumerate(samples):
-        assert (batch.wanted[row, len(sample.tokens) - 1 :] == -100).all()
+        assert (batch.targets[row, len(sample.tokens) - 1 :] == -100).all()
         assert (batch.places[row, len(sample.tokens) :] == NOWHERE).all()
 
 
-def test_a_letters_place_is_the_cell_of_its_centre(sampler, tokenizer):
-    page = blank(256, 256, written(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
+def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
+    page = blank(256, 256, text_block(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
     sample = sampler.sample(page)
 
     answer = sample.tokens[sample.num_prompt_tokens :]
@@ -92,14 +92,14 @@ def test_a_letters_place_is_the_cell_of_its_centre(sampler, tokenizer):
     assert places["a"] == 0
     assert places["b"] == 1
     assert places["c"] == columns * columns - 1
-    # A box is read where its letters begin, an end where they end.
+    # Opening markup has the place of the first letter, closing markup of the last.
     assert places["0"] == places["1024"] == places["a"]
     assert places["</div>"] == places["c"]
 
 
-def test_a_cell_names_its_letters_in_reading_order(sampler):
+def test_letters_of_a_cell_are_in_reading_order(sampler):
     page = blank(
-        256, 256, written(("d", 28, 24), ("b", 20, 6), ("a", 4, 7), ("c", 4, 25))
+        256, 256, text_block(("d", 28, 24), ("b", 20, 6), ("a", 4, 7), ("c", 4, 25))
     )
 
     cell = sampler.sample(page).cells[0]
@@ -109,7 +109,7 @@ def test_a_cell_names_its_letters_in_reading_order(sampler):
     assert cell[4:].tolist() == [0] * (SLOTS - 4)
 
 
-def test_a_cell_names_the_blocks_that_reach_into_it_and_how_far_they_go(sampler):
+def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):
     upper = Block("Text", (0, 0, 128, 20), [Piece("a", (5, 5))])
     lower = Block("Table", (0, 26, 256, 128), [Piece("b", (5, 30))])
 
@@ -120,13 +120,13 @@ def test_a_cell_names_the_blocks_that_reach_into_it_and_how_far_they_go(sampler)
         [text, 0, 0, EDGE_STEPS / 2, EDGE_STEPS * 20 / 256],
         [table, 0, EDGE_STEPS * 26 / 256, EDGE_STEPS, EDGE_STEPS / 2],
     ]
-    # To the right of the text there is the table alone, and below both nothing.
+    # Right of the text there is only the table, and below both there is no block.
     assert layout[7, :, 0].tolist() == [table, 0]
     assert layout[-1, :, 0].tolist() == [0, 0]
 
 
-def test_a_page_off_the_grid_is_resized_with_its_places(sampler):
-    page = blank(250, 262, written(("z", 249, 261)))
+def test_resized_page_has_resized_places(sampler):
+    page = blank(250, 262, text_block(("z", 249, 261)))
 
     sample = sampler.sample(page)
 

@@ -1,4 +1,4 @@
-"""How a reading is scored against the truth."""
+"""Scores of a page against the ground truth."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def test_a_perfect_reading_has_no_errors():
     ("text", "errors"),
     [("abcd", 0), ("abxd", 1), ("abd", 1), ("abccd", 1), ("", 4), ("abcdabcd", 4)],
 )
-def test_every_character_too_few_too_many_or_wrong_is_an_error(text, errors):
+def test_errors_count_inserted_deleted_and_wrong_characters(text, errors):
     assert score("abcd", text, [], []).num_errors == errors
 
 
-def test_a_block_that_was_not_found_counts_as_wrong():
+def test_missing_block_counts_as_wrong():
     found = score("", "", [TITLE, BODY], [BODY])
 
     assert found.ious == (0.0, 1.0)
     assert found.right_labels == (False, True)
 
 
-def test_a_block_is_matched_with_the_one_that_covers_it_best_and_only_once():
+def test_block_matches_only_the_best_overlap():
     whole = block("Text", 0, 0, 100, 90)
 
     found = score("", "", [TITLE, BODY], [whole])
@@ -52,7 +52,7 @@ def test_a_block_is_matched_with_the_one_that_covers_it_best_and_only_once():
     assert found.right_labels == (False, True)
 
 
-def test_a_block_found_in_its_place_under_another_name_has_a_wrong_label():
+def test_block_with_another_label_has_a_wrong_label():
     found = score("", "", [TITLE], [block("Text", 0, 0, 100, 20)])
 
     assert found.ious == (1.0,)

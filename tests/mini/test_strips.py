@@ -1,4 +1,4 @@
-"""A long page is read in strips about as well as its parts as pages of their own."""
+"""Quality of a long page that is read in strips."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def num_errors(truth, text):
 
 
 @pytest.mark.slow
-def test_a_long_page_is_read_as_well_as_its_parts(generate):
+def test_long_page_is_read_as_well_as_its_parts(generate):
     rng = random.Random(5)
     pages = [render_page(rng, DOMAIN) for _ in range(5)]
     truths = [

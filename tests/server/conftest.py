@@ -1,4 +1,4 @@
-"""A real TorchServe with a real archive, on loopback ports of its own."""
+"""Fixtures that run a real TorchServe with a real archive on free loopback ports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import httpx
 import pytest
 
 from server.archive import build_archive
+from server.host import find_free_addresses
 from server.plugin import find_plugin
-from server.ports import free_addresses
 from server.torchserve import TorchServe
 from tests import openapi
 
 
 class Lines:
-    """What a server has printed so far."""
+    """Thread-safe list of the lines that a server has printed."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -37,13 +37,13 @@ class Lines:
             return iter(list(self._lines))
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The JSON lines of one event."""
+        """Return the JSON lines with this event name."""
         parsed = (json.loads(line) for line in self if line.startswith("{"))
         return [event for event in parsed if event.get("event") == name]
 
 
 class Client:
-    """Sends documents to one server and holds every answer to openapi.yaml."""
+    """HTTP client of one server that checks every answer against openapi.yaml."""
 
     def __init__(self, server: TorchServe, lines: Lines) -> None:
         self.server = server
@@ -60,7 +60,7 @@ class Client:
         timeout_seconds: float = 60,
         **options: str | float | bool,
     ) -> httpx.Response:
-        """POST in a connection of its own; options go into the query string."""
+        """POST on a new connection; `options` go into the query string."""
         sent = {"Content-Type": content_type, "Accept": accept, **(headers or {})}
         answer = httpx.post(
             self.server.address + path,
@@ -88,9 +88,9 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """A folder whose path leaves room for the server's sockets.
+    """Temporary folder with a path short enough for the server's sockets.
 
-    `tmp_path` is longer where pytest runs in parallel.
+    `tmp_path` is too long if pytest runs in parallel.
     """
     with tempfile.TemporaryDirectory(prefix="short-") as folder:
         yield Path(folder)
@@ -104,7 +104,7 @@ def serving(
     wait: bool = True,
     overrides: Mapping[str, str] | None = None,
 ) -> Iterator[Client]:
-    """A server with the repository's configuration, but for where it listens."""
+    """Run a server with the repository's configuration on free ports."""
     lines = Lines()
     inherited = {
         name: value
@@ -113,12 +113,12 @@ def serving(
     }
     with TorchServe(
         overrides={
-            **free_addresses(),
+            **find_free_addresses(),
             "model_store": str(model_store),
             **(overrides or {}),
         },
         environ={**inherited, "HF_HUB_OFFLINE": "1", **environ},
-        line=lines,
+        write_line=lines,
         plugin=find_plugin(),
     ) as server:
         if wait:
@@ -128,14 +128,14 @@ def serving(
 
 @pytest.fixture(scope="session")
 def client(model_store: Path) -> Iterator[Client]:
-    """One server for all the tests that leave it as they found it."""
+    """Client of a server that is shared by all tests that leave it unchanged."""
     with serving(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "48"}) as shared:
         yield shared
 
 
 @pytest.fixture
 def own_server(model_store: Path):
-    """Starts servers that a test may break."""
+    """Function that starts a server for one test, which may break it."""
 
     def start(
         *,

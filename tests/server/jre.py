@@ -1,4 +1,4 @@
-"""An environment with a Java runtime and no compiler."""
+"""Environment with a Java runtime but no compiler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["jre_environ"]
 
 
 def jre_environ(folder: Path) -> dict[str, str]:
-    """Make a JRE in `folder`; return the JAVA_HOME and PATH that have nothing else."""
+    """Create a JRE in `folder`, and return JAVA_HOME and a PATH with only this JRE."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     home = find_java_home(os.environ)

@@ -1,4 +1,4 @@
-"""The processes a server consists of, as the operating system sees them."""
+"""Processes of a server, as the operating system reports them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["engine_pid", "family", "is_alive", "is_idle"]
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and everything below it."""
+    """Return a process and its descendants."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
 
 def engine_pid(worker_pid: int) -> int:
-    """The engine process: of the server's children, the one that has torch loaded.
+    """Return the id of the engine process, the largest helper process of the server.
 
-    It may be older than the worker, and then is no child of its.
+    An engine that was started before the worker is not a child of the worker.
     """
     folder = psutil.Process(worker_pid).environ()["CHANDRA_STATE_DIR"]
     found = {}

@@ -1,6 +1,6 @@
-"""What cannot be read is refused with a reason, and harms nobody.
+"""Invalid documents and requests, which are refused with a reason.
 
-After each of these the same worker still answers: no 5xx, no hang, no restart.
+After each test the same worker still answers: there is no 5xx, hang or restart.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ def _the_worker_is_unharmed(client):
     assert client.server.worker_pid() == worker
 
 
-def refused(answer, status, code):
-    """The problem's detail, if it is the one expected."""
+def assert_refused(answer, status, code):
+    """Check that an answer is the expected problem, and return its detail."""
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     return answer.json()["detail"]
 
 
-def test_one_bad_page_leaves_the_others_of_its_document(client):
+def test_one_bad_page_does_not_affect_the_other_pages(client):
     answer = client.post(documents.pdf_with_one_bad_page(), PDF)
 
     assert answer.status_code == 200
     document = answer.json()
     assert document["status"] == "partial_success"
     assert answer.headers["x-chandra-status"] == "partial_success"
-    # Of our headers this one alone comes through SageMaker.
+    # SageMaker forwards only this one of our headers.
     assert answer.headers["x-amzn-sagemaker-custom-attributes"] == (
         f"request_id={document['request_id']};status=partial_success"
     )
@@ -52,20 +52,20 @@ def test_one_bad_page_leaves_the_others_of_its_document(client):
     assert document["pages"][1]["error"]["code"] == "unreadable_document"
 
 
-def test_a_bad_page_leaves_a_trace_in_markdown(client):
+def test_bad_page_becomes_a_comment_in_markdown(client):
     answer = client.post(documents.pdf_with_one_bad_page(), PDF, accept="text/markdown")
 
     assert answer.status_code == 200
     assert "<!-- page 2: unreadable_document" in answer.text
 
 
-def test_a_document_of_which_only_a_bad_page_is_asked_for_is_refused(client):
+def test_request_for_only_a_bad_page_is_refused(client):
     answer = client.post(documents.pdf_with_one_bad_page(), PDF, pages="2")
 
-    refused(answer, 422, "unreadable_document")
+    assert_refused(answer, 422, "unreadable_document")
 
 
-def test_ndjson_of_nothing_readable_is_an_ordinary_error(client):
+def test_ndjson_without_readable_pages_is_an_http_error(client):
     answer = client.post(
         documents.pdf_with_one_bad_page(),
         PDF,
@@ -73,13 +73,15 @@ def test_ndjson_of_nothing_readable_is_an_ordinary_error(client):
         pages="2",
     )
 
-    refused(answer, 422, "unreadable_document")
+    assert_refused(answer, 422, "unreadable_document")
 
 
-def test_an_encrypted_pdf_is_refused_as_such(client):
+def test_encrypted_pdf_is_refused_with_password_required(client):
     locked = documents.pdf([["Secret"]], password="sesame")
 
-    assert "password" in refused(client.post(locked, PDF), 422, "password_required")
+    assert "password" in assert_refused(
+        client.post(locked, PDF), 422, "password_required"
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,27 +90,27 @@ def test_an_encrypted_pdf_is_refused_as_such(client):
     ids=["empty", "truncated", "header only"],
 )
 def test_a_pdf_without_readable_pages_is_refused(client, document):
-    refused(client.post(document, PDF), 422, "unreadable_document")
+    assert_refused(client.post(document, PDF), 422, "unreadable_document")
 
 
-def test_a_png_of_a_hundred_thousand_pixels_square_is_refused_unseen(client):
+def test_png_of_huge_dimensions_is_refused_by_its_header(client):
     answer = client.post(documents.huge_png_header(), PNG)
 
-    detail = refused(answer, 413, "document_too_large")
+    detail = assert_refused(answer, 413, "document_too_large")
     assert "pixels" in detail
 
 
-def test_a_zip_bomb_of_a_png_is_refused_unseen(client):
-    refused(client.post(documents.png_bomb(), PNG), 413, "document_too_large")
+def test_png_decompression_bomb_is_refused(client):
+    assert_refused(client.post(documents.png_bomb(), PNG), 413, "document_too_large")
 
 
-def test_a_png_that_inflates_beyond_its_header_does_no_harm(client):
+def test_png_that_inflates_beyond_its_header_does_no_harm(client):
     answer = client.post(documents.png_idat_bomb(), PNG)
 
     assert answer.status_code in (200, 422)
 
 
-def test_a_gif_whose_frame_is_larger_than_itself_does_no_harm(client):
+def test_gif_with_a_frame_beyond_its_canvas_does_no_harm(client):
     answer = client.post(documents.gif_with_a_frame_larger_than_itself(), "image/gif")
 
     assert answer.status_code in (200, 413, 422)
@@ -121,7 +123,7 @@ def test_a_png_without_a_row_of_pixels_is_refused(client, length):
     assert 400 <= answer.status_code < 500
 
 
-def test_a_png_cut_short_is_read_with_a_warning(client):
+def test_truncated_png_is_read_with_a_warning(client):
     answer = client.post(PAGE[: len(PAGE) // 2], PNG)
 
     assert answer.status_code == 200
@@ -132,13 +134,13 @@ def test_a_png_cut_short_is_read_with_a_warning(client):
 def test_more_bytes_than_the_limit_are_refused_with_the_limit(client):
     answer = client.post(b"\x89PNG\r\n\x1a\n" + bytes(105 * 1024 * 1024), PNG)
 
-    assert "104,857,600" in refused(answer, 413, "document_too_large")
+    assert "104,857,600" in assert_refused(answer, 413, "document_too_large")
 
 
 def test_more_pages_than_the_limit_are_refused_with_the_limit(client):
     answer = client.post(documents.tiff_of_many_pages(1001), "image/tiff")
 
-    assert "at most 1000 are read" in refused(answer, 413, "document_too_large")
+    assert "at most 1000 are read" in assert_refused(answer, 413, "document_too_large")
 
 
 @pytest.mark.parametrize(
@@ -153,14 +155,16 @@ def test_more_pages_than_the_limit_are_refused_with_the_limit(client):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
     ],
 )
-def test_a_body_of_another_type_than_it_says_is_refused(client, content, content_type):
-    refused(client.post(content, content_type), 415, "unsupported_media_type")
+def test_body_that_contradicts_its_content_type_is_refused(
+    client, content, content_type
+):
+    assert_refused(client.post(content, content_type), 415, "unsupported_media_type")
 
 
-def test_a_form_without_a_file_is_told_how_to_send_one(client):
+def test_form_without_a_file_gets_a_hint_how_to_send_one(client):
     answer = client.post(b"a=b", "application/x-www-form-urlencoded")
 
-    assert "--data-binary" in refused(answer, 415, "unsupported_media_type")
+    assert "--data-binary" in assert_refused(answer, 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
@@ -178,13 +182,13 @@ def test_a_form_without_a_file_is_told_how_to_send_one(client):
     ],
 )
 def test_json_without_a_document_is_refused(client, body):
-    refused(client.post(body, "application/json"), 400, "bad_request")
+    assert_refused(client.post(body, "application/json"), 400, "bad_request")
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_known_one(client):
     answer = client.post(PAGE, PNG, promt_type="ocr")
 
-    assert "prompt_type" in refused(answer, 422, "invalid_option")
+    assert "prompt_type" in assert_refused(answer, 422, "invalid_option")
 
 
 def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
@@ -192,7 +196,7 @@ def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
         PAGE, PNG, headers={"X-Amzn-SageMaker-Custom-Attributes": "page=1"}
     )
 
-    assert "pages" in refused(answer, 422, "invalid_option")
+    assert "pages" in assert_refused(answer, 422, "invalid_option")
 
 
 @pytest.mark.parametrize(
@@ -212,17 +216,17 @@ def test_an_unknown_option_in_custom_attributes_is_refused_too(client):
     ],
     ids=str,
 )
-def test_an_option_that_makes_no_sense_is_refused(client, option):
-    refused(client.post(PAGE, PNG, **option), 422, "invalid_option")
+def test_invalid_option_value_is_refused(client, option):
+    assert_refused(client.post(PAGE, PNG, **option), 422, "invalid_option")
 
 
-def test_an_accept_header_nobody_can_satisfy_is_refused_with_what_there_is(client):
+def test_unsupported_accept_header_is_refused_with_alternatives(client):
     answer = client.post(PAGE, PNG, accept="image/png")
 
-    assert "text/markdown" in refused(answer, 406, "not_acceptable")
+    assert "text/markdown" in assert_refused(answer, 406, "not_acceptable")
 
 
-def test_what_a_client_writes_cannot_break_the_answers_head(client):
+def test_client_text_cannot_inject_response_headers(client):
     body = {
         "document": base64.b64encode(PAGE).decode(),
         "a\r\nSet-Cookie: x=1\u2028": 1,
@@ -230,16 +234,18 @@ def test_what_a_client_writes_cannot_break_the_answers_head(client):
 
     answer = client.json(body)
 
-    refused(answer, 422, "invalid_option")
+    assert_refused(answer, 422, "invalid_option")
     assert "set-cookie" not in answer.headers
     attributes = {"X-Amzn-SageMaker-Custom-Attributes": "größe=1".encode("latin-1")}
     assert client.post(PAGE, PNG, headers=attributes).status_code == 422
 
 
-def test_no_word_of_a_document_is_ever_logged(client):
+def test_document_text_is_never_logged(client):
     document = documents.pdf([["Confidential"]])
     raw = client.post(document, PDF).json()["raw"]
-    refused(client.post(document, PDF, pages="Confidential"), 422, "invalid_option")
+    assert_refused(
+        client.post(document, PDF, pages="Confidential"), 422, "invalid_option"
+    )
 
     until(lambda: len(client.lines.events("request")) >= 2)
     log = "\n".join(client.lines)

@@ -1,4 +1,4 @@
-"""The commands behind `make serve`, `make demo` and `make archive`."""
+"""Commands behind `make serve`, `make demo` and `make archive`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from server.archive import ROOT
-from server.ports import free_addresses
+from server.host import find_free_addresses
 from server.torchserve import read_properties
 from tests.server.jre import jre_environ
 from tests.server.processes import family, is_alive
@@ -23,8 +23,8 @@ from tests.waiting import until
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The repository's configuration on ports of its own."""
-    properties = read_properties(ROOT / "config.properties") | free_addresses()
+    """Path of the repository's configuration with free ports."""
+    properties = read_properties(ROOT / "config.properties") | find_free_addresses()
     path = tmp_path / "config.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     return path
@@ -49,14 +49,14 @@ def test_ctrl_c_stops_everything_that_serve_started(config, stop):
         assert process.stdout is not None
         ready = next(line for line in process.stdout if line.startswith("ready: "))
         address = ready.split()[4].rstrip(",")
-        everyone = [member.pid for member in family(process.pid)]
+        pids = [member.pid for member in family(process.pid)]
         assert httpx.get(address.partition("/pred")[0] + "/ping").status_code == 200
 
         process.send_signal(stop)
 
         assert process.communicate(timeout=60)[0].endswith("stopped\n")
         assert process.returncode == 130
-    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_jre_serves_with_our_frontend(config, tmp_path):
@@ -73,12 +73,12 @@ def test_a_jre_serves_with_our_frontend(config, tmp_path):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 
-    # TorchServe's own say Healthy, and 200.
+    # TorchServe alone would answer Healthy, and 200.
     assert ping.json()["status"] == "ready"
     assert described.json()["code"] == "bad_request"
 
 
-def test_serve_ends_with_the_reason_when_the_model_cannot_be_loaded(config):
+def test_serve_reports_a_model_that_cannot_be_loaded(config):
     with start(
         "serve", "--config", config, MODEL_DIR="/nonexistent/weights"
     ) as process:
@@ -90,7 +90,7 @@ def test_serve_ends_with_the_reason_when_the_model_cannot_be_loaded(config):
     )
 
 
-def test_serve_says_so_when_its_port_is_taken(config):
+def test_serve_reports_a_port_in_use(config):
     taken = read_properties(config)["inference_address"].rpartition(":")[2]
     with socket.socket() as other:
         other.bind(("127.0.0.1", int(taken)))
@@ -102,7 +102,7 @@ def test_serve_says_so_when_its_port_is_taken(config):
     assert output.splitlines()[-1].startswith("error: ")
 
 
-def test_serve_names_a_temporary_directory_of_too_long_a_path(config, tmp_path):
+def test_serve_reports_a_temporary_path_that_is_too_long(config, tmp_path):
     long = tmp_path / ("long" * 20)
     long.mkdir()
 
@@ -115,7 +115,7 @@ def test_serve_names_a_temporary_directory_of_too_long_a_path(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_server_on_the_same_ports_is_not_taken_for_ready(config):
+def test_second_server_on_the_same_ports_is_not_ready(config):
     with start("serve", "--config", config) as first:
         assert first.stdout is not None
         next(line for line in first.stdout if line.startswith("ready: "))
@@ -134,10 +134,10 @@ def test_ctrl_c_before_the_server_is_ready_leaves_nothing_behind(config):
         until(lambda: len(family(process.pid)) > 1)
 
         process.send_signal(signal.SIGINT)
-        everyone = [member.pid for member in family(process.pid)]
+        pids = [member.pid for member in family(process.pid)]
 
         assert process.communicate(timeout=60)[0].endswith("stopped\n")
-    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: not any(map(is_alive, pids)))
 
 
 def test_the_demo_reads_both_samples(config):
@@ -153,26 +153,25 @@ def test_the_demo_reads_both_samples(config):
     assert output.endswith("stopped\n")
 
 
-def test_the_archive_holds_the_entry_file_and_its_configuration_only(model_store):
+def test_archive_holds_only_entry_file_and_configuration(model_store):
     with zipfile.ZipFile(model_store / "chandra.mar") as archive:
         names = sorted(archive.namelist())
 
     assert names == ["MAR-INF/MANIFEST.json", "model-config.yaml", "service.py"]
 
 
-def test_serve_killed_takes_everything_with_it(config, short_folder):
+def test_no_process_survives_a_killed_serve(config, short_folder):
     with start("serve", "--config", config, TMPDIR=str(short_folder)) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("ready: "))
-        everyone = family(process.pid)
-        assert {"java", "python"} <= {
-            member.name().rstrip("3.1") for member in everyone
-        }
+        processes = family(process.pid)
+        names = {member.name().rstrip("3.1") for member in processes}
+        assert {"java", "python"} <= names
         [link] = short_folder.glob("chandra-serve-*/state")
         folders = [link.parent, link.resolve()]
 
         process.kill()
 
-        until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+        until(lambda: not any(is_alive(member.pid) for member in processes), 15)
     # The server's folders are removed too.
     until(lambda: not any(folder.exists() for folder in folders), 10)

@@ -1,4 +1,4 @@
-"""Many requests at once: each has its own answer, and its own time."""
+"""Concurrent requests, which do not affect each other's answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PNG, PDF = "image/png", "application/pdf"
 
 
 def speckled(number: int) -> bytes:
-    """A picture of a megabyte that says a number no other says."""
+    """Return a PNG of over a megabyte with a unique number on it."""
     page = documents.text_page([f"{number * 7919:06d}"], (720, 900))
     specks = numpy.random.default_rng(number).integers(0, 32, (900, 720, 3), "uint8")
     return documents.as_png(ImageChops.subtract(page, Image.fromarray(specks)))
@@ -30,7 +30,7 @@ def speckled(number: int) -> bytes:
 def test_32_requests_of_a_megabyte_each_get_the_right_answer(client):
     bodies = [speckled(number) for number in range(32)]
     assert min(map(len, bodies)) > 1_000_000
-    # Enough for a block's box and its first letters.
+    # 32 tokens are enough for a block's box and its first letters.
     alone = [client.post(body, PNG, max_output_tokens=32).json() for body in bodies]
 
     with ThreadPoolExecutor(32) as threads:
@@ -56,7 +56,7 @@ def test_a_short_document_is_answered_while_a_long_one_is_read(client):
 
     with ThreadPoolExecutor(1) as threads:
         long_answer = threads.submit(client.post, long_document, PDF)
-        # Of 40 pages, one or a few are done.
+        # After half a second of work, few of the 40 pages are done.
         engine = psutil.Process(engine_pid(client.server.worker_pid()))
         before = engine.cpu_times().user
         until(lambda: engine.cpu_times().user > before + 0.5)
@@ -68,7 +68,7 @@ def test_a_short_document_is_answered_while_a_long_one_is_read(client):
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_pages_are_read_beside_documents_that_decode_for_hours(client):
+def test_hostile_documents_do_not_block_other_pages(client):
     page = documents.as_png(documents.text_page(["Beside them"]))
     with ThreadPoolExecutor(4) as threads:
         hostile = [
@@ -86,7 +86,7 @@ def test_pages_are_read_beside_documents_that_decode_for_hours(client):
     assert statuses == {504}
 
 
-def test_good_and_bad_requests_do_not_meet(client):
+def test_bad_requests_do_not_affect_concurrent_good_ones(client):
     good = documents.as_png(documents.text_page(["Good"]))
     expected = client.post(good, PNG).json()["raw"]
     mixed = [(good, PNG), (b"junk", PNG), (good, PDF), (documents.truncated_pdf(), PDF)]
@@ -100,7 +100,7 @@ def test_good_and_bad_requests_do_not_meet(client):
 
 @pytest.mark.slow
 def test_a_stream_arrives_page_by_page(client):
-    # More than are read together: the last ones wait for the first.
+    # The engine reads fewer pages at once, so the last ones wait for the first.
     document = documents.pdf([[f"Page {n}"] for n in range(40)])
     arrivals = []
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""`serve` as a container's first process, without the container."""
+"""`serve`, the first process of a container, without the container."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 from server.archive import ROOT, build_archive
 from server.container import STORE_PREFIX
 from server.folders import remove_leftovers
-from server.ports import free_addresses
+from server.host import find_free_addresses
 from server.torchserve import read_properties
 from tests import documents
 from tests.disks import fill, small_disk
@@ -43,7 +43,7 @@ pytestmark = needs_the_plugin
 
 
 class Container:
-    """A running `serve`, and what it has printed."""
+    """Running `serve` with the lines that it has printed."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
@@ -68,7 +68,7 @@ class Container:
         return httpx.post(
             f"{self.address}/invocations",
             content=content,
-            # A page of few words, so that it is done before the drain is over.
+            # Few tokens, so that the page is finished within the drain.
             params={"max_output_tokens": "20"},
             headers={"Content-Type": media_type, **headers},
             timeout=120,
@@ -90,7 +90,7 @@ class Container:
 
 @contextmanager
 def container(short_folder: Path, environ: Mapping[str, str]) -> Iterator[Container]:
-    addresses = free_addresses()
+    addresses = find_free_addresses()
     port = int(addresses.pop("inference_address").rpartition(":")[2])
     properties = read_properties(ROOT / "config.properties") | addresses
     config = short_folder / "config.properties"
@@ -103,7 +103,7 @@ def container(short_folder: Path, environ: Mapping[str, str]) -> Iterator[Contai
             "BIND_ADDRESS": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "TMPDIR": str(short_folder),
-            # Two threads on a busy machine wait for each other.
+            # On a busy machine, two torch threads wait for each other.
             "CHANDRA_CPU_THREADS": "1",
             **environ,
         },
@@ -112,16 +112,16 @@ def container(short_folder: Path, environ: Mapping[str, str]) -> Iterator[Contai
         text=True,
     )
     running = Container(process, port)
-    everyone: list[int] = []
+    pids: list[int] = []
     try:
         yield running
     finally:
         if process.poll() is None:
-            everyone = [member.pid for member in family(process.pid)]
+            pids = [member.pid for member in family(process.pid)]
             process.terminate()
             process.terminate()
         running.wait()
-    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: not any(map(is_alive, pids)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,7 +137,7 @@ def start(short_folder):
     return start_it
 
 
-def test_sigterm_answers_what_is_in_flight_and_ends_well(start, short_folder):
+def test_sigterm_answers_open_requests_and_exits_with_0(start, short_folder):
     with start() as running, ThreadPoolExecutor(1) as threads:
         assert running.ping() != 200
         until(lambda: running.ping() == 200, 120)
@@ -167,13 +167,13 @@ def test_sigterm_answers_what_is_in_flight_and_ends_well(start, short_folder):
 
 
 @pytest.mark.slow
-def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, short_folder):
+def test_second_sigterm_ends_the_drain_at_once(start, short_folder):
     with start() as running, ThreadPoolExecutor(1) as threads:
         until(lambda: running.ping() == 200, 120)
         future = threads.submit(running.post, LONG, PDF)
         until(lambda: _open_requests(short_folder) == 1)
         running.process.send_signal(signal.SIGTERM)
-        # The worker learns of it with its next beat, and accepts until then.
+        # The worker sees the drain with its next heartbeat, and accepts until then.
         until(lambda: _state(short_folder).get("drains") == "yes")
         refused = running.post(PAGE, PNG)
         assert refused.status_code == 503
@@ -188,7 +188,7 @@ def test_a_second_sigterm_hurries_and_what_was_read_is_answered(start, short_fol
 
 
 @pytest.mark.slow
-def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
+def test_sigterm_on_a_full_disk_answers_open_requests():
     with (
         small_disk(64) as disk,
         container(disk, {}) as running,
@@ -213,14 +213,14 @@ def test_sigterm_on_a_full_disk_answers_what_is_in_flight():
 
 
 @pytest.mark.slow
-def test_a_killed_supervisor_takes_everything_with_it(start, short_folder):
+def test_no_process_survives_a_killed_supervisor(start, short_folder):
     with start() as running:
         until(lambda: running.ping() == 200, 120)
-        everyone = family(running.process.pid)
+        processes = family(running.process.pid)
 
         running.process.kill()
 
-        until(lambda: not any(is_alive(member.pid) for member in everyone), 15)
+        until(lambda: not any(is_alive(member.pid) for member in processes), 15)
     # The archive's folder is removed by the next start.
     until(lambda: not list(short_folder.glob("chandra-serve-*")), 10)
     remove_leftovers(STORE_PREFIX, short_folder)
@@ -228,7 +228,7 @@ def test_a_killed_supervisor_takes_everything_with_it(start, short_folder):
 
 
 @pytest.mark.slow
-def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(start):
+def test_killed_java_ends_the_container_with_the_reason(start):
     with start() as running:
         until(lambda: running.ping() == 200, 120)
 
@@ -242,14 +242,14 @@ def test_java_killed_ends_the_container_with_the_reason_as_its_last_line(start):
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_ends_it_with_what_to_do(start):
+def test_model_that_cannot_be_loaded_ends_the_container(start):
     with start(MODEL_ID="datalab-to/chandra", HF_HUB_OFFLINE="1") as running:
         assert running.wait(120) == 1
 
     assert "ALLOW_CPU=1" in running.last_event["reason"]
 
 
-def test_sigterm_while_it_loads_ends_it_at_once(start):
+def test_sigterm_while_loading_ends_the_container_at_once(start):
     with start() as running:
         until(lambda: running.lines.events("start"))
 
@@ -258,14 +258,14 @@ def test_sigterm_while_it_loads_ends_it_at_once(start):
         assert running.wait(15) == 0
 
 
-def test_a_variable_that_makes_no_sense_ends_it_with_its_name(start):
+def test_invalid_variable_ends_the_container_with_its_name(start):
     with start(SERVE_USE="realtme") as running:
         assert running.wait() == 1
 
     assert "SERVE_USE" in running.last_event["reason"]
 
 
-def test_another_command_is_run_in_its_place():
+def test_another_command_replaces_the_server():
     result = subprocess.run(
         [sys.executable, "-m", "server.container", "echo", "hello"],
         cwd=ROOT,
@@ -282,6 +282,6 @@ def _open_requests(short_folder: Path) -> int:
 
 
 def _state(short_folder: Path) -> dict[str, str]:
-    """What the worker last said of itself."""
+    """Return the last state that the worker wrote."""
     [state] = short_folder.glob("chandra-serve-*/state/state")
     return read_properties(state)

@@ -1,4 +1,4 @@
-"""Whose client leaves before it is answered is not read to its end."""
+"""Clients that disconnect before their answer, whose documents are cancelled."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from tests.waiting import until
 
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
-NUM_ENDLESS = 400
-ENDLESS = documents.pdf([[f"Page {n}"] for n in range(NUM_ENDLESS)])
+NUM_MANY_PAGES = 400
+MANY_PAGES = documents.pdf([[f"Page {n}"] for n in range(NUM_MANY_PAGES)])
 NUM_LONG = 40
 LONG = documents.pdf([[f"Page {n}"] for n in range(NUM_LONG)])
 SHORT = documents.pdf([[f"Page {n}"] for n in range(3)])
 
 
-def sent(document: bytes, *headers: bytes, version: bytes = b"HTTP/1.1") -> bytes:
-    """A request for a document, as bytes."""
+def request_bytes(
+    document: bytes, *headers: bytes, version: bytes = b"HTTP/1.1"
+) -> bytes:
+    """Return a request that posts a document."""
     length = b"Content-Length: %d" % len(document)
     anything = b"application/octet-stream"
     return raw.head(length, *headers, version=version, content_type=anything) + document
 
 
-def is_open(client) -> bool:
-    """Whether the worker has something to read."""
-    return bool(client.server.state().get("open") != "0")
+def has_open_request(client) -> bool:
+    """Return True if the worker has an open request."""
+    return bool(client.server.read_state().get("open") != "0")
 
 
 def departures(client) -> list[dict[str, Any]]:
-    """The lines of the log for those that have left."""
+    """Return the log lines of requests whose clients have disconnected."""
     lines = client.lines.events("request")
     return [line for line in lines if line["code"] == "client_gone"]
 
 
 @pytest.fixture
 def departure(client):
-    """The one line of the log that the test will have caused, once it is there."""
-    until(lambda: not is_open(client))
+    """Function that waits for the log line of this test's disconnected request."""
+    until(lambda: not has_open_request(client))
     before = len(departures(client))
 
     def wait() -> dict[str, Any]:
@@ -59,32 +61,36 @@ def departure(client):
 
 
 def assert_idle(client) -> None:
-    """The engine reads nothing once its running step has ended.
+    """Check that the engine becomes idle.
 
-    All of the pages would keep it busy for more than a minute.
+    Without the cancellation, it would read pages for more than a minute.
     """
-    until(lambda: not is_open(client) and client.server.num_open() == 0)
+    until(
+        lambda: (
+            not has_open_request(client) and client.server.count_open_requests() == 0
+        )
+    )
     engine = psutil.Process(engine_pid(client.server.worker_pid()))
     until(lambda: engine.cpu_percent(0.5) < 50, 5)
 
 
 @pytest.mark.parametrize("accept", [b"application/json", b"application/x-ndjson"])
-def test_a_document_nobody_waits_for_is_not_read_to_its_end(client, departure, accept):
-    with raw.connected(client) as connection:
-        connection.sendall(sent(ENDLESS, b"Accept: " + accept))
-        until(lambda: is_open(client))
+def test_document_of_a_disconnected_client_is_cancelled(client, departure, accept):
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(MANY_PAGES, b"Accept: " + accept))
+        until(lambda: has_open_request(client))
 
     line = departure()
 
     assert line["status"] == 499
-    assert line["pages"] < NUM_ENDLESS / 2
+    assert line["pages"] < NUM_MANY_PAGES / 2
     assert_idle(client)
     assert client.post(PAGE, PNG).status_code == 200
 
 
-def test_a_stream_that_has_begun_is_not_read_to_its_end(client, departure):
-    with raw.connected(client) as connection:
-        connection.sendall(sent(ENDLESS, b"Accept: application/x-ndjson"))
+def test_stream_of_a_disconnected_client_is_cancelled(client, departure):
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(MANY_PAGES, b"Accept: application/x-ndjson"))
         received = b""
         while b'"page":1' not in received:
             received += connection.recv(65536)
@@ -92,16 +98,16 @@ def test_a_stream_that_has_begun_is_not_read_to_its_end(client, departure):
     line = departure()
 
     assert line["status"] == 499
-    assert 0 < line["pages"] < NUM_ENDLESS / 2
+    assert 0 < line["pages"] < NUM_MANY_PAGES / 2
     assert_idle(client)
 
 
-def test_the_worker_is_told_only_until_torchserve_has_let_go(client, departure):
+def test_cancellation_file_is_removed_after_the_request(client, departure):
     told = client.server.scratch / "state" / "gone"
     before = set(told.iterdir()) if told.exists() else set()
-    with raw.connected(client) as connection:
-        connection.sendall(sent(ENDLESS))
-        until(lambda: is_open(client))
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(MANY_PAGES))
+        until(lambda: has_open_request(client))
 
     [name] = until(lambda: set(told.iterdir()) - before)
 
@@ -109,10 +115,10 @@ def test_the_worker_is_told_only_until_torchserve_has_let_go(client, departure):
     until(lambda: not name.exists())
 
 
-def test_a_connection_that_is_reset_has_been_left_too(client, departure):
-    with raw.connected(client) as connection:
-        connection.sendall(sent(ENDLESS))
-        until(lambda: is_open(client))
+def test_reset_connection_cancels_its_document(client, departure):
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(MANY_PAGES))
+        until(lambda: has_open_request(client))
         at_once = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
 
@@ -121,12 +127,12 @@ def test_a_connection_that_is_reset_has_been_left_too(client, departure):
 
 
 @pytest.mark.slow
-def test_others_are_answered_as_if_nobody_had_left(client, departure):
+def test_disconnect_does_not_affect_other_requests(client, departure):
     alone = client.post(SHORT, PDF).json()["raw"]
     with ThreadPoolExecutor(4) as threads:
-        with raw.connected(client) as connection:
-            connection.sendall(sent(ENDLESS))
-            until(lambda: is_open(client))
+        with raw.connect(client) as connection:
+            connection.sendall(request_bytes(MANY_PAGES))
+            until(lambda: has_open_request(client))
             others = [threads.submit(client.post, SHORT, PDF) for _ in range(4)]
         answers = [other.result() for other in others]
 
@@ -135,10 +141,10 @@ def test_others_are_answered_as_if_nobody_had_left(client, departure):
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
-def test_who_only_sends_no_more_gets_the_answer(client, version):
-    """It looks as if it had left, until it is written to."""
-    with raw.connected(client) as connection:
-        connection.sendall(sent(SHORT, version=version))
+def test_half_closed_connection_gets_the_answer(client, version):
+    """The server can tell it from a disconnected client only by writing to it."""
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(SHORT, version=version))
         connection.shutdown(socket.SHUT_WR)
         received = b""
         while part := connection.recv(65536):
@@ -151,11 +157,13 @@ def test_who_only_sends_no_more_gets_the_answer(client, version):
 
 
 @pytest.mark.slow
-def test_a_stream_goes_on_for_who_only_sends_no_more(client):
-    """And is whole, whatever was sent between its pages to see who is there."""
+def test_half_closed_connection_gets_the_whole_stream(client):
+    """Probes that the server sends between pages do not disturb the stream."""
     patience = b"X-Amzn-SageMaker-Custom-Attributes: deadline_seconds=300"
-    with raw.connected(client) as connection:
-        connection.sendall(sent(LONG, b"Accept: application/x-ndjson", patience))
+    with raw.connect(client) as connection:
+        connection.sendall(
+            request_bytes(LONG, b"Accept: application/x-ndjson", patience)
+        )
         response = HTTPResponse(connection)
         response.begin()
         first = response.readline()
@@ -166,10 +174,10 @@ def test_a_stream_goes_on_for_who_only_sends_no_more(client):
     assert [line["event"] for line in lines] == events
 
 
-def test_who_leaves_after_having_sent_no_more_has_left(client, departure):
-    with raw.connected(client) as connection:
-        connection.sendall(sent(ENDLESS))
-        until(lambda: is_open(client))
+def test_close_after_half_close_cancels_the_document(client, departure):
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(MANY_PAGES))
+        until(lambda: has_open_request(client))
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -177,29 +185,29 @@ def test_who_leaves_after_having_sent_no_more_has_left(client, departure):
     assert_idle(client)
 
 
-def test_of_a_connections_requests_the_one_that_is_read_is_cancelled(client, departure):
+def test_disconnect_cancels_the_running_pipelined_request(client, departure):
     assert_idle(client)
     num_before = len(client.lines.events("request"))
-    with raw.connected(client) as connection:
-        connection.sendall(sent(PAGE))
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(PAGE))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        # And one behind it, which is nobody's any more either.
-        connection.sendall(sent(ENDLESS) + sent(PAGE))
-        until(lambda: is_open(client))
+        # The second request is queued behind the running one, and is cancelled too.
+        connection.sendall(request_bytes(MANY_PAGES) + request_bytes(PAGE))
+        until(lambda: has_open_request(client))
         # The first is logged soon after its answer.
         until(lambda: len(client.lines.events("request")) > num_before)
 
     line = departure()
 
-    assert line["received_bytes"] == len(ENDLESS)
+    assert line["received_bytes"] == len(MANY_PAGES)
     assert_idle(client)
     assert len(client.lines.events("request")) == num_before + 2
 
 
-def test_who_leaves_after_the_answer_cancels_nothing(client):
+def test_disconnect_after_the_answer_cancels_nothing(client):
     num_left = len(departures(client))
-    with raw.connected(client) as connection:
-        connection.sendall(sent(PAGE))
+    with raw.connect(client) as connection:
+        connection.sendall(request_bytes(PAGE))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
     assert client.post(PAGE, PNG).status_code == 200
@@ -207,15 +215,15 @@ def test_who_leaves_after_the_answer_cancels_nothing(client):
 
 
 @pytest.mark.slow
-def test_the_room_of_a_document_nobody_waits_for_is_given_back(own_server):
+def test_memory_of_a_cancelled_document_is_released(own_server):
     with own_server(
         CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
     ) as client:
         large = PAGE + bytes(300_000)
-        with raw.connected(client) as connection:
-            # Alone, it is let in; nothing is beside it.
-            connection.sendall(sent(ENDLESS))
-            until(lambda: is_open(client))
+        with raw.connect(client) as connection:
+            # A document over the budget is accepted if it is the only one.
+            connection.sendall(request_bytes(MANY_PAGES))
+            until(lambda: has_open_request(client))
             assert client.post(large, PNG).json()["code"] == "overloaded"
         until(lambda: departures(client))
 

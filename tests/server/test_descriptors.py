@@ -1,4 +1,4 @@
-"""A process that has no file descriptor left says so once, and recovers."""
+"""Processes without free file descriptors, which log it once and recover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests import documents
 from tests.marks import needs_the_plugin
-from tests.server.raw import connected
+from tests.server.raw import connect
 from tests.waiting import until
 
 PNG = "image/png"
@@ -23,8 +23,8 @@ pytestmark = needs_the_plugin
 
 
 @contextmanager
-def limited(pid: int, num_more: int) -> Iterator[None]:
-    """Let a process open only so many more files than it has open."""
+def limit_files(pid: int, num_more: int) -> Iterator[None]:
+    """Let a process open only `num_more` files beyond those that are open."""
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     most = psutil.Process(pid).num_fds() + num_more
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, limits[1]))
@@ -42,12 +42,12 @@ def test_a_frontend_without_descriptors_logs_one_line(own_server):
             events = client.lines.events("torchserve")
             return [e for e in events if "Too many open files" in e["message"]]
 
-        with limited(client.server.pid, 10), contextlib.ExitStack() as stack:
+        with limit_files(client.server.pid, 10), contextlib.ExitStack() as stack:
             for _ in range(20):
-                stack.enter_context(connected(client))
+                stack.enter_context(connect(client))
             until(failures)
             busy = psutil.Process(client.server.pid).cpu_times()
-            # Netty tries once a second.
+            # Netty retries once a second.
             with contextlib.suppress(httpx.TransportError):
                 httpx.get(f"{client.server.address}/ping", timeout=3)
             after = psutil.Process(client.server.pid).cpu_times()
@@ -64,15 +64,15 @@ def test_a_worker_without_descriptors_logs_once_and_refuses(own_server):
         worker = client.server.worker_pid()
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
-        with limited(worker, 0):
+        with limit_files(worker, 0):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(5)]
-            written = client.server.state()
+            state = client.server.read_state()
             # The worker still writes its state.
             assert client.server.ping() == 200
 
         assert {answer.status_code for answer in answers} == {503}
         assert {answer.json()["code"] for answer in answers} == {"overloaded"}
-        assert written["worker"] == str(worker)
+        assert state["worker"] == str(worker)
         assert len(client.lines.events("out of file descriptors")) == 1
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
         assert client.server.worker_pid() == worker
@@ -87,8 +87,8 @@ def test_a_document_is_not_blamed_for_missing_decoders(own_server):
             if child.pid not in client.server.engine_pids():
                 child.kill()
 
-        # Enough for a document's file, but not for a new decoder's pipes too.
-        with limited(worker.pid, 2):
+        # Enough for a document's file, but not for the pipes of a new decoder.
+        with limit_files(worker.pid, 2):
             answers = [client.post(PAGE, PNG, max_output_tokens=5) for _ in range(3)]
 
         assert {answer.json()["code"] for answer in answers} == {"overloaded"}

@@ -1,4 +1,4 @@
-"""Documents that the server reads from S3 itself: moto's, over HTTP."""
+"""Documents that the server reads from S3, for which moto answers over HTTP."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def client(_s3: S3, model_store: Path) -> Iterator[Client]:
         yield server
 
 
-def refused(answer, status: int, code: str) -> str:
+def assert_refused(answer, status: int, code: str) -> str:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == code
@@ -54,7 +54,7 @@ def refused(answer, status: int, code: str) -> str:
 
 
 def logged(client: Client, answer):
-    """The line of the log about a request."""
+    """Return the log line of a request."""
     request_id = answer.headers["x-request-id"]
     [line] = until(
         lambda: [
@@ -66,7 +66,7 @@ def logged(client: Client, answer):
     return line
 
 
-def test_a_document_in_s3_reads_as_the_same_document_does_when_it_is_sent(s3, client):
+def test_document_in_s3_reads_like_the_same_uploaded_document(s3, client):
     sent = client.post(PDF, "application/pdf")
 
     named = client.json({"s3_uri": s3.put("in/a b.pdf", PDF)})
@@ -97,38 +97,38 @@ def test_a_document_in_s3_is_streamed_like_any_other(s3, client):
     "uri",
     ["s3://private/in/a.pdf", "s3://docs/a.pdf", "s3://docs/in/../a.pdf"],
 )
-def test_what_lies_where_nothing_may_be_read_is_forbidden(s3, client, uri):
+def test_uri_outside_the_allowed_prefixes_is_forbidden(s3, client, uri):
     s3.put("a.pdf", PDF)
     s3.put("in/a.pdf", PDF, bucket="private")
     s3.asked.clear()
 
-    refused(client.json({"s3_uri": uri}), 403, "document_forbidden")
+    assert_refused(client.json({"s3_uri": uri}), 403, "document_forbidden")
 
     assert s3.asked == []
 
 
-def test_what_is_not_there_is_not_found(client):
+def test_missing_object_is_not_found(client):
     answer = client.json({"s3_uri": "s3://docs/in/gone.pdf"})
 
-    assert "s3://docs/in/gone.pdf" in refused(answer, 404, "document_not_found")
+    assert "s3://docs/in/gone.pdf" in assert_refused(answer, 404, "document_not_found")
 
 
-def test_what_is_too_large_is_refused_unread(s3, client):
+def test_object_over_the_limit_is_refused_without_a_read(s3, client):
     uri = s3.put("in/large.pdf", PDF + bytes(MAX_BYTES))
 
-    detail = refused(client.json({"s3_uri": uri}), 413, "document_too_large")
+    detail = assert_refused(client.json({"s3_uri": uri}), 413, "document_too_large")
 
     assert "1,000,000 bytes" in detail
     assert s3.reads() == []
 
 
-def test_what_is_broken_is_refused_as_if_it_had_been_sent(s3, client):
+def test_broken_object_is_refused_like_a_broken_upload(s3, client):
     uri = s3.put("in/broken.pdf", documents.truncated_pdf())
 
-    refused(client.json({"s3_uri": uri}), 422, "unreadable_document")
+    assert_refused(client.json({"s3_uri": uri}), 422, "unreadable_document")
 
 
-def test_what_changes_while_it_is_read_is_refused(s3, client):
+def test_object_that_changes_during_the_read_is_refused(s3, client):
     uri = s3.put("in/a.pdf", PDF)
 
     def door(asked: Asked) -> None:
@@ -138,10 +138,10 @@ def test_what_changes_while_it_is_read_is_refused(s3, client):
 
     s3.door = door
 
-    refused(client.json({"s3_uri": uri}), 409, "document_changed")
+    assert_refused(client.json({"s3_uri": uri}), 409, "document_changed")
 
 
-def test_s3_that_fails_can_be_tried_again(s3, client):
+def test_s3_failure_is_answered_with_retry_after(s3, client):
     def door(asked: Asked) -> Answer | None:
         return "503 Slow Down", [], b"<Error><Code>SlowDown</Code></Error>"
 
@@ -149,11 +149,11 @@ def test_s3_that_fails_can_be_tried_again(s3, client):
 
     answer = client.json({"s3_uri": "s3://docs/in/a.pdf"})
 
-    refused(answer, 503, "storage_unavailable")
+    assert_refused(answer, 503, "storage_unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_while_one_waits_for_s3_others_are_read(s3, client):
+def test_slow_s3_read_does_not_block_other_requests(s3, client):
     uri = s3.put("in/a.pdf", PDF)
     gate, is_waiting = threading.Event(), threading.Event()
 
@@ -180,7 +180,7 @@ def test_while_one_waits_for_s3_others_are_read(s3, client):
     assert [answer.status_code for answer in answers] == [200]
 
 
-def test_the_deadline_is_kept_while_s3_says_nothing(s3, client):
+def test_deadline_holds_while_s3_does_not_answer(s3, client):
     gate = threading.Event()
 
     def door(asked: Asked) -> None:
@@ -192,11 +192,11 @@ def test_the_deadline_is_kept_while_s3_says_nothing(s3, client):
     answer = client.json({"s3_uri": "s3://docs/in/a.pdf", "deadline_seconds": 1})
 
     gate.set()
-    refused(answer, 504, "deadline_exceeded")
+    assert_refused(answer, 504, "deadline_exceeded")
     assert time.monotonic() - started < 30
 
 
-def test_the_log_tells_failures_by_code_and_documents_by_digest(s3, client):
+def test_log_has_the_error_code_and_the_digest_of_the_uri(s3, client):
     uri = s3.put("in/Miller divorce.pdf", documents.truncated_pdf())
 
     line = logged(client, client.json({"s3_uri": uri}))
@@ -205,7 +205,7 @@ def test_the_log_tells_failures_by_code_and_documents_by_digest(s3, client):
     assert line["document"] == hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
-def test_the_log_tells_a_document_that_was_sent_by_its_content(client):
+def test_log_has_the_content_digest_of_an_upload(client):
     line = logged(client, client.post(PDF, "application/pdf"))
 
     assert line["code"] is None
@@ -213,13 +213,13 @@ def test_the_log_tells_a_document_that_was_sent_by_its_content(client):
     assert line["fetched_bytes"] == 0
 
 
-def test_the_log_says_how_much_was_fetched(s3, client):
+def test_log_has_the_number_of_fetched_bytes(s3, client):
     line = logged(client, client.json({"s3_uri": s3.put("in/a.pdf", PDF)}))
 
     assert line["fetched_bytes"] == len(PDF)
 
 
-def test_neither_names_of_documents_nor_credentials_are_in_the_log(s3, client):
+def test_log_has_no_document_names_and_no_credentials(s3, client):
     uri = s3.put("in/Miller divorce.pdf", PDF)
     client.json({"s3_uri": uri})
     client.json({"s3_uri": "s3://private/Miller divorce.pdf"})

@@ -1,4 +1,4 @@
-"""Engines behind a real server."""
+"""Engine kinds behind a real server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_native_engine_reads_many_documents_at_once(own_server):
 
 
 @pytest.mark.slow
-def test_a_cache_that_holds_one_page_after_the_other_reads_them_all(own_server):
+def test_cache_for_a_single_page_still_reads_all_pages(own_server):
     document = documents.pdf([[f"Page {n}"] for n in range(4)], size=(300, 300))
 
     with own_server(
@@ -46,7 +46,7 @@ def test_a_cache_that_holds_one_page_after_the_other_reads_them_all(own_server):
 
 
 @pytest.mark.slow
-def test_pages_are_read_by_generate_where_that_is_set(own_server):
+def test_generate_engine_reads_pages_if_configured(own_server):
     document = documents.pdf([[f"Page {n}"] for n in range(2)])
 
     with own_server(

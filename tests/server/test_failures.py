@@ -1,4 +1,4 @@
-"""Processes die, clients leave, time runs out: nothing accepted is lost."""
+"""Killed processes, deadlines and full queues, in which no accepted request is lost."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.waiting import until
 PNG, PDF = "image/png", "application/pdf"
 PAGE = documents.as_png(documents.text_page(["A page"]))
 LONG = documents.pdf([[f"Page {n}"] for n in range(60)])
-NUM_ENDLESS = 400
-ENDLESS = documents.pdf([[f"Page {n}"] for n in range(NUM_ENDLESS)])
+NUM_MANY_PAGES = 400
+MANY_PAGES = documents.pdf([[f"Page {n}"] for n in range(NUM_MANY_PAGES)])
 
 
-def test_the_engine_process_killed_mid_page_costs_nothing_but_time(client):
+def test_killed_engine_only_delays_the_answer(client):
     document = documents.pdf([[f"Page {n}"] for n in range(5)])
     expected = client.post(document, PDF).json()["raw"]
     worker = client.server.worker_pid()
@@ -56,7 +56,7 @@ def test_stopped_decoders_and_writers_only_delay_pages(client):
         if child.pid != engine and "handler.processes.child" in child.cmdline()
     ]
     assert len(helpers) == 3
-    # One that is stopped while it starts cannot be told from one that hangs.
+    # A process that is stopped while it starts looks as if it hung.
     until(lambda: all(map(is_idle, helpers)))
     for pid in helpers:
         os.kill(pid, signal.SIGSTOP)
@@ -69,7 +69,7 @@ def test_stopped_decoders_and_writers_only_delay_pages(client):
     assert {end["why"] for end in client.lines.events("writer ended")} == {"stalled"}
 
 
-def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
+def test_killed_worker_answers_an_error_and_is_restarted(
     own_server,
 ):
     with own_server() as client, ThreadPoolExecutor(1) as threads:
@@ -79,14 +79,14 @@ def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
             httpx.post, client.server.predictions, content=LONG, timeout=60
         )
         # The engine may still be busy with its start: wait for the request, too.
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
         until(lambda: client.server.is_ready() and _is_working(engine_pid(worker)))
 
         os.kill(worker, signal.SIGKILL)
 
         answer = future.result(30)
         if client.server.plugin is None:
-            # 507 is TorchServe's guess that whoever is killed had no memory left.
+            # TorchServe answers 507 because it assumes an out-of-memory kill.
             assert answer.status_code in (500, 507)
         else:
             assert answer.status_code == 503
@@ -101,61 +101,63 @@ def test_the_worker_killed_mid_page_is_answered_with_an_error_and_comes_back(
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
-def test_a_request_past_its_deadline_returns_the_pages_it_has(client):
+def test_deadline_returns_the_finished_pages(client):
     started = time.monotonic()
 
-    answer = client.post(ENDLESS, PDF, deadline_seconds=10).json()
+    answer = client.post(MANY_PAGES, PDF, deadline_seconds=10).json()
 
     assert time.monotonic() - started < 20
     assert answer["status"] == "partial_success"
     late = [page for page in answer["pages"] if page["status"] == "failure"]
-    assert 0 < len(late) < NUM_ENDLESS
+    assert 0 < len(late) < NUM_MANY_PAGES
     assert {page["error"]["code"] for page in late} == {"deadline_exceeded"}
-    assert [page["page"] for page in answer["pages"]] == list(range(1, NUM_ENDLESS + 1))
+    assert [page["page"] for page in answer["pages"]] == list(
+        range(1, NUM_MANY_PAGES + 1)
+    )
 
 
-def test_a_request_past_its_deadline_with_nothing_done_is_a_timeout(client):
+def test_deadline_without_a_finished_page_is_a_timeout(client):
     answer = client.post(LONG, PDF, deadline_seconds=0.01)
 
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
 
 
 @pytest.mark.slow
-def test_a_stream_past_its_deadline_ends_with_what_is_missing(client):
+def test_stream_past_its_deadline_lists_unfinished_pages(client):
     answer = client.post(
-        ENDLESS, PDF, accept="application/x-ndjson", deadline_seconds=10
+        MANY_PAGES, PDF, accept="application/x-ndjson", deadline_seconds=10
     )
 
     *pages, end = map(json.loads, answer.text.splitlines())
     assert end["status"] == "partial_success"
-    assert {page["page"] for page in pages} == set(range(1, NUM_ENDLESS + 1))
+    assert {page["page"] for page in pages} == set(range(1, NUM_MANY_PAGES + 1))
 
 
 @pytest.mark.slow
-def test_a_server_stopped_with_a_request_in_flight_leaves_nothing_behind(own_server):
+def test_stop_with_an_open_request_ends_all_processes(own_server):
     with own_server() as client, ThreadPoolExecutor(1) as threads:
         java = client.server.pid
         assert java is not None
         engines = client.server.engine_pids()
-        # It was loading before there was a worker.
+        # The engine started before the worker, as a child of this process.
         assert set(engines) <= client.server.own_pids
-        everyone = [*engines, *(process.pid for process in family(java))]
+        pids = [*engines, *(process.pid for process in family(java))]
         scratch = client.server.scratch
         future = threads.submit(
             httpx.post, client.server.predictions, content=LONG, timeout=60
         )
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
 
         client.server.stop()
 
         with pytest.raises(httpx.TransportError):
             future.result(10)
-    until(lambda: not any(map(is_alive, everyone)))
+    until(lambda: not any(map(is_alive, pids)))
     assert not scratch.exists()
 
 
 @pytest.mark.slow
-def test_more_requests_than_the_limit_are_turned_away_at_once(own_server):
+def test_requests_over_the_limit_are_refused_at_once(own_server):
     with own_server(CHANDRA_MAX_OPEN_REQUESTS="2") as client:
         with ThreadPoolExecutor(8) as threads:
             answers = list(
@@ -172,9 +174,7 @@ def test_more_requests_than_the_limit_are_turned_away_at_once(own_server):
 
 
 @pytest.mark.slow
-def test_an_engine_that_cannot_be_started_again_is_told_of_and_then_replaced(
-    own_server, tmp_path
-):
+def test_worker_is_replaced_if_its_engine_cannot_restart(own_server, tmp_path):
     weights = tmp_path / "weights"
     shutil.copytree(MINI, weights)
     with own_server(MODEL_DIR=str(weights), CHANDRA_MAX_FAILED_STARTS="1") as client:
@@ -187,7 +187,7 @@ def test_an_engine_that_cannot_be_started_again_is_told_of_and_then_replaced(
             os.kill(engine_pid(worker), signal.SIGKILL)
             answer = future.result()
 
-        if answer.status_code == 200:  # the pages before it died are worth having
+        if answer.status_code == 200:  # some pages were finished before the kill
             codes = {page["error"]["code"] for page in answer.json()["pages"][-3:]}
         else:
             codes = {answer.json()["code"]}
@@ -198,7 +198,7 @@ def test_an_engine_that_cannot_be_started_again_is_told_of_and_then_replaced(
 
 
 @pytest.mark.slow
-def test_weights_that_need_a_gpu_are_refused_where_there_is_none(own_server):
+def test_weights_that_need_a_gpu_are_refused_without_one(own_server):
     start = own_server(wait=False, MODEL_ID="datalab-to/chandra")
 
     with start as client, pytest.raises(ServerFailedError, match="ALLOW_CPU=1"):
@@ -206,7 +206,7 @@ def test_weights_that_need_a_gpu_are_refused_where_there_is_none(own_server):
 
 
 @pytest.mark.slow
-def test_a_setting_nobody_knows_stops_the_start_with_its_nearest_neighbour(own_server):
+def test_unknown_setting_stops_the_start_with_a_suggestion(own_server):
     start = own_server(wait=False, CHANDRA_MAX_PAGE="5")
 
     with start as client, pytest.raises(ServerFailedError, match="CHANDRA_MAX_PAGES"):

@@ -1,4 +1,4 @@
-"""A server removes the folders that killed servers have left, and no others."""
+"""Temporary folders: those of killed servers are removed, and no others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ time.sleep(600)
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process, which has a folder."""
+    """Another process that holds a folder."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, PREFIX, tmp_path],
         cwd=ROOT,

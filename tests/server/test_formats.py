@@ -1,4 +1,4 @@
-"""What can be sent, and what comes back for each Accept."""
+"""Formats of documents, and of the answers for each Accept header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from handler.postprocess.negotiate import ACCEPTED
-from server.environment import wanted_from
+from server.environment import read_environment
 from tests import documents
 
 TEXT = documents.text_page(["Rain in May", "41 mm at Kirkwall"])
@@ -41,7 +41,7 @@ def test_every_kind_of_document_is_read(client, media_type):
 
 
 @pytest.mark.parametrize("media_type", BODIES)
-def test_a_body_of_unnamed_type_is_recognised_by_its_bytes(client, media_type):
+def test_type_of_an_undeclared_body_is_detected(client, media_type):
     declared = client.post(BODIES[media_type], media_type).json()["raw"]
 
     assert client.post(BODIES[media_type]).json()["raw"] == declared
@@ -57,7 +57,7 @@ def test_lossless_formats_of_one_image_are_read_alike(client):
     assert len(answers) == 1
 
 
-def test_torchserves_and_sagemakers_routes_give_the_same_answer(client):
+def test_both_routes_give_the_same_answer(client):
     here = client.post(BODIES["image/png"], "image/png", path="/predictions/chandra")
     there = client.post(BODIES["image/png"], "image/png", path="/invocations")
 
@@ -101,14 +101,14 @@ def test_the_size_of_a_page_is_that_of_the_upright_image(client):
         ("text/html;q=0.4, text/markdown;q=0.9", "text/markdown"),
     ],
 )
-def test_the_answer_is_of_the_type_asked_for(client, accept, content_type):
+def test_answer_has_the_accepted_type(client, accept, content_type):
     answer = client.post(documents.pdf(MANY), "application/pdf", accept=accept)
 
     assert answer.status_code == 200
     assert answer.headers["content-type"].partition(";")[0] == content_type
 
 
-def test_markdown_html_and_text_are_those_of_the_json_answer(client):
+def test_markdown_html_and_text_match_the_json_answer(client):
     document = documents.pdf(MANY)
     whole = client.post(document, "application/pdf").json()
 
@@ -122,7 +122,7 @@ def test_markdown_html_and_text_are_those_of_the_json_answer(client):
     assert html.count("<section") == 3
 
 
-def test_ndjson_brings_a_line_for_each_page_and_one_for_the_end(client):
+def test_ndjson_has_one_line_per_page_and_an_end_line(client):
     document = documents.pdf(MANY)
     whole = client.post(document, "application/pdf").json()
 
@@ -139,7 +139,7 @@ def test_ndjson_brings_a_line_for_each_page_and_one_for_the_end(client):
 @pytest.mark.slow
 @pytest.mark.parametrize("use", [{"SERVE_USE": "async"}, {"SAGEMAKER_BATCH": "true"}])
 def test_answers_to_be_stored_have_a_content_length(own_server, use):
-    variables = wanted_from(use, 4 * 1024**3).handler
+    variables = read_environment(use, 4 * 1024**3).handler
 
     with own_server(**variables, CHANDRA_MAX_OUTPUT_TOKENS="48") as client:
         answers = {
@@ -158,7 +158,7 @@ def test_answers_to_be_stored_have_a_content_length(own_server, use):
     assert broken.status_code == 422
 
 
-def test_options_go_into_json_custom_attributes_or_the_query_string(client):
+def test_options_are_read_from_json_attributes_and_query(client):
     document = documents.pdf(MANY)
     in_json = client.json(
         {"document": base64.b64encode(document).decode(), "pages": "2"}
@@ -177,7 +177,7 @@ def test_options_go_into_json_custom_attributes_or_the_query_string(client):
 
 @pytest.mark.parametrize("path", ["/invocations", "/predictions/chandra"])
 def test_custom_attributes_reach_the_handler_on_both_routes(client, path):
-    """TorchServe hands the query string over on /invocations only."""
+    """TorchServe passes the query string to the handler only on /invocations."""
     answer = client.post(
         documents.pdf(MANY),
         "application/pdf",
@@ -189,7 +189,7 @@ def test_custom_attributes_reach_the_handler_on_both_routes(client, path):
     assert answer["usage"]["output_tokens"] <= 3
 
 
-def test_callers_of_the_first_system_are_still_understood(client):
+def test_requests_of_the_legacy_system_are_accepted(client):
     image = base64.b64encode(BODIES["image/png"]).decode()
 
     answer = client.json({"image": image, "prompt_type": "ocr_layout"}).json()
@@ -211,7 +211,7 @@ def test_a_form_with_a_file_is_read(client):
     assert answer.json()["usage"]["output_tokens"] <= 5
 
 
-def test_a_page_cut_off_at_the_limit_says_so(client):
+def test_page_cut_off_at_the_token_limit_has_a_warning(client):
     answer = client.post(
         documents.pdf(MANY), "application/pdf", max_output_tokens=2
     ).json()
@@ -222,7 +222,7 @@ def test_a_page_cut_off_at_the_limit_says_so(client):
     assert all(page["warnings"][-1]["code"] == "truncated" for page in cut)
 
 
-def test_the_answer_names_the_model_that_gave_it(client):
+def test_answer_names_its_model(client):
     answer = client.post(BODIES["image/png"], "image/png")
 
     assert answer.json()["model"] == {
@@ -266,7 +266,7 @@ def test_a_coding_other_than_gzip_is_unsupported(client):
     assert "content encoding br" in answer.json()["detail"]
 
 
-def test_a_prompt_of_ones_own_reaches_the_model_and_its_request_only(client):
+def test_custom_prompt_affects_only_its_own_request(client):
     page, attributes = BODIES["image/png"], "X-Amzn-SageMaker-Custom-Attributes"
     encoded = base64.b64encode(page).decode()
     prompt = "What is the total; in €?"
@@ -283,7 +283,7 @@ def test_a_prompt_of_ones_own_reaches_the_model_and_its_request_only(client):
     assert after["raw"] == plain["raw"]
 
 
-def test_a_temperature_changes_answers_and_those_without_it_stay(client):
+def test_temperature_affects_only_its_own_request(client):
     page = BODIES["image/png"]
 
     plain = client.post(page, "image/png", max_output_tokens=16).json()["raw"]
@@ -299,7 +299,7 @@ def test_a_temperature_changes_answers_and_those_without_it_stay(client):
     assert after == plain
 
 
-def test_markdown_of_pages_is_separated_where_that_is_asked_for(client):
+def test_paginate_separates_pages_in_markdown(client):
     answer = client.post(
         documents.pdf(MANY),
         "application/pdf",

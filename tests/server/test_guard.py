@@ -1,4 +1,4 @@
-"""A guard ends the processes of a supervisor that was killed."""
+"""Guard, which ends the processes of a killed supervisor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from server.archive import ROOT
 from tests.server.processes import is_alive
 from tests.waiting import until
 
-# A supervisor with a guard, for a session whose leader does not heed SIGTERM and has a
-# child, and for a process in no session of its own.
+# A supervisor whose guard watches a session and a single process. The session's leader
+# ignores SIGTERM and has a child.
 SUPERVISOR = """
 import subprocess, sys, time
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A server on loopback answers to loopback names, so that no web page can use it."""
+"""Host check: on loopback, only loopback names are accepted.
+
+It protects the server from web pages that use DNS rebinding.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from server.ports import free_ports
+from server.host import find_free_ports
 from tests import openapi
 from tests.server.raw import exchange_with
 from tests.waiting import until
@@ -26,7 +29,7 @@ def ask(
     target: bytes | None = None,
     version: bytes = b"HTTP/1.1",
 ) -> bytes:
-    """The answer to a GET of one of the server's three addresses, as bytes."""
+    """Send a GET to one of the three addresses, and return the raw answer."""
     first = b" ".join((b"GET", target or TARGETS[of], version))
     lines = b"\r\n".join((first, *headers, b"Connection: close"))
     address = client.server.properties[f"{of}_address"]
@@ -146,7 +149,7 @@ def test_a_configured_name_is_answered_and_no_other(own_server):
             for host in (b"OCR.example:80", b"box", b"localhost", b"evil.example")
         }
 
-    # 503 as long as the model is loading.
+    # /ping is 503 while the model is loading.
     assert answers.pop(b"evil.example") == 403
     assert set(answers.values()) <= {200, 503}
 
@@ -161,7 +164,7 @@ def test_the_check_can_be_switched_off(own_server):
 
 
 def test_a_server_for_all_interfaces_answers_to_every_name(own_server):
-    port = free_ports(1)[0]
+    port = find_free_ports(1)[0]
     everywhere = {"inference_address": f"http://0.0.0.0:{port}"}
     with own_server(wait=False, overrides=everywhere) as client:
         until(client.server.ping)

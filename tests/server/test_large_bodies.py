@@ -1,4 +1,4 @@
-"""The largest bodies that a client can send, and how far the worker grows with each."""
+"""Memory growth of the worker with the largest bodies that a client can send."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def status_bytes(pid: int, name: str) -> int:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_body_of_130_mb_grows_the_worker_by_less_than_400(client, name):
+def test_body_of_130_mb_grows_the_worker_by_less_than_400(client, name):
     media_type, head, unit, tail, status, code = BODIES[name]
     body = head + unit * ((NUM_BYTES - len(head) - len(tail)) // len(unit)) + tail
     worker = client.server.worker_pid()
-    # TorchServe refers to the last body until the next has arrived.
+    # TorchServe keeps a reference to the last body until the next one arrives.
     client.post(b"small", "image/png")
     before = status_bytes(worker, "VmRSS")
-    # From now on VmHWM is the peak since now.
+    # This resets VmHWM, so that it is the peak from now on.
     Path(f"/proc/{worker}/clear_refs").write_text("5")
 
     answer = client.post(body, media_type)

@@ -1,4 +1,4 @@
-"""TorchServe's own command, as the README shows it, reads a page."""
+"""TorchServe's own command, as the README shows it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 
 from handler.settings import PREFIX, VARIABLES
 from server.archive import ROOT, build_archive
+from server.host import find_free_addresses
 from server.java import find_java_home
-from server.ports import free_addresses
 from server.torchserve import read_properties
 from tests.server.processes import family, is_alive
 from tests.waiting import until
@@ -28,7 +28,7 @@ PAGE = (ROOT / "samples" / "page.png").read_bytes()
 
 
 def command(config: Path) -> list[str]:
-    """The command that the README shows, with another configuration."""
+    """Return the README's command with another configuration file."""
     [shown] = SHOWN.findall((ROOT / "README.md").read_text())
     words = shlex.split(shown)
     assert words[words.index("--ts-config") + 1] == "config.properties"
@@ -38,8 +38,8 @@ def command(config: Path) -> list[str]:
 
 @pytest.fixture
 def address(tmp_path: Path) -> str:
-    """Return its address, from a copy of config.properties with free ports."""
-    properties = read_properties(ROOT / "config.properties") | free_addresses()
+    """Address of the server, from a copy of config.properties with free ports."""
+    properties = read_properties(ROOT / "config.properties") | find_free_addresses()
     (tmp_path / "config.properties").write_text(
         "".join(f"{key}={value}\n" for key, value in properties.items())
     )
@@ -48,14 +48,14 @@ def address(tmp_path: Path) -> str:
 
 @pytest.fixture
 def torchserve(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
-    """The running command, in a session of its own as a terminal gives it one."""
+    """Running command, in a session of its own as in a terminal."""
     build_archive(ROOT / "model-store")
     environ = {
         name: value
         for name, value in os.environ.items()
         if name not in VARIABLES and not name.startswith(PREFIX)
     }
-    # As `source .venv/bin/activate` does.
+    # `source .venv/bin/activate` sets the PATH in the same way.
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
@@ -65,7 +65,7 @@ def torchserve(tmp_path: Path, address: str) -> Iterator[subprocess.Popen[str]]:
                 **environ,
                 "PATH": search,
                 "JAVA_HOME": str(find_java_home(os.environ)),
-                # Write neither into the checkout nor where another server reads.
+                # Keep files out of the checkout, and separate from other servers'.
                 "TMPDIR": str(tmp_path),
                 "LOG_LOCATION": str(tmp_path),
                 "METRICS_LOCATION": str(tmp_path),
@@ -110,7 +110,7 @@ def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
         assert words in text
     ping = httpx.get(f"{address}/ping")
     assert ping.status_code == 200
-    # TorchServe's own /ping says "Healthy": config.properties names our jar.
+    # Without our jar, which config.properties names, /ping would say "Healthy".
     assert ping.json()["status"] == "ready"
 
     # Ctrl-C in a terminal reaches every process of the group.
@@ -121,7 +121,7 @@ def test_the_command_of_the_readme_reads_a_page_and_stops(torchserve, address):
 
 
 @pytest.mark.slow
-def test_java_killed_takes_the_worker_and_the_engine_with_it(torchserve, address):
+def test_killed_java_ends_worker_and_engine(torchserve, address):
     until(lambda: read_page(address), 60)
     everyone = family(torchserve.pid)
     [java] = [member for member in everyone if member.name() == "java"]

@@ -1,4 +1,4 @@
-"""The management and metrics addresses accept only the queries that are needed."""
+"""Management and metrics addresses, which accept only the requests that are needed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_management_queries_take_no_parameters(client, target):
         "/metrics",
     ],
 )
-def test_nothing_else_is_at_the_management_address(client, target):
+def test_other_management_paths_are_not_found(client, target):
     answer = management(client, target)
 
     assert answer.status_code == 404
@@ -109,9 +109,9 @@ def test_nothing_listens_for_grpc(client, key):
 
 
 @pytest.mark.slow
-def test_a_worker_that_gets_no_documents_is_not_ready(own_server, monkeypatch):
-    """TorchServe's own main class lets the request through that stops it."""
-    monkeypatch.setattr("server.command.PLUGIN_MAIN", "org.pytorch.serve.ModelServer")
+def test_ping_is_503_if_the_worker_gets_no_requests(own_server, monkeypatch):
+    """TorchServe's own main class accepts a request that blocks its queue."""
+    monkeypatch.setattr("server.java.PLUGIN_MAIN", "org.pytorch.serve.ModelServer")
     with own_server(CHANDRA_CPU_THREADS="1") as client:
         answer = management(client, "/models/chandra?customized=true")
 

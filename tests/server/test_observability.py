@@ -1,4 +1,4 @@
-"""What a running server tells about itself."""
+"""Metrics, logs and confinement of a running server."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PAGE = documents.as_png(documents.text_page(["Counted"]))
 
 
 def metric(client, name: str, **labels: str) -> float:
-    """The sum of a metric's samples with these labels."""
+    """Return the sum of a metric's samples with these labels."""
     text = httpx.get(f"{client.server.metrics_address}/metrics").text
     total = 0.0
     for line in text.splitlines():
         if match := re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line):
-            wanted = all(
+            has_labels = all(
                 f'{key}="{value}"' in match[1] for key, value in labels.items()
             )
-            total += float(match[2]) if wanted else 0
+            total += float(match[2]) if has_labels else 0
     return total
 
 
@@ -81,7 +81,7 @@ def test_the_log_is_one_json_object_a_line_once_the_server_runs(client):
     assert all(line.startswith("{") for line in lines[started:])
 
 
-def test_the_log_says_once_what_confines_decoders_and_writers(client):
+def test_log_reports_the_confinement_of_processes_once(client):
     until(lambda: len(client.lines.events("confined")) >= 2)
 
     lines = client.lines.events("confined")

@@ -1,13 +1,13 @@
-"""Processes that fall to a container's first process are buried, its own are not."""
+"""Reaping of orphaned processes by the first process of a container."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-BURY = """
+REAP = """
 import os, subprocess, time
-from server.orphans import bury_orphans
+from server.host import reap_orphans
 
 def ended(process):
     with open(f"/proc/{process.pid}/stat") as file:
@@ -19,13 +19,13 @@ while not ended(other):
 own = subprocess.Popen(["false"])
 while not ended(own):
     time.sleep(0.01)
-bury_orphans({own.pid})
-assert not os.path.exists(f"/proc/{other.pid}"), "not buried"
+reap_orphans({own.pid})
+assert not os.path.exists(f"/proc/{other.pid}"), "not reaped"
 assert own.wait() == 1, "the status of our own is lost"
-bury_orphans(set())
+reap_orphans(set())
 """
 
 
-def test_an_orphan_is_buried_and_the_status_of_our_own_is_kept():
-    # In a process of its own: here are children of other tests.
-    subprocess.run([sys.executable, "-c", BURY], check=True, timeout=30)
+def test_orphan_is_reaped_and_own_child_keeps_its_status():
+    # Use a new process, because pytest's process has children of other tests.
+    subprocess.run([sys.executable, "-c", REAP], check=True, timeout=30)

@@ -1,4 +1,4 @@
-"""What leaves the container is one JSON object a line."""
+"""Log output of a container, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def output(lines):
     return Output(lines.append)
 
 
-def test_a_line_that_is_an_object_passes_as_it_is(output, lines):
-    output.line('{"event": "request", "status": 200}')
+def test_json_object_is_written_unchanged(output, lines):
+    output.write_line('{"event": "request", "status": 200}')
 
     assert lines == ['{"event": "request", "status": 200}']
 
@@ -29,8 +29,8 @@ def test_a_line_that_is_an_object_passes_as_it_is(output, lines):
 @pytest.mark.parametrize(
     "text", ["Traceback (most recent call last):", "{not json", "[1, 2]", "{} {}"]
 )
-def test_anything_else_becomes_one(output, lines, text):
-    output.line(text)
+def test_plain_text_becomes_an_output_event(output, lines, text):
+    output.write_line(text)
 
     [line] = map(json.loads, lines)
     assert (line["event"], line["level"]) == ("output", "warning")
@@ -49,20 +49,20 @@ def test_anything_else_becomes_one(output, lines, text):
         "\t... 18 more",
     ],
 )
-def test_what_every_start_says_is_left_out(output, lines, text):
-    output.line(text)
+def test_known_noise_is_dropped(output, lines, text):
+    output.write_line(text)
 
     assert lines == []
 
 
-def test_a_line_without_an_end_is_cut(output, lines):
-    output.line("x" * 1_000_000)
+def test_very_long_line_is_truncated(output, lines):
+    output.write_line("x" * 1_000_000)
 
     assert len(json.loads(lines[0])["line"]) == MAX_CHARACTERS
 
 
-def test_an_event_has_a_time_a_level_and_its_numbers(output, lines):
-    output.event("stop", logging.ERROR, reason="why", seconds=1.5)
+def test_event_has_a_time_a_level_and_its_fields(output, lines):
+    output.write_event("stop", logging.ERROR, reason="why", seconds=1.5)
 
     [line] = map(json.loads, lines)
     assert line.pop("time").endswith("Z")

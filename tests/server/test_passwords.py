@@ -1,4 +1,4 @@
-"""Passwords of documents, which appear in no line that a server prints."""
+"""Passwords of documents, which appear in no log line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests import documents
 
-PASSWORD = "hunter2-nobody-may-see"
+PASSWORD = "hunter2-must-not-be-logged"
 PAGE = documents.as_png(documents.text_page(["A page"]))
 BASE64 = base64.b64encode(PAGE).decode()
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -41,13 +41,13 @@ def in_form(client, password: str) -> httpx.Response:
 
 
 @pytest.fixture
-def unseen(client):
-    """Checks afterwards that the password is in no line of the log."""
+def password_not_logged(client):
+    """Check after the test that the password is in no log line."""
     yield
     assert [line for line in client.lines if PASSWORD in line] == []
 
 
-@pytest.mark.usefixtures("unseen")
+@pytest.mark.usefixtures("password_not_logged")
 @pytest.mark.parametrize("send", [in_json, in_header, in_form])
 def test_a_password_is_accepted_and_not_logged(client, send):
     answer = send(client, PASSWORD)
@@ -57,7 +57,7 @@ def test_a_password_is_accepted_and_not_logged(client, send):
     assert PASSWORD not in str(answer.headers)
 
 
-@pytest.mark.usefixtures("unseen")
+@pytest.mark.usefixtures("password_not_logged")
 def test_a_password_in_the_query_is_refused_and_not_logged(client):
     answer = client.post(PAGE, "image/png", password=PASSWORD)
 
@@ -66,7 +66,7 @@ def test_a_password_in_the_query_is_refused_and_not_logged(client):
     assert PASSWORD not in answer.text
 
 
-@pytest.mark.usefixtures("unseen")
+@pytest.mark.usefixtures("password_not_logged")
 @pytest.mark.parametrize(
     "send",
     [

@@ -1,4 +1,4 @@
-"""/ping is 200 while a page could be read now, and only then."""
+"""/ping, which is 200 only while the server can read a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import documents
 from tests.marks import needs_the_plugin
 from tests.server.conftest import serving
 from tests.server.processes import engine_pid
-from tests.server.raw import PING, announced, exchange
+from tests.server.raw import PING, announce_body, exchange
 from tests.server.toy import toy_server, toy_store
 from tests.waiting import until
 
@@ -35,7 +35,7 @@ pytestmark = needs_the_plugin
 
 
 class Pings:
-    """What /ping has answered, asked again and again in the background."""
+    """Background thread that sends /ping repeatedly, and the answers."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -53,7 +53,7 @@ class Pings:
         self._threads.shutdown()
 
     def _ask(self) -> None:
-        # A connection each; what it takes to make a client is not the server's time.
+        # Reuse the client, because creating one takes time that is not the server's.
         with httpx.Client(headers={"Connection": "close"}, timeout=10) as client:
             while not self._is_over:
                 started = time.monotonic()
@@ -90,7 +90,7 @@ def test_fallbacks_of_the_engine_are_listed(toy_server):
     assert answer["fallbacks"] == ["cache_reduced", "cuda_graphs_failed"]
 
 
-def test_it_is_503_while_the_model_is_loaded_and_then_200_for_good(own_server):
+def test_ping_is_503_while_loading_and_then_200(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1", wait=False) as client,
         Pings(client.server.address) as pings,
@@ -103,14 +103,14 @@ def test_it_is_503_while_the_model_is_loaded_and_then_200_for_good(own_server):
     assert set(codes[codes.index(200) :]) == {200}
 
 
-def test_it_is_503_while_the_engine_is_started_again(client):
+def test_ping_is_503_while_the_engine_restarts(client):
     os.kill(engine_pid(client.server.worker_pid()), signal.SIGKILL)
 
     until(lambda: ping(client) == (503, "restarting"))
     until(lambda: ping(client) == (200, "ready"), 60)
 
 
-def test_head_is_answered_as_get_is_but_for_the_body(client):
+def test_head_is_answered_like_get_without_a_body(client):
     head, get = PING.replace(b"GET", b"HEAD"), PING.replace(b"\r\n\r\n", CLOSE)
 
     answers = exchange(client, head + get).split(b"HTTP/1.1 ")[1:]
@@ -122,7 +122,7 @@ def test_head_is_answered_as_get_is_but_for_the_body(client):
 
 
 @pytest.mark.slow
-def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server):
+def test_ping_is_503_until_a_killed_worker_is_replaced(own_server):
     with own_server(CHANDRA_CPU_THREADS="1") as client:
         os.kill(client.server.worker_pid(), signal.SIGKILL)
 
@@ -132,7 +132,7 @@ def test_it_is_503_after_the_worker_was_killed_until_another_is_ready(own_server
 
 
 @pytest.mark.slow
-def test_it_is_503_while_the_worker_hangs(own_server):
+def test_ping_is_503_while_the_worker_hangs(own_server):
     with own_server(CHANDRA_CPU_THREADS="1") as client:
         worker = psutil.Process(client.server.worker_pid())
 
@@ -146,7 +146,7 @@ def test_it_is_503_while_the_worker_hangs(own_server):
 
 
 @pytest.mark.slow
-def test_stopped_engine_is_503_until_it_goes_on(own_server):
+def test_ping_is_503_while_the_engine_is_stopped(own_server):
     document = documents.pdf([[f"Page {n}"] for n in range(10)])
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
@@ -155,7 +155,7 @@ def test_stopped_engine_is_503_until_it_goes_on(own_server):
         [pid] = client.server.engine_pids()
         engine = psutil.Process(pid)
         future = threads.submit(client.post, document, PDF, deadline_seconds=120)
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
 
         engine.suspend()
         try:
@@ -173,11 +173,11 @@ def test_stopped_engine_is_503_until_it_goes_on(own_server):
 
 
 @pytest.mark.slow
-def test_it_is_503_for_good_once_nothing_is_started_again(model_store, tmp_path):
+def test_ping_stays_503_after_the_last_failed_restart(model_store, tmp_path):
     weights = shutil.copytree(MINI, tmp_path / "weights")
     store = tmp_path / "store"
     store.mkdir()
-    # So long TorchServe tries again; by itself, five minutes.
+    # TorchServe retries for this time; the default is five minutes.
     window = {"maxRetryTimeoutInSec": 1}
     configure_archive(model_store / "chandra.mar", store, window)
     environ = {
@@ -192,7 +192,7 @@ def test_it_is_503_for_good_once_nothing_is_started_again(model_store, tmp_path)
             until(lambda: pings.has(503, "no worker"), 60)
             until(lambda: _has_given_up(client), 120)
             num_loads = len(client.lines.events("model not loaded"))
-            # Now a worker could be started, and is not.
+            # A worker could start again now, but TorchServe no longer tries.
             hidden.rename(weights)
             refused = client.post(PAGE, PNG)
             num_pings = len(pings.answers)
@@ -206,14 +206,14 @@ def test_it_is_503_for_good_once_nothing_is_started_again(model_store, tmp_path)
 
 
 def _has_given_up(client) -> bool:
-    """Whether TorchServe has said so: that a start failed again, after its time."""
+    """Return True if TorchServe has logged that it no longer restarts the worker."""
     return any("Auto recovery failed again" in line for line in client.lines)
 
 
 @pytest.mark.slow
-def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_server):
+def test_draining_server_refuses_requests_and_pings_503(own_server):
     with (
-        # One page after the other, so that some are read before the others.
+        # Read one page after the other, so that the drain finds unfinished pages.
         own_server(
             CHANDRA_CPU_THREADS="1",
             CHANDRA_MAX_SEQUENCES="1",
@@ -222,7 +222,7 @@ def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, LONG, PDF)
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
 
         client.server.drain(5)
 
@@ -231,23 +231,23 @@ def test_it_is_503_and_new_requests_are_turned_away_while_the_server_drains(own_
         refused = client.post(PAGE, PNG)
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
-        # What cannot finish answers the pages that are.
+        # A request that cannot finish is answered with its finished pages.
         answer = future.result(30).json()
         assert answer["status"] == "partial_success"
         codes = [page["error"] and page["error"]["code"] for page in answer["pages"]]
         assert codes[0] is None
         assert codes[-1] == "engine_unavailable"
-        until(lambda: client.server.state().get("open") == "0")
+        until(lambda: client.server.read_state().get("open") == "0")
 
 
 @pytest.mark.slow
-def test_a_drain_waits_for_what_can_be_finished(own_server):
+def test_drain_waits_for_open_requests(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, PAGE, PNG, max_output_tokens=20)
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
 
         client.server.drain(60)
 
@@ -255,13 +255,13 @@ def test_a_drain_waits_for_what_can_be_finished(own_server):
 
 
 @pytest.mark.slow
-def test_a_drain_that_is_told_to_hurry_does(own_server):
+def test_drain_can_be_shortened(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
         ThreadPoolExecutor(1) as threads,
     ):
         future = threads.submit(client.post, LONG, PDF)
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
         client.server.drain(60)
         started = time.monotonic()
 
@@ -273,8 +273,8 @@ def test_a_drain_that_is_told_to_hurry_does(own_server):
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
-    # As many at once, and as large, as real time takes: more than Java has room for.
+def test_ping_takes_under_two_seconds_under_full_load(own_server):
+    # The largest concurrency and size of a real-time endpoint exceed Java's memory.
     large = PAGE + bytes(25_000_000)
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
@@ -289,7 +289,7 @@ def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
                 range(32),
             )
         )
-        # Nobody's memory is lost with it.
+        # The memory of all refused requests has been released.
         later = client.post(large, PNG, max_output_tokens=5)
 
     sys.stdout.write(
@@ -305,19 +305,19 @@ def test_it_is_answered_within_two_seconds_while_everything_is_busy(own_server):
 
 
 @pytest.mark.slow
-def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
+def test_body_over_the_budget_is_refused_before_it_is_sent(own_server):
     with (
         own_server(
             CHANDRA_CPU_THREADS="1", overrides={"chandra_body_budget_mb": "1"}
         ) as client,
-        # The first 64 KiB of each are reserved, four times.
-        announced(client, 140_000_000),
-        announced(client, 140_000_000),
-        announced(client, 140_000_000),
-        announced(client, 40_000),
+        # The server reserves four times the first 64 KiB of each body.
+        announce_body(client, 140_000_000),
+        announce_body(client, 140_000_000),
+        announce_body(client, 140_000_000),
+        announce_body(client, 40_000),
     ):
-        until(lambda: client.server.num_open() == 4)
-        with announced(client, 140_000_000) as late:
+        until(lambda: client.server.count_open_requests() == 4)
+        with announce_body(client, 140_000_000) as late:
             head = late.recv(4096).decode()
         small = client.post(PAGE, PNG, max_output_tokens=5)
 
@@ -328,28 +328,28 @@ def test_a_body_there_is_no_memory_for_is_refused_before_it_is_sent(own_server):
 
 
 @pytest.mark.slow
-def test_a_document_that_is_still_being_sent_when_the_server_drains_is_told(own_server):
+def test_upload_during_a_drain_gets_503(own_server):
     with (
         own_server(CHANDRA_CPU_THREADS="1") as client,
-        announced(client, 1_000_000) as sender,
+        announce_body(client, 1_000_000) as sender,
     ):
         sender.sendall(PAGE)
-        until(lambda: client.server.num_open() == 1)
+        until(lambda: client.server.count_open_requests() == 1)
 
         client.server.drain(20)
 
-        # Without another byte of it.
+        # The answer arrives before any further byte is sent.
         head = sender.recv(4096).decode()
         assert head.startswith("HTTP/1.1 503 ")
         assert '"code": "engine_unavailable"' in head
-        assert client.server.num_open() == 1
-        # Whoever sends the rest before listening finds the answer all the same.
+        assert client.server.count_open_requests() == 1
+        # A client that sends the whole body before it reads still gets the answer.
         sender.sendall(bytes(1_000_000 - len(PAGE)))
         assert sender.recv(4096) == b""
-        until(lambda: client.server.num_open() == 0)
+        until(lambda: client.server.count_open_requests() == 0)
 
 
-def test_batch_transform_is_told_one_document_at_a_time_and_how_many_at_once(client):
+def test_execution_parameters_for_batch_transform(client):
     answer = httpx.get(f"{client.server.address}/execution-parameters")
 
     assert answer.status_code == 200

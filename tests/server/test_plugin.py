@@ -1,4 +1,4 @@
-"""The frontend's jar was built from its sources."""
+"""Jar of the frontend and its reproducible build."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_jar_does_not_depend_on_where_its_sources_are(sources, tmp_path):
 
 
 @needs_a_compiler
-def test_a_mistake_in_a_source_is_told_with_the_compilers_words(sources, tmp_path):
+def test_compile_error_is_reported_with_javacs_message(sources, tmp_path):
     next(sources.rglob("Ping.java")).write_text("class Ping { int x = true; }")
 
     with pytest.raises(PluginError, match="incompatible types"):

@@ -1,33 +1,33 @@
-"""Whether the server can be handed to somebody without rights."""
+"""Checks whether the server can run as an unprivileged user."""
 
 from __future__ import annotations
 
 import pytest
 
-from server.privileges import can_hand_over, unreadable
+from server.host import can_switch_user, find_unreadable
 
-SOMEBODY = 10001
+USER = 10001
 
 
 def status(uid: int, capabilities: int) -> str:
     return f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nCapEff:\t{capabilities:016x}\n"
 
 
-def test_root_with_dockers_usual_rights_can():
-    assert can_hand_over(status(0, 0xA80425FB))
+def test_root_with_dockers_default_capabilities_can_switch():
+    assert can_switch_user(status(0, 0xA80425FB))
 
 
-def test_root_without_rights_cannot():
-    assert not can_hand_over(status(0, 0))
+def test_root_without_capabilities_cannot_switch():
+    assert not can_switch_user(status(0, 0))
 
 
-def test_somebody_else_cannot():
-    assert not can_hand_over(status(10001, 0xA80425FB))
+def test_other_user_cannot_switch():
+    assert not can_switch_user(status(10001, 0xA80425FB))
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 6, 7])
-def test_every_right_is_needed(number):
-    assert not can_hand_over(status(0, 0xA80425FB & ~(1 << number)))
+def test_every_capability_is_needed(number):
+    assert not can_switch_user(status(0, 0xA80425FB & ~(1 << number)))
 
 
 @pytest.fixture
@@ -41,23 +41,23 @@ def weights(tmp_path):
     return folder
 
 
-def test_weights_that_everybody_can_read_are_fine(weights):
-    assert unreadable(weights, SOMEBODY) is None
+def test_world_readable_weights_are_accepted(weights):
+    assert find_unreadable(weights, USER) is None
 
 
-def test_a_file_for_its_owner_only_is_named(weights):
+def test_file_readable_only_by_its_owner_is_returned(weights):
     file = weights / "below" / "config.json"
     file.chmod(0o600)
 
-    assert unreadable(weights, SOMEBODY) == file
-    assert unreadable(weights, file.stat().st_uid) is None
+    assert find_unreadable(weights, USER) == file
+    assert find_unreadable(weights, file.stat().st_uid) is None
 
 
-def test_a_folder_nobody_else_can_enter_is_named(weights):
+def test_folder_that_others_cannot_enter_is_returned(weights):
     (weights / "below").chmod(0o744)
 
-    assert unreadable(weights, SOMEBODY) == weights / "below"
+    assert find_unreadable(weights, USER) == weights / "below"
 
 
-def test_no_weights_are_no_trouble(tmp_path):
-    assert unreadable(tmp_path / "nothing", SOMEBODY) is None
+def test_missing_folder_has_no_unreadable_path(tmp_path):
+    assert find_unreadable(tmp_path / "nothing", USER) is None

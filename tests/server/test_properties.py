@@ -1,4 +1,4 @@
-"""What TorchServe is told fits together, and fits what the handler is told."""
+"""Consistency of TorchServe's configuration with the handler's settings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MODEL = yaml.safe_load(MODEL_CONFIG.read_text())
 HANDLER, ENGINE = read_settings(MODEL.get("handler") or {}, {})
 
 
-def test_the_handlers_table_holds_settings_and_nothing_else():
+def test_handler_table_holds_only_settings():
     assert isinstance(MODEL["handler"], dict)
     assert read_settings(MODEL["handler"], {}) == (HANDLER, ENGINE)
 
 
-def test_a_reply_the_handler_lets_through_does_not_end_the_worker():
+def test_reply_limit_is_below_torchserves_limit():
     assert HANDLER.max_reply_bytes <= int(PROPERTIES["max_response_size"])
 
 
@@ -43,11 +43,11 @@ def test_requests_come_and_go_while_others_are_read():
     assert "asyncCommunication" not in MODEL
 
 
-def test_a_request_that_is_one_too_many_reaches_the_handler_which_says_so():
+def test_batch_size_exceeds_the_handlers_request_limit():
     assert MODEL["batchSize"] > HANDLER.max_open_requests
 
 
-def test_timeouts_are_written_down_because_their_default_overrides_everything():
+def test_timeouts_are_set_explicitly():
     assert MODEL["responseTimeout"] > MAX_WAIT_SECONDS
     assert MODEL["startupTimeout"] > 0
 
@@ -56,8 +56,8 @@ def test_the_handler_gives_up_loading_before_torchserve_does():
     assert ENGINE.load_seconds < MODEL["startupTimeout"]
 
 
-def test_the_readme_says_how_many_bodies_there_is_room_for():
-    # What the frontend does with the budget is in Java, and said nowhere else.
+def test_readme_states_the_number_of_bodies_that_fit():
+    # The number of copies is a constant of the frontend.
     java = (ROOT / "frontend/src/chandra/frontend/Budget.java").read_text()
     [copies] = re.findall(r"int COPIES = (\d+);", java)
     assert PROPERTIES["chandra_body_usual_mb"] == "0"
@@ -75,7 +75,7 @@ def test_the_readme_says_how_many_bodies_there_is_room_for():
     assert more == budget // ((1 + int(copies)) * small)
 
 
-def test_nobody_needs_a_token():
+def test_token_authorization_is_disabled():
     assert PROPERTIES["disable_token_authorization"] == "true"
 
 
@@ -100,11 +100,11 @@ def test_no_two_listeners_share_a_port():
     assert len(set(ports)) == len(ports)
 
 
-def test_bodies_reach_the_handler_as_they_were_sent():
+def test_bodies_are_not_decoded_by_torchserve():
     assert PROPERTIES["decode_input_request"] == "false"
 
 
-def test_the_files_that_are_named_exist():
+def test_configured_files_exist():
     assert (ROOT / PROPERTIES["metrics_config"]).is_file()
     assert (ROOT / PROPERTIES["model_store"]).is_dir()
 

@@ -1,4 +1,4 @@
-"""Requests that wait in TorchServe's queue, before the worker sees them."""
+"""Requests in TorchServe's queue, which the worker has not seen yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.marks import needs_the_plugin
 from tests.server import raw
 from tests.server.conftest import serving
 from tests.server.test_http import problem
-from tests.server.toy import asked, post, toy_server, toy_store
+from tests.server.toy import post, toy_request, toy_server, toy_store
 from tests.waiting import until
 
 __all__ = ["toy_server", "toy_store"]
@@ -30,7 +30,7 @@ pytestmark = needs_the_plugin
 
 @pytest.fixture
 def narrow_server(model_store, tmp_path):
-    """A server whose worker sees one request at a time."""
+    """Client of a server whose worker gets one request at a time."""
     configure_archive(model_store / "chandra.mar", tmp_path, {"batchSize": 1})
     with serving(tmp_path, {"CHANDRA_CPU_THREADS": "1"}) as client:
         yield client
@@ -40,15 +40,15 @@ def test_queued_requests_are_answered_while_the_server_drains(narrow_server):
     client = narrow_server
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(client.post, LONG, PDF, deadline_seconds=3)
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
         queued = [
             threads.submit(client.post, PAGE, PNG, max_output_tokens=5)
             for _ in range(3)
         ]
-        until(lambda: client.server.num_open() == 4)
+        until(lambda: client.server.count_open_requests() == 4)
 
         client.server.drain(60)
-        until(lambda: client.server.state().get("drains") == "yes")
+        until(lambda: client.server.read_state().get("drains") == "yes")
         late = client.post(PAGE, PNG)
 
         assert [each.result().status_code for each in queued] == [200] * 3
@@ -60,7 +60,7 @@ def test_time_in_the_queue_counts_towards_the_deadline(narrow_server):
     client = narrow_server
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(client.post, LONG, PDF, deadline_seconds=4)
-        until(lambda: client.server.state().get("open") == "1")
+        until(lambda: client.server.read_state().get("open") == "1")
         late = [
             threads.submit(client.post, LONG, PDF, deadline_seconds=2) for _ in range(2)
         ]
@@ -93,7 +93,7 @@ def test_a_full_queue_is_overloaded(toy_server):
         toy_server(batchSize=1, jobQueueSize=1) as client,
         ThreadPoolExecutor(6) as threads,
     ):
-        slow = asked(seconds=3)
+        slow = toy_request(seconds=3)
         waiting = [threads.submit(post, client, slow) for _ in range(6)]
         answers = [each.result() for each in waiting]
 
@@ -112,7 +112,9 @@ def test_a_full_queue_without_a_worker_is_unavailable(toy_server):
         os.kill(client.server.worker_pid(), signal.SIGKILL)
         until(lambda: client.server.ping() != 200)
 
-        waiting = [threads.submit(post, client, asked(seconds=0)) for _ in range(4)]
+        waiting = [
+            threads.submit(post, client, toy_request(seconds=0)) for _ in range(4)
+        ]
         answers = [each.result() for each in waiting]
 
         refused = [answer for answer in answers if answer.status_code != 200]
@@ -144,7 +146,7 @@ def test_repeated_refusals_are_logged_and_counted(toy_server):
 
     ports = ("inference", "management", "metrics", "inference")
     with toy_server({"chandra_log_window_seconds": "2"}) as client:
-        # One window after the other, each with lines of its own.
+        # The log window restarts each time, so each port gets lines of its own.
         for window, port in enumerate(ports):
             address = client.server.properties[f"{port}_address"]
             for _ in range(10):

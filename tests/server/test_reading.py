@@ -1,6 +1,7 @@
-"""What is read is what the page says, however the page was wrapped.
+"""Correctness of the text that is read from documents of all formats.
 
-Pages come from the renderer that made the embedded model's, so the truth is known.
+The pages come from the renderer of the embedded model's training data, so the correct
+text is known.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import pytest
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from mini.evaluate import content_of
+from mini.evaluate import parse_content
 from mini.pages import Domain, Page, render_page
 from mini.scores import iou
 from tests import documents
 from tests.server.conftest import Client, serving
 
-# The embedded model misreads two letters of a hundred (mini/README.md), and others with
-# another processor's rounding. A page on its side has nearly all of them wrong.
+# The embedded model misreads two of a hundred letters (mini/README.md), and different
+# ones on a processor that rounds differently. A page on its side is almost all wrong.
 MAX_ERRORS = 0.1
 
 CLEAN = Domain(sizes=(22, 25), max_blocks=3, max_characters=90, clean=1.0)
@@ -32,7 +33,7 @@ def page(name: str) -> Page:
 
 
 def truth(page: Page):
-    return content_of(page.html, page)
+    return parse_content(page.html, page)
 
 
 def assert_reads(answer, *pages: Page) -> None:
@@ -47,12 +48,12 @@ def assert_says(answer, *texts: str) -> None:
 
 
 def _words(markdown: str) -> str:
-    # Whether a line is a heading is for the test of blocks.
+    # The test of blocks checks headings.
     return " ".join(markdown.replace("## ", "").split())
 
 
 class _Like:
-    """Equal to a text that differs in few characters."""
+    """Text that is equal to texts that differ in few characters."""
 
     def __init__(self, text: str) -> None:
         self.text = _words(text)
@@ -67,7 +68,7 @@ class _Like:
 
 @pytest.fixture(scope="module")
 def client(model_store: Path) -> Iterator[Client]:
-    """A server that lets a page be as long as it is."""
+    """Client of a server whose token limit cuts off no page."""
     with serving(model_store, {"CHANDRA_MAX_OUTPUT_TOKENS": "400"}) as server:
         yield server
 
@@ -134,7 +135,7 @@ def test_the_frames_of_a_tiff_are_read_in_order(client):
 
 def scanned(pages: Iterable[Page]) -> bytes:
     first, *rest = [each.image for each in pages]
-    # At 96 dots an inch a point is 4/3 pixels, and the page is drawn as it was.
+    # At 96 dots per inch a point is 4/3 pixels, so the page keeps its size in pixels.
     return documents.as_pdf(first, *rest, resolution=96)
 
 
@@ -146,7 +147,7 @@ def test_a_range_of_a_scanned_pdf_is_read(client):
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_turned_page_of_a_pdf_is_read_upright(client, rotation):
-    # The picture was laid down counter-clockwise, and /Rotate sets it up again.
+    # The picture is turned counter-clockwise, and /Rotate turns it back.
     lying = documents.as_pdf(ONE.image.rotate(rotation, expand=True), resolution=96)
     document = documents.rotated(lying, rotation)
 
@@ -160,7 +161,7 @@ def test_letters_drawn_by_a_pdf_are_read(client):
     assert_says(ask(client, letters, "application/pdf"), " ".join(lines))
 
 
-def test_blocks_are_found_where_they_are(client):
+def test_blocks_have_the_right_label_and_position(client):
     answer = ask(client, documents.as_png(ONE.image), "image/png").json()
 
     [found] = answer["pages"]

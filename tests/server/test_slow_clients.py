@@ -1,4 +1,4 @@
-"""Clients that send or read slowly, or not at all, and what that costs others."""
+"""Clients that send or read slowly or not at all, and their effect on others."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 
 from tests.marks import needs_the_plugin
 from tests.server import raw
-from tests.server.toy import asked, post, toy_server, toy_store
+from tests.server.toy import post, toy_request, toy_server, toy_store
 from tests.waiting import until
 
 __all__ = ["toy_server", "toy_store"]
 
 MIB = 1 << 20
 NDJSON = b"Accept: application/x-ndjson"
-SMALL = asked(bytes=0)
+SMALL = toy_request(bytes=0)
 
 pytestmark = needs_the_plugin
 
 
 @contextmanager
-def dripping(senders: list[socket.socket], pause: float) -> Iterator[None]:
-    """Sends a little on each connection again and again, until it is refused."""
+def drip(senders: list[socket.socket], pause: float) -> Iterator[None]:
+    """Send some bytes on each connection repeatedly, until the server closes it."""
     is_over = threading.Event()
 
     def send() -> None:
@@ -48,19 +48,19 @@ def dripping(senders: list[socket.socket], pause: float) -> Iterator[None]:
         thread.join()
 
 
-def test_slow_uploads_lock_nobody_out_and_are_given_up(toy_server):
+def test_slow_uploads_are_refused_and_block_no_others(toy_server):
     with (
         toy_server({"chandra_stall_seconds": "3"}) as client,
         ExitStack() as stack,
     ):
         senders = [
-            stack.enter_context(raw.announced(client, 140 * MIB)) for _ in range(6)
+            stack.enter_context(raw.announce_body(client, 140 * MIB)) for _ in range(6)
         ]
-        with dripping(senders, pause=0.2):
-            until(lambda: client.server.num_open() == 6)
+        with drip(senders, pause=0.2):
+            until(lambda: client.server.count_open_requests() == 6)
             answers = [post(client, SMALL).status_code for _ in range(5)]
             large = post(client, SMALL + b" " * 40 * MIB)
-            was_open = client.server.num_open()
+            was_open = client.server.count_open_requests()
 
             refused = [sender.recv(4096) for sender in senders]
 
@@ -72,20 +72,21 @@ def test_slow_uploads_lock_nobody_out_and_are_given_up(toy_server):
             assert b'"the upload stalled: ' in said
 
 
-def test_two_hundred_idle_uploads_lock_nobody_out(toy_server):
+def test_two_hundred_idle_uploads_block_no_others(toy_server):
     page = SMALL + b" " * 8 * MIB
     with toy_server() as client, ExitStack() as stack:
         senders = [
-            stack.enter_context(raw.announced(client, 140 * MIB)) for _ in range(200)
+            stack.enter_context(raw.announce_body(client, 140 * MIB))
+            for _ in range(200)
         ]
         for sender in senders:
             sender.sendall(b"x" * 100)
-        until(lambda: client.server.num_open() == 200)
+        until(lambda: client.server.count_open_requests() == 200)
 
         answer = post(client, page)
 
         assert answer.status_code == 200
-        until(lambda: client.server.num_open() == 200)
+        until(lambda: client.server.count_open_requests() == 200)
 
 
 @pytest.mark.slow
@@ -94,13 +95,13 @@ def test_an_upload_that_is_slow_but_steady_is_read(toy_server, framing):
     body = SMALL + b" " * (300_000 - len(SMALL))
     with (
         toy_server({"chandra_stall_seconds": "1"}) as client,
-        raw.connected(client) as sender,
+        raw.connect(client) as sender,
     ):
         if framing == "length":
             sender.sendall(raw.head(b"Content-Length: %d" % len(body)))
         else:
             sender.sendall(raw.head(b"Transfer-Encoding: chunked"))
-        # Four times as long as an upload may stall.
+        # In total, this takes four times as long as an upload may stall.
         for at in range(0, len(body), 15_000):
             part = body[at : at + 15_000]
             is_chunk = framing == "chunked"
@@ -117,8 +118,8 @@ def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
     body = SMALL + b" " * (3_000_000 - len(SMALL))
     with (
         toy_server({"chandra_stall_seconds": "2"}) as client,
-        raw.announced(client, len(body)) as steady,
-        raw.announced(client, len(body)) as slow,
+        raw.announce_body(client, len(body)) as steady,
+        raw.announce_body(client, len(body)) as slow,
     ):
         rates = {steady: len(body) / 200, slow: len(body) / 500}
         num_sent = dict.fromkeys(rates, 0)
@@ -140,20 +141,20 @@ def test_an_upload_must_send_1_300_of_its_length_a_second(toy_server):
 
 @pytest.mark.slow
 def test_the_newest_upload_makes_room_for_older_ones(toy_server):
-    """Together they outgrow the budget; refused one by one, none would ever end."""
+    """Together they exceed the budget. The server must not refuse all of them."""
     body = SMALL + b" " * (12 * MIB - len(SMALL))
     half = len(body) // 2
     with (
         toy_server({"chandra_body_budget_mb": "60"}) as client,
         ExitStack() as stack,
     ):
-        oldest = stack.enter_context(raw.announced(client, len(body)))
-        until(lambda: client.server.num_open() == 1)
-        newest = stack.enter_context(raw.announced(client, len(body)))
-        until(lambda: client.server.num_open() == 2)
+        oldest = stack.enter_context(raw.announce_body(client, len(body)))
+        until(lambda: client.server.count_open_requests() == 1)
+        newest = stack.enter_context(raw.announce_body(client, len(body)))
+        until(lambda: client.server.count_open_requests() == 2)
         oldest.sendall(body[:half])
         newest.sendall(body[: 2 * MIB])
-        # Both have reserved their windows when a small body does not fit any more.
+        # Once a small body no longer fits, both uploads have reserved their memory.
         probe = SMALL + b" " * 2 * MIB
         until(lambda: post(client, probe).status_code == 503)
         oldest.sendall(body[half:])
@@ -168,7 +169,7 @@ def test_the_newest_upload_makes_room_for_older_ones(toy_server):
 
 def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
     num_bytes = 24 * MIB
-    request = asked(bytes=num_bytes)
+    request = toy_request(bytes=num_bytes)
     with (
         toy_server(
             {
@@ -185,13 +186,13 @@ def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
         worker = client.server.worker_pid()
         length = b"Content-Length: %d" % len(request)
         for accept in [NDJSON] * 18 + [b"Accept: text/plain"] * 6:
-            reader = stack.enter_context(raw.connected(client))
+            reader = stack.enter_context(raw.connect(client))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.sendall(raw.head(length, accept) + request)
-        until(lambda: client.server.num_open() > 18)
+        until(lambda: client.server.count_open_requests() > 18)
 
         answers = [post(client, SMALL)]
-        while client.server.num_open():
+        while client.server.count_open_requests():
             answers.append(post(client, SMALL))
 
         assert {answer.status_code for answer in answers} == {200}
@@ -204,10 +205,10 @@ def test_a_client_that_does_not_read_is_disconnected_alone(toy_server):
 @pytest.mark.parametrize("accept", [NDJSON, b"Accept: text/plain"])
 def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
     num_bytes = 8 * MIB
-    request = asked(bytes=num_bytes)
+    request = toy_request(bytes=num_bytes)
     with (
         toy_server({"chandra_stall_seconds": "1"}) as client,
-        raw.connected(client) as reader,
+        raw.connect(client) as reader,
     ):
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         length = b"Content-Length: %d" % len(request)
@@ -226,7 +227,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer(toy_server, accept):
 def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
     """Reading a part of an answer does not free the array that holds all of it."""
     num_bytes = 24 * MIB
-    request = asked(bytes=num_bytes)
+    request = toy_request(bytes=num_bytes)
     length = b"Content-Length: %d" % len(request)
     with (
         # Answers may take 25 MiB for long, and 50 MiB for five seconds.
@@ -234,15 +235,15 @@ def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
         ExitStack() as stack,
     ):
         for _ in range(3):
-            reader = stack.enter_context(raw.connected(client))
+            reader = stack.enter_context(raw.connect(client))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             reader.sendall(raw.head(length, b"Accept: text/plain") + request)
             received = 0
-            # Less is left than they may take; the kernel has some of it.
+            # The unread rest is below the limit, and partly in the kernel's buffers.
             while received < 16 * MIB:
                 received += len(reader.recv(65536))
 
-        until(lambda: client.server.num_open() == 1, 15)
+        until(lambda: client.server.count_open_requests() == 1, 15)
 
         assert post(client, SMALL).status_code == 200
 
@@ -250,22 +251,23 @@ def test_an_answer_counts_in_full_until_its_last_byte(toy_server):
 @pytest.mark.slow
 def test_a_client_that_reads_too_slowly_is_closed(toy_server):
     num_bytes = 90 * MIB
-    request = asked(bytes=num_bytes)
+    request = toy_request(bytes=num_bytes)
     length = b"Content-Length: %d" % len(request)
     with (
         toy_server({"chandra_stall_seconds": "8"}) as client,
-        raw.connected(client) as reader,
+        raw.connect(client) as reader,
     ):
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         reader.sendall(raw.head(length, b"Accept: text/plain") + request)
         num_read = len(reader.recv(4096))
         begun_at = time.monotonic()
 
-        # 1/400 a second, so much more than 8 KiB in each stall timeout.
-        while client.server.num_open() and time.monotonic() < begun_at + 40:
+        # Read 1/400 of the answer per second: too slow, but more than 8 KiB per
+        # stall timeout.
+        while client.server.count_open_requests() and time.monotonic() < begun_at + 40:
             if num_read < (time.monotonic() - begun_at) * num_bytes / 400:
                 num_read += len(reader.recv(65536))
             time.sleep(0.02)
 
-        assert client.server.num_open() == 0
+        assert client.server.count_open_requests() == 0
         assert num_read < num_bytes / 10

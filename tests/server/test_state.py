@@ -1,4 +1,4 @@
-"""A server's processes exchange their state, on a full disk too."""
+"""State folder of a server, which also works on a full disk."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_without_shared_memory_the_fallback_folder_is_used(scratch, tmp_path, ki
     state.close()
 
 
-def test_what_killed_servers_left_in_shared_memory_is_removed(scratch, tmp_path):
+def test_leftovers_in_shared_memory_are_removed(scratch, tmp_path):
     left = tmp_path / "shm" / "chandra-state-of-a-killed-one"
     left.mkdir(parents=True)
 
@@ -52,7 +52,7 @@ def test_what_killed_servers_left_in_shared_memory_is_removed(scratch, tmp_path)
     assert not left.exists()
 
 
-def test_a_drain_is_told_on_a_full_disk(tmp_path):
+def test_drain_works_on_a_full_disk(tmp_path):
     with small_disk(1) as disk:
         state = StateFolder(disk, shared_memory=tmp_path / "nothing")
         drained: list[float] = []
@@ -64,7 +64,7 @@ def test_a_drain_is_told_on_a_full_disk(tmp_path):
         fill(disk)
 
         state.drain(20)
-        # As the frontend tells that a client has left.
+        # The frontend reports a disconnected client in this way.
         (state.path / "gone" / "id-a").touch()
         beacon.look()
         state.drain(0)

@@ -1,4 +1,4 @@
-"""What a container does while its server runs: here, one that does as it is told."""
+"""Supervisor of a server, with a fake server and clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READY = {"state": "ready", "worker": "7", "open": "0", "drains": "no"}
 
 
 class World:
-    """A server, a clock and what happens when; time passes by sleeping only."""
+    """Fake server and clock with scheduled events. Time passes only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,10 +41,10 @@ class World:
             self._plans.remove(plan)
             plan[1]()
 
-    def state(self) -> dict[str, str]:
+    def read_state(self) -> dict[str, str]:
         return self.said
 
-    def num_open(self) -> int:
+    def count_open_requests(self) -> int:
         return self.num_arriving
 
     def drain(self, seconds: float) -> None:
@@ -55,7 +55,7 @@ class World:
         self.num_stops += 1
         self.is_running = False
 
-    def last_words(self) -> str:
+    def describe_exit(self) -> str:
         return "TorchServe was ended by SIGKILL"
 
     def run(self) -> int:
@@ -89,7 +89,7 @@ def world():
     return World()
 
 
-def test_asked_to_stop_with_nothing_open_it_ends_at_once_and_well(world):
+def test_signal_without_open_requests_stops_at_once(world):
     world.at(5, world.stops.add)
 
     assert world.run() == 0
@@ -98,7 +98,7 @@ def test_asked_to_stop_with_nothing_open_it_ends_at_once_and_well(world):
     assert world.events[-1]["event"] == "stop"
 
 
-def test_what_is_open_is_waited_for(world):
+def test_drain_waits_for_open_requests(world):
     world.opens(2)()
     world.at(1, world.stops.add)
     world.at(10, world.opens(0))
@@ -109,7 +109,7 @@ def test_what_is_open_is_waited_for(world):
     assert world.events[-1]["unanswered"] == 0
 
 
-def test_a_document_that_is_still_being_sent_is_waited_for(world):
+def test_drain_waits_for_uploads(world):
     def has_arrived() -> None:
         world.num_arriving = 0
 
@@ -121,7 +121,7 @@ def test_a_document_that_is_still_being_sent_is_waited_for(world):
     assert 6 < world.now < 9
 
 
-def test_what_never_ends_is_not_waited_for_for_ever(world):
+def test_drain_ends_after_its_deadline(world):
     world.opens(1)()
     world.at(1, world.stops.add)
 
@@ -130,7 +130,7 @@ def test_what_never_ends_is_not_waited_for_for_ever(world):
     assert world.events[-1]["unanswered"] == 1
 
 
-def test_a_drain_that_cannot_be_told_is_waited_for_all_the_same(world):
+def test_drain_that_cannot_be_sent_is_still_waited_for(world):
     def fail(seconds: float) -> None:
         raise OSError("No space left on device")
 
@@ -143,7 +143,7 @@ def test_a_drain_that_cannot_be_told_is_waited_for_all_the_same(world):
     assert [event["event"] for event in world.events][:2] == ["drain", "drain not told"]
 
 
-def test_asked_twice_it_hurries(world):
+def test_second_signal_shortens_the_drain(world):
     world.opens(1)()
     world.at(1, world.stops.add)
     world.at(3, world.stops.add)
@@ -153,7 +153,7 @@ def test_asked_twice_it_hurries(world):
     assert world.now < 3 + GRACE_SECONDS + 1
 
 
-def test_a_worker_that_has_not_heard_yet_is_waited_for(world):
+def test_worker_that_has_not_seen_the_drain_is_waited_for(world):
     def deaf(seconds: float) -> None:
         world.drained.append(seconds)
 
@@ -166,7 +166,7 @@ def test_a_worker_that_has_not_heard_yet_is_waited_for(world):
 
 
 @pytest.mark.parametrize("said", [{}, READY | {"state": "starting"}])
-def test_a_server_that_is_still_loading_is_stopped_without_waiting(world, said):
+def test_loading_server_is_stopped_without_a_drain(world, said):
     world.said = said
     world.at(1, world.stops.add)
 
@@ -174,7 +174,7 @@ def test_a_server_that_is_still_loading_is_stopped_without_waiting(world, said):
     assert world.now < 4
 
 
-def test_a_server_that_ends_by_itself_is_an_error_with_its_reason_as_last_line(world):
+def test_crash_is_an_error_with_its_reason_in_the_last_event(world):
     world.at(5, world.ends)
 
     assert world.run() == 1
@@ -182,7 +182,7 @@ def test_a_server_that_ends_by_itself_is_an_error_with_its_reason_as_last_line(w
     assert world.events[-1]["reason"] == "TorchServe was ended by SIGKILL"
 
 
-def test_a_server_that_ends_while_it_drains_is_an_error_too(world):
+def test_crash_during_a_drain_is_an_error(world):
     world.opens(1)()
     world.at(1, world.stops.add)
     world.at(2, world.ends)
@@ -190,7 +190,7 @@ def test_a_server_that_ends_while_it_drains_is_an_error_too(world):
     assert world.run() == 1
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(world):
+def test_model_that_cannot_be_loaded_stops_the_server(world):
     world.said = {"state": "starting", "worker": "7"}
 
     def fail() -> None:
@@ -203,7 +203,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(world):
     assert world.events[-1]["reason"] == world.failure
 
 
-def test_a_model_that_was_there_once_leaves_it_to_ping_to_say_so(world):
+def test_failed_reload_does_not_stop_the_server(world):
     def fail() -> None:
         world.failure = "the weights are gone"
 
@@ -213,7 +213,7 @@ def test_a_model_that_was_there_once_leaves_it_to_ping_to_say_so(world):
     assert world.run() == 0
 
 
-def test_a_worker_that_dies_is_told_of_once(world):
+def test_dead_worker_is_reported_once(world):
     def die() -> None:
         world.alive.clear()
 

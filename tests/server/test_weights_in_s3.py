@@ -1,4 +1,4 @@
-"""A server fetches its weights from where `chandra-sagemaker model stage` put them."""
+"""Weights that a server downloads from S3, staged by `model stage`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PNG = documents.as_png(documents.text_page(["One page"]))
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3]:
-    """With the embedded model, staged as the deployment stages any."""
+    """S3 server that holds the embedded model, staged by the deployment's code."""
     with s3_on_loopback("weights") as server:
         store = Store(
             AWSClient(boto3.Session(), endpoint_url=server.address), "weights"
@@ -34,7 +34,7 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.mark.slow
-def test_staged_weights_are_fetched_and_read_with(s3, own_server, tmp_path):
+def test_staged_weights_are_fetched_and_used(s3, own_server, tmp_path):
     environ = {
         **s3.environ,
         "MODEL_S3_URI": URI,
@@ -55,9 +55,7 @@ def test_staged_weights_are_fetched_and_read_with(s3, own_server, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_what_was_staged_stop_the_start_and_are_named(
-    s3, own_server, tmp_path
-):
+def test_corrupt_staged_weights_stop_the_start(s3, own_server, tmp_path):
     content = (MINI / "model.safetensors").read_bytes()
     s3.put(f"{PREFIX}model.safetensors", content[:-1] + b"\xff", bucket="weights")
     environ = {

@@ -1,6 +1,6 @@
-"""Servers whose handler is `toy_handler.py`: the real frontend, and no model.
+"""Servers with the real frontend, and `toy_handler.py` in place of a model.
 
-They run with a JRE, so what is tested of the frontend holds where no compiler is.
+They run with a JRE, which shows that the frontend needs no compiler.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from server.archive import configure_archive
 from tests.server.conftest import Client, serving
 from tests.server.jre import jre_environ
 
-__all__ = ["asked", "post", "toy_server", "toy_store"]
+__all__ = ["post", "toy_request", "toy_server", "toy_store"]
 
 HANDLER = Path(__file__).with_name("toy_handler.py")
 
 Start = Callable[..., AbstractContextManager[Client]]
 
 
-def asked(**values: float) -> bytes:
-    """A body for the toy handler: `bytes` of answer after `seconds`."""
+def toy_request(**values: float) -> bytes:
+    """Return a body for the toy handler, with `bytes` of answer after `seconds`."""
     return json.dumps(values).encode()
 
 
 def post(client: Client, body: bytes, **headers: str) -> httpx.Response:
-    """POST in a connection of its own; the toy's answers are in no specification."""
+    """POST on a new connection, without a check of the answer against openapi.yaml."""
     address = f"{client.server.address}/invocations"
     sent = {"Content-Type": "application/octet-stream", **headers}
     return httpx.post(address, content=body, headers=sent, timeout=60)
@@ -39,7 +39,7 @@ def post(client: Client, body: bytes, **headers: str) -> httpx.Response:
 
 @pytest.fixture(scope="session")
 def toy_store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive with another handler, and without a model to start early."""
+    """Folder with an archive that holds the toy handler and starts no early engine."""
     scratch, store = tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("toy")
     archive = scratch / "chandra.mar"
     with (
@@ -57,7 +57,7 @@ def toy_store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def toy_server(toy_store: Path, tmp_path: Path) -> Start:
-    """Starts servers with overrides of config.properties and of model-config.yaml."""
+    """Function that starts a server with changed properties and model configuration."""
     environ = jre_environ(tmp_path / "jre")
 
     def start(

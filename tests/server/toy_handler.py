@@ -1,7 +1,8 @@
-"""A handler without a model: its answers are as long, and as late, as the body says.
+"""Handler without a model, for tests of the frontend.
 
-The body is JSON: `bytes` of answer, after `seconds`. It runs in TorchServe's worker,
-with the real pump and beacon: tests of the frontend alone start in three seconds.
+A request's body is JSON with the length of its answer as `bytes` and its delay as
+`seconds`. The handler runs in TorchServe's worker with the real pump and beacon, and
+starts in three seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ pumps: list[Pump] = []
 
 
 def read(request: OpenRequest) -> Reply:
-    """Wait, then answer with as many bytes as were asked for."""
+    """Wait, then answer with the requested number of bytes."""
     asked = json.loads(request.row["body"])
     ends_at = time.monotonic() + asked.get("seconds", 0)
     while time.monotonic() < ends_at:
@@ -42,7 +43,7 @@ def read(request: OpenRequest) -> Reply:
 
 
 def describe() -> dict[str, object]:
-    """Say what /ping asks for."""
+    """Return the state that /ping reports."""
     return {
         "state": "ready",
         "worker": os.getpid(),
@@ -54,7 +55,7 @@ def describe() -> dict[str, object]:
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:
-    """TorchServe's entry point, called without data for the first time."""
+    """Handle a batch of requests; the first call has no data and starts the pump."""
     if data is None:
         pump = Pump(
             read,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.aws.quotas import usage_quotas
-from deploy.batch.checks import transform_checks_of
 from deploy.batch.documents import Batch
 from deploy.batch.job import TransformJob, transforms_prefix
 from deploy.batch.sizing import Sizing, Workload
@@ -13,6 +12,7 @@ from deploy.checks import (
     TRANSFORM_USAGE,
     Finding,
     region_findings,
+    transform_checks_of,
 )
 from deploy.commands.batch.jobs import transforms_of
 from deploy.commands.quotas import UNREAD, usage_findings
@@ -27,7 +27,7 @@ from deploy.policies.roles import role_findings
 __all__ = ["findings_of", "price_lines", "rate_on", "slow_findings"]
 
 
-def rate_on(instance_type: str, results: Path) -> Rate | None:
+def rate_on(instance_type: str, results: Path | None) -> Rate | None:
     """Pages a second of each of its GPUs."""
     known = INSTANCES.get(instance_type)
     return None if known is None else rate_of(known.gpu.name, results)

@@ -93,9 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         type=Path,
-        default=Path("bench/results"),
         metavar="FOLDER",
-        help="measurements of pages a second (default bench/results)",
+        help="measurements of pages a second (default: those of this package)",
     )
     parser.add_argument(
         "--wait",

@@ -6,7 +6,6 @@ import argparse
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from deploy.commands.queue.shared import add_ledger_argument, ledger_opened
@@ -37,7 +36,6 @@ NAME = "submit"
 HELP = "put files, folders, s3:// prefixes or manifests into the queue"
 
 NUM_SHOWN = 10
-RESULTS = Path("bench/results")
 MAX_BYTES = 1024**3
 NOTHING = "there is no document in it; PDFs and images are read"
 
@@ -184,7 +182,7 @@ def _is_left(job: Job) -> bool:
 
 def _note_long(context: Context, found: Found) -> None:
     """What may not be done in time where as long ones are read beside it."""
-    most = pages_in_time(context.config, RESULTS)
+    most = pages_in_time(context.config)
     if most is None:
         return
     long = [

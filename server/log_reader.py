@@ -1,39 +1,40 @@
-"""What a server's lines say of why it will never be ready, or why it ended."""
+"""Reader of a server's log lines that finds why it failed."""
 
 from __future__ import annotations
 
 import json
 import re
 
-__all__ = ["Said"]
+__all__ = ["LogReader"]
 
 MAX_FAILED_LOADS = 3
-"""TorchServe itself would go on trying for minutes."""
+"""Failed loads until we give up. TorchServe itself would retry for minutes."""
 _JAVA_ERROR = re.compile(r"Exception in |Terminating due to |Caused by: |java[.\w]+: ")
 
 
-class Said:
-    """Given every line in turn."""
+class LogReader:
+    """Finds the reason of a failure among the log lines, which it gets in order."""
 
     def __init__(self) -> None:
         self.failure: str | None = None
-        """Why the model will never be ready; None while it may be."""
+        """Reason why the model cannot be loaded; None while it may still load."""
         self.last_error: str | None = None
-        """What Java said last of something that went wrong."""
+        """Last error message of Java."""
         self._num_failed_loads = 0
 
-    def take(self, line: str) -> None:
+    def read_line(self, line: str) -> None:
+        """Update the attributes from a line."""
         if '"model not loaded"' in line:
-            self.failure = _reason(line)
-        if (error := _error(line)) is not None:
+            self.failure = _parse_reason(line)
+        if (error := _find_java_error(line)) is not None:
             self.last_error = error
         self._num_failed_loads += "Load model failed" in line
         if self._num_failed_loads == MAX_FAILED_LOADS and not self.failure:
-            self.failure = "the worker ends while it loads the handler"
+            self.failure = "the worker ends repeatedly while it loads the handler"
 
 
-def _error(line: str) -> str | None:
-    """What a line says went wrong in Java; None where it says nothing of the kind."""
+def _find_java_error(line: str) -> str | None:
+    """Return the error message of Java in a line; None if there is none."""
     if line.startswith("{"):
         try:
             event = json.loads(line)
@@ -44,7 +45,7 @@ def _error(line: str) -> str | None:
     return line if _JAVA_ERROR.match(line) else None
 
 
-def _reason(line: str) -> str:
+def _parse_reason(line: str) -> str:
     try:
         return str(json.loads(line)["reason"])
     except (ValueError, TypeError, LookupError):
