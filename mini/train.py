@@ -174,7 +174,7 @@ class _State:
     def step(
         self, batches: Sequence[Batch], *, cells_only: bool, scale: float
     ) -> dict[str, float]:
-        """Run an optimizer step over batches of similar size; return the mean losses."""
+        """Run an optimizer step over batches of similar size; return mean losses."""
         rate = self.rate * scale * min(1.0, (self.num_steps + 1) / _WARMUP_STEPS)
         for optimizer, gain in zip(self.optimizers, _GAINS, strict=True):
             for group in optimizer.param_groups:
