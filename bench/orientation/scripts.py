@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 from PIL import ImageFont
 
-from mini.words import sentence
+from mini.words import random_sentence
 
 __all__ = ["SCRIPTS", "fonts_of", "line_of", "load"]
 
@@ -56,7 +56,7 @@ def line_of(rng: random.Random, script: str, num_characters: int) -> str:
     if script == "digits":
         words = [_number(rng) for _ in range(num_characters // 5 + 1)]
     elif script in ("latin", "capitals"):
-        words = sentence(rng, num_characters // 6 + 1).split()
+        words = random_sentence(rng, num_characters // 6 + 1).split()
     else:
         letters = _HANGUL if script == "korean" else _ALPHABETS[script]
         words = []

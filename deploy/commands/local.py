@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="where nobody knows what SageMaker does; see deploy/local/README.md",
+        help="where nobody knows what SageMaker does; see deploy/emulator/README.md",
     )
 
 

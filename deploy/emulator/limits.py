@@ -68,7 +68,7 @@ class Assumed:
         return str(status) in patterns or f"{status // 100}xx" in patterns
 
 
-ASSUME_HINT = "--assume NAME=VALUE; deploy/local/README.md has them all"
+ASSUME_HINT = "--assume NAME=VALUE; deploy/emulator/README.md has them all"
 
 
 def assumed_from(pairs: Iterable[str]) -> Assumed:

@@ -10,7 +10,7 @@ import deploy.emulator
 from deploy.emulator.limits import Assumed
 from deploy.emulator.seed import Seed
 
-FOLDER = Path(deploy.local.__file__).parent
+FOLDER = Path(deploy.emulator.__file__).parent
 README = (FOLDER / "README.md").read_text()
 
 
