@@ -22,7 +22,7 @@ from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Shape, shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.preprocess.sizing import pdf_target_size, target_size
 from handler.prompts import load_prompts
 from handler.schema import Page
@@ -262,7 +262,7 @@ def _prompt(
     runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> TorchPrompt:
     page, text = _page(geometry, size)
-    return runner.prompt_from(Sequence("request/1", "request", page, text, 1))
+    return runner.prompt_from(EngineRequest("request/1", "request", page, text, 1))
 
 
 def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:

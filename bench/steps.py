@@ -9,7 +9,7 @@ sheets (`roofline.py`).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 
 import torch
 
@@ -26,7 +26,7 @@ REPLAY_SECONDS = 1.3e-6
 """From one kernel to the next within a replayed graph; an estimate."""
 
 
-def main(arguments: Seq[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Count at the geometry that is asked for, and report."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.steps", description=__doc__.splitlines()[0]

@@ -24,7 +24,7 @@ from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.selection.choice import drafts_for
+from handler.engine.selection.choice import drafter_factory
 from handler.settings import EngineSettings
 
 __all__ = ["Native", "Stage"]
@@ -168,7 +168,9 @@ class Stage:
             ),
             self._marks,
         )
-        engine = NativeEngine(runner, options, drafts_for=drafts_for(self.model))
+        engine = NativeEngine(
+            runner, options, create_drafter=drafter_factory(self.model)
+        )
         steady = run_steadily(
             engine, runner, self.pages, in_flight=max_sequences, seconds=seconds
         )
@@ -185,9 +187,9 @@ class Stage:
 
     def _prefill(self, page: Forced) -> Prefill:
         """A page's whole prompt as one forward."""
-        sequence = page.sequence
+        request = page.request
         ids, (frames, rows, columns) = self.model.tokens_from(
-            sequence.page, sequence.prompt
+            request.page, request.prompt
         )
         return Prefill(0, len(ids), num_patches=frames * rows * columns)
 
@@ -222,7 +224,7 @@ class _Batches:
 
 def _step(engine: GenerateEngine, batch: list[Forced]) -> None:
     for page in batch:
-        engine.submit(page.sequence)
-    lengths = {page.sequence.id: len(page.tokens) for page in batch}
-    for generation in engine.step(lambda: None):
-        check_length(generation, lengths[generation.sequence_id])
+        engine.submit(page.request)
+    lengths = {page.request.id: len(page.tokens) for page in batch}
+    for output in engine.step(lambda: None):
+        check_length(output, lengths[output.engine_request_id])

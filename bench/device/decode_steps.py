@@ -231,7 +231,7 @@ def _runner(
         record=record,
         draft_rows=draft_rows,
     )
-    prompt = runner.prompt_from(stage.pages[0].sequence)
+    prompt = runner.prompt_from(stage.pages[0].request)
 
     def rows(num_tokens: int) -> list[Row[TorchPrompt]]:
         return [

@@ -20,7 +20,7 @@ from handler.engine.batching.memory_plan import (
 from handler.engine.device.capacity import plan_loaded, verified_tokens
 from handler.engine.device.graphs import Outputs, Shape, shapes
 from handler.engine.fallbacks import Check
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.choice import choose_engine
 from handler.settings import EngineSettings
 
@@ -89,8 +89,8 @@ def measure_serving(stage: Stage, hardware: Hardware, seconds: float) -> dict[st
     hardware.release()
     started = hardware.memory()
     page = page_of(SIZES[stage.geometry.name]["largest"])
-    prompt = stage.pages[0].sequence.prompt
-    chosen.engine.submit(Sequence("largest", "largest", page, prompt, 8))
+    prompt = stage.pages[0].request.prompt
+    chosen.engine.submit(EngineRequest("largest", "largest", page, prompt, 8))
     ended = []
     for _ in range(_NUM_STEPS):
         ended += chosen.engine.step(lambda: None)

@@ -16,7 +16,7 @@ from bench.device.hardware import NEEDS_CUDA, Hardware
 from bench.systems import Stage
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.vision.attention import Attend
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 __all__ = ["BACKENDS", "SIZES", "encode_as_served", "time_backend", "time_patches"]
@@ -126,7 +126,7 @@ def _time_encoder(
     sizes = SIZES[stage.geometry.name]
     for name, size in sizes.items():
         prompt = encoder.prompt_from(
-            Sequence(name, name, page_of(size), stage.pages[0].sequence.prompt, 1)
+            EngineRequest(name, name, page_of(size), stage.pages[0].request.prompt, 1)
         )
 
         def encode(prompt: TorchPrompt = prompt) -> None:

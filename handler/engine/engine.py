@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from handler.engine.fallbacks import Fallback
-from handler.engine.request import Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest
 from handler.engine.steps import StepTimer
 
 __all__ = ["Engine", "EngineInfo"]
@@ -44,10 +44,10 @@ class Engine(Protocol):
     def steps(self) -> StepTimer:
         """The timer to which the engine reports each step that it begins."""
 
-    def submit(self, sequence: Sequence) -> None:
+    def submit(self, request: EngineRequest) -> None:
         """Queue a page."""
 
-    def cancel(self, sequence_id: str) -> None:
+    def cancel(self, engine_request_id: str) -> None:
         """Give a page up as soon as possible; unknown ids are ignored."""
 
     @property
@@ -57,7 +57,7 @@ class Engine(Protocol):
     def num_output_tokens(self) -> dict[str, int]:
         """How far each page being read has got."""
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
         """Work for a while and return the pages that ended.
 
         An engine whose step takes longer than a token calls `poll` after each.

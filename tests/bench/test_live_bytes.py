@@ -30,7 +30,7 @@ from handler.engine.device.graphs import Shape
 from handler.engine.device.model import Model
 from handler.engine.device.packed_weights import pack_text_model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 NUM_PLACES = 20_000
@@ -123,7 +123,7 @@ def test_a_chunk_behind_a_long_cache_is_bounded(sizes, new_runner):
     # The chunk belongs to an answer that is computed again: it has no image.
     runner = new_runner()
     prompt = SimpleNamespace(
-        sequence=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),
+        request=SimpleNamespace(page=SimpleNamespace(pixel_width=32, pixel_height=32)),
         num_tokens=10,
         rope_delta=0,
         encoded=None,
@@ -147,9 +147,9 @@ def _encoder_peak(model: Model, width: int, height: int) -> int:
     """Return the peak bytes of encoding an image with FlashAttention."""
     encoder = Encoder(model)
     page = Page(1, width, height, width, height, bytes(3 * width * height))
-    sequence = Sequence("a", "a", page, "read it", 10)
+    request = EngineRequest("a", "a", page, "read it", 10)
     with unset_fake_temporarily():
-        prompt = encoder.prompt_from(sequence)
+        prompt = encoder.prompt_from(request)
     with LiveBytes() as counted:
         while not encoder.encode(prompt):
             pass

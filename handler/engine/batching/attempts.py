@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from handler.engine.request import FinishReason
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.request import GREEDY, FinishReason, Sampling
 
 __all__ = ["RETRIES", "Attempt", "Attempts"]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from handler.engine.batching.kv_cache import Move
-from handler.engine.request import Sequence
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.request import GREEDY, EngineRequest, Sampling
 
 __all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]
 
@@ -37,7 +36,7 @@ class Row(Generic[P]):
     """One page's share of a decode step: tokens that follow those in its cache."""
 
     prompt: P
-    tokens: Seq[int]
+    tokens: Sequence[int]
     """The last token of the output, then its draft tokens."""
     start: int
     """Number of the page's tokens in the cache."""
@@ -50,7 +49,7 @@ class Chunk(Generic[P]):
     """Consecutive tokens of a page to be computed: of its prompt, then its answer."""
 
     prompt: P
-    output: Seq[int]
+    output: Sequence[int]
     start: int
     """Number of the page's tokens in the cache."""
     count: int
@@ -86,7 +85,7 @@ class ModelRunner(Protocol[P]):
     @property
     def stop_token_ids(self) -> tuple[int, ...]: ...
 
-    def prompt_from(self, sequence: Sequence) -> P:
+    def prompt_from(self, request: EngineRequest) -> P:
         """Tokenise a page's prompt. This is cheap: `encode` encodes the image."""
 
     def encode(self, prompt: P) -> bool:
@@ -102,10 +101,10 @@ class ModelRunner(Protocol[P]):
         Otherwise return None. Slices of the image that are missing are encoded first.
         """
 
-    def decode(self, rows: Seq[Row[P]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[P]]) -> list[list[int]]:
         """Compute all rows together; return the next token after each token."""
 
-    def move(self, moves: Seq[Move]) -> None:
+    def move(self, moves: Sequence[Move]) -> None:
         """Move segments within the cache, in this order."""
 
     def forget(self, prompt: P) -> None:
@@ -118,5 +117,5 @@ class ModelRunner(Protocol[P]):
         cache would not hold the largest page.
         """
 
-    def text_from(self, token_ids: Seq[int]) -> str:
+    def text_from(self, token_ids: Sequence[int]) -> str:
         """Detokenise, without special tokens."""

@@ -14,18 +14,23 @@ from typing import Generic, TypeVar
 
 from handler.engine.batching.attempts import Attempt, Attempts
 from handler.engine.batching.drafting import (
-    Chance,
+    AcceptanceRate,
     DraftSource,
-    num_equal,
-    worthwhile_drafts,
+    choose_draft_length,
+    count_accepted,
 )
 from handler.engine.batching.kv_cache import Segment, SegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.batching.repetition import ends_in_loop, repetition_start
 from handler.engine.batching.scheduler import Schedule, Scheduler
-from handler.engine.request import FinishReason, Generation, Sequence
-from handler.engine.sampling import Sampling, sampling_at
+from handler.engine.request import (
+    EngineOutput,
+    EngineRequest,
+    FinishReason,
+    Sampling,
+    sampling_at,
+)
 from handler.engine.steps import StepKind, StepTimer
 from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
 from handler.schema import PageError
@@ -67,7 +72,7 @@ class Options:
 class _Page(Generic[P]):
     """A page in the engine. The scheduler reads only its numbers."""
 
-    sequence: Sequence
+    request: EngineRequest
     prompt: P
     limit: int
     """Maximum tokens of the answer."""
@@ -80,7 +85,7 @@ class _Page(Generic[P]):
     num_forwards: int = 0
     num_drafted: int = 0
     num_accepted: int = 0
-    chance: Chance = field(default_factory=Chance)
+    acceptance_rate: AcceptanceRate = field(default_factory=AcceptanceRate)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -103,14 +108,16 @@ class NativeEngine(Generic[P]):
         runner: ModelRunner[P],
         options: Options,
         *,
-        drafts_for: Callable[[Sequence], DraftSource | None] = lambda sequence: None,
+        create_drafter: Callable[
+            [EngineRequest], DraftSource | None
+        ] = lambda request: None,
         clock: Callable[[], float] = time.monotonic,
         steps: StepTimer | None = None,
     ) -> None:
         self.steps = steps or StepTimer(clock)
         self._runner = runner
         self._options = options
-        self._drafts_for = drafts_for
+        self._create_drafter = create_drafter
         self._clock = clock
         self._scheduler: Scheduler[_Page[P]] = Scheduler(
             SegmentPool(runner.num_places),
@@ -120,46 +127,46 @@ class NativeEngine(Generic[P]):
             max_draft_tokens=options.max_draft_tokens,
         )
         self._pages: dict[str, _Page[P]] = {}
-        self._ended: list[Generation] = []
+        self._ended: list[EngineOutput] = []
         self._may_shrink = True
 
-    def submit(self, sequence: Sequence) -> None:
-        prompt = self._prompt_from(sequence)
+    def submit(self, request: EngineRequest) -> None:
+        prompt = self._prompt_from(request)
         if prompt is None:
             return
         room = self._max_tokens - prompt.num_tokens
         if room < 1:
-            self._ended.append(self._too_long(sequence, prompt))
+            self._ended.append(self._too_long(request, prompt))
             return
         page = _Page(
-            sequence,
+            request,
             prompt,
-            limit=max(1, min(sequence.max_output_tokens, room)),
-            drafts=self._drafts_for(sequence),
+            limit=max(1, min(request.max_output_tokens, room)),
+            drafts=self._create_drafter(request),
             attempts=Attempts(
                 self._options.retries,
-                max_attempts=sequence.max_attempts or self._options.max_attempts,
-                first=sampling_at(sequence.temperature),
+                max_attempts=request.max_attempts or self._options.max_attempts,
+                first=sampling_at(request.temperature),
             ),
         )
-        self._pages[sequence.id] = page
+        self._pages[request.id] = page
         self._scheduler.add(page)
 
-    def _prompt_from(self, sequence: Sequence) -> P | None:
+    def _prompt_from(self, request: EngineRequest) -> P | None:
         """Tokenise a page; without memory for that, shrink the cache and try again.
 
         If there is still no memory, or the prompt is too long, the page fails: None.
         """
         while True:
             try:
-                return self._runner.prompt_from(sequence)
+                return self._runner.prompt_from(request)
             except InvalidOptionError as error:
-                self._ended.append(_failed(sequence, error))
+                self._ended.append(_failed(request, error))
                 return None
             except OutOfMemoryError as error:
                 shortage = error.detail
             if not self._shrink():
-                self._ended.append(_failed(sequence, OutOfMemoryError(shortage)))
+                self._ended.append(_failed(request, OutOfMemoryError(shortage)))
                 return None
 
     @property
@@ -167,28 +174,28 @@ class NativeEngine(Generic[P]):
         """Maximum tokens of a page's prompt and answer together."""
         return max(0, min(self._runner.max_tokens, self._scheduler.max_tokens))
 
-    def _too_long(self, sequence: Sequence, prompt: P) -> Generation:
+    def _too_long(self, request: EngineRequest, prompt: P) -> EngineOutput:
         return _failed(
-            sequence,
+            request,
             OutOfMemoryError(
                 f"a page of {prompt.num_tokens} tokens does not fit into a cache of "
                 f"{self._max_tokens}: lower max_side or raise kv_cache_tokens"
             ),
         )
 
-    def cancel(self, sequence_id: str) -> None:
-        page = self._pages.get(sequence_id)
+    def cancel(self, engine_request_id: str) -> None:
+        page = self._pages.get(engine_request_id)
         if page is not None:
-            self._end(page, Generation(sequence_id, FinishReason.ABORTED))
+            self._end(page, EngineOutput(engine_request_id, FinishReason.ABORTED))
 
     @property
     def has_work(self) -> bool:
         return bool(self._pages or self._ended)
 
     def num_output_tokens(self) -> dict[str, int]:
-        return {page.sequence.id: len(page.output) for page in self._scheduler.running}
+        return {page.request.id: len(page.output) for page in self._scheduler.running}
 
-    def step(self, poll: Callable[[], None]) -> list[Generation]:
+    def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
         self.steps.start(StepKind.SCHEDULE)
         plan = self._scheduler.schedule()
         self._move(plan)
@@ -262,7 +269,7 @@ class NativeEngine(Generic[P]):
     def _handle_shortage(self, page: _Page[P], detail: str) -> None:
         """Shrink the cache after a step ran out of memory; otherwise fail `page`."""
         if not self._shrink():
-            self._end(page, _failed(page.sequence, OutOfMemoryError(detail)))
+            self._end(page, _failed(page.request, OutOfMemoryError(detail)))
 
     def _shrink(self) -> bool:
         """Replace the cache by a smaller one, at most once; return True if it was.
@@ -300,7 +307,7 @@ class NativeEngine(Generic[P]):
         """
         room = self._max_tokens - page.prompt.num_tokens
         if room < 1:
-            self._end(page, self._too_long(page.sequence, page.prompt))
+            self._end(page, self._too_long(page.request, page.prompt))
             return
         page.limit = min(page.limit, room)
         if len(page.output) >= page.limit:
@@ -334,11 +341,13 @@ class NativeEngine(Generic[P]):
             self._handle_shortage(pages[-1], shortage)
             return
         for page, draft, tokens in zip(pages, drafts, chosen, strict=True):
-            num_accepted = num_equal(draft, tokens)
+            num_accepted = count_accepted(draft, tokens)
             page.num_forwards += 1
             page.num_drafted += len(draft)
             page.num_accepted += num_accepted
-            page.chance.learn(num_accepted, is_refuted=num_accepted < len(draft))
+            page.acceptance_rate.update(
+                num_accepted, has_rejection=num_accepted < len(draft)
+            )
             # Keys and values of rejected drafts are overwritten later.
             page.num_computed += num_accepted + 1
             self._append(page, tokens[: num_accepted + 1])
@@ -349,8 +358,8 @@ class NativeEngine(Generic[P]):
         if page.drafts is None or page.attempts.sampling.temperature > 0:
             return []
         options = self._options
-        length = worthwhile_drafts(
-            page.chance.value, num_pages, options.max_verified_tokens
+        length = choose_draft_length(
+            page.acceptance_rate.value, num_pages, options.max_verified_tokens
         )
         if length == 0 and page.num_forwards % _RETRY_DRAFTS_EVERY == 0:
             length = 1  # Drafts may be accepted again.
@@ -400,24 +409,24 @@ class NativeEngine(Generic[P]):
                 page.drafts.reset()
             return
         best = page.attempts.best
-        generation = Generation(
-            page.sequence.id,
+        output = EngineOutput(
+            page.request.id,
             best.finish_reason,
             text=best.text,
             num_output_tokens=best.num_tokens,
             num_attempts=page.attempts.num_attempts,
             has_repetition=not best.is_clean,
         )
-        self._end(page, generation)
+        self._end(page, output)
 
-    def _end(self, page: _Page[P], generation: Generation) -> None:
-        del self._pages[page.sequence.id]
+    def _end(self, page: _Page[P], output: EngineOutput) -> None:
+        del self._pages[page.request.id]
         self._scheduler.remove(page)
         self._runner.forget(page.prompt)
         seconds = self._clock() - page.started_at if page.started_at else 0.0
         self._ended.append(
             replace(
-                generation,
+                output,
                 num_forwards=page.num_forwards,
                 num_drafted_tokens=page.num_drafted,
                 num_accepted_tokens=page.num_accepted,
@@ -426,7 +435,7 @@ class NativeEngine(Generic[P]):
         )
 
 
-def _failed(sequence: Sequence, error: HandlerError) -> Generation:
-    return Generation(
-        sequence.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
+def _failed(request: EngineRequest, error: HandlerError) -> EngineOutput:
+    return EngineOutput(
+        request.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
     )

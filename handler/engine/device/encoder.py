@@ -14,7 +14,7 @@ from handler.engine.device.text_forward import Deepstack
 from handler.engine.device.transfer import copy_to
 from handler.engine.device.vision.attention import Attend
 from handler.engine.device.vision.forward import PartialEncoding, VisionForward
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 
 __all__ = ["Encoded", "Encoder", "TorchPrompt"]
 
@@ -50,7 +50,7 @@ class Encoded:
 class TorchPrompt:
     """A page's prompt, tokenised. Its image is encoded later, in slices."""
 
-    sequence: Sequence = field(repr=False)
+    request: EngineRequest = field(repr=False)
     input_ids: torch.Tensor = field(repr=False)
     """[n] on the device."""
     positions: torch.Tensor = field(repr=False)
@@ -102,9 +102,9 @@ class Encoder:
         self._slice_flops = slice_tokens * _token_flops(text)
 
     @torch.inference_mode()
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
+    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
         """Tokenise a page's prompt; `encode` encodes its image."""
-        input_ids, grid = self._model.tokens_from(sequence.page, sequence.prompt)
+        input_ids, grid = self._model.tokens_from(request.page, request.prompt)
         is_image = input_ids == self._model.image_token_id
         positions, rope_delta = self._module.get_rope_index(
             input_ids[None],
@@ -112,7 +112,7 @@ class Encoder:
             image_grid_thw=torch.tensor([grid]),
         )
         return TorchPrompt(
-            sequence=sequence,
+            request=request,
             input_ids=copy_to(self._model.device, input_ids),
             positions=copy_to(self._model.device, positions[:, 0]),
             is_image=is_image,
@@ -134,7 +134,7 @@ class Encoder:
         encoding, prompt.encoding = prompt.encoding, None
         if encoding is None:
             encoding = self._vision.begin(
-                self._model.pixel_values_of(prompt.sequence.page), prompt.grid
+                self._model.pixel_values_of(prompt.request.page), prompt.grid
             )
         if self._vision.advance(encoding, self.blocks_in_slice(prompt.num_patches)):
             prompt.encoded = self._insert(prompt, encoding)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Sequence as Seq
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,7 +45,7 @@ class Shape:
 class FixedRow:
     """One page's share of a step."""
 
-    tokens: Seq[int]
+    tokens: Sequence[int]
     start: int
     """Number of the page's tokens in the cache."""
     segment_start: int
@@ -181,11 +181,11 @@ class DecodeGraphs:
         """The recorded shapes, in ascending order."""
         return sorted(self._recorded)
 
-    def numbers_for(self, rows: Seq[FixedRow], shape: Shape) -> torch.Tensor:
+    def numbers_for(self, rows: Sequence[FixedRow], shape: Shape) -> torch.Tensor:
         """Return the input of the recorded step for these rows, on the device."""
         return self._pack_numbers(shape, rows).to(self._device)
 
-    def shape_for(self, rows: Seq[FixedRow]) -> Shape | None:
+    def shape_for(self, rows: Sequence[FixedRow]) -> Shape | None:
         """Return the smallest shape that the rows fit into, or None."""
         if not self._recorded:
             return None
@@ -199,7 +199,7 @@ class DecodeGraphs:
             fitting, key=lambda shape: shape.num_rows * shape.width, default=None
         )
 
-    def run(self, rows: Seq[FixedRow], shape: Shape) -> Outputs:
+    def run(self, rows: Sequence[FixedRow], shape: Shape) -> Outputs:
         """Replay a step; return the outputs of `Compute` for these rows.
 
         The outputs are on the device, and the next step overwrites them.
@@ -210,7 +210,7 @@ class DecodeGraphs:
         tokens, logits = recorded.outputs
         return tokens[: len(rows)], logits[: len(rows)]
 
-    def _pack_numbers(self, shape: Shape, rows: Seq[FixedRow]) -> torch.Tensor:
+    def _pack_numbers(self, shape: Shape, rows: Sequence[FixedRow]) -> torch.Tensor:
         filled = [*rows, *[self._idle] * (shape.num_rows - len(rows))]
         numbers = [
             [

@@ -7,7 +7,7 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class Projection:
     product.
     """
 
-    def __init__(self, linears: Seq[nn.Linear]) -> None:
+    def __init__(self, linears: Sequence[nn.Linear]) -> None:
         if _are_adjacent([linear.weight for linear in linears]):
             self.parts = [pack_linears(linears)]
         else:
@@ -74,7 +74,7 @@ def pack_text_model(text: Any, max_host_bytes: int = MAX_HOST_BYTES) -> None:
 
 @torch.no_grad()
 def pack_linears(
-    linears: Seq[nn.Linear],
+    linears: Sequence[nn.Linear],
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Concatenate the rows of several linear layers, in this order.
 
@@ -107,7 +107,7 @@ def _move(linear: nn.Linear) -> None:
     _set(linear, "weight", linear.weight.detach().clone())
 
 
-def _join(linears: Seq[nn.Linear], name: str) -> torch.Tensor:
+def _join(linears: Sequence[nn.Linear], name: str) -> torch.Tensor:
     parts: list[torch.Tensor]
     parts = [getattr(linear, name).detach() for linear in linears]
     if _are_adjacent(parts):
@@ -127,7 +127,7 @@ def _set(linear: nn.Linear, name: str, tensor: torch.Tensor) -> None:
     setattr(linear, name, nn.Parameter(tensor, requires_grad=is_trained))
 
 
-def _are_adjacent(parts: Seq[torch.Tensor]) -> bool:
+def _are_adjacent(parts: Sequence[torch.Tensor]) -> bool:
     offset = parts[0].storage_offset()
     for part in parts:
         if part.storage_offset() != offset or not part.is_contiguous():

@@ -6,7 +6,7 @@ share. A decoder layer takes 15 kernels on a GPU. Only torch's operators are use
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from handler.errors import ModelLoadError
 __all__ = ["Deepstack", "TextForward", "unsupported_feature"]
 
 _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
-"""Types whose frequencies do not depend on the length of a sequence."""
+"""Types whose frequencies do not depend on the length of the input."""
 _PROJECTIONS = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -45,7 +45,7 @@ class Deepstack:
     rows: slice | torch.Tensor
     """The v visual tokens of the forward: a slice if they are contiguous, else [v]
     int64 on the device."""
-    layers: Seq[torch.Tensor]
+    layers: Sequence[torch.Tensor]
     """[v, hidden] for each of the first layers."""
 
     def add_to(self, states: torch.Tensor, index: int) -> None:

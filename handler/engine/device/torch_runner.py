@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -27,8 +27,7 @@ from handler.engine.device.text_forward import TextForward
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, Fallback, SelfTestError
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineRequest, Sampling
 from handler.errors import OutOfMemoryError
 from handler.schema import Page
 
@@ -67,7 +66,7 @@ class TorchRunner:
         num_places: int,
         *,
         max_page_tokens: int | None = None,
-        graph_shapes: Seq[Shape] = (),
+        graph_shapes: Sequence[Shape] = (),
         record: Record | None = None,
         check_graphs: Callable[[TorchRunner], None] | None = None,
         use_operator: bool | None = None,
@@ -133,21 +132,19 @@ class TorchRunner:
     def stop_token_ids(self) -> tuple[int, ...]:
         return self._model.stop_token_ids
 
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        subject = _describe_page(sequence.page)
-        return _catch_out_of_memory(
-            subject, lambda: self._encoder.prompt_from(sequence)
-        )
+    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
+        subject = _describe_page(request.page)
+        return _catch_out_of_memory(subject, lambda: self._encoder.prompt_from(request))
 
     def encode(self, prompt: TorchPrompt) -> bool:
         return _catch_out_of_memory(
-            _describe_page(prompt.sequence.page), lambda: self._encoder.encode(prompt)
+            _describe_page(prompt.request.page), lambda: self._encoder.encode(prompt)
         )
 
     def forget(self, prompt: TorchPrompt) -> None:
         prompt.drop_image()
 
-    def move(self, moves: Seq[Move]) -> None:
+    def move(self, moves: Sequence[Move]) -> None:
         _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
@@ -204,20 +201,20 @@ class TorchRunner:
             return False
         return True
 
-    def text_from(self, token_ids: Seq[int]) -> str:
+    def text_from(self, token_ids: Sequence[int]) -> str:
         return self._model.text_from(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         return _catch_out_of_memory(
-            _describe_page(chunk.prompt.sequence.page), lambda: self._prefill(chunk)
+            _describe_page(chunk.prompt.request.page), lambda: self._prefill(chunk)
         )
 
-    def decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         return _catch_out_of_memory(
-            _describe_page(rows[-1].prompt.sequence.page), lambda: self._decode(rows)
+            _describe_page(rows[-1].prompt.request.page), lambda: self._decode(rows)
         )
 
-    def _move(self, moves: Seq[Move]) -> None:
+    def _move(self, moves: Sequence[Move]) -> None:
         for move in moves:
             self._pool.copy(move.source, move.target, move.length)
 
@@ -263,7 +260,7 @@ class TorchRunner:
         return self._forward.logits(states) if chunk.is_last else None
 
     @torch.inference_mode()
-    def _decode(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def _decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         fixed = [
             FixedRow(row.tokens, row.start, row.segment_start, row.prompt.rope_delta)
             for row in rows
@@ -326,12 +323,12 @@ class TorchRunner:
         )
         return self._forward.logits(states).view(num_rows, width, -1)
 
-    def _decode_eagerly(self, rows: Seq[Row[TorchPrompt]]) -> list[list[int]]:
+    def _decode_eagerly(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
         chosen = iter(_choose_tokens(self._compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
-    def _compute_rows(self, rows: Seq[Row[TorchPrompt]]) -> torch.Tensor:
+    def _compute_rows(self, rows: Sequence[Row[TorchPrompt]]) -> torch.Tensor:
         """Return the [T, vocabulary] logits after each token of the rows.
 
         Does not wait for the device.
@@ -349,7 +346,7 @@ class TorchRunner:
         )
         return self._forward.logits(states)
 
-    def _spans(self, rows: Seq[Row[TorchPrompt]]) -> list[PageSpan]:
+    def _spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
         spans: list[PageSpan] = []
         begin = 0
         for row in rows:
@@ -388,12 +385,12 @@ class TorchRunner:
         step.spans = spans
         return step
 
-    def _to_device(self, numbers: Seq[Any], dtype: torch.dtype) -> torch.Tensor:
+    def _to_device(self, numbers: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
         """Copy numbers to the device without waiting for what it computes."""
         return copy_to(self._device, torch.tensor(numbers, dtype=dtype))
 
 
-def _choose_tokens(logits: torch.Tensor, samplings: Seq[Sampling]) -> torch.Tensor:
+def _choose_tokens(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:
     """Choose a token from each of [n, vocabulary] logits; does not wait for [n]."""
     chosen = logits.argmax(dim=-1)
     for index, sampling in enumerate(samplings):

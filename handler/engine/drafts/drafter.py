@@ -1,6 +1,6 @@
-"""Tokens a page will probably say next.
+"""Draft tokens for speculative decoding of one page.
 
-A guess costs little and is checked: what the model says does not depend on it.
+The model verifies each draft token, so the output does not depend on them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from handler.engine.drafts.html_state import (
     Markup,
 )
 from handler.engine.drafts.likely_markup import closing, following
-from handler.engine.drafts.ngrams import Ngrams
+from handler.engine.drafts.ngrams import NgramProposer
 from handler.engine.drafts.text_layer import Ahead, TextLayer
 
 __all__ = ["DraftTokenizer", "Drafter"]
@@ -26,7 +26,8 @@ __all__ = ["DraftTokenizer", "Drafter"]
 CHARACTERS_PER_TOKEN = 8
 """More than a token has on average: enough text for a draft of any length."""
 TELLING_NGRAM = 3
-"""Tokens that must be alike in text, where two say little, and after a guess."""
+"""Length of the n-grams used within text, where two tokens are too common to tell what
+follows, and to extend another draft."""
 MAX_CONTEXT = 8
 """Tokens of the output that are tokenised again with what may follow."""
 MAX_PIECES = 8
@@ -52,7 +53,7 @@ class DraftTokenizer(Protocol):
 
 
 class Drafter:
-    """Guesses how one page goes on.
+    """Drafts the next tokens of one page.
 
     From the PDF's text layer, where it has one; from what the page said before;
     and from what is usual in HTML. `prompt` says how boxes are asked for.
@@ -70,7 +71,7 @@ class Drafter:
     def reset(self) -> None:
         """Forget the output: the page is read once more."""
         self._layer.rewind()
-        self._ngrams = Ngrams()
+        self._ngrams = NgramProposer()
         self._markup = Markup(self._block_start)
         self._recent: list[tuple[int, str]] = []
         self._pieces: list[int] = []
@@ -96,14 +97,14 @@ class Drafter:
         """At most so many tokens that may come next; none where it cannot tell."""
         if max_tokens <= 0:
             return []
-        guess = self._guess(max_tokens)[:max_tokens]
-        if guess and len(guess) < max_tokens:
-            guess += self._ngrams.following(
-                max_tokens - len(guess), min_length=TELLING_NGRAM, guessed=guess
+        draft = self._propose(max_tokens)[:max_tokens]
+        if draft and len(draft) < max_tokens:
+            draft += self._ngrams.propose(
+                max_tokens - len(draft), min_length=TELLING_NGRAM, draft=draft
             )
-        return self._without_boxes(guess)
+        return self._without_boxes(draft)
 
-    def _guess(self, max_tokens: int) -> list[int]:
+    def _propose(self, max_tokens: int) -> list[int]:
         state = self._markup
         if self._pieces or state.is_in_entity:
             return self._from_output(max_tokens)
@@ -136,7 +137,7 @@ class Drafter:
 
     def _from_output(self, max_tokens: int) -> list[int]:
         min_length = TELLING_NGRAM if self._markup.expects_text else 2
-        return self._ngrams.following(max_tokens, min_length=min_length)
+        return self._ngrams.propose(max_tokens, min_length=min_length)
 
     def _written_on(self, max_tokens: int) -> list[int]:
         """The page as it goes on by its text layer and by what is usual in HTML."""
@@ -199,7 +200,7 @@ class Drafter:
         return self._tokenizer.encode(text)
 
     def _without_boxes(self, tokens: list[int]) -> list[int]:
-        """The draft up to the numbers of a box, which nobody can guess."""
+        """Cut the draft before the numbers of a box, which cannot be predicted."""
         text = (self._markup.tag or "")[-MAX_BOX:]
         for i, token in enumerate(tokens):
             begin = len(text)

@@ -120,7 +120,7 @@ def _rest_of_block(state: Markup, match: re.Match[str]) -> str:
         numbers = in_brackets if bracket else bare
         if numbers.endswith(","):
             return " "
-        # Most numbers have three digits, and none that follows can be guessed.
+        # Most numbers have three digits; the digits themselves cannot be predicted.
         if len(numbers) < 3 or not numbers[-3:].isdigit():
             return ""
         return separator if numbers.count(" ") < 3 else end

@@ -7,7 +7,7 @@ operators too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence as Seq
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -83,7 +83,7 @@ class AttentionCase:
     step: Step
 
 
-def lay_out_segments(used: Seq[int], gap: int = _GAP) -> tuple[list[int], int]:
+def lay_out_segments(used: Sequence[int], gap: int = _GAP) -> tuple[list[int], int]:
     """Lay out segments in an order other than the pages', with gaps between them.
 
     Returns the start of each segment and the number of places.
@@ -101,7 +101,7 @@ def attention_cases(
     device: torch.device,
     dtype: torch.dtype,
     *,
-    used: Seq[int] = _USED,
+    used: Sequence[int] = _USED,
     chunk: int = _CHUNK,
     spare_places: int = _SPARE_PLACES,
 ) -> Iterable[AttentionCase]:
@@ -133,8 +133,8 @@ def attention_cases(
 def make_case(
     name: str,
     heads: HeadGeometry,
-    queries: Seq[int],
-    used: Seq[int],
+    queries: Sequence[int],
+    used: Sequence[int],
     spare_places: int,
     device: torch.device,
     dtype: torch.dtype,
@@ -150,7 +150,7 @@ def make_case(
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, device=device)
 
-    def numbers(values: Seq[int]) -> torch.Tensor:
+    def numbers(values: Sequence[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int32, device=device)
 
     used = [max(pair) for pair in zip(used, queries, strict=True)]
@@ -222,7 +222,7 @@ def compute_reference(
 
 
 def page_errors(
-    attended: torch.Tensor, expected: torch.Tensor, query_starts: Seq[int]
+    attended: torch.Tensor, expected: torch.Tensor, query_starts: Sequence[int]
 ) -> list[float]:
     """Return each page's largest error as a share of its largest expected value.
 

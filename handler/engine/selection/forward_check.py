@@ -19,7 +19,7 @@ from handler.engine.device.graphs import FixedRow, Shape
 from handler.engine.device.model import Inputs, Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 
 __all__ = ["LARGEST_DEEP_DEVIATION", "LARGEST_DEVIATION", "check_forward"]
@@ -48,7 +48,9 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     """
     page = _noise_page()
     inputs = model.inputs_from(page, _PROMPT)
-    prompt = runner.prompt_from(Sequence("self-test", "self-test", page, _PROMPT, 1))
+    prompt = runner.prompt_from(
+        EngineRequest("self-test", "self-test", page, _PROMPT, 1)
+    )
     errors = [_check_image(model.module, runner, prompt, inputs)]
 
     row = _row_tokens(inputs.input_ids, model.image_token_id)

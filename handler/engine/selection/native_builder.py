@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from handler.engine.drafts.drafter import Drafter
 from handler.engine.engine import Engine
 from handler.engine.fallbacks import Check, ExecutionMode, Fallback
 from handler.engine.out_of_memory import is_out_of_memory
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.fallback_search import FallbackSearch
 from handler.engine.selection.self_test import SelfTest
 from handler.engine.steps import StepTimer
@@ -31,7 +31,7 @@ from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 
-__all__ = ["ChosenEngine", "NativeBuilder", "drafts_for"]
+__all__ = ["ChosenEngine", "NativeBuilder", "drafter_factory"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class NativeBuilder:
     def _build_runner(
         self,
         mode: ExecutionMode,
-        of_shapes: Seq[Shape],
+        of_shapes: Sequence[Shape],
         check_graphs: Callable[[TorchRunner], None] | None = None,
     ) -> TorchRunner:
         return TorchRunner(
@@ -170,7 +170,10 @@ class NativeBuilder:
 
     def _create_engine(self, runner: TorchRunner, mode: ExecutionMode) -> ChosenEngine:
         engine = NativeEngine(
-            runner, self._options, drafts_for=drafts_for(self._model), steps=self._steps
+            runner,
+            self._options,
+            create_drafter=drafter_factory(self._model),
+            steps=self._steps,
         )
         return ChosenEngine(
             engine,
@@ -235,17 +238,17 @@ class _PlainTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def decode(self, ids: Seq[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids)))
 
 
-def drafts_for(model: Model) -> Callable[[Sequence], Drafter]:
+def drafter_factory(model: Model) -> Callable[[EngineRequest], Drafter]:
     """Return a function that makes a page's drafter, with the model's tokenizer."""
     tokenizer = _PlainTokenizer(model.tokenizer)
 
-    def drafter(sequence: Sequence) -> Drafter:
+    def drafter(request: EngineRequest) -> Drafter:
         return Drafter(
-            tokenizer, text_layer=sequence.page.text_layer, prompt=sequence.prompt
+            tokenizer, text_layer=request.page.text_layer, prompt=request.prompt
         )
 
     return drafter

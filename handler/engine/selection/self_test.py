@@ -25,7 +25,7 @@ from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.attention_check import (
     HeadGeometry,
     attention_cases,
@@ -128,10 +128,10 @@ def fits_largest_image(
     width, height = _largest_size(max_pixels)
     pixels = b"\xff" * (width * height * 3)
     page = Page(1, width, height, width, height, pixels)
-    sequence = Sequence("self-test", "self-test", page, "", 1)
+    request = EngineRequest("self-test", "self-test", page, "", 1)
     prompt = None
     try:
-        prompt = runner.prompt_from(sequence)
+        prompt = runner.prompt_from(request)
         count = min(prompt.num_tokens, max_prefill_tokens, runner.num_places)
         runner.prefill(Chunk(prompt, (), 0, count, 0))
     except OutOfMemoryError:

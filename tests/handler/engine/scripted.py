@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.errors import InvalidOptionError, OutOfMemoryError
 from handler.schema import Page
 
@@ -33,7 +33,7 @@ class ScriptedPrompt:
     def last_token(self) -> int:
         return -self.length
 
-    def token(self, index: int, output: Seq[int]) -> int:
+    def token(self, index: int, output: Sequence[int]) -> int:
         """The page's tokens by number: the prompt's are negative."""
         return -1 - index if index < self.length else output[index - self.length]
 
@@ -72,14 +72,14 @@ class ScriptedRunner:
         self.held: set[str] = set()
         """Pages whose image is on the device, complete or not."""
 
-    def prompt_from(self, sequence: Sequence) -> ScriptedPrompt:
-        if sequence.id in self.too_long:
+    def prompt_from(self, engine_request: EngineRequest) -> ScriptedPrompt:
+        if engine_request.id in self.too_long:
             raise InvalidOptionError("prompt has too many tokens")
         self._take_memory("prompt_from")
-        length = sequence.page.pixel_width
-        greedy, _, drawn = sequence.prompt.partition("|")
+        length = engine_request.page.pixel_width
+        greedy, _, drawn = engine_request.prompt.partition("|")
         scripts = [[*greedy.encode()], [*(drawn or greedy).encode()]]
-        return ScriptedPrompt(sequence.id, length, scripts)
+        return ScriptedPrompt(engine_request.id, length, scripts)
 
     def encode(self, prompt: ScriptedPrompt) -> bool:
         if prompt.name in self.out_of_memory:
@@ -111,14 +111,14 @@ class ScriptedRunner:
         if (call, number) in self.failing:
             raise OutOfMemoryError("there is no more")
 
-    def move(self, moves: Seq[Move]) -> None:
+    def move(self, moves: Sequence[Move]) -> None:
         if moves:
             self._take_memory("move")
         for move in moves:
             held = self.places[move.source : move.source + move.length]
             self.places[move.target : move.target + move.length] = held
 
-    def text_from(self, token_ids: Seq[int]) -> str:
+    def text_from(self, token_ids: Sequence[int]) -> str:
         return bytes(token_ids).decode()
 
     def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int | None:
@@ -137,7 +137,7 @@ class ScriptedRunner:
         said = self._compute(prompt, script, tokens, chunk.start, begin)
         return said[-1] if chunk.is_last else None
 
-    def decode(self, rows: Seq[Row[ScriptedPrompt]]) -> list[list[int]]:
+    def decode(self, rows: Sequence[Row[ScriptedPrompt]]) -> list[list[int]]:
         if any(row.prompt.name in self.out_of_memory for row in rows):
             raise OutOfMemoryError("there is no more")
         self._take_memory("decode")
@@ -157,7 +157,7 @@ class ScriptedRunner:
         self,
         prompt: ScriptedPrompt,
         script: list[int],
-        tokens: Seq[int],
+        tokens: Sequence[int],
         start: int,
         begin: int,
     ) -> list[int]:
@@ -177,9 +177,9 @@ def _next(prompt: ScriptedPrompt, script: list[int], seen: list[object]) -> int:
     return [*script, STOP][num_said] if seen == expected else WRONG
 
 
-def sequence(
+def engine_request(
     name: str, script: str, *, prompt: int = 10, max_output_tokens: int = 1000
-) -> Sequence:
+) -> EngineRequest:
     """Return a page whose prompt has `prompt` tokens and whose answer is the script."""
     page = Page(1, 1, 1, prompt, 1, b"")
-    return Sequence(name, name, page, script, max_output_tokens)
+    return EngineRequest(name, name, page, script, max_output_tokens)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.request import FinishReason, Generation, Sequence
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.errors import OutOfMemoryError
-from tests.handler.engine.scripted import ScriptedRunner, sequence
+from tests.handler.engine.scripted import ScriptedRunner, engine_request
 
 ANSWERS = {name: f"the answer of {name} " * 3 for name in "abcd"}
 
@@ -42,31 +42,31 @@ def runner_failing(*calls: tuple[str, int], smaller: int | None = 200) -> Any:
 
 
 def engine(runner: ScriptedRunner, *, max_drafts: int = 0, **options: Any) -> Any:
-    def drafts_for(page: Sequence) -> Drafts | None:
+    def create_drafter(page: EngineRequest) -> Drafts | None:
         return Drafts(page.prompt) if max_drafts else None
 
     options = {"expected_output_tokens": 0, "max_draft_tokens": max_drafts} | options
-    return NativeEngine(runner, Options(**options), drafts_for=drafts_for)
+    return NativeEngine(runner, Options(**options), create_drafter=create_drafter)
 
 
 def submit(running: Any, answers: dict[str, str]) -> None:
     for name, answer in answers.items():
-        running.submit(sequence(name, answer))
+        running.submit(engine_request(name, answer))
 
 
-def run(running: Any) -> dict[str, Generation]:
-    ended: dict[str, Generation] = {}
+def run(running: Any) -> dict[str, EngineOutput]:
+    ended: dict[str, EngineOutput] = {}
     for _ in range(10_000):
         if not running.has_work:
             return ended
-        for generation in running.step(lambda: None):
-            assert generation.sequence_id not in ended
-            ended[generation.sequence_id] = generation
+        for output in running.step(lambda: None):
+            assert output.engine_request_id not in ended
+            ended[output.engine_request_id] = output
     raise AssertionError("the pages do not end")
 
 
-def texts(ended: dict[str, Generation]) -> dict[str, str]:
-    return {name: generation.text for name, generation in ended.items()}
+def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
+    return {name: output.text for name, output in ended.items()}
 
 
 @pytest.mark.parametrize("max_drafts", [0, 4])
@@ -155,7 +155,7 @@ def test_a_page_fails_if_the_cache_cannot_shrink():
 
     ended = run(running)
 
-    reasons = [generation.finish_reason for generation in ended.values()]
+    reasons = [output.finish_reason for output in ended.values()]
     assert reasons.count(FinishReason.ERROR) == 1
     assert runner.num_places == 400
 
@@ -163,8 +163,8 @@ def test_a_page_fails_if_the_cache_cannot_shrink():
 def test_a_prompt_too_long_for_the_smaller_cache_fails():
     runner = runner_failing(("decode", 1))
     running = engine(runner)
-    running.submit(sequence("long", "yes", prompt=250))
-    running.submit(sequence("short", "no" * 9))
+    running.submit(engine_request("long", "yes", prompt=250))
+    running.submit(engine_request("short", "no" * 9))
 
     ended = run(running)
 
@@ -178,7 +178,7 @@ def test_a_prompt_too_long_for_the_smaller_cache_fails():
 def test_an_answer_is_cut_off_at_the_smaller_cache(num_said):
     runner = runner_failing(("decode", num_said))
     running = engine(runner)
-    running.submit(sequence("a", "x" * 300, prompt=40))
+    running.submit(engine_request("a", "x" * 300, prompt=40))
 
     [ended] = run(running).values()
 

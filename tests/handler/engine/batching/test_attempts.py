@@ -6,8 +6,7 @@ from hypothesis import given, strategies as st
 
 from handler.engine.batching.attempts import RETRIES, Attempt, Attempts
 from handler.engine.batching.repetition import repetition_start
-from handler.engine.request import FinishReason
-from handler.engine.sampling import GREEDY, Sampling, sampling_at
+from handler.engine.request import GREEDY, FinishReason, Sampling, sampling_at
 from handler.profiles import PROFILES
 
 CLEAN = Attempt("<p>All of it.</p>", FinishReason.STOP, 8, None)

@@ -1,14 +1,14 @@
-"""How many guesses of a page's next tokens are worth computing."""
+"""Length of a page's drafts."""
 
 from __future__ import annotations
 
 import pytest
 
-from handler.engine.batching.drafting import worthwhile_drafts
+from handler.engine.batching.drafting import choose_draft_length
 
 
 @pytest.mark.parametrize(
-    ("chance", "num_pages", "most"),
+    ("acceptance_rate", "num_pages", "expected"),
     [
         (0.9, 1, 39),
         (0.9, 16, 13),
@@ -18,5 +18,10 @@ from handler.engine.batching.drafting import worthwhile_drafts
         (0.9, 64, 0),
     ],
 )
-def test_guessing_goes_as_far_as_it_pays(chance, num_pages, most):
-    assert worthwhile_drafts(chance, num_pages, max_verified_tokens=64) == most
+def test_draft_length_depends_on_acceptance_and_batch(
+    acceptance_rate, num_pages, expected
+):
+    assert (
+        choose_draft_length(acceptance_rate, num_pages, max_verified_tokens=64)
+        == expected
+    )

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.request import FinishReason, Generation, Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason, Sampling
 from handler.engine.steps import StepKind, StepTimer
-from tests.handler.engine.scripted import ScriptedRunner, sequence
+from tests.handler.engine.scripted import ScriptedRunner, engine_request
 
 
-class Guesses:
+class FixedDrafts:
     """Drafts that are right with a chance of `luck`."""
 
     def __init__(self, script: str, luck: float = 1.0, seed: int = 0) -> None:
@@ -38,30 +37,30 @@ class Guesses:
 
 
 def engine(runner: ScriptedRunner, *, luck: float | None = None, **options: Any) -> Any:
-    def drafts_for(page: Sequence) -> Guesses | None:
-        return None if luck is None else Guesses(page.prompt, luck)
+    def create_drafter(page: EngineRequest) -> FixedDrafts | None:
+        return None if luck is None else FixedDrafts(page.prompt, luck)
 
     options = {"expected_output_tokens": 0, "max_draft_tokens": 0} | options
-    return NativeEngine(runner, Options(**options), drafts_for=drafts_for)
+    return NativeEngine(runner, Options(**options), create_drafter=create_drafter)
 
 
 def step(engine) -> Any:
     return engine.step(lambda: None)
 
 
-def run(engine, pages: Iterable[Sequence] = ()) -> dict[str, Any]:
+def run(engine, pages: Iterable[EngineRequest] = ()) -> dict[str, Any]:
     for page in pages:
         engine.submit(page)
     ended = {}
     while engine.has_work:
-        for generation in step(engine):
-            assert generation.sequence_id not in ended
-            ended[generation.sequence_id] = generation
+        for output in step(engine):
+            assert output.engine_request_id not in ended
+            ended[output.engine_request_id] = output
     return ended
 
 
-def texts(ended: dict[str, Generation]) -> dict[str, str]:
-    return {name: generation.text for name, generation in ended.items()}
+def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
+    return {name: output.text for name, output in ended.items()}
 
 
 def is_whole(runner, engine) -> Any:
@@ -70,34 +69,34 @@ def is_whole(runner, engine) -> Any:
 
 
 def test_a_page_ends_after_its_answer():
-    [generation] = run(engine(ScriptedRunner()), [sequence("a", "hello")]).values()
+    [output] = run(engine(ScriptedRunner()), [engine_request("a", "hello")]).values()
 
-    assert generation.text == "hello"
-    assert generation.finish_reason is FinishReason.STOP
-    assert generation.num_output_tokens == 5
+    assert output.text == "hello"
+    assert output.finish_reason is FinishReason.STOP
+    assert output.num_output_tokens == 5
 
 
 def test_an_answer_ends_at_its_limit():
-    page = sequence("a", "hello", max_output_tokens=3)
+    page = engine_request("a", "hello", max_output_tokens=3)
 
-    [generation] = run(engine(ScriptedRunner()), [page]).values()
+    [output] = run(engine(ScriptedRunner()), [page]).values()
 
-    assert (generation.text, generation.finish_reason) == ("hel", FinishReason.LENGTH)
+    assert (output.text, output.finish_reason) == ("hel", FinishReason.LENGTH)
 
 
 def test_an_answer_as_long_as_its_limit_is_cut_off_like_generates():
-    page = sequence("a", "hello", max_output_tokens=5)
+    page = engine_request("a", "hello", max_output_tokens=5)
 
-    [generation] = run(engine(ScriptedRunner()), [page]).values()
+    [output] = run(engine(ScriptedRunner()), [page]).values()
 
-    assert (generation.text, generation.finish_reason) == ("hello", FinishReason.LENGTH)
+    assert (output.text, output.finish_reason) == ("hello", FinishReason.LENGTH)
 
 
 def test_pages_of_any_length_run_together():
     answers = {name: name * (7 * i + 1) for i, name in enumerate("abcdefgh")}
     runner = ScriptedRunner()
 
-    ended = run(engine(runner), [sequence(n, answers[n]) for n in answers])
+    ended = run(engine(runner), [engine_request(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
     # The longest answer's forwards, and for each page an encoding and a prefill.
@@ -107,14 +106,14 @@ def test_pages_of_any_length_run_together():
 def test_a_page_joins_while_others_are_half_way():
     runner = ScriptedRunner()
     running = engine(runner)
-    running.submit(sequence("long", "x" * 50))
+    running.submit(engine_request("long", "x" * 50))
     for _ in range(10):
         step(running)
-    running.submit(sequence("short", "hi"))
+    running.submit(engine_request("short", "hi"))
 
     ended: list[str] = []
     while running.has_work:
-        ended += [generation.sequence_id for generation in step(running)]
+        ended += [output.engine_request_id for output in step(running)]
 
     assert ended == ["short", "long"]
 
@@ -122,11 +121,11 @@ def test_a_page_joins_while_others_are_half_way():
 def test_a_prompt_is_computed_in_chunks_between_the_tokens_of_others():
     runner = ScriptedRunner()
     running = engine(runner, max_prefill_tokens=7)
-    running.submit(sequence("a", "x" * 30, prompt=3))
+    running.submit(engine_request("a", "x" * 30, prompt=3))
     step(running)
     runner.forwards.clear()
 
-    ended = run(running, [sequence("b", "yes", prompt=40)])
+    ended = run(running, [engine_request("b", "yes", prompt=40)])
 
     assert texts(ended) == {"a": "x" * 30, "b": "yes"}
     assert [7] in runner.forwards
@@ -138,13 +137,13 @@ def test_pages_decode_between_the_slices_of_an_image(num_slices):
     runner = ScriptedRunner(num_slices=num_slices)
     running = engine(runner)
     for name in "ab":
-        running.submit(sequence(name, name * 50))
+        running.submit(engine_request(name, name * 50))
     while len(running.num_output_tokens()) < 2 or not all(
         running.num_output_tokens().values()
     ):
         step(running)
     before = running.num_output_tokens()
-    running.submit(sequence("c", "yes"))
+    running.submit(engine_request("c", "yes"))
     runner.sliced.clear()
 
     while not runner.encoded[2:]:
@@ -161,7 +160,7 @@ def test_pages_decode_between_the_slices_of_an_image(num_slices):
 def test_an_image_and_its_prompt_are_not_computed_in_one_step():
     runner = ScriptedRunner(num_slices=2)
     running = engine(runner)
-    running.submit(sequence("a", "yes"))
+    running.submit(engine_request("a", "yes"))
 
     steps = []
     for _ in range(3):
@@ -175,7 +174,7 @@ def test_a_page_cancelled_while_it_is_encoded_is_released():
     runner = ScriptedRunner(num_slices=3)
     running = engine(runner)
     for name in "ab":
-        running.submit(sequence(name, name * 5))
+        running.submit(engine_request(name, name * 5))
     step(running)
     assert runner.held == {"a"}
 
@@ -190,7 +189,7 @@ def test_a_page_without_memory_for_a_slice_fails_alone():
     runner = ScriptedRunner(num_slices=3)
     running = engine(runner)
     for name in "ab":
-        running.submit(sequence(name, name * 5))
+        running.submit(engine_request(name, name * 5))
     step(running)
     runner.out_of_memory = {"a"}
 
@@ -205,7 +204,7 @@ def test_a_page_preempted_while_it_is_encoded_begins_again():
     runner = ScriptedRunner(num_places=40, num_slices=20)
     running = engine(runner)
 
-    ended = run(running, [sequence("a", "a" * 25), sequence("b", "b")])
+    ended = run(running, [engine_request("a", "a" * 25), engine_request("b", "b")])
 
     assert texts(ended) == {"a": "a" * 25, "b": "b"}
     assert runner.sliced.count("b") > 20, "it did not give way, so this shows nothing"
@@ -218,7 +217,7 @@ def test_drafts_do_not_change_an_answer(luck, num_drafts):
     answers = {name: f"the answer of {name} " * 3 for name in "abc"}
     running = engine(ScriptedRunner(), luck=luck, max_draft_tokens=num_drafts)
 
-    ended = run(running, [sequence(n, answers[n]) for n in answers])
+    ended = run(running, [engine_request(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
     assert {g.finish_reason for g in ended.values()} == {FinishReason.STOP}
@@ -226,7 +225,7 @@ def test_drafts_do_not_change_an_answer(luck, num_drafts):
 
 def test_accepted_drafts_save_forwards():
     runner = ScriptedRunner()
-    page = sequence("a", "x" * 50)
+    page = engine_request("a", "x" * 50)
 
     run(engine(runner, luck=1.0, max_draft_tokens=4), [page])
 
@@ -235,7 +234,7 @@ def test_accepted_drafts_save_forwards():
 
 
 def test_a_limit_holds_in_the_middle_of_a_right_draft():
-    page = sequence("a", "x" * 50, max_output_tokens=8)
+    page = engine_request("a", "x" * 50, max_output_tokens=8)
 
     ended = run(engine(ScriptedRunner(), luck=1.0, max_draft_tokens=5), [page])
 
@@ -245,7 +244,7 @@ def test_a_limit_holds_in_the_middle_of_a_right_draft():
 
 def test_more_pages_leave_fewer_drafts_for_each():
     runner = ScriptedRunner()
-    pages = [sequence(name, "x" * 20) for name in "abcdefgh"]
+    pages = [engine_request(name, "x" * 20) for name in "abcdefgh"]
 
     run(engine(runner, luck=1.0, max_draft_tokens=8, max_verified_tokens=16), pages)
 
@@ -256,7 +255,7 @@ def test_more_pages_leave_fewer_drafts_for_each():
 def test_drafts_that_are_never_right_are_given_up():
     runner = ScriptedRunner()
 
-    run(engine(runner, luck=0.0, max_draft_tokens=8), [sequence("a", "x" * 200)])
+    run(engine(runner, luck=0.0, max_draft_tokens=8), [engine_request("a", "x" * 200)])
 
     assert [8 + 1] in runner.forwards[:5]
     assert all(forward <= [2] for forward in runner.forwards[-100:])
@@ -267,7 +266,7 @@ def test_when_memory_is_short_pages_give_way_and_say_the_same():
     runner = ScriptedRunner(num_places=100)
     running = engine(runner)
 
-    ended = run(running, [sequence(n, answers[n]) for n in answers])
+    ended = run(running, [engine_request(n, answers[n]) for n in answers])
 
     assert texts(ended) == answers
     assert len(runner.encoded) > 4, "no page was preempted, so this shows nothing"
@@ -277,7 +276,10 @@ def test_when_memory_is_short_pages_give_way_and_say_the_same():
 def test_a_page_longer_than_the_cache_is_refused_alone():
     runner = ScriptedRunner(num_places=50)
 
-    ended = run(engine(runner), [sequence("a", "yes"), sequence("b", "no", prompt=60)])
+    ended = run(
+        engine(runner),
+        [engine_request("a", "yes"), engine_request("b", "no", prompt=60)],
+    )
 
     assert ended["a"].text == "yes"
     assert ended["b"].finish_reason is FinishReason.ERROR
@@ -288,7 +290,7 @@ def test_a_page_longer_than_the_cache_is_refused_alone():
 def test_an_answer_longer_than_the_cache_is_cut_off_there():
     runner = ScriptedRunner(num_places=30)
 
-    ended = run(engine(runner), [sequence("a", "x" * 50, prompt=10)])
+    ended = run(engine(runner), [engine_request("a", "x" * 50, prompt=10)])
 
     assert ended["a"].text == "x" * 20
     assert ended["a"].finish_reason is FinishReason.LENGTH
@@ -299,7 +301,7 @@ def test_a_cancelled_page_leaves_at_once_and_the_others_go_on(num_steps):
     runner = ScriptedRunner()
     running = engine(runner)
     for name in "ab":
-        running.submit(sequence(name, name * 20))
+        running.submit(engine_request(name, name * 20))
     for _ in range(num_steps):
         step(running)
 
@@ -313,7 +315,7 @@ def test_a_cancelled_page_leaves_at_once_and_the_others_go_on(num_steps):
 
 def test_cancelling_what_is_unknown_or_has_ended_does_nothing():
     running = engine(ScriptedRunner())
-    run(running, [sequence("a", "yes")])
+    run(running, [engine_request("a", "yes")])
 
     running.cancel("a")
     running.cancel("b")
@@ -325,7 +327,7 @@ def test_a_page_that_takes_too_much_memory_fails_alone():
     runner = ScriptedRunner()
     runner.out_of_memory = {"b"}
 
-    ended = run(engine(runner), [sequence(name, name * 5) for name in "abc"])
+    ended = run(engine(runner), [engine_request(name, name * 5) for name in "abc"])
 
     assert ended["b"].finish_reason is FinishReason.ERROR
     assert ended["b"].error.code == "out_of_memory"
@@ -334,8 +336,8 @@ def test_a_page_that_takes_too_much_memory_fails_alone():
 
 def test_progress_counts_the_tokens_of_pages_that_run():
     running = engine(ScriptedRunner(), max_sequences=1)
-    running.submit(sequence("a", "x" * 9))
-    running.submit(sequence("b", "x"))
+    running.submit(engine_request("a", "x" * 9))
+    running.submit(engine_request("b", "x"))
     step(running)  # encodes the image
     for _ in range(3):
         step(running)
@@ -349,7 +351,7 @@ HOT = (Sampling(0.3, 0.95),)
 
 def test_a_page_that_repeats_itself_is_read_again_and_the_clean_reading_counts():
     runner = ScriptedRunner(num_places=5000)
-    page = sequence("a", f"{LOOP}|The end.", max_output_tokens=3000)
+    page = engine_request("a", f"{LOOP}|The end.", max_output_tokens=3000)
 
     ended = run(engine(runner, retries=HOT), [page])
 
@@ -364,7 +366,7 @@ def test_a_page_that_repeats_itself_is_read_again_and_the_clean_reading_counts()
 
 def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
     runner = ScriptedRunner(num_places=5000)
-    page = sequence("a", LOOP, max_output_tokens=3000)
+    page = engine_request("a", LOOP, max_output_tokens=3000)
 
     ended = run(engine(runner, retries=HOT, max_attempts=3), [page])
 
@@ -377,10 +379,14 @@ def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
 def test_each_request_has_its_own_temperature_and_attempts():
     runner = ScriptedRunner(num_places=9000)
     script = f"{LOOP}|{'The end. ' * 3}"
-    cool = replace(sequence("cool", "Once.|Never."), temperature=0.0)
-    hot = replace(sequence("hot", script), temperature=0.7)
-    once = replace(sequence("once", script, max_output_tokens=3000), max_attempts=1)
-    twice = replace(sequence("twice", script, max_output_tokens=3000), max_attempts=2)
+    cool = replace(engine_request("cool", "Once.|Never."), temperature=0.0)
+    hot = replace(engine_request("hot", script), temperature=0.7)
+    once = replace(
+        engine_request("once", script, max_output_tokens=3000), max_attempts=1
+    )
+    twice = replace(
+        engine_request("twice", script, max_output_tokens=3000), max_attempts=2
+    )
 
     running = engine(runner, retries=HOT, max_attempts=1, luck=1.0, max_draft_tokens=4)
     ended = run(running, [cool, hot, once, twice])
@@ -398,7 +404,9 @@ def test_a_page_whose_prompt_is_too_long_fails_alone():
     runner = ScriptedRunner(num_places=200)
     runner.too_long.add("a")
 
-    ended = run(engine(runner), [sequence("a", "x"), sequence("b", "Fine.")])
+    ended = run(
+        engine(runner), [engine_request("a", "x"), engine_request("b", "Fine.")]
+    )
 
     assert ended["a"].error.code == "invalid_option"
     assert ended["b"].text == "Fine."
@@ -406,7 +414,7 @@ def test_a_page_whose_prompt_is_too_long_fails_alone():
 
 def test_sampled_tokens_have_no_drafts():
     runner = ScriptedRunner(num_places=5000)
-    page = sequence("a", f"{LOOP}|{'The end. ' * 3}", max_output_tokens=3000)
+    page = engine_request("a", f"{LOOP}|{'The end. ' * 3}", max_output_tokens=3000)
 
     ended = run(engine(runner, retries=HOT, luck=1.0, max_draft_tokens=4), [page])
 
@@ -428,7 +436,7 @@ def test_thousands_of_random_events_leave_the_memory_whole(seed):
         max_draft_tokens=rng.randint(0, 5),
     )
     answers: dict[str, str] = {}
-    ended: dict[str, Generation] = {}
+    ended: dict[str, EngineOutput] = {}
     cancelled = set()
     for number in range(400):
         name = str(number)
@@ -437,30 +445,30 @@ def test_thousands_of_random_events_leave_the_memory_whole(seed):
             prompt = rng.randint(2, 25)
             if rng.random() < 0.1:
                 runner.out_of_memory.add(name)
-            running.submit(sequence(name, answers[name], prompt=prompt))
+            running.submit(engine_request(name, answers[name], prompt=prompt))
         if answers and rng.random() < 0.05:
             gone = rng.choice(list(answers))
             if gone not in ended:
                 cancelled.add(gone)
             running.cancel(gone)
-        for generation in step(running) if running.has_work else []:
-            assert generation.sequence_id not in ended
-            ended[generation.sequence_id] = generation
+        for output in step(running) if running.has_work else []:
+            assert output.engine_request_id not in ended
+            ended[output.engine_request_id] = output
     ended |= run(running)
 
     assert set(ended) == set(answers)
     assert is_whole(runner, running)
-    for name, generation in ended.items():
-        if generation.finish_reason is FinishReason.STOP:
-            assert generation.text == answers[name]
-        elif generation.finish_reason is FinishReason.ABORTED:
+    for name, output in ended.items():
+        if output.finish_reason is FinishReason.STOP:
+            assert output.text == answers[name]
+        elif output.finish_reason is FinishReason.ABORTED:
             assert name in cancelled
         else:
             assert name in runner.out_of_memory
 
 
 def test_a_page_reports_its_accepted_drafts():
-    page = sequence("a", "x" * 50)
+    page = engine_request("a", "x" * 50)
 
     ended = run(engine(ScriptedRunner(), luck=1.0, max_draft_tokens=4), [page])
 
@@ -470,7 +478,7 @@ def test_a_page_reports_its_accepted_drafts():
 
 
 def test_without_drafts_a_token_takes_a_forward():
-    ended = run(engine(ScriptedRunner()), [sequence("a", "hello")])
+    ended = run(engine(ScriptedRunner()), [engine_request("a", "hello")])
 
     # The sixth is the one that says stop.
     assert ended["a"].num_forwards == 6
@@ -478,7 +486,7 @@ def test_without_drafts_a_token_takes_a_forward():
 
 
 def test_drafting_resumes_when_drafts_are_accepted_again():
-    class Improving(Guesses):
+    class Improving(FixedDrafts):
         def draft(self, max_tokens: int) -> list[int]:
             self.luck = float(len(self.said) > 100)
             return super().draft(max_tokens)
@@ -487,10 +495,10 @@ def test_drafting_resumes_when_drafts_are_accepted_again():
     improving = NativeEngine(
         runner,
         Options(expected_output_tokens=0, max_draft_tokens=8),
-        drafts_for=lambda page: Improving(page.prompt),
+        create_drafter=lambda page: Improving(page.prompt),
     )
 
-    run(improving, [sequence("a", "x" * 900)])
+    run(improving, [engine_request("a", "x" * 900)])
 
     assert [8 + 1] in runner.forwards[-5:]
 
@@ -513,7 +521,7 @@ def test_every_forward_is_announced_with_its_kind_and_tokens():
     runner = ScriptedRunner()
     native = NativeEngine(runner, Options(max_prefill_tokens=16), steps=timer)
 
-    run(native, [sequence("a", "ok", prompt=40)])
+    run(native, [engine_request("a", "ok", prompt=40)])
 
     assert timer.forwards == [
         (StepKind.ENCODE, 40),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -86,7 +86,7 @@ SPANS = st.lists(
 )
 
 
-def segment_starts(spans: Seq[Span], order: Seq[int]) -> list[int]:
+def segment_starts(spans: Sequence[Span], order: Sequence[int]) -> list[int]:
     """Return the start of each page's segment, laid out in `order` with gaps."""
     starts, free = [0] * len(spans), 0
     for index in order:
@@ -96,7 +96,7 @@ def segment_starts(spans: Seq[Span], order: Seq[int]) -> list[int]:
     return starts
 
 
-def step_of(pool: KVPool, spans: Seq[Span], starts: Seq[int]) -> Step:
+def step_of(pool: KVPool, spans: Sequence[Span], starts: Sequence[int]) -> Step:
     counts = [span.num_queries for span in spans]
     return Step(
         pool,

@@ -20,7 +20,7 @@ from handler.engine.device.encoder import Encoded, TorchPrompt
 from handler.engine.device.graphs import NUM_FACTS
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner, _choose_tokens
-from handler.engine.sampling import GREEDY, Sampling
+from handler.engine.request import GREEDY, Sampling
 
 META = torch.device("meta")
 NUM_PROMPT = 20
@@ -49,7 +49,7 @@ def prompt_of(visual_at: list[int], hidden: int = 32) -> TorchPrompt:
         return torch.empty(*shape, dtype=torch.bfloat16, device=META)
 
     return TorchPrompt(
-        sequence=None,  # type: ignore[arg-type]
+        request=None,  # type: ignore[arg-type]
         input_ids=torch.empty(NUM_PROMPT, dtype=torch.int64, device=META),
         positions=torch.empty(3, NUM_PROMPT, dtype=torch.int64, device=META),
         is_image=torch.zeros(NUM_PROMPT, dtype=torch.bool),

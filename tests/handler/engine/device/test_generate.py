@@ -16,8 +16,7 @@ from transformers import AutoImageProcessor
 
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.model import Model, load_model
-from handler.engine.request import FinishReason, Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineRequest, FinishReason, Sampling
 from handler.engine.steps import RunningStep, StepKind
 from handler.profiles import PROFILES
 from handler.prompts import chat, load_prompts
@@ -44,11 +43,11 @@ def image(number: int):
     return documents.text_page([f"Page {number}", "of several"], (width, height))
 
 
-def sequence(number: int, max_output_tokens: int = MAX_TOKENS) -> Sequence:
+def engine_request(number: int, max_output_tokens: int = MAX_TOKENS) -> EngineRequest:
     picture = image(number)
     width, height = picture.size
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, PROMPT, max_output_tokens)
+    return EngineRequest(f"a/{number}", "a", page, PROMPT, max_output_tokens)
 
 
 def reference(model: Model, number: int) -> str:
@@ -68,43 +67,46 @@ def reference(model: Model, number: int) -> str:
     return model.text_from(output[0, ids.shape[1] :].tolist())
 
 
-def run(engine: GenerateEngine, sequences):
-    for each in sequences:
+def run(engine: GenerateEngine, requests):
+    for each in requests:
         engine.submit(each)
     ended = []
     while engine.has_work:
         ended += engine.step(lambda: None)
-    return {generation.sequence_id: generation for generation in ended}
+    return {output.engine_request_id: output for output in ended}
 
 
 @pytest.mark.parametrize("max_sequences", [1, 3])
 def test_pages_read_alone_or_together_give_what_generate_gives(model, max_sequences):
-    sequences = [sequence(number) for number in range(5)]
+    requests = [engine_request(number) for number in range(5)]
 
-    ended = run(GenerateEngine(model, max_sequences), sequences)
+    ended = run(GenerateEngine(model, max_sequences), requests)
 
-    texts = [ended[each.id].text for each in sequences]
+    texts = [ended[each.id].text for each in requests]
     assert texts == [reference(model, number) for number in range(5)]
     assert len(set(texts)) == 5
 
 
 def test_a_page_ends_at_its_own_limit_not_at_its_companions(model):
-    ended = run(GenerateEngine(model, 2), [sequence(0, 3), sequence(1, 10)])
+    ended = run(GenerateEngine(model, 2), [engine_request(0, 3), engine_request(1, 10)])
 
     assert ended["a/0"].num_output_tokens <= 3
-    assert ended["a/0"].text == run(GenerateEngine(model), [sequence(0, 3)])["a/0"].text
+    assert (
+        ended["a/0"].text
+        == run(GenerateEngine(model), [engine_request(0, 3)])["a/0"].text
+    )
     assert ended["a/1"].num_output_tokens > 3
 
 
 def test_a_page_that_reaches_its_limit_says_so(model):
-    assert run(GenerateEngine(model), [sequence(0, 2)])["a/0"].finish_reason is (
+    assert run(GenerateEngine(model), [engine_request(0, 2)])["a/0"].finish_reason is (
         FinishReason.LENGTH
     )
 
 
 def test_a_page_cancelled_while_it_is_read_ends_with_the_next_token(model):
     engine = GenerateEngine(model)
-    engine.submit(sequence(0, 1000))
+    engine.submit(engine_request(0, 1000))
     seen = []
 
     def poll():
@@ -112,40 +114,40 @@ def test_a_page_cancelled_while_it_is_read_ends_with_the_next_token(model):
         if len(seen) == 3:
             engine.cancel("a/0")
 
-    [generation] = engine.step(poll)
+    [output] = engine.step(poll)
 
-    assert generation.finish_reason is FinishReason.ABORTED
+    assert output.finish_reason is FinishReason.ABORTED
     assert seen == [{"a/0": 1}, {"a/0": 2}, {"a/0": 3}]
 
 
 def test_a_cancelled_page_does_not_disturb_its_companion(model):
     engine = GenerateEngine(model, 2)
-    engine.submit(sequence(0))
-    engine.submit(sequence(1))
+    engine.submit(engine_request(0))
+    engine.submit(engine_request(1))
 
     ended = engine.step(lambda: engine.cancel("a/0"))
 
-    by_id = {generation.sequence_id: generation for generation in ended}
+    by_id = {output.engine_request_id: output for output in ended}
     assert by_id["a/0"].finish_reason is FinishReason.ABORTED
     assert by_id["a/1"].text == reference(model, 1)
 
 
 def test_a_page_submitted_during_a_step_is_read_in_the_next(model):
     engine = GenerateEngine(model)
-    engine.submit(sequence(0, 3))
-    late = [sequence(1, 3)]
+    engine.submit(engine_request(0, 3))
+    late = [engine_request(1, 3)]
 
     first = engine.step(lambda: engine.submit(late.pop()) if late else None)
 
-    assert [generation.sequence_id for generation in first] == ["a/0"]
-    assert [g.sequence_id for g in engine.step(lambda: None)] == ["a/1"]
+    assert [output.engine_request_id for output in first] == ["a/0"]
+    assert [g.engine_request_id for g in engine.step(lambda: None)] == ["a/1"]
     assert not engine.has_work
 
 
 def test_a_page_cancelled_before_its_turn_is_reported_once(model):
     engine = GenerateEngine(model)
-    engine.submit(sequence(0, 3))
-    engine.submit(sequence(1, 3))
+    engine.submit(engine_request(0, 3))
+    engine.submit(engine_request(1, 3))
     engine.cancel("a/0")
     engine.cancel("a/0")
     engine.cancel("unknown")
@@ -179,7 +181,9 @@ def on_small_device(model: Model, max_rows: int, shortage: str = "allocator") ->
 
 @pytest.mark.slow
 def test_pages_too_many_for_the_memory_are_read_one_by_one(model):
-    ended = run(GenerateEngine(on_small_device(model, 1), 3), map(sequence, range(3)))
+    ended = run(
+        GenerateEngine(on_small_device(model, 1), 3), map(engine_request, range(3))
+    )
 
     assert [ended[f"a/{n}"].error for n in range(3)] == [None] * 3
     assert ended["a/2"].text == reference(model, 2)
@@ -189,7 +193,7 @@ def test_pages_too_many_for_the_memory_are_read_one_by_one(model):
 def test_a_page_too_large_for_the_memory_fails_alone(model, shortage):
     engine = GenerateEngine(on_small_device(model, 0, shortage))
 
-    ended = run(engine, [sequence(0)])
+    ended = run(engine, [engine_request(0)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "out_of_memory"
@@ -204,7 +208,7 @@ def test_steps_are_a_prompt_and_then_one_token_each(model):
         assert step is not None
         seen.append(step)
 
-    engine.submit(sequence(0, max_output_tokens=4))
+    engine.submit(engine_request(0, max_output_tokens=4))
     engine.step(look)
 
     assert [step.kind for step in seen] == [StepKind.ENCODE, *[StepKind.DECODE] * 3]
@@ -212,12 +216,13 @@ def test_steps_are_a_prompt_and_then_one_token_each(model):
 
 
 def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
-    cool = run(GenerateEngine(model, 2), [sequence(0, 8), sequence(1, 8)])
+    cool = run(GenerateEngine(model, 2), [engine_request(0, 8), engine_request(1, 8)])
     torch.manual_seed(0)
-    drawn = replace(sequence(0, 8), temperature=2.0)
+    drawn = replace(engine_request(0, 8), temperature=2.0)
 
     ended = run(
-        GenerateEngine(model, 3), [drawn, sequence(1, 8), replace(drawn, id="a/2")]
+        GenerateEngine(model, 3),
+        [drawn, engine_request(1, 8), replace(drawn, id="a/2")],
     )
 
     assert ended["a/1"].text == cool["a/1"].text
@@ -236,12 +241,12 @@ class LoopingModel(Model):
 
 def test_a_page_that_repeats_itself_is_read_as_often_as_it_asks(model):
     looping = LoopingModel(model.module, model.tokenizer, ("<|im_end|>",))
-    looping.likeliest = run(GenerateEngine(model), [sequence(0, 5)])["a/0"].text
+    looping.likeliest = run(GenerateEngine(model), [engine_request(0, 5)])["a/0"].text
     torch.manual_seed(0)
     engine = GenerateEngine(looping, retries=(Sampling(2.0, 1.0),))
 
-    once = run(engine, [sequence(0, 5)])["a/0"]
-    again = run(engine, [replace(sequence(0, 5), max_attempts=4)])["a/0"]
+    once = run(engine, [engine_request(0, 5)])["a/0"]
+    again = run(engine, [replace(engine_request(0, 5), max_attempts=4)])["a/0"]
 
     assert (once.num_attempts, once.has_repetition) == (1, True)
     assert (again.num_attempts, again.has_repetition) == (2, False)
@@ -249,9 +254,9 @@ def test_a_page_that_repeats_itself_is_read_as_often_as_it_asks(model):
 
 
 def test_a_prompt_of_too_many_tokens_fails_alone(model):
-    long = replace(sequence(0, 3), prompt="a 1 " * 1000)
+    long = replace(engine_request(0, 3), prompt="a 1 " * 1000)
 
-    ended = run(GenerateEngine(model, 2), [long, sequence(1, 3)])
+    ended = run(GenerateEngine(model, 2), [long, engine_request(1, 3)])
 
     assert ended["a/0"].error is not None
     assert ended["a/0"].error.code == "invalid_option"

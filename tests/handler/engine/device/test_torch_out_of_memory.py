@@ -21,7 +21,7 @@ from handler.engine.device.graphs import Outputs, cuda_recorder, shapes
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.errors import OutOfMemoryError
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -42,11 +42,11 @@ def model() -> Model:
     return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
 
 
-def page_of(number: int) -> Sequence:
+def page_of(number: int) -> EngineRequest:
     width, height = [(256, 256), (256, 288)][number]
     picture = documents.text_page([f"Page {number}", "of several"], (width, height))
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, PROMPT, 7)
+    return EngineRequest(f"a/{number}", "a", page, PROMPT, 7)
 
 
 PAGES = [page_of(number) for number in range(2)]
@@ -105,9 +105,9 @@ def run(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
         for page in PAGES:
             engine.submit(page)
         while engine.has_work:
-            for generation in engine.step(lambda: None):
-                assert generation.error is None
-                ended[generation.sequence_id] = generation.text
+            for output in engine.step(lambda: None):
+                assert output.error is None
+                ended[output.engine_request_id] = output.text
     return ended, memory.num_calls
 
 

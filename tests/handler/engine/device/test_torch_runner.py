@@ -1,8 +1,7 @@
-"""Token for token what transformers' `generate` says, in float32 on a processor.
+"""Equality of the native engine's output with transformers' `generate`, in float32.
 
-Whatever a page's company, however its prompt is cut, whether it gave way and came
-back, and whatever was guessed. GenerateEngine stands for `generate`: test_generate.py
-holds it to that.
+The output must not depend on the other pages of a batch, on the chunks of a prefill, on
+preemption or on drafts. GenerateEngine stands for `generate` (see test_generate.py).
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Shape, shapes
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
-from handler.engine.request import Sequence
-from handler.engine.sampling import Sampling
+from handler.engine.request import EngineRequest, Sampling
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
 from handler.schema import Page
@@ -44,23 +42,23 @@ def model() -> Model:
     return Model(loaded.module.float(), loaded.tokenizer, weights.profile.stop_tokens)
 
 
-def page_of(number: int) -> Sequence:
+def page_of(number: int) -> EngineRequest:
     width, height = SIZES[number % len(SIZES)]
     picture = documents.text_page([f"Page {number}", "of several"], (width, height))
     page = Page(number, width, height, width, height, picture.tobytes())
-    return Sequence(f"a/{number}", "a", page, PROMPT, 20 + 9 * (number % 4))
+    return EngineRequest(f"a/{number}", "a", page, PROMPT, 20 + 9 * (number % 4))
 
 
 PAGES = [page_of(number) for number in range(NUM_PAGES)]
 
 
-def run(engine: Any, pages: list[Sequence]) -> dict[str, tuple[str, str, int]]:
+def run(engine: Any, pages: list[EngineRequest]) -> dict[str, tuple[str, str, int]]:
     for page in pages:
         engine.submit(page)
     ended = {}
     while engine.has_work:
         for g in engine.step(lambda: None):
-            ended[g.sequence_id] = (g.text, g.finish_reason, g.num_output_tokens)
+            ended[g.engine_request_id] = (g.text, g.finish_reason, g.num_output_tokens)
     return ended
 
 
@@ -145,7 +143,7 @@ def test_pages_that_give_way_and_come_back_say_the_same(model, said):
     assert len(forgotten) > len(pair), "nobody gave way, so this shows nothing"
 
 
-class Guesses:
+class FixedDrafts:
     """The true answer with a share of wrong tokens."""
 
     def __init__(self, tokens: list[int], luck: float) -> None:
@@ -171,13 +169,13 @@ DRAFT_ROWS = pytest.mark.parametrize("draft_rows", [False, True], ids=["", "as r
 @DRAFT_ROWS
 @pytest.mark.parametrize("luck", [1.0, 0.6])
 def test_drafts_do_not_change_what_is_said(model, said, luck, draft_rows):
-    def drafts_for(page: Sequence) -> Guesses:
+    def create_drafter(page: EngineRequest) -> FixedDrafts:
         text, _, _ = said[page.id]
-        return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
+        return FixedDrafts(model.tokenizer.encode(text, add_special_tokens=False), luck)
 
     options = Options(expected_output_tokens=20, max_draft_tokens=5)
     runner = TorchRunner(model, 4000, draft_rows=draft_rows)
-    engine = NativeEngine(runner, options, drafts_for=drafts_for)
+    engine = NativeEngine(runner, options, create_drafter=create_drafter)
 
     assert run(engine, PAGES) == said
 
@@ -189,11 +187,11 @@ ALL_SHAPES = shapes(8, max_drafts=4, max_verified=64)
     ("luck", "draft_rows"), [(None, False), (0.6, False), (0.6, True)]
 )
 def test_steps_of_a_recorded_shape_say_the_same(model, said, luck, draft_rows):
-    def drafts_for(page: Sequence) -> Guesses | None:
+    def create_drafter(page: EngineRequest) -> FixedDrafts | None:
         if luck is None:
             return None
         text, _, _ = said[page.id]
-        return Guesses(model.tokenizer.encode(text, add_special_tokens=False), luck)
+        return FixedDrafts(model.tokenizer.encode(text, add_special_tokens=False), luck)
 
     runner = TorchRunner(
         model,
@@ -205,7 +203,7 @@ def test_steps_of_a_recorded_shape_say_the_same(model, said, luck, draft_rows):
     runner._decode_eagerly = None  # type: ignore[assignment]
     options = Options(expected_output_tokens=20, max_draft_tokens=4)
 
-    engine = NativeEngine(runner, options, drafts_for=drafts_for)
+    engine = NativeEngine(runner, options, create_drafter=create_drafter)
 
     assert run(engine, PAGES) == said
 

@@ -38,7 +38,7 @@ class Bytes:
         return bytes(ids).decode(errors="replace")
 
 
-def guessed(
+def draft_after(
     tokenizer: DraftTokenizer,
     written: str,
     *,
@@ -46,23 +46,23 @@ def guessed(
     prompt: str = "",
     max_tokens: int = 40,
 ) -> str:
-    """What is drafted after a page has written so much."""
+    """Return the draft that follows an output."""
     drafter = Drafter(tokenizer, text_layer=layer, prompt=prompt)
     drafter.extend(tokenizer.encode(written))
     return tokenizer.decode(drafter.draft(max_tokens))
 
 
 def num_forwards(drafter: Drafter, tokens: list[int], max_tokens: int) -> int:
-    """Forwards a model takes to say the tokens: one each, less what was guessed."""
+    """Count the forward passes for the tokens: one each, less the accepted drafts."""
     position = count = 0
     while position < len(tokens):
         draft = drafter.draft(max_tokens)
-        num_right = 0
-        for guess, token in zip(draft, tokens[position:], strict=False):
-            if guess != token:
+        num_accepted = 0
+        for draft_token, token in zip(draft, tokens[position:], strict=False):
+            if draft_token != token:
                 break
-            num_right += 1
-        said = tokens[position : position + num_right + 1]
+            num_accepted += 1
+        said = tokens[position : position + num_accepted + 1]
         drafter.extend(said)
         position += len(said)
         count += 1

@@ -1,4 +1,4 @@
-"""Guesses at what a page will say, and the forwards they save."""
+"""Drafts of a page's next tokens, and the forward passes that they save."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from tokenizers import Tokenizer
 
 from handler.engine.drafts.drafter import Drafter
 from handler.weights.source import MINI
-from tests.handler.engine.drafts.drafting import Bytes, Letters, guessed, num_forwards
+from tests.handler.engine.drafts.drafting import (
+    Bytes,
+    Letters,
+    draft_after,
+    num_forwards,
+)
 from tests.handler.preprocess.reading import page_of
 
 BOX = '<div data-bbox="[61, 72, 983, 94]" data-label="Text">'
@@ -112,13 +117,15 @@ def layer_of(*flowables: object) -> str:
     ],
 )
 def test_a_page_goes_on_as_its_text_layer_does(written, expected):
-    assert guessed(Letters(), written, layer=LAYER, max_tokens=60).startswith(expected)
+    assert draft_after(Letters(), written, layer=LAYER, max_tokens=60).startswith(
+        expected
+    )
 
 
 def test_at_a_paragraphs_end_the_next_block_begins():
     written = f"{BOX}<p>The first line of a <b>letter"
 
-    draft = guessed(Letters(), written, layer=LAYER)
+    draft = draft_after(Letters(), written, layer=LAYER)
 
     assert draft == '</b></p></div><div data-bbox="['
 
@@ -126,7 +133,7 @@ def test_at_a_paragraphs_end_the_next_block_begins():
 def test_a_cell_ends_after_as_many_words_as_the_one_above_it():
     written = f"{BOX}<table><tr><td>May 3</td><td>12</td></tr><tr><td>"
 
-    draft = guessed(Letters(), written, layer="May 3 12\nJune 14 7\nJuly 8 1")
+    draft = draft_after(Letters(), written, layer="May 3 12\nJune 14 7\nJuly 8 1")
 
     assert draft.startswith("June 14</td><td>7</td></tr><tr><td>July 8</td>")
 
@@ -134,7 +141,7 @@ def test_a_cell_ends_after_as_many_words_as_the_one_above_it():
 def test_a_cell_of_words_ends_before_the_numbers_after_it():
     written = f"{BOX}<table><tr><td>May</td><td>12</td></tr><tr><td>"
 
-    draft = guessed(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
+    draft = draft_after(Letters(), written, layer="May 12\nLate in June 7\nJuly 8")
 
     assert draft.startswith("Late in June</td><td>7</td></tr>")
 
@@ -142,7 +149,7 @@ def test_a_cell_of_words_ends_before_the_numbers_after_it():
 def test_a_cell_longer_than_the_one_above_goes_on():
     written = f"{BOX}<table><tr><td>May</td><td>one</td></tr><tr><td>Late in"
 
-    draft = guessed(Letters(), written, layer="May one\nLate in June seven")
+    draft = draft_after(Letters(), written, layer="May one\nLate in June seven")
 
     assert draft.startswith(" June seven")
 
@@ -150,31 +157,33 @@ def test_a_cell_longer_than_the_one_above_goes_on():
 def test_an_item_of_a_list_has_no_bullet():
     layer = "! The first\n\n! The second"
 
-    assert guessed(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
+    assert draft_after(Letters(), f"{BOX}<ul><li>", layer=layer).startswith(
         "The first</li><li>The second"
     )
 
 
 def test_bold_words_are_those_of_the_layer():
-    assert guessed(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith("The first line")
+    assert draft_after(Letters(), f"{BOX}<p><b>", layer=LAYER).startswith(
+        "The first line"
+    )
 
 
 def test_a_block_that_begins_elsewhere_is_found_by_its_first_word():
     layer = "Page 3 of 7\n\nThe harbour lies north."
 
-    draft = guessed(Letters(), f"{BOX}<p>The", layer=layer)
+    draft = draft_after(Letters(), f"{BOX}<p>The", layer=layer)
 
     assert draft.startswith(" harbour lies north.</p>")
 
 
 def test_no_text_of_the_layer_gets_into_a_tag():
-    draft = guessed(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
+    draft = draft_after(Letters(), f'{BOX}<img alt="', layer="alt of a picture")
 
     assert "picture" not in draft
 
 
 def test_no_text_of_the_layer_gets_into_a_formula():
-    draft = guessed(Letters(), f"{BOX}<p>see <math>", layer="see x = 1")
+    draft = draft_after(Letters(), f"{BOX}<p>see <math>", layer="see x = 1")
 
     assert "x = 1" not in draft
 
@@ -214,7 +223,7 @@ def test_tokens_are_those_of_the_whole_word():
 def test_without_a_text_layer_a_page_goes_on_as_it_did_before():
     item = "<li>Item of the list</li>"
 
-    draft = guessed(Letters(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12)
+    draft = draft_after(Letters(), f"{BOX}<ul>{item}{item}<li>Item", max_tokens=12)
 
     assert draft == " of the list"[: len(draft)]
     assert draft
@@ -240,15 +249,15 @@ def test_a_page_that_does_it_its_own_way_is_believed():
     ],
 )
 def test_the_prompt_says_how_a_block_begins(prompt, expected):
-    assert guessed(Letters(), "", prompt=prompt) == expected
+    assert draft_after(Letters(), "", prompt=prompt) == expected
 
 
-def test_the_numbers_of_a_box_are_not_guessed():
+def test_the_numbers_of_a_box_are_not_drafted():
     page = f"{BOX}<p>one</p></div>{BOX}<p>two</p></div>"
 
-    assert guessed(Letters(), page, max_tokens=60) == '<div data-bbox="['
-    assert guessed(Letters(), f'{page}<div data-bbox="[') == ""
-    assert guessed(Letters(), f'{page}<div data-bbox="[612') == ", "
+    assert draft_after(Letters(), page, max_tokens=60) == '<div data-bbox="['
+    assert draft_after(Letters(), f'{page}<div data-bbox="[') == ""
+    assert draft_after(Letters(), f'{page}<div data-bbox="[612') == ", "
 
 
 def test_a_page_read_once_more_is_drafted_like_a_new_one():

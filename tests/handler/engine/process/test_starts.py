@@ -19,7 +19,7 @@ from handler.engine.process.process import StartChild
 from handler.engine.process.start import Load
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
-from tests.fakes import sequence
+from tests.fakes import engine_request
 from tests.handler.engine.device.cuda import FakeCuda
 from tests.handler.engine.process.starting import (
     start_child_that_dies,
@@ -167,7 +167,7 @@ def test_a_start_after_a_transient_failure_is_ready(start):
 
     engines = start(second, model_id=IN_USE)
 
-    assert engines.submit(sequence("a/1", "say hello")).result(10).text == "hello"
+    assert engines.submit(engine_request("a/1", "say hello")).result(10).text == "hello"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_next_start_omits_what_a_process_died_checking(
     assert engines.fallbacks == (fallback,)
     info = engines.info
     assert (info.attention, info.cuda_graphs) == (attention, cuda_graphs)
-    assert engines.submit(sequence("a/1", "say hello")).result(10).text == "hello"
+    assert engines.submit(engine_request("a/1", "say hello")).result(10).text == "hello"
     [line] = [line for line in caplog.records if line.message == "self-test failed"]
     assert vars(line)["check"] == check
     assert vars(line)["fallback"] == fallback

@@ -23,7 +23,7 @@ from handler.engine.selection.self_test import check_graphs, is_device_usable
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
-from tests.fakes import sequence
+from tests.fakes import engine_request
 from tests.handler.engine.device.shortages import SHORTAGES
 
 
@@ -185,11 +185,11 @@ def failing_after(num_recorded: int) -> Record:
 
 def read(chosen) -> str:
     """Return the engine's text of a page."""
-    chosen.engine.submit(sequence("a/1", "Read."))
+    chosen.engine.submit(engine_request("a/1", "Read."))
     while chosen.engine.has_work:
-        for generation in chosen.engine.step(lambda: None):
-            assert generation.error is None
-            return str(generation.text)
+        for output in chosen.engine.step(lambda: None):
+            assert output.error is None
+            return str(output.text)
     raise AssertionError("the page never ended")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from handler.engine.device.graphs import Outputs, Record, Shape
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.engine.selection.self_test import (
     CudaSelfTest,
     check_graphs,
@@ -46,7 +46,7 @@ def check(
     model: Model,
     record: Record,
     num_places: int = 200,
-    shapes: Seq[Shape] = SHAPES,
+    shapes: Sequence[Shape] = SHAPES,
 ) -> float:
     runner = TorchRunner(model, num_places, graph_shapes=shapes, record=record)
     return check_graphs(
@@ -166,8 +166,8 @@ class RememberingRunner(TorchRunner):
 
     prompts: list[TorchPrompt]
 
-    def prompt_from(self, sequence: Sequence) -> TorchPrompt:
-        self.prompts.append(super().prompt_from(sequence))
+    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
+        self.prompts.append(super().prompt_from(request))
         return self.prompts[-1]
 
 
@@ -230,9 +230,9 @@ class RunnerWithoutMemory(ScriptedRunner):
         self.out_of_memory = {"self-test"}
         self.sizes: list[tuple[int, int]] = []
 
-    def prompt_from(self, sequence: Any) -> Any:
-        self.sizes.append((sequence.page.pixel_width, sequence.page.pixel_height))
-        return super().prompt_from(sequence)
+    def prompt_from(self, request: Any) -> Any:
+        self.sizes.append((request.page.pixel_width, request.page.pixel_height))
+        return super().prompt_from(request)
 
 
 def test_a_device_that_computes_is_usable():

@@ -24,7 +24,7 @@ from handler.engine.device.vision.positions import (
     interpolate_positions,
     patch_coordinates,
 )
-from handler.engine.request import Sequence
+from handler.engine.request import EngineRequest
 from handler.schema import Page
 from tests.handler.engine.device.fake_device import (
     FakeDevice,
@@ -169,7 +169,7 @@ def largest(chandra, device) -> Run:
     page = Page(1, width, height, width, height, bytes(3 * width * height))
     on_host = copy(chandra)
     on_host.device = torch.device("cpu")
-    prompt = Encoder(on_host).prompt_from(Sequence("a", "a", page, "Read.", 10))
+    prompt = Encoder(on_host).prompt_from(EngineRequest("a", "a", page, "Read.", 10))
     input_ids = device.empty(prompt.num_tokens, dtype=torch.int64)
     prompt = replace(prompt, input_ids=input_ids)
     encoder = Encoder(chandra)
