@@ -20,7 +20,7 @@ from bench.documents import as_pdf_pages, as_pictures, pages_of_lognormal_length
 from bench.report import finish, say
 from bench.running import Run, read
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.device.capacity import cache_places
+from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
@@ -56,7 +56,7 @@ class Systems:
         options = Options(
             max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
         )
-        runner = TorchRunner(self.model, cache_places(self.model))
+        runner = TorchRunner(self.model, measure_cache_tokens(self.model))
         return NativeEngine(runner, options, create_drafter=drafter_factory(self.model))
 
 

@@ -173,8 +173,8 @@ class ForcedRunner:
         return script[number] if number < len(script) else token
 
     @property
-    def num_places(self) -> int:
-        return self._runner.num_places
+    def num_cache_positions(self) -> int:
+        return self._runner.num_cache_positions
 
     @property
     def max_tokens(self) -> int:

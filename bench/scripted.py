@@ -15,7 +15,7 @@ from handler.engine.request import EngineRequest
 __all__ = ["Script", "ScriptedRunner"]
 
 _STOP = -1
-_NUM_PLACES = 1_000_000
+_NUM_POSITIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class ScriptedRunner:
     a rejected draft token do not count, as with any model.
     """
 
-    num_places = _NUM_PLACES
-    max_tokens = _NUM_PLACES
+    num_cache_positions = _NUM_POSITIONS
+    max_tokens = _NUM_POSITIONS
     stop_token_ids = (_STOP,)
 
     def __init__(

@@ -135,7 +135,7 @@ def _print_estimates(counted: Counted) -> None:
         "Estimates from data sheets, nothing is measured. Each operator takes what "
         "memory,\nmultiplication or launches take, whichever is most: "
         f"{REPLAY_SECONDS * 1e6:.1f} us a kernel in a graph,\n"
-        f"{LAUNCH_SECONDS * 1e6:.1f} us outside. A page has {counted.page_places:,} "
+        f"{LAUNCH_SECONDS * 1e6:.1f} us outside. A page has {counted.page_positions:,} "
         "tokens in a decode step; '-': the cache does not fit."
     )
     say(

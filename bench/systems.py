@@ -19,7 +19,7 @@ from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.device.capacity import cache_places
+from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import shapes
 from handler.engine.device.model import Model
@@ -30,7 +30,7 @@ from handler.settings import EngineSettings
 __all__ = ["Native", "Stage"]
 
 _DRAFT_TOKENS = EngineSettings().draft_tokens or 0
-_SPARE_PLACES = 256
+_SPARE_POSITIONS = 256
 """For drafts, and for growth ahead of need."""
 _PIXELS_A_TOKEN = 32 * 32
 
@@ -124,16 +124,16 @@ class Stage:
         # What an earlier run held is no longer in the way, and is not counted as used.
         self._settle(reset=True)
         most = max(self._prefill(p).count + len(p.tokens) for p in self.pages)
-        places = native.in_flight * (most + _SPARE_PLACES)
-        places = min(places, cache_places(self.model))
-        report, _ = self._run(native, native.in_flight, places, seconds)
+        cache_tokens = native.in_flight * (most + _SPARE_POSITIONS)
+        cache_tokens = min(cache_tokens, measure_cache_tokens(self.model))
+        report, _ = self._run(native, native.in_flight, cache_tokens, seconds)
         return report
 
     def small(self, native: Native, seconds: float) -> dict[str, Any]:
         """The engine with the cache of a 24 GB card; `in_flight` does not count."""
-        places = self.geometry.small_cache_bytes // self.costs.cache_bytes
-        count = max(1, places // SEQUENCE_TOKENS)
-        report, steady = self._run(native, count, places, seconds)
+        cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
+        count = max(1, cache_tokens // SEQUENCE_TOKENS)
+        report, steady = self._run(native, count, cache_tokens, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {
             "note": "a projection: this fraction of an A10G's estimated roofline",
@@ -142,7 +142,7 @@ class Stage:
         return report
 
     def _run(
-        self, native: Native, max_sequences: int, places: int, seconds: float
+        self, native: Native, max_sequences: int, cache_tokens: int, seconds: float
     ) -> tuple[dict[str, Any], Steady]:
         self._settle(reset=True)
         options = Options(
@@ -160,7 +160,7 @@ class Stage:
         runner = ForcedRunner(
             TorchRunner(
                 self.model,
-                places,
+                cache_tokens,
                 max_page_tokens=self.max_page_tokens,
                 graph_shapes=of_shapes if native.has_graphs else (),
                 record=recorder,
@@ -177,7 +177,7 @@ class Stage:
         self._settle()
         report = {
             "in_flight": max_sequences,
-            "cache_places": places,
+            "cache_places": cache_tokens,
             **steady.report(self.costs, self.rates, self._marks),
             "graphs_recorded": recorder.num_recorded,
             "recording_seconds": recorder.seconds,

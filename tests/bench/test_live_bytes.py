@@ -24,7 +24,7 @@ from handler.engine.batching.memory_plan import (
     sizes_from,
 )
 from handler.engine.batching.model_runner import Chunk
-from handler.engine.device.attention import KVPool
+from handler.engine.device.attention import KVCache
 from handler.engine.device.encoder import Encoder
 from handler.engine.device.graphs import Shape
 from handler.engine.device.model import Model
@@ -33,7 +33,7 @@ from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import EngineRequest
 from handler.schema import Page
 
-NUM_PLACES = 20_000
+NUM_POSITIONS = 20_000
 CPU = torch.device("cpu")
 MOST = 1.5
 """Upper bound of a term of the plan, as a multiple of the live bytes."""
@@ -67,7 +67,7 @@ def sizes(model) -> ModelSizes:
 @pytest.fixture
 def new_runner(model) -> Callable[..., TorchRunner]:
     """Return a function that makes runners with the CUDA operator's shape function."""
-    return lambda **given: TorchRunner(model, NUM_PLACES, use_operator=True, **given)
+    return lambda **given: TorchRunner(model, NUM_POSITIONS, use_operator=True, **given)
 
 
 def assert_bounds(planned: int, live: int) -> None:
@@ -79,10 +79,10 @@ def test_weights_have_the_size_of_chandra(sizes):
 
 
 def test_the_cache_takes_the_bytes_of_its_tokens(sizes, fake, model):
-    pool = KVPool(model.module.model.language_model.config, 1000, torch.bfloat16, CPU)
+    cache = KVCache(model.module.model.language_model.config, 1000, torch.bfloat16, CPU)
 
     assert sizes.bytes_per_token == 144 * 1024
-    held = sum(tensor.nbytes for tensor in (*pool.keys, *pool.values))
+    held = sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
     assert held == 1000 * sizes.bytes_per_token
 
 

@@ -49,7 +49,7 @@ class Chunk(Generic[P]):
     """Consecutive tokens of a page to be computed: of its prompt, then its answer."""
 
     prompt: P
-    output: Sequence[int]
+    output_tokens: Sequence[int]
     start: int
     """Number of the page's tokens in the cache."""
     count: int
@@ -63,19 +63,20 @@ class Chunk(Generic[P]):
     @property
     def is_last(self) -> bool:
         """True if the chunk ends with the page's last token."""
-        return self.end == self.prompt.num_tokens + len(self.output)
+        return self.end == self.prompt.num_tokens + len(self.output_tokens)
 
 
 class ModelRunner(Protocol[P]):
     """Computes tokens, for one thread; it does not keep track of pages.
 
     `prompt_from`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
-    the device has no memory left; the runner stays usable. The caller chooses the cache
-    segment of a page; places from `start` on may hold anything and are overwritten.
+    the device has no memory left; the runner stays usable. The caller chooses the KV
+    segment of a page. Its positions from `start` on may hold anything, and are
+    overwritten.
     """
 
     @property
-    def num_places(self) -> int:
+    def num_cache_positions(self) -> int:
         """Size of the cache: tokens of all pages together."""
 
     @property
@@ -105,13 +106,13 @@ class ModelRunner(Protocol[P]):
         """Compute all rows together; return the next token after each token."""
 
     def move(self, moves: Sequence[Move]) -> None:
-        """Move segments within the cache, in this order."""
+        """Move KV segments within the cache, in this order."""
 
     def forget(self, prompt: P) -> None:
         """Release the encoded image of a page, complete or not."""
 
     def shrink_cache(self) -> int | None:
-        """Replace the cache by a smaller, empty one; return its `num_places`.
+        """Replace the cache by a smaller, empty one; return its `num_cache_positions`.
 
         The content of the cache is lost. Returns None without a change if a smaller
         cache would not hold the largest page.

@@ -19,7 +19,7 @@ from handler.engine.batching.drafting import (
     choose_draft_length,
     count_accepted,
 )
-from handler.engine.batching.kv_cache import Segment, SegmentPool
+from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
 from handler.engine.batching.repetition import ends_in_loop, repetition_start
@@ -78,9 +78,9 @@ class _Page(Generic[P]):
     """Maximum tokens of the answer."""
     drafts: DraftSource | None
     attempts: Attempts
-    output: list[int] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
     num_computed: int = 0
-    segment: Segment | None = None
+    segment: KVSegment | None = None
     started_at: float | None = None
     num_forwards: int = 0
     num_drafted: int = 0
@@ -93,11 +93,11 @@ class _Page(Generic[P]):
 
     @property
     def num_tokens(self) -> int:
-        return self.prompt.num_tokens + len(self.output)
+        return self.prompt.num_tokens + len(self.output_tokens)
 
     @property
     def last_token(self) -> int:
-        return self.output[-1] if self.output else self.prompt.last_token
+        return self.output_tokens[-1] if self.output_tokens else self.prompt.last_token
 
 
 class NativeEngine(Generic[P]):
@@ -120,7 +120,7 @@ class NativeEngine(Generic[P]):
         self._create_drafter = create_drafter
         self._clock = clock
         self._scheduler: Scheduler[_Page[P]] = Scheduler(
-            SegmentPool(runner.num_places),
+            KVSegmentPool(runner.num_cache_positions),
             max_sequences=options.max_sequences,
             max_prefill_tokens=options.max_prefill_tokens,
             expected_output_tokens=options.expected_output_tokens,
@@ -193,7 +193,9 @@ class NativeEngine(Generic[P]):
         return bool(self._pages or self._ended)
 
     def num_output_tokens(self) -> dict[str, int]:
-        return {page.request.id: len(page.output) for page in self._scheduler.running}
+        return {
+            page.request.id: len(page.output_tokens) for page in self._scheduler.running
+        }
 
     def step(self, poll: Callable[[], None]) -> list[EngineOutput]:
         self.steps.start(StepKind.SCHEDULE)
@@ -235,7 +237,7 @@ class NativeEngine(Generic[P]):
         count = plan.num_prefill_tokens
         chunk = Chunk(
             page.prompt,
-            page.output,
+            page.output_tokens,
             page.num_computed,
             count,
             page.segment.start,
@@ -283,16 +285,16 @@ class NativeEngine(Generic[P]):
         for page in self._scheduler.running:
             # Encoded images would take the memory that the new cache needs.
             self._runner.forget(page.prompt)
-        before = self._runner.num_places
-        num_places = self._runner.shrink_cache()
-        if num_places is None:
+        before = self._runner.num_cache_positions
+        num_cache_positions = self._runner.shrink_cache()
+        if num_cache_positions is None:
             return False
-        preempted = self._scheduler.reset(num_places)
+        preempted = self._scheduler.reset(num_cache_positions)
         logger.warning(
             "cache shrunk after a step ran out of memory",
             extra={
                 "tokens_before": before,
-                "tokens_after": num_places,
+                "tokens_after": num_cache_positions,
                 "preempted_pages": len(preempted),
             },
         )
@@ -310,8 +312,8 @@ class NativeEngine(Generic[P]):
             self._end(page, self._too_long(page.request, page.prompt))
             return
         page.limit = min(page.limit, room)
-        if len(page.output) >= page.limit:
-            del page.output[page.limit :]
+        if len(page.output_tokens) >= page.limit:
+            del page.output_tokens[page.limit :]
             self._finish(page, FinishReason.LENGTH)
             page.num_computed = 0  # Another attempt begins with an empty cache.
 
@@ -367,7 +369,7 @@ class NativeEngine(Generic[P]):
             length,
             options.max_draft_tokens,
             options.max_verified_tokens // num_pages - 1,
-            page.limit - len(page.output) - 1,
+            page.limit - len(page.output_tokens) - 1,
         )
         return page.drafts.draft(length)[:length] if length > 0 else []
 
@@ -380,16 +382,16 @@ class NativeEngine(Generic[P]):
                 reason = FinishReason.STOP
                 break
             new.append(token)
-            if len(page.output) + len(new) == page.limit:
+            if len(page.output_tokens) + len(new) == page.limit:
                 reason = FinishReason.LENGTH
                 break
-        num_before = len(page.output)
-        page.output += new
+        num_before = len(page.output_tokens)
+        page.output_tokens += new
         if page.drafts is not None:
             page.drafts.extend(new)
-        is_due = num_before // _CHECK_EVERY != len(page.output) // _CHECK_EVERY
+        is_due = num_before // _CHECK_EVERY != len(page.output_tokens) // _CHECK_EVERY
         if reason is None and is_due:
-            tail = self._runner.text_from(page.output[-_TAIL_TOKENS:])
+            tail = self._runner.text_from(page.output_tokens[-_TAIL_TOKENS:])
             if ends_in_loop(tail):
                 reason = FinishReason.REPETITION
         if reason is not None:
@@ -397,13 +399,13 @@ class NativeEngine(Generic[P]):
 
     def _finish(self, page: _Page[P], reason: FinishReason) -> None:
         """End a page, or start another attempt if it repeats itself."""
-        text = self._runner.text_from(page.output)
+        text = self._runner.text_from(page.output_tokens)
         page.attempts.add(
-            Attempt(text, reason, len(page.output), repetition_start(text))
+            Attempt(text, reason, len(page.output_tokens), repetition_start(text))
         )
         if not page.attempts.is_over:
             # The prompt stays in the cache; its last token is computed again.
-            page.output.clear()
+            page.output_tokens.clear()
             page.num_computed = page.num_prompt_tokens - 1
             if page.drafts is not None:
                 page.drafts.reset()

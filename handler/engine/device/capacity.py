@@ -26,9 +26,9 @@ from handler.settings import EngineSettings
 
 __all__ = [
     "Room",
-    "cache_places",
     "find_room",
     "largest_image_pixels",
+    "measure_cache_tokens",
     "plan_loaded",
     "verified_tokens",
     "verified_tokens_at",
@@ -36,7 +36,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_CPU_PLACES = 32_768
+_CPU_CACHE_TOKENS = 32_768
 _VERIFIED_TOKENS = 64
 _CPU_BYTES = 2 * 1024**3
 _CPU_SEQUENCES = 16
@@ -70,7 +70,7 @@ def find_room(
     """
     if model.device.type != "cuda":
         return Room(
-            cache_tokens=settings.kv_cache_tokens or cache_places(model),
+            cache_tokens=settings.kv_cache_tokens or measure_cache_tokens(model),
             num_sequences=settings.max_sequences or _CPU_SEQUENCES,
         )
     # After loading, torch's allocator holds unused memory that CUDA counts as used.
@@ -139,14 +139,14 @@ def largest_image_pixels(profile: Profile, max_side: int | None) -> int:
     return min(sizing.max_pixels, max(sizing.min_pixels, side * side))
 
 
-def cache_places(model: Model) -> int:
+def measure_cache_tokens(model: Model) -> int:
     """Return the size, in tokens, of a KV cache that fits beside the weights.
 
     On a GPU, memory for the largest image of any profile is set aside.
     """
     sizes = sizes_from(model.module.config, 0, model.module.dtype.itemsize)
     if model.device.type != "cuda":
-        return min(_CPU_PLACES, _CPU_BYTES // sizes.bytes_per_token)
+        return min(_CPU_CACHE_TOKENS, _CPU_BYTES // sizes.bytes_per_token)
     torch.cuda.empty_cache()
     available_bytes, _ = torch.cuda.mem_get_info(model.device)
     workload = Workload(

@@ -157,8 +157,8 @@ class Encoder:
         device = self._model.device
         features = self._vision.finish(encoding)
         embeddings = self._module.language_model.embed_tokens(prompt.input_ids)
-        places = copy_to(device, torch.tensor(prompt.visual_at))
-        embeddings.index_copy_(0, places, features.embeddings.to(embeddings.dtype))
+        rows = copy_to(device, torch.tensor(prompt.visual_at))
+        embeddings.index_copy_(0, rows, features.embeddings.to(embeddings.dtype))
         return Encoded(
             embeddings=embeddings,
             deepstack=features.deepstack,

@@ -215,7 +215,8 @@ class DecodeGraphs:
         numbers = [
             [
                 *row.tokens,
-                # Padding: its results are not used, and its places are overwritten.
+                # Padding. Its results are not used, and what it writes to the
+                # cache is overwritten.
                 *[row.tokens[-1]] * (shape.width - len(row.tokens)),
                 row.start,
                 row.segment_start,

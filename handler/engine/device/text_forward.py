@@ -207,13 +207,13 @@ class TextForward:
         self._rotate(unrotated, *rotation, into=heads.narrow(1, 0, queries + keys))
         query = heads.narrow(1, 0, queries)
         written = heads.narrow(1, queries, 2 * keys)
-        step.pool.layers[index].index_copy_(0, step.places, written)
+        step.cache.layers[index].index_copy_(0, step.cache_positions, written)
         if num_last == 0:
             return query.narrow(0, 0, 0).flatten(1)
         attended = attend(
             query,
-            step.pool.keys[index],
-            step.pool.values[index],
+            step.cache.keys[index],
+            step.cache.values[index],
             step,
             self._scaling,
         ).flatten(1)

@@ -12,7 +12,7 @@ import torch
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.memory_plan import shrunk_cache_tokens
 from handler.engine.batching.model_runner import Chunk, Row
-from handler.engine.device.attention import KVPool, PageSpan, Step, has_operator
+from handler.engine.device.attention import KVCache, PageSpan, Step, has_operator
 from handler.engine.device.encoder import Encoder, TorchPrompt
 from handler.engine.device.graphs import (
     NUM_FACTS,
@@ -54,8 +54,8 @@ class TorchRunner:
       of several queries one after the other.
     - `max_prefill_tokens`: an image is encoded in slices that take about as long as a
       prefill of this many tokens.
-    - `min_places`, `image_places`: `shrink_cache` leaves at least the first and gives
-      up at least the second.
+    - `min_cache_tokens`, `image_tokens`: `shrink_cache` keeps at least the first and
+      gives up at least the second.
     - `check_graphs`: called after `shrink_cache` has recorded the steps again; raises
       SelfTestError if they are wrong. If either fails, steps are eager from then on.
     """
@@ -63,7 +63,7 @@ class TorchRunner:
     def __init__(
         self,
         model: Model,
-        num_places: int,
+        num_cache_positions: int,
         *,
         max_page_tokens: int | None = None,
         graph_shapes: Sequence[Shape] = (),
@@ -72,8 +72,8 @@ class TorchRunner:
         use_operator: bool | None = None,
         draft_rows: bool = False,
         max_prefill_tokens: int = 1024,
-        min_places: int = 1,
-        image_places: int = 0,
+        min_cache_tokens: int = 1,
+        image_tokens: int = 0,
     ) -> None:
         self._model = model
         self._config = model.module.model.language_model.config
@@ -89,30 +89,30 @@ class TorchRunner:
             use_operator = has_operator(model.device, self._dtype)
         self._use_operator = use_operator
         self._draft_rows = draft_rows
-        self._min_places = min_places
-        self._image_places = image_places
-        self._allocate_cache(num_places)
+        self._min_cache_tokens = min_cache_tokens
+        self._image_tokens = image_tokens
+        self._allocate_cache(num_cache_positions)
 
-    def _allocate_cache(self, num_places: int) -> None:
+    def _allocate_cache(self, num_cache_positions: int) -> None:
         """Allocate the KV cache, and record the graphs that use it."""
-        self._num_places = num_places
-        # Padding rows of a recorded step write to places after those of pages.
+        self._num_cache_positions = num_cache_positions
+        # Padding rows of a recorded step write to positions after those of pages.
         num_idle = max((shape.width for shape in self._graph_shapes), default=0)
-        self._pool = KVPool(
-            self._config, num_places + num_idle, self._dtype, self._device
+        self._cache = KVCache(
+            self._config, num_cache_positions + num_idle, self._dtype, self._device
         )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
                 self._decode_fixed,
                 self._graph_shapes,
                 device=self._device,
-                idle_segment=num_places,
+                idle_segment=num_cache_positions,
                 record=self._record,
             )
 
     @property
-    def num_places(self) -> int:
-        return self._num_places
+    def num_cache_positions(self) -> int:
+        return self._num_cache_positions
 
     @property
     def graphs(self) -> DecodeGraphs:
@@ -120,9 +120,9 @@ class TorchRunner:
         return self._graphs
 
     @property
-    def pool(self) -> KVPool:
+    def cache(self) -> KVCache:
         """The cache of keys and values."""
-        return self._pool
+        return self._cache
 
     @property
     def max_tokens(self) -> int:
@@ -148,39 +148,39 @@ class TorchRunner:
         _catch_out_of_memory("moving the cache of a page", lambda: self._move(moves))
 
     def shrink_cache(self) -> int | None:
-        num_places = shrunk_cache_tokens(
-            self._num_places,
-            page_tokens=self._min_places,
-            image_tokens=self._image_places,
+        num_cache_positions = shrunk_cache_tokens(
+            self._num_cache_positions,
+            page_tokens=self._min_cache_tokens,
+            image_tokens=self._image_tokens,
         )
-        if num_places is None:
+        if num_cache_positions is None:
             return None
         # The old cache must be gone before the new one is allocated.
         self._release_cache()
         if not self._graph_shapes:
-            self._allocate_cache(num_places)
-        elif not self._record_again(num_places):
+            self._allocate_cache(num_cache_positions)
+        elif not self._record_again(num_cache_positions):
             # What the failed try has allocated is garbage only now.
             self._graph_shapes = ()
             self._release_cache()
-            self._allocate_cache(num_places)
-        return num_places
+            self._allocate_cache(num_cache_positions)
+        return num_cache_positions
 
     def _release_cache(self) -> None:
         """Release the cache and the graphs, which have memory of their own."""
-        for name in ("_graphs", "_pool"):
+        for name in ("_graphs", "_cache"):
             if hasattr(self, name):
                 delattr(self, name)
         gc.collect()
         torch.cuda.empty_cache()
 
-    def _record_again(self, num_places: int) -> bool:
+    def _record_again(self, num_cache_positions: int) -> bool:
         """Allocate a cache, record the graphs and check them; return whether it worked.
 
         The graphs that passed the self-test had other addresses.
         """
         try:
-            self._allocate_cache(num_places)
+            self._allocate_cache(num_cache_positions)
             if self._check_graphs is not None:
                 self._check_graphs(self)
         except Exception as error:
@@ -216,7 +216,7 @@ class TorchRunner:
 
     def _move(self, moves: Sequence[Move]) -> None:
         for move in moves:
-            self._pool.copy(move.source, move.target, move.length)
+            self._cache.copy(move.source, move.target, move.length)
 
     @torch.inference_mode()
     def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
@@ -241,7 +241,7 @@ class TorchRunner:
             deepstack = encoded.deepstack_of(start, end)
         if end > num_prompt:
             part = slice(max(0, start - num_prompt), end - num_prompt)
-            tokens = self._to_device(list(chunk.output[part]), torch.int64)
+            tokens = self._to_device(list(chunk.output_tokens[part]), torch.int64)
             embeddings.append(self._forward.embed(tokens))
             first = max(start, num_prompt) + prompt.rope_delta
             numbers = torch.arange(first, first + len(tokens), device=self._device)
@@ -249,11 +249,13 @@ class TorchRunner:
         if end >= num_prompt:
             self.forget(prompt)  # Encoded images add up to gigabytes.
         segment = chunk.segment_start
-        places = torch.arange(segment + start, segment + end, device=self._device)
+        cache_positions = torch.arange(
+            segment + start, segment + end, device=self._device
+        )
         states = self._forward.states(
             torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
-            self._step(places, [PageSpan(0, chunk.count, segment, end)]),
+            self._step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
             deepstack,
             num_last=1 if chunk.is_last else 0,
         )
@@ -301,8 +303,8 @@ class TorchRunner:
         else:
             num_queries, num_used, segments = width, start + width, segment
         step = Step(
-            self._pool,
-            places=((segment + start).unsqueeze(1) + offsets).flatten(),
+            self._cache,
+            cache_positions=((segment + start).unsqueeze(1) + offsets).flatten(),
             query_starts=torch.arange(
                 0,
                 num_rows * width + 1,
@@ -313,7 +315,7 @@ class TorchRunner:
             segment_starts=torch.cat([segments, segments.narrow(0, -1, 1)]).int(),
             num_used=num_used.int(),
             max_queries=num_queries,
-            max_used=min(self.max_tokens + width, self._pool.num_places),
+            max_used=min(self.max_tokens + width, self._cache.num_positions),
             use_operator=self._use_operator,
         )
         states = self._forward.states(
@@ -338,11 +340,11 @@ class TorchRunner:
             for row in rows
             for number, token in enumerate(row.tokens, row.start)
         ]
-        tokens, places, positions = self._to_device(flat, torch.int64).T
+        tokens, cache_positions, positions = self._to_device(flat, torch.int64).T
         states = self._forward.states(
             self._forward.embed(tokens),
             positions,
-            self._step(places, self._spans(rows)),
+            self._step(cache_positions, self._spans(rows)),
         )
         return self._forward.logits(states)
 
@@ -359,7 +361,7 @@ class TorchRunner:
                 begin = end
         return spans
 
-    def _step(self, places: torch.Tensor, spans: list[PageSpan]) -> Step:
+    def _step(self, cache_positions: torch.Tensor, spans: list[PageSpan]) -> Step:
         """Make a step from numbers on the host."""
         count = len(spans)
         numbers = self._to_device(
@@ -367,14 +369,14 @@ class TorchRunner:
                 *(span.begin for span in spans),
                 spans[-1].end,
                 *(span.start for span in spans),
-                self._num_places,
+                self._num_cache_positions,
                 *(span.used for span in spans),
             ],
             torch.int32,
         )
         step = Step(
-            self._pool,
-            places,
+            self._cache,
+            cache_positions,
             query_starts=numbers[: count + 1],
             segment_starts=numbers[count + 1 : 2 * count + 2],
             num_used=numbers[2 * count + 2 :],

@@ -42,8 +42,8 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     """Compute a small page by the runner and by transformers; return the largest error.
 
     Compared are the image's features, the keys and values of every layer, and the
-    logits of the row without their mean. Writes to the first places of the cache, which
-    belongs to no page yet. Raises SelfTestError if an error is above
+    logits of the row without their mean. Writes to the first positions of the cache,
+    which belong to no page yet. Raises SelfTestError if an error is above
     LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION behind the first layer.
     """
     page = _noise_page()
@@ -145,7 +145,7 @@ def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> flo
     is_image = torch.nn.functional.pad(prompt.is_image, (0, _ROW_WIDTH))
     is_row = numbers >= prompt.num_tokens
     groups = {
-        name: numbers[of_group].to(runner.pool.keys[0].device)
+        name: numbers[of_group].to(runner.cache.keys[0].device)
         for name, of_group in (
             ("image", is_image),
             ("text", ~is_image & ~is_row),
@@ -162,7 +162,7 @@ def _check_cache(runner: TorchRunner, expected: Any, prompt: TorchPrompt) -> flo
             LARGEST_DEVIATION if index == 0 else LARGEST_DEEP_DEVIATION,
         )
         for index, layer in enumerate(expected.layers)
-        for what, held in (("keys", runner.pool.keys), ("values", runner.pool.values))
+        for what, held in (("keys", runner.cache.keys), ("values", runner.cache.values))
         for name, group in groups.items()
     )
 

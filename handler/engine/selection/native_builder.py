@@ -72,7 +72,7 @@ class NativeBuilder:
         self._max_verified = verified_tokens(model)
         room = find_room(model, settings, PROFILES[profile], self._shapes_for)
         self._room = room
-        self._places = room.cache_tokens
+        self._cache_tokens = room.cache_tokens
         self._fallbacks: tuple[Fallback, ...] = ()
         max_pixels = largest_image_pixels(PROFILES[profile], settings.max_side)
         self._max_page_tokens = (
@@ -136,7 +136,7 @@ class NativeBuilder:
     ) -> TorchRunner:
         return TorchRunner(
             self._model,
-            self._places,
+            self._cache_tokens,
             max_page_tokens=self._max_page_tokens,
             graph_shapes=of_shapes,
             record=self._record,
@@ -144,8 +144,8 @@ class NativeBuilder:
             # None uses the operator if the device has it; False forces torch's own.
             use_operator=None if mode.attention == "flash" else False,
             max_prefill_tokens=self._options.max_prefill_tokens,
-            min_places=self._room.min_cache_tokens,
-            image_places=self._room.image_tokens,
+            min_cache_tokens=self._room.min_cache_tokens,
+            image_tokens=self._room.image_tokens,
         )
 
     def _build_eager_runner(self, mode: ExecutionMode) -> TorchRunner:
@@ -159,7 +159,7 @@ class NativeBuilder:
             if not is_out_of_memory(error):
                 raise
             raise ModelLoadError(
-                f"there is no memory for a cache of {self._places} tokens on "
+                f"there is no memory for a cache of {self._cache_tokens} tokens on "
                 f"{self._model.device}"
             ) from error
 
@@ -191,16 +191,16 @@ class NativeBuilder:
         Where it would be too small, raises OutOfMemoryError if the mode has graphs,
         whose memory an engine without them has, and ModelLoadError if it has none.
         """
-        places = shrunk_cache_tokens(
-            self._places,
+        cache_tokens = shrunk_cache_tokens(
+            self._cache_tokens,
             page_tokens=self._room.min_cache_tokens,
             image_tokens=self._room.image_tokens,
         )
-        if places is None:
+        if cache_tokens is None:
             shortage = (
                 "a page of the largest size does not fit into the memory of "
                 f"{self._model.device} beside the weights, with a cache of "
-                f"{self._places} tokens"
+                f"{self._cache_tokens} tokens"
             )
             if mode.cuda_graphs:
                 raise OutOfMemoryError(f"{shortage} and recorded steps")
@@ -210,11 +210,11 @@ class NativeBuilder:
             extra={
                 "check": Check.LARGEST_IMAGE,
                 "fallback": Fallback.CACHE_REDUCED,
-                "cache_tokens": self._places,
-                "to_cache_tokens": places,
+                "cache_tokens": self._cache_tokens,
+                "to_cache_tokens": cache_tokens,
             },
         )
-        self._places = places
+        self._cache_tokens = cache_tokens
         self._fallbacks = (Fallback.CACHE_REDUCED,)
 
 

@@ -60,7 +60,7 @@ def check_graphs(
     graphs: DecodeGraphs,
     compute_logits: Callable[[torch.Tensor], torch.Tensor],
     *,
-    num_places: int,
+    num_cache_positions: int,
     vocabulary_size: int,
 ) -> float:
     """Compare recorded steps with the same steps computed eagerly.
@@ -76,7 +76,7 @@ def check_graphs(
     worst = 0.0
     for shape in graphs.shapes:
         room = _NUM_STEPS * shape.width
-        num_rows = min(shape.num_rows, num_places // (2 * room))
+        num_rows = min(shape.num_rows, num_cache_positions // (2 * room))
         if num_rows == 0:
             continue
         generator = torch.Generator().manual_seed(shape.num_rows * 100 + shape.width)
@@ -132,7 +132,7 @@ def fits_largest_image(
     prompt = None
     try:
         prompt = runner.prompt_from(request)
-        count = min(prompt.num_tokens, max_prefill_tokens, runner.num_places)
+        count = min(prompt.num_tokens, max_prefill_tokens, runner.num_cache_positions)
         runner.prefill(Chunk(prompt, (), 0, count, 0))
     except OutOfMemoryError:
         return False
@@ -212,7 +212,7 @@ class CudaSelfTest:
         error = check_graphs(
             runner.graphs,
             runner.compute_logits,
-            num_places=runner.num_places,
+            num_cache_positions=runner.num_cache_positions,
             vocabulary_size=config.vocab_size,
         )
         _log_passed(Check.CUDA_GRAPHS, started, error=round(error, 5))

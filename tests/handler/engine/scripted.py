@@ -47,12 +47,15 @@ class ScriptedRunner:
     """
 
     def __init__(
-        self, num_places: int = 1000, max_tokens: int = 10_000, num_slices: int = 1
+        self,
+        num_cache_positions: int = 1000,
+        max_tokens: int = 10_000,
+        num_slices: int = 1,
     ) -> None:
-        self.num_places = num_places
+        self.num_cache_positions = num_cache_positions
         self.max_tokens = max_tokens
         self.stop_token_ids = (STOP,)
-        self.places: list[object] = [None] * num_places
+        self.positions: list[object] = [None] * num_cache_positions
         self.forwards: list[list[int]] = []
         """Tokens computed for each page of each forward."""
         self.out_of_memory: set[str] = set()
@@ -99,11 +102,13 @@ class ScriptedRunner:
         self.held.discard(prompt.name)
 
     def shrink_cache(self) -> int | None:
-        num_places = self.smaller_caches.pop(0) if self.smaller_caches else None
-        if num_places is not None:
-            self.num_places = num_places
-            self.places = [None] * num_places
-        return num_places
+        num_cache_positions = (
+            self.smaller_caches.pop(0) if self.smaller_caches else None
+        )
+        if num_cache_positions is not None:
+            self.num_cache_positions = num_cache_positions
+            self.positions = [None] * num_cache_positions
+        return num_cache_positions
 
     def _take_memory(self, call: str) -> None:
         number = self.calls[call]
@@ -115,8 +120,8 @@ class ScriptedRunner:
         if moves:
             self._take_memory("move")
         for move in moves:
-            held = self.places[move.source : move.source + move.length]
-            self.places[move.target : move.target + move.length] = held
+            held = self.positions[move.source : move.source + move.length]
+            self.positions[move.target : move.target + move.length] = held
 
     def text_from(self, token_ids: Sequence[int]) -> str:
         return bytes(token_ids).decode()
@@ -129,7 +134,8 @@ class ScriptedRunner:
             self.encode(prompt)
         self._take_memory("prefill")
         tokens = [
-            prompt.token(chunk.start + i, chunk.output) for i in range(chunk.count)
+            prompt.token(chunk.start + i, chunk.output_tokens)
+            for i in range(chunk.count)
         ]
         self.forwards.append([chunk.count])
         script = prompt.scripts[chunk.sampling.temperature > 0]
@@ -163,8 +169,8 @@ class ScriptedRunner:
     ) -> list[int]:
         said = []
         for number, token in enumerate(tokens, start):
-            self.places[begin + number] = (prompt.name, number, token)
-            seen = self.places[begin : begin + number + 1]
+            self.positions[begin + number] = (prompt.name, number, token)
+            seen = self.positions[begin : begin + number + 1]
             said.append(_next(prompt, script, seen))
         return said
 

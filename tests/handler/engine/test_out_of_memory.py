@@ -35,7 +35,7 @@ class Drafts:
 
 
 def runner_failing(*calls: tuple[str, int], smaller: int | None = 200) -> Any:
-    runner = ScriptedRunner(num_places=400)
+    runner = ScriptedRunner(num_cache_positions=400)
     runner.failing = set(calls)
     runner.smaller_caches = [smaller, 10]
     return runner
@@ -82,7 +82,7 @@ def test_answers_do_not_change_after_a_shortage(call, max_drafts):
 
     assert runner.calls[call[0]] > call[1], "no call failed, so this shows nothing"
     assert texts(ended) == ANSWERS
-    assert runner.num_places == 200
+    assert runner.num_cache_positions == 200
     assert running._scheduler._pool.num_free == 200
 
 
@@ -96,7 +96,7 @@ def test_a_page_submitted_without_memory_shrinks_the_cache(number):
     submit(running, {"c": answers["c"], "d": answers["d"]})
 
     assert texts(run(running)) == ANSWERS
-    assert runner.num_places == 200
+    assert runner.num_cache_positions == 200
 
 
 def test_a_page_that_cannot_be_submitted_fails_alone():
@@ -121,7 +121,7 @@ def test_a_move_without_memory_restarts_all_pages():
 
     assert runner.calls["move"] > 0, "nothing moved, so this shows nothing"
     assert texts(ended) == answers
-    assert runner.num_places == 200
+    assert runner.num_cache_positions == 200
 
 
 def test_a_second_move_without_memory_raises():
@@ -143,7 +143,7 @@ def test_a_second_shortage_fails_one_page(call):
 
     failed = [g for g in ended.values() if g.finish_reason is FinishReason.ERROR]
     assert [g.error.code for g in failed if g.error] == ["out_of_memory"]
-    assert runner.num_places == 200
+    assert runner.num_cache_positions == 200
     said = {n: g.text for n, g in ended.items() if g not in failed}
     assert said == {name: ANSWERS[name] for name in said}
 
@@ -157,7 +157,7 @@ def test_a_page_fails_if_the_cache_cannot_shrink():
 
     reasons = [output.finish_reason for output in ended.values()]
     assert reasons.count(FinishReason.ERROR) == 1
-    assert runner.num_places == 400
+    assert runner.num_cache_positions == 400
 
 
 def test_a_prompt_too_long_for_the_smaller_cache_fails():
@@ -216,4 +216,4 @@ def test_random_pages_survive_a_random_shortage(seed):
     ended = run(running)
 
     assert texts(ended) == answers
-    assert running._scheduler._pool.num_free == runner.num_places
+    assert running._scheduler._pool.num_free == runner.num_cache_positions

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.batching.kv_cache import Move, Segment, SegmentPool
+from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool, Move
 
 
 class Memory:
     """A pool and the places it speaks of, each written with its owner's name."""
 
-    def __init__(self, num_places: int) -> None:
-        self.pool = SegmentPool(num_places)
-        self.places: list[object] = [None] * num_places
-        self.used: dict[Segment, int] = {}
-        self.names: dict[Segment, int] = {}
+    def __init__(self, num_positions: int) -> None:
+        self.pool = KVSegmentPool(num_positions)
+        self.positions: list[object] = [None] * num_positions
+        self.used: dict[KVSegment, int] = {}
+        self.names: dict[KVSegment, int] = {}
         self.num_named = 0
 
     def allocate(self, length: int) -> Any:
@@ -30,27 +30,27 @@ class Memory:
         self.used[segment] = 0
         return segment
 
-    def write(self, segment: Segment, count: int) -> None:
+    def write(self, segment: KVSegment, count: int) -> None:
         for _ in range(min(count, segment.length - self.used[segment])):
             place = segment.start + self.used[segment]
-            self.places[place] = (self.names[segment], self.used[segment])
+            self.positions[place] = (self.names[segment], self.used[segment])
             self.used[segment] += 1
 
-    def grow(self, segment: Segment, length: int) -> bool:
+    def grow(self, segment: KVSegment, length: int) -> bool:
         moves = self.pool.grow(segment, length, self.used)
         if moves is None:
             return False
         self.make(moves)
         return True
 
-    def free(self, segment: Segment) -> None:
+    def free(self, segment: KVSegment) -> None:
         self.pool.free(segment)
         del self.used[segment], self.names[segment]
 
     def make(self, moves: list[Move]) -> None:
         for move in moves:
-            held = self.places[move.source : move.source + move.length]
-            self.places[move.target : move.target + move.length] = held
+            held = self.positions[move.source : move.source + move.length]
+            self.positions[move.target : move.target + move.length] = held
 
     def check(self) -> None:
         segments = sorted(self.names, key=lambda segment: segment.start)
@@ -58,10 +58,10 @@ class Memory:
         for segment in segments:
             assert segment.start >= end
             end = segment.end
-            held = self.places[segment.start : segment.start + self.used[segment]]
+            held = self.positions[segment.start : segment.start + self.used[segment]]
             assert held == [(self.names[segment], i) for i in range(self.used[segment])]
-        assert end <= self.pool.num_places
-        assert self.pool.num_free == self.pool.num_places - sum(
+        assert end <= self.pool.num_positions
+        assert self.pool.num_free == self.pool.num_positions - sum(
             segment.length for segment in segments
         )
 
@@ -145,8 +145,8 @@ ACTIONS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(ACTIONS, st.integers(1, 60))
-def test_nothing_is_lost_or_shared_whatever_happens(actions, num_places):
-    memory = Memory(num_places)
+def test_nothing_is_lost_or_shared_whatever_happens(actions, num_positions):
+    memory = Memory(num_positions)
     for name, which, amount in actions:
         segments = list(memory.names)
         if name == "allocate":
@@ -164,7 +164,7 @@ def test_nothing_is_lost_or_shared_whatever_happens(actions, num_places):
         memory.check()
     for segment in list(memory.names):
         memory.free(segment)
-    assert memory.pool.num_free == num_places
+    assert memory.pool.num_free == num_positions
 
 
 @pytest.mark.parametrize("length", [1, 10])

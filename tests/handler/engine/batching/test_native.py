@@ -64,8 +64,8 @@ def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
 
 
 def is_whole(runner, engine) -> Any:
-    has_all_places = engine._scheduler._pool.num_free == runner.num_places
-    return has_all_places and not runner.held
+    is_cache_free = engine._scheduler._pool.num_free == runner.num_cache_positions
+    return is_cache_free and not runner.held
 
 
 def test_a_page_ends_after_its_answer():
@@ -201,7 +201,7 @@ def test_a_page_without_memory_for_a_slice_fails_alone():
 
 
 def test_a_page_preempted_while_it_is_encoded_begins_again():
-    runner = ScriptedRunner(num_places=40, num_slices=20)
+    runner = ScriptedRunner(num_cache_positions=40, num_slices=20)
     running = engine(runner)
 
     ended = run(running, [engine_request("a", "a" * 25), engine_request("b", "b")])
@@ -263,7 +263,7 @@ def test_drafts_that_are_never_right_are_given_up():
 
 def test_when_memory_is_short_pages_give_way_and_say_the_same():
     answers = {name: name * 40 for name in "abcd"}
-    runner = ScriptedRunner(num_places=100)
+    runner = ScriptedRunner(num_cache_positions=100)
     running = engine(runner)
 
     ended = run(running, [engine_request(n, answers[n]) for n in answers])
@@ -274,7 +274,7 @@ def test_when_memory_is_short_pages_give_way_and_say_the_same():
 
 
 def test_a_page_longer_than_the_cache_is_refused_alone():
-    runner = ScriptedRunner(num_places=50)
+    runner = ScriptedRunner(num_cache_positions=50)
 
     ended = run(
         engine(runner),
@@ -288,7 +288,7 @@ def test_a_page_longer_than_the_cache_is_refused_alone():
 
 
 def test_an_answer_longer_than_the_cache_is_cut_off_there():
-    runner = ScriptedRunner(num_places=30)
+    runner = ScriptedRunner(num_cache_positions=30)
 
     ended = run(engine(runner), [engine_request("a", "x" * 50, prompt=10)])
 
@@ -350,7 +350,7 @@ HOT = (Sampling(0.3, 0.95),)
 
 
 def test_a_page_that_repeats_itself_is_read_again_and_the_clean_reading_counts():
-    runner = ScriptedRunner(num_places=5000)
+    runner = ScriptedRunner(num_cache_positions=5000)
     page = engine_request("a", f"{LOOP}|The end.", max_output_tokens=3000)
 
     ended = run(engine(runner, retries=HOT), [page])
@@ -365,7 +365,7 @@ def test_a_page_that_repeats_itself_is_read_again_and_the_clean_reading_counts()
 
 
 def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
-    runner = ScriptedRunner(num_places=5000)
+    runner = ScriptedRunner(num_cache_positions=5000)
     page = engine_request("a", LOOP, max_output_tokens=3000)
 
     ended = run(engine(runner, retries=HOT, max_attempts=3), [page])
@@ -377,7 +377,7 @@ def test_a_page_that_repeats_itself_each_time_is_answered_and_says_so():
 
 
 def test_each_request_has_its_own_temperature_and_attempts():
-    runner = ScriptedRunner(num_places=9000)
+    runner = ScriptedRunner(num_cache_positions=9000)
     script = f"{LOOP}|{'The end. ' * 3}"
     cool = replace(engine_request("cool", "Once.|Never."), temperature=0.0)
     hot = replace(engine_request("hot", script), temperature=0.7)
@@ -401,7 +401,7 @@ def test_each_request_has_its_own_temperature_and_attempts():
 
 
 def test_a_page_whose_prompt_is_too_long_fails_alone():
-    runner = ScriptedRunner(num_places=200)
+    runner = ScriptedRunner(num_cache_positions=200)
     runner.too_long.add("a")
 
     ended = run(
@@ -413,7 +413,7 @@ def test_a_page_whose_prompt_is_too_long_fails_alone():
 
 
 def test_sampled_tokens_have_no_drafts():
-    runner = ScriptedRunner(num_places=5000)
+    runner = ScriptedRunner(num_cache_positions=5000)
     page = engine_request("a", f"{LOOP}|{'The end. ' * 3}", max_output_tokens=3000)
 
     ended = run(engine(runner, retries=HOT, luck=1.0, max_draft_tokens=4), [page])

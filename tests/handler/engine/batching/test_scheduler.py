@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.batching.kv_cache import SegmentPool
+from handler.engine.batching.kv_cache import KVSegmentPool
 from handler.engine.batching.scheduler import GROWTH, Scheduler
 
 
@@ -31,10 +31,10 @@ class Page:
 
 
 def scheduler(
-    num_places=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
+    num_positions=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
 ) -> Scheduler[Page]:
     return Scheduler(
-        SegmentPool(num_places),
+        KVSegmentPool(num_positions),
         max_sequences=max_sequences,
         max_prefill_tokens=chunk,
         expected_output_tokens=expected,
@@ -208,10 +208,10 @@ def test_a_waiting_page_can_be_removed():
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(40, 200), st.integers(0, 5))
-def test_every_page_ends_whatever_comes_and_goes(seed, num_places, drafts):
+def test_every_page_ends_whatever_comes_and_goes(seed, num_positions, drafts):
     """Random arrivals, ends and removals: nobody starves and the pool is whole."""
     rng = random.Random(seed)
-    pool = SegmentPool(num_places)
+    pool = KVSegmentPool(num_positions)
     engine: Scheduler[Page] = Scheduler(
         pool,
         max_sequences=rng.randint(1, 6),
@@ -245,7 +245,7 @@ def test_every_page_ends_whatever_comes_and_goes(seed, num_places, drafts):
         assert sum(page.num_output_tokens for page in limits) > before
         for page in list(limits):
             engine.remove(page)
-    assert pool.num_free == num_places
+    assert pool.num_free == num_positions
 
 
 @pytest.mark.parametrize("drafts", [0, 3])

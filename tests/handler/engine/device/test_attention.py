@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import torch
 from hypothesis import given, settings, strategies as st
 
-from handler.engine.device.attention import KVPool, Step, attend
+from handler.engine.device.attention import KVCache, Step, attend
 
 HEADS, KV_HEADS, SIZE = 4, 2, 8
 CPU = torch.device("cpu")
@@ -96,11 +96,11 @@ def segment_starts(spans: Sequence[Span], order: Sequence[int]) -> list[int]:
     return starts
 
 
-def step_of(pool: KVPool, spans: Sequence[Span], starts: Sequence[int]) -> Step:
+def step_of(cache: KVCache, spans: Sequence[Span], starts: Sequence[int]) -> Step:
     counts = [span.num_queries for span in spans]
     return Step(
-        pool,
-        places=torch.empty(0, dtype=torch.int64),
+        cache,
+        cache_positions=torch.empty(0, dtype=torch.int64),
         query_starts=torch.tensor([0, *itertools.accumulate(counts)]).int(),
         segment_starts=torch.tensor([*starts, 0]).int(),
         num_used=torch.tensor([span.used for span in spans]).int(),
@@ -127,22 +127,22 @@ def naive(
 @given(spans=SPANS, data=st.data())
 def test_segments_in_any_order_with_gaps_are_read_causally(spans, data):
     starts = segment_starts(spans, data.draw(st.permutations(range(len(spans)))))
-    num_places = max(s + span.used for s, span in zip(starts, spans, strict=True))
+    num_positions = max(s + span.used for s, span in zip(starts, spans, strict=True))
     config = SimpleNamespace(
         num_key_value_heads=KV_HEADS, head_dim=SIZE, num_hidden_layers=1
     )
-    generator = torch.Generator().manual_seed(num_places)
-    pool = KVPool(config, num_places, torch.float32, CPU)
-    for places in (pool.keys[0], pool.values[0]):
-        places.normal_(generator=generator)
+    generator = torch.Generator().manual_seed(num_positions)
+    cache = KVCache(config, num_positions, torch.float32, CPU)
+    for cache_positions in (cache.keys[0], cache.values[0]):
+        cache_positions.normal_(generator=generator)
     num_tokens = sum(span.num_queries for span in spans)
     query = torch.randn(num_tokens, HEADS, SIZE, generator=generator)
 
     attended = attend(
         query,
-        pool.keys[0],
-        pool.values[0],
-        step_of(pool, spans, starts),
+        cache.keys[0],
+        cache.values[0],
+        step_of(cache, spans, starts),
         SIZE**-0.5,
     )
 
@@ -150,8 +150,8 @@ def test_segments_in_any_order_with_gaps_are_read_causally(spans, data):
     expected = [
         naive(
             own,
-            pool.keys[0][start : start + span.used],
-            pool.values[0][start : start + span.used],
+            cache.keys[0][start : start + span.used],
+            cache.values[0][start : start + span.used],
         )
         for own, start, span in zip(queries, starts, spans, strict=True)
     ]

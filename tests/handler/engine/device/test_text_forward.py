@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, Qwen3VLConfig
 
-from handler.engine.device.attention import KVPool, PageSpan, Step
+from handler.engine.device.attention import KVCache, PageSpan, Step
 from handler.engine.device.packed_weights import MAX_HOST_BYTES
 from handler.engine.device.text_forward import (
     Deepstack,
@@ -135,15 +135,15 @@ class Session:
         module: Any,
         *,
         is_fused: bool,
-        num_places: int = 100,
+        num_positions: int = 100,
         max_host_bytes: int = MAX_HOST_BYTES,
     ) -> None:
         self.forward = TextForward(
             module, is_fused=is_fused, max_host_bytes=max_host_bytes
         )
         config = module.model.language_model.config
-        self.pool = KVPool(config, num_places, module.dtype, torch.device("cpu"))
-        for layer in self.pool.layers:
+        self.cache = KVCache(config, num_positions, module.dtype, torch.device("cpu"))
+        for layer in self.cache.layers:
             layer.fill_(torch.nan)
 
     @torch.inference_mode()
@@ -156,8 +156,8 @@ class Session:
         """Return the logits of tokens `begin` to `end` of each page, in one forward."""
         counts = [end - begin for _, begin, end in shares]
         step = Step(
-            self.pool,
-            places=torch.cat(
+            self.cache,
+            cache_positions=torch.cat(
                 [p.start + torch.arange(begin, end) for p, begin, end in shares]
             ),
             query_starts=torch.tensor([0, *counts]).cumsum(0).int(),
@@ -384,8 +384,8 @@ def test_missing_spans_are_read_from_the_device():
     page = page_of(module, 6, 2)
     session = Session(module, is_fused=False)
     step = Step(
-        session.pool,
-        places=page.start + torch.arange(6),
+        session.cache,
+        cache_positions=page.start + torch.arange(6),
         query_starts=torch.tensor([0, 6]).int(),
         segment_starts=torch.tensor([2, 0]).int(),
         num_used=torch.tensor([6]).int(),

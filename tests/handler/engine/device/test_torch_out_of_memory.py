@@ -124,8 +124,8 @@ def test_answers_do_not_change_after_a_shortage(model, expected, share):
     ended, _ = run(runner, int(share * num_calls))
 
     assert ended == texts
-    assert runner.num_places == 2550
-    assert runner._pool.num_places == 2551
+    assert runner.num_cache_positions == 2550
+    assert runner._cache.num_positions == 2551
 
 
 @pytest.mark.parametrize("failing", [100, 150, 260])
@@ -169,10 +169,10 @@ def test_a_move_without_memory_raises_out_of_memory(model):
 
 
 def test_a_cache_shrinks_by_at_least_the_largest_image(model):
-    runner = TorchRunner(model, 1000, min_places=300, image_places=400)
+    runner = TorchRunner(model, 1000, min_cache_tokens=300, image_tokens=400)
 
     assert runner.shrink_cache() == 600
-    assert runner.num_places == 600
+    assert runner.num_cache_positions == 600
 
 
 def failing_again(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
@@ -185,7 +185,7 @@ def failing_again(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
 
 
 def wrong_again(runner: TorchRunner) -> None:
-    if runner.num_places < 3000:
+    if runner.num_cache_positions < 3000:
         raise SelfTestError(Check.CUDA_GRAPHS, "2 rows", actual=0.5, allowed=0.05)
 
 
@@ -207,7 +207,7 @@ def test_steps_are_eager_after_a_shrink_that_loses_graphs(
     ended, _ = run(runner, int(0.4 * num_calls))
 
     assert ended == texts
-    assert runner.num_places == 2550
+    assert runner.num_cache_positions == 2550
     assert runner.graphs.shapes == []
     [line] = [r for r in caplog.records if r.message == "self-test failed"]
     assert line.fallback == fault
@@ -220,7 +220,7 @@ def test_graphs_are_checked_again_after_a_shrink(model):
         100,
         graph_shapes=GRAPH_SHAPES,
         record=recomputed,
-        check_graphs=lambda runner: checked.append(runner.num_places),
+        check_graphs=lambda runner: checked.append(runner.num_cache_positions),
     )
 
     runner.shrink_cache()
@@ -243,7 +243,7 @@ def test_a_shrunk_cache_records_on_the_same_stream(model):
 
 
 def test_a_cache_of_one_largest_page_does_not_shrink(model):
-    runner = TorchRunner(model, 300, min_places=300)
+    runner = TorchRunner(model, 300, min_cache_tokens=300)
 
     assert runner.shrink_cache() is None
-    assert runner.num_places == 300
+    assert runner.num_cache_positions == 300
