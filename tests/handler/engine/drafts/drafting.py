@@ -1,4 +1,4 @@
-"""Tokenizers to draft with, and a model whose words are known beforehand."""
+"""Tokenizers for tests of drafts, and a model with a known output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from handler.engine.drafts.drafter import Drafter, DraftTokenizer
 
 
 class Letters:
-    """Each letter is a token, and so is each tag without attributes."""
+    """Tokenizer with a token for each letter and for each tag without attributes."""
 
     def encode(self, text: str) -> list[int]:
         pieces = re.findall(r"</?[a-z0-9]+>|[^<]|<", text)
@@ -29,7 +29,7 @@ class Letters:
 
 
 class Bytes:
-    """Each byte is a token: a letter beyond ASCII is several."""
+    """Tokenizer with a token for each byte: letters beyond ASCII have several."""
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -52,7 +52,7 @@ def draft_after(
     return tokenizer.decode(drafter.draft(max_tokens))
 
 
-def num_forwards(drafter: Drafter, tokens: list[int], max_tokens: int) -> int:
+def count_forwards(drafter: Drafter, tokens: list[int], max_tokens: int) -> int:
     """Count the forward passes for the tokens: one each, less the accepted drafts."""
     position = count = 0
     while position < len(tokens):

@@ -1,4 +1,4 @@
-"""What followed the last time."""
+"""N-gram drafts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ def test_tokens_after_the_same_ngram_are_proposed_again():
     assert ngrams(1, 2, 3, 4, 5, 1, 2).propose(3, min_length=2) == [3, 4, 5]
 
 
-def test_the_longest_run_decides():
+def test_the_longest_ngram_is_preferred():
     known = ngrams(9, 1, 2, 3, 7, 8, 1, 2, 4, 9, 1, 2)
 
     assert known.propose(1, min_length=2) == [3]
 
 
-def test_of_equal_runs_the_last_one_decides():
+def test_the_last_occurrence_is_preferred():
     assert ngrams(1, 2, 3, 1, 2, 4, 1, 2).propose(1, min_length=2) == [4]
 
 
-def test_a_run_shorter_than_asked_for_says_nothing():
+def test_ngrams_below_the_minimum_length_are_ignored():
     assert ngrams(1, 2, 3, 1, 2).propose(1, min_length=3) == []
 
 
-def test_what_was_not_said_before_says_nothing():
+def test_new_tokens_give_no_draft():
     assert ngrams(1, 2, 3, 4).propose(5, min_length=2) == []
 
 
-def test_what_repeats_itself_goes_on():
+def test_repetition_is_continued():
     assert ngrams(5, 1, 2, 1, 2).propose(7, min_length=2) == [1, 2, 1, 2, 1, 2, 1]
 
 
