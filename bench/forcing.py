@@ -184,20 +184,20 @@ class ForcedRunner:
     def stop_token_ids(self) -> tuple[int, ...]:
         return self._runner.stop_token_ids
 
-    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
-        return self._runner.prompt_from(request)
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        return self._runner.tokenise(request)
 
     def move(self, moves: Sequence[Move]) -> None:
         self._runner.move(moves)
 
-    def forget(self, prompt: TorchPrompt) -> None:
-        self._runner.forget(prompt)
+    def release_image(self, prompt: TorchPrompt) -> None:
+        self._runner.release_image(prompt)
 
     def shrink_cache(self) -> int | None:
         return self._runner.shrink_cache()
 
-    def text_from(self, token_ids: Sequence[int]) -> str:
-        return self._runner.text_from(token_ids)
+    def detokenise(self, token_ids: Sequence[int]) -> str:
+        return self._runner.detokenise(token_ids)
 
 
 def _num_patches(chunk: Chunk[TorchPrompt]) -> int:

@@ -15,7 +15,7 @@ import torch
 from bench.device.hardware import NEEDS_CUDA
 from bench.rates import seconds_of
 from handler.engine.device.attention import attend_by_operator, has_operator
-from handler.engine.device.graphs import Record, cuda_recorder
+from handler.engine.device.graphs import Record, make_cuda_recorder
 from handler.engine.selection.attention_check import (
     LARGEST_ERROR,
     Attend,
@@ -52,7 +52,7 @@ def probe_operator(device: torch.device) -> dict[str, Any]:
             "skipped": f"{NEEDS_CUDA}: nothing was compared",
         }
     cases = attention_cases(HEADS, device, torch.bfloat16)
-    return probe_attention(attend_by_operator, cases, cuda_recorder(device))
+    return probe_attention(attend_by_operator, cases, make_cuda_recorder(device))
 
 
 @torch.inference_mode()
@@ -207,5 +207,5 @@ def _recorded(case: AttentionCase, device: torch.device) -> Callable[[], None]:
             _call(attend_by_operator, case)
         return _twice(_call(attend_by_operator, case))
 
-    _, replay = cuda_recorder(device)(compute)
+    _, replay = make_cuda_recorder(device)(compute)
     return replay

@@ -63,7 +63,7 @@ class ScriptedRunner:
         self.num_accepted = 0
         """Draft tokens that equal the answer, as do all before them."""
 
-    def prompt_from(self, request: EngineRequest) -> Script:
+    def tokenise(self, request: EngineRequest) -> Script:
         return Script(self._num_prompt_tokens, self._answers[request.id])
 
     def encode(self, prompt: Script) -> bool:
@@ -91,10 +91,10 @@ class ScriptedRunner:
 
     def move(self, moves: Sequence[Move]) -> None: ...
 
-    def forget(self, prompt: Script) -> None: ...
+    def release_image(self, prompt: Script) -> None: ...
 
     def shrink_cache(self) -> int | None:
         return None
 
-    def text_from(self, token_ids: Sequence[int]) -> str:
+    def detokenise(self, token_ids: Sequence[int]) -> str:
         return self._decode(list(token_ids))

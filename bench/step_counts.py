@@ -19,7 +19,7 @@ from handler.engine.batching.model_runner import Chunk, Row
 from handler.engine.batching.native import Options
 from handler.engine.device.capacity import plan_loaded, verified_tokens_at
 from handler.engine.device.encoder import TorchPrompt
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import EngineRequest
@@ -125,7 +125,7 @@ class Counted:
         most = verified_tokens_at(gpu.capability)
 
         def shapes_for(max_rows: int) -> list[Shape]:
-            return shapes(
+            return list_shapes(
                 max_rows, max_drafts=settings.draft_tokens or 0, max_verified=most
             )
 
@@ -163,7 +163,7 @@ def count_steps(
         text = model.module.config.text_config
         heads = 2 * text.num_hidden_layers * text.num_key_value_heads
         page, text_prompt = _page(geometry, a4_size(geometry))
-        input_ids, _ = model.tokens_from(page, text_prompt)
+        input_ids, _ = model.tokenise(page, text_prompt)
         counted = Counted(
             geometry,
             weight_bytes=sum(
@@ -262,7 +262,7 @@ def _prompt(
     runner: TorchRunner, geometry: Geometry, size: tuple[int, int]
 ) -> TorchPrompt:
     page, text = _page(geometry, size)
-    return runner.prompt_from(EngineRequest("request/1", "request", page, text, 1))
+    return runner.tokenise(EngineRequest("request/1", "request", page, text, 1))
 
 
 def _page(geometry: Geometry, size: tuple[int, int]) -> tuple[Page, str]:

@@ -21,7 +21,7 @@ from handler.engine.batching.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import shapes
+from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.selection.choice import drafter_factory
@@ -152,7 +152,7 @@ class Stage:
             max_attempts=1,
         )
         recorder = Recorder(self.device)
-        of_shapes = shapes(
+        of_shapes = list_shapes(
             max_sequences,
             max_drafts=options.max_draft_tokens,
             max_verified=options.max_verified_tokens,
@@ -188,9 +188,7 @@ class Stage:
     def _prefill(self, page: Forced) -> Prefill:
         """A page's whole prompt as one forward."""
         request = page.request
-        ids, (frames, rows, columns) = self.model.tokens_from(
-            request.page, request.prompt
-        )
+        ids, (frames, rows, columns) = self.model.tokenise(request.page, request.prompt)
         return Prefill(0, len(ids), num_patches=frames * rows * columns)
 
     def _settle(self, *, reset: bool = False) -> None:

@@ -21,7 +21,7 @@ from bench.systems import Stage
 from handler.engine.batching.model_runner import Row
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.encoder import TorchPrompt
-from handler.engine.device.graphs import Outputs, Record, Shape, shapes
+from handler.engine.device.graphs import Outputs, Record, Shape, list_shapes
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
 from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
@@ -155,7 +155,7 @@ def check_recorded(
             stage.model,
             _CHECKED_POSITIONS,
             max_page_tokens=stage.max_page_tokens,
-            graph_shapes=shapes(8, max_drafts=8, max_verified=64),
+            graph_shapes=list_shapes(8, max_drafts=8, max_verified=64),
             record=Recorder(hardware.device, record),
             draft_rows=kind == "rows",
         )
@@ -231,7 +231,7 @@ def _runner(
         record=record,
         draft_rows=draft_rows,
     )
-    prompt = runner.prompt_from(stage.pages[0].request)
+    prompt = runner.tokenise(stage.pages[0].request)
 
     def rows(num_tokens: int) -> list[Row[TorchPrompt]]:
         return [

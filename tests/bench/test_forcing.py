@@ -16,7 +16,7 @@ from bench.steady import run_steadily
 from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import shapes
+from handler.engine.device.graphs import list_shapes
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import EngineOutput
@@ -61,7 +61,7 @@ def read(engine, pages) -> dict[str, EngineOutput]:
 @pytest.mark.parametrize("num_drafts", [0, 4])
 @pytest.mark.parametrize(
     "graph_shapes",
-    [(), shapes(3, max_drafts=4, max_verified=64)],
+    [(), list_shapes(3, max_drafts=4, max_verified=64)],
     ids=["eager", "recorded"],
 )
 def test_a_forced_page_says_exactly_its_transcription(

@@ -21,7 +21,7 @@ from bench.tokenizer import QwenTokenizer
 from handler.engine.batching.memory_plan import (
     GRAPH_NODES_BYTES,
     ModelSizes,
-    sizes_from,
+    read_model_sizes,
 )
 from handler.engine.batching.model_runner import Chunk
 from handler.engine.device.attention import KVCache
@@ -61,7 +61,7 @@ def model(fake) -> Model:
 @pytest.fixture(scope="module")
 def sizes(model) -> ModelSizes:
     weights_bytes = sum(weight.nbytes for weight in model.module.parameters())
-    return sizes_from(CHANDRA.config(), weights_bytes)
+    return read_model_sizes(CHANDRA.config(), weights_bytes)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def _encoder_peak(model: Model, width: int, height: int) -> int:
     page = Page(1, width, height, width, height, bytes(3 * width * height))
     request = EngineRequest("a", "a", page, "read it", 10)
     with unset_fake_temporarily():
-        prompt = encoder.prompt_from(request)
+        prompt = encoder.tokenise(request)
     with LiveBytes() as counted:
         while not encoder.encode(prompt):
             pass

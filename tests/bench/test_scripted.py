@@ -13,7 +13,7 @@ def runner() -> ScriptedRunner:
 
 
 def prompt_of(subject):
-    return subject.prompt_from(EngineRequest("a", "a", Page(1, 1, 1, 1, 1, b""), "", 9))
+    return subject.tokenise(EngineRequest("a", "a", Page(1, 1, 1, 1, 1, b""), "", 9))
 
 
 def test_the_first_token_follows_the_whole_prompt():

@@ -25,9 +25,9 @@ __all__ = [
     "StepShape",
     "Workload",
     "plan_memory",
+    "read_model_sizes",
     "require_room",
     "shrunk_cache_tokens",
-    "sizes_from",
 ]
 
 MIB = 1024**2
@@ -158,7 +158,9 @@ class ModelSizes:
         return outputs + shared + GRAPH_NODES_BYTES * len(shapes)
 
 
-def sizes_from(config: Any, weights_bytes: int, value_bytes: int = 2) -> ModelSizes:
+def read_model_sizes(
+    config: Any, weights_bytes: int, value_bytes: int = 2
+) -> ModelSizes:
     """Read the sizes from a configuration of transformers for Qwen3-VL."""
     text, vision = config.text_config, config.vision_config
     return ModelSizes(

@@ -86,7 +86,7 @@ class ModelRunner(Protocol[P]):
     @property
     def stop_token_ids(self) -> tuple[int, ...]: ...
 
-    def prompt_from(self, request: EngineRequest) -> P:
+    def tokenise(self, request: EngineRequest) -> P:
         """Tokenise a page's prompt. This is cheap: `encode` encodes the image."""
 
     def encode(self, prompt: P) -> bool:
@@ -108,7 +108,7 @@ class ModelRunner(Protocol[P]):
     def move(self, moves: Sequence[Move]) -> None:
         """Move KV segments within the cache, in this order."""
 
-    def forget(self, prompt: P) -> None:
+    def release_image(self, prompt: P) -> None:
         """Release the encoded image of a page, complete or not."""
 
     def shrink_cache(self) -> int | None:
@@ -118,5 +118,5 @@ class ModelRunner(Protocol[P]):
         cache would not hold the largest page.
         """
 
-    def text_from(self, token_ids: Sequence[int]) -> str:
+    def detokenise(self, token_ids: Sequence[int]) -> str:
         """Detokenise, without special tokens."""

@@ -22,7 +22,7 @@ from handler.engine.batching.drafting import (
 from handler.engine.batching.kv_cache import KVSegment, KVSegmentPool
 from handler.engine.batching.memory_plan import EXPECTED_OUTPUT_TOKENS
 from handler.engine.batching.model_runner import Chunk, ModelRunner, Prompt, Row
-from handler.engine.batching.repetition import ends_in_loop, repetition_start
+from handler.engine.batching.repetition import ends_in_loop, find_repetition
 from handler.engine.batching.scheduler import Schedule, Scheduler
 from handler.engine.request import (
     EngineOutput,
@@ -131,7 +131,7 @@ class NativeEngine(Generic[P]):
         self._may_shrink = True
 
     def submit(self, request: EngineRequest) -> None:
-        prompt = self._prompt_from(request)
+        prompt = self._tokenise(request)
         if prompt is None:
             return
         room = self._max_tokens - prompt.num_tokens
@@ -152,14 +152,14 @@ class NativeEngine(Generic[P]):
         self._pages[request.id] = page
         self._scheduler.add(page)
 
-    def _prompt_from(self, request: EngineRequest) -> P | None:
+    def _tokenise(self, request: EngineRequest) -> P | None:
         """Tokenise a page; without memory for that, shrink the cache and try again.
 
         If there is still no memory, or the prompt is too long, the page fails: None.
         """
         while True:
             try:
-                return self._runner.prompt_from(request)
+                return self._runner.tokenise(request)
             except InvalidOptionError as error:
                 self._ended.append(_failed(request, error))
                 return None
@@ -205,7 +205,7 @@ class NativeEngine(Generic[P]):
         for page in plan.admitted:
             page.started_at = page.started_at or now
         for page in plan.preempted:
-            self._runner.forget(page.prompt)
+            self._runner.release_image(page.prompt)
         if plan.decode:
             self._decode(plan.decode)
         # A page that lost its cache in this step waits to be admitted again.
@@ -284,7 +284,7 @@ class NativeEngine(Generic[P]):
         self.steps.start(StepKind.SHRINK)
         for page in self._scheduler.running:
             # Encoded images would take the memory that the new cache needs.
-            self._runner.forget(page.prompt)
+            self._runner.release_image(page.prompt)
         before = self._runner.num_cache_positions
         num_cache_positions = self._runner.shrink_cache()
         if num_cache_positions is None:
@@ -391,7 +391,7 @@ class NativeEngine(Generic[P]):
             page.drafts.extend(new)
         is_due = num_before // _CHECK_EVERY != len(page.output_tokens) // _CHECK_EVERY
         if reason is None and is_due:
-            tail = self._runner.text_from(page.output_tokens[-_TAIL_TOKENS:])
+            tail = self._runner.detokenise(page.output_tokens[-_TAIL_TOKENS:])
             if ends_in_loop(tail):
                 reason = FinishReason.REPETITION
         if reason is not None:
@@ -399,9 +399,9 @@ class NativeEngine(Generic[P]):
 
     def _finish(self, page: _Page[P], reason: FinishReason) -> None:
         """End a page, or start another attempt if it repeats itself."""
-        text = self._runner.text_from(page.output_tokens)
+        text = self._runner.detokenise(page.output_tokens)
         page.attempts.add(
-            Attempt(text, reason, len(page.output_tokens), repetition_start(text))
+            Attempt(text, reason, len(page.output_tokens), find_repetition(text))
         )
         if not page.attempts.is_over:
             # The prompt stays in the cache; its last token is computed again.
@@ -424,7 +424,7 @@ class NativeEngine(Generic[P]):
     def _end(self, page: _Page[P], output: EngineOutput) -> None:
         del self._pages[page.request.id]
         self._scheduler.remove(page)
-        self._runner.forget(page.prompt)
+        self._runner.release_image(page.prompt)
         seconds = self._clock() - page.started_at if page.started_at else 0.0
         self._ended.append(
             replace(

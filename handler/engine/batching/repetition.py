@@ -37,7 +37,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-__all__ = ["TAIL", "ends_in_loop", "has_repetition", "repetition_start"]
+__all__ = ["TAIL", "ends_in_loop", "find_repetition"]
 
 TAIL = 12_000
 """Characters at the end of a text that `ends_in_loop` looks at; more is no use."""
@@ -56,12 +56,7 @@ def ends_in_loop(text: str) -> bool:
     )
 
 
-def has_repetition(text: str) -> bool:
-    """Whether a page that has ended is worth another attempt, by `repetition_start`."""
-    return repetition_start(text) is not None
-
-
-def repetition_start(text: str) -> int | None:
+def find_repetition(text: str) -> int | None:
     """Characters before the first loop, which may be followed by other text.
 
     The looser rule, for a page that has ended: of what has a bound of 1,000, half is

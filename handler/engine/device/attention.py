@@ -36,7 +36,7 @@ class KVCache:
     ) -> None:
         num_heads = config.num_key_value_heads
         shape = (num_positions, 2 * num_heads, config.head_dim)
-        zeros = _untouched_zeros if device.type == "cpu" else torch.zeros
+        zeros = _map_zeros if device.type == "cpu" else torch.zeros
         self.layers = [
             zeros(shape, dtype=dtype, device=device)
             for _ in range(config.num_hidden_layers)
@@ -52,7 +52,7 @@ class KVCache:
             layer[target : target + length] = held
 
 
-def _untouched_zeros(
+def _map_zeros(
     shape: tuple[int, ...], *, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
     """Return zeros on a processor that take memory and time only when they are used."""
@@ -174,7 +174,7 @@ def attend_page_by_page(
     it takes as long in bfloat16 and six times as long in float32.
     """
     if step.spans is None:
-        step.spans = _spans_of(step)
+        step.spans = _read_spans(step)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     for span in step.spans:
         output[span.begin : span.end] = _attend(
@@ -187,7 +187,7 @@ def attend_page_by_page(
     return output
 
 
-def _spans_of(step: Step) -> list[PageSpan]:
+def _read_spans(step: Step) -> list[PageSpan]:
     return [
         PageSpan(begin, end, start, used)
         for (begin, end), start, used in zip(

@@ -17,8 +17,8 @@ from handler.engine.batching.memory_plan import (
     StepShape,
     Workload,
     plan_memory,
+    read_model_sizes,
     require_room,
-    sizes_from,
 )
 from handler.engine.device.model import Model
 from handler.profiles import PROFILES, Profile
@@ -118,7 +118,7 @@ def plan_loaded(
         shapes_for=shapes_for,
     )
     return plan_memory(
-        sizes_from(config, weights_bytes=0, value_bytes=value_bytes),
+        read_model_sizes(config, weights_bytes=0, value_bytes=value_bytes),
         workload,
         available_bytes=available_bytes,
         capability=capability,
@@ -144,7 +144,7 @@ def measure_cache_tokens(model: Model) -> int:
 
     On a GPU, memory for the largest image of any profile is set aside.
     """
-    sizes = sizes_from(model.module.config, 0, model.module.dtype.itemsize)
+    sizes = read_model_sizes(model.module.config, 0, model.module.dtype.itemsize)
     if model.device.type != "cuda":
         return min(_CPU_CACHE_TOKENS, _CPU_BYTES // sizes.bytes_per_token)
     torch.cuda.empty_cache()

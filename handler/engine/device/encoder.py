@@ -102,9 +102,9 @@ class Encoder:
         self._slice_flops = slice_tokens * _token_flops(text)
 
     @torch.inference_mode()
-    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
         """Tokenise a page's prompt; `encode` encodes its image."""
-        input_ids, grid = self._model.tokens_from(request.page, request.prompt)
+        input_ids, grid = self._model.tokenise(request.page, request.prompt)
         is_image = input_ids == self._model.image_token_id
         positions, rope_delta = self._module.get_rope_index(
             input_ids[None],
@@ -134,7 +134,7 @@ class Encoder:
         encoding, prompt.encoding = prompt.encoding, None
         if encoding is None:
             encoding = self._vision.begin(
-                self._model.pixel_values_of(prompt.request.page), prompt.grid
+                self._model.cut_into_patches(prompt.request.page), prompt.grid
             )
         if self._vision.advance(encoding, self.blocks_in_slice(prompt.num_patches)):
             prompt.encoded = self._insert(prompt, encoding)
@@ -142,7 +142,7 @@ class Encoder:
         prompt.encoding = encoding
         return False
 
-    def encoded(self, prompt: TorchPrompt) -> Encoded:
+    def finish_encoding(self, prompt: TorchPrompt) -> Encoded:
         """Return the prompt with its image, encoding the slices that are missing."""
         while prompt.encoded is None:
             self.encode(prompt)

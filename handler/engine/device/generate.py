@@ -16,7 +16,7 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from handler.engine.batching.attempts import Attempt, Attempts
-from handler.engine.batching.repetition import repetition_start
+from handler.engine.batching.repetition import find_repetition
 from handler.engine.device.model import Inputs, Model
 from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.request import (
@@ -72,7 +72,7 @@ class GenerateEngine:
 
     def submit(self, request: EngineRequest) -> None:
         try:
-            self._model.tokens_from(request.page, request.prompt)
+            self._model.tokenise(request.page, request.prompt)
         except InvalidOptionError as error:
             self._ended.append(_failed(request, error))
             return
@@ -127,7 +127,7 @@ class GenerateEngine:
             return []
         self._progress = {page.request.id: 0 for page in batch}
         try:
-            if (outputs := self._timed(batch, poll)) is not None:
+            if (outputs := self._generate_batch(batch, poll)) is not None:
                 return outputs
             if len(batch) == 1:
                 return [_too_large(batch[0].request)]
@@ -135,13 +135,14 @@ class GenerateEngine:
             return [
                 output
                 for page in batch
-                for output in self._timed([page], poll) or [_too_large(page.request)]
+                for output in self._generate_batch([page], poll)
+                or [_too_large(page.request)]
             ]
         finally:
             self._progress = {}
             self._cancelled = set()
 
-    def _timed(
+    def _generate_batch(
         self, batch: list[_Page], poll: Callable[[], None]
     ) -> list[EngineOutput] | None:
         """Return the batch's outputs; None if the GPU has no memory for them.
@@ -167,14 +168,14 @@ class GenerateEngine:
     def _generate(
         self, batch: list[EngineRequest], sampling: Sampling, poll: Callable[[], None]
     ) -> list[EngineOutput]:
-        pages = [self._model.inputs_from(s.page, s.prompt) for s in batch]
+        pages = [self._model.prepare_inputs(s.page, s.prompt) for s in batch]
         prompt_length = max(len(page.input_ids) for page in pages)
         room = self._model.max_tokens - prompt_length
         limits = [max(1, min(s.max_output_tokens, room)) for s in batch]
         pad_id = self._model.stop_token_ids[-1]
         input_ids = torch.stack([_left_pad(p, prompt_length, pad_id) for p in pages])
         mask = torch.stack([_left_pad(p, prompt_length, 0, ones=True) for p in pages])
-        growth = _Growth(self, batch, limits, prompt_length, poll)
+        growth = _StopAtLimit(self, batch, limits, prompt_length, poll)
         self.steps.start(StepKind.ENCODE, input_ids.numel())
         generated = self._model.module.generate(
             input_ids=input_ids,
@@ -209,7 +210,7 @@ class GenerateEngine:
         return EngineOutput(
             request.id,
             reason,
-            text=self._model.text_from(row[:length]),
+            text=self._model.detokenise(row[:length]),
             num_output_tokens=length,
             num_forwards=length,
         )
@@ -238,7 +239,7 @@ def _final_output(page: _Page, output: EngineOutput) -> EngineOutput | None:
                 text,
                 output.finish_reason,
                 output.num_output_tokens,
-                repetition_start(text),
+                find_repetition(text),
             )
         )
         if not page.attempts.is_over:
@@ -271,7 +272,7 @@ def _failed(request: EngineRequest, error: HandlerError) -> EngineOutput:
     )
 
 
-class _Growth(StoppingCriteria):
+class _StopAtLimit(StoppingCriteria):
     """Looks up between two tokens: ends what is cancelled or at its limit."""
 
     def __init__(

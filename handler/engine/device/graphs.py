@@ -24,8 +24,8 @@ __all__ = [
     "FixedRow",
     "Record",
     "Shape",
-    "cuda_recorder",
-    "shapes",
+    "list_shapes",
+    "make_cuda_recorder",
 ]
 
 NUM_FACTS = 3
@@ -65,7 +65,7 @@ Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
 """Computes once; returns the output tensors and a function that recomputes them."""
 
 
-def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
+def list_shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
     """Return shapes: powers of two rows, each without, with half and with all drafts.
 
     A shape has no more drafts than a step of its rows can have: the tokens of all rows
@@ -82,7 +82,9 @@ def shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
         fewest, most = most + 1, min(2 * most, max_rows)
 
 
-def cuda_recorder(device: torch.device | None = None, cuda: Any = torch.cuda) -> Record:
+def make_cuda_recorder(
+    device: torch.device | None = None, cuda: Any = torch.cuda
+) -> Record:
     """Return a recorder of CUDA graphs on `device`; None: the current device.
 
     All graphs share one memory pool: one is replayed at a time, and only its outputs
@@ -161,7 +163,7 @@ class DecodeGraphs:
     def __init__(
         self,
         compute: Compute,
-        of_shapes: Iterable[Shape],
+        shapes: Iterable[Shape],
         *,
         device: torch.device,
         idle_segment: int,
@@ -171,7 +173,7 @@ class DecodeGraphs:
         self._recorded: dict[Shape, _Recorded] = {}
         self._device = device
         # The largest first: the others fit into the memory that it reserves.
-        for shape in sorted(of_shapes, reverse=True):
+        for shape in sorted(shapes, reverse=True):
             numbers = self._pack_numbers(shape, []).to(device)
             outputs, replay = record(functools.partial(compute, numbers))
             self._recorded[shape] = _Recorded(numbers, outputs, replay)
@@ -181,11 +183,11 @@ class DecodeGraphs:
         """The recorded shapes, in ascending order."""
         return sorted(self._recorded)
 
-    def numbers_for(self, rows: Sequence[FixedRow], shape: Shape) -> torch.Tensor:
+    def prepare_numbers(self, rows: Sequence[FixedRow], shape: Shape) -> torch.Tensor:
         """Return the input of the recorded step for these rows, on the device."""
         return self._pack_numbers(shape, rows).to(self._device)
 
-    def shape_for(self, rows: Sequence[FixedRow]) -> Shape | None:
+    def find_shape(self, rows: Sequence[FixedRow]) -> Shape | None:
         """Return the smallest shape that the rows fit into, or None."""
         if not self._recorded:
             return None

@@ -31,11 +31,11 @@ from handler.weights.source import Weights
 __all__ = [
     "Inputs",
     "Model",
-    "accelerators",
     "check_free_memory",
     "device_bytes",
+    "list_accelerators",
     "load_model",
-    "patches_from",
+    "pixels_to_patches",
 ]
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Model:
             raise ModelLoadError(f"the tokenizer does not know {token}")
         return int(ids[0])
 
-    def tokens_from(
+    def tokenise(
         self, page: Page, prompt: str
     ) -> tuple[torch.Tensor, tuple[int, int, int]]:
         """Tokenise the prompt: [n] ids on the host, and the grid of patches.
@@ -104,23 +104,23 @@ class Model:
             f"{PROMPT_TOKENS - num_around:,}"
         )
 
-    def inputs_from(self, page: Page, prompt: str) -> Inputs:
+    def prepare_inputs(self, page: Page, prompt: str) -> Inputs:
         """Tokenise the prompt and cut the page into patches, on the device."""
-        input_ids, grid = self.tokens_from(page, prompt)
+        input_ids, grid = self.tokenise(page, prompt)
         return Inputs(
             input_ids=copy_to(self.device, input_ids),
-            pixel_values=self.pixel_values_of(page),
+            pixel_values=self.cut_into_patches(page),
             grid=grid,
         )
 
-    def pixel_values_of(self, page: Page) -> torch.Tensor:
+    def cut_into_patches(self, page: Page) -> torch.Tensor:
         """Cut the page into [patches, channels * frames * patch * patch].
 
         The pixels are copied to the device first, and cut there.
         """
         host = torch.frombuffer(bytearray(page.pixels), dtype=torch.uint8)
         pixels = copy_to(self.device, host).view(page.pixel_height, page.pixel_width, 3)
-        return patches_from(
+        return pixels_to_patches(
             pixels,
             self.patch_size,
             self.merge_size,
@@ -128,12 +128,12 @@ class Model:
             self.module.dtype,
         )
 
-    def text_from(self, token_ids: list[int]) -> str:
+    def detokenise(self, token_ids: list[int]) -> str:
         """Detokenise, leaving the stop and other special tokens out."""
         return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
 
 
-def patches_from(
+def pixels_to_patches(
     pixels: torch.Tensor,
     patch_size: int,
     merge_size: int,
@@ -164,7 +164,7 @@ def patches_from(
     return patches.view(-1, 3 * num_frames * patch_size**2)
 
 
-def accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
+def list_accelerators(index: int = 0, cuda: Any = torch.cuda) -> list[Accelerator]:
     """Make CUDA device `index` the current one, and describe all CUDA devices.
 
     This must be the first call of an engine process that uses CUDA. torch's calls

@@ -23,7 +23,7 @@ from handler.engine.device.packed_weights import (
 )
 from handler.errors import ModelLoadError
 
-__all__ = ["Deepstack", "TextForward", "unsupported_feature"]
+__all__ = ["Deepstack", "TextForward", "find_unsupported_feature"]
 
 _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
 """Types whose frequencies do not depend on the length of the input."""
@@ -77,7 +77,7 @@ class _Layer:
     """[h, intermediate]"""
 
 
-def unsupported_feature(module: Any) -> str | None:
+def find_unsupported_feature(module: Any) -> str | None:
     """Name a feature of a Qwen3-VL that `TextForward` does not support, or return None.
 
     Reads the configuration and the types of layers, but no weights.
@@ -120,7 +120,7 @@ class TextForward:
         is_fused: bool | None = None,
         max_host_bytes: int = MAX_HOST_BYTES,
     ) -> None:
-        if feature := unsupported_feature(module):
+        if feature := find_unsupported_feature(module):
             raise ModelLoadError(
                 f"the native engine does not compute {feature}: set engine to generate"
             )
@@ -137,7 +137,7 @@ class TextForward:
         device = text.norm.weight.device
         self._is_fused = device.type != "cpu" if is_fused is None else is_fused
         pack_text_model(text, max_host_bytes)
-        self._layers = [self._layer_of(layer) for layer in text.layers]
+        self._layers = [self._read_layer(layer) for layer in text.layers]
         self._rotary_scaling: float = text.rotary_emb.attention_scaling
         self._axes, self._frequencies = _rotary_constants(text.rotary_emb, device)
 
@@ -146,7 +146,7 @@ class TextForward:
         embedded: torch.Tensor = self._embed_tokens(tokens)
         return embedded
 
-    def states(
+    def compute_states(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
@@ -163,7 +163,7 @@ class TextForward:
         attention does.
         """
         states = embeddings
-        rotation = self._rotation(positions)
+        rotation = self._compute_rotation(positions)
         num_deepstack = 0 if deepstack is None else len(deepstack.layers)
         last = len(self._layers) - 1
         for index, layer in enumerate(self._layers):
@@ -182,7 +182,7 @@ class TextForward:
                 deepstack.add_to(states, index)
         return states if num_last is None else _last_rows(states, num_last)
 
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
+    def compute_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Compute [n, vocabulary] logits from [n, hidden] rows of `states`."""
         found: torch.Tensor = self._head(self._norm(states, self._norm_weight))
         return found
@@ -219,7 +219,9 @@ class TextForward:
         ).flatten(1)
         return attended if num_last is None else _last_rows(attended, num_last)
 
-    def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _compute_rotation(
+        self, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return [T, 1, d] cosines and signed sines of [3, T] or [T] positions."""
         if positions.dim() == 2:
             # Each frequency belongs to one axis: time, height or width.
@@ -266,7 +268,7 @@ class TextForward:
         else:
             states.add_(linear(factor, weight, bias))
 
-    def _layer_of(self, layer: Any) -> _Layer:
+    def _read_layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         query_norm = attention.q_norm.weight.detach()
         key_norm = attention.k_norm.weight.detach()

@@ -20,7 +20,7 @@ from handler.engine.device.graphs import (
     FixedRow,
     Record,
     Shape,
-    cuda_recorder,
+    make_cuda_recorder,
 )
 from handler.engine.device.model import Model
 from handler.engine.device.text_forward import TextForward
@@ -83,7 +83,7 @@ class TorchRunner:
         self._forward = TextForward(model.module)
         self._max_tokens = min(max_page_tokens or model.max_tokens, model.max_tokens)
         self._graph_shapes = tuple(graph_shapes)
-        self._record = record or cuda_recorder(model.device)
+        self._record = record or make_cuda_recorder(model.device)
         self._check_graphs = check_graphs
         if use_operator is None:
             use_operator = has_operator(model.device, self._dtype)
@@ -132,16 +132,16 @@ class TorchRunner:
     def stop_token_ids(self) -> tuple[int, ...]:
         return self._model.stop_token_ids
 
-    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
         subject = _describe_page(request.page)
-        return _catch_out_of_memory(subject, lambda: self._encoder.prompt_from(request))
+        return _catch_out_of_memory(subject, lambda: self._encoder.tokenise(request))
 
     def encode(self, prompt: TorchPrompt) -> bool:
         return _catch_out_of_memory(
             _describe_page(prompt.request.page), lambda: self._encoder.encode(prompt)
         )
 
-    def forget(self, prompt: TorchPrompt) -> None:
+    def release_image(self, prompt: TorchPrompt) -> None:
         prompt.drop_image()
 
     def move(self, moves: Sequence[Move]) -> None:
@@ -201,8 +201,8 @@ class TorchRunner:
             return False
         return True
 
-    def text_from(self, token_ids: Sequence[int]) -> str:
-        return self._model.text_from(list(token_ids))
+    def detokenise(self, token_ids: Sequence[int]) -> str:
+        return self._model.detokenise(list(token_ids))
 
     def prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
         return _catch_out_of_memory(
@@ -235,7 +235,7 @@ class TorchRunner:
         embeddings, positions = [], []
         deepstack = None
         if start < num_prompt:
-            encoded = self._encoder.encoded(prompt)
+            encoded = self._encoder.finish_encoding(prompt)
             embeddings.append(encoded.embeddings[start:end])
             positions.append(prompt.positions[:, start:end])
             deepstack = encoded.deepstack_of(start, end)
@@ -247,19 +247,19 @@ class TorchRunner:
             numbers = torch.arange(first, first + len(tokens), device=self._device)
             positions.append(numbers.expand(3, -1))
         if end >= num_prompt:
-            self.forget(prompt)  # Encoded images add up to gigabytes.
+            self.release_image(prompt)  # Encoded images add up to gigabytes.
         segment = chunk.segment_start
         cache_positions = torch.arange(
             segment + start, segment + end, device=self._device
         )
-        states = self._forward.states(
+        states = self._forward.compute_states(
             torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
             self._step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
             deepstack,
             num_last=1 if chunk.is_last else 0,
         )
-        return self._forward.logits(states) if chunk.is_last else None
+        return self._forward.compute_logits(states) if chunk.is_last else None
 
     @torch.inference_mode()
     def _decode(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
@@ -267,7 +267,7 @@ class TorchRunner:
             FixedRow(row.tokens, row.start, row.segment_start, row.prompt.rope_delta)
             for row in rows
         ]
-        if (shape := self._graphs.shape_for(fixed)) is None:
+        if (shape := self._graphs.find_shape(fixed)) is None:
             return self._decode_eagerly(rows)
         tokens, logits = self._graphs.run(fixed, shape)
         for index, row in enumerate(rows):
@@ -318,12 +318,12 @@ class TorchRunner:
             max_used=min(self.max_tokens + width, self._cache.num_positions),
             use_operator=self._use_operator,
         )
-        states = self._forward.states(
+        states = self._forward.compute_states(
             self._forward.embed(tokens),
             ((start + delta).unsqueeze(1) + offsets).flatten(),
             step,
         )
-        return self._forward.logits(states).view(num_rows, width, -1)
+        return self._forward.compute_logits(states).view(num_rows, width, -1)
 
     def _decode_eagerly(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
@@ -341,12 +341,12 @@ class TorchRunner:
             for number, token in enumerate(row.tokens, row.start)
         ]
         tokens, cache_positions, positions = self._to_device(flat, torch.int64).T
-        states = self._forward.states(
+        states = self._forward.compute_states(
             self._forward.embed(tokens),
             positions,
             self._step(cache_positions, self._spans(rows)),
         )
-        return self._forward.logits(states)
+        return self._forward.compute_logits(states)
 
     def _spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
         spans: list[PageSpan] = []

@@ -47,17 +47,15 @@ def check_forward(model: Model, runner: TorchRunner) -> float:
     LARGEST_DEVIATION, or above LARGEST_DEEP_DEVIATION behind the first layer.
     """
     page = _noise_page()
-    inputs = model.inputs_from(page, _PROMPT)
-    prompt = runner.prompt_from(
-        EngineRequest("self-test", "self-test", page, _PROMPT, 1)
-    )
+    inputs = model.prepare_inputs(page, _PROMPT)
+    prompt = runner.tokenise(EngineRequest("self-test", "self-test", page, _PROMPT, 1))
     errors = [_check_image(model.module, runner, prompt, inputs)]
 
     row = _row_tokens(inputs.input_ids, model.image_token_id)
     expected = _compute_reference(model, inputs, row)
     chosen = _prefill(runner, prompt)
     logits = expected.logits[0].float()
-    numbers = runner.graphs.numbers_for(
+    numbers = runner.graphs.prepare_numbers(
         [FixedRow(row.tolist(), prompt.num_tokens, 0, prompt.rope_delta)],
         Shape(1, _ROW_WIDTH),
     )

@@ -15,7 +15,7 @@ from handler.engine.device.capacity import (
     largest_image_pixels,
     verified_tokens,
 )
-from handler.engine.device.graphs import Record, Shape, cuda_recorder, shapes
+from handler.engine.device.graphs import Record, Shape, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model
 from handler.engine.device.packed_weights import pack_text_model
 from handler.engine.device.torch_runner import TorchRunner
@@ -65,7 +65,7 @@ class NativeBuilder:
         self._model = model
         self._steps = steps
         # One for all runners: each recorder has a stream with a cuBLAS workspace.
-        self._record = record or cuda_recorder(model.device)
+        self._record = record or make_cuda_recorder(model.device)
         # Before free memory is measured: packing may leave gaps in the allocator.
         pack_text_model(model.module.model.language_model)
         self._max_drafts = settings.draft_tokens or 0
@@ -164,7 +164,7 @@ class NativeBuilder:
             ) from error
 
     def _shapes_for(self, max_rows: int) -> list[Shape]:
-        return shapes(
+        return list_shapes(
             max_rows, max_drafts=self._max_drafts, max_verified=self._max_verified
         )
 

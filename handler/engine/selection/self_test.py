@@ -91,7 +91,7 @@ def check_graphs(
                 for first in (0, num_rows)
             )
             tokens, logits = (found.clone() for found in graphs.run(recorded, shape))
-            expected = compute_logits(graphs.numbers_for(eager, shape))[:num_rows]
+            expected = compute_logits(graphs.prepare_numbers(eager, shape))[:num_rows]
             error = _step_error(tokens, logits, expected.float())
             if error > LARGEST_LOGIT_ERROR:
                 raise SelfTestError(
@@ -131,14 +131,14 @@ def fits_largest_image(
     request = EngineRequest("self-test", "self-test", page, "", 1)
     prompt = None
     try:
-        prompt = runner.prompt_from(request)
+        prompt = runner.tokenise(request)
         count = min(prompt.num_tokens, max_prefill_tokens, runner.num_cache_positions)
         runner.prefill(Chunk(prompt, (), 0, count, 0))
     except OutOfMemoryError:
         return False
     finally:
         if prompt is not None:
-            runner.forget(prompt)
+            runner.release_image(prompt)
     return True
 
 

@@ -75,14 +75,14 @@ class ScriptedRunner:
         self.held: set[str] = set()
         """Pages whose image is on the device, complete or not."""
 
-    def prompt_from(self, engine_request: EngineRequest) -> ScriptedPrompt:
-        if engine_request.id in self.too_long:
+    def tokenise(self, request: EngineRequest) -> ScriptedPrompt:
+        if request.id in self.too_long:
             raise InvalidOptionError("prompt has too many tokens")
-        self._take_memory("prompt_from")
-        length = engine_request.page.pixel_width
-        greedy, _, drawn = engine_request.prompt.partition("|")
+        self._take_memory("tokenise")
+        length = request.page.pixel_width
+        greedy, _, drawn = request.prompt.partition("|")
         scripts = [[*greedy.encode()], [*(drawn or greedy).encode()]]
-        return ScriptedPrompt(engine_request.id, length, scripts)
+        return ScriptedPrompt(request.id, length, scripts)
 
     def encode(self, prompt: ScriptedPrompt) -> bool:
         if prompt.name in self.out_of_memory:
@@ -96,7 +96,7 @@ class ScriptedRunner:
             self.encoded.append(prompt.name)
         return prompt.is_encoded
 
-    def forget(self, prompt: ScriptedPrompt) -> None:
+    def release_image(self, prompt: ScriptedPrompt) -> None:
         prompt.is_encoded = False
         prompt.num_slices = 0
         self.held.discard(prompt.name)
@@ -123,7 +123,7 @@ class ScriptedRunner:
             held = self.positions[move.source : move.source + move.length]
             self.positions[move.target : move.target + move.length] = held
 
-    def text_from(self, token_ids: Sequence[int]) -> str:
+    def detokenise(self, token_ids: Sequence[int]) -> str:
         return bytes(token_ids).decode()
 
     def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int | None:

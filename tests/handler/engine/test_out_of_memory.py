@@ -88,7 +88,7 @@ def test_answers_do_not_change_after_a_shortage(call, max_drafts):
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_page_submitted_without_memory_shrinks_the_cache(number):
-    runner = runner_failing(("prompt_from", number))
+    runner = runner_failing(("tokenise", number))
     running = engine(runner)
     answers = dict(ANSWERS)
     submit(running, {"a": answers["a"], "b": answers["b"]})
@@ -100,7 +100,7 @@ def test_a_page_submitted_without_memory_shrinks_the_cache(number):
 
 
 def test_a_page_that_cannot_be_submitted_fails_alone():
-    runner = runner_failing(("prompt_from", 1), ("prompt_from", 2))
+    runner = runner_failing(("tokenise", 1), ("tokenise", 2))
     running = engine(runner)
     submit(running, ANSWERS)
 

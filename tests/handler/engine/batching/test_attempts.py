@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from handler.engine.batching.attempts import RETRIES, Attempt, Attempts
-from handler.engine.batching.repetition import repetition_start
+from handler.engine.batching.repetition import find_repetition
 from handler.engine.request import GREEDY, FinishReason, Sampling, sampling_at
 from handler.profiles import PROFILES
 
@@ -100,7 +100,7 @@ def test_the_best_attempt_keeps_all_of_its_text():
     attempts = Attempts(RETRIES["chandra"], max_attempts=1)
 
     attempts.add(
-        Attempt(text, FinishReason.REPETITION, 600, repetition_start(text)),
+        Attempt(text, FinishReason.REPETITION, 600, find_repetition(text)),
     )
 
     assert attempts.best.text == text

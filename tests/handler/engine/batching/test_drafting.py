@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from handler.engine.batching.drafting import choose_draft_length
+from handler.engine.batching.drafting import (
+    AcceptanceRate,
+    choose_draft_length,
+    count_accepted,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,3 +29,25 @@ def test_draft_length_depends_on_acceptance_and_batch(
         choose_draft_length(acceptance_rate, num_pages, max_verified_tokens=64)
         == expected
     )
+
+
+def test_accepted_drafts_end_at_the_first_difference():
+    assert count_accepted([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert count_accepted([1, 2], [1, 2, 3]) == 2
+    assert count_accepted([], [1]) == 0
+
+
+def test_acceptance_rate_rises_with_accepted_drafts():
+    rate = AcceptanceRate(0.5)
+
+    rate.update(200, has_rejection=False)
+
+    assert rate.value > 0.99
+
+
+def test_acceptance_rate_falls_with_each_rejection():
+    rate = AcceptanceRate(0.5)
+
+    rate.update(0, has_rejection=True)
+
+    assert rate.value == pytest.approx(0.475)

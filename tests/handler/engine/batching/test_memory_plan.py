@@ -15,13 +15,13 @@ from handler.engine.batching.memory_plan import (
     ModelSizes,
     Workload,
     plan_memory,
+    read_model_sizes,
     require_room,
     shrunk_cache_tokens,
-    sizes_from,
 )
 from handler.engine.batching.native import Options
 from handler.engine.device.capacity import plan_loaded
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
@@ -34,14 +34,14 @@ HOPPER = (9, 0)
 
 def shapes_for(max_verified: int = 64):
     def found(max_rows: int) -> list[Shape]:
-        return shapes(max_rows, max_drafts=8, max_verified=max_verified)
+        return list_shapes(max_rows, max_drafts=8, max_verified=max_verified)
 
     return found
 
 
 @pytest.fixture(scope="module")
 def sizes() -> ModelSizes:
-    return sizes_from(CHANDRA.config(), WEIGHTS_BYTES)
+    return read_model_sizes(CHANDRA.config(), WEIGHTS_BYTES)
 
 
 WORKLOAD = Workload(

@@ -11,8 +11,7 @@ from hypothesis import given, settings, strategies as st
 from handler.engine.batching.repetition import (
     TAIL,
     ends_in_loop,
-    has_repetition,
-    repetition_start,
+    find_repetition,
 )
 
 WORDS = "lorem", "ipsum", "dolor", "sit", "amet", "consetetur", "sadipscing", "elitr"
@@ -141,8 +140,8 @@ def test_an_honest_page_never_ends_in_a_loop_wherever_it_is_looked_at(text):
 
 @names(HONEST)
 def test_an_honest_page_is_not_read_again(text):
-    assert not has_repetition(HEADING + text)
-    assert not has_repetition(text + "</table></div>" + prose(400))
+    assert find_repetition(HEADING + text) is None
+    assert find_repetition(text + "</table></div>" + prose(400)) is None
 
 
 # Loops
@@ -156,7 +155,7 @@ def test_a_loop_is_found_while_the_page_is_being_read(text):
 
 @names(LOOPS)
 def test_a_page_that_ended_in_a_loop_is_read_again(text):
-    assert has_repetition(HEADING + prose(500) + text)
+    assert find_repetition(HEADING + prose(500) + text) is not None
 
 
 @names(LOOPS)
@@ -164,13 +163,13 @@ def test_a_loop_before_a_normal_ending_is_found_when_the_page_has_ended(text):
     page = HEADING + text + prose(300) + block("<p>12</p>", 480, 990, 540, 1010)
 
     assert not ends_in_loop(page)
-    assert has_repetition(page)
+    assert find_repetition(page) is not None
 
 
 def test_ten_sentences_are_worth_another_attempt_but_no_reason_to_stop():
     page = prose(100) + SENTENCE * 10
 
-    assert has_repetition(page)
+    assert find_repetition(page) is not None
     assert not ends_in_loop(page)
 
 
@@ -193,7 +192,7 @@ def test_a_loop_that_has_only_begun_is_let_go_on():
 def test_the_text_before_a_loop_is_told(words, loop):
     before = "In 1999, page 12 of 300: " + prose(words) + ". "
 
-    start = repetition_start(before + loop)
+    start = find_repetition(before + loop)
 
     assert start is not None
     assert abs(start - len(before)) < len(SENTENCE)
@@ -214,8 +213,8 @@ def test_words_said_often_enough_are_a_loop_whatever_precedes_them(before, unit,
 
     assert ends_in_loop(text)
     assert ends_in_loop(text[: len(text) - min(cut, len(unit))])
-    assert has_repetition(text)
-    assert has_repetition(text + prose(100))
+    assert find_repetition(text) is not None
+    assert find_repetition(text + prose(100)) is not None
 
 
 @given(st.text(max_size=60), st.integers(1, 2000))
@@ -223,7 +222,7 @@ def test_a_text_shorter_than_the_bounds_is_no_loop(unit, length):
     text = (unit * length)[:length]
 
     assert not (length < 1000 and ends_in_loop(text))
-    assert not (length < 500 and has_repetition(text))
+    assert length >= 500 or find_repetition(text) is None
 
 
 @given(
@@ -234,7 +233,7 @@ def test_a_text_shorter_than_the_bounds_is_no_loop(unit, length):
 )
 @settings(deadline=None)
 def test_any_text_is_answered(text):
-    start = repetition_start(text)
+    start = find_repetition(text)
 
     assert start is None or 0 <= start < len(text)
     assert start is not None or not ends_in_loop(text)
@@ -243,7 +242,7 @@ def test_any_text_is_answered(text):
 @pytest.mark.parametrize("text", ["", "a", "\ud800" * 3000, "\0" * 9000, "<" * 20_000])
 def test_odd_texts_are_answered(text):
     assert isinstance(ends_in_loop(text), bool)
-    assert isinstance(has_repetition(text), bool)
+    assert isinstance(find_repetition(text), int | None)
 
 
 def test_the_tail_is_enough_to_find_a_loop_in_flight():

@@ -64,7 +64,7 @@ def reference(model: Model, number: int) -> str:
         do_sample=False,
         **inputs,
     )
-    return model.text_from(output[0, ids.shape[1] :].tolist())
+    return model.detokenise(output[0, ids.shape[1] :].tolist())
 
 
 def run(engine: GenerateEngine, requests):
@@ -232,8 +232,8 @@ def test_a_page_with_a_temperature_is_drawn_and_its_companions_are_not(model):
 class LoopingModel(Model):
     """A model that repeats itself under greedy decoding."""
 
-    def text_from(self, token_ids: list[int]) -> str:
-        said = super().text_from(token_ids)
+    def detokenise(self, token_ids: list[int]) -> str:
+        said = super().detokenise(token_ids)
         return said if said != self.likeliest else "and so on " * 100
 
     likeliest = ""

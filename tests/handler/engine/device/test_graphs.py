@@ -13,8 +13,8 @@ from handler.engine.device.graphs import (
     DecodeGraphs,
     FixedRow,
     Shape,
-    cuda_recorder,
-    shapes,
+    list_shapes,
+    make_cuda_recorder,
 )
 from tests.handler.engine.device.cuda import FakeCuda
 
@@ -65,7 +65,7 @@ def row(*tokens: int) -> FixedRow:
 
 
 def all_shapes(max_rows: int, max_drafts: int) -> list[Shape]:
-    return shapes(max_rows, max_drafts=max_drafts, max_verified=1000)
+    return list_shapes(max_rows, max_drafts=max_drafts, max_verified=1000)
 
 
 def test_rows_double_up_to_the_most_and_widths_are_none_half_or_all_of_the_drafts():
@@ -79,7 +79,7 @@ def test_without_drafts_every_row_is_one_token():
 
 
 def test_only_shapes_that_steps_can_have_are_recorded():
-    found = shapes(64, max_drafts=8, max_verified=64)
+    found = list_shapes(64, max_drafts=8, max_verified=64)
 
     # 33 pages have room for one token each, 17 for two draft tokens.
     assert max(shape.width for shape in found if shape.num_rows == 64) == 1
@@ -89,7 +89,7 @@ def test_only_shapes_that_steps_can_have_are_recorded():
 
 @pytest.mark.parametrize("num_pages", range(1, 65))
 def test_every_step_there_can_be_fits_a_shape(num_pages):
-    found = shapes(64, max_drafts=8, max_verified=64)
+    found = list_shapes(64, max_drafts=8, max_verified=64)
     most = min(8, max(0, 64 // num_pages - 1))
 
     assert any(s.num_rows >= num_pages and s.width >= 1 + most for s in found)
@@ -106,17 +106,17 @@ def test_the_largest_shape_is_recorded_first_so_that_the_others_use_its_memory(
 def test_the_smallest_shape_that_holds_the_rows_is_taken(recorder):
     several = graphs(recorder, *all_shapes(4, 4))
 
-    assert several.shape_for([row(1), row(1)]) == Shape(2, 1)
-    assert several.shape_for([row(1), row(1, 2)]) == Shape(2, 3)
-    assert several.shape_for([row(1)] * 3) == Shape(4, 1)
+    assert several.find_shape([row(1), row(1)]) == Shape(2, 1)
+    assert several.find_shape([row(1), row(1, 2)]) == Shape(2, 3)
+    assert several.find_shape([row(1)] * 3) == Shape(4, 1)
 
 
 def test_no_shape_is_taken_for_more_rows_or_wider_ones_than_there_are(recorder):
     few = graphs(recorder, Shape(2, 2))
 
-    assert few.shape_for([row(1)] * 3) is None
-    assert few.shape_for([row(1, 2, 3)]) is None
-    assert graphs(recorder).shape_for([row(1)]) is None
+    assert few.find_shape([row(1)] * 3) is None
+    assert few.find_shape([row(1, 2, 3)]) is None
+    assert graphs(recorder).find_shape([row(1)]) is None
 
 
 def test_a_row_has_its_position_and_is_padded(recorder):
@@ -149,7 +149,7 @@ SECOND = torch.device("cuda:1")
 
 
 def recorded_on(cuda: FakeCuda, device: torch.device | None, number: int = 3) -> None:
-    record = cuda_recorder(device, cuda)
+    record = make_cuda_recorder(device, cuda)
     kept = [record(lambda: (torch.zeros(1), torch.zeros(1))) for _ in range(number)]
     assert len(kept) == number
 
@@ -175,7 +175,7 @@ def test_all_graphs_share_one_stream_and_one_pool():
 
 def test_graphs_recorded_anew_have_the_same_stream_and_another_pool():
     cuda = FakeCuda()
-    record = cuda_recorder(SECOND, cuda)
+    record = make_cuda_recorder(SECOND, cuda)
 
     for _ in range(2):
         kept = [record(lambda: (torch.zeros(1), torch.zeros(1))) for _ in range(3)]
@@ -194,7 +194,7 @@ def test_warm_up_and_capture_run_on_the_same_stream():
         seen.append(cuda.current_stream(SECOND))
         return torch.zeros(1), torch.zeros(1)
 
-    cuda_recorder(SECOND, cuda)(compute)
+    make_cuda_recorder(SECOND, cuda)(compute)
 
     assert seen == cuda.streams * 3
 
@@ -210,7 +210,7 @@ def test_a_failed_capture_leaves_stream_and_memory_as_before(fail_at_end):
         return torch.zeros(1), torch.zeros(1)
 
     with pytest.raises(RuntimeError):
-        cuda_recorder(SECOND, cuda)(compute)
+        make_cuda_recorder(SECOND, cuda)(compute)
 
     assert cuda.current_stream(SECOND) is before
     assert cuda.num_open_pools == 0
@@ -225,8 +225,8 @@ def test_without_shapes_cuda_is_not_used():
         [],
         device=SECOND,
         idle_segment=0,
-        record=cuda_recorder(SECOND, cuda),
+        record=make_cuda_recorder(SECOND, cuda),
     )
 
     assert cuda.calls == []
-    assert graphs.shape_for([row(1)]) is None
+    assert graphs.find_shape([row(1)]) is None

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from bench.cold_start import GIB, write_checkpoint
-from handler.engine.device.model import load_model, patches_from
+from handler.engine.device.model import load_model, pixels_to_patches
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -69,7 +69,7 @@ def test_patches_equal_those_of_the_reference_image_processor(weights, size):
         size={"shortest_edge": 1, "longest_edge": 100_000_000},
     )
 
-    ours = patches_from(torch.from_numpy(numpy.array(image)), 16, 2, 2)
+    ours = pixels_to_patches(torch.from_numpy(numpy.array(image)), 16, 2, 2)
 
     assert ours.shape == reference["pixel_values"].shape
     assert (ours - reference["pixel_values"]).abs().max() < 1e-3
@@ -87,7 +87,7 @@ def test_patches_have_the_bits_of_the_plain_formula(dtype, patch, merge, frames)
     tiles = tiles.permute(1, 4, 2, 5, 0, 3, 6).unsqueeze(5)
     expected = tiles.expand(-1, -1, -1, -1, -1, frames, -1, -1).to(dtype)
 
-    patches = patches_from(image, patch, merge, frames, dtype)
+    patches = pixels_to_patches(image, patch, merge, frames, dtype)
 
     assert patches.dtype == dtype
     assert torch.equal(patches, expected.reshape(patches.shape))
@@ -111,7 +111,7 @@ def test_the_prompt_is_the_chat_template_of_the_checkpoint(model):
     image = noise(64, 96)
     page = Page(1, 64, 96, 64, 96, image.tobytes())
 
-    ours = model.inputs_from(page, prompt).input_ids.tolist()
+    ours = model.prepare_inputs(page, prompt).input_ids.tolist()
 
     content = [{"type": "image"}, {"type": "text", "text": prompt}]
     template = model.tokenizer.apply_chat_template(

@@ -20,7 +20,7 @@ from handler.engine.device.packed_weights import MAX_HOST_BYTES
 from handler.engine.device.text_forward import (
     Deepstack,
     TextForward,
-    unsupported_feature,
+    find_unsupported_feature,
 )
 from handler.errors import ModelLoadError
 
@@ -166,14 +166,14 @@ class Session:
             max_queries=max(counts),
             max_used=max(end for _, _, end in shares),
         )
-        states = self.forward.states(
+        states = self.forward.compute_states(
             torch.cat([p.embeddings[begin:end] for p, begin, end in shares]),
             torch.cat([p.positions[:, begin:end] for p, begin, end in shares], dim=1),
             step,
             deepstack,
             **options,
         )
-        return self.forward.logits(states)
+        return self.forward.compute_logits(states)
 
     def prefill(self, page: Page, bounds: list[int]) -> None:
         for begin, end in pairwise(bounds):
@@ -244,8 +244,8 @@ def test_one_position_equals_three_equal_axes():
     forward = TextForward(module_of())
     numbers = torch.arange(300, 310)
 
-    alone = forward._rotation(numbers)
-    thrice = forward._rotation(numbers.expand(3, -1))
+    alone = forward._compute_rotation(numbers)
+    thrice = forward._compute_rotation(numbers.expand(3, -1))
 
     assert all(map(torch.equal, alone, thrice))
 
@@ -369,12 +369,12 @@ def test_projections_of_another_kind_are_refused():
     module = copy.deepcopy(module_of())
     module.model.language_model.layers[1].mlp.up_proj = torch.nn.Bilinear(1, 1, 1)
 
-    assert unsupported_feature(module) == "projections of type Bilinear"
+    assert find_unsupported_feature(module) == "projections of type Bilinear"
 
 
 def test_a_disabled_sliding_window_is_supported():
     assert (
-        unsupported_feature(module_of(sliding_window=64, use_sliding_window=False))
+        find_unsupported_feature(module_of(sliding_window=64, use_sliding_window=False))
         is None
     )
 
@@ -394,7 +394,7 @@ def test_missing_spans_are_read_from_the_device():
     )
 
     with torch.inference_mode():
-        session.forward.states(page.embeddings.clone(), page.positions, step)
+        session.forward.compute_states(page.embeddings.clone(), page.positions, step)
 
     [span] = step.spans or []
     assert (span.begin, span.end, span.start, span.used) == (0, 6, 2, 6)

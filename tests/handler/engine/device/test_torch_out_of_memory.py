@@ -17,7 +17,7 @@ from bench.recorder import recomputed
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk
 from handler.engine.batching.native import NativeEngine, Options
-from handler.engine.device.graphs import Outputs, cuda_recorder, shapes
+from handler.engine.device.graphs import Outputs, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
@@ -87,7 +87,7 @@ class ShortOfMemory(TorchDispatchMode):
         return result
 
 
-GRAPH_SHAPES = shapes(2, max_drafts=0, max_verified=8)
+GRAPH_SHAPES = list_shapes(2, max_drafts=0, max_verified=8)
 
 
 def runner_for(model: Model) -> TorchRunner:
@@ -131,7 +131,7 @@ def test_answers_do_not_change_after_a_shortage(model, expected, share):
 @pytest.mark.parametrize("failing", [100, 150, 260])
 def test_an_error_keeps_no_tensors_of_its_step_alive(model, failing):
     runner = runner_for(model)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     memory = ShortOfMemory(failing)
 
     with memory, pytest.raises(OutOfMemoryError) as caught:
@@ -150,7 +150,7 @@ def test_every_kind_of_shortage_becomes_our_error(model, shortage):
         ShortOfMemory(1, SHORTAGES[shortage]),
         pytest.raises(OutOfMemoryError, match="256 x 256"),
     ):
-        runner.prompt_from(PAGES[0])
+        runner.tokenise(PAGES[0])
 
 
 def test_another_error_of_a_step_is_raised_as_it_is(model):
@@ -232,7 +232,7 @@ def test_graphs_are_checked_again_after_a_shrink(model):
 def test_a_shrunk_cache_records_on_the_same_stream(model):
     cuda = FakeCuda()
     runner = TorchRunner(
-        model, 100, graph_shapes=GRAPH_SHAPES, record=cuda_recorder(None, cuda)
+        model, 100, graph_shapes=GRAPH_SHAPES, record=make_cuda_recorder(None, cuda)
     )
 
     runner.shrink_cache()

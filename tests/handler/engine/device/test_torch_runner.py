@@ -19,7 +19,7 @@ from handler.engine.batching.model_runner import Row
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.device.encoder import Encoder
 from handler.engine.device.generate import GenerateEngine
-from handler.engine.device.graphs import Shape, shapes
+from handler.engine.device.graphs import Shape, list_shapes
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.request import EngineRequest, Sampling
@@ -92,7 +92,7 @@ def test_a_prompt_computed_in_chunks_of_odd_sizes_says_the_same(model, said, chu
 
 def test_a_slice_has_at_least_one_block(model):
     runner = TorchRunner(model, 1000, max_prefill_tokens=1)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
 
     slices = [runner.encode(prompt)]
     while not slices[-1]:
@@ -115,7 +115,7 @@ def test_a_slice_without_memory_releases_the_image(model):
             return query
 
     encoder = Encoder(model, slice_tokens=1, attend=Kernel())
-    prompt = encoder.prompt_from(PAGES[0])
+    prompt = encoder.tokenise(PAGES[0])
     encoder.encode(prompt)
     assert prompt.encoding is not None
 
@@ -123,21 +123,21 @@ def test_a_slice_without_memory_releases_the_image(model):
         encoder.encode(prompt)
 
     assert prompt.encoding is None
-    assert encoder.encoded(prompt).embeddings.shape[0] == prompt.num_tokens
+    assert encoder.finish_encoding(prompt).embeddings.shape[0] == prompt.num_tokens
 
 
 def test_pages_that_give_way_and_come_back_say_the_same(model, said):
     pair = [PAGES[2], PAGES[7]]  # of the same size, and the largest
-    num_prompt_tokens = TorchRunner(model, 1).prompt_from(pair[0]).num_tokens
+    num_prompt_tokens = TorchRunner(model, 1).tokenise(pair[0]).num_tokens
     engine = native(model, places=2 * num_prompt_tokens + 15, expected_output_tokens=0)
     forgotten: list[Any] = []
-    forget = engine._runner.forget
+    release_image = engine._runner.release_image
 
     def noted(prompt: Any) -> None:
         forgotten.append(prompt)
-        forget(prompt)
+        release_image(prompt)
 
-    engine._runner.forget = noted
+    engine._runner.release_image = noted
 
     assert run(engine, pair) == {page.id: said[page.id] for page in pair}
     assert len(forgotten) > len(pair), "nobody gave way, so this shows nothing"
@@ -180,7 +180,7 @@ def test_drafts_do_not_change_what_is_said(model, said, luck, draft_rows):
     assert run(engine, PAGES) == said
 
 
-ALL_SHAPES = shapes(8, max_drafts=4, max_verified=64)
+ALL_SHAPES = list_shapes(8, max_drafts=4, max_verified=64)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_step_that_fits_no_recorded_shape_is_computed_as_it_is(model, said):
 
 def test_what_is_moved_in_the_cache_goes_on_as_before(model):
     runner = TorchRunner(model, 2000)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     [[second]] = runner.decode([Row(prompt, [first], prompt.num_tokens, 0)])
 
@@ -237,7 +237,7 @@ def _prefill(runner: TorchRunner, prompt: Any, start: int) -> int:
 
 def test_a_draw_at_almost_no_temperature_is_the_likeliest_token(model):
     runner = TorchRunner(model, 1000)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     row = Row(prompt, [first], prompt.num_tokens, 0)
     [[greedy]] = runner.decode([row])
@@ -251,7 +251,7 @@ def test_a_draw_at_almost_no_temperature_is_the_likeliest_token(model):
 def test_a_draw_at_a_high_temperature_differs(model):
     torch.manual_seed(0)
     runner = TorchRunner(model, 1000)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))
 
@@ -261,7 +261,7 @@ def test_a_draw_at_a_high_temperature_differs(model):
 def test_tokens_are_drawn_from_a_recorded_shape_too(model):
     torch.manual_seed(0)
     runner = TorchRunner(model, 1000, graph_shapes=ALL_SHAPES, record=recomputed)
-    prompt = runner.prompt_from(PAGES[0])
+    prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     row = Row(prompt, [first], prompt.num_tokens, 0)
     hot = Row(prompt, [first], prompt.num_tokens, 0, Sampling(50.0, 1.0))

@@ -166,8 +166,8 @@ class RememberingRunner(TorchRunner):
 
     prompts: list[TorchPrompt]
 
-    def prompt_from(self, request: EngineRequest) -> TorchPrompt:
-        self.prompts.append(super().prompt_from(request))
+    def tokenise(self, request: EngineRequest) -> TorchPrompt:
+        self.prompts.append(super().tokenise(request))
         return self.prompts[-1]
 
 
@@ -217,7 +217,7 @@ def test_the_image_tested_is_the_one_memory_is_planned_for(model, max_side):
 
 def test_an_image_whose_prompt_has_no_memory_does_not_fit():
     runner = ScriptedRunner()
-    runner.failing = {("prompt_from", 0)}
+    runner.failing = {("tokenise", 0)}
 
     assert not fits_largest_image(runner, MAX_PIXELS, max_prefill_tokens=16)
 
@@ -230,9 +230,9 @@ class RunnerWithoutMemory(ScriptedRunner):
         self.out_of_memory = {"self-test"}
         self.sizes: list[tuple[int, int]] = []
 
-    def prompt_from(self, request: Any) -> Any:
+    def tokenise(self, request: Any) -> Any:
         self.sizes.append((request.page.pixel_width, request.page.pixel_height))
-        return super().prompt_from(request)
+        return super().tokenise(request)
 
 
 def test_a_device_that_computes_is_usable():

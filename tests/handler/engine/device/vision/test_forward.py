@@ -169,13 +169,13 @@ def largest(chandra, device) -> Run:
     page = Page(1, width, height, width, height, bytes(3 * width * height))
     on_host = copy(chandra)
     on_host.device = torch.device("cpu")
-    prompt = Encoder(on_host).prompt_from(EngineRequest("a", "a", page, "Read.", 10))
+    prompt = Encoder(on_host).tokenise(EngineRequest("a", "a", page, "Read.", 10))
     input_ids = device.empty(prompt.num_tokens, dtype=torch.int64)
     prompt = replace(prompt, input_ids=input_ids)
     encoder = Encoder(chandra)
     waits, operators, peak = HostWaits(), Operators(), PeakBytes()
     with device.running(peak, operators, waits):
-        encoded = encoder.encoded(prompt)
+        encoded = encoder.finish_encoding(prompt)
     return Run(prompt, encoded, waits, operators, peak)
 
 
