@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from handler.errors import HandlerError
 from handler.schema import Page, PageError
 
 __all__ = [
@@ -73,6 +74,12 @@ class EngineOutput:
     """Time from the start of the page in the engine to its end, in the last run."""
     queue_seconds: float = 0.0
     """Remaining time since the page was submitted, spent waiting."""
+
+    @classmethod
+    def from_error(cls, request: EngineRequest, error: HandlerError) -> EngineOutput:
+        """Return the output of a request that failed with `error`."""
+        page_error = PageError(error.code, error.detail)
+        return cls(request.id, FinishReason.ERROR, error=page_error)
 
 
 @dataclass(frozen=True, slots=True)

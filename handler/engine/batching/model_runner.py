@@ -1,4 +1,4 @@
-"""The interface between the native engine and what computes the model."""
+"""Interface between the native engine and the code that computes the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Chunk", "ModelRunner", "Prompt", "Row"]
 
 
 class Prompt(Protocol):
-    """A tokenised page prompt; the rest of its content belongs to the runner."""
+    """Tokenised prompt of a page. Its other content belongs to the runner."""
 
     @property
     def num_tokens(self) -> int:
@@ -21,7 +21,7 @@ class Prompt(Protocol):
 
     @property
     def last_token(self) -> int:
-        """The token after which the answer begins."""
+        """Last token of the prompt, after which the output begins."""
 
     @property
     def is_encoded(self) -> bool:
@@ -33,7 +33,7 @@ P = TypeVar("P", bound=Prompt)
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[P]):
-    """One page's share of a decode step: tokens that follow those in its cache."""
+    """One page's part of a decode step: tokens that follow those in its KV segment."""
 
     prompt: P
     tokens: Sequence[int]
@@ -41,12 +41,13 @@ class Row(Generic[P]):
     start: int
     """Number of the page's tokens in the cache."""
     segment_start: int
+    """First cache position of the page's KV segment."""
     sampling: Sampling = GREEDY
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk(Generic[P]):
-    """Consecutive tokens of a page to be computed: of its prompt, then its answer."""
+    """Consecutive tokens of a page to compute: of its prompt, then of its output."""
 
     prompt: P
     output_tokens: Sequence[int]
@@ -54,6 +55,7 @@ class Chunk(Generic[P]):
     """Number of the page's tokens in the cache."""
     count: int
     segment_start: int
+    """First cache position of the page's KV segment."""
     sampling: Sampling = GREEDY
 
     @property
@@ -67,9 +69,9 @@ class Chunk(Generic[P]):
 
 
 class ModelRunner(Protocol[P]):
-    """Computes tokens, for one thread; it does not keep track of pages.
+    """Computes tokens. It does not keep track of pages, and belongs to one thread.
 
-    `prompt_from`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
+    `tokenise`, `encode`, `prefill`, `decode` and `move` raise OutOfMemoryError if
     the device has no memory left; the runner stays usable. The caller chooses the KV
     segment of a page. Its positions from `start` on may hold anything, and are
     overwritten.
@@ -77,17 +79,20 @@ class ModelRunner(Protocol[P]):
 
     @property
     def num_cache_positions(self) -> int:
-        """Size of the cache: tokens of all pages together."""
+        """Size of the KV cache, for the tokens of all pages together."""
 
     @property
     def max_tokens(self) -> int:
-        """Maximum tokens of a page, prompt and answer together."""
+        """Maximum tokens of a page, prompt and output together."""
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]: ...
 
     def tokenise(self, request: EngineRequest) -> P:
-        """Tokenise a page's prompt. This is cheap: `encode` encodes the image."""
+        """Tokenise the prompt of a page. This is cheap: `encode` encodes the image.
+
+        Raises InvalidOptionError if the prompt is too long.
+        """
 
     def encode(self, prompt: P) -> bool:
         """Compute the next slice of the page's image; return whether it is complete.
@@ -103,10 +108,13 @@ class ModelRunner(Protocol[P]):
         """
 
     def decode(self, rows: Sequence[Row[P]]) -> list[list[int]]:
-        """Compute all rows together; return the next token after each token."""
+        """Compute all rows together; return the next token after each of their tokens.
+
+        A row with a temperature has no draft tokens, and gets one token.
+        """
 
     def move(self, moves: Sequence[Move]) -> None:
-        """Move KV segments within the cache, in this order."""
+        """Copy keys and values within the cache, in the order of the moves."""
 
     def release_image(self, prompt: P) -> None:
         """Release the encoded image of a page, complete or not."""

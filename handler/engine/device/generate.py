@@ -27,8 +27,7 @@ from handler.engine.request import (
     sampling_at,
 )
 from handler.engine.steps import StepKind, StepTimer
-from handler.errors import HandlerError, InvalidOptionError, OutOfMemoryError
-from handler.schema import PageError
+from handler.errors import InvalidOptionError, OutOfMemoryError
 
 __all__ = ["GenerateEngine"]
 
@@ -74,7 +73,7 @@ class GenerateEngine:
         try:
             self._model.tokenise(request.page, request.prompt)
         except InvalidOptionError as error:
-            self._ended.append(_failed(request, error))
+            self._ended.append(EngineOutput.from_error(request, error))
             return
         attempts = Attempts(
             self._retries,
@@ -257,18 +256,12 @@ def _final_output(page: _Page, output: EngineOutput) -> EngineOutput | None:
 
 
 def _too_large(request: EngineRequest) -> EngineOutput:
-    return _failed(
+    return EngineOutput.from_error(
         request,
         OutOfMemoryError(
             f"a page of {request.page.pixel_width} x {request.page.pixel_height} "
             "pixels does not fit into the accelerator's memory: lower max_side"
         ),
-    )
-
-
-def _failed(request: EngineRequest, error: HandlerError) -> EngineOutput:
-    return EngineOutput(
-        request.id, FinishReason.ERROR, error=PageError(error.code, error.detail)
     )
 
 
