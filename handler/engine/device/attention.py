@@ -1,4 +1,4 @@
-"""Compute the attention of many pages in one step, each to its own KV segment."""
+"""Attention of many pages in one step, each to its own KV segment."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = [
 
 
 class KVCache:
-    """Keys and values of every layer.
+    """Keys and values of all layers.
 
-    `layers` holds one tensor for each layer, [num_positions, 2 * kv_heads, head_dim]. A
-    position has its keys before its values, so that one copy writes both. `keys` and
+    `layers` holds one tensor for each layer, [num_positions, 2 * kv_heads, head_dim].
+    The keys of a position precede its values, so that one copy writes both. `keys` and
     `values` are views of these tensors, [num_positions, kv_heads, head_dim] each.
     """
 
@@ -66,11 +66,11 @@ def _map_zeros(
 
 @dataclass(slots=True)
 class PageSpan:
-    """A page's share of a step, in numbers on the host."""
+    """One page's part of a step, as numbers on the host."""
 
     begin: int
     end: int
-    """Its tokens are `begin` to `end` of the T tokens of the step."""
+    """The page's tokens are `begin` to `end` of the T tokens of the step."""
     start: int
     used: int
     """Its KV segment begins at cache position `start`; `used` positions of it hold keys
@@ -82,7 +82,7 @@ class PageSpan:
 
 @dataclass(slots=True)
 class Step:
-    """One forward: T tokens of N pages, one page after the other.
+    """Input of one forward pass: T tokens of N pages, one page after the other.
 
     The index tensors are int32, as the CUDA operator requires, on the model's device.
     """
@@ -103,8 +103,8 @@ class Step:
     use_operator: bool = False
     """True: use the CUDA operator; False: use torch's attention, page by page."""
     spans: list[PageSpan] | None = field(default=None, init=False, repr=False)
-    """[N] the same numbers on the host. If they are None, attention page by page reads
-    them from the device, once for all layers."""
+    """[N] the same numbers on the host. If None, attention page by page reads them from
+    the device, once for all layers."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Measure a device's free memory, and size the engine to it."""
+"""Capacity of a device: measures its free memory, and sizes the engine accordingly."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ def largest_image_pixels(profile: Profile, max_side: int | None) -> int:
 
 
 def measure_cache_tokens(model: Model) -> int:
-    """Return the size, in tokens, of a KV cache that fits beside the weights.
+    """Measure how many tokens a KV cache beside the weights can hold.
 
-    On a GPU, memory for the largest image of any profile is set aside.
+    On a GPU, memory for the largest image of any profile is reserved.
     """
     sizes = read_model_sizes(model.module.config, 0, model.module.dtype.itemsize)
     if model.device.type != "cuda":
@@ -167,16 +167,16 @@ def measure_cache_tokens(model: Model) -> int:
 
 
 def verified_tokens(model: Model) -> int:
-    """Return the tokens that a step of the model verifies on its device."""
+    """Return how many tokens a decode step should verify at most on this device."""
     if model.device.type != "cuda":
         return _VERIFIED_TOKENS
     return verified_tokens_at(torch.cuda.get_device_capability(model.device))
 
 
 def verified_tokens_at(capability: tuple[int, int]) -> int:
-    """Return the tokens that a GPU computes for little more than one: estimates.
+    """Estimate how many tokens a GPU computes in about the time of one.
 
-    Until then a step's time is that of reading the weights. Hopper and newer GPUs
-    multiply more in that time.
+    Up to this number, a step takes as long as reading the weights. Hopper and newer
+    GPUs have more FLOPs per byte of memory bandwidth.
     """
     return 160 if capability >= (9, 0) else _VERIFIED_TOKENS

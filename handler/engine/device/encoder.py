@@ -1,4 +1,4 @@
-"""Prepare a page's prompt for the text model: tokens, positions, encoded image."""
+"""Preparation of prompts for the text model: tokens, positions and encoded images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Encoded", "Encoder", "TorchPrompt"]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt on the device. Sizes: n tokens, v of them visual."""
+    """Encoded prompt on the device. It has n tokens, v of them visual."""
 
     embeddings: torch.Tensor
     """[n, hidden]"""
@@ -48,7 +48,7 @@ class Encoded:
 
 @dataclass(eq=False, slots=True)
 class TorchPrompt:
-    """A page's prompt, tokenised. Its image is encoded later, in slices."""
+    """Tokenised prompt of a page. Its image is encoded later, in slices."""
 
     request: EngineRequest = field(repr=False)
     input_ids: torch.Tensor = field(repr=False)
@@ -143,7 +143,7 @@ class Encoder:
         return False
 
     def finish_encoding(self, prompt: TorchPrompt) -> Encoded:
-        """Return the prompt with its image, encoding the slices that are missing."""
+        """Encode the slices that are missing; return the prompt with its image."""
         while prompt.encoded is None:
             self.encode(prompt)
         return prompt.encoded

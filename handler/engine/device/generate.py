@@ -1,7 +1,7 @@
-"""Read pages with transformers' `generate`, one at a time or a few together.
+"""Engine that reads pages with transformers' `generate`, one or a few at a time.
 
-The baseline of every benchmark, and the way out for models the native engine
-does not know. Knows nothing of processes.
+It is the baseline of all benchmarks, and the fallback for models that the native engine
+does not support.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["GenerateEngine"]
 
 @dataclass(eq=False)
 class _Page:
-    """A page in the engine, between its attempts too."""
+    """State of a page in the engine, kept over all its attempts."""
 
     request: EngineRequest
     attempts: Attempts
@@ -43,12 +43,12 @@ class _Page:
 
 
 class GenerateEngine:
-    """An Engine whose step is one call of `generate` over up to `max_sequences` pages.
+    """Engine whose step is one call of `generate` with up to `max_sequences` pages.
 
-    A step waits for its longest page; pages of fewer tokens are padded, and a
-    cancelled one stops growing at the next token. Pages of a step have one temperature.
-    A page is read once, unless its request has `max_attempts`; `retries` says how to
-    sample after the first attempt.
+    All pages of a step have the same temperature, and the step ends with its longest
+    page. Shorter prompts are padded. A cancelled page ends at the next token. A page is
+    read once, unless its request has `max_attempts`; `retries` is the sampling after
+    the first attempt.
     """
 
     def __init__(
@@ -116,12 +116,13 @@ class GenerateEngine:
         return outputs
 
     def _next_has_same_sampling(self, batch: list[_Page]) -> bool:
-        """Return whether the next waiting page has the sampling of the batch."""
+        """Return True if the next waiting page has the same sampling as the batch."""
         if not self._waiting or not batch:
             return bool(self._waiting)
         return self._waiting[0].attempts.sampling == batch[0].attempts.sampling
 
     def _read(self, batch: list[_Page], poll: Callable[[], None]) -> list[EngineOutput]:
+        """Generate the outputs of a batch, or of its pages alone if memory is short."""
         if not batch:
             return []
         self._progress = {page.request.id: 0 for page in batch}
@@ -130,7 +131,7 @@ class GenerateEngine:
                 return outputs
             if len(batch) == 1:
                 return [_too_large(batch[0].request)]
-            # Too much together is not too much alone.
+            # The memory may suffice for each page alone.
             return [
                 output
                 for page in batch
@@ -146,7 +147,8 @@ class GenerateEngine:
     ) -> list[EngineOutput] | None:
         """Return the batch's outputs; None if the GPU has no memory for them.
 
-        Out here the exception is gone, and with it what it held on the device.
+        Memory is freed after the `except` block, because the exception keeps the
+        tensors of the failed call alive.
         """
         started = self._clock()
         try:
@@ -216,7 +218,7 @@ class GenerateEngine:
 
 
 def _generation_options(sampling: Sampling) -> dict[str, Any]:
-    """Return transformers' names for how tokens are chosen."""
+    """Convert sampling parameters to options of `generate`."""
     if sampling.temperature == 0:
         return {"do_sample": False}
     return {
@@ -266,7 +268,7 @@ def _too_large(request: EngineRequest) -> EngineOutput:
 
 
 class _StopAtLimit(StoppingCriteria):
-    """Looks up between two tokens: ends what is cancelled or at its limit."""
+    """Criterion that ends cancelled pages and those at their limit after each token."""
 
     def __init__(
         self,
@@ -301,6 +303,6 @@ class _StopAtLimit(StoppingCriteria):
 def _left_pad(
     page: Inputs, length: int, value: int, *, ones: bool = False
 ) -> torch.Tensor:
-    """The page's token ids, or ones in their place, right-aligned in `length`."""
+    """Pad token ids, or as many ones, on the left to `length`."""
     content = torch.ones_like(page.input_ids) if ones else page.input_ids
     return torch.nn.functional.pad(content, (length - len(content), 0), value=value)

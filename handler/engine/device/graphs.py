@@ -1,4 +1,4 @@
-"""Record decode steps of a few fixed shapes as CUDA graphs, and replay them.
+"""Recording and replay of decode steps of fixed shapes as CUDA graphs.
 
 A GPU computes a step of few tokens faster than the host launches its hundreds of
 kernels. A CUDA graph launches them at once, but only for the shape and the memory it
@@ -35,7 +35,7 @@ _NUM_WARM_UPS = 2
 
 @dataclass(frozen=True, slots=True, order=True)
 class Shape:
-    """A step of `num_rows` pages with `width` tokens each."""
+    """Shape of a step: `num_rows` pages with `width` tokens each."""
 
     num_rows: int
     width: int
@@ -43,17 +43,19 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FixedRow:
-    """One page's share of a step."""
+    """One page's part of a step."""
 
     tokens: Sequence[int]
     start: int
     """Number of the page's tokens in the cache."""
     segment_start: int
+    """First cache position of the page's KV segment."""
     rope_delta: int
+    """A token's RoPE position is its index plus this."""
 
 
 class Compute(Protocol):
-    """Computes a step in memory whose addresses do not change."""
+    """Function that computes a step in memory with fixed addresses."""
 
     def __call__(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map [rows, width + NUM_FACTS] int64 to the [rows, width] likeliest tokens and
@@ -62,11 +64,12 @@ class Compute(Protocol):
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
-"""Computes once; returns the output tensors and a function that recomputes them."""
+"""Function that computes once, and returns the output tensors and a function that
+recomputes them."""
 
 
 def list_shapes(max_rows: int, *, max_drafts: int, max_verified: int) -> list[Shape]:
-    """Return shapes: powers of two rows, each without, with half and with all drafts.
+    """List shapes to record: powers of two rows, each with no, half and all drafts.
 
     A shape has no more drafts than a step of its rows can have: the tokens of all rows
     together are at most `max_verified`.
@@ -154,10 +157,10 @@ class _Recorded:
 
 
 class DecodeGraphs:
-    """Runs steps that fit one of its shapes.
+    """Recorded decode steps, one for each shape.
 
-    Rows that only pad a shape write to `idle_segment`, a cache segment of no page, as
-    long as the widest step.
+    Rows that pad a step to its shape write to the KV segment that starts at
+    `idle_segment`. It belongs to no page, and is as long as the widest step.
     """
 
     def __init__(
@@ -184,7 +187,7 @@ class DecodeGraphs:
         return sorted(self._recorded)
 
     def prepare_numbers(self, rows: Sequence[FixedRow], shape: Shape) -> torch.Tensor:
-        """Return the input of the recorded step for these rows, on the device."""
+        """Return the input of a recorded step for these rows, on the device."""
         return self._pack_numbers(shape, rows).to(self._device)
 
     def find_shape(self, rows: Sequence[FixedRow]) -> Shape | None:

@@ -1,6 +1,6 @@
-"""Weights onto the device, and pages into what the model takes.
+"""Loading of a model onto a device, and conversion of pages to its input.
 
-Shared by every engine; the only other place that knows torch.
+All engines use this module.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One page as tensors on the device."""
+    """Model input of one page, as tensors on the device."""
 
     input_ids: torch.Tensor
     """[n] int64: the chat, with one image token for each merged patch."""
@@ -56,7 +56,7 @@ class Inputs:
 
 
 class Model:
-    """A loaded checkpoint with its tokenizer."""
+    """Loaded checkpoint with its tokenizer."""
 
     def __init__(
         self, module: Any, tokenizer: Any, stop_tokens: tuple[str, ...]
@@ -208,7 +208,10 @@ def check_free_memory(device: str, num_bytes: int, cuda: Any = torch.cuda) -> No
 
 
 def device_bytes(device: str) -> int | None:
-    """Memory of a CUDA device that is in use, by whomever; None for a processor."""
+    """Return how much memory of a CUDA device is in use; None on a processor.
+
+    The memory of other processes counts.
+    """
     if not device.startswith("cuda"):
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -221,10 +224,11 @@ def load_model(
     cpu_threads: int | None = None,
     ahead: ReadAhead | None = None,
 ) -> Model:
-    """Read the checkpoint in bfloat16, tensor by tensor, straight onto the device.
+    """Load a checkpoint in bfloat16 onto the device, one tensor at a time.
 
-    `ahead` is reading its files already. Raises ModelLoadError where the checkpoint
-    lacks a tensor of the model, or has it in another shape.
+    `ahead` is the read-ahead of its files, if one runs. Raises ModelLoadError if the
+    checkpoint cannot be read, does not fit into memory, or has a missing tensor or one
+    of another shape.
     """
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
@@ -241,18 +245,18 @@ def load_model(
                 device_map={"": device},
                 attn_implementation="sdpa",
                 local_files_only=True,
-                # check_report raises for them, with both shapes.
+                # check_report raises an error for them that has both shapes.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
             module, report = loaded
-    except Exception as error:  # a broken checkpoint raises whatever it comes upon
+    except Exception as error:  # A broken checkpoint may raise any error.
         if is_out_of_memory(error):
             raise ModelLoadError(
                 f"{weights.path} does not fit into the memory of {device}"
             ) from error
-        said = "; transformers: ".join([str(error), *warnings])
-        raise ModelLoadError(f"{weights.path} cannot be loaded: {said}") from error
+        reasons = "; transformers: ".join([str(error), *warnings])
+        raise ModelLoadError(f"{weights.path} cannot be loaded: {reasons}") from error
     check_report(
         weights.path,
         report,
@@ -269,12 +273,12 @@ def load_model(
 def _log_speed(
     weights: Weights, device: str, seconds: float, ahead: ReadAhead | None
 ) -> None:
-    """How fast the weights came, and which part of what their storage can do."""
+    """Log the speed of loading, and the share of it that is the storage's."""
     numbers: dict[str, object] = {}
     if ahead is not None:
         num_bytes, read_seconds = ahead.wait()
         if num_bytes and read_seconds:
-            # From the first byte that was read to the last that was loaded.
+            # From the first byte read to the last one loaded.
             whole_seconds = max(seconds, time.monotonic() - ahead.started)
             numbers = {
                 "read_seconds": round(read_seconds, 3),

@@ -1,8 +1,8 @@
-"""Pack the weights of layers with the same input into one matrix.
+"""Packing of the weights of layers with the same input into one matrix.
 
 One matrix product then computes all of them. Each layer's own weight becomes a view of
-the packed one: no weight is held twice, and transformers' modules compute the same as
-before.
+the packed one, so no weight is held twice, and transformers' modules compute the same
+as before.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 MAX_HOST_BYTES = 1024**3
-"""Weights beyond this are not packed on a processor. They are mapped from the files of
-the checkpoint, and the system can drop and read them again; packed copies it cannot."""
+"""Larger weights are not packed on a processor. They are mapped from the files of the
+checkpoint, so the system can drop and read them again; it cannot drop packed copies."""
 
 
 class Projection:
-    """Linear layers with the same input, computed as one if they are packed.
+    """Linear layers with the same input, computed in one product if they are packed.
 
-    [T, inputs] to [T, sum of outputs]. `parts` has the weight and the bias of each
+    Maps [T, inputs] to [T, sum of outputs]. `parts` has the weight and the bias of each
     product.
     """
 

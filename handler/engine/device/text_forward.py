@@ -1,4 +1,4 @@
-"""Compute Qwen3-VL's text model in few kernels, with the weights of transformers.
+"""Forward pass of Qwen3-VL's text model in few kernels, with transformers' weights.
 
 The result is that of transformers' `Qwen3VLTextModel`, over a KV cache that many pages
 share. A decoder layer takes 15 kernels on a GPU. Only torch's operators are used.
@@ -58,7 +58,7 @@ class Deepstack:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A decoder layer's weights. Sizes: h hidden, q query and k key heads of size d."""
+    """Weights of a decoder layer: h hidden, q query and k key heads of size d."""
 
     input_norm: torch.Tensor
     """[h]"""
@@ -102,11 +102,11 @@ def find_unsupported_feature(module: Any) -> str | None:
 
 
 class TextForward:
-    """The text model and its head, computed from the weights of `module`.
+    """Text model and head, computed with the weights of `module`.
 
     `module` is a Qwen3-VL for generation. Its projections are packed layer by layer,
     see `packed_weights`, unless they take more than `max_host_bytes` on a processor;
-    the module stays usable. Raises ModelLoadError if it has an `unsupported_feature`.
+    the module stays usable. Raises ModelLoadError if it has an unsupported feature.
 
     `is_fused`, the default on an accelerator, uses the fewest kernels and rounds less
     often than transformers. Otherwise every result is rounded where transformers rounds
@@ -196,7 +196,7 @@ class TextForward:
         step: Step,
         num_last: int | None,
     ) -> torch.Tensor:
-        """Write keys and values to the cache and attend; [T or num_last, q * d]."""
+        """Write keys and values to the cache and attend; return [T or num_last, qd]."""
         queries, keys = self._num_query_heads, self._num_key_heads
         heads = layer.qkv(self._norm(states, layer.input_norm)).view(
             len(states), queries + 2 * keys, self._head_dim

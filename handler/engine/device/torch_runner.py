@@ -1,4 +1,4 @@
-"""Run prefill and decode steps of Qwen3-VL over a KV cache that many pages share."""
+"""Runner of prefill and decode steps of Qwen3-VL over a shared KV cache."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KNOWN_MODEL_TYPES = frozenset({"qwen3_vl"})
 
 
 class TorchRunner:
-    """A ModelRunner over the weights of transformers' modules.
+    """ModelRunner that computes with the weights of transformers' modules.
 
     - `graph_shapes`: shapes of decode steps that are recorded and replayed.
     - `max_page_tokens`: upper bound of a page's prompt and answer together, if it is
@@ -96,7 +96,7 @@ class TorchRunner:
     def _allocate_cache(self, num_cache_positions: int) -> None:
         """Allocate the KV cache, and record the graphs that use it."""
         self._num_cache_positions = num_cache_positions
-        # Padding rows of a recorded step write to positions after those of pages.
+        # Padding rows of a recorded step write to positions behind those of pages.
         num_idle = max((shape.width for shape in self._graph_shapes), default=0)
         self._cache = KVCache(
             self._config, num_cache_positions + num_idle, self._dtype, self._device
@@ -160,7 +160,7 @@ class TorchRunner:
         if not self._graph_shapes:
             self._allocate_cache(num_cache_positions)
         elif not self._record_again(num_cache_positions):
-            # What the failed try has allocated is garbage only now.
+            # The memory of the failed attempt can be released only now.
             self._graph_shapes = ()
             self._release_cache()
             self._allocate_cache(num_cache_positions)
@@ -255,7 +255,7 @@ class TorchRunner:
         states = self._forward.compute_states(
             torch.cat(embeddings),  # A copy, because `states` overwrites it.
             torch.cat(positions, dim=1),
-            self._step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
+            self._build_step(cache_positions, [PageSpan(0, chunk.count, segment, end)]),
             deepstack,
             num_last=1 if chunk.is_last else 0,
         )
@@ -275,7 +275,8 @@ class TorchRunner:
                 tokens[index, 0] = _sample(logits[index], row.sampling)
         chosen: list[list[int]] = tokens.tolist()
         for index, row in enumerate(rows):
-            # Sampled rows have no drafts, which need the likeliest token.
+            # Draft tokens are verified against the most likely token, so sampled rows
+            # have none.
             is_sampled = row.sampling.temperature > 0
             del chosen[index][1 if is_sampled else len(row.tokens) :]
         return chosen
@@ -344,11 +345,11 @@ class TorchRunner:
         states = self._forward.compute_states(
             self._forward.embed(tokens),
             positions,
-            self._step(cache_positions, self._spans(rows)),
+            self._build_step(cache_positions, self._build_spans(rows)),
         )
         return self._forward.compute_logits(states)
 
-    def _spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
+    def _build_spans(self, rows: Sequence[Row[TorchPrompt]]) -> list[PageSpan]:
         spans: list[PageSpan] = []
         begin = 0
         for row in rows:
@@ -361,8 +362,8 @@ class TorchRunner:
                 begin = end
         return spans
 
-    def _step(self, cache_positions: torch.Tensor, spans: list[PageSpan]) -> Step:
-        """Make a step from numbers on the host."""
+    def _build_step(self, cache_positions: torch.Tensor, spans: list[PageSpan]) -> Step:
+        """Build a step from numbers on the host."""
         count = len(spans)
         numbers = self._to_device(
             [

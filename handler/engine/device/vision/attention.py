@@ -1,4 +1,4 @@
-"""Choose the attention kernel of the vision encoder.
+"""Choice of the attention kernel of the vision encoder.
 
 All patches of an image attend to each other: 24,576 patches in the largest image. Their
 scores would take 19 GB for 16 heads in bfloat16, so on CUDA only kernels that do not
