@@ -33,7 +33,7 @@ P = TypeVar("P", bound=Prompt)
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[P]):
-    """One page's part of a decode step: tokens that follow those in its KV segment."""
+    """Row of a decode step: tokens of one page that follow those in its KV segment."""
 
     prompt: P
     tokens: Sequence[int]

@@ -66,7 +66,7 @@ def _map_zeros(
 
 @dataclass(slots=True)
 class PageSpan:
-    """One page's part of a step, as numbers on the host."""
+    """Part of a step that belongs to one page, as numbers on the host."""
 
     begin: int
     end: int

@@ -43,7 +43,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FixedRow:
-    """One page's part of a step."""
+    """Row of a recorded step, which belongs to one page."""
 
     tokens: Sequence[int]
     start: int

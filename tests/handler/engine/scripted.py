@@ -1,4 +1,4 @@
-"""A model that says what a script says, if its cache is kept as it should be."""
+"""Scripted model, whose output is wrong if its KV cache has other content."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class ScriptedPrompt:
         return -self.length
 
     def token(self, index: int, output: Sequence[int]) -> int:
-        """The page's tokens by number: the prompt's are negative."""
+        """Return the token at an index; tokens of the prompt are negative."""
         return -1 - index if index < self.length else output[index - self.length]
 
 
 class ScriptedRunner:
-    """Computes nothing, and looks into the cache as attention would.
+    """ModelRunner whose output is a script, and which checks the cache like attention.
 
-    A page's script is the bytes of its prompt; behind a "|" stands what it says when
-    tokens are drawn and not taken. What was said before each token must
-    lie in the page's segment, place by place, or the page says rubbish.
+    A page's script is the bytes of its prompt. After a "|" follows the script for
+    sampled tokens. All tokens before the current one must be at their positions of the
+    page's segment; otherwise the output is wrong.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ScriptedRunner:
     def tokenise(self, request: EngineRequest) -> ScriptedPrompt:
         if request.id in self.too_long:
             raise InvalidOptionError("prompt has too many tokens")
-        self._take_memory("tokenise")
+        self._allocate("tokenise")
         length = request.page.pixel_width
         greedy, _, drawn = request.prompt.partition("|")
         scripts = [[*greedy.encode()], [*(drawn or greedy).encode()]]
@@ -86,8 +86,8 @@ class ScriptedRunner:
 
     def encode(self, prompt: ScriptedPrompt) -> bool:
         if prompt.name in self.out_of_memory:
-            raise OutOfMemoryError("there is no more")
-        self._take_memory("encode")
+            raise OutOfMemoryError("no memory is left")
+        self._allocate("encode")
         self.sliced.append(prompt.name)
         self.held.add(prompt.name)
         prompt.num_slices += 1
@@ -110,15 +110,15 @@ class ScriptedRunner:
             self.positions = [None] * num_cache_positions
         return num_cache_positions
 
-    def _take_memory(self, call: str) -> None:
+    def _allocate(self, call: str) -> None:
         number = self.calls[call]
         self.calls[call] += 1
         if (call, number) in self.failing:
-            raise OutOfMemoryError("there is no more")
+            raise OutOfMemoryError("no memory is left")
 
     def move(self, moves: Sequence[Move]) -> None:
         if moves:
-            self._take_memory("move")
+            self._allocate("move")
         for move in moves:
             held = self.positions[move.source : move.source + move.length]
             self.positions[move.target : move.target + move.length] = held
@@ -129,10 +129,10 @@ class ScriptedRunner:
     def prefill(self, chunk: Chunk[ScriptedPrompt]) -> int | None:
         prompt = chunk.prompt
         if prompt.name in self.out_of_memory:
-            raise OutOfMemoryError("there is no more")
+            raise OutOfMemoryError("no memory is left")
         while not prompt.is_encoded and chunk.start < prompt.length:
             self.encode(prompt)
-        self._take_memory("prefill")
+        self._allocate("prefill")
         tokens = [
             prompt.token(chunk.start + i, chunk.output_tokens)
             for i in range(chunk.count)
@@ -140,13 +140,13 @@ class ScriptedRunner:
         self.forwards.append([chunk.count])
         script = prompt.scripts[chunk.sampling.temperature > 0]
         begin = chunk.segment_start
-        said = self._compute(prompt, script, tokens, chunk.start, begin)
-        return said[-1] if chunk.is_last else None
+        outputs = self._compute(prompt, script, tokens, chunk.start, begin)
+        return outputs[-1] if chunk.is_last else None
 
     def decode(self, rows: Sequence[Row[ScriptedPrompt]]) -> list[list[int]]:
         if any(row.prompt.name in self.out_of_memory for row in rows):
-            raise OutOfMemoryError("there is no more")
-        self._take_memory("decode")
+            raise OutOfMemoryError("no memory is left")
+        self._allocate("decode")
         self.forwards.append([len(row.tokens) for row in rows])
         return [
             self._compute(
@@ -167,20 +167,20 @@ class ScriptedRunner:
         start: int,
         begin: int,
     ) -> list[int]:
-        said = []
+        outputs = []
         for number, token in enumerate(tokens, start):
             self.positions[begin + number] = (prompt.name, number, token)
             seen = self.positions[begin : begin + number + 1]
-            said.append(_next(prompt, script, seen))
-        return said
+            outputs.append(_next(prompt, script, seen))
+        return outputs
 
 
 def _next(prompt: ScriptedPrompt, script: list[int], seen: list[object]) -> int:
-    num_said = len(seen) - prompt.length
-    if not 0 <= num_said <= len(script):
+    num_output_tokens = len(seen) - prompt.length
+    if not 0 <= num_output_tokens <= len(script):
         return WRONG
     expected = [(prompt.name, i, prompt.token(i, script)) for i in range(len(seen))]
-    return [*script, STOP][num_said] if seen == expected else WRONG
+    return [*script, STOP][num_output_tokens] if seen == expected else WRONG
 
 
 def engine_request(

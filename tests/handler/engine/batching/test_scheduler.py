@@ -209,7 +209,7 @@ def test_waiting_page_can_be_removed():
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(40, 200), st.integers(0, 5))
 def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts):
-    """All pages progress, and all segments are freed in the end."""
+    """Check that pages progress, and that all segments are freed in the end."""
     rng = random.Random(seed)
     pool = KVSegmentPool(num_positions)
     engine: Scheduler[Page] = Scheduler(

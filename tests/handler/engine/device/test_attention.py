@@ -1,4 +1,4 @@
-"""Attention over cache segments: the operator's signature, and its reference."""
+"""Attention over KV segments: the operator's signature, and its reference."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CPU = torch.device("cpu")
 OPERATOR = torch.ops.aten._flash_attention_forward.default
 
 
-def test_the_operator_takes_the_arguments_that_are_passed():
+def test_operator_has_the_expected_arguments():
     arguments = OPERATOR._schema.arguments
 
-    # By position; a newer torch may add others by keyword.
+    # A newer torch may add keyword arguments.
     assert [argument.name for argument in arguments if not argument.kwarg_only] == [
         "query",
         "key",
@@ -38,11 +38,11 @@ def test_the_operator_takes_the_arguments_that_are_passed():
     assert all(argument.has_default_value() for argument in by_keyword.values())
 
 
-def test_the_operator_returns_its_output_first():
+def test_operator_returns_its_output_first():
     assert OPERATOR._schema.returns[0].name == "output"
 
 
-def test_the_operators_shape_function_takes_strided_keys():
+def test_operator_accepts_strided_keys():
     layer = torch.empty(100, 2 * KV_HEADS, SIZE, dtype=torch.bfloat16, device="meta")
     query = torch.empty(3, HEADS, SIZE, dtype=torch.bfloat16, device="meta")
     numbers = torch.empty(3, dtype=torch.int32, device="meta")
@@ -96,7 +96,7 @@ def segment_starts(spans: Sequence[Span], order: Sequence[int]) -> list[int]:
     return starts
 
 
-def step_of(cache: KVCache, spans: Sequence[Span], starts: Sequence[int]) -> Step:
+def build_step(cache: KVCache, spans: Sequence[Span], starts: Sequence[int]) -> Step:
     counts = [span.num_queries for span in spans]
     return Step(
         cache,
@@ -109,10 +109,10 @@ def step_of(cache: KVCache, spans: Sequence[Span], starts: Sequence[int]) -> Ste
     )
 
 
-def naive(
+def attend_naively(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
-    """Attend query by query and head by head: [n, heads, d], the last n of m places."""
+    """Attend with loops over queries and heads: [n, heads, d], the last n of m positions."""
     output = torch.zeros_like(query)
     num_earlier = len(keys) - len(query)
     for index, head in itertools.product(range(len(query)), range(HEADS)):
@@ -125,7 +125,7 @@ def naive(
 
 @settings(max_examples=50)
 @given(spans=SPANS, data=st.data())
-def test_segments_in_any_order_with_gaps_are_read_causally(spans, data):
+def test_segments_in_any_order_with_gaps_are_attended(spans, data):
     starts = segment_starts(spans, data.draw(st.permutations(range(len(spans)))))
     num_positions = max(s + span.used for s, span in zip(starts, spans, strict=True))
     config = SimpleNamespace(
@@ -142,13 +142,13 @@ def test_segments_in_any_order_with_gaps_are_read_causally(spans, data):
         query,
         cache.keys[0],
         cache.values[0],
-        step_of(cache, spans, starts),
+        build_step(cache, spans, starts),
         SIZE**-0.5,
     )
 
     queries = query.split([span.num_queries for span in spans])
     expected = [
-        naive(
+        attend_naively(
             own,
             cache.keys[0][start : start + span.used],
             cache.values[0][start : start + span.used],

@@ -1,4 +1,4 @@
-"""Pages are read without triton, which the image does not contain."""
+"""Reading of pages without triton, which the image does not contain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Runs in a process of its own: a module that was imported once stays imported.
+# Runs in another process, because a module stays imported.
 PROGRAM = """
 import importlib.abc
 import json
@@ -52,7 +52,7 @@ assert "triton" not in sys.modules
 
 
 @pytest.mark.slow
-def test_a_page_is_read_where_triton_cannot_be_imported():
+def test_page_is_read_without_triton():
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
     )
