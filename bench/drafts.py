@@ -169,12 +169,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _say_table(counts: dict[str, Count]) -> None:
     say(
-        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}{'right':>8}"
+        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}{'accepted':>9}"
     )
     for name, count in counts.items():
         say(
             f"  {name:<18}{count.num_tokens:>15}{count.num_forwards:>15}"
-            f"{count.tokens_per_forward:>15.2f}{count.accepted_share:>15.0%}"
+            f"{count.tokens_per_forward:>15.2f}{count.acceptance_rate:>15.0%}"
         )
 
 

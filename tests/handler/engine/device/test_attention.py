@@ -112,7 +112,10 @@ def build_step(cache: KVCache, spans: Sequence[Span], starts: Sequence[int]) -> 
 def attend_naively(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
-    """Attend with loops over queries and heads: [n, heads, d], the last n of m positions."""
+    """Attend with loops over queries and heads.
+
+    Queries are [n, heads, d]; they belong to the last n of m positions.
+    """
     output = torch.zeros_like(query)
     num_earlier = len(keys) - len(query)
     for index, head in itertools.product(range(len(query)), range(HEADS)):
