@@ -169,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _say_table(counts: dict[str, Count]) -> None:
     say(
-        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}{'accepted':>9}"
+        f"  {'page':<18}{'tokens':>8}{'forwards':>10}{'tokens/forward':>16}"
+        f"{'accepted':>9}"
     )
     for name, count in counts.items():
         say(

@@ -17,7 +17,7 @@ from bench.recorder import Recorder
 from bench.roofline import A10G, Costs, Prefill, Rates
 from bench.steady import Steady, check_length, percentiles, run_steadily
 from bench.tokenizer import QwenTokenizer
-from handler.engine.batching.memory_plan import PROMPT_TOKENS, SEQUENCE_TOKENS
+from handler.engine.batching.memory_plan import COUNTED_PAGE_TOKENS, PROMPT_TOKENS
 from handler.engine.batching.native import NativeEngine, Options
 from handler.engine.device.capacity import measure_cache_tokens
 from handler.engine.device.generate import GenerateEngine
@@ -132,7 +132,7 @@ class Stage:
     def small(self, native: Native, seconds: float) -> dict[str, Any]:
         """The engine with the cache of a 24 GB card; `in_flight` does not count."""
         cache_tokens = self.geometry.small_cache_bytes // self.costs.cache_bytes
-        count = max(1, cache_tokens // SEQUENCE_TOKENS)
+        count = max(1, cache_tokens // COUNTED_PAGE_TOKENS)
         report, steady = self._run(native, count, cache_tokens, seconds)
         ideal = steady.num_tokens / steady.ideal_seconds(self.costs, A10G)
         report["a10g_projection"] = {

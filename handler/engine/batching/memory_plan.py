@@ -15,11 +15,11 @@ from handler.errors import ModelLoadError
 
 __all__ = [
     "CONTEXT_BYTES",
+    "COUNTED_PAGE_TOKENS",
     "EXPECTED_OUTPUT_TOKENS",
     "LATE_KERNEL_BYTES",
     "MAX_SEQUENCES",
     "PROMPT_TOKENS",
-    "SEQUENCE_TOKENS",
     "MemoryPlan",
     "ModelSizes",
     "StepShape",
@@ -40,7 +40,7 @@ PROMPT_TOKENS = 1024
 has 567."""
 EXPECTED_OUTPUT_TOKENS = 500
 """A page is admitted if the cache has room for this output, which may grow later."""
-SEQUENCE_TOKENS = 4000
+COUNTED_PAGE_TOKENS = 4000
 """Cache tokens counted for each page. Most pages use more, so `num_sequences` does not
 keep a page waiting while the cache has room."""
 
@@ -275,7 +275,7 @@ def plan_memory(
         plan = _plan_for(
             sizes, workload, max_sequences, available_bytes, capability, is_loaded
         )
-        expected = min(SEQUENCE_TOKENS, plan.page_tokens)
+        expected = min(COUNTED_PAGE_TOKENS, plan.page_tokens)
         if plan.cache_tokens >= max_sequences * expected:
             break
     assert plan is not None

@@ -58,8 +58,8 @@ class Compute(Protocol):
     """Function that computes a step in memory with fixed addresses."""
 
     def __call__(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map [rows, width + NUM_FACTS] int64 to the [rows, width] likeliest tokens and
-        the [rows, vocabulary] logits after each row's first token."""
+        """Map [rows, width + NUM_FACTS] int64 to the [rows, width] most likely tokens
+        and the [rows, vocabulary] logits after each row's first token."""
 
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
@@ -93,7 +93,7 @@ def make_cuda_recorder(
     All graphs share one memory pool: one is replayed at a time, and only its outputs
     are read. When all of them are gone, so is their pool, and the next graph gets
     another. Warm-up and capture of all graphs run on one side stream, because cuBLAS
-    keeps a workspace for each stream: keep the recorder to record anew.
+    keeps a workspace for each stream. Use the same recorder to record again.
     A capture that fails raises torch's error and leaves the current stream and torch's
     allocator as they were before.
 

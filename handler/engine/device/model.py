@@ -273,7 +273,7 @@ def load_model(
 def _log_speed(
     weights: Weights, device: str, seconds: float, ahead: ReadAhead | None
 ) -> None:
-    """Log the speed of loading, and the share of it that is the storage's."""
+    """Log the speed of loading, and the share of the time that storage took."""
     numbers: dict[str, object] = {}
     if ahead is not None:
         num_bytes, read_seconds = ahead.wait()

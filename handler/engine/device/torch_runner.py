@@ -44,7 +44,7 @@ class TorchRunner:
     """ModelRunner that computes with the weights of transformers' modules.
 
     - `graph_shapes`: shapes of decode steps that are recorded and replayed.
-    - `max_page_tokens`: upper bound of a page's prompt and answer together, if it is
+    - `max_page_tokens`: upper bound of a page's prompt and output together, if it is
       below the model's limit. The operator divides the longest possible page among the
       device's units, so with a high bound few units read a short page.
     - `use_operator`: None uses the CUDA operator if the device has it, False uses
@@ -116,12 +116,12 @@ class TorchRunner:
 
     @property
     def graphs(self) -> DecodeGraphs:
-        """The recorded steps; empty if there are none."""
+        """Recorded steps; empty if there are none."""
         return self._graphs
 
     @property
     def cache(self) -> KVCache:
-        """The cache of keys and values."""
+        """KV cache of all pages."""
         return self._cache
 
     @property
