@@ -69,7 +69,7 @@ Announce = Callable[[Check | None], None]
 
 @dataclass(frozen=True, slots=True)
 class ExecutionMode:
-    """One way to run a model."""
+    """Combination of engine, attention and graphs with which a model runs."""
 
     engine: str = "native"
     attention: str = "torch"
